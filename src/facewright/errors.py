@@ -1,0 +1,98 @@
+"""Every exception of Facewright. Each message says what was expected, what came and what to do.
+
+    FacewrightError
+      UsageError            the request itself: an unknown name or key, a value out of range
+        UnknownName         a name that is in no table; names the nearest known one
+      DataError             what was given to look at
+        BadImage            one picture cannot be used (file and reason)
+        BadArchive          a zip that is refused whole
+        EmptyClass          a class folder without one readable picture
+      BundleError           a model file that is not what it says
+      RunError              a run directory
+        RunLocked           another living process owns it
+        ResumeError         there is nothing to resume, or it does not fit the request
+        NonFiniteLoss       training diverged (step, files, learning rate)
+        Interrupted         SIGTERM or Ctrl-C; the state is saved
+      Undefined             a number that does not exist for this input (one class only, no scores)
+        EmptyScores         a side of a comparison has no scores
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FacewrightError(Exception):
+    """Anything this package refuses, with one clear line."""
+
+
+class UsageError(FacewrightError):
+    """The request cannot be met as it was made."""
+
+
+class UnknownName(UsageError):
+    """A name that is in no table.
+
+    >>> str(UnknownName("model", "resnet51", ["resnet50", "xception"]))
+    "unknown model 'resnet51': did you mean 'resnet50'? known: resnet50, xception"
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}:{hint} known: {', '.join(names)}")
+
+
+class DataError(FacewrightError):
+    """What was given to look at cannot be used."""
+
+
+class BadImage(DataError):
+    """One picture cannot be used."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class BadArchive(DataError):
+    """An archive that is refused whole."""
+
+
+class EmptyClass(DataError):
+    """A class folder without one readable picture."""
+
+
+class BundleError(FacewrightError):
+    """A model file that is not what it says."""
+
+
+class RunError(FacewrightError):
+    """Something about a run directory."""
+
+
+class RunLocked(RunError):
+    """Another living process owns the run directory."""
+
+
+class ResumeError(RunError):
+    """Nothing to resume, or it does not fit the request."""
+
+
+class NonFiniteLoss(RunError):
+    """The loss is no longer a number."""
+
+
+class Interrupted(RunError):
+    """The run was asked to stop; its state is saved."""
+
+
+class Undefined(FacewrightError):
+    """A number that does not exist for this input."""
+
+
+class EmptyScores(Undefined):
+    """A side of a comparison has no scores."""

@@ -1,0 +1,153 @@
+"""ResNet-18/34/50/101/152: residual learning with identity shortcuts.
+
+Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), table 1.
+Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" that published weights use, and
+torchvision's parameter names); `stem` chooses how much of the picture the first layers throw away:
+
+    imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the body sees a quarter of the side (224 px -> 56)
+    medium    3x3/2 convolution, no pool:         for pictures of about 64 to 160 px; the body sees half the side
+    small     3x3/1 convolution, no pool:         for about 32 to 64 px (CIFAR's stem); the body sees the whole side
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Stem = Literal["imagenet", "medium", "small"]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(inputs, width * self.expansion, stride)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return self.relu(out + identity)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn2
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up by four, and a shortcut (ResNet-50 and deeper)."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(inputs, width * self.expansion, stride)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, 4 * width, H/stride, W/stride)
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return self.relu(out + identity)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn3
+
+
+@dataclass(frozen=True)
+class Variant:
+    block: type[BasicBlock] | type[Bottleneck]
+    depths: tuple[int, int, int, int]
+    parameters: int  # with 1,000 classes and the imagenet stem, as published by torchvision
+
+
+VARIANTS = {
+    "resnet18": Variant(BasicBlock, (2, 2, 2, 2), 11_689_512),
+    "resnet34": Variant(BasicBlock, (3, 4, 6, 3), 21_797_672),
+    "resnet50": Variant(Bottleneck, (3, 4, 6, 3), 25_557_032),
+    "resnet101": Variant(Bottleneck, (3, 4, 23, 3), 44_549_160),
+    "resnet152": Variant(Bottleneck, (3, 8, 36, 3), 60_192_808),
+}
+WIDTHS = (64, 128, 256, 512)
+
+
+class ResNet(nn.Module):
+    """Images to class scores."""
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: tuple[int, int, int, int],
+        classes: int,
+        stem: Stem = "imagenet",
+    ) -> None:
+        super().__init__()
+        self.features = WIDTHS[-1] * block.expansion
+        kernel, stride = {"imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
+        self.conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        inputs = 64
+        for number, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True), start=1):
+            blocks = []
+            for index in range(depth):
+                blocks.append(block(inputs, width, stride=2 if index == 0 and number > 1 else 1))
+                inputs = width * block.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(self.features, classes)
+        initialise(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, features)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return torch.flatten(self.avgpool(x), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        return self.fc(self.forward_features(x))
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> ResNet:
+    """One of `VARIANTS`, with fresh weights."""
+    variant = VARIANTS[name]
+    return ResNet(variant.block, variant.depths, classes, stem)
+
+
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
+    """A 1x1 projection where shape changes (the paper's option B), nothing where it does not."""
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+def initialise(model: nn.Module) -> None:
+    """He initialisation; the last norm of each residual branch starts at zero, so each block starts as identity.
+
+    Source: He et al. 2015 (arXiv:1502.01852) eq. 10; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for module in model.modules():
+        if isinstance(module, BasicBlock | Bottleneck):
+            nn.init.zeros_(module.last_norm.weight)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.metrics.intervals import Rate
+from facewright.training.history import EpochRow
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,6 @@ class ClassificationResult:
     calibration_error: float  # expected calibration error, 15 equal-mass bins
     confusion: tuple[tuple[int, ...], ...]  # [true][predicted] counts
     per_class: tuple[ClassRow, ...]
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One row of metrics.csv."""
-
-    epoch: int  # from 1
-    phase: str
-    images_seen: int  # by training, since the start of the run
-    steps: int
-    image_size: int
-    learning_rate: float  # at the last step of the epoch
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float  # wall seconds spent in training and validating, since the start of the run
-    images_per_second: float  # of the training part of this epoch
-    best: bool  # the best on the chosen metric so far
 
 
 @dataclass(frozen=True)

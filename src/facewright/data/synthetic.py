@@ -1,0 +1,190 @@
+"""`synthetic:faces`: the embedded data set, drawn on demand and never stored.
+
+`synthetic:faces?identities=20&images=40&seed=0&size=112&task=identity` is read as a web address is: what is left out
+has the value shown here. The classes are the people, or, where the task is an attribute (glasses, hat, beard, mask,
+smile), the pictures with it and those without, half of each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.portrait.face import draw_face
+from facewright.data.portrait.identity import Attributes, Identity, attributes_of, identity_of
+from facewright.data.portrait.scene import scene
+from facewright.data.portrait.stream import Stream
+from facewright.data.records import Dataset, Record
+from facewright.errors import DataError, UnknownName, UsageError
+
+__all__ = [
+    "DRAWING", "TASKS", "Attributes", "FacesSpec", "Identity", "SyntheticFaces", "draw_face", "identity_of",
+    "open_synthetic", "scene",
+]  # fmt: skip
+
+DRAWING = 1  # the version of the drawing: raise it with each change that shows, and stored pixels are drawn anew
+TASKS = ("identity", "glasses", "hat", "beard", "mask", "smile")
+_SCHEME = "synthetic:"
+_RANGES = {"identities": (1, 10_000), "images": (1, 100_000), "seed": (0, 2**32 - 1), "size": (16, 1024)}
+_PATH = re.compile(r"person_(\d+)/(\d+)\.png")
+
+
+@dataclass(frozen=True)
+class FacesSpec:
+    """Which faces: the parameters of `synthetic:faces`.
+
+    Args:
+        identities: how many people, 1 to 10,000.
+        images: pictures of each, 1 to 100,000.
+        seed: which world of people, 0 to 2³² − 1.
+        size: side of a picture in pixels, 16 to 1024.
+        task: "identity", or the attribute that makes the two classes.
+    Raises:
+        UsageError: a number out of its range. UnknownName: no such task.
+    >>> FacesSpec(identities=3, seed=7).where()
+    'synthetic:faces?identities=3&images=40&seed=7&size=112&task=identity'
+    """
+
+    identities: int = 20
+    images: int = 40
+    seed: int = 0
+    size: int = 112
+    task: str = "identity"
+
+    def __post_init__(self) -> None:
+        for key, (low, high) in _RANGES.items():
+            value = getattr(self, key)
+            if not low <= value <= high:
+                raise UsageError(f"synthetic:faces: {key} must be from {low} to {high}, not {value}")
+        if self.task not in TASKS:
+            raise UnknownName("task", self.task, TASKS)
+
+    @classmethod
+    def parse(cls, where: str) -> FacesSpec:
+        """Read `synthetic:faces?key=value&…`.
+
+        Raises:
+            UnknownName: a picture kind, key or task that is not known; the nearest one is named.
+            UsageError: a key given twice or without a whole number, or a number out of range.
+        >>> FacesSpec.parse("synthetic:faces?size=64").size
+        64
+        """
+        if not where.startswith(_SCHEME):
+            raise UsageError(f"expected {_SCHEME}faces?…, not {where!r}")
+        kind, _, query = where.removeprefix(_SCHEME).partition("?")
+        if kind != "faces":
+            raise UnknownName("synthetic data set", kind, ["faces"])
+        return cls._of(_pairs(where, query))
+
+    @classmethod
+    def _of(cls, given: Mapping[str, str]) -> FacesSpec:
+        numbers = {key: _whole(key, text) for key, text in given.items() if key != "task"}
+        return replace(cls(), **numbers, task=given.get("task", "identity"))
+
+    def where(self) -> str:
+        """The address that opens these faces, with every parameter written out."""
+        return (
+            f"{_SCHEME}faces?identities={self.identities}&images={self.images}&seed={self.seed}"
+            f"&size={self.size}&task={self.task}"
+        )
+
+
+def _pairs(where: str, query: str) -> dict[str, str]:
+    """The keys and values of a query, each key known and given once."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise UsageError(f"{where!r}: expected key=value, several joined by &") from None
+    given: dict[str, str] = {}
+    for key, text in pairs:
+        if key != "task" and key not in _RANGES:
+            raise UnknownName("key of synthetic:faces", key, [*_RANGES, "task"])
+        if key in given:
+            raise UsageError(f"{where!r}: {key} is given twice")
+        given[key] = text
+    return given
+
+
+def _whole(key: str, text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,12}", text):
+        raise UsageError(f"synthetic:faces: {key} must be a whole number, not {text!r}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class SyntheticFaces:
+    """The source of the pictures: draws the picture that a record names. Holds numbers only, so it pickles small.
+
+    >>> source = SyntheticFaces(FacesSpec(identities=2, images=3, size=32))
+    >>> source.read(Record("person_01/00002.png", 1), None).shape
+    (32, 32, 3)
+    """
+
+    spec: FacesSpec
+
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
+        """Draw a record's picture: (size, size, 3) uint8 RGB. `at_least` makes no drawing cheaper."""
+        person, index = self._place(record)
+        identity = identity_of(self.spec.seed, person)
+        attributes = self.attributes(person, index)
+        return draw_face(identity, self.spec.seed, index, self.spec.size, attributes)[0]
+
+    def attributes(self, person: int, index: int) -> Attributes:
+        """What picture number `index` of a person shows; the task's attribute is in half of the pictures."""
+        spec = self.spec
+        attributes = attributes_of(identity_of(spec.seed, person), spec.seed, index)
+        if spec.task == "identity":
+            return attributes
+        shown = Stream(spec.seed, 4, TASKS.index(spec.task), person, index).chance(0.5)
+        return replace(attributes, **{spec.task: shown})
+
+    def content_key(self, record: Record) -> str:
+        """Changes when the picture does: the drawing's version and all that it depends on."""
+        person, index = self._place(record)
+        spec = self.spec
+        return f"synthetic:faces/{DRAWING}/{spec.seed}/{spec.size}/{spec.task}/{person}/{index}"
+
+    def stamp(self, record: Record) -> str:
+        """Constant but for the drawing's version: nothing on disk can change."""
+        return f"synthetic:{DRAWING}"
+
+    def _place(self, record: Record) -> tuple[int, int]:
+        match = _PATH.fullmatch(record.path)
+        if match is None or int(match[1]) >= self.spec.identities or int(match[2]) >= self.spec.images:
+            raise DataError(f"{record.path}: not a picture of {self.spec.where()}")
+        return int(match[1]), int(match[2])
+
+
+def open_synthetic(where: str) -> Dataset:
+    """The data set at an address such as `synthetic:faces?identities=20&images=40&seed=0`.
+
+    Args:
+        where: see the head of this file; `synthetic:faces` alone is 20 people × 40 pictures at 112 px.
+    Returns:
+        Records `person_07/00012.png`, each with its identity; classes in the order of their names.
+        Nothing is drawn until the source is asked for a picture.
+    Raises:
+        UnknownName: an unknown key or task. UsageError: a value out of its range.
+    >>> data = open_synthetic("synthetic:faces?identities=3&images=2&task=mask")
+    >>> data.classes, len(data.records), data.records[5].path
+    (('mask', 'no_mask'), 6, 'person_02/00001.png')
+    """
+    spec = FacesSpec.parse(where)
+    source = SyntheticFaces(spec)
+    people = [f"person_{k:0{max(2, len(str(spec.identities - 1)))}d}" for k in range(spec.identities)]
+    classes = tuple(people) if spec.task == "identity" else tuple(sorted((spec.task, f"no_{spec.task}")))
+    records = []
+    for k, person in enumerate(people):
+        for index in range(spec.images):
+            label = k if spec.task == "identity" else classes.index(_class_of(source.attributes(k, index), spec.task))
+            records.append(Record(f"{person}/{index:05d}.png", label, identity=person))
+    return Dataset(name="faces", where=where, classes=classes, records=tuple(records), source=source)
+
+
+def _class_of(attributes: Attributes, task: str) -> str:
+    return task if getattr(attributes, task) else f"no_{task}"

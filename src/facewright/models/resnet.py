@@ -12,12 +12,12 @@ torchvision's parameter names); `stem` chooses how much of the picture the first
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-Stem = Literal["imagenet", "medium", "small"]
+from facewright.models.blocks import Stem, initialise_convolutions
 
 
 class BasicBlock(nn.Module):
@@ -35,10 +35,11 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(inputs, width * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
+        identity: Tensor = x if self.downsample is None else self.downsample(x)
+        out: Tensor = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return self.relu(out + identity)
+        out = self.relu(out + identity)
+        return out
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -62,11 +63,12 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(inputs, width * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, 4 * width, H/stride, W/stride)
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
+        identity: Tensor = x if self.downsample is None else self.downsample(x)
+        out: Tensor = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        return self.relu(out + identity)
+        out = self.relu(out + identity)
+        return out
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -93,6 +95,12 @@ WIDTHS = (64, 128, 256, 512)
 class ResNet(nn.Module):
     """Images to class scores."""
 
+    classifier_name: ClassVar[str] = "fc"
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(
         self,
         block: type[BasicBlock] | type[Bottleneck],
@@ -101,7 +109,7 @@ class ResNet(nn.Module):
         stem: Stem = "imagenet",
     ) -> None:
         super().__init__()
-        self.features = WIDTHS[-1] * block.expansion
+        self.feature_width = WIDTHS[-1] * block.expansion
         kernel, stride = {"imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
         self.conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -115,16 +123,17 @@ class ResNet(nn.Module):
                 inputs = width * block.expansion
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(self.features, classes)
+        self.fc = nn.Linear(self.feature_width, classes)
         initialise(self)
 
-    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, features)
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        return self.fc(self.forward_features(x))
+        scores: Tensor = self.fc(self.forward_features(x))
+        return scores
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> ResNet:
@@ -143,11 +152,9 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 def initialise(model: nn.Module) -> None:
     """He initialisation; the last norm of each residual branch starts at zero, so each block starts as identity.
 
-    Source: He et al. 2015 (arXiv:1502.01852) eq. 10; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialise_convolutions(model)
     for module in model.modules():
         if isinstance(module, BasicBlock | Bottleneck):
             nn.init.zeros_(module.last_norm.weight)

@@ -1,0 +1,30 @@
+"""What every convolutional family of the zoo shares: the names of the stems and the initialisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+Stem = Literal["imagenet", "medium", "small"]
+"""How much of the picture the first layers throw away: a quarter, a half or all of the side is left for the body."""
+
+
+@torch.no_grad()
+def initialise_convolutions(model: nn.Module) -> None:
+    """He initialisation of every convolution, in place; norms and linear layers keep PyTorch's default.
+
+    Norms start as the identity (weight 1, bias 0). The standard deviation of a convolution is sqrt(2 / fan), where fan is the number of outputs that one input value reaches
+    (`fan_out`), counted inside its group: k * k * outputs / groups. Counting across groups, as
+    `torch.nn.init.kaiming_normal_` does, would start a depthwise convolution of C channels sqrt(C) times too small.
+
+    Source: He et al. 2015, "Delving Deep into Rectifiers" (arXiv:1502.01852), eq. 14.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            rows, columns = module.kernel_size
+            fan = rows * columns * module.out_channels // module.groups
+            module.weight.normal_(0.0, (2.0 / fan) ** 0.5)
+            if module.bias is not None:
+                module.bias.zero_()

@@ -1,0 +1,125 @@
+"""DenseNet-121/161/169/201: every layer reads all that came before it in its block.
+
+Source: Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks", CVPR 2017
+(arXiv:1608.06993), table 1 (DenseNet-BC: bottleneck layers, compression 0.5); DenseNet-161 (growth 48) is from the
+authors' code. Parameter names are torchvision's.
+Deviation: `stem` chooses how much of the picture the first layers throw away, as for ResNet:
+
+    imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the first block sees a quarter of the side (224 px -> 56)
+    medium    3x3/2 convolution, no pool:         the first block sees half the side
+    small     3x3/1 convolution, no pool:         the first block sees the whole side (the paper's stem for CIFAR)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import Stem, initialise_convolutions
+
+BOTTLENECK = 4  # a layer's 1x1 convolution has 4 * growth outputs
+
+
+@dataclass(frozen=True)
+class Variant:
+    growth: int  # k: channels that each layer adds
+    depths: tuple[int, int, int, int]
+    first: int  # channels of the first convolution: 2 * growth
+    parameters: int  # with 1,000 classes and the imagenet stem, as published by torchvision
+
+
+VARIANTS = {
+    "densenet121": Variant(32, (6, 12, 24, 16), 64, 7_978_856),
+    "densenet161": Variant(48, (6, 12, 36, 24), 96, 28_681_000),
+    "densenet169": Variant(32, (6, 12, 32, 32), 64, 14_149_480),
+    "densenet201": Variant(32, (6, 12, 48, 32), 64, 20_013_928),
+}
+
+
+class DenseLayer(nn.Module):
+    """Norm, ReLU, 1x1 to 4k channels; norm, ReLU, 3x3 to k: the k new channels."""
+
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(inputs, BOTTLENECK * growth, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(BOTTLENECK * growth)
+        self.relu2 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(BOTTLENECK * growth, growth, 3, 1, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, growth, H, W)
+        x = self.conv1(self.relu1(self.norm1(x)))
+        x = self.conv2(self.relu2(self.norm2(x)))
+        return x
+
+
+class DenseBlock(nn.Module):
+    """`depth` layers; each one's k channels are appended to everything so far."""
+
+    def __init__(self, inputs: int, growth: int, depth: int) -> None:
+        super().__init__()
+        for index in range(depth):
+            self.add_module(f"denselayer{index + 1}", DenseLayer(inputs + index * growth, growth))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, inputs + depth * growth, H, W)
+        for layer in self.children():
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+class Transition(nn.Sequential):
+    """Between two blocks: half the channels, half the side."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(inputs, inputs // 2, 1, bias=False)
+        self.pool = nn.AvgPool2d(2, 2)
+
+
+class DenseNet(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "classifier"
+
+    def __init__(self, growth: int, depths: tuple[int, ...], first: int, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        kernel, stride = {"imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["conv0"] = nn.Conv2d(3, first, kernel, stride, kernel // 2, bias=False)
+        layers["norm0"] = nn.BatchNorm2d(first)
+        layers["relu0"] = nn.ReLU(inplace=True)
+        layers["pool0"] = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        channels = first
+        for number, depth in enumerate(depths, start=1):
+            layers[f"denseblock{number}"] = DenseBlock(channels, growth, depth)
+            channels += depth * growth
+            if number < len(depths):
+                layers[f"transition{number}"] = Transition(channels)
+                channels //= 2
+        layers["norm5"] = nn.BatchNorm2d(channels)
+        self.feature_width = channels
+        self.features = nn.Sequential(layers)  # the name is torchvision's
+        self.relu = nn.ReLU(inplace=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels, classes)
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        return torch.flatten(self.avgpool(self.relu(self.features(x))), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier(self.forward_features(x))
+        return scores
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> DenseNet:
+    """One of `VARIANTS`, with fresh weights."""
+    variant = VARIANTS[name]
+    return DenseNet(variant.growth, variant.depths, variant.first, classes, stem)

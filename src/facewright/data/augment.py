@@ -1,0 +1,373 @@
+"""Augmentation of whole batches: uint8 pictures in, uint8 pictures out, one resampling for all geometry.
+
+`Augment` says what may happen, `draws` makes the random numbers (a function of seed, epoch and picture only),
+`apply` changes the pixels, `normalise` makes a network's input of them, `mix` blends finished inputs and targets.
+A picture's result never depends on the batch it is in, on the worker or process that computes it, or on threads: the
+arithmetic on pixels is made of single correctly rounded operations and of sums that are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facewright.data.sampling import random_words
+from facewright.errors import UsageError
+from facewright.images import InputSpec
+
+# Where each random number of a picture lies in its row of draws.
+_FLIP, _AREA, _ASPECT, _ROTATION, _ZOOM, _MOVE_X, _MOVE_Y = range(7)
+_BRIGHTNESS, _CONTRAST, _SATURATION, _GREY = range(7, 11)
+_ERASE, _ERASE_AREA, _ERASE_ASPECT, _ERASE_X, _ERASE_Y = range(11, 16)
+_BOX_X, _BOX_Y = 16, 17
+_TRIES = 18  # from here on: area and aspect of the further attempts at a box inside the picture
+_ATTEMPTS = 10  # torchvision's number
+_SLOTS = _TRIES + 2 * (_ATTEMPTS - 1)
+_ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may happen to a training picture; the default mirrors every second one.
+
+    Each number is a range: a picture gets its own draw from it. Order: crop, rotation, zoom, translation and mirroring
+    in one resampling (what comes in from outside is the picture's reflection), then brightness, contrast and
+    saturation, then erasing.
+
+    Attributes:
+        flip: probability of mirroring left and right.
+        area: (low, high) share of the picture's area that the crop shows, uniform; above 1 shows a reflected border.
+        aspect: the crop's width : height varies by exp(U(-aspect, aspect)).
+        crop: "centre" keeps the crop's middle in the picture's middle; "inside" puts the crop anywhere inside.
+        rotation: largest angle, degrees, either way.
+        zoom: the side of what is shown varies by 1 + U(-zoom, zoom); below 1 enlarges.
+        translate: largest shift along each axis, as a share of the side.
+        brightness, contrast, saturation: the factor is U(1 - j, 1 + j); pixels are clamped once, after all three.
+            Contrast turns around the picture's own mean.
+        grey: probability of losing all colour.
+        erase: probability of covering a rectangle with the picture's mean colour.
+        erase_area: (low, high) share of the area that the rectangle covers.
+    Raises:
+        UsageError: a value out of its range, named.
+
+    `Augment(area=(0.08, 1), aspect=math.log(4 / 3), crop="inside")` is torchvision's RandomResizedCrop with its
+    defaults and a flip (the box is not rounded to whole pixels); `Augment(rotation=36, zoom=0.1, translate=0.1)` is
+    Keras' RandomFlip("horizontal"), RandomRotation(0.1), RandomZoom(0.1) and RandomTranslation(0.1, 0.1).
+    """
+
+    flip: float = 0.5
+    area: tuple[float, float] = (1.0, 1.0)
+    aspect: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    translate: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erase: float = 0.0
+    erase_area: tuple[float, float] = (0.02, 0.2)
+    crop: Literal["centre", "inside"] = "centre"
+    grey: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "erase", "grey", "brightness", "contrast", "saturation", "translate"):
+            _check(name, getattr(self, name), 0.0, 1.0)
+        _check("rotation", self.rotation, 0.0, 180.0)
+        _check("aspect", self.aspect, 0.0, math.log(4.0))
+        _check("zoom", self.zoom, 0.0, 0.9)
+        if self.crop not in ("centre", "inside"):
+            raise UsageError(f"augmentation: crop is 'centre' or 'inside', got {self.crop!r}")
+        _check_range("area", self.area, 1.0 if self.crop == "inside" else 4.0)
+        _check_range("erase_area", self.erase_area, 0.9)
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels must be resampled (mirroring alone needs none)."""
+        return self.area != (1.0, 1.0) or any((self.aspect, self.rotation, self.zoom, self.translate))
+
+    @property
+    def colours(self) -> bool:
+        """Whether the values of pixels change."""
+        return any((self.brightness, self.contrast, self.saturation, self.grey))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, ranges as lists."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def draws(augment: Augment, seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The random numbers of some pictures: the same whatever the batch, the worker or the process.
+
+    Args:
+        augment: what they are for; every augmentation of a picture gets the same numbers, so that switching one part
+            of it off leaves the others as they were.
+        seed: of the run.
+        epoch: counted from 0.
+        images: (B,) which pictures: positions in the store.
+    Returns:
+        (B, K) float32, uniform in [0, 1), independent.
+    """
+    del augment
+    words = random_words(seed, epoch, images, _SLOTS)
+    return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int) -> Tensor:
+    """Augment a batch and bring it to its size.
+
+    Where the pictures are larger than `size` they are reduced with an antialiasing filter first.
+
+    Args:
+        batch: (B, 3, H, W) uint8, any memory format.
+        draws: (B, K) from `draws`.
+        augment: what may happen.
+        size: side of the result, pixels.
+    Returns:
+        (B, 3, size, size) uint8 in channels_last memory.
+    Raises:
+        UsageError: the batch is not (B, 3, H, W) uint8, or has another number of pictures than draws.
+    """
+    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != 3:
+        raise UsageError(f"expected (B, 3, H, W) uint8 pictures, got {tuple(batch.shape)} {batch.dtype}")
+    if len(batch) != len(draws):
+        raise UsageError(f"expected a row of draws for each of the {len(batch)} pictures, got {len(draws)}")
+    uniforms = np.asarray(draws, np.float64).T  # (K, B)
+    mirrored = uniforms[_FLIP] < augment.flip
+    if augment.moves:
+        theta = affine(uniforms, augment, batch.shape[2] / batch.shape[3])
+        theta[:, :, 0] *= np.where(mirrored, -1.0, 1.0)[:, None]
+        small = resize(batch, min(size, batch.shape[2]), min(size, batch.shape[3]))
+        pictures = _resample(small, theta, size)
+    else:
+        pictures = resize(batch, size, size)
+        if mirrored.any():
+            turned = _column(mirrored, pictures.device).bool()
+            pictures = torch.where(turned, pictures.flip(3), pictures)
+    if augment.colours or augment.erase > 0:
+        pictures = _recolour_and_erase(pictures, uniforms, augment)
+    return _to_uint8(pictures)
+
+
+def affine(uniforms: NDArray[np.float64], augment: Augment, tallness: float) -> NDArray[np.float64]:
+    """From the coordinates of the result to those of the picture, both in [-1, 1] from edge to edge.
+
+    Args:
+        uniforms: (K, B) in [0, 1).
+        augment: what may happen.
+        tallness: height / width of the picture, so that a rotation stays one in pictures that are no squares.
+    Returns:
+        (B, 2, 3): rotation @ scale and shift, without mirroring.
+    """
+    width, height = _crop_sides(uniforms, augment, tallness)
+    zoom = 1.0 + augment.zoom * _signed(uniforms[_ZOOM])
+    angle = math.radians(augment.rotation) * _signed(uniforms[_ROTATION])
+    cosine, sine = np.cos(angle), np.sin(angle)
+    shift_x, shift_y = (2.0 * augment.translate * _signed(uniforms[slot]) for slot in (_MOVE_X, _MOVE_Y))
+    if augment.crop == "inside":
+        shift_x = shift_x + (1.0 - width) * _signed(uniforms[_BOX_X])
+        shift_y = shift_y + (1.0 - height) * _signed(uniforms[_BOX_Y])
+    width, height = width * zoom, height * zoom
+    across = np.stack([width * cosine, -height * sine * tallness, shift_x], axis=1)
+    down = np.stack([width * sine / tallness, height * cosine, shift_y], axis=1)
+    return np.stack([across, down], axis=1)
+
+
+def resize(batch: Tensor, height: int, width: int) -> Tensor:
+    """(B, 3, H, W) uint8 to (B, 3, height, width) uint8, bilinear, antialiased; the same object where it fits."""
+    if batch.shape[2:] == (height, width):
+        return batch
+    return F.interpolate(batch, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+
+
+def normalise(batch: Tensor, spec: InputSpec) -> Tensor:
+    """A network's input: (pixel / 255 - mean) / std, channels in the network's order.
+
+    Args:
+        batch: (B, 3, H, W) uint8, RGB.
+        spec: mean and std are in the order of the network's channels.
+    Returns:
+        (B, 3, H, W) float32 in channels_last memory.
+    """
+    rows = batch.permute(0, 2, 3, 1)  # (B, H, W, 3)
+    if spec.colour_order == "bgr":
+        rows = rows.flip(3)
+    count, height, width, _ = rows.shape
+    rows = rows.reshape(count, height, width * 3)
+    # Scale and offset repeated along a row: a loop over whole rows is an order of magnitude faster than one over 3.
+    scale = [1.0 / (255.0 * std) for std in spec.std] * width
+    offset = [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)] * width
+    result = rows.to(torch.float32)
+    result.mul_(torch.tensor(scale, dtype=torch.float32, device=batch.device))
+    result.add_(torch.tensor(offset, dtype=torch.float32, device=batch.device))
+    return result.view(count, height, width, 3).permute(0, 3, 1, 2)
+
+
+def mix(
+    images: Tensor,
+    targets: Tensor,
+    alpha: float,
+    kind: Literal["mixup", "cutmix"],
+    seed: int,
+    epoch: int,
+    step: int,
+) -> tuple[Tensor, Tensor]:
+    """Blend each picture, and its target, with another one of the batch.
+
+    Args:
+        images: (B, C, H, W) float, normalised.
+        targets: (B, K) float, a distribution over classes each.
+        alpha: of the Beta(alpha, alpha) distribution of the share; above 0.
+        kind: "mixup" weighs whole pictures; "cutmix" puts a rectangle of the one into the other.
+        seed, epoch, step: the blend is a pure function of these.
+    Returns:
+        New images and targets, shaped as they came.
+    Raises:
+        UsageError: alpha not above 0, or an unknown kind.
+    Source: Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019 (targets weighed by the exact area).
+    """
+    if not alpha > 0:
+        raise UsageError(f"the mixing strength alpha must be above 0, got {alpha}")
+    if kind not in ("mixup", "cutmix"):
+        raise UsageError(f"mixing is 'mixup' or 'cutmix', got {kind!r}")
+    words = random_words(seed, epoch, np.array([step], np.int64), 1)
+    generator = np.random.Generator(np.random.PCG64(int(words[0, 0])))
+    share = float(generator.beta(alpha, alpha))
+    partners = torch.from_numpy(generator.permutation(len(images))).to(images.device)
+    if kind == "mixup":
+        return torch.lerp(images[partners], images, share), torch.lerp(targets[partners], targets, share)
+    top, bottom = _cut(images.shape[2], share, float(generator.random()))
+    left, right = _cut(images.shape[3], share, float(generator.random()))
+    pasted = images.clone()
+    pasted[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
+    kept = 1.0 - (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
+    return pasted, torch.lerp(targets[partners], targets, kept)
+
+
+def _cut(side: int, share: float, position: float) -> tuple[int, int]:
+    half = 0.5 * side * math.sqrt(1.0 - share)
+    middle = position * side
+    return max(0, round(middle - half)), min(side, round(middle + half))
+
+
+def _signed(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 2.0 * uniform - 1.0
+
+
+def _crop_sides(
+    uniforms: NDArray[np.float64], augment: Augment, tallness: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Width and height of the crop as shares of the picture's, (B,) each."""
+    low, high = augment.area
+    if augment.crop == "centre":
+        area = low + (high - low) * uniforms[_AREA]
+        half = np.exp(0.5 * augment.aspect * _signed(uniforms[_ASPECT]))
+        return np.sqrt(area) * half, np.sqrt(area) / half
+    # torchvision's rule: up to ten boxes, the first that fits; else the whole picture.
+    areas = low + (high - low) * uniforms[[_AREA, *range(_TRIES, _SLOTS, 2)]]  # (attempts, B)
+    halves = np.exp(0.5 * augment.aspect * _signed(uniforms[[_ASPECT, *range(_TRIES + 1, _SLOTS, 2)]]))
+    widths, heights = np.sqrt(areas * tallness) * halves, np.sqrt(areas / tallness) / halves
+    fits = (widths <= 1.0) & (heights <= 1.0)
+    first, column = fits.argmax(axis=0), np.arange(fits.shape[1])
+    found = fits.any(axis=0)
+    return np.where(found, widths[first, column], 1.0), np.where(found, heights[first, column], 1.0)
+
+
+def _resample(batch: Tensor, theta: NDArray[np.float64], size: int) -> Tensor:
+    """(B, 3, H, W) uint8 -> (B, 3, size, size) float32, bilinear, reflected at the edges."""
+    centres = (2.0 * np.arange(size) + 1.0) / size - 1.0
+    # A grid of sums of one term a column and one a row; affine_grid's matrix product is slower than the resampling.
+    along = (theta[:, :, 0, None] * centres + theta[:, :, 2, None]).astype(np.float32)  # (B, 2, size)
+    down = (theta[:, :, 1, None] * centres).astype(np.float32)
+    columns, rows = torch.from_numpy(along).to(batch.device), torch.from_numpy(down).to(batch.device)
+    grid = torch.empty(len(batch), size, size, 2, device=batch.device)
+    for axis in (0, 1):
+        torch.add(columns[:, axis, None, :], rows[:, axis, :, None], out=grid[..., axis])
+    planes = batch.contiguous().float()
+    return F.grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _recolour_and_erase(pictures: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> Tensor:
+    """(B, 3, S, S) uint8 or float -> float32; not yet clamped."""
+    # Whole numbers sum without rounding in float32 along a row and in float64 over rows: no order can matter.
+    pixels = pictures.contiguous().float().round_()
+    side = pixels.shape[2] * pixels.shape[3]
+    means = (pixels.sum(3).double().sum(2) / side).float()[:, :, None, None]  # (B, 3, 1, 1)
+    if augment.colours:
+        factors = _colour_factors(uniforms, augment)
+        pivots = ((means[:, 0:1] + means[:, 1:2]) + means[:, 2:3]) / 3.0
+        pixels, means = _recolour(pixels, pivots, factors), _recolour(means, pivots, factors)
+    if augment.erase > 0:
+        pixels = torch.where(_erased(uniforms, augment, pixels), means, pixels)
+    return pixels
+
+
+def _colour_factors(uniforms: NDArray[np.float64], augment: Augment) -> Sequence[NDArray[np.float64]]:
+    brightness, contrast, saturation = (
+        1.0 + strength * _signed(uniforms[slot])
+        for strength, slot in (
+            (augment.brightness, _BRIGHTNESS),
+            (augment.contrast, _CONTRAST),
+            (augment.saturation, _SATURATION),
+        )
+    )
+    return brightness, contrast, np.where(uniforms[_GREY] < augment.grey, 0.0, saturation)
+
+
+def _recolour(pixels: Tensor, pivots: Tensor, factors: Sequence[NDArray[np.float64]]) -> Tensor:
+    """Brightness b, contrast c around pivot m, saturation s around the luma y, as one linear map (B, 3, H, W).
+
+    b, then c, then s of x is  (b c s) x + (b c (1 - s)) y + b (1 - c) m.
+    """
+    brightness, contrast, saturation = factors
+    device = pixels.device
+    own = _column(brightness * contrast * saturation, device)
+    luma = _column(brightness * contrast * (1.0 - saturation), device)
+    pivot = _column(brightness * (1.0 - contrast), device) * pivots
+    red, green, blue = (pixels[:, channel : channel + 1] * weight for channel, weight in enumerate(_LUMA))
+    return pixels * own + ((red + green + blue) * luma + pivot)
+
+
+def _erased(uniforms: NDArray[np.float64], augment: Augment, pixels: Tensor) -> Tensor:
+    """Which pixels are covered, (B, 1, H, W) bool."""
+    low, high = augment.erase_area
+    side = np.sqrt(low + (high - low) * uniforms[_ERASE_AREA])
+    stretch = np.exp(0.5 * _ERASE_LOG_ASPECT * _signed(uniforms[_ERASE_ASPECT]))
+    chosen = uniforms[_ERASE] < augment.erase
+    spans = []
+    shares = ((side / stretch, _ERASE_Y, pixels.shape[2]), (side * stretch, _ERASE_X, pixels.shape[3]))
+    for share, slot, length in shares:
+        extent = np.clip(np.round(share * length), 1, length)
+        start = np.floor(uniforms[slot] * (length - extent + 1))
+        place = np.arange(length)[None, :]
+        inside = (place >= start[:, None]) & (place < (start + extent)[:, None])
+        spans.append(torch.from_numpy(inside & chosen[:, None]).to(pixels.device))
+    return spans[0][:, None, :, None] & spans[1][:, None, None, :]
+
+
+def _column(values: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(device)[:, None, None, None]
+
+
+def _to_uint8(pictures: Tensor) -> Tensor:
+    if pictures.dtype != torch.uint8:
+        pictures = pictures.clamp(0.0, 255.0).round_().to(torch.uint8)
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"augmentation: {name} must lie in {low:g} … {high:.3g}, got {value}")
+
+
+def _check_range(name: str, value: tuple[float, float], high: float) -> None:
+    if not (len(value) == 2 and 0.0 < value[0] <= value[1] <= high):
+        raise UsageError(f"augmentation: {name} must be (low, high) with 0 < low <= high <= {high:g}, got {value}")

@@ -1,0 +1,147 @@
+"""Loaders: a store, a plan and an augmentation make batches, in plan order, the same for any number of workers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facewright.data.augment import Augment, apply, draws, normalise, resize
+from facewright.data.records import Dataset
+from facewright.errors import DataError, UsageError
+from facewright.images import InputSpec
+
+_AHEAD = 2  # batches each worker may be ahead of the consumer: bounds memory
+_NAMED = 8  # files an error message names at most
+_REPEAT = 2**40  # more than any store holds: the second use of a picture in an epoch counts as another picture
+
+
+class Pixels(Protocol):
+    """What a loader needs of a `PixelStore`."""
+
+    @property
+    def dataset(self) -> Dataset: ...
+
+    def batch(self, indices: NDArray[np.int64]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures ready for a network and where they came from."""
+
+    images: Tensor  # (B, 3, size, size) float32, normalised, channels_last memory
+    indices: NDArray[np.int64]  # (B,) positions in the store
+
+
+@dataclass(frozen=True)
+class _Job:
+    step: int
+    epoch: int
+    indices: NDArray[np.int64]
+    keys: NDArray[np.int64]  # what the random numbers are drawn for
+
+
+class Loader:
+    """Makes the batches of a plan.
+
+    Args:
+        store: the pixels.
+        spec: mean, std and colour order of the network's input.
+        augment: what may happen to the pictures; None only resizes.
+        size: side of the network's input, pixels.
+        seed: of the run.
+        workers: threads that prepare batches ahead. 0 prepares each when it is asked for: the right number where
+            training itself uses all the cores, since then a thread only takes from it what it gives. 1 or 2 pay
+            where the network runs on a GPU.
+    Raises:
+        UsageError: a size below 1 or a negative number of workers.
+    """
+
+    def __init__(
+        self, store: Pixels, spec: InputSpec, augment: Augment | None, size: int, seed: int, workers: int = 0
+    ) -> None:
+        if size < 1:
+            raise UsageError(f"the size of the pictures must be at least 1 px, got {size}")
+        if workers < 0:
+            raise UsageError(f"the number of workers must be 0 or more, got {workers}")
+        self.store = store
+        self.spec = spec
+        self.augment = augment
+        self.size = size
+        self.seed = seed
+        self.workers = workers
+
+    def epoch(self, plan: Sequence[NDArray[np.int64]], epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, in order.
+
+        Closing the iterator (or leaving it to the garbage collector) stops and joins the workers.
+
+        Args:
+            plan: the whole plan of the epoch, also where `start` skips a part.
+            epoch: counted from 0; chooses the augmentation's random numbers.
+            start: batches to leave out, without computing them: the position a resumed run goes on from.
+        Yields:
+            One batch for each entry of the plan from `start` on.
+        Raises:
+            DataError: a batch could not be made; names its files. The cause is chained.
+        """
+        jobs = _jobs(plan, epoch, start)
+        return (self._make(job) for job in jobs) if self.workers == 0 else self._prefetched(jobs)
+
+    def _prefetched(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="facewright-loader", initializer=_single_threaded)
+        waiting: deque[Future[Batch]] = deque()
+        remaining = iter(jobs)
+        try:
+            for job in remaining:
+                waiting.append(pool.submit(self._make, job))
+                if len(waiting) == _AHEAD * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, job: _Job) -> Batch:
+        try:
+            pictures = self.store.batch(job.indices)
+            if self.augment is None:
+                pictures = resize(pictures, self.size, self.size)
+            else:
+                uniforms = draws(self.augment, self.seed, job.epoch, job.keys)
+                pictures = apply(pictures, uniforms, self.augment, self.size)
+            return Batch(normalise(pictures, self.spec), job.indices)
+        except Exception as error:
+            raise DataError(f"batch {job.step} of epoch {job.epoch} ({self._files(job)}): {error}") from error
+
+    def _files(self, job: _Job) -> str:
+        records = self.store.dataset.records
+        known = [records[index].path for index in job.indices[:_NAMED] if 0 <= index < len(records)]
+        rest = len(job.indices) - len(known)
+        return ", ".join(known) + (f" and {rest} more" if rest else "")
+
+
+def _jobs(plan: Sequence[NDArray[np.int64]], epoch: int, start: int) -> list[_Job]:
+    """The work from `start` on; a picture that a plan repeats gets other random numbers each time."""
+    if not plan:
+        return []
+    every = np.concatenate(plan)
+    order = np.argsort(every, kind="stable")
+    ranked = every[order]
+    first = np.searchsorted(ranked, ranked, side="left")
+    repeats = np.empty(len(every), np.int64)
+    repeats[order] = np.arange(len(every)) - first
+    keys = np.split(every + repeats * _REPEAT, np.cumsum([len(part) for part in plan])[:-1])
+    return [_Job(step, epoch, plan[step], keys[step]) for step in range(start, len(plan))]
+
+
+def _single_threaded() -> None:
+    # A worker that used torch's own threads would fight with those of the training step for the same cores.
+    torch.set_num_threads(1)

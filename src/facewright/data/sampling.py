@@ -1,0 +1,133 @@
+"""Plans: which pictures form which batch of an epoch, and the counter-based random numbers behind them.
+
+Everything here is a pure function of (seed, epoch): a plan can be made again after a kill, in another process, or by
+every rank of a distributed run, and is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.errors import UsageError
+
+Balance = Literal["over", "under"]
+
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: SplitMix64's step, so that consecutive counters lie far apart
+_WORD = 2**64 - 1
+_ORDER, _FILL = 1, 2  # streams: the order of an epoch, the choice among a class
+
+
+def plan(
+    indices: NDArray[np.int64], batch: int, seed: int, epoch: int, drop_last: bool = True
+) -> list[NDArray[np.int64]]:
+    """Shuffle the pictures of one epoch and cut them into batches.
+
+    Args:
+        indices: (N,) positions in the store, N >= 1; each is used once.
+        batch: pictures a batch, >= 1.
+        seed: of the run, any integer.
+        epoch: counted from 0; each has another order.
+        drop_last: leave out the last batch where it is short (another epoch leaves out other pictures). Where there
+            are fewer pictures than one batch holds, the short batch stays: a plan is never empty.
+    Returns:
+        The batches, (batch,) int64 each.
+    Raises:
+        UsageError: no pictures, or a batch below 1.
+
+    >>> [part.tolist() for part in plan(np.arange(5), batch=2, seed=0, epoch=0, drop_last=False)]
+    [[4, 1], [2, 3], [0]]
+    """
+    return _cut(_shuffled(np.asarray(indices, np.int64), seed, epoch, _ORDER), batch, drop_last)
+
+
+def balanced(
+    indices: NDArray[np.int64], labels: NDArray[np.int64], batch: int, seed: int, epoch: int, balance: Balance
+) -> list[NDArray[np.int64]]:
+    """A plan in which every class has as many pictures.
+
+    Args:
+        indices: (N,) positions in the store, N >= 1.
+        labels: (N,) the class of each.
+        batch, seed, epoch: as in `plan`; a short last batch is left out as there.
+        balance: "over" brings every class to the size of the largest: each picture is used equally often but for a
+            remainder drawn anew each epoch. "under" takes as many of each class as the smallest has, others each epoch.
+    Returns:
+        The batches, (batch,) int64 each, shuffled over the classes.
+    Raises:
+        UsageError: no pictures, a batch below 1, labels of another length, or an unknown balance.
+    """
+    indices, labels = np.asarray(indices, np.int64), np.asarray(labels, np.int64)
+    if indices.shape != labels.shape:
+        raise UsageError(f"expected one label for each of the {indices.size} pictures, got {labels.size}")
+    if balance not in ("over", "under"):
+        raise UsageError(f"balance is 'over' or 'under', got {balance!r}")
+    if indices.size == 0:
+        return _cut(indices, batch, drop_last=True)
+    members = [indices[labels == label] for label in np.unique(labels)]
+    counts = [len(part) for part in members]
+    wanted = max(counts) if balance == "over" else min(counts)
+    drawn = [np.resize(_shuffled(part, seed, epoch, _FILL), wanted) for part in members]
+    return _cut(_shuffled(np.concatenate(drawn), seed, epoch, _ORDER), batch, drop_last=True)
+
+
+def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
+    """The part of a batch that one of `world` processes computes; all parts in rank order are the batch again.
+
+    Raises:
+        UsageError: rank outside 0 … world - 1.
+
+    >>> [shard(np.arange(5), rank, 2).tolist() for rank in (0, 1)]
+    [[0, 1], [2, 3, 4]]
+    """
+    if not 0 <= rank < world:
+        raise UsageError(f"rank must lie in 0 … world - 1, got rank {rank} of {world}")
+    return batch[rank * len(batch) // world : (rank + 1) * len(batch) // world]
+
+
+def random_words(seed: int, epoch: int, items: NDArray[np.int64], slots: int) -> NDArray[np.uint64]:
+    """Independent 64-bit words, each a function of (seed, epoch, item, slot) and of nothing else.
+
+    Each part of the key is folded in and mixed before the next, so keys that differ in one bit of any part give
+    unrelated words (tested: uniformity, neighbours in each part, avalanche).
+
+    Args:
+        seed: any integer (taken modulo 2^64).
+        epoch: any integer.
+        items: (B,) int64, for instance positions in the store.
+        slots: words an item.
+    Returns:
+        (B, slots) uint64.
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing function).
+    """
+    key = np.array([seed & _WORD], np.uint64)
+    for part in (np.array([epoch & _WORD], np.uint64), np.asarray(items, np.int64).astype(np.uint64)):
+        key = _mix(_mix(key + np.uint64(_GOLDEN)) + part)
+    steps = np.arange(1, slots + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    return _mix(_mix(key)[:, None] + steps[None, :])
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
+    return mixed
+
+
+def _shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: int) -> NDArray[np.int64]:
+    # Sorted by a random word for each place: unlike a library's shuffle it is the same in every version of it.
+    words = random_words(seed, epoch, np.arange(len(indices), dtype=np.int64), stream)[:, stream - 1]
+    return indices[np.argsort(words, kind="stable")]
+
+
+def _cut(order: NDArray[np.int64], batch: int, drop_last: bool) -> list[NDArray[np.int64]]:
+    if batch < 1:
+        raise UsageError(f"a batch holds at least 1 picture, got {batch}")
+    if order.size == 0:
+        raise UsageError("there are no pictures to make batches of")
+    parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+    if drop_last and len(parts) > 1 and len(parts[-1]) < batch:
+        parts.pop()
+    return parts

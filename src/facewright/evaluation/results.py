@@ -1,12 +1,19 @@
-"""What an evaluation says: frozen facts with `to_dict`, which is what `--json` prints and `evaluation.json` holds."""
+"""What an evaluation says: frozen facts with `to_dict`, which is what `--json` prints and `evaluation.json` holds.
+
+`to_dict` yields plain Python values only (dicts, lists, strings, numbers, None): what is undefined is None, never NaN,
+and `json.loads(json.dumps(facts))` is equal to `facts`. `from_dict` takes it back.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.errors import UsageError
 from facewright.metrics.intervals import Rate
 from facewright.training.history import EpochRow
 
@@ -32,6 +39,14 @@ class ClassRow:
     auc: float | None
     average_precision: float | None
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> ClassRow:
+        """The inverse of `to_dict`."""
+        return cls(**{**facts, "precision": _rate(facts["precision"]), "recall": _rate(facts["recall"])})
+
 
 @dataclass(frozen=True)
 class ClassificationResult:
@@ -56,6 +71,30 @@ class ClassificationResult:
     confusion: tuple[tuple[int, ...], ...]  # [true][predicted] counts
     per_class: tuple[ClassRow, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        facts = {"task": "classification"} | asdict(self)
+        facts["classes"] = list(self.classes)
+        facts["confusion"] = [list(row) for row in self.confusion]
+        facts["per_class"] = [row.to_dict() for row in self.per_class]
+        return facts
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> ClassificationResult:
+        """The inverse of `to_dict`; raises UsageError where the facts are of another task or incomplete."""
+        if facts.get("task") != "classification":
+            raise UsageError(f"expected the facts of a classification, got task {facts.get('task')!r}")
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in facts]
+        if missing:
+            raise UsageError(f"the facts of a classification lack {', '.join(missing)}: evaluate the run again")
+        values = {name: facts[name] for name in names}
+        for name in ("accuracy", "top5", "macro_precision", "macro_recall", "macro_f1"):
+            values[name] = _rate(values[name])
+        values["classes"] = tuple(values["classes"])
+        values["confusion"] = tuple(tuple(row) for row in values["confusion"])
+        values["per_class"] = tuple(ClassRow.from_dict(row) for row in values["per_class"])
+        return cls(**values)
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -66,6 +105,14 @@ class Latency:
     images_per_second: float
     batch: int
     threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Latency:
+        """The inverse of `to_dict`."""
+        return cls(**{field.name: facts[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -89,6 +136,26 @@ class Entry:
     predictions: Predictions
     history: tuple[EpochRow, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The facts of the model; its predictions and epochs stand in the run's predictions.csv and metrics.csv."""
+        return {
+            "name": self.name,
+            "run": self.run,
+            "model": self.model,
+            "recipe": self.recipe,
+            "image_size": self.image_size,
+            "parameters": self.parameters,
+            "flops": self.flops,
+            "images_seen": self.images_seen,
+            "epochs": self.epochs,
+            "train_seconds": self.train_seconds,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "file_bytes": self.file_bytes,
+            "latency_ms": self.latency.median_ms,
+            "latency": self.latency.to_dict(),
+            "test": self.test.to_dict(),
+        }
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -99,7 +166,11 @@ class Pair:
     p_value: float  # exact McNemar test of the two accuracies
     accuracy_difference: float  # a - b
     macro_f1_difference: Rate  # a - b; paired bootstrap over images
-    within_noise: bool
+    within_noise: bool  # holm_p_value >= 0.05
+    holm_p_value: float | None = None  # p_value corrected for the number of pairs; None: not compared as a family
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -113,3 +184,18 @@ class Comparison:
     entries: tuple[Entry, ...]
     pairs: tuple[Pair, ...]
     advice: tuple[str, ...]  # sentences: which to take for accuracy, for speed, for size; and what is noise
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+            "counts": dict(self.counts),
+            "models": [entry.to_dict() for entry in self.entries],
+            "pairs": [pair.to_dict() for pair in self.pairs],
+            "advice": list(self.advice),
+        }
+
+
+def _rate(facts: Mapping[str, float | int] | None) -> Rate | None:
+    return None if facts is None else Rate.from_dict(facts)

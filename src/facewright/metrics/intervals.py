@@ -1,8 +1,22 @@
-"""Rates with their 95 % intervals."""
+"""Rates with their 95 % intervals, and whether two models differ by more than chance.
+
+Wilson's interval is for reported shares, Clopper and Pearson's for error rates near zero that must hold at least as
+often as they say, the bootstrap for statistics that are no plain share (macro-F1). All of them describe one thing: how
+much the number would move with *other test images of the same kind*. They say nothing of another training seed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, betaincinv, ndtri
+
+from facewright.errors import Undefined, UsageError
+
+RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -20,3 +34,224 @@ class Rate:
 
     def to_dict(self) -> dict[str, float | int]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, float | int]) -> Rate:
+        """The inverse of `to_dict`."""
+        return cls(float(facts["value"]), float(facts["low"]), float(facts["high"]), int(facts["n"]))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts per class, all that precision, recall, F1 and accuracy need. Leading axes are resamples.
+
+    hits: (..., C) images of the class predicted as it; labelled: (..., C) images of the class; predicted: (..., C)
+    images predicted as the class.
+    """
+
+    hits: NDArray[np.int64]
+    labelled: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+
+Statistic = Callable[[Tally], NDArray[np.float64]]  # (..., C) counts -> (...) values
+
+
+def tally(labels: ArrayLike, predicted: ArrayLike, classes: int) -> Tally:
+    """Count hits, labels and predictions of each class.
+
+    Args:
+        labels: (N,) class numbers in [0, classes).
+        predicted: (N,) likewise.
+        classes: C.
+    Raises:
+        UsageError: the two differ in length, or a number is no class.
+    >>> tally([0, 0, 1], [0, 1, 1], classes=2).hits.tolist()
+    [1, 1]
+    """
+    truth, guess = class_numbers(labels, classes, "labels"), class_numbers(predicted, classes, "predicted")
+    same_length(truth, guess)
+    return Tally(
+        hits=np.bincount(truth[truth == guess], minlength=classes).astype(np.int64),
+        labelled=np.bincount(truth, minlength=classes).astype(np.int64),
+        predicted=np.bincount(guess, minlength=classes).astype(np.int64),
+    )
+
+
+def wilson(k: int, n: int, confidence: float = 0.95) -> Rate:
+    """The share k/n with Wilson's score interval.
+
+    Args:
+        k: how many of the n, in [0, n].
+        n: at least 1.
+        confidence: in (0, 1).
+    Raises:
+        Undefined: n is 0. UsageError: k is not in [0, n].
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927);
+    without continuity correction.
+    >>> rate = wilson(0, 10)
+    >>> rate.value, rate.low, round(rate.high, 4)
+    (0.0, 0.0, 0.2775)
+    """
+    _check_share(k, n, confidence)
+    z = -float(ndtri((1 - confidence) / 2))
+    share, spread = k / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = (z / (1 + spread)) * ((share * (1 - share) + spread / 4) / n) ** 0.5
+    # At the ends the bound is exact in algebra and must not be 1e-17 off in floating point.
+    low = 0.0 if k == 0 else max(0.0, centre - half)
+    high = 1.0 if k == n else min(1.0, centre + half)
+    return Rate(share, low, high, n)
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
+    """The share k/n with the exact interval of Clopper and Pearson, which covers at least as often as it says.
+
+    Args, Raises: as `wilson`.
+    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26 (1934); the bounds as quantiles of beta distributions.
+    >>> round(clopper_pearson(0, 3000).high, 5)
+    0.00123
+    """
+    _check_share(k, n, confidence)
+    tail = (1 - confidence) / 2
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
+    return Rate(k / n, low, high, n)
+
+
+def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
+    """The chance of a split at least this uneven of the images that exactly one of two models got right.
+
+    Args:
+        correct_a: (N,) bool, whether model a was right on each image.
+        correct_b: (N,) bool, the same images in the same order.
+    Returns:
+        The two-sided exact p-value in (0, 1]; 1.0 where the models are right on the same images.
+    Raises:
+        UsageError: the two differ in length.
+    Source: Q. McNemar, Psychometrika 12 (1947); the exact binomial form on discordant pairs.
+    >>> mcnemar_exact([True] * 6, [False] * 6)
+    0.03125
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    same_length(a, b)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def bootstrap(
+    statistic: Statistic,
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    classes: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Rate:
+    """A statistic of one model with its percentile bootstrap interval over images, stratified by class.
+
+    Args:
+        statistic: from counts (R, C) to values (R,); works on (C,) too.
+        labels: (N,) class numbers. predicted: (N,) likewise. classes: C.
+        seed: of the resampling. resamples: R.
+    Returns:
+        The value on all images, the 2.5 and 97.5 percentiles over the resamples, N. Where every image is right, so is
+        every resample, and the interval has no width: read the Wilson interval of the accuracy then.
+    Raises:
+        Undefined: no image. UsageError: not the same images, or a number that is no class.
+    Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    """
+    observed = tally(labels, predicted, classes)
+    (resampled,) = _resample(np.asarray(labels), [np.asarray(predicted)], classes, seed, resamples)
+    return _percentiles(float(statistic(observed)), statistic(resampled), int(observed.labelled.sum()))
+
+
+def paired_bootstrap(
+    statistic: Statistic,
+    labels: ArrayLike,
+    predicted: tuple[ArrayLike, ArrayLike],
+    classes: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Rate:
+    """The difference of a statistic between two models, a - b, with its bootstrap interval over shared images.
+
+    Both models are scored on the same resampled images, so what makes an image hard for both cancels.
+
+    Args:
+        statistic: from counts (R, C) to values (R,); works on (C,) too.
+        labels: (N,) class numbers. predicted: model a's and model b's (N,). classes: C.
+        seed: of the resampling. resamples: R.
+    Returns:
+        The difference on all images in [-1, 1] for a share, its 2.5 and 97.5 percentiles, N.
+    Raises:
+        Undefined: no image. UsageError: not the same images, or a number that is no class.
+    Source: as `bootstrap`.
+    >>> hit_rate = lambda counts: counts.hits.sum(-1) / counts.labelled.sum(-1)
+    >>> paired_bootstrap(hit_rate, [0, 0, 1, 1], ([0, 0, 1, 1], [0, 0, 0, 0]), classes=2).value
+    0.5
+    """
+    a, b = (tally(labels, guess, classes) for guess in predicted)
+    guesses = [np.asarray(guess) for guess in predicted]
+    drawn_a, drawn_b = _resample(np.asarray(labels), guesses, classes, seed, resamples)
+    observed = float(statistic(a)) - float(statistic(b))
+    return _percentiles(observed, statistic(drawn_a) - statistic(drawn_b), int(a.labelled.sum()))
+
+
+def _resample(
+    labels: NDArray[np.int64], predicted: list[NDArray[np.int64]], classes: int, seed: int, resamples: int
+) -> list[Tally]:
+    """The counts of each model in each resample, (R, C); the labelled counts are (C,), the same in all.
+
+    Images of one class with the same predictions are interchangeable, so instead of drawing images with replacement one
+    draws how often each such group occurs: a multinomial, the same distribution at a fraction of the work.
+    """
+    if labels.size == 0:
+        raise Undefined("a statistic of no images is undefined")
+    generator = np.random.default_rng(seed)
+    labelled = np.bincount(labels, minlength=classes)
+    hits = [np.zeros((resamples, classes), dtype=np.int64) for _ in predicted]
+    guessed = [np.zeros((resamples, classes), dtype=np.int64) for _ in predicted]
+    for label in np.flatnonzero(labelled):
+        rows = np.stack([guess[labels == label] for guess in predicted], axis=1)  # (n, models)
+        groups, sizes = np.unique(rows, axis=0, return_counts=True)  # (G, models), (G,)
+        drawn = generator.multinomial(sizes.sum(), sizes / sizes.sum(), size=resamples)  # (R, G)
+        for model, guesses in enumerate(groups.T):
+            for guess in np.unique(guesses):
+                times = drawn[:, guesses == guess].sum(axis=1)
+                guessed[model][:, guess] += times
+                if guess == label:
+                    hits[model][:, label] = times
+    return [Tally(hit, labelled, guess) for hit, guess in zip(hits, guessed, strict=True)]
+
+
+def _percentiles(value: float, resampled: NDArray[np.float64], n: int) -> Rate:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Rate(value, float(low), float(high), n)
+
+
+def class_numbers(values: ArrayLike, classes: int, name: str) -> NDArray[np.int64]:
+    """Check a (N,) array of class numbers in [0, classes)."""
+    numbers = np.asarray(values)
+    if numbers.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise UsageError(f"{name}: expected whole numbers (N,), got {numbers.dtype} {numbers.shape}")
+    if numbers.min() < 0 or numbers.max() >= classes:
+        raise UsageError(f"{name}: expected class numbers in [0, {classes}), got {numbers.min()} to {numbers.max()}")
+    return numbers.astype(np.int64)
+
+
+def same_length(a: NDArray[np.generic], b: NDArray[np.generic]) -> None:
+    """Refuse two arrays that do not speak of the same images."""
+    if a.shape != b.shape:
+        raise UsageError(f"expected one entry an image in both, got {a.shape} and {b.shape}")
+
+
+def _check_share(k: int, n: int, confidence: float) -> None:
+    if n == 0:
+        raise Undefined("a share of no cases is undefined")
+    if not 0 <= k <= n:
+        raise UsageError(f"expected k in [0, n], got k = {k} of n = {n}")
+    if not 0 < confidence < 1:
+        raise UsageError(f"expected a confidence in (0, 1), got {confidence}")

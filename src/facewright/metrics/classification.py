@@ -1,0 +1,254 @@
+"""What a closed-set classifier is worth: rates per class and over classes, ranking quality, log loss, curves.
+
+Scores are probabilities (N, C); the predicted class is the first of the highest. What does not exist for the given
+labels (the precision of a class nobody predicted, the ROC of one class only) is undefined: pure functions raise
+`Undefined`, tables over classes hold None.
+
+Macro averages are plain means over the classes that have an image among the labels. Among those, a class that is never
+predicted has an undefined precision, which counts as 0 in the macro mean: the same as scikit-learn with
+`labels=unique(y_true), zero_division=0`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.metrics.intervals import Rate, Tally, class_numbers, same_length, wilson
+
+SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)  # log loss clips to this: one impossible answer costs 36 nats
+
+
+def accuracy(labels: ArrayLike, predicted: ArrayLike) -> Rate:
+    """The share of images whose predicted class is the true one, with Wilson's interval.
+
+    Args:
+        labels: (N,) class numbers. predicted: (N,) likewise.
+    Raises:
+        Undefined: no image. UsageError: not the same images.
+    >>> accuracy([0, 1, 2, 2], [0, 1, 2, 0]).value
+    0.75
+    """
+    truth, guess = np.asarray(labels), np.asarray(predicted)
+    same_length(truth, guess)
+    return wilson(int((truth == guess).sum()), truth.size)
+
+
+def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Counts [true class][predicted class], (C, C).
+
+    Args:
+        labels: (N,) class numbers in [0, classes). predicted: (N,) likewise. classes: C.
+    Raises:
+        UsageError: not the same images, or a number that is no class.
+    >>> confusion_matrix([0, 0, 1], [0, 1, 1], classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    truth, guess = class_numbers(labels, classes, "labels"), class_numbers(predicted, classes, "predicted")
+    same_length(truth, guess)
+    return np.bincount(truth * classes + guess, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+
+
+def precision(counts: Tally) -> NDArray[np.float64]:
+    """Hits / predicted of each class, (..., C); NaN where the class is never predicted."""
+    return _ratio(counts.hits, counts.predicted)
+
+
+def recall(counts: Tally) -> NDArray[np.float64]:
+    """Hits / labelled of each class, (..., C); NaN where the class has no image."""
+    return _ratio(counts.hits, np.broadcast_to(counts.labelled, counts.hits.shape))
+
+
+def f1(counts: Tally) -> NDArray[np.float64]:
+    """2 hits / (labelled + predicted) of each class, (..., C); NaN where the class neither occurs nor is predicted.
+
+    The harmonic mean of precision and recall where both exist; 0 where the class occurs and is never predicted.
+    """
+    return _ratio(2 * counts.hits, counts.labelled + counts.predicted)
+
+
+def macro_precision(counts: Tally) -> NDArray[np.float64]:
+    """The mean precision over the classes that have an image; see the head of this file. (..., C) -> (...)."""
+    return _macro(precision(counts), counts)
+
+
+def macro_recall(counts: Tally) -> NDArray[np.float64]:
+    """The mean recall over the classes that have an image, also called balanced accuracy. (..., C) -> (...)."""
+    return _macro(recall(counts), counts)
+
+
+def macro_f1(counts: Tally) -> NDArray[np.float64]:
+    """The mean F1 over the classes that have an image. (..., C) -> (...)."""
+    return _macro(f1(counts), counts)
+
+
+def weighted(values: NDArray[np.float64], counts: Tally) -> float:
+    """The mean over classes of (C,) values weighted by their numbers of images; undefined values count as 0."""
+    if counts.labelled.sum() == 0:
+        raise Undefined("a mean over no images is undefined")
+    return float((np.nan_to_num(values, nan=0.0) * counts.labelled).sum() / counts.labelled.sum())
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """The mean of -ln(probability of the true class), in nats; lower is better.
+
+    Args:
+        labels: (N,) class numbers. probabilities: (N, C), clipped from below to `SMALLEST_PROBABILITY` (2.2e-16).
+    Raises:
+        Undefined: no image. DataError: a probability that is not finite.
+    >>> round(log_loss([0, 1], [[0.5, 0.5], [0.0, 1.0]]), 4)
+    0.3466
+    """
+    loss = losses(labels, probabilities)
+    if loss.size == 0:
+        raise Undefined("the log loss of no images is undefined")
+    return float(loss.mean())
+
+
+def losses(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
+    """The log loss of each image, (N,); see `log_loss`."""
+    truth, scores = _scored(labels, probabilities)
+    return -np.log(np.clip(scores[np.arange(truth.size), truth], SMALLEST_PROBABILITY, 1.0))
+
+
+def top_k(labels: ArrayLike, scores: ArrayLike, k: int) -> Rate:
+    """The share of images whose true class is among the k highest, with Wilson's interval.
+
+    A tie counts against the model: a class with the same score as the true one stands before it. So a model that gives
+    every class the same score has a top-k of 0, not of whatever the order of the classes makes of it.
+
+    Args:
+        labels: (N,) class numbers. scores: (N, C), finite. k: in [1, C].
+    Raises:
+        Undefined: no image. DataError: a score that is not finite. UsageError: k is out of range.
+    >>> top_k([0, 1], [[0.5, 0.4, 0.1], [0.4, 0.4, 0.2]], k=1).value
+    0.5
+    """
+    truth, values = _scored(labels, scores)
+    if not 1 <= k <= values.shape[1]:
+        raise UsageError(f"top-k: expected k in [1, {values.shape[1]}], got {k}")
+    of_truth = values[np.arange(truth.size), truth][:, None]
+    rank = (values >= of_truth).sum(axis=1)  # 1 for the only highest
+    return wilson(int((rank <= k).sum()), truth.size)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a ROC or precision-recall curve, (T,) each; one point a distinct score, from strict to lax."""
+
+    thresholds: NDArray[np.float64]  # accept iff score >= threshold; the first is inf: nothing is accepted
+    x: NDArray[np.float64]  # ROC: false-positive rate; PR: recall
+    y: NDArray[np.float64]  # ROC: true-positive rate; PR: precision
+
+
+def roc_curve(positive: ArrayLike, scores: ArrayLike) -> Curve:
+    """False- and true-positive rates at every threshold; equal scores are accepted together.
+
+    Args:
+        positive: (N,) bool. scores: (N,), finite, higher is more likely positive.
+    Returns:
+        From (0, 0) to (1, 1); every distinct score kept.
+    Raises:
+        Undefined: positives only or negatives only (EmptyScores: neither). DataError: a score that is not finite.
+    >>> curve = roc_curve([True, False, True], [0.9, 0.5, 0.5])
+    >>> curve.x.tolist(), curve.y.tolist()
+    ([0.0, 0.0, 1.0], [0.0, 0.5, 1.0])
+    """
+    thresholds, hits, alarms = _steps(positive, scores)
+    if hits[-1] == 0 or alarms[-1] == 0:
+        only = "negatives" if hits[-1] == 0 else "positives"
+        raise Undefined(f"a ROC curve needs positives and negatives, got {only} only")
+    return Curve(thresholds, alarms / alarms[-1], hits / hits[-1])
+
+
+def pr_curve(positive: ArrayLike, scores: ArrayLike) -> Curve:
+    """Recall (x) and precision (y) at every threshold; equal scores are accepted together.
+
+    Args:
+        positive: (N,) bool. scores: (N,), finite, higher is more likely positive.
+    Returns:
+        From recall 0, where the precision is set to 1 by convention (nothing is accepted), to recall 1.
+    Raises:
+        Undefined: no positive. DataError: a score that is not finite.
+    """
+    thresholds, hits, alarms = _steps(positive, scores)
+    if hits[-1] == 0:
+        raise Undefined("a precision-recall curve needs a positive, got negatives only")
+    accepted = hits + alarms
+    return Curve(thresholds, hits / hits[-1], np.where(accepted == 0, 1.0, hits / np.maximum(accepted, 1)))
+
+
+def roc_auc(positive: ArrayLike, scores: ArrayLike) -> float:
+    """The chance that a positive scores above a negative, ties counting half: the area under `roc_curve`.
+
+    Args, Raises: as `roc_curve`.
+    >>> roc_auc([True, True, False, False], [0.9, 0.5, 0.5, 0.1])
+    0.875
+    """
+    curve = roc_curve(positive, scores)
+    return float((np.diff(curve.x) * (curve.y[1:] + curve.y[:-1]) / 2).sum())
+
+
+def average_precision(positive: ArrayLike, scores: ArrayLike) -> float:
+    """The mean precision over the steps of recall, without interpolation: sum of (R_t - R_{t-1}) P_t.
+
+    Args, Raises: as `pr_curve`.
+    >>> average_precision([True, False, True, False], [0.9, 0.8, 0.7, 0.1]).__round__(4)
+    0.8333
+    """
+    curve = pr_curve(positive, scores)
+    return float((np.diff(curve.x) * curve.y[1:]).sum())
+
+
+def defined_mean(values: list[float | None]) -> float | None:
+    """The mean of the values that exist; None where none does."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _steps(positive: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Thresholds from inf down through every distinct score; positives and negatives accepted at each, (T,)."""
+    truth, values = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64)
+    same_length(truth, values)
+    if values.size == 0:
+        raise EmptyScores("a curve needs scores, got none")
+    _refuse_nonfinite(values)
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    last = np.append(np.flatnonzero(np.diff(ranked)), ranked.size - 1)  # the last of each run of equal scores
+    hits = np.cumsum(truth[order])[last]
+    thresholds = np.concatenate([[np.inf], ranked[last]])
+    return thresholds, np.concatenate([[0], hits]), np.concatenate([[0], last + 1 - hits])
+
+
+def _scored(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 2:
+        raise UsageError(f"expected scores (N, C), got {values.shape}")
+    truth = class_numbers(labels, values.shape[1], "labels")
+    same_length(truth, values[:, 0])
+    _refuse_nonfinite(values)
+    return truth, values
+
+
+def _refuse_nonfinite(values: NDArray[np.float64]) -> None:
+    if not np.isfinite(values).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise DataError(f"expected finite scores, got {values[first]} at {first}: the model's output is broken there")
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    shares = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=shares, where=whole > 0)
+    return shares
+
+
+def _macro(values: NDArray[np.float64], counts: Tally) -> NDArray[np.float64]:
+    present = np.broadcast_to(counts.labelled > 0, values.shape)
+    if not present.any():
+        raise Undefined("a mean over no classes is undefined")
+    known = np.where(present, np.nan_to_num(values, nan=0.0), 0.0)
+    return np.asarray(known.sum(axis=-1) / present.sum(axis=-1), dtype=np.float64)

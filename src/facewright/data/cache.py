@@ -1,0 +1,268 @@
+"""The user's cache folder: what lies in it, and how a store gets in whole or not at all.
+
+    <cache>/pixels/<name>/pixels.u8    N × H × W × 3 bytes, nothing else
+    <cache>/pixels/<name>/index.json   what the rows are; written last, so a folder with one is complete
+    <cache>/pixels/<name>.partial/     a build under way, or what a killed one left (swept by the next build)
+    <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
+    <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
+
+Everything is created for the user alone (0700, 0600): these are pictures of people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from facewright.data.records import Broken, Dataset, Record
+from facewright.errors import BadImage, FacewrightError
+from facewright.files import write_atomic
+
+FORMAT = 1  # raised when the bytes of a store, or how they are made, change
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the rows of a pixel file are; all of index.json."""
+
+    dataset: str  # name, for people
+    where: str
+    height: int
+    width: int
+    created: float  # seconds since 1970
+    digests: tuple[str, ...]  # (N,) pixel digests
+    sizes: tuple[tuple[int, int], ...]  # (N,) height and width before fitting
+    broken: tuple[tuple[int, str], ...]  # number among the records that were given, and why it has no row
+
+    @property
+    def pixel_bytes(self) -> int:
+        return len(self.digests) * self.height * self.width * 3
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One store, for `facewright cache`. Times in seconds since 1970."""
+
+    name: str
+    dataset: str
+    where: str
+    images: int
+    height: int
+    width: int
+    bytes: int  # on disk
+    created: float
+    last_used: float
+
+
+def cache_folder() -> Path:
+    """Where decoded pixels are kept: $FACEWRIGHT_CACHE where set, else the system's place for a user's caches."""
+    override = os.environ.get("FACEWRIGHT_CACHE", "")
+    return Path(override).expanduser() if override else user_cache_path("facewright", appauthor=False)
+
+
+def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
+    """The complete stores, the most recently used first.
+
+    Args:
+        cache: the folder; `cache_folder()` where None.
+    """
+    entries = []
+    for folder in _pixel_folder(cache).glob("*/"):
+        index = None if folder.suffix == ".partial" else read_index(folder)
+        if index is not None:
+            used = (folder / "index.json").stat()
+            size = index.pixel_bytes + used.st_size
+            shape = (len(index.digests), index.height, index.width)
+            entries.append(
+                CacheEntry(folder.name, index.dataset, index.where, *shape, size, index.created, used.st_mtime)
+            )
+    return tuple(sorted(entries, key=lambda entry: -entry.last_used))
+
+
+def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
+    """Removes one store, or all of them and the stamps; what another process is building right now stays.
+
+    Args:
+        name: as `CacheEntry.name`; None for everything.
+        cache: the folder; `cache_folder()` where None.
+    Returns:
+        Bytes freed.
+    Raises:
+        FacewrightError: there is no such store.
+    """
+    root = _pixel_folder(cache)
+    folders = [folder for folder in root.glob("*/") if name in (None, folder.name)]
+    if name is not None and not folders:
+        known = ", ".join(entry.name for entry in cache_entries(cache)) or "none"
+        raise FacewrightError(f"no pixels named {name!r} in {root}; there are: {known}")
+    freed = sum(_remove(folder) for folder in folders)
+    if name is None:
+        freed += _remove(root.parent / "stamps") if (root.parent / "stamps").is_dir() else 0
+    return freed
+
+
+def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[str]]:
+    """The content key of each record, reading only the files whose stamp has changed since the last time.
+
+    Records whose file is gone or unreadable are dropped and named in the dataset's `broken`.
+
+    Returns:
+        The dataset of the readable records, and their keys in the same order.
+    Raises:
+        EmptyClass: nothing of a class is left.
+    """
+    file = _stamp_file(dataset.where, cache)
+    known = _read_stamps(file)
+    found: dict[str, tuple[str, str]] = {}
+    broken, keys = [], []
+    for record in dataset.records:
+        try:
+            stamp = dataset.source.stamp(record)
+            before = known.get(record.path)
+            key = before[1] if before is not None and before[0] == stamp else dataset.source.content_key(record)
+        except (BadImage, OSError) as error:
+            broken.append(Broken(record.path, reason_of(error)))
+            continue
+        found[record.path] = (stamp, key)
+        keys.append(key)
+    if found != known:
+        make_private(file.parent)
+        write_atomic(file, json.dumps(found), mode=0o600)
+    return (dataset.without(broken) if broken else dataset), keys
+
+
+def store_folder(spec_key: str, records: Sequence[Record], keys: Sequence[str], cache: Path | None) -> Path:
+    """Where the pixels of these contents at this size belong.
+
+    The name covers relative paths, contents, the InputSpec's key and the format, and not the root: a copy of the folder
+    elsewhere shares the store, and a changed file never finds its old pixels.
+    """
+    name = blake2b(f"{FORMAT}\n{spec_key}\n".encode(), digest_size=12)
+    for record, key in zip(records, keys, strict=True):
+        name.update(f"{record.path}\0{key}\n".encode(errors="surrogateescape"))
+    return _pixel_folder(cache) / name.hexdigest()
+
+
+def read_index(folder: Path) -> Index | None:
+    """The index of a store; None where there is none or it is not whole (cut file, other format, other length)."""
+    try:
+        content = json.loads((folder / "index.json").read_bytes())
+        if content.pop("format") != FORMAT:
+            return None
+        content["digests"] = tuple(content["digests"])
+        content["sizes"] = tuple(tuple(size) for size in content["sizes"])
+        content["broken"] = tuple((row, reason) for row, reason in content["broken"])
+        index = Index(**content)
+        whole = (folder / "pixels.u8").stat().st_size == index.pixel_bytes and len(index.sizes) == len(index.digests)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return index if whole and index.digests else None
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Writes index.json, flushed to the disk."""
+    write_atomic(folder / "index.json", json.dumps({"format": FORMAT} | vars(index)), mode=0o600)
+
+
+def mark_used(folder: Path) -> None:
+    """The index's modification time is when the store was last opened."""
+    with suppress(OSError):  # a cache that may only be read is still a cache
+        os.utime(folder / "index.json")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time build this store; the others wait."""
+    make_private(folder.parent)
+    with FileLock(folder.with_suffix(".lock"), mode=0o600):
+        yield
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `folder` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        FacewrightError: the disk is full or refuses; nothing is left behind.
+    """
+    partial = folder.with_suffix(".partial")
+    _sweep(folder.parent)
+    try:
+        _remove(partial)
+        partial.mkdir(mode=0o700)
+        yield partial
+        _remove(folder)
+        partial.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        _remove(partial)
+        raise FacewrightError(
+            f"{folder.parent}: the decoded pixels cannot be stored ({error.strerror or error}); "
+            "free some space, clear old ones with `facewright cache --clear`, or set FACEWRIGHT_CACHE to a larger disk"
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def make_private(folder: Path) -> None:
+    """Creates a folder, and those above it that are missing, for the user alone."""
+    for missing in reversed([folder, *folder.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def reason_of(error: BadImage | OSError) -> str:
+    """Why a picture cannot be used, without its path (which stands beside the reason)."""
+    return error.reason if isinstance(error, BadImage) else (error.strerror or str(error))
+
+
+def _pixel_folder(cache: Path | None) -> Path:
+    return (cache_folder() if cache is None else cache) / "pixels"
+
+
+def _stamp_file(where: str, cache: Path | None) -> Path:
+    # A relative `where` may mean two places; then the stamps (with their inodes) differ, and the files are read again.
+    name = blake2b(where.encode(errors="surrogateescape"), digest_size=12).hexdigest()
+    return (cache_folder() if cache is None else cache) / "stamps" / f"{name}.json"
+
+
+def _read_stamps(file: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {path: (stamp, key) for path, (stamp, key) in json.loads(file.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # absent or damaged: every file is read again
+
+
+def _sweep(root: Path) -> None:
+    """Removes what killed builds left."""
+    for partial in root.glob("*.partial/"):
+        with suppress(Timeout), FileLock(partial.with_suffix(".lock"), mode=0o600, timeout=0):
+            _remove(partial)
+
+
+def _remove(folder: Path) -> int:
+    """Removes a folder that may be absent; returns its bytes."""
+    if not folder.is_dir():
+        return 0
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    shutil.rmtree(folder)
+    return size
+
+
+def _sync(folder: Path) -> None:
+    """Makes a rename inside the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

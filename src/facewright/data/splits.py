@@ -1,0 +1,318 @@
+"""Train, validation, test: who sees which picture.
+
+A *unit* is a set of records that must stay together: pictures with equal pixels (one digest), pictures that the audit
+found to be near duplicates, or all pictures of one person. Every splitter here moves whole units. Its order comes from
+a hash of seed and unit, so it depends neither on the order of the input nor on a random generator: a picture added
+later moves few of the others.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.records import SPLITS as PARTS
+from facewright.data.records import Dataset
+from facewright.data.split_files import read_parts, write_parts
+from facewright.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three disjoint sets of record numbers, each ascending.
+
+    `notes` are sentences for the reader: what was carved from where, what was left out.
+    """
+
+    train: NDArray[np.int64]  # indices into the dataset's records
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+    def save(self, path: Path, dataset: Dataset, digests: Sequence[str]) -> None:
+        """Writes `path,label,part,group`, one line a record in the dataset's order; atomic.
+
+        Args:
+            path: the file to write (a run's split.csv).
+            dataset: the records that the indices count.
+            digests: (N,) pixel digests, or any other group names; they become the column `group`.
+        Raises:
+            DataError: an index is outside of the dataset.
+            FacewrightError: the file cannot be written.
+        """
+        parts = [""] * len(dataset.records)  # "": in no part
+        for name, indices in zip(PARTS, (self.train, self.validation, self.test), strict=True):
+            if indices.size and (indices.min() < 0 or indices.max() >= len(parts)):
+                raise DataError(f"{path}: the split counts record {indices.max()}, the dataset has {len(parts)}")
+            for index in indices.tolist():
+                parts[index] = name
+        write_parts(path, dataset, parts, digests)
+
+    @classmethod
+    def load(cls, path: Path, dataset: Dataset, digests: Sequence[str] | None = None) -> Split:
+        """Reads what `save` wrote, for the same records.
+
+        Args:
+            path: a split.csv.
+            dataset: must list the same paths and labels in the same order.
+            digests: (N,) where given, the pictures must be unchanged too.
+        Raises:
+            DataError: no such file, not a split file, or other records (the first that differs is named).
+        """
+        parts = read_parts(path, dataset, digests)
+        return _split({name: [i for i, part in enumerate(parts) if part == name] for name in PARTS})
+
+
+def groups_of(digests: Sequence[str], near: Iterable[tuple[int, int]] = ()) -> list[str]:
+    """Names the unit of each record: equal digests share one, and so do the two sides of each near pair.
+
+    Args:
+        digests: (N,) pixel digests.
+        near: pairs of record numbers to be kept together (the audit's near duplicates).
+    Returns:
+        (N,) group names: the smallest digest of the unit, thus the digest itself where nothing is near.
+
+    >>> groups_of(["c", "a", "b", "a"], near=[(0, 2)])
+    ['b', 'a', 'b', 'a']
+    """
+    parent = {digest: digest for digest in digests}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]  # path halving
+            name = parent[name]
+        return name
+
+    for first, second in near:
+        low, high = sorted((root(digests[first]), root(digests[second])))
+        parent[high] = low
+    return [root(digest) for digest in digests]
+
+
+def stratified(
+    labels: NDArray[np.int64], groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2
+) -> Split:
+    """Splits every class by the same shares, whole units at a time.
+
+    Per class the units stand in the order of a hash of seed and group. With n records in the class and k placed so far,
+    a unit goes to test while k < round(test·n), then to validation while k < round(test·n) + round(validation·n), then
+    to train. A class of three units or more has at least one in each part whose share is above zero.
+
+    Args:
+        labels: (N,) class numbers. A unit belongs to the class of its first record.
+        groups: (N,) unit names (`groups_of`).
+        seed: any whole number.
+        validation, test: shares of each class, in [0, 1); together below 1.
+    Raises:
+        UsageError: shares out of range, or lengths that differ.
+
+    >>> split = stratified(np.zeros(10, np.int64), list("abcdefghij"), seed=0)
+    >>> len(split.train), len(split.validation), len(split.test)
+    (7, 1, 2)
+    """
+    _check_shares(len(labels), len(groups), validation, test)
+    parts: dict[str, list[int]] = {name: [] for name in PARTS}
+    for units in _units_by_class(labels, groups).values():
+        ordered = _in_hash_order(units, str(seed))
+        first, second = _walk([len(unit) for unit in ordered], validation, test)
+        for name, chosen in zip(PARTS, (ordered[second:], ordered[first:second], ordered[:first]), strict=True):
+            parts[name] += [index for unit in chosen for index in unit]
+    return _split(parts)
+
+
+def by_identity(
+    identities: Sequence[str], groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2
+) -> Split:
+    """Splits people, not pictures: nobody is in two parts (verification must be tested on strangers).
+
+    People in the order of a hash fill test, then validation: one is taken where that brings the part nearer to its
+    share, so no single person left over would bring it nearer. Two people who share a group (one picture under two
+    names) stay together.
+
+    Args:
+        identities: (N,) who is shown.
+        groups: (N,) unit names (`groups_of`).
+        seed, validation, test: as in `stratified`; the shares are of records.
+    Raises:
+        UsageError: shares out of range, lengths that differ, or fewer people than parts with a share.
+    """
+    _check_shares(len(identities), len(groups), validation, test)
+    links = [(f"i{identity}", f"g{group}") for identity, group in zip(identities, groups, strict=True)]
+    names = _merge_people(links)
+    units: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        units[name].append(index)
+    wanted = {"test": round(test * len(identities)), "validation": round(validation * len(identities))}
+    if len(units) < 1 + (test > 0) + (validation > 0):
+        raise UsageError(f"a split by identity needs a person for each part; there are {len(units)} separate people")
+    left = _in_hash_order(units, str(seed))
+    parts: dict[str, list[int]] = {name: [] for name in PARTS}
+    for name, share in (("test", test), ("validation", validation)):
+        reserve = 1 + (name == "test" and validation > 0)  # people that the parts after this one need
+        chosen = _fill([len(unit) for unit in left], wanted[name], reserve) if share > 0 else set()
+        parts[name] = [index for i, unit in enumerate(left) if i in chosen for index in unit]
+        left = [unit for i, unit in enumerate(left) if i not in chosen]
+    parts["train"] = [index for unit in left for index in unit]
+    return _split(parts)
+
+
+def k_fold(
+    labels: NDArray[np.int64], groups: Sequence[str], seed: int, folds: int = 5, validation: float = 0.1
+) -> list[Split]:
+    """Cuts every class into `folds` test parts of nearly equal size; each record is tested exactly once.
+
+    Args:
+        labels, groups, seed: as in `stratified`.
+        folds: 2 or more.
+        validation: share of each class, taken from the records that are not in the fold's test part.
+    Returns:
+        One split for each fold. Which records validate is drawn anew for each fold.
+    Raises:
+        UsageError: fewer than two folds, shares out of range, lengths that differ.
+    """
+    if folds < 2:
+        raise UsageError(f"cross-validation needs two folds or more, not {folds}")
+    _check_shares(len(labels), len(groups), validation, 1 / folds)
+    fold_of = np.zeros(len(labels), np.int64)
+    for number, units in enumerate(_units_by_class(labels, groups).values()):
+        total, placed = sum(map(len, units.values())), 0
+        for unit in _in_hash_order(units, str(seed)):
+            # Starting each class at another fold spreads the remainders of the division.
+            fold_of[unit] = (placed * folds // total + number) % folds
+            placed += len(unit)
+    return [_fold(labels, groups, fold_of == fold, f"{seed}/{fold}", validation) for fold in range(folds)]
+
+
+def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2) -> Split:
+    """The split that the data came with (folders or a column), completed where a part is missing.
+
+    A missing validation part is carved from train, stratified; so is a missing test part. A train or validation picture
+    whose group is in test too is left out of every part, and of validation's groups none stays in train: the given test
+    part is kept as published and stays unseen. `notes` says all this.
+
+    Args:
+        dataset: every record has a `split`.
+        groups: (N,) unit names (`groups_of`).
+        seed, validation, test: for what has to be carved; shares of the given train part's classes.
+    Raises:
+        DataError: no record has a given split, some have none, or train would be empty.
+    """
+    parts = _given_parts(dataset)
+    notes = []
+    for owner, loser in (("test", "train"), ("test", "validation"), ("validation", "train")):
+        owned = {groups[index] for index in parts[owner]}
+        kept = [index for index in parts[loser] if groups[index] not in owned]
+        if len(kept) < len(parts[loser]):
+            notes.append(f"{len(parts[loser]) - len(kept)} {loser} pictures are left out: their copies are in {owner}")
+        parts[loser] = kept
+    missing = [name for name in ("validation", "test") if not parts[name]]
+    if missing:
+        rest = np.asarray(parts["train"], np.int64)
+        shares = {"validation": validation, "test": test}
+        carved = stratified(
+            dataset.labels[rest],
+            [groups[index] for index in parts["train"]],
+            seed,
+            **{name: shares[name] if name in missing else 0.0 for name in shares},
+        )
+        for name in missing:
+            parts[name] = rest[getattr(carved, name)].tolist()
+            notes.append(f"the data has no {name} part: {len(parts[name])} pictures were carved from train")
+        parts["train"] = rest[carved.train].tolist()
+    if not parts["train"]:
+        raise DataError(f"{dataset.where}: nothing is left to train on in the split that the data came with")
+    return _split(parts, tuple(notes))
+
+
+def _check_shares(records: int, groups: int, validation: float, test: float) -> None:
+    if records != groups:
+        raise UsageError(f"expected a group for each of {records} records, got {groups}")
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise UsageError(f"validation ({validation}) and test ({test}) must be >= 0 and together below 1")
+
+
+def _units_by_class(labels: NDArray[np.int64], groups: Sequence[str]) -> dict[int, dict[str, list[int]]]:
+    """Class number → group → record numbers; classes ascending."""
+    units: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        units[group].append(index)
+    classes: dict[int, dict[str, list[int]]] = defaultdict(dict)
+    for group, members in units.items():
+        classes[int(labels[members[0]])][group] = members
+    return dict(sorted(classes.items()))
+
+
+def _in_hash_order(units: Mapping[str, list[int]], seed: str) -> list[list[int]]:
+    def place(group: str) -> str:
+        return blake2b(f"{seed}:{group}".encode(), digest_size=8).hexdigest()
+
+    return [units[group] for group in sorted(units, key=place)]
+
+
+def _walk(sizes: Sequence[int], validation: float, test: float) -> tuple[int, int]:
+    """Where, among units of these sizes, test ends and validation ends."""
+    total = sum(sizes)
+    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]  # records placed before each unit
+    for_test = round(test * total)
+    first = int((starts < for_test).sum())
+    second = int((starts < for_test + round(validation * total)).sum())
+    if len(sizes) >= 3:  # rounding, or one big unit, must leave no part without a picture
+        reserve = 1 + (validation > 0)  # units that validation and train need
+        first = min(max(first, int(test > 0)), len(sizes) - reserve)
+        second = min(max(second, first + int(validation > 0)), len(sizes) - 1)
+    return first, second
+
+
+def _fill(sizes: Sequence[int], wanted: int, reserve: int) -> set[int]:
+    """The units that bring a part nearest to its wanted size, taken in order; at least one, and `reserve` stay."""
+    chosen: set[int] = set()
+    filled = 0
+    for number, size in enumerate(sizes):
+        if len(sizes) - len(chosen) > reserve and abs(filled + size - wanted) < abs(filled - wanted):
+            chosen.add(number)
+            filled += size
+    return chosen or {int(np.argmin(sizes))}
+
+
+def _merge_people(links: Sequence[tuple[str, str]]) -> list[str]:
+    """(N,) a name for each connected set of identities and groups."""
+    order: dict[str, int] = {}
+    for pair in links:
+        for node in pair:
+            order.setdefault(node, len(order))
+    nodes = list(order)
+    merged = groups_of(nodes, ((order[identity], order[group]) for identity, group in links))
+    return [merged[order[identity]] for identity, _ in links]
+
+
+def _fold(
+    labels: NDArray[np.int64], groups: Sequence[str], tested: NDArray[np.bool_], seed: str, validation: float
+) -> Split:
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": np.flatnonzero(tested).tolist()}
+    rest = np.flatnonzero(~tested)
+    for units in _units_by_class(labels[rest], [groups[index] for index in rest.tolist()]).values():
+        ordered = _in_hash_order(units, seed)
+        _, second = _walk([len(unit) for unit in ordered], validation, 0.0)
+        parts["validation"] += [int(rest[index]) for unit in ordered[:second] for index in unit]
+        parts["train"] += [int(rest[index]) for unit in ordered[second:] for index in unit]
+    return _split(parts)
+
+
+def _given_parts(dataset: Dataset) -> dict[str, list[int]]:
+    parts: dict[str, list[int]] = {name: [] for name in PARTS}
+    for index, record in enumerate(dataset.records):
+        if record.split is None:
+            raise DataError(f"{dataset.where}: {record.path} belongs to no given part; expected one of {PARTS}")
+        parts[record.split].append(index)
+    return parts
+
+
+def _split(parts: Mapping[str, Sequence[int]], notes: tuple[str, ...] = ()) -> Split:
+    train, validation, test = (np.asarray(sorted(parts[name]), np.int64) for name in PARTS)
+    return Split(train, validation, test, notes)

@@ -1,0 +1,207 @@
+"""PixelStore: pictures decoded once, kept as uint8, mapped into memory.
+
+Decoding a JPEG costs a hundred times more than copying the pixels that came out of it, and a training sees each
+picture dozens of times. So the first use of a dataset at a size decodes every picture with all cores and writes the
+pixels to the user's cache folder (layout: cache.py); from then on opening takes a glance at each file's size and time,
+and a batch is a gather from mapped memory.
+
+>>> store = PixelStore.open(dataset, spec)                                          # doctest: +SKIP
+>>> store.batch(np.array([4, 0, 2])).shape                                          # doctest: +SKIP
+torch.Size([3, 3, 112, 112])
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facewright.data.cache import (
+    CacheEntry,
+    Index,
+    building,
+    cache_clear,
+    cache_entries,
+    cache_folder,
+    content_keys,
+    locked,
+    mark_used,
+    read_index,
+    store_folder,
+    write_index,
+)
+from facewright.data.decoding import Decoded, decode_all, default_workers
+from facewright.data.records import Broken, Dataset
+from facewright.errors import DataError
+from facewright.images import InputSpec
+
+__all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder"]
+
+STATISTICS_CHUNK = 2**22  # values counted at a time: bounds memory, large enough to be fast
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per channel, over pixels scaled to [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]  # of all pixels (divided by n), not a mean of batch deviations
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """The decoded pictures of one dataset at one size.
+
+    Attributes:
+        dataset: the readable records; `dataset.broken` names the others.
+        spec: size and rule of fitting (mean and std play no part: the pixels are raw).
+        pixels: (N, H, W, 3) uint8 RGB, read-only mapped memory; row i is dataset.records[i].
+        digests: (N,) pixel digests of the pictures before fitting; equal pixels, equal digest.
+        sizes: (N, 2) height and width of the pictures as decoded (a big JPEG may be decoded at a reduced scale).
+        folder: where it lies in the cache.
+    """
+
+    dataset: Dataset
+    spec: InputSpec
+    pixels: np.memmap[tuple[int, int, int, int], np.dtype[np.uint8]]
+    digests: tuple[str, ...]
+    sizes: NDArray[np.int64]
+    folder: Path
+
+    @classmethod
+    def open(
+        cls,
+        dataset: Dataset,
+        spec: InputSpec,
+        cache: Path | None = None,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PixelStore:
+        """Opens the store of a dataset, decoding the pictures where that has not been done.
+
+        Args:
+            dataset: what to look at; may contain broken files.
+            spec: the size to fit to.
+            cache: the cache folder; `cache_folder()` where None.
+            workers: decoders at work; all cores where None.
+            progress: called with (pictures done, pictures in all) while decoding; never called on a warm store.
+        Raises:
+            DataError: no picture can be read.
+            EmptyClass: no picture of a class can be read.
+            FacewrightError: the cache cannot hold the pixels; nothing is left behind.
+        """
+        present, keys = content_keys(dataset, cache)
+        folder = store_folder(spec.key(), present.records, keys, cache)
+        index = read_index(folder)
+        if index is None:
+            with locked(folder):
+                index = read_index(folder)  # another process may have built it while this one waited
+                if index is None:
+                    _build(folder, present, spec, workers or default_workers(), progress)
+                    index = read_index(folder)
+        if index is None:
+            raise DataError(f"{folder}: the store was damaged right after it was built; is the disk healthy?")
+        mark_used(folder)
+        return cls._map(folder, index, present, spec)
+
+    @classmethod
+    def _map(cls, folder: Path, index: Index, dataset: Dataset, spec: InputSpec) -> PixelStore:
+        broken = [Broken(dataset.records[row].path, reason) for row, reason in index.broken]
+        shape = (len(index.digests), index.height, index.width, 3)
+        pixels = np.memmap(folder / "pixels.u8", np.uint8, mode="r", shape=shape)
+        readable = dataset.without(broken) if broken else dataset
+        return cls(readable, spec, pixels, index.digests, np.asarray(index.sizes, np.int64), folder)
+
+    def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        """Gathers some pictures; the gather is the only copy.
+
+        Args:
+            indices: (B,) rows.
+        Returns:
+            (B, 3, H, W) uint8, channels_last in memory: a permuted view of the gathered (B, H, W, 3).
+        Raises:
+            IndexError: a row is out of range.
+        """
+        gathered = np.take(self.pixels.view(np.ndarray), indices, axis=0)  # (B, H, W, 3)
+        return torch.from_numpy(gathered).permute(0, 3, 1, 2)
+
+    def statistics(self, indices: NDArray[np.int64]) -> Statistics:
+        """Mean and deviation of all pixels of some pictures, in one pass over exact whole numbers.
+
+        The deviation of all pixels is not the mean of the deviations of batches: the latter leaves out how much the
+        batches differ from each other.
+
+        Args:
+            indices: (B,) rows, at least one.
+        Raises:
+            DataError: no rows.
+        """
+        if len(indices) == 0:
+            raise DataError("mean and deviation of no picture: expected at least one row")
+        counts = np.zeros((3, 256), np.int64)  # how often each value occurs
+        step = max(1, STATISTICS_CHUNK // (self.spec.height * self.spec.width * 3))
+        for start in range(0, len(indices), step):
+            values = self.pixels[indices[start : start + step]].reshape(-1, 3)  # (pixels, 3)
+            for channel in range(3):
+                counts[channel] += np.bincount(values[:, channel], minlength=256)
+        return _moments(counts)
+
+
+def _moments(counts: NDArray[np.int64]) -> Statistics:
+    """Mean and deviation from counts of values (3, 256); whole numbers until the last division."""
+    means, deviations = [], []
+    for row in counts.tolist():
+        n = sum(row)
+        total = sum(value * count for value, count in enumerate(row))
+        squares = sum(value * value * count for value, count in enumerate(row))
+        means.append(total / n / 255)
+        deviations.append(math.sqrt((n * squares - total * total) / (n * n)) / 255)
+    return Statistics((means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2]))
+
+
+def _build(
+    folder: Path, dataset: Dataset, spec: InputSpec, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Decodes everything into a new store; a killed build leaves nothing that could be mistaken for one."""
+    with building(folder) as partial:
+        results = decode_all(dataset.source, dataset.records, spec, workers)
+        rows, broken = _write_pixels(partial / "pixels.u8", results, len(dataset.records), progress)
+        if not rows:
+            first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
+            raise DataError(f"{dataset.where}: not one picture can be read (the first: {first})")
+        digests, sizes = tuple(row.digest for row in rows), tuple(row.size for row in rows)
+        facts = (dataset.name, dataset.where, spec.height, spec.width, time.time())
+        write_index(partial, Index(*facts, digests, sizes, tuple(broken)))
+
+
+@dataclass(frozen=True)
+class _Row:
+    digest: str
+    size: tuple[int, int]
+
+
+def _write_pixels(
+    path: Path, results: Iterable[Decoded], total: int, progress: Callable[[int, int], None] | None
+) -> tuple[list[_Row], list[tuple[int, str]]]:
+    """Writes the readable pictures one after the other and flushes them to the disk."""
+    rows: list[_Row] = []
+    broken: list[tuple[int, str]] = []
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        for number, result in enumerate(results):
+            if result.pixels is None:
+                broken.append((number, result.reason))
+            else:
+                file.write(np.ascontiguousarray(result.pixels).data)
+                rows.append(_Row(result.digest, result.size))
+            if progress is not None:
+                progress(number + 1, total)
+        file.flush()
+        os.fsync(file.fileno())
+    return rows, broken

@@ -15,8 +15,8 @@ Stem = Literal["imagenet", "medium", "small"]
 def initialise_convolutions(model: nn.Module) -> None:
     """He initialisation of every convolution, in place; norms and linear layers keep PyTorch's default.
 
-    Norms start as the identity (weight 1, bias 0). The standard deviation of a convolution is sqrt(2 / fan), where fan is the number of outputs that one input value reaches
-    (`fan_out`), counted inside its group: k * k * outputs / groups. Counting across groups, as
+    A convolution's standard deviation is sqrt(2 / fan), where fan is the number of outputs that one input value
+    reaches (`fan_out`), counted inside its group: k * k * outputs / groups. Counting across groups, as
     `torch.nn.init.kaiming_normal_` does, would start a depthwise convolution of C channels sqrt(C) times too small.
 
     Source: He et al. 2015, "Delving Deep into Rectifiers" (arXiv:1502.01852), eq. 14.

@@ -54,8 +54,8 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, growth, H, W)
         x = self.conv1(self.relu1(self.norm1(x)))
-        x = self.conv2(self.relu2(self.norm2(x)))
-        return x
+        new: Tensor = self.conv2(self.relu2(self.norm2(x)))
+        return new
 
 
 class DenseBlock(nn.Module):

@@ -35,11 +35,11 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(inputs, width * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
-        identity: Tensor = x if self.downsample is None else self.downsample(x)
-        out: Tensor = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        out = self.relu(out + identity)
-        return out
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        branch = self.bn2(self.conv2(out))
+        joined: Tensor = self.relu(branch + identity)
+        return joined
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -63,12 +63,12 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(inputs, width * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, 4 * width, H/stride, W/stride)
-        identity: Tensor = x if self.downsample is None else self.downsample(x)
-        out: Tensor = self.relu(self.bn1(self.conv1(x)))
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        out = self.relu(out + identity)
-        return out
+        branch = self.bn3(self.conv3(out))
+        joined: Tensor = self.relu(branch + identity)
+        return joined
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:

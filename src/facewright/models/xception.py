@@ -33,8 +33,8 @@ class SeparableConv2d(nn.Module):
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H, W)
-        x = self.pointwise(self.conv1(x))
-        return x
+        out: Tensor = self.pointwise(self.conv1(x))
+        return out
 
 
 class Block(nn.Module):

@@ -1,3 +1,61 @@
-"""From a folder of face photos to a trained, honestly measured, usable face classifier or verifier."""
+"""From a folder of face photos to a trained, honestly measured, usable face classifier or verifier.
+
+    import facewright as fw
+
+    data = fw.open_dataset("photos/")
+    run = fw.train("photos/", model="resnet50", recipe="scratch")
+    print(run.evaluation.accuracy)
+
+A name is imported when it is first used: `import facewright` alone is quick and loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from facewright.data.sources import open_dataset
+    from facewright.errors import FacewrightError
+    from facewright.models.catalog import create_model
+    from facewright.workflows import Run, compare, compare_runs, demo, evaluate, inspect, predict, resume, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "FacewrightError",
+    "Run",
+    "compare",
+    "compare_runs",
+    "create_model",
+    "demo",
+    "evaluate",
+    "inspect",
+    "open_dataset",
+    "predict",
+    "resume",
+    "train",
+]
+
+# Where each name lives. The only names ever imported from a string, and none of them comes from outside.
+_HOMES = {
+    "FacewrightError": "facewright.errors",
+    "create_model": "facewright.models.catalog",
+    "open_dataset": "facewright.data.sources",
+    **dict.fromkeys(
+        ("Run", "compare", "compare_runs", "demo", "evaluate", "inspect", "predict", "resume", "train"),
+        "facewright.workflows",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

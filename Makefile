@@ -1,0 +1,55 @@
+# Every target sets up .venv by itself; the second time costs nothing.
+PYTHON ?= python3
+JOBS ?= 2
+QUICK ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What decides what is installed: a change to either installs again.
+PINS := pyproject.toml constraints.txt
+# One thread a test process: OpenMP threads of two processes spin against each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check bench clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+demo: .venv/installed  ## train, compare and use three models on drawn faces; QUICK=1 for the short form
+	$(BIN)/facewright demo $(if $(QUICK),--quick)
+
+test: .venv/developing  ## the tests, without the slow ones and those that need real photos
+	$(PYTEST) -m "not slow and not realdata and not gpu and not network"
+
+test-all: .venv/developing  ## all tests; what a test lacks makes it skip and say so
+	$(PYTEST)
+
+check: .venv/developing  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/developing  ## measure against the plain loop; wants an otherwise idle machine
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove what make and the tests made, .venv too
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip itself comes first: the one that ships with Python 3.11 cannot read dependency groups.
+.venv/pip: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint constraints.txt --upgrade pip
+	@touch $@
+
+.venv/installed: .venv/pip $(PINS)
+	@echo "Installing Facewright into .venv (about two minutes the first time)" >&2
+	$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable .
+	@touch $@
+
+.venv/developing: .venv/installed $(PINS)
+	$(PIP) install --quiet --constraint constraints.txt --group dev
+	@touch $@

@@ -1,0 +1,173 @@
+"""What a long command shows while it works: a live line on a terminal, a plain line now and then anywhere else.
+
+Everything goes to standard error, and nothing that ends within two seconds shows a bar.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from facewright.cli.output import is_speaker, say
+from facewright.training.events import EpochEnded, Event, Listener, Progressed, Said, Started, Stepped
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PATIENCE = 2.0  # seconds before the first sign of progress
+PLAIN_EVERY = 15.0  # seconds between plain lines
+REFRESHES = 4  # a second, of the live line
+Clock = Callable[[], float]
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(3.4), duration(75), duration(3 * 3600 + 120)
+    ('3 s', '1:15', '3:02:00')
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def describe(event: Stepped) -> str:
+    """The facts of a training step in one line.
+
+    >>> describe(Stepped(2, 20, 5, 25, 1.234, 0.5, 20.04, 90.0))
+    'epoch 2/20  step 5/25  loss 1.234  accuracy 50.0 %  20.0 images/s  1:30 left'
+    """
+    return (
+        f"epoch {event.epoch}/{event.epochs}  step {event.step}/{event.steps}  loss {event.loss:.3f}"
+        f"  accuracy {100 * event.accuracy:.1f} %  {event.images_per_second:.1f} images/s"
+        f"  {duration(event.seconds_left)} left"
+    )
+
+
+@contextmanager
+def listener(quiet: bool = False) -> Iterator[Listener]:
+    """Show the events of a command while the block runs; the terminal is whole again afterwards, come what may.
+
+    Args:
+        quiet: show nothing. Processes of torchrun other than the first are always quiet.
+    Returns:
+        What to hand to a workflow as `listen`.
+    """
+    if quiet or not is_speaker():
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with _live_progress() as progress:
+            yield Live(progress)
+    else:
+        yield Plain()
+
+
+@contextmanager
+def counter(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """As `listener`, for work that only counts: the block gets a function of (done, total)."""
+    with listener(quiet) as listen:
+        yield lambda done, total: listen(Progressed(what, done, total))
+
+
+@dataclass
+class Plain:
+    """A line an epoch, and one every `PLAIN_EVERY` seconds of anything else."""
+
+    clock: Clock = time.monotonic
+    _subject: str = ""
+    _due: float = 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Stepped():
+                if self._is_due("training", PLAIN_EVERY):
+                    say(describe(event))
+            case Progressed():
+                if self._is_due(event.what, PATIENCE):
+                    say(f"{event.what}: {event.done:,}/{event.total:,}")
+            case _:
+                for line in lines_of(event):
+                    say(line)
+
+    def _is_due(self, subject: str, patience: float) -> bool:
+        """Whether it is time for a line; a new subject is first left alone for `patience` seconds."""
+        now = self.clock()
+        if subject != self._subject:
+            self._subject, self._due = subject, now + patience
+            return False
+        if now < self._due:
+            return False
+        self._due = now + PLAIN_EVERY
+        return True
+
+
+@dataclass
+class Live:
+    """One line that is drawn over: what is done, what is left."""
+
+    progress: Progress
+    clock: Clock = time.monotonic
+    _subject: str = ""
+    _since: float = 0.0
+    _task: TaskID | None = field(default=None)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Stepped():
+                done = (event.epoch - 1) * event.steps + event.step
+                self._draw("training", describe(event), done, event.epochs * event.steps)
+            case Progressed():
+                self._draw(event.what, event.what, event.done, event.total)
+            case _:
+                for line in lines_of(event):
+                    self.progress.console.print(line, markup=False, highlight=False)
+
+    def _draw(self, subject: str, text: str, done: int, total: int) -> None:
+        now = self.clock()
+        if subject != self._subject:
+            if self._task is not None:
+                self.progress.remove_task(self._task)
+            self._subject, self._since, self._task = subject, now, None
+        if self._task is None:
+            if now - self._since < PATIENCE:
+                return
+            self._task = self.progress.add_task(text, total=total)
+        self.progress.update(self._task, description=text, completed=done, total=total)
+
+
+def lines_of(event: Event) -> list[str]:
+    """What an event says that is worth a line of its own."""
+    match event:
+        case Started():
+            return [
+                f"training {event.model} by {event.recipe}: {event.epochs} epochs of {event.steps_per_epoch} steps,"
+                f" {event.images:,} images, into {event.run}"
+            ]
+        case EpochEnded(row=row):
+            return [
+                f"epoch {row.epoch}  train loss {row.train_loss:.3f}  accuracy {100 * row.train_accuracy:.1f} %"
+                f"  validation loss {row.validation_loss:.3f}  accuracy {100 * row.validation_accuracy:.1f} %"
+                f"  {row.images_per_second:.1f} images/s  {duration(row.seconds)}{'  best' if row.best else ''}"
+            ]
+        case Said(text=text):
+            return [text]
+        case _:
+            return []
+
+
+@contextmanager
+def _live_progress() -> Iterator[Progress]:
+    """The live line, wiped when the block ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=REFRESHES) as progress:
+        yield progress

@@ -1,0 +1,215 @@
+"""`facewright train`, `compare`, `evaluate` and `demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli.output import emit, percent, show, table
+from facewright.cli.progress import listener
+from facewright.errors import UsageError
+
+if TYPE_CHECKING:
+    from facewright.evaluation.results import ClassificationResult, Comparison
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="Of the split, the first weights, the order, the augmentation.")
+]
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe or a TOML file.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; may be given often."),
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set epochs=N.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; runs/... where left out.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `facewright train` made.")]
+
+
+def train(
+    where: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or synthetic:faces?...")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="An architecture; see `facewright models`.")] = "resnet18",
+    recipe: RecipeName = "scratch",
+    out: Out = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, to the same bits.")] = False,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train one model: a run folder with the best weights, curves, test metrics and a report.
+
+    \b
+    Example:
+      facewright train photos/ --model resnet50 --out runs/a
+      facewright train --resume --out runs/a
+    """
+    from facewright import workflows
+
+    with listener(quiet) as listen:
+        if where is not None:
+            run = workflows.train(
+                where,
+                model=model,
+                recipe=recipe,
+                out=out,
+                seed=seed,
+                overrides=overrides(changes, epochs),
+                resume=resume,
+                listen=listen,
+            )
+        elif resume and out is not None:
+            run = workflows.resume(out, listen=listen)
+        else:
+            raise UsageError("nothing to train on: give DATA, or go on with a run by --resume --out RUN")
+    if as_json:
+        emit(run.summary())
+    else:
+        show(describe_result(run.evaluation))
+        show(f"run: {run.folder}")
+
+
+def compare(
+    where: Annotated[list[str], typer.Argument(metavar="DATA|RUN...", help="One dataset, or runs that exist.")],
+    models: Annotated[str, typer.Option("--models", "-m", help="Architectures to train, with commas between.")] = "",
+    recipe: RecipeName = "scratch",
+    out: Out = None,
+    seed: Seed = 0,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare models on the same test images: train them, or take runs that exist.
+
+    \b
+    Example:
+      facewright compare photos/ --models resnet50,xception,densenet121
+      facewright compare runs/a runs/b
+    """
+    from facewright import workflows
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if names and len(where) == 1:
+        with listener(quiet) as listen:
+            comparison = workflows.compare(
+                where[0],
+                names,
+                recipe=recipe,
+                out=out,
+                seed=seed,
+                overrides=overrides(changes, epochs),
+                listen=listen,
+            )
+    elif not names and all((Path(run) / "run.json").is_file() for run in where):
+        comparison = workflows.compare_runs([Path(run) for run in where], out=out)
+    else:
+        raise UsageError("give one dataset and --models a,b,c; or two or more folders that `facewright train` made")
+    if as_json:
+        emit(comparison.to_dict())
+    else:
+        show(describe_comparison(comparison))
+
+
+def evaluate(
+    run: RunFolder,
+    where: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Other data with the same classes; else the run's test part.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained run on its test part, or on other data.
+
+    \b
+    Example:
+      facewright evaluate runs/a
+      facewright evaluate runs/a other-photos/ --json
+    """
+    from facewright import workflows
+
+    result = workflows.evaluate(run, where)
+    if as_json:
+        emit(result.to_dict())
+    else:
+        show(describe_result(result))
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Under 90 seconds: smaller data, fewer epochs.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Do the main job on drawn faces: inspect, train three models, compare, predict.
+
+    \b
+    Example:
+      facewright demo --quick
+    """
+    from facewright import workflows
+
+    with listener(quiet) as listen:
+        result = workflows.demo(out, quick=quick, listen=listen)
+    if as_json:
+        emit(result.to_dict())
+    else:
+        show(describe_comparison(result.comparison))
+        show(f"report: {result.report}")
+
+
+def overrides(changes: list[str] | None, epochs: int | None) -> Mapping[str, str]:
+    """The recipe's values to change, from `--set` and its short forms.
+
+    Raises:
+        UsageError: a change is no KEY=VALUE, or a key is changed twice.
+
+    >>> overrides(["batch=64"], 3)
+    {'batch': '64', 'epochs': '3'}
+    """
+    found: dict[str, str] = {}
+    for change in [*(changes or []), *([] if epochs is None else [f"epochs={epochs}"])]:
+        key, equals, value = change.partition("=")
+        if not (key and equals):
+            raise UsageError(f"--set {change}: expected KEY=VALUE, as in --set batch=64")
+        if key in found:
+            raise UsageError(f"{key} is set twice: {found[key]} and {value}")
+        found[key] = value
+    return found
+
+
+def describe_result(result: ClassificationResult) -> str:
+    """The headline numbers of an evaluation in three lines."""
+    return "\n".join(
+        (
+            f"{result.split}: {result.n:,} images, {len(result.classes)} classes",
+            f"accuracy  {percent(result.accuracy)}",
+            f"macro F1  {percent(result.macro_f1)}",
+            f"log loss  {result.log_loss:.3f}",
+        )
+    )
+
+
+def describe_comparison(comparison: Comparison) -> str:
+    """The models in a table, and the advice that follows from it."""
+    header = ["model", "test accuracy", "log loss", "parameters", "GFLOPs", "images seen", "trained", "latency"]
+    rows = [
+        [
+            entry.name,
+            percent(entry.test.accuracy),
+            f"{entry.test.log_loss:.3f}",
+            f"{entry.parameters / 1e6:.1f} M",
+            f"{entry.flops / 1e9:.2f}",
+            f"{entry.images_seen:,}",
+            f"{entry.train_seconds:,.0f} s",
+            f"{entry.latency.median_ms:.1f} ms",
+        ]
+        for entry in comparison.entries
+    ]
+    return "\n".join([table(header, rows), "", *comparison.advice])

@@ -1,0 +1,79 @@
+"""`facewright predict`: a trained run put to use."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli.output import emit, say, show
+
+if TYPE_CHECKING:
+    from facewright.workflows import Prediction
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `facewright train` made.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, or folders of photos.")],
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many names a photo gets at most.")] = 5,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Name the person, or the class, in each photo, with probabilities.
+
+    A photo that cannot be read is named on standard error; the exit status is 1 only where none could be.
+
+    \b
+    Example:
+      facewright predict runs/a someone.jpg holiday/ --top-k 3
+    """
+    from facewright import workflows
+
+    predictions = workflows.predict(run, files, top_k=top_k)
+    for prediction in predictions:
+        if prediction.error is not None:
+            say(f"error: {prediction.path}: {prediction.error}")
+    if csv_file is not None:
+        csv_file.write_text(to_csv(predictions), encoding="utf-8")
+        say(f"wrote {csv_file}")
+    if as_json:
+        emit({"run": str(run), "predictions": [to_dict(prediction) for prediction in predictions]})
+    elif csv_file is None:
+        for prediction in predictions:
+            if prediction.error is None:
+                show(to_line(prediction))
+    if all(prediction.error is not None for prediction in predictions):
+        raise typer.Exit(1)
+
+
+def to_line(prediction: Prediction) -> str:
+    """A photo and its names, the likeliest first."""
+    pairs = zip(prediction.names, prediction.probabilities, strict=True)
+    return f"{prediction.path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
+
+
+def to_dict(prediction: Prediction) -> dict[str, object]:
+    """What `--json` says of a photo."""
+    pairs = zip(prediction.names, prediction.probabilities, strict=True)
+    return {
+        "path": str(prediction.path),
+        "top": [{"name": name, "probability": probability} for name, probability in pairs],
+        "error": prediction.error,
+    }
+
+
+def to_csv(predictions: Sequence[Prediction]) -> str:
+    """One row a photo and name: path, rank from 1, name, probability, error."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "rank", "name", "probability", "error"])
+    for prediction in predictions:
+        if prediction.error is not None:
+            writer.writerow([prediction.path, "", "", "", prediction.error])
+        for rank, (name, probability) in enumerate(zip(prediction.names, prediction.probabilities, strict=True), 1):
+            writer.writerow([prediction.path, rank, name, f"{probability:.6f}", ""])
+    return out.getvalue()

@@ -1,0 +1,87 @@
+"""Importing does nothing; the public names load when they are used; the wheel holds what it must."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import facewright
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    ".".join(("facewright", *path.relative_to(ROOT / "src" / "facewright").with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
+    for path in (ROOT / "src" / "facewright").rglob("*.py")
+    if path.name != "__main__.py"
+)
+
+# Imports every module and says what that changed: the random generators, the number of threads, the cache folder.
+WATCH = """
+import importlib, os, pickle, random, sys
+import numpy, torch
+def state():
+    return (random.getstate(), numpy.random.get_state()[1].tobytes(), torch.initial_seed(),
+            torch.get_rng_state().numpy().tobytes(), torch.get_num_threads(), torch.cuda.is_initialized(),
+            torch.is_grad_enabled(), os.getcwd(), dict(os.environ))
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+names = "random numpy torch-seed torch-state threads cuda grad folder environment".split()
+print([name for name, a, b in zip(names, before, state()) if a != b])
+"""
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import facewright",
+        "import facewright.cli.main",
+        "from facewright.cli.main import main; main(['--help'])",
+        "from facewright.cli.main import main; main(['train', '--help'])",
+    ],
+)
+def test_torch_is_not_loaded(code: str) -> None:
+    heavy = "{'torch', 'matplotlib', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)"
+    done = run_python(f"{code}\nimport sys\nsys.exit(str({heavy}) if {heavy} else 0)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_does_nothing() -> None:
+    done = run_python(WATCH, *MODULES)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", facewright.__all__)
+def test_a_public_name_loads(name: str) -> None:
+    assert getattr(facewright, name).__name__ == name
+    assert name in dir(facewright)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        facewright.trian  # noqa: B018
+
+
+def test_the_version_is_said_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert facewright.__version__ == project["version"] == importlib.metadata.version("facewright")

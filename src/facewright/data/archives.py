@@ -1,0 +1,200 @@
+"""Pictures inside a zip, read in memory: nothing is ever extracted to the disk.
+
+An archive is refused whole when one entry is dangerous: a path that leaves the archive (`..`, absolute), a link, two
+entries of one name, an encrypted entry, or when it declares more than `ArchiveLimits` (a zip bomb). Half an archive is
+never used: whoever made one bad entry may have made the others too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import threading
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import images
+from facewright.data.records import Listing, Record
+from facewright.errors import BadArchive, BadImage
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """The largest archive that is opened, all by what it declares.
+
+    entries: files and folders in it.
+    bytes: all entries together, unpacked.
+    ratio: unpacked to packed bytes of one entry, where it unpacks to more than `ratio_from` bytes (photos hardly pack,
+        and a few kilobytes of one colour harm nobody).
+    """
+
+    entries: int = 2_000_000
+    bytes: int = 256 * 2**30
+    ratio: float = 200.0
+    ratio_from: int = 2**20
+
+
+_DEFAULT_LIMITS = ArchiveLimits()
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name ends like a picture's."""
+    return PurePosixPath(name).suffix.lower() in images.IMAGE_SUFFIXES
+
+
+def escapes(path: str) -> bool:
+    """Whether a path with / or \\ between its parts could lead out of the folder it is relative to.
+
+    >>> [escapes(path) for path in ("ann/1.jpg", "../1.jpg", "/etc/passwd", "C:/x", "a/../b", "a..b/1.jpg")]
+    [False, True, True, True, True, False]
+    """
+    return path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or re.match("[A-Za-z]:", path) is not None
+
+
+class ArchiveSource:
+    """Pixels of a zip's entries. Safe to share between threads, to fork and to pickle."""
+
+    def __init__(self, path: str, inside: str = "") -> None:
+        """
+        Args:
+            path: the zip.
+            inside: the folder in it that record paths are relative to; "" or "faces/".
+        """
+        self.path = path
+        self.inside = inside
+        self._lock = threading.Lock()
+        self._zip: zipfile.ZipFile | None = None
+        self._owner = 0
+
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
+        """As `PixelSource.read`."""
+        return images.read(self._bytes(record), name=record.path, at_least=at_least)
+
+    def content_key(self, record: Record) -> str:
+        """As `PixelSource.content_key`: a digest of the entry's bytes."""
+        return hashlib.blake2b(self._bytes(record), digest_size=16).hexdigest()
+
+    def stamp(self, record: Record) -> str:
+        """As `PixelSource.stamp`: size, time of change and inode of the archive."""
+        try:
+            found = Path(self.path).stat()
+        except OSError as error:
+            raise BadImage(record.path, f"its archive cannot be read ({error.strerror})") from error
+        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+
+    def _bytes(self, record: Record) -> bytes:
+        limit = images.Limits().bytes
+        try:
+            archive = self._open()
+            entry = archive.getinfo(self.inside + record.path)
+            if entry.file_size > limit:
+                raise BadImage(record.path, f"has {entry.file_size:,} bytes; the limit is {limit:,}")
+            with archive.open(entry) as file:
+                return file.read(limit + 1)
+        except KeyError:
+            raise BadImage(record.path, "is not in the archive any more") from None
+        except (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise BadImage(record.path, f"is damaged in the archive ({error})") from error
+
+    def _open(self) -> zipfile.ZipFile:
+        """The open archive of this process: a forked child must not share its parent's position in the file."""
+        with self._lock:
+            if self._zip is None or self._owner != os.getpid():
+                self._zip, self._owner = zipfile.ZipFile(self.path), os.getpid()
+            return self._zip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "inside": self.inside}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[Listing, ArchiveSource]:
+    """The tree in a zip and the source of its pixels, after every entry has been found harmless.
+
+    A single folder around everything (faces/ann/1.jpg in faces.zip) is looked through.
+
+    Raises:
+        BadArchive: see the top of this file; names the entry and says why.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise BadArchive(f"{path}: expected a zip of a folder per class; it cannot be opened ({error})") from error
+    _check(path, entries, limits)
+    names = [entry.filename for entry in entries if not _hidden(entry.filename)]
+    files = sorted(name for name in names if is_picture(name) and not name.endswith("/"))
+    folders = {name.rstrip("/") for name in names if name.endswith("/")}
+    for name in (*files, *folders):
+        folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
+    return _unwrapped(str(path), files, sorted(folders))
+
+
+def _unwrapped(where: str, files: list[str], folders: list[str]) -> tuple[Listing, ArchiveSource]:
+    """Look through a single top folder as long as it holds folders only; a lone train/ is a split, not a wrapper."""
+    inside = ""
+    while True:
+        tops = [folder for folder in folders if "/" not in folder]
+        if len(tops) != 1 or len(folders) == 1 or tops[0].casefold() == "train":
+            break
+        prefix = f"{tops[0]}/"
+        if any(not file.startswith(prefix) or "/" not in file[len(prefix) :] for file in files):
+            break
+        inside += prefix
+        files = [file[len(prefix) :] for file in files]
+        folders = [folder[len(prefix) :] for folder in folders if folder != tops[0]]
+    return Listing(where, files, folders), ArchiveSource(where, inside)
+
+
+def _check(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
+    """Raise BadArchive at the first sign of danger."""
+    if len(entries) > limits.entries:
+        raise BadArchive(f"{path}: has {len(entries):,} entries; the limit is {limits.entries:,}")
+    unpacked, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
+    if unpacked > limits.bytes:
+        raise BadArchive(f"{path}: declares {unpacked:,} bytes unpacked; the limit is {limits.bytes:,}")
+    if packed > path.stat().st_size:
+        raise BadArchive(f"{path}: its entries overlap (they declare more bytes than the file has); refused whole")
+    seen: set[str] = set()
+    for entry in entries:
+        reason = _danger(entry, limits)
+        if entry.filename.rstrip("/") in seen:
+            reason = "comes twice"
+        if reason is not None:
+            raise BadArchive(f"{path}: entry {entry.filename[:200]!r} {reason}; the archive is refused whole")
+        seen.add(entry.filename.rstrip("/"))
+
+
+def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
+    """What is wrong with one entry, or None."""
+    name = entry.orig_filename
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if escapes(name) or escapes(entry.filename):
+        return "leads out of the archive"
+    if "\0" in name or "\\" in name or {"", "."} & set(name.removesuffix("/").split("/")):
+        return "has a path that is not parts joined by single slashes"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link" if kind == stat.S_IFLNK else "is neither a file nor a folder"
+    if entry.flag_bits & 0x1:
+        return "is encrypted"
+    if entry.compress_type not in _METHODS:
+        return "is packed by a rare method (only stored and deflated are read)"
+    if entry.file_size > limits.ratio_from and entry.file_size > limits.ratio * max(entry.compress_size, 1):
+        return f"unpacks to {entry.file_size:,} bytes from {entry.compress_size:,}, as a zip bomb does"
+    return None
+
+
+def _hidden(name: str) -> bool:
+    """Whether a part of the path is hidden or is what macOS adds to a zip."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))

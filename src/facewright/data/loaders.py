@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Thread
 from typing import Protocol
 
 import numpy as np
@@ -96,7 +97,7 @@ class Loader:
         return (self._make(job) for job in jobs) if self.workers == 0 else self._prefetched(jobs)
 
     def _prefetched(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="facewright-loader", initializer=_single_threaded)
+        pool = ThreadPoolExecutor(self.workers, "facewright-loader", _single_threaded, (torch.get_num_threads(),))
         waiting: deque[Future[Batch]] = deque()
         remaining = iter(jobs)
         try:
@@ -142,6 +143,10 @@ def _jobs(plan: Sequence[NDArray[np.int64]], epoch: int, start: int) -> list[_Jo
     return [_Job(step, epoch, plan[step], keys[step]) for step in range(start, len(plan))]
 
 
-def _single_threaded() -> None:
+def _single_threaded(others: int) -> None:
     # A worker that used torch's own threads would fight with those of the training step for the same cores.
     torch.set_num_threads(1)
+    # That call also sets what threads born later begin with; said from a thread of its own, this undoes only that.
+    restore = Thread(target=torch.set_num_threads, args=(others,))
+    restore.start()
+    restore.join()

@@ -1,13 +1,225 @@
-"""Sentences on which model to take, every one derived from measured numbers."""
+"""Sentences on which model to take, every one derived from measured numbers.
+
+Accuracy decides only where it can: models that are not measurably worse than the first are treated as equals, and among
+equals the faster or the smaller one is advised. "Not measurably worse" is not "as good": with few test images a gap of
+several points can hide in the noise, so the gap is always said.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from facewright.evaluation.results import Entry, Pair
+from facewright.training.history import EpochRow
+
+REACHED = 0.95  # of its own best validation accuracy: where a model counts as trained
+CLOSE = 1.1  # a ratio of times or sizes below this is called about the same
 
 
 def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Which model for accuracy, for speed, for size, for ease of training."""
-    best = max(entries, key=lambda entry: entry.test.accuracy.value)
-    return (f"{best.name} has the highest test accuracy.",)
+    """Say which model to take for accuracy, for speed, for size, and which was easy to train.
+
+    Args:
+        entries: at least one, tested on the same images. pairs: every two of them.
+    Returns:
+        Plain sentences without markup, in that order, then what limits them. Names of models stand in them as they are:
+        whoever puts them into a page escapes them.
+    """
+    best = ranking(entries)[0]
+    sentences = [_accuracy(best, entries, pairs)]
+    if len(entries) > 1:
+        sentences += [_speed(best, entries, pairs), _size(best, entries, pairs)]
+    return tuple(sentence for sentence in [*sentences, *_training(entries), *_limits(entries)] if sentence)
+
+
+def ranking(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries by test accuracy, best first; equal ones by log loss."""
+    return sorted(entries, key=lambda entry: (-entry.test.accuracy.value, entry.test.log_loss))
+
+
+def reached(history: Sequence[EpochRow], share: float = REACHED) -> EpochRow | None:
+    """The first epoch whose validation accuracy is at least this share of the best one of the history.
+
+    None where there is no history or no validation image was ever classified rightly.
+    """
+    best = max((row.validation_accuracy for row in history), default=0.0)
+    if best <= 0:
+        return None
+    return next(row for row in history if row.validation_accuracy >= share * best)
+
+
+def unsteadiness(history: Sequence[EpochRow]) -> float | None:
+    """By how much the validation accuracy moves from one epoch to the next, in [0, 1]: the mean over the last half.
+
+    None for fewer than four epochs, which have no second half to speak of.
+    """
+    if len(history) < 4:
+        return None
+    late = [row.validation_accuracy for row in history[len(history) // 2 :]]
+    return float(np.abs(np.diff(late)).mean())
+
+
+def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
+    rate = best.test.accuracy
+    first = f"{_percent(rate.value)} of {rate.n:,} test images right (95 % interval {_percent(rate.low)} to "
+    first += f"{_percent(rate.high)})"
+    others = [entry for entry in ranking(entries) if entry is not best]
+    if not others:
+        return f"{best.name} got {first}; there is no second model to compare it with."
+    equals = [entry for entry in others if _pair(best, entry, pairs).within_noise]
+    worse = [entry for entry in others if not _pair(best, entry, pairs).within_noise]
+    if not equals:
+        p = max(_corrected(_pair(best, entry, pairs)) for entry in worse)
+        return f"For accuracy take {best.name}: {first}, better than {_names(worse)} by more than chance ({_p(p)})."
+    rest = f" {_names(worse)} {_is_are(worse)} worse by more than chance." if worse else ""
+    gaps = _join([f"{entry.name} ({_behind(best, entry)})" for entry in equals])
+    return (
+        f"For accuracy {best.name} came first with {first}, with no measurable difference from {gaps}."
+        f"{rest} {_among([best, *equals])}"
+    )
+
+
+def _among(equals: list[Entry]) -> str:
+    fastest = min(equals, key=lambda entry: entry.latency.median_ms)
+    smallest = min(equals, key=lambda entry: entry.parameters)
+    if fastest is smallest:
+        return (
+            f"Among these take {fastest.name}, the fastest and the smallest ({_ms(fastest)}, {_parameters(fastest)})."
+        )
+    return (
+        f"Among these take {fastest.name}, the fastest ({_ms(fastest)}), "
+        f"or {smallest.name}, the smallest ({_parameters(smallest)})."
+    )
+
+
+def _speed(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
+    fastest, second, *_ = sorted(entries, key=lambda entry: entry.latency.median_ms)
+    ratio = second.latency.median_ms / fastest.latency.median_ms
+    against = (
+        f"{second.name} takes about as long ({_ms(second)})"
+        if ratio < CLOSE
+        else f"{ratio:.1f} times as fast as {second.name}, the next"
+    )
+    return f"For speed take {fastest.name}: {_ms(fastest)}, {against}{_price(best, fastest, pairs)}."
+
+
+def _size(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
+    smallest, second, *_ = sorted(entries, key=lambda entry: entry.parameters)
+    ratio = second.parameters / smallest.parameters
+    against = (
+        f"{second.name} is about as small ({_parameters(second)})"
+        if ratio < CLOSE
+        else f"{_percent(1 - 1 / ratio, 0)} fewer than {second.name}, the next"
+    )
+    file = f" ({smallest.file_bytes / 1e6:.1f} MB on disk)"
+    return f"For size take {smallest.name}: {_parameters(smallest)}{file}, {against}{_price(best, smallest, pairs)}."
+
+
+def _price(best: Entry, taken: Entry, pairs: Sequence[Pair]) -> str:
+    """What taking this model instead of the most accurate one costs."""
+    if taken is best:
+        return "; it is also the most accurate"
+    if _gap(best, taken) == 0:
+        return f"; on these images it is right as often as {best.name}"
+    verdict = "within noise" if _pair(best, taken, pairs).within_noise else "more than chance"
+    return f"; it costs {_points(_gap(best, taken))} of accuracy against {best.name} ({verdict})"
+
+
+def _training(entries: Sequence[Entry]) -> list[str]:
+    trained = [(row, entry) for entry in entries if (row := reached(entry.history)) is not None]
+    if not trained:
+        return []
+    trained.sort(key=lambda item: item[0].images_seen)
+    row, easiest = trained[0]
+    start = f"{easiest.name} reached {REACHED * 100:.0f} % of its own best validation accuracy"
+    sentence = f"{start} after {row.images_seen:,} images (epoch {row.epoch} of {easiest.history[-1].epoch})"
+    if len(trained) > 1:
+        others = _join([f"{entry.name} after {other.images_seen:,}" for other, entry in trained[1:]])
+        sentence = f"For ease of training: {sentence}, {others}"
+    return [f"{sentence}.", _steadiness([entry for _, entry in trained])]
+
+
+def _steadiness(entries: list[Entry]) -> str:
+    moves = [(move, entry) for entry in entries if (move := unsteadiness(entry.history)) is not None]
+    if len(moves) < 2:
+        return ""
+    moves.sort(key=lambda item: item[0])
+    told = _join([f"{entry.name} by {_points(move)}" for move, entry in moves])
+    return f"From epoch to epoch in the last half of training, validation accuracy moved for {told}."
+
+
+def _limits(entries: Sequence[Entry]) -> list[str]:
+    """What a reader must know before trusting the sentences above."""
+    if len(entries) == 1:
+        return []
+    n = entries[0].test.n
+    limits = [f"These tests cover the choice of the {n:,} test images, not the training seed: each model is one run."]
+    seen = [entry.images_seen for entry in entries]
+    if max(seen) > 1.01 * min(seen):  # a last incomplete batch is no other budget
+        told = _join([f"{entry.name} {entry.images_seen:,}" for entry in entries])
+        limits.append(f"The budgets differ, and with them what can be concluded: images seen in training were {told}.")
+    unlike = [
+        f"{what} ({_join([str(value) for value in sorted(values)])})"
+        for what, values in (
+            ("recipes", {entry.recipe for entry in entries}),
+            ("image sizes", {entry.image_size for entry in entries}),
+        )
+        if len(values) > 1
+    ]
+    if unlike:
+        limits.append(f"The models differ in {_join(unlike)} too: the differences are of all this together.")
+    if len({entry.latency.threads for entry in entries}) > 1:
+        limits.append("Latencies were measured with different numbers of threads and cannot be compared.")
+    return limits
+
+
+def _pair(a: Entry, b: Entry, pairs: Sequence[Pair]) -> Pair:
+    return next(pair for pair in pairs if {pair.a, pair.b} == {a.name, b.name})
+
+
+def _corrected(pair: Pair) -> float:
+    return pair.p_value if pair.holm_p_value is None else pair.holm_p_value
+
+
+def _behind(best: Entry, other: Entry) -> str:
+    return "level" if _gap(best, other) == 0 else f"{_points(_gap(best, other))} behind"
+
+
+def _gap(best: Entry, other: Entry) -> float:
+    return best.test.accuracy.value - other.test.accuracy.value
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _points(share: float) -> str:
+    value = f"{100 * share:.1f}"
+    return f"{value} point" if value == "1.0" else f"{value} points"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _ms(entry: Entry) -> str:
+    return f"{entry.latency.median_ms:.1f} ms an image"
+
+
+def _parameters(entry: Entry) -> str:
+    count = entry.parameters
+    return f"{count / 1e6:.1f} M parameters" if count >= 1e5 else f"{count:,} parameters"
+
+
+def _names(entries: Sequence[Entry]) -> str:
+    return _join([entry.name for entry in entries])
+
+
+def _is_are(entries: Sequence[Entry]) -> str:
+    return "is" if len(entries) == 1 else "are"
+
+
+def _join(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

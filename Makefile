@@ -5,6 +5,7 @@ QUICK ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# -qq: errors only; a package index that is absent is not one.
 # What decides what is installed: a change to either installs again.
 PINS := pyproject.toml constraints.txt
 # One thread a test process: OpenMP threads of two processes spin against each other.
@@ -42,14 +43,14 @@ clean:  ## remove what make and the tests made, .venv too
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(PIP) install --quiet --constraint constraints.txt --upgrade pip
+	$(PIP) install -qq --constraint constraints.txt --upgrade pip
 	@touch $@
 
 .venv/installed: .venv/pip $(PINS)
 	@echo "Installing Facewright into .venv (about two minutes the first time)" >&2
-	$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable .
+	$(PIP) install -qq --constraint constraints.txt --build-constraint constraints.txt --editable .
 	@touch $@
 
 .venv/developing: .venv/installed $(PINS)
-	$(PIP) install --quiet --constraint constraints.txt --group dev
+	$(PIP) install -qq --constraint constraints.txt --group dev
 	@touch $@

@@ -96,7 +96,7 @@ def imports_of(path: str, package: Package) -> Iterator[Import]:
             top, _, rest = name.partition(".")
             if top != "facewright" or rest == "__version__":
                 continue
-            while rest and rest not in modules:  # `data.store.PixelStore` -> `data.store`
+            while rest and rest not in modules and rest not in FLOORS:  # `data.store.PixelStore` -> `data.store`
                 rest = rest.rpartition(".")[0]
             yield Import(node.lineno, rest or "__init__")
 

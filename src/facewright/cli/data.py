@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,9 @@ def inspect(
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet to this PNG file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at a dataset: counts, sizes, broken files, duplicates, leakage, balance.
+    """Look at a dataset before it is used.
+
+    Counts per class, sizes, broken files, exact and near duplicates, leakage, balance, mean and deviation.
 
     \b
     Example:
@@ -45,26 +48,33 @@ def inspect(
 
 
 def cache(
-    action: Annotated[CacheAction, typer.Argument(help="Show what is kept, or remove all of it.")] = CacheAction.LIST,
+    action: Annotated[
+        CacheAction, typer.Argument(metavar="list|clear", help="Show what is kept, or remove it.")
+    ] = CacheAction.LIST,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry, by its name; else all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show or clear the decoded pixels kept in the user's cache folder.
+    """Show or clear the decoded pixels that are kept.
 
     \b
     Example:
       facewright cache list
+      facewright cache clear
     """
-    from facewright.data import store
+    from facewright.data.cache import cache_clear, cache_entries, cache_folder
 
-    entries = store.cache_entries()
-    if action is CacheAction.CLEAR:
-        store.cache_clear()
-    size = sum(entry.bytes for entry in entries)
+    entries = [entry for entry in cache_entries() if name in (None, entry.name)]
+    kept = sum(entry.bytes for entry in entries)
+    freed = cache_clear(name) if action is CacheAction.CLEAR else 0
     if as_json:
-        listed = [{"path": str(entry.path), "bytes": entry.bytes} for entry in entries]
-        emit({"folder": str(store.cache_folder()), "action": action.value, "bytes": size, "entries": listed})
-        return
-    if entries and action is CacheAction.LIST:
-        show(table(["entry", "MB"], [[str(entry.path), f"{entry.bytes / 1e6:.1f}"] for entry in entries]))
-    done = "removed" if action is CacheAction.CLEAR else "in all"
-    show(f"{store.cache_folder()}: {len(entries)} entries, {size / 1e6:.1f} MB {done}")
+        listed = [asdict(entry) for entry in entries]
+        emit({"folder": str(cache_folder()), "action": action.value, "bytes": kept, "freed": freed, "entries": listed})
+    elif action is CacheAction.CLEAR:
+        show(f"{cache_folder()}: {freed / 1e6:.1f} MB freed")
+    else:
+        rows = [
+            [entry.name, entry.where, f"{entry.images:,}", f"{entry.height}x{entry.width}", f"{entry.bytes / 1e6:.1f}"]
+            for entry in entries
+        ]
+        show(table(["name", "dataset", "images", "size", "MB"], rows) if rows else "nothing is kept")
+        show(f"{cache_folder()}: {kept / 1e6:.1f} MB")

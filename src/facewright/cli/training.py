@@ -44,31 +44,27 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train one model: a run folder with the best weights, curves, test metrics and a report.
+    """Train one model and measure it.
+
+    The run folder holds the best weights, the curves, the test metrics and a report.
 
     \b
     Example:
       facewright train photos/ --model resnet50 --out runs/a
       facewright train --resume --out runs/a
     """
+    changed = overrides(changes, epochs)
+    begun = None if where is not None else begun_run(out, resume, changed)
+
     from facewright import workflows
 
     with listener(quiet) as listen:
         if where is not None:
             run = workflows.train(
-                where,
-                model=model,
-                recipe=recipe,
-                out=out,
-                seed=seed,
-                overrides=overrides(changes, epochs),
-                resume=resume,
-                listen=listen,
+                where, model=model, recipe=recipe, out=out, seed=seed, overrides=changed, resume=resume, listen=listen
             )
-        elif resume and out is not None:
-            run = workflows.resume(out, listen=listen)
-        else:
-            raise UsageError("nothing to train on: give DATA, or go on with a run by --resume --out RUN")
+        elif begun is not None:
+            run = workflows.resume(begun, listen=listen)
     if as_json:
         emit(run.summary())
     else:
@@ -87,31 +83,31 @@ def compare(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare models on the same test images: train them, or take runs that exist.
+    """Compare models on the same test images.
+
+    Trains them one after the other on one split; or takes runs that exist.
 
     \b
     Example:
       facewright compare photos/ --models resnet50,xception,densenet121
       facewright compare runs/a runs/b
     """
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    changed = overrides(changes, epochs)
+    if names and len(where) > 1:
+        raise UsageError(f"--models trains on one dataset, and {len(where)} are given")
+    if not names and not all((Path(run) / "run.json").is_file() for run in where):
+        raise UsageError("give one dataset and --models a,b,c; or the folders of runs that `facewright train` made")
+
     from facewright import workflows
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if names and len(where) == 1:
-        with listener(quiet) as listen:
+    with listener(quiet) as listen:
+        if names:
             comparison = workflows.compare(
-                where[0],
-                names,
-                recipe=recipe,
-                out=out,
-                seed=seed,
-                overrides=overrides(changes, epochs),
-                listen=listen,
+                where[0], names, recipe=recipe, out=out, seed=seed, overrides=changed, listen=listen
             )
-    elif not names and all((Path(run) / "run.json").is_file() for run in where):
-        comparison = workflows.compare_runs([Path(run) for run in where], out=out)
-    else:
-        raise UsageError("give one dataset and --models a,b,c; or two or more folders that `facewright train` made")
+        else:
+            comparison = workflows.compare_runs([Path(run) for run in where], out=out)
     if as_json:
         emit(comparison.to_dict())
     else:
@@ -121,11 +117,11 @@ def compare(
 def evaluate(
     run: RunFolder,
     where: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Other data with the same classes; else the run's test part.")
+        str | None, typer.Argument(metavar="DATA", help="Other data with the same classes; else the run's test part.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained run on its test part, or on other data.
+    """Measure a trained run.
 
     \b
     Example:
@@ -147,7 +143,9 @@ def demo(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Do the main job on drawn faces: inspect, train three models, compare, predict.
+    """Do the main job on drawn faces.
+
+    Inspects them, trains three models, compares them and predicts; writes one page to look at.
 
     \b
     Example:
@@ -162,6 +160,19 @@ def demo(
     else:
         show(describe_comparison(result.comparison))
         show(f"report: {result.report}")
+
+
+def begun_run(out: Path | None, resume: bool, changed: Mapping[str, str]) -> Path:
+    """The run to go on with where no data is given.
+
+    Raises:
+        UsageError: none is named, or it is asked to change its recipe on the way.
+    """
+    if out is None or not resume:
+        raise UsageError("nothing to train on: give DATA, or go on with a run by --resume --out RUN")
+    if changed:
+        raise UsageError(f"{out} goes on by the recipe it was begun with; leave out the change of {', '.join(changed)}")
+    return out
 
 
 def overrides(changes: list[str] | None, epochs: int | None) -> Mapping[str, str]:

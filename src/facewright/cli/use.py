@@ -23,7 +23,9 @@ def predict(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Name the person, or the class, in each photo, with probabilities.
+    """Name who or what is in each photo.
+
+    Gives the likeliest classes with their probabilities.
 
     A photo that cannot be read is named on standard error; the exit status is 1 only where none could be.
 

@@ -1,0 +1,271 @@
+"""Each command: what it asks of the workflows, and what it prints. The workflows themselves are stood in for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import facewright
+from facewright.cli.main import main
+from facewright.evaluation.results import ClassificationResult, ClassRow, Comparison, Entry, Latency, Predictions
+from facewright.metrics.intervals import Rate
+from facewright.training.events import Said
+
+RATE = Rate(0.75, 0.5, 0.9, 4)
+RESULT = ClassificationResult(
+    split="test",
+    n=4,
+    classes=("ann", "bo"),
+    accuracy=RATE,
+    top5=None,
+    log_loss=0.5,
+    macro_precision=RATE,
+    macro_recall=RATE,
+    macro_f1=RATE,
+    weighted_precision=0.75,
+    weighted_recall=0.75,
+    weighted_f1=0.75,
+    macro_auc=None,
+    micro_auc=None,
+    macro_average_precision=None,
+    calibration_error=0.1,
+    confusion=((2, 0), (1, 1)),
+    per_class=tuple(ClassRow(name, 2, RATE, RATE, 0.75, None, None) for name in ("ann", "bo")),
+)
+PREDICTIONS = Predictions(("a", "b"), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]))
+ENTRY = Entry(
+    name="resnet18",
+    run="runs/a",
+    model="resnet18",
+    recipe="scratch",
+    image_size=64,
+    parameters=11_000_000,
+    flops=3_600_000_000,
+    images_seen=1200,
+    epochs=3,
+    train_seconds=12.0,
+    peak_memory_bytes=None,
+    file_bytes=44_000_000,
+    latency=Latency(5.25, 6.0, 200.0, 32, 1),
+    test=RESULT,
+    predictions=PREDICTIONS,
+    history=(),
+)
+COMPARISON = Comparison("photos", "f00d", ("ann", "bo"), {"train": 3, "test": 4}, (ENTRY,), (), ("Take resnet18.",))
+
+
+@dataclass
+class Workflows:
+    """Stands in for `facewright.workflows`: keeps what it was asked, answers with fixed results."""
+
+    asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(*arguments: Any, **options: Any) -> Any:
+            listen = options.pop("listen", None)
+            if listen is not None:
+                listen(Said("under way"))
+            self.asked.append((name, arguments, options))
+            return self.answers[name]
+
+        return answer
+
+
+@pytest.fixture
+def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
+    run = SimpleNamespace(folder=Path("runs/a"), evaluation=RESULT, summary=lambda: {"run": "runs/a"})
+    audit = SimpleNamespace(to_dict=lambda: {"images": 4, "classes": {"ann": 2, "bo": 2}, "broken": []})
+    demonstration = SimpleNamespace(
+        comparison=COMPARISON, report=Path("demo/report.html"), to_dict=lambda: {"report": "demo/report.html"}
+    )
+    seen = SimpleNamespace(path="a.jpg", names=("ann", "bo"), probabilities=(0.75, 0.25), error=None)
+    broken = SimpleNamespace(path="b.jpg", names=(), probabilities=(), error="truncated")
+    answers = {
+        "train": run,
+        "resume": run,
+        "compare": COMPARISON,
+        "compare_runs": COMPARISON,
+        "evaluate": RESULT,
+        "predict": [seen, broken],
+        "inspect": (audit, b"png"),
+        "demo": demonstration,
+    }
+    stand_in = Workflows(answers=answers)
+    monkeypatch.setattr(facewright, "workflows", stand_in, raising=False)
+    return stand_in
+
+
+# Each row: the arguments -> the workflow it calls, with what.
+CALLS = [
+    (
+        ["train", "photos"],
+        "train",
+        ("photos",),
+        {"model": "resnet18", "recipe": "scratch", "out": None, "seed": 0, "overrides": {}, "resume": False},
+    ),
+    (
+        [
+            "train",
+            "photos",
+            "-m",
+            "vgg16",
+            "-r",
+            "my.toml",
+            "-o",
+            "r",
+            "--seed",
+            "7",
+            "--set",
+            "batch=8",
+            "--epochs",
+            "2",
+        ],
+        "train",
+        ("photos",),
+        {
+            "model": "vgg16",
+            "recipe": "my.toml",
+            "out": Path("r"),
+            "seed": 7,
+            "overrides": {"batch": "8", "epochs": "2"},
+            "resume": False,
+        },
+    ),
+    (["train", "--resume", "--out", "r"], "resume", (Path("r"),), {}),
+    (
+        ["compare", "photos", "--models", "a, b,"],
+        "compare",
+        ("photos", ["a", "b"]),
+        {"recipe": "scratch", "out": None, "seed": 0, "overrides": {}},
+    ),
+    (["evaluate", "runs/a"], "evaluate", (Path("runs/a"), None), {}),
+    (["evaluate", "runs/a", "other"], "evaluate", (Path("runs/a"), "other"), {}),
+    (
+        ["predict", "runs/a", "a.jpg", "b.jpg"],
+        "predict",
+        (Path("runs/a"), [Path("a.jpg"), Path("b.jpg")]),
+        {"top_k": 5},
+    ),
+    (["inspect", "photos"], "inspect", ("photos",), {}),
+    (["demo", "--quick", "--out", "d"], "demo", (Path("d"),), {"quick": True}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "name", "given", "options"), CALLS, ids=[" ".join(row[0]) for row in CALLS])
+def test_what_is_asked(
+    arguments: list[str], name: str, given: tuple[Any, ...], options: dict[str, Any], workflows: Workflows
+) -> None:
+    assert main(arguments) == 0
+    assert workflows.asked == [(name, given, options)]
+
+
+@pytest.mark.parametrize("arguments", [row[0] for row in CALLS], ids=" ".join)
+def test_json_is_one_object_and_nothing_else(
+    arguments: list[str], workflows: Workflows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert isinstance(json.loads(out), dict)
+
+
+def test_training_says_where_the_run_is(workflows: Workflows, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "photos"])
+    said = capsys.readouterr()
+    assert "accuracy  75.0 % (50.0 to 90.0, n=4)" in said.out
+    assert said.out.endswith("run: runs/a\n")
+    assert said.err == "under way\n"  # no terminal: a plain line
+
+
+def test_quiet(workflows: Workflows, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "photos", "--quiet"])
+    assert capsys.readouterr().err == ""
+
+
+def test_of_several_processes_the_first_speaks(
+    workflows: Workflows, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", "photos", "--json"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert len(workflows.asked) == 1
+
+
+def test_comparing_runs(workflows: Workflows, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run in runs:
+        run.mkdir()
+        (run / "run.json").write_text("{}")
+    assert main(["compare", *map(str, runs)]) == 0
+    assert workflows.asked == [("compare_runs", (runs,), {"out": None})]
+    shown = capsys.readouterr().out
+    assert "resnet18  75.0 % (50.0 to 90.0, n=4)" in shown
+    assert "Take resnet18." in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "photos"],  # which models?
+        ["compare", "photos", "more", "--models", "a"],  # two datasets
+        ["train", "--resume"],  # which run?
+        ["train", "--resume", "--out", "r", "--epochs", "4"],  # a run goes on by its own recipe
+        ["train", "photos", "--set", "batch=8", "--set", "batch=9"],
+        ["train", "photos", "--set", "epochs=3", "--epochs", "4"],
+        ["train", "photos", "--set", "=3"],
+    ],
+)
+def test_a_request_that_is_refused(
+    arguments: list[str], workflows: Workflows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert not workflows.asked
+
+
+def test_predictions_name_the_broken(workflows: Workflows, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/a", "x"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "a.jpg: ann 75.0 %, bo 25.0 %\n"
+    assert said.err == "error: b.jpg: truncated\n"
+
+
+def test_predictions_of_broken_files_only(workflows: Workflows) -> None:
+    workflows.answers["predict"] = workflows.answers["predict"][1:]
+    assert main(["predict", "runs/a", "x"]) == 1
+
+
+def test_predictions_as_csv(workflows: Workflows, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "out.csv"
+    assert main(["predict", "runs/a", "x", "--csv", str(table)]) == 0
+    assert capsys.readouterr().out == ""
+    assert table.read_text().splitlines() == [
+        "path,rank,name,probability,error",
+        "a.jpg,1,ann,0.750000,",
+        "a.jpg,2,bo,0.250000,",
+        "b.jpg,,,,truncated",
+    ]
+
+
+def test_inspect_writes_the_sheet(workflows: Workflows, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "photos", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert (tmp_path / "sheet.png").read_bytes() == b"png"
+    assert "images: 4\nclasses:\n  ann: 2\n  bo: 2\nbroken: none\n" in capsys.readouterr().out
+
+
+def test_cache_of_nothing(capsys: pytest.CaptureFixture[str], cache_of_this_test: Path) -> None:
+    assert main(["cache", "list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"folder": str(cache_of_this_test), "action": "list", "bytes": 0, "freed": 0, "entries": []}
+    assert main(["cache", "clear"]) == 0
+    assert main(["cache", "clear", "nothing-of-this-name"]) == 1

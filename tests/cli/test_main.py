@@ -1,0 +1,144 @@
+"""The root command: help, exit statuses, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+
+from facewright import __version__
+from facewright.cli.main import app, main
+from facewright.errors import BadImage, FacewrightError, Interrupted, UnknownName
+
+ROOT_COMMAND = typer.main.get_command(app)
+COMMANDS = ROOT_COMMAND.commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    first, _, rest = command.help.partition("\n")
+    assert first.endswith("."), "the first line is a sentence"
+    assert len(first) <= 60, "the list of commands cuts longer lines"
+    assert "Example:\n" in rest
+    assert f"facewright {name}" in rest
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_has_help(name: str) -> None:
+    assert not [parameter.name for parameter in COMMANDS[name].params if not getattr(parameter, "help", None)]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_speaks_json(name: str) -> None:
+    assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--version"], 0),
+        (["train", "--help"], 0),
+        ([], 2),  # nothing asked: the help, as wrong usage
+        (["trian"], 2),
+        (["train", "--nope"], 2),
+        (["train", "x", "--seed", "many"], 2),
+        (["train", "x", "--seed", "-1"], 2),
+        (["train", "x", "--epochs", "0"], 2),
+        (["predict", "run"], 2),  # no photo
+        (["train"], 1),  # neither data nor --resume: a usage only the command can judge
+        (["train", "x", "--set", "epochs"], 1),  # no value
+    ],
+)
+def test_exit_status(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == status
+    if status:
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"facewright {__version__}\n"
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes `facewright demo` raise."""
+
+    def fail(error: BaseException) -> None:
+        import facewright
+
+        class Failing:
+            @staticmethod
+            def demo(*arguments: object, **options: object) -> None:
+                raise error
+
+        monkeypatch.setattr(facewright, "workflows", Failing, raising=False)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (BadImage("a.jpg", "truncated"), 1, "error: a.jpg: truncated\n"),
+        (UnknownName("model", "resnet51", ["resnet50"]), 1, None),
+        (FacewrightError("two\n  lines"), 1, "error: two lines\n"),
+        (FileNotFoundError(2, "No such file or directory", "photos"), 1, None),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device\n"),
+        (Interrupted("stopped at step 3; go on with --resume"), 130, None),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_an_error_is_one_line(
+    error: BaseException,
+    status: int,
+    line: str | None,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(error)
+    assert main(["demo"]) == status
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (line if line is not None else f"error: {error}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "demo"], ["demo", "--debug"]])
+def test_debug_keeps_the_traceback(arguments: list[str], failing: Callable[[BaseException], None]) -> None:
+    failing(FacewrightError("no"))
+    with pytest.raises(FacewrightError):
+        main(arguments)
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(failing: Callable[[BaseException], None]) -> None:
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["demo"])
+
+
+def test_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "facewright", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "trian" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX pipes")
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m facewright --help | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert signal.SIGPIPE.name not in done.stderr

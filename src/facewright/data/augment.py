@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facewright.data.sampling import random_words
+from facewright.data.sampling import Stream, random_words
 from facewright.errors import UsageError
 from facewright.images import InputSpec
 
@@ -118,7 +118,7 @@ def draws(augment: Augment, seed: int, epoch: int, images: NDArray[np.int64]) ->
         (B, K) float32, uniform in [0, 1), independent.
     """
     del augment
-    words = random_words(seed, epoch, images, _SLOTS)
+    words = random_words(Stream.AUGMENT, seed, epoch, images, _SLOTS)
     return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
@@ -250,7 +250,7 @@ def mix(
         raise UsageError(f"the mixing strength alpha must be above 0, got {alpha}")
     if kind not in ("mixup", "cutmix"):
         raise UsageError(f"mixing is 'mixup' or 'cutmix', got {kind!r}")
-    words = random_words(seed, epoch, np.array([step], np.int64), 1)
+    words = random_words(Stream.MIX, seed, epoch, np.array([step], np.int64), 1)
     generator = np.random.Generator(np.random.PCG64(int(words[0, 0])))
     share = float(generator.beta(alpha, alpha))
     partners = torch.from_numpy(generator.permutation(len(images))).to(images.device)
@@ -302,7 +302,9 @@ def _resample(batch: Tensor, theta: NDArray[np.float64], size: int) -> Tensor:
     columns, rows = torch.from_numpy(along).to(batch.device), torch.from_numpy(down).to(batch.device)
     grid = columns[:, :, None, :] + rows[:, :, :, None]  # (B, 2, size, size): planes are faster to write than pairs
     planes = batch.contiguous().float()
-    return F.grid_sample(planes, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(
+        planes, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode="reflection", align_corners=False
+    )
 
 
 def _recolour_and_erase(pictures: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> Tensor:

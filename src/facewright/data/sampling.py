@@ -6,6 +6,7 @@ every rank of a distributed run, and is the same.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,15 @@ Balance = Literal["over", "under"]
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: SplitMix64's step, so that consecutive counters lie far apart
 _WORD = 2**64 - 1
-_ORDER, _FILL = 1, 2  # streams: the order of an epoch, the choice among a class
+
+
+class Stream(IntEnum):
+    """What random numbers are for. Uses that shared a stream would move together: early pictures always mirrored."""
+
+    ORDER = 1
+    BALANCE = 2
+    AUGMENT = 3
+    MIX = 4
 
 
 def plan(
@@ -38,9 +47,9 @@ def plan(
         UsageError: no pictures, or a batch below 1.
 
     >>> [part.tolist() for part in plan(np.arange(5), batch=2, seed=0, epoch=0, drop_last=False)]
-    [[4, 1], [2, 3], [0]]
+    [[3, 4], [2, 0], [1]]
     """
-    return _cut(_shuffled(np.asarray(indices, np.int64), seed, epoch, _ORDER), batch, drop_last)
+    return _cut(_shuffled(np.asarray(indices, np.int64), seed, epoch, Stream.ORDER), batch, drop_last)
 
 
 def balanced(
@@ -69,8 +78,8 @@ def balanced(
     members = [indices[labels == label] for label in np.unique(labels)]
     counts = [len(part) for part in members]
     wanted = max(counts) if balance == "over" else min(counts)
-    drawn = [np.resize(_shuffled(part, seed, epoch, _FILL), wanted) for part in members]
-    return _cut(_shuffled(np.concatenate(drawn), seed, epoch, _ORDER), batch, drop_last=True)
+    drawn = [np.resize(_shuffled(part, seed, epoch, Stream.BALANCE), wanted) for part in members]
+    return _cut(_shuffled(np.concatenate(drawn), seed, epoch, Stream.ORDER), batch, drop_last=True)
 
 
 def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
@@ -87,13 +96,14 @@ def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
     return batch[rank * len(batch) // world : (rank + 1) * len(batch) // world]
 
 
-def random_words(seed: int, epoch: int, items: NDArray[np.int64], slots: int) -> NDArray[np.uint64]:
-    """Independent 64-bit words, each a function of (seed, epoch, item, slot) and of nothing else.
+def random_words(stream: Stream, seed: int, epoch: int, items: NDArray[np.int64], slots: int) -> NDArray[np.uint64]:
+    """Independent 64-bit words, each a function of (stream, seed, epoch, item, slot) and of nothing else.
 
     Each part of the key is folded in and mixed before the next, so keys that differ in one bit of any part give
     unrelated words (tested: uniformity, neighbours in each part, avalanche).
 
     Args:
+        stream: what the words are for.
         seed: any integer (taken modulo 2^64).
         epoch: any integer.
         items: (B,) int64, for instance positions in the store.
@@ -103,7 +113,11 @@ def random_words(seed: int, epoch: int, items: NDArray[np.int64], slots: int) ->
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing function).
     """
     key = np.array([seed & _WORD], np.uint64)
-    for part in (np.array([epoch & _WORD], np.uint64), np.asarray(items, np.int64).astype(np.uint64)):
+    for part in (
+        np.array([stream], np.uint64),
+        np.array([epoch & _WORD], np.uint64),
+        np.asarray(items, np.int64).astype(np.uint64),
+    ):
         key = _mix(_mix(key + np.uint64(_GOLDEN)) + part)
     steps = np.arange(1, slots + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
     return _mix(_mix(key)[:, None] + steps[None, :])
@@ -116,9 +130,9 @@ def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return mixed
 
 
-def _shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: int) -> NDArray[np.int64]:
+def _shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: Stream) -> NDArray[np.int64]:
     # Sorted by a random word for each place: unlike a library's shuffle it is the same in every version of it.
-    words = random_words(seed, epoch, np.arange(len(indices), dtype=np.int64), stream)[:, stream - 1]
+    words = random_words(stream, seed, epoch, np.arange(len(indices), dtype=np.int64), 1)[:, 0]
     return indices[np.argsort(words, kind="stable")]
 
 

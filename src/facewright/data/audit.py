@@ -1,0 +1,268 @@
+"""A data set's health: what is in it, and what would spoil a training or make its result a lie.
+
+Counts, sizes, broken files, copies (within a class, across classes, across the parts that the data prescribes),
+balance, mean and deviation, and warnings in words. `to_dict` is what `facewright inspect --json` prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from facewright.data.contact_sheet import contact_sheet
+from facewright.data.duplicates import near_pairs
+from facewright.data.records import Broken, Record
+from facewright.data.store import PixelStore, Statistics
+
+__all__ = ["Audit", "EqualPictures", "NearDuplicate", "Picture", "SizeTable", "audit", "contact_sheet"]
+
+FEW_IMAGES = 10  # a class with fewer cannot be tested: at 20 % for test, two pictures decide its score
+IMBALANCE = 5.0  # largest class over smallest, from which plain accuracy hides the small classes
+COMMON_SIZES = 8
+NAMED = 5  # how many cases a warning spells out
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One of several pictures that are the same."""
+
+    path: str
+    label: str | None  # class name
+    split: str | None  # the part that the data prescribes
+
+
+@dataclass(frozen=True)
+class EqualPictures:
+    """Pictures with equal pixels."""
+
+    pictures: tuple[Picture, ...]  # two or more
+
+    @property
+    def across_classes(self) -> bool:
+        """Whether at least one of the labels must be wrong."""
+        return len({picture.label for picture in self.pictures}) > 1
+
+    @property
+    def across_splits(self) -> bool:
+        """Whether a test picture was trained on (leakage)."""
+        return len({picture.split for picture in self.pictures if picture.split is not None}) > 1
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two pictures that are the same photo but for encoding, size, brightness or mirroring."""
+
+    first: Picture
+    second: Picture
+    similarity: float  # cosine of edges, up to 1
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class SizeTable:
+    """Sizes in pixels as (height, width), before fitting."""
+
+    smallest: tuple[int, int]  # by area
+    median: tuple[float, float]  # of heights, of widths
+    largest: tuple[int, int]
+    common: tuple[tuple[int, int, int], ...]  # (height, width, count), the most frequent first
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `audit` found."""
+
+    name: str
+    where: str
+    images: int  # readable
+    counts: dict[str, int]  # class → readable images
+    sizes: SizeTable
+    broken: tuple[Broken, ...]
+    exact: tuple[EqualPictures, ...]
+    near: tuple[NearDuplicate, ...]  # the most alike first; exact ones not among them
+    imbalance: float | None  # largest class over smallest; None: fewer than two classes
+    balance: float | None  # entropy of the class shares over its maximum: 1 is even; None: as above
+    statistics: Statistics
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; equal pictures carry whether they cross classes or parts."""
+        content = asdict(self)
+        for group, equal in zip(content["exact"], self.exact, strict=True):
+            group |= {"across_classes": equal.across_classes, "across_splits": equal.across_splits}
+        return content
+
+
+def audit(store: PixelStore) -> Audit:
+    """Looks a data set over; reads every stored pixel once or twice.
+
+    Args:
+        store: the opened data set, at any size (near duplicates are compared at 32 px).
+    """
+    dataset = store.dataset
+    counts = dataset.counts()
+    pictures = [_picture(record, dataset.classes) for record in dataset.records]
+    exact, near = _exact(store.digests, pictures), _near(store, pictures)
+    shares = np.array([count for count in counts.values() if count > 0], np.float64)
+    several = len(shares) > 1
+    return Audit(
+        name=dataset.name,
+        where=dataset.where,
+        images=len(pictures),
+        counts=counts,
+        sizes=_sizes(store),
+        broken=dataset.broken,
+        exact=exact,
+        near=near,
+        imbalance=float(shares.max() / shares.min()) if several else None,
+        balance=_evenness(shares) if several else None,
+        statistics=store.statistics(np.arange(len(pictures))),
+        warnings=tuple(_warnings(store, counts, exact, near)),
+    )
+
+
+def _picture(record: Record, classes: tuple[str, ...]) -> Picture:
+    return Picture(record.path, None if record.label is None else classes[record.label], record.split)
+
+
+def _exact(digests: tuple[str, ...], pictures: list[Picture]) -> tuple[EqualPictures, ...]:
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for digest, picture in zip(digests, pictures, strict=True):
+        groups[digest].append(picture)
+    return tuple(EqualPictures(tuple(group)) for group in groups.values() if len(group) > 1)
+
+
+def _near(store: PixelStore, pictures: list[Picture]) -> tuple[NearDuplicate, ...]:
+    found = near_pairs(store.pixels, store.digests)
+    rows = zip(found.pairs.tolist(), found.similarity.tolist(), found.mirrored.tolist(), strict=True)
+    return tuple(NearDuplicate(pictures[i], pictures[j], round(similar, 4), flip) for (i, j), similar, flip in rows)
+
+
+def _sizes(store: PixelStore) -> SizeTable:
+    counts = Counter((int(height), int(width)) for height, width in store.sizes.tolist())
+    by_area = sorted(counts, key=lambda size: (size[0] * size[1], size))
+    medians = np.median(store.sizes, axis=0).tolist()
+    common = tuple((*size, count) for size, count in counts.most_common(COMMON_SIZES))
+    return SizeTable(by_area[0], (medians[0], medians[1]), by_area[-1], common)
+
+
+def _evenness(counts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Entropy of the shares over log(number of classes)."""
+    shares = counts / counts.sum()
+    return float(-(shares * np.log(shares)).sum() / math.log(len(shares)))
+
+
+def _warnings(
+    store: PixelStore, counts: dict[str, int], exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]
+) -> list[str]:
+    return [
+        *_about_classes(store, counts),
+        *_about_files(store),
+        *_about_labels(exact, near),
+        *_about_leakage(exact, near),
+        *_about_copies(exact, near),
+    ]
+
+
+def _about_classes(store: PixelStore, counts: dict[str, int]) -> list[str]:
+    said = []
+    if store.dataset.labels.size and (store.dataset.labels < 0).any():
+        said.append(f"{int((store.dataset.labels < 0).sum())} images have no label; they cannot be trained on")
+    few = [f"{name!r} has {count}" for name, count in counts.items() if count < FEW_IMAGES]
+    if few:
+        said.append(
+            f"fewer than {FEW_IMAGES} images: class {_listed(few)}; the test score of so few rests on one or two of them"
+        )
+    present = {name: count for name, count in counts.items() if count > 0}
+    if len(present) > 1:
+        small, large = min(present, key=lambda name: present[name]), max(present, key=lambda name: present[name])
+        if present[large] >= IMBALANCE * present[small]:
+            said.append(
+                f"unbalanced: class {large!r} has {present[large]} images and {small!r} {present[small]}, "
+                f"{present[large] / present[small]:.1f} times fewer; look at macro-F1, not at accuracy alone"
+            )
+    if len(present) == 1:
+        said.append("there is only one class; nothing can be told apart")
+    return said
+
+
+def _about_files(store: PixelStore) -> list[str]:
+    said = []
+    broken = [f"{item.path} ({item.reason})" for item in store.dataset.broken]
+    if broken:
+        said.append(f"{_number(len(broken), 'file')} cannot be used: {_listed(broken)}")
+    short = store.sizes.min(axis=1)
+    enlarged = int((short < min(store.spec.height, store.spec.width)).sum())
+    if enlarged:
+        side = f"{store.spec.height} × {store.spec.width}"
+        said.append(f"{_number(enlarged, 'image')} of {len(short)} must be enlarged to {side}; a smaller input may do")
+    return said
+
+
+def _about_labels(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+    said = [
+        f"the same picture is in {_joined(sorted({repr(picture.label) for picture in group.pictures}))}: "
+        + _joined([picture.path for picture in group.pictures])
+        for group in exact
+        if group.across_classes
+    ]
+    said += [
+        f"nearly the same picture is in {pair.first.label!r} and {pair.second.label!r}: "
+        f"{pair.first.path} and {pair.second.path}"
+        for pair in near
+        if pair.first.label != pair.second.label
+    ]
+    hidden = len(said) - NAMED
+    return [*said[:NAMED], f"and {hidden} more pictures in two classes"] if hidden > 0 else said
+
+
+def _about_leakage(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+    """Copies in two of the prescribed parts, said first of exact ones."""
+    said = []
+    leaks = [
+        _joined([f"{picture.path} ({picture.split})" for picture in group.pictures])
+        for group in exact
+        if group.across_splits
+    ]
+    if leaks:
+        said.append(f"leakage: {_number(len(leaks), 'picture')} in more than one of the given parts: {_listed(leaks)}")
+    likely = [
+        f"{pair.first.path} ({pair.first.split}) and {pair.second.path} ({pair.second.split})"
+        for pair in near
+        if None not in (pair.first.split, pair.second.split) and pair.first.split != pair.second.split
+    ]
+    if likely:
+        said.append(
+            f"likely leakage: {_number(len(likely), 'near duplicate')} across the given parts: {_listed(likely)}"
+        )
+    return said
+
+
+def _about_copies(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+    said = []
+    spare = sum(len(group.pictures) - 1 for group in exact)
+    if spare:
+        said.append(f"{_number(spare, 'image')} repeat another one pixel by pixel; splits keep them together")
+    if near:
+        first = f"{near[0].first.path} and {near[0].second.path}"
+        said.append(
+            f"{_number(len(near), 'pair')} of near duplicates (such as {first}); keep them on one side of a split"
+        )
+    return said
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _joined(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def _listed(items: list[str]) -> str:
+    hidden = len(items) - NAMED
+    return "; ".join(items[:NAMED]) + (f"; and {hidden} more" if hidden > 0 else "")

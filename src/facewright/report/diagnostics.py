@@ -1,0 +1,181 @@
+"""Figures of one model on one part: confusion matrix, ROC and precision-recall curves, reliability diagram.
+
+Each function gives one inline SVG; `key` is unique in the page (it begins every id of the drawing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+from numpy.typing import NDArray
+
+from facewright.errors import Undefined
+from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.metrics.calibration import reliability
+from facewright.metrics.classification import Curve, pr_curve, roc_curve
+from facewright.report.canvas import (
+    ACCENT,
+    BAD,
+    GOOD,
+    INK,
+    LINE,
+    MUTED,
+    canvas,
+    inline_svg,
+    name_axes,
+    plain,
+    series_colour,
+)
+
+_SQUARE = (360, 350)  # CSS pixels
+_NAMED = 40  # more classes than this: colours only
+_COUNTED = 30  # more classes than this: no numbers in the cells
+_POINTS = 160  # of a thinned curve
+_RIGHT, _WRONG = (46, 160, 103), (226, 87, 60)  # cell colours that hold on white and on black, made faint by alpha
+
+
+def confusion_figure(result: ClassificationResult, key: str) -> str:
+    """The confusion matrix: rows are the true classes, each row's colours are shares of that class.
+
+    Up to 30 classes have names and counts, up to 40 names; beyond that colour alone is left, and the list of the most
+    confused pairs says what the eye cannot read. The diagonal (right) and the rest (wrong) have two hues.
+
+    Args:
+        result: of one part; a class without an image has an empty row.
+        key: unique in the page.
+    """
+    counts = np.array(result.confusion, dtype=np.int64)  # (C, C)
+    classes = len(result.classes)
+    cell = max(10, min(44, 600 // classes)) if classes <= _NAMED else 0
+    names = [plain(name, limit=16) for name in result.classes]
+    margin = 24 + 7 * max(len(name) for name in names)
+    side = cell * classes + margin if cell else 520
+    figure, axes = canvas(max(side, 260), max(side, 260))
+    axes.grid(visible=False)
+    axes.imshow(_cells(counts), interpolation="none", aspect="equal")
+    if cell:
+        size = 11 if cell >= 16 else 9
+        axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(classes), names, fontsize=size)
+        axes.set_xticks(np.arange(-0.5, classes), minor=True)
+        axes.set_yticks(np.arange(-0.5, classes), minor=True)
+        axes.grid(visible=True, which="minor", color=LINE, linewidth=1)
+    if classes <= _COUNTED:
+        _write_counts(axes, counts, min(12, cell - 8))
+    name_axes(axes, "predicted", "true")
+    right = int(np.trace(counts))
+    return inline_svg(figure, key, f"Confusion matrix of {classes} classes: {right} of {counts.sum()} on the diagonal")
+
+
+def _cells(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(C, C) counts -> (C, C, 4) colours: hue says right or wrong, alpha the share of the row."""
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    picture = np.empty((*counts.shape, 4), dtype=np.uint8)
+    picture[..., :3] = _WRONG
+    picture[np.arange(len(counts)), np.arange(len(counts)), :3] = _RIGHT
+    # A root lifts the few errors of a good model above what the eye can see.
+    picture[..., 3] = np.rint(255 * 0.9 * share**0.6)
+    return picture
+
+
+def _write_counts(axes: Axes, counts: NDArray[np.int64], size: int) -> None:
+    for row, column in np.argwhere(counts > 0):
+        text = str(counts[row, column])
+        fits = size if len(text) < 4 else size - 3
+        axes.text(column, row, text, ha="center", va="center", fontsize=max(fits, 7), color=INK)
+
+
+def roc_figure(predictions: Predictions, key: str) -> str:
+    """ROC curves, one class against the rest: micro (bold), macro (dashed), each class thin.
+
+    The macro curve is the mean of the classes' true-positive rates at equal false-positive rate.
+    """
+    figure, axes = _unit_square()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    _curves(axes, predictions, roc_curve, thresholds_first=0.0)
+    name_axes(axes, "false-positive rate", "true-positive rate")
+    return inline_svg(figure, key, "ROC curves: micro and macro average and each class against the rest")
+
+
+def pr_figure(predictions: Predictions, key: str) -> str:
+    """Precision-recall curves, one class against the rest: micro (bold), macro (dashed), each class thin."""
+    figure, axes = _unit_square()
+    _curves(axes, predictions, pr_curve, thresholds_first=1.0)
+    name_axes(axes, "recall", "precision")
+    return inline_svg(figure, key, "Precision-recall curves: micro and macro average and each class against the rest")
+
+
+def _curves(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve], thresholds_first: float) -> None:
+    """Draw the micro, macro and class curves; a class that has none (no image, or nothing else) is left out."""
+    scores = predictions.probabilities
+    truth = predictions.labels[:, None] == np.arange(scores.shape[1])  # (N, C)
+    grid = np.linspace(0.0, 1.0, 201)
+    on_grid = []
+    alpha = min(0.5, max(0.12, 4 / scores.shape[1]))
+    for number in range(scores.shape[1]):
+        try:
+            curve = curve_of(truth[:, number], scores[:, number])
+        except Undefined:
+            continue
+        on_grid.append(_at(curve, grid, thresholds_first))
+        axes.plot(*_thinned(curve), color=MUTED, linewidth=1, alpha=alpha)
+    if on_grid:
+        axes.plot(grid, np.mean(on_grid, axis=0), color=series_colour(1), linewidth=2, linestyle="--")
+        axes.plot(*_thinned(curve_of(truth.ravel(), scores.ravel())), color=series_colour(0), linewidth=2.5)
+
+
+def _at(curve: Curve, grid: NDArray[np.float64], first: float) -> NDArray[np.float64]:
+    """The curve's y on a grid of x in [0, 1]; where several points share an x, the highest (ROC) or lowest (PR)."""
+    highest = first == 0.0
+    y = np.maximum.accumulate(curve.y) if highest else curve.y
+    xs, start, count = np.unique(curve.x, return_index=True, return_counts=True)
+    values: NDArray[np.float64] = np.interp(grid, xs, y[start + count - 1])
+    values[0] = values[0] if highest else first
+    return values
+
+
+def _thinned(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """About `_POINTS` points, equally spaced along the curve; its corners shift by a pixel or two."""
+    if curve.x.size <= _POINTS:
+        return curve.x, curve.y
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(curve.x)) + np.abs(np.diff(curve.y)))])
+    wanted = np.searchsorted(length, np.linspace(0.0, length[-1], _POINTS))
+    kept = np.unique(np.append(wanted, curve.x.size - 1))
+    return curve.x[kept], curve.y[kept]
+
+
+def reliability_figure(predictions: Predictions, key: str) -> str:
+    """How often the model is right (with 95 % intervals) where it is how sure, in 15 bins of equal mass."""
+    confidence = predictions.probabilities.max(axis=1)
+    correct = predictions.probabilities.argmax(axis=1) == predictions.labels
+    figure, axes = _unit_square()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    bins = reliability(np.clip(confidence, 0.0, 1.0), correct)
+    for row in bins:
+        near = row.accuracy.low <= row.confidence <= row.accuracy.high
+        colour = GOOD if near else BAD
+        axes.plot(
+            [row.confidence] * 2, [row.accuracy.low, row.accuracy.high], color=colour, linewidth=5, alpha=0.25,
+            solid_capstyle="round",
+        )  # fmt: skip
+        axes.plot([row.confidence], [row.accuracy.value], "o", color=colour, markersize=6, markeredgewidth=0)
+    line = [row.confidence for row in bins], [row.accuracy.value for row in bins]
+    axes.plot(*line, color=ACCENT, linewidth=1, alpha=0.6, zorder=1)
+    name_axes(axes, "mean probability of the predicted class", "share that is right")
+    return inline_svg(figure, key, f"Reliability diagram of {len(bins)} bins: confidence against accuracy")
+
+
+def _unit_square() -> tuple[Figure, Axes]:
+    figure, axes = canvas(*_SQUARE)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(0.25))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    return figure, axes

@@ -1,0 +1,148 @@
+"""One self-contained page about one model or many: no request leaves it, no name in it can become markup.
+
+The page forbids everything but itself by a content security policy: images only as data URIs, one inline script known
+by its hash. All text goes through Jinja's autoescape; only the figures made in this folder are inserted as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from facewright.evaluation.results import Comparison
+from facewright.files import write_atomic
+from facewright.report import canvas, plots, words
+from facewright.report.model_section import ModelSection, model_section
+from facewright.report.pictures import Album
+from facewright.report.tables import model_table
+
+_TEMPLATES = files("facewright.report") / "templates"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the audit found. Mean and deviation are of RGB pixels scaled to [0, 1]."""
+
+    per_class: Mapping[str, int]  # images
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    notes: tuple[str, ...] = ()  # sentences: broken files left out, duplicates
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What a page says beside the measured numbers. Nothing is looked up: the caller says the time and the versions."""
+
+    title: str
+    created: str  # as it shall be read
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    facts: DatasetFacts | None = None
+    thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the dataset
+    drawings: Mapping[str, str] = field(default_factory=dict)  # SVG of an architecture by the entry's name; trusted
+    recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
+
+
+@dataclass(frozen=True)
+class Figure:
+    title: str
+    note: str
+    svg: Markup
+
+
+def write_report(path: Path, comparison: Comparison, *, context: ReportContext) -> None:
+    """Write the page of one or more models; the file is replaced in one step.
+
+    Args:
+        path: the page, usually `report.html`; its folder must exist.
+        comparison: one entry or more.
+    Raises:
+        FacewrightError: the file could not be written; an old one is untouched.
+    """
+    write_atomic(path, comparison_page(comparison, context))
+
+
+def comparison_page(comparison: Comparison, context: ReportContext) -> str:
+    """The whole page as HTML. Args: as `write_report`."""
+    album = Album(context.thumbnail)
+    sections = [_section(comparison, index, context, album) for index in range(len(comparison.entries))]
+    columns, rows = model_table(comparison)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            policy=_policy(),
+            style=Markup(_text("style.css")),
+            script=Markup(_text("script.js")),
+            comparison=comparison,
+            context=context,
+            columns=columns,
+            rows=list(zip(sections, rows, strict=True)),
+            sections=sections,
+            overview=_overview(comparison),
+            biggest=max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
+        )
+    )
+
+
+def _section(comparison: Comparison, index: int, context: ReportContext, album: Album) -> ModelSection:
+    name = comparison.entries[index].name
+    drawing = context.drawings.get(name)
+    inside = None if drawing is None else Markup(canvas.embedded(drawing, f"m{index}-drawing"))
+    return model_section(comparison.entries[index], index, album, drawing=inside, recipe=context.recipes.get(name))
+
+
+def _overview(comparison: Comparison) -> list[Figure]:
+    """The figures over all models; none for a single one, whose section says it all."""
+    entries = comparison.entries
+    if len(entries) < 2:
+        return []
+    cost = "Point: share of right test images; bar: its 95 % interval. Up and to the left is better."
+    figures = [
+        Figure("Accuracy against latency", cost, Markup(plots.accuracy_against_cost(entries, "latency", "cost-ms"))),
+        Figure("Accuracy against size", cost, Markup(plots.accuracy_against_cost(entries, "parameters", "cost-size"))),
+    ]
+    if any(entry.history for entry in entries):
+        for over, unit in (("images", "images seen"), ("seconds", "training time")):
+            for what in ("accuracy", "loss"):
+                drawn = Markup(plots.curves_of_models(entries, what, over, f"{what}-{over}"))
+                figures.append(Figure(f"Validation {what} over {unit}", "", drawn))
+    return figures
+
+
+def _policy() -> str:
+    """The content security policy: nothing is loaded, and only the script of this page runs."""
+    digest = base64.b64encode(hashlib.sha256(_text("script.js").encode()).digest()).decode("ascii")
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True, loader=FunctionLoader(_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "number": words.number,
+        "short": words.short_count,
+        "chance": words.chance,
+        "points": words.signed_points,
+    }
+    environment.globals |= {"colours": canvas.SERIES_COLOURS, "span": words.span}
+    return environment

@@ -1,0 +1,103 @@
+"""Everything the page says of one model, ready to be laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from facewright.evaluation.results import ClassRow, Entry
+from facewright.metrics.intervals import Rate
+from facewright.report import diagnostics, plots, words
+from facewright.report.pictures import Album, Confusion, Picture, confusions, worst_images
+
+
+@dataclass(frozen=True)
+class Fact:
+    name: str
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """One model. `index` is its place in the comparison, which gives its colour and the ids of its section."""
+
+    index: int
+    entry: Entry
+    headline: tuple[Fact, ...]
+    facts: tuple[Fact, ...]
+    curves: tuple[tuple[str, Markup], ...]  # title, figure
+    changes: bool  # phases or image sizes are marked in the curves
+    confusion: Markup
+    roc: Markup
+    pr: Markup
+    reliability: Markup
+    per_class: tuple[ClassRow, ...]
+    confused: tuple[Confusion, ...]
+    worst: tuple[Picture, ...]
+    drawing: Markup | None
+    recipe: str | None
+
+
+def model_section(
+    entry: Entry, index: int, album: Album, *, drawing: Markup | None, recipe: str | None
+) -> ModelSection:
+    """Draw the figures and choose the pictures of one model."""
+    key, test, predictions = f"m{index}", entry.test, entry.predictions
+    curves = [("Loss", "loss"), ("Accuracy", "accuracy"), ("Learning rate", "learning rate")] if entry.history else []
+    return ModelSection(
+        index=index,
+        entry=entry,
+        headline=_headline(entry),
+        facts=_facts(entry),
+        curves=tuple(
+            (title, Markup(plots.training_curves(entry.history, what, f"{key}-{what[:4]}"))) for title, what in curves
+        ),
+        changes=bool(plots.changes(entry.history)),
+        confusion=Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
+        roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")),
+        pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")),
+        reliability=Markup(diagnostics.reliability_figure(predictions, f"{key}-reliability")),
+        per_class=test.per_class,
+        confused=confusions(test, predictions, album),
+        worst=worst_images(test, predictions, album),
+        drawing=drawing,
+        recipe=recipe,
+    )
+
+
+def _headline(entry: Entry) -> tuple[Fact, ...]:
+    test = entry.test
+    return (
+        _rated("Accuracy", test.accuracy),
+        _rated("Macro-F1", test.macro_f1),
+        Fact("Log loss", words.number(test.log_loss), "nats an image"),
+        Fact("Calibration error", words.number(test.calibration_error), "15 bins of equal mass"),
+        Fact("Latency", words.milliseconds(entry.latency.median_ms), f"p95 {words.milliseconds(entry.latency.p95_ms)}"),
+        Fact("Parameters", words.short_count(entry.parameters), f"{words.significant(entry.flops / 1e9)} GFLOPs"),
+    )
+
+
+def _facts(entry: Entry) -> tuple[Fact, ...]:
+    test, latency, memory = entry.test, entry.latency, entry.peak_memory_bytes
+    top5 = [_rated("Top-5 accuracy", test.top5)] if test.top5 is not None else []
+    return (
+        *top5,
+        _rated("Macro precision", test.macro_precision),
+        _rated("Macro recall", test.macro_recall),
+        Fact("Weighted F1", words.percent(test.weighted_f1)),
+        Fact("AUC, macro / micro", f"{words.number(test.macro_auc)} / {words.number(test.micro_auc)}"),
+        Fact("Average precision, macro", words.number(test.macro_average_precision)),
+        Fact("Throughput", f"{words.short_count(latency.images_per_second)} images/s", f"batch of {latency.batch}"),
+        Fact("Threads", str(latency.threads), "for latency and throughput"),
+        Fact("Image size", f"{entry.image_size} px"),
+        Fact("Trained for", words.duration(entry.train_seconds), f"{entry.epochs} epochs"),
+        Fact("Images seen", words.short_count(entry.images_seen)),
+        Fact("Model file", words.file_size(entry.file_bytes)),
+        *([Fact("Peak memory", words.file_size(memory))] if memory is not None else []),
+    )
+
+
+def _rated(name: str, rate: Rate) -> Fact:
+    return Fact(name, words.percent(rate.value), words.span(rate.low, rate.high))

@@ -1,0 +1,181 @@
+"""The table of models: what is shown of each, which is the best of a column, and what lies within noise of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from facewright.evaluation.results import Comparison, Entry, Pair
+from facewright.metrics.intervals import Rate
+from facewright.report import words
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measured quantity. `better` is the direction of good; `noise` names the pairwise test that judges it."""
+
+    title: str
+    hint: str
+    better: str  # "high" or "low", or "" where neither is
+    value: Callable[[Entry], float | None]
+    text: Callable[[Entry], str]
+    rate: Callable[[Entry], Rate | None] | None = None  # drawn as an interval
+    noise: str = ""  # "accuracy", "macro_f1" or "" (nothing tests it)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a rate's interval lies on the column's common scale, in percent of its width."""
+
+    low: float
+    value: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    note: str  # the interval in words
+    sort: float | None  # None: undefined, sorts last
+    best: bool
+    noise: bool  # not the best, yet not told apart from it
+    interval: Interval | None
+
+
+COLUMNS = (
+    Column(
+        "Accuracy", "share of test images that are right, 95 % interval (Wilson)", "high",
+        lambda e: e.test.accuracy.value, lambda e: words.percent(e.test.accuracy.value),
+        lambda e: e.test.accuracy, "accuracy",
+    ),
+    Column(
+        "Top-5", "the true class is among the five most probable", "high",
+        lambda e: e.test.top5.value if e.test.top5 is not None else None,
+        lambda e: words.percent(e.test.top5.value if e.test.top5 is not None else None),
+        lambda e: e.test.top5,
+    ),
+    Column(
+        "Log loss", "mean negative logarithm of the true class's probability", "low",
+        lambda e: e.test.log_loss, lambda e: words.number(e.test.log_loss),
+    ),
+    Column(
+        "Macro-F1", "mean F1 over classes, 95 % interval (bootstrap)", "high",
+        lambda e: e.test.macro_f1.value, lambda e: words.percent(e.test.macro_f1.value),
+        lambda e: e.test.macro_f1, "macro_f1",
+    ),
+    Column(
+        "AUC", "area under the ROC curve, mean over classes", "high",
+        lambda e: e.test.macro_auc, lambda e: words.number(e.test.macro_auc),
+    ),
+    Column(
+        "ECE", "expected calibration error, 15 bins of equal mass", "low",
+        lambda e: e.test.calibration_error, lambda e: words.number(e.test.calibration_error),
+    ),
+    Column(
+        "Parameters", "numbers that training sets", "low",
+        lambda e: float(e.parameters), lambda e: words.short_count(e.parameters),
+    ),
+    Column(
+        "GFLOPs", "of one image, a multiply-add counted as two", "low",
+        lambda e: float(e.flops), lambda e: words.significant(e.flops / 1e9),
+    ),
+    Column(
+        "Images seen", "by training, repeats counted", "",
+        lambda e: float(e.images_seen), lambda e: words.short_count(e.images_seen),
+    ),
+    Column(
+        "Training", "wall time of training and validating", "low",
+        lambda e: e.train_seconds, lambda e: words.duration(e.train_seconds),
+    ),
+    Column(
+        "Latency", "median of one image", "low",
+        lambda e: e.latency.median_ms, lambda e: words.milliseconds(e.latency.median_ms),
+    ),
+    Column(
+        "p95", "95th percentile of the latency of one image", "low",
+        lambda e: e.latency.p95_ms, lambda e: words.milliseconds(e.latency.p95_ms),
+    ),
+    Column(
+        "Images/s", "throughput in batches", "high",
+        lambda e: e.latency.images_per_second, lambda e: words.short_count(e.latency.images_per_second),
+    ),
+    Column(
+        "Memory", "peak of the training process", "low",
+        lambda e: None if e.peak_memory_bytes is None else float(e.peak_memory_bytes),
+        lambda e: words.file_size(e.peak_memory_bytes),
+    ),
+    Column(
+        "File", "size of the model file", "low",
+        lambda e: float(e.file_bytes), lambda e: words.file_size(e.file_bytes),
+    ),
+)  # fmt: skip
+_OPTIONAL = {"Top-5", "Memory"}  # left out where no model has them
+
+
+def columns_of(entries: Sequence[Entry]) -> tuple[Column, ...]:
+    """The columns that say something of these models."""
+    return tuple(c for c in COLUMNS if c.title not in _OPTIONAL or any(c.value(e) is not None for e in entries))
+
+
+def model_table(comparison: Comparison) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    """Columns, and for each model (in the comparison's order) its cells.
+
+    The best of a column is marked where there is something to be better than: two models or more that differ.
+    "Within noise" is marked only where a paired test was made: accuracy (McNemar) and macro-F1 (bootstrap).
+    """
+    columns = columns_of(comparison.entries)
+    down = [_cells(column, comparison) for column in columns]
+    return columns, tuple(zip(*down, strict=True))
+
+
+def _cells(column: Column, comparison: Comparison) -> list[Cell]:
+    entries = comparison.entries
+    values = [_finite(column.value(entry)) for entry in entries]
+    best = _best(values, column.better)
+    intervals = _intervals([column.rate(entry) for entry in entries]) if column.rate else [None] * len(entries)
+    cells = []
+    for index, entry in enumerate(entries):
+        rate = column.rate(entry) if column.rate else None
+        near = index not in best and any(
+            _within_noise(comparison.pairs, column.noise, entry.name, entries[top].name) for top in best
+        )
+        note = words.span(rate.low, rate.high) if rate is not None else ""
+        cells.append(Cell(column.text(entry), note, values[index], index in best, near, intervals[index]))
+    return cells
+
+
+def _best(values: Sequence[float | None], better: str) -> set[int]:
+    """The places of the best value; none where there is no choice."""
+    known = [value for value in values if value is not None]
+    if not better or len(set(known)) < 2:
+        return set()
+    top = max(known) if better == "high" else min(known)
+    return {index for index, value in enumerate(values) if value == top}
+
+
+def _within_noise(pairs: Sequence[Pair], noise: str, one: str, other: str) -> bool:
+    for pair in pairs:
+        if {pair.a, pair.b} == {one, other}:
+            if noise == "accuracy":
+                return pair.within_noise
+            if noise == "macro_f1":
+                return pair.macro_f1_difference.low <= 0.0 <= pair.macro_f1_difference.high
+    return False
+
+
+def _intervals(rates: Sequence[Rate | None]) -> list[Interval | None]:
+    """All intervals of a column on one scale, from the lowest low to the highest high."""
+    known = [rate for rate in rates if rate is not None and math.isfinite(rate.low) and math.isfinite(rate.high)]
+    low = min((rate.low for rate in known), default=0.0)
+    width = max((rate.high for rate in known), default=1.0) - low or 1.0
+    return [
+        Interval(*(round(100 * (x - low) / width, 1) for x in (rate.low, rate.value, rate.high)))
+        if rate is not None and rate in known
+        else None
+        for rate in rates
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

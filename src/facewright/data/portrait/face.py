@@ -1,28 +1,87 @@
-"""One drawn face."""
+"""One drawn face: everything in its order, lit, and photographed."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageFilter
 
+from . import features, hair, wear
+from .backdrop import backdrop
+from .canvas import Canvas
+from .head import Head
 from .identity import Attributes, Identity, attributes_of
+from .light import light_map
+from .moment import Moment, moment_of
 from .stream import Stream
 
 
 def draw_face(
     identity: Identity, seed: int, index: int, size: int, attributes: Attributes | None = None
 ) -> tuple[NDArray[np.uint8], Attributes]:
-    """Picture number `index` of a person: (size, size, 3) uint8 RGB, and what it shows."""
+    """Picture number `index` of a person.
+
+    Args:
+        identity: who.
+        seed: the seed of the world; another one gives other moments.
+        index: which picture of the person, an integer >= 0.
+        size: side in pixels; the same picture at any size.
+        attributes: what it shows instead of what the seed says.
+    Returns:
+        (size, size, 3) uint8 RGB, and what it shows.
+    >>> from facewright.data.portrait.identity import identity_of
+    >>> draw_face(identity_of(0, 3), seed=0, index=12, size=64)[0].shape
+    (64, 64, 3)
+    """
     shown = attributes_of(identity, seed, index) if attributes is None else attributes
-    stream = Stream(seed, 6, identity.number, index)
-    side = 3 * size
-    image = Image.new("RGB", (side, side), tuple(int(255 * stream.unit()) for _ in range(3)))
-    draw = ImageDraw.Draw(image)
-    x, y, half = side * stream.between(0.45, 0.55), side * stream.between(0.45, 0.55), side * 0.34
-    colour = tuple(int(value) for value in identity.skin)
-    draw.ellipse((x - half * identity.cheek, y - half, x + half * identity.cheek, y + half), fill=colour)
-    draw.chord(
-        (x - half * 0.9, y - half * 1.1, x + half * 0.9, y + half), 190, 350, fill=tuple(map(int, identity.hair))
-    )
-    return np.array(image.reduce(3)), shown
+    moment = moment_of(identity, seed, index, shown)
+    surroundings = Stream(seed, 7, identity.number, index)
+    person, cover = draw_person(identity, moment, shown, surroundings, size)
+    picture = person + (1.0 - cover[..., None]) * backdrop(surroundings, size, size) * np.array(moment.tint, np.float32)
+    return photograph(picture, moment, surroundings), shown
+
+
+def draw_person(
+    identity: Identity, moment: Moment, shown: Attributes, stream: Stream, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The lit person on black, (size, size, 3) in [0, 255] or over, and how much of each pixel it covers, (size, size) in [0, 1]."""
+    times = max(2, -(-256 // size))  # drawn this many times larger, then reduced
+    canvas = Canvas(size * times)
+    head = Head(identity, moment, canvas.side)
+    near = -1.0 if moment.yaw > 0 else 1.0
+    wear.draw_clothes(canvas, head, stream)
+    hair.draw_back_hair(canvas, head, shown.hat)
+    wear.draw_neck(canvas, head, stream)
+    for side in (-1.0, 1.0):
+        features.draw_ear(canvas, head, side)
+    canvas.fill(head.place(head.outline()), identity.skin)
+    features.draw_marks(canvas, head)
+    for side in (-1.0, 1.0):
+        features.draw_eye(canvas, head, side)
+        features.draw_brow(canvas, head, side)
+    features.draw_nose(canvas, head)
+    if shown.beard:
+        hair.draw_beard(canvas, head)
+    features.draw_smile_lines(canvas, head)
+    features.draw_mouth(canvas, head)
+    hair.draw_front_hair(canvas, head, shown.hat)
+    if abs(moment.yaw) > 0.1 and identity.hair_style not in ("bob", "long", "curly", "afro"):
+        features.draw_ear(canvas, head, near)
+    if shown.mask:
+        wear.draw_mask(canvas, head, stream)
+    if shown.glasses:
+        wear.draw_glasses(canvas, head, stream)
+    if shown.hat:
+        wear.draw_hat(canvas, head, stream)
+    cover = np.asarray(canvas.mask.reduce(times)).astype(np.float32) * np.float32(1 / 255)
+    light = light_map(head, size)[..., None] * np.array(moment.tint, np.float32)
+    return np.asarray(canvas.image.reduce(times)).astype(np.float32) * light, cover
+
+
+def photograph(picture: NDArray[np.float32], moment: Moment, stream: Stream) -> NDArray[np.uint8]:
+    """Blur and noise of a camera: (H, W, 3) in [0, 255] or over → uint8."""
+    if moment.blur > 0:
+        image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+        picture = np.asarray(image.filter(ImageFilter.GaussianBlur(moment.blur * len(picture)))).astype(np.float32)
+    grain = stream.bell(picture.size).reshape(picture.shape) * np.float32(moment.noise)
+    return np.clip(picture + grain + 0.5, 0, 255).astype(np.uint8)

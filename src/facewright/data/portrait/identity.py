@@ -83,6 +83,7 @@ class Identity:
     lip_red: float
     ear_size: float
     freckles: int
+    marks: int  # the seed of where the freckles are
     mole: tuple[float, float] | None
     beard_style: BeardStyle
     beard_growth: bool
@@ -165,6 +166,7 @@ def identity_of(seed: int, k: int) -> Identity:
         lip_red=own.unit(),
         ear_size=own.between(0.15, 0.27),
         freckles=own.pick((0, 0, 0, 24, 44)),
+        marks=int(own.unit() * 2**32),
         mole=(own.between(-0.45, 0.45), own.between(0.2, 0.75)) if own.chance(0.35) else None,
         beard_style=own.pick(BEARD_STYLES),
         beard_growth=own.chance(0.6),

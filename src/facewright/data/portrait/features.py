@@ -1,0 +1,188 @@
+"""Eyes, brows, nose, mouth, ears and skin marks, each a handful of filled shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
+from .head import Head
+from .identity import Colour
+from .stream import Stream
+
+_DARK = Colour(38, 24, 24)
+_WHITE = Colour(250, 247, 243)
+_LIP = Colour(196, 74, 84)
+_ACROSS = np.linspace(-1.0, 1.0, 17)
+
+
+def draw_eye(canvas: Canvas, head: Head, side: float) -> None:
+    """One eye, left (side −1) or right (+1) in the picture: white, iris, lashes, lid."""
+    who, now = head.identity, head.moment
+    half = who.eye_width
+    opening = (
+        half * who.eye_openness * (1.0 - now.blink) * (1.0 + 0.18 * now.brow_raise) * (1.0 - 0.18 * max(0.0, now.smile))
+    )
+    arc = 1.0 - np.abs(_ACROSS) ** 2.2
+    upper, lower = -1.12 * opening * arc, 0.72 * opening * arc + 0.01
+
+    def at(x: Points, y: Points) -> Points:
+        tilted = y - who.eye_tilt * side * x
+        return head.face(np.stack([x + side * who.eye_spacing, tilted + who.eye_height], axis=1))
+
+    x = half * _ACROSS
+    canvas.fill(
+        at(np.r_[x * 1.25, x[::-1] * 1.25], np.r_[upper - 0.06 * arc, (lower + 0.045 * arc)[::-1]]),
+        who.skin.times(0.8),
+        0.3,
+    )
+    if now.blink < 0.9:
+        canvas.fill(at(np.r_[x, x[::-1]], np.r_[upper, lower[::-1]]), _WHITE.mix(who.skin, 0.1))
+        shift = 0.3 * half * now.gaze
+        for radius, colour in ((0.088, who.eye_colour.times(0.6)), (0.074, who.eye_colour), (0.036, _DARK)):
+            round_ = disc(shift, -0.12 * opening, radius, radius)
+            edge_x = np.clip(round_[:, 0], -half, half)
+            edge_y = np.clip(round_[:, 1], np.interp(edge_x, x, upper), np.interp(edge_x, x, lower))
+            canvas.fill(at(edge_x, edge_y), colour)
+        if opening > 0.04:
+            glint = disc(shift + 0.03 * np.sign(now.light_x or 1.0), -0.3 * opening - 0.012, 0.019, 0.019, 12)
+            canvas.fill(at(glint[:, 0], glint[:, 1]), (255, 255, 255), 0.95)
+        canvas.fill(at(np.r_[x, x[::-1]], np.r_[upper, (upper + 0.3 * opening * arc)[::-1]]), _DARK, 0.22)
+    lashes = 0.012 + 0.016 * np.clip(arc, 0, 1) ** 0.5
+    canvas.fill(
+        at(np.r_[x * 1.05, x[::-1] * 1.05], np.r_[upper - lashes, (upper + 0.006)[::-1]]), _DARK.mix(who.skin, 0.12)
+    )
+    canvas.fill(at(np.r_[x, x[::-1]], np.r_[lower, (lower + 0.012)[::-1]]), who.skin.times(0.55), 0.55)
+    crease = upper - 0.055 * (0.6 + arc)
+    canvas.fill(at(np.r_[x, x[::-1]], np.r_[crease, (crease + 0.014)[::-1]]), who.skin.times(0.62), 0.5)
+
+
+def draw_brow(canvas: Canvas, head: Head, side: float) -> None:
+    """One eyebrow: a tapered stroke in the colour of the hair."""
+    who, now = head.identity, head.moment
+    t = np.linspace(0.0, 1.0, 11)
+    x = who.eye_spacing + who.eye_width * (-1.05 + 2.45 * t)
+    height = who.brow_arch * np.sin(np.pi * np.clip(t * 0.92, 0, 1)) + who.brow_tilt * (t - 0.5) * 0.35
+    y = who.eye_height - who.brow_gap - 0.05 * now.brow_raise - height
+    thickness = who.brow_thickness * np.interp(t, [0.0, 0.12, 0.5, 1.0], [0.55, 1.0, 0.95, 0.15])
+    shape = ribbon(np.stack([side * x, y], axis=1), thickness)
+    canvas.fill(head.face(shape), who.hair.times(0.72).mix(_DARK, 0.25), 0.92)
+
+
+def draw_nose(canvas: Canvas, head: Head) -> None:
+    """Bridge, tip, wings and nostrils; the tip stands out, so it moves most when the head turns."""
+    who, now = head.identity, head.moment
+    top, bottom, wide = who.eye_height + 0.02, who.eye_height + who.nose_length, who.nose_width
+    shade, side = who.skin.times(0.7), -1.0 if now.light_x > 0 else 1.0
+    bridge = [
+        (0.25 * who.nose_bridge, top),
+        (who.nose_bridge, 0.5 * (top + bottom)),
+        (0.85 * wide, bottom - 0.06),
+        (0.3 * wide, bottom),
+    ]
+    flank = open_curve([(side * x, y) for x, y in bridge])
+    shape = np.concatenate([flank, [(side * 0.1 * who.nose_bridge, top)]])
+    lift = 0.04 + 0.16 * np.clip((shape[:, 1] - top) / (bottom - top), 0, 1) * (1 - np.abs(shape[:, 0]) / 0.3)
+    canvas.fill(head.face(shape, lift), shade, 0.28)
+    base = open_curve([(-wide, bottom - 0.07), (-0.92 * wide, bottom), (-0.42 * wide, bottom + 0.012), (0, bottom + 0.045),
+                       (0.42 * wide, bottom + 0.012), (0.92 * wide, bottom), (wide, bottom - 0.07)])  # fmt: skip
+    out = 0.17 - 0.12 * np.abs(base[:, 0]) / wide
+    thickness = 0.022 * np.sin(np.linspace(0.15, np.pi - 0.15, len(base)))
+    canvas.fill(head.place(ribbon(head.flat(base, out), thickness)), who.skin.times(0.55), 0.75)
+    for one in (-1.0, 1.0):
+        hole = disc(one * 0.42 * wide, bottom - 0.004, 0.26 * wide, 0.021 + 0.03 * max(0.0, -now.pitch), 14)
+        canvas.fill(head.face(hole, 0.12), who.skin.times(0.36), 0.8)
+    tip = disc(0.12 * wide * np.sign(now.light_x), bottom - 0.09, 0.3 * wide, 0.045, 16)
+    canvas.fill(head.face(tip, 0.2), who.skin.mix(_WHITE, 0.7), 0.25)
+
+
+def draw_mouth(canvas: Canvas, head: Head) -> None:
+    """Lips and what is between them: a line, teeth, or dark."""
+    who, now = head.identity, head.moment
+    smile, middle = now.smile, who.mouth_height
+    half = who.mouth_width * (1.0 + 0.22 * max(0.0, smile))
+    gap = 0.1 * now.parted + 0.03 * max(0.0, smile - 0.6)
+    corner, sag = middle - 0.085 * smile, middle + 0.028 * smile
+    up, low = who.upper_lip * (1 - 0.2 * max(0.0, smile)), who.lower_lip * (1 - 0.15 * max(0.0, smile))
+
+    def row(heights: list[tuple[float, float]]) -> Points:
+        right = [(x * half, y) for x, y in heights]
+        return open_curve([(-x, y) for x, y in right[::-1]] + right[0 if heights[0][0] else 1 :], 4)
+
+    bend = 0.35 * (corner - sag)
+    upper_edge = row(
+        [
+            (0.0, sag - gap * 0.35 - up * 0.8),
+            (0.2, sag - gap * 0.35 - up * 1.15),
+            (0.6, sag + bend - up * 0.75 - 0.2 * gap),
+            (1.0, corner),
+        ]
+    )
+    upper_seam = row([(0.0, sag - gap * 0.35), (0.5, sag + bend - gap * 0.25), (1.0, corner)])
+    lower_seam = row([(0.0, sag + gap), (0.5, sag + bend + gap * 0.7), (1.0, corner)])
+    lower_edge = row([(0.0, sag + gap + low), (0.45, sag + bend * 0.8 + gap * 0.8 + low * 0.9), (1.0, corner)])
+    red = who.skin.times(0.86).mix(_LIP, 0.3 + 0.4 * who.lip_red)
+    canvas.fill(head.face(np.r_[upper_edge, lower_edge[::-1]], 0.05), red)
+    canvas.fill(head.face(np.r_[upper_edge, upper_seam[::-1]], 0.05), _DARK, 0.16)
+    if gap > 0.015:
+        canvas.fill(head.face(np.r_[upper_seam, lower_seam[::-1]], 0.04), (74, 22, 28))
+        teeth = upper_seam + [0.0, 0.5 * gap + 0.008]
+        inside = slice(2, -2)
+        canvas.fill(head.face(np.r_[upper_seam[inside], teeth[inside][::-1]], 0.04), (246, 242, 234))
+    seam = ribbon(upper_seam if gap > 0.015 else 0.5 * (upper_seam + lower_seam), 0.016)
+    canvas.fill(head.face(seam, 0.05), who.skin.times(0.34), 0.8)
+    shine = disc(0.0, sag + gap + 0.45 * low, 0.4 * half, 0.18 * low, 14)
+    canvas.fill(head.face(shine, 0.05), (255, 240, 238), 0.28)
+
+
+def draw_smile_lines(canvas: Canvas, head: Head) -> None:
+    """The folds from nose to mouth that a smile deepens."""
+    who, now = head.identity, head.moment
+    if now.smile < 0.3:
+        return
+    top, wide = who.eye_height + who.nose_length - 0.02, who.mouth_width * 1.35
+    for side in (-1.0, 1.0):
+        fold = open_curve(
+            [
+                (side * (who.nose_width + 0.05), top),
+                (side * (0.5 * wide + 0.16), 0.5 * (top + who.mouth_height)),
+                (side * (wide + 0.04), who.mouth_height - 0.02),
+            ]
+        )
+        canvas.fill(
+            head.face(ribbon(fold, 0.02 * np.sin(np.linspace(0.1, 3.0, len(fold))))),
+            who.skin.times(0.6),
+            0.4 * now.smile,
+        )
+
+
+def draw_ear(canvas: Canvas, head: Head, side: float) -> None:
+    """One ear, an oval with a darker hollow, level with the nose."""
+    who = head.identity
+    middle = who.eye_height + 0.12
+    root = head.around([side * 92.0], [middle])[0]
+    tall, wide = who.ear_size, 0.5 * who.ear_size
+    x = root[0] + side * 0.35 * wide
+    shape = closed_curve(
+        [
+            (x - wide * side * 0.6, root[1] - 0.5 * tall),
+            (x + wide * side * 0.35, root[1] - tall),
+            (x + wide * side, root[1] - 0.55 * tall),
+            (x + wide * side * 0.7, root[1] + 0.3 * tall),
+            (x + side * wide * 0.1, root[1] + tall),
+            (x - wide * side * 0.6, root[1] + 0.6 * tall),
+        ]
+    )
+    canvas.fill(head.place(shape), who.skin.times(0.93))
+    hollow = disc(x + 0.2 * side * wide, root[1] - 0.12 * tall, 0.5 * wide, 0.58 * tall, 18)
+    canvas.fill(head.place(hollow), who.skin.times(0.68), 0.55)
+
+
+def draw_marks(canvas: Canvas, head: Head) -> None:
+    """Freckles and a mole: the same spots on each picture of the person."""
+    who = head.identity
+    stream = Stream(who.marks)
+    for _ in range(who.freckles):
+        x, y = stream.around(0.0, 0.5), who.eye_height + 0.25 + stream.around(0.0, 0.2)
+        canvas.fill(head.face(disc(x, y, 0.013, 0.013, 8)), who.skin.times(0.62), 0.5)
+    if who.mole is not None:
+        canvas.fill(head.face(disc(*who.mole, 0.026, 0.026, 12)), who.skin.times(0.35), 0.9)

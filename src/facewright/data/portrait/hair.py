@@ -1,0 +1,245 @@
+"""Hair on the head and on the chin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .canvas import Canvas, Points, closed_curve, disc, open_curve
+from .head import Head
+from .identity import Colour, HairStyle
+
+_LIGHT = Colour(255, 244, 224)
+_ROWS = np.array([0.34, 0.2, 0.05, -0.1, -0.25, -0.4, -0.55, -0.7, -0.82, -0.91, -0.97, -1.0])  # heights of the edge
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A hair cut: how far it stands off the head, and the line where it meets the face.
+
+    Args:
+        sides, top: how far it stands off, without and with the person's full volume.
+        line: (degrees around the head, height above the hairline's middle, or None for the absolute height), from the
+            middle of the forehead to behind the ear.
+        curls: how many bumps its edge has.
+        back: corners (share of the cheek's width outwards, height) of what hangs behind the head.
+    """
+
+    sides: tuple[float, float]
+    top: tuple[float, float]
+    line: tuple[tuple[float, float], ...]
+    curls: int = 0
+    back: tuple[tuple[float, float], ...] = ()
+
+
+_BEHIND_EAR = ((98.0, 0.02), (112.0, 0.34))
+_SHORT_SIDES = ((66.0, -0.3), (80.0, 0.04), *_BEHIND_EAR)
+_CURTAIN = ((52.0, -0.22), (62.0, 0.12), (72.0, 0.5), (100.0, 0.62))
+_CUTS: dict[HairStyle, _Cut] = {
+    "cropped": _Cut((0.015, 0.04), (0.03, 0.08), ((0, -0.6), (28, -0.58), (50, -0.46), *_SHORT_SIDES)),
+    "parted": _Cut((0.05, 0.1), (0.12, 0.2), ((0, -0.6), (26, -0.56), (50, -0.38), (64, -0.2), (80, 0.06), *_BEHIND_EAR)),
+    "quiff": _Cut((0.01, 0.04), (0.24, 0.4), ((0, -0.66), (30, -0.62), (48, -0.5), *_SHORT_SIDES)),
+    "receding": _Cut((0.02, 0.06), (0.02, 0.06), ((0, -0.76), (16, -0.78), (36, -0.86), (52, -0.6), *_SHORT_SIDES)),
+    "fringe": _Cut((0.06, 0.12), (0.1, 0.18), ((0, -0.36), (22, -0.34), (44, -0.3), (60, -0.2), (80, 0.1), *_BEHIND_EAR)),
+    "bun": _Cut((0.03, 0.05), (0.05, 0.09), ((0, -0.66), (28, -0.6), (52, -0.4), *_SHORT_SIDES)),
+    "bob": _Cut((0.1, 0.2), (0.1, 0.18), ((0, -0.68), (24, -0.52), *_CURTAIN),
+                back=((1.16, -0.3), (1.3, 0.3), (1.34, 0.7), (0.9, 0.86), (0.3, 0.8))),
+    "long": _Cut((0.08, 0.16), (0.08, 0.16), ((0, -0.68), (24, -0.5), *_CURTAIN),
+                 back=((1.14, -0.3), (1.26, 0.4), (1.36, 1.1), (1.3, 1.75), (0.7, 1.9), (0.3, 1.7))),
+    "curly": _Cut((0.14, 0.24), (0.18, 0.3), ((0, -0.52), (26, -0.5), (50, -0.36), (66, -0.12), (84, 0.2), (112, 0.4)), curls=15,
+                  back=((1.2, -0.4), (1.36, 0.0), (1.3, 0.5), (0.8, 0.7), (0.3, 0.6))),
+    "afro": _Cut((0.34, 0.46), (0.36, 0.5), ((0, -0.56), (28, -0.54), (50, -0.44), (66, -0.22), (84, 0.1), (112, 0.3)), curls=26,
+                 back=((1.5, -0.4), (1.5, 0.0), (1.2, 0.35), (0.5, 0.45))),
+}  # fmt: skip
+
+
+def _bumpy(shape: Points, bumps: int, height: float) -> Points:
+    """A closed outline with round bumps, for curls."""
+    middle = shape.mean(axis=0)
+    phase = np.linspace(0.0, np.pi * bumps, len(shape), endpoint=False)
+    return np.asarray(middle + (shape - middle) * (1.0 + height * np.abs(np.sin(phase)))[:, None])
+
+
+def draw_back_hair(canvas: Canvas, head: Head, hat: bool) -> None:
+    """What lies behind neck and face: the back of the head, and hair that hangs down."""
+    who = head.identity
+    turn = -0.2 * np.sin(head.moment.yaw)
+    skull = disc(turn, -0.28, 0.97 * who.cheek, 0.72, 32)
+    colour = who.skin.times(0.92) if who.hair_style == "bald" else who.hair.times(0.78)
+    canvas.fill(head.place(skull), colour)
+    if who.hair_style == "bald":
+        return
+    cut = _CUTS[who.hair_style]
+    if cut.back:
+        top = -0.6 if hat else -0.95
+        right = [(x * who.cheek, y) for x, y in cut.back]
+        shape = closed_curve([(0.0, top), *right, *[(-x, y) for x, y in right[::-1]]], 10)
+        if cut.curls:
+            shape = _bumpy(shape, cut.curls, 0.07)
+        canvas.fill(head.place(shape + [turn, 0.0]), who.hair.times(0.78))
+    if who.hair_style == "bun" and not hat:
+        radius = 0.24 + 0.08 * who.hair_volume
+        canvas.fill(head.place(disc(1.2 * turn, -1.12 - 0.5 * radius, 1.1 * radius, radius)), who.hair.times(0.86))
+
+
+def draw_front_hair(canvas: Canvas, head: Head, hat: bool) -> None:
+    """The hair that frames the forehead, from behind one ear over the crown to behind the other."""
+    who = head.identity
+    if who.hair_style == "bald":
+        return
+    cut = _CUTS[who.hair_style]
+    inner, outer = _hairline(head, cut), _edge(head, cut, hat)
+    shape = np.concatenate([inner, outer[::-1]])
+    canvas.fill(head.place(shape), who.hair)
+    if cut.curls and not hat:
+        _draw_curls(canvas, head, inner, outer)
+    else:
+        _draw_sheen(canvas, head, inner, outer)
+
+
+def _hairline(head: Head, cut: _Cut) -> Points:
+    """(49, 2) flat: from behind the left ear along the forehead to behind the right ear."""
+    who = head.identity
+    right = np.array(cut.line)
+    lower = who.hairline + 0.57  # the person's hairline against the usual one; it fades out towards the ears
+    right[:, 1] += lower * np.clip((60.0 - right[:, 0]) / 60.0, 0.0, 1.0)
+    line = np.concatenate([right[:0:-1] * [-1.0, 1.0], right])
+    if who.hair_style in ("parted", "bob", "long", "quiff", "fringe"):
+        # A parting on one side: the line is highest there and sweeps down on the other.
+        sweep = np.clip(1.0 - np.abs(line[:, 0]) / 70.0, 0.0, 1.0) * np.clip(line[:, 0] / 60.0, -1.0, 1.0)
+        line[:, 1] -= who.parting * 0.9 * sweep
+        line[:, 0] += 40.0 * who.parting * np.clip(1.0 - np.abs(line[:, 0]) / 50.0, 0.0, 1.0)
+    return _resampled(open_curve(head.around(line[:, 0], line[:, 1]), 5))
+
+
+def _edge(head: Head, cut: _Cut, hat: bool) -> Points:
+    """(49, 2) flat: the outer edge, from left over the crown to the right."""
+    volume = head.identity.hair_volume
+    sides = cut.sides[0] + (cut.sides[1] - cut.sides[0]) * volume
+    top = cut.top[0] + (cut.top[1] - cut.top[0]) * volume
+    if hat:
+        sides, top = min(sides, 0.06), 0.0
+    rows = np.clip(_ROWS, None, 0.62)
+    grow = sides * np.clip((0.4 - rows) / 0.25, 0.3, 1.0)
+    raised = top * np.clip(-rows, 0.0, 1.0) ** 1.5
+    sides_of = []
+    for side in (-1.0, 1.0):
+        edge = head.silhouette(rows, side, grow, back=0.12)
+        lean = 1.0 + (0.5 * side * np.sign(head.identity.parting) if head.identity.hair_style == "quiff" else 0.0)
+        edge[:, 1] -= raised * lean if side * head.identity.parting else raised
+        sides_of.append(edge)
+    outer = _resampled(np.concatenate([sides_of[0], sides_of[1][::-1]]))
+    if cut.curls and not hat:
+        middle = outer.mean(axis=0)
+        phase = np.linspace(0.0, np.pi * cut.curls * 0.6, 97)
+        fine = _resampled(outer, 97)
+        outer = middle + (fine - middle) * (1.0 + 0.06 * np.abs(np.sin(phase)))[:, None]
+    return outer
+
+
+def _resampled(path: Points, count: int = 49) -> Points:
+    """(count, 2) points evenly spaced along a path."""
+    travelled = np.r_[0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T))]
+    at = np.linspace(0.0, travelled[-1], count)
+    return np.stack([np.interp(at, travelled, path[:, 0]), np.interp(at, travelled, path[:, 1])], axis=1)
+
+
+def _between(inner: Points, outer: Points, share: float | NDArray[np.float64]) -> Points:
+    return np.asarray(inner + (outer - inner) * np.asarray(share).reshape(-1, 1))
+
+
+def _draw_sheen(canvas: Canvas, head: Head, inner: Points, outer: Points) -> None:
+    """A band of light over the crown, and a few combed strands."""
+    who = head.identity
+    middle = slice(10, 39)
+    arch = 0.12 * np.sin(np.linspace(0.0, np.pi, 29))
+    low, high = _between(inner[middle], outer[middle], 0.48 - arch), _between(inner[middle], outer[middle], 0.5 + arch)
+    canvas.fill(head.place(np.concatenate([low, high[::-1]])), who.hair.mix(_LIGHT, 0.5), 0.3)
+    for k in range(9, 40, 3):
+        strand = np.stack([inner[k], 0.5 * (inner[k] + outer[k]) + [0.0, -0.02], outer[k]])
+        width = 0.012 * (1 + k % 2)
+        shape = np.concatenate([strand, (strand + [width, 0.0])[::-1]])
+        canvas.fill(head.place(shape), who.hair.times(0.6), 0.28)
+
+
+def _draw_curls(canvas: Canvas, head: Head, inner: Points, outer: Points) -> None:
+    """Rings of lighter and darker curls between hairline and edge."""
+    who = head.identity
+    fine = _resampled(inner, len(outer))
+    for row, share in enumerate((0.2, 0.45, 0.72)):
+        for k, (x, y) in enumerate(_between(fine, outer, share)[8 + 3 * row : -8 : 7]):
+            colour = who.hair.mix(_LIGHT, 0.28) if (k + row) % 2 else who.hair.times(0.62)
+            canvas.fill(head.place(disc(x, y, 0.075, 0.065, 12)), colour, 0.3)
+
+
+def draw_beard(canvas: Canvas, head: Head) -> None:
+    """The person's kind of beard; the mouth is drawn over it."""
+    who = head.identity
+    mouth, nose = who.mouth_height, who.eye_height + who.nose_length
+    colour, opacity = who.hair.times(0.82).mix(who.skin, 0.12), 0.95
+    lip, wide = 0.55 * nose + 0.45 * mouth, who.mouth_width
+    if who.beard_style in ("full", "stubble"):
+        upper = [
+            (-0.95, 0.06),
+            (-0.86, 0.3),
+            (-wide / 0.55 - 0.02, lip + 0.06),
+            (-0.3, lip - 0.03),
+            (0.0, lip),
+            (0.3, lip - 0.03),
+            (wide / 0.55 + 0.02, lip + 0.06),
+            (0.86, 0.3),
+            (0.95, 0.06),
+        ]
+        if who.beard_style == "stubble":
+            opacity = 0.34
+        _draw_on_jaw(canvas, head, upper, 0.08 if opacity > 0.5 else 0.0, colour, opacity)
+    elif who.beard_style == "chinstrap":
+        upper = [
+            (-0.97, 0.02),
+            (-0.84, 0.4),
+            (-0.7, mouth + 0.12),
+            (0.0, mouth + 0.26),
+            (0.7, mouth + 0.12),
+            (0.84, 0.4),
+            (0.97, 0.02),
+        ]
+        _draw_on_jaw(canvas, head, upper, 0.05, colour, opacity)
+    if who.beard_style == "goatee":
+        chin = closed_curve(
+            [
+                (-wide * 0.95, mouth + 0.03),
+                (-0.2, lip),
+                (0.2, lip),
+                (wide * 0.95, mouth + 0.03),
+                (wide * 0.75, 0.9),
+                (0.0, 1.02),
+                (-wide * 0.75, 0.9),
+            ]
+        )
+        canvas.fill(head.face(chin, 0.05), colour, opacity)
+    if who.beard_style == "moustache":
+        half = [
+            (0.0, lip - 0.01),
+            (0.5 * wide, lip - 0.02),
+            (1.1 * wide, mouth + 0.0),
+            (1.22 * wide, mouth + 0.06),
+            (0.6 * wide, mouth - 0.01),
+            (0.0, mouth - 0.04),
+        ]
+        shape = closed_curve(half[:5] + [(-x, y) for x, y in half[4:0:-1]])
+        canvas.fill(head.face(shape, 0.06), colour, opacity)
+
+
+def _draw_on_jaw(
+    canvas: Canvas, head: Head, upper: list[tuple[float, float]], grow: float, colour: Colour, opacity: float
+) -> None:
+    """Fill from an upper line (shares of the face's width, heights) down to the jaw, grown by so much."""
+    heights = np.linspace(0.06, 1.0, 16)
+    swell = grow * np.clip((heights - 0.1) / 0.5, 0.0, 1.0)
+    right, left = head.silhouette(heights, 1.0, swell), head.silhouette(heights, -1.0, swell)
+    drop = np.stack([np.zeros(16), swell * heights], axis=1)
+    line = open_curve(upper, 4)
+    top = head.flat(np.stack([line[:, 0] * head.width(line[:, 1]), line[:, 1]], axis=1))
+    canvas.fill(head.place(np.concatenate([top, right + drop, (left + drop)[::-1]])), colour, opacity)

@@ -1,0 +1,127 @@
+"""The head in space: points on the face → pixels, under yaw, pitch and roll.
+
+Each level of the head is taken as a circle as wide as the face there, the lower ones moved forward towards the chin.
+Turning the head moves a point along its circle, so that features near the edge narrow and vanish, and what stands
+out (nose, glasses, visor) moves further than what lies flat.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .canvas import Points, closed_curve
+from .identity import Identity
+from .moment import Moment
+
+_FAR = 1.5  # radians: what has turned further than this lies on the silhouette
+
+
+class Head:
+    """A posed head on a picture of side × side pixels."""
+
+    def __init__(self, identity: Identity, moment: Moment, side: int) -> None:
+        self.identity = identity
+        self.moment = moment
+        self.unit = moment.half * side  # pixels in half a face
+        self._origin = np.array([moment.x * side, moment.y * side])
+        self._sin_yaw, self._cos_yaw = math.sin(moment.yaw), math.cos(moment.yaw)
+        self._sin_pitch, self._cos_pitch = math.sin(moment.pitch), math.cos(moment.pitch)
+        cosine, sine = math.cos(moment.roll), math.sin(moment.roll)
+        self._roll = np.array([[cosine, sine], [-sine, cosine]])
+        right = _right_side(identity)
+        self._levels, self._widths = right[:, 1], right[:, 0]
+
+    def width(self, y: ArrayLike) -> NDArray[np.float64]:
+        """Half the width of the face at these heights."""
+        return np.asarray(np.interp(y, self._levels, self._widths))
+
+    def place(self, flat: Points) -> Points:
+        """(n, 2) points of the turned head, still upright, in half heights → pixels."""
+        return np.asarray(flat @ self._roll) * self.unit + self._origin
+
+    def flat(self, points: ArrayLike, lift: ArrayLike = 0.0) -> Points:
+        """(n, 2) points on the face, seen from the front, → where they lie once it has turned and nodded.
+
+        Args:
+            lift: how far each stands out of the face.
+        """
+        p = np.asarray(points, np.float64)
+        x, y = p[:, 0], p[:, 1]
+        return self._turn(np.arcsin(np.clip(x / np.maximum(self.width(y), 0.05), -1.0, 1.0)), y, lift)
+
+    def face(self, points: ArrayLike, lift: ArrayLike = 0.0) -> Points:
+        """(n, 2) points on the face, seen from the front, → pixels."""
+        return self.place(self.flat(points, lift))
+
+    def around(self, degrees: ArrayLike, y: ArrayLike, lift: ArrayLike = 0.0) -> Points:
+        """Points at an angle around the head (0 the nose, ±90 the ears, beyond: behind them) and a height → flat."""
+        return self._turn(np.radians(np.asarray(degrees, np.float64)), np.asarray(y, np.float64), lift)
+
+    def _turn(self, angle: NDArray[np.float64], y: NDArray[np.float64], lift: ArrayLike) -> Points:
+        turned = np.clip(angle + self.moment.yaw, -_FAR, _FAR)
+        out = np.asarray(lift, np.float64)
+        forward, width = _forward(y), self.width(y)
+        x = (width + np.abs(np.sin(angle)) * out) * np.sin(turned) + (forward + out * np.cos(angle)) * self._sin_yaw
+        z = width * np.cos(turned) + (forward + out) * self._cos_yaw
+        return np.stack([x, self._nod(y, z)], axis=1)
+
+    def _nod(self, y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+        return y * self._cos_pitch + (z - 0.3) * self._sin_pitch
+
+    def silhouette(self, y: ArrayLike, side: float, grow: ArrayLike = 0.0, back: float = 0.0) -> Points:
+        """The edge of the head at these heights, left (side −1) or right (+1), grown outwards, → flat.
+
+        Args:
+            back: how far behind the ears the edge lies; turning moves it the other way.
+        """
+        level = np.asarray(y, np.float64)
+        x = side * (self.width(level) + np.asarray(grow)) + (_forward(level) - back) * self._sin_yaw
+        return np.stack([x, self._nod(level, _forward(level) * self._cos_yaw - back)], axis=1)
+
+    def outline(self, grow: float = 0.0) -> Points:
+        """The whole edge of the face, flat."""
+        y = self._levels[::3]
+        stretched = y * (1.0 + grow)
+        left = self.silhouette(y, -1.0, grow)[::-1]
+        right = self.silhouette(y, 1.0, grow)
+        both = np.concatenate([right, left])
+        both[:, 1] += np.concatenate([stretched - y, (stretched - y)[::-1]])
+        return both
+
+    def body(self, points: ArrayLike) -> Points:
+        """(n, 2) points of neck and shoulders, which follow the head's turning a little, → pixels."""
+        p = np.asarray(points, np.float64) + [0.0, 0.3 * self._sin_pitch]
+        lean = 0.35 * self.moment.roll
+        cosine, sine = math.cos(lean), math.sin(lean)
+        return np.asarray(p @ np.array([[cosine, sine], [-sine, cosine]])) * self.unit + self._origin
+
+
+def _forward(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far the middle of the head lies in front of the ears at these heights: the chin well in front."""
+    return 0.3 * np.clip((y - 0.05) / 0.95, 0.0, 1.0) ** 1.3
+
+
+def _right_side(identity: Identity) -> Points:
+    """(n, 2) the right edge of the face from crown to chin, heights rising."""
+    i = identity
+    right = np.array(
+        [
+            (0.5 * i.forehead, -0.95),
+            (0.88 * i.forehead, -0.72),
+            (i.forehead, -0.4),
+            (i.cheek, 0.03),
+            (0.5 * (i.cheek + i.jaw) + 0.02, 0.5 * (0.03 + i.jaw_height)),
+            (i.jaw, i.jaw_height),
+            (0.5 * (i.jaw + i.chin) + 0.035, 0.5 * (i.jaw_height + 0.95)),
+            (i.chin, 0.95),
+        ]
+    )
+    left = right[::-1] * [-1.0, 1.0]
+    curve = closed_curve(np.concatenate([[(0.0, -1.0)], right, [(0.0, 1.0)], left]), steps=6)
+    half = curve[: 9 * 6 + 1]
+    half[:, 0] = np.maximum(half[:, 0], 0.0)
+    half[:, 1] = np.maximum.accumulate(half[:, 1])
+    return np.asarray(half)

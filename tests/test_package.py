@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,22 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_said_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert facewright.__version__ == project["version"] == importlib.metadata.version("facewright")
+
+
+def test_the_wheel_holds_all_that_is_no_code(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*pip, "-w", str(tmp_path), str(ROOT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("facewright-*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    source = ROOT / "src"
+    expected = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert "facewright/py.typed" in expected
+    assert any(name.startswith("facewright/training/recipes/") for name in expected)
+    assert any(name.startswith("facewright/report/templates/") for name in expected)
+    assert expected <= held
+    assert any(name.endswith("licenses/LICENSE") for name in held)

@@ -135,7 +135,7 @@ CALLS = [
             "recipe": "my.toml",
             "out": Path("r"),
             "seed": 7,
-            "overrides": {"batch": "8", "epochs": "2"},
+            "overrides": {"batch": "8", "training.epochs": "2"},
             "resume": False,
         },
     ),
@@ -219,7 +219,7 @@ def test_comparing_runs(workflows: Workflows, tmp_path: Path, capsys: pytest.Cap
         ["train", "--resume"],  # which run?
         ["train", "--resume", "--out", "r", "--epochs", "4"],  # a run goes on by its own recipe
         ["train", "photos", "--set", "batch=8", "--set", "batch=9"],
-        ["train", "photos", "--set", "epochs=3", "--epochs", "4"],
+        ["train", "photos", "--set", "training.epochs=3", "--epochs", "4"],
         ["train", "photos", "--set", "=3"],
     ],
 )

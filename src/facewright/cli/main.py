@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facewright import __version__
-from facewright.cli import data, training, use
+from facewright.cli import data, models, training, use
 from facewright.errors import FacewrightError, Interrupted
 
 STOPPED = 130  # what shells report for a program that Ctrl-C ended
@@ -59,6 +59,7 @@ for command in (
     training.compare,
     training.evaluate,
     use.predict,
+    models.models,
     data.cache,
     training.demo,
 ):

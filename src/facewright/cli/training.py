@@ -23,9 +23,13 @@ Seed = Annotated[
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe or a TOML file.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; may be given often."),
+    typer.Option(
+        "--set",
+        metavar="TABLE.KEY=VALUE",
+        help="Change one value of the recipe, as training.batch=64; may be given often.",
+    ),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set epochs=N.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; runs/... where left out.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `facewright train` made.")]
 
@@ -179,16 +183,16 @@ def overrides(changes: list[str] | None, epochs: int | None) -> Mapping[str, str
     """The recipe's values to change, from `--set` and its short forms.
 
     Raises:
-        UsageError: a change is no KEY=VALUE, or a key is changed twice.
+        UsageError: a change is no TABLE.KEY=VALUE, or a key is changed twice.
 
-    >>> overrides(["batch=64"], 3)
-    {'batch': '64', 'epochs': '3'}
+    >>> overrides(["training.batch=64"], 3)
+    {'training.batch': '64', 'training.epochs': '3'}
     """
     found: dict[str, str] = {}
-    for change in [*(changes or []), *([] if epochs is None else [f"epochs={epochs}"])]:
+    for change in [*(changes or []), *([] if epochs is None else [f"training.epochs={epochs}"])]:
         key, equals, value = change.partition("=")
         if not (key and equals):
-            raise UsageError(f"--set {change}: expected KEY=VALUE, as in --set batch=64")
+            raise UsageError(f"--set {change}: expected TABLE.KEY=VALUE, as in --set training.batch=64")
         if key in found:
             raise UsageError(f"{key} is set twice: {found[key]} and {value}")
         found[key] = value

@@ -67,13 +67,13 @@ def check(predictions: Predictions, classes: tuple[str, ...]) -> None:
     """Refuse predictions that are no probabilities over these classes; raises as `classify`."""
     labels, probabilities = predictions.labels, predictions.probabilities
     n = len(predictions.paths)
+    if n == 0:
+        raise EmptyScores("there is no image to evaluate on: the part is empty")
     if labels.shape != (n,) or probabilities.shape != (n, len(classes)):
         raise UsageError(
             f"expected labels ({n},) and probabilities ({n}, {len(classes)}) for {n} images of {len(classes)} classes, "
             f"got {labels.shape} and {probabilities.shape}"
         )
-    if n == 0:
-        raise EmptyScores("there is no image to evaluate on: the part is empty")
     intervals.class_numbers(labels, len(classes), "labels")
     rules = {
         "finite probabilities": np.isfinite(probabilities).all(axis=1),

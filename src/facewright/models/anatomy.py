@@ -9,10 +9,21 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from facewright.models.blocks import Join, Stage
+
+
+class Outlined(Protocol):
+    """A model that can say which of its modules belong together."""
+
+    def stages(self) -> tuple[Stage, ...]: ...
+
+    def get_submodule(self, target: str) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,20 @@ class Anatomy:
     """Every layer in the order of execution, and the totals for one picture."""
 
     rows: tuple[LayerRow, ...]
+    parameters: int
+    flops: int
+    output_shapes: dict[str, tuple[int, ...]]  # of every module, containers too, at its last call
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One part of a model's outline: a block, or a convolution with its norm."""
+
+    stage: str
+    name: str  # dotted path of its first module
+    kind: str
+    join: Join
+    output_shape: tuple[int, ...]
     parameters: int
     flops: int
 
@@ -67,7 +92,29 @@ def summarise(model: nn.Module, size: int) -> Anatomy:
         with counter:
             _run_on_shapes(model, size)
     rows = tuple(recorder.rows)
-    return Anatomy(rows, sum(row.parameters for row in rows), int(counter.get_total_flops()))
+    return Anatomy(rows, sum(row.parameters for row in rows), int(counter.get_total_flops()), recorder.output_shapes)
+
+
+def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
+    """The same layers gathered into the parts of the model's outline."""
+    gathered = []
+    for stage in model.stages():
+        for part in stage.parts:
+            inside = tuple(f"{path}." for path in part.paths)
+            rows = [row for row in anatomy.rows if row.name in part.paths or row.name.startswith(inside)]
+            first, last = part.paths[0], part.paths[-1]
+            gathered.append(
+                BlockRow(
+                    stage.name,
+                    first,
+                    type(model.get_submodule(first)).__name__,
+                    part.join,
+                    anatomy.output_shapes[last],
+                    sum(row.parameters for row in rows),
+                    sum(row.flops for row in rows),
+                )
+            )
+    return tuple(gathered)
 
 
 @dataclass
@@ -81,6 +128,7 @@ class _Recorder:
     rows: list[LayerRow] = field(default_factory=list)
     begun: list[int] = field(default_factory=list)
     inside: list[int] = field(default_factory=lambda: [0])
+    output_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     counted: set[nn.Parameter] = field(default_factory=set)
 
     def enter(self, module: nn.Module, inputs: object) -> None:
@@ -93,11 +141,12 @@ class _Recorder:
         total = self.counter.get_total_flops() - self.begun.pop()
         own = total - self.inside.pop()
         self.inside[-1] += total
+        self.output_shapes[name] = tuple(output.shape[1:])
         fresh = [parameter for parameter in parameters if parameter not in self.counted]
         self.counted.update(fresh)
         if fresh or own or next(module.children(), None) is None:
             count = sum(parameter.numel() for parameter in fresh)
-            self.rows.append(LayerRow(name, type(module).__name__, tuple(output.shape[1:]), count, own))
+            self.rows.append(LayerRow(name, type(module).__name__, self.output_shapes[name], count, own))
 
 
 def _run_on_shapes(model: nn.Module, size: int) -> None:

@@ -1,7 +1,8 @@
-"""What every convolutional family of the zoo shares: the names of the stems and the initialisation."""
+"""What every convolutional family of the zoo shares: the names of the stems, the outline, the initialisation."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,6 +10,25 @@ from torch import nn
 
 Stem = Literal["imagenet", "medium", "small"]
 """How much of the picture the first layers throw away: a quarter, a half or all of the side is left for the body."""
+
+Join = Literal["none", "identity", "projection", "dense"]
+"""How a part's input meets its output: not at all, added as it is, added after a 1x1 convolution, concatenated."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one would draw as one box: a block, or a convolution with its norm."""
+
+    paths: tuple[str, ...]  # dotted paths of its modules, in the order of execution
+    join: Join = "none"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Parts that the paper names together; together, the parts of all stages hold every parameter of a model."""
+
+    name: str
+    parts: tuple[Part, ...]
 
 
 @torch.no_grad()

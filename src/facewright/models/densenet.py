@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
 
 BOTTLENECK = 4  # a layer's 1x1 convolution has 4 * growth outputs
 
@@ -117,6 +117,21 @@ class DenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
         scores: Tensor = self.classifier(self.forward_features(x))
         return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: each dense block with the transition that ends it."""
+        layers = dict(self.features.named_children())
+        stem = [Part(("features.conv0", "features.norm0"))]
+        if not isinstance(layers["pool0"], nn.Identity):
+            stem.append(Part(("features.pool0",)))
+        body = []
+        for number in range(1, 5):
+            parts = [Part((f"features.denseblock{number}",), "dense")]
+            if f"transition{number}" in layers:
+                parts.append(Part((f"features.transition{number}",)))
+            body.append(Stage(f"stage {number}", tuple(parts)))
+        head = Part(("features.norm5", "avgpool")), Part(("classifier",))
+        return Stage("stem", tuple(stem)), *body, Stage("head", head)
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> DenseNet:

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
 
 
 class BasicBlock(nn.Module):
@@ -134,6 +134,23 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
         scores: Tensor = self.fc(self.forward_features(x))
         return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow."""
+        stem = [Part(("conv1", "bn1"))]
+        if not isinstance(self.maxpool, nn.Identity):
+            stem.append(Part(("maxpool",)))
+        body = [
+            Stage(
+                f"stage {number}",
+                tuple(
+                    Part((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
+                    for index, block in enumerate(self.get_submodule(f"layer{number}").children())
+                ),
+            )
+            for number in range(1, len(WIDTHS) + 1)
+        ]
+        return Stage("stem", tuple(stem)), *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> ResNet:

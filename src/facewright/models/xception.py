@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
 
 VARIANTS = {"xception": 22_855_952}  # parameters with 1,000 classes, as published by Keras (22.9 M) and timm (22.86 M)
 MIDDLE_WIDTH = 728
@@ -105,6 +105,17 @@ class Xception(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
         scores: Tensor = self.fc(self.forward_features(x))
         return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: the paper's three flows."""
+        entry = (*(Part((f"block{number}",), "projection") for number in range(1, 4)),)
+        middle = (*(Part((f"block{number}",), "identity") for number in range(4, 4 + MIDDLE_BLOCKS)),)
+        return (
+            Stage("entry flow", (Part(("conv1", "bn1")), Part(("conv2", "bn2")), *entry)),
+            Stage("middle flow", middle),
+            Stage("exit flow", (Part(("block12",), "projection"), Part(("conv3", "bn3")), Part(("conv4", "bn4")))),
+            Stage("head", (Part(("avgpool",)), Part(("fc",)))),
+        )
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> Xception:

@@ -1,0 +1,282 @@
+"""An architecture as one picture: from the photo down to the scores, a box a block.
+
+The width of a box hints at the side of its output (each halving takes the same step), its height at the channels
+(each doubling adds the same), its colour says the stage. Text and lines take the colour of the text around them, so one
+drawing serves light and dark pages; as a file of its own it follows the viewer's preference.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import log2
+
+from torch import nn
+
+from facewright.models.anatomy import Anatomy, BlockRow, by_block, summarise
+from facewright.models.catalog import Model
+from facewright.models.xception import SeparableConv2d
+
+WIDTH = 940  # px of the drawing; its height follows from the number of boxes
+LEFT, MIDDLE = 112, 335  # where the brackets of the stages stand, and the line along which the data flows
+SHAPE, PARAMETERS, WORK = 680, 776, 796  # right edge, right edge and left edge of the three columns
+NARROW, WIDE = 250, 380  # px: a box whose output has side 1, and the photo's
+LONGEST = 90  # px: the bar of the box with the most FLOPs
+TOP = 104  # px above the photo
+HUES = ("#8b929c", "#3d85c6", "#2a9d8f", "#d98a1f", "#cf5b45", "#8a63c4")  # a stage each, in turn
+STYLE = (
+    "svg:root{color:#1b1e23;background:#fff}"
+    "@media(prefers-color-scheme:dark){svg:root{color:#e6e8eb;background:#15171b}}"
+)
+FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+
+
+@dataclass(frozen=True)
+class Box:
+    """Blocks in a row that are alike, drawn once."""
+
+    row: BlockRow  # the first of them, with the parameters and FLOPs of all together
+    repeat: int
+    text: str  # what one of them computes
+    hue: str
+    top: float
+    width: float
+    height: float
+
+    @property
+    def bottom(self) -> float:
+        return self.top + self.height
+
+    @property
+    def left(self) -> float:
+        return MIDDLE - self.width / 2
+
+    @property
+    def end(self) -> float:
+        """Where the data leaves: below the sum, if there is one."""
+        return self.bottom + (17 if self.row.join in ("identity", "projection") else 0)
+
+
+def draw_architecture(model: Model, name: str, size: int) -> str:
+    """Draw a model block by block: shapes, parameters, share of the work, shortcuts.
+
+    Args:
+        model: of the catalogue, on any device (meta too); nothing is computed.
+        name: the title.
+        size: side of the square pictures it sees, px.
+    Returns:
+        One SVG document without scripts, fonts or addresses of others.
+    """
+    anatomy = summarise(model, size)
+    boxes = _boxes(model, anatomy, size)
+    height = round(boxes[-1].end + 92)
+    label = html.escape(name, quote=True)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+        f' role="img" aria-label="Architecture of {label}" font-family="{FONT}" font-size="13" fill="currentColor">',
+        f"<style>{STYLE}</style>",
+        *_heading(name, anatomy, size),
+        *_photo(),
+    ]
+    start = float(TOP + 34)
+    heaviest = max(box.row.flops for box in boxes)
+    for box in boxes:
+        lines += [_arrow(start, box.top), *_shortcut(box), *_block(box), *_numbers(box, heaviest, anatomy.flops)]
+        start = box.end
+    lines += [_arrow(start, start + 24), _text(MIDDLE, start + 40, "scores", 'text-anchor="middle"')]
+    lines += [*_brackets(boxes), *_legend(boxes, height - 16), "</svg>"]
+    return "\n".join(lines) + "\n"
+
+
+def _boxes(model: Model, anatomy: Anatomy, size: int) -> list[Box]:
+    """Gather blocks that follow each other and are alike, and stack the boxes from top to bottom."""
+    rows = by_block(model, anatomy)
+    stages = list(dict.fromkeys(row.stage for row in rows))
+    boxes: list[Box] = []
+    y = float(TOP + 34)
+    for _, group in groupby(rows, key=lambda row: replace(row, name="")):
+        alike = list(group)
+        first = alike[0]
+        whole = replace(first, parameters=first.parameters * len(alike), flops=first.flops * len(alike))
+        side = first.output_shape[-1] if len(first.output_shape) == 3 else 1
+        width = NARROW + (WIDE - NARROW) * log2(side) / log2(size)
+        height = 26 + 4 * max(0.0, log2(first.output_shape[0] / 32)) + (30 if first.join == "dense" else 0)
+        y += 22 if first.join in ("none", "dense") else 34
+        hue = HUES[stages.index(first.stage) % len(HUES)]
+        boxes.append(Box(whole, len(alike), _inside(model, first), hue, y, width, height))
+        y = boxes[-1].end
+    return boxes
+
+
+def _inside(model: Model, row: BlockRow) -> str:
+    """The convolutions, pools and linear layers of a block, in the field's shorthand."""
+    root = model.get_submodule(row.name)
+    if row.join == "dense":
+        layers = list(root.children())
+        return f"{len(layers)} × ({' → '.join(_steps(layers[0]))})"
+    steps = [(step, len(list(same))) for step, same in groupby(_steps(root))]
+    return " → ".join(step if count == 1 else f"{count} × ({step})" for step, count in steps) or "average over H × W"
+
+
+def _steps(module: nn.Module) -> Iterator[str]:
+    """The layers below a module that have a shorthand, without those of its shortcut."""
+    if isinstance(module, SeparableConv2d):
+        yield f"sep 3×3 {module.pointwise.out_channels}"
+    elif isinstance(module, nn.Conv2d):
+        kernel = "×".join(str(length) for length in module.kernel_size)
+        yield f"{kernel} {module.out_channels}" + (f" /{module.stride[0]}" if module.stride[0] > 1 else "")
+    elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        kind = "max" if isinstance(module, nn.MaxPool2d) else "mean"
+        yield f"{kind} {module.kernel_size}×{module.kernel_size} /{module.stride}"
+    elif isinstance(module, nn.AdaptiveAvgPool2d):
+        yield "mean over H × W"
+    elif isinstance(module, nn.Linear):
+        yield f"linear {module.in_features:,} → {module.out_features:,}"
+    for path, child in module.named_children():
+        if not isinstance(module, SeparableConv2d) and path not in ("downsample", "skip"):
+            yield from _steps(child)
+
+
+def _heading(name: str, anatomy: Anatomy, size: int) -> list[str]:
+    """The title, the totals, and the names of the columns."""
+    totals = f"{_short(anatomy.parameters)} parameters · {_short(anatomy.flops)}FLOPs for a photo of {size} × {size} px"
+    faint = 'opacity="0.65" font-size="12"'
+    return [
+        _text(24, 38, name, 'font-size="22" font-weight="650"'),
+        _text(24, 62, totals, 'opacity="0.75" font-size="14"'),
+        _text(SHAPE, TOP - 10, "output C × H × W", f'text-anchor="end" {faint}'),
+        _text(PARAMETERS, TOP - 10, "parameters", f'text-anchor="end" {faint}'),
+        _text(WORK, TOP - 10, "share of FLOPs", faint),
+    ]
+
+
+def _photo() -> list[str]:
+    """What goes in: a small face."""
+    x, y = MIDDLE, TOP + 17
+    line = 'fill="none" stroke="currentColor" stroke-width="1.4"'
+    return [
+        f'<rect x="{x - 17}" y="{y - 17}" width="34" height="34" rx="5" {line}/>',
+        f'<circle cx="{x}" cy="{y}" r="11" {line}/>',
+        f'<circle cx="{x - 4}" cy="{y - 3}" r="1.5"/><circle cx="{x + 4}" cy="{y - 3}" r="1.5"/>',
+        f'<path d="M{x - 5} {y + 4}Q{x} {y + 9} {x + 5} {y + 4}" {line}/>',
+    ]
+
+
+def _block(box: Box) -> list[str]:
+    """The box itself; sheets behind it say that there are more of its kind."""
+    sheets = [
+        f'<rect x="{box.left + 4 * depth:.1f}" y="{box.top + 4 * depth:.1f}" width="{box.width:.1f}"'
+        f' height="{box.height:.1f}" rx="6" fill="{box.hue}" fill-opacity="0.12" stroke="{box.hue}" opacity="0.6"/>'
+        for depth in range(min(box.repeat, 3) - 1, 0, -1)
+    ]
+    middle = box.top + (20 if box.row.join == "dense" else box.height / 2 + 4.5)
+    front = (
+        f'<rect x="{box.left:.1f}" y="{box.top:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="6"'
+        f' fill="{box.hue}" fill-opacity="0.22" stroke="{box.hue}" stroke-width="1.5"/>'
+    )
+    lines = [*sheets, front, _text(MIDDLE, middle, box.text, 'text-anchor="middle"')]
+    if box.repeat > 1:
+        where = f'text-anchor="end" font-weight="650" fill="{box.hue}"'
+        lines.append(_text(box.left - 8, box.top + box.height / 2 + 4.5, f"×{box.repeat}", where))
+    return lines + (_dense_sketch(box) if box.row.join == "dense" else [])
+
+
+def _dense_sketch(box: Box) -> list[str]:
+    """Seven points, each joined to all before it."""
+    y, step = box.bottom - 8, 26
+    xs = [MIDDLE + step * (index - 3) for index in range(7)]
+    arcs = "".join(
+        f"M{xs[a]} {y}Q{(xs[a] + xs[b]) / 2} {y - 8 * (b - a)} {xs[b]} {y}" for a in range(7) for b in range(a + 1, 7)
+    )
+    points = "".join(f'<circle cx="{x}" cy="{y}" r="3"/>' for x in xs)
+    return [
+        f'<path d="{arcs}" fill="none" stroke="{box.hue}" stroke-opacity="0.75"/>',
+        f'<g fill="{box.hue}">{points}</g>',
+    ]
+
+
+def _shortcut(box: Box) -> list[str]:
+    """The way around a residual block, and the sum below it; dashed where a 1x1 convolution lies on it."""
+    if box.row.join not in ("identity", "projection"):
+        return []
+    dashes = ' stroke-dasharray="5 3"' if box.row.join == "projection" else ""
+    start, y, right = box.top - 14, box.bottom + 10, MIDDLE + box.width / 2 + 24
+    way = f"M{MIDDLE} {start:.1f}H{right - 8:.1f}q8 0 8 8V{y - 8:.1f}q0 8 -8 8H{MIDDLE + 7}"
+    line = 'fill="none" stroke="currentColor" stroke-width="1.4"'
+    return [
+        f'<path d="{way}" {line} opacity="0.7"{dashes}/>',
+        f'<g {line}><circle cx="{MIDDLE}" cy="{y:.1f}" r="7"/>'
+        f'<path d="M{MIDDLE - 4} {y:.1f}h8M{MIDDLE} {y - 4:.1f}v8"/></g>',
+    ]
+
+
+def _arrow(start: float, end: float) -> str:
+    return (
+        f'<path d="M{MIDDLE} {start:.1f}V{end - 1:.1f}m-4 -5l4 5l4 -5" fill="none" stroke="currentColor"'
+        ' stroke-width="1.4" opacity="0.7"/>'
+    )
+
+
+def _numbers(box: Box, heaviest: int, total: int) -> list[str]:
+    """The three columns beside a box."""
+    y = box.top + box.height / 2 + 4.5
+    right = 'text-anchor="end" style="font-variant-numeric:tabular-nums"'
+    lines = [_text(SHAPE, y, " × ".join(str(length) for length in box.row.output_shape), right)]
+    if box.row.parameters:
+        lines.append(_text(PARAMETERS, y, _short(box.row.parameters), right))
+    if box.row.flops:
+        length = max(1.0, LONGEST * box.row.flops / heaviest)
+        share = 100 * box.row.flops / total
+        percent = f"{share:.0f} %" if share >= 1 else "< 1 %"
+        lines.append(
+            f'<rect x="{WORK}" y="{y - 10:.1f}" width="{length:.1f}" height="11" rx="2" fill="{box.hue}"'
+            ' fill-opacity="0.8"/>'
+        )
+        lines.append(_text(WORK + length + 6, y, percent, 'font-size="12" opacity="0.75"'))
+    return lines
+
+
+def _brackets(boxes: list[Box]) -> list[str]:
+    """The stages, at the left of their boxes."""
+    lines = []
+    for stage, group in groupby(boxes, key=lambda box: box.row.stage):
+        inside = list(group)
+        top, bottom, hue = inside[0].top, inside[-1].bottom, inside[0].hue
+        lines.append(f'<path d="M{LEFT} {top:.1f}V{bottom:.1f}" stroke="{hue}" stroke-width="4" fill="none"/>')
+        lines.append(_text(LEFT - 12, (top + bottom) / 2 + 4.5, stage, 'text-anchor="end" font-weight="650"'))
+    return lines
+
+
+def _legend(boxes: list[Box], y: float) -> list[str]:
+    """What the signs mean, of those that occur."""
+    joins = {box.row.join for box in boxes}
+    words = ["7×7 64 /2: kernel, channels, stride"]
+    if any(box.text.startswith("sep") or "(sep" in box.text for box in boxes):
+        words.append("sep: depthwise, then 1×1")
+    if any(box.repeat > 1 for box in boxes):
+        words.append("×3: so many alike, one after the other")
+    if "identity" in joins:
+        words.append("line at the right: shortcut")
+    if "projection" in joins:
+        words.append("dashed: with a 1×1 convolution")
+    if "dense" in joins:
+        words.append("arcs: each layer reads all before it")
+    return [_text(24, y, " · ".join(words), 'font-size="12" opacity="0.65"')]
+
+
+def _text(x: float, y: float, words: str, attributes: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {attributes}>{html.escape(words)}</text>'
+
+
+def _short(count: int) -> str:
+    """A count in three digits.
+
+    >>> _short(25_557_032), _short(9_408), _short(64)
+    ('25.6 M', '9.41 K', '64')
+    """
+    for unit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            return f"{count / unit:#.3g}".rstrip(".") + f" {letter}"
+    return str(count)

@@ -91,8 +91,11 @@ class Loader:
         Yields:
             One batch for each entry of the plan from `start` on.
         Raises:
+            UsageError: start outside 0 … len(plan).
             DataError: a batch could not be made; names its files. The cause is chained.
         """
+        if not 0 <= start <= len(plan):
+            raise UsageError(f"the plan has {len(plan)} batches: cannot start at {start}")
         jobs = _jobs(plan, epoch, start)
         return (self._make(job) for job in jobs) if self.workers == 0 else self._prefetched(jobs)
 

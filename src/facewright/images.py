@@ -62,7 +62,7 @@ _FORMATS: tuple[tuple[str, Callable[[io.BytesIO], ImageFile.ImageFile], re.Patte
     ("BMP", BmpImagePlugin.BmpImageFile, re.compile(rb"BM")),
     ("GIF", GifImagePlugin.GifImageFile, re.compile(rb"GIF8[79]a")),
     ("PNM", PpmImagePlugin.PpmImageFile, re.compile(rb"P[1-6]\s")),
-    ("TIFF", TiffImagePlugin.TiffImageFile, re.compile(rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+")),
+    ("TIFF", TiffImagePlugin.TiffImageFile, re.compile(rb"II\*\x00|MM\x00\*")),
 )
 
 # EXIF tag 274: how the stored picture must be turned to stand upright (EXIF 2.32, 4.6.4 A).
@@ -79,6 +79,9 @@ _UPRIGHT = {
 
 # A progressive JPEG may repeat scans over the whole picture at ten bytes each; photos have about ten.
 _MOST_JPEG_SCANS = 100
+_MOST_JPEG_MARKERS = 100_000
+# Pillow lists the strips or tiles of a TIFF one by one while it opens; photos have hundreds.
+_MOST_TIFF_PARTS = 200_000
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
@@ -104,7 +107,7 @@ def read(
     """Decode one picture.
 
     Args:
-        source: a file, or the bytes of one.
+        source: a file (a link to one is followed: the caller named it), or the bytes of one.
         limits: what is refused from the header.
         name: what error messages call it; the path by default.
         at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this many
@@ -114,6 +117,8 @@ def read(
     Raises:
         BadImage: truncated, damaged, over a limit, of an unsupported kind, or no picture; names the file and says why.
     """
+    if at_least is not None and at_least < 1:
+        raise UsageError(f"expected at_least of 1 pixel or more, got {at_least}")
     called = name if name is not None else (str(source) if isinstance(source, Path) else _UNNAMED)
     data = read_bytes(source, limits, called) if isinstance(source, Path) else source
     if len(data) > limits.bytes:
@@ -124,6 +129,8 @@ def read(
             return _decode(kind, reader, data, limits, at_least)
         except BadImage as refusal:  # one of our own rules, which does not know the name
             raise BadImage(called, refusal.reason) from None
+        except Image.DecompressionBombError:  # a GIF's frame is checked by Pillow itself, before we can ask
+            raise BadImage(called, f"declares far too many pixels; the limit is {limits.pixels:,}") from None
         except Exception as error:  # Pillow raises a dozen types on damaged data; each means that this file is unusable
             raise BadImage(called, _in_words(kind, error)) from error
 
@@ -274,6 +281,8 @@ def _decode(
 ) -> Pixels:
     if kind == "WebP":  # its reader makes room for the whole canvas while it opens, so ask the header first
         _check_size(_webp_size(data), limits)
+    if kind == "TIFF":
+        _check_parts(data)
     with reader(io.BytesIO(data)) as picture:
         _check_size(picture.size, limits)
         if kind == "JPEG":
@@ -292,11 +301,8 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
     if width < 1 or height < 1:
         raise BadImage(_UNNAMED, f"declares a size of {width} x {height} pixels")
     if width * height > limits.pixels:
-        raise BadImage(
-            _UNNAMED,
-            f"declares {width} x {height} pixels ({width * height / 1e6:.1f} million); "
-            f"the limit is {limits.pixels / 1e6:.1f} million",
-        )
+        claim = f"declares {width} x {height} = {width * height:,} pixels"
+        raise BadImage(_UNNAMED, f"{claim}; the limit is {limits.pixels:,}")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -315,15 +321,27 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _check_scans(data: bytes) -> None:
     """Refuse a JPEG whose scans would keep the decoder busy for minutes. Source: ITU-T T.81, B.1 (markers)."""
-    position, scans = 2, 0
+    position, markers, scans = 2, 0, 0
     while marker := _JPEG_MARKER.search(data, position):
+        markers += 1
         code = data[marker.start() + 1]
         if code == 0xD9:  # the end of the picture; what follows (a thumbnail, a film) is not decoded
             return
         scans += code == 0xDA
-        if scans > _MOST_JPEG_SCANS:
+        if scans > _MOST_JPEG_SCANS or markers > _MOST_JPEG_MARKERS:
             raise BadImage(_UNNAMED, f"is a JPEG of more than {_MOST_JPEG_SCANS} scans; photos have about ten")
         position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+
+
+def _check_parts(data: bytes) -> None:
+    """Refuse a TIFF whose first page has a senseless number of values in a tag. Source: TIFF 6.0, section 2."""
+    order = "<" if data.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (entries,) = struct.unpack_from(f"{order}H", data, start)
+    for at in range(start + 2, min(start + 2 + 12 * entries, len(data) - 11), 12):
+        tag, _, count = struct.unpack_from(f"{order}HHI", data, at)
+        if tag in (273, 279, 324, 325) and count > _MOST_TIFF_PARTS:
+            raise BadImage(_UNNAMED, f"declares {count:,} strips or tiles; photos have hundreds")
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -356,6 +374,9 @@ def _grey_to_rgb(picture: Image.Image) -> Pixels:
     if low < 0 or high > 65535:
         values = ((values - low) * 65535 + (high - low) // 2) // max(high - low, 1)
     grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    clear = picture.info.get("transparency")  # a PNG may name one grey that is transparent
+    if isinstance(clear, int):
+        grey[np.asarray(picture) == clear] = 255
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -363,7 +384,9 @@ def _in_words(kind: str, error: Exception) -> str:
     text = str(error)
     if isinstance(error, MemoryError):
         return "does not fit into memory"
-    if isinstance(error, (EOFError, IndexError)) or re.search("truncat|not enough|Truncat|end of file|EOF", text):
+    if isinstance(error, (EOFError, IndexError, struct.error)) or re.search(
+        "truncat|not enough|Truncat|end of file|EOF", text
+    ):
         return f"is cut short ({kind})"
     return f"is damaged ({kind}: {text or type(error).__name__})"
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import struct
 import threading
 import zipfile
 import zlib
@@ -31,12 +32,14 @@ class ArchiveLimits:
     """The largest archive that is opened, all by what it declares.
 
     entries: files and folders in it.
+    directory: bytes of its table of contents, checked before that is read.
     bytes: all entries together, unpacked.
     ratio: unpacked to packed bytes of one entry, where it unpacks to more than `ratio_from` bytes (photos hardly pack,
         and a few kilobytes of one colour harm nobody).
     """
 
-    entries: int = 2_000_000
+    entries: int = 1_000_000
+    directory: int = 128 * 2**20
     bytes: int = 256 * 2**30
     ratio: float = 200.0
     ratio_from: int = 2**20
@@ -128,9 +131,14 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[L
         BadArchive: see the top of this file; names the entry and says why.
     """
     try:
+        directory = _directory_size(path)
+        if directory > limits.directory:
+            raise BadArchive(
+                f"{path}: declares a table of contents of {directory:,} bytes; the limit is {limits.directory:,}"
+            )
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, EOFError, struct.error, zipfile.BadZipFile) as error:
         raise BadArchive(f"{path}: expected a zip of a folder per class; it cannot be opened ({error})") from error
     _check(path, entries, limits)
     names = [entry.filename for entry in entries if not _hidden(entry.filename)]
@@ -139,6 +147,23 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[L
     for name in (*files, *folders):
         folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
     return _unwrapped(str(path), files, sorted(folders))
+
+
+def _directory_size(path: Path) -> int:
+    """Bytes of the table of contents as the end of the file declares them. Source: PKWARE APPNOTE 6.3.10, 4.3.14-16."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 2**16 - 98))
+        tail = file.read()
+    # The same places in the same order as zipfile looks, so that both see one table of contents.
+    plain = tail[-22:].startswith(b"PK\5\6") and tail.endswith(b"\0\0")
+    end = len(tail) - 22 if plain else tail.rfind(b"PK\5\6")
+    if end < 0:
+        raise zipfile.BadZipFile("it is no zip, or its end is missing")
+    large = tail[max(0, end - 76) : end]
+    if large.startswith(b"PK\6\6") and large[56:60] == b"PK\6\7":
+        return int(struct.unpack_from("<Q", large, 40)[0])
+    return int(struct.unpack_from("<I", tail, end + 12)[0])
 
 
 def _unwrapped(where: str, files: list[str], folders: list[str]) -> tuple[Listing, ArchiveSource]:

@@ -62,7 +62,7 @@ class PixelSource(Protocol):
         ...
 
     def stamp(self, record: Record) -> str:
-        """A very cheap sign of change, such as size and time: while it stays, so does the content key. Raises BadImage."""
+        """A very cheap sign of change (size, time): while it stays, so does the content key. Raises BadImage."""
         ...
 
 
@@ -118,10 +118,11 @@ class Dataset:
         before, after = self.counts(), result.counts()
         emptied = [name for name in self.classes if before[name] > 0 and after[name] == 0]
         if emptied:
-            reasons = [f"{b.path}: {b.reason}" for b in broken if self._class_of(b.path) == emptied[0]]
+            members = {r.path for r in self.records if r.label is not None and self.classes[r.label] == emptied[0]}
+            first = next(item for item in broken if item.path in members)
             raise EmptyClass(
                 f"{self.where}: expected at least one readable picture in each class; none is left in "
-                f"{', '.join(map(repr, emptied))} ({reasons[0]}); repair the files or remove the class"
+                f"{', '.join(emptied)} ({first.path}: {first.reason}); repair the files or remove the class"
             )
         return result
 
@@ -141,10 +142,6 @@ class Dataset:
         for record, digest in zip(self.records, digests, strict=True):
             state.update(b"\n" + json.dumps([record.path, record.label, digest]).encode())
         return state.hexdigest()
-
-    def _class_of(self, path: str) -> str | None:
-        label = next((r.label for r in self.records if r.path == path), None)
-        return None if label is None else self.classes[label]
 
 
 def merge_broken(first: Iterable[Broken], second: Iterable[Broken]) -> tuple[Broken, ...]:

@@ -200,9 +200,10 @@ def _check_layout(listing: Listing, splits: dict[str, str], class_folders: list[
         )
     empty = [folder for folder in class_folders if folder not in filled]
     if empty:
+        left_out = next((f" ({b.path} {b.reason})" for b in listing.broken if _within(empty[0], b.path)), "")
         raise EmptyClass(
             f"{listing.where}: expected at least one picture in each class folder; found none in "
-            f"{', '.join(f'{folder}/' for folder in empty)}; add some or remove the folder"
+            f"{', '.join(f'{folder}/' for folder in empty)}{left_out}; add some or remove the folder"
         )
 
 
@@ -238,11 +239,12 @@ def _open_table(path: Path) -> Dataset:
     broken: list[Broken] = []
     rows = _rows(path)
     classes = sorted({row["label"] for _, row in rows})
+    label_of = {name: label for label, name in enumerate(classes)}
     for line, row in rows:
         name = PurePosixPath(row["path"]).as_posix()
         if name in records:
             raise DataError(f"{path}: line {line}: {name} is listed twice; keep one row a picture")
-        records[name] = Record(name, classes.index(row["label"]), row["identity"] or None, row["split"] or None)
+        records[name] = Record(name, label_of[row["label"]], row["identity"] or None, row["split"] or None)
         reason = _unusable(root, name)
         if reason is not None:
             broken.append(Broken(name, reason))
@@ -257,14 +259,12 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a table in UTF-8; it cannot be read ({_said(error)})") from error
     reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    rows = []
+    rows: list[tuple[int, dict[str, str]]] = []
     try:
         header = [column.strip() for column in next(reader, [])]
         if len(set(header)) != len(header) or not {"path", "label"} <= set(header) <= set(_COLUMNS):
             raise DataError(f"{path}: expected the header path,label[,identity][,split]; got {','.join(header)!r}")
-        for values in reader:
-            if values:
-                rows.append((reader.line_num, _row(path, reader.line_num, header, values)))
+        rows.extend((reader.line_num, _row(path, reader.line_num, header, values)) for values in reader if values)
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: cannot be read as a table ({error})") from error
     if not rows:

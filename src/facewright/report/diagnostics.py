@@ -31,7 +31,7 @@ from facewright.report.canvas import (
     series_colour,
 )
 
-_SQUARE = (360, 350)  # CSS pixels
+_SQUARE = (350, 340)  # CSS pixels
 _NAMED = 40  # more classes than this: colours only
 _COUNTED = 30  # more classes than this: no numbers in the cells
 _POINTS = 160  # of a thinned curve
@@ -50,8 +50,8 @@ def confusion_figure(result: ClassificationResult, key: str) -> str:
     """
     counts = np.array(result.confusion, dtype=np.int64)  # (C, C)
     classes = len(result.classes)
-    cell = max(10, min(44, 600 // classes)) if classes <= _NAMED else 0
-    names = [plain(name, limit=16) for name in result.classes]
+    cell = max(10, min(40, 520 // classes)) if classes <= _NAMED else 0
+    names = [plain(name, limit=18) for name in result.classes]
     margin = 24 + 7 * max(len(name) for name in names)
     side = cell * classes + margin if cell else 520
     figure, axes = canvas(max(side, 260), max(side, 260))

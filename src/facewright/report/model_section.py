@@ -72,8 +72,8 @@ def _headline(entry: Entry) -> tuple[Fact, ...]:
     return (
         _rated("Accuracy", test.accuracy),
         _rated("Macro-F1", test.macro_f1),
-        Fact("Log loss", words.number(test.log_loss), "nats an image"),
-        Fact("Calibration error", words.number(test.calibration_error), "15 bins of equal mass"),
+        Fact("Log loss", words.number(test.log_loss), "nats per image"),
+        Fact("Calibration error", words.number(test.calibration_error), "ECE, 15 bins"),
         Fact("Latency", words.milliseconds(entry.latency.median_ms), f"p95 {words.milliseconds(entry.latency.p95_ms)}"),
         Fact("Parameters", words.short_count(entry.parameters), f"{words.significant(entry.flops / 1e9)} GFLOPs"),
     )
@@ -82,6 +82,7 @@ def _headline(entry: Entry) -> tuple[Fact, ...]:
 def _facts(entry: Entry) -> tuple[Fact, ...]:
     test, latency, memory = entry.test, entry.latency, entry.peak_memory_bytes
     top5 = [_rated("Top-5 accuracy", test.top5)] if test.top5 is not None else []
+    threads = f"{latency.threads} thread{'s' if latency.threads != 1 else ''}"
     return (
         *top5,
         _rated("Macro precision", test.macro_precision),
@@ -89,8 +90,11 @@ def _facts(entry: Entry) -> tuple[Fact, ...]:
         Fact("Weighted F1", words.percent(test.weighted_f1)),
         Fact("AUC, macro / micro", f"{words.number(test.macro_auc)} / {words.number(test.micro_auc)}"),
         Fact("Average precision, macro", words.number(test.macro_average_precision)),
-        Fact("Throughput", f"{words.short_count(latency.images_per_second)} images/s", f"batch of {latency.batch}"),
-        Fact("Threads", str(latency.threads), "for latency and throughput"),
+        Fact(
+            "Throughput",
+            f"{words.short_count(latency.images_per_second)} images/s",
+            f"batch of {latency.batch}, {threads}",
+        ),
         Fact("Image size", f"{entry.image_size} px"),
         Fact("Trained for", words.duration(entry.train_seconds), f"{entry.epochs} epochs"),
         Fact("Images seen", words.short_count(entry.images_seen)),

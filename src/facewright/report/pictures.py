@@ -16,7 +16,7 @@ from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.images import read
 
 SIDE = 96  # pixels of a thumbnail's longer side
-PAIRS = 8  # most confused pairs shown
+PAIRS = 7  # most confused pairs shown
 IMAGES_OF_PAIR = 4
 HARDEST = 12
 

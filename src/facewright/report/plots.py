@@ -23,10 +23,11 @@ from facewright.report.canvas import (
     series_colour,
     series_dash,
 )
-from facewright.report.words import short_count
+from facewright.report.words import short_count, tick
 from facewright.training.history import EpochRow
 
-_SIZE = (420, 270)  # CSS pixels of a small figure: two side by side on a desk, one on a phone
+_SIZE = (360, 250)  # CSS pixels of a small figure: three side by side on a desk, one on a phone
+_STEPS = [1, 2, 5, 10]  # round numbers beside the axes
 _MANY = 7  # more models than this are named in the legend only
 
 
@@ -47,7 +48,7 @@ def accuracy_against_cost(entries: Sequence[Entry], cost: str, key: str) -> str:
         axes.plot([x, x], [rate.low, rate.high], color=colour, linewidth=6, alpha=0.25, solid_capstyle="round")
         axes.plot([x], [rate.value], "o", color=colour, markersize=8, markeredgewidth=0)
     _cost_axis(axes, xs, cost)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
     name_axes(axes, "one image, median" if cost == "latency" else "parameters", "test accuracy")
     if len(entries) <= _MANY:
         _name_points(axes, xs, entries)
@@ -70,8 +71,8 @@ def _cost_axis(axes: Axes, xs: Sequence[float], cost: str) -> None:
     else:
         room = max((high - low) * 0.25, high * 0.2, 1e-9)
         axes.set_xlim(max(0.0, low - room), high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_count(x) + unit))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x) + unit))
 
 
 def _name_points(axes: Axes, xs: Sequence[float], entries: Sequence[Entry]) -> None:
@@ -144,7 +145,7 @@ def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
         _line(axes, epochs, held_out, series_colour(0), "-")
         _mark_best(axes, history, held_out)
         _value_axis(axes, what)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS, integer=True))
     if len(history) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
     name_axes(axes, "epoch", what)
@@ -203,13 +204,13 @@ def _line(axes: Axes, xs: Sequence[float], ys: Sequence[float], colour: str, das
 
 def _value_axis(axes: Axes, what: str) -> None:
     if what == "accuracy":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f} %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
         axes.set_ylim(top=min(1.01, axes.get_ylim()[1]))
     else:
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), high)
         axes.axhline(0.0, color=LINE, linewidth=1)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
 
 
 def _measure_axis(axes: Axes, over: str) -> None:
@@ -217,10 +218,10 @@ def _measure_axis(axes: Axes, over: str) -> None:
     longest = axes.get_xlim()[1]
     axes.set_xlim(left=0.0)
     if over == "images":
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_count(x)))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
         return
     length, unit = (3600, "h") if longest > 7200 else (60, "min") if longest > 120 else (1, "s")
-    steps = MaxNLocator(5).tick_values(0.0, longest / length)
+    steps = MaxNLocator(5, steps=_STEPS).tick_values(0.0, longest / length)
     axes.set_xticks([step * length for step in steps if step * length <= longest])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / length:g} {unit}"))

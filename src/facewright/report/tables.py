@@ -22,6 +22,7 @@ class Column:
     text: Callable[[Entry], str]
     rate: Callable[[Entry], Rate | None] | None = None  # drawn as an interval
     noise: str = ""  # "accuracy", "macro_f1" or "" (nothing tests it)
+    note: Callable[[Entry], str] | None = None  # said below the value, in place of an interval
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Interval:
 @dataclass(frozen=True)
 class Cell:
     text: str
-    note: str  # the interval in words
+    note: str  # said below the value: the interval, usually
     sort: float | None  # None: undefined, sorts last
     best: bool
     noise: bool  # not the best, yet not told apart from it
@@ -89,12 +90,9 @@ COLUMNS = (
         lambda e: e.train_seconds, lambda e: words.duration(e.train_seconds),
     ),
     Column(
-        "Latency", "median of one image", "low",
+        "Latency", "of one image: the median, below it the 95th percentile", "low",
         lambda e: e.latency.median_ms, lambda e: words.milliseconds(e.latency.median_ms),
-    ),
-    Column(
-        "p95", "95th percentile of the latency of one image", "low",
-        lambda e: e.latency.p95_ms, lambda e: words.milliseconds(e.latency.p95_ms),
+        note=lambda e: f"p95 {words.milliseconds(e.latency.p95_ms)}",
     ),
     Column(
         "Images/s", "throughput in batches", "high",
@@ -140,7 +138,8 @@ def _cells(column: Column, comparison: Comparison) -> list[Cell]:
         near = index not in best and any(
             _within_noise(comparison.pairs, column.noise, entry.name, entries[top].name) for top in best
         )
-        note = words.span(rate.low, rate.high) if rate is not None else ""
+        said = column.note(entry) if column.note is not None else ""
+        note = words.span(rate.low, rate.high) if rate is not None else said
         cells.append(Cell(column.text(entry), note, values[index], index in best, near, intervals[index]))
     return cells
 

@@ -48,34 +48,57 @@ def signed_points(value: float) -> str:
 
 
 def short_count(value: float | None) -> str:
-    """A count or amount with two or three significant digits.
+    """A count or amount with three significant digits.
 
-    >>> short_count(23_508_032), short_count(1281), short_count(950), short_count(0.25)
-    ('23.5 M', '1.28 k', '950', '0.25')
+    >>> short_count(23_508_032), short_count(7_000_000), short_count(950), short_count(61.0)
+    ('23.5 M', '7.00 M', '950', '61.0')
     """
+    if isinstance(value, int) and abs(value) < 1000:
+        return str(value)
+    scaled, letter = _scaled(value)
+    return UNDEFINED if scaled is None else significant(scaled) + letter
+
+
+def tick(value: float) -> str:
+    """A count beside an axis, without trailing zeros.
+
+    >>> tick(20_000.0), tick(0.5)
+    ('20 k', '0.5')
+    """
+    scaled, letter = _scaled(value)
+    return UNDEFINED if scaled is None else f"{scaled:.3g}{letter}"
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits, no unit.
+
+    >>> significant(1.4), significant(0.00421)
+    ('1.40', '0.00421')
+    """
+    return UNDEFINED if value is None or not math.isfinite(value) else f"{value:#.3g}".rstrip(".")
+
+
+def _scaled(value: float | None) -> tuple[float | None, str]:
+    """A number below a thousand and the letter of its power; None where the value is undefined."""
     if value is None or not math.isfinite(value):
-        return UNDEFINED
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        return None, ""
+    for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:.3g}"
+            return value / size, letter
+    return value, ""
 
 
 def duration(seconds: float | None) -> str:
     """A wall time.
 
     >>> duration(4.2), duration(1042), duration(7300)
-    ('4.2 s', '17 min 22 s', '2 h 1 min')
+    ('4.2 s', '17.4 min', '2.03 h')
     """
     if seconds is None or not math.isfinite(seconds):
         return UNDEFINED
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds / 60:.1f} min" if seconds < 3597 else f"{seconds / 3600:.2f} h"
 
 
 def milliseconds(value: float | None) -> str:
@@ -96,7 +119,9 @@ def file_size(count: int | None) -> str:
     >>> file_size(94_100_000), file_size(None)
     ('94.1 MB', 'undefined')
     """
-    return UNDEFINED if count is None else f"{short_count(count)}B" if count >= 1000 else f"{count} B"
+    if count is None:
+        return UNDEFINED
+    return f"{count} B" if count < 1000 else f"{short_count(count)}B"
 
 
 def chance(value: float | None) -> str:
@@ -108,12 +133,3 @@ def chance(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return UNDEFINED
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def significant(value: float | None) -> str:
-    """Three significant digits, no unit.
-
-    >>> significant(1.0834), significant(0.00421)
-    ('1.08', '0.00421')
-    """
-    return UNDEFINED if value is None or not math.isfinite(value) else f"{value:.3g}"

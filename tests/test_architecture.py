@@ -36,10 +36,9 @@ FLOORS = {
     "explain": 5,
     "export": 5,
     "recognition": 5,
-    "runs": 5.5,  # a landing: a run directory holds evaluations, and reports are made of runs
     "gallery": 6,
     "report": 6,
-    "pages": 6.5,  # a landing: runs made into pages
+    "runs": 6,
     "serve": 7,
     "workflows": 7,
     "cli": 8,

@@ -3,8 +3,9 @@
     import facewright as fw
 
     data = fw.open_dataset("photos/")
-    run = fw.train("photos/", model="resnet50", recipe="scratch")
+    run = fw.train(data, model="resnet50", recipe="scratch")
     print(run.evaluation.accuracy)
+    fw.compare([run, other]).to_html("report.html")
 
 A name is imported when it is first used: `import facewright` alone is quick and loads no torch.
 """
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from facewright.data.sources import open_dataset
     from facewright.errors import FacewrightError
     from facewright.models.catalog import create_model
-    from facewright.workflows import Run, compare, compare_runs, demo, evaluate, inspect, predict, resume, train
+    from facewright.workflows import Run, compare, demo, evaluate, inspect, predict, resume, train, train_all
 
 __version__ = "0.1.0"
 
@@ -26,7 +27,6 @@ __all__ = [
     "FacewrightError",
     "Run",
     "compare",
-    "compare_runs",
     "create_model",
     "demo",
     "evaluate",
@@ -35,6 +35,7 @@ __all__ = [
     "predict",
     "resume",
     "train",
+    "train_all",
 ]
 
 # Where each name lives. The only names ever imported from a string, and none of them comes from outside.
@@ -43,7 +44,7 @@ _HOMES = {
     "create_model": "facewright.models.catalog",
     "open_dataset": "facewright.data.sources",
     **dict.fromkeys(
-        ("Run", "compare", "compare_runs", "demo", "evaluate", "inspect", "predict", "resume", "train"),
+        ("Run", "compare", "demo", "evaluate", "inspect", "predict", "resume", "train", "train_all"),
         "facewright.workflows",
     ),
 }

@@ -14,7 +14,11 @@ import pytest
 
 import facewright
 from facewright.cli.main import main
+from facewright.data.audit import Audit, EqualPictures, NearDuplicate, Picture, SizeTable
+from facewright.data.records import Broken
+from facewright.data.store import Statistics
 from facewright.evaluation.results import ClassificationResult, ClassRow, Comparison, Entry, Latency, Predictions
+from facewright.inference import Prediction
 from facewright.metrics.intervals import Rate
 from facewright.training.events import Said
 
@@ -58,6 +62,21 @@ ENTRY = Entry(
     predictions=PREDICTIONS,
     history=(),
 )
+PICTURES = (Picture("ann/1.jpg", "ann", None), Picture("bo/1.jpg", "bo", None))
+AUDIT = Audit(
+    name="photos",
+    where="/photos",
+    images=4,
+    counts={"ann": 2, "bo": 2},
+    sizes=SizeTable((8, 8), (9.5, 9.0), (12, 10), ((8, 8, 4),)),
+    broken=(Broken("c.jpg", "truncated"),),
+    exact=(EqualPictures(PICTURES),),
+    near=(NearDuplicate(*PICTURES, similarity=0.99, mirrored=False),),
+    imbalance=1.0,
+    balance=1.0,
+    statistics=Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    warnings=("a picture is in two classes",),
+)
 COMPARISON = Comparison("photos", "f00d", ("ann", "bo"), {"train": 3, "test": 4}, (ENTRY,), (), ("Take resnet18.",))
 
 
@@ -82,20 +101,25 @@ class Workflows:
 @pytest.fixture
 def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
     run = SimpleNamespace(folder=Path("runs/a"), evaluation=RESULT, summary=lambda: {"run": "runs/a"})
-    audit = SimpleNamespace(to_dict=lambda: {"images": 4, "classes": {"ann": 2, "bo": 2}, "broken": []})
-    demonstration = SimpleNamespace(
-        comparison=COMPARISON, report=Path("demo/report.html"), to_dict=lambda: {"report": "demo/report.html"}
+    seen = Prediction("a.jpg", ("ann", "bo"), (0.75, 0.25))
+    broken = Prediction("b.jpg", (), (), "truncated")
+    compared = SimpleNamespace(
+        runs=[run],
+        comparison=COMPARISON,
+        to_dict=COMPARISON.to_dict,
+        to_html=lambda path: (path.parent.mkdir(parents=True, exist_ok=True), path.write_text("page")),
     )
-    seen = SimpleNamespace(path="a.jpg", names=("ann", "bo"), probabilities=(0.75, 0.25), error=None)
-    broken = SimpleNamespace(path="b.jpg", names=(), probabilities=(), error="truncated")
+    demonstration = SimpleNamespace(
+        compared=compared, predictions=[seen], report=Path("demo/report.html"), to_dict=lambda: {"report": "page"}
+    )
     answers = {
         "train": run,
         "resume": run,
-        "compare": COMPARISON,
-        "compare_runs": COMPARISON,
+        "compare": compared,
+        "train_all": compared,
         "evaluate": RESULT,
         "predict": [seen, broken],
-        "inspect": (audit, b"png"),
+        "inspect": (AUDIT, b"png"),
         "demo": demonstration,
     }
     stand_in = Workflows(answers=answers)
@@ -142,7 +166,7 @@ CALLS = [
     (["train", "--resume", "--out", "r"], "resume", (Path("r"),), {}),
     (
         ["compare", "photos", "--models", "a, b,"],
-        "compare",
+        "train_all",
         ("photos", ["a", "b"]),
         {"recipe": "scratch", "out": None, "seed": 0, "overrides": {}},
     ),
@@ -181,13 +205,13 @@ def test_training_says_where_the_run_is(workflows: Workflows, capsys: pytest.Cap
     main(["train", "photos"])
     said = capsys.readouterr()
     assert "accuracy  75.0 % (50.0 to 90.0, n=4)" in said.out
-    assert said.out.endswith("run: runs/a\n")
-    assert said.err == "under way\n"  # no terminal: a plain line
+    # no terminal: progress is plain lines
+    assert said.err.splitlines() == ["under way", "run: runs/a", f"report: {Path('runs/a/report.html')}"]
 
 
 def test_quiet(workflows: Workflows, capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "photos", "--quiet"])
-    assert capsys.readouterr().err == ""
+    assert "under way" not in capsys.readouterr().err
 
 
 def test_of_several_processes_the_first_speaks(
@@ -204,11 +228,13 @@ def test_comparing_runs(workflows: Workflows, tmp_path: Path, capsys: pytest.Cap
     for run in runs:
         run.mkdir()
         (run / "run.json").write_text("{}")
-    assert main(["compare", *map(str, runs)]) == 0
-    assert workflows.asked == [("compare_runs", (runs,), {"out": None})]
-    shown = capsys.readouterr().out
-    assert "resnet18  75.0 % (50.0 to 90.0, n=4)" in shown
-    assert "Take resnet18." in shown
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "both")]) == 0
+    assert workflows.asked == [("compare", (runs,), {})]
+    said = capsys.readouterr()
+    assert "resnet18  75.0 % (50.0 to 90.0, n=4)" in said.out
+    assert "Take resnet18." in said.out
+    assert said.err == f"report: {tmp_path / 'both' / 'report.html'}\n"
+    assert (tmp_path / "both" / "report.html").read_text() == "page"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +286,12 @@ def test_predictions_as_csv(workflows: Workflows, tmp_path: Path, capsys: pytest
 def test_inspect_writes_the_sheet(workflows: Workflows, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "photos", "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert (tmp_path / "sheet.png").read_bytes() == b"png"
-    assert "images: 4\nclasses:\n  ann: 2\n  bo: 2\nbroken: none\n" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "photos: 4 images in 2 classes, from /photos" in shown
+    assert "bo          2" in shown
+    assert "broken: c.jpg: truncated" in shown
+    assert "equal: ann/1.jpg, bo/1.jpg" in shown
+    assert "warning: a picture is in two classes" in shown
 
 
 def test_cache_of_nothing(capsys: pytest.CaptureFixture[str], cache_of_this_test: Path) -> None:

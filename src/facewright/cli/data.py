@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, nested, say, show, table
+from facewright.cli.output import emit, say, show, table
+from facewright.cli.progress import listener
+
+if TYPE_CHECKING:
+    from facewright.data.audit import Audit
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or synthetic:faces?...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+SHOWN = 10  # cases of a kind; --json has all
 
 
 class CacheAction(StrEnum):
@@ -25,6 +33,7 @@ class CacheAction(StrEnum):
 def inspect(
     where: Data,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet to this PNG file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look at a dataset before it is used.
@@ -37,14 +46,55 @@ def inspect(
     """
     from facewright import workflows
 
-    audit, picture = workflows.inspect(where)
+    with listener(quiet) as listen:
+        audit, picture = workflows.inspect(where, listen=listen)
     if sheet is not None:
         sheet.write_bytes(picture)
         say(f"wrote {sheet}")
     if as_json:
         emit(audit.to_dict())
     else:
-        show(nested(audit.to_dict()))
+        show(describe(audit))
+
+
+def describe(audit: Audit) -> str:
+    """What an audit found, in words and one table."""
+    small, middle, large = (shape(size) for size in (audit.sizes.smallest, audit.sizes.median, audit.sizes.largest))
+    mean, deviation = three(audit.statistics.mean), three(audit.statistics.std)
+    lines = [
+        f"{audit.name}: {audit.images:,} images in {len(audit.counts)} classes, from {audit.where}",
+        "",
+        table(["class", "images"], [[name, f"{count:,}"] for name, count in audit.counts.items()]),
+        "",
+        f"height x width   smallest {small}, median {middle}, largest {large}",
+        f"mean, deviation  {mean}, {deviation} (red green blue, 0 to 1)",
+        f"broken           {len(audit.broken)}",
+        f"equal pictures   {len(audit.exact)} groups",
+        f"near duplicates  {len(audit.near)} pairs",
+    ]
+    lines += [f"broken: {broken.path}: {broken.reason}" for broken in audit.broken[:SHOWN]]
+    lines += [f"equal: {', '.join(picture.path for picture in group.pictures)}" for group in audit.exact[:SHOWN]]
+    lines += [f"alike: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]
+    lines += [f"warning: {warning}" for warning in audit.warnings]
+    return "\n".join(lines)
+
+
+def shape(size: tuple[float, float]) -> str:
+    """Height and width in pixels.
+
+    >>> shape((112, 96.5))
+    '112x96.5'
+    """
+    return f"{size[0]:g}x{size[1]:g}"
+
+
+def three(values: Sequence[float]) -> str:
+    """One number a channel.
+
+    >>> three((0.5, 0.25, 0.125))
+    '0.500 0.250 0.125'
+    """
+    return " ".join(f"{value:.3f}" for value in values)
 
 
 def cache(

@@ -66,26 +66,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in (header, *rows)
     )
-
-
-def nested(value: object, indent: int = 0) -> str:
-    """A result without a table of its own, as indented lines `name: value`.
-
-    >>> print(nested({"n": 3, "split": {"train": 2}}))
-    n: 3
-    split:
-      train: 2
-    """
-    lines: list[str] = []
-    pairs = (
-        value.items()
-        if isinstance(value, Mapping)
-        else enumerate(value if isinstance(value, (list, tuple)) else [value])
-    )
-    for key, item in pairs:
-        if isinstance(item, (Mapping, list, tuple)):
-            inner = nested(item, indent + 2)
-            lines.append(f"{' ' * indent}{key}:" + (f"\n{inner}" if inner else " none"))
-        else:
-            lines.append(f"{' ' * indent}{key}: {item}")
-    return "\n".join(lines)

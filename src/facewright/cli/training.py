@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, percent, show, table
+from facewright.cli.output import emit, percent, say, show, table
 from facewright.cli.progress import listener
+from facewright.cli.use import to_line
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def train(
         emit(run.summary())
     else:
         show(describe_result(run.evaluation))
-        show(f"run: {run.folder}")
+    say(f"run: {run.folder}")
+    say(f"report: {run.folder / 'report.html'}")
 
 
 def compare(
@@ -104,18 +106,23 @@ def compare(
         raise UsageError("give one dataset and --models a,b,c; or the folders of runs that `facewright train` made")
 
     from facewright import workflows
+    from facewright.workflows.running import free_folder
 
     with listener(quiet) as listen:
         if names:
-            comparison = workflows.compare(
+            compared = workflows.train_all(
                 where[0], names, recipe=recipe, out=out, seed=seed, overrides=changed, listen=listen
             )
+            folder = compared.runs[0].folder.parent
         else:
-            comparison = workflows.compare_runs([Path(run) for run in where], out=out)
+            compared = workflows.compare([Path(run) for run in where])
+            folder = out or free_folder("compare")
+            compared.to_html(folder / "report.html")
     if as_json:
-        emit(comparison.to_dict())
+        emit(compared.to_dict())
     else:
-        show(describe_comparison(comparison))
+        show(describe_comparison(compared.comparison))
+    say(f"report: {folder / 'report.html'}")
 
 
 def evaluate(
@@ -123,6 +130,7 @@ def evaluate(
     where: Annotated[
         str | None, typer.Argument(metavar="DATA", help="Other data with the same classes; else the run's test part.")
     ] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Measure a trained run.
@@ -134,7 +142,8 @@ def evaluate(
     """
     from facewright import workflows
 
-    result = workflows.evaluate(run, where)
+    with listener(quiet) as listen:
+        result = workflows.evaluate(run, where, listen=listen)
     if as_json:
         emit(result.to_dict())
     else:
@@ -162,8 +171,9 @@ def demo(
     if as_json:
         emit(result.to_dict())
     else:
-        show(describe_comparison(result.comparison))
-        show(f"report: {result.report}")
+        show(describe_comparison(result.compared.comparison))
+        show("\n".join(["", *map(to_line, result.predictions)]))
+    say(f"report: {result.report}")
 
 
 def begun_run(out: Path | None, resume: bool, changed: Mapping[str, str]) -> Path:

@@ -13,11 +13,11 @@ import typer
 from facewright.cli.output import emit, say, show
 
 if TYPE_CHECKING:
-    from facewright.workflows import Prediction
+    from facewright.inference import Prediction
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `facewright train` made.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, or its model.safetensors.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, or folders of photos.")],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many names a photo gets at most.")] = 5,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file.")] = None,
@@ -35,7 +35,7 @@ def predict(
     """
     from facewright import workflows
 
-    predictions = workflows.predict(run, files, top_k=top_k)
+    predictions = workflows.predict(model, files, top_k=top_k)
     for prediction in predictions:
         if prediction.error is not None:
             say(f"error: {prediction.path}: {prediction.error}")
@@ -43,7 +43,7 @@ def predict(
         csv_file.write_text(to_csv(predictions), encoding="utf-8")
         say(f"wrote {csv_file}")
     if as_json:
-        emit({"run": str(run), "predictions": [to_dict(prediction) for prediction in predictions]})
+        emit({"model": str(model), "predictions": [prediction.to_dict() for prediction in predictions]})
     elif csv_file is None:
         for prediction in predictions:
             if prediction.error is None:
@@ -56,16 +56,6 @@ def to_line(prediction: Prediction) -> str:
     """A photo and its names, the likeliest first."""
     pairs = zip(prediction.names, prediction.probabilities, strict=True)
     return f"{prediction.path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
-
-
-def to_dict(prediction: Prediction) -> dict[str, object]:
-    """What `--json` says of a photo."""
-    pairs = zip(prediction.names, prediction.probabilities, strict=True)
-    return {
-        "path": str(prediction.path),
-        "top": [{"name": name, "probability": probability} for name, probability in pairs],
-        "error": prediction.error,
-    }
 
 
 def to_csv(predictions: Sequence[Prediction]) -> str:

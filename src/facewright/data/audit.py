@@ -172,11 +172,13 @@ def _about_classes(store: PixelStore, counts: dict[str, int]) -> list[str]:
     said = []
     if store.dataset.labels.size and (store.dataset.labels < 0).any():
         said.append(f"{int((store.dataset.labels < 0).sum())} images have no label; they cannot be trained on")
-    few = [f"{name!r} has {count}" for name, count in counts.items() if count < FEW_IMAGES]
-    if few:
-        said.append(
-            f"fewer than {FEW_IMAGES} images: class {_listed(few)}; the test score of so few rests on one or two of them"
-        )
+    few = {name: count for name, count in counts.items() if count < FEW_IMAGES}
+    said += [
+        f"class {name!r} has {_number(count, 'image')}; fewer than {FEW_IMAGES} make its test score rest on one or two"
+        for name, count in list(few.items())[:NAMED]
+    ]
+    if len(few) > NAMED:
+        said.append(f"and {len(few) - NAMED} more classes have fewer than {FEW_IMAGES} images")
     present = {name: count for name, count in counts.items() if count > 0}
     if len(present) > 1:
         small, large = min(present, key=lambda name: present[name]), max(present, key=lambda name: present[name])

@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from facewright.data.cache import (
@@ -41,6 +41,9 @@ from facewright.data.decoding import Decoded, decode_all, default_workers
 from facewright.data.records import Broken, Dataset
 from facewright.errors import DataError
 from facewright.images import InputSpec
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder"]
 
@@ -129,6 +132,8 @@ class PixelStore:
         Raises:
             IndexError: a row is out of range.
         """
+        import torch  # here, so that `facewright inspect` and `facewright cache` need not wait for it to load
+
         gathered = np.take(self.pixels.view(np.ndarray), indices, axis=0)  # (B, H, W, 3)
         return torch.from_numpy(gathered).permute(0, 3, 1, 2)
 

@@ -21,7 +21,6 @@ from facewright import images
 from facewright.errors import BadImage
 
 MEMORY = 3 * 2**30  # address space; a few hundred megabytes of it are libraries
-SECONDS = 5  # for one picture of 32 x 32 pixels: a thousand times what it needs
 KINDS = [
     ("JPEG", {"quality": 90}),
     ("JPEG", {"quality": 90, "progressive": True}),
@@ -112,7 +111,9 @@ def decode_all(count: int, seed: int) -> dict[str, object]:
 
 def run_child(count: int, seed: int, folder: Path) -> dict[str, object]:
     command = [sys.executable, "-X", "faulthandler", __file__, str(count), str(seed)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60 + count / 20, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60 + count / 20, check=False
+    )  # a hang fails here
     assert done.returncode == 0, f"mutation kept in {folder / 'last'}\n{done.stderr[-3000:]}"
     # libtiff tells its errors to the standard error on its own; Python must have nothing to say there.
     assert not [word for word in ("Warning", "Traceback", "Fatal", "Exception") if word in done.stderr], done.stderr
@@ -129,7 +130,6 @@ def test_mutated_pictures_are_errors_at_worst(tmp_path):
 def test_ten_thousand_mutated_pictures_are_errors_at_worst(tmp_path):
     found = run_child(12_000, 1, tmp_path)
     assert found["refused"] > 2_400
-    assert found["slowest"] < SECONDS
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def _check_layout(listing: Listing, splits: dict[str, str], class_folders: list[
         raise DataError(f"{listing.where}: {_EXPECTED}; found {found}")
     filled = {path.rpartition("/")[0] for path in listing.files}
     depth = class_folders[0].count("/")
-    nested = sorted(f for f in listing.folders if f.count("/") > depth and any(_within(f, g) for g in filled))
+    nested = sorted(f for f in listing.folders if f.count("/") > depth and f in filled)
     if nested:
         hint = (
             ""

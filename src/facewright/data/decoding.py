@@ -1,12 +1,23 @@
-"""Records → fitted pixels, on all cores, in the order of the records."""
+"""Records → fitted pixels, on all cores, in the order of the records.
+
+Files are decoded by threads: Pillow lets other threads run while it decodes and resamples, and so does hashing. A
+source whose work is done in Python itself (the drawn faces) gains little from threads; it says so with an attribute
+`in_processes = True` and is read by worker processes instead, where there are enough records to be worth their start.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +29,9 @@ from facewright.images import InputSpec, pixel_digest
 
 CHUNK = 8  # records a task: small enough for steady progress, large enough to hide the cost of a task
 DRAFT_SIDE = 512
+WORTH_PROCESSES = 200  # records; below, drawing them is about as fast as starting workers
+
+Chunk = Sequence[Record]
 
 
 @dataclass(frozen=True)
@@ -40,25 +54,12 @@ def smallest_side(spec: InputSpec) -> int:
     return max(DRAFT_SIDE, 2 * max(spec.height, spec.width))
 
 
-def decode_all(source: PixelSource, records: Sequence[Record], spec: InputSpec, workers: int) -> Iterator[Decoded]:
-    """Decodes and fits every record; the results come in order, and only a few wait in memory.
-
-    Args:
-        source: where the pictures come from.
-        records: what to decode.
-        spec: the size and the rule of fitting.
-        workers: threads or processes, at least 1.
-    """
-    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    if workers <= 1:
-        for chunk in chunks:
-            yield from decode(source, chunk, spec)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="facewright-decode")
-    yield from _in_order(pool, lambda chunk: pool.submit(decode, source, chunk, spec), chunks, 3 * workers)
+def default_workers() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def decode(source: PixelSource, records: Sequence[Record], spec: InputSpec) -> list[Decoded]:
+def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded]:
     """Decodes and fits some records; a broken one gives its reason."""
     results = []
     for record in records:
@@ -72,25 +73,91 @@ def decode(source: PixelSource, records: Sequence[Record], spec: InputSpec) -> l
     return results
 
 
-def default_workers() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+def decode_all(source: PixelSource, records: Chunk, spec: InputSpec, workers: int) -> Iterator[Decoded]:
+    """Decodes and fits every record; the results come in order, and only a few wait in memory.
 
+    However it ends, waiting tasks are cancelled, running ones waited for, and no worker stays. Where a worker process
+    dies (for want of memory, say), what it leaves is decoded here.
 
-def _in_order(
-    pool: Executor,
-    submit: Callable[[Sequence[Record]], Future[list[Decoded]]],
-    chunks: Sequence[Sequence[Record]],
-    ahead: int,
-) -> Iterator[Decoded]:
-    """Keeps `ahead` tasks in flight; on any exit the waiting ones are cancelled and the running ones waited for."""
-    waiting: deque[Future[list[Decoded]]] = deque()
+    Args:
+        source: where the pictures come from.
+        records: what to decode.
+        spec: the size and the rule of fitting.
+        workers: threads or processes; with 1, everything happens in the calling thread.
+    """
+    pool = _pool(source, len(records), workers)
+    waiting: deque[tuple[Future[list[Decoded]] | None, Chunk]] = deque()
+
+    def first() -> list[Decoded]:
+        future, chunk = waiting.popleft()
+        try:
+            return decode(source, chunk, spec) if future is None else future.result()
+        except BrokenExecutor:
+            return decode(source, chunk, spec)
+
     try:
-        for chunk in chunks:
-            waiting.append(submit(chunk))
-            if len(waiting) >= ahead:
-                yield from waiting.popleft().result()
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            waiting.append((_submit(pool, source, chunk, spec), chunk))
+            if pool is None or len(waiting) >= 3 * workers:
+                yield from first()
         while waiting:
-            yield from waiting.popleft().result()
+            yield from first()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(source: PixelSource, records: int, workers: int) -> Executor | None:
+    """Who decodes beside the calling thread."""
+    if workers <= 1:
+        return None
+    drawn = getattr(source, "in_processes", False) and records >= WORTH_PROCESSES
+    if drawn and type(source).__module__ != "__main__":  # which workers do not load, see _nameless_main
+        try:
+            context = multiprocessing.get_context("spawn")  # a fork of a process with threads may deadlock
+            return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+        except (ImportError, OSError):
+            pass  # a system without the semaphores that this needs; threads always work
+    return ThreadPoolExecutor(workers, thread_name_prefix="facewright-decode")
+
+
+def _submit(pool: Executor | None, source: PixelSource, chunk: Chunk, spec: InputSpec) -> Future[list[Decoded]] | None:
+    """The task's future; None where the caller has to do it."""
+    if pool is None:
+        return None
+    try:
+        if isinstance(pool, ThreadPoolExecutor):
+            return pool.submit(decode, source, chunk, spec)
+        with _nameless_main():
+            return pool.submit(decode, source, chunk, spec)
+    except BrokenExecutor:
+        return None
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keeps worker processes, which start while tasks are submitted, from running the user's script once more.
+
+    A spawned process imports the main module of its parent. A script without `if __name__ == "__main__":` would then
+    train again in every worker; nothing of it is needed here.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _end_with_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when the parent does, even when that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

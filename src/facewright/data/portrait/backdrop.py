@@ -13,7 +13,10 @@ Picture = NDArray[np.float32]  # (H, W, 3), sRGB in [0, 255]
 
 def backdrop(stream: Stream, width: int, height: int) -> Picture:
     """A background of one of five kinds: (height, width, 3) float32 in [0, 255]."""
-    first, second = 40.0 + 190.0 * stream.units(2, 3)
+    colours = 40.0 + 190.0 * stream.units(2, 3)
+    first, second = colours.mean(axis=1, keepdims=True) + stream.between(0.25, 0.8) * (
+        colours - colours.mean(axis=1, keepdims=True)
+    )
     kind = stream.pick(("gradient", "lights", "stripes", "wall", "cloth"))
     # Soft kinds are drawn on few points and enlarged; lengths are in shares of the longer side.
     longer = max(width, height)
@@ -27,7 +30,7 @@ def backdrop(stream: Stream, width: int, height: int) -> Picture:
         picture = _with_lights(stream, picture, x, y)
     if not fine:
         picture = enlarged(picture, width, height)
-    return picture
+    return np.asarray(picture, np.float32)
 
 
 def enlarged(picture: Picture, width: int, height: int) -> Picture:
@@ -38,7 +41,7 @@ def enlarged(picture: Picture, width: int, height: int) -> Picture:
 
 def _gradient(stream: Stream, x: Picture, y: Picture, pixel: float) -> Picture:
     turn = stream.between(0.0, 6.28)
-    return np.clip(0.5 + 0.8 * ((x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn)), 0.0, 1.0)
+    return np.asarray(np.clip(0.5 + 0.8 * ((x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn)), 0.0, 1.0))
 
 
 def _cloth(stream: Stream, x: Picture, y: Picture, pixel: float) -> Picture:
@@ -53,7 +56,7 @@ def _stripes(stream: Stream, x: Picture, y: Picture, pixel: float) -> Picture:
     turn, count = stream.between(0.0, 3.14), stream.between(3.0, 11.0)
     place = (x * np.cos(turn) + y * np.sin(turn) + stream.unit()) * count
     distance = np.abs(place % 1.0 - 0.5) - 0.25
-    return np.clip(0.5 + distance / (count * pixel), 0.0, 1.0) * stream.between(0.3, 0.8)
+    return np.asarray(np.clip(0.5 + distance / (count * pixel), 0.0, 1.0) * stream.between(0.3, 0.8))
 
 
 def _wall(stream: Stream, x: Picture, y: Picture, pixel: float) -> Picture:
@@ -64,7 +67,7 @@ def _wall(stream: Stream, x: Picture, y: Picture, pixel: float) -> Picture:
         right, bottom = left + stream.between(0.15, 0.5), top + stream.between(0.15, 0.5)
         inside = np.minimum(np.minimum(x - left, right - x), np.minimum(y - top, bottom - y))
         cover = np.clip(0.5 + inside / (2 * pixel), 0.0, 1.0)
-        share = share * (1 - cover) + cover * stream.between(0.2, 1.0)
+        share = np.asarray(share * (1 - cover) + cover * stream.between(0.2, 1.0), np.float32)
     return share
 
 
@@ -74,8 +77,8 @@ def _with_lights(stream: Stream, picture: Picture, x: Picture, y: Picture) -> Pi
         colour = (90.0 + 165.0 * stream.units(3)).astype(np.float32)
         distance = np.sqrt((x - cx) ** 2 + (y - cy) ** 2)
         cover = (stream.between(0.3, 0.8) * np.clip((radius - distance) / 0.04 + 0.5, 0.0, 1.0))[..., None]
-        picture = picture * (1 - cover) + colour * cover
-    return picture.astype(np.float32)
+        picture = np.asarray(picture * (1 - cover) + colour * cover, np.float32)
+    return picture
 
 
 _SHARES = {"gradient": _gradient, "lights": _gradient, "stripes": _stripes, "wall": _wall, "cloth": _cloth}

@@ -38,17 +38,23 @@ def open_curve(points: ArrayLike, steps: int = 6) -> Points:
 
 def ribbon(path: Points, widths: ArrayLike) -> Points:
     """The outline of a stroke along (n, 2) points whose width at each is given: (2 · n, 2)."""
-    along = np.gradient(path, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    across /= np.maximum(np.hypot(across[:, 0], across[:, 1]), 1e-9)[:, None]
-    half = across * (np.broadcast_to(np.asarray(widths, np.float64), len(path)) / 2)[:, None]
+    ends = np.concatenate([path[:1], path, path[-1:]])
+    along = ends[2:] - ends[:-2]
+    across = along[:, ::-1] * (-1.0, 1.0)
+    length = np.maximum(np.hypot(across[:, 0], across[:, 1]), 1e-9)
+    half = across * (np.asarray(widths, np.float64) * 0.5 / length)[:, None]
     return np.concatenate([path + half, (path - half)[::-1]])
+
+
+@cache
+def _circle(corners: int) -> Points:
+    turn = np.arange(corners) * (2 * np.pi / corners)
+    return np.stack([np.cos(turn), np.sin(turn)], axis=1)
 
 
 def disc(x: float, y: float, across: float, down: float, corners: int = 28) -> Points:
     """An ellipse with these half axes: (corners, 2)."""
-    turn = np.arange(corners) * (2 * np.pi / corners)
-    return np.stack([x + across * np.cos(turn), y + down * np.sin(turn)], axis=1)
+    return np.asarray(_circle(corners) * (across, down) + (x, y))
 
 
 class Canvas:
@@ -68,3 +74,10 @@ class Canvas:
         if opacity >= 1.0:
             self._cover.polygon(corners, fill=255)
         self._ink.polygon(corners, fill=(red, green, blue, int(255 * min(1.0, opacity))))
+
+    def reduced(self, times: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The drawing on black, (side / times, side / times, 3) in [0, 255], and the mask, (…) in [0, 1]."""
+        # Tints that reach over the edge of what they tint are cut off there.
+        drawn = Image.composite(self.image, Image.new("RGB", self.image.size), self.mask)
+        cover = np.asarray(self.mask.reduce(times)).astype(np.float32) * np.float32(1 / 255)
+        return np.asarray(drawn.reduce(times)).astype(np.float32), cover

@@ -44,18 +44,21 @@ def draw_face(
 def draw_person(
     identity: Identity, moment: Moment, shown: Attributes, stream: Stream, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The lit person on black, (size, size, 3) in [0, 255] or over, and how much of each pixel it covers, (size, size) in [0, 1]."""
+    """A person, lit, on black.
+
+    Returns:
+        (size, size, 3) in [0, 255], and how much of each pixel the person covers, (size, size) in [0, 1].
+    """
     times = max(2, -(-256 // size))  # drawn this many times larger, then reduced
     canvas = Canvas(size * times)
     head = Head(identity, moment, canvas.side)
-    near = -1.0 if moment.yaw > 0 else 1.0
     wear.draw_clothes(canvas, head, stream)
     hair.draw_back_hair(canvas, head, shown.hat)
     wear.draw_neck(canvas, head, stream)
-    for side in (-1.0, 1.0):
+    ears = identity.hair_style not in hair.COVERS_EARS
+    for side in (-1.0, 1.0) if ears else ():
         features.draw_ear(canvas, head, side)
-    canvas.fill(head.place(head.outline()), identity.skin)
-    features.draw_marks(canvas, head)
+    features.draw_skin(canvas, head)
     for side in (-1.0, 1.0):
         features.draw_eye(canvas, head, side)
         features.draw_brow(canvas, head, side)
@@ -65,17 +68,25 @@ def draw_person(
     features.draw_smile_lines(canvas, head)
     features.draw_mouth(canvas, head)
     hair.draw_front_hair(canvas, head, shown.hat)
-    if abs(moment.yaw) > 0.1 and identity.hair_style not in ("bob", "long", "curly", "afro"):
-        features.draw_ear(canvas, head, near)
+    for side in (-1.0, 1.0) if ears else ():
+        if side * moment.yaw < 0.1:  # the other one has turned away
+            features.draw_ear(canvas, head, side)
     if shown.mask:
         wear.draw_mask(canvas, head, stream)
     if shown.glasses:
         wear.draw_glasses(canvas, head, stream)
     if shown.hat:
         wear.draw_hat(canvas, head, stream)
-    cover = np.asarray(canvas.mask.reduce(times)).astype(np.float32) * np.float32(1 / 255)
+    drawn, cover = canvas.reduced(times)
     light = light_map(head, size)[..., None] * np.array(moment.tint, np.float32)
-    return np.asarray(canvas.image.reduce(times)).astype(np.float32) * light, cover
+    return _held(drawn * light), cover
+
+
+def _held(bright: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colours that stay up to 170 and approach 255 above it, hue kept: no burnt-out cheeks."""
+    peak = np.maximum(np.maximum(bright[..., 0], bright[..., 1]), bright[..., 2])
+    above = np.maximum(peak - 170.0, 0.0)
+    return np.asarray(bright * (1.0 - above * (above / (above + 85.0)) / np.maximum(peak, 1.0))[..., None])
 
 
 def photograph(picture: NDArray[np.float32], moment: Moment, stream: Stream) -> NDArray[np.uint8]:

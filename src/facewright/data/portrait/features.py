@@ -11,8 +11,11 @@ from .stream import Stream
 
 _DARK = Colour(38, 24, 24)
 _WHITE = Colour(250, 247, 243)
+_BLUSH = Colour(214, 70, 66)
 _LIP = Colour(196, 74, 84)
-_ACROSS = np.linspace(-1.0, 1.0, 17)
+_ACROSS = np.linspace(-1.0, 1.0, 15)
+_ARC = 1.0 - np.abs(_ACROSS) ** 2.2  # the height of a lid along the eye
+_LASHES = 0.012 + 0.016 * _ARC**0.5
 
 
 def draw_eye(canvas: Canvas, head: Head, side: float) -> None:
@@ -22,38 +25,37 @@ def draw_eye(canvas: Canvas, head: Head, side: float) -> None:
     opening = (
         half * who.eye_openness * (1.0 - now.blink) * (1.0 + 0.18 * now.brow_raise) * (1.0 - 0.18 * max(0.0, now.smile))
     )
-    arc = 1.0 - np.abs(_ACROSS) ** 2.2
+    arc = _ARC
     upper, lower = -1.12 * opening * arc, 0.72 * opening * arc + 0.01
 
-    def at(x: Points, y: Points) -> Points:
-        tilted = y - who.eye_tilt * side * x
-        return head.face(np.stack([x + side * who.eye_spacing, tilted + who.eye_height], axis=1))
+    def at(across: Points, down: Points) -> Points:
+        points = np.empty((len(across), 2))
+        points[:, 0] = across + side * who.eye_spacing
+        points[:, 1] = down - who.eye_tilt * side * across + who.eye_height
+        return head.face(points)
+
+    def band(over: Points, under: Points, stretch: float = 1.0) -> Points:
+        return at(np.concatenate([x, x[::-1]]) * stretch, np.concatenate([over, under[::-1]]))
 
     x = half * _ACROSS
-    canvas.fill(
-        at(np.r_[x * 1.25, x[::-1] * 1.25], np.r_[upper - 0.06 * arc, (lower + 0.045 * arc)[::-1]]),
-        who.skin.times(0.8),
-        0.3,
-    )
+    canvas.fill(band(upper - 0.06 * arc, lower + 0.045 * arc, 1.25), who.skin.times(0.8), 0.3)
     if now.blink < 0.9:
-        canvas.fill(at(np.r_[x, x[::-1]], np.r_[upper, lower[::-1]]), _WHITE.mix(who.skin, 0.1))
+        canvas.fill(band(upper, lower), _WHITE.mix(who.skin, 0.1))
         shift = 0.3 * half * now.gaze
         for radius, colour in ((0.088, who.eye_colour.times(0.6)), (0.074, who.eye_colour), (0.036, _DARK)):
-            round_ = disc(shift, -0.12 * opening, radius, radius)
-            edge_x = np.clip(round_[:, 0], -half, half)
-            edge_y = np.clip(round_[:, 1], np.interp(edge_x, x, upper), np.interp(edge_x, x, lower))
-            canvas.fill(at(edge_x, edge_y), colour)
+            round_ = disc(shift, -0.12 * opening, radius, radius, 20)
+            edge_x = np.minimum(np.maximum(round_[:, 0], -half), half)
+            high, low = np.interp(edge_x, x, upper), np.interp(edge_x, x, lower)
+            canvas.fill(at(edge_x, np.minimum(np.maximum(round_[:, 1], high), low)), colour)
         if opening > 0.04:
-            glint = disc(shift + 0.03 * np.sign(now.light_x or 1.0), -0.3 * opening - 0.012, 0.019, 0.019, 12)
+            toward = 1.0 if now.light_x > 0 else -1.0
+            glint = disc(shift + 0.03 * toward, -0.3 * opening - 0.012, 0.019, 0.019, 12)
             canvas.fill(at(glint[:, 0], glint[:, 1]), (255, 255, 255), 0.95)
-        canvas.fill(at(np.r_[x, x[::-1]], np.r_[upper, (upper + 0.3 * opening * arc)[::-1]]), _DARK, 0.22)
-    lashes = 0.012 + 0.016 * np.clip(arc, 0, 1) ** 0.5
-    canvas.fill(
-        at(np.r_[x * 1.05, x[::-1] * 1.05], np.r_[upper - lashes, (upper + 0.006)[::-1]]), _DARK.mix(who.skin, 0.12)
-    )
-    canvas.fill(at(np.r_[x, x[::-1]], np.r_[lower, (lower + 0.012)[::-1]]), who.skin.times(0.55), 0.55)
+        canvas.fill(band(upper, upper + 0.3 * opening * arc), _DARK, 0.22)
+    canvas.fill(band(upper - _LASHES, upper + 0.006, 1.05), _DARK.mix(who.skin, 0.12))
+    canvas.fill(band(lower, lower + 0.012), who.skin.times(0.55), 0.55)
     crease = upper - 0.055 * (0.6 + arc)
-    canvas.fill(at(np.r_[x, x[::-1]], np.r_[crease, (crease + 0.014)[::-1]]), who.skin.times(0.62), 0.5)
+    canvas.fill(band(crease, crease + 0.014), who.skin.times(0.62), 0.5)
 
 
 def draw_brow(canvas: Canvas, head: Head, side: float) -> None:
@@ -83,16 +85,21 @@ def draw_nose(canvas: Canvas, head: Head) -> None:
     shape = np.concatenate([flank, [(side * 0.1 * who.nose_bridge, top)]])
     lift = 0.04 + 0.16 * np.clip((shape[:, 1] - top) / (bottom - top), 0, 1) * (1 - np.abs(shape[:, 0]) / 0.3)
     canvas.fill(head.face(shape, lift), shade, 0.28)
-    base = open_curve([(-wide, bottom - 0.07), (-0.92 * wide, bottom), (-0.42 * wide, bottom + 0.012), (0, bottom + 0.045),
-                       (0.42 * wide, bottom + 0.012), (0.92 * wide, bottom), (wide, bottom - 0.07)])  # fmt: skip
+    wing = [(0.42, 0.02), (0.72, 0.012), (0.97, -0.025), (0.99, -0.065), (0.86, -0.1)]
+    base = open_curve(
+        [
+            *((-x * wide, bottom + y) for x, y in wing[::-1]),
+            (0.0, bottom + 0.04),
+            *((x * wide, bottom + y) for x, y in wing),
+        ],
+        4,
+    )
     out = 0.17 - 0.12 * np.abs(base[:, 0]) / wide
-    thickness = 0.022 * np.sin(np.linspace(0.15, np.pi - 0.15, len(base)))
-    canvas.fill(head.place(ribbon(head.flat(base, out), thickness)), who.skin.times(0.55), 0.75)
+    thickness = 0.02 * np.sin(np.linspace(0.1, np.pi - 0.1, len(base))) ** 0.6
+    canvas.fill(head.place(ribbon(head.flat(base, out), thickness)), who.skin.times(0.52), 0.62)
     for one in (-1.0, 1.0):
-        hole = disc(one * 0.42 * wide, bottom - 0.004, 0.26 * wide, 0.021 + 0.03 * max(0.0, -now.pitch), 14)
-        canvas.fill(head.face(hole, 0.12), who.skin.times(0.36), 0.8)
-    tip = disc(0.12 * wide * np.sign(now.light_x), bottom - 0.09, 0.3 * wide, 0.045, 16)
-    canvas.fill(head.face(tip, 0.2), who.skin.mix(_WHITE, 0.7), 0.25)
+        hole = disc(one * 0.45 * wide, bottom - 0.006, 0.22 * wide, 0.017 + 0.03 * max(0.0, -now.pitch), 14)
+        canvas.fill(head.face(hole, 0.12), who.skin.times(0.36), 0.72)
 
 
 def draw_mouth(canvas: Canvas, head: Head) -> None:
@@ -120,14 +127,14 @@ def draw_mouth(canvas: Canvas, head: Head) -> None:
     upper_seam = row([(0.0, sag - gap * 0.35), (0.5, sag + bend - gap * 0.25), (1.0, corner)])
     lower_seam = row([(0.0, sag + gap), (0.5, sag + bend + gap * 0.7), (1.0, corner)])
     lower_edge = row([(0.0, sag + gap + low), (0.45, sag + bend * 0.8 + gap * 0.8 + low * 0.9), (1.0, corner)])
-    red = who.skin.times(0.86).mix(_LIP, 0.3 + 0.4 * who.lip_red)
-    canvas.fill(head.face(np.r_[upper_edge, lower_edge[::-1]], 0.05), red)
-    canvas.fill(head.face(np.r_[upper_edge, upper_seam[::-1]], 0.05), _DARK, 0.16)
+    red = who.skin.times(0.86).mix(_LIP, 0.4 + 0.4 * who.lip_red)
+    canvas.fill(head.face(np.concatenate([upper_edge, lower_edge[::-1]]), 0.05), red)
+    canvas.fill(head.face(np.concatenate([upper_edge, upper_seam[::-1]]), 0.05), _DARK, 0.16)
     if gap > 0.015:
-        canvas.fill(head.face(np.r_[upper_seam, lower_seam[::-1]], 0.04), (74, 22, 28))
-        teeth = upper_seam + [0.0, 0.5 * gap + 0.008]
+        canvas.fill(head.face(np.concatenate([upper_seam, lower_seam[::-1]]), 0.04), (74, 22, 28))
+        teeth = upper_seam + np.array([0.0, 0.5 * gap + 0.008])
         inside = slice(2, -2)
-        canvas.fill(head.face(np.r_[upper_seam[inside], teeth[inside][::-1]], 0.04), (246, 242, 234))
+        canvas.fill(head.face(np.concatenate([upper_seam[inside], teeth[inside][::-1]]), 0.04), (246, 242, 234))
     seam = ribbon(upper_seam if gap > 0.015 else 0.5 * (upper_seam + lower_seam), 0.016)
     canvas.fill(head.face(seam, 0.05), who.skin.times(0.34), 0.8)
     shine = disc(0.0, sag + gap + 0.45 * low, 0.4 * half, 0.18 * low, 14)
@@ -164,12 +171,12 @@ def draw_ear(canvas: Canvas, head: Head, side: float) -> None:
     x = root[0] + side * 0.35 * wide
     shape = closed_curve(
         [
-            (x - wide * side * 0.6, root[1] - 0.5 * tall),
+            (x - wide * side * 0.4, root[1] - 0.5 * tall),
             (x + wide * side * 0.35, root[1] - tall),
             (x + wide * side, root[1] - 0.55 * tall),
             (x + wide * side * 0.7, root[1] + 0.3 * tall),
             (x + side * wide * 0.1, root[1] + tall),
-            (x - wide * side * 0.6, root[1] + 0.6 * tall),
+            (x - wide * side * 0.4, root[1] + 0.6 * tall),
         ]
     )
     canvas.fill(head.place(shape), who.skin.times(0.93))
@@ -177,9 +184,15 @@ def draw_ear(canvas: Canvas, head: Head, side: float) -> None:
     canvas.fill(head.place(hollow), who.skin.times(0.68), 0.55)
 
 
-def draw_marks(canvas: Canvas, head: Head) -> None:
-    """Freckles and a mole: the same spots on each picture of the person."""
+def draw_skin(canvas: Canvas, head: Head) -> None:
+    """The face, its red cheeks, and freckles and mole: the same spots on each picture of the person."""
     who = head.identity
+    canvas.fill(head.place(head.outline()), who.skin)
+    level = who.eye_height + 0.75 * who.nose_length
+    for radius in (0.1, 0.15, 0.2, 0.24):
+        for side in (-1.0, 1.0):
+            cheek = disc(side * 0.62 * who.cheek, level, radius, 0.8 * radius, 20)
+            canvas.fill(head.face(cheek), who.skin.mix(_BLUSH, 0.4), 0.05 + 0.1 * who.blush)
     stream = Stream(who.marks)
     for _ in range(who.freckles):
         x, y = stream.around(0.0, 0.5), who.eye_height + 0.25 + stream.around(0.0, 0.2)

@@ -12,6 +12,7 @@ from .head import Head
 from .identity import Colour, HairStyle
 
 _LIGHT = Colour(255, 244, 224)
+_TAPER = np.array([[0.004, 0.0], [0.012, 0.0], [0.004, 0.0]])
 _ROWS = np.array([0.34, 0.2, 0.05, -0.1, -0.25, -0.4, -0.55, -0.7, -0.82, -0.91, -0.97, -1.0])  # heights of the edge
 
 
@@ -34,32 +35,36 @@ class _Cut:
     back: tuple[tuple[float, float], ...] = ()
 
 
+COVERS_EARS: frozenset[HairStyle] = frozenset(("bob", "long", "curly", "afro"))
 _BEHIND_EAR = ((98.0, 0.02), (112.0, 0.34))
 _SHORT_SIDES = ((66.0, -0.3), (80.0, 0.04), *_BEHIND_EAR)
+_LONGER_SIDES = ((62.0, -0.2), (80.0, 0.07), *_BEHIND_EAR)
+_OVER_EARS = ((84.0, 0.15), (112.0, 0.35))
 _CURTAIN = ((52.0, -0.22), (62.0, 0.12), (72.0, 0.5), (100.0, 0.62))
 _CUTS: dict[HairStyle, _Cut] = {
     "cropped": _Cut((0.015, 0.04), (0.03, 0.08), ((0, -0.6), (28, -0.58), (50, -0.46), *_SHORT_SIDES)),
-    "parted": _Cut((0.05, 0.1), (0.12, 0.2), ((0, -0.6), (26, -0.56), (50, -0.38), (64, -0.2), (80, 0.06), *_BEHIND_EAR)),
+    "parted": _Cut((0.05, 0.1), (0.12, 0.2), ((0, -0.6), (26, -0.56), (50, -0.38), *_LONGER_SIDES)),
     "quiff": _Cut((0.01, 0.04), (0.24, 0.4), ((0, -0.66), (30, -0.62), (48, -0.5), *_SHORT_SIDES)),
     "receding": _Cut((0.02, 0.06), (0.02, 0.06), ((0, -0.76), (16, -0.78), (36, -0.86), (52, -0.6), *_SHORT_SIDES)),
-    "fringe": _Cut((0.06, 0.12), (0.1, 0.18), ((0, -0.36), (22, -0.34), (44, -0.3), (60, -0.2), (80, 0.1), *_BEHIND_EAR)),
+    "fringe": _Cut((0.06, 0.12), (0.1, 0.18), ((0, -0.36), (22, -0.34), (44, -0.3), *_LONGER_SIDES)),
     "bun": _Cut((0.03, 0.05), (0.05, 0.09), ((0, -0.66), (28, -0.6), (52, -0.4), *_SHORT_SIDES)),
     "bob": _Cut((0.1, 0.2), (0.1, 0.18), ((0, -0.68), (24, -0.52), *_CURTAIN),
                 back=((1.16, -0.3), (1.3, 0.3), (1.34, 0.7), (0.9, 0.86), (0.3, 0.8))),
     "long": _Cut((0.08, 0.16), (0.08, 0.16), ((0, -0.68), (24, -0.5), *_CURTAIN),
                  back=((1.14, -0.3), (1.26, 0.4), (1.36, 1.1), (1.3, 1.75), (0.7, 1.9), (0.3, 1.7))),
-    "curly": _Cut((0.14, 0.24), (0.18, 0.3), ((0, -0.52), (26, -0.5), (50, -0.36), (66, -0.12), (84, 0.2), (112, 0.4)), curls=15,
-                  back=((1.2, -0.4), (1.36, 0.0), (1.3, 0.5), (0.8, 0.7), (0.3, 0.6))),
-    "afro": _Cut((0.34, 0.46), (0.36, 0.5), ((0, -0.56), (28, -0.54), (50, -0.44), (66, -0.22), (84, 0.1), (112, 0.3)), curls=26,
-                 back=((1.5, -0.4), (1.5, 0.0), (1.2, 0.35), (0.5, 0.45))),
+    "curly": _Cut((0.14, 0.24), (0.18, 0.3), ((0, -0.52), (26, -0.5), (50, -0.36), (66, -0.12), *_OVER_EARS),
+                  curls=15, back=((1.2, -0.4), (1.36, 0.0), (1.3, 0.5), (0.8, 0.7), (0.3, 0.6))),
+    "afro": _Cut((0.34, 0.46), (0.36, 0.5), ((0, -0.56), (28, -0.54), (50, -0.44), (66, -0.22), *_OVER_EARS),
+                 curls=26, back=((1.5, -0.4), (1.5, 0.0), (1.2, 0.35), (0.5, 0.45))),
 }  # fmt: skip
 
 
 def _bumpy(shape: Points, bumps: int, height: float) -> Points:
     """A closed outline with round bumps, for curls."""
     middle = shape.mean(axis=0)
-    phase = np.linspace(0.0, np.pi * bumps, len(shape), endpoint=False)
-    return np.asarray(middle + (shape - middle) * (1.0 + height * np.abs(np.sin(phase)))[:, None])
+    fine = _resampled(np.concatenate([shape, shape[:1]]), 8 * bumps + 1)[:-1]
+    phase = np.arange(8 * bumps) * (np.pi / 8)
+    return np.asarray(middle + (fine - middle) * (1.0 + height * np.abs(np.sin(phase)))[:, None])
 
 
 def draw_back_hair(canvas: Canvas, head: Head, hat: bool) -> None:
@@ -74,11 +79,11 @@ def draw_back_hair(canvas: Canvas, head: Head, hat: bool) -> None:
     cut = _CUTS[who.hair_style]
     if cut.back:
         top = -0.6 if hat else -0.95
-        right = [(x * who.cheek, y) for x, y in cut.back]
+        right = [((min(x, 1.3) if hat else x) * who.cheek, y) for x, y in cut.back]
         shape = closed_curve([(0.0, top), *right, *[(-x, y) for x, y in right[::-1]]], 10)
         if cut.curls:
-            shape = _bumpy(shape, cut.curls, 0.07)
-        canvas.fill(head.place(shape + [turn, 0.0]), who.hair.times(0.78))
+            shape = _bumpy(shape, cut.curls, 0.055)
+        canvas.fill(head.place(shape + np.array([turn, 0.0])), who.hair.times(0.78))
     if who.hair_style == "bun" and not hat:
         radius = 0.24 + 0.08 * who.hair_volume
         canvas.fill(head.place(disc(1.2 * turn, -1.12 - 0.5 * radius, 1.1 * radius, radius)), who.hair.times(0.86))
@@ -116,7 +121,8 @@ def _hairline(head: Head, cut: _Cut) -> Points:
 
 def _edge(head: Head, cut: _Cut, hat: bool) -> Points:
     """(49, 2) flat: the outer edge, from left over the crown to the right."""
-    volume = head.identity.hair_volume
+    who = head.identity
+    volume = who.hair_volume
     sides = cut.sides[0] + (cut.sides[1] - cut.sides[0]) * volume
     top = cut.top[0] + (cut.top[1] - cut.top[0]) * volume
     if hat:
@@ -124,13 +130,15 @@ def _edge(head: Head, cut: _Cut, hat: bool) -> Points:
     rows = np.clip(_ROWS, None, 0.62)
     grow = sides * np.clip((0.4 - rows) / 0.25, 0.3, 1.0)
     raised = top * np.clip(-rows, 0.0, 1.0) ** 1.5
-    sides_of = []
+    edges = []
     for side in (-1.0, 1.0):
         edge = head.silhouette(rows, side, grow, back=0.12)
-        lean = 1.0 + (0.5 * side * np.sign(head.identity.parting) if head.identity.hair_style == "quiff" else 0.0)
-        edge[:, 1] -= raised * lean if side * head.identity.parting else raised
-        sides_of.append(edge)
-    outer = _resampled(np.concatenate([sides_of[0], sides_of[1][::-1]]))
+        edge[:, 1] -= raised
+        edges.append(edge)
+    outer = _resampled(open_curve(np.concatenate([edges[0], edges[1][:-1][::-1]]), 4))
+    if who.hair_style == "quiff" and not hat:
+        peak = 0.3 * np.sign(who.parting)
+        outer[:, 1] -= 0.55 * top * np.exp(-(((outer[:, 0] - peak) / 0.3) ** 2)) * (outer[:, 1] < -0.6)
     if cut.curls and not hat:
         middle = outer.mean(axis=0)
         phase = np.linspace(0.0, np.pi * cut.curls * 0.6, 97)
@@ -151,17 +159,21 @@ def _between(inner: Points, outer: Points, share: float | NDArray[np.float64]) -
 
 
 def _draw_sheen(canvas: Canvas, head: Head, inner: Points, outer: Points) -> None:
-    """A band of light over the crown, and a few combed strands."""
+    """A soft band of light over the crown, of four thin layers, and a few combed strands."""
     who = head.identity
-    middle = slice(10, 39)
-    arch = 0.12 * np.sin(np.linspace(0.0, np.pi, 29))
-    low, high = _between(inner[middle], outer[middle], 0.48 - arch), _between(inner[middle], outer[middle], 0.5 + arch)
-    canvas.fill(head.place(np.concatenate([low, high[::-1]])), who.hair.mix(_LIGHT, 0.5), 0.3)
-    for k in range(9, 40, 3):
-        strand = np.stack([inner[k], 0.5 * (inner[k] + outer[k]) + [0.0, -0.02], outer[k]])
-        width = 0.012 * (1 + k % 2)
-        shape = np.concatenate([strand, (strand + [width, 0.0])[::-1]])
-        canvas.fill(head.place(shape), who.hair.times(0.6), 0.28)
+    arch = np.sin(np.linspace(0.0, np.pi, 27))
+    for width in (0.05, 0.09, 0.13, 0.17):
+        low, high = (
+            _between(inner[11:38], outer[11:38], 0.52 - width * arch),
+            _between(inner[11:38], outer[11:38], 0.52 + width * arch),
+        )
+        canvas.fill(head.place(np.concatenate([low, high[::-1]])), who.hair.mix(_LIGHT, 0.55), 0.085)
+    for k in range(10, 40, 2):
+        strand = _between(
+            inner[[k, k, k]], outer[[k, k + (24 - k) // 6, k + (24 - k) // 4]], np.array([0.04, 0.5, 0.93])
+        )
+        shape = np.concatenate([strand, (strand + _TAPER)[::-1]])
+        canvas.fill(head.place(shape), who.hair.times(0.6 if k % 4 else 1.3), 0.3)
 
 
 def _draw_curls(canvas: Canvas, head: Head, inner: Points, outer: Points) -> None:
@@ -178,7 +190,7 @@ def draw_beard(canvas: Canvas, head: Head) -> None:
     """The person's kind of beard; the mouth is drawn over it."""
     who = head.identity
     mouth, nose = who.mouth_height, who.eye_height + who.nose_length
-    colour, opacity = who.hair.times(0.82).mix(who.skin, 0.12), 0.95
+    colour, opacity = who.hair.times(0.82).mix(who.skin, 0.14), 1.0
     lip, wide = 0.55 * nose + 0.45 * mouth, who.mouth_width
     if who.beard_style in ("full", "stubble"):
         upper = [

@@ -34,7 +34,7 @@ class Head:
         right = _right_side(identity)
         self._levels, self._widths = right[:, 1], right[:, 0]
 
-    def width(self, y: ArrayLike) -> NDArray[np.float64]:
+    def width(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Half the width of the face at these heights."""
         return np.asarray(np.interp(y, self._levels, self._widths))
 
@@ -48,9 +48,10 @@ class Head:
         Args:
             lift: how far each stands out of the face.
         """
-        p = np.asarray(points, np.float64)
+        p: Points = np.asarray(points, np.float64)
         x, y = p[:, 0], p[:, 1]
-        return self._turn(np.arcsin(np.clip(x / np.maximum(self.width(y), 0.05), -1.0, 1.0)), y, lift)
+        share = x / np.maximum(np.interp(y, self._levels, self._widths), 0.05)
+        return self._turn(np.arcsin(np.minimum(np.maximum(share, -1.0), 1.0)), y, lift)
 
     def face(self, points: ArrayLike, lift: ArrayLike = 0.0) -> Points:
         """(n, 2) points on the face, seen from the front, → pixels."""
@@ -61,15 +62,17 @@ class Head:
         return self._turn(np.radians(np.asarray(degrees, np.float64)), np.asarray(y, np.float64), lift)
 
     def _turn(self, angle: NDArray[np.float64], y: NDArray[np.float64], lift: ArrayLike) -> Points:
-        turned = np.clip(angle + self.moment.yaw, -_FAR, _FAR)
+        turned = np.minimum(np.maximum(angle + self.moment.yaw, -_FAR), _FAR)
+        forward, width = _forward(y), np.interp(y, self._levels, self._widths)
         out = np.asarray(lift, np.float64)
-        forward, width = _forward(y), self.width(y)
-        x = (width + np.abs(np.sin(angle)) * out) * np.sin(turned) + (forward + out * np.cos(angle)) * self._sin_yaw
-        z = width * np.cos(turned) + (forward + out) * self._cos_yaw
-        return np.stack([x, self._nod(y, z)], axis=1)
+        flat = np.empty((len(turned), 2))
+        sideways, front = np.sin(angle), np.cos(angle)
+        flat[:, 0] = (width + np.abs(sideways) * out) * np.sin(turned) + (forward + out * front) * self._sin_yaw
+        flat[:, 1] = self._nod(y, width * np.cos(turned) + (forward + out) * self._cos_yaw)
+        return flat
 
     def _nod(self, y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        return y * self._cos_pitch + (z - 0.3) * self._sin_pitch
+        return np.asarray(y * self._cos_pitch + (z - 0.3) * self._sin_pitch)
 
     def silhouette(self, y: ArrayLike, side: float, grow: ArrayLike = 0.0, back: float = 0.0) -> Points:
         """The edge of the head at these heights, left (side −1) or right (+1), grown outwards, → flat.
@@ -93,7 +96,7 @@ class Head:
 
     def body(self, points: ArrayLike) -> Points:
         """(n, 2) points of neck and shoulders, which follow the head's turning a little, → pixels."""
-        p = np.asarray(points, np.float64) + [0.0, 0.3 * self._sin_pitch]
+        p = np.asarray(points, np.float64) + np.array([0.0, 0.3 * self._sin_pitch])
         lean = 0.35 * self.moment.roll
         cosine, sine = math.cos(lean), math.sin(lean)
         return np.asarray(p @ np.array([[cosine, sine], [-sine, cosine]])) * self.unit + self._origin
@@ -101,7 +104,8 @@ class Head:
 
 def _forward(y: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far the middle of the head lies in front of the ears at these heights: the chin well in front."""
-    return 0.3 * np.clip((y - 0.05) / 0.95, 0.0, 1.0) ** 1.3
+    below = np.minimum(np.maximum(y - 0.05, 0.0), 0.95)
+    return np.asarray(below * (0.12 + 0.21 * below))
 
 
 def _right_side(identity: Identity) -> Points:
@@ -109,9 +113,9 @@ def _right_side(identity: Identity) -> Points:
     i = identity
     right = np.array(
         [
-            (0.5 * i.forehead, -0.95),
-            (0.88 * i.forehead, -0.72),
-            (i.forehead, -0.4),
+            (0.4 * i.forehead, -0.945),
+            (0.8 * i.forehead, -0.71),
+            (i.forehead, -0.34),
             (i.cheek, 0.03),
             (0.5 * (i.cheek + i.jaw) + 0.02, 0.5 * (0.03 + i.jaw_height)),
             (i.jaw, i.jaw_height),

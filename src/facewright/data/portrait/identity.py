@@ -41,7 +41,7 @@ def _palette(*codes: str) -> tuple[Colour, ...]:
     return tuple(Colour(*bytes.fromhex(code)) for code in codes)
 
 
-SKINS = _palette("faded0", "f0c8a8", "e6b890", "d4a076", "bc8860", "9c6a48", "784e36", "5c3c2c")
+SKINS = _palette("f3cfb8", "ecbf9c", "e2af88", "d29c72", "bb855c", "9c6947", "7b5038", "60402f")
 HAIRS = _palette("221c1c", "422c20", "684226", "92602e", "cea460", "a84a24", "969290", "e2ded6")
 EYES = _palette("462c1c", "684424", "54703e", "4276a0", "70828e", "281e1c")
 
@@ -167,7 +167,7 @@ def identity_of(seed: int, k: int) -> Identity:
         ear_size=own.between(0.15, 0.27),
         freckles=own.pick((0, 0, 0, 24, 44)),
         marks=int(own.unit() * 2**32),
-        mole=(own.between(-0.45, 0.45), own.between(0.2, 0.75)) if own.chance(0.35) else None,
+        mole=(own.pick((-1.0, 1.0)) * own.between(0.34, 0.48), own.between(0.22, 0.46)) if own.chance(0.4) else None,
         beard_style=own.pick(BEARD_STYLES),
         beard_growth=own.chance(0.6),
     )

@@ -10,7 +10,7 @@ from .stream import Stream
 
 @dataclass(frozen=True)
 class Moment:
-    """What changes from picture to picture. Angles in radians; positions and lengths in shares of the picture's side."""
+    """What changes from picture to picture: angles in radians, positions and lengths in shares of the side."""
 
     yaw: float
     pitch: float
@@ -35,26 +35,26 @@ class Moment:
 def moment_of(identity: Identity, seed: int, index: int, attributes: Attributes) -> Moment:
     """The moment of picture number `index` of a person; the same each time."""
     s = Stream(seed, 6, identity.number, index)
-    warmth = s.around(0.0, 0.16)
-    diffuse = s.between(0.25, 0.75)
-    exposure = s.around(1.0, 0.22)
+    warmth = s.around(0.0, 0.17)
+    diffuse = s.between(0.3, 0.85)
+    exposure = s.around(0.98, 0.34)
     return Moment(
-        yaw=s.around(0.0, 0.62),
-        pitch=s.around(0.0, 0.26),
-        roll=s.around(0.0, 0.28),
-        x=0.5 + s.around(0.0, 0.09),
-        y=0.49 + s.around(0.0, 0.06),
-        half=s.between(0.255, 0.345),
+        yaw=s.around(0.0, 0.72),
+        pitch=s.around(0.0, 0.3),
+        roll=s.around(0.0, 0.4),
+        x=s.between(0.4, 0.6),
+        y=s.between(0.43, 0.57),
+        half=s.between(0.25, 0.37),
         light_x=s.between(-0.85, 0.85),
         light_y=s.between(-0.75, 0.25),
         ambient=exposure * (1.0 - 0.62 * diffuse),
         diffuse=exposure * diffuse,
         tint=Colour(1.0 + warmth, 1.0 + s.around(0.0, 0.04), 1.0 - warmth),
-        smile=s.between(0.55, 1.0) if attributes.smile else s.between(-0.4, 0.12),
+        smile=s.between(0.55, 1.0) if attributes.smile else s.between(-0.22, 0.12),
         parted=max(0.0, s.between(-0.9, 0.7)),
         brow_raise=s.around(0.0, 1.0),
         blink=1.0 if s.chance(0.05) else s.between(0.0, 0.25),
         gaze=s.around(0.0, 1.0),
-        blur=max(0.0, s.between(-0.012, 0.009)),
-        noise=s.between(0.5, 7.0),
+        blur=max(0.0, s.between(-0.01, 0.007)),
+        noise=s.between(0.5, 5.5),
     )

@@ -51,7 +51,7 @@ class Stream:
     def units(self, *shape: int) -> NDArray[np.float64]:
         """An array of numbers in [0, 1) with 53 random bits each."""
         raw: NDArray[np.uint64] = self._generator.random_raw(int(np.prod(shape)))
-        return (raw >> np.uint64(11)).reshape(shape) * 2.0**-53
+        return np.asarray((raw >> np.uint64(11)).reshape(shape) * 2.0**-53, np.float64)
 
     def bell(self, count: int) -> NDArray[np.float32]:
         """(count,) numbers of mean 0 and deviation 1, nearly normal: sums of four bytes."""
@@ -59,4 +59,4 @@ class Stream:
         quads = raw.view(np.uint32)[:count]
         # Bytes are taken by shifting, not by viewing, so that the order of bytes in memory plays no part.
         total = (quads & 255) + (quads >> 8 & 255) + (quads >> 16 & 255) + (quads >> 24)
-        return (total.astype(np.float32) - np.float32(510.0)) * np.float32(1.0 / 147.8)
+        return np.asarray((total.astype(np.float32) - 510.0) * (1.0 / 147.8), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
+from .hair import COVERS_EARS
 from .head import Head
 from .identity import Colour
 from .stream import Stream
@@ -26,6 +27,7 @@ _CLOTH = tuple(
     )
 )
 _FRAMES = tuple(Colour(*bytes.fromhex(code)) for code in ("1c1c20", "4a2f22", "6b6f78", "8a2f35", "2b4370", "b08a4a"))
+_FEET = 40.0  # below the lower edge of any picture
 _MASKS = tuple(Colour(*bytes.fromhex(code)) for code in ("a9cfe4", "f1f1ee", "2b2d33", "e6b9c4", "9cc5a8"))
 
 
@@ -34,8 +36,16 @@ def draw_clothes(canvas: Canvas, head: Head, stream: Stream) -> None:
     colour = stream.pick(_CLOTH).mix(stream.pick(_CLOTH), stream.between(0.0, 0.3))
     wide = stream.between(1.15, 1.4)
     drop = stream.between(1.42, 1.56)
-    right = [(0.42, 1.28), (0.75, drop - 0.04), (wide, drop + 0.16), (wide + 0.16, 2.1), (wide + 0.2, 4.5)]
-    shape = np.concatenate([open_curve(right), open_curve([(-x, y) for x, y in right[::-1]])])
+    right = [
+        (0.42, 1.28),
+        (0.75, drop - 0.04),
+        (wide, drop + 0.16),
+        (wide + 0.16, 2.1),
+        (wide + 0.2, 4.5),
+        (wide + 0.2, _FEET),
+    ]
+    hem = [(wide + 0.2, _FEET), (-wide - 0.2, _FEET)]
+    shape = np.concatenate([open_curve(right), hem, open_curve([(-x, y) for x, y in right[::-1]])])
     canvas.fill(head.body(shape), colour)
     pattern, other = stream.pick(("plain", "plain", "stripes", "open")), stream.pick(_CLOTH)
     if pattern == "stripes":
@@ -44,7 +54,7 @@ def draw_clothes(canvas: Canvas, head: Head, stream: Stream) -> None:
             canvas.fill(head.body([(-edge, y), (edge, y), (edge, y + 0.09), (-edge, y + 0.09)]), other)
     if pattern == "open":
         canvas.fill(
-            head.body([(-0.42, 1.25), (0.42, 1.25), (0.12, 2.6), (0.1, 4.5), (-0.1, 4.5), (-0.12, 2.6)]),
+            head.body([(-0.42, 1.25), (0.42, 1.25), (0.12, 2.6), (0.1, _FEET), (-0.1, _FEET), (-0.12, 2.6)]),
             other.mix(Colour(255, 255, 255), 0.5),
         )
     for side in (-1.0, 1.0):
@@ -100,7 +110,7 @@ def draw_glasses(canvas: Canvas, head: Head, stream: Stream) -> None:
     lens_y = tall * np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power
     for side in (-1.0, 1.0):
         outer = np.array([(side * (apart + wide), middle - 0.04)])
-        ear = head.around([side * 96.0], [middle - 0.03], 0.03)
+        ear = head.around([side * (64.0 if who.hair_style in COVERS_EARS else 96.0)], [middle - 0.03], 0.03)
         arm = np.concatenate([head.flat(outer, 0.1), ear])
         if side * head.moment.yaw < 0.12:
             canvas.fill(head.place(ribbon(arm, thick * 0.9)), frame.times(0.85))
@@ -143,9 +153,9 @@ def draw_mask(canvas: Canvas, head: Head, stream: Stream) -> None:
         [0.02, 0.04, 0.1, 0.16, 0.1, 0.04, 0.02],
     )
     heights = np.array([0.55, 0.75, 0.93])
-    right = np.concatenate([head.around([64.0], [0.42], 0.03), np.minimum(head.silhouette(heights, 1.0, 0.02), 9.0)])
+    right = np.concatenate([head.around([64.0], [0.42], 0.03), head.silhouette(heights, 1.0, 0.02)])
     left = np.concatenate([head.around([-64.0], [0.42], 0.03), head.silhouette(heights, -1.0, 0.02)])
-    chin = head.silhouette([1.0], 1.0)[:1] + [0.0, 0.05]
+    chin = head.silhouette([1.0], 1.0) + np.array([0.0, 0.05])
     shape = closed_curve(np.concatenate([upper, right, chin, left[::-1]]), 5)
     canvas.fill(head.place(shape), colour)
     for y in (0.42, 0.56, 0.7):
@@ -156,29 +166,30 @@ def draw_mask(canvas: Canvas, head: Head, stream: Stream) -> None:
 def draw_hat(canvas: Canvas, head: Head, stream: Stream) -> None:
     """A beanie, a cap with a visor, or a hat with a brim."""
     kind, colour, band = stream.pick(("beanie", "cap", "brim")), stream.pick(_CLOTH), stream.pick(_CLOTH)
-    rise = {"beanie": 0.2, "cap": 0.14, "brim": 0.3}[kind]
-    low = -0.5
     degrees = np.linspace(-90.0, 90.0, 13)
-    rim = head.around(degrees, low + 0.06 * np.abs(degrees) / 90, 0.07)
-    rows = np.array([low, -0.62, -0.74, -0.85, -0.93, -0.98])
-    grow = np.array([0.1, 0.11, 0.12, 0.13, 0.13, 0.12]) + (0.07 if kind == "brim" else 0.0)
-    lift = np.stack([np.zeros(6), -rise * np.array([0.0, 0.3, 0.55, 0.8, 0.95, 1.0])], axis=1)
-    right, left = head.silhouette(rows, 1.0, grow, 0.1) + lift, head.silhouette(rows, -1.0, grow, 0.1) + lift
-    dome = np.concatenate([rim, open_curve(np.concatenate([right, left[::-1]]), 4)])
-    canvas.fill(head.place(dome), colour)
-    strip = head.around(degrees, low - 0.16 + 0.06 * np.abs(degrees) / 90, 0.1)
-    if kind in ("beanie", "brim"):
-        canvas.fill(head.place(np.concatenate([rim, strip[::-1]])), band if kind == "brim" else colour.times(0.78))
+    level = -0.5 + 0.06 * np.abs(degrees) / 90
+    rim = head.around(degrees, level, 0.07)
+    dome = _dome(head, {"beanie": 0.2, "cap": 0.14, "brim": 0.3}[kind], 0.07 if kind == "brim" else 0.0)
     if kind == "beanie" and stream.chance(0.5):
-        top = 0.5 * (right[-1] + left[-1])
+        top = dome[len(dome) // 2]
         canvas.fill(head.place(disc(top[0], top[1] - 0.08, 0.17, 0.15)), band)
+    canvas.fill(head.place(np.concatenate([rim, dome])), colour)
+    if kind in ("beanie", "brim"):
+        strip = head.around(degrees, level - 0.16, 0.1)
+        canvas.fill(head.place(np.concatenate([rim, strip[::-1]])), band if kind == "brim" else colour.times(0.78))
     if kind == "cap":
-        visor = np.concatenate([rim[2:-2], head.around(degrees[2:-2], low + 0.16, 0.42)[::-1]])
-        canvas.fill(head.place(closed_curve(visor[::1], 3)), colour.times(0.7))
+        visor = np.concatenate([rim[2:-2], head.around(degrees[2:-2], -0.34, 0.42)[::-1]])
+        canvas.fill(head.place(closed_curve(visor, 3)), colour.times(0.7))
     if kind == "brim":
-        middle = rim[6]
-        brim = disc(0.0, 0.0, 1.22 * head.identity.cheek + 0.32, 0.16 + 0.25 * abs(head.moment.pitch), 36) + [
-            0.55 * middle[0],
-            middle[1] - 0.02,
-        ]
-        canvas.fill(head.place(brim), colour.times(0.82))
+        x, y = rim[6]
+        wide, flat = 1.22 * head.identity.cheek + 0.32, 0.16 + 0.25 * abs(head.moment.pitch)
+        canvas.fill(head.place(disc(0.55 * x, y - 0.02, wide, flat, 36)), colour.times(0.82))
+
+
+def _dome(head: Head, rise: float, grow: float) -> Points:
+    """The upper edge of a hat, flat: from its right over the top to its left."""
+    rows = np.array([-0.5, -0.62, -0.74, -0.85, -0.93, -0.98])
+    out = np.array([0.1, 0.11, 0.12, 0.13, 0.13, 0.12]) + grow
+    up = np.stack([np.zeros(6), -rise * np.array([0.0, 0.3, 0.55, 0.8, 0.95, 1.0])], axis=1)
+    right, left = head.silhouette(rows, 1.0, out, 0.1) + up, head.silhouette(rows, -1.0, out, 0.1) + up
+    return open_curve(np.concatenate([right, left[::-1]]), 4)

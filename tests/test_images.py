@@ -6,7 +6,9 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +347,16 @@ def test_warnings_of_the_decoder_stay_inside():
     """Odd metadata warns in Pillow; a warning would be an error here, and noise for a user."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\0\0\0\xff\xff\0\0\0\0\0\0"  # a text beyond the end
     assert images.read(encoded(Image.fromarray(photo()), "JPEG", exif=exif)).shape == (48, 64, 3)
+
+
+def test_warning_filters_survive_many_threads():
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\0\0\0\xff\xff\0\0\0\0\0\0"
+    data = encoded(Image.fromarray(photo()), "JPEG", exif=exif)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        shapes = list(pool.map(lambda _: images.read(data).shape, range(200)))
+    assert set(shapes) == {(48, 64, 3)}
+    assert list(warnings.filters) == before
 
 
 def test_the_digest_is_what_the_contract_says():

@@ -53,6 +53,12 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
     | {".pbm", ".pgm", ".ppm", ".pnm"}
 )
 
+# Pictures by their names that nothing here decodes; who lists files can say so instead of passing them over.
+UNREAD_SUFFIXES: frozenset[str] = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".tga", ".svg", ".eps", ".ico", ".pcx"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+)
+
 # Kind, its reader, the first bytes of such a file. Readers are named one by one so that none of Pillow's other formats
 # (EPS runs a program, for one) can be reached by what a file says it is.
 _FORMATS: tuple[tuple[str, Callable[[io.BytesIO], ImageFile.ImageFile], re.Pattern[bytes]], ...] = (
@@ -362,21 +368,26 @@ def _to_rgb(picture: Image.Image) -> Pixels:
         raise BadImage(_UNNAMED, f"holds {what} pixels, which have no defined RGB; save it as 8-bit RGB")
     if not picture.has_transparency_data:
         return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    rgba = np.asarray(picture.convert("RGBA"), dtype=np.uint16)
-    alpha = rgba[..., 3:]
-    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    rgba = np.asarray(picture.convert("RGBA"))
+    over_white = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for top in range(0, len(rgba), 256):  # in strips, so that the wider integers take little memory
+        strip = rgba[top : top + 256].astype(np.uint16)
+        alpha = strip[..., 3:]
+        over_white[top : top + 256] = (strip[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return over_white
 
 
 def _grey_to_rgb(picture: Image.Image) -> Pixels:
     """16- or 32-bit integer grey to (H, W, 3) uint8, the whole range kept."""
-    values = np.asarray(picture).astype(np.int64)
+    values = np.asarray(picture)
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        values = ((values - low) * 65535 + (high - low) // 2) // max(high - low, 1)
-    grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    if low >= 0 and high <= 65535:
+        grey = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)[values]
+    else:
+        grey = np.rint((values - np.float64(low)) * (255 / max(high - low, 1))).astype(np.uint8)
     clear = picture.info.get("transparency")  # a PNG may name one grey that is transparent
     if isinstance(clear, int):
-        grey[np.asarray(picture) == clear] = 255
+        grey[values == clear] = 255
     return np.repeat(grey[..., None], 3, axis=2)
 
 

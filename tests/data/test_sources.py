@@ -102,6 +102,27 @@ def test_what_is_no_picture_is_passed_over(tmp_path):
         data.source.read(data.records[1], None)
 
 
+def test_pictures_of_kinds_that_are_not_read_are_named(tmp_path):
+    build(tmp_path, "ann/1.png", "ann/2.HEIC", "bob/1.heic")
+    with pytest.raises(EmptyClass, match=r"bob/ \(bob/1\.heic is a \.heic file, which is not read; save it as JPEG"):
+        open_dataset(tmp_path)
+    build(tmp_path, "bob/2.png")
+    assert [b.path for b in open_dataset(tmp_path).broken] == ["ann/2.HEIC", "bob/1.heic"]
+    data = open_dataset(zipped(tmp_path / "x.zip", "f/ann/1.png", "f/bob/1.png", "f/bob/2.heic"))
+    assert [b.path for b in data.broken] == ["bob/2.heic"]
+
+
+def test_a_relative_path_stays_valid_elsewhere(tmp_path, monkeypatch):
+    build(tmp_path / "faces", "ann/1.png")
+    zipped(tmp_path / "x.zip", "ann/1.png")
+    table(tmp_path, "path,label\nfaces/ann/1.png,ann\n")
+    monkeypatch.chdir(tmp_path)
+    opened = [open_dataset(where) for where in ("faces", "x.zip", "faces.csv")]
+    monkeypatch.chdir("/")
+    for data in opened:
+        assert data.source.read(data.records[0], None).shape == (4, 4, 3)
+
+
 def test_pictures_beside_the_class_folders_are_named(tmp_path):
     build(tmp_path, "ann/1.png", "loose.png")
     assert [b.path for b in open_dataset(tmp_path).broken] == ["loose.png"]
@@ -134,7 +155,8 @@ def test_trees_that_are_no_layout_are_refused_in_words(tmp_path, paths, error, m
 
 def test_what_is_no_data_set_is_refused_in_words(tmp_path):
     (tmp_path / "x.docx").write_text("x")
-    for where in (tmp_path / "absent", tmp_path / "x.docx", "/dev/null", "a\0b"):
+    (tmp_path / "loop").symlink_to("loop")
+    for where in (tmp_path / "absent", tmp_path / "loop", tmp_path / "x.docx", "/dev/null", "a\0b"):
         with pytest.raises(DataError, match="expected a folder per class"):
             open_dataset(where)
 

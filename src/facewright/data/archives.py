@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright import images
-from facewright.data.records import Listing, Record
+from facewright.data.records import Broken, Listing, Record
 from facewright.errors import BadArchive, BadImage
 
 
@@ -52,6 +52,14 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 def is_picture(name: str) -> bool:
     """Whether a file name ends like a picture's."""
     return PurePosixPath(name).suffix.lower() in images.IMAGE_SUFFIXES
+
+
+def unread(name: str) -> str | None:
+    """Why a file that is a picture by its name is not read, or None."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return (
+        f"is a {suffix} file, which is not read; save it as JPEG or PNG" if suffix in images.UNREAD_SUFFIXES else None
+    )
 
 
 def escapes(path: str) -> bool:
@@ -146,7 +154,12 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[L
     folders = {name.rstrip("/") for name in names if name.endswith("/")}
     for name in (*files, *folders):
         folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
-    return _unwrapped(str(path), files, sorted(folders))
+    listing, source = _unwrapped(str(path), files, sorted(folders))
+    for name in names:
+        reason = unread(name)
+        if reason is not None and name.startswith(source.inside):
+            listing.broken.append(Broken(name.removeprefix(source.inside), reason))
+    return listing, source
 
 
 def _directory_size(path: Path) -> int:

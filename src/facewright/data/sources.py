@@ -62,10 +62,10 @@ def open_dataset(where: str | Path) -> Dataset:
         from facewright.data.synthetic import open_synthetic  # drawing is needed by nobody else
 
         return open_synthetic(where)
-    path = Path(where)
     try:
+        path = Path(where).resolve(strict=True)
         found = path.stat()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, on Python 3.11
         raise DataError(f"{where}: {_EXPECTED}; it cannot be opened ({_said(error)})") from error
     for opener in _OPENERS:
         if opener.accepts(path, found):
@@ -119,29 +119,38 @@ def _list_folder(root: Path) -> Listing:
         except OSError as error:
             raise DataError(f"{root / folder}: the folder cannot be listed ({_said(error)}); allow reading") from error
         for entry in found:
-            path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
-            if not _is_text(path):
-                shown = path.encode("utf-8", "backslashreplace").decode()
-                listing.broken.append(Broken(shown, "has a name that is not UTF-8; rename it"))
-            elif entry.is_symlink():
-                listing.broken.append(Broken(path, _LINK))
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            reason = _left_out(entry)
+            if reason is not None:
+                listing.broken.append(Broken(path.encode("utf-8", "backslashreplace").decode(), reason))
             elif entry.is_dir(follow_symlinks=False):
                 listing.folders.append(path)
                 if path.count("/") < 3:
                     pending.append(path)
             elif archives.is_picture(entry.name):
-                if entry.is_file(follow_symlinks=False):
-                    listing.files.append(path)
-                else:
-                    listing.broken.append(Broken(path, "is not a regular file"))
+                listing.files.append(path)
     return listing
 
 
+def _left_out(entry: os.DirEntry[str]) -> str | None:
+    """Why an entry of a folder is not used although somebody may think it is, or None."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:  # bytes that are not UTF-8 arrive as lone surrogates
+        return "has a name that is not UTF-8; rename it"
+    if entry.is_symlink():
+        return _LINK
+    if entry.is_dir(follow_symlinks=False):
+        return None
+    if archives.is_picture(entry.name) and not entry.is_file(follow_symlinks=False):
+        return "is not a regular file"
+    return archives.unread(entry.name)
+
+
 def _open_folder(path: Path) -> Dataset:
-    root = path.resolve()
-    return _arrange(root.name, _list_folder(root), FileSource(str(root)))
+    return _arrange(path.name, _list_folder(path), FileSource(str(path)))
 
 
 def _arrange(name: str, listing: Listing, source: PixelSource) -> Dataset:
@@ -234,7 +243,7 @@ def _open_archive(path: Path) -> Dataset:
 
 def _open_table(path: Path) -> Dataset:
     """A .csv or .tsv: one row a picture. A missing file is broken; a path that leaves the folder refuses the table."""
-    root = path.resolve().parent
+    root = path.parent
     records: dict[str, Record] = {}
     broken: list[Broken] = []
     rows = _rows(path)
@@ -299,14 +308,6 @@ def _unusable(root: Path, name: str) -> str | None:
     if os.path.realpath(path) != str(path):
         return _LINK
     return None if stat.S_ISREG(found.st_mode) else "is not a regular file"
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes that are not UTF-8 arrive as lone surrogates
-        return False
-    return True
 
 
 def _said(error: Exception) -> str:

@@ -84,7 +84,9 @@ def test_the_live_line() -> None:
         assert not progress.tasks  # a new subject, not yet shown
         clock.now += PATIENCE
         live(Progressed("testing", 2, 4))
-        assert [task.description for task in progress.tasks] == ["testing"]
+        assert [task.description for task in progress.tasks] == ["testing: 2/4"]
+        live(Progressed("testing", 4, 4))
+        assert not progress.tasks  # done
     assert "validation loss 1.200" in screen.getvalue()
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PATIENCE = 2.0  # seconds before the first sign of progress
 PLAIN_EVERY = 15.0  # seconds between plain lines
 REFRESHES = 4  # a second, of the live line
+ROOM_FOR_BAR = 100  # columns; on a narrower terminal the words alone fit
 Clock = Callable[[], float]
 
 
@@ -124,7 +125,7 @@ class Live:
                 done = (event.epoch - 1) * event.steps + event.step
                 self._draw("training", describe(event), done, event.epochs * event.steps)
             case Progressed():
-                self._draw(event.what, event.what, event.done, event.total)
+                self._draw(event.what, f"{event.what}: {event.done:,}/{event.total:,}", event.done, event.total)
             case _:
                 for line in lines_of(event):
                     self.progress.console.print(line, markup=False, highlight=False)
@@ -132,14 +133,21 @@ class Live:
     def _draw(self, subject: str, text: str, done: int, total: int) -> None:
         now = self.clock()
         if subject != self._subject:
-            if self._task is not None:
-                self.progress.remove_task(self._task)
-            self._subject, self._since, self._task = subject, now, None
+            self._wipe()
+            self._subject, self._since = subject, now
+        if done >= total:
+            self._wipe()
+            return
         if self._task is None:
             if now - self._since < PATIENCE:
                 return
             self._task = self.progress.add_task(text, total=total)
         self.progress.update(self._task, description=text, completed=done, total=total)
+
+    def _wipe(self) -> None:
+        if self._task is not None:
+            self.progress.remove_task(self._task)
+            self._task = None
 
 
 def lines_of(event: Event) -> list[str]:
@@ -166,8 +174,13 @@ def lines_of(event: Event) -> list[str]:
 def _live_progress() -> Iterator[Progress]:
     """The live line, wiped when the block ends."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=REFRESHES) as progress:
+    console = Console(stderr=True)
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns: list[ProgressColumn] = [text]
+    if console.width >= ROOM_FOR_BAR:
+        columns.append(BarColumn(bar_width=20))
+    with Progress(*columns, console=console, transient=True, refresh_per_second=REFRESHES) as progress:
         yield progress

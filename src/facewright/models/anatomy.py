@@ -53,7 +53,8 @@ class BlockRow:
 
     stage: str
     name: str  # dotted path of its first module
-    kind: str
+    paths: tuple[str, ...]  # of all its modules
+    kind: str  # class name of the first
     join: Join
     output_shape: tuple[int, ...]
     parameters: int
@@ -107,6 +108,7 @@ def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
                 BlockRow(
                     stage.name,
                     first,
+                    part.paths,
                     type(model.get_submodule(first)).__name__,
                     part.join,
                     anatomy.output_shapes[last],

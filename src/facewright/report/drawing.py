@@ -20,16 +20,18 @@ from facewright.models.catalog import Model
 from facewright.models.xception import SeparableConv2d
 
 WIDTH = 940  # px of the drawing; its height follows from the number of boxes
-LEFT, MIDDLE = 112, 335  # where the brackets of the stages stand, and the line along which the data flows
-SHAPE, PARAMETERS, WORK = 680, 776, 796  # right edge, right edge and left edge of the three columns
-NARROW, WIDE = 250, 380  # px: a box whose output has side 1, and the photo's
-LONGEST = 90  # px: the bar of the box with the most FLOPs
+LEFT, MIDDLE = 108, 345  # where the brackets of the stages stand, and the line along which the data flows
+SHAPE, PARAMETERS, WORK = 690, 784, 804  # right edge, right edge and left edge of the three columns
+NARROW, WIDE = 160, 390  # px: a box whose output has side 1, and one as wide as the photo
+LONGEST = 86  # px: the bar of the box with the most FLOPs
 TOP = 104  # px above the photo
-HUES = ("#8b929c", "#3d85c6", "#2a9d8f", "#d98a1f", "#cf5b45", "#8a63c4")  # a stage each, in turn
+HUES = ("#3d85c6", "#2a9d8f", "#d98a1f", "#cf5b45", "#8a63c4")  # the stages of the body, in turn
+GREY = "#8b929c"  # stem and head
 STYLE = (
     "svg:root{color:#1b1e23;background:#fff}"
     "@media(prefers-color-scheme:dark){svg:root{color:#e6e8eb;background:#15171b}}"
 )
+NUMBER = 'text-anchor="end" style="font-variant-numeric:tabular-nums"'
 FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 
 
@@ -56,7 +58,22 @@ class Box:
     @property
     def end(self) -> float:
         """Where the data leaves: below the sum, if there is one."""
-        return self.bottom + (17 if self.row.join in ("identity", "projection") else 0)
+        return self.sum + 7 if self.added else self.bottom + self.sheets * 4
+
+    @property
+    def added(self) -> bool:
+        """Whether the input is added to the output."""
+        return self.row.join in ("identity", "projection")
+
+    @property
+    def sum(self) -> float:
+        """The height of the sum's centre."""
+        return self.bottom + 11 + 4 * self.sheets
+
+    @property
+    def sheets(self) -> int:
+        """How many more edges show behind the box."""
+        return min(self.repeat, 3) - 1
 
 
 def draw_architecture(model: Model, name: str, size: int) -> str:
@@ -71,14 +88,14 @@ def draw_architecture(model: Model, name: str, size: int) -> str:
     """
     anatomy = summarise(model, size)
     boxes = _boxes(model, anatomy, size)
-    height = round(boxes[-1].end + 92)
+    height = round(boxes[-1].end + 108)
     label = html.escape(name, quote=True)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
         f' role="img" aria-label="Architecture of {label}" font-family="{FONT}" font-size="13" fill="currentColor">',
         f"<style>{STYLE}</style>",
         *_heading(name, anatomy, size),
-        *_photo(),
+        *_photo(size),
     ]
     start = float(TOP + 34)
     heaviest = max(box.row.flops for box in boxes)
@@ -93,31 +110,32 @@ def draw_architecture(model: Model, name: str, size: int) -> str:
 def _boxes(model: Model, anatomy: Anatomy, size: int) -> list[Box]:
     """Gather blocks that follow each other and are alike, and stack the boxes from top to bottom."""
     rows = by_block(model, anatomy)
-    stages = list(dict.fromkeys(row.stage for row in rows))
+    body = [stage for stage in dict.fromkeys(row.stage for row in rows) if stage not in ("stem", "head")]
+    hues = {stage: HUES[index % len(HUES)] for index, stage in enumerate(body)}
     boxes: list[Box] = []
     y = float(TOP + 34)
-    for _, group in groupby(rows, key=lambda row: replace(row, name="")):
+    for _, group in groupby(rows, key=lambda row: replace(row, name="", paths=())):
         alike = list(group)
         first = alike[0]
         whole = replace(first, parameters=first.parameters * len(alike), flops=first.flops * len(alike))
         side = first.output_shape[-1] if len(first.output_shape) == 3 else 1
-        width = NARROW + (WIDE - NARROW) * log2(side) / log2(size)
+        text = _inside(model, first)
+        width = max(NARROW + (WIDE - NARROW) * log2(side) / log2(size), 24 + 7.2 * len(text))
         height = 26 + 4 * max(0.0, log2(first.output_shape[0] / 32)) + (30 if first.join == "dense" else 0)
         y += 22 if first.join in ("none", "dense") else 34
-        hue = HUES[stages.index(first.stage) % len(HUES)]
-        boxes.append(Box(whole, len(alike), _inside(model, first), hue, y, width, height))
+        boxes.append(Box(whole, len(alike), text, hues.get(first.stage, GREY), y, width, height))
         y = boxes[-1].end
     return boxes
 
 
 def _inside(model: Model, row: BlockRow) -> str:
     """The convolutions, pools and linear layers of a block, in the field's shorthand."""
-    root = model.get_submodule(row.name)
+    modules = [model.get_submodule(path) for path in row.paths]
     if row.join == "dense":
-        layers = list(root.children())
+        layers = list(modules[0].children())
         return f"{len(layers)} × ({' → '.join(_steps(layers[0]))})"
-    steps = [(step, len(list(same))) for step, same in groupby(_steps(root))]
-    return " → ".join(step if count == 1 else f"{count} × ({step})" for step, count in steps) or "average over H × W"
+    steps = [(step, len(list(same))) for step, same in groupby(step for module in modules for step in _steps(module))]
+    return " → ".join(step if count == 1 else f"{count} × ({step})" for step, count in steps)
 
 
 def _steps(module: nn.Module) -> Iterator[str]:
@@ -128,8 +146,7 @@ def _steps(module: nn.Module) -> Iterator[str]:
         kernel = "×".join(str(length) for length in module.kernel_size)
         yield f"{kernel} {module.out_channels}" + (f" /{module.stride[0]}" if module.stride[0] > 1 else "")
     elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
-        kind = "max" if isinstance(module, nn.MaxPool2d) else "mean"
-        yield f"{kind} {module.kernel_size}×{module.kernel_size} /{module.stride}"
+        yield f"{'max' if isinstance(module, nn.MaxPool2d) else 'mean'} pool /{module.stride}"
     elif isinstance(module, nn.AdaptiveAvgPool2d):
         yield "mean over H × W"
     elif isinstance(module, nn.Linear):
@@ -152,11 +169,12 @@ def _heading(name: str, anatomy: Anatomy, size: int) -> list[str]:
     ]
 
 
-def _photo() -> list[str]:
+def _photo(size: int) -> list[str]:
     """What goes in: a small face."""
     x, y = MIDDLE, TOP + 17
     line = 'fill="none" stroke="currentColor" stroke-width="1.4"'
     return [
+        _text(SHAPE, y + 4.5, f"3 × {size} × {size}", NUMBER),
         f'<rect x="{x - 17}" y="{y - 17}" width="34" height="34" rx="5" {line}/>',
         f'<circle cx="{x}" cy="{y}" r="11" {line}/>',
         f'<circle cx="{x - 4}" cy="{y - 3}" r="1.5"/><circle cx="{x + 4}" cy="{y - 3}" r="1.5"/>',
@@ -165,11 +183,12 @@ def _photo() -> list[str]:
 
 
 def _block(box: Box) -> list[str]:
-    """The box itself; sheets behind it say that there are more of its kind."""
+    """The box itself; edges behind it say that there are more of its kind."""
     sheets = [
-        f'<rect x="{box.left + 4 * depth:.1f}" y="{box.top + 4 * depth:.1f}" width="{box.width:.1f}"'
-        f' height="{box.height:.1f}" rx="6" fill="{box.hue}" fill-opacity="0.12" stroke="{box.hue}" opacity="0.6"/>'
-        for depth in range(min(box.repeat, 3) - 1, 0, -1)
+        f'<path d="M{box.left + box.width + 4 * depth - 3:.1f} {box.top + 4 * depth:.1f}q3 0 3 4'
+        f"V{box.bottom + 4 * depth - 6:.1f}q0 6 -6 6H{box.left + 4 * depth + 4:.1f}q-4 0 -4 -3"
+        f'" fill="none" stroke="{box.hue}" stroke-width="1.3" opacity="0.75"/>'
+        for depth in range(box.sheets, 0, -1)
     ]
     middle = box.top + (20 if box.row.join == "dense" else box.height / 2 + 4.5)
     front = (
@@ -199,16 +218,16 @@ def _dense_sketch(box: Box) -> list[str]:
 
 def _shortcut(box: Box) -> list[str]:
     """The way around a residual block, and the sum below it; dashed where a 1x1 convolution lies on it."""
-    if box.row.join not in ("identity", "projection"):
+    if not box.added:
         return []
     dashes = ' stroke-dasharray="5 3"' if box.row.join == "projection" else ""
-    start, y, right = box.top - 14, box.bottom + 10, MIDDLE + box.width / 2 + 24
+    start, y, right = box.top - 14, box.sum, MIDDLE + box.width / 2 + 24
     way = f"M{MIDDLE} {start:.1f}H{right - 8:.1f}q8 0 8 8V{y - 8:.1f}q0 8 -8 8H{MIDDLE + 7}"
     line = 'fill="none" stroke="currentColor" stroke-width="1.4"'
     return [
         f'<path d="{way}" {line} opacity="0.7"{dashes}/>',
         f'<g {line}><circle cx="{MIDDLE}" cy="{y:.1f}" r="7"/>'
-        f'<path d="M{MIDDLE - 4} {y:.1f}h8M{MIDDLE} {y - 4:.1f}v8"/></g>',
+        f'<path d="M{MIDDLE - 4} {y:.1f}h8M{MIDDLE} {y - 4:.1f}v8M{MIDDLE} {box.bottom:.1f}V{y - 7:.1f}"/></g>',
     ]
 
 
@@ -222,10 +241,9 @@ def _arrow(start: float, end: float) -> str:
 def _numbers(box: Box, heaviest: int, total: int) -> list[str]:
     """The three columns beside a box."""
     y = box.top + box.height / 2 + 4.5
-    right = 'text-anchor="end" style="font-variant-numeric:tabular-nums"'
-    lines = [_text(SHAPE, y, " × ".join(str(length) for length in box.row.output_shape), right)]
+    lines = [_text(SHAPE, y, " × ".join(str(length) for length in box.row.output_shape), NUMBER)]
     if box.row.parameters:
-        lines.append(_text(PARAMETERS, y, _short(box.row.parameters), right))
+        lines.append(_text(PARAMETERS, y, _short(box.row.parameters), NUMBER))
     if box.row.flops:
         length = max(1.0, LONGEST * box.row.flops / heaviest)
         share = 100 * box.row.flops / total
@@ -252,18 +270,20 @@ def _brackets(boxes: list[Box]) -> list[str]:
 def _legend(boxes: list[Box], y: float) -> list[str]:
     """What the signs mean, of those that occur."""
     joins = {box.row.join for box in boxes}
-    words = ["7×7 64 /2: kernel, channels, stride"]
+    words = ["7×7 64 /2: kernel, channels, stride", "narrower: smaller side", "higher: more channels"]
     if any(box.text.startswith("sep") or "(sep" in box.text for box in boxes):
         words.append("sep: depthwise, then 1×1")
     if any(box.repeat > 1 for box in boxes):
-        words.append("×3: so many alike, one after the other")
+        words.append("×3: three alike in a row")
     if "identity" in joins:
-        words.append("line at the right: shortcut")
+        words.append("line around a box: shortcut, added")
     if "projection" in joins:
         words.append("dashed: with a 1×1 convolution")
     if "dense" in joins:
         words.append("arcs: each layer reads all before it")
-    return [_text(24, y, " · ".join(words), 'font-size="12" opacity="0.65"')]
+    half = (len(words) + 1) // 2
+    faint = 'font-size="12" opacity="0.65"'
+    return [_text(24, y - 18, " · ".join(words[:half]), faint), _text(24, y, " · ".join(words[half:]), faint)]
 
 
 def _text(x: float, y: float, words: str, attributes: str) -> str:

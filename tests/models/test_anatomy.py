@@ -1,0 +1,94 @@
+"""Layer tables and FLOPs: against published counts, and against hand-made networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facewright.models import anatomy, catalog
+
+# 10^9 multiply-adds for one picture of the native size: torchvision's table of weights; timm's results for xception.
+PUBLISHED_GMACS = {
+    "resnet18": 1.81,
+    "resnet34": 3.66,
+    "resnet50": 4.09,
+    "resnet101": 7.80,
+    "resnet152": 11.51,
+    "xception": 8.40,
+    "densenet121": 2.83,
+    "densenet161": 7.73,
+    "densenet169": 3.36,
+    "densenet201": 4.29,
+}
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_counts_are_the_published_ones(name: str) -> None:
+    facts = catalog.describe(name)
+    with torch.device("meta"):
+        model = catalog.create_model(name, 1000)
+    flops = anatomy.count_flops(model, facts.native_size)
+    assert flops == facts.flops
+    assert flops / 2e9 == pytest.approx(PUBLISHED_GMACS[name], rel=0.006)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "xception", "densenet121"])
+@pytest.mark.parametrize("size", [32, 75])
+def test_rows_add_up_to_the_totals(name: str, size: int) -> None:
+    with torch.device("meta"):
+        model = catalog.create_model(name, 12, input_size=size)
+    whole = anatomy.summarise(model, size)
+    assert sum(row.flops for row in whole.rows) == whole.flops == anatomy.count_flops(model, size)
+    assert sum(row.parameters for row in whole.rows) == whole.parameters
+    assert whole.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert whole.rows[-1].output_shape == (12,)
+    blocks = anatomy.by_block(model, whole)
+    assert sum(row.flops for row in blocks) == whole.flops
+    assert sum(row.parameters for row in blocks) == whole.parameters
+
+
+def test_rows_of_a_network_counted_by_hand() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 4 * 4, 5))
+    whole = anatomy.summarise(model, 4)
+    row = anatomy.LayerRow
+    assert whole.rows == (
+        row("0", "Conv2d", (8, 4, 4), 8 * 27 + 8, 2 * 27 * 8 * 16),  # 27 products an output, 8 x 4 x 4 outputs
+        row("1", "ReLU", (8, 4, 4), 0, 0),
+        row("2", "Flatten", (128,), 0, 0),
+        row("3", "Linear", (5,), 128 * 5 + 5, 2 * 128 * 5),
+    )
+
+
+class OwnArithmetic(nn.Module):
+    """Multiplies by a matrix of its own beside its child, and calls one layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4, bias=False)
+        self.matrix = nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(self.inner(x[:, 0, 0]) @ self.matrix)
+        return out
+
+
+def test_arithmetic_between_layers_and_repeated_calls_are_counted_once() -> None:
+    whole = anatomy.summarise(OwnArithmetic(), 4)
+    assert [(row.name, row.parameters, row.flops) for row in whole.rows] == [
+        ("inner", 16, 32),
+        ("inner", 0, 32),
+        ("", 16, 32),
+    ]
+    assert (whole.parameters, whole.flops) == (32, 96)
+
+
+def test_the_model_stays_as_it_was() -> None:
+    model = catalog.create_model("resnet18", 3, input_size=32).train()
+    model.bn1.eval()
+    before = {path: tensor.clone() for path, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    anatomy.summarise(model, 32)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(tensor, before[path]) for path, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

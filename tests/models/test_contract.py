@@ -1,0 +1,214 @@
+"""What every architecture of the catalogue must do, whatever its family."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from facewright.errors import UnknownName, UsageError
+from facewright.models import catalog
+from facewright.models.anatomy import summarise
+
+EVERY = catalog.names()
+SMALLEST = ["resnet18", "resnet50", "xception", "densenet121"]  # one of each kind of block
+DEEPEST = ["resnet101", "resnet152", "densenet161", "densenet169", "densenet201"]
+
+
+def shapes_only(name: str, **options: object) -> catalog.Model:
+    with torch.device("meta"):
+        return catalog.create_model(name, 7, **options)  # type: ignore[arg-type]
+
+
+def fresh(name: str, stem: str = "imagenet", seed: int = 0) -> catalog.Model:
+    torch.manual_seed(seed)
+    return catalog.create_model(name, 7, input_size=32, stem=stem)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_parameter_count_is_the_published_one(name: str) -> None:
+    with torch.device("meta"):
+        model = catalog.create_model(name, 1000)
+    assert sum(parameter.numel() for parameter in model.parameters()) == catalog.describe(name).parameters
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_scores_and_features_have_their_shapes(name: str) -> None:
+    model = shapes_only(name, input_size=112).eval()
+    x = torch.empty(2, 3, 112, 112, device="meta")
+    with torch.no_grad():
+        assert model(x).shape == (2, 7)
+        assert model.forward_features(x).shape == (2, model.feature_width)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("size", [(32, 32), (48, 48), (75, 75), (41, 97), (33, 32)])
+def test_takes_every_size(name: str, size: tuple[int, int]) -> None:
+    model = shapes_only(name, input_size=min(size)).eval()
+    with torch.no_grad():
+        assert model(torch.empty(2, 3, *size, device="meta")).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("stem", catalog.STEMS)
+def test_real_pictures_of_32_px_pass_every_stem(name: str, stem: str) -> None:
+    model = fresh(name, stem).eval()
+    with torch.inference_mode():
+        assert torch.isfinite(model(torch.randn(2, 3, 32, 32))).all()
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_stem_decides_how_much_of_the_side_is_left(name: str) -> None:
+    # The last feature map has the same side for pictures of half the side with the next stem.
+    sides = []
+    for stem, size in zip(catalog.STEMS, (256, 128, 64), strict=True):
+        model = shapes_only(name, stem=stem)
+        maps = [row.output_shape for row in summarise(model, size).rows if row.kind == "BatchNorm2d"]
+        sides.append(maps[-1][1:])
+    assert sides == [(8, 8)] * 3
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEPEST else name for name in EVERY]
+)
+def test_gradient_reaches_every_parameter_and_the_input(name: str) -> None:
+    model = fresh(name)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)  # residual branches start closed, which would stop it on purpose
+    x = torch.randn(4, 3, 32, 32, requires_grad=True)
+    torch.nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2, 3])).backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
+    lost = [path for path, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    assert lost == []
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_saved_and_loaded_it_answers_the_same(name: str) -> None:
+    model, other = fresh(name, seed=0).eval(), fresh(name, seed=1).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        before = model(x)
+        assert not torch.equal(before, other(x))
+        other.load_state_dict(load(save(model.state_dict())))
+        assert torch.equal(before, other(x))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_evaluation_is_deterministic_and_knows_no_neighbours(name: str) -> None:
+    model = fresh(name).eval()
+    x = torch.randn(3, 3, 32, 32)
+    state = {path: tensor.clone() for path, tensor in model.state_dict().items()}
+    with torch.inference_mode():
+        scores = model(x)
+        assert torch.equal(scores, model(x))
+        torch.testing.assert_close(scores[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(tensor, state[path]) for path, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_memory_layout_changes_nothing(name: str) -> None:
+    model = fresh(name).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        scores = model(x)
+        rows = model.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(scores, rows, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_outline_holds_every_parameter_once(name: str) -> None:
+    model = shapes_only(name)
+    paths = [path for stage in model.stages() for part in stage.parts for path in part.paths]
+    held = [parameter for path in paths for parameter in model.get_submodule(path).parameters()]
+    assert len(held) == len(set(held))
+    assert set(held) == set(model.parameters())
+
+
+def test_one_seed_gives_one_set_of_weights() -> None:
+    first, second = fresh("densenet121", seed=3), fresh("densenet121", seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_exports_with_a_free_batch_size(name: str) -> None:
+    model = fresh(name).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (torch.randn(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
+    x = torch.randn(5, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+# request -> what it is refused with
+@pytest.mark.parametrize(
+    ("name", "classes", "size", "stem", "error", "words"),
+    [
+        ("resnet51", 2, None, "auto", UnknownName, "did you mean 'resnet50'"),
+        ("__class__", 2, None, "auto", UnknownName, "unknown model"),  # a name is looked up, never evaluated
+        ("resnet18", 0, None, "auto", UsageError, "at least 1 class"),
+        ("resnet18", 2, 31, "auto", UsageError, "at least 32 px"),
+        ("resnet18", 2, 31, "small", UsageError, "at least 32 px"),
+        ("resnet18", 2, 0, "auto", UsageError, "at least 32 px"),  # 0 is a size, not the absence of one
+        ("resnet18", 2, 64, "tiny", UnknownName, "unknown stem 'tiny'"),
+    ],
+)
+def test_refuses(name: str, classes: int, size: int | None, stem: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        catalog.create_model(name, classes, input_size=size, stem=stem)
+
+
+# input side -> stem that "auto" takes, by the one table
+@pytest.mark.parametrize("family", sorted(catalog.FAMILIES))
+def test_auto_stem_follows_its_table(family: str) -> None:
+    name = next(name for name in EVERY if catalog.describe(name).family == family)
+    steps = catalog.AUTO_STEM[family]
+    assert [least for least, _ in steps] == sorted((least for least, _ in steps), reverse=True)
+    assert steps[-1][0] == catalog.SMALLEST_SIDE
+    for least, stem in steps:
+        assert catalog.resolve_stem(name, least) == stem
+        assert catalog.resolve_stem(name, least, "imagenet") == "imagenet"
+    for (least, _), (_, below) in pairwise(steps):
+        assert catalog.resolve_stem(name, least - 1) == below
+    assert catalog.resolve_stem(name, catalog.describe(name).native_size) == "imagenet"  # public weights fit
+
+
+def test_describe_states_what_is_published() -> None:
+    facts = catalog.describe("densenet161")
+    assert (facts.family, facts.parameters, facts.native_size) == ("densenet", 28_681_000, 224)
+    assert "1608.06993" in facts.paper
+    assert facts.source == "torchvision"
+    assert len(EVERY) == len(set(EVERY)) == 10
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_classifier_can_be_replaced(name: str) -> None:
+    model = fresh(name).double()
+    body = [parameter for path, parameter in model.named_parameters() if not path.startswith(model.classifier_name)]
+    layer = catalog.replace_classifier(model, 3)
+    assert layer is catalog.classifier_of(model)
+    assert (layer.in_features, layer.out_features, layer.weight.dtype) == (model.feature_width, 3, torch.float64)
+    kept = {id(parameter) for parameter in model.parameters()}
+    assert all(id(parameter) in kept for parameter in body)
+    with torch.inference_mode():
+        assert model.eval()(torch.randn(2, 3, 32, 32, dtype=torch.float64)).shape == (2, 3)
+
+
+def test_a_foreign_classifier_is_named() -> None:
+    model = shapes_only("resnet18")
+    model.fc = torch.nn.Identity()  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="Identity"):
+        catalog.classifier_of(model)
+
+
+def test_depthwise_convolutions_start_at_the_scale_of_their_own_fan() -> None:
+    model = fresh("xception")
+    weights = model.state_dict()
+    depthwise = weights["block5.rep.1.conv1.weight"]  # an input value reaches 9 outputs
+    pointwise = weights["block5.rep.1.pointwise.weight"]  # and here 728
+    assert float(depthwise.std()) == pytest.approx((2 / 9) ** 0.5, rel=0.05)
+    assert float(pointwise.std()) == pytest.approx((2 / 728) ** 0.5, rel=0.01)

@@ -224,6 +224,13 @@ def cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1)
 
 
+def one_row_less(folder: Path) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    index["digests"].pop(), index["sizes"].pop()
+    (folder / "index.json").write_text(json.dumps(index))
+    os.truncate(folder / "pixels.u8", len(index["digests"]) * 12 * 10 * 3)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -232,6 +239,7 @@ def cut(path: Path) -> None:
         lambda folder: (folder / "index.json").unlink(),
         lambda folder: cut(folder / "index.json"),
         lambda folder: (folder / "index.json").write_text("[]"),
+        lambda folder: one_row_less(folder),
         lambda folder: (folder / "index.json").write_text('{"format": 0}'),  # written by another version
         lambda folder: (folder / "index.json").write_text('{"format": 1, "digests": [3], "sizes": 5}'),
     ],
@@ -404,6 +412,24 @@ def test_entries_and_clear(tmp_path):
         cache_clear("../stamps", tmp_path)
     cache_clear(cache=tmp_path)
     assert cache_entries(tmp_path) == () and left_behind(tmp_path) == []
+
+
+def test_clear_leaves_what_is_being_built(tmp_path):
+    counts = []
+
+    def clear(done: int, total: int) -> None:
+        if done == 1:
+            counts.append(cache_clear(cache=tmp_path))
+
+    PixelStore.open(drawn(4), SPEC, tmp_path)
+    store = PixelStore.open(drawn(6), SPEC, tmp_path, workers=1, progress=clear)
+    assert counts[0] > 0 and [entry.name for entry in cache_entries(tmp_path)] == [store.folder.name]
+
+
+def test_cache_that_is_a_file_is_one_clear_error(tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(FacewrightError, match="FACEWRIGHT_CACHE"):
+        PixelStore.open(drawn(4), SPEC, tmp_path / "cache")
 
 
 def test_most_recently_used_comes_first(tmp_path):

@@ -97,17 +97,19 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
     Returns:
         Bytes freed.
     Raises:
-        FacewrightError: there is no such store.
+        FacewrightError: there is no such store, or it cannot be removed.
     """
     root = _pixel_folder(cache)
-    folders = [folder for folder in root.glob("*/") if name in (None, folder.name)]
-    if name is not None and not folders:
-        known = ", ".join(entry.name for entry in cache_entries(cache)) or "none"
+    complete = [folder for folder in root.glob("*/") if folder.suffix != ".partial"]
+    chosen = [folder for folder in complete if name in (None, folder.name)]
+    if name is not None and not chosen:
+        known = ", ".join(folder.name for folder in complete) or "none"
         raise FacewrightError(f"no pixels named {name!r} in {root}; there are: {known}")
-    freed = sum(_remove(folder) for folder in folders)
-    if name is None:
-        freed += _remove(root.parent / "stamps") if (root.parent / "stamps").is_dir() else 0
-    return freed
+    try:
+        freed = sum(_remove(folder) for folder in chosen)
+        return freed if name is not None else freed + _sweep(root) + _remove(root.parent / "stamps")
+    except OSError as error:
+        raise FacewrightError(f"{error.filename}: cannot be removed ({error.strerror})") from error
 
 
 def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[str]]:
@@ -135,8 +137,9 @@ def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[st
         found[record.path] = (stamp, key)
         keys.append(key)
     if found != known:
-        make_private(file.parent)
-        write_atomic(file, json.dumps(found), mode=0o600)
+        with suppress(FacewrightError):  # stamps only save time; whether there is room for pixels shows when they come
+            make_private(file.parent)
+            write_atomic(file, json.dumps(found), mode=0o600)
     return (dataset.without(broken) if broken else dataset), keys
 
 
@@ -152,8 +155,13 @@ def store_folder(spec_key: str, records: Sequence[Record], keys: Sequence[str], 
     return _pixel_folder(cache) / name.hexdigest()
 
 
-def read_index(folder: Path) -> Index | None:
-    """The index of a store; None where there is none or it is not whole (cut file, other format, other length)."""
+def read_index(folder: Path, records: int | None = None) -> Index | None:
+    """The index of a store; None where there is none or it is not whole (cut file, other format, other length).
+
+    Args:
+        folder: of one store.
+        records: how many it must account for, readable or broken; None for any number.
+    """
     try:
         content = json.loads((folder / "index.json").read_bytes())
         if content.pop("format") != FORMAT:
@@ -165,7 +173,8 @@ def read_index(folder: Path) -> Index | None:
         whole = (folder / "pixels.u8").stat().st_size == index.pixel_bytes and len(index.sizes) == len(index.digests)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return index if whole and index.digests else None
+    accounted = records is None or records == len(index.digests) + len(index.broken)
+    return index if whole and accounted and index.digests else None
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -181,10 +190,21 @@ def mark_used(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time build this store; the others wait."""
+    """Lets one process at a time build this store; the others wait.
+
+    Raises:
+        FacewrightError: the cache folder cannot be written to.
+    """
     make_private(folder.parent)
-    with FileLock(folder.with_suffix(".lock"), mode=0o600):
+    lock = FileLock(folder.with_suffix(".lock"), mode=0o600)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise _unusable(folder.parent, error) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -215,10 +235,17 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def make_private(folder: Path) -> None:
-    """Creates a folder, and those above it that are missing, for the user alone."""
-    for missing in reversed([folder, *folder.parents]):
-        if not missing.exists():
-            missing.mkdir(mode=0o700, exist_ok=True)
+    """Creates a folder, and those above it that are missing, for the user alone.
+
+    Raises:
+        FacewrightError: it cannot be created.
+    """
+    try:
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.is_dir():
+                missing.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from error
 
 
 def reason_of(error: BadImage | OSError) -> str:
@@ -243,11 +270,20 @@ def _read_stamps(file: Path) -> dict[str, tuple[str, str]]:
         return {}  # absent or damaged: every file is read again
 
 
-def _sweep(root: Path) -> None:
-    """Removes what killed builds left."""
+def _unusable(folder: Path, error: OSError) -> FacewrightError:
+    reason = error.strerror or str(error)
+    return FacewrightError(
+        f"{folder}: no place for decoded pixels ({reason}); set FACEWRIGHT_CACHE to a folder of yours"
+    )
+
+
+def _sweep(root: Path) -> int:
+    """Removes what killed builds left; returns its bytes. What is being built is locked, and stays."""
+    freed = 0
     for partial in root.glob("*.partial/"):
         with suppress(Timeout), FileLock(partial.with_suffix(".lock"), mode=0o600, timeout=0):
-            _remove(partial)
+            freed += _remove(partial)
+    return freed
 
 
 def _remove(folder: Path) -> int:

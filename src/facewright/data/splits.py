@@ -1,17 +1,15 @@
 """Train, validation, test: who sees which picture.
 
-A *unit* is a set of records that must stay together: pictures with equal pixels (one digest), pictures that the audit
-found to be near duplicates, or all pictures of one person. Every splitter here moves whole units. Its order comes from
-a hash of seed and unit, so it depends neither on the order of the input nor on a random generator: a picture added
-later moves few of the others.
+Every splitter moves whole units (units.py): records that must stay together are never parted. The order in which units
+are dealt out comes from a hash of seed and unit, so it depends neither on the order of the input nor on a random
+generator, and a picture added later moves few of the others.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,10 @@ from numpy.typing import NDArray
 from facewright.data.records import SPLITS as PARTS
 from facewright.data.records import Dataset
 from facewright.data.split_files import read_parts, write_parts
+from facewright.data.units import groups_of, in_hash_order, people_of, units_by_class
 from facewright.errors import DataError, UsageError
+
+__all__ = ["PARTS", "Split", "by_identity", "given", "groups_of", "k_fold", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -69,32 +70,6 @@ class Split:
         return _split({name: [i for i, part in enumerate(parts) if part == name] for name in PARTS})
 
 
-def groups_of(digests: Sequence[str], near: Iterable[tuple[int, int]] = ()) -> list[str]:
-    """Names the unit of each record: equal digests share one, and so do the two sides of each near pair.
-
-    Args:
-        digests: (N,) pixel digests.
-        near: pairs of record numbers to be kept together (the audit's near duplicates).
-    Returns:
-        (N,) group names: the smallest digest of the unit, thus the digest itself where nothing is near.
-
-    >>> groups_of(["c", "a", "b", "a"], near=[(0, 2)])
-    ['b', 'a', 'b', 'a']
-    """
-    parent = {digest: digest for digest in digests}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]  # path halving
-            name = parent[name]
-        return name
-
-    for first, second in near:
-        low, high = sorted((root(digests[first]), root(digests[second])))
-        parent[high] = low
-    return [root(digest) for digest in digests]
-
-
 def stratified(
     labels: NDArray[np.int64], groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2
 ) -> Split:
@@ -118,8 +93,8 @@ def stratified(
     """
     _check_shares(len(labels), len(groups), validation, test)
     parts: dict[str, list[int]] = {name: [] for name in PARTS}
-    for units in _units_by_class(labels, groups).values():
-        ordered = _in_hash_order(units, str(seed))
+    for units in units_by_class(labels, groups).values():
+        ordered = in_hash_order(units, str(seed))
         first, second = _walk([len(unit) for unit in ordered], validation, test)
         for name, chosen in zip(PARTS, (ordered[second:], ordered[first:second], ordered[:first]), strict=True):
             parts[name] += [index for unit in chosen for index in unit]
@@ -143,15 +118,13 @@ def by_identity(
         UsageError: shares out of range, lengths that differ, or fewer people than parts with a share.
     """
     _check_shares(len(identities), len(groups), validation, test)
-    links = [(f"i{identity}", f"g{group}") for identity, group in zip(identities, groups, strict=True)]
-    names = _merge_people(links)
     units: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        units[name].append(index)
+    for index, person in enumerate(people_of(identities, groups)):
+        units[person].append(index)
     wanted = {"test": round(test * len(identities)), "validation": round(validation * len(identities))}
     if len(units) < 1 + (test > 0) + (validation > 0):
         raise UsageError(f"a split by identity needs a person for each part; there are {len(units)} separate people")
-    left = _in_hash_order(units, str(seed))
+    left = in_hash_order(units, str(seed))
     parts: dict[str, list[int]] = {name: [] for name in PARTS}
     for name, share in (("test", test), ("validation", validation)):
         reserve = 1 + (name == "test" and validation > 0)  # people that the parts after this one need
@@ -180,9 +153,9 @@ def k_fold(
         raise UsageError(f"cross-validation needs two folds or more, not {folds}")
     _check_shares(len(labels), len(groups), validation, 1 / folds)
     fold_of = np.zeros(len(labels), np.int64)
-    for number, units in enumerate(_units_by_class(labels, groups).values()):
+    for number, units in enumerate(units_by_class(labels, groups).values()):
         total, placed = sum(map(len, units.values())), 0
-        for unit in _in_hash_order(units, str(seed)):
+        for unit in in_hash_order(units, str(seed)):
             # Starting each class at another fold spreads the remainders of the division.
             fold_of[unit] = (placed * folds // total + number) % folds
             placed += len(unit)
@@ -237,24 +210,6 @@ def _check_shares(records: int, groups: int, validation: float, test: float) -> 
         raise UsageError(f"validation ({validation}) and test ({test}) must be >= 0 and together below 1")
 
 
-def _units_by_class(labels: NDArray[np.int64], groups: Sequence[str]) -> dict[int, dict[str, list[int]]]:
-    """Class number → group → record numbers; classes ascending."""
-    units: dict[str, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        units[group].append(index)
-    classes: dict[int, dict[str, list[int]]] = defaultdict(dict)
-    for group, members in units.items():
-        classes[int(labels[members[0]])][group] = members
-    return dict(sorted(classes.items()))
-
-
-def _in_hash_order(units: Mapping[str, list[int]], seed: str) -> list[list[int]]:
-    def place(group: str) -> str:
-        return blake2b(f"{seed}:{group}".encode(), digest_size=8).hexdigest()
-
-    return [units[group] for group in sorted(units, key=place)]
-
-
 def _walk(sizes: Sequence[int], validation: float, test: float) -> tuple[int, int]:
     """Where, among units of these sizes, test ends and validation ends."""
     total = sum(sizes)
@@ -280,24 +235,13 @@ def _fill(sizes: Sequence[int], wanted: int, reserve: int) -> set[int]:
     return chosen or {int(np.argmin(sizes))}
 
 
-def _merge_people(links: Sequence[tuple[str, str]]) -> list[str]:
-    """(N,) a name for each connected set of identities and groups."""
-    order: dict[str, int] = {}
-    for pair in links:
-        for node in pair:
-            order.setdefault(node, len(order))
-    nodes = list(order)
-    merged = groups_of(nodes, ((order[identity], order[group]) for identity, group in links))
-    return [merged[order[identity]] for identity, _ in links]
-
-
 def _fold(
     labels: NDArray[np.int64], groups: Sequence[str], tested: NDArray[np.bool_], seed: str, validation: float
 ) -> Split:
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": np.flatnonzero(tested).tolist()}
     rest = np.flatnonzero(~tested)
-    for units in _units_by_class(labels[rest], [groups[index] for index in rest.tolist()]).values():
-        ordered = _in_hash_order(units, seed)
+    for units in units_by_class(labels[rest], [groups[index] for index in rest.tolist()]).values():
+        ordered = in_hash_order(units, seed)
         _, second = _walk([len(unit) for unit in ordered], validation, 0.0)
         parts["validation"] += [int(rest[index]) for unit in ordered[:second] for index in unit]
         parts["train"] += [int(rest[index]) for unit in ordered[second:] for index in unit]

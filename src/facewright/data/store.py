@@ -102,13 +102,13 @@ class PixelStore:
         """
         present, keys = content_keys(dataset, cache)
         folder = store_folder(spec.key(), present.records, keys, cache)
-        index = read_index(folder)
+        index = read_index(folder, len(keys))
         if index is None:
             with locked(folder):
-                index = read_index(folder)  # another process may have built it while this one waited
+                index = read_index(folder, len(keys))  # another process may have built it while this one waited
                 if index is None:
                     _build(folder, present, spec, workers or default_workers(), progress)
-                    index = read_index(folder)
+                    index = read_index(folder, len(keys))
         if index is None:
             raise DataError(f"{folder}: the store was damaged right after it was built; is the disk healthy?")
         mark_used(folder)

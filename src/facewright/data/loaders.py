@@ -97,7 +97,17 @@ class Loader:
         if not 0 <= start <= len(plan):
             raise UsageError(f"the plan has {len(plan)} batches: cannot start at {start}")
         jobs = _jobs(plan, epoch, start)
-        return (self._make(job) for job in jobs) if self.workers == 0 else self._prefetched(jobs)
+        return self._inline(jobs) if self.workers == 0 else self._prefetched(jobs)
+
+    def _inline(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
+        for job in jobs:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # many small steps: waking and joining threads for each costs more than it gives
+            try:
+                batch = self._make(job)
+            finally:
+                torch.set_num_threads(threads)
+            yield batch
 
     def _prefetched(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
         pool = ThreadPoolExecutor(self.workers, "facewright-loader", _single_threaded, (torch.get_num_threads(),))

@@ -51,7 +51,7 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
 
     Args, Raises: as `reliability`.
     Source: M. P. Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015; bins of
-    equal mass instead of equal width, which leave no bin to chance (Nixon et al., CVPR Workshops 2019).
+    equal mass instead of equal width, so that none rests on a handful of images (Nixon et al., CVPR Workshops 2019).
     >>> expected_calibration_error([0.75, 0.75, 0.75, 0.75], [True, True, False, False])
     0.25
     """

@@ -10,6 +10,7 @@ import html
 import io
 import re
 import threading
+import unicodedata
 import warnings
 
 from matplotlib import rc_context
@@ -30,6 +31,7 @@ _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", GOOD: "good", BAD: "bad"
 _VARIABLES |= {f"#f1d00{index}": f"s{index}" for index in range(SERIES_COLOURS)}
 
 _REFERENCE = r"url\(#([^)\"']+)\)|href=\"#([^\"]+)\""
+TOP, RIGHT = 15, 10  # pixels beside the axes
 _DPI = 72  # the SVG backend's: one figure unit is one CSS pixel
 _RENDERING = threading.Lock()  # rc_context changes matplotlib's settings for the whole process
 
@@ -52,11 +54,17 @@ def series_dash(index: int) -> str:
     return ("-", "--", ":")[index // SERIES_COLOURS % 3]
 
 
-def canvas(width: int, height: int) -> tuple[Figure, Axes]:
-    """An empty figure of `width` × `height` CSS pixels with one pair of calm axes."""
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
+def canvas(width: int, height: int, left: int = 62, bottom: int = 40) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of calm axes.
+
+    Args:
+        width, height: of the whole figure in CSS pixels.
+        left, bottom: pixels for the words beside the axes. Fixed, so that figures beside each other line up, and
+            because matplotlib's layout engines draw every figure twice more.
+    """
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_axes((left / width, bottom / height, 1 - (left + RIGHT) / width, 1 - (bottom + TOP) / height))
     axes.set_facecolor("none")
     for side in axes.spines.values():
         side.set_visible(False)
@@ -71,6 +79,9 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
     """Write what the two axes show."""
     axes.set_xlabel(x, fontsize=11, color=MUTED)
     axes.set_ylabel(y, fontsize=11, color=MUTED)
+    # Fixed places, near the figure's edges: matplotlib would measure every tick label to find them.
+    axes.xaxis.set_label_coords(0.5, (15 - axes.bbox.y0) / axes.bbox.height)
+    axes.yaxis.set_label_coords((15 - axes.bbox.x0) / axes.bbox.width, 0.5)
 
 
 def plain(text: str, limit: int = 24) -> str:
@@ -84,6 +95,15 @@ def plain(text: str, limit: int = 24) -> str:
     line = " ".join(text.split())
     short = line if len(line) <= limit else line[: limit - 1] + "…"
     return "".join(letter for letter in short if letter.isprintable()).replace("$", r"\$")
+
+
+def text_width(text: str, size: int) -> float:
+    """About how many pixels a text takes in a browser's sans-serif; East Asian letters are square.
+
+    >>> text_width("abc", 10) < text_width("日本語", 10)
+    True
+    """
+    return sum(size if unicodedata.east_asian_width(letter) in "WF" else 0.6 * size for letter in text)
 
 
 def inline_svg(figure: Figure, key: str, label: str) -> str:
@@ -109,6 +129,7 @@ def inline_svg(figure: Figure, key: str, label: str) -> str:
     width, height = (round(value * _DPI) for value in figure.get_size_inches())
     opening = (
         f'<svg class="plot" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
+        f' style="--natural: {width}px"'
         f' aria-label="{html.escape(label, quote=True)}">'
     )
     return opening + re.sub(r"^<svg[^>]*>", "", own_ids(body, key))

@@ -24,14 +24,17 @@ from facewright.report.canvas import (
     INK,
     LINE,
     MUTED,
+    RIGHT,
+    TOP,
     canvas,
     inline_svg,
     name_axes,
     plain,
     series_colour,
+    text_width,
 )
 
-_SQUARE = (350, 340)  # CSS pixels
+_SQUARE = (350, 333)  # CSS pixels
 _NAMED = 40  # more classes than this: colours only
 _COUNTED = 30  # more classes than this: no numbers in the cells
 _POINTS = 160  # of a thinned curve
@@ -50,15 +53,15 @@ def confusion_figure(result: ClassificationResult, key: str) -> str:
     """
     counts = np.array(result.confusion, dtype=np.int64)  # (C, C)
     classes = len(result.classes)
-    cell = max(10, min(40, 520 // classes)) if classes <= _NAMED else 0
+    cell = max(10, min(80, 480 // classes)) if classes <= _NAMED else 0
     names = [plain(name, limit=18) for name in result.classes]
-    margin = 24 + 7 * max(len(name) for name in names)
-    side = cell * classes + margin if cell else 520
-    figure, axes = canvas(max(side, 260), max(side, 260))
+    size = 11 if cell >= 16 else 9
+    margin = round(30 + max(text_width(name, size) for name in names)) if cell else 50
+    side = cell * classes if cell else 460
+    figure, axes = canvas(side + margin + RIGHT, side + margin + TOP, left=margin, bottom=margin)
     axes.grid(visible=False)
     axes.imshow(_cells(counts), interpolation="none", aspect="equal")
     if cell:
-        size = 11 if cell >= 16 else 9
         axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)
         axes.set_xticks(np.arange(-0.5, classes), minor=True)
@@ -78,8 +81,10 @@ def _cells(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     picture = np.empty((*counts.shape, 4), dtype=np.uint8)
     picture[..., :3] = _WRONG
     picture[np.arange(len(counts)), np.arange(len(counts)), :3] = _RIGHT
-    # A root lifts the few errors of a good model above what the eye can see.
-    picture[..., 3] = np.rint(255 * 0.9 * share**0.6)
+    # A root lifts the few errors of a good model to what the eye can see; small cells need more.
+    faintest = 0.45 if len(counts) > _NAMED else 0.1
+    alpha = np.where(share > 0, faintest + (0.9 - faintest) * share**0.7, 0.0)
+    picture[..., 3] = np.rint(255 * alpha)
     return picture
 
 

@@ -28,7 +28,7 @@ class ModelSection:
     headline: tuple[Fact, ...]
     facts: tuple[Fact, ...]
     curves: tuple[tuple[str, Markup], ...]  # title, figure
-    changes: bool  # phases or image sizes are marked in the curves
+    stretches: tuple[plots.Stretch, ...]  # phases and image sizes, where they change
     confusion: Markup
     roc: Markup
     pr: Markup
@@ -54,7 +54,7 @@ def model_section(
         curves=tuple(
             (title, Markup(plots.training_curves(entry.history, what, f"{key}-{what[:4]}"))) for title, what in curves
         ),
-        changes=bool(plots.changes(entry.history)),
+        stretches=plots.stretches(entry.history),
         confusion=Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
         roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")),
         pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")),
@@ -96,7 +96,11 @@ def _facts(entry: Entry) -> tuple[Fact, ...]:
             f"batch of {latency.batch}, {threads}",
         ),
         Fact("Image size", f"{entry.image_size} px"),
-        Fact("Trained for", words.duration(entry.train_seconds), f"{entry.epochs} epochs"),
+        Fact(
+            "Trained for",
+            words.duration(entry.train_seconds),
+            f"{entry.epochs} epoch{'s' if entry.epochs != 1 else ''}",
+        ),
         Fact("Images seen", words.short_count(entry.images_seen)),
         Fact("Model file", words.file_size(entry.file_bytes)),
         *([Fact("Peak memory", words.file_size(memory))] if memory is not None else []),

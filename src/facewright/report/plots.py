@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -14,7 +16,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from facewright.evaluation.results import Entry
 from facewright.report.canvas import (
     INK,
-    LINE,
     MUTED,
     canvas,
     inline_svg,
@@ -27,7 +28,9 @@ from facewright.report.words import short_count, tick
 from facewright.training.history import EpochRow
 
 _SIZE = (360, 250)  # CSS pixels of a small figure: three side by side on a desk, one on a phone
-_STEPS = [1, 2, 5, 10]  # round numbers beside the axes
+_STEPS = [1, 2, 2.5, 5, 10]  # round numbers beside the axes
+_AREA = (288.0, 188.0)  # what is left of `_SIZE` inside the axes
+_LETTER, _ROW = 7.5, 14.0  # a generous width and the height of a letter of 12 pixels
 _MANY = 7  # more models than this are named in the legend only
 
 
@@ -48,7 +51,7 @@ def accuracy_against_cost(entries: Sequence[Entry], cost: str, key: str) -> str:
         axes.plot([x, x], [rate.low, rate.high], color=colour, linewidth=6, alpha=0.25, solid_capstyle="round")
         axes.plot([x], [rate.value], "o", color=colour, markersize=8, markeredgewidth=0)
     _cost_axis(axes, xs, cost)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
+    _value_axis(axes, "accuracy")
     name_axes(axes, "one image, median" if cost == "latency" else "parameters", "test accuracy")
     if len(entries) <= _MANY:
         _name_points(axes, xs, entries)
@@ -76,28 +79,24 @@ def _cost_axis(axes: Axes, xs: Sequence[float], cost: str) -> None:
 
 
 def _name_points(axes: Axes, xs: Sequence[float], entries: Sequence[Entry]) -> None:
-    """Write each name beside its point: towards the middle, and no two names on one line on the same side."""
-    low, high = axes.get_ylim()
-    line = (high - low) * 0.07
-    left, right = axes.get_xlim()
-    taken: list[tuple[bool, float]] = []
+    """Write each name beside its point, turned to the middle, and lower where it would cover another name."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    scaled = math.log if axes.get_xscale() == "log" else float
+    taken: list[tuple[float, float, float]] = []  # left, right, y of a name, in CSS pixels of the plotting area
     for index in sorted(range(len(xs)), key=lambda i: -entries[i].test.accuracy.value):
-        x = xs[index]
-        middle = math.sqrt(left * right) if axes.get_xscale() == "log" else (left + right) / 2
-        turned = x > middle
-        y = entries[index].test.accuracy.value
-        while any(turned == side and abs(y - other) < line for side, other in taken):
-            y -= line / 4
-        taken.append((turned, y))
+        name, x, y = plain(entries[index].name, limit=16), xs[index], entries[index].test.accuracy.value
+        across = (scaled(x) - scaled(left)) / (scaled(right) - scaled(left))
+        turned = across > 0.5
+        width = 9 + _LETTER * len(name)
+        start = across * _AREA[0] - (width if turned else 0)
+        down = (high - y) / (high - low) * _AREA[1]
+        while any(start < end and begin < start + width and abs(down - row) < _ROW for begin, end, row in taken):
+            down += 3
+        taken.append((start, start + width, down))
+        at = (x, high - down / _AREA[1] * (high - low))
+        offset, side = (-9, "right") if turned else (9, "left")
         axes.annotate(
-            plain(entries[index].name),
-            (x, y),
-            xytext=(-9 if turned else 9, 0),
-            textcoords="offset points",
-            ha="right" if turned else "left",
-            va="center",
-            fontsize=12,
-            color=INK,
+            name, at, xytext=(offset, 0), textcoords="offset points", ha=side, va="center", fontsize=12, color=INK
         )
 
 
@@ -134,9 +133,12 @@ def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
     if what == "learning rate":
         rates = [row.learning_rate for row in history]
         _line(axes, epochs, rates, series_colour(0), "-")
-        if rates and min(rates) > 0 and max(rates) / min(rates) > 50:
+        if min(rates) > 0 and max(rates) / min(rates) > 50:
             axes.set_yscale("log")
             axes.yaxis.set_minor_locator(NullLocator())
+        else:
+            axes.set_ylim(0.0, 1.1 * max(rates) if max(rates) > 0 else 1.0)
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2g}"))
     else:
         learned = [row.train_accuracy if what == "accuracy" else row.train_loss for row in history]
@@ -153,39 +155,40 @@ def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
     return inline_svg(figure, key, f"{what} over {len(history)} epochs")
 
 
-def changes(history: Sequence[EpochRow]) -> list[tuple[float, str]]:
-    """Where a new phase or image size begins (between two epochs), and its name.
+@dataclass(frozen=True)
+class Stretch:
+    """Epochs in a row of one phase and image size."""
 
-    Returns:
-        (epoch − 0.5, words); the first entry is the beginning of training. Empty where nothing changes.
-    """
-    marks: list[tuple[float, str]] = []
-    before: tuple[str, int] | None = None
-    phases = {row.phase for row in history}
-    sizes = {row.image_size for row in history}
-    for row in history:
-        if before != (row.phase, row.image_size):
-            words = [row.phase] if len(phases) > 1 else []
-            words += [f"{row.image_size} px"] if len(sizes) > 1 else []
-            marks.append((row.epoch - 0.5, ", ".join(words)))
-        before = (row.phase, row.image_size)
-    return marks if len(marks) > 1 else []
+    first: int
+    last: int
+    words: str  # what is particular about it
+
+
+def stretches(history: Sequence[EpochRow]) -> tuple[Stretch, ...]:
+    """The parts of a run by phase and image size; empty where nothing changes."""
+    many_phases = len({row.phase for row in history}) > 1
+    many_sizes = len({row.image_size for row in history}) > 1
+    found = []
+    for (phase, size), rows in groupby(history, key=lambda row: (row.phase, row.image_size)):
+        epochs = [row.epoch for row in rows]
+        words = [phase] * many_phases + [f"{size} px"] * many_sizes
+        found.append(Stretch(epochs[0], epochs[-1], ", ".join(words)))
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _mark_changes(axes: Axes, history: Sequence[EpochRow]) -> None:
-    for number, (epoch, words) in enumerate(changes(history)):
-        if number:
-            axes.axvline(epoch, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-        axes.annotate(
-            plain(words, limit=18),
-            (max(epoch, axes.get_xlim()[0]), 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=10,
-            color=MUTED,
-            annotation_clip=False,
-        )
+    """A line where a stretch begins; its name above, if the names of all stretches find room."""
+    parts = stretches(history)
+    low, high = axes.get_xlim()
+    starts = [low] + [part.first - 0.5 for part in parts[1:]]
+    for start in starts[1:]:
+        axes.axvline(start, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    names = [plain(part.words) for part in parts]
+    room = [(end - start) / (high - low) * _AREA[0] for start, end in pairwise([*starts, high])]
+    if any(0.75 * _LETTER * len(name) > width for name, width in zip(names, room, strict=False)):
+        return
+    for name, start in zip(names, starts, strict=False):
+        axes.text(start, 1.02, " " + name, fontsize=10, color=MUTED, transform=axes.get_xaxis_transform())
 
 
 def _mark_best(axes: Axes, history: Sequence[EpochRow], values: Sequence[float]) -> None:
@@ -208,20 +211,19 @@ def _value_axis(axes: Axes, what: str) -> None:
         axes.set_ylim(top=min(1.01, axes.get_ylim()[1]))
     else:
         low, high = axes.get_ylim()
-        axes.set_ylim(min(0.0, low), high)
-        axes.axhline(0.0, color=LINE, linewidth=1)
+        axes.set_ylim(min(-0.03 * high, low), 1.03 * high)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
 
 
 def _measure_axis(axes: Axes, over: str) -> None:
     """Ticks in thousands of images, or in seconds, minutes or hours, whichever the longest run asks for."""
     longest = axes.get_xlim()[1]
-    axes.set_xlim(left=0.0)
+    axes.set_xlim(-0.03 * longest, 1.02 * longest)
     if over == "images":
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
         return
     length, unit = (3600, "h") if longest > 7200 else (60, "min") if longest > 120 else (1, "s")
     steps = MaxNLocator(5, steps=_STEPS).tick_values(0.0, longest / length)
-    axes.set_xticks([step * length for step in steps if step * length <= longest])
+    axes.set_xticks([step * length for step in steps if 0 <= step * length <= longest])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / length:g} {unit}"))

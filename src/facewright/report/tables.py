@@ -92,7 +92,7 @@ COLUMNS = (
     Column(
         "Latency", "of one image: the median, below it the 95th percentile", "low",
         lambda e: e.latency.median_ms, lambda e: words.milliseconds(e.latency.median_ms),
-        note=lambda e: f"p95 {words.milliseconds(e.latency.p95_ms)}",
+        note=lambda e: f"p95 {words.milliseconds(e.latency.p95_ms).removesuffix(' ms')}",
     ),
     Column(
         "Images/s", "throughput in batches", "high",

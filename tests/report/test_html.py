@@ -1,0 +1,332 @@
+"""The page: it parses, loads nothing, cannot be made to run what a name says, and marks the right models."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import math
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from facewright.evaluation.results import Comparison, Pair
+from facewright.metrics.intervals import Rate
+from facewright.report import words
+from facewright.report.html import DatasetFacts, ReportContext, comparison_page, write_report
+from facewright.report.pictures import Album
+from facewright.report.tables import Cell, model_table
+
+Build = Callable[..., Comparison]
+
+PAYLOADS = (
+    "<script>document.title='hit'</script>",
+    "<img src=x onerror=\"document.title='hit'\">",
+    "\"><svg onload=document.title='hit'>",
+    "' onmouseover='document.title=1' x='",
+    "</title></style></script><b>",
+    "javascript:document.title='hit'",
+    "{{ 7 * 7 }}{% raw %}",
+    "$\\frac{1}{2}$ & 日本 محمد",
+)
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes; refuses tags that close in the wrong order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def context(**changes: object) -> ReportContext:
+    return dataclasses.replace(ReportContext(title="A title", created="22 November 2026"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def three(build: Build) -> Comparison:
+    return build(["ann", "bob", "cid"], ["alpha", "beta", "gamma"])
+
+
+@pytest.fixture(scope="module")
+def page(three: Comparison, thumbnail: Callable[[str], bytes]) -> str:
+    facts = DatasetFacts({"ann": 50, "bob": 40, "cid": 0}, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), ("One file is broken.",))
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg"><path id="p" d=""/><use href="#p"/></svg>'
+    return comparison_page(
+        three,
+        context(
+            thumbnail=thumbnail,
+            facts=facts,
+            command="facewright compare photos/",
+            versions={"facewright": "0.1.0"},
+            drawings={"alpha": drawing, "beta": drawing},
+            recipes={"alpha": "epochs = 6"},
+        ),
+    )
+
+
+def test_parses_and_ids_are_unique(page: str) -> None:
+    ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    linked = {str(attributes["href"])[1:] for attributes in Page(page).all("a")}
+    assert linked <= set(ids)
+
+
+def test_loads_nothing_and_forbids_everything_but_its_script(page: str) -> None:
+    assert not re.search(r"https?:|//\w+\.\w|@import|url\((?!#)", page)
+    parsed = Page(page)
+    policy = next(str(meta["content"]) for meta in parsed.all("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    script = page[page.index("<script>") + 8 : page.rindex("</script>")]
+    assert "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+    assert page.count("<script") == 1
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in parsed.all("img"))
+    assert not parsed.all("link") and not parsed.all("iframe")
+
+
+def test_is_accessible_and_fits_a_phone(page: str) -> None:
+    parsed = Page(page)
+    assert all(image.get("alt") for image in parsed.all("img"))
+    assert all(head.get("scope") in {"col", "row"} for head in parsed.all("th"))
+    assert all(svg.get("aria-label") or svg.get("aria-hidden") or "class" not in svg for svg in parsed.all("svg"))
+    assert any(meta.get("name") == "viewport" for meta in parsed.all("meta"))
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_the_words_come_first(page: str, three: Comparison) -> None:
+    order = [
+        page.index("advice"),
+        page.index('class="models'),
+        page.index("Accuracy against latency"),
+        page.index('id="m0"'),
+    ]
+    assert order == sorted(order)
+    assert three.advice and all(sentence in "".join(Page(page).words) for sentence in three.advice)
+    for said in (
+        "epochs = 6",
+        "One file is broken.",
+        "facewright compare photos/",
+        "facewright 0.1.0",
+        three.fingerprint,
+    ):
+        assert said in page
+
+
+def test_is_light(page: str) -> None:
+    assert len(page) < 1_000_000
+
+
+def test_one_model_is_a_training_report(build: Build) -> None:
+    page = comparison_page(build(["no", "yes"], ["only"], epochs=1), context())
+    assert "training report" in page
+    assert "Table of models" not in page and "Table of pairs" not in page
+    Page(page)
+
+
+@pytest.mark.slow
+def test_fifteen_models(build: Build) -> None:
+    comparison = build(["no", "yes"], [f"net{number}" for number in range(15)], per_class=4, epochs=0)
+    parsed = Page(comparison_page(comparison, context()))
+    assert sum("data-better" in head for head in parsed.all("th")) == len(model_table(comparison)[0])
+
+
+def test_payloads_are_inert(build: Build, thumbnail: Callable[[str], bytes]) -> None:
+    page = hostile_page(build, thumbnail)
+    parsed = Page(page)
+    assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+    assert page.count("<script") == 1
+    links = [str(attributes.get(name)) for _, attributes in parsed.tags for name in ("href", "src", "xlink:href")]
+    assert all(link.startswith(("#", "data:image/")) for link in links if link != "None")
+    for payload in PAYLOADS:
+        assert payload in parsed.words or any(payload in said for said in parsed.words)
+
+
+def hostile_page(build: Build, thumbnail: Callable[[str], bytes]) -> str:
+    """Payloads wherever a name can stand."""
+    comparison = build(PAYLOADS, PAYLOADS[:2], per_class=2, epochs=2)
+    entries = [
+        dataclasses.replace(e, run=PAYLOADS[2], recipe=PAYLOADS[3], model=PAYLOADS[4]) for e in comparison.entries
+    ]
+    history = [dataclasses.replace(row, phase=PAYLOADS[row.epoch]) for row in entries[0].history]
+    entries[0] = dataclasses.replace(entries[0], history=tuple(history))
+    comparison = dataclasses.replace(
+        comparison, dataset=PAYLOADS[0], fingerprint=PAYLOADS[1], entries=tuple(entries), advice=PAYLOADS
+    )
+    hostile = context(
+        title=PAYLOADS[4],
+        created=PAYLOADS[0],
+        command=PAYLOADS[1],
+        versions={PAYLOADS[0]: PAYLOADS[2]},
+        facts=DatasetFacts(dict.fromkeys(PAYLOADS, 3), notes=PAYLOADS),
+        thumbnail=thumbnail,
+        recipes={PAYLOADS[0]: PAYLOADS[4]},
+    )
+    return comparison_page(comparison, hostile)
+
+
+@pytest.mark.slow
+def test_payloads_are_inert_in_a_browser(build: Build, thumbnail: Callable[[str], bytes], tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium on the PATH")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (development dependency)")
+    path = tmp_path / "report.html"
+    path.write_text(hostile_page(build, thumbnail), encoding="utf-8")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        tab = chromium.new_page(viewport={"width": 360, "height": 800})
+        asked: list[str] = []
+        said: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(path.as_uri())
+        before = tab.locator("table.models tbody tr").all_inner_texts()
+        tab.locator("table.models thead button", has_text="Log loss").click()
+        tab.locator("table.models thead button", has_text="Log loss").click()
+        after = tab.locator("table.models tbody tr").all_inner_texts()
+        width = tab.evaluate("document.documentElement.scrollWidth")
+        title = tab.title()
+        chromium.close()
+    assert title == PAYLOADS[4]
+    assert said == []
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    assert after == before[::-1]  # the better one stood first; sorted twice, it stands last
+    assert width == 360  # nothing is wider than the phone
+
+
+def cells(comparison: Comparison, title: str) -> list[Cell]:
+    columns, rows = model_table(comparison)
+    place = [column.title for column in columns].index(title)
+    return [row[place] for row in rows]
+
+
+def test_best_and_noise_marks(three: Comparison) -> None:
+    rates = (Rate(0.80, 0.75, 0.84, 250), Rate(0.82, 0.77, 0.86, 250), Rate(0.60, 0.54, 0.66, 250))
+    entries = tuple(
+        dataclasses.replace(entry, test=dataclasses.replace(entry.test, accuracy=rate, log_loss=loss, macro_f1=rate))
+        for entry, rate, loss in zip(three.entries, rates, (0.5, 0.6, math.nan), strict=True)
+    )
+    noise, real = Rate(-0.02, -0.05, 0.01, 250), Rate(0.2, 0.1, 0.3, 250)
+    pairs = (
+        Pair("alpha", "beta", 0.4, -0.02, real, within_noise=True),
+        Pair("alpha", "gamma", 0.001, 0.2, real, within_noise=False),
+        Pair("beta", "gamma", 0.001, 0.22, noise, within_noise=False),
+    )
+    made = dataclasses.replace(three, entries=entries, pairs=pairs)
+    assert [(c.best, c.noise) for c in cells(made, "Accuracy")] == [(False, True), (True, False), (False, False)]
+    assert [(c.best, c.noise) for c in cells(made, "Macro-F1")] == [(False, False), (True, False), (False, True)]
+    assert [(c.best, c.noise, c.text) for c in cells(made, "Log loss")] == [
+        (True, False, "0.500"),  # low is good
+        (False, False, "0.600"),  # nothing tests it
+        (False, False, "undefined"),
+    ]
+    assert not any(c.best for c in cells(made, "Images seen"))  # neither end is good
+    assert [c.interval.low if c.interval else None for c in cells(made, "Accuracy")] == [65.6, 71.9, 0.0]
+
+
+def test_no_best_without_a_choice(build: Build, three: Comparison) -> None:
+    assert not any(cell.best for row in model_table(build(["a", "b"], ["only"]))[1] for cell in row)
+    equal = dataclasses.replace(three, entries=tuple(dataclasses.replace(e, parameters=5) for e in three.entries))
+    assert not any(cell.best for cell in cells(equal, "Parameters"))
+    tied = [dataclasses.replace(e, parameters=n) for e, n in zip(three.entries, (5, 5, 9), strict=True)]
+    assert [cell.best for cell in cells(dataclasses.replace(three, entries=tuple(tied)), "Parameters")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_optional_columns_only_where_measured(build: Build, three: Comparison) -> None:
+    titles = [column.title for column in model_table(three)[0]]
+    assert "Top-5" not in titles and "Memory" not in titles
+    many = build([f"c{number}" for number in range(21)], ["only"], per_class=2)
+    assert "Top-5" in [column.title for column in model_table(many)[0]]
+
+
+def test_undefined_is_said_and_never_nan(three: Comparison) -> None:
+    entry = three.entries[0]
+    rows = tuple(
+        dataclasses.replace(row, precision=None, recall=None, f1=None, auc=None, average_precision=None)
+        for row in entry.test.per_class
+    )
+    test = dataclasses.replace(entry.test, macro_auc=None, micro_auc=None, log_loss=math.nan, per_class=rows)
+    history = tuple(dataclasses.replace(row, train_accuracy=math.nan) for row in entry.history)
+    broken = dataclasses.replace(entry, test=test, history=history)
+    page = comparison_page(dataclasses.replace(three, entries=(broken,), pairs=()), context())
+    assert page.count("undefined") >= 3 * 5 + 3
+    assert not re.search(r"\bnan\b|\binf\b|\bNone\b", page)
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"no picture", b"\x89PNG\r\n\x1a\n cut"])
+def test_a_missing_or_broken_picture_has_no_uri(answer: bytes | None) -> None:
+    assert Album(lambda _path: answer).uri("a.png") is None
+
+
+def test_a_picture_that_cannot_be_shown_is_a_blank(build: Build) -> None:
+    page = comparison_page(build(["no", "yes"], ["only"], per_class=4, epochs=0), context())
+    assert not Page(page).all("img")
+    assert "(no picture)" in page
+
+
+def test_thumbnails_are_small_and_made_once(thumbnail: Callable[[str], bytes]) -> None:
+    asked: list[str] = []
+    album = Album(lambda path: asked.append(path) or thumbnail(path))  # type: ignore[func-returns-value]
+    assert album.uri("a") == album.uri("a")
+    assert asked == ["a"]
+    assert len(album.uri("a") or "") < 10_000
+
+
+def test_the_file_is_replaced_whole(three: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    write_report(path, dataclasses.replace(three, entries=three.entries[:1], pairs=()), context=context())
+    assert path.read_text(encoding="utf-8").endswith("</html>")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (words.percent(math.inf), "undefined"),
+        (words.percent(0.99951), "100.0 %"),
+        (words.short_count(999_999), "1.00 M"),  # rounds up into the next power
+        (words.short_count(0), "0"),
+        (words.duration(59.97), "1.0 min"),
+        (words.duration(3599.0), "1.00 h"),
+        (words.file_size(0), "0 B"),
+        (words.chance(0.0), "< 0.001"),
+        (words.span(math.nan, 1.0), "undefined"),
+        (words.signed_points(math.nan), "undefined"),
+        (words.milliseconds(math.nan), "undefined"),
+        (words.milliseconds(123.4), "123 ms"),
+    ],
+)
+def test_words(said: str, expected: str) -> None:
+    assert said == expected

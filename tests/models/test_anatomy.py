@@ -46,6 +46,7 @@ def test_rows_add_up_to_the_totals(name: str, size: int) -> None:
     blocks = anatomy.by_block(model, whole)
     assert sum(row.flops for row in blocks) == whole.flops
     assert sum(row.parameters for row in blocks) == whole.parameters
+    assert sum(row.flops * repeat for row, repeat in anatomy.gather_alike(blocks)) == whole.flops
 
 
 def test_rows_of_a_network_counted_by_hand() -> None:
@@ -85,7 +86,7 @@ def test_arithmetic_between_layers_and_repeated_calls_are_counted_once() -> None
 
 def test_the_model_stays_as_it_was() -> None:
     model = catalog.create_model("resnet18", 3, input_size=32).train()
-    model.bn1.eval()
+    model.get_submodule("bn1").eval()
     before = {path: tensor.clone() for path, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     anatomy.summarise(model, 32)

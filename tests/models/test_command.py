@@ -22,8 +22,8 @@ def call(*arguments: str) -> Result:
 
 def test_lists_every_architecture() -> None:
     lines = call().stdout.splitlines()
-    assert lines[0].split()[:3] == ["model", "parameters", "GFLOPs"]
-    assert any(line.split()[:4] == ["resnet50", "25,557,032", "8.18", "224"] for line in lines)
+    assert lines[0].split()[:3] == ["model", "family", "parameters"]
+    assert any(line.split()[:4] == ["resnet50", "resnet", "25,557,032", "8.18"] for line in lines)
     assert len(lines) == 11
 
 
@@ -35,10 +35,12 @@ def test_lists_as_json() -> None:
 
 def test_shows_blocks_or_every_layer() -> None:
     blocks, layers = call("resnet50").stdout.splitlines(), call("resnet50", "--all").stdout.splitlines()
-    assert len(blocks) == 22  # header, stem 2, 16 blocks, pool, classifier, total
+    assert len(blocks) == 14  # header, stem 2, 4 stages of a first block and its like, pool, classifier, total
     assert len(layers) > 150
     assert blocks[-1].split() == layers[-1].split() == ["total", "25,557,032", "8,178.4"]
-    assert any(line.split() == ["layer3.5", "Bottleneck", "1024×14×14", "1,117,184", "436.7"] for line in blocks)
+    assert any(
+        line.split() == ["layer3.1", "×5", "Bottleneck", "1024×14×14", "5,585,920", "2,183.7"] for line in blocks
+    )
 
 
 def test_shows_as_json_at_another_size() -> None:

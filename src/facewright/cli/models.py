@@ -49,9 +49,9 @@ def _list(as_json: bool) -> None:
     if as_json:
         emit({"models": [asdict(row) for row in facts]})
         return
-    header = ("model", "parameters", "GFLOPs", "at px", "family: paper")
+    header = ("model", "family", "parameters", "GFLOPs", "at px", "paper")
     lines = [
-        (row.name, f"{row.parameters:,}", f"{row.flops / 1e9:.2f}", str(row.native_size), f"{row.family}: {row.paper}")
+        (row.name, row.family, f"{row.parameters:,}", f"{row.flops / 1e9:.2f}", str(row.native_size), row.paper)
         for row in facts
     ]
     show(table(header, lines))
@@ -87,10 +87,17 @@ def _by_layer(layers: Anatomy) -> str:
 
 
 def _by_block(model: Model, layers: Anatomy) -> str:
-    from facewright.models.anatomy import by_block
+    from facewright.models.anatomy import by_block, gather_alike
 
     rows = [
-        (row.name, row.kind, _shape(row.output_shape), row.parameters, row.flops) for row in by_block(model, layers)
+        (
+            row.name if repeat == 1 else f"{row.name} ×{repeat}",
+            row.kind,
+            _shape(row.output_shape),
+            row.parameters * repeat,
+            row.flops * repeat,
+        )
+        for row, repeat in gather_alike(by_block(model, layers))
     ]
     return _layer_table(rows, layers)
 

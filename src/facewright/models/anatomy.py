@@ -6,9 +6,11 @@ and no storage, so a 60-million-parameter network is read in a moment and the mo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -117,6 +119,12 @@ def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
                 )
             )
     return tuple(gathered)
+
+
+def gather_alike(rows: Iterable[BlockRow]) -> tuple[tuple[BlockRow, int], ...]:
+    """Blocks of one stage that follow each other with equal shape and size, once each with how many there are."""
+    groups = (list(group) for _, group in groupby(rows, key=lambda row: replace(row, name="", paths=())))
+    return tuple((group[0], len(group)) for group in groups)
 
 
 @dataclass

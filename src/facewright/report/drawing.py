@@ -15,7 +15,7 @@ from math import log2
 
 from torch import nn
 
-from facewright.models.anatomy import Anatomy, BlockRow, by_block, summarise
+from facewright.models.anatomy import Anatomy, BlockRow, by_block, gather_alike, summarise
 from facewright.models.catalog import Model
 from facewright.models.xception import SeparableConv2d
 
@@ -114,16 +114,14 @@ def _boxes(model: Model, anatomy: Anatomy, size: int) -> list[Box]:
     hues = {stage: HUES[index % len(HUES)] for index, stage in enumerate(body)}
     boxes: list[Box] = []
     y = float(TOP + 34)
-    for _, group in groupby(rows, key=lambda row: replace(row, name="", paths=())):
-        alike = list(group)
-        first = alike[0]
-        whole = replace(first, parameters=first.parameters * len(alike), flops=first.flops * len(alike))
+    for first, repeat in gather_alike(rows):
+        whole = replace(first, parameters=first.parameters * repeat, flops=first.flops * repeat)
         side = first.output_shape[-1] if len(first.output_shape) == 3 else 1
         text = _inside(model, first)
         width = max(NARROW + (WIDE - NARROW) * log2(side) / log2(size), 24 + 7.2 * len(text))
         height = 26 + 4 * max(0.0, log2(first.output_shape[0] / 32)) + (30 if first.join == "dense" else 0)
         y += 22 if first.join in ("none", "dense") else 34
-        boxes.append(Box(whole, len(alike), text, hues.get(first.stage, GREY), y, width, height))
+        boxes.append(Box(whole, repeat, text, hues.get(first.stage, GREY), y, width, height))
         y = boxes[-1].end
     return boxes
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from facewright.errors import RunError
 
@@ -49,7 +50,7 @@ def read_csv(path: Path) -> tuple[EpochRow, ...]:
     Raises:
         RunError: a column is missing or a cell is no number.
     """
-    casts = {"int": int, "float": float, "str": str, "bool": lambda text: bool(int(text))}
+    casts: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": lambda text: text == "1"}
     with path.open(newline="", encoding="utf-8") as lines:
         try:
             return tuple(

@@ -1,0 +1,110 @@
+"""From pictures to probabilities: a bundle made ready for use.
+
+>>> classifier = Classifier.load(Path("runs/a"))                         # doctest: +SKIP
+>>> classifier.of_files([Path("someone.jpg")])[0].names[0]               # doctest: +SKIP
+'Tina_Fey'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facewright import bundle as bundles
+from facewright import images
+from facewright.bundle import Bundle
+from facewright.data.augment import normalise, resize
+from facewright.data.decoding import smallest_side
+from facewright.errors import BadImage
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one picture, best first; or why there is none."""
+
+    path: str
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """As `predict --json` prints it."""
+        top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
+        return {"path": self.path, "top": top, "error": self.error}
+
+
+class Classifier:
+    """A trained network with the preprocessing it was trained with.
+
+    Args:
+        bundle: weights, classes and InputSpec.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.classes = bundle.classes
+        self.spec = bundle.spec
+        self.model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, path: Path) -> Classifier:
+        """From a run directory or a bundle file.
+
+        Raises:
+            BundleError: it is neither, or the file is not what it says.
+        """
+        return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path))
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: Tensor) -> NDArray[np.float64]:
+        """Class probabilities.
+
+        Args:
+            pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
+        Returns:
+            (B, C) float64, rows sum to one.
+        """
+        height, width = self.spec.height, self.spec.width
+        rows = [
+            torch.softmax(self.model(normalise(resize(part, height, width), self.spec)).double(), dim=1).numpy()
+            for part in torch.split(pixels, BATCH)
+        ]
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
+
+    def of_files(self, paths: Sequence[Path], top_k: int = 5) -> list[Prediction]:
+        """The likeliest classes of each picture; a broken file gets an error of its own and stops nothing."""
+        return list(self.stream(paths, top_k))
+
+    def stream(self, paths: Sequence[Path], top_k: int = 5) -> Iterator[Prediction]:
+        """As `of_files`, a batch at a time: any number of files in bounded memory."""
+        for start in range(0, len(paths), BATCH):
+            part = paths[start : start + BATCH]
+            read = [self._read(path) for path in part]
+            good = [pixels for pixels in read if not isinstance(pixels, str)]
+            rows = self.probabilities(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else np.zeros((0, 1))
+            scores = iter(rows)
+            for path, pixels in zip(part, read, strict=True):
+                if isinstance(pixels, str):
+                    yield Prediction(str(path), (), (), pixels)
+                else:
+                    yield self._top(path, next(scores), top_k)
+
+    def _read(self, path: Path) -> NDArray[np.uint8] | str:
+        """Pixels fitted to the network's input (H, W, 3), or why there are none."""
+        try:
+            return self.spec.fit(images.read(path, at_least=smallest_side(self.spec)))
+        except BadImage as error:
+            return error.reason
+        except OSError as error:
+            return error.strerror or str(error)
+
+    def _top(self, path: Path, scores: NDArray[np.float64], top_k: int) -> Prediction:
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return Prediction(str(path), tuple(self.classes[i] for i in order), tuple(float(scores[i]) for i in order))

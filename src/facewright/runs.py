@@ -1,0 +1,208 @@
+"""A run directory: what lies in it, who owns it, and reading it back.
+
+    recipe.toml         the resolved recipe            split.csv         which picture was in which part
+    metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
+    checkpoints/        to resume from                 evaluation.json   the test part's numbers
+    predictions.csv     what was said of each test picture
+    report.html         the page                       events/           TensorBoard
+    run.json            data, model, seed, versions, machine, time, images seen
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from facewright.errors import RunError, RunLocked
+from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
+from facewright.files import write_atomic
+from facewright.inference import Classifier
+from facewright.training import history
+from facewright.training.recipe import Recipe, parse
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """run.json: what a run was started with and what it took. None: not known yet."""
+
+    where: str
+    dataset: str
+    fingerprint: str  # of the data: classes, paths, labels, pixels
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]  # images in train, validation, test
+    model: str
+    stem: str
+    recipe: str
+    image_size: int
+    seed: int
+    threads: int
+    processes: int
+    precision: str
+    versions: Mapping[str, str]
+    machine: str
+    started: str  # ISO 8601, UTC
+    parameters: int
+    flops: int  # of one image; a multiply-add counts as two
+    notes: tuple[str, ...] = ()
+    finished: str | None = None
+    epochs: int | None = None
+    images_seen: int | None = None
+    train_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> RunFacts:
+        """The facts of a run directory.
+
+        Raises:
+            RunError: this is no run directory, or its run.json is damaged.
+        """
+        path = folder / "run.json"
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**facts, "classes": tuple(facts["classes"]), "notes": tuple(facts.get("notes", ()))})
+        except FileNotFoundError:
+            raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path}: damaged ({error})") from None
+
+    def write(self, folder: Path) -> None:
+        """Save as run.json."""
+        write_atomic(folder / "run.json", json.dumps(asdict(self), indent=2) + "\n")
+
+
+class Run:
+    """A run that exists on disk; everything is read when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.facts = RunFacts.read(folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, model={self.facts.model!r}, recipe={self.facts.recipe!r})"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe with every value resolved."""
+        path = self.folder / "recipe.toml"
+        return parse(self._text(path), str(path))
+
+    @cached_property
+    def history(self) -> tuple[history.EpochRow, ...]:
+        """A row an epoch."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            raise RunError(f"{self.folder}: no metrics.csv yet; not one epoch is done")
+        return history.read_csv(path)
+
+    @cached_property
+    def evaluation(self) -> ClassificationResult:
+        """The numbers of the test part."""
+        path = self.folder / "evaluation.json"
+        try:
+            return ClassificationResult.from_dict(json.loads(self._text(path)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: damaged ({error})") from None
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the best weights said of each test picture."""
+        return read_predictions(self.folder / "predictions.csv")
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The best weights, ready for use."""
+        return Classifier.load(self.folder)
+
+    def entry(self, name: str, latency: Latency) -> Entry:
+        """This run as one model of a comparison."""
+        facts = self.facts
+        if facts.images_seen is None or facts.epochs is None or facts.train_seconds is None:
+            raise RunError(f"{self.folder}: not finished; go on with --resume")
+        return Entry(
+            name=name,
+            run=str(self.folder),
+            model=facts.model,
+            recipe=facts.recipe,
+            image_size=facts.image_size,
+            parameters=facts.parameters,
+            flops=facts.flops,
+            images_seen=facts.images_seen,
+            epochs=facts.epochs,
+            train_seconds=facts.train_seconds,
+            peak_memory_bytes=facts.peak_memory_bytes,
+            file_bytes=(self.folder / "model.safetensors").stat().st_size,
+            latency=latency,
+            test=self.evaluation,
+            predictions=self.predictions,
+            history=self.history,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """As `train --json` prints it."""
+        facts = self.facts
+        kept = ("model", "recipe", "seed", "dataset", "parameters", "flops", "images_seen", "epochs", "train_seconds")
+        return {"run": str(self.folder), **{key: getattr(facts, key) for key in kept}, "test": self.evaluation.to_dict()}
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise RunError(f"{self.folder}: no {path.name}; the run is not finished, go on with --resume") from None
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Hold a run directory for this process; the lock is the system's and dies with the process.
+
+    Raises:
+        RunLocked: another living process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunLocked(f"{folder}: another process is training in it; wait for it or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_predictions(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:
+    """`path,label,predicted,p_<class>…`, a row a picture; probabilities keep every bit."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in classes)])
+    for name, label, row in zip(predictions.paths, predictions.labels, predictions.probabilities, strict=True):
+        writer.writerow([name, classes[label], classes[int(row.argmax())], *(repr(float(p)) for p in row)])
+    write_atomic(path, out.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read back what `write_predictions` wrote.
+
+    Raises:
+        RunError: the file is missing or is not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            header, *rows = list(csv.reader(lines))
+        classes = [name.removeprefix("p_") for name in header[3:]]
+        labels = np.array([classes.index(row[1]) for row in rows], np.int64)
+        probabilities = np.array([[float(cell) for cell in row[3:]] for row in rows]).reshape(len(rows), len(classes))
+    except (OSError, ValueError, IndexError) as error:
+        raise RunError(f"{path}: no table of predictions ({error}); evaluate the run again") from None
+    return Predictions(tuple(row[0] for row in rows), labels, probabilities)

@@ -1,0 +1,18 @@
+"""The main jobs end to end, one file a job: open → split → train → evaluate → report; compare; predict; inspect.
+
+>>> import facewright as fw                                                            # doctest: +SKIP
+>>> run = fw.train("synthetic:faces?identities=5&images=20", model="resnet18")         # doctest: +SKIP
+>>> run.evaluation.accuracy                                                            # doctest: +SKIP
+Rate(value=0.85, low=0.64, high=0.95, n=20)
+"""
+
+from facewright.runs import Run
+from facewright.workflows.comparing import Compared, compare
+from facewright.workflows.demonstration import demo
+from facewright.workflows.inspecting import inspect
+from facewright.workflows.judging import evaluate
+from facewright.workflows.predicting import predict
+from facewright.workflows.running import resume, train
+from facewright.workflows.sweeping import train_all
+
+__all__ = ["Compared", "Run", "compare", "demo", "evaluate", "inspect", "predict", "resume", "train", "train_all"]

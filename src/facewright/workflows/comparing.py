@@ -1,0 +1,118 @@
+"""Putting runs side by side: the comparison and its page."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from facewright.data.sources import open_dataset
+from facewright.data.store import PixelStore
+from facewright.errors import FacewrightError
+from facewright.evaluation import compare as comparing
+from facewright.evaluation import speed
+from facewright.evaluation.results import Comparison
+from facewright.models.catalog import create_model
+from facewright.report.drawing import draw_architecture
+from facewright.report.html import DatasetFacts, ReportContext, write_report
+from facewright.runs import Run
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Runs and what comparing them says."""
+
+    runs: tuple[Run, ...]
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `compare --json` prints it."""
+        return self.comparison.to_dict()
+
+    def to_html(self, path: Path | str) -> Path:
+        """Write the self-contained page."""
+        write_report(Path(path), self.comparison, context=_context(self.runs, self.comparison))
+        return Path(path)
+
+
+def compare(runs: Sequence[Run | Path]) -> Compared:
+    """Put finished runs side by side; latency and throughput are measured now, one model after the other.
+
+    Raises:
+        RunError: a run is not finished.
+        UsageError: they were not tested on the same images.
+    """
+    opened = [run if isinstance(run, Run) else Run(run) for run in runs]
+    names = _names(opened)
+    entries = [
+        run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))
+        for run, name in zip(opened, names, strict=True)
+    ]
+    first = opened[0].facts
+    comparison = comparing.compare(entries, first.dataset, first.fingerprint, first.classes, first.counts)
+    return Compared(tuple(opened), comparison)
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The model's name; with its recipe or folder where that is not enough to tell runs apart."""
+    for name in (
+        lambda run: run.facts.model,
+        lambda run: f"{run.facts.model} {run.facts.recipe}",
+        lambda run: run.folder.name,
+        lambda run: str(run.folder),
+    ):
+        names = [str(name(run)) for run in runs]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{run.folder} ({number})" for number, run in enumerate(runs, start=1)]
+
+
+def _context(runs: Sequence[Run], comparison: Comparison) -> ReportContext:
+    facts = runs[0].facts
+    spec = runs[0].classifier.spec
+    named = {entry.name: run for entry, run in zip(comparison.entries, runs, strict=True)}
+    store = _store(facts.where, runs[0])
+    return ReportContext(
+        title=f"{facts.dataset}: {', '.join(named)}" if len(runs) < 4 else f"{facts.dataset}: {len(runs)} models",
+        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        command=shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
+        versions=facts.versions,
+        facts=DatasetFacts({} if store is None else store.dataset.counts(), spec.mean, spec.std, facts.notes),
+        thumbnail=None if store is None else _thumbnails(store),
+        drawings={name: _drawing(run) for name, run in named.items()},
+        recipes={name: run.recipe.to_toml() for name, run in named.items()},
+    )
+
+
+def _store(where: str, run: Run) -> PixelStore | None:
+    """The pixels the runs were trained on, where they are still there."""
+    try:
+        return PixelStore.open(open_dataset(where), run.classifier.spec)
+    except FacewrightError:
+        return None
+
+
+def _thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:
+    rows: Mapping[str, int] = {record.path: row for row, record in enumerate(store.dataset.records)}
+
+    def thumbnail(path: str) -> bytes | None:
+        if path not in rows:
+            return None
+        out = io.BytesIO()
+        Image.fromarray(store.pixels[rows[path]]).save(out, "PNG")
+        return out.getvalue()
+
+    return thumbnail
+
+
+def _drawing(run: Run) -> str:
+    facts = run.facts
+    model = create_model(facts.model, len(facts.classes), input_size=facts.image_size, stem=facts.stem)
+    return draw_architecture(model, facts.model, facts.image_size)

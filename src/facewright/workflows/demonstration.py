@@ -1,0 +1,98 @@
+"""The main job on drawn faces: inspect → three trainings → compare → predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from facewright.data.audit import Audit
+from facewright.data.sources import open_dataset
+from facewright.files import write_atomic
+from facewright.inference import Prediction
+from facewright.runs import Run
+from facewright.training.events import Listener, Said
+from facewright.workflows.comparing import Compared
+from facewright.workflows.inspecting import inspect
+from facewright.workflows.material import silent
+from facewright.workflows.predicting import predict
+from facewright.workflows.sweeping import train_all
+
+SHOWN = 5  # test pictures to predict, none of which was trained on
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work a demonstration is."""
+
+    where: str
+    models: tuple[str, ...]
+    overrides: dict[str, str]
+
+
+FULL = Size(
+    "synthetic:faces?identities=16&images=60&size=64&seed=0",
+    ("resnet18", "xception", "densenet121"),
+    {"input.size": "64", "training.epochs": "8"},
+)
+QUICK = Size(
+    "synthetic:faces?identities=8&images=40&size=48&seed=0",
+    ("resnet18", "xception", "densenet121"),
+    {"input.size": "48", "training.epochs": "3"},
+)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demonstration made."""
+
+    audit: Audit
+    compared: Compared
+    predictions: tuple[Prediction, ...]
+    folder: Path
+    report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `demo --json` prints it."""
+        return {
+            "report": str(self.report),
+            "inspect": self.audit.to_dict(),
+            "comparison": self.compared.to_dict(),
+            "predictions": [prediction.to_dict() for prediction in self.predictions],
+        }
+
+
+def demo(out: Path, *, quick: bool = False, listen: Listener | None = None) -> Demonstration:
+    """Run the main job on drawn faces; everything lies in `out` afterwards, the page is `out`/report.html."""
+    listen = listen or silent
+    size = QUICK if quick else FULL
+    folder = out / ("quick" if quick else "full")
+    folder.mkdir(parents=True, exist_ok=True)
+    listen(Said(f"1. look at the data: facewright inspect '{size.where}'"))
+    found, sheet = inspect(size.where, listen)
+    write_atomic(folder / "contact-sheet.png", sheet)
+    changed = " ".join(f"--set {key}={value}" for key, value in size.overrides.items())
+    listen(Said(f"2. train and compare: facewright compare '{size.where}' --models {','.join(size.models)} {changed}"))
+    compared = train_all(size.where, size.models, out=folder, overrides=size.overrides, listen=listen)
+    best = max(compared.runs, key=lambda run: run.evaluation.accuracy.value)
+    pictures = _test_pictures(best, folder / "pictures")
+    listen(Said(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))
+    predictions = predict(best.folder, pictures, top_k=3)
+    return Demonstration(found, compared, tuple(predictions), folder, folder / "report.html")
+
+
+def _test_pictures(run: Run, folder: Path) -> list[Path]:
+    """A few pictures of the test part as files, named by who they truly are."""
+    folder.mkdir(exist_ok=True)
+    dataset = open_dataset(run.facts.where)
+    records = {record.path: record for record in dataset.records}
+    step = max(1, len(run.predictions.paths) // SHOWN)
+    written = []
+    for path in run.predictions.paths[::step][:SHOWN]:
+        target = folder / path.replace("/", "_")
+        target = target if target.suffix == ".png" else target.with_name(f"{target.name}.png")
+        Image.fromarray(dataset.source.read(records[path], None)).save(target)
+        written.append(target)
+    return written

@@ -1,0 +1,22 @@
+"""Looking at a dataset before anything is trained on it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from facewright.data.audit import Audit, audit
+from facewright.data.contact_sheet import contact_sheet
+from facewright.data.sources import open_dataset
+from facewright.training.events import Listener
+from facewright.workflows.material import open_store, silent
+
+SIDE = 112  # pixels: what the contact sheet shows and near duplicates are searched at
+
+
+def inspect(where: str | Path, listen: Listener | None = None) -> tuple[Audit, bytes]:
+    """What is in a dataset, and a contact sheet of it (PNG)."""
+    store = open_store(open_dataset(where), SIDE, "cover", listen or silent)
+    sheet = io.BytesIO()
+    contact_sheet(store).save(sheet, "PNG")
+    return audit(store), sheet.getvalue()

@@ -1,0 +1,83 @@
+"""Data made ready to train on: decoded, split, measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facewright.data import splits
+from facewright.data.records import Dataset
+from facewright.data.splits import Split
+from facewright.data.store import PixelStore
+from facewright.errors import DataError
+from facewright.images import InputSpec
+from facewright.training.events import Event, Listener, Progressed, Said
+from facewright.training.recipe import Recipe
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
+
+
+@dataclass(frozen=True)
+class Material:
+    """A dataset decoded and split."""
+
+    store: PixelStore
+    split: Split
+    spec: InputSpec
+    fingerprint: str
+
+
+def silent(_event: Event) -> None:
+    """A listener that listens to nothing."""
+
+
+def prepare(dataset: Dataset, recipe: Recipe, seed: int, kept: Path, listen: Listener) -> Material:
+    """Decode, split and measure the pixels.
+
+    Args:
+        kept: a split.csv; where it exists, it is the split.
+    Raises:
+        DataError: too few images for three parts, or nothing readable.
+    """
+    store = open_store(dataset, recipe.input.size, recipe.input.resize, listen)
+    for broken in store.dataset.broken:
+        listen(Said(f"left out: {broken.path}: {broken.reason}"))
+    split = Split.load(kept, store.dataset, store.digests) if kept.is_file() else _split(store, recipe, seed)
+    for note in split.notes:
+        listen(Said(note))
+    if len(split.train) < 2 or not len(split.validation) or not len(split.test):
+        raise DataError(
+            f"{dataset.where}: expected images for training, validation and test, got "
+            f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
+        )
+    return Material(store, split, _spec(store, split, recipe), store.dataset.fingerprint(store.digests))
+
+
+def open_store(dataset: Dataset, size: int, resize: str, listen: Listener) -> PixelStore:
+    """The dataset's pixels at one size, raw."""
+    raw = InputSpec.from_dict(
+        {"height": size, "width": size, "mean": [0.0] * 3, "std": [1.0] * 3, "colour_order": "rgb", "resize": resize}
+    )
+    return PixelStore.open(dataset, raw, progress=lambda done, total: listen(Progressed("decoding", done, total)))
+
+
+def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
+    groups = splits.groups_of(store.digests)
+    shares = recipe.shares
+    if any(record.split is not None for record in store.dataset.records):
+        return splits.given(store.dataset, groups, seed, shares.validation, shares.test)
+    return splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
+
+
+def _spec(store: PixelStore, split: Split, recipe: Recipe) -> InputSpec:
+    """What the network is fed; statistics are of the training part alone."""
+    mean, std = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) if recipe.input.normalise == "unit" else IMAGENET
+    if recipe.input.normalise == "dataset":
+        measured = store.statistics(split.train)
+        mean, std = _three(measured.mean), _three([max(float(value), 1e-3) for value in measured.std])
+    return InputSpec(recipe.input.size, recipe.input.size, mean, std, resize=recipe.input.resize)
+
+
+def _three(values: object) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)  # type: ignore[attr-defined]
+    return red, green, blue

@@ -1,0 +1,62 @@
+"""Several architectures on one split, one after the other, and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from facewright.data.records import Dataset
+from facewright.data.sources import open_dataset
+from facewright.errors import UsageError
+from facewright.models.catalog import resolve_stem
+from facewright.training import recipe as recipes
+from facewright.training.events import Listener
+from facewright.workflows.comparing import Compared, compare
+from facewright.workflows.judging import write_json
+from facewright.workflows.running import free_folder, train
+
+
+def train_all(
+    where: str | Path | Dataset,
+    models: Sequence[str],
+    *,
+    recipe: str | Path = "scratch",
+    out: Path | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, str] | None = None,
+    listen: Listener | None = None,
+) -> Compared:
+    """Train several models on one split and compare them; the page is `out`/report.html.
+
+    Called again with the same `out` it goes on where it stopped: finished runs are kept, an unfinished one is resumed.
+
+    Args:
+        models: names of `facewright models`. Everything else as for `train`.
+    Raises:
+        UsageError: a model is named twice, or unknown; found before training starts.
+    """
+    if len(set(models)) != len(models) or not models:
+        raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
+    chosen = recipes.override(recipes.load(recipe), overrides or {})
+    for name in models:
+        resolve_stem(name, chosen.input.size, chosen.input.stem)
+    dataset = where if isinstance(where, Dataset) else open_dataset(where)
+    folder = out or free_folder(f"{dataset.name}-compare")
+    runs = [
+        train(
+            dataset,
+            model=name,
+            recipe=recipe,
+            out=folder / name,
+            seed=seed,
+            overrides=overrides,
+            resume=True,
+            report=False,
+            listen=listen,
+        )
+        for name in models
+    ]
+    compared = compare(runs)
+    compared.to_html(folder / "report.html")
+    write_json(folder / "comparison.json", compared.to_dict())
+    return compared

@@ -1,0 +1,93 @@
+"""Run by test_resume.py in a process of its own: kills a child of itself at chosen steps, resumes, compares the bits.
+
+    python kill_driver.py FOLDER STEP,STEP,… MUTANT      prints "STEP same" or "STEP differs", a line each
+
+MUTANT names a piece of the state that is thrown away when resuming ("none" throws nothing away).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import bits, make_trainer
+
+from facewright.training import checkpoints
+from facewright.training.events import Stepped
+from facewright.training.trainer import Trainer
+
+torch.set_num_threads(1)
+
+
+def in_child(work) -> int:  # type: ignore[no-untyped-def]
+    """Run in a fork; the wait status."""
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def train_until(folder: Path, cache: Path, last_step: int) -> None:
+    def listen(event: object) -> None:
+        if isinstance(event, Stepped) and trainer.progress.steps == last_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer = make_trainer(folder, cache, listen=listen)
+    trainer.fit()
+
+
+def forget(trainer: Trainer, state: checkpoints.State, mutant: str) -> None:
+    """Restore, but for one piece."""
+    fresh = make_trainer(trainer.folder, trainer.folder.parent / "cache")
+    trainer.restore(state)
+    if mutant == "weights":
+        trainer.model.load_state_dict(fresh.model.state_dict())
+    elif mutant == "average":
+        assert trainer.average is not None and fresh.average is not None
+        trainer.average.load_state_dict(fresh.average.state_dict())
+    elif mutant == "optimizer":
+        trainer.optimizer.load_state_dict(fresh.optimizer.state_dict())
+    elif mutant == "position":
+        trainer.progress.step = 0
+    elif mutant == "schedule":
+        trainer.progress.steps = 0
+    elif mutant == "generator":
+        torch.manual_seed = lambda seed: torch.default_generator  # type: ignore[assignment,misc]
+    elif mutant == "history":
+        trainer.progress.rows = []
+    elif mutant != "none":
+        raise SystemExit(f"unknown mutant {mutant}")
+
+
+def resume(folder: Path, cache: Path, mutant: str) -> None:
+    trainer = make_trainer(folder, cache)
+    state = checkpoints.load(folder / "checkpoints")
+    if state is not None:  # killed before the first checkpoint, a run starts anew
+        forget(trainer, state, mutant)
+    trainer.fit()
+    (folder / "bits").write_text(bits(trainer))
+
+
+def main() -> None:
+    root, steps, mutant = Path(sys.argv[1]), [int(step) for step in sys.argv[2].split(",")], sys.argv[3]
+    cache = root / "cache"
+    whole = make_trainer(root / "whole", cache)
+    whole.fit()
+    wanted = bits(whole)
+    for step in steps:
+        folder = root / f"killed-{mutant}-{step}"
+        status = in_child(lambda folder=folder, step=step: train_until(folder, cache, step))
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "it was not killed"
+        status = in_child(lambda folder=folder: resume(folder, cache, mutant))
+        assert status == 0, "resuming failed"
+        print(step, "same" if (folder / "bits").read_text() == wanted else "differs")
+
+
+if __name__ == "__main__":
+    main()

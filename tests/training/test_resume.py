@@ -1,0 +1,126 @@
+"""Exact resume: FAULTS 11, 12, 14."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from facewright.errors import Interrupted, ResumeError
+from facewright.training import checkpoints
+from facewright.training.events import EpochEnded, Stepped
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import SETTINGS, bits, make_trainer
+
+STEPS = 16  # of a whole run: 4 epochs of 4 batches; a checkpoint lies after every third step
+
+
+def killed_and_resumed(root: Path, steps: list[int], mutant: str = "none") -> list[str]:
+    driver = Path(__file__).with_name("kill_driver.py")
+    command = [sys.executable, str(driver), str(root), ",".join(str(step) for step in steps), mutant]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [line.split()[1] for line in done.stdout.splitlines()]
+
+
+def test_a_run_killed_at_any_step_ends_in_the_same_bits(tmp_path: Path) -> None:
+    steps = random.Random(0).sample(range(1, STEPS + 1), 6)
+    assert killed_and_resumed(tmp_path, steps) == ["same"] * 6
+
+
+@pytest.mark.slow
+def test_fifty_kills(tmp_path: Path) -> None:
+    steps = [random.Random(number).randint(3, STEPS) for number in range(50)]
+    assert killed_and_resumed(tmp_path, sorted(set(steps))) == ["same"] * len(set(steps))
+
+
+@pytest.mark.parametrize(
+    "mutant", ["weights", "average", "optimizer", "position", "schedule", "generator", "history"]
+)
+def test_a_resume_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str) -> None:
+    assert killed_and_resumed(tmp_path, [10], mutant) == ["differs"]
+
+
+def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=8, sizes=(32,) * 8, patience=3)
+    whole = make_trainer(tmp_path / "whole", tmp_path / "cache", settings, schedule="plateau", rate=0.2)
+    whole.fit()
+    assert whole.plateau is not None and whole.plateau.scale < 1, "the test wants a run in which the rate is lowered"
+
+    class Stop(Exception):
+        pass
+
+    def listen(event: object) -> None:
+        if isinstance(event, EpochEnded) and event.row.epoch == len(whole.progress.rows) - 1:
+            raise Stop
+
+    broken = make_trainer(tmp_path / "b", tmp_path / "cache", settings, listen, schedule="plateau", rate=0.2)
+    with pytest.raises(Stop):
+        broken.fit()
+    again = make_trainer(tmp_path / "b", tmp_path / "cache", settings, schedule="plateau", rate=0.2)
+    state = checkpoints.load(tmp_path / "b" / "checkpoints")
+    assert state is not None
+    again.restore(state)
+    again.fit()
+    assert bits(again) == bits(whole)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "a", tmp_path / "cache")
+    state = trainer.state()
+    tensors = {name: value for name, value in state.tensors.items() if not name.startswith("model.0")}
+    with pytest.raises(ResumeError, match="another model"):
+        trainer.restore(checkpoints.State(tensors, state.facts))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops_and_the_run_goes_on_to_the_same_bits(tmp_path: Path, number: signal.Signals) -> None:
+    whole = make_trainer(tmp_path / "whole", tmp_path / "cache")
+    whole.fit()
+    settings = replace(SETTINGS, checkpoint_steps=0)
+
+    def listen(event: object) -> None:
+        if isinstance(event, Stepped) and stopped.progress.steps == 7:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    stopped = make_trainer(tmp_path / "s", tmp_path / "cache", settings, listen)
+    with pytest.raises(Interrupted, match="step 7"):
+        stopped.fit()
+    assert signal.getsignal(number) is before
+    again = make_trainer(tmp_path / "s", tmp_path / "cache", settings)
+    state = checkpoints.load(tmp_path / "s" / "checkpoints")
+    assert state is not None and state.facts["progress"]["steps"] == 7
+    again.restore(state)
+    again.fit()
+    assert bits(again) == bits(whole)
+
+
+def test_the_second_signal_acts_at_once(tmp_path: Path) -> None:
+    def listen(event: object) -> None:
+        if isinstance(event, Stepped):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    trainer = make_trainer(tmp_path / "s", tmp_path / "cache", listen=listen)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+
+
+def test_dropout_draws_are_a_function_of_the_step(tmp_path: Path) -> None:
+    ends = []
+    for noise in (0, 1):
+        trainer = make_trainer(tmp_path / str(noise), tmp_path / "cache")
+        torch.manual_seed(noise)  # whatever the caller did to the global generator
+        trainer.fit()
+        ends.append(bits(trainer))
+    assert ends[0] == ends[1]

@@ -36,11 +36,11 @@ class Head:
 
     def width(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Half the width of the face at these heights."""
-        return np.asarray(np.interp(y, self._levels, self._widths))
+        return np.asarray(np.interp(y, self._levels, self._widths), np.float64)
 
     def place(self, flat: Points) -> Points:
         """(n, 2) points of the turned head, still upright, in half heights → pixels."""
-        return np.asarray(flat @ self._roll) * self.unit + self._origin
+        return np.asarray(flat @ self._roll * self.unit + self._origin)
 
     def flat(self, points: ArrayLike, lift: ArrayLike = 0.0) -> Points:
         """(n, 2) points on the face, seen from the front, → where they lie once it has turned and nodded.
@@ -99,7 +99,7 @@ class Head:
         p = np.asarray(points, np.float64) + np.array([0.0, 0.3 * self._sin_pitch])
         lean = 0.35 * self.moment.roll
         cosine, sine = math.cos(lean), math.sin(lean)
-        return np.asarray(p @ np.array([[cosine, sine], [-sine, cosine]])) * self.unit + self._origin
+        return np.asarray(p @ np.array([[cosine, sine], [-sine, cosine]]) * self.unit + self._origin)
 
 
 def _forward(y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -127,9 +127,11 @@ def identity_of(seed: int, k: int) -> Identity:
     True
     """
     world, own = Stream(seed, 1), Stream(seed, 2, k)
-    skin = _blend(SKINS, _stratum(world.unit(), k, 0.6180339887))
+    depth = _stratum(world.unit(), k, 0.6180339887)
+    skin = _blend(SKINS, depth)
     shift = int(world.unit() * len(HAIR_STYLES))
-    place = _stratum(world.unit(), k, 0.7548776662)
+    # Dark hair stands first: the darker the skin, the more of the spread falls there.
+    place = _stratum(world.unit(), k, 0.7548776662) ** (0.8 + 1.6 * depth)
     hair = HAIRS[int(place * len(HAIRS))].mix(HAIRS[int(own.unit() * len(HAIRS))], own.between(0.0, 0.18))
     cheek = own.between(0.66, 0.82)
     return Identity(

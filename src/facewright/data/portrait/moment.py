@@ -50,7 +50,7 @@ def moment_of(identity: Identity, seed: int, index: int, attributes: Attributes)
         ambient=exposure * (1.0 - 0.62 * diffuse),
         diffuse=exposure * diffuse,
         tint=Colour(1.0 + warmth, 1.0 + s.around(0.0, 0.04), 1.0 - warmth),
-        smile=s.between(0.55, 1.0) if attributes.smile else s.between(-0.22, 0.12),
+        smile=s.between(0.55, 1.0) if attributes.smile else s.between(-0.16, 0.18),
         parted=max(0.0, s.between(-0.9, 0.7)),
         brow_raise=s.around(0.0, 1.0),
         blink=1.0 if s.chance(0.05) else s.between(0.0, 0.25),

@@ -62,9 +62,8 @@ def scene(seed: int, index: int, width: int, height: int, faces: int) -> tuple[N
     ((120, 160, 3), (3, 4))
     """
     if not (32 <= width <= 4096 and 32 <= height <= 4096 and 0 <= faces <= 40):
-        raise UsageError(
-            f"a scene is 32 to 4096 pixels wide and high with 0 to 40 faces, not {width}×{height}, {faces}"
-        )
+        asked = f"{width}×{height} and {faces}"
+        raise UsageError(f"a scene has sides of 32 to 4096 pixels and 0 to 40 faces, not {asked}")
     stream = Stream(seed, 5, index)
     picture = _background(stream, width, height)
     light = moment_of(identity_of(seed, 0), seed, index, attributes_of(identity_of(seed, 0), seed, index))

@@ -27,7 +27,7 @@ WORN = (
 )
 
 
-def contact_sheet(identities: int = 8, images: int = 8, size: int = 112, seed: int = 0) -> NDArray[np.uint8]:
+def contact_sheet(identities: int = 7, images: int = 7, size: int = 112, seed: int = 0) -> NDArray[np.uint8]:
     """Draw a grid of faces.
 
     Args:
@@ -52,8 +52,10 @@ def _picture(k: int, seed: int, index: int, size: int, shown: Attributes | None)
 
 
 def save_sheet(path: Path, sheet: NDArray[np.uint8]) -> None:
-    """Write a sheet as a PNG of 256 colours."""
-    Image.fromarray(sheet).quantize(256, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write a sheet as a PNG of 256 colours, dithered."""
+    picture = Image.fromarray(sheet)
+    palette = picture.quantize(256, kmeans=8)
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,6 @@ def draw_clothes(canvas: Canvas, head: Head, stream: Stream) -> None:
         (wide, drop + 0.16),
         (wide + 0.16, 2.1),
         (wide + 0.2, 4.5),
-        (wide + 0.2, _FEET),
     ]
     hem = [(wide + 0.2, _FEET), (-wide - 0.2, _FEET)]
     shape = np.concatenate([open_curve(right), hem, open_curve([(-x, y) for x, y in right[::-1]])])

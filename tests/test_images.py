@@ -269,6 +269,18 @@ def test_a_jpeg_of_endless_scans_is_refused():
         images.read(data[:-2] + data[scan:-2] * 200 + data[-2:])
 
 
+def test_a_jpeg_of_endless_segments_is_refused():
+    data = encoded(Image.fromarray(photo()), "JPEG")
+    with pytest.raises(BadImage, match="more than 100,000 segments"):
+        images.read(data[:2] + b"\xff\xe0\0\2" * 100_001 + data[2:])
+
+
+def test_a_plain_pnm_of_endless_comments_is_refused():
+    with pytest.raises(BadImage, match="more than 1,000 comments"):
+        images.read(b"P2 1 1 255\n" + b"#\n" * 1_001 + b"7\n")
+    assert images.read(b"P2 # made by hand\n1 1 255\n# the pixel\n7\n").tolist() == [[[7, 7, 7]]]
+
+
 def test_a_tiff_of_endless_strips_is_refused():
     data = bytearray(encoded(Image.new("L", (16, 16)), "TIFF"))
     at = bytes(data).index(struct.pack("<HH", 273, 4)) + 4

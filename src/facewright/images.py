@@ -88,6 +88,7 @@ _MOST_JPEG_SCANS = 100
 _MOST_JPEG_MARKERS = 100_000
 # Pillow lists the strips or tiles of a TIFF one by one while it opens; photos have hundreds.
 _MOST_TIFF_PARTS = 200_000
+_MOST_PNM_COMMENTS = 1_000
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
@@ -287,14 +288,12 @@ def _decode(
 ) -> Pixels:
     if kind == "WebP":  # its reader makes room for the whole canvas while it opens, so ask the header first
         _check_size(_webp_size(data), limits)
-    if kind == "TIFF":
-        _check_parts(data)
+    elif kind in _PATIENCE:
+        _PATIENCE[kind](data)
     with reader(io.BytesIO(data)) as picture:
         _check_size(picture.size, limits)
-        if kind == "JPEG":
-            _check_scans(data)
-            if at_least is not None:
-                picture.draft(None, (at_least, at_least))
+        if kind == "JPEG" and at_least is not None:
+            picture.draft(None, (at_least, at_least))
         picture.load()
         _check_size(picture.size, limits)
         upright = _UPRIGHT.get(_orientation(picture))
@@ -334,8 +333,10 @@ def _check_scans(data: bytes) -> None:
         if code == 0xD9:  # the end of the picture; what follows (a thumbnail, a film) is not decoded
             return
         scans += code == 0xDA
-        if scans > _MOST_JPEG_SCANS or markers > _MOST_JPEG_MARKERS:
+        if scans > _MOST_JPEG_SCANS:
             raise BadImage(_UNNAMED, f"is a JPEG of more than {_MOST_JPEG_SCANS} scans; photos have about ten")
+        if markers > _MOST_JPEG_MARKERS:
+            raise BadImage(_UNNAMED, f"is a JPEG of more than {_MOST_JPEG_MARKERS:,} segments; photos have dozens")
         position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
 
 
@@ -348,6 +349,20 @@ def _check_parts(data: bytes) -> None:
         tag, _, count = struct.unpack_from(f"{order}HHI", data, at)
         if tag in (273, 279, 324, 325) and count > _MOST_TIFF_PARTS:
             raise BadImage(_UNNAMED, f"declares {count:,} strips or tiles; photos have hundreds")
+
+
+def _check_comments(data: bytes) -> None:
+    """Refuse a plain PNM that is made of comments: Pillow copies what is left of a block for each."""
+    if data[1:2] in b"123" and data.count(b"#") > _MOST_PNM_COMMENTS:
+        raise BadImage(_UNNAMED, f"is a PNM of more than {_MOST_PNM_COMMENTS:,} comments; pictures have one or two")
+
+
+# What keeps a decoder busy for minutes without being large; looked for before the file is opened.
+_PATIENCE: dict[str, Callable[[bytes], None]] = {
+    "JPEG": _check_scans,
+    "TIFF": _check_parts,
+    "PNM": _check_comments,
+}
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -4,8 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
+from facewright.data.folders import FileSource
 from facewright.data.records import Broken, Dataset, Record, merge_broken
-from facewright.data.sources import FileSource
 from facewright.errors import EmptyClass
 
 RECORDS = (

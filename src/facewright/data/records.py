@@ -15,6 +15,15 @@ from facewright.errors import EmptyClass
 
 SPLITS = ("train", "validation", "test")
 
+# What people call the three parts, folded to lower case.
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+
 
 @dataclass(frozen=True)
 class Record:

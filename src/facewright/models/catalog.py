@@ -20,7 +20,7 @@ Model = resnet.ResNet | xception.Xception | densenet.DenseNet
 """What `create_model` gives: `forward` (B, 3, H, W) -> (B, classes); `forward_features` -> (B, feature_width)."""
 
 STEMS: tuple[Stem, ...] = ("imagenet", "medium", "small")
-SMALLEST_SIDE = 32  # px: below, the last feature map of every family would be a single point
+SMALLEST_SIDE = 32  # px: the small stem is made for it; a body that halves three times leaves 4 x 4 points
 
 # `stem="auto"`: from which side of the input, in px, each stem is used (the first row that fits).
 AUTO_STEM: dict[str, tuple[tuple[int, Stem], ...]] = {

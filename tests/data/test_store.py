@@ -127,6 +127,18 @@ def test_true_deviation_is_not_the_mean_of_batch_deviations(tmp_path):
         store.statistics(np.array([], np.int64))
 
 
+def test_big_jpegs_are_decoded_reduced_and_alike_for_every_usual_size(tmp_path):
+    (tmp_path / "photos/ann").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (30, 24, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((1200, 1500)).save(tmp_path / "photos/ann/big.jpg", quality=95)
+    data = open_dataset(tmp_path / "photos")
+    small, large = (PixelStore.open(data, InputSpec(side, side, HALF, HALF), tmp_path) for side in (16, 256))
+    assert small.sizes.tolist() == large.sizes.tolist() == [[750, 600]]  # a half: 375 × 300 would be below 512
+    assert small.digests == large.digests  # so the split stays when the input size changes
+    full = InputSpec(256, 256, HALF, HALF).fit(data.source.read(data.records[0], None))
+    assert np.abs(large.pixels[0].astype(int) - full).mean() < 1  # of 255: nothing to be seen
+
+
 # What it remembers
 
 

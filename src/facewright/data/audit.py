@@ -64,7 +64,10 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class SizeTable:
-    """Sizes in pixels as (height, width), before fitting."""
+    """Sizes in pixels as (height, width), before fitting; of a JPEG of 1,024 px or more a side, as it was decoded.
+
+    Such a JPEG may be decoded at a half, a quarter or an eighth of its size (`decoding.smallest_side`).
+    """
 
     smallest: tuple[int, int]  # by area
     median: tuple[float, float]  # of heights, of widths

@@ -1,0 +1,125 @@
+"""The loop: what it counts, keeps and refuses. Resuming has a file of its own."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from facewright.errors import NonFiniteLoss
+from facewright.training import checkpoints
+from facewright.training.events import EpochEnded, Stepped
+from facewright.training.trainer import Settings, derive
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import SETTINGS, make_trainer
+
+
+def test_counts_and_curves(tmp_path: Path) -> None:
+    events: list[object] = []
+    trainer = make_trainer(tmp_path, tmp_path / "cache", listen=events.append)
+    rows = trainer.fit()
+    assert [row.epoch for row in rows] == [1, 2, 3, 4]
+    assert [row.images_seen for row in rows] == [32, 64, 96, 128]  # 4 batches of 8 an epoch
+    assert [row.steps for row in rows] == [4, 8, 12, 16]
+    assert len([event for event in events if isinstance(event, Stepped)]) == 16
+    assert [event.row for event in events if isinstance(event, EpochEnded)] == list(rows)
+    assert all(0 <= row.train_accuracy <= 1 and row.train_loss > 0 for row in rows)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=25, sizes=(32,) * 25, label_smoothing=0.0, checkpoint_steps=0)
+    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.02).fit()
+    assert rows[-1].train_loss < 0.6 * rows[0].train_loss
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
+    trainer = make_trainer(tmp_path, tmp_path / "cache", replace(SETTINGS, metric=metric))
+    kept: list[int] = []
+    trainer.keep = lambda model: kept.append(trainer.progress.epoch + 1)
+    rows = trainer.fit()
+    scores = [-row.validation_loss if metric == "loss" else row.validation_accuracy for row in rows]
+    firsts = [n for n, score in enumerate(scores, start=1) if all(score > other for other in scores[: n - 1])]
+    assert kept == firsts == [row.epoch for row in rows if row.best]
+
+
+def test_only_epochs_at_the_full_size_are_kept(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, sizes=(16, 16, 32, 32))
+    rows = make_trainer(tmp_path, tmp_path / "cache", settings).fit()
+    assert [row.image_size for row in rows] == [16, 16, 32, 32]
+    assert not any(row.best for row in rows[:2]) and rows[2].best
+
+
+def test_stops_early_without_improvement(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=30, sizes=(32,) * 30, patience=2, checkpoint_steps=0)
+    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.5).fit()
+    assert len(rows) < 30
+    assert not rows[-1].best and not rows[-2].best
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_pictures_train(tmp_path: Path, kind: str) -> None:
+    settings = replace(SETTINGS, mixup=0.4) if kind == "mixup" else replace(SETTINGS, cutmix=1.0)
+    rows = make_trainer(tmp_path, tmp_path / "cache", settings).fit()
+    assert len(rows) == 4
+
+
+class Poisoned(nn.Module):
+    """Turns to NaN at one call of training."""
+
+    def __init__(self, model: nn.Module, at: int) -> None:
+        super().__init__()
+        self.model, self.at, self.calls = model, at, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        scores: torch.Tensor = self.model(images)
+        return scores * float("nan") if self.calls == self.at and self.training else scores
+
+
+@pytest.mark.parametrize("step", [1, 6, 11])
+def test_a_loss_that_is_no_number_stops_at_its_step(tmp_path: Path, step: int) -> None:
+    trainer = make_trainer(tmp_path, tmp_path / "cache")
+    trainer.wrapped = Poisoned(trainer.model, at=step)
+    with pytest.raises(NonFiniteLoss, match=rf"nan at step {step} .*learning rate .*pictures: person_") as error:
+        trainer.fit()
+    assert "\n" not in str(error.value)
+    state = checkpoints.load(tmp_path / "checkpoints")
+    assert (state is None) == (step <= 3)  # a checkpoint after every third step
+    if state is not None:
+        assert all(torch.isfinite(tensor).all() for tensor in state.tensors.values())
+
+
+def test_averaged_weights_are_what_is_judged(tmp_path: Path) -> None:
+    with_average = make_trainer(tmp_path / "a", tmp_path / "cache")
+    without = make_trainer(tmp_path / "b", tmp_path / "cache", replace(SETTINGS, ema=0.0))
+    assert with_average.judged() is not with_average.model
+    assert without.judged() is without.model
+
+
+def test_averaging_against_a_loop(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=1, sizes=(32,), ema=0.7)
+    trainer = make_trainer(tmp_path, tmp_path / "cache", settings)
+    seen: list[torch.Tensor] = []
+    trainer.listen = lambda event: (
+        seen.append(trainer.model[0].weight.detach().clone()) if isinstance(event, Stepped) else None  # type: ignore[index,func-returns-value]
+    )
+    trainer.fit()
+    expected = seen[0]
+    for count, weight in enumerate(seen[1:], start=1):
+        decay = min(0.7, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * weight
+    assert trainer.average is not None
+    torch.testing.assert_close(trainer.average.module[0].weight, expected)
+
+
+def test_seeds_of_places_differ_and_stay() -> None:
+    places = {derive(seed, "step", step) for seed in range(10) for step in range(100)}
+    assert len(places) == 1000
+    assert derive(0, "weights") == derive(0, "weights")
+    assert Settings(1, 2, 0, (32,)).ema == 0.0

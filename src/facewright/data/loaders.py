@@ -101,13 +101,15 @@ class Loader:
 
     def _inline(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
         for job in jobs:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # many small steps: waking and joining threads for each costs more than it gives
-            try:
-                batch = self._make(job)
-            finally:
-                torch.set_num_threads(threads)
-            yield batch
+            yield self._make_alone(job)  # in no variable: a batch held on to here would need memory beside the next one
+
+    def _make_alone(self, job: _Job) -> Batch:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # many small steps: waking and joining threads for each costs more than it gives
+        try:
+            return self._make(job)
+        finally:
+            torch.set_num_threads(threads)
 
     def _prefetched(self, jobs: Sequence[_Job]) -> Iterator[Batch]:
         pool = ThreadPoolExecutor(self.workers, "facewright-loader", _single_threaded, (torch.get_num_threads(),))

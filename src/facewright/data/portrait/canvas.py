@@ -68,12 +68,15 @@ class Canvas:
         self._cover = ImageDraw.Draw(self.mask)
 
     def fill(self, shape: Points, colour: Sequence[float] | Colour, opacity: float = 1.0) -> None:
-        """Fill an (n, 2) outline in pixels. What is not opaque tints what is there and adds nothing to the mask."""
+        """Fill an (n, 2) outline in pixels with a colour in [0, 255].
+
+        What is not opaque (opacity below 1) tints what is there and adds nothing to the mask.
+        """
         corners = shape.ravel().tolist()
-        red, green, blue = (int(min(255.0, max(0.0, value))) for value in colour)
+        red, green, blue = colour
         if opacity >= 1.0:
             self._cover.polygon(corners, fill=255)
-        self._ink.polygon(corners, fill=(red, green, blue, int(255 * min(1.0, opacity))))
+        self._ink.polygon(corners, fill=(int(red), int(green), int(blue), int(255 * opacity)))
 
     def reduced(self, times: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The drawing on black, (side / times, side / times, 3) in [0, 255], and the mask, (…) in [0, 1]."""

@@ -168,7 +168,8 @@ def draw_ear(canvas: Canvas, head: Head, side: float) -> None:
     middle = who.eye_height + 0.12
     root = head.around([side * 92.0], [middle])[0]
     tall, wide = who.ear_size, 0.5 * who.ear_size
-    x = root[0] + side * 0.35 * wide
+    away = 2.6 * np.sin(max(0.0, side * head.moment.yaw))  # turned away, it goes behind the head
+    x = root[0] + side * wide * (0.35 - away)
     shape = closed_curve(
         [
             (x - wide * side * 0.4, root[1] - 0.5 * tall),
@@ -194,8 +195,10 @@ def draw_skin(canvas: Canvas, head: Head) -> None:
             cheek = disc(side * 0.62 * who.cheek, level, radius, 0.8 * radius, 20)
             canvas.fill(head.face(cheek), who.skin.mix(_BLUSH, 0.4), 0.05 + 0.1 * who.blush)
     stream = Stream(who.marks)
-    for _ in range(who.freckles):
-        x, y = stream.around(0.0, 0.5), who.eye_height + 0.25 + stream.around(0.0, 0.2)
-        canvas.fill(head.face(disc(x, y, 0.013, 0.013, 8)), who.skin.times(0.62), 0.5)
+    if who.freckles:
+        spread = stream.units(who.freckles, 2) + stream.units(who.freckles, 2) - 1.0
+        spots = head.face(spread * (0.5, 0.2) + (0.0, who.eye_height + 0.25))
+        for x, y in spots.tolist():
+            canvas.fill(disc(x, y, 0.013 * head.unit, 0.013 * head.unit, 8), who.skin.times(0.62), 0.5)
     if who.mole is not None:
         canvas.fill(head.face(disc(*who.mole, 0.026, 0.026, 12)), who.skin.times(0.35), 0.9)

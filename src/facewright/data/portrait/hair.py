@@ -249,7 +249,7 @@ def _draw_on_jaw(
 ) -> None:
     """Fill from an upper line (shares of the face's width, heights) down to the jaw, grown by so much."""
     heights = np.linspace(0.06, 1.0, 16)
-    swell = grow * np.clip((heights - 0.1) / 0.5, 0.0, 1.0)
+    swell = grow * np.clip((heights - 0.1) / 0.5, 0.0, 1.0) * (1.0 - 0.55 * heights**6)
     right, left = head.silhouette(heights, 1.0, swell), head.silhouette(heights, -1.0, swell)
     drop = np.stack([np.zeros(16), swell * heights], axis=1)
     line = open_curve(upper, 4)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from .head import Head
 
-_GRID = 64
+_GRID = 48
 
 
 def light_map(head: Head, size: int) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ class Moment:
 def moment_of(identity: Identity, seed: int, index: int, attributes: Attributes) -> Moment:
     """The moment of picture number `index` of a person; the same each time."""
     s = Stream(seed, 6, identity.number, index)
-    warmth = s.around(0.0, 0.17)
+    warmth = s.around(0.03, 0.14)
     diffuse = s.between(0.3, 0.85)
     exposure = s.around(0.98, 0.34)
     return Moment(

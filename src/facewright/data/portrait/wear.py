@@ -187,8 +187,8 @@ def draw_hat(canvas: Canvas, head: Head, stream: Stream) -> None:
 
 def _dome(head: Head, rise: float, grow: float) -> Points:
     """The upper edge of a hat, flat: from its right over the top to its left."""
-    rows = np.array([-0.5, -0.62, -0.74, -0.85, -0.93, -0.98])
-    out = np.array([0.1, 0.11, 0.12, 0.13, 0.13, 0.12]) + grow
-    up = np.stack([np.zeros(6), -rise * np.array([0.0, 0.3, 0.55, 0.8, 0.95, 1.0])], axis=1)
+    rows = np.array([-0.5, -0.62, -0.74, -0.85, -0.94, -0.99])
+    out = np.array([0.1, 0.11, 0.12, 0.12, 0.09, 0.03]) + grow * np.array([1.0, 1.0, 1.0, 1.0, 0.9, 0.6])
+    up = np.stack([np.zeros(6), -rise * np.array([0.0, 0.3, 0.55, 0.8, 0.95, 1.05])], axis=1)
     right, left = head.silhouette(rows, 1.0, out, 0.1) + up, head.silhouette(rows, -1.0, out, 0.1) + up
     return open_curve(np.concatenate([right, left[::-1]]), 4)

@@ -117,7 +117,7 @@ MODES = [
     # GIF with a transparent index
     (palette(1, "GIF"), [(10, 20, 30), WHITE, (255, 0, 0)]),
     # grey and colour with alpha, over white, rounded to nearest
-    (one_row("LA", [(0, 255), (0, 0), (100, 128)], "PNG"), [(0, 0, 0), WHITE, (177, 177, 177)]),
+    (one_row("LA", [(0, 255), (0, 0), (100, 129)], "PNG"), [(0, 0, 0), WHITE, (177, 177, 177)]),
     (one_row("RGBA", [(9, 8, 7, 255), (9, 8, 7, 0), (0, 0, 255, 51)], "PNG"), [(9, 8, 7), WHITE, (204, 204, 255)]),
     (one_row("RGBA", [(9, 8, 7, 255), (9, 8, 7, 0)], "TIFF"), [(9, 8, 7), WHITE]),
     (one_row("RGBA", [(9, 8, 7, 255), (9, 8, 7, 0)], "WebP", lossless=True), [(9, 8, 7), WHITE]),
@@ -358,7 +358,10 @@ def test_asking_for_less_than_a_pixel_is_wrong():
 def test_warnings_of_the_decoder_stay_inside():
     """Odd metadata warns in Pillow; a warning would be an error here, and noise for a user."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\0\0\0\xff\xff\0\0\0\0\0\0"  # a text beyond the end
-    assert images.read(encoded(Image.fromarray(photo()), "JPEG", exif=exif)).shape == (48, 64, 3)
+    data = encoded(Image.fromarray(photo()), "JPEG", exif=exif)
+    with pytest.warns(UserWarning):
+        Image.open(io.BytesIO(data)).getexif()
+    assert images.read(data).shape == (48, 64, 3)
 
 
 def test_warning_filters_survive_many_threads():

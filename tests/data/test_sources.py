@@ -532,6 +532,15 @@ def test_an_archive_can_be_read_by_other_processes(tmp_path):
         assert pool.apply(read_first, (dataset,)) == expected
 
 
+def test_a_forked_child_opens_the_archive_anew(tmp_path, monkeypatch):
+    """A child that shares its parent's open file would move the parent's position in it."""
+    source = open_dataset(zipped(tmp_path / "x.zip", "ann/1.png")).source
+    mine = source._open()
+    assert source._open() is mine
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert source._open() is not mine
+
+
 def test_keys_and_stamps_of_an_archive(tmp_path):
     path = zipped(tmp_path / "x.zip", "ann/1.png", "bob/1.png")
     dataset = open_dataset(path)

@@ -107,6 +107,20 @@ def test_a_position_goes_on_as_if_never_left(workers: int, start: int) -> None:
     assert store.made == 8 - start  # what was consumed before is not computed again
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_is_used_again_only_when_nobody_holds_it(workers: int) -> None:
+    loader = Loader(_store(), SPEC, AUGMENT, 16, 0, workers)
+    slices = [batch.images[3:4] for batch in loader.epoch(_plan(), 0)]  # a part keeps the whole storage
+    expected = [batch.images[3:4].clone() for batch in Loader(_store(), SPEC, AUGMENT, 16, 0).epoch(_plan(), 0)]
+    for _ in loader.epoch(_plan(1), 1):
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(slices, expected, strict=True))
+    del slices
+    gc.collect()
+    places = {batch.images.data_ptr() for epoch in range(4) for batch in loader.epoch(_plan(epoch), epoch)}
+    assert len(places) < 32
+
+
 def test_epochs_and_seeds_differ() -> None:
     same = _plan()
     digests = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +22,7 @@ from facewright.errors import DataError, UsageError
 from facewright.images import InputSpec
 
 _AHEAD = 2  # batches each worker may be ahead of the consumer: bounds memory
+_KEPT = 8  # free buffers a loader keeps at most
 _NAMED = 8  # files an error message names at most
 _REPEAT = 2**40  # more than any store holds: the second use of a picture in an epoch counts as another picture
 
@@ -78,6 +81,7 @@ class Loader:
         self.size = size
         self.seed = seed
         self.workers = workers
+        self._buffers = _Buffers()
 
     def epoch(self, plan: Sequence[NDArray[np.int64]], epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, in order.
@@ -133,7 +137,8 @@ class Loader:
             else:
                 uniforms = draws(self.augment, self.seed, job.epoch, job.keys)
                 pictures = apply(pictures, uniforms, self.augment, self.size)
-            return Batch(normalise(pictures, self.spec), job.indices)
+            out = self._buffers.take((len(job.indices), 3, self.size, self.size))
+            return Batch(normalise(pictures, self.spec, out), job.indices)
         except Exception as error:
             raise DataError(f"batch {job.step} of epoch {job.epoch} ({self._files(job)}): {error}") from error
 
@@ -142,6 +147,28 @@ class Loader:
         known = [records[index].path for index in job.indices[:_NAMED] if 0 <= index < len(records)]
         rest = len(job.indices) - len(known)
         return ", ".join(known) + (f" and {rest} more" if rest else "")
+
+
+class _Buffers:
+    """Memory for batches, used again once nobody holds a batch's storage: fresh pages cost more than filling them."""
+
+    def __init__(self) -> None:
+        self._free: deque[Tensor] = deque(maxlen=_KEPT)
+
+    def take(self, shape: tuple[int, ...]) -> Tensor:
+        """A float32 channels_last tensor, contents undefined, that is nobody else's."""
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = torch.empty(0)
+        if memory.numel() != math.prod(shape):
+            memory = torch.empty(math.prod(shape))
+        # The storage of the tensor made from this view owns the view, whatever else (a slice, autograd) keeps the
+        # storage: the view dies with the last of them, and only then the memory comes back.
+        view = memory.numpy()
+        weakref.finalize(view, self._free.append, memory).atexit = False
+        count, channels, height, width = shape
+        return torch.from_numpy(view).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _jobs(plan: Sequence[NDArray[np.int64]], epoch: int, start: int) -> list[_Job]:

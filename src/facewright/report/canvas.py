@@ -54,7 +54,7 @@ def series_dash(index: int) -> str:
     return ("-", "--", ":")[index // SERIES_COLOURS % 3]
 
 
-def canvas(width: int, height: int, left: int = 62, bottom: int = 40) -> tuple[Figure, Axes]:
+def canvas(width: int, height: int, left: int = 56, bottom: int = 40) -> tuple[Figure, Axes]:
     """An empty figure with one pair of calm axes.
 
     Args:

@@ -34,10 +34,11 @@ from facewright.report.canvas import (
     text_width,
 )
 
-_SQUARE = (350, 333)  # CSS pixels
+_SQUARE = (350, 339)  # CSS pixels
 _NAMED = 40  # more classes than this: colours only
 _COUNTED = 30  # more classes than this: no numbers in the cells
 _POINTS = 160  # of a thinned curve
+_POINTS_OF_CLASSES = 6000  # of the curves of all classes together, so that a page of many classes stays light
 _RIGHT, _WRONG = (46, 160, 103), (226, 87, 60)  # cell colours that hold on white and on black, made faint by alpha
 
 
@@ -121,6 +122,7 @@ def _curves(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve]
     truth = predictions.labels[:, None] == np.arange(scores.shape[1])  # (N, C)
     grid = np.linspace(0.0, 1.0, 201)
     on_grid = []
+    points = min(_POINTS, max(20, _POINTS_OF_CLASSES // scores.shape[1]))
     alpha = min(0.5, max(0.12, 4 / scores.shape[1]))
     for number in range(scores.shape[1]):
         try:
@@ -128,10 +130,10 @@ def _curves(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve]
         except Undefined:
             continue
         on_grid.append(_at(curve, grid, thresholds_first))
-        axes.plot(*_thinned(curve), color=MUTED, linewidth=1, alpha=alpha)
+        axes.plot(*_thinned(curve, points), color=MUTED, linewidth=1, alpha=alpha)
     if on_grid:
         axes.plot(grid, np.mean(on_grid, axis=0), color=series_colour(1), linewidth=2, linestyle="--")
-        axes.plot(*_thinned(curve_of(truth.ravel(), scores.ravel())), color=series_colour(0), linewidth=2.5)
+        axes.plot(*_thinned(curve_of(truth.ravel(), scores.ravel()), _POINTS), color=series_colour(0), linewidth=2.5)
 
 
 def _at(curve: Curve, grid: NDArray[np.float64], first: float) -> NDArray[np.float64]:
@@ -144,12 +146,12 @@ def _at(curve: Curve, grid: NDArray[np.float64], first: float) -> NDArray[np.flo
     return values
 
 
-def _thinned(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """About `_POINTS` points, equally spaced along the curve; its corners shift by a pixel or two."""
-    if curve.x.size <= _POINTS:
+def _thinned(curve: Curve, points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """About so many points, equally spaced along the curve; at 160 its corners shift by a pixel or two."""
+    if curve.x.size <= points:
         return curve.x, curve.y
     length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(curve.x)) + np.abs(np.diff(curve.y)))])
-    wanted = np.searchsorted(length, np.linspace(0.0, length[-1], _POINTS))
+    wanted = np.searchsorted(length, np.linspace(0.0, length[-1], points))
     kept = np.unique(np.append(wanted, curve.x.size - 1))
     return curve.x[kept], curve.y[kept]
 

@@ -29,7 +29,7 @@ from facewright.training.history import EpochRow
 
 _SIZE = (360, 250)  # CSS pixels of a small figure: three side by side on a desk, one on a phone
 _STEPS = [1, 2, 2.5, 5, 10]  # round numbers beside the axes
-_AREA = (288.0, 188.0)  # what is left of `_SIZE` inside the axes
+_AREA = (294.0, 195.0)  # what is left of `_SIZE` inside the axes
 _LETTER, _ROW = 7.5, 14.0  # a generous width and the height of a letter of 12 pixels
 _MANY = 7  # more models than this are named in the legend only
 
@@ -52,7 +52,7 @@ def accuracy_against_cost(entries: Sequence[Entry], cost: str, key: str) -> str:
         axes.plot([x], [rate.value], "o", color=colour, markersize=8, markeredgewidth=0)
     _cost_axis(axes, xs, cost)
     _value_axis(axes, "accuracy")
-    name_axes(axes, "one image, median" if cost == "latency" else "parameters", "test accuracy")
+    name_axes(axes, "one image, median" if cost == "latency" else "parameters", "")
     if len(entries) <= _MANY:
         _name_points(axes, xs, entries)
     said = "; ".join(
@@ -116,7 +116,7 @@ def curves_of_models(entries: Sequence[Entry], what: str, over: str, key: str) -
         _line(axes, xs, ys, series_colour(index), series_dash(index))
     _measure_axis(axes, over)
     _value_axis(axes, what)
-    name_axes(axes, "images seen" if over == "images" else "training time", f"validation {what}")
+    name_axes(axes, "images seen" if over == "images" else "training time", "")  # the title names the values
     return inline_svg(figure, key, f"Validation {what} of {len(entries)} models over {over}")
 
 
@@ -150,7 +150,7 @@ def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS, integer=True))
     if len(history) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    name_axes(axes, "epoch", what)
+    name_axes(axes, "epoch", "")  # the title names the values
     _mark_changes(axes, history)
     return inline_svg(figure, key, f"{what} over {len(history)} epochs")
 
@@ -212,7 +212,7 @@ def _value_axis(axes: Axes, what: str) -> None:
     else:
         low, high = axes.get_ylim()
         axes.set_ylim(min(-0.03 * high, low), 1.03 * high)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
 
 
 def _measure_axis(axes: Axes, over: str) -> None:

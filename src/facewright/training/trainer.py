@@ -47,7 +47,7 @@ class Data:
     train: NDArray[np.int64]  # rows of the store
     validation: NDArray[np.int64]
     augment: Augment
-    workers: int = 1
+    workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
 
 
 @dataclass(frozen=True)

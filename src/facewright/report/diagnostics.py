@@ -109,7 +109,11 @@ def roc_figure(predictions: Predictions, key: str) -> str:
 
 
 def pr_figure(predictions: Predictions, key: str) -> str:
-    """Precision-recall curves, one class against the rest: micro (bold), macro (dashed), each class thin."""
+    """Precision-recall curves, one class against the rest: micro (bold), macro (dashed), each class thin.
+
+    The macro curve is the mean of the classes' precisions at equal recall, drawn straight between their points: a
+    picture; the number to quote is the average precision, which is not interpolated.
+    """
     figure, axes = _unit_square()
     _curves(axes, predictions, pr_curve, thresholds_first=1.0)
     name_axes(axes, "recall", "precision")

@@ -1,0 +1,84 @@
+"""Two processes, one run: started by torchrun over gloo on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facewright.runs import Run
+from facewright.workflows import train
+
+WHERE = "synthetic:faces?identities=3&images=16&size=32"
+SMALL = {"input.size": "32", "training.epochs": "3", "training.batch": "8", "training.precision": "float32"}
+SMALL["training.checkpoint_steps"] = "2"
+
+
+# What each of the two processes runs when the run is to die; only the writer is listened to.
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+from facewright.training.events import Stepped
+from facewright.workflows import train
+
+def listen(event):
+    if isinstance(event, Stepped) and (event.epoch, event.step) == (2, 2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train({WHERE!r}, model="resnet18", out=Path(sys.argv[1]), overrides={dict(SMALL)!r}, listen=listen)
+"""
+
+
+def torchrun(*program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in two processes on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+    command = [sys.executable, *launch, "--master-port", str(port), *program]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+
+
+def train_in_two(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    options = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    return torchrun("-m", "facewright", "train", WHERE, "--model", "resnet18", "--out", str(out), *options, *more)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    out = tmp_path_factory.mktemp("two") / "run"
+    done = train_in_two(out, "--json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Run(out), done.stdout
+
+
+def test_one_process_writes_and_prints(shared: tuple[Run, str]) -> None:
+    run, printed = shared
+    assert json.loads(printed)["images_seen"] == run.facts.images_seen
+    assert run.facts.processes == 2
+    assert [row.epoch for row in run.history] == [1, 2, 3]
+
+
+def test_the_plan_is_the_single_process_plan_and_the_numbers_are_close(shared: tuple[Run, str], tmp_path: Path) -> None:
+    two = shared[0]
+    one = train(WHERE, model="resnet18", out=tmp_path / "one", overrides=SMALL, report=False)
+    assert one.facts.images_seen == two.facts.images_seen
+    assert (one.folder / "split.csv").read_text() == (two.folder / "split.csv").read_text()
+    # The first epoch sees the same pictures in the same order; batch statistics are of each half batch.
+    assert two.history[0].train_loss == pytest.approx(one.history[0].train_loss, rel=0.25)
+
+
+def test_a_killed_run_of_two_resumes_to_the_same_bits(shared: tuple[Run, str], tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    out = tmp_path / "run"
+    assert torchrun(str(tmp_path / "killed.py"), str(out)).returncode != 0
+    assert not (out / "evaluation.json").exists()
+    done = train_in_two(out, "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (out / "model.safetensors").read_bytes() == (shared[0].folder / "model.safetensors").read_bytes()

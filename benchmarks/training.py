@@ -1,0 +1,137 @@
+"""Training: a step and a whole epoch of ours against the plain loop of the notebooks, side by side.
+
+    python benchmarks/training.py [--rounds 5] [--threads 2] [--json]
+
+    step    ResNet-50 at 112 px, batch 32, pictures ready in memory: forward, loss, backward, AdamW
+            plain: contiguous memory, the optimizer as torch builds it; ours: channels_last, fused optimizer
+    epoch   ResNet-18 at 64 px (the stem of the paper on both sides), 320 JPEGs of 112 px, batch 32:
+            plain: decode, random resized crop and mirror picture by picture; ours: warm store, the same augmentation
+            on whole batches, then the step as above
+
+Both sides are float32 and take turns; medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import notebook_loop
+import numpy as np
+import torch
+from loading import draw_folder
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facewright.data.augment import Augment
+from facewright.data.loaders import Loader
+from facewright.data.sampling import plan
+from facewright.data.sources import open_dataset
+from facewright.data.store import PixelStore
+from facewright.images import InputSpec
+from facewright.models.catalog import create_model
+from facewright.training import optimizers
+
+BATCH = 32
+STEPS = 4  # a round of the step benchmark
+PICTURES = 320
+SPEC = InputSpec(64, 64, (0.5, 0.45, 0.4), (0.25, 0.25, 0.25))
+AUGMENT = Augment(area=(0.08, 1.0), aspect=math.log(4 / 3), crop="inside")
+
+
+def network(name: str, size: int, ours: bool) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model: nn.Module = create_model(name, 8, input_size=size, stem="imagenet").train()
+    if not ours:
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, optimizers.build("adamw", model, 1e-3, 1e-4, True, 0.9, 0.999)
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss = functional.cross_entropy(model(images), labels)
+    torch.autograd.backward(loss)
+    optimizer.step()
+    loss.item()
+
+
+def step_sides() -> dict[str, Callable[[], None]]:
+    labels = torch.arange(BATCH) % 8
+    images = torch.randn(BATCH, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    sides = {"plain": (*network("resnet50", 112, False), images)}
+    sides["ours"] = (*network("resnet50", 112, True), images.contiguous(memory_format=torch.channels_last))
+
+    def run(side: str) -> None:
+        model, optimizer, batch = sides[side]
+        for _ in range(STEPS):
+            step(model, optimizer, batch, labels)
+
+    return {side: lambda side=side: run(side) for side in sides}  # type: ignore[misc]
+
+
+def epoch_sides(folder: Path) -> dict[str, Callable[[], None]]:
+    paths, labels = notebook_loop.list_folder(folder / "photos")
+    store = PixelStore.open(open_dataset(folder / "photos"), SPEC, cache=folder / "cache")
+    plain = network("resnet18", 64, False)
+    model, optimizer = network("resnet18", 64, True)
+    loader = Loader(store, SPEC, AUGMENT, 64, seed=0)
+    truth = torch.from_numpy(store.dataset.labels)
+
+    def ours() -> None:
+        for batch in loader.epoch(plan(np.arange(len(paths)), BATCH, 0, 0), 0):
+            step(model, optimizer, batch.images, truth[batch.indices])
+
+    def theirs() -> None:
+        notebook_loop.train_epoch(*plain, notebook_loop.batches(paths, labels, 64, BATCH, 0))
+
+    return {"plain": theirs, "ours": ours}
+
+
+def measure(sides: dict[str, Callable[[], None]], images: int, rounds: int) -> dict[str, float]:
+    """Images a second of each side, the median over rounds in which they take turns."""
+    for run in sides.values():
+        run()  # warm up
+    speeds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side, run in sides.items():
+            start = time.perf_counter()
+            run()
+            speeds[side].append(images / (time.perf_counter() - start))
+    found = {side: statistics.median(values) for side, values in speeds.items()}
+    ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]
+    return {**found, "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory() as place:
+        draw_folder(Path(place) / "photos", PICTURES)
+        found = {
+            "resnet50 step, 112 px": measure(step_sides(), BATCH * STEPS, asked.rounds),
+            "resnet18 epoch, 64 px": measure(epoch_sides(Path(place)), PICTURES, asked.rounds),
+        }
+    if asked.json:
+        json.dump({"threads": asked.threads, "rounds": asked.rounds, **found}, sys.stdout, indent=2)
+        print()
+        return
+    print(f"{asked.threads} threads, {asked.rounds} rounds in turn, images/s (median)")
+    for name, row in found.items():
+        spread = f"{row['lowest']:.2f} to {row['highest']:.2f}"
+        print(f"{name:24} plain {row['plain']:8.1f}   ours {row['ours']:8.1f}   ratio {row['ratio']:.2f}  ({spread})")
+
+
+if __name__ == "__main__":
+    main()

@@ -81,6 +81,7 @@ class Canvas:
     def reduced(self, times: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The drawing on black, (side / times, side / times, 3) in [0, 255], and the mask, (…) in [0, 1]."""
         # Tints that reach over the edge of what they tint are cut off there.
-        drawn = Image.composite(self.image, Image.new("RGB", self.image.size), self.mask)
+        drawn = Image.new("RGB", self.image.size)
+        drawn.paste(self.image, mask=self.mask)
         cover = np.asarray(self.mask.reduce(times)).astype(np.float32) * np.float32(1 / 255)
         return np.asarray(drawn.reduce(times)).astype(np.float32), cover

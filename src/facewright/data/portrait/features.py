@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
@@ -13,49 +16,71 @@ _DARK = Colour(38, 24, 24)
 _WHITE = Colour(250, 247, 243)
 _BLUSH = Colour(214, 70, 66)
 _LIP = Colour(196, 74, 84)
+_GLINT = Colour(255, 255, 255)
+_THROAT = Colour(74, 22, 28)
+_TEETH = Colour(246, 242, 234)
 _ACROSS = np.linspace(-1.0, 1.0, 15)
 _ARC = 1.0 - np.abs(_ACROSS) ** 2.2  # the height of a lid along the eye
 _LASHES = 0.012 + 0.016 * _ARC**0.5
 
 
+class Shape(NamedTuple):
+    """A filled shape: its (n, 2) outline in half heights of the face, its colour and how opaque it is."""
+
+    points: Points
+    colour: Colour
+    opacity: float = 1.0
+
+
+def _fill_all(canvas: Canvas, head: Head, shapes: Sequence[Shape], lift: float = 0.0) -> None:
+    """Fill shapes on the face, the first undermost; turned together, which is many times faster than one by one."""
+    pixels = head.face(np.concatenate([shape.points for shape in shapes]), lift)
+    start = 0
+    for shape in shapes:
+        end = start + len(shape.points)
+        canvas.fill(pixels[start:end], shape.colour, shape.opacity)
+        start = end
+
+
 def draw_eye(canvas: Canvas, head: Head, side: float) -> None:
     """One eye, left (side −1) or right (+1) in the picture: white, iris, lashes, lid."""
     who, now = head.identity, head.moment
-    half = who.eye_width
-    opening = (
-        half * who.eye_openness * (1.0 - now.blink) * (1.0 + 0.18 * now.brow_raise) * (1.0 - 0.18 * max(0.0, now.smile))
-    )
-    arc = _ARC
-    upper, lower = -1.12 * opening * arc, 0.72 * opening * arc + 0.01
-
-    def at(across: Points, down: Points) -> Points:
-        points = np.empty((len(across), 2))
-        points[:, 0] = across + side * who.eye_spacing
-        points[:, 1] = down - who.eye_tilt * side * across + who.eye_height
-        return head.face(points)
+    lid = (1.0 - now.blink) * (1.0 + 0.18 * now.brow_raise) * (1.0 - 0.18 * max(0.0, now.smile))
+    x, opening = who.eye_width * _ACROSS, who.eye_width * who.eye_openness * lid
+    upper, lower = -1.12 * opening * _ARC, 0.72 * opening * _ARC + 0.01
 
     def band(over: Points, under: Points, stretch: float = 1.0) -> Points:
-        return at(np.concatenate([x, x[::-1]]) * stretch, np.concatenate([over, under[::-1]]))
+        return np.stack([np.concatenate([x, x[::-1]]) * stretch, np.concatenate([over, under[::-1]])], axis=1)
 
-    x = half * _ACROSS
-    canvas.fill(band(upper - 0.06 * arc, lower + 0.045 * arc, 1.25), who.skin.times(0.8), 0.3)
+    shapes = [Shape(band(upper - 0.06 * _ARC, lower + 0.045 * _ARC, 1.25), who.skin.times(0.8), 0.3)]
     if now.blink < 0.9:
-        canvas.fill(band(upper, lower), _WHITE.mix(who.skin, 0.1))
-        shift = 0.3 * half * now.gaze
-        for radius, colour in ((0.088, who.eye_colour.times(0.6)), (0.074, who.eye_colour), (0.036, _DARK)):
-            round_ = disc(shift, -0.12 * opening, radius, radius, 20)
-            edge_x = np.minimum(np.maximum(round_[:, 0], -half), half)
-            high, low = np.interp(edge_x, x, upper), np.interp(edge_x, x, lower)
-            canvas.fill(at(edge_x, np.minimum(np.maximum(round_[:, 1], high), low)), colour)
-        if opening > 0.04:
-            toward = 1.0 if now.light_x > 0 else -1.0
-            glint = disc(shift + 0.03 * toward, -0.3 * opening - 0.012, 0.019, 0.019, 12)
-            canvas.fill(at(glint[:, 0], glint[:, 1]), (255, 255, 255), 0.95)
-        canvas.fill(band(upper, upper + 0.3 * opening * arc), _DARK, 0.22)
-    canvas.fill(band(upper - _LASHES, upper + 0.006, 1.05), _DARK.mix(who.skin, 0.12))
-    canvas.fill(band(lower, lower + 0.012), who.skin.times(0.55), 0.55)
-    crease = upper - 0.055 * (0.6 + arc)
-    canvas.fill(band(crease, crease + 0.014), who.skin.times(0.62), 0.5)
+        shapes.append(Shape(band(upper, lower), _WHITE.mix(who.skin, 0.1)))
+        shapes += _iris(head, opening, x, upper, lower)
+        shapes.append(Shape(band(upper, upper + 0.3 * opening * _ARC), _DARK, 0.22))
+    shapes.append(Shape(band(upper - _LASHES, upper + 0.006, 1.05), _DARK.mix(who.skin, 0.12)))
+    shapes.append(Shape(band(lower, lower + 0.012), who.skin.times(0.55), 0.55))
+    crease = upper - 0.055 * (0.6 + _ARC)
+    shapes.append(Shape(band(crease, crease + 0.014), who.skin.times(0.62), 0.5))
+    tilt = np.array([[1.0, -side * who.eye_tilt], [0.0, 1.0]])
+    middle = np.array([side * who.eye_spacing, who.eye_height])
+    _fill_all(canvas, head, [shape._replace(points=shape.points @ tilt + middle) for shape in shapes])
+
+
+def _iris(head: Head, opening: float, x: Points, upper: Points, lower: Points) -> list[Shape]:
+    """Ring, iris, pupil and glint, cut to the opening between the lids (heights at x)."""
+    who, now = head.identity, head.moment
+    shift = 0.3 * who.eye_width * now.gaze
+    shapes = []
+    for radius, colour in ((0.088, who.eye_colour.times(0.6)), (0.074, who.eye_colour), (0.036, _DARK)):
+        round_ = disc(shift, -0.12 * opening, radius, radius, 20)
+        round_[:, 0] = np.minimum(np.maximum(round_[:, 0], x[0]), x[-1])
+        high, low = np.interp(round_[:, 0], x, upper), np.interp(round_[:, 0], x, lower)
+        round_[:, 1] = np.minimum(np.maximum(round_[:, 1], high), low)
+        shapes.append(Shape(round_, colour))
+    if opening > 0.04:
+        toward = 0.03 if now.light_x > 0 else -0.03
+        shapes.append(Shape(disc(shift + toward, -0.3 * opening - 0.012, 0.019, 0.019, 12), _GLINT, 0.95))
+    return shapes
 
 
 def draw_brow(canvas: Canvas, head: Head, side: float) -> None:
@@ -113,7 +138,7 @@ def draw_mouth(canvas: Canvas, head: Head) -> None:
 
     def row(heights: list[tuple[float, float]]) -> Points:
         right = [(x * half, y) for x, y in heights]
-        return open_curve([(-x, y) for x, y in right[::-1]] + right[0 if heights[0][0] else 1 :], 4)
+        return open_curve([(-x, y) for x, y in right[::-1]] + right[1:], 4)
 
     bend = 0.35 * (corner - sag)
     upper_edge = row(
@@ -128,17 +153,18 @@ def draw_mouth(canvas: Canvas, head: Head) -> None:
     lower_seam = row([(0.0, sag + gap), (0.5, sag + bend + gap * 0.7), (1.0, corner)])
     lower_edge = row([(0.0, sag + gap + low), (0.45, sag + bend * 0.8 + gap * 0.8 + low * 0.9), (1.0, corner)])
     red = who.skin.times(0.86).mix(_LIP, 0.4 + 0.4 * who.lip_red)
-    canvas.fill(head.face(np.concatenate([upper_edge, lower_edge[::-1]]), 0.05), red)
-    canvas.fill(head.face(np.concatenate([upper_edge, upper_seam[::-1]]), 0.05), _DARK, 0.16)
+    shapes = [
+        Shape(np.concatenate([upper_edge, lower_edge[::-1]]), red),
+        Shape(np.concatenate([upper_edge, upper_seam[::-1]]), _DARK, 0.16),
+    ]
+    seam = 0.5 * (upper_seam + lower_seam)
     if gap > 0.015:
-        canvas.fill(head.face(np.concatenate([upper_seam, lower_seam[::-1]]), 0.04), (74, 22, 28))
-        teeth = upper_seam + np.array([0.0, 0.5 * gap + 0.008])
-        inside = slice(2, -2)
-        canvas.fill(head.face(np.concatenate([upper_seam[inside], teeth[inside][::-1]]), 0.04), (246, 242, 234))
-    seam = ribbon(upper_seam if gap > 0.015 else 0.5 * (upper_seam + lower_seam), 0.016)
-    canvas.fill(head.face(seam, 0.05), who.skin.times(0.34), 0.8)
-    shine = disc(0.0, sag + gap + 0.45 * low, 0.4 * half, 0.18 * low, 14)
-    canvas.fill(head.face(shine, 0.05), (255, 240, 238), 0.28)
+        seam, inside = upper_seam, upper_seam[2:-2]
+        shapes.append(Shape(np.concatenate([upper_seam, lower_seam[::-1]]), _THROAT))
+        shapes.append(Shape(np.concatenate([inside, inside[::-1] + np.array([0.0, 0.5 * gap + 0.008])]), _TEETH))
+    shapes.append(Shape(ribbon(seam, 0.016), who.skin.times(0.34), 0.8))
+    shapes.append(Shape(disc(0.0, sag + gap + 0.45 * low, 0.4 * half, 0.18 * low, 14), _GLINT, 0.26))
+    _fill_all(canvas, head, shapes, 0.05)
 
 
 def draw_smile_lines(canvas: Canvas, head: Head) -> None:
@@ -190,10 +216,9 @@ def draw_skin(canvas: Canvas, head: Head) -> None:
     who = head.identity
     canvas.fill(head.place(head.outline()), who.skin)
     level = who.eye_height + 0.75 * who.nose_length
-    for radius in (0.1, 0.15, 0.2, 0.24):
-        for side in (-1.0, 1.0):
-            cheek = disc(side * 0.62 * who.cheek, level, radius, 0.8 * radius, 20)
-            canvas.fill(head.face(cheek), who.skin.mix(_BLUSH, 0.4), 0.05 + 0.1 * who.blush)
+    x, red = 0.62 * who.cheek, who.skin.mix(_BLUSH, 0.4)
+    cheeks = [disc(side * x, level, r, 0.8 * r, 20) for r in (0.1, 0.15, 0.2, 0.24) for side in (-1.0, 1.0)]
+    _fill_all(canvas, head, [Shape(cheek, red, 0.05 + 0.1 * who.blush) for cheek in cheeks])
     stream = Stream(who.marks)
     if who.freckles:
         spread = stream.units(who.freckles, 2) + stream.units(who.freckles, 2) - 1.0

@@ -189,64 +189,30 @@ def _draw_curls(canvas: Canvas, head: Head, inner: Points, outer: Points) -> Non
 def draw_beard(canvas: Canvas, head: Head) -> None:
     """The person's kind of beard; the mouth is drawn over it."""
     who = head.identity
-    mouth, nose = who.mouth_height, who.eye_height + who.nose_length
-    colour, opacity = who.hair.times(0.82).mix(who.skin, 0.14), 1.0
-    lip, wide = 0.55 * nose + 0.45 * mouth, who.mouth_width
-    if who.beard_style in ("full", "stubble"):
-        upper = [
-            (-0.95, 0.06),
-            (-0.86, 0.3),
-            (-wide / 0.55 - 0.02, lip + 0.06),
-            (-0.3, lip - 0.03),
-            (0.0, lip),
-            (0.3, lip - 0.03),
-            (wide / 0.55 + 0.02, lip + 0.06),
-            (0.86, 0.3),
-            (0.95, 0.06),
-        ]
-        if who.beard_style == "stubble":
-            opacity = 0.34
-        _draw_on_jaw(canvas, head, upper, 0.08 if opacity > 0.5 else 0.0, colour, opacity)
-    elif who.beard_style == "chinstrap":
-        upper = [
-            (-0.97, 0.02),
-            (-0.84, 0.4),
-            (-0.7, mouth + 0.12),
-            (0.0, mouth + 0.26),
-            (0.7, mouth + 0.12),
-            (0.84, 0.4),
-            (0.97, 0.02),
-        ]
-        _draw_on_jaw(canvas, head, upper, 0.05, colour, opacity)
-    if who.beard_style == "goatee":
-        chin = closed_curve(
-            [
-                (-wide * 0.95, mouth + 0.03),
-                (-0.2, lip),
-                (0.2, lip),
-                (wide * 0.95, mouth + 0.03),
-                (wide * 0.75, 0.9),
-                (0.0, 1.02),
-                (-wide * 0.75, 0.9),
-            ]
-        )
-        canvas.fill(head.face(chin, 0.05), colour, opacity)
-    if who.beard_style == "moustache":
-        half = [
-            (0.0, lip - 0.01),
-            (0.5 * wide, lip - 0.02),
-            (1.1 * wide, mouth + 0.0),
-            (1.22 * wide, mouth + 0.06),
-            (0.6 * wide, mouth - 0.01),
-            (0.0, mouth - 0.04),
-        ]
-        shape = closed_curve(half[:5] + [(-x, y) for x, y in half[4:0:-1]])
-        canvas.fill(head.face(shape, 0.06), colour, opacity)
+    style, mouth, wide = who.beard_style, who.mouth_height, who.mouth_width
+    colour = who.hair.times(0.82).mix(who.skin, 0.14)
+    lip = 0.55 * (who.eye_height + who.nose_length) + 0.45 * mouth  # between nose and mouth
+    if style == "moustache":
+        half = [(0.0, lip - 0.01), (0.5, lip - 0.02), (1.1, mouth), (1.22, mouth + 0.06), (0.6, mouth - 0.01)]
+        canvas.fill(head.face(closed_curve(_mirrored(half) * (wide, 1.0)), 0.06), colour)
+    elif style == "goatee":
+        half = [(0.2 / wide, lip), (0.95, mouth + 0.03), (0.75, 0.9), (0.0, 1.02)]
+        canvas.fill(head.face(closed_curve(_mirrored(half) * (wide, 1.0)), 0.05), colour)
+    elif style == "chinstrap":
+        half = [(0.0, mouth + 0.26), (0.7, mouth + 0.12), (0.84, 0.4), (0.97, 0.02)]
+        _draw_on_jaw(canvas, head, _mirrored(half), 0.05, colour, 1.0)
+    else:
+        half = [(0.0, lip), (0.3, lip - 0.03), (wide / 0.55 + 0.02, lip + 0.06), (0.86, 0.3), (0.95, 0.06)]
+        dense = style == "full"
+        _draw_on_jaw(canvas, head, _mirrored(half), 0.08 if dense else 0.0, colour, 1.0 if dense else 0.5)
 
 
-def _draw_on_jaw(
-    canvas: Canvas, head: Head, upper: list[tuple[float, float]], grow: float, colour: Colour, opacity: float
-) -> None:
+def _mirrored(right: list[tuple[float, float]]) -> Points:
+    """Points from the far left over the middle, which stands once, to the far right."""
+    return np.array([(-x, y) for x, y in right[::-1] if x > 0] + right)
+
+
+def _draw_on_jaw(canvas: Canvas, head: Head, upper: Points, grow: float, colour: Colour, opacity: float) -> None:
     """Fill from an upper line (shares of the face's width, heights) down to the jaw, grown by so much."""
     heights = np.linspace(0.06, 1.0, 16)
     swell = grow * np.clip((heights - 0.1) / 0.5, 0.0, 1.0) * (1.0 - 0.55 * heights**6)

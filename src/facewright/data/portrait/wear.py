@@ -27,7 +27,10 @@ _CLOTH = tuple(
     )
 )
 _FRAMES = tuple(Colour(*bytes.fromhex(code)) for code in ("1c1c20", "4a2f22", "6b6f78", "8a2f35", "2b4370", "b08a4a"))
+_LENSES = {"round": (0.215, 0.205), "square": (0.235, 0.17), "oval": (0.235, 0.155), "shades": (0.25, 0.19)}
+_KINDS = ("round", "square", "oval", "round", "square", "shades")  # one in six is dark
 _FEET = 40.0  # below the lower edge of any picture
+_GLASS = Colour(235, 245, 250)
 _MASKS = tuple(Colour(*bytes.fromhex(code)) for code in ("a9cfe4", "f1f1ee", "2b2d33", "e6b9c4", "9cc5a8"))
 
 
@@ -96,12 +99,10 @@ def draw_neck(canvas: Canvas, head: Head, stream: Stream) -> None:
 def draw_glasses(canvas: Canvas, head: Head, stream: Stream) -> None:
     """Two lenses on a frame, standing off the face; now and then dark ones."""
     who = head.identity
-    kind, frame = stream.pick(("round", "square", "oval", "round", "square", "shades")), stream.pick(_FRAMES)
+    kind, frame = stream.pick(_KINDS), stream.pick(_FRAMES)
     thick = stream.between(0.026, 0.055)
     middle, apart = who.eye_height + 0.02, max(who.eye_spacing, 0.3)
-    wide, tall = {"round": (0.215, 0.205), "square": (0.235, 0.17), "oval": (0.235, 0.155), "shades": (0.25, 0.19)}[
-        kind
-    ]
+    wide, tall = _LENSES[kind]
     wide = min(wide, apart - 0.045)
     power = 0.45 if kind in ("square", "shades") else 1.0
     turn = np.linspace(0.0, 2 * np.pi, 37)
@@ -115,10 +116,8 @@ def draw_glasses(canvas: Canvas, head: Head, stream: Stream) -> None:
             canvas.fill(head.place(ribbon(arm, thick * 0.9)), frame.times(0.85))
         rim = np.stack([lens_x + side * apart, lens_y + middle], axis=1)
         glass = head.face(rim, 0.12)
-        if kind == "shades":
-            canvas.fill(glass, frame.times(0.45), 0.94)
-        else:
-            canvas.fill(glass, (235, 245, 250), 0.14)
+        dark = kind == "shades"
+        canvas.fill(glass, frame.times(0.45) if dark else _GLASS, 0.94 if dark else 0.14)
         glare = [
             (side * apart + dx * wide, middle + dy * tall)
             for dx, dy in ((-0.55, 0.1), (-0.05, -0.75), (0.2, -0.75), (-0.3, 0.25))

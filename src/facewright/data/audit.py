@@ -255,7 +255,7 @@ def _about_copies(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, .
     if near:
         first = f"{near[0].first.path} and {near[0].second.path}"
         said.append(
-            f"{_number(len(near), 'pair')} of near duplicates (such as {first}); keep them on one side of a split"
+            f"{_number(len(near), 'pair')} of near duplicates (such as {first}); splits keep each on one side"
         )
     return said
 

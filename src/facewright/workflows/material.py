@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facewright.data import splits
+from facewright.data.duplicates import near_pairs
 from facewright.data.records import Dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
@@ -62,7 +63,9 @@ def open_store(dataset: Dataset, size: int, resize: str, listen: Listener) -> Pi
 
 
 def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
-    groups = splits.groups_of(store.digests)
+    """By the data's own parts, or stratified; copies of a picture, exact or nearly so, stay on one side."""
+    near = near_pairs(store.pixels, store.digests)
+    groups = splits.groups_of(store.digests, [(int(first), int(second)) for first, second in near.pairs])
     shares = recipe.shares
     if any(record.split is not None for record in store.dataset.records):
         return splits.given(store.dataset, groups, seed, shares.validation, shares.test)

@@ -27,7 +27,9 @@ SPEC = InputSpec(32, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), resize="pad")
 def small() -> Bundle:
     torch.manual_seed(0)
     weights = create_model("resnet18", 3, input_size=32).eval().state_dict()
-    return Bundle("resnet18", "small", ("ada", "bob", "eve"), SPEC, weights, {"seed": 0}, ({"name": "cosine", "at": 0.0},))
+    return Bundle(
+        "resnet18", "small", ("ada", "bob", "eve"), SPEC, weights, {"seed": 0}, ({"name": "cosine", "at": 0.0},)
+    )
 
 
 @pytest.fixture(scope="module")

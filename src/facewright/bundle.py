@@ -144,5 +144,7 @@ def _difference(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tup
     ]
     parts = [("missing", missing), ("unexpected", extra), ("misshapen", shaped)]
     return "; ".join(
-        f"{len(items)} {kind} ({', '.join(items[:3])}{', …' if len(items) > 3 else ''})" for kind, items in parts if items
+        f"{len(items)} {kind} ({', '.join(items[:3])}{', …' if len(items) > 3 else ''})"
+        for kind, items in parts
+        if items
     )

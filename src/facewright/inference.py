@@ -88,7 +88,9 @@ class Classifier:
             part = paths[start : start + BATCH]
             read = [self._read(path) for path in part]
             good = [pixels for pixels in read if not isinstance(pixels, str)]
-            rows = self.probabilities(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else np.zeros((0, 1))
+            rows = (
+                self.probabilities(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else np.zeros((0, 1))
+            )
             scores = iter(rows)
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):

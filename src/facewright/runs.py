@@ -1,11 +1,11 @@
 """A run directory: what lies in it, who owns it, and reading it back.
 
-    recipe.toml         the resolved recipe            split.csv         which picture was in which part
-    metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
-    checkpoints/        to resume from                 evaluation.json   the test part's numbers
-    predictions.csv     what was said of each test picture
-    report.html         the page                       events/           TensorBoard
-    run.json            data, model, seed, versions, machine, time, images seen
+recipe.toml         the resolved recipe            split.csv         which picture was in which part
+metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
+checkpoints/        to resume from                 evaluation.json   the test part's numbers
+predictions.csv     what was said of each test picture
+report.html         the page                       events/           TensorBoard
+run.json            data, model, seed, versions, machine, time, images seen
 """
 
 from __future__ import annotations
@@ -153,7 +153,11 @@ class Run:
         """As `train --json` prints it."""
         facts = self.facts
         kept = ("model", "recipe", "seed", "dataset", "parameters", "flops", "images_seen", "epochs", "train_seconds")
-        return {"run": str(self.folder), **{key: getattr(facts, key) for key in kept}, "test": self.evaluation.to_dict()}
+        return {
+            "run": str(self.folder),
+            **{key: getattr(facts, key) for key in kept},
+            "test": self.evaluation.to_dict(),
+        }
 
     def _text(self, path: Path) -> str:
         try:

@@ -100,8 +100,8 @@ def test_stems_change_the_first_convolution_only(name: str) -> None:
             state = catalog.create_model(name, 12, stem=stem).state_dict()
         shapes.append({key: tuple(tensor.shape) for key, tensor in state.items()})
     first = {"resnet50": "conv1.weight", "densenet121": "features.conv0.weight"}[name]
-    assert [shape.pop(first)[-1] for shape in shapes] == [7, 3, 3]
-    assert shapes[0] == shapes[1] == shapes[2]
+    assert [shape.pop(first)[-1] for shape in shapes] == [7, 7, 3, 3]
+    assert all(shape == shapes[0] for shape in shapes)
 
 
 def test_xception_has_one_set_of_shapes_for_all_stems() -> None:
@@ -110,4 +110,4 @@ def test_xception_has_one_set_of_shapes_for_all_stems() -> None:
         with torch.device("meta"):
             state = catalog.create_model("xception", 12, stem=stem).state_dict()
         shapes.append({key: tuple(tensor.shape) for key, tensor in state.items()})
-    assert shapes[0] == shapes[1] == shapes[2]
+    assert all(shape == shapes[0] for shape in shapes)

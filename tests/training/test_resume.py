@@ -43,9 +43,7 @@ def test_fifty_kills(tmp_path: Path) -> None:
     assert killed_and_resumed(tmp_path, sorted(set(steps))) == ["same"] * len(set(steps))
 
 
-@pytest.mark.parametrize(
-    "mutant", ["weights", "average", "optimizer", "position", "schedule", "generator", "history"]
-)
+@pytest.mark.parametrize("mutant", ["weights", "average", "optimizer", "position", "schedule", "generator", "history"])
 def test_a_resume_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str) -> None:
     assert killed_and_resumed(tmp_path, [10], mutant) == ["differs"]
 

@@ -43,10 +43,18 @@ def test_everything_lies_in_the_directory(run: Run) -> None:
 
 def test_the_facts_are_those_of_the_run(run: Run) -> None:
     facts = run.facts
-    assert (facts.model, facts.recipe, facts.seed, facts.image_size, facts.stem) == ("resnet18", "scratch", 0, 32, "small")
+    assert (facts.model, facts.recipe, facts.seed, facts.image_size, facts.stem) == (
+        "resnet18",
+        "scratch",
+        0,
+        32,
+        "small",
+    )
     assert sum(facts.counts.values()) == 36
     assert facts.images_seen == run.history[-1].images_seen == 2 * (facts.counts["train"] // 8) * 8
-    assert facts.parameters == sum(p.numel() for p in bundles.load(run.folder / "model.safetensors").model().parameters())
+    assert facts.parameters == sum(
+        p.numel() for p in bundles.load(run.folder / "model.safetensors").model().parameters()
+    )
     assert facts.finished is not None and facts.train_seconds is not None and facts.train_seconds > 0
 
 

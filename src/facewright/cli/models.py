@@ -22,7 +22,7 @@ CLASSES = 1000  # of the published networks, whose counts these are
 def models(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One architecture; else all are listed.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the pictures, px; default: the paper's.")] = None,
-    stem: Annotated[str, typer.Option(help="imagenet, medium, small, or auto: by the size.")] = "auto",
+    stem: Annotated[str, typer.Option(help="coarse, imagenet, medium, small, or auto: by the size.")] = "auto",
     every: Annotated[bool, typer.Option("--all", help="Every layer instead of every block.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the architecture to this SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -154,7 +154,8 @@ class _Recorder:
         self.output_shapes[name] = tuple(output.shape[1:])
         fresh = [parameter for parameter in parameters if parameter not in self.counted]
         self.counted.update(fresh)
-        if fresh or own or next(module.children(), None) is None:
+        idle = isinstance(module, nn.Identity)
+        if not idle and (fresh or own or next(module.children(), None) is None):
             count = sum(parameter.numel() for parameter in fresh)
             self.rows.append(LayerRow(name, type(module).__name__, self.output_shapes[name], count, own))
 

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-Stem = Literal["imagenet", "medium", "small"]
-"""How much of the picture the first layers throw away: a quarter, a half or all of the side is left for the body."""
+Stem = Literal["coarse", "imagenet", "medium", "small"]
+"""How much of the picture the first layers throw away: an eighth, a quarter, a half or all of the side is left."""
 
 Join = Literal["none", "identity", "projection", "dense"]
 """How a part's input meets its output: not at all, added as it is, added after a 1x1 convolution, concatenated."""
@@ -29,6 +29,14 @@ class Stage:
 
     name: str
     parts: tuple[Part, ...]
+
+
+def reducer(stem: Stem) -> nn.Module:
+    """What stands before the first convolution: the mean of 2x2 pixels for the coarse stem, nothing for the others.
+
+    Without parameters, so weights of the imagenet stem fit the coarse one.
+    """
+    return nn.AvgPool2d(2) if stem == "coarse" else nn.Identity()
 
 
 @torch.no_grad()

@@ -19,15 +19,20 @@ from facewright.models.blocks import Stem
 Model = resnet.ResNet | xception.Xception | densenet.DenseNet
 """What `create_model` gives: `forward` (B, 3, H, W) -> (B, classes); `forward_features` -> (B, feature_width)."""
 
-STEMS: tuple[Stem, ...] = ("imagenet", "medium", "small")
+STEMS: tuple[Stem, ...] = ("coarse", "imagenet", "medium", "small")
 SMALLEST_SIDE = 32  # px: the small stem is made for it; a body that halves three times leaves 4 x 4 points
+COARSE_SIDE = 64  # px: the same with the coarse stem
 
-# `stem="auto"`: from which side of the input, in px, each stem is used (the first row that fits).
-AUTO_STEM: dict[str, tuple[tuple[int, Stem], ...]] = {
-    "resnet": ((96, "imagenet"), (48, "medium"), (SMALLEST_SIDE, "small")),
-    "densenet": ((96, "imagenet"), (48, "medium"), (SMALLEST_SIDE, "small")),
-    "xception": ((96, "imagenet"), (48, "medium"), (SMALLEST_SIDE, "small")),
-}
+# `stem="auto"`: from which side of the input, in px, each stem is used (the first row that fits). Chosen for training
+# from fresh weights on a few thousand face images: there, a body that sees a map of about 12 to 24 points a side learnt
+# in fewer images, and cost a quarter, than one that saw twice the side (measured with ResNet-50; see the README).
+# Weights from elsewhere want the stem they were trained with.
+AUTO_STEM: tuple[tuple[int, Stem], ...] = (
+    (192, "imagenet"),
+    (96, "coarse"),
+    (48, "imagenet"),
+    (SMALLEST_SIDE, "medium"),
+)
 
 
 @dataclass(frozen=True)
@@ -115,18 +120,20 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
 
     Args:
         input_size: side of the pictures, px; at least 32.
-        stem: "auto", "imagenet", "medium" or "small".
+        stem: "auto", "coarse", "imagenet", "medium" or "small".
     Raises:
         UnknownName: no such architecture or stem.
-        UsageError: the input is smaller than 32 px.
-    >>> resolve_stem("resnet50", 32)
-    'small'
+        UsageError: the input is smaller than 32 px, or than 64 px with the coarse stem.
+    >>> resolve_stem("resnet50", 112)
+    'coarse'
     """
     facts = describe(name)
     if input_size < SMALLEST_SIDE:
         raise UsageError(f"{name} needs pictures of at least {SMALLEST_SIDE} px a side, not {input_size}: enlarge them")
     if stem == "auto":
-        return next(candidate for least, candidate in AUTO_STEM[facts.family] if input_size >= least)
+        return next(candidate for least, candidate in AUTO_STEM if input_size >= least)
+    if stem == "coarse" and input_size < COARSE_SIDE:
+        raise UsageError(f"the coarse stem needs pictures of at least {COARSE_SIDE} px a side, not {input_size}")
     for known in facts.stems:
         if stem == known:
             return known

@@ -5,6 +5,7 @@ Source: Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional
 authors' code. Parameter names are torchvision's.
 Deviation: `stem` chooses how much of the picture the first layers throw away, as for ResNet:
 
+    coarse    2x2 mean, then as imagenet:         the first block sees an eighth of the side (112 px -> 14)
     imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the first block sees a quarter of the side (224 px -> 56)
     medium    3x3/2 convolution, no pool:         the first block sees half the side
     small     3x3/1 convolution, no pool:         the first block sees the whole side (the paper's stem for CIFAR)
@@ -19,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, reducer
 
 BOTTLENECK = 4  # a layer's 1x1 convolution has 4 * growth outputs
 
@@ -90,12 +91,13 @@ class DenseNet(nn.Module):
 
     def __init__(self, growth: int, depths: tuple[int, ...], first: int, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
-        kernel, stride = {"imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
+        kernel, stride = {"coarse": (7, 2), "imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
+        self.reduce = reducer(stem)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         layers["conv0"] = nn.Conv2d(3, first, kernel, stride, kernel // 2, bias=False)
         layers["norm0"] = nn.BatchNorm2d(first)
         layers["relu0"] = nn.ReLU(inplace=True)
-        layers["pool0"] = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        layers["pool0"] = nn.MaxPool2d(3, 2, 1) if kernel == 7 else nn.Identity()
         channels = first
         for number, depth in enumerate(depths, start=1):
             layers[f"denseblock{number}"] = DenseBlock(channels, growth, depth)
@@ -112,7 +114,7 @@ class DenseNet(nn.Module):
         initialise_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
-        return torch.flatten(self.avgpool(self.relu(self.features(x))), 1)
+        return torch.flatten(self.avgpool(self.relu(self.features(self.reduce(x)))), 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
         scores: Tensor = self.classifier(self.forward_features(x))
@@ -121,7 +123,8 @@ class DenseNet(nn.Module):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: each dense block with the transition that ends it."""
         layers = dict(self.features.named_children())
-        stem = [Part(("features.conv0", "features.norm0"))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        stem = [*reduced, Part(("features.conv0", "features.norm0"))]
         if not isinstance(layers["pool0"], nn.Identity):
             stem.append(Part(("features.pool0",)))
         body = []

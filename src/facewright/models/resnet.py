@@ -4,6 +4,7 @@ Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVP
 Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" that published weights use, and
 torchvision's parameter names); `stem` chooses how much of the picture the first layers throw away:
 
+    coarse    2x2 mean, then as imagenet:         the body sees an eighth of the side (112 px -> 14)
     imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the body sees a quarter of the side (224 px -> 56)
     medium    3x3/2 convolution, no pool:         for pictures of about 64 to 160 px; the body sees half the side
     small     3x3/1 convolution, no pool:         for about 32 to 64 px (CIFAR's stem); the body sees the whole side
@@ -17,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, reducer
 
 
 class BasicBlock(nn.Module):
@@ -110,11 +111,12 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_width = WIDTHS[-1] * block.expansion
-        kernel, stride = {"imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
+        kernel, stride = {"coarse": (7, 2), "imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
+        self.reduce = reducer(stem)
         self.conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if kernel == 7 else nn.Identity()
         inputs = 64
         for number, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True), start=1):
             blocks = []
@@ -127,7 +129,7 @@ class ResNet(nn.Module):
         initialise(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.reduce(x)))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
 
@@ -137,7 +139,8 @@ class ResNet(nn.Module):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        stem = [Part(("conv1", "bn1"))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        stem = [*reduced, Part(("conv1", "bn1"))]
         if not isinstance(self.maxpool, nn.Identity):
             stem.append(Part(("maxpool",)))
         body = [

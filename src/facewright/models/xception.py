@@ -5,6 +5,7 @@ figure 5. Parameter names are timm's (`legacy_xception`), whose weights come fro
 Deviations: pictures of other sizes get padded first convolutions and fewer strides, chosen by `stem`. The entry flow
 has four places that halve the side (conv1, block1, block2, block3) and the exit flow one (block12):
 
+    coarse    2x2 mean, then as imagenet:   the middle flow sees 1/32 (112 px -> 4)
     imagenet  conv1 and block1 to 3 halve:  the paper's; the middle flow sees 1/16 of the side (299 px -> 19)
     medium    block1 to 3 halve:            the middle flow sees 1/8  (112 px -> 14)
     small     block2 and 3 halve:           the middle flow sees 1/4  (32 px -> 8)
@@ -17,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, reducer
 
 VARIANTS = {"xception": 22_855_952}  # parameters with 1,000 classes, as published by Keras (22.9 M) and timm (22.86 M)
 MIDDLE_WIDTH = 728
@@ -72,8 +73,9 @@ class Xception(nn.Module):
 
     def __init__(self, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
-        first, second = {"imagenet": (2, 2), "medium": (1, 2), "small": (1, 1)}[stem]
+        first, second = {"coarse": (2, 2), "imagenet": (2, 2), "medium": (1, 2), "small": (1, 1)}[stem]
         padding = 0 if stem == "imagenet" else 1
+        self.reduce = reducer(stem)
         self.conv1 = nn.Conv2d(3, 32, 3, first, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.conv2 = nn.Conv2d(32, 64, 3, 1, padding, bias=False)
@@ -94,7 +96,7 @@ class Xception(nn.Module):
         initialise_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(self.reduce(x))))
         x = self.relu(self.bn2(self.conv2(x)))
         for number in range(1, 13):
             x = self.get_submodule(f"block{number}")(x)
@@ -108,10 +110,11 @@ class Xception(nn.Module):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the paper's three flows."""
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
         entry = (*(Part((f"block{number}",), "projection") for number in range(1, 4)),)
         middle = (*(Part((f"block{number}",), "identity") for number in range(4, 4 + MIDDLE_BLOCKS)),)
         return (
-            Stage("entry flow", (Part(("conv1", "bn1")), Part(("conv2", "bn2")), *entry)),
+            Stage("entry flow", (*reduced, Part(("conv1", "bn1")), Part(("conv2", "bn2")), *entry)),
             Stage("middle flow", middle),
             Stage("exit flow", (Part(("block12",), "projection"), Part(("conv3", "bn3")), Part(("conv4", "bn4")))),
             Stage("head", (Part(("avgpool",)), Part(("fc",)))),

@@ -58,4 +58,6 @@ def read_csv(path: Path) -> tuple[EpochRow, ...]:
                 for line in csv.DictReader(lines)
             )
         except (KeyError, ValueError, TypeError) as error:
-            raise RunError(f"{path}: not a table of epochs ({error}); expected the columns {', '.join(FIELDS)}") from None
+            raise RunError(
+                f"{path}: not a table of epochs ({error}); expected the columns {', '.join(FIELDS)}"
+            ) from None

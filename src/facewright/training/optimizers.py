@@ -12,7 +12,13 @@ NAMES = ("adamw", "adam", "sgd")
 
 
 def build(
-    name: str, model: nn.Module, learning_rate: float, weight_decay: float, decay_all: bool, momentum: float, beta2: float
+    name: str,
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    decay_all: bool,
+    momentum: float,
+    beta2: float,
 ) -> Optimizer:
     """An optimizer for the parameters that want gradients.
 

@@ -33,7 +33,7 @@ class Input(Part):
     size: int = Field(112, ge=32, le=1024)  # side in pixels
     resize: Literal["stretch", "cover", "pad"] = "cover"
     normalise: Literal["dataset", "unit", "imagenet"] = "dataset"  # mean/std of the training part; [0, 1]; ImageNet's
-    stem: Literal["auto", "imagenet", "medium", "small"] = "auto"
+    stem: Literal["auto", "coarse", "imagenet", "medium", "small"] = "auto"
 
 
 class Shares(Part):

@@ -122,7 +122,9 @@ class Trainer:
         self.keep = keep
         self.listen = listen
         self.world = world
-        self.average = AveragedModel(model, multi_avg_fn=_warmed(settings.ema), use_buffers=True) if settings.ema else None
+        self.average = (
+            AveragedModel(model, multi_avg_fn=_warmed(settings.ema), use_buffers=True) if settings.ema else None
+        )
         self.wrapped = world.wrap(model)
         self.progress = Progress()
         self._clock = time.monotonic()
@@ -231,7 +233,9 @@ class Trainer:
         progress, settings = self.progress, self.settings
         loss, accuracy = validation
         if not math.isfinite(loss):
-            raise NonFiniteLoss(self._diverged(f"the validation loss is {loss}", optimizers.set_rate(self.optimizer, 1), None))
+            raise NonFiniteLoss(
+                self._diverged(f"the validation loss is {loss}", optimizers.set_rate(self.optimizer, 1), None)
+            )
         final_size = settings.sizes[epoch] == settings.sizes[-1]
         score = accuracy if settings.metric == "accuracy" else -loss
         best = final_size and (progress.best is None or score > progress.best)
@@ -347,8 +351,10 @@ class Trainer:
 
     def _diverged(self, what: str, rate: float, indices: NDArray[np.int64] | None) -> str:
         records = self.data.store.dataset.records
-        files = "" if indices is None else f"; pictures: {', '.join(records[i].path for i in indices[:4])}" + (
-            ", …" if len(indices) > 4 else ""
+        files = (
+            ""
+            if indices is None
+            else f"; pictures: {', '.join(records[i].path for i in indices[:4])}" + (", …" if len(indices) > 4 else "")
         )
         return (
             f"{what} at step {self.progress.steps + 1} (epoch {self.progress.epoch + 1}), learning rate {rate:.3g}{files}; "

@@ -23,7 +23,7 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with open(descriptor, "wb") as out:
+        with open(descriptor, "wb") as out:  # noqa: PTH123 - a descriptor, not a path
             out.write(data)
             out.flush()
             os.fsync(out.fileno())

@@ -121,7 +121,7 @@ def test_a_directory_with_a_run_is_not_overwritten(run: Run) -> None:
         train(WHERE, model="resnet18", out=run.folder, overrides=SMALL)
     for changes in ({"model": "resnet34"}, {"seed": 1}, {"overrides": {**SMALL, "training.epochs": "3"}}):
         asked = {"model": "resnet18", "seed": 0, "overrides": SMALL, **changes}
-        with pytest.raises(ResumeError, match="another|has"):
+        with pytest.raises(ResumeError, match=r"another|has"):
             train(WHERE, out=run.folder, resume=True, **asked)
     assert (run.folder / "run.json").read_text() == before
 

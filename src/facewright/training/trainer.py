@@ -351,13 +351,13 @@ class Trainer:
 
     def _diverged(self, what: str, rate: float, indices: NDArray[np.int64] | None) -> str:
         records = self.data.store.dataset.records
-        files = (
-            ""
-            if indices is None
-            else f"; pictures: {', '.join(records[i].path for i in indices[:4])}" + (", …" if len(indices) > 4 else "")
-        )
+        shown = [] if indices is None else [records[row].path for row in indices[:4]]
+        if indices is not None and len(indices) > len(shown):
+            shown.append("…")
+        files = f"; pictures: {', '.join(shown)}" if shown else ""
+        place = f"step {self.progress.steps + 1} (epoch {self.progress.epoch + 1})"
         return (
-            f"{what} at step {self.progress.steps + 1} (epoch {self.progress.epoch + 1}), learning rate {rate:.3g}{files}; "
+            f"{what} at {place}, learning rate {rate:.3g}{files}; "
             "the last checkpoint is finite: lower optimizer.learning_rate or set training.clip"
         )
 

@@ -15,7 +15,8 @@ from facewright.training.distributed import World
 from facewright.training.events import Listener
 from facewright.training.recipe import Recipe
 from facewright.training.schedule import Plateau, Schedule
-from facewright.training.trainer import Data, Settings, Trainer, derive
+from facewright.training.seeds import derive
+from facewright.training.trainer import Data, Settings, Trainer
 
 
 def fresh_weights(model: str, classes: int, recipe: Recipe, seed: int) -> nn.Module:

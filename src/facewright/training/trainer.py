@@ -7,12 +7,9 @@ neither the number of loader workers nor a kill changes one bit of the weights.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from facewright.data.augment import Augment, mix
 from facewright.data.loaders import Loader
@@ -32,10 +28,13 @@ from facewright.data.store import PixelStore
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
 from facewright.images import InputSpec
 from facewright.training import checkpoints, optimizers
+from facewright.training.averaging import averaged
 from facewright.training.distributed import World
 from facewright.training.events import EpochEnded, Listener, Said, Stepped
 from facewright.training.history import EpochRow
 from facewright.training.schedule import Plateau, Schedule
+from facewright.training.seeds import derive
+from facewright.training.signals import stop_requests
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,7 @@ class Trainer:
         self.keep = keep
         self.listen = listen
         self.world = world
-        self.average = (
-            AveragedModel(model, multi_avg_fn=_warmed(settings.ema), use_buffers=True) if settings.ema else None
-        )
+        self.average = averaged(model, settings.ema) if settings.ema else None
         self.wrapped = world.wrap(model)
         self.progress = Progress()
         self._clock = time.monotonic()
@@ -233,37 +230,9 @@ class Trainer:
         progress, settings = self.progress, self.settings
         loss, accuracy = validation
         if not math.isfinite(loss):
-            raise NonFiniteLoss(
-                self._diverged(f"the validation loss is {loss}", optimizers.set_rate(self.optimizer, 1), None)
-            )
-        final_size = settings.sizes[epoch] == settings.sizes[-1]
-        score = accuracy if settings.metric == "accuracy" else -loss
-        best = final_size and (progress.best is None or score > progress.best)
-        if best:
-            progress.best, progress.waited = score, 0
-            if self.world.writes:
-                self.keep(self.judged())
-        elif final_size:
-            progress.waited += 1
-        loss_sum, correct, seen = self.world.total([progress.loss_sum, progress.correct, float(progress.seen)])
-        self._tick()
-        progress.rows.append(
-            EpochRow(
-                epoch=epoch + 1,
-                phase=f"{settings.sizes[epoch]} px",
-                images_seen=progress.images,
-                steps=progress.steps,
-                image_size=settings.sizes[epoch],
-                learning_rate=float(self.optimizer.param_groups[0]["lr"]),
-                train_loss=loss_sum / seen,
-                train_accuracy=correct / seen,
-                validation_loss=loss,
-                validation_accuracy=accuracy,
-                seconds=progress.seconds,
-                images_per_second=speed,
-                best=best,
-            )
-        )
+            raise NonFiniteLoss(self._diverged(f"the validation loss is {loss}", self.rate(), None))
+        best = self.judge(settings.sizes[epoch], accuracy if settings.metric == "accuracy" else -loss)
+        progress.rows.append(self.row(epoch, validation, speed, best))
         if self.plateau is not None and self.plateau.update(loss):
             self.listen(Said(f"validation loss stalled: learning rate times {self.plateau.scale:g}"))
         progress.epoch, progress.step = epoch + 1, 0
@@ -274,6 +243,44 @@ class Trainer:
             self.listen(Said(f"no better epoch in {settings.patience}: stopped early after epoch {epoch + 1}"))
         self.listen(EpochEnded(progress.rows[-1]))
         self.checkpoint_if_due()
+
+    def judge(self, size: int, score: float) -> bool:
+        """Whether this epoch is the best so far, and if so, keep its weights; only epochs at the full size compete."""
+        progress = self.progress
+        if size != self.settings.sizes[-1]:
+            return False
+        if progress.best is not None and score <= progress.best:
+            progress.waited += 1
+            return False
+        progress.best, progress.waited = score, 0
+        if self.world.writes:
+            self.keep(self.judged())
+        return True
+
+    def row(self, epoch: int, validation: tuple[float, float], speed: float, best: bool) -> EpochRow:
+        """The epoch just done, as it stands in metrics.csv."""
+        progress, size = self.progress, self.settings.sizes[epoch]
+        loss_sum, correct, seen = self.world.total([progress.loss_sum, progress.correct, float(progress.seen)])
+        self._tick()
+        return EpochRow(
+            epoch=epoch + 1,
+            phase=f"{size} px",
+            images_seen=progress.images,
+            steps=progress.steps,
+            image_size=size,
+            learning_rate=self.rate(),
+            train_loss=loss_sum / seen,
+            train_accuracy=correct / seen,
+            validation_loss=validation[0],
+            validation_accuracy=validation[1],
+            seconds=progress.seconds,
+            images_per_second=speed,
+            best=best,
+        )
+
+    def rate(self) -> float:
+        """The learning rate of the step just taken."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def factor(self) -> float:
         """Of the learning rate, for the step about to be taken."""
@@ -360,57 +367,3 @@ class Trainer:
             f"{what} at {place}, learning rate {rate:.3g}{files}; "
             "the last checkpoint is finite: lower optimizer.learning_rate or set training.clip"
         )
-
-
-def derive(seed: int, *place: str | int) -> int:
-    """A seed of 63 bits for one place of a run, so that no two places share a stream.
-
-    >>> derive(0, "step", 1) != derive(0, "step", 2)
-    True
-    """
-    text = "/".join(str(part) for part in (seed, *place))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGTERM or Ctrl-C into a request; the second one acts at once, as if we were not here.
-
-    Yields:
-        A function that says whether a request has come.
-    """
-    asked: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def take(number: int, _frame: Any) -> None:
-        asked.append(number)
-        for taken, handler in previous.items():
-            signal.signal(taken, handler)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        try:
-            previous[signum] = signal.signal(signum, take)
-        except ValueError:  # not the main thread: signals are somebody else's business
-            break
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for taken, handler in previous.items():
-            signal.signal(taken, handler)
-
-
-def _warmed(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Averaging that forgets faster at first: min(decay, (1 + n) / (10 + n)) after n updates.
-
-    Source: the `num_updates` rule of TensorFlow's ExponentialMovingAverage.
-    """
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        share = min(decay, (1 + int(count)) / (10 + int(count)))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - share)
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    return update

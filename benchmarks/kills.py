@@ -32,7 +32,8 @@ def listen(event):
     if isinstance(event, Stepped) and (event.epoch - 1) * event.steps + event.step == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(sys.argv[3], model=sys.argv[4], out=Path(sys.argv[1]), overrides=dict(p.split("=") for p in sys.argv[5:]), listen=listen)
+changes = dict(pair.split("=") for pair in sys.argv[5:])
+train(sys.argv[3], model=sys.argv[4], out=Path(sys.argv[1]), overrides=changes, listen=listen)
 """
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,17 +55,28 @@ def latency(model: nn.Module, size: int, batch: int = 32, seconds: float = 2.0) 
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process ever held, in bytes; None where the system does not tell (Windows).
+    """The most memory this process held since `reset_peak_memory`, in bytes; None where the system does not tell.
 
-    It is the peak of the whole process, the libraries included, and never goes down: a second model trained in the same
-    process inherits the first one's peak. Memory of an accelerator is not in it.
+    Of the whole process, the libraries included; memory of an accelerator is not in it. Where the peak cannot be reset
+    (all but Linux) it is that of the process's whole life.
     """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        if peaks:
+            return 1024 * int(peaks[0])  # the kernel counts in KiB
     if sys.platform == "win32":
         return None
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
+
+
+def reset_peak_memory() -> None:
+    """Forget the peak so far, so that a second model trained in one process does not inherit the first one's."""
+    with contextlib.suppress(OSError):  # a system without it, or a process that may not
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _noise(batch: int, size: int, device: torch.device) -> torch.Tensor:

@@ -123,6 +123,7 @@ def _train_in(
     if state is not None:
         trainer.restore(state)
         listen(Said(f"resumed after step {trainer.progress.steps}"))
+    speed.reset_peak_memory()
     listen(Started(str(folder), model, recipe.name, settings.epochs, len(rows) // settings.batch, len(rows)))
     begun = time.process_time()
     history = trainer.fit()

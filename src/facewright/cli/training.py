@@ -31,6 +31,11 @@ Changes = Annotated[
     ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")]
+Size = Annotated[int | None, typer.Option("--size", min=32, help="Short for --set input.size=N, pixels.")]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="auto (measured once), float32 or bfloat16: short for --set training.precision=…"),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; runs/... where left out.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `facewright train` made.")]
 
@@ -46,6 +51,8 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, to the same bits.")] = False,
     changes: Changes = None,
     epochs: Epochs = None,
+    size: Size = None,
+    precision: Precision = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +65,7 @@ def train(
       facewright train photos/ --model resnet50 --out runs/a
       facewright train --resume --out runs/a
     """
-    changed = overrides(changes, epochs)
+    changed = overrides(changes, epochs, size, precision)
     begun = None if where is not None else begun_run(out, resume, changed)
 
     from facewright import workflows
@@ -86,6 +93,8 @@ def compare(
     seed: Seed = 0,
     changes: Changes = None,
     epochs: Epochs = None,
+    size: Size = None,
+    precision: Precision = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +108,7 @@ def compare(
       facewright compare runs/a runs/b
     """
     names = [name.strip() for name in models.split(",") if name.strip()]
-    changed = overrides(changes, epochs)
+    changed = overrides(changes, epochs, size, precision)
     if names and len(where) > 1:
         raise UsageError(f"--models trains on one dataset, and {len(where)} are given")
     if not names and not all((Path(run) / "run.json").is_file() for run in where):
@@ -190,7 +199,9 @@ def begun_run(out: Path | None, resume: bool, changed: Mapping[str, str]) -> Pat
     return out
 
 
-def overrides(changes: list[str] | None, epochs: int | None) -> Mapping[str, str]:
+def overrides(
+    changes: list[str] | None, epochs: int | None, size: int | None = None, precision: str | None = None
+) -> Mapping[str, str]:
     """The recipe's values to change, from `--set` and its short forms.
 
     Raises:
@@ -200,7 +211,8 @@ def overrides(changes: list[str] | None, epochs: int | None) -> Mapping[str, str
     {'training.batch': '64', 'training.epochs': '3'}
     """
     found: dict[str, str] = {}
-    for change in [*(changes or []), *([] if epochs is None else [f"training.epochs={epochs}"])]:
+    short = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
+    for change in [*(changes or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]:
         key, equals, value = change.partition("=")
         if not (key and equals):
             raise UsageError(f"--set {change}: expected TABLE.KEY=VALUE, as in --set training.batch=64")

@@ -28,7 +28,7 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -38,8 +38,8 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -341,7 +341,7 @@ KILLS = """
         "before the index is flushed": lambda: after(os, "fsync", 4),
         "before the index is renamed": lambda: after(Path, "replace", 2),
         "before the store is renamed": lambda: after(Path, "rename", 1),
-        "after the store is renamed": lambda: after(cache_module, "_sync", 1),
+        "after the store is renamed": lambda: after(cache_module, "sync_folder", 1),
     }
     for number, (name, prepare) in enumerate(steps.items()):
         child = in_child(lambda: build(cache / str(number), **(prepare() or {})))

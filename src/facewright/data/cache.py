@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 
 from facewright.data.records import Broken, Dataset, Record
 from facewright.errors import BadImage, FacewrightError
-from facewright.files import write_atomic
+from facewright.files import sync_folder, write_atomic
 
 FORMAT = 1  # raised when the bytes of a store, or how they are made, change
 
@@ -222,12 +222,12 @@ def building(folder: Path) -> Iterator[Path]:
         yield partial
         _remove(folder)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         _remove(partial)
         raise FacewrightError(
             f"{folder.parent}: the decoded pixels cannot be stored ({error.strerror or error}); "
-            "free some space, clear old ones with `facewright cache --clear`, or set FACEWRIGHT_CACHE to a larger disk"
+            "free some space, clear old ones with `facewright cache clear`, or set FACEWRIGHT_CACHE to a larger disk"
         ) from error
     except BaseException:
         _remove(partial)
@@ -293,12 +293,3 @@ def _remove(folder: Path) -> int:
     size = sum(file.stat().st_size for file in folder.iterdir())
     shutil.rmtree(folder)
     return size
-
-
-def _sync(folder: Path) -> None:
-    """Makes a rename inside the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

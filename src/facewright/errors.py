@@ -1,20 +1,20 @@
 """Every exception of Facewright. Each message says what was expected, what came and what to do.
 
-    FacewrightError
-      UsageError            the request itself: an unknown name or key, a value out of range
-        UnknownName         a name that is in no table; names the nearest known one
-      DataError             what was given to look at
-        BadImage            one picture cannot be used (file and reason)
-        BadArchive          a zip that is refused whole
-        EmptyClass          a class folder without one readable picture
-      BundleError           a model file that is not what it says
-      RunError              a run directory
-        RunLocked           another living process owns it
-        ResumeError         there is nothing to resume, or it does not fit the request
-        NonFiniteLoss       training diverged (step, files, learning rate)
-        Interrupted         SIGTERM or Ctrl-C; the state is saved
-      Undefined             a number that does not exist for this input (one class only, no scores)
-        EmptyScores         a side of a comparison has no scores
+FacewrightError
+  UsageError            the request itself: an unknown name or key, a value out of range
+    UnknownName         a name that is in no table; names the nearest known one
+  DataError             what was given to look at
+    BadImage            one picture cannot be used (file and reason)
+    BadArchive          a zip that is refused whole
+    EmptyClass          a class folder without one readable picture
+  BundleError           a model file that is not what it says
+  RunError              a run directory
+    RunLocked           another living process owns it
+    ResumeError         there is nothing to resume, or it does not fit the request
+    NonFiniteLoss       training diverged (step, files, learning rate)
+    Interrupted         SIGTERM or Ctrl-C; the state is saved
+  Undefined             a number that does not exist for this input (one class only, no scores)
+    EmptyScores         a side of a comparison has no scores
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Parameter names and shapes of the networks whose weights are public, written down by hand from their sources.
 
-torchvision (resnet, densenet) and timm's legacy_xception; a rename here would silently stop their weights from fitting.
+torchvision, and timm for legacy_xception and the SE networks; a rename here would silently stop their weights from
+fitting.
 """
 
 from __future__ import annotations
@@ -31,6 +32,27 @@ RESNET50: Names = {
     "layer4.2.bn3.num_batches_tracked": (),
     "layer4.2.conv3.weight": (2048, 512, 1, 1),
     "fc.weight": (1000, 2048),
+}
+RESNEXT101_32X8D: Names = {
+    "layer1.0.conv1.weight": (256, 64, 1, 1),
+    "layer1.0.conv2.weight": (256, 8, 3, 3),
+    "layer4.2.conv2.weight": (2048, 64, 3, 3),
+    "layer4.2.conv3.weight": (2048, 2048, 1, 1),
+    "fc.weight": (1000, 2048),
+}
+WIDE_RESNET50_2: Names = {
+    "layer1.0.conv1.weight": (128, 64, 1, 1),
+    "layer4.2.conv2.weight": (1024, 1024, 3, 3),
+    "layer4.2.conv3.weight": (2048, 1024, 1, 1),
+}
+SERESNEXT50: Names = {
+    "layer1.0.conv2.weight": (128, 4, 3, 3),
+    "layer1.0.se.fc1.weight": (16, 256, 1, 1),
+    "layer1.0.se.fc1.bias": (16,),
+    "layer1.0.se.fc2.weight": (256, 16, 1, 1),
+    "layer4.2.se.fc1.weight": (128, 2048, 1, 1),
+    "layer4.2.se.fc2.bias": (2048,),
+    "layer1.0.downsample.1.weight": (256,),
 }
 XCEPTION: Names = {
     "conv1.weight": (32, 3, 3, 3),
@@ -78,6 +100,9 @@ DENSENET161: Names = {
 TABLE = [
     ("resnet18", RESNET18, 122),
     ("resnet50", RESNET50, 320),
+    ("resnext101_32x8d", RESNEXT101_32X8D, 626),
+    ("wide_resnet50_2", WIDE_RESNET50_2, 320),
+    ("seresnext50_32x4d", SERESNEXT50, 384),
     ("xception", XCEPTION, 276),
     ("densenet121", DENSENET121, 727),
     ("densenet161", DENSENET161, 967),

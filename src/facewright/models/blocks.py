@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Stem = Literal["coarse", "imagenet", "medium", "small"]
 """How much of the picture the first layers throw away: an eighth, a quarter, a half or all of the side is left."""
@@ -37,6 +37,25 @@ def reducer(stem: Stem) -> nn.Module:
     Without parameters, so weights of the imagenet stem fit the coarse one.
     """
     return nn.AvgPool2d(2) if stem == "coarse" else nn.Identity()
+
+
+class SqueezeExcitation(nn.Module):
+    """Weighs each channel by a number in (0, 1) that two 1x1 convolutions read off the means of all channels.
+
+    The names of the convolutions are torchvision's and timm's.
+    Source: Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018 (arXiv:1709.01507), eq. 2 to 4.
+    """
+
+    def __init__(self, channels: int, squeezed: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.activation = activation
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, channels, H, W) -> (B, channels, H, W)
+        weights = torch.sigmoid(self.fc2(self.activation(self.fc1(self.pool(x)))))  # (B, channels, 1, 1)
+        return x * weights
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import nn
 
@@ -23,10 +24,11 @@ STEMS: tuple[Stem, ...] = ("coarse", "imagenet", "medium", "small")
 SMALLEST_SIDE = 32  # px: the small stem is made for it; a body that halves three times leaves 4 x 4 points
 COARSE_SIDE = 64  # px: the same with the coarse stem
 
-# `stem="auto"`: from which side of the input, in px, each stem is used (the first row that fits). Chosen for training
-# from fresh weights on a few thousand face images: there, a body that sees a map of about 12 to 24 points a side learnt
-# in fewer images, and cost a quarter, than one that saw twice the side (measured with ResNet-50; see the README).
-# Weights from elsewhere want the stem they were trained with.
+# `stem="auto"`: from which side of the input, in px, each stem is used: the first row that fits and whose stem the
+# family has; where none is, the family's first stem, which takes every size from 32 px. Chosen for training from fresh
+# weights on a few thousand face images: there, a body that sees a map of about 12 to 24 points a side learnt in fewer
+# images, and cost a quarter, than one that saw twice the side (measured with ResNet-50; see the README). Weights from
+# elsewhere want the stem they were trained with.
 AUTO_STEM: tuple[tuple[int, Stem], ...] = (
     (192, "imagenet"),
     (96, "coarse"),
@@ -51,11 +53,25 @@ class Facts:
 
 @dataclass(frozen=True)
 class Family:
-    build: Callable[[str, int, Stem], Model]
+    """Architectures of one paper."""
+
+    build: Callable[[str, int, Stem], Model]  # name, classes, stem
     paper: str
     source: str
     native_size: int
     parameters: dict[str, int]
+    stems: tuple[Stem, ...] = STEMS
+    native_sizes: dict[str, int] = field(default_factory=dict)  # of those whose paper trained on another size
+
+
+class Counted(Protocol):
+    @property
+    def parameters(self) -> int: ...
+
+
+def _counts(variants: Mapping[str, Counted], beginning: str = "") -> dict[str, int]:
+    """The published counts of a family's table, or of the rows whose names begin so."""
+    return {name: variant.parameters for name, variant in variants.items() if name.startswith(beginning)}
 
 
 FAMILIES = {
@@ -64,17 +80,30 @@ FAMILIES = {
         "He et al. 2016, arXiv:1512.03385",
         "torchvision",
         224,
-        {name: variant.parameters for name, variant in resnet.VARIANTS.items()},
+        _counts(resnet.VARIANTS, "resnet"),
+    ),
+    "resnext": Family(
+        resnet.build, "Xie et al. 2017, arXiv:1611.05431", "torchvision", 224, _counts(resnet.VARIANTS, "resnext")
+    ),
+    "wide_resnet": Family(
+        resnet.build,
+        "Zagoruyko and Komodakis 2016, arXiv:1605.07146",
+        "torchvision",
+        224,
+        _counts(resnet.VARIANTS, "wide_resnet"),
+    ),
+    "seresnet": Family(
+        resnet.build,
+        "Hu et al. 2018, arXiv:1709.01507",
+        "imgclsmob (README); the names are timm's",
+        224,
+        _counts(resnet.VARIANTS, "seres"),
     ),
     "xception": Family(
         xception.build, "Chollet 2017, arXiv:1610.02357", "timm (legacy_xception)", 299, xception.VARIANTS
     ),
     "densenet": Family(
-        densenet.build,
-        "Huang et al. 2017, arXiv:1608.06993",
-        "torchvision",
-        224,
-        {name: variant.parameters for name, variant in densenet.VARIANTS.items()},
+        densenet.build, "Huang et al. 2017, arXiv:1608.06993", "torchvision", 224, _counts(densenet.VARIANTS)
     ),
 }
 
@@ -84,6 +113,16 @@ NATIVE_FLOPS = {
     "resnet50": 8_178_368_512,
     "resnet101": 15_602_810_880,
     "resnet152": 23_027_253_248,
+    "resnext50_32x4d": 8_460_959_744,
+    "resnext101_64x4d": 30_920_540_160,
+    "resnext101_32x8d": 32_828_030_976,
+    "wide_resnet50_2": 22_796_042_240,
+    "wide_resnet101_2": 45_506_101_248,
+    "seresnet50": 8_183_398_400,
+    "seresnet101": 15_612_297_216,
+    "seresnext50_32x4d": 8_465_989_632,
+    "seresnext101_32x4d": 15_949_479_936,
+    "seresnext101_32x8d": 32_837_517_312,
     "xception": 16_714_806_992,
     "densenet121": 5_668_323_328,
     "densenet161": 15_455_814_144,
@@ -91,7 +130,16 @@ NATIVE_FLOPS = {
     "densenet201": 8_582_731_776,
 }
 VARIANTS: dict[str, Facts] = {
-    name: Facts(name, family, row.paper, count, row.source, row.native_size, NATIVE_FLOPS[name])
+    name: Facts(
+        name,
+        family,
+        row.paper,
+        count,
+        row.source,
+        row.native_sizes.get(name, row.native_size),
+        NATIVE_FLOPS[name],
+        row.stems,
+    )
     for family, row in FAMILIES.items()
     for name, count in row.parameters.items()
 }
@@ -120,7 +168,7 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
 
     Args:
         input_size: side of the pictures, px; at least 32.
-        stem: "auto", "coarse", "imagenet", "medium" or "small".
+        stem: "auto", or one of the family's: "coarse", "imagenet", "medium", "small".
     Raises:
         UnknownName: no such architecture or stem.
         UsageError: the input is smaller than 32 px, or than 64 px with the coarse stem.
@@ -131,13 +179,14 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
     if input_size < SMALLEST_SIDE:
         raise UsageError(f"{name} needs pictures of at least {SMALLEST_SIDE} px a side, not {input_size}: enlarge them")
     if stem == "auto":
-        return next(candidate for least, candidate in AUTO_STEM if input_size >= least)
-    if stem == "coarse" and input_size < COARSE_SIDE:
+        fits = (known for least, known in AUTO_STEM if input_size >= least and known in facts.stems)
+        return next(fits, facts.stems[0])
+    chosen = next((known for known in facts.stems if stem == known), None)
+    if chosen is None:
+        raise UnknownName("stem", stem, ("auto", *facts.stems))
+    if chosen == "coarse" and input_size < COARSE_SIDE:
         raise UsageError(f"the coarse stem needs pictures of at least {COARSE_SIDE} px a side, not {input_size}")
-    for known in facts.stems:
-        if stem == known:
-            return known
-    raise UnknownName("stem", stem, ("auto", *facts.stems))
+    return chosen
 
 
 def create_model(name: str, classes: int, *, input_size: int | None = None, stem: str = "auto") -> Model:

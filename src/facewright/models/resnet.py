@@ -1,8 +1,13 @@
-"""ResNet-18/34/50/101/152: residual learning with identity shortcuts.
+"""ResNet-18/34/50/101/152, ResNeXt, Wide ResNet and SE-ResNet: residual learning with identity shortcuts.
 
-Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), table 1.
-Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" that published weights use, and
-torchvision's parameter names); `stem` chooses how much of the picture the first layers throw away:
+Sources: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), table 1;
+Xie et al., "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017 (arXiv:1611.05431), table 1:
+the 3x3 convolution of a bottleneck in groups; Zagoruyko, Komodakis, "Wide Residual Networks", BMVC 2016
+(arXiv:1605.07146), table 8: twice as wide a 3x3 convolution; Hu, Shen, Sun, "Squeeze-and-Excitation Networks",
+CVPR 2018 (arXiv:1709.01507), table 1: channels weighed before the sum.
+Parameter names are torchvision's, those of SE networks timm's.
+Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" that published weights use);
+`stem` chooses how much of the picture the first layers throw away:
 
     coarse    2x2 mean, then as imagenet:         the body sees an eighth of the side (112 px -> 14)
     imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the body sees a quarter of the side (224 px -> 56)
@@ -12,28 +17,29 @@ torchvision's parameter names); `stem` chooses how much of the picture the first
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, reducer
+from facewright.models.blocks import Part, SqueezeExcitation, Stage, Stem, initialise_convolutions, reducer
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
 
-    expansion = 1
-
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
+        self.outputs = width
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(inputs, width * self.expansion, stride)
+        self.downsample = shortcut(inputs, self.outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
         identity = x if self.downsample is None else self.downsample(x)
@@ -48,26 +54,38 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up by four, and a shortcut (ResNet-50 and deeper)."""
+    """1x1 down, 3x3, 1x1 up, and a shortcut (ResNet-50 and deeper).
 
-    expansion = 4
+    Args:
+        width: of the stage, in the paper's table; the block gives four times as many channels.
+        groups: of the 3x3 convolution; the C of ResNeXt.
+        group_width: channels of a group where the stage's width is 64; the d of ResNeXt.
+        squeeze: whether the channels are weighed by squeeze and excitation, at a reduction of 16.
+    """
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int, groups: int = 1, group_width: int = 64, squeeze: bool = False
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.outputs = 4 * width
+        inner = width * group_width // 64 * groups
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, self.outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.outputs)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(inputs, width * self.expansion, stride)
+        self.se = SqueezeExcitation(self.outputs, self.outputs // 16, nn.ReLU(inplace=True)) if squeeze else None
+        self.downsample = shortcut(inputs, self.outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, 4 * width, H/stride, W/stride)
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         branch = self.bn3(self.conv3(out))
+        if self.se is not None:
+            branch = self.se(branch)
         joined: Tensor = self.relu(branch + identity)
         return joined
 
@@ -76,11 +94,14 @@ class Bottleneck(nn.Module):
         return self.bn3
 
 
+Block = BasicBlock | Bottleneck
+
+
 @dataclass(frozen=True)
 class Variant:
-    block: type[BasicBlock] | type[Bottleneck]
+    block: Callable[[int, int, int], Block]  # inputs, width, stride -> a block
     depths: tuple[int, int, int, int]
-    parameters: int  # with 1,000 classes and the imagenet stem, as published by torchvision
+    parameters: int  # with 1,000 classes and the imagenet stem, as published (see the catalogue for where)
 
 
 VARIANTS = {
@@ -89,6 +110,20 @@ VARIANTS = {
     "resnet50": Variant(Bottleneck, (3, 4, 6, 3), 25_557_032),
     "resnet101": Variant(Bottleneck, (3, 4, 23, 3), 44_549_160),
     "resnet152": Variant(Bottleneck, (3, 8, 36, 3), 60_192_808),
+    "resnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3), 25_028_904),
+    "resnext101_64x4d": Variant(partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3), 83_455_272),
+    "resnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3), 88_791_336),
+    "wide_resnet50_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 6, 3), 68_883_240),
+    "wide_resnet101_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 23, 3), 126_886_696),
+    "seresnet50": Variant(partial(Bottleneck, squeeze=True), (3, 4, 6, 3), 28_088_024),
+    "seresnet101": Variant(partial(Bottleneck, squeeze=True), (3, 4, 23, 3), 49_326_872),
+    "seresnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 6, 3), 27_559_896),
+    "seresnext101_32x4d": Variant(
+        partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 23, 3), 48_955_416
+    ),
+    "seresnext101_32x8d": Variant(
+        partial(Bottleneck, groups=32, group_width=8, squeeze=True), (3, 4, 23, 3), 93_569_048
+    ),
 }
 WIDTHS = (64, 128, 256, 512)
 
@@ -104,13 +139,12 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        block: type[BasicBlock] | type[Bottleneck],
+        make_block: Callable[[int, int, int], Block],
         depths: tuple[int, int, int, int],
         classes: int,
         stem: Stem = "imagenet",
     ) -> None:
         super().__init__()
-        self.feature_width = WIDTHS[-1] * block.expansion
         kernel, stride = {"coarse": (7, 2), "imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
         self.reduce = reducer(stem)
         self.conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)
@@ -119,11 +153,12 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1) if kernel == 7 else nn.Identity()
         inputs = 64
         for number, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True), start=1):
-            blocks = []
+            blocks: list[Block] = []
             for index in range(depth):
-                blocks.append(block(inputs, width, stride=2 if index == 0 and number > 1 else 1))
-                inputs = width * block.expansion
+                blocks.append(make_block(inputs, width, 2 if index == 0 and number > 1 else 1))
+                inputs = blocks[-1].outputs
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.feature_width = inputs
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.feature_width, classes)
         initialise(self)

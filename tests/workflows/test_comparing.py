@@ -1,0 +1,94 @@
+"""Several models on one split: what is compared, what is kept, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from facewright.errors import ResumeError, RunError, UsageError
+from facewright.runs import Run
+from facewright.training.events import Event, Started
+from facewright.workflows import Compared, compare, train, train_all
+
+WHERE = "synthetic:faces?identities=3&images=12&size=32"
+SMALL = {"input.size": "32", "training.epochs": "1", "training.batch": "8", "training.precision": "float32"}
+MODELS = ("resnet18", "densenet121")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Compared, Path]:
+    out = tmp_path_factory.mktemp("sweep") / "out"
+    return train_all(WHERE, MODELS, out=out, overrides=SMALL), out
+
+
+def test_one_split_for_all(compared: tuple[Compared, Path]) -> None:
+    runs = compared[0].runs
+    assert [run.facts.model for run in runs] == list(MODELS)
+    assert len({(run.folder / "split.csv").read_text() for run in runs}) == 1
+    assert len({run.facts.images_seen for run in runs}) == 1
+
+
+def test_what_is_written_is_the_contract(compared: tuple[Compared, Path]) -> None:
+    written = json.loads((compared[1] / "comparison.json").read_text())
+    assert [model["name"] for model in written["models"]] == list(MODELS)
+    for model, run in zip(written["models"], compared[0].runs, strict=True):
+        assert {"name", "run", "parameters", "flops", "images_seen", "train_seconds", "latency_ms", "test"} <= set(
+            model
+        )
+        assert model["test"] == run.evaluation.to_dict()
+    (pair,) = written["pairs"]
+    assert (pair["a"], pair["b"]) == MODELS and 0 <= pair["p_value"] <= 1
+    assert written["advice"]
+
+
+def test_the_page_names_the_models(compared: tuple[Compared, Path]) -> None:
+    page = (compared[1] / "report.html").read_text()
+    assert all(name in page for name in MODELS)
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+
+
+def test_called_again_it_keeps_what_is_finished(compared: tuple[Compared, Path]) -> None:
+    out = compared[1]
+    models = {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS}
+    said: list[Event] = []
+    again = train_all(WHERE, (*MODELS, "resnet34"), out=out, overrides=SMALL, listen=said.append)
+    assert len(again.runs) == 3
+    assert {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS} == models
+    assert [event.model for event in said if isinstance(event, Started)][-1] == "resnet34"
+
+
+def test_called_again_with_another_recipe_it_refuses(compared: tuple[Compared, Path]) -> None:
+    with pytest.raises(ResumeError, match="another recipe"):
+        train_all(WHERE, MODELS, out=compared[1], overrides={**SMALL, "training.epochs": "2"})
+
+
+@pytest.mark.parametrize("models", [(), ("resnet18", "resnet18")])
+def test_models_are_distinct_and_some(models: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="distinct models"):
+        train_all(WHERE, models, out=tmp_path / "out", overrides=SMALL)
+
+
+def test_runs_on_other_splits_cannot_be_compared(compared: tuple[Compared, Path], tmp_path: Path) -> None:
+    other = train(WHERE, model="resnet18", out=tmp_path / "other", overrides=SMALL, seed=1, report=False)
+    with pytest.raises(UsageError):
+        compare([compared[0].runs[0], other])
+
+
+def test_an_unfinished_run_cannot_be_compared(compared: tuple[Compared, Path], tmp_path: Path) -> None:
+    source, copy = compared[0].runs[0].folder, tmp_path / "run"
+    copy.mkdir()
+    facts = json.loads((source / "run.json").read_text())
+    facts.update(finished=None, epochs=None, images_seen=None, train_seconds=None)
+    (copy / "run.json").write_text(json.dumps(facts))
+    (copy / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    with pytest.raises(RunError, match="not finished"):
+        compare([Run(copy)])
+
+
+def test_equal_models_are_told_apart_by_recipe_or_folder(compared: tuple[Compared, Path], tmp_path: Path) -> None:
+    first = compared[0].runs[0]
+    second = train(WHERE, model="resnet18", out=tmp_path / "b", overrides=SMALL, report=False)
+    names = [entry.name for entry in compare([first, second]).comparison.entries]
+    assert names == [first.folder.name, "b"]

@@ -31,9 +31,8 @@ def epochs_needed(plain: Run, ours: Run) -> tuple[float, int, int | None]:
 def epoch_seconds(data: str, run: Run, folder: Path) -> float:
     """One epoch of a run's recipe, from fresh weights."""
     changes = {"training.epochs": "1", "training.precision": run.facts.precision}
-    made = train(
-        data, model=run.facts.model, recipe=run.folder / "recipe.toml", out=folder, overrides=changes, report=False
-    )
+    recipe = run.folder / "recipe.toml"
+    made = train(data, model=run.facts.model, recipe=recipe, out=folder, overrides=changes, report=False)
     return made.history[-1].seconds
 
 
@@ -70,6 +69,7 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
     print(f"validation accuracy {100 * accuracy:.1f} %, {asked.threads} threads")
+    ratio = f"{found['ratio']:.1f} times shorter"
     print(f"plain {plain_epochs:3} epochs of {each['plain']:6.1f} s: {totals['plain']:7.1f} s")
     print(
         f"ours  {our_epochs:3} epochs of {each['ours']:6.1f} s: {totals['ours']:7.1f} s   {found['ratio']:.1f} times shorter"

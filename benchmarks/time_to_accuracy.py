@@ -2,8 +2,7 @@
 
     python benchmarks/time_to_accuracy.py DATA RUN_PLAIN RUN_OURS [--rounds 2] [--threads 2]
 
-The two runs say how many epochs each needed (they lie in one folder of `benchmarks/recipes.py`). How long an epoch takes
-is measured here, side by side: one epoch of each recipe in turn, training and validation, several rounds, medians. So
+The two runs (of `benchmarks/recipes.py`) say how many epochs each needed. How long an epoch takes is measured here, side by side: one epoch of each recipe in turn, training and validation, several rounds, medians. So
 the ratio does not depend on what else the machine did while the runs were trained.
 """
 
@@ -71,9 +70,7 @@ def main() -> None:
     print(f"validation accuracy {100 * accuracy:.1f} %, {asked.threads} threads")
     ratio = f"{found['ratio']:.1f} times shorter"
     print(f"plain {plain_epochs:3} epochs of {each['plain']:6.1f} s: {totals['plain']:7.1f} s")
-    print(
-        f"ours  {our_epochs:3} epochs of {each['ours']:6.1f} s: {totals['ours']:7.1f} s   {found['ratio']:.1f} times shorter"
-    )
+    print(f"ours  {our_epochs:3} epochs of {each['ours']:6.1f} s: {totals['ours']:7.1f} s   {ratio}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facewright.errors import FacewrightError
+from facewright.errors import FacewrightError, UsageError
 from facewright.training import recipe as recipes
 from facewright.training.assembly import stage_sizes
 
@@ -40,8 +40,11 @@ def test_what_the_issue_asks_of_the_notebook_recipes() -> None:
         ({"training.epochs": "many"}, "valid integer"),
         ({"optimizer.name": "adamx"}, "'adamw', 'adam' or 'sgd'"),
         ({"augment.flip": "1.5"}, "flip"),
+        ({"augment.flip": "often"}, "augment.flip: Input should be a valid number"),
         ({"augment.flop": "0.5"}, "did you mean 'augment.flip'"),
         ({"training.mixup": "0.2", "training.cutmix": "1.0"}, "mixup or cutmix"),
+        ({"optimizer.learning_rate": "inf"}, "finite number"),
+        ({"shares.test": "0.6", "shares.validation": "0.5"}, "together take 1.1 of 1"),
         ({"input.size": "16"}, "greater than or equal to 32"),
     ],
 )
@@ -56,7 +59,8 @@ def test_mistakes(changes: dict[str, str], words: str) -> None:
     [
         ("name = ", "not TOML"),
         ('name = "a"', "description: Field required"),
-        ('name = "a"\ndescription = "b"\n[trainin]\nepochs = 3', "unknown key of mine.toml 'trainin'"),
+        ('name = "a"\ndescription = "b"\n[trainin]\nepochs = 3', "key of mine.toml 'trainin': did you mean 'training'"),
+        ('name = "a"\ndescription = "b"\naugment = 3', "augment: Input should be"),
         ('name = "a"\ndescription = "b"\n[training]\nepoch = 3', "training.epochs"),
         ('name = "a"\ndescription = "b"\n[training]\nstages = [{until = 0.5, scale = 0.5}]', "until = 1.0"),
     ],
@@ -66,6 +70,13 @@ def test_files_of_ones_own(text: str, words: str, tmp_path: Path, monkeypatch: p
     Path("mine.toml").write_text(text)
     with pytest.raises(FacewrightError, match=words):
         recipes.load("mine.toml")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_bytes(b"\xff\xfe")
+    for name, why in (("other.toml", "not UTF-8"), ("none.toml", "No such file")):
+        with pytest.raises(UsageError, match=f"{name}: the recipe cannot be read .*{why}.*scratch"):
+            recipes.load(tmp_path / name)
 
 
 def test_overrides_read_as_toml() -> None:

@@ -24,7 +24,7 @@ from facewright.errors import UnknownName, UsageError
 class Part(BaseModel):
     """A table of a recipe: unknown keys are errors, values are fixed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class Input(Part):
@@ -41,6 +41,12 @@ class Shares(Part):
 
     validation: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Shares:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation and test together take {self.validation + self.test:g} of 1; nothing is left")
+        return self
 
 
 class Optimizer(Part):
@@ -132,15 +138,21 @@ def load(name: str | Path) -> Recipe:
     """A shipped recipe by name, or a file of your own.
 
     Raises:
-        UnknownName: no shipped recipe and no file has this name, or a key is unknown.
-        UsageError: a value is out of its range.
+        UnknownName: no shipped recipe has this name, or a key is unknown.
+        UsageError: the file cannot be read, or a value is of another kind or out of its range.
     """
     if str(name) in names():
         return parse(_shipped().joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"recipe {name}")
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    raise UnknownName("recipe", str(name), names())
+    if path.suffix != ".toml":
+        raise UnknownName("recipe", str(name), names())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
+        shipped = f"name a TOML file that exists, or a shipped recipe: {', '.join(names())}"
+        raise UsageError(f"{name}: the recipe cannot be read ({why}); {shipped}") from None
+    return parse(text, str(path))
 
 
 def parse(text: str, origin: str) -> Recipe:
@@ -175,18 +187,16 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
 
 
 def _validated(table: dict[str, Any], origin: str) -> Recipe:
-    table = dict(table)
-    augment = table.pop("augment", {})
+    augment = table.get("augment", {})
     known = {field.name for field in dataclasses.fields(Augment)}
-    for key in augment:
+    for key in augment if isinstance(augment, dict) else ():
         if key not in known:
             raise UnknownName(f"key of {origin} in [augment]", key, known)
-    pairs: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in augment.items()}
     try:
-        return Recipe(**table, augment=Augment(**pairs))
+        return Recipe.model_validate(table)
     except ValidationError as error:
         raise _explained(error, origin) from None
-    except TypeError as error:
+    except UsageError as error:  # a value that the augmentation itself refuses
         raise UsageError(f"{origin}: {error}") from None
 
 
@@ -194,9 +204,10 @@ def _explained(error: ValidationError, origin: str) -> UsageError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        every = Recipe(name="", description="").to_toml()
-        return UnknownName(f"key of {origin}", where, _dotted(tomllib.loads(every)))
-    return UsageError(f"{origin}: {where}: {first['msg']} (got {first['input']!r})")
+        every = tomllib.loads(Recipe(name="", description="").to_toml())
+        return UnknownName(f"key of {origin}", where, _dotted(every) if "." in where else every)
+    got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+    return UsageError(f"{origin}: {where}: {first['msg']}{got}")
 
 
 def _dotted(table: Mapping[str, Any], prefix: str = "") -> list[str]:

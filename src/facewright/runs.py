@@ -72,7 +72,7 @@ class RunFacts:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**facts, "classes": tuple(facts["classes"]), "notes": tuple(facts.get("notes", ()))})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made") from None
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{path}: damaged ({error})") from None
@@ -170,18 +170,28 @@ class Run:
 def owned(folder: Path) -> Iterator[None]:
     """Hold a run directory for this process; the lock is the system's and dies with the process.
 
+    A folder that was made here and in which nothing was written is removed again.
+
     Raises:
+        RunError: the folder cannot be made or written to.
         RunLocked: another living process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    fresh = not folder.exists()
     lock = FileLock(folder / ".lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise RunLocked(f"{folder}: another process is training in it; wait for it or choose another --out") from None
+    except OSError as error:
+        why = "there is a file of this name" if folder.is_file() else error.strerror or error
+        raise RunError(f"{folder}: cannot be used as a run directory ({why}); choose another --out") from None
     try:
         yield
     finally:
+        if fresh and [path.name for path in folder.glob("*")] == [".lock"]:
+            (folder / ".lock").unlink()  # while it is held, so that nobody else can be waiting behind it
+            folder.rmdir()
         lock.release()
 
 

@@ -247,6 +247,8 @@ def test_comparing_runs(workflows: Workflows, tmp_path: Path, capsys: pytest.Cap
         ["train", "photos", "--set", "batch=8", "--set", "batch=9"],
         ["train", "photos", "--set", "training.epochs=3", "--epochs", "4"],
         ["train", "photos", "--set", "=3"],
+        ["predict", "runs/a", "a.jpg", "--csv", "none/of/these/p.csv"],  # found before the work, not after
+        ["inspect", "photos", "--sheet", "."],
     ],
 )
 def test_a_request_that_is_refused(
@@ -259,8 +261,27 @@ def test_a_request_that_is_refused(
     assert not workflows.asked
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--epochs", "3"], "are for training"),  # would be ignored without a word
+        (["--seed", "1"], "are for training"),
+        (["--recipe", "notebook-adam"], "are for training"),
+        (["--models", "resnet18"], "is a run"),
+        (["photos"], "photos is no run"),
+    ],
+)
+def test_what_does_not_fit_the_comparing_of_runs(
+    more: list[str], words: str, workflows: Workflows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert main(["compare", str(tmp_path), *more]) == 1
+    assert words in capsys.readouterr().err
+    assert not workflows.asked
+
+
 def test_predictions_name_the_broken(workflows: Workflows, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "runs/a", "x"]) == 0
+    assert main(["predict", "runs/a", "x", "--quiet"]) == 0
     said = capsys.readouterr()
     assert said.out == "a.jpg: ann 75.0 %, bo 25.0 %\n"
     assert said.err == "error: b.jpg: truncated\n"
@@ -294,9 +315,26 @@ def test_inspect_writes_the_sheet(workflows: Workflows, tmp_path: Path, capsys: 
     assert "warning: a picture is in two classes" in shown
 
 
-def test_cache_of_nothing(capsys: pytest.CaptureFixture[str], cache_of_this_test: Path) -> None:
+def test_cache_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path))
     assert main(["cache", "list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == {"folder": str(cache_of_this_test), "action": "list", "bytes": 0, "freed": 0, "entries": []}
+    assert found == {"folder": str(tmp_path), "action": "list", "bytes": 0, "freed": 0, "entries": []}
     assert main(["cache", "clear"]) == 0
     assert main(["cache", "clear", "nothing-of-this-name"]) == 1
+    assert main(["cache", "list", "nothing-of-this-name"]) == 1
+
+
+def test_what_a_file_name_holds_is_shown_and_not_obeyed(
+    workflows: Workflows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflows.answers["predict"] = [
+        Prediction("a\x1b[2J.jpg", ("\x9bann",), (1.0,)),
+        Prediction("b\udcff.jpg", (), (), "truncated"),  # a name that is not UTF-8, as Python gives it
+    ]
+    assert main(["predict", "runs/a", "photos", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "a\\x1b[2J.jpg: \\x9bann 100.0 %\n"
+    assert said.err == "error: b\\udcff.jpg: truncated\n"
+    assert main(["predict", "runs/a", "photos", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["predictions"][1]["path"] == "b\udcff.jpg"

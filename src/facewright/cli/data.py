@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, say, show, table
+from facewright.cli.output import emit, number_of, place_for, say, show, table
 from facewright.cli.progress import listener
+from facewright.errors import UnknownName
+from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
@@ -44,12 +46,14 @@ def inspect(
     Example:
       facewright inspect photos/ --sheet sheet.png
     """
+    place_for(sheet)
+
     from facewright import workflows
 
     with listener(quiet) as listen:
         audit, picture = workflows.inspect(where, listen=listen)
     if sheet is not None:
-        sheet.write_bytes(picture)
+        write_atomic(sheet, picture)
         say(f"wrote {sheet}")
     if as_json:
         emit(audit.to_dict())
@@ -68,9 +72,9 @@ def describe(audit: Audit) -> str:
         "",
         f"height x width   smallest {small}, median {middle}, largest {large}",
         f"mean, deviation  {mean}, {deviation} (red green blue, 0 to 1)",
-        f"broken           {len(audit.broken)}",
-        f"equal pictures   {len(audit.exact)} groups",
-        f"near duplicates  {len(audit.near)} pairs",
+        f"broken files     {len(audit.broken):,}",
+        f"equal pictures   {number_of(len(audit.exact), 'group')}",
+        f"near duplicates  {number_of(len(audit.near), 'pair')}",
     ]
     lines += [f"broken: {broken.path}: {broken.reason}" for broken in audit.broken[:SHOWN]]
     lines += [f"equal: {', '.join(picture.path for picture in group.pictures)}" for group in audit.exact[:SHOWN]]
@@ -113,7 +117,10 @@ def cache(
     """
     from facewright.data.cache import cache_clear, cache_entries, cache_folder
 
-    entries = [entry for entry in cache_entries() if name in (None, entry.name)]
+    every = cache_entries()
+    entries = [entry for entry in every if name in (None, entry.name)]
+    if name is not None and not entries:
+        raise UnknownName("cache entry", name, [entry.name for entry in every])
     kept = sum(entry.bytes for entry in entries)
     freed = cache_clear(name) if action is CacheAction.CLEAR else 0
     if as_json:

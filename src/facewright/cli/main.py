@@ -13,6 +13,7 @@ import typer
 
 from facewright import __version__
 from facewright.cli import data, models, training, use
+from facewright.cli.output import harmless
 from facewright.errors import FacewrightError, Interrupted
 
 STOPPED = 130  # what shells report for a program that Ctrl-C ended
@@ -90,5 +91,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refuse(error: FacewrightError | OSError) -> int:
     """Say in one line what went wrong."""
-    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+    typer.echo(harmless(f"error: {' '.join(str(error).split())}", sys.stderr), err=True)
     return STOPPED if isinstance(error, Interrupted) else 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, say, show, table
+from facewright.cli.output import emit, place_for, say, show, table
 from facewright.errors import UsageError
 from facewright.files import write_atomic
 
@@ -59,6 +59,8 @@ def _list(as_json: bool) -> None:
 
 
 def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | None, as_json: bool) -> None:
+    place_for(plot)
+
     import torch
 
     from facewright.models import anatomy, catalog

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from facewright.errors import UsageError
+
 if TYPE_CHECKING:
     from facewright.metrics.intervals import Rate
+
+
+# Control characters, which a file name may hold and a terminal would obey: shown as \x1b, not sent. Line ends stay.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def is_speaker() -> bool:
@@ -25,19 +33,61 @@ def emit(result: Mapping[str, object]) -> None:
         ValueError: the result holds a NaN or an infinity, which JSON cannot say.
     """
     if is_speaker():
-        typer.echo(json.dumps(result, allow_nan=False, ensure_ascii=False))
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False)
+        typer.echo(text if fits(text, sys.stdout) else json.dumps(result, allow_nan=False))
 
 
 def show(text: str) -> None:
     """Print a result for people, on standard output."""
     if is_speaker():
-        typer.echo(text)
+        typer.echo(harmless(text, sys.stdout))
 
 
 def say(text: str) -> None:
     """Print a message, on standard error."""
     if is_speaker():
-        typer.echo(text, err=True)
+        typer.echo(harmless(text, sys.stderr), err=True)
+
+
+def fits(text: str, stream: TextIO) -> bool:
+    """Whether a stream's encoding has every character; a file name that is not UTF-8 has some that none has."""
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def harmless(text: str, stream: TextIO) -> str:
+    r"""Text that a stream can take and a terminal only shows: control characters and foreign ones as escapes.
+
+    >>> harmless("a\x1b[2Jb", sys.stdout)
+    'a\\x1b[2Jb'
+    """
+    shown = text.translate(_CONTROLS)
+    encoding = stream.encoding or "utf-8"
+    return shown if fits(shown, stream) else shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def place_for(path: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold; None is no file.
+
+    Raises:
+        UsageError: its folder does not exist, or there is a folder of its name.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
+    if path is not None and path.is_dir():
+        raise UsageError(f"{path}: is a folder; name a file in it")
+
+
+def number_of(count: int, what: str) -> str:
+    """A count and its noun.
+
+    >>> number_of(1, "pair"), number_of(1200, "pair")
+    ('1 pair', '1,200 pairs')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def percent(rate: Rate) -> str:

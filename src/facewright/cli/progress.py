@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from facewright.cli.output import is_speaker, say
+from facewright.cli.output import harmless, is_speaker, number_of, say
 from facewright.training.events import EpochEnded, Event, Listener, Progressed, Said, Started, Stepped
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Live:
                 self._draw(event.what, f"{event.what}: {event.done:,}/{event.total:,}", event.done, event.total)
             case _:
                 for line in lines_of(event):
-                    self.progress.console.print(line, markup=False, highlight=False)
+                    self.progress.console.print(harmless(line, sys.stderr), markup=False, highlight=False)
 
     def _draw(self, subject: str, text: str, done: int, total: int) -> None:
         now = self.clock()
@@ -155,8 +155,8 @@ def lines_of(event: Event) -> list[str]:
     match event:
         case Started():
             return [
-                f"training {event.model} by {event.recipe}: {event.epochs} epochs of {event.steps_per_epoch} steps,"
-                f" {event.images:,} images, into {event.run}"
+                f"training {event.model} by {event.recipe}: {number_of(event.epochs, 'epoch')} of"
+                f" {number_of(event.steps_per_epoch, 'step')}, {number_of(event.images, 'image')}, into {event.run}"
             ]
         case EpochEnded(row=row):
             return [

@@ -111,8 +111,14 @@ def compare(
     changed = overrides(changes, epochs, size, precision)
     if names and len(where) > 1:
         raise UsageError(f"--models trains on one dataset, and {len(where)} are given")
-    if not names and not all((Path(run) / "run.json").is_file() for run in where):
-        raise UsageError("give one dataset and --models a,b,c; or the folders of runs that `facewright train` made")
+    is_run = [(Path(run) / "run.json").is_file() for run in where]
+    if names and any(is_run):
+        raise UsageError(f"{where[0]} is a run; --models trains on a dataset, runs are compared without it")
+    if not names and not all(is_run):
+        other = where[is_run.index(False)]
+        raise UsageError(f"{other} is no run that `facewright train` made; to train on a dataset add --models a,b,c")
+    if not names and (changed or seed or recipe != "scratch"):
+        raise UsageError("--recipe, --seed, --epochs and --set are for training by --models; runs have their own")
 
     from facewright import workflows
     from facewright.workflows.running import free_folder

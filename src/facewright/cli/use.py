@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, say, show
+from facewright.cli.output import emit, place_for, say, show
+from facewright.cli.progress import listener
+from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.inference import Prediction
@@ -21,6 +23,7 @@ def predict(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, or folders of photos.")],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many names a photo gets at most.")] = 5,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Name who or what is in each photo.
@@ -33,14 +36,17 @@ def predict(
     Example:
       facewright predict runs/a someone.jpg holiday/ --top-k 3
     """
+    place_for(csv_file)
+
     from facewright import workflows
 
-    predictions = workflows.predict(model, files, top_k=top_k)
+    with listener(quiet) as listen:
+        predictions = workflows.predict(model, files, top_k=top_k, listen=listen)
     for prediction in predictions:
         if prediction.error is not None:
             say(f"error: {prediction.path}: {prediction.error}")
     if csv_file is not None:
-        csv_file.write_text(to_csv(predictions), encoding="utf-8")
+        write_atomic(csv_file, to_csv(predictions).encode(errors="backslashreplace"))
         say(f"wrote {csv_file}")
     if as_json:
         emit({"model": str(model), "predictions": [prediction.to_dict() for prediction in predictions]})

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from facewright.data.contact_sheet import contact_sheet
-from facewright.data.duplicates import near_pairs
+from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import Broken, Record
 from facewright.data.store import PixelStore, Statistics
 
-__all__ = ["Audit", "EqualPictures", "NearDuplicate", "Picture", "SizeTable", "audit", "contact_sheet"]
+__all__ = ["Audit", "EqualPictures", "NearDuplicate", "Picture", "SizeTable", "about_copies", "audit", "contact_sheet"]
 
 FEW_IMAGES = 10  # a class with fewer cannot be tested: at 20 % for test, two pictures decide its score
 IMBALANCE = 5.0  # largest class over smallest, from which plain accuracy hides the small classes
@@ -109,7 +109,7 @@ def audit(store: PixelStore) -> Audit:
     dataset = store.dataset
     counts = dataset.counts()
     pictures = [_picture(record, dataset.classes) for record in dataset.records]
-    exact, near = _exact(store.digests, pictures), _near(store, pictures)
+    exact, near = _exact(store.digests, pictures), _near(near_pairs(store.pixels, store.digests), pictures)
     shares = np.array([count for count in counts.values() if count > 0], np.float64)
     several = len(shares) > 1
     return Audit(
@@ -128,6 +128,18 @@ def audit(store: PixelStore) -> Audit:
     )
 
 
+def about_copies(store: PixelStore, near: NearPairs) -> tuple[str, ...]:
+    """What to know before training: which pictures are in two classes, and how many repeat another one.
+
+    Args:
+        store: the opened data set.
+        near: its near duplicates (`duplicates.near_pairs`).
+    """
+    pictures = [_picture(record, store.dataset.classes) for record in store.dataset.records]
+    exact, alike = _exact(store.digests, pictures), _near(near, pictures)
+    return (*_about_labels(exact, alike), *_about_copies(exact, alike))
+
+
 def _picture(record: Record, classes: tuple[str, ...]) -> Picture:
     return Picture(record.path, None if record.label is None else classes[record.label], record.split)
 
@@ -139,8 +151,7 @@ def _exact(digests: tuple[str, ...], pictures: list[Picture]) -> tuple[EqualPict
     return tuple(EqualPictures(tuple(group)) for group in groups.values() if len(group) > 1)
 
 
-def _near(store: PixelStore, pictures: list[Picture]) -> tuple[NearDuplicate, ...]:
-    found = near_pairs(store.pixels, store.digests)
+def _near(found: NearPairs, pictures: list[Picture]) -> tuple[NearDuplicate, ...]:
     rows = zip(found.pairs.tolist(), found.similarity.tolist(), found.mirrored.tolist(), strict=True)
     return tuple(NearDuplicate(pictures[i], pictures[j], round(similar, 4), flip) for (i, j), similar, flip in rows)
 
@@ -251,12 +262,12 @@ def _about_copies(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, .
     said = []
     spare = sum(len(group.pictures) - 1 for group in exact)
     if spare:
-        said.append(f"{_number(spare, 'image')} repeat another one pixel by pixel; splits keep them together")
+        repeat = f"{_number(spare, 'image')} {'repeats' if spare == 1 else 'repeat'} another one pixel by pixel"
+        first = _joined([picture.path for picture in exact[0].pictures[:2]])
+        said.append(f"{repeat} (such as {first}); splits keep them together")
     if near:
         first = f"{near[0].first.path} and {near[0].second.path}"
-        said.append(
-            f"{_number(len(near), 'pair')} of near duplicates (such as {first}); splits keep each on one side"
-        )
+        said.append(f"{_number(len(near), 'pair')} of near duplicates (such as {first}); splits keep each on one side")
     return said
 
 

@@ -53,7 +53,9 @@ def open_dataset(where: str | Path) -> Dataset:
         path = Path(where).resolve(strict=True)
         found = path.stat()
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, on Python 3.11
-        raise DataError(f"{where}: {_EXPECTED}; it cannot be opened ({said(error)})") from error
+        missing = isinstance(error, FileNotFoundError)
+        why = "there is no such file or folder" if missing else f"it cannot be opened ({said(error)})"
+        raise DataError(f"{where}: {why}; {_EXPECTED}") from error
     for opener in _OPENERS:
         if opener.accepts(path, found):
             return opener.open(path)

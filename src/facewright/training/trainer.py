@@ -8,6 +8,7 @@ neither the number of loader workers nor a kill changes one bit of the weights.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -166,7 +167,10 @@ class Trainer:
             self.checkpoint_if_due()
             if self.world.total([float(stop())])[0] > 0:
                 self.checkpoint()
-                raise Interrupted(f"stopped at step {progress.steps}; the state is saved, go on with --resume")
+                raise Interrupted(
+                    f"stopped at step {progress.steps}; the state is saved, "
+                    f"go on with: facewright train --resume --out {shlex.quote(str(self.folder))}"
+                )
 
     def step(self, images: Tensor, indices: NDArray[np.int64], epoch: int) -> None:
         """One update of the weights: images (B, 3, H, W) float32, indices (B,) rows of the store."""
@@ -363,7 +367,4 @@ class Trainer:
             shown.append("…")
         files = f"; pictures: {', '.join(shown)}" if shown else ""
         place = f"step {self.progress.steps + 1} (epoch {self.progress.epoch + 1})"
-        return (
-            f"{what} at {place}, learning rate {rate:.3g}{files}; "
-            "the last checkpoint is finite: lower optimizer.learning_rate or set training.clip"
-        )
+        return f"{what} at {place}, learning rate {rate:.3g}{files}; lower optimizer.learning_rate or set training.clip"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facewright.data import splits
+from facewright.data.audit import about_copies
 from facewright.data.duplicates import near_pairs
 from facewright.data.records import Dataset
 from facewright.data.splits import Split
@@ -38,8 +39,11 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, kept: Path, listen: Lis
     Args:
         kept: a split.csv; where it exists, it is the split.
     Raises:
-        DataError: too few images for three parts, or nothing readable.
+        DataError: fewer than two classes, too few images for three parts, or nothing readable.
     """
+    if len(dataset.classes) < 2:
+        only = ", ".join(dataset.classes) or "none"
+        raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
     store = open_store(dataset, recipe.input.size, recipe.input.resize, listen)
     for broken in store.dataset.broken:
         listen(Said(f"left out: {broken.path}: {broken.reason}"))
@@ -68,8 +72,10 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
     groups = splits.groups_of(store.digests, [(int(first), int(second)) for first, second in near.pairs])
     shares = recipe.shares
     if any(record.split is not None for record in store.dataset.records):
-        return splits.given(store.dataset, groups, seed, shares.validation, shares.test)
-    return splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
+        split = splits.given(store.dataset, groups, seed, shares.validation, shares.test)
+    else:
+        split = splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
+    return replace(split, notes=(*split.notes, *about_copies(store, near)))
 
 
 def _spec(store: PixelStore, split: Split, recipe: Recipe) -> InputSpec:

@@ -8,17 +8,28 @@ from pathlib import Path
 from facewright.errors import UsageError
 from facewright.images import IMAGE_SUFFIXES
 from facewright.inference import Classifier, Prediction
+from facewright.training.events import Listener, Progressed
+from facewright.workflows.material import silent
 
 
-def predict(model: Path, paths: Sequence[Path], *, top_k: int = 5) -> list[Prediction]:
+def predict(model: Path, paths: Sequence[Path], *, top_k: int = 5, listen: Listener | None = None) -> list[Prediction]:
     """The likeliest classes of pictures; a folder stands for every picture below it.
 
     Args:
         model: a run directory or a bundle file.
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, or there is no picture at all.
     """
-    return Classifier.load(model).of_files(pictures_in(paths), top_k)
+    pictures, listen = pictures_in(paths), listen or silent
+    if not pictures:
+        raise UsageError(
+            f"{', '.join(map(str, paths))}: no picture below; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    said = []
+    for prediction in Classifier.load(model).stream(pictures, top_k):
+        said.append(prediction)
+        listen(Progressed("predicting", len(said), len(pictures)))
+    return said
 
 
 def pictures_in(paths: Sequence[Path]) -> list[Path]:

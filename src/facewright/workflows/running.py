@@ -19,7 +19,7 @@ from facewright.data.cache import cache_folder
 from facewright.data.loaders import Loader
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
-from facewright.errors import ResumeError, RunError
+from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation import speed
 from facewright.files import write_atomic
 from facewright.images import InputSpec
@@ -71,6 +71,8 @@ def train(
     resolve_stem(model, chosen.input.size, chosen.input.stem)  # an unknown model is found before anything is decoded
     dataset = where if isinstance(where, Dataset) else open_dataset(where)
     folder = out or free_folder(f"{dataset.name}-{model}")
+    if folder.resolve().is_relative_to(dataset.where):  # its folders would be classes the next time
+        raise UsageError(f"{folder}: lies in the dataset {dataset.where}; choose an --out beside it")
     with joined() as world, owned(folder) if world.writes else nullcontext():
         if (folder / "run.json").is_file():
             _check_same(folder, model, chosen, seed, resume)
@@ -122,6 +124,8 @@ def _train_in(
     state = checkpoints.load(folder / "checkpoints")
     if state is not None:
         trainer.restore(state)
+        if trainer.progress.finished and facts.finished is not None and (folder / "evaluation.json").is_file():
+            return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
         listen(Said(f"resumed after step {trainer.progress.steps}"))
     speed.reset_peak_memory()
     listen(Started(str(folder), model, recipe.name, settings.epochs, len(rows) // settings.batch, len(rows)))
@@ -190,7 +194,7 @@ def _facts(
         started=_now(),
         parameters=found.parameters,
         flops=found.flops,
-        notes=tuple(f"left out: {broken.path}: {broken.reason}" for broken in dataset.broken),
+        notes=(*(f"left out: {broken.path}: {broken.reason}" for broken in dataset.broken), *split.notes),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +12,10 @@ from facewright.data.store import PixelStore
 
 MARGIN, GAP = 24, 4  # pixels around the page, between pictures
 PAPER, INK, FAINT, EMPTY = (250, 250, 248), (32, 33, 36), (128, 130, 134), (236, 236, 232)
+SPELT = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ı": "i"}
+    | {"Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "Đ": "D"}
+)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -86,12 +91,27 @@ def _caption(draw: ImageDraw.ImageDraw, at: tuple[int, int], width: int, name: s
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = _drawable(text)
     if draw.textlength(text, font) <= width:
         return text
     while text and draw.textlength(text + "…", font) > width:
         text = text[:-1]
     return text + "…"
+
+
+def _drawable(text: str) -> str:
+    """What the font that Pillow brings can draw of a name: it has ASCII and hardly more.
+
+    Letters lose their accents; of other scripts a question mark stays. Blocks stand in the order of the classes, so
+    such a name is found by its place.
+
+    >>> _drawable("Zoë Weiß, 李小龙")
+    'Zoe Weiss, ???'
+    """
+    plain = unicodedata.normalize("NFKD", text.translate(SPELT))
+    return "".join(
+        character if " " <= character <= "~" else "?" for character in plain if not unicodedata.combining(character)
+    )
 
 
 def _pictures(

@@ -105,7 +105,7 @@ def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
         for part in stage.parts:
             inside = tuple(f"{path}." for path in part.paths)
             rows = [row for row in anatomy.rows if row.name in part.paths or row.name.startswith(inside)]
-            first, last = part.paths[0], part.paths[-1]
+            first, last = part.paths[0], [path for path in part.paths if path][-1]
             gathered.append(
                 BlockRow(
                     stage.name,

@@ -1,0 +1,132 @@
+"""MobileFaceNet: an aligned face of 112 px to a 128-dimensional embedding, with a million parameters.
+
+Source: Chen, Liu, Gao, Han, "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on Mobile
+Devices", CCBR 2018 (arXiv:1804.07573), table 1 and section 3.2. Parameter names are those of the common PyTorch ports;
+`classifier` is ours, a linear layer on the embedding, which public files lack.
+Its features are not of unit length: verification divides by the length itself.
+Deviation: a last map of another size than 7 x 7 is averaged to it, so that every size from 32 px fits. There is one
+stem, the paper's.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.grids import FixedGrid
+
+EMBEDDING = 128
+GRID = 7  # points along a side of the last map, for 112 px
+BACKBONE = 1_003_136  # parameters without the classifier, as counted in a public file
+VARIANTS = {"mobilefacenet": BACKBONE + (EMBEDDING + 1) * 1000}
+
+
+class ConvUnit(nn.Module):
+    """Convolution, norm and, but for projections, PReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, *, linear: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+        self.prelu = nn.Identity() if linear else nn.PReLU(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
+        out: Tensor = self.prelu(self.bn(self.conv(x)))
+        return out
+
+
+class Bottleneck(nn.Module):
+    """1x1 up, depthwise 3x3, 1x1 down without an activation; added to the input where `residual`."""
+
+    def __init__(self, inputs: int, inside: int, outputs: int, stride: int, *, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.conv = ConvUnit(inputs, inside, 1)
+        self.conv_dw = ConvUnit(inside, inside, 3, stride, inside)
+        self.project = ConvUnit(inside, outputs, 1, linear=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
+        out: Tensor = self.project(self.conv_dw(self.conv(x)))
+        return out + x if self.residual else out
+
+
+def halving(inputs: int, inside: int, outputs: int) -> Bottleneck:
+    return Bottleneck(inputs, inside, outputs, 2, residual=False)
+
+
+class Repeated(nn.Module):
+    """Residual bottlenecks of one shape in a row."""
+
+    def __init__(self, depth: int, width: int, inside: int) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*(Bottleneck(width, inside, width, 1, residual=True) for _ in range(depth)))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, width, H, W) -> the same shape
+        out: Tensor = self.model(x)
+        return out
+
+
+class MobileFaceNet(nn.Module):
+    """Images to class scores; the features are the embedding."""
+
+    classifier_name: ClassVar[str] = "classifier"
+    feature_width = EMBEDDING
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit(3, 64, 3, 2)
+        self.conv2_dw = ConvUnit(64, 64, 3, 1, 64)
+        self.conv_23 = halving(64, 128, 64)
+        self.conv_3 = Repeated(4, 64, 128)
+        self.conv_34 = halving(64, 256, 128)
+        self.conv_4 = Repeated(6, 128, 256)
+        self.conv_45 = halving(128, 512, 128)
+        self.conv_5 = Repeated(2, 128, 256)
+        self.sep = nn.Conv2d(128, 512, 1, bias=False)
+        self.sep_bn = nn.BatchNorm2d(512)
+        self.prelu = nn.PReLU(512)
+        self.grid = FixedGrid(GRID)
+        self.GDC_dw = nn.Conv2d(512, 512, GRID, groups=512, bias=False)  # the name is the ports'
+        self.GDC_bn = nn.BatchNorm2d(512)
+        self.features = nn.Conv2d(512, EMBEDDING, 1, bias=False)
+        self.last_bn = nn.BatchNorm2d(EMBEDDING)
+        self.classifier = nn.Linear(EMBEDDING, classes)
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 128), an embedding of any length
+        x = self.conv_3(self.conv_23(self.conv2_dw(self.conv1(x))))
+        x = self.conv_5(self.conv_45(self.conv_4(self.conv_34(x))))
+        x = self.grid(self.prelu(self.sep_bn(self.sep(x))))
+        x = self.GDC_bn(self.GDC_dw(x))  # a weight for every point of every channel instead of their mean
+        return torch.flatten(self.last_bn(self.features(x)), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow."""
+        third, fourth, fifth = (
+            tuple(Part((f"conv_{number}.model.{index}",), "identity") for index in range(depth))
+            for number, depth in ((3, 4), (4, 6), (5, 2))
+        )
+        head = (Part(("sep", "sep_bn", "prelu")), Part(("GDC_dw", "GDC_bn")), Part(("features", "last_bn")))
+        return (
+            Stage("stem", (Part(("conv1",)), Part(("conv2_dw",)))),
+            Stage("stage 1", (Part(("conv_23",)), *third)),
+            Stage("stage 2", (Part(("conv_34",)), *fourth)),
+            Stage("stage 3", (Part(("conv_45",)), *fifth)),
+            Stage("head", (*head, Part(("classifier",)))),
+        )
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> MobileFaceNet:
+    """One of `VARIANTS`, with fresh weights; there is one stem."""
+    if name not in VARIANTS:
+        raise KeyError(name)
+    return MobileFaceNet(classes)

@@ -1,0 +1,59 @@
+"""The plain CNN of two layers: what any architecture has to beat.
+
+Convolution to 32, pool, convolution to 64, pool, linear: a baseline of courses and tutorials, without a paper. Every
+3x3 convolution is padded and followed by ReLU; the pools take the largest of 2x2.
+Its linear layer weighs 16 x 16 points, those of a picture of 64 px; maps of other sizes are averaged to them. There is
+one stem, its own; every size from 32 px fits.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.grids import FixedGrid
+
+GRID = 16  # points along a side of the last map, for 64 px
+VARIANTS = {"plain_cnn": 16_404_392}  # parameters with 1,000 classes, counted here
+
+
+class PlainCNN(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "fc"
+    feature_width = 64 * GRID**2
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, 1, 1)
+        self.conv2 = nn.Conv2d(32, 64, 3, 1, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool1 = nn.MaxPool2d(2)
+        self.pool2 = nn.MaxPool2d(2)
+        self.grid = FixedGrid(GRID)
+        self.fc = nn.Linear(self.feature_width, classes)
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        x = self.pool1(self.relu(self.conv1(x)))
+        x = self.pool2(self.relu(self.conv2(x)))
+        return torch.flatten(self.grid(x), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.fc(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow."""
+        first, second = (Part(("conv1",)), Part(("pool1",))), (Part(("conv2",)), Part(("pool2", "grid")))
+        return Stage("layer 1", first), Stage("layer 2", second), Stage("head", (Part(("fc",)),))
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> PlainCNN:
+    """One of `VARIANTS`, with fresh weights; there is one stem."""
+    if name not in VARIANTS:
+        raise KeyError(name)
+    return PlainCNN(classes)

@@ -56,9 +56,9 @@ AUGMENTS = {
 }
 
 
-def draw_folder(folder: Path, pictures: int) -> None:
-    """Draws synthetic faces of eight people as JPEGs, a folder per person."""
-    drawn = open_dataset(f"synthetic:faces?identities=8&images={max(1, pictures // 8)}&size={STORED}")
+def draw_folder(folder: Path, pictures: int, side: int = STORED) -> None:
+    """Draws synthetic faces of eight people as JPEGs of `side` pixels, a folder per person."""
+    drawn = open_dataset(f"synthetic:faces?identities=8&images={max(1, pictures // 8)}&size={side}")
     for record in drawn.records:
         path = (folder / record.path).with_suffix(".jpg")
         path.parent.mkdir(parents=True, exist_ok=True)

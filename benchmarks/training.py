@@ -5,7 +5,8 @@
     step    ResNet-50 at 112 px, batch 32, pictures ready in memory: forward, loss, backward, AdamW
             plain: float32, contiguous memory, the optimizer as torch builds it
             ours: channels_last, fused optimizer, and the precision that `auto` measures to be faster on this machine
-    epoch   ResNet-18 at 64 px (the stem of the paper on both sides), 320 JPEGs of 112 px, batch 32:
+    epoch   ResNet-18 at 64 px (the stem of the paper on both sides), 320 JPEGs of 112 px, then of 250 px (the size of
+            LFW's photos), batch 32:
             plain: decode, random resized crop and mirror picture by picture; ours: warm store, the same augmentation
             on whole batches, then the step as above
 
@@ -140,10 +141,12 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as place:
-        draw_folder(Path(place) / "photos", PICTURES)
+        for side in (112, 250):
+            draw_folder(Path(place) / str(side) / "photos", PICTURES, side)
         found = {
             "resnet50 step, 112 px": measure(step_sides(Path(place) / "cache"), BATCH * STEPS, asked.rounds),
-            "resnet18 epoch, 64 px": measure(epoch_sides(Path(place)), PICTURES, asked.rounds),
+            "resnet18 epoch, 112 px JPEGs": measure(epoch_sides(Path(place) / "112"), PICTURES, asked.rounds),
+            "resnet18 epoch, 250 px JPEGs": measure(epoch_sides(Path(place) / "250"), PICTURES, asked.rounds),
         }
     if asked.json:
         json.dump({"threads": asked.threads, "rounds": asked.rounds, **found}, sys.stdout, indent=2)
@@ -153,7 +156,7 @@ def main() -> None:
     for name, sides in found.items():
         for side, row in sides.items():
             spread = f"({row['lowest']:.2f} to {row['highest']:.2f})"
-            print(f"{name:24} {side:14} {row['images_per_second']:8.1f}   {row['ratio']:.2f} x  {spread}")
+            print(f"{name:28} {side:14} {row['images_per_second']:8.1f}   {row['ratio']:.2f} x  {spread}")
 
 
 if __name__ == "__main__":

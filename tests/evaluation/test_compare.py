@@ -196,6 +196,15 @@ def test_advice_where_the_fastest_equal_is_not_the_smallest() -> None:
     assert "on these images it is right as often as a" in text
 
 
+def test_advice_tells_trainings_of_one_network_not_apart_by_speed() -> None:
+    text = sentences(
+        entry("a", range(180), ms=10.0, model="resnet18"),
+        entry("b", range(179), ms=17.0, model="resnet18", recipe="notebook-adam"),
+    )
+    assert "They are one network (resnet18 at 112 px), so neither speed nor size decides between them." in text
+    assert "For speed" not in text and "fastest" not in text and "smallest" not in text
+
+
 def test_advice_calls_close_times_and_sizes_close() -> None:
     text = sentences(
         entry("a", range(180), ms=20.0),

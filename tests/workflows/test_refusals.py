@@ -12,7 +12,7 @@ from facewright.errors import DataError, RunError, UsageError
 from facewright.runs import Run, owned
 from facewright.training import recipe as recipes
 from facewright.training.events import Event, Said
-from facewright.workflows import predict, train
+from facewright.workflows import compare, predict, train
 from facewright.workflows.material import prepare
 
 WHERE = "synthetic:faces?identities=2&images=4&size=32"
@@ -76,8 +76,17 @@ def test_copies_are_named_before_training(photos: Path, tmp_path: Path) -> None:
     told = [event.text for event in said if isinstance(event, Said)]
     copied = f"person_00/{first.name} and person_01/copy.png"
     assert f"the same picture is in 'person_00' and 'person_01': {copied}" in told
-    assert f"1 image repeats another one pixel by pixel (such as {copied}); splits keep them together" in told
+    assert f"1 image repeats another one pixel by pixel (such as {copied}); no split parts them" in told
     assert material.split.notes == tuple(told)  # and so they reach run.json and the report
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    class Unread(Run):
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+    with pytest.raises(UsageError, match="is given twice"):
+        compare([Unread(tmp_path / "a"), Unread(tmp_path / "b" / ".." / "a")])
 
 
 def test_nothing_to_predict(tmp_path: Path) -> None:

@@ -264,10 +264,10 @@ def _about_copies(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, .
     if spare:
         repeat = f"{_number(spare, 'image')} {'repeats' if spare == 1 else 'repeat'} another one pixel by pixel"
         first = _joined([picture.path for picture in exact[0].pictures[:2]])
-        said.append(f"{repeat} (such as {first}); splits keep them together")
+        said.append(f"{repeat} (such as {first}); no split parts them")
     if near:
         first = f"{near[0].first.path} and {near[0].second.path}"
-        said.append(f"{_number(len(near), 'pair')} of near duplicates (such as {first}); splits keep each on one side")
+        said.append(f"{_number(len(near), 'pair')} of near duplicates (such as {first}); no split parts them")
     return said
 
 

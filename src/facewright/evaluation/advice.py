@@ -29,7 +29,7 @@ def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
     """
     best = ranking(entries)[0]
     sentences = [_accuracy(best, entries, pairs)]
-    if len(entries) > 1:
+    if not _is_one_network(entries):
         sentences += [_speed(best, entries, pairs), _size(best, entries, pairs)]
     return tuple(sentence for sentence in [*sentences, *_training(entries), *_limits(entries)] if sentence)
 
@@ -81,9 +81,17 @@ def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> s
     )
 
 
+def _is_one_network(entries: Sequence[Entry]) -> bool:
+    """Whether the models differ only in how they were trained: then their latencies differ by chance alone."""
+    return len({(entry.model, entry.image_size, entry.parameters, entry.flops) for entry in entries}) == 1
+
+
 def _among(equals: list[Entry]) -> str:
+    if _is_one_network(equals):
+        network = f"{equals[0].model} at {equals[0].image_size} px"
+        return f"They are one network ({network}), so neither speed nor size decides between them."
     fastest = min(equals, key=lambda entry: entry.latency.median_ms)
-    smallest = min(equals, key=lambda entry: entry.parameters)
+    smallest = min(equals, key=lambda entry: (entry.parameters, entry.latency.median_ms))
     if fastest is smallest:
         return (
             f"Among these take {fastest.name}, the fastest and the smallest ({_ms(fastest)}, {_parameters(fastest)})."

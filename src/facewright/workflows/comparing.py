@@ -15,7 +15,7 @@ from PIL import Image
 
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.errors import FacewrightError
+from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
 from facewright.evaluation.results import Comparison
@@ -47,9 +47,13 @@ def compare(runs: Sequence[Run | Path]) -> Compared:
 
     Raises:
         RunError: a run is not finished.
-        UsageError: they were not tested on the same images.
+        UsageError: they were not tested on the same images, or one is given twice.
     """
     opened = [run if isinstance(run, Run) else Run(run) for run in runs]
+    places = [run.folder.resolve() for run in opened]
+    twice = next((run.folder for run, place in zip(opened, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is given twice; a run cannot be compared with itself")
     names = _names(opened)
     entries = [
         run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))

@@ -250,8 +250,8 @@ def test_copies_of_test_pictures_are_not_trained_on():
     names = ["train", "train", "validation", "validation", "test", "train"]
     split = given(dataset([0] * 6, names), ["t", "v", "v", "t", "t", "x"], seed=0)
     assert part_of(split, 6) == ["", "", "validation", "", "test", "train"]
-    assert [note.split(" are")[0] for note in split.notes] == [
-        "1 train pictures", "1 validation pictures", "1 train pictures",
+    assert [note.split(" is")[0] for note in split.notes] == [
+        "1 train picture", "1 validation picture", "1 train picture",
     ]  # fmt: skip
 
 

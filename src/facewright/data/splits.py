@@ -182,7 +182,9 @@ def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float 
         owned = {groups[index] for index in parts[owner]}
         kept = [index for index in parts[loser] if groups[index] not in owned]
         if len(kept) < len(parts[loser]):
-            notes.append(f"{len(parts[loser]) - len(kept)} {loser} pictures are left out: their copies are in {owner}")
+            lost = len(parts[loser]) - len(kept)
+            verb = "picture is" if lost == 1 else "pictures are"
+            notes.append(f"{lost} {loser} {verb} left out, for having a copy in {owner}")
         parts[loser] = kept
     missing = [name for name in ("validation", "test") if not parts[name]]
     if missing:

@@ -133,7 +133,9 @@ def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
     if what == "learning rate":
         rates = [row.learning_rate for row in history]
         _line(axes, epochs, rates, series_colour(0), "-")
-        if min(rates) > 0 and max(rates) / min(rates) > 50:
+        # Drops by a factor show on a logarithmic axis; of a smooth fall that ends near zero it would show only the end.
+        drops = len(set(rates)) <= max(2, len(rates) // 3)
+        if drops and min(rates) > 0 and max(rates) / min(rates) > 50:
             axes.set_yscale("log")
             axes.yaxis.set_minor_locator(NullLocator())
         else:

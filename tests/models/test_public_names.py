@@ -1,7 +1,7 @@
 """Parameter names and shapes of the networks whose weights are public, written down by hand from their sources.
 
-torchvision, and timm for legacy_xception and the SE networks; a rename here would silently stop their weights from
-fitting.
+torchvision, and timm for legacy_xception, the SE networks and MobileNet v1; a rename here would silently stop their
+weights from fitting.
 """
 
 from __future__ import annotations
@@ -13,6 +13,28 @@ from facewright.models import catalog
 
 Names = dict[str, tuple[int, ...]]
 
+ALEXNET: Names = {
+    "features.0.weight": (64, 3, 11, 11),
+    "features.3.weight": (192, 64, 5, 5),
+    "features.6.weight": (384, 192, 3, 3),
+    "features.8.bias": (256,),
+    "features.10.weight": (256, 256, 3, 3),
+    "classifier.1.weight": (4096, 9216),
+    "classifier.4.weight": (4096, 4096),
+    "classifier.6.weight": (1000, 4096),
+}
+VGG16: Names = {
+    "features.0.weight": (64, 3, 3, 3),
+    "features.28.weight": (512, 512, 3, 3),
+    "classifier.0.weight": (4096, 25088),
+    "classifier.3.bias": (4096,),
+    "classifier.6.weight": (1000, 4096),
+}
+VGG16_BN: Names = {
+    "features.1.running_mean": (64,),
+    "features.40.weight": (512, 512, 3, 3),
+    "features.41.bias": (512,),
+}
 RESNET18: Names = {
     "conv1.weight": (64, 3, 7, 7),
     "bn1.running_var": (64,),
@@ -96,8 +118,74 @@ DENSENET161: Names = {
     "classifier.weight": (1000, 2208),
 }
 
+SQUEEZENET1_0: Names = {
+    "features.0.weight": (96, 3, 7, 7),
+    "features.3.squeeze.weight": (16, 96, 1, 1),
+    "features.5.expand3x3.weight": (128, 32, 3, 3),
+    "features.12.expand1x1.weight": (256, 64, 1, 1),
+    "classifier.1.weight": (1000, 512, 1, 1),
+}
+SQUEEZENET1_1: Names = {
+    "features.0.weight": (64, 3, 3, 3),
+    "features.3.squeeze.bias": (16,),
+    "features.4.expand3x3.weight": (64, 16, 3, 3),
+    "features.7.squeeze.weight": (32, 256, 1, 1),
+    "features.12.expand1x1.weight": (256, 64, 1, 1),
+    "classifier.1.bias": (1000,),
+}
+MOBILENET_V1: Names = {
+    "conv_stem.weight": (32, 3, 3, 3),
+    "bn1.weight": (32,),
+    "blocks.0.0.conv_dw.weight": (32, 1, 3, 3),
+    "blocks.0.0.bn1.running_mean": (32,),
+    "blocks.0.0.conv_pw.weight": (64, 32, 1, 1),
+    "blocks.3.5.bn2.bias": (512,),
+    "blocks.4.1.conv_pw.weight": (1024, 1024, 1, 1),
+    "classifier.weight": (1000, 1024),
+}
+MOBILENET_V2: Names = {
+    "features.0.0.weight": (32, 3, 3, 3),
+    "features.1.conv.0.0.weight": (32, 1, 3, 3),
+    "features.1.conv.1.weight": (16, 32, 1, 1),
+    "features.2.conv.0.0.weight": (96, 16, 1, 1),
+    "features.2.conv.3.running_var": (24,),
+    "features.17.conv.2.weight": (320, 960, 1, 1),
+    "features.18.0.weight": (1280, 320, 1, 1),
+    "classifier.1.weight": (1000, 1280),
+}
+EFFICIENTNET_B0: Names = {
+    "features.0.0.weight": (32, 3, 3, 3),
+    "features.1.0.block.0.0.weight": (32, 1, 3, 3),
+    "features.1.0.block.1.fc1.weight": (8, 32, 1, 1),
+    "features.1.0.block.2.0.weight": (16, 32, 1, 1),
+    "features.3.1.block.1.0.weight": (240, 1, 5, 5),
+    "features.3.1.block.2.fc2.bias": (240,),
+    "features.7.0.block.3.1.running_mean": (320,),
+    "features.8.0.weight": (1280, 320, 1, 1),
+    "classifier.1.weight": (1000, 1280),
+}
+REGNET_X_400MF: Names = {
+    "stem.0.weight": (32, 3, 3, 3),
+    "trunk_output.block1.block1-0.f.a.0.weight": (32, 32, 1, 1),
+    "trunk_output.block2.block2-1.f.b.0.weight": (64, 16, 3, 3),
+    "trunk_output.block4.block4-0.proj.0.weight": (400, 160, 1, 1),
+    "fc.weight": (1000, 400),
+}
+REGNET_Y_400MF: Names = {
+    "stem.1.running_mean": (32,),
+    "trunk_output.block1.block1-0.proj.1.weight": (48,),
+    "trunk_output.block1.block1-0.f.se.fc1.weight": (8, 48, 1, 1),
+    "trunk_output.block2.block2-0.f.se.fc1.weight": (12, 104, 1, 1),
+    "trunk_output.block4.block4-5.f.c.0.weight": (440, 440, 1, 1),
+    "trunk_output.block4.block4-5.f.se.fc2.bias": (440,),
+    "fc.weight": (1000, 440),
+}
+
 # architecture, known names, how many tensors its public state_dict has
 TABLE = [
+    ("alexnet", ALEXNET, 16),
+    ("vgg16", VGG16, 32),
+    ("vgg16_bn", VGG16_BN, 97),
     ("resnet18", RESNET18, 122),
     ("resnet50", RESNET50, 320),
     ("resnext101_32x8d", RESNEXT101_32X8D, 626),
@@ -106,6 +194,13 @@ TABLE = [
     ("xception", XCEPTION, 276),
     ("densenet121", DENSENET121, 727),
     ("densenet161", DENSENET161, 967),
+    ("squeezenet1_0", SQUEEZENET1_0, 52),
+    ("squeezenet1_1", SQUEEZENET1_1, 52),
+    ("mobilenet_v1", MOBILENET_V1, 164),
+    ("mobilenet_v2", MOBILENET_V2, 314),
+    ("efficientnet_b0", EFFICIENTNET_B0, 360),
+    ("regnet_x_400mf", REGNET_X_400MF, 428),
+    ("regnet_y_400mf", REGNET_Y_400MF, 384),
 ]
 
 
@@ -129,10 +224,14 @@ def test_stems_change_the_first_convolution_only(name: str) -> None:
     assert all(shape == shapes[0] for shape in shapes)
 
 
-def test_xception_has_one_set_of_shapes_for_all_stems() -> None:
+STRIDED = ["xception", "squeezenet1_1", "mobilenet_v1", "mobilenet_v2", "efficientnet_b0", "regnet_y_200mf"]
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_stems_that_change_strides_change_no_shape(name: str) -> None:
     shapes = []
     for stem in catalog.STEMS:
         with torch.device("meta"):
-            state = catalog.create_model("xception", 12, stem=stem).state_dict()
+            state = catalog.create_model(name, 12, stem=stem).state_dict()
         shapes.append({key: tuple(tensor.shape) for key, tensor in state.items()})
     assert all(shape == shapes[0] for shape in shapes)

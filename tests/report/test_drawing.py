@@ -38,6 +38,9 @@ def words(svg: str) -> list[str]:
         ("resnet18", 32, ["64 × 16 × 16", "stage 1", "×2", "2 × (3×3 64)"], 3),
         ("xception", 299, ["middle flow", "×8", "728 × 19 × 19", "3 × (sep 3×3 728)", "56 %"], 4),
         ("densenet121", 112, ["24 × (1×1 128 → 3×3 32)", "1024 × 3 × 3", "linear 1,024 → 1,000"], 0),
+        ("seresnext50_32x4d", 224, ["1×1 128 → 3×3 128 in 32 → 1×1 256 → SE 16", "channels weighed"], 4),
+        ("mobilenet_v2", 224, ["1×1 96 → dw 3×3 96 /2 → 1×1 24", "dw: depthwise"], 0),
+        ("alexnet", 224, ["11×11 64 /4", "mean to 6 × 6", "linear 9,216 → 4,096"], 0),
     ],
 )
 def test_says_what_the_architecture_is(name: str, size: int, said: list[str], dashed: int) -> None:
@@ -47,7 +50,20 @@ def test_says_what_the_architecture_is(name: str, size: int, said: list[str], da
     assert svg.count("stroke-dasharray") == dashed
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet50", 32), ("xception", 33), ("densenet161", 75), ("resnet34", 224)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet50", 32),
+        ("xception", 33),
+        ("densenet161", 75),
+        ("resnet34", 224),
+        ("seresnext101_32x8d", 112),
+        ("efficientnet_b4", 380),
+        ("regnet_y_8gf", 64),
+        ("squeezenet1_1", 32),
+        ("vgg19_bn", 32),
+    ],
+)
 def test_boxes_hold_their_text_and_do_not_touch(name: str, size: int) -> None:
     root = ElementTree.fromstring(draw(name, size))
     boxes = [

@@ -19,7 +19,7 @@ Join = Literal["none", "identity", "projection", "dense"]
 class Part:
     """What one would draw as one box: a block, or a convolution with its norm."""
 
-    paths: tuple[str, ...]  # dotted paths of its modules, in the order of execution
+    paths: tuple[str, ...]  # dotted paths of its modules, in order; last may be "": parameters of the model itself
     join: Join = "none"
 
 
@@ -37,6 +37,34 @@ def reducer(stem: Stem) -> nn.Module:
     Without parameters, so weights of the imagenet stem fit the coarse one.
     """
     return nn.AvgPool2d(2) if stem == "coarse" else nn.Identity()
+
+
+def first_strides(stem: Stem) -> tuple[int, int]:
+    """The strides of the first two places where a network of strided convolutions halves the side.
+
+    The medium stem leaves out the first halving, the small stem both.
+    """
+    return {"coarse": (2, 2), "imagenet": (2, 2), "medium": (1, 2), "small": (1, 1)}[stem]
+
+
+def conv_norm(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, activation: nn.Module | None = None
+) -> nn.Sequential:
+    """A convolution without bias, padded to keep the side at stride 1, its batch norm, and an activation if any."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    layers = [convolution, nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers) if activation is None else nn.Sequential(*layers, activation)
+
+
+def round_channels(width: float, divisor: int) -> int:
+    """The multiple of `divisor` nearest to `width`, or the next one where that would lose more than a tenth.
+
+    Source: the code of MobileNet, EfficientNet and torchvision.
+    >>> round_channels(38.4, 8), round_channels(24, 16)
+    (40, 32)
+    """
+    nearest = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * width else nearest + divisor
 
 
 class SqueezeExcitation(nn.Module):

@@ -14,10 +14,32 @@ from typing import Protocol
 from torch import nn
 
 from facewright.errors import UnknownName, UsageError
-from facewright.models import densenet, resnet, xception
+from facewright.models import (
+    alexnet,
+    densenet,
+    efficientnet,
+    mobilenet,
+    regnet,
+    resnet,
+    squeezenet,
+    vgg,
+    xception,
+)
 from facewright.models.blocks import Stem
+from facewright.models.native_flops import NATIVE_FLOPS
 
-Model = resnet.ResNet | xception.Xception | densenet.DenseNet
+Model = (
+    alexnet.AlexNet
+    | vgg.VGG
+    | resnet.ResNet
+    | xception.Xception
+    | densenet.DenseNet
+    | squeezenet.SqueezeNet
+    | mobilenet.MobileNetV1
+    | mobilenet.MobileNetV2
+    | efficientnet.EfficientNet
+    | regnet.RegNet
+)
 """What `create_model` gives: `forward` (B, 3, H, W) -> (B, classes); `forward_features` -> (B, feature_width)."""
 
 STEMS: tuple[Stem, ...] = ("coarse", "imagenet", "medium", "small")
@@ -75,6 +97,22 @@ def _counts(variants: Mapping[str, Counted], beginning: str = "") -> dict[str, i
 
 
 FAMILIES = {
+    "alexnet": Family(
+        alexnet.build,
+        "Krizhevsky 2014, arXiv:1404.5997",
+        "torchvision",
+        224,
+        alexnet.VARIANTS,
+        stems=("imagenet",),
+    ),
+    "vgg": Family(
+        vgg.build,
+        "Simonyan and Zisserman 2015, arXiv:1409.1556",
+        "torchvision",
+        224,
+        _counts(vgg.VARIANTS),
+        stems=("imagenet",),
+    ),
     "resnet": Family(
         resnet.build,
         "He et al. 2016, arXiv:1512.03385",
@@ -105,30 +143,36 @@ FAMILIES = {
     "densenet": Family(
         densenet.build, "Huang et al. 2017, arXiv:1608.06993", "torchvision", 224, _counts(densenet.VARIANTS)
     ),
+    "squeezenet": Family(
+        squeezenet.build, "Iandola et al. 2016, arXiv:1602.07360", "torchvision", 224, _counts(squeezenet.VARIANTS)
+    ),
+    "mobilenet_v1": Family(
+        mobilenet.build_v1,
+        "Howard et al. 2017, arXiv:1704.04861",
+        "imgclsmob (README); the names are timm's",
+        224,
+        _counts(mobilenet.V1_VARIANTS),
+    ),
+    "mobilenet_v2": Family(
+        mobilenet.build_v2, "Sandler et al. 2018, arXiv:1801.04381", "torchvision", 224, mobilenet.V2_VARIANTS
+    ),
+    "efficientnet": Family(
+        efficientnet.build,
+        "Tan and Le 2019, arXiv:1905.11946",
+        "torchvision",
+        224,
+        _counts(efficientnet.VARIANTS),
+        native_sizes={name: variant.size for name, variant in efficientnet.VARIANTS.items()},
+    ),
+    "regnet": Family(
+        regnet.build,
+        "Radosavovic et al. 2020, arXiv:2003.13678",
+        "torchvision; 200MF and 600MF: imgclsmob (README)",
+        224,
+        _counts(regnet.VARIANTS),
+    ),
 }
 
-NATIVE_FLOPS = {
-    "resnet18": 3_628_146_688,
-    "resnet34": 7_327_522_816,
-    "resnet50": 8_178_368_512,
-    "resnet101": 15_602_810_880,
-    "resnet152": 23_027_253_248,
-    "resnext50_32x4d": 8_460_959_744,
-    "resnext101_64x4d": 30_920_540_160,
-    "resnext101_32x8d": 32_828_030_976,
-    "wide_resnet50_2": 22_796_042_240,
-    "wide_resnet101_2": 45_506_101_248,
-    "seresnet50": 8_183_398_400,
-    "seresnet101": 15_612_297_216,
-    "seresnext50_32x4d": 8_465_989_632,
-    "seresnext101_32x4d": 15_949_479_936,
-    "seresnext101_32x8d": 32_837_517_312,
-    "xception": 16_714_806_992,
-    "densenet121": 5_668_323_328,
-    "densenet161": 15_455_814_144,
-    "densenet169": 6_719_686_656,
-    "densenet201": 8_582_731_776,
-}
 VARIANTS: dict[str, Facts] = {
     name: Facts(
         name,
@@ -208,17 +252,22 @@ def create_model(name: str, classes: int, *, input_size: int | None = None, stem
     return FAMILIES[facts.family].build(name, classes, resolved)
 
 
-def classifier_of(model: Model) -> nn.Linear:
-    """The last linear layer: (B, feature_width) -> (B, classes)."""
+def classifier_of(model: Model) -> nn.Linear | nn.Conv2d:
+    """The last layer with weights: (B, feature_width) -> (B, classes); SqueezeNet's is a 1x1 convolution."""
     layer = model.get_submodule(model.classifier_name)
-    if not isinstance(layer, nn.Linear):
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
         raise UsageError(f"the classifier of {type(model).__name__} was replaced by {type(layer).__name__}")
     return layer
 
 
-def replace_classifier(model: Model, classes: int) -> nn.Linear:
-    """Put a fresh last layer for `classes` outputs on a trained body, on the same device and dtype; returns it."""
+def replace_classifier(model: Model, classes: int) -> nn.Linear | nn.Conv2d:
+    """Put a fresh last layer of the same kind, for `classes` outputs, on a trained body; returns it."""
     old = classifier_of(model)
-    fresh = nn.Linear(old.in_features, classes, device=old.weight.device, dtype=old.weight.dtype)
+    device, dtype = old.weight.device, old.weight.dtype
+    fresh: nn.Linear | nn.Conv2d
+    if isinstance(old, nn.Conv2d):
+        fresh = nn.Conv2d(old.in_channels, classes, 1, device=device, dtype=dtype)
+    else:
+        fresh = nn.Linear(old.in_features, classes, device=device, dtype=dtype)
     model.set_submodule(model.classifier_name, fresh)
     return fresh

@@ -16,6 +16,7 @@ from math import log2
 from torch import nn
 
 from facewright.models.anatomy import Anatomy, BlockRow, by_block, gather_alike, summarise
+from facewright.models.blocks import SqueezeExcitation
 from facewright.models.catalog import Model
 from facewright.models.xception import SeparableConv2d
 
@@ -140,18 +141,33 @@ def _steps(module: nn.Module) -> Iterator[str]:
     """The layers below a module that have a shorthand, without those of its shortcut."""
     if isinstance(module, SeparableConv2d):
         yield f"sep 3×3 {module.pointwise.out_channels}"
+    elif isinstance(module, SqueezeExcitation):
+        yield f"SE {module.fc1.out_channels}"
     elif isinstance(module, nn.Conv2d):
-        kernel = "×".join(str(length) for length in module.kernel_size)
-        yield f"{kernel} {module.out_channels}" + (f" /{module.stride[0]}" if module.stride[0] > 1 else "")
+        yield _convolution(module)
     elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
         yield f"{'max' if isinstance(module, nn.MaxPool2d) else 'mean'} pool /{module.stride}"
     elif isinstance(module, nn.AdaptiveAvgPool2d):
-        yield "mean over H × W"
+        side = module.output_size
+        yield "mean over H × W" if side in (1, (1, 1)) else f"mean to {side} × {side}"
     elif isinstance(module, nn.Linear):
         yield f"linear {module.in_features:,} → {module.out_features:,}"
     for path, child in module.named_children():
-        if not isinstance(module, SeparableConv2d) and path not in ("downsample", "skip"):
+        if not isinstance(module, SeparableConv2d | SqueezeExcitation) and path not in ("downsample", "skip", "proj"):
             yield from _steps(child)
+
+
+def _convolution(layer: nn.Conv2d) -> str:
+    """Kernel, channels, groups and stride.
+
+    >>> _convolution(nn.Conv2d(64, 128, 3, stride=2, groups=32)), _convolution(nn.Conv2d(64, 64, (1, 7), groups=64))
+    ('3×3 128 in 32 /2', 'dw 1×7 64')
+    """
+    kernel = "×".join(str(length) for length in layer.kernel_size)
+    depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
+    groups = f" in {layer.groups}" if layer.groups > 1 and not depthwise else ""
+    stride = f" /{layer.stride[0]}" if layer.stride[0] > 1 else ""
+    return f"{'dw ' if depthwise else ''}{kernel} {layer.out_channels}{groups}{stride}"
 
 
 def _heading(name: str, anatomy: Anatomy, size: int) -> list[str]:
@@ -271,6 +287,12 @@ def _legend(boxes: list[Box], y: float) -> list[str]:
     words = ["7×7 64 /2: kernel, channels, stride", "narrower: smaller side", "higher: more channels"]
     if any(box.text.startswith("sep") or "(sep" in box.text for box in boxes):
         words.append("sep: depthwise, then 1×1")
+    if any("dw " in box.text for box in boxes):
+        words.append("dw: depthwise")
+    if any(" in " in box.text for box in boxes):
+        words.append("in 32: in 32 groups")
+    if any("SE " in box.text for box in boxes):
+        words.append("SE 16: channels weighed, by way of 16")
     if any(box.repeat > 1 for box in boxes):
         words.append("×3: three alike in a row")
     if "identity" in joins:

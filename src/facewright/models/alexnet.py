@@ -1,0 +1,98 @@
+"""AlexNet: five convolutions and three linear layers, the network that began it.
+
+Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (arXiv:1404.5997): the one-tower
+form of Krizhevsky, Sutskever, Hinton, NIPS 2012, with 64, 192, 384, 256, 256 channels, as published by torchvision,
+whose parameter names these are. Dropout of one half before both hidden linear layers is the paper's.
+Deviations: no local response normalisation (torchvision has none); the map before the linear layers is averaged to
+6 x 6 points, so pictures of every size fit. Under 63 px a side the third pool would have nothing left: smaller pictures
+are enlarged first, until their shorter side is 63 px. Only the imagenet stem: the linear layers are sized for its map.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+
+VARIANTS = {"alexnet": 61_100_840}  # parameters with 1,000 classes, as published by torchvision
+SMALLEST_SIDE = 63  # px: leaves 14, 6 and 2 points before, and 1 point after the third pool
+HIDDEN = 4096
+
+
+class Enlarge(nn.Module):
+    """Enlarges pictures whose shorter side is under `side` px, bilinearly and in proportion; leaves others alone."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H', W'), min(H', W') >= side
+        height, width = x.shape[-2:]
+        shorter = min(height, width)
+        if shorter >= self.side:
+            return x
+        size = [-(-height * self.side // shorter), -(-width * self.side // shorter)]  # rounded up
+        return nn.functional.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+class AlexNet(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "classifier.6"
+    feature_width = HIDDEN
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.enlarge = Enlarge(SMALLEST_SIDE)
+        self.features = nn.Sequential(  # the name is torchvision's
+            nn.Conv2d(3, 64, 11, 4, 2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, 1, 2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, 1, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, 1, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, 3, 1, 1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(6)
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Linear(256 * 6 * 6, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, classes),
+        )
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 4096): what the last linear layer reads
+        x = torch.flatten(self.avgpool(self.features(self.enlarge(x))), 1)
+        features: Tensor = self.classifier[:-1](x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier[-1](self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: what lies between two pools, and the three linear layers."""
+        convolutions = (("0",), ("2", "3"), ("5", "6"), ("8",), ("10", "12"))
+        parts = [Part(tuple(f"features.{index}" for index in indices)) for indices in convolutions]
+        head = Part(("avgpool",)), *(Part((f"classifier.{index}",)) for index in (1, 4, 6))
+        return Stage("stem", (parts[0],)), Stage("body", tuple(parts[1:])), Stage("head", head)
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> AlexNet:
+    """The one of `VARIANTS`, with fresh weights; the stem is the imagenet stem."""
+    if name not in VARIANTS or stem != "imagenet":
+        raise KeyError((name, stem))
+    return AlexNet(classes)

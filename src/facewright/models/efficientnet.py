@@ -1,0 +1,163 @@
+"""EfficientNet-B0 to B4: one searched network, and depth, width and picture grown together.
+
+Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019
+(arXiv:1905.11946), table 1; the factors of B1 to B4 are from the authors' code. Parameter names are torchvision's.
+Dropout before the classifier and stochastic depth (at most 0.2, growing linearly with depth) are the paper's,
+section 5.2.
+Deviations: the authors pad unevenly on the right and below, here evenly (as torchvision does); norms keep PyTorch's
+momentum and epsilon. `stem` chooses how many of the five halvings there are:
+
+    coarse    2x2 mean, then as imagenet:             the last map is 1/64 of the side (112 px -> 2)
+    imagenet  the paper's:                            1/32 (224 px -> 7)
+    medium    the first convolution keeps the side:   1/16 (112 px -> 7)
+    small     that, and the first strided block too:  1/8  (32 px -> 4)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import (
+    Part,
+    SqueezeExcitation,
+    Stage,
+    Stem,
+    conv_norm,
+    first_strides,
+    initialise_convolutions,
+    reducer,
+    round_channels,
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    width: float  # factor of every width
+    depth: float  # factor of the blocks of each stage
+    size: int  # px: side of the pictures of the paper
+    dropout: float
+    parameters: int  # with 1,000 classes, as published by torchvision
+
+
+VARIANTS = {
+    "efficientnet_b0": Variant(1.0, 1.0, 224, 0.2, 5_288_548),
+    "efficientnet_b1": Variant(1.0, 1.1, 240, 0.2, 7_794_184),
+    "efficientnet_b2": Variant(1.1, 1.2, 260, 0.3, 9_109_994),
+    "efficientnet_b3": Variant(1.2, 1.4, 300, 0.3, 12_233_232),
+    "efficientnet_b4": Variant(1.4, 1.8, 380, 0.4, 19_341_616),
+}
+# expansion, kernel, stride of the first block, width, blocks; the second row is the second place that halves the side
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+FIRST_WIDTH = 32
+STOCHASTIC_DEPTH = 0.2  # the last block would be left out so often
+LAST_EXPANSION = 4  # channels of the last convolution over those before it
+
+
+class StochasticDepth(nn.Module):
+    """In training, leaves out the branch of each picture with a probability, and scales up those that stay.
+
+    Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382), eq. 2 to 5, with the
+    scaling at training instead of at test.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability  # in [0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> the same
+        if not self.training or self.probability == 0.0:
+            return x
+        kept = 1.0 - self.probability
+        stays = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(kept)
+        return x * (stays / kept)
+
+
+class MBConv(nn.Module):
+    """1x1 up, k x k inside each channel, channels weighed, 1x1 down; a shortcut where shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, left_out: float) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        up = [] if expansion == 1 else [conv_norm(inputs, inner, activation=nn.SiLU(inplace=True))]
+        self.block = nn.Sequential(
+            *up,
+            conv_norm(inner, inner, kernel, stride, inner, nn.SiLU(inplace=True)),
+            SqueezeExcitation(inner, inputs // 4, nn.SiLU(inplace=True)),
+            conv_norm(inner, outputs),
+        )
+        self.added = stride == 1 and inputs == outputs
+        self.stochastic_depth = StochasticDepth(left_out)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
+        out: Tensor = self.block(x)
+        return x + self.stochastic_depth(out) if self.added else out
+
+
+class EfficientNet(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "classifier.1"
+
+    def __init__(self, width: float, depth: float, dropout: float, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        first, second = first_strides(stem)
+        inputs = round_channels(FIRST_WIDTH * width, 8)
+        depths = [ceil(blocks * depth) for *_, blocks in STAGES]
+        self.reduce = reducer(stem)
+        layers = [conv_norm(3, inputs, 3, first, activation=nn.SiLU(inplace=True))]
+        for number, (expansion, kernel, stride, base, _) in enumerate(STAGES):
+            outputs = round_channels(base * width, 8)
+            blocks = []
+            for index in range(depths[number]):
+                here = 1 if index > 0 else second if number == 1 else stride
+                left_out = STOCHASTIC_DEPTH * (sum(depths[:number]) + index) / sum(depths)
+                blocks.append(MBConv(inputs, outputs, kernel, here, expansion, left_out))
+                inputs = outputs
+            layers.append(nn.Sequential(*blocks))
+        self.feature_width = LAST_EXPANSION * inputs
+        layers.append(conv_norm(inputs, self.feature_width, activation=nn.SiLU(inplace=True)))
+        self.features = nn.Sequential(*layers)  # the name is torchvision's
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.feature_width, classes))
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        return torch.flatten(self.avgpool(self.features(self.reduce(x))), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: the rows of the paper's table."""
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        body = []
+        for number in range(1, len(STAGES) + 1):
+            blocks = self.get_submodule(f"features.{number}").children()
+            parts = (
+                Part((f"features.{number}.{index}",), "identity" if block.added else "none")
+                for index, block in enumerate(blocks)
+                if isinstance(block, MBConv)
+            )
+            body.append(Stage(f"stage {number}", tuple(parts)))
+        head = Part((f"features.{len(STAGES) + 1}",)), Part(("avgpool",)), Part(("classifier.1",))
+        return Stage("stem", (*reduced, Part(("features.0",)))), *body, Stage("head", head)
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> EfficientNet:
+    """One of `VARIANTS`, with fresh weights."""
+    variant = VARIANTS[name]
+    return EfficientNet(variant.width, variant.depth, variant.dropout, classes, stem)

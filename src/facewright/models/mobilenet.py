@@ -1,0 +1,200 @@
+"""MobileNet v1 and v2: depthwise convolutions do the looking, 1x1 convolutions do the mixing.
+
+Sources: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications"
+(arXiv:1704.04861), table 1 and the width multipliers of table 6; Sandler et al., "MobileNetV2: Inverted Residuals and
+Linear Bottlenecks", CVPR 2018 (arXiv:1801.04381), table 2. Parameter names are timm's for v1, torchvision's for v2.
+Both use ReLU6, as their authors' code does (the paper of v1 says ReLU). Dropout of 0.2 before the classifier of v2 is
+torchvision's; the authors' code has it too.
+Deviation: `stem` chooses how many of the five halvings there are:
+
+    coarse    2x2 mean, then as imagenet:             the last map is 1/64 of the side (112 px -> 2)
+    imagenet  the papers':                            1/32 (224 px -> 7)
+    medium    the first convolution keeps the side:   1/16 (112 px -> 7)
+    small     that, and the first strided block too:  1/8  (32 px -> 4)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import (
+    Part,
+    Stage,
+    Stem,
+    conv_norm,
+    first_strides,
+    initialise_convolutions,
+    reducer,
+)
+
+
+@dataclass(frozen=True)
+class V1Variant:
+    multiplier: float  # of every width; the paper's alpha
+    parameters: int  # with 1,000 classes, as published by imgclsmob (x1.0 by timm too)
+
+
+V1_VARIANTS = {
+    "mobilenet_v1_x0_25": V1Variant(0.25, 470_072),
+    "mobilenet_v1_x0_5": V1Variant(0.5, 1_331_592),
+    "mobilenet_v1_x0_75": V1Variant(0.75, 2_585_560),
+    "mobilenet_v1": V1Variant(1.0, 4_231_976),
+}
+V1_STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))  # width, blocks; all but the first begin by halving
+
+
+class DepthwiseSeparable(nn.Module):
+    """A 3x3 convolution inside each channel, then a 1x1 across channels, each with norm and ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv_pw = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
+        x = self.relu(self.bn1(self.conv_dw(x)))
+        out: Tensor = self.relu(self.bn2(self.conv_pw(x)))
+        return out
+
+
+class MobileNetV1(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "classifier"
+
+    def __init__(self, multiplier: float, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        first, second = first_strides(stem)
+        inputs = int(32 * multiplier)
+        self.reduce = reducer(stem)
+        self.conv_stem = nn.Conv2d(3, inputs, 3, first, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.relu = nn.ReLU6(inplace=True)
+        stages = []
+        for (width, depth), stride in zip(V1_STAGES, (1, second, 2, 2, 2), strict=True):
+            blocks = []
+            for index in range(depth):
+                blocks.append(DepthwiseSeparable(inputs, int(width * multiplier), stride if index == 0 else 1))
+                inputs = int(width * multiplier)
+            stages.append(nn.Sequential(*blocks))
+        self.blocks = nn.Sequential(*stages)
+        self.feature_width = inputs
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(inputs, classes)
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        x = self.blocks(self.relu(self.bn1(self.conv_stem(self.reduce(x)))))
+        return torch.flatten(self.avgpool(x), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: blocks of one width."""
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        body = (
+            Stage(f"stage {number + 1}", tuple(Part((f"blocks.{number}.{index}",)) for index in range(depth)))
+            for number, (_, depth) in enumerate(V1_STAGES)
+        )
+        stem = Stage("stem", (*reduced, Part(("conv_stem", "bn1"))))
+        return stem, *body, Stage("head", (Part(("avgpool",)), Part(("classifier",))))
+
+
+V2_VARIANTS = {"mobilenet_v2": 3_504_872}  # parameters with 1,000 classes, as published by torchvision
+# expansion t, width c, blocks n, stride s of the first; the second row is the second place that halves the side
+V2_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 up by `expansion`, 3x3 inside each channel, 1x1 down without activation; a shortcut where shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        up = [] if expansion == 1 else [conv_norm(inputs, inner, activation=nn.ReLU6(inplace=True))]
+        self.conv = nn.Sequential(
+            *up,
+            conv_norm(inner, inner, 3, stride, inner, nn.ReLU6(inplace=True)),
+            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.added = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
+        out: Tensor = self.conv(x)
+        return x + out if self.added else out
+
+
+class MobileNetV2(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "classifier.1"
+    feature_width = 1280
+
+    def __init__(self, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        first, second = first_strides(stem)
+        self.reduce = reducer(stem)
+        layers: list[nn.Module] = [conv_norm(3, 32, 3, first, activation=nn.ReLU6(inplace=True))]
+        inputs = 32
+        for number, (expansion, width, depth, stride) in enumerate(V2_STAGES):
+            for index in range(depth):
+                here = 1 if index > 0 else second if number == 1 else stride
+                layers.append(InvertedResidual(inputs, width, here, expansion))
+                inputs = width
+        layers.append(conv_norm(inputs, self.feature_width, activation=nn.ReLU6(inplace=True)))
+        self.features = nn.Sequential(*layers)  # the name is torchvision's
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.feature_width, classes))
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1280)
+        return torch.flatten(self.avgpool(self.features(self.reduce(x))), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: the rows of the paper's table."""
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        blocks = iter(
+            Part((f"features.{index}",), "identity" if layer.added else "none")
+            for index, layer in enumerate(self.features)
+            if isinstance(layer, InvertedResidual)
+        )
+        body = (
+            Stage(f"stage {number}", tuple(next(blocks) for _ in range(depth)))
+            for number, (_, _, depth, _) in enumerate(V2_STAGES, start=1)
+        )
+        head = Part((f"features.{len(self.features) - 1}",)), Part(("avgpool",)), Part(("classifier.1",))
+        return Stage("stem", (*reduced, Part(("features.0",)))), *body, Stage("head", head)
+
+
+def build_v1(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV1:
+    """One of `V1_VARIANTS`, with fresh weights."""
+    return MobileNetV1(V1_VARIANTS[name].multiplier, classes, stem)
+
+
+def build_v2(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV2:
+    """One of `V2_VARIANTS`, with fresh weights."""
+    if name not in V2_VARIANTS:
+        raise KeyError(name)
+    return MobileNetV2(classes, stem)

@@ -1,0 +1,184 @@
+"""RegNetX and RegNetY, 200 MF to 8 GF: a residual network whose widths are a straight line, rounded.
+
+Source: Radosavovic et al., "Designing Network Design Spaces", CVPR 2020 (arXiv:2003.13678), equations 2 to 4; the
+numbers of the table are those of its appendix, in the precision of the authors' code. X is a stem, four stages of
+bottlenecks without a bottleneck (ratio 1) and grouped 3x3 convolutions, and a linear layer; Y adds squeeze and
+excitation. Parameter names are torchvision's.
+Deviations: a stage's width becomes a multiple of its group width as in torchvision, never losing more than a tenth,
+which makes X-400MF and Y-800MF a little wider than the paper's. The last norm of each branch starts at zero.
+`stem` chooses how many of the five halvings there are:
+
+    coarse    2x2 mean, then as imagenet:             the last map is 1/64 of the side (112 px -> 2)
+    imagenet  the paper's:                            1/32 (224 px -> 7)
+    medium    the first convolution keeps the side:   1/16 (112 px -> 7)
+    small     that, and the first stage too:          1/8  (32 px -> 4)
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from math import log
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import (
+    Join,
+    Part,
+    SqueezeExcitation,
+    Stage,
+    Stem,
+    conv_norm,
+    first_strides,
+    initialise_convolutions,
+    reducer,
+    round_channels,
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    depth: int  # d: blocks
+    start: int  # w_0: width of the first block
+    slope: float  # w_a: growth of the width a block
+    step: float  # w_m: ratio of the widths of two stages
+    group_width: int  # g: channels of a group
+    squeeze: bool  # whether it is a Y
+    parameters: int  # with 1,000 classes, as published (see the catalogue for where)
+
+
+VARIANTS = {
+    "regnet_x_200mf": Variant(13, 24, 36.44, 2.49, 8, False, 2_684_792),
+    "regnet_x_400mf": Variant(22, 24, 24.48, 2.54, 16, False, 5_495_976),
+    "regnet_x_600mf": Variant(16, 48, 36.97, 2.24, 24, False, 6_196_040),
+    "regnet_x_800mf": Variant(16, 56, 35.73, 2.28, 16, False, 7_259_656),
+    "regnet_x_1_6gf": Variant(18, 80, 34.01, 2.25, 24, False, 9_190_136),
+    "regnet_x_3_2gf": Variant(25, 88, 26.31, 2.25, 48, False, 15_296_552),
+    "regnet_x_8gf": Variant(23, 80, 49.56, 2.88, 120, False, 39_572_648),
+    "regnet_y_200mf": Variant(13, 24, 36.44, 2.49, 8, True, 3_162_996),
+    "regnet_y_400mf": Variant(16, 48, 27.89, 2.09, 8, True, 4_344_144),
+    "regnet_y_600mf": Variant(15, 48, 32.54, 2.32, 16, True, 6_055_160),
+    "regnet_y_800mf": Variant(14, 56, 38.84, 2.4, 16, True, 6_432_512),
+    "regnet_y_1_6gf": Variant(27, 48, 20.71, 2.65, 24, True, 11_202_430),
+    "regnet_y_3_2gf": Variant(21, 80, 42.63, 2.66, 24, True, 19_436_338),
+    "regnet_y_8gf": Variant(17, 192, 76.82, 2.19, 56, True, 39_381_472),
+}
+FIRST_WIDTH = 32
+SQUEEZE = 0.25  # channels squeezed to, over those that enter the block
+
+
+@dataclass(frozen=True)
+class StageShape:
+    width: int
+    depth: int
+    group_width: int
+
+
+def stage_shapes(variant: Variant) -> tuple[StageShape, ...]:
+    """The stages that the four numbers d, w_0, w_a, w_m and the group width give.
+
+    Source: equation 2, u_j = w_0 + w_a j; equation 3, u_j = w_0 w_m ** s_j; equation 4, s_j rounded; the width of
+    block j is then rounded to a multiple of 8, and blocks of one width are a stage.
+    >>> [(shape.width, shape.depth) for shape in stage_shapes(VARIANTS["regnet_x_200mf"])]
+    [(24, 1), (56, 1), (152, 4), (368, 7)]
+    """
+    widths = []
+    for block in range(variant.depth):
+        exponent = round(log(1 + variant.slope * block / variant.start) / log(variant.step))
+        widths.append(round(variant.start * variant.step**exponent / 8) * 8)
+    shapes = []
+    for width, depth in Counter(widths).items():  # widths only grow, so the order is theirs
+        group_width = min(variant.group_width, width)
+        shapes.append(StageShape(round_channels(width, group_width), depth, group_width))
+    return tuple(shapes)
+
+
+class Block(nn.Module):
+    """1x1, grouped 3x3, channels weighed in a Y, 1x1; and a shortcut."""
+
+    def __init__(self, inputs: int, width: int, stride: int, group_width: int, squeeze: bool) -> None:
+        super().__init__()
+        branch: OrderedDict[str, nn.Module] = OrderedDict()
+        branch["a"] = conv_norm(inputs, width, activation=nn.ReLU(inplace=True))
+        branch["b"] = conv_norm(width, width, 3, stride, width // group_width, nn.ReLU(inplace=True))
+        if squeeze:
+            branch["se"] = SqueezeExcitation(width, round(SQUEEZE * inputs), nn.ReLU(inplace=True))
+        branch["c"] = conv_norm(width, width)
+        self.proj = None if stride == 1 and inputs == width else conv_norm(inputs, width, 1, stride)
+        self.f = nn.Sequential(branch)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
+        identity = x if self.proj is None else self.proj(x)
+        joined: Tensor = self.activation(identity + self.f(x))
+        return joined
+
+    @property
+    def join(self) -> Join:
+        return "identity" if self.proj is None else "projection"
+
+
+class RegNet(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "fc"
+
+    def __init__(self, shapes: tuple[StageShape, ...], squeeze: bool, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        first, second = first_strides(stem)
+        self.reduce = reducer(stem)
+        self.stem = conv_norm(3, FIRST_WIDTH, 3, first, activation=nn.ReLU(inplace=True))
+        trunk: OrderedDict[str, nn.Module] = OrderedDict()
+        inputs = FIRST_WIDTH
+        for number, shape in enumerate(shapes, start=1):
+            blocks: OrderedDict[str, nn.Module] = OrderedDict()
+            for index in range(shape.depth):
+                stride = 1 if index > 0 else second if number == 1 else 2
+                blocks[f"block{number}-{index}"] = Block(inputs, shape.width, stride, shape.group_width, squeeze)
+                inputs = shape.width
+            trunk[f"block{number}"] = nn.Sequential(blocks)
+        self.trunk_output = nn.Sequential(trunk)
+        self.feature_width = inputs
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(inputs, classes)
+        initialise(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        return torch.flatten(self.avgpool(self.trunk_output(self.stem(self.reduce(x)))), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.fc(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow."""
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        body = []
+        for number, (name, stage) in enumerate(self.trunk_output.named_children(), start=1):
+            parts = (
+                Part((f"trunk_output.{name}.{path}",), block.join)
+                for path, block in stage.named_children()
+                if isinstance(block, Block)
+            )
+            body.append(Stage(f"stage {number}", tuple(parts)))
+        stem = Stage("stem", (*reduced, Part(("stem",))))
+        return stem, *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
+
+
+def initialise(model: RegNet) -> None:
+    """He initialisation; the last norm of each residual branch starts at zero, so each block starts as identity.
+
+    Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    """
+    initialise_convolutions(model)
+    for module in model.modules():
+        if isinstance(module, Block):
+            nn.init.zeros_(module.get_submodule("f.c.1").get_parameter("weight"))
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> RegNet:
+    """One of `VARIANTS`, with fresh weights."""
+    variant = VARIANTS[name]
+    return RegNet(stage_shapes(variant), variant.squeeze, classes, stem)

@@ -1,0 +1,105 @@
+"""VGG-11/13/16/19 with and without batch normalisation: nothing but 3x3 convolutions, pools and three linear layers.
+
+Source: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015
+(arXiv:1409.1556), table 1, configurations A, B, D and E. Parameter names are torchvision's.
+Dropout of one half after both hidden linear layers is the paper's.
+Deviations: the variants with a norm after each convolution came after the paper (torchvision's `_bn`). The map before
+the linear layers is averaged to 7 x 7 points, so pictures of every size from 32 px fit; where it is smaller than that
+its points are repeated. Only the imagenet stem: there is no stride to drop, and the linear layers are sized for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+
+WIDTHS = (64, 128, 256, 512, 512)  # channels of the convolutions before each pool
+HIDDEN = 4096
+
+
+@dataclass(frozen=True)
+class Variant:
+    depths: tuple[int, int, int, int, int]  # convolutions before each pool
+    norm: bool
+    parameters: int  # with 1,000 classes, as published by torchvision
+
+
+VARIANTS = {
+    "vgg11": Variant((1, 1, 2, 2, 2), False, 132_863_336),
+    "vgg11_bn": Variant((1, 1, 2, 2, 2), True, 132_868_840),
+    "vgg13": Variant((2, 2, 2, 2, 2), False, 133_047_848),
+    "vgg13_bn": Variant((2, 2, 2, 2, 2), True, 133_053_736),
+    "vgg16": Variant((2, 2, 3, 3, 3), False, 138_357_544),
+    "vgg16_bn": Variant((2, 2, 3, 3, 3), True, 138_365_992),
+    "vgg19": Variant((2, 2, 4, 4, 4), False, 143_667_240),
+    "vgg19_bn": Variant((2, 2, 4, 4, 4), True, 143_678_248),
+}
+
+
+class VGG(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "classifier.6"
+    feature_width = HIDDEN
+
+    def __init__(self, depths: tuple[int, ...], norm: bool, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for width, depth in zip(WIDTHS, depths, strict=True):
+            for _ in range(depth):
+                layers.append(nn.Conv2d(inputs, width, 3, 1, 1))
+                layers += [nn.BatchNorm2d(width)] if norm else []
+                layers.append(nn.ReLU(inplace=True))
+                inputs = width
+            layers.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*layers)  # the name is torchvision's
+        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.classifier = nn.Sequential(
+            nn.Linear(WIDTHS[-1] * 7 * 7, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(HIDDEN, classes),
+        )
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 4096): what the last linear layer reads
+        x = torch.flatten(self.avgpool(self.features(x)), 1)
+        features: Tensor = self.classifier[:-1](x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.classifier[-1](self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: the convolutions before each pool, each with its norm."""
+        stages: list[Stage] = []
+        parts: list[Part] = []
+        for index, layer in enumerate(self.features):
+            path = f"features.{index}"
+            if isinstance(layer, nn.Conv2d):
+                parts.append(Part((path,)))
+            elif isinstance(layer, nn.BatchNorm2d):
+                parts[-1] = Part((*parts[-1].paths, path))
+            elif isinstance(layer, nn.MaxPool2d):
+                stages.append(Stage(f"stage {len(stages) + 1}", (*parts, Part((path,)))))
+                parts = []
+        head = Part(("avgpool",)), *(Part((f"classifier.{index}",)) for index in (0, 3, 6))
+        return *stages, Stage("head", head)
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> VGG:
+    """One of `VARIANTS`, with fresh weights; the stem is the imagenet stem."""
+    if stem != "imagenet":
+        raise KeyError(stem)
+    variant = VARIANTS[name]
+    return VGG(variant.depths, variant.norm, classes)

@@ -153,8 +153,9 @@ class EfficientNet(nn.Module):
                 if isinstance(block, MBConv)
             )
             body.append(Stage(f"stage {number}", tuple(parts)))
-        head = Part((f"features.{len(STAGES) + 1}",)), Part(("avgpool",)), Part(("classifier.1",))
-        return Stage("stem", (*reduced, Part(("features.0",)))), *body, Stage("head", head)
+        last = f"features.{len(STAGES) + 1}"
+        head = Part((f"{last}.0", f"{last}.1")), Part(("avgpool",)), Part(("classifier.1",))
+        return Stage("stem", (*reduced, Part(("features.0.0", "features.0.1")))), *body, Stage("head", head)
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> EfficientNet:

@@ -184,8 +184,9 @@ class MobileNetV2(nn.Module):
             Stage(f"stage {number}", tuple(next(blocks) for _ in range(depth)))
             for number, (_, _, depth, _) in enumerate(V2_STAGES, start=1)
         )
-        head = Part((f"features.{len(self.features) - 1}",)), Part(("avgpool",)), Part(("classifier.1",))
-        return Stage("stem", (*reduced, Part(("features.0",)))), *body, Stage("head", head)
+        last = f"features.{len(self.features) - 1}"
+        head = Part((f"{last}.0", f"{last}.1")), Part(("avgpool",)), Part(("classifier.1",))
+        return Stage("stem", (*reduced, Part(("features.0.0", "features.0.1")))), *body, Stage("head", head)
 
 
 def build_v1(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV1:

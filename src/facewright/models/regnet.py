@@ -163,7 +163,7 @@ class RegNet(nn.Module):
                 if isinstance(block, Block)
             )
             body.append(Stage(f"stage {number}", tuple(parts)))
-        stem = Stage("stem", (*reduced, Part(("stem",))))
+        stem = Stage("stem", (*reduced, Part(("stem.0", "stem.1"))))
         return stem, *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
 
 

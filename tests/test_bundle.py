@@ -26,7 +26,7 @@ SPEC = InputSpec(32, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), resize="pad")
 @pytest.fixture(scope="module")
 def small() -> Bundle:
     torch.manual_seed(0)
-    weights = create_model("resnet18", 3, input_size=32).eval().state_dict()
+    weights = create_model("resnet18", 3, input_size=32, stem="small").eval().state_dict()
     return Bundle(
         "resnet18", "small", ("ada", "bob", "eve"), SPEC, weights, {"seed": 0}, ({"name": "cosine", "at": 0.0},)
     )
@@ -63,7 +63,7 @@ def test_round_trip(small: Bundle, packed: bytes, tmp_path: Path) -> None:
     found = bundles.load(path)
     assert replace(found, weights={}) == replace(small, weights={})
     images = torch.randn(2, 3, 32, 32)
-    model = create_model("resnet18", 3, input_size=32).eval()
+    model = create_model("resnet18", 3, input_size=32, stem="small").eval()
     model.load_state_dict(dict(small.weights))
     assert torch.equal(found.model()(images), model(images))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from facewright.errors import FacewrightError
 
@@ -36,6 +39,11 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
             f"{path}: could not be written ({error.strerror or error}); "
             f"{len(data):,} bytes were needed; what was there before is unchanged"
         ) from error
+
+
+def write_json(path: Path, facts: Mapping[str, Any]) -> None:
+    """Replace a file by facts as JSON; NaN is refused, since JSON has none."""
+    write_atomic(path, json.dumps(facts, indent=2, allow_nan=False) + "\n")
 
 
 def sync_folder(folder: Path) -> None:

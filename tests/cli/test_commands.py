@@ -107,7 +107,7 @@ def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
         runs=[run],
         comparison=COMPARISON,
         to_dict=COMPARISON.to_dict,
-        to_html=lambda path: path.write_text("page"),
+        write=lambda folder: (folder.mkdir(parents=True), (folder / "report.html").write_text("page")),
     )
     demonstration = SimpleNamespace(
         compared=compared, predictions=[seen], report=Path("demo/report.html"), to_dict=lambda: {"report": "page"}

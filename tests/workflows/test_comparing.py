@@ -92,3 +92,17 @@ def test_equal_models_are_told_apart_by_recipe_or_folder(compared: tuple[Compare
     second = train(WHERE, model="resnet18", out=tmp_path / "b", overrides=SMALL, report=False)
     names = [entry.name for entry in compare([first, second]).comparison.entries]
     assert names == [first.folder.name, "b"]
+
+
+def test_runs_on_other_pictures_of_the_same_names_cannot_be_compared(
+    compared: tuple[Compared, Path], tmp_path: Path
+) -> None:
+    other = train(f"{WHERE}&seed=7", model="resnet34", out=tmp_path / "other", overrides=SMALL, report=False)
+    with pytest.raises(UsageError, match="different data"):
+        compare([compared[0].runs[0], other])
+
+
+def test_both_files_are_written(compared: tuple[Compared, Path], tmp_path: Path) -> None:
+    page = compared[0].write(tmp_path / "new" / "folder")
+    assert page.read_text().startswith("<!doctype html>")
+    assert json.loads((page.parent / "comparison.json").read_text())["models"]

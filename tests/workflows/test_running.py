@@ -48,7 +48,7 @@ def test_the_facts_are_those_of_the_run(run: Run) -> None:
         "scratch",
         0,
         32,
-        "small",
+        "medium",
     )
     assert sum(facts.counts.values()) == 36
     assert facts.images_seen == run.history[-1].images_seen == 2 * (facts.counts["train"] // 8) * 8

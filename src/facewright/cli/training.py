@@ -132,8 +132,7 @@ def compare(
         else:
             compared = workflows.compare([Path(run) for run in where])
             folder = out or free_folder("compare")
-            folder.mkdir(parents=True, exist_ok=True)
-            compared.to_html(folder / "report.html")
+            compared.write(folder)
     if as_json:
         emit(compared.to_dict())
     else:

@@ -19,6 +19,7 @@ from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
 from facewright.evaluation.results import Comparison
+from facewright.files import write_json
 from facewright.models.catalog import create_model
 from facewright.report.drawing import draw_architecture
 from facewright.report.html import DatasetFacts, ReportContext, write_report
@@ -41,6 +42,12 @@ class Compared:
         write_report(Path(path), self.comparison, context=_context(self.runs, self.comparison))
         return Path(path)
 
+    def write(self, folder: Path) -> Path:
+        """Leave comparison.json and report.html in a folder; returns the page."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "comparison.json", self.to_dict())
+        return self.to_html(folder / "report.html")
+
 
 def compare(runs: Sequence[Run | Path]) -> Compared:
     """Put finished runs side by side; latency and throughput are measured now, one model after the other.
@@ -54,12 +61,18 @@ def compare(runs: Sequence[Run | Path]) -> Compared:
     twice = next((run.folder for run, place in zip(opened, places, strict=True) if places.count(place) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice} is given twice; a run cannot be compared with itself")
+    first = opened[0].facts
+    other = next((run for run in opened if run.facts.fingerprint != first.fingerprint), None)
+    if other is not None:
+        raise UsageError(
+            f"{opened[0].folder} and {other.folder} were trained on different data "
+            f"({first.where} and {other.facts.where}); only runs on the same pictures can be compared"
+        )
     names = _names(opened)
     entries = [
         run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))
         for run, name in zip(opened, names, strict=True)
     ]
-    first = opened[0].facts
     comparison = comparing.compare(entries, first.dataset, first.fingerprint, first.classes, first.counts)
     return Compared(tuple(opened), comparison)
 

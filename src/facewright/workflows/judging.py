@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ from facewright.data.store import PixelStore
 from facewright.errors import DataError
 from facewright.evaluation import protocols
 from facewright.evaluation.results import ClassificationResult, Predictions
-from facewright.files import write_atomic
+from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.runs import Run, write_predictions
 from facewright.training.events import Listener, Progressed
@@ -64,8 +62,3 @@ def predictions_of(classifier: Classifier, store: PixelStore, rows: NDArray[np.i
         listen(Progressed("testing", min(start + BLOCK, len(rows)), len(rows)))
     paths = tuple(store.dataset.records[row].path for row in rows)
     return Predictions(paths, store.dataset.labels[rows], np.concatenate(parts))
-
-
-def write_json(path: Path, facts: dict[str, Any]) -> None:
-    """Facts as JSON; NaN is refused, since JSON has none."""
-    write_atomic(path, json.dumps(facts, indent=2, allow_nan=False) + "\n")

@@ -12,7 +12,6 @@ from facewright.models.catalog import resolve_stem
 from facewright.training import recipe as recipes
 from facewright.training.events import Listener
 from facewright.workflows.comparing import Compared, compare
-from facewright.workflows.judging import write_json
 from facewright.workflows.running import free_folder, train
 
 
@@ -57,6 +56,5 @@ def train_all(
         for name in models
     ]
     compared = compare(runs)
-    compared.to_html(folder / "report.html")
-    write_json(folder / "comparison.json", compared.to_dict())
+    compared.write(folder)
     return compared

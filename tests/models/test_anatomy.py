@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from facewright.models import anatomy, catalog
 
 # 10^9 multiply-adds for one picture of the native size: torchvision's table of weights; timm's results, which count
-# norms too, for xception and the SE networks; the paper's table 6 for MobileNet v1; the name itself for RegNet-200MF
-# and -600MF.
+# norms too, for xception, the SE networks, ResNeSt and ViT; the paper's table 6 for MobileNet v1; the name itself for
+# RegNet-200MF and -600MF; the papers for NFNet and MobileFaceNet; half of OpenVINO's figures for FaceNet and ArcFace.
 PUBLISHED_GMACS = {
     "alexnet": 0.714,
     "vgg11": 7.609,
@@ -67,9 +67,25 @@ PUBLISHED_GMACS = {
     "regnet_y_1_6gf": 1.612,
     "regnet_y_3_2gf": 3.176,
     "regnet_y_8gf": 8.473,
+    "resnest50": 5.4,
+    "resnest101": 13.38,
+    "nfnet_f0": 12.38,
+    "nfnet_f1": 35.54,
+    "vit_ti_16": 1.26,
+    "vit_s_16": 4.61,
+    "vit_b_16": 17.58,
+    "inception_resnet_v1": 1.423,
+    "iresnet100": 12.106,
+    "mobilefacenet": 0.221,
 }
+UNPUBLISHED = {"iresnet18", "iresnet50", "facenet_small", "tinydarknet", "pointwise_facenet", "plain_cnn"}
 FEW = ["resnet18", "seresnext50_32x4d", "xception", "densenet121", "alexnet", "squeezenet1_1", "regnet_y_200mf"]
-PUBLISHED_AT = {"efficientnet_b2": 288}  # px, where torchvision's weights saw another size than the paper's
+FEW += ["resnest50", "nfnet_f0", "vit_ti_16", "iresnet18", "mobilefacenet", "facenet_small", "tinydarknet", "plain_cnn"]
+PUBLISHED_AT = {  # px, where another size was seen: by torchvision's weights; in the NFNets' test
+    "efficientnet_b2": 288,
+    "nfnet_f0": 256,
+    "nfnet_f1": 320,
+}
 
 
 @pytest.mark.parametrize("name", catalog.names())
@@ -81,7 +97,8 @@ def test_counts_are_the_published_ones(name: str) -> None:
     assert flops == facts.flops
     if name in PUBLISHED_AT:
         flops = anatomy.count_flops(model, PUBLISHED_AT[name])
-    assert flops / 2e9 == pytest.approx(PUBLISHED_GMACS[name], rel=0.008)
+    if name not in UNPUBLISHED:
+        assert flops / 2e9 == pytest.approx(PUBLISHED_GMACS[name], rel=0.008)
 
 
 @pytest.mark.parametrize("name", FEW)

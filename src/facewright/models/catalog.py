@@ -18,11 +18,20 @@ from facewright.models import (
     alexnet,
     densenet,
     efficientnet,
+    facenet,
+    inception_resnet,
+    iresnet,
+    mobilefacenet,
     mobilenet,
+    nfnet,
+    plain_cnn,
     regnet,
+    resnest,
     resnet,
     squeezenet,
+    tinydarknet,
     vgg,
+    vit,
     xception,
 )
 from facewright.models.blocks import Stem
@@ -39,6 +48,16 @@ Model = (
     | mobilenet.MobileNetV2
     | efficientnet.EfficientNet
     | regnet.RegNet
+    | resnest.ResNeSt
+    | nfnet.NFNet
+    | vit.VisionTransformer
+    | inception_resnet.InceptionResNetV1
+    | facenet.SmallFaceNet
+    | iresnet.IResNet
+    | mobilefacenet.MobileFaceNet
+    | tinydarknet.TinyDarknet
+    | tinydarknet.PointwiseFaceNet
+    | plain_cnn.PlainCNN
 )
 """What `create_model` gives: `forward` (B, 3, H, W) -> (B, classes); `forward_features` -> (B, feature_width)."""
 
@@ -71,6 +90,7 @@ class Facts:
     native_size: int  # px: side of the pictures the paper trained on
     flops: int  # one native picture, 1,000 classes, a multiply-add = 2; checked against `anatomy.count_flops` by a test
     stems: tuple[Stem, ...] = STEMS
+    smallest_side: int = SMALLEST_SIDE  # px
 
 
 @dataclass(frozen=True)
@@ -84,6 +104,7 @@ class Family:
     parameters: dict[str, int]
     stems: tuple[Stem, ...] = STEMS
     native_sizes: dict[str, int] = field(default_factory=dict)  # of those whose paper trained on another size
+    smallest_side: int = SMALLEST_SIDE  # px
 
 
 class Counted(Protocol):
@@ -171,6 +192,82 @@ FAMILIES = {
         224,
         _counts(regnet.VARIANTS),
     ),
+    "resnest": Family(
+        resnest.build,
+        "Zhang et al. 2022, arXiv:2004.08955",
+        "timm (resnest50d, resnest101e)",
+        224,
+        _counts(resnest.VARIANTS),
+        native_sizes={"resnest101": 256},
+    ),
+    "nfnet": Family(
+        nfnet.build,
+        "Brock et al. 2021, arXiv:2102.06171",
+        "timm (dm_nfnet_f0, dm_nfnet_f1)",
+        224,
+        _counts(nfnet.VARIANTS),
+        native_sizes={name: variant.native_size for name, variant in nfnet.VARIANTS.items()},
+    ),
+    "vit": Family(
+        vit.build, "Dosovitskiy et al. 2021, arXiv:2010.11929", "timm", 224, _counts(vit.VARIANTS), stems=("imagenet",)
+    ),
+    "inception_resnet": Family(
+        inception_resnet.build,
+        "Szegedy et al. 2017, arXiv:1602.07261; Schroff et al. 2015, arXiv:1503.03832",
+        "timesler (facenet-pytorch): 23,482,624 before the classifier",
+        160,
+        inception_resnet.VARIANTS,
+        stems=("imagenet",),
+        smallest_side=inception_resnet.SMALLEST_SIDE,
+    ),
+    "iresnet": Family(
+        iresnet.build,
+        "Deng et al. 2019, arXiv:1801.07698",
+        "counted from insightface's source, which states none",
+        112,
+        _counts(iresnet.VARIANTS),
+        stems=("imagenet",),
+    ),
+    "mobilefacenet": Family(
+        mobilefacenet.build,
+        "Chen et al. 2018, arXiv:1804.07573",
+        "a public file: 1,003,136 before the classifier (the paper: 0.99 M)",
+        112,
+        mobilefacenet.VARIANTS,
+        stems=("imagenet",),
+    ),
+    "facenet": Family(
+        facenet.build,
+        "after Schroff et al. 2015, arXiv:1503.03832",
+        "counted here; no published figure",
+        96,
+        facenet.VARIANTS,
+        stems=("imagenet",),
+    ),
+    "tinydarknet": Family(
+        tinydarknet.build,
+        "Redmon, pjreddie.com/darknet/tiny-darknet",
+        "counted from darknet's cfg/tiny.cfg; its weights take 4.0 MB",
+        224,
+        {"tinydarknet": tinydarknet.VARIANTS["tinydarknet"]},
+        stems=("imagenet",),
+    ),
+    "pointwise_facenet": Family(
+        tinydarknet.build,
+        "none: a net for small devices",
+        "counted here; no published figure",
+        32,
+        {"pointwise_facenet": tinydarknet.VARIANTS["pointwise_facenet"]},
+        stems=("imagenet",),
+    ),
+    "plain_cnn": Family(
+        plain_cnn.build,
+        "none: a baseline of courses",
+        "counted here; no published figure",
+        64,
+        plain_cnn.VARIANTS,
+        stems=("imagenet",),
+    ),
 }
 
 VARIANTS: dict[str, Facts] = {
@@ -183,6 +280,7 @@ VARIANTS: dict[str, Facts] = {
         row.native_sizes.get(name, row.native_size),
         NATIVE_FLOPS[name],
         row.stems,
+        row.smallest_side,
     )
     for family, row in FAMILIES.items()
     for name, count in row.parameters.items()
@@ -211,17 +309,18 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
     """The stem to build: the one asked for, or for "auto" the row of `AUTO_STEM` that fits the input.
 
     Args:
-        input_size: side of the pictures, px; at least 32.
+        input_size: side of the pictures, px; at least the architecture's smallest, 32 for all but a few.
         stem: "auto", or one of the family's: "coarse", "imagenet", "medium", "small".
     Raises:
         UnknownName: no such architecture or stem.
-        UsageError: the input is smaller than 32 px, or than 64 px with the coarse stem.
+        UsageError: the input is smaller than the architecture can take, or than 64 px with the coarse stem.
     >>> resolve_stem("resnet50", 112)
     'coarse'
     """
     facts = describe(name)
-    if input_size < SMALLEST_SIDE:
-        raise UsageError(f"{name} needs pictures of at least {SMALLEST_SIDE} px a side, not {input_size}: enlarge them")
+    if input_size < facts.smallest_side:
+        least = facts.smallest_side
+        raise UsageError(f"{name} needs pictures of at least {least} px a side, not {input_size}: enlarge them")
     if stem == "auto":
         fits = (known for least, known in AUTO_STEM if input_size >= least and known in facts.stems)
         return next(fits, facts.stems[0])
@@ -239,11 +338,11 @@ def create_model(name: str, classes: int, *, input_size: int | None = None, stem
     Args:
         classes: outputs of the last layer; at least 1.
         input_size: side of the pictures it will see, px; None = the paper's. Decides the stem, nothing else:
-            every model takes any size from 32 px, square or not.
+            every model takes any size from its smallest side (32 px for all but a few), square or not.
         stem: "auto" (see `resolve_stem`), or one by name.
     Raises:
         UnknownName: no such architecture or stem.
-        UsageError: fewer than 1 class, or pictures smaller than 32 px.
+        UsageError: fewer than 1 class, or pictures too small for the architecture.
     """
     facts = describe(name)
     if classes < 1:

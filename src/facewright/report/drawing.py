@@ -129,7 +129,7 @@ def _boxes(model: Model, anatomy: Anatomy, size: int) -> list[Box]:
 
 def _inside(model: Model, row: BlockRow) -> str:
     """The convolutions, pools and linear layers of a block, in the field's shorthand."""
-    modules = [model.get_submodule(path) for path in row.paths]
+    modules = [model.get_submodule(path) for path in row.paths if path]
     if row.join == "dense":
         layers = list(modules[0].children())
         return f"{len(layers)} × ({' → '.join(_steps(layers[0]))})"
@@ -138,7 +138,14 @@ def _inside(model: Model, row: BlockRow) -> str:
 
 
 def _steps(module: nn.Module) -> Iterator[str]:
-    """The layers below a module that have a shorthand, without those of its shortcut."""
+    """The layers below a module that have a shorthand, without those of its shortcut.
+
+    A module that knows its own `shorthand` is one step, whatever it holds.
+    """
+    shorthand = getattr(module, "shorthand", None)
+    if isinstance(shorthand, str):
+        yield shorthand
+        return
     if isinstance(module, SeparableConv2d):
         yield f"sep 3×3 {module.pointwise.out_channels}"
     elif isinstance(module, SqueezeExcitation):

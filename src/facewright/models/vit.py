@@ -117,7 +117,7 @@ class VisionTransformer(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width): the class token
         patches = self.patch_embed(x)  # (B, width, rows, columns)
-        token = self.cls_token.expand(len(x), -1, -1)
+        token = self.cls_token.expand(x.shape[0], -1, -1)  # len(x) would fix it in an export
         tokens = torch.cat([token, patches.flatten(2).transpose(1, 2)], 1)  # (B, 1 + rows * columns, width)
         tokens = self.blocks(tokens + positions(self.pos_embed, patches.shape[-2], patches.shape[-1]))
         features: Tensor = self.norm(tokens[:, 0])

@@ -102,6 +102,8 @@ class Block(nn.Module):
         self.conv3 = StandardisedConv2d(middle, width, 1)
         self.attn_last = SqueezeExcitation(width, width // 2, nn.ReLU(inplace=True))
         self.skipinit_gain = nn.Parameter(torch.zeros(()))
+        halved = f" /{stride}" if stride > 1 else ""
+        self.shorthand = f"1×1 {middle} → 2 × (3×3 in {groups}){halved} → 1×1 {width} → SE"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
         out = self.act(x) * self.beta

@@ -30,6 +30,7 @@ class PatchEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+        self.shorthand = f"{PATCH}×{PATCH} {width} /{PATCH}"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, width, ceil(H/16), ceil(W/16))
         bottom, right = (-x.shape[-2] % PATCH, -x.shape[-1] % PATCH)
@@ -130,7 +131,7 @@ class VisionTransformer(nn.Module):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow; "" stands for the class token and the positions."""
         blocks = tuple(Part((f"blocks.{index}",), "identity") for index in range(DEPTH))
-        head = Stage("head", (Part(("norm",)), Part(("head",))))
+        head = Stage("head", (Part(("norm", "head")),))
         return Stage("stem", (Part(("patch_embed", "")),)), Stage("encoder", blocks), head
 
 

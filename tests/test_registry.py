@@ -15,7 +15,7 @@ def test_values_come_back_by_name():
     registry = colours()
     assert registry.get("red") == 1
     assert registry.get("green") == 0  # a value that is false is a value
-    assert registry.names() == ("green", "red")
+    assert registry.names() == ("red", "green")  # as they were entered
     assert "red" in registry
     assert "blue" not in registry
 

@@ -47,8 +47,8 @@ class Registry(Generic[T]):
         return self._values[name]
 
     def names(self) -> tuple[str, ...]:
-        """Every registered name, sorted."""
-        return tuple(sorted(self._values))
+        """Every registered name, in the order of registration."""
+        return tuple(self._values)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values

@@ -14,7 +14,7 @@ from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.models.anatomy import Anatomy
-    from facewright.models.catalog import Model
+    from facewright.models.families import Model
 
 CLASSES = 1000  # of the published networks, whose counts these are
 

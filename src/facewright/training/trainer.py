@@ -124,6 +124,7 @@ class Trainer:
         self.world = world
         self.average = averaged(model, settings.ema) if settings.ema else None
         self.wrapped = world.wrap(model)
+        self.labels = torch.from_numpy(data.store.dataset.labels)  # (N,) class numbers, built once
         self.progress = Progress()
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -177,7 +178,7 @@ class Trainer:
         progress, settings = self.progress, self.settings
         torch.manual_seed(derive(settings.seed, "step", progress.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.factor())
-        labels = torch.from_numpy(self.data.store.dataset.labels[indices])
+        labels = self.labels[torch.from_numpy(indices)]
         images, targets = self.targets(images, labels, epoch)
         with torch.autocast(images.device.type, settings.dtype, enabled=settings.dtype is not torch.float32):
             scores = self.wrapped(images)  # (B, C)
@@ -214,11 +215,10 @@ class Trainer:
         result = [0.0, 0.0]
         if self.world.writes:
             model = self.judged().eval()
-            labels = data.store.dataset.labels
             loader = Loader(data.store, data.spec, None, size, 0, data.workers)
             blocks = np.array_split(data.validation, max(1, math.ceil(len(data.validation) / 64)))
             for batch in loader.epoch(blocks, 0):
-                truth = torch.from_numpy(labels[batch.indices])
+                truth = self.labels[torch.from_numpy(batch.indices)]
                 scores = model(batch.images).float()
                 result[0] += float(functional.cross_entropy(scores, truth, reduction="sum"))
                 result[1] += float((scores.argmax(1) == truth).sum())

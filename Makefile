@@ -36,7 +36,7 @@ bench: .venv/developing  ## measure against the plain loop; wants an otherwise i
 
 clean:  ## remove what make and the tests made, .venv too
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip itself comes first: the one that ships with Python 3.11 cannot read dependency groups.
 .venv/pip: constraints.txt

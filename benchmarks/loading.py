@@ -36,7 +36,7 @@ from facewright.data.loaders import Loader
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 BATCH = 32
 STORED = 112  # pixels: side of the JPEGs and of the stored pictures

@@ -39,7 +39,7 @@ from facewright.data.loaders import Loader
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 from facewright.training import optimizers, precision
 

@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 0,
     "files": 1,
     "images": 1,
+    "input_spec": 1,
     "registry": 1,
     "data": 2,
     "heads": 2,

@@ -17,7 +17,7 @@ import torch
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
 from facewright.errors import BundleError, FacewrightError, UnknownName
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 
 SPEC = InputSpec(32, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), resize="pad")

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from facewright import images
-from facewright.errors import BadImage, UnknownName, UsageError
-from facewright.images import InputSpec, Limits
+from facewright.errors import BadImage, UsageError
+from facewright.images import Limits
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF", "PPM", "TIFF")
 
@@ -382,93 +382,6 @@ def test_the_digest_is_what_the_contract_says():
     assert images.pixel_digest(image) == expected
     assert images.pixel_digest(np.asfortranarray(image)) == expected
     assert images.pixel_digest(image[:, ::-1]) != expected
-
-
-HALF = (0.5, 0.5, 0.5)
-
-
-def spec(height: int = 8, width: int = 8, resize: str = "cover") -> InputSpec:
-    return InputSpec(height, width, HALF, HALF, resize=resize)
-
-
-def test_a_picture_that_fits_is_left_alone():
-    image = photo(8, 12)
-    for resize in ("stretch", "cover", "pad"):
-        assert (spec(8, 12, resize).fit(image) == image).all()
-
-
-@pytest.mark.parametrize("resize", ["stretch", "cover", "pad"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (30, 40), (7, 9), (900, 700)])
-def test_any_size_is_fitted(resize, size):
-    fitted = spec(16, 24, resize).fit(photo(*size))
-    assert fitted.shape == (16, 24, 3)
-    assert fitted.dtype == np.uint8
-    assert fitted.flags.c_contiguous
-
-
-def stripes() -> np.ndarray:
-    """40 x 80: red, then 40 columns of green in the middle, then blue."""
-    image = np.zeros((40, 80, 3), np.uint8)
-    image[:, :20, 0] = image[:, 20:60, 1] = image[:, 60:, 2] = 255
-    return image
-
-
-def test_the_three_rules_of_resizing():
-    covered = spec(20, 20, "cover").fit(stripes())
-    assert (covered[:, 2:-2] == (0, 255, 0)).all()  # the centre square is green
-    stretched = spec(20, 20, "stretch").fit(stripes())
-    assert (stretched[:, :3] == (255, 0, 0)).all()
-    assert (stretched[:, -3:] == (0, 0, 255)).all()
-    padded = spec(20, 20, "pad").fit(stripes())
-    assert (padded[:5] == 128).all()
-    assert (padded[15:] == 128).all()
-    assert (padded[5:15, :3] == (255, 0, 0)).all()
-
-
-def test_shrinking_is_antialiased():
-    fine = np.zeros((64, 64, 3), np.uint8)
-    fine[::2] = 255
-    assert np.abs(spec(8, 8).fit(fine).astype(int) - 128).max() <= 8
-
-
-def test_the_key_is_what_decides_the_stored_pixels():
-    other = InputSpec(8, 8, (0, 0, 0), (1, 1, 1), colour_order="bgr")
-    assert spec().key() == other.key() == "8x8-cover"
-    assert len({spec().key(), spec(9).key(), spec(8, 9).key(), spec(resize="pad").key()}) == 4
-
-
-def test_a_spec_survives_json():
-    import json
-
-    original = InputSpec(112, 96, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bgr", "pad")
-    assert InputSpec.from_dict(json.loads(json.dumps(original.to_dict()))) == original
-
-
-GOOD = {"height": 8, "width": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"hight": 8}, UnknownName, "did you mean 'height'"),
-        ({"resize": "crop"}, UnknownName, "unknown resize rule"),
-        ({"colour_order": "rbg"}, UnknownName, "unknown colour order"),
-        ({"height": 0}, UsageError, "at least 1 pixel"),
-        ({"width": 8.0}, UsageError, "at least 1 pixel"),
-        ({"mean": [0, 0]}, UsageError, "mean of three numbers"),
-        ({"mean": "000"}, UsageError, "lists of three numbers"),
-        ({"std": [1, 1, 0]}, UsageError, "std of three numbers"),  # would divide by zero
-        ({"std": [1, 1, float("nan")]}, UsageError, "std of three numbers"),
-    ],
-)
-def test_a_wrong_spec_is_refused(change, error, message):
-    with pytest.raises(error, match=message):
-        InputSpec.from_dict(GOOD | change)
-
-
-def test_a_spec_needs_its_numbers():
-    with pytest.raises(UsageError, match="missing: width, std"):
-        InputSpec.from_dict({"height": 8, "mean": [0, 0, 0]})
 
 
 def test_torch_is_not_loaded_for_a_picture():

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from facewright.errors import BundleError, FacewrightError
 from facewright.files import write_atomic
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 
 FORMAT = 1

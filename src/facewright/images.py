@@ -1,4 +1,4 @@
-"""Any photo file to upright RGB pixels, safely; and `InputSpec`, what a network wants to be fed.
+"""Any photo file to upright RGB pixels, safely.
 
 `read` decodes JPEG, PNG, WebP, BMP, GIF (first frame), PBM/PGM/PPM and TIFF (first page) from hostile bytes: the kind
 is told by the first bytes, never by the file's name; size limits are checked on the header, before pixels are decoded;
@@ -25,10 +25,9 @@ import struct
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from facewright.errors import BadImage, UnknownName, UsageError
+from facewright.errors import BadImage, UsageError
 
 Pixels = NDArray[np.uint8]
 
@@ -170,107 +169,6 @@ def pixel_digest(image: Pixels) -> str:
     state = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     state.update(np.ascontiguousarray(image).data)
     return state.hexdigest()
-
-
-ColourOrder = Literal["rgb", "bgr"]
-Resize = Literal["stretch", "cover", "pad"]
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What a network is fed. It travels with the weights and is never a caller's option.
-
-    height, width: pixels, at least 1.
-    mean, std: per channel in the order R, G, B, for pixels scaled to [0, 1].
-    colour_order: the order of the channels the network sees; stored pixels are always RGB.
-    resize: "stretch" ignores the aspect ratio; "cover" scales until the box is covered and cuts from the centre;
-        "pad" scales until the picture fits and fills the rest with mid grey.
-    """
-
-    height: int
-    width: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    colour_order: ColourOrder = "rgb"
-    resize: Resize = "cover"
-
-    def __post_init__(self) -> None:
-        for side in (self.height, self.width):
-            if not isinstance(side, int) or isinstance(side, bool) or side < 1:
-                raise UsageError(f"expected an input height and width of at least 1 pixel, got {side!r}")
-        for what, values, least in (("mean", self.mean, 0.0), ("std", self.std, 1e-6)):
-            if len(values) != 3 or not all(isinstance(v, (int, float)) and least <= v <= 1e3 for v in values):
-                raise UsageError(f"expected an input {what} of three numbers of at least {least:g}, got {values!r}")
-            object.__setattr__(self, what, tuple(float(v) for v in values))
-        if self.colour_order not in get_args(ColourOrder):
-            raise UnknownName("colour order", str(self.colour_order), get_args(ColourOrder))
-        if self.resize not in get_args(Resize):
-            raise UnknownName("resize rule", str(self.resize), get_args(Resize))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it; `from_dict` gives it back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> InputSpec:
-        """The inverse of `to_dict`.
-
-        Raises:
-            UnknownName: a key that is not a field.
-            UsageError: a field is missing or out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UnknownName("input key", key, known)
-        missing = [key for key in known[:4] if key not in values]
-        if missing:
-            raise UsageError(f"expected an input with height, width, mean and std; missing: {', '.join(missing)}")
-        if not all(isinstance(values[key], (list, tuple)) for key in ("mean", "std")):
-            raise UsageError("expected lists of three numbers as the input's mean and std")
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**cast(Any, given))  # the constructor checks every value
-
-    def key(self) -> str:
-        """A short name of what decides the stored pixels: size and resize rule, nothing else.
-
-        >>> InputSpec(112, 96, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).key()
-        '112x96-cover'
-        """
-        return f"{self.height}x{self.width}-{self.resize}"
-
-    def fit(self, image: Pixels) -> Pixels:
-        """Scale a picture of any size to this one, antialiased (bicubic over all pixels that fall into one).
-
-        Args:
-            image: (H, W, 3) uint8.
-        Returns:
-            (height, width, 3) uint8, contiguous; the very pixels of `image` where the size already fits.
-        """
-        have_h, have_w = image.shape[:2]
-        if (have_h, have_w) == (self.height, self.width):
-            return np.ascontiguousarray(image)
-        ratios = (self.height / have_h, self.width / have_w)
-        if self.resize == "cover":
-            scale = max(ratios)
-            cut_h, cut_w = min(self.height / scale, have_h), min(self.width / scale, have_w)
-            top, left = (have_h - cut_h) / 2, (have_w - cut_w) / 2
-            return _scaled(image, (self.height, self.width), (left, top, left + cut_w, top + cut_h))
-        if self.resize == "stretch":
-            return _scaled(image, (self.height, self.width), (0, 0, have_w, have_h))
-        new_h = min(self.height, max(1, round(have_h * min(ratios))))
-        new_w = min(self.width, max(1, round(have_w * min(ratios))))
-        top, left = (self.height - new_h) // 2, (self.width - new_w) // 2
-        padded = np.full((self.height, self.width, 3), 128, np.uint8)
-        padded[top : top + new_h, left : left + new_w] = _scaled(image, (new_h, new_w), (0, 0, have_w, have_h))
-        return padded
-
-
-def _scaled(image: Pixels, size: tuple[int, int], box: tuple[float, float, float, float]) -> Pixels:
-    """`box` (left, top, right, bottom in pixels) of `image`, scaled to `size` (height, width)."""
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    # A gap of 3: shrink by whole factors first while three times the target remains; invisible, fast for big photos.
-    return np.array(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
 
 
 def _recognise(data: bytes, name: str) -> tuple[str, Callable[[io.BytesIO], ImageFile.ImageFile]]:

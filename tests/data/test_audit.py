@@ -15,7 +15,8 @@ from facewright.data.audit import Audit, audit, contact_sheet
 from facewright.data.duplicates import near_pairs
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.images import InputSpec, pixel_digest
+from facewright.images import pixel_digest
+from facewright.input_spec import InputSpec
 
 SPEC = InputSpec(48, 48, (0.5,) * 3, (0.5,) * 3)
 SHARED = Path(__file__).parents[2] / "../shared/data"

@@ -14,7 +14,7 @@ from scipy import stats
 
 from facewright.data.augment import Augment, affine, apply, draws, mix, normalise, resize
 from facewright.errors import UsageError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 STILL = Augment(flip=0.0)
 EVERYTHING = Augment(

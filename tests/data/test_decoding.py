@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from facewright.data.decoding import smallest_side
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 SOURCE = """
 import multiprocessing, os
@@ -43,7 +43,7 @@ import noise_source
 from facewright.data import decoding
 from facewright.data.records import Dataset, Record
 from facewright.data.store import PixelStore
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 print("started", flush=True)
 decoding.WORTH_PROCESSES = 1

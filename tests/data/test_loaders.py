@@ -18,7 +18,7 @@ from facewright.data.loaders import Batch, Loader
 from facewright.data.records import Dataset, Record
 from facewright.data.sampling import plan, shard
 from facewright.errors import DataError, UsageError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 SPEC = InputSpec(24, 24, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 AUGMENT = Augment(area=(0.7, 1.0), rotation=10, brightness=0.3, contrast=0.3, saturation=0.3, erase=0.3)

@@ -21,7 +21,8 @@ from facewright.data.records import Dataset, Record
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore, cache_clear, cache_entries, cache_folder
 from facewright.errors import BadImage, DataError, EmptyClass, FacewrightError
-from facewright.images import InputSpec, pixel_digest
+from facewright.images import pixel_digest
+from facewright.input_spec import InputSpec
 
 HALF = (0.5, 0.5, 0.5)
 SPEC = InputSpec(12, 10, HALF, HALF)
@@ -290,7 +291,7 @@ SCRIPT = """
     from facewright.data.sources import open_dataset
     from facewright.data.store import PixelStore
     from facewright.errors import FacewrightError
-    from facewright.images import InputSpec
+    from facewright.input_spec import InputSpec
 
     root, cache = Path(sys.argv[1]), Path(sys.argv[2])
     spec = InputSpec(12, 10, (0.5,) * 3, (0.5,) * 3)

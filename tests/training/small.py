@@ -14,7 +14,7 @@ from torch import nn
 from facewright.data.augment import Augment
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.training import optimizers
 from facewright.training.distributed import World
 from facewright.training.events import Event

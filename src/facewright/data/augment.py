@@ -21,7 +21,7 @@ from torch import Tensor
 
 from facewright.data.sampling import Stream, random_words
 from facewright.errors import UsageError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 # Where each random number of a picture lies in its row of draws.
 _FLIP, _AREA, _ASPECT, _ROTATION, _ZOOM, _MOVE_X, _MOVE_Y = range(7)

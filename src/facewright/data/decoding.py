@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from facewright.data.cache import reason_of
 from facewright.data.records import PixelSource, Record
 from facewright.errors import BadImage
-from facewright.images import InputSpec, pixel_digest
+from facewright.images import pixel_digest
+from facewright.input_spec import InputSpec
 
 CHUNK = 8  # records a task: small enough for steady progress, large enough to hide the cost of a task
 DRAFT_SIDE = 512

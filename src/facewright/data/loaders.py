@@ -19,7 +19,7 @@ from torch import Tensor
 from facewright.data.augment import Augment, apply, draws, normalise, resize
 from facewright.data.records import Dataset
 from facewright.errors import DataError, UsageError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 _AHEAD = 2  # batches each worker may be ahead of the consumer: bounds memory
 _KEPT = 8  # free buffers a loader keeps at most

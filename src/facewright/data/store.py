@@ -40,7 +40,7 @@ from facewright.data.cache import (
 from facewright.data.decoding import Decoded, decode_all, default_workers
 from facewright.data.records import Broken, Dataset
 from facewright.errors import DataError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
     import torch

@@ -27,7 +27,7 @@ from facewright.data.loaders import Loader
 from facewright.data.sampling import plan, shard
 from facewright.data.store import PixelStore
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.training import checkpoints, optimizers
 from facewright.training.averaging import averaged
 from facewright.training.distributed import World

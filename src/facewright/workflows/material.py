@@ -12,7 +12,7 @@ from facewright.data.records import Dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.training.events import Event, Listener, Progressed, Said
 from facewright.training.recipe import Recipe
 

@@ -22,7 +22,7 @@ from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation import speed
 from facewright.files import write_atomic
-from facewright.images import InputSpec
+from facewright.input_spec import InputSpec
 from facewright.models import anatomy
 from facewright.models.catalog import resolve_stem
 from facewright.runs import Run, RunFacts, owned

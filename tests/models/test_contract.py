@@ -30,6 +30,7 @@ SMALLEST = [  # one of each kind of block
     "facenet_small",
     "tinydarknet",
     "pointwise_facenet",
+    "patchnet",
     "plain_cnn",
 ]
 # 24 to 130 million parameters: with real numbers among the slow tests

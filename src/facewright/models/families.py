@@ -19,6 +19,7 @@ from facewright.models import (
     mobilefacenet,
     mobilenet,
     nfnet,
+    patchnet,
     plain_cnn,
     regnet,
     resnest,
@@ -51,6 +52,7 @@ Model = (
     | mobilefacenet.MobileFaceNet
     | tinydarknet.TinyDarknet
     | tinydarknet.PointwiseFaceNet
+    | patchnet.PatchNet
     | plain_cnn.PlainCNN
 )
 """What `create_model` gives: `forward` (B, 3, H, W) -> (B, classes); `forward_features` -> (B, feature_width)."""
@@ -225,6 +227,15 @@ FAMILIES = {
         32,
         {"pointwise_facenet": tinydarknet.VARIANTS["pointwise_facenet"]},
         stems=("imagenet",),
+    ),
+    "patchnet": Family(
+        patchnet.build,
+        "none: our own, for scanning photos",
+        "counted here; no published figure",
+        64,
+        patchnet.VARIANTS,
+        stems=("imagenet",),
+        smallest_side=patchnet.SMALLEST_SIDE,
     ),
     "plain_cnn": Family(
         plain_cnn.build,

@@ -77,5 +77,6 @@ NATIVE_FLOPS: dict[str, int] = {
     "facenet_small": 175_777_792,
     "tinydarknet": 933_128_192,
     "pointwise_facenet": 16_744_448,
+    "patchnet": 24_500_480,
     "plain_cnn": 77_594_624,
 }

@@ -1,0 +1,73 @@
+"""PatchNet: a small network for patches of 64 px that can be slid over a whole photo in one pass.
+
+Our own, after the first networks that found faces (Vaillant, Monrocq and LeCun 1994, "Original approach for the
+localisation of objects in images"; Rowley, Baluja and Kanade 1998, "Neural network-based face detection"): every layer
+is a convolution that pads nothing. So what the network says of a patch does not depend on whether the patch was cut out
+first, and one pass over a photo gives the scores of all patches that lie 4 px apart; padding would let each patch see
+its own black frame. At 64 px the last map has 8 x 8 points; two templates a channel weigh them (a depthwise convolution
+over the whole map, as MobileFaceNet ends), and a linear layer weighs the templates.
+
+Maps of pictures of other sizes are averaged to 8 x 8 points. It has one stem, its own, and takes every
+size from 36 px.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.grids import FixedGrid
+
+LAYERS = ((16, 4, 2), (24, 3, 1), (32, 3, 2), (48, 3, 1), (64, 3, 1), (64, 3, 1))  # (outputs, kernel, stride) of each
+GRID = 8  # points along a side of the last map, for 64 px
+SMALLEST_SIDE = 36  # px: then one point of the last map is left
+TEMPLATES = 2  # of the whole map, a channel
+VARIANTS = {"patchnet": 227_416}  # parameters with 1,000 classes, counted here
+
+
+def unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution without padding, norm, ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class PatchNet(nn.Module):
+    """Images to class scores."""
+
+    classifier_name: ClassVar[str] = "fc"
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        layers, inputs = [], 3
+        for outputs, kernel, stride in LAYERS:
+            layers.append(unit(inputs, outputs, kernel, stride))
+            inputs = outputs
+        self.layers = nn.Sequential(*layers)
+        self.grid = FixedGrid(GRID)
+        self.feature_width = TEMPLATES * inputs
+        self.templates = unit(inputs, self.feature_width, GRID, groups=inputs)
+        self.fc = nn.Linear(self.feature_width, classes)
+        initialise_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        return torch.flatten(self.templates(self.grid(self.layers(x))), 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
+        scores: Tensor = self.fc(self.forward_features(x))
+        return scores
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The outline that tables and drawings follow: a stage a side of the map."""
+        parts = [Part((f"layers.{index}",)) for index in range(len(LAYERS))]
+        half, quarter = Stage("half", tuple(parts[:2])), Stage("quarter", tuple(parts[2:]))
+        return half, quarter, Stage("head", (Part(("grid", "templates")), Part(("fc",))))
+
+
+def build(name: str, classes: int, stem: Stem = "imagenet") -> PatchNet:
+    """One of `VARIANTS`, with fresh weights; there is one stem."""
+    if name not in VARIANTS:
+        raise KeyError(name)
+    return PatchNet(classes)

@@ -8,6 +8,7 @@ FacewrightError
     BadArchive          a zip that is refused whole
     EmptyClass          a class folder without one readable picture
   BundleError           a model file that is not what it says
+  WeightsError          public weights that cannot be had or used (file and reason)
   RunError              a run directory
     RunLocked           another living process owns it
     ResumeError         there is nothing to resume, or it does not fit the request
@@ -68,6 +69,10 @@ class EmptyClass(DataError):
 
 class BundleError(FacewrightError):
     """A model file that is not what it says."""
+
+
+class WeightsError(FacewrightError):
+    """Public weights that cannot be had, or that are not what they should be."""
 
 
 class RunError(FacewrightError):

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of either."""
+"""Writing files so that a reader sees the old content or the new, never half of either; and the user's cache folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from facewright.errors import FacewrightError
+
+
+def cache_folder() -> Path:
+    """Where decoded pixels and public weights are kept: $FACEWRIGHT_CACHE, else the system's place for caches."""
+    override = os.environ.get("FACEWRIGHT_CACHE", "")
+    return Path(override).expanduser() if override else user_cache_path("facewright", appauthor=False)
 
 
 def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:

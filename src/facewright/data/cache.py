@@ -21,10 +21,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
 from facewright.data.records import Broken, Dataset, Record
 from facewright.errors import BadImage, FacewrightError
+from facewright.files import cache_folder as cache_folder  # its users look for it here
 from facewright.files import sync_folder, write_atomic
 
 FORMAT = 1  # raised when the bytes of a store, or how they are made, change
@@ -61,12 +61,6 @@ class CacheEntry:
     bytes: int  # on disk
     created: float
     last_used: float
-
-
-def cache_folder() -> Path:
-    """Where decoded pixels are kept: $FACEWRIGHT_CACHE where set, else the system's place for a user's caches."""
-    override = os.environ.get("FACEWRIGHT_CACHE", "")
-    return Path(override).expanduser() if override else user_cache_path("facewright", appauthor=False)
 
 
 def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:

@@ -1,0 +1,103 @@
+"""A decision threshold together with what it was chosen on, as it is stored in a model file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from facewright.errors import DataError
+from facewright.metrics.intervals import Rate
+from facewright.metrics.verification import roc, tar_at_far
+
+DIRECTION = "accept iff score >= value"
+METHOD = "most impostors accepted within the target, no interpolation, ties together"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where to draw the line, and how that was decided. `far` and `tar` are of the data it was chosen on."""
+
+    value: float
+    score: str  # "cosine"
+    direction: str  # DIRECTION, and no other
+    far_target: float
+    far: Rate  # achieved, Clopper-Pearson
+    tar: Rate | None
+    impostors: int
+    genuine: int
+    data: str  # what it was chosen on
+    method: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Threshold:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: the facts lack a field, have one too many, or hold what no threshold can.
+        """
+        known = [field.name for field in fields(cls)]
+        missing, extra = [name for name in known if name not in facts], sorted(set(facts) - set(known))
+        if missing or extra:
+            raise DataError(f"no threshold: it lacks {missing or 'nothing'} and has {extra or 'nothing'} too many")
+        try:
+            record = cls(
+                **{name: str(facts[name]) for name in ("score", "direction", "data", "method")},
+                **{name: float(facts[name]) for name in ("value", "far_target")},
+                **{name: int(facts[name]) for name in ("impostors", "genuine")},
+                far=Rate.from_dict(facts["far"]),
+                tar=None if facts["tar"] is None else Rate.from_dict(facts["tar"]),
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise DataError(f"no threshold: {type(error).__name__} {error}") from None
+        _check(record)
+        return record
+
+
+def choose_threshold(
+    genuine: ArrayLike, impostor: ArrayLike, far: float, data: str, score: str = "cosine"
+) -> Threshold:
+    """Choose the threshold that accepts as many impostors as the target allows.
+
+    Args:
+        genuine: (P,) scores of pairs of one person. impostor: (Q,) scores of pairs of two.
+        far: the target in (0, 1]. data: what the pairs are, for the record. score: the name of the similarity.
+    Raises:
+        Undefined: the impostors are too few to resolve the target; says how many it takes.
+        EmptyScores: either side is empty. DataError: a score that is not finite. UsageError: far is no rate.
+    Source: PROTOCOLS.md, "Verification".
+    >>> choose_threshold([0.9, 0.5], [0.4, 0.3, 0.2, 0.1], far=0.25, data="a doctest").value
+    0.4
+    """
+    curve = roc(genuine, impostor)
+    point = tar_at_far(curve, far)
+    return Threshold(
+        value=point.threshold,
+        score=score,
+        direction=DIRECTION,
+        far_target=point.target,
+        far=point.far,
+        tar=point.tar,
+        impostors=curve.impostors,
+        genuine=curve.genuine,
+        data=data,
+        method=METHOD,
+    )
+
+
+def _check(record: Threshold) -> None:
+    if not math.isfinite(record.value):
+        raise DataError(f"no threshold: expected a finite value, got {record.value}")
+    if record.direction != DIRECTION:
+        raise DataError(f"no threshold: expected the direction {DIRECTION!r}, got {record.direction!r}")
+    if not 0 < record.far_target <= 1:
+        raise DataError(f"no threshold: expected a far_target in (0, 1], got {record.far_target}")
+    for name, rate, n in (("far", record.far, record.impostors), ("tar", record.tar, record.genuine)):
+        if rate is not None and not (0 <= rate.low <= rate.value <= rate.high <= 1 and rate.n == n):
+            raise DataError(f"no threshold: {name} is no rate over {n} pairs: {rate}")

@@ -27,6 +27,10 @@ class Stream(IntEnum):
     BALANCE = 2
     AUGMENT = 3
     MIX = 4
+    GROUP = 5
+    ANCHOR = 6
+    PARTNER = 7
+    STRANGER = 8
 
 
 def plan(
@@ -49,7 +53,7 @@ def plan(
     >>> [part.tolist() for part in plan(np.arange(5), batch=2, seed=0, epoch=0, drop_last=False)]
     [[3, 4], [2, 0], [1]]
     """
-    return _cut(_shuffled(np.asarray(indices, np.int64), seed, epoch, Stream.ORDER), batch, drop_last)
+    return _cut(shuffled(np.asarray(indices, np.int64), seed, epoch, Stream.ORDER), batch, drop_last)
 
 
 def balanced(
@@ -68,18 +72,85 @@ def balanced(
     Raises:
         UsageError: no pictures, a batch below 1, labels of another length, or an unknown balance.
     """
-    indices, labels = np.asarray(indices, np.int64), np.asarray(labels, np.int64)
-    if indices.shape != labels.shape:
-        raise UsageError(f"expected one label for each of the {indices.size} pictures, got {labels.size}")
+    indices, labels = labelled(indices, labels)
     if balance not in ("over", "under"):
         raise UsageError(f"balance is 'over' or 'under', got {balance!r}")
-    if indices.size == 0:
-        return _cut(indices, batch, drop_last=True)
     members = [indices[labels == label] for label in np.unique(labels)]
     counts = [len(part) for part in members]
     wanted = max(counts) if balance == "over" else min(counts)
-    drawn = [np.resize(_shuffled(part, seed, epoch, Stream.BALANCE), wanted) for part in members]
-    return _cut(_shuffled(np.concatenate(drawn), seed, epoch, Stream.ORDER), batch, drop_last=True)
+    drawn = [np.resize(shuffled(part, seed, epoch, Stream.BALANCE), wanted) for part in members]
+    return _cut(shuffled(np.concatenate(drawn), seed, epoch, Stream.ORDER), batch, drop_last=True)
+
+
+def repeated(
+    indices: NDArray[np.int64], labels: NDArray[np.int64], factor: int, label: int | None = None
+) -> NDArray[np.int64]:
+    """The pictures of one epoch where those of one class come several times: `plan(repeated(…), …)`.
+
+    Each use of a picture draws another augmentation (`Loader` sees to it), so this is the class augmented ×factor.
+
+    Args:
+        indices: (N,) positions in the store.
+        labels: (N,) the class of each.
+        factor: how often a picture of that class comes, >= 1.
+        label: the class; None for the rarest that occurs (of two as rare, the one with the lower number).
+    Returns:
+        (M,) int64: `indices`, then factor - 1 times those of the class.
+    Raises:
+        UsageError: no pictures, a factor below 1, labels of another length, or a class without pictures.
+
+    >>> repeated(np.array([4, 5, 6]), np.array([0, 0, 1]), factor=3).tolist()
+    [4, 5, 6, 6, 6]
+    """
+    indices, labels = labelled(indices, labels)
+    if factor < 1:
+        raise UsageError(f"a picture comes at least once: expected a factor of 1 or more, got {factor}")
+    found, counts = np.unique(labels, return_counts=True)
+    chosen = int(found[np.argmin(counts)]) if label is None else label
+    if chosen not in found:
+        raise UsageError(f"expected the number of a class that has pictures, got {chosen}")
+    return np.concatenate([indices, np.tile(indices[labels == chosen], factor - 1)])
+
+
+def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """What a mistake costs by class: inversely as frequent as the class, on average 1.
+
+    Args:
+        labels: (N,) class numbers of the training part.
+        classes: C, how many classes there are.
+    Returns:
+        (C,) float64, > 0, mean 1; for a cross-entropy's `weight`.
+    Raises:
+        UsageError: a label outside 0 … C - 1, or a class without pictures.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), classes=2).tolist()
+    [0.5, 1.5]
+    """
+    labels = np.asarray(labels, np.int64)
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise UsageError(f"expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+    counts = np.bincount(labels, minlength=classes)
+    absent = np.flatnonzero(counts == 0)
+    if classes < 1 or absent.size:
+        which = f"class {absent[0]} has none" if absent.size else "there is no class"
+        raise UsageError(f"expected pictures of each of the {classes} classes to weigh them; {which}")
+    rarity = 1.0 / counts
+    weights: NDArray[np.float64] = rarity / rarity.mean()
+    return weights
+
+
+def labelled(indices: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both as int64 arrays, (N,) each.
+
+    Raises:
+        UsageError: they differ in length, or are empty.
+    """
+    indices, labels = np.asarray(indices, np.int64), np.asarray(labels, np.int64)
+    if indices.shape != labels.shape:
+        raise UsageError(f"expected one label for each of the {indices.size} pictures, got {labels.size}")
+    if indices.size == 0:
+        raise UsageError("there are no pictures to make batches of")
+    return indices, labels
 
 
 def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
@@ -130,7 +201,8 @@ def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return mixed
 
 
-def _shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: Stream) -> NDArray[np.int64]:
+def shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: Stream) -> NDArray[np.int64]:
+    """(N,) the same numbers in another order."""
     # Sorted by a random word for each place: unlike a library's shuffle it is the same in every version of it.
     words = random_words(stream, seed, epoch, np.arange(len(indices), dtype=np.int64), 1)[:, 0]
     return indices[np.argsort(words, kind="stable")]

@@ -107,9 +107,7 @@ def failure_mask(failures: ArrayLike, n: int) -> NDArray[np.bool_]:
 
 def _check_folds(folds: NDArray[np.generic], number: int) -> None:
     if number < 2:
-        raise UsageError(
-            f"expected at least two folds, got {number}: a threshold needs other data than it is scored on"
-        )
+        raise UsageError(f"expected at least two folds, got {number}: no fold is judged on its own threshold")
     found = {int(k) for k in np.unique(folds)}
     first = min(found, default=0)
     expected = set(range(first, first + number))

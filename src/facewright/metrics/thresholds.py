@@ -46,16 +46,19 @@ class Threshold:
         missing, extra = [name for name in known if name not in facts], sorted(set(facts) - set(known))
         if missing or extra:
             raise DataError(f"no threshold: it lacks {missing or 'nothing'} and has {extra or 'nothing'} too many")
-        try:
-            record = cls(
-                **{name: str(facts[name]) for name in ("score", "direction", "data", "method")},
-                **{name: float(facts[name]) for name in ("value", "far_target")},
-                **{name: int(facts[name]) for name in ("impostors", "genuine")},
-                far=Rate.from_dict(facts["far"]),
-                tar=None if facts["tar"] is None else Rate.from_dict(facts["tar"]),
-            )
-        except (TypeError, ValueError, KeyError) as error:
-            raise DataError(f"no threshold: {type(error).__name__} {error}") from None
+        tar = facts["tar"]
+        record = cls(
+            value=_number(facts, "value"),
+            score=_text(facts, "score"),
+            direction=_text(facts, "direction"),
+            far_target=_number(facts, "far_target"),
+            far=_rate(facts["far"], "far"),
+            tar=None if tar is None else _rate(tar, "tar"),
+            impostors=_count(facts, "impostors"),
+            genuine=_count(facts, "genuine"),
+            data=_text(facts, "data"),
+            method=_text(facts, "method"),
+        )
         _check(record)
         return record
 
@@ -101,3 +104,30 @@ def _check(record: Threshold) -> None:
     for name, rate, n in (("far", record.far, record.impostors), ("tar", record.tar, record.genuine)):
         if rate is not None and not (0 <= rate.low <= rate.value <= rate.high <= 1 and rate.n == n):
             raise DataError(f"no threshold: {name} is no rate over {n} pairs: {rate}")
+
+
+def _number(facts: Mapping[str, Any], name: str) -> float:
+    value = facts[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DataError(f"no threshold: expected a number as {name}, got {value!r}")
+    return float(value)
+
+
+def _count(facts: Mapping[str, Any], name: str) -> int:
+    value = facts[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DataError(f"no threshold: expected a count as {name}, got {value!r}")
+    return value
+
+
+def _text(facts: Mapping[str, Any], name: str) -> str:
+    value = facts[name]
+    if not isinstance(value, str):
+        raise DataError(f"no threshold: expected text as {name}, got {value!r}")
+    return value
+
+
+def _rate(facts: Any, name: str) -> Rate:
+    if not isinstance(facts, Mapping) or set(facts) != {"value", "low", "high", "n"}:
+        raise DataError(f"no threshold: expected value, low, high and n as {name}, got {facts!r}")
+    return Rate(*(_number(facts, key) for key in ("value", "low", "high")), _count(facts, "n"))

@@ -1,0 +1,136 @@
+"""Yes or no on imbalanced data: half total error rate, thresholds by name, expected performance curve.
+
+Positives are to be accepted, negatives rejected; a sample is accepted iff `score >= threshold`. Each error is a share
+*of its own class*: FAR of the negatives, FRR of the positives. A widespread version divides both by the number of all
+samples, which makes any classifier look good that serves the greater class.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import UnknownName, UsageError
+from facewright.metrics.intervals import Rate, wilson
+from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
+
+RULES = ("min-hter", "eer", "far=X")
+WEIGHTS = tuple(i / 20 for i in range(21))
+
+
+@dataclass(frozen=True)
+class BinaryErrors:
+    """Both errors at one threshold and their mean, with 95 % intervals."""
+
+    far: Rate  # Wilson, over the negatives
+    frr: Rate  # Wilson, over the positives
+    hter: Rate  # from the two, n is of all samples
+
+
+@dataclass(frozen=True)
+class Epc:
+    """What the half total error rate on test data is for each weight of the two errors on validation data."""
+
+    weights: tuple[float, ...]  # of the false accepts, in [0, 1]
+    thresholds: tuple[float, ...]  # least weight * FAR + (1 - weight) * FRR on the validation part
+    hter: tuple[float, ...]  # on the test part
+
+
+def half_total_error_rate(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> float:
+    """Half total error rate: the mean of the false-accept and the false-reject rate.
+
+    Args:
+        genuine: (P,) scores of positives. impostor: (Q,) scores of negatives.
+        threshold: accept iff score >= threshold; chosen on other data.
+    Returns:
+        A rate in [0, 1]; lower is better.
+    Raises:
+        EmptyScores: either side is empty. DataError: a score that is not finite.
+    Source: ISO/IEC 19795-1; S. Bengio and J. Mariethoz, "A statistical significance test for person authentication",
+    Odyssey 2004.
+    >>> half_total_error_rate([0.9, 0.2], [0.1, 0.3], threshold=0.5)
+    0.25
+    """
+    return binary_errors(genuine, impostor, threshold).hter.value
+
+
+def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> BinaryErrors:
+    """FAR, FRR and HTER with their intervals.
+
+    The interval of the HTER combines Wilson's of the two rates, which rest on different samples: its lower half-width
+    is half the root of the sum of their squared lower half-widths, the upper likewise. So it has a width where no error
+    was seen.
+
+    Args, Raises: as `half_total_error_rate`; UsageError: the threshold is not a number.
+    Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
+    Statistics in Medicine 27 (2008), for the sum of two rates.
+    """
+    positive, negative = two_sides(genuine, impostor)
+    if math.isnan(threshold):
+        raise UsageError("expected a number as threshold, got nan")
+    far = wilson(int((negative >= threshold).sum()), negative.size)
+    frr = wilson(int((positive < threshold).sum()), positive.size)
+    value = (far.value + frr.value) / 2
+    down = math.hypot(far.value - far.low, frr.value - frr.low) / 2
+    up = math.hypot(far.high - far.value, frr.high - frr.value) / 2
+    return BinaryErrors(far, frr, Rate(value, max(0.0, value - down), min(1.0, value + up), far.n + frr.n))
+
+
+def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) -> float:
+    """The threshold of a rule, on validation data.
+
+    Args:
+        genuine, impostor: as `half_total_error_rate`.
+        rule: "min-hter" (the first, rising, of those with the least HTER), "eer", or "far=0.01" (most negatives
+            accepted within the target).
+    Raises:
+        UnknownName: no such rule. UsageError: X is no rate. Undefined: the negatives are too few for X.
+        EmptyScores, DataError: as `half_total_error_rate`.
+    >>> choose_binary_threshold([0.75, 0.5], [0.25, 0.0], "min-hter")
+    0.375
+    """
+    curve = roc(genuine, impostor)
+    if rule == "min-hter":
+        missed = curve.genuine - curve.true_accepts
+        return _cheapest(curve, curve.false_accepts * curve.genuine + missed * curve.impostors)
+    if rule == "eer":
+        return eer(curve).threshold
+    name, sign, target = rule.partition("=")
+    if name != "far" or not sign:
+        raise UnknownName("threshold rule", rule, RULES)
+    try:
+        far = float(target)
+    except ValueError:
+        raise UsageError(f"expected a rate as in far=0.01, got {rule!r}") from None
+    return tar_at_far(curve, far).threshold
+
+
+def expected_performance_curve(
+    validation: tuple[ArrayLike, ArrayLike], test: tuple[ArrayLike, ArrayLike], weights: tuple[float, ...] = WEIGHTS
+) -> Epc:
+    """HTER on test data at thresholds that were chosen on validation data, for weights of the two errors.
+
+    Args:
+        validation, test: scores of the positives and of the negatives.
+        weights: of the false accepts, each in [0, 1].
+    Raises:
+        UsageError: a weight is not in [0, 1]. EmptyScores, DataError: as `half_total_error_rate`.
+    Source: S. Bengio, J. Mariethoz and M. Keller, "The expected performance curve", ICML 2005 workshop on ROC analysis.
+    """
+    if not all(0 <= weight <= 1 for weight in weights):
+        raise UsageError(f"expected weights in [0, 1], got {weights}")
+    curve = roc(*validation)
+    thresholds = tuple(_cheapest(curve, weight * curve.far + (1 - weight) * curve.frr) for weight in weights)
+    return Epc(tuple(weights), thresholds, tuple(half_total_error_rate(*test, t) for t in thresholds))
+
+
+def _cheapest(curve: Roc, cost: NDArray[np.number]) -> float:
+    """The first, rising, of the least cost: accept all, midpoints between neighbouring scores, accept none."""
+    i = cost.size - 1 - int(cost[::-1].argmin())
+    if i == cost.size - 1:
+        return float(curve.thresholds[i])
+    below = float(curve.thresholds[i + 1])
+    return math.nextafter(below, math.inf) if i == 0 else (float(curve.thresholds[i]) + below) / 2

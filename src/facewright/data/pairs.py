@@ -1,0 +1,253 @@
+"""Lists of pairs to verify: which two pictures, whether they show one person, and in which fold.
+
+    pairs.txt            LFW View 2: `10<TAB>300`, then ten times 300 pairs of one person and 300 of two
+    pairsDevTrain.txt    LFW View 1: `1100`, then 1,100 pairs of one person and 1,100 of two
+    pairs.csv, .tsv      a header `a,b,same[,fold]`, then a row a pair; paths are relative to the folder of images
+
+A line of LFW's is `name n1 n2` (pictures n1 and n2 of one person) or `name1 n1 name2 n2`. Its pictures are looked for
+as LFW lays them out, `Name/Name_0001.jpg`, then in one flat folder, `Name_0001.jpg`; then with another suffix.
+
+A picture that is missing is a failure to acquire: listed in `Pairs.broken`, and its pairs stay in their folds.
+
+Source: Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces in the Wild", TR 07-49, 2007, section III and the README of
+the pair lists.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.archives import escapes
+from facewright.data.folders import FileSource, said, unusable
+from facewright.data.records import Broken, Dataset, Record
+from facewright.errors import DataError
+
+_SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
+_SAME = {"1": True, "true": True, "0": False, "false": False}
+_COLUMNS = ("a", "b", "same", "fold")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of pictures.
+
+    name: of the list, without folder and suffix.
+    a, b: (P,) paths below the folder of images, posix.
+    same: (P,) whether both show one person.
+    fold: (P,) the number of the set, from 0; None where the list has no folds.
+    people: (P,) who is on a and on b; None where that is not known.
+    broken: the pictures that cannot be used, sorted by path, and why; each once.
+    """
+
+    name: str
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    same: NDArray[np.bool_]
+    fold: NDArray[np.int64] | None
+    people: tuple[tuple[str, str], ...] | None
+    broken: tuple[Broken, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def dataset(self, images: str | Path) -> Dataset:
+        """The pictures of all pairs, each once, as a data set without classes; `PixelStore.open` takes it.
+
+        Args:
+            images: the folder that the paths are relative to.
+        """
+        root = str(Path(images).resolve())
+        who = dict[str, str]()
+        for people, *paths in zip(self.people or (), self.a, self.b, strict=False):
+            who.update(zip(paths, people, strict=True))
+        lost = {item.path for item in self.broken}
+        paths = sorted({*self.a, *self.b} - lost)
+        records = tuple(Record(path, None, identity=who.get(path)) for path in paths)
+        return Dataset(self.name, root, (), records, FileSource(root), self.broken)
+
+    def rows(self, records: Sequence[Record]) -> NDArray[np.int64]:
+        """Where the pictures of each pair are found.
+
+        Args:
+            records: of the data set that was embedded (`store.dataset.records`).
+        Returns:
+            (P, 2) positions in `records`; -1 for a picture that is not there: a failure to acquire.
+        """
+        place = {record.path: row for row, record in enumerate(records)}
+        return np.array([[place.get(path, -1) for path in pair] for pair in zip(self.a, self.b, strict=True)], np.int64)
+
+
+def read_pairs(where: str | Path, images: str | Path) -> Pairs:
+    """Read a list of pairs.
+
+    Args:
+        where: the list; .csv and .tsv are tables, everything else is read as LFW's.
+        images: the folder of the pictures.
+    Raises:
+        DataError: the list cannot be understood (names the line), a path leads out of the folder, or not one picture of
+            the list is there.
+    """
+    path, root = Path(where), Path(images).resolve()
+    if not root.is_dir():
+        raise DataError(f"{images}: expected the folder of the pictures that {path.name} names; there is none")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a list of pairs in UTF-8; it cannot be read ({said(error)})") from error
+    table = path.suffix.lower() in (".csv", ".tsv")
+    found = _read_table(path, text) if table else _read_lfw(path, text, root)
+    named = sorted({*found.a, *found.b})
+    reasons = ((name, unusable(root, name)) for name in named)
+    broken = tuple(Broken(name, reason) for name, reason in reasons if reason is not None)
+    if len(broken) == len(named):
+        raise DataError(f"{path}: not one of its {len(named):,} pictures is in {root} (the first: {broken[0].path})")
+    return Pairs(path.stem, found.a, found.b, found.same, found.fold, found.people, broken)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of LFW's."""
+
+    number: int
+    a: tuple[str, int]  # who, which picture
+    b: tuple[str, int]
+
+    @property
+    def same(self) -> bool:
+        return self.a[0] == self.b[0]
+
+
+def _read_lfw(path: Path, text: str, root: Path) -> Pairs:
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    folds, each = _header(path, lines[0][1] if lines else "")
+    parsed = [_line(path, number, line) for number, line in lines[1:]]
+    size = 2 * each
+    if len(parsed) != folds * size:
+        raise DataError(
+            f"{path}: its header declares {folds * size:,} pairs ({folds} x {each:,} of one person and as many of two); "
+            f"it holds {len(parsed):,}"
+        )
+    for fold in range(folds):
+        part = parsed[fold * size : (fold + 1) * size]
+        same = sum(line.same for line in part)
+        if same != each:
+            raise DataError(
+                f"{path}: expected {each:,} pairs of one person and as many of two in lines {part[0].number} to "
+                f"{part[-1].number} (fold {fold + 1}), got {same:,} and {size - same:,}"
+            )
+    files = _Files(root)
+    return Pairs(
+        path.stem,
+        tuple(files.path(*line.a) for line in parsed),
+        tuple(files.path(*line.b) for line in parsed),
+        np.array([line.same for line in parsed], np.bool_),
+        np.repeat(np.arange(folds, dtype=np.int64), size) if folds > 1 else None,
+        tuple((line.a[0], line.b[0]) for line in parsed),
+    )
+
+
+def _header(path: Path, line: str) -> tuple[int, int]:
+    """Folds, and pairs of each kind a fold."""
+    values = line.split()
+    if not 1 <= len(values) <= 2 or not all(_is_number(value) for value in values):
+        raise DataError(
+            f"{path}: line 1: expected a header as LFW's lists have (folds and pairs of each kind, `10 300`, or pairs of "
+            f"each kind, `1100`), got {line[:60]!r}; a table of pairs is called .csv"
+        )
+    numbers = [int(value) for value in values]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (1, numbers[0])
+
+
+def _line(path: Path, number: int, line: str) -> _Line:
+    values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
+    if len(values) == 3:
+        values = [values[0], values[1], values[0], values[2]]
+        one = True
+    elif len(values) == 4:
+        one = False
+    else:
+        raise DataError(f"{path}: line {number}: expected `name n1 n2` or `name1 n1 name2 n2`, got {line[:80]!r}")
+    (who, which, other, also) = values
+    for name in (who, other):
+        if not name or "/" in name or escapes(name) or "\\" in name or "\0" in name or name == ".":
+            raise DataError(f"{path}: line {number}: expected the name of a person, got {name!r}")
+    if not (_is_number(which) and _is_number(also)):
+        raise DataError(f"{path}: line {number}: expected the numbers of pictures from 1, got {which!r} and {also!r}")
+    if who == other and not one:
+        raise DataError(f"{path}: line {number}: expected two people, got {who} twice; `name n1 n2` is one person")
+    if one and int(which) == int(also):
+        raise DataError(f"{path}: line {number}: expected two pictures, got picture {which} of {who} twice")
+    return _Line(number, (who, int(which)), (other, int(also)))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 6 and int(text) > 0
+
+
+class _Files:
+    """Names and numbers → paths, as they lie in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[tuple[str, int], str] = {}
+
+    def path(self, person: str, number: int) -> str:
+        """The picture's path, whether nested or flat; as LFW has it where there is none."""
+        if (person, number) not in self._known:
+            stem = f"{person}_{number:04d}"
+            ways = (f"{folder}{stem}{suffix}" for suffix in _SUFFIXES for folder in (f"{person}/", ""))
+            there = (way for way in ways if (self._root / way).exists())
+            self._known[person, number] = next(there, f"{person}/{stem}.jpg")
+        return self._known[person, number]
+
+
+def _read_table(path: Path, text: str) -> Pairs:
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    try:
+        header = [column.strip().lower() for column in next(reader, [])]
+        if len(set(header)) != len(header) or not {"a", "b", "same"} <= set(header) <= set(_COLUMNS):
+            raise DataError(f"{path}: expected the header a,b,same[,fold]; got {','.join(header)[:80]!r}")
+        rows = [_row(path, reader.line_num, header, values) for values in reader if values]
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: cannot be read as a table ({error})") from error
+    if not rows:
+        raise DataError(f"{path}: expected a row a pair below the header; found none")
+    a, b = tuple(row["a"] for row in rows), tuple(row["b"] for row in rows)
+    same = np.array([_SAME[row["same"]] for row in rows], np.bool_)
+    fold = np.array([int(row["fold"]) for row in rows], np.int64) if "fold" in header else None
+    return Pairs(path.stem, a, b, same, fold, _people(a, b, same))
+
+
+def _row(path: Path, line: int, header: list[str], values: list[str]) -> dict[str, str]:
+    if len(values) != len(header):
+        raise DataError(f"{path}: line {line}: expected {len(header)} values, got {len(values)}")
+    row = dict(zip(header, (value.strip() for value in values), strict=True))
+    for column in ("a", "b"):
+        name = row[column].replace("\\", "/")
+        if not name or "\0" in name or escapes(name):
+            raise DataError(f"{path}: line {line}: expected a path inside the folder of images, got {row[column]!r}")
+        row[column] = PurePosixPath(name).as_posix()
+    if row["a"] == row["b"]:
+        raise DataError(f"{path}: line {line}: expected two pictures, got {row['a']} twice")
+    row["same"] = row["same"].lower()
+    if row["same"] not in _SAME:
+        raise DataError(f"{path}: line {line}: expected same to be 1 or 0 (or true, false), got {row['same']!r}")
+    if "fold" in row and not (row["fold"].isascii() and row["fold"].isdigit() and len(row["fold"]) <= 6):
+        raise DataError(f"{path}: line {line}: expected the number of a fold, got {row['fold']!r}")
+    return row
+
+
+def _people(a: Iterable[str], b: Iterable[str], same: NDArray[np.bool_]) -> tuple[tuple[str, str], ...] | None:
+    """The folders of the pictures, where they are people: equal exactly where the list says that the people are."""
+    folders = [
+        (PurePosixPath(x).parent.as_posix(), PurePosixPath(y).parent.as_posix()) for x, y in zip(a, b, strict=True)
+    ]
+    agree = all((x == y) == bool(one) for (x, y), one in zip(folders, same, strict=True))
+    return tuple(folders) if agree else None

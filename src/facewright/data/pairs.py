@@ -34,7 +34,7 @@ _SAME = {"1": True, "true": True, "0": False, "false": False}
 _COLUMNS = ("a", "b", "same", "fold")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """P pairs of pictures.
 
@@ -131,7 +131,7 @@ def _read_lfw(path: Path, text: str, root: Path) -> Pairs:
     size = 2 * each
     if len(parsed) != folds * size:
         raise DataError(
-            f"{path}: its header declares {folds * size:,} pairs ({folds} x {each:,} of one person and as many of two); "
+            f"{path}: its header declares {folds * size:,} pairs ({folds} x {each:,} of one person, as many of two); "
             f"it holds {len(parsed):,}"
         )
     for fold in range(folds):
@@ -158,8 +158,8 @@ def _header(path: Path, line: str) -> tuple[int, int]:
     values = line.split()
     if not 1 <= len(values) <= 2 or not all(_is_number(value) for value in values):
         raise DataError(
-            f"{path}: line 1: expected a header as LFW's lists have (folds and pairs of each kind, `10 300`, or pairs of "
-            f"each kind, `1100`), got {line[:60]!r}; a table of pairs is called .csv"
+            f"{path}: line 1: expected a header as LFW's lists have (folds and pairs a kind, `10 300`, or pairs a kind, "
+            f"`1100`), got {line[:60]!r}; a table of pairs is called .csv"
         )
     numbers = [int(value) for value in values]
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (1, numbers[0])
@@ -246,8 +246,10 @@ def _row(path: Path, line: int, header: list[str], values: list[str]) -> dict[st
 
 def _people(a: Iterable[str], b: Iterable[str], same: NDArray[np.bool_]) -> tuple[tuple[str, str], ...] | None:
     """The folders of the pictures, where they are people: equal exactly where the list says that the people are."""
-    folders = [
-        (PurePosixPath(x).parent.as_posix(), PurePosixPath(y).parent.as_posix()) for x, y in zip(a, b, strict=True)
-    ]
-    agree = all((x == y) == bool(one) for (x, y), one in zip(folders, same, strict=True))
+    folders = [(_folder(first), _folder(second)) for first, second in zip(a, b, strict=True)]
+    agree = all(x and y and (x == y) == bool(one) for (x, y), one in zip(folders, same, strict=True))
     return tuple(folders) if agree else None
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -1,0 +1,1 @@
+"""Photo → boxes of faces."""

@@ -1,0 +1,140 @@
+"""Many overlapping boxes made one a face: non-maximum suppression, hard and soft, and averaging.
+
+Boxes are (N, 4) x, y, width, height in pixels. The two suppressions take tens of thousands: the boxes are sorted by
+their left side once, so that each is compared with those that can overlap it and with no others.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import UsageError
+from facewright.metrics.detection import Floats, as_boxes
+
+Indices = NDArray[np.int64]
+
+OVERLAP = 0.3  # intersection over union above which two boxes are taken for one face
+SIGMA = 0.5  # of the soft suppression; the value of its paper
+ALIKE = 0.5  # intersection over union from which on a box takes part in an average
+
+
+def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP) -> Indices:
+    """Hard non-maximum suppression: of boxes that overlap, the one with the highest score.
+
+    Args:
+        boxes: (N, 4). scores: (N,), higher is surer; of equal ones the earlier goes first.
+        overlap: in [0, 1]; a box goes where its intersection over union with a kept one is above.
+    Returns:
+        (K,) which boxes are kept, the surest first.
+    Raises:
+        UsageError: not as many scores as boxes, or boxes that are none.
+    >>> keep_best([[0, 0, 10, 10], [1, 0, 10, 10], [40, 0, 10, 10]], [0.8, 0.9, 0.7]).tolist()
+    [1, 2]
+    """
+    row = _Row(boxes, scores)
+    alive = np.ones(len(row.boxes), np.bool_)
+    kept = []
+    for place in np.lexsort((row.order, -row.scores)):
+        if alive[place]:
+            kept.append(place)
+            near = row.near(place)
+            alive[near] &= row.overlaps(place, near) <= overlap
+    return row.order[np.array(kept, np.int64)]
+
+
+def soften(boxes: ArrayLike, scores: ArrayLike, floor: float, sigma: float = SIGMA) -> tuple[Indices, Floats]:
+    """Soft non-maximum suppression: boxes lose score by how much they overlap surer ones, and go below a floor.
+
+    The surest box is kept, every other score is multiplied by exp(-overlap**2 / sigma), and so on. Two faces close to
+    each other are both kept, at the price of some second boxes of one face with low scores.
+
+    Args:
+        boxes: (N, 4). scores: (N,) in [0, 1].
+        floor: above 0; boxes whose score falls below it go. sigma: above 0; smaller is harder.
+    Returns:
+        (K,) which boxes are kept and (K,) their new scores, the surest first.
+    Raises:
+        UsageError: as `keep_best`, or a floor or sigma that is not above 0.
+    Source: Bodla et al. 2017, "Soft-NMS: improving object detection with one line of code" (arXiv:1704.04503), eq. 3.
+    >>> indices, scores = soften([[0, 0, 10, 10], [5, 0, 10, 10]], [0.9, 0.8], floor=0.1)
+    >>> indices.tolist(), scores.round(3).tolist()
+    ([0, 1], [0.9, 0.641])
+    """
+    if floor <= 0 or sigma <= 0:
+        raise UsageError(f"expected a floor and a sigma above 0, got {floor} and {sigma}")
+    row = _Row(boxes, scores)
+    left = row.scores.copy()  # what remains of each score; -1 once a box is kept
+    waiting = [(-float(left[place]), int(row.order[place]), int(place)) for place in np.flatnonzero(left >= floor)]
+    heapq.heapify(waiting)
+    kept, kept_scores = [], []
+    while waiting:
+        score, given, place = heapq.heappop(waiting)
+        now = float(left[place])
+        if now < floor:
+            continue
+        if -score > now:  # it lost since it was queued: back to where it belongs
+            heapq.heappush(waiting, (-now, given, place))
+            continue
+        kept.append(place)
+        kept_scores.append(now)
+        near = row.near(place)
+        left[near] *= np.exp(-(row.overlaps(place, near) ** 2) / sigma)
+        left[place] = -1.0
+    return row.order[np.array(kept, np.int64)], np.array(kept_scores)
+
+
+def average(boxes: ArrayLike, scores: ArrayLike, kept: ArrayLike, overlap: float = ALIKE) -> tuple[Floats, Indices]:
+    """Each kept box replaced by the mean of all boxes that overlap it well, weighted by their scores.
+
+    Args:
+        boxes: (N, 4) before suppression. scores: (N,), above 0.
+        kept: (K,) which of them were kept.
+        overlap: in (0, 1]; least intersection over union with the kept box.
+    Returns:
+        (K, 4) refined boxes, and (K,) how many each is made of, itself included.
+    >>> refined, support = average([[0, 0, 10, 10], [2, 0, 10, 10], [50, 0, 10, 10]], [1, 1, 1], [0, 2])
+    >>> refined.tolist(), support.tolist()
+    ([[1.0, 0.0, 10.0, 10.0], [50.0, 0.0, 10.0, 10.0]], [2, 1])
+    """
+    row = _Row(boxes, scores)
+    places = np.empty(len(row.order), np.int64)
+    places[row.order] = np.arange(len(row.order))
+    refined, support = [], []
+    for place in places[np.asarray(kept, np.int64)]:
+        near = row.near(place)
+        alike = np.flatnonzero(row.overlaps(place, near) >= overlap) + near.start
+        refined.append(np.average(row.boxes[alike], axis=0, weights=row.scores[alike]))
+        support.append(len(alike))
+    return np.array(refined).reshape(-1, 4), np.array(support, np.int64)
+
+
+class _Row:
+    """Boxes sorted by their left side; `order` says where each was."""
+
+    def __init__(self, boxes: ArrayLike, scores: ArrayLike) -> None:
+        given, surety = as_boxes(boxes), np.asarray(scores, np.float64)
+        if surety.shape != (len(given),):
+            raise UsageError(f"expected a score for each of the {len(given)} boxes, got {surety.shape}")
+        self.order: Indices = np.argsort(given[:, 0], kind="stable")
+        self.boxes = given[self.order]
+        self.scores = surety[self.order]
+        self._widest = float(given[:, 2].max(initial=0.0))
+        self._left, self._top = np.ascontiguousarray(self.boxes[:, :2].T)
+        self._right, self._bottom = np.ascontiguousarray((self.boxes[:, :2] + self.boxes[:, 2:]).T)
+        self._area = self.boxes[:, 2] * self.boxes[:, 3]
+
+    def near(self, place: int) -> slice:
+        """The boxes that can overlap this one, itself among them."""
+        reach = (self._left[place] - self._widest, self._right[place])
+        first, last = np.searchsorted(self._left, reach)
+        return slice(int(first), int(last))
+
+    def overlaps(self, place: int, near: slice) -> Floats:
+        """Intersection over union of one box with its neighbours, as `iou` has it."""
+        width = np.minimum(self._right[near], self._right[place]) - np.maximum(self._left[near], self._left[place])
+        height = np.minimum(self._bottom[near], self._bottom[place]) - np.maximum(self._top[near], self._top[place])
+        common = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+        return np.asarray(common / (self._area[near] + self._area[place] - common))

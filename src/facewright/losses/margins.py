@@ -1,0 +1,122 @@
+"""Softmax losses with a margin between classes on the sphere: A-Softmax, CosFace, ArcFace.
+
+All take the cosines between embeddings and class directions, as a cosine head gives them; of sub-centre ArcFace
+(Deng et al. 2020, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV, eq. 3) the head
+is the whole difference: its cosine is that of the nearest of K directions, and the loss is `arcface`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from facewright.errors import UsageError
+from facewright.losses.classification import cross_entropy
+from facewright.losses.vectors import check_labels, precise
+
+
+def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of s cos(theta), where the picture's own class counts as s (cos(theta) - m).
+
+    Args:
+        cosines: (B, C) in [-1, 1].
+        labels: (B,) class numbers.
+        scale: s > 0; 64 in the paper, less for few classes.
+        margin: m >= 0; 0.35 in the paper.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Source: Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", arXiv:1801.09414, eq. 4.
+    """
+    cosines = precise(cosines)
+    return cross_entropy(scale * _replaced(cosines, labels, _own(cosines, labels) - margin), labels, weights=weights)
+
+
+def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of s cos(theta), where the picture's own class counts as s cos(theta + m).
+
+    Beyond theta = pi - m that would rise again and reward a worse embedding; there it is s (cos(theta) - m sin(m)),
+    which goes on falling.
+
+    Args:
+        cosines: (B, C) in [-1, 1]; of a cosine head with K > 1 this is sub-centre ArcFace.
+        labels: (B,) class numbers.
+        scale: s > 0; 64 in the paper, less for few classes.
+        margin: m in [0, pi), radians; 0.5 in the paper.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Source: Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", arXiv:1801.07698,
+    eq. 3; the case beyond pi - m is that of the authors' code.
+    """
+    cosines = precise(cosines)
+    own = _own(cosines, labels)
+    # Clipped where the sine's slope is infinite: an embedding exactly on its class's direction gets no gradient.
+    short = 1 - torch.finfo(own.dtype).eps
+    inside = own.clamp(-short, short)
+    further = inside * math.cos(margin) - (1 - inside.square()).sqrt() * math.sin(margin)
+    beyond = own - margin * math.sin(margin)
+    own = torch.where(own > math.cos(math.pi - margin), further, beyond)
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+
+
+def a_softmax(
+    cosines: Tensor, lengths: Tensor, labels: Tensor, margin: int, blend: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of |x| cos(theta), where the picture's own class counts as |x| psi(theta).
+
+    psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m] falls all the way from 1 to 1 - 2m.
+    It is too hard at the start of a training, so (blend cos(theta) + psi(theta)) / (1 + blend) stands in its place.
+
+    Args:
+        cosines: (B, C) in [-1, 1].
+        lengths: (B,) of the embeddings, |x| >= 0.
+        labels: (B,) class numbers.
+        margin: m, a whole number >= 1; 4 in the paper; 1 is no margin.
+        blend: lambda >= 0, from `a_softmax_blend`.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Raises:
+        UsageError: the margin is no whole number >= 1.
+    Source: Liu et al. 2017, "SphereFace: Deep Hypersphere Embedding for Face Recognition", arXiv:1704.08063, eq. 7 and
+    8; the blend is that of Liu et al. 2016, "Large-Margin Softmax Loss", arXiv:1612.02295, section 4.2.
+    """
+    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 1:
+        raise UsageError(f"the margin of A-Softmax multiplies an angle: a whole number of at least 1, not {margin!r}")
+    cosines, lengths = precise(cosines), precise(lengths)
+    own = _own(cosines, labels)
+    mixed = (blend * own + _psi(own, margin)) / (1 + blend)
+    return cross_entropy(lengths.unsqueeze(1) * _replaced(cosines, labels, mixed), labels, weights=weights)
+
+
+def a_softmax_blend(step: int, start: float = 1000.0, fall: float = 0.12, least: float = 5.0) -> float:
+    """The blend at a step of the training, counted from 0: max(least, start / (1 + fall * step)).
+
+    Source: the training files of SphereFace's authors (base 1000, gamma 0.12, power 1, lambda_min 5).
+    >>> a_softmax_blend(0), round(a_softmax_blend(100), 2), a_softmax_blend(10_000)
+    (1000.0, 76.92, 5.0)
+    """
+    return max(least, start / (1 + fall * step))
+
+
+def _psi(cosines: Tensor, margin: int) -> Tensor:
+    # cos(m theta) as Chebyshev's polynomial of cos(theta): smooth, with no arc cosine whose slope is infinite at 1.
+    before, multiple = torch.ones_like(cosines), cosines
+    for _ in range(margin - 1):
+        before, multiple = multiple, 2 * cosines * multiple - before
+    angles = torch.arccos(cosines.detach().clamp(-1, 1))
+    k = torch.floor(angles * (margin / math.pi)).clamp(0, margin - 1)
+    return (1 - 2 * (k % 2)) * multiple - 2 * k
+
+
+def _own(cosines: Tensor, labels: Tensor) -> Tensor:  # (B, C), (B,) -> (B, 1)
+    check_labels(cosines, labels)
+    return cosines.gather(1, labels.unsqueeze(1))
+
+
+def _replaced(cosines: Tensor, labels: Tensor, own: Tensor) -> Tensor:
+    """The cosines (B, C) with other values (B, 1) for the pictures' own classes."""
+    return cosines.scatter(1, labels.unsqueeze(1), own)

@@ -3,6 +3,7 @@
 FacewrightError
   UsageError            the request itself: an unknown name or key, a value out of range
     UnknownName         a name that is in no table; names the nearest known one
+    Unconvertible       a network that cannot score a whole photo in one pass
   DataError             what was given to look at
     BadImage            one picture cannot be used (file and reason)
     BadArchive          a zip that is refused whole
@@ -44,6 +45,10 @@ class UnknownName(UsageError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {name!r}:{hint} known: {', '.join(names)}")
+
+
+class Unconvertible(UsageError):
+    """A network that cannot score a whole photo in one pass as it scores patches."""
 
 
 class DataError(FacewrightError):

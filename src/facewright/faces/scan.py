@@ -1,0 +1,252 @@
+"""A classifier of patches run over a whole photo: every position, every scale, one box a face.
+
+The photo is resized step by step, so that faces of every size meet the one size of patch that the network knows. On
+each step the network gives its score for every patch: in one pass where it allows (`fully_convolutional`), else patch
+by patch in batches. Patches that score high are hits; suppression keeps one a face, and the mean of the hits around it
+says where the face is (`boxes`).
+
+Source: Rowley, Baluja and Kanade 1998, "Neural network-based face detection" (the pyramid, the merging of hits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from facewright.data.augment import normalise
+from facewright.errors import Unconvertible, UnknownName, UsageError
+from facewright.faces.boxes import OVERLAP, average, keep_best, soften
+from facewright.faces.fully_convolutional import Dense, to_dense
+from facewright.input_spec import InputSpec
+from facewright.metrics.detection import Floats
+
+Pixels = NDArray[np.uint8]
+Suppression = Literal["hard", "soft"]
+
+WINDOW_STRIDE = 8  # px between patches where they are cut one by one
+BATCH = 256  # patches at once
+TILE = 2**18  # px of a photo passed at once: what a tile's maps need stays near the processor, and memory is bounded
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where in a patch the face box lies, as shares of the patch's side: what training patches show around a face.
+
+    >>> Frame(0.1, 0.2, 0.8, 0.8).boxes([[100, 100, 50, 50]]).tolist()
+    [[105.0, 110.0, 40.0, 40.0]]
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    width: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.width > 0 and self.height > 0):
+            raise UsageError(f"expected a face box with a width and a height above 0, got {self.width}x{self.height}")
+
+    def boxes(self, patches: Floats | list[list[float]]) -> Floats:
+        """The face boxes of patches: (K, 4) x, y, width, height -> (K, 4), same units."""
+        corner, size = np.hsplit(np.asarray(patches, np.float64).reshape(-1, 4), 2)
+        return np.hstack([corner + size * (self.left, self.top), size * (self.width, self.height)])
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a photo is searched.
+
+    Attributes:
+        threshold: probability from which on a patch is a hit, in (0, 1).
+        smallest: px of the photo that the smallest patch covers.
+        growth: each patch size over the one before, above 1.
+        suppression: "hard" or "soft", see `boxes`.
+        overlap: intersection over union above which two hits are one face; for the hard suppression.
+        support: least hits a face is made of; a true face is hit at several neighbouring places and sizes.
+        refine: whether a face's box is the mean of its hits, or the best of them alone.
+        frame: where in a patch the face box lies.
+    Raises:
+        UsageError: a value out of its range.
+    """
+
+    threshold: float = 0.5
+    smallest: int = 32
+    growth: float = 2**0.25
+    suppression: Suppression = "hard"
+    overlap: float = OVERLAP
+    support: int = 1
+    refine: bool = True
+    frame: Frame = field(default_factory=Frame)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise UsageError(f"a scan needs a threshold between 0 and 1, not {self.threshold:g}")
+        if self.smallest < 8 or self.growth < 1.01 or self.support < 1:
+            given = f"{self.smallest} px, {self.growth:g} and {self.support}"
+            raise UsageError(f"a scan needs patches of 8 px, a growth of 1.01 and 1 hit at least, not {given}")
+        if self.suppression not in ("hard", "soft"):
+            raise UnknownName("suppression", self.suppression, ("hard", "soft"))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The faces of one photo, the surest first; none where there is none."""
+
+    boxes: Floats  # (K, 4) x, y, width, height, px of the photo
+    scores: Floats  # (K,) probability in (0, 1)
+    support: NDArray[np.int64]  # (K,) hits each was made of
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def to_list(self) -> list[dict[str, float | int]]:
+        """A dict a face, as `scan --json` prints it."""
+        rows = zip(self.boxes.round(2).tolist(), self.scores.tolist(), self.support.tolist(), strict=True)
+        return [{**dict(zip("xywh", box, strict=True)), "score": score, "hits": hits} for box, score, hits in rows]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A photo at one size of the pyramid."""
+
+    pixels: Pixels  # (H, W, 3)
+    scale: tuple[float, float]  # px of the photo for one px of the level, across and down
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Patches that score high, on one level or all."""
+
+    patches: Floats  # (N, 4) x, y, width, height, px of the photo
+    scores: Floats  # (N,) probability
+
+
+class Scanner:
+    """A patch classifier, made ready to look at photos.
+
+    Args:
+        model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit.
+        spec: what the model is fed; its height and width are the patch's.
+        face: which class is the face.
+        search: how photos are searched.
+    Attributes:
+        why_windows: why patches are scored batch by batch instead of in one pass; None where they are not.
+    """
+
+    def __init__(self, model: nn.Module, spec: InputSpec, face: int, search: Search | None = None) -> None:
+        self.model = model
+        self.spec = spec
+        self.face = face
+        self.search = Search() if search is None else search
+        self.why_windows: str | None = None
+        self._dense: Dense | None = None
+        try:
+            self._dense = to_dense(model, spec.height, spec.width)
+        except Unconvertible as error:
+            self.why_windows = str(error)
+
+    @property
+    def stride(self) -> int:
+        """px of a level between one patch and the next."""
+        return WINDOW_STRIDE if self._dense is None else self._dense.stride
+
+    def find(self, photo: Pixels) -> Found:
+        """The faces of a photo.
+
+        Args:
+            photo: (H, W, 3) uint8 RGB, any size; one smaller than the smallest patch holds no face.
+        """
+        hits = self.hits(photo)
+        search = self.search
+        if search.suppression == "hard":
+            kept = keep_best(hits.patches, hits.scores, search.overlap)
+            scores = hits.scores[kept]
+        else:
+            kept, scores = soften(hits.patches, hits.scores, floor=search.threshold)
+        refined, support = average(hits.patches, hits.scores, kept)
+        enough = support >= search.support
+        boxes = search.frame.boxes((refined if search.refine else hits.patches[kept])[enough])
+        return Found(boxes, scores[enough], support[enough])
+
+    def hits(self, photo: Pixels) -> Hits:
+        """Every patch of every level that reaches the threshold."""
+        found = [self._hits_of(level) for level in levels(photo, self.spec, self.search)]
+        patches = [np.zeros((0, 4)), *(hits.patches for hits in found)]
+        return Hits(np.concatenate(patches), np.concatenate([np.zeros(0), *(hits.scores for hits in found)]))
+
+    def _hits_of(self, level: Level) -> Hits:
+        chances = self.probabilities(level.pixels)
+        rows, columns = np.nonzero(chances >= self.search.threshold)
+        across, down = level.scale
+        corner = np.stack([columns * self.stride * across, rows * self.stride * down], axis=1)
+        size = np.broadcast_to((self.spec.width * across, self.spec.height * down), corner.shape)
+        return Hits(np.hstack([corner, size]), chances[rows, columns])
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: Pixels) -> Floats:
+        """The probability that each patch of a picture, as large as it is, shows a face.
+
+        Args:
+            pixels: (H, W, 3) uint8, at least as large as a patch.
+        Returns:
+            (rows, columns): patches `stride` px apart.
+        """
+        picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        tall = max(self.spec.height, TILE // picture.shape[3])
+        count = (pixels.shape[0] - self.spec.height) // self.stride + 1
+        rows = (tall - self.spec.height) // self.stride + 1
+        strips = []
+        for first in range(0, count, rows):
+            top = first * self.stride
+            bottom = top + (min(rows, count - first) - 1) * self.stride + self.spec.height
+            strips.append(self._strip(picture[:, :, top:bottom]))
+        return np.concatenate(strips)
+
+    def _strip(self, picture: Tensor) -> Floats:
+        """(1, 3, H, W) uint8 -> (rows, columns)."""
+        if self._dense is not None:
+            scores: Tensor = self._dense.network(normalise(picture, self.spec))[0]  # (C, rows, columns)
+            return _chance(scores, self.face).numpy()
+        windows = picture[0].unfold(1, self.spec.height, self.stride).unfold(2, self.spec.width, self.stride)
+        rows, columns = windows.shape[1:3]
+        patches = windows.permute(1, 2, 0, 3, 4)  # (rows, columns, 3, height, width), a view
+        flat = range(rows * columns)
+        parts = []
+        for start in flat[::BATCH]:
+            places = np.array(flat[start : start + BATCH])
+            batch = patches[places // columns, places % columns]
+            parts.append(_chance(self.model(normalise(batch, self.spec)).T, self.face))
+        return torch.cat(parts).reshape(rows, columns).numpy()
+
+
+def levels(photo: Pixels, spec: InputSpec, search: Search) -> Iterator[Level]:
+    """The pyramid of a photo, from the largest picture, where patches are smallest, to the last that holds a patch.
+
+    Args:
+        photo: (H, W, 3) uint8.
+    """
+    height, width = photo.shape[:2]
+    picture = Image.fromarray(photo)
+    zoom = min(spec.width, spec.height) / search.smallest
+    while True:
+        size = (round(width * zoom), round(height * zoom))
+        if size[0] < spec.width or size[1] < spec.height:
+            return
+        # As training patches were fitted: bicubic, over all pixels that fall into one.
+        pixels = np.array(picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+        yield Level(pixels, (width / size[0], height / size[1]))
+        zoom /= search.growth
+
+
+def _chance(scores: Tensor, face: int) -> Tensor:
+    """Scores (C, ...) -> the probability of one class (...), float64: close to 1 float32 no longer tells them apart."""
+    exact = scores.double()
+    if len(exact) > 1:
+        return torch.softmax(exact, dim=0)[face]
+    return torch.sigmoid(exact[0] if face == 1 else -exact[0])

@@ -54,6 +54,11 @@ def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in images.IMAGE_SUFFIXES
 
 
+def is_text(name: str) -> bool:
+    """Whether a file name ends like a plain text's."""
+    return name.lower().endswith(".txt")
+
+
 def unread(name: str) -> str | None:
     """Why a file that is a picture by its name is not read, or None."""
     suffix = PurePosixPath(name).suffix.lower()
@@ -88,11 +93,11 @@ class ArchiveSource:
 
     def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`."""
-        return images.read(self._bytes(record), name=record.path, at_least=at_least)
+        return images.read(self.content(record.path), name=record.path, at_least=at_least)
 
     def content_key(self, record: Record) -> str:
         """As `PixelSource.content_key`: a digest of the entry's bytes."""
-        return hashlib.blake2b(self._bytes(record), digest_size=16).hexdigest()
+        return hashlib.blake2b(self.content(record.path), digest_size=16).hexdigest()
 
     def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`: size, time of change and inode of the archive."""
@@ -102,19 +107,20 @@ class ArchiveSource:
             raise BadImage(record.path, f"its archive cannot be read ({error.strerror})") from error
         return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
 
-    def _bytes(self, record: Record) -> bytes:
+    def content(self, name: str) -> bytes:
+        """The bytes of the entry called `name`. Raises BadImage."""
         limit = images.Limits().bytes
         try:
             archive = self._open()
-            entry = archive.getinfo(self.inside + record.path)
+            entry = archive.getinfo(self.inside + name)
             if entry.file_size > limit:
-                raise BadImage(record.path, f"has {entry.file_size:,} bytes; the limit is {limit:,}")
+                raise BadImage(name, f"has {entry.file_size:,} bytes; the limit is {limit:,}")
             with archive.open(entry) as file:
                 return file.read(limit + 1)
         except KeyError:
-            raise BadImage(record.path, "is not in the archive any more") from None
+            raise BadImage(name, "is not in the archive any more") from None
         except (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise BadImage(record.path, f"is damaged in the archive ({error})") from error
+            raise BadImage(name, f"is damaged in the archive ({error})") from error
 
     def _open(self) -> zipfile.ZipFile:
         """The open archive of this process: a forked child must not share its parent's position in the file."""
@@ -138,6 +144,29 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[L
     Raises:
         BadArchive: see the top of this file; names the entry and says why.
     """
+    entries = checked_entries(path, limits)
+    names = [entry.filename for entry in entries if not _hidden(entry.filename)]
+    files = sorted(name for name in names if is_picture(name) and not name.endswith("/"))
+    folders = {name.rstrip("/") for name in names if name.endswith("/")}
+    for name in (*files, *folders):
+        folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
+    listing, source = _unwrapped(str(path), files, sorted(folders))
+    for name in names:
+        reason = unread(name)
+        below = name.removeprefix(source.inside) if name.startswith(source.inside) else ""
+        if below and reason is not None:
+            listing.broken.append(Broken(below, reason))
+        elif below and is_text(below):
+            listing.texts.append(below)
+    return listing, source
+
+
+def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> list[zipfile.ZipInfo]:
+    """The table of contents of a zip of which every entry has been found harmless.
+
+    Raises:
+        BadArchive: see the top of this file; names the entry and says why.
+    """
     try:
         directory = _directory_size(path)
         if directory > limits.directory:
@@ -147,19 +176,9 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[L
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (OSError, ValueError, NotImplementedError, EOFError, struct.error, zipfile.BadZipFile) as error:
-        raise BadArchive(f"{path}: expected a zip of a folder per class; it cannot be opened ({error})") from error
+        raise BadArchive(f"{path}: expected a zip; it cannot be opened ({error})") from error
     _check(path, entries, limits)
-    names = [entry.filename for entry in entries if not _hidden(entry.filename)]
-    files = sorted(name for name in names if is_picture(name) and not name.endswith("/"))
-    folders = {name.rstrip("/") for name in names if name.endswith("/")}
-    for name in (*files, *folders):
-        folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
-    listing, source = _unwrapped(str(path), files, sorted(folders))
-    for name in names:
-        reason = unread(name)
-        if reason is not None and name.startswith(source.inside):
-            listing.broken.append(Broken(name.removeprefix(source.inside), reason))
-    return listing, source
+    return entries
 
 
 def _directory_size(path: Path) -> int:

@@ -27,11 +27,11 @@ class FileSource:
 
     def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`."""
-        return images.read(self._bytes(record), name=record.path, at_least=at_least)
+        return images.read(self.content(record.path), name=record.path, at_least=at_least)
 
     def content_key(self, record: Record) -> str:
         """As `PixelSource.content_key`: a digest of the file's bytes."""
-        return hashlib.blake2b(self._bytes(record), digest_size=16).hexdigest()
+        return hashlib.blake2b(self.content(record.path), digest_size=16).hexdigest()
 
     def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`: size, time of change and inode."""
@@ -41,11 +41,12 @@ class FileSource:
             raise BadImage(record.path, f"cannot be read ({said(error)})") from error
         return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
 
-    def _bytes(self, record: Record) -> bytes:
-        path = Path(self.root, record.path)
+    def content(self, name: str) -> bytes:
+        """The bytes of the file called `name`. Raises BadImage."""
+        path = Path(self.root, name)
         if os.path.realpath(path) != str(path):
-            raise BadImage(record.path, LINK)
-        return images.read_bytes(path, images.Limits(), record.path)
+            raise BadImage(name, LINK)
+        return images.read_bytes(path, images.Limits(), name)
 
 
 def list_folder(root: Path) -> Listing:
@@ -72,6 +73,8 @@ def list_folder(root: Path) -> Listing:
                     pending.append(path)
             elif archives.is_picture(entry.name):
                 listing.files.append(path)
+            elif archives.is_text(entry.name):
+                listing.texts.append(path)
     return listing
 
 

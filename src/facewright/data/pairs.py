@@ -158,7 +158,7 @@ def _header(path: Path, line: str) -> tuple[int, int]:
     values = line.split()
     if not 1 <= len(values) <= 2 or not all(_is_number(value) for value in values):
         raise DataError(
-            f"{path}: line 1: expected a header as LFW's lists have (folds and pairs a kind, `10 300`, or pairs a kind, "
+            f"{path}: line 1: expected a header of LFW (folds and pairs a kind, `10 300`, or pairs a kind, "
             f"`1100`), got {line[:60]!r}; a table of pairs is called .csv"
         )
     numbers = [int(value) for value in values]

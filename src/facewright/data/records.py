@@ -51,12 +51,13 @@ class Broken:
 
 @dataclass
 class Listing:
-    """The pictures and folders of a tree, as posix paths relative to its root, however it is stored."""
+    """The pictures, folders and .txt files of a tree, as posix paths relative to its root, however it is stored."""
 
     where: str
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
 class PixelSource(Protocol):

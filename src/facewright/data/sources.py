@@ -8,6 +8,7 @@ a new kind is one function and one row.
     faces/train/ann/1.jpg …                the same in train/, val/ and test/ (validation/ and valid/ are val/)
     faces.csv, faces.tsv                   a header `path,label[,identity][,split]`: tables.py
     faces.zip                              a folder per class, or split folders, in an archive: archives.py
+    faces/img/000001.jpg … label.txt       numbered pictures and their labels, one a line; also in a .zip: numbered.py
     synthetic:faces?identities=20          faces drawn on demand
 """
 
@@ -19,16 +20,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from facewright.data import archives
+from facewright.data import archives, numbered
 from facewright.data.folders import FileSource, list_folder, said
-from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Listing, PixelSource, Record, merge_broken
+from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Listing, Record, merge_broken
 from facewright.data.tables import open_table
 from facewright.errors import DataError, EmptyClass
 
 _EXPECTED = (
     "expected a folder per class (faces/ann/1.jpg, faces/bob/1.jpg), train/ val/ test/ folders that each hold a folder "
-    "per class, a .csv or .tsv with the columns path,label[,identity][,split], a .zip of a folder per class, or "
-    "synthetic:faces"
+    "per class, a .csv or .tsv with the columns path,label[,identity][,split], numbered pictures with a label file "
+    "(train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, or synthetic:faces"
 )
 
 
@@ -68,8 +69,11 @@ def _open_folder(path: Path) -> Dataset:
     return _arrange(path.name, list_folder(path), FileSource(str(path)))
 
 
-def _arrange(name: str, listing: Listing, source: PixelSource) -> Dataset:
-    """Classes and records from the names of a tree: a folder per class, or the same under split folders."""
+def _arrange(name: str, listing: Listing, source: FileSource | archives.ArchiveSource) -> Dataset:
+    """Classes and records of a tree: numbered pictures, a folder per class, or the same under split folders."""
+    by_number = numbered.parts(listing)
+    if by_number:
+        return numbered.arrange(name, listing, by_number, source)
     splits = _split_folders(listing)
     depth = 2 if splits else 1
     class_folders = [f for f in listing.folders if f.count("/") == depth - 1 and (not splits or _top(f) in splits)]

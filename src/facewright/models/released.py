@@ -1,0 +1,249 @@
+"""Public weights by name: where they lie, what they are, under which licence, and what their authors say they score.
+
+Sources and scores: timm's tables of defaults and `results/results-imagenet.csv` (single crop, ImageNet-1k validation),
+pycls and DeiT through the same tables, the README of timesler's facenet-pytorch. Nothing here was measured by us.
+
+A checksum of 64 digits is the whole SHA-256 of the file, as other projects that pin the same file publish it. A shorter
+one is what the file's own name carries: its first 8 or 9 digits, by which it is checked at the first download; the
+whole sum is then written beside the file and holds from then on.
+
+Files that end in `.safetensors` are read as they are; the others (PyTorch's pickles) only by `weights get` and
+`weights convert`, which store safetensors. torchvision's own files are not listed: they come from a package index's
+host; `weights convert` reads one that is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from facewright.errors import UnknownName
+from facewright.input_spec import InputSpec
+from facewright.models.catalog import describe
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+FACENET_STD = (128 / 255,) * 3  # timesler's fixed standardisation, (x - 127.5) / 128
+
+GITHUB = "https://github.com/huggingface/pytorch-image-models/releases/download"
+HUB = "https://huggingface.co/timm"
+DEIT = "https://dl.fbaipublicfiles.com/deit"
+FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+PREFIX = 8  # hexadecimal digits, the fewest a checksum may have
+WHOLE = 64
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A row of public weights."""
+
+    architecture: str
+    name: str  # what stands behind the @
+    source: str  # https address
+    sha256: str  # hexadecimal: all 64 digits, or the first 8 or more
+    licence: str
+    spec: InputSpec  # size that the weights were trained with, mean and deviation they expect
+    published: str  # score, in the words of a table: what, on what, by whom
+    rule: str  # how their parameters are named; see `renaming`
+    classes: int = 1000
+
+    @property
+    def file_name(self) -> str:
+        """What the downloaded file is called in the cache.
+
+        >>> released("resnet18")[0].file_name
+        'resnet18@imagenet.safetensors'
+        """
+        suffix = ".safetensors" if self.is_safe else ".pth"
+        return f"{self.architecture}@{self.name}{suffix}"
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the source is safetensors, which can hold nothing but numbers."""
+        return self.source.endswith(".safetensors")
+
+
+def released(architecture: str) -> tuple[Weights, ...]:
+    """The public weights of an architecture, the usual ones first; none for most.
+
+    Raises:
+        UnknownName: no such architecture.
+    >>> [weights.name for weights in released("inception_resnet_v1")]
+    ['vggface2']
+    """
+    describe(architecture)
+    return tuple(weights for weights in RELEASED if weights.architecture == architecture)
+
+
+def find(architecture: str, name: str) -> Weights:
+    """One row.
+
+    Raises:
+        UnknownName: no such architecture, or it has no weights of this name.
+    """
+    rows = {weights.name: weights for weights in released(architecture)}
+    if name not in rows:
+        raise UnknownName(f"weights of {architecture}", name, rows)
+    return rows[name]
+
+
+def expected_input(architecture: str) -> InputSpec:
+    """What weights of unknown origin are taken to expect: the family's habit, at the architecture's native size.
+
+    ImageNet's mean and deviation, but pixels in [-1, 1] for Xception, ViT (timm's) and networks for aligned faces.
+    """
+    facts = describe(architecture)
+    mean, std = HABITS.get(facts.family, (IMAGENET_MEAN, IMAGENET_STD))
+    return InputSpec(facts.native_size, facts.native_size, mean, std)
+
+
+HABITS = {
+    "xception": (HALF, HALF),
+    "vit": (HALF, HALF),
+    "mobilefacenet": (HALF, HALF),
+    "iresnet": (HALF, HALF),
+    "inception_resnet": (HALF, FACENET_STD),
+}
+
+
+def _timm(architecture: str, source: str, sha256: str, score: tuple[float, int], size: int | None = None) -> Weights:
+    """Weights for ImageNet-1k out of timm's tables.
+
+    Args:
+        score: top-1 in percent, and the side in px of the pictures it was measured on.
+        size: px that they were trained with, where that is not the architecture's native size.
+    """
+    spec = expected_input(architecture)
+    spec = spec if size is None else replace(spec, height=size, width=size)
+    published = f"{score[0]:.1f} % top-1 on ImageNet at {score[1]} px (timm)"
+    return Weights(architecture, "imagenet", source, sha256, "Apache-2.0", spec, published, "timm")
+
+
+def _hub(architecture: str, card: str, sha256: str, score: tuple[float, int], size: int | None = None) -> Weights:
+    """A safetensors file beside a model card of timm's."""
+    return _timm(architecture, f"{HUB}/{card}/resolve/main/model.safetensors", sha256, score, size)
+
+
+def _asset(architecture: str, asset: str, score: tuple[float, int], size: int | None = None) -> Weights:
+    """A file of a release, whose name ends with the beginning of its checksum."""
+    sha256 = asset.removesuffix(".pth").rpartition("-")[2]
+    return _timm(architecture, f"{GITHUB}/{asset}", sha256, score, size)
+
+
+def _pycls(architecture: str, asset: str, score: tuple[float, int]) -> Weights:
+    return replace(_asset(architecture, f"v0.1-regnet/{asset}", score), licence="MIT")
+
+
+def _deit(architecture: str, asset: str, score: tuple[float, int], name: str = "imagenet") -> Weights:
+    sha256 = asset.removesuffix(".pth").rpartition("-")[2]
+    row = _timm(architecture, f"{DEIT}/{asset}", sha256, score)
+    return replace(row, name=name, spec=replace(row.spec, mean=IMAGENET_MEAN, std=IMAGENET_STD))
+
+
+RELEASED: tuple[Weights, ...] = (
+    replace(
+        _hub("vgg11", "vgg11.tv_in1k", "682c023808812148d4e60c76d80ad83dbeaf5d50eb1a952a0b836895003151e5", (69.0, 224)),
+        licence="BSD-3-Clause",
+    ),
+    replace(
+        _hub("vgg16", "vgg16.tv_in1k", "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8", (71.6, 224)),
+        licence="BSD-3-Clause",
+    ),
+    _hub(
+        "resnet18",
+        "resnet18.a1_in1k",
+        "80c49dee3da4822c009c5a7fe591e9223c5a2cfcf95a4067ca4dfb5a7b89c612",
+        (73.2, 288),
+    ),
+    _hub(
+        "resnet34",
+        "resnet34.a1_in1k",
+        "829a220f9529d2b1ffdc8719d3273463001e0daf411eaf1916865d9db62c0ed2",
+        (77.9, 288),
+    ),
+    _hub(
+        "resnet50",
+        "resnet50.a1_in1k",
+        "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb",
+        (81.2, 288),
+    ),
+    _asset("resnet101", "v0.1-rsb-weights/resnet101_a1h-36d3f2aa.pth", (82.8, 288)),
+    _asset("resnet152", "v0.1-rsb-weights/resnet152_a1h-dc400468.pth", (83.5, 288)),
+    _asset("resnext50_32x4d", "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", (82.0, 288)),
+    _asset("resnext101_64x4d", "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", (83.2, 288)),
+    _hub(
+        "wide_resnet50_2",
+        "wide_resnet50_2.racm_in1k",
+        "03b71d65fb2c73bb0de079a1781009f27a782ec481d2f64ab3bde9b1cdec3000",
+        (82.3, 288),
+    ),
+    _asset("seresnet50", "v0.1-weights/seresnet50_ra_224-8efdb4bb.pth", (81.3, 288)),
+    _asset("seresnext50_32x4d", "v0.1-weights/seresnext50_32x4d_racm-a304a460.pth", (82.2, 288)),
+    _asset("seresnext101_32x8d", "v0.1-tpu-weights/seresnext101_32x8d_ah-e6bc4c0a.pth", (84.2, 288)),
+    _asset("xception", "v0.1-cadene/xception-43020ad28.pth", (79.0, 299)),
+    replace(
+        _hub(
+            "densenet121",
+            "densenet121.tv_in1k",
+            "c894c6d9caa317a8ca1942986dee7a16a86c77734a4d691d2abe05389cfef358",
+            (74.8, 224),
+        ),
+        licence="BSD-3-Clause",
+    ),
+    _hub(
+        "mobilenet_v2",
+        "mobilenetv2_100.ra_in1k",
+        "55ea4fb3a96010b933710ebf44fc965b070d5cd054d3f35e44f2d1320b4a714e",
+        (73.0, 224),
+    ),
+    _hub(
+        "efficientnet_b0",
+        "efficientnet_b0.ra_in1k",
+        "d569899762ea9b1384ee07f4af64805cf8caa1c55f9253ebb1080dc40e87a2cd",
+        (77.7, 224),
+    ),
+    _asset("efficientnet_b1", "v0.1-weights/efficientnet_b1-533bc792.pth", (78.8, 256), 224),
+    _asset("efficientnet_b2", "v0.1-weights/efficientnet_b2_ra-bcdf34b7.pth", (80.6, 288), 256),
+    _asset("efficientnet_b3", "v0.1-weights/efficientnet_b3_ra2-cf984f9c.pth", (82.2, 320), 288),
+    _hub(
+        "efficientnet_b4",
+        "efficientnet_b4.ra2_in1k",
+        "8030f9c929ed71a06728db4b61323960e573b463e68f310bd1bfb31ed62cbf91",
+        (83.4, 384),
+        320,
+    ),
+    _pycls("regnet_x_200mf", "regnetx_002-e7e85e5c.pth", (68.7, 224)),
+    _pycls("regnet_x_600mf", "regnetx_006-85ec1baa.pth", (73.9, 224)),
+    _pycls("regnet_x_800mf", "regnetx_008-d8b470eb.pth", (75.0, 224)),
+    _pycls("regnet_x_1_6gf", "regnetx_016-65ca972a.pth", (76.9, 224)),
+    _pycls("regnet_x_3_2gf", "regnetx_032-ed0c7f7e.pth", (78.2, 224)),
+    _pycls("regnet_x_8gf", "regnetx_080-7c7fcab1.pth", (79.2, 224)),
+    _pycls("regnet_y_200mf", "regnety_002-e68ca334.pth", (70.3, 224)),
+    _pycls("regnet_y_400mf", "regnety_004-0db870e6.pth", (74.0, 224)),
+    _pycls("regnet_y_600mf", "regnety_006-c67e57ec.pth", (75.3, 224)),
+    _pycls("regnet_y_1_6gf", "regnety_016-54367f74.pth", (77.9, 224)),
+    _asset("regnet_y_3_2gf", "v0.1-weights/regnety_032_ra-7f2439f9.pth", (82.7, 288)),
+    _asset("resnest50", "v0.1-resnest/resnest50-528c19ca.pth", (81.0, 224)),
+    _asset("resnest101", "v0.1-resnest/resnest101-22405ba7.pth", (82.9, 256)),
+    _asset("nfnet_f0", "v0.1-dnf-weights/dm_nfnet_f0-604f9c3a.pth", (83.5, 256)),
+    _asset("nfnet_f1", "v0.1-dnf-weights/dm_nfnet_f1-fc540f82.pth", (84.7, 320)),
+    _deit("vit_ti_16", "deit_tiny_patch16_224-a1311bcf.pth", (72.2, 224)),
+    _deit("vit_s_16", "deit_small_patch16_224-cd65a155.pth", (79.8, 224)),
+    _hub(
+        "vit_b_16",
+        "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        "32aa17d6e17b43500f531d5f6dc9bc93e56ed8841b8a75682e1bb295d722405b",
+        (85.1, 224),
+    ),
+    _deit("vit_b_16", "deit_base_patch16_224-b5f2ef4d.pth", (82.0, 224), name="deit"),
+    Weights(
+        "inception_resnet_v1",
+        "vggface2",
+        f"{FACENET}/20180402-114759-vggface2.pt",
+        "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+        "MIT (the photos of VGGFace2: research only)",
+        expected_input("inception_resnet_v1"),
+        "99.65 % on LFW (facenet-pytorch)",
+        "timesler",
+        classes=8631,
+    ),
+)

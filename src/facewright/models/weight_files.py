@@ -1,0 +1,126 @@
+"""Tensors out of a file that anyone may have made: safetensors, checked before and after; never a pickle.
+
+A safetensors file is eight bytes that say how long its header is, a header in JSON (names, kinds, shapes, places), and
+numbers. What a file is, is told by its content and not by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from torch import Tensor
+
+from facewright.errors import WeightsError
+
+MOST_BYTES = 4 * 2**30  # of a file; the largest network of the zoo has 0.6 GB
+MOST_HEADER = 16 * 2**20  # bytes; 700 tensors take about 80 KB
+MOST_TENSORS = 20_000
+COUNTER = "num_batches_tracked"  # of batch norms: the only numbers of a network that are no floating point
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a safetensors file holds."""
+
+    tensors: Mapping[str, Tensor]  # float32 and, for counters, int64
+    metadata: Mapping[str, str]
+    sha256: str  # of the file, 64 hexadecimal digits
+
+
+def read_weights(path: Path) -> WeightFile:
+    """The tensors of a safetensors file, as float32.
+
+    Raises:
+        WeightsError: no such file, a pickle, no safetensors, cut short, over a limit, or numbers that are none.
+    """
+    _check_beginning(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            names = list(opened.keys())
+            if len(names) > MOST_TENSORS:
+                raise WeightsError(f"{path}: {len(names):,} tensors; the limit is {MOST_TENSORS:,}")
+            raw = {name: opened.get_tensor(name) for name in names}
+            metadata = opened.metadata() or {}
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise WeightsError(f"{path}: cut short or damaged, or no safetensors file ({error})") from None
+    return WeightFile(as_numbers(raw, str(path)), dict(metadata), sha256_of(path))
+
+
+def as_numbers(raw: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Tensors as a network takes them: float32, but the counters of batch norms int64.
+
+    Args:
+        raw: by name.
+        path: for the message.
+    Raises:
+        WeightsError: a tensor of another kind, or one that holds NaN or infinity (float64 beyond float32's range too).
+    """
+    numbers = {}
+    for name, tensor in raw.items():
+        if tensor.dtype == torch.int64 and name.endswith(COUNTER):
+            numbers[name] = tensor
+            continue
+        if tensor.dtype not in FLOATS:
+            raise WeightsError(f"{path}: {name} is {_kind(tensor)}; expected float32, float16, bfloat16 or float64")
+        cast = tensor.to(torch.float32)
+        if not torch.isfinite(cast).all():
+            raise WeightsError(f"{path}: {name} holds NaN or infinity; these weights are broken, nothing was loaded")
+        numbers[name] = cast
+    return numbers
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, 64 hexadecimal digits.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def looks_pickled(beginning: bytes) -> bool:
+    """Whether a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5.
+
+    Args:
+        beginning: at least the first four bytes.
+    """
+    return beginning.startswith(b"PK\x03\x04") or (beginning[:1] == b"\x80" and beginning[1:2] in b"\x02\x03\x04\x05")
+
+
+def _check_beginning(path: Path) -> None:
+    """Refuse what cannot be safetensors before the library sees it."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected weights as .safetensors")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            beginning = file.read(9)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if size > MOST_BYTES:
+        raise WeightsError(f"{path}: has {size:,} bytes; the limit is {MOST_BYTES:,}")
+    header = int.from_bytes(beginning[:8], "little")
+    if len(beginning) == 9 and header <= MOST_HEADER and beginning[8:] == b"{":
+        if header + 8 > size:
+            raise WeightsError(f"{path}: cut short: its header alone has {header:,} bytes, the whole file {size:,}")
+        return
+    if looks_pickled(beginning):
+        raise WeightsError(
+            f"{path}: a pickle (PyTorch's .pth), whatever it is called: reading one can run code, so it is not read"
+            f" here; convert it once: facewright weights convert {path} --model NAME --to OUT.safetensors"
+        )
+    raise WeightsError(f"{path}: no safetensors file; expected a header of at most {MOST_HEADER:,} bytes")
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,227 @@
+"""Public weights of an architecture, by name or out of a file: found, checked, renamed, and loaded whole or not at all.
+
+<cache>/weights/<architecture>@<name>.safetensors          what is loaded
+<cache>/weights/<architecture>@<name>.safetensors.sha256   its checksum when it came; it must stay so
+<cache>/weights/<architecture>@<name>.pth                  a download on its way to be converted
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from facewright.errors import FacewrightError, UnknownName, UsageError, WeightsError
+from facewright.files import cache_folder
+from facewright.input_spec import InputSpec
+from facewright.models import conversion, released
+from facewright.models.catalog import describe
+from facewright.models.downloads import Progress, Remote, fetch, pinned
+from facewright.models.families import Model
+from facewright.models.fitting import Fitted, compare, fit, published_stem, shapes, without_deep_head
+from facewright.models.released import Weights, expected_input
+from facewright.models.renaming import namings
+from facewright.models.weight_files import WeightFile, read_weights
+
+NONE = "none"  # what stands for fresh weights
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Weights in memory that are an architecture's."""
+
+    architecture: str
+    name: str  # of the released weights, or of the file
+    sha256: str  # of the file they were read from
+    spec: InputSpec  # what they expect to be fed
+    state: Mapping[str, Tensor]  # under our names, float32; the classifier's where there is one
+    classes: int  # of that classifier; 0 without one (face networks are published so)
+    licence: str  # "unknown" for a file
+    stem: str  # that they were trained with
+
+    @property
+    def title(self) -> str:
+        return f"{self.architecture}@{self.name}"
+
+
+def parse_model(text: str) -> tuple[str, str | None]:
+    """What a model with weights is called: NAME, NAME@WEIGHTS or NAME@FILE.
+
+    Returns:
+        The architecture, and what stands behind the @; None without one, and for "none".
+    Raises:
+        UnknownName: no such architecture.
+        UsageError: nothing stands behind the @.
+    >>> parse_model("mobilenet_v2@imagenet"), parse_model("resnet18")
+    (('mobilenet_v2', 'imagenet'), ('resnet18', None))
+    """
+    architecture, at, which = text.partition("@")
+    describe(architecture)
+    if at and not which:
+        raise UsageError(f"{text}: expected a name of weights or a file behind the @, as in {architecture}@imagenet")
+    return architecture, None if which in ("", NONE) else which
+
+
+def open_weights(
+    architecture: str, which: str | Path, *, cache: Path | None = None, progress: Progress | None = None
+) -> Loaded:
+    """Weights by name or out of a file.
+
+    Args:
+        which: a released name ("imagenet"); or a safetensors file, as a path or its text: parameters under our names,
+            torchvision's, timm's, timesler's or a MobileFaceNet port's, or a bundle of this architecture. Where a name
+            is both, the released one is meant; "./NAME" is the file.
+        cache: the folder; `cache_folder()` where None.
+        progress: takes bytes done and in all, while safetensors are downloaded. Pickles are not: `get_weights` is the
+            explicit step that downloads and converts them.
+    Raises:
+        UnknownName: no such architecture or weights.
+        WeightsError: they cannot be had, or are not what they should be; nothing is loaded.
+    """
+    known = [weights.name for weights in released.released(architecture)]
+    if isinstance(which, str) and which in known:
+        return _open_released(released.find(architecture, which), cache, progress)
+    path = Path(which).expanduser()
+    if isinstance(which, str) and not path.exists() and not path.suffix and path.name == which:
+        raise UnknownName(f"weights of {architecture}", which, [*known, "or a .safetensors file"])
+    return _open_file(architecture, path)
+
+
+def get_weights(weights: Weights, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """Download released weights, and convert them where they are a pickle.
+
+    Returns:
+        The safetensors file in the cache.
+    Raises:
+        WeightsError: they cannot be had, or are not what they should be; nothing of them stays.
+    """
+    file = cached_file(weights, cache)
+    if file.is_file():
+        pinned(file, weights.sha256 if weights.is_safe else "")
+        return file
+    remote = Remote(weights.source, weights.sha256)
+    download = file.with_name(weights.file_name)
+    fetch(remote, download, progress)
+    if not weights.is_safe:
+        conversion.convert(download, weights.architecture, file)
+        pinned(file, "")
+        for spent in (download, download.with_name(f"{download.name}.sha256")):
+            spent.unlink(missing_ok=True)
+    return file
+
+
+def cached_file(weights: Weights, cache: Path | None = None) -> Path:
+    """Where the safetensors of released weights belong."""
+    folder = (cache_folder() if cache is None else cache) / "weights"
+    return folder / f"{weights.architecture}@{weights.name}.safetensors"
+
+
+def load_into(model: Model, loaded: Loaded) -> tuple[str, ...]:
+    """Put weights into a network, whole or not at all.
+
+    Returns:
+        What is worth saying: that the classifier stayed fresh, and why. Empty where every number was loaded.
+    Raises:
+        WeightsError: a name is missing or unexpected, or has another shape (another stem, perhaps); the message lists
+            them, and the network is as it was.
+    """
+    own, prefix = model.state_dict(), f"{model.classifier_name}."
+    body = {name: tensor for name, tensor in loaded.state.items() if not name.startswith(prefix)}
+    head = {name: tensor for name, tensor in loaded.state.items() if name.startswith(prefix)}
+    own_head = {name: tensor for name, tensor in own.items() if name.startswith(prefix)}
+    difference = compare(shapes({name: own[name] for name in own if name not in own_head}), shapes(body))
+    if difference.count:
+        hint = f"; these weights want the {loaded.stem} stem" if difference.misshapen else ""
+        raise WeightsError(f"{loaded.title} does not fit the network: {difference}{hint}")
+    same = bool(head) and shapes(head) == shapes(own_head)
+    model.load_state_dict({**own_head, **body, **(head if same else {})}, strict=True)
+    return () if same else (_said(loaded, own_head.get(f"{prefix}weight")),)
+
+
+def _said(loaded: Loaded, weight: Tensor | None) -> str:
+    """That the classifier is a fresh one.
+
+    Args:
+        weight: of the network's classifier, (classes, features, ...); None for a head of several layers.
+    """
+    fresh = "a fresh head" if weight is None else f"a fresh one of {weight.shape[0]:,}"
+    if loaded.classes == 0:
+        return f"{loaded.title}: it has no classifier; {fresh} is trained"
+    return f"{loaded.title}: its classifier of {loaded.classes:,} classes was replaced by {fresh}"
+
+
+def _open_released(weights: Weights, cache: Path | None, progress: Progress | None) -> Loaded:
+    file = cached_file(weights, cache)
+    if not file.is_file() and not weights.is_safe:
+        raise WeightsError(
+            f"{weights.architecture}@{weights.name} is not on this machine as safetensors yet; get it once:"
+            f" facewright weights get {weights.architecture}@{weights.name}"
+        )
+    get_weights(weights, cache=cache, progress=progress)
+    opened = read_weights(file)
+    fitted = fit(weights.architecture, opened.tensors, str(file))
+    return Loaded(
+        weights.architecture,
+        weights.name,
+        opened.sha256,
+        weights.spec,
+        fitted.state,
+        fitted.classes,
+        weights.licence,
+        published_stem(weights.architecture),
+    )
+
+
+def _open_file(architecture: str, path: Path) -> Loaded:
+    opened = read_weights(path)
+    header = _bundle_header(opened, path)
+    if header is not None:
+        return _from_bundle(architecture, path, opened, header)
+    fitted = fit(architecture, opened.tensors, str(path))
+    spec = _input_of(architecture, fitted, opened)
+    stem = published_stem(architecture)
+    return Loaded(architecture, path.name, opened.sha256, spec, fitted.state, fitted.classes, "unknown", stem)
+
+
+def _input_of(architecture: str, fitted: Fitted, opened: WeightFile) -> InputSpec:
+    """What weights of a file expect: the family's habit, or that of those who name parameters so."""
+    origin = conversion.naming_of(opened.metadata) or fitted.naming.name
+    spec = expected_input(architecture)
+    if any(naming.imagenet for naming in namings(describe(architecture).family) if naming.name == origin):
+        return replace(spec, mean=released.IMAGENET_MEAN, std=released.IMAGENET_STD)
+    return spec
+
+
+def _bundle_header(opened: WeightFile, path: Path) -> dict[str, Any] | None:
+    """The metadata of a Facewright bundle; None where the file is none."""
+    text = opened.metadata.get("facewright")
+    if text is None:
+        return None
+    try:
+        header = json.loads(text)
+        wanted = {"architecture": str, "stem": str, "classes": list, "input": dict}
+        if all(isinstance(header[key], kind) for key, kind in wanted.items()):
+            return dict(header)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise WeightsError(f"{path}: its metadata is not a bundle's")
+
+
+def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict[str, Any]) -> Loaded:
+    """A network that was trained here; its head, where it has several layers, stays behind."""
+    if header["architecture"] != architecture:
+        raise WeightsError(f"{path}: a bundle of {header['architecture']}, not of {architecture}")
+    if header["stem"] not in describe(architecture).stems:
+        raise WeightsError(f"{path}: its metadata names no stem of {architecture}: {header['stem']!r}")
+    try:
+        spec = InputSpec.from_dict(header["input"])
+    except (FacewrightError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its input description is not usable ({error})") from None
+    fitted = fit(architecture, without_deep_head(architecture, opened.tensors), str(path), header["stem"])
+    return Loaded(
+        architecture, path.name, opened.sha256, spec, fitted.state, fitted.classes, "its maker's", header["stem"]
+    )

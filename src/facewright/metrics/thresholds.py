@@ -130,4 +130,4 @@ def _text(facts: Mapping[str, Any], name: str) -> str:
 def _rate(facts: Any, name: str) -> Rate:
     if not isinstance(facts, Mapping) or set(facts) != {"value", "low", "high", "n"}:
         raise DataError(f"no threshold: expected value, low, high and n as {name}, got {facts!r}")
-    return Rate(*(_number(facts, key) for key in ("value", "low", "high")), _count(facts, "n"))
+    return Rate(_number(facts, "value"), _number(facts, "low"), _number(facts, "high"), _count(facts, "n"))

@@ -10,6 +10,7 @@ Source: Rowley, Baluja and Kanade 1998, "Neural network-based face detection" (t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -76,7 +77,7 @@ class Search:
     """
 
     threshold: float = 0.5
-    smallest: int = 32
+    smallest: float = 32.0
     growth: float = 2**0.25
     suppression: Suppression = "hard"
     overlap: float = OVERLAP
@@ -88,7 +89,7 @@ class Search:
         if not 0 < self.threshold < 1:
             raise UsageError(f"a scan needs a threshold between 0 and 1, not {self.threshold:g}")
         if self.smallest < 8 or self.growth < 1.01 or self.support < 1:
-            given = f"{self.smallest} px, {self.growth:g} and {self.support}"
+            given = f"{self.smallest:g} px, {self.growth:g} and {self.support}"
             raise UsageError(f"a scan needs patches of 8 px, a growth of 1.01 and 1 hit at least, not {given}")
         if self.suppression not in ("hard", "soft"):
             raise UnknownName("suppression", self.suppression, ("hard", "soft"))
@@ -150,6 +151,12 @@ class Scanner:
             self._dense = to_dense(model, spec.height, spec.width)
         except Unconvertible as error:
             self.why_windows = str(error)
+
+    def searching(self, search: Search) -> Scanner:
+        """The same network with another search; it is not prepared again."""
+        other = copy.copy(self)
+        other.search = search
+        return other
 
     @property
     def stride(self) -> int:

@@ -1,0 +1,125 @@
+"""Patches of photos without faces, to train on: at random, and those that a network takes for faces.
+
+A classifier trained on random patches has seen few that look like a face; in a photo of ten thousand patches, one in a
+thousand wrong is ten false alarms. So train, scan photos without faces, add what was found to the negatives, train on.
+
+Source: Sung and Poggio 1998, "Example-based learning for view-based human face detection", section 2.6 (bootstrap).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from facewright.errors import UsageError
+from facewright.faces.boxes import keep_best
+from facewright.faces.scan import Pixels, Scanner, Search
+from facewright.input_spec import InputSpec
+from facewright.metrics.detection import Floats, as_boxes, iou
+
+APART = 0.3  # intersection over union with a known face from which on a patch is none without a face
+EACH = 32  # most patches of one photo, so that one odd photo is not all there is to learn from
+
+
+def false_alarms(
+    scanner: Scanner,
+    photos: Sequence[Pixels],
+    limit: int,
+    seed: int,
+    known: Sequence[ArrayLike] | None = None,
+) -> Pixels:
+    """What a network takes for faces in photos that show none: the surest patch of each place.
+
+    Args:
+        scanner: the network; its search says from which probability on a patch is an alarm.
+        photos: (H, W, 3) uint8 each; looked at one at a time, so the sequence may read them when asked.
+        limit: most patches; the surest are taken, of one photo 32 at most.
+        seed: shifts the sizes of the patches, so that another round of mining finds others.
+        known: the true boxes (T, 4) of each photo, where photos with faces are used: patches whose face box overlaps
+            one by 0.3 or more are left out. None: the photos show no face.
+    Returns:
+        (K, height, width, 3) uint8, the surest first; K is 0 where there is no alarm.
+    Raises:
+        UsageError: a limit below 1, or not as many entries in `known` as photos.
+    """
+    if limit < 1 or (known is not None and len(known) != len(photos)):
+        given = "no" if known is None else str(len(known))
+        raise UsageError(f"expected a limit of 1 or more and boxes for every photo, got {limit} and {given} boxes")
+    shifts = np.random.default_rng(seed).random(len(photos))
+    surest: list[tuple[float, int, int, Pixels]] = []
+    for index, shift in enumerate(shifts):
+        photo = photos[index]
+        smallest = scanner.search.smallest * scanner.search.growth**shift
+        shifted = scanner.searching(replace(scanner.search, smallest=smallest))
+        faces = np.zeros((0, 4)) if known is None else as_boxes(known[index])
+        for rank, (score, patch) in enumerate(_alarms(shifted, photo, faces)):
+            entry = (score, -index, -rank, cut(photo, patch, scanner.spec))
+            if len(surest) < limit:
+                heapq.heappush(surest, entry)
+            elif entry[:3] > surest[0][:3]:
+                heapq.heapreplace(surest, entry)
+    return _stacked([entry[3] for entry in sorted(surest, key=lambda entry: entry[:3], reverse=True)], scanner.spec)
+
+
+def _alarms(scanner: Scanner, photo: Pixels, faces: Floats) -> list[tuple[float, Floats]]:
+    """Score and patch of the surest hits of one photo that overlap no face and not each other."""
+    hits = scanner.hits(photo)
+    clear = iou(scanner.search.frame.boxes(hits.patches), faces).max(axis=1, initial=0.0) < APART
+    patches, scores = hits.patches[clear], hits.scores[clear]
+    kept = keep_best(patches, scores, scanner.search.overlap)[:EACH]
+    return [(float(scores[k]), patches[k]) for k in kept]
+
+
+def random_patches(
+    photos: Sequence[Pixels], spec: InputSpec, count: int, seed: int, smallest: float = Search.smallest
+) -> Pixels:
+    """Patches of photos without faces at random places and sizes, as many of each photo.
+
+    Args:
+        photos: (H, W, 3) uint8 each, at least one of them with sides of `smallest` px.
+        spec: size of the patches.
+        count: how many, at least 1.
+        seed: of places and sizes; the sizes' logarithms are uniform.
+        smallest: px of the photo that the smallest patch covers, at least 1.
+    Returns:
+        (count, height, width, 3) uint8; fewer where photos are smaller than the smallest patch.
+    Raises:
+        UsageError: no photo, or a count or size out of range.
+    """
+    if not len(photos) or count < 1 or smallest < 1:
+        raise UsageError(f"expected photos, a count and a size of 1 or more, got {len(photos)}, {count}, {smallest:g}")
+    generator = np.random.default_rng(seed)
+    patches = []
+    for index in range(len(photos)):
+        share = count * (index + 1) // len(photos) - count * index // len(photos)
+        draws = generator.random((share, 3))
+        photo = photos[index] if share else np.zeros((0, 0, 3), np.uint8)
+        largest = min(photo.shape[0] / spec.height, photo.shape[1] / spec.width)  # in patches
+        least = smallest / min(spec.height, spec.width)
+        for size, across, down in draws if largest >= least else ():
+            scale = least * (largest / least) ** size
+            width, height = scale * spec.width, scale * spec.height
+            corner = (across * (photo.shape[1] - width), down * (photo.shape[0] - height))
+            patches.append(cut(photo, np.array([*corner, width, height]), spec))
+    return _stacked(patches, spec)
+
+
+def cut(photo: Pixels, patch: Floats, spec: InputSpec) -> Pixels:
+    """A patch of a photo at the size of a network's input, (height, width, 3), resized as training pictures are.
+
+    Args:
+        patch: x, y, width, height in px of the photo, inside it.
+    """
+    x, y, width, height = (float(value) for value in patch)
+    box = (max(0.0, x), max(0.0, y), min(x + width, photo.shape[1]), min(y + height, photo.shape[0]))
+    picture = Image.fromarray(photo)
+    return np.array(picture.resize((spec.width, spec.height), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
+
+
+def _stacked(patches: list[Pixels], spec: InputSpec) -> Pixels:
+    return np.array(patches, np.uint8).reshape(-1, spec.height, spec.width, 3)

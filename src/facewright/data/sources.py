@@ -9,6 +9,7 @@ a new kind is one function and one row.
     faces.csv, faces.tsv                   a header `path,label[,identity][,split]`: tables.py
     faces.zip                              a folder per class, or split folders, in an archive: archives.py
     faces/img/000001.jpg … label.txt       numbered pictures and their labels, one a line; also in a .zip: numbered.py
+    faces.npz, faces.npz?colour-order=bgr  pictures and targets in arrays: arrays.py
     synthetic:faces?identities=20          faces drawn on demand
 """
 
@@ -20,38 +21,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from facewright.data import archives, numbered
+from facewright.data import archives, arrays, numbered
 from facewright.data.folders import FileSource, list_folder, said
 from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Listing, Record, merge_broken
 from facewright.data.tables import open_table
 from facewright.errors import DataError, EmptyClass
+from facewright.input_spec import ColourOrder
 
 _EXPECTED = (
     "expected a folder per class (faces/ann/1.jpg, faces/bob/1.jpg), train/ val/ test/ folders that each hold a folder "
     "per class, a .csv or .tsv with the columns path,label[,identity][,split], numbered pictures with a label file "
-    "(train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, or synthetic:faces"
+    "(train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, an .npz, or synthetic:faces"
 )
 
 
-def open_dataset(where: str | Path) -> Dataset:
+def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> Dataset:
     """List the data set at `where`.
 
     Args:
-        where: a folder, a .csv, .tsv or .zip, or "synthetic:…"; the kinds are at the top of this file.
+        where: a folder, a .csv, .tsv, .zip or .npz, or "synthetic:…"; the kinds are at the top of this file.
+        colour_order: of an .npz, where `where` does not say it; None is RGB. The data set's own `where` says it, so
+            that opening that gives the same pixels.
     Returns:
         A data set whose records are sorted by path and whose classes are sorted by name (by code point: two names that
         differ in case or in Unicode form only are two classes).
     Raises:
         EmptyClass: a class has no picture; names it.
         BadArchive: an archive with a dangerous entry, refused whole.
+        UsageError: a colour order for what is no .npz, or an .npz of floating point without its range.
         DataError: anything else that cannot be understood; says what was expected, what came and what to do.
     """
-    if isinstance(where, str) and where.startswith("synthetic:"):
+    address = arrays.with_colour_order(str(where), colour_order)
+    if address.startswith("synthetic:"):
         from facewright.data.synthetic import open_synthetic  # drawing is needed by nobody else
 
-        return open_synthetic(where)
+        return open_synthetic(address)
+    file, query = arrays.without_query(address)
     try:
-        path = Path(where).resolve(strict=True)
+        path = Path(file).resolve(strict=True)
         found = path.stat()
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, on Python 3.11
         missing = isinstance(error, FileNotFoundError)
@@ -59,7 +66,7 @@ def open_dataset(where: str | Path) -> Dataset:
         raise DataError(f"{where}: {why}; {_EXPECTED}") from error
     for opener in _OPENERS:
         if opener.accepts(path, found):
-            return opener.open(path)
+            return opener.open(path, query)
     raise DataError(
         f"{where}: {_EXPECTED}; got {'a file' if stat.S_ISREG(found.st_mode) else 'something'} of another kind"
     )
@@ -149,13 +156,14 @@ class _Opener:
     """One kind of data set: what it accepts, by path and `stat`, and how it is opened."""
 
     accepts: Callable[[Path, os.stat_result], bool]
-    open: Callable[[Path], Dataset]
+    open: Callable[[Path, str], Dataset]  # and the query of the address, which only an .npz has
 
 
 _OPENERS: tuple[_Opener, ...] = (
-    _Opener(lambda path, found: stat.S_ISDIR(found.st_mode), _open_folder),
-    _Opener(lambda path, found: _is_file(path, found, ".csv", ".tsv"), open_table),
-    _Opener(lambda path, found: _is_file(path, found, ".zip"), _open_archive),
+    _Opener(lambda path, found: stat.S_ISDIR(found.st_mode), lambda path, _: _open_folder(path)),
+    _Opener(lambda path, found: _is_file(path, found, ".csv", ".tsv"), lambda path, _: open_table(path)),
+    _Opener(lambda path, found: _is_file(path, found, ".zip"), lambda path, _: _open_archive(path)),
+    _Opener(lambda path, found: _is_file(path, found, ".npz"), arrays.open_arrays),
 )
 
 

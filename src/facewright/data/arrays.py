@@ -1,0 +1,272 @@
+"""Pictures in arrays: an .npz with the pictures as `input` or `X` and their classes as `target` or `y`.
+
+    input   N×H×W×3 in RGB, or in BGR where that is said (faces.npz?colour-order=bgr); N×H×W×1 and N×H×W are grey
+            uint8, or floating point where the range is said: ?range=unit is 0 to 1, ?range=byte is 0 to 255
+    target  N or N×1: whole numbers (also as floating point), or text; the classes are the distinct ones as text, sorted
+    classes optional, C names: a target k is then the class names[k]
+
+What the numbers mean is never guessed. A picture's path is its row, "00017". All is read without unpickling (npz.py);
+pictures are read one by one, so the arrays may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data import npz
+from facewright.data.records import Dataset, Record
+from facewright.errors import BadImage, DataError, UnknownName, UsageError
+from facewright.images import Limits, pixel_digest
+from facewright.input_spec import ColourOrder
+
+Range = Literal["unit", "byte"]
+
+_ADDRESS = re.compile(r"(.+\.npz)\?(.*)", re.IGNORECASE | re.DOTALL)
+_OPTIONS: dict[str, tuple[str, ...]] = {"colour-order": get_args(ColourOrder), "range": get_args(Range)}
+_MOST_ROWS = 1_000_000  # as many as an archive may have entries
+_INPUTS, _TARGETS, _CLASSES = ("input", "X"), ("target", "y"), "classes"
+
+
+def without_query(where: str) -> tuple[str, str]:
+    """The file and the query of an address; every other text is a file.
+
+    >>> without_query("faces.npz?range=unit"), without_query("photos?")
+    (('faces.npz', 'range=unit'), ('photos?', ''))
+    """
+    match = _ADDRESS.fullmatch(where)
+    return (match[1], match[2]) if match is not None else (where, "")
+
+
+def with_colour_order(where: str, colour_order: str | None) -> str:
+    """The address that says the colour order too.
+
+    Args:
+        where: of a data set.
+        colour_order: "rgb" or "bgr"; None leaves `where` as it is.
+    Raises:
+        UsageError: `where` is no .npz (files of pictures say the order themselves), or says another order.
+
+    >>> with_colour_order("faces.npz", "bgr")
+    'faces.npz?colour-order=bgr'
+    """
+    if colour_order is None:
+        return where
+    file, query = without_query(where)
+    if not file.lower().endswith(".npz"):
+        raise UsageError(f"{where}: a colour order is for the arrays of an .npz; pictures in files say it themselves")
+    said = _options(where, query)
+    if said.get("colour-order", colour_order) != colour_order:
+        raise UsageError(f"{where}: says another colour order than {colour_order}; leave out one of the two")
+    return f"{file}?{_query(_options(where, query) | {'colour-order': colour_order})}"
+
+
+def open_arrays(path: Path, query: str = "") -> Dataset:
+    """List the pictures of an .npz.
+
+    Args:
+        path: the .npz, resolved.
+        query: "colour-order=bgr&range=unit", either or none.
+    Raises:
+        UnknownName, UsageError: the query.
+        BadArchive, DataError: the file; see npz.py and the top of this file.
+    """
+    options = _options(str(path), query)
+    found = npz.arrays(path)
+    pictures = _one_of(path, found, _INPUTS)
+    _check_pictures(path, pictures, options.get("range"))
+    labels = _labels(path, _one_of(path, found, _TARGETS), found.get(_CLASSES))
+    count = pictures.shape[0]
+    if len(labels) != count:
+        raise DataError(f"{path}: expected a target for each of the {count:,} pictures, got {len(labels):,}")
+    classes = tuple(sorted(set(labels)))
+    number = {name: label for label, name in enumerate(classes)}
+    width = max(5, len(str(count - 1)))
+    records = tuple(Record(f"{row:0{width}d}", number[name]) for row, name in enumerate(labels))
+    source = ArraySource(pictures, options.get("colour-order", "rgb"), options.get("range", "byte"))
+    where = f"{path}?{_query(options)}" if options else str(path)
+    return Dataset(path.stem, where, classes, records, source)
+
+
+class ArraySource:
+    """Pixels of the rows of an array. Safe to share between threads, to fork and to pickle."""
+
+    def __init__(self, array: npz.Array, colour_order: str, scale: str) -> None:
+        """
+        Args:
+            array: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or floating point.
+            colour_order: "rgb" or "bgr".
+            scale: what floating point means: "unit" is 0 to 1, "byte" is 0 to 255.
+        """
+        self.array = array
+        self.colour_order = colour_order
+        self.scale = scale
+        self._lock = threading.Lock()
+        self._file: IO[bytes] | None = None
+        self._start = 0
+        self._failure: str | None = None
+
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
+        """As `PixelSource.read`; `at_least` makes nothing cheaper here."""
+        shape = (*self.array.shape[1:3], -1)
+        values = np.frombuffer(self._row(record), self.array.dtype).reshape(shape)  # (H, W, 1 or 3)
+        if values.dtype != np.uint8:
+            values = self._bytes(record, values)
+        if values.shape[2] == 1:
+            return np.repeat(values, 3, axis=2)
+        return np.ascontiguousarray(values[..., ::-1] if self.colour_order == "bgr" else values)
+
+    def content_key(self, record: Record) -> str:
+        """As `PixelSource.content_key`: a digest of the pixels."""
+        return pixel_digest(self.read(record, None))
+
+    def stamp(self, record: Record) -> str:
+        """As `PixelSource.stamp`: size, time of change and inode of the .npz, and how it is read."""
+        try:
+            found = Path(self.array.path).stat()
+        except OSError as error:
+            raise BadImage(record.path, f"its .npz cannot be read ({error.strerror})") from error
+        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}:{self.colour_order}:{self.scale}"
+
+    def _bytes(self, record: Record, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Floating point to 0..255, rounded to nearest."""
+        most = 1.0 if self.scale == "unit" else 255.0
+        low, high = float(values.min()), float(values.max())
+        if not 0.0 <= low <= high <= most:  # also where one is NaN
+            raise BadImage(record.path, f"has values from {low:g} to {high:g}; range={self.scale} is 0 to {most:g}")
+        return np.rint(values.astype(np.float64) * (255.0 / most)).astype(np.uint8)
+
+    def _row(self, record: Record) -> bytes:
+        file, start = self._open(record)
+        size = self.array.row_bytes
+        try:
+            content = os.pread(file.fileno(), size, start + int(record.path) * size)
+        except OSError as error:
+            raise BadImage(record.path, f"cannot be read ({error.strerror})") from error
+        if len(content) != size:
+            raise BadImage(record.path, "is cut short: the .npz changed while it was read")
+        return content
+
+    def _open(self, record: Record) -> tuple[IO[bytes], int]:
+        with self._lock:
+            if self._failure is not None:
+                raise BadImage(record.path, self._failure)
+            if self._file is None:
+                try:
+                    self._file, self._start = self.array.spread()
+                except (DataError, OSError) as error:
+                    self._failure = str(error)
+                    raise BadImage(record.path, self._failure) from error
+                weakref.finalize(self, self._file.close)
+            return self._file, self._start
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"array": self.array, "colour_order": self.colour_order, "scale": self.scale}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def _options(where: str, query: str) -> dict[str, str]:
+    """The checked keys and values of a query."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise UsageError(f"{where}: expected key=value after the ?, joined by &, got {query!r}") from None
+    for key, value in pairs:
+        if key not in _OPTIONS:
+            raise UnknownName("key of an .npz", key, _OPTIONS)
+        if value not in _OPTIONS[key]:
+            raise UnknownName(key, value, _OPTIONS[key])
+    if len(dict(pairs)) != len(pairs):
+        raise UsageError(f"{where}: a key is given twice")
+    return dict(pairs)
+
+
+def _query(options: Mapping[str, str]) -> str:
+    return "&".join(f"{key}={options[key]}" for key in sorted(options))
+
+
+def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) -> npz.Array:
+    there = [name for name in names if name in found]
+    if len(there) != 1:
+        listed = ", ".join(sorted(found)) or "nothing"
+        raise DataError(f"{path}: expected one array called {' or '.join(names)}; it holds {listed}")
+    return found[there[0]]
+
+
+def _check_pictures(path: Path, array: npz.Array, scale: str | None) -> None:
+    shape, dtype = array.shape, array.dtype
+    if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:
+        hint = "; its channels come first: move them to the end" if len(shape) == 4 and shape[1] in (1, 3) else ""
+        raise DataError(f"{path}: expected {array.name} as N×H×W×3 (or ×1, or N×H×W: grey), got {_by(shape)}{hint}")
+    if shape[0] > _MOST_ROWS:
+        raise DataError(f"{path}: has {shape[0]:,} pictures; the limit is {_MOST_ROWS:,}")
+    if shape[1] * shape[2] > Limits().pixels:
+        raise DataError(f"{path}: its pictures have {_by(shape[1:3])} pixels; the limit is {Limits().pixels:,}")
+    if dtype == np.uint8:
+        if scale == "unit":
+            raise UsageError(f"{path}: {array.name} is uint8, which is 0 to 255; leave out range=unit")
+    elif dtype.kind != "f" or dtype.itemsize > 8:
+        raise DataError(f"{path}: expected {array.name} as uint8 or floating point, got {dtype}; convert it to uint8")
+    elif scale is None:
+        raise UsageError(
+            f"{path}: {array.name} is {dtype}; say what its values mean: {path.name}?range=unit where they go from 0 "
+            f"to 1, {path.name}?range=byte where they go from 0 to 255"
+        )
+
+
+def _labels(path: Path, array: npz.Array, classes: npz.Array | None) -> list[str]:
+    """The class of each row, by name."""
+    if array.shape[1:] not in ((), (1,)) or not array.shape or array.shape[0] > _MOST_ROWS:
+        hint = "; of one-hot rows take numpy.argmax(…, axis=1)" if len(array.shape) == 2 else ""
+        raise DataError(f"{path}: expected {array.name} as N or N×1, got {_by(array.shape)}{hint}")
+    values = array.load().reshape(-1)
+    if values.dtype.kind == "U":
+        names = [str(value).strip() for value in values]
+        if "" in names:
+            raise DataError(f"{path}: {array.name} is empty at row {names.index('')}")
+    else:
+        numbers = _whole(path, array.name, values)
+        names = [str(number) for number in numbers]
+        if classes is not None:
+            known = _names(path, classes)
+            wrong = next((row for row, number in enumerate(numbers) if not 0 <= number < len(known)), None)
+            if wrong is not None:
+                what = f"{array.name} is {numbers[wrong]} at row {wrong}"
+                raise DataError(f"{path}: {what}, and {classes.name} has {len(known)} names")
+            names = [known[number] for number in numbers]
+    return names
+
+
+def _whole(path: Path, name: str, values: NDArray[Any]) -> list[int]:
+    if values.dtype.kind not in "iufb" or values.dtype.itemsize > 8:
+        raise DataError(f"{path}: expected {name} as whole numbers or text, got {values.dtype}")
+    if values.dtype.kind == "f":
+        odd = np.flatnonzero(~np.isfinite(values) | (values != np.rint(values)))
+        if odd.size:
+            raise DataError(
+                f"{path}: expected {name} as the numbers of classes, got {values[odd[0]]:g} at row {odd[0]}"
+            )
+    return [int(value) for value in values]
+
+
+def _names(path: Path, classes: npz.Array) -> list[str]:
+    values = classes.load() if len(classes.shape) == 1 and classes.dtype.kind == "U" else np.empty(0, "U1")
+    names = [str(value).strip() for value in values]
+    if not names or "" in names or len(set(names)) != len(names):
+        raise DataError(f"{path}: expected {classes.name} as the names of the classes, each once")
+    return names
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(str(side) for side in shape)

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from facewright.errors import BundleError, FacewrightError
 from facewright.files import write_atomic
+from facewright.heads import HeadSpec, build
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
+from facewright.models.families import Model
 
 FORMAT = 1
 
@@ -38,6 +40,7 @@ class Bundle:
     weights: Mapping[str, Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, data fingerprint, versions
     thresholds: tuple[Mapping[str, Any], ...] = ()
+    head: HeadSpec | None = None  # None: the architecture's own classifier
 
     def model(self) -> nn.Module:
         """The network with these weights, in inference mode.
@@ -48,12 +51,22 @@ class Bundle:
         """
         with torch.device("meta"):
             model = create_model(self.architecture, len(self.classes), input_size=self.spec.height, stem=self.stem)
+            put_head(model, self.head, len(self.classes))
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
         if expected != found:
             raise BundleError(f"the weights are not those of {self.architecture}: {_difference(expected, found)}")
         model.load_state_dict(dict(self.weights), strict=True, assign=True)
         return model.eval().requires_grad_(False)
+
+
+def put_head(model: Model, head: HeadSpec | None, classes: int) -> None:
+    """Replace the architecture's own classifier by a fresh head; None leaves it.
+
+    Its weights come from PyTorch's global random generator. `model(pictures)` gives its scores from then on.
+    """
+    if head is not None:
+        model.set_submodule(model.classifier_name, build(head, model.feature_width, classes))
 
 
 class Header(BaseModel):
@@ -68,6 +81,7 @@ class Header(BaseModel):
     input: dict[str, Any]
     provenance: dict[str, Any]
     thresholds: list[dict[str, Any]]
+    head: dict[str, Any] | None = None
 
 
 def save(path: Path, bundle: Bundle) -> None:
@@ -84,6 +98,7 @@ def save(path: Path, bundle: Bundle) -> None:
         input=bundle.spec.to_dict(),
         provenance=dict(bundle.provenance),
         thresholds=[dict(item) for item in bundle.thresholds],
+        head=None if bundle.head is None else bundle.head.to_dict(),
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
     write_atomic(path, safetensors.torch.save(tensors, {"facewright": header.model_dump_json()}))
@@ -108,6 +123,10 @@ def load(path: Path) -> Bundle:
         spec = InputSpec.from_dict(header.input)
     except (FacewrightError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: its input description is not usable ({error})") from None
+    try:
+        head = None if header.head is None else HeadSpec.from_dict(header.head)
+    except FacewrightError as error:
+        raise BundleError(f"{path}: its head is not usable ({error})") from None
     return Bundle(
         header.architecture,
         header.stem,
@@ -116,6 +135,7 @@ def load(path: Path) -> Bundle:
         weights,
         header.provenance,
         tuple(header.thresholds),
+        head,
     )
 
 

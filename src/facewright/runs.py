@@ -53,6 +53,8 @@ class RunFacts:
     started: str  # ISO 8601, UTC
     parameters: int
     flops: int  # of one image; a multiply-add counts as two
+    weights: str | None = None  # public weights the run began with: a released name or a file
+    weights_sha256: str | None = None
     notes: tuple[str, ...] = ()
     finished: str | None = None
     epochs: int | None = None
@@ -76,6 +78,16 @@ class RunFacts:
             raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made") from None
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{path}: damaged ({error})") from None
+
+    @property
+    def start(self) -> str:
+        """What `train` is asked for to begin such a run: architecture, or architecture@weights."""
+        return self.model if self.weights is None else f"{self.model}@{self.weights}"
+
+    @property
+    def title(self) -> str:
+        """As `start`, in few letters: of a file its name alone."""
+        return self.model if self.weights is None else f"{self.model}@{Path(self.weights).name.split('.')[0]}"
 
     def write(self, folder: Path) -> None:
         """Save as run.json."""

@@ -56,7 +56,7 @@ def forget(trainer: Trainer, state: checkpoints.State, mutant: str) -> None:
     elif mutant == "position":
         trainer.progress.step = 0
     elif mutant == "schedule":
-        trainer.progress.steps = 0
+        trainer.progress.phase_steps = 0
     elif mutant == "generator":
         torch.manual_seed = lambda seed: torch.default_generator  # type: ignore[assignment,misc]
     elif mutant == "history":

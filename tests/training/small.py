@@ -12,19 +12,21 @@ import torch
 from torch import nn
 
 from facewright.data.augment import Augment
+from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.input_spec import InputSpec
+from facewright.losses.objective import Objective, ObjectiveSpec
 from facewright.training import optimizers
 from facewright.training.distributed import World
 from facewright.training.events import Event
+from facewright.training.freezing import rate_groups
 from facewright.training.schedule import Plateau, Schedule
-from facewright.training.trainer import Data, Settings, Trainer
+from facewright.training.trainer import Data, Phase, Settings, Trainer
 
 DATA = "synthetic:faces?identities=3&images=16&size=32"
-SETTINGS = Settings(
-    epochs=4, batch=8, seed=3, sizes=(32, 32, 32, 32), label_smoothing=0.1, clip=5.0, ema=0.9, checkpoint_steps=3
-)
+SETTINGS = Settings(batch=8, seed=3, clip=5.0, ema=0.9, checkpoint_steps=3)
+SIZES = (32, 32, 32, 32)
 
 
 def tiny_network() -> nn.Module:
@@ -42,18 +44,38 @@ def make_trainer(
     listen: Callable[[Event], None] = lambda event: None,
     schedule: str = "cosine",
     rate: float = 0.01,
+    sizes: tuple[int, ...] = SIZES,
+    smoothing: float = 0.1,
 ) -> Trainer:
     spec = InputSpec(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     store = PixelStore.open(open_dataset(DATA), spec, cache=cache, workers=1)
     rows = np.arange(len(store.dataset.records))
-    network = tiny_network()
-    steps = len(rows[rows % 3 != 0]) // settings.batch
-    return Trainer(
-        model=network,
-        optimizer=optimizers.build("adamw", network, rate, 0.05, False, 0.9, 0.999),
-        schedule=Schedule(schedule, steps * settings.epochs, steps, warmup=0.1),
+    train = rows[rows % 3 != 0]
+    steps = len(train) // settings.batch
+
+    def begin(network: nn.Module) -> torch.optim.Optimizer:
+        return optimizers.build(optimizers.Rule(weight_decay=0.05), rate_groups(network, 1.0), rate)
+
+    phase = Phase(
+        name="train",
+        sizes=sizes,
+        schedule=Schedule(schedule, steps * len(sizes), steps, warmup=0.1),
+        begin=begin,
         plateau=Plateau(0.5, 0) if schedule == "plateau" else None,
-        data=Data(store, spec, rows[rows % 3 != 0], rows[rows % 3 == 0], Augment(rotation=10, erase=0.5), workers=0),
+    )
+    return Trainer(
+        model=tiny_network(),
+        objective=Objective(ObjectiveSpec(smoothing=smoothing), 3, 0),
+        head=None,
+        phases=(phase,),
+        data=Data(
+            store,
+            spec,
+            train,
+            rows[rows % 3 == 0],
+            Augment(rotation=10, erase=0.5),
+            lambda epoch: plan(train, settings.batch, settings.seed, epoch),
+        ),
         settings=settings,
         folder=folder,
         keep=lambda best: None,

@@ -48,8 +48,9 @@ def test_a_resume_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str) ->
 
 
 def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=8, sizes=(32,) * 8, patience=3)
-    whole = make_trainer(tmp_path / "whole", tmp_path / "cache", settings, schedule="plateau", rate=0.2)
+    settings = replace(SETTINGS, patience=3)
+    eight = (32,) * 8
+    whole = make_trainer(tmp_path / "whole", tmp_path / "cache", settings, schedule="plateau", rate=0.2, sizes=eight)
     whole.fit()
     assert whole.plateau is not None and whole.plateau.scale < 1, "the test wants a run in which the rate is lowered"
 
@@ -60,10 +61,10 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
         if isinstance(event, EpochEnded) and event.row.epoch == len(whole.progress.rows) - 1:
             raise Stop
 
-    broken = make_trainer(tmp_path / "b", tmp_path / "cache", settings, listen, schedule="plateau", rate=0.2)
+    broken = make_trainer(tmp_path / "b", tmp_path / "cache", settings, listen, "plateau", 0.2, eight)
     with pytest.raises(Stop):
         broken.fit()
-    again = make_trainer(tmp_path / "b", tmp_path / "cache", settings, schedule="plateau", rate=0.2)
+    again = make_trainer(tmp_path / "b", tmp_path / "cache", settings, schedule="plateau", rate=0.2, sizes=eight)
     state = checkpoints.load(tmp_path / "b" / "checkpoints")
     assert state is not None
     again.restore(state)

@@ -33,8 +33,8 @@ def test_counts_and_curves(tmp_path: Path) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=25, sizes=(32,) * 25, label_smoothing=0.0, checkpoint_steps=0)
-    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.02).fit()
+    settings = replace(SETTINGS, checkpoint_steps=0)
+    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.02, sizes=(32,) * 25, smoothing=0.0).fit()
     assert rows[-1].train_loss < 0.6 * rows[0].train_loss
 
 
@@ -50,15 +50,14 @@ def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
 
 
 def test_only_epochs_at_the_full_size_are_kept(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, sizes=(16, 16, 32, 32))
-    rows = make_trainer(tmp_path, tmp_path / "cache", settings).fit()
+    rows = make_trainer(tmp_path, tmp_path / "cache", sizes=(16, 16, 32, 32)).fit()
     assert [row.image_size for row in rows] == [16, 16, 32, 32]
     assert not any(row.best for row in rows[:2]) and rows[2].best
 
 
 def test_stops_early_without_improvement(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=30, sizes=(32,) * 30, patience=2, checkpoint_steps=0)
-    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.5).fit()
+    settings = replace(SETTINGS, patience=2, checkpoint_steps=0)
+    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.5, sizes=(32,) * 30).fit()
     assert len(rows) < 30
     assert not rows[-1].best and not rows[-2].best
 
@@ -73,20 +72,20 @@ def test_mixed_pictures_train(tmp_path: Path, kind: str) -> None:
 class Poisoned(nn.Module):
     """Turns to NaN at one call of training."""
 
-    def __init__(self, model: nn.Module, at: int) -> None:
+    def __init__(self, learner: nn.Module, at: int) -> None:
         super().__init__()
-        self.model, self.at, self.calls = model, at, 0
+        self.learner, self.at, self.calls = learner, at, 0
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.calls += self.training
-        scores: torch.Tensor = self.model(images)
-        return scores * float("nan") if self.calls == self.at and self.training else scores
+    def forward(self, images: torch.Tensor, targets: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls += 1
+        loss, scores = self.learner(images, targets, step)
+        return loss * float("nan") if self.calls == self.at else loss, scores
 
 
 @pytest.mark.parametrize("step", [1, 6, 11])
 def test_a_loss_that_is_no_number_stops_at_its_step(tmp_path: Path, step: int) -> None:
     trainer = make_trainer(tmp_path, tmp_path / "cache")
-    trainer.wrapped = Poisoned(trainer.model, at=step)
+    trainer.wrapped = Poisoned(trainer.wrapped, at=step)
     with pytest.raises(NonFiniteLoss, match=rf"nan at step {step} .*learning rate .*pictures: person_") as error:
         trainer.fit()
     assert "\n" not in str(error.value)
@@ -104,8 +103,8 @@ def test_averaged_weights_are_what_is_judged(tmp_path: Path) -> None:
 
 
 def test_averaging_against_a_loop(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=1, sizes=(32,), ema=0.7)
-    trainer = make_trainer(tmp_path, tmp_path / "cache", settings)
+    settings = replace(SETTINGS, ema=0.7)
+    trainer = make_trainer(tmp_path, tmp_path / "cache", settings, sizes=(32,))
     seen: list[torch.Tensor] = []
     trainer.listen = lambda event: (
         seen.append(trainer.model[0].weight.detach().clone()) if isinstance(event, Stepped) else None  # type: ignore[index,func-returns-value]

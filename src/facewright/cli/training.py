@@ -21,7 +21,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, help="Of the split, the first weights, the order, the augmentation.")
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe or a TOML file.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", "-r", help="A shipped recipe or a TOML file; scratch, or finetune with weights, where left out."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", "-w", help="Start from public weights: a name of `facewright models`, a file, or none."),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,7 +54,8 @@ def train(
         str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or synthetic:faces?...")
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="An architecture; see `facewright models`.")] = "resnet18",
-    recipe: RecipeName = "scratch",
+    weights: Weights = None,
+    recipe: RecipeName = None,
     out: Out = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, to the same bits.")] = False,
@@ -63,6 +73,7 @@ def train(
     \b
     Example:
       facewright train photos/ --model resnet50 --out runs/a
+      facewright train photos/ --model mobilenet_v2 --weights imagenet --recipe finetune
       facewright train --resume --out runs/a
     """
     changed = overrides(changes, epochs, size, precision)
@@ -73,7 +84,14 @@ def train(
     with listener(quiet) as listen:
         if where is not None:
             run = workflows.train(
-                where, model=model, recipe=recipe, out=out, seed=seed, overrides=changed, resume=resume, listen=listen
+                where,
+                model=with_weights(model, weights),
+                recipe=recipe,
+                out=out,
+                seed=seed,
+                overrides=changed,
+                resume=resume,
+                listen=listen,
             )
         elif begun is not None:
             run = workflows.resume(begun, listen=listen)
@@ -87,8 +105,10 @@ def train(
 
 def compare(
     where: Annotated[list[str], typer.Argument(metavar="DATA|RUN...", help="One dataset, or runs that exist.")],
-    models: Annotated[str, typer.Option("--models", "-m", help="Architectures to train, with commas between.")] = "",
-    recipe: RecipeName = "scratch",
+    models: Annotated[
+        str, typer.Option("--models", "-m", help="Architectures to train, or architecture@weights; commas between.")
+    ] = "",
+    recipe: RecipeName = None,
     out: Out = None,
     seed: Seed = 0,
     changes: Changes = None,
@@ -117,7 +137,7 @@ def compare(
     if not names and not all(is_run):
         other = where[is_run.index(False)]
         raise UsageError(f"{other} is no run that `facewright train` made; to train on a dataset add --models a,b,c")
-    if not names and (changed or seed or recipe != "scratch"):
+    if not names and (changed or seed or recipe is not None):
         raise UsageError("--recipe, --seed, --epochs and --set are for training by --models; runs have their own")
 
     from facewright import workflows
@@ -202,6 +222,19 @@ def begun_run(out: Path | None, resume: bool, changed: Mapping[str, str]) -> Pat
     if changed:
         raise UsageError(f"{out} goes on by the recipe it was begun with; leave out the change of {', '.join(changed)}")
     return out
+
+
+def with_weights(model: str, weights: str | None) -> str:
+    """The architecture and its weights as one text.
+
+    >>> with_weights("mobilenet_v2", "imagenet"), with_weights("resnet18", "none")
+    ('mobilenet_v2@imagenet', 'resnet18')
+    """
+    if weights is None or weights == "none":
+        return model
+    if "@" in model:
+        raise UsageError(f"--weights {weights} and --model {model} both name weights; give one of them")
+    return f"{model}@{weights}"
 
 
 def overrides(

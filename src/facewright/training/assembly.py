@@ -4,27 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
+from facewright.bundle import put_head
+from facewright.data.sampling import class_weights
+from facewright.data.splits import Split
+from facewright.data.store import PixelStore
 from facewright.errors import UsageError
+from facewright.heads import HeadSpec
+from facewright.input_spec import InputSpec
+from facewright.losses.objective import Head, Objective, ObjectiveSpec
 from facewright.models.catalog import create_model
-from facewright.training import callbacks, optimizers
+from facewright.models.weights import Loaded, load_into
+from facewright.training import callbacks, freezing, optimizers
+from facewright.training import recipe as recipes
 from facewright.training.distributed import World
 from facewright.training.events import Listener
+from facewright.training.optimizers import Rule
+from facewright.training.planning import Plan, planner
 from facewright.training.recipe import Recipe
 from facewright.training.schedule import Plateau, Schedule
 from facewright.training.seeds import derive
-from facewright.training.trainer import Data, Settings, Trainer
+from facewright.training.trainer import Data, Phase, Settings, Trainer
 
 
-def fresh_weights(model: str, classes: int, recipe: Recipe, seed: int) -> nn.Module:
-    """A new network; its weights are a function of the seed alone."""
+def head_of(recipe: Recipe) -> HeadSpec | None:
+    """The head to put on the body; None leaves the architecture's own classifier."""
+    chosen = recipe.head
+    if chosen.kind == "native":
+        return None
+    return HeadSpec(chosen.kind, chosen.embedding, chosen.dropout, chosen.scale, chosen.subcentres)
+
+
+def starting_network(
+    model: str, stem: str, classes: int, recipe: Recipe, seed: int, loaded: Loaded | None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network with fresh weights, a function of the seed alone, or with public ones under a fresh head.
+
+    Returns:
+        The network, and what is to be said of how the public weights fitted.
+    Raises:
+        FacewrightError: the public weights do not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "weights"))
-        network: nn.Module = create_model(model, classes, input_size=recipe.input.size, stem=recipe.input.stem)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        network = create_model(model, classes, input_size=recipe.input.size, stem=stem)
+        said = () if loaded is None else load_into(network, loaded)
+        put_head(network, head_of(recipe), classes)
+    return network.to(memory_format=torch.channels_last), said  # type: ignore[call-overload]
 
 
 def assemble(
@@ -40,20 +71,15 @@ def assemble(
     """A trainer that writes metrics.csv, events/ and checkpoints/ into the folder.
 
     Args:
+        data: from `data_of`.
         settings: from `settings_of`.
         keep: called with the best weights so far.
     """
-    chosen, plan = recipe.optimizer, recipe.schedule
-    steps = len(data.train) // settings.batch
-    total = steps * settings.epochs
-    optimizer = optimizers.build(
-        chosen.name, network, chosen.learning_rate, chosen.weight_decay, chosen.decay_all, chosen.momentum, chosen.beta2
-    )
     trainer = Trainer(
         model=network,
-        optimizer=optimizer,
-        schedule=Schedule(plan.name, total, steps, plan.warmup, plan.floor, plan.every, plan.factor),
-        plateau=Plateau(plan.factor, plan.patience, plan.floor) if plan.name == "plateau" else None,
+        objective=_objective(recipe, network, data),
+        head=None if recipe.head.kind == "native" else str(network.classifier_name),
+        phases=_phases(recipe, network, len(data.plan(0))),
         data=data,
         settings=settings,
         folder=folder,
@@ -67,6 +93,18 @@ def assemble(
     return trainer
 
 
+def data_of(recipe: Recipe, store: PixelStore, spec: InputSpec, split: Split, settings: Settings) -> Data:
+    """The training and the validation part, and the plan of batches.
+
+    Raises:
+        UsageError: the data cannot fill the batches that the recipe asks for.
+    """
+    labels = store.dataset.labels[split.train]
+    plan: Plan = planner(recipe.sampling, split.train, labels, settings.batch, settings.seed)
+    plan(0)  # what cannot be planned is found before anything is trained
+    return Data(store, spec, split.train, split.validation, recipe.augment, plan)
+
+
 def settings_of(recipe: Recipe, images: int, seed: int, dtype: torch.dtype, world: World) -> Settings:
     """The numbers of the loop; a batch never exceeds the data and is shared evenly by the processes.
 
@@ -75,19 +113,18 @@ def settings_of(recipe: Recipe, images: int, seed: int, dtype: torch.dtype, worl
     Raises:
         UsageError: the batch is smaller than the number of processes.
     """
-    numbers = recipe.training
-    batch = min(numbers.batch, images) // world.size * world.size
+    numbers, chosen = recipe.training, recipe.sampling
+    asked = chosen.people * chosen.images if chosen.plan == "identities" else numbers.batch
+    batch = min(asked, images) // world.size * world.size
     if batch < 2 * world.size:
-        raise UsageError(f"expected at least two images a process in a batch, got {numbers.batch} for {world.size}")
+        raise UsageError(f"expected at least two images a process in a batch, got {asked} for {world.size}")
     return Settings(
-        epochs=numbers.epochs,
         batch=batch,
         seed=seed,
-        sizes=stage_sizes(recipe),
-        label_smoothing=numbers.label_smoothing,
         mixup=numbers.mixup,
         cutmix=numbers.cutmix,
         clip=numbers.clip,
+        adaptive_clip=numbers.adaptive_clip,
         ema=numbers.ema,
         metric=recipe.selection.metric,
         patience=recipe.selection.patience,
@@ -104,9 +141,61 @@ def stage_sizes(recipe: Recipe) -> tuple[int, ...]:
     >>> stage_sizes(override(load("notebook-adam"), {"training.epochs": "2"}))
     (112, 112)
     """
-    full, epochs = recipe.input.size, recipe.training.epochs
+    full, epochs = recipe.input.size, sum(phase.epochs for phase in recipe.all_phases.values())
     sizes = []
     for epoch in range(epochs):
         scale = next((s.scale for s in recipe.training.stages if (epoch + 1) / epochs <= s.until + 1e-9), 1.0)
         sizes.append(full if scale == 1.0 else max(32, round(full * scale / 16) * 16))
     return tuple(sizes)
+
+
+def _phases(recipe: Recipe, network: nn.Module, steps: int) -> tuple[Phase, ...]:
+    """The recipe's phases as the trainer wants them; what each trains is settled before any freezes anything."""
+    plan, sizes = recipe.schedule, iter(stage_sizes(recipe))
+    return tuple(
+        Phase(
+            name=name,
+            sizes=tuple(next(sizes) for _ in range(phase.epochs)),
+            schedule=Schedule(plan.name, steps * phase.epochs, steps, plan.warmup, plan.floor, plan.every, plan.factor),
+            begin=_beginning(recipe, phase, freezing.trained_names(network, phase.train)),
+            plateau=Plateau(plan.factor, plan.patience, plan.floor) if plan.name == "plateau" else None,
+            draws=phase.draws,
+            frozen_norms=phase.frozen_norms,
+        )
+        for name, phase in recipe.all_phases.items()
+    )
+
+
+def _beginning(recipe: Recipe, phase: recipes.Phase, trained: frozenset[str]) -> Callable[[nn.Module], Optimizer]:
+    """What makes a network ready for a phase."""
+    chosen = recipe.optimizer
+    rule = Rule(chosen.name, chosen.weight_decay, chosen.decay_all, chosen.momentum, chosen.beta2, recipe.head.l2)
+
+    def begin(network: nn.Module) -> Optimizer:
+        freezing.freeze(network, trained)
+        return optimizers.build(rule, freezing.rate_groups(network, phase.layer_decay), phase.learning_rate)
+
+    return begin
+
+
+def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective:
+    """What is minimised."""
+    chosen = recipe.objective
+    labels = data.store.dataset.labels[data.train]
+    classes = len(data.store.dataset.classes)
+    weights = torch.from_numpy(class_weights(labels, classes)).float() if chosen.class_weights == "inverse" else None
+    spec = ObjectiveSpec(
+        kind=chosen.kind,
+        smoothing=recipe.training.label_smoothing,
+        margin=None if chosen.margin == "paper" else chosen.margin,
+        weight=chosen.weight,
+        mining=chosen.mining,
+        gamma=chosen.gamma,
+        centre_rate=chosen.centre_rate,
+    )
+    head = network.get_submodule(str(network.classifier_name))
+    width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it
+    objective = Objective(spec, classes, width, weights)
+    if recipe.head.kind != "native":
+        objective.check(cast(Head, head))
+    return objective

@@ -26,6 +26,7 @@ class EpochRow:
     train_accuracy: float  # on augmented pictures, while the weights moved
     validation_loss: float
     validation_accuracy: float
+    validation_score: float  # of the metric that chooses the best epoch, the higher the better
     seconds: float  # wall seconds of training and validating, since the start of the run
     images_per_second: float  # of the training part of this epoch
     best: bool  # the best on the chosen metric so far

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,7 +32,9 @@ class Input(Part):
 
     size: int = Field(112, ge=32, le=1024)  # side in pixels
     resize: Literal["stretch", "cover", "pad"] = "cover"
-    normalise: Literal["dataset", "unit", "imagenet"] = "dataset"  # mean/std of the training part; [0, 1]; ImageNet's
+    normalise: Literal["dataset", "unit", "imagenet", "weights"] = "dataset"
+    """Mean and deviation: of the training part; none ([0, 1]); ImageNet's; those the public weights were trained with
+    (of the training part where a run starts from fresh weights)."""
     stem: Literal["auto", "coarse", "imagenet", "medium", "small"] = "auto"
 
 
@@ -71,6 +73,93 @@ class Schedule(Part):
     patience: int = Field(5, ge=0)  # plateau: epochs without a better validation loss
 
 
+class Head(Part):
+    """What stands on the body's features; `native` leaves the architecture's own classifier."""
+
+    kind: Literal["native", "linear", "two-layer", "hidden-256", "cosine"] = "native"
+    embedding: int = Field(0, ge=0, le=65536)  # width of a linear map and norm before it; 0: the features themselves
+    dropout: float = Field(0.0, ge=0, lt=1)
+    scale: float = Field(0.0, ge=0, le=1000)  # cosine: what cosines are multiplied by
+    subcentres: int = Field(1, ge=1, le=64)  # cosine: centres a class
+    l2: float = Field(0.0, ge=0)  # weight decay of the head alone, in place of optimizer.weight_decay where above 0
+
+    @model_validator(mode="after")
+    def _native_has_no_options(self) -> Head:
+        if self.kind == "native" and (self.embedding or self.dropout or self.scale or self.subcentres != 1):
+            raise ValueError(
+                "the native head has no options; choose head.kind = linear, two-layer, hidden-256 or cosine"
+            )
+        return self
+
+
+class Objective(Part):
+    """What training minimises. The margin losses want `head.kind = "cosine"`."""
+
+    kind: Literal[
+        "cross-entropy",
+        "focal",
+        "centre",
+        "a-softmax",
+        "cosface",
+        "arcface",
+        "contrastive",
+        "pairwise",
+        "triplet",
+    ] = "cross-entropy"
+    margin: Annotated[float, Field(ge=0)] | Literal["paper"] = "paper"  # a-softmax: a whole number; arcface: radians
+    mining: Literal["all", "semi-hard", "batch-hard"] = "batch-hard"  # triplet
+    weight: float = Field(0.003, ge=0)  # centre: of the centre loss beside cross-entropy
+    centre_rate: float = Field(0.5, gt=0, le=1)  # centre: how fast centres follow
+    gamma: float = Field(2.0, ge=0)  # focal
+    class_weights: Literal["none", "inverse"] = "none"  # inverse: rare classes count as much as frequent ones in all
+
+
+class Sampling(Part):
+    """Which pictures make an epoch and a batch."""
+
+    plan: Literal["shuffle", "over", "under", "repeat", "identities"] = "shuffle"
+    """Each once; every class brought to the size of the largest, or of the smallest; the smallest class `times` times,
+    augmented each time anew; batches of `people` x `images`."""
+    times: int = Field(1, ge=1)  # repeat
+    people: int = Field(8, ge=2)  # identities
+    images: int = Field(4, ge=2)  # identities
+
+
+class Phase(Part):
+    """A stretch of training with its own rate and its own part of the network."""
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    train: str = "all"
+    """`all`, `head`, `last-stage`, `from NAME` (a stage or part as `facewright models` prints it), or `all but first N`
+    (layers with weights)."""
+    draws: int = Field(0, ge=0)
+    """With `train = "head"`: augmentation draws whose features are computed once, before the head trains on them in
+    turn; 0: the frozen body runs at every step."""
+    layer_decay: float = Field(1.0, gt=0, le=1)  # each block's rate over that of the block behind it
+    frozen_norms: bool = False  # batch norms keep the statistics they came with
+
+    @model_validator(mode="after")
+    def _only_a_frozen_body_is_cached(self) -> Phase:
+        if self.draws and self.train != "head":
+            raise ValueError('draws above 0 want train = "head": features of a body that learns do not stay true')
+        return self
+
+
+class Probe(Part):
+    """No training by gradients: logistic regression on what the frozen body makes of the pictures as they are."""
+
+    strengths: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
+    """Inverse penalties to choose among by cross-validation inside the training part; of standardised features."""
+    folds: int = Field(5, ge=2, le=20)
+
+    @model_validator(mode="after")
+    def _positive(self) -> Probe:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ValueError(f"strengths must be numbers above 0, got {list(self.strengths)}")
+        return self
+
+
 class Stage(Part):
     """Progressive image size: until this share of the epochs, train at this share of `input.size`."""
 
@@ -81,12 +170,13 @@ class Stage(Part):
 class Training(Part):
     """The loop."""
 
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(20, ge=1)  # of a recipe without phases
     batch: int = Field(32, ge=2)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)  # alpha of the Beta distribution; 0: none
     cutmix: float = Field(0.0, ge=0)
     clip: float = Field(0.0, ge=0)  # largest norm of the gradient; 0: no clipping
+    adaptive_clip: float = Field(0.0, ge=0)  # largest gradient of a unit over its weights' norm (NFNet); 0: none
     ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights a step; 0: none
     stages: tuple[Stage, ...] = ()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -106,8 +196,10 @@ class Training(Part):
 class Selection(Part):
     """Which epoch's weights are kept, and when to give up waiting for better ones."""
 
-    metric: Literal["accuracy", "loss"] = "loss"  # on the validation part
-    patience: int = Field(0, ge=0)  # epochs without improvement before stopping; 0: never stop early
+    metric: Literal["accuracy", "loss", "hter"] = (
+        "loss"  # on the validation part; hter: two classes, its best threshold
+    )
+    patience: int = Field(0, ge=0)  # epochs without improvement before a phase ends; 0: never stop early
 
 
 class Recipe(Part):
@@ -121,11 +213,40 @@ class Recipe(Part):
     schedule: Schedule = Schedule()
     training: Training = Training()
     selection: Selection = Selection()
+    head: Head = Head()
+    objective: Objective = Objective()
+    sampling: Sampling = Sampling()
     augment: Augment = Augment()
+    probe: Probe | None = None  # where present, optimizer, schedule, training and phases have no part in the run
+    phases: dict[str, Phase] = {}  # in this order; none: one phase of `training.epochs` at `optimizer.learning_rate`
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.probe is not None and self.head.kind != "linear":
+            raise ValueError("a probe fits a linear head: set head.kind to linear")
+        if self.phases and self.training.stages:
+            raise ValueError("choose training.stages or phases, not both")
+        if self.head.kind == "native" and self.objective.kind not in ("cross-entropy", "focal"):
+            raise ValueError(
+                f"objective.kind = {self.objective.kind!r} wants a head: set head.kind to linear or cosine"
+            )
+        if self.head.kind == "native" and any(phase.draws for phase in self.phases.values()):
+            raise ValueError("features computed once want a head of their own: set head.kind to linear")
+        if (self.training.mixup or self.training.cutmix) and self.objective.kind not in ("cross-entropy", "focal"):
+            raise ValueError(f"mixed pictures have no single label, which objective {self.objective.kind!r} wants")
+        if (self.training.mixup or self.training.cutmix) and any(phase.draws for phase in self.phases.values()):
+            raise ValueError("pictures cannot be mixed where features are computed once; set the phase's draws to 0")
+        return self
+
+    @property
+    def all_phases(self) -> dict[str, Phase]:
+        """The phases, or the one that a recipe without phases is."""
+        whole = Phase(epochs=self.training.epochs, learning_rate=self.optimizer.learning_rate)
+        return self.phases or {"train": whole}
 
     def to_toml(self) -> str:
         """The whole recipe, defaults included; `parse` gives back an equal one."""
-        table = self.model_dump(exclude={"augment"}) | {"augment": dataclasses.asdict(self.augment)}
+        table = self.model_dump(exclude={"augment"}, exclude_none=True) | {"augment": dataclasses.asdict(self.augment)}
         return tomli_w.dumps(_plain(table))
 
 
@@ -175,6 +296,9 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
         UsageError: a value out of range.
     """
     table = tomllib.loads(recipe.to_toml())
+    if recipe.phases and "training.epochs" in changes:
+        known = ", ".join(f"phases.{name}.epochs" for name in recipe.phases)
+        raise UsageError(f"recipe {recipe.name} counts its epochs by phase: set {known}")
     for key, text in changes.items():
         *tables, last = key.split(".")
         place: Any = table

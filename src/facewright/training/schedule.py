@@ -57,7 +57,7 @@ class Schedule:
 
 @dataclass
 class Plateau:
-    """Multiplies the learning rate by `factor` after `patience` epochs in which the loss did not fall."""
+    """Multiplies the learning rate by `factor` after `patience` epochs in which the cost did not fall."""
 
     factor: float
     patience: int
@@ -66,10 +66,14 @@ class Plateau:
     best: float = math.inf
     waited: int = 0
 
-    def update(self, loss: float) -> bool:
-        """Take the validation loss of an epoch; True if the rate was lowered."""
-        if loss < self.best - 1e-4:
-            self.best, self.waited = loss, 0
+    def update(self, cost: float) -> bool:
+        """Take an epoch's cost on the validation part (the chosen metric, turned so that less is better).
+
+        Returns:
+            Whether the rate was lowered.
+        """
+        if cost < self.best - 1e-4:
+            self.best, self.waited = cost, 0
             return False
         self.waited += 1
         if self.waited <= self.patience:

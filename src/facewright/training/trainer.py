@@ -1,4 +1,5 @@
-"""The training loop, top to bottom: epochs of steps, validation, best weights, a state that resumes to the same bits.
+"""The training loop, top to bottom: phases of epochs of steps, validation, best weights, a state that resumes to the
+same bits.
 
 Everything random is a pure function of (seed, position): the order of the pictures, their augmentation, and the global
 generator that dropout draws from, which is seeded anew at every step. So the position is all there is to restore, and
@@ -10,10 +11,10 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,19 +24,24 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from facewright.data.augment import Augment, mix
+from facewright.data.cache import cache_folder
 from facewright.data.loaders import Loader
-from facewright.data.sampling import plan, shard
+from facewright.data.sampling import shard
 from facewright.data.store import PixelStore
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
 from facewright.input_spec import InputSpec
-from facewright.training import checkpoints, optimizers
+from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.averaging import averaged
+from facewright.training.clipping import clip_unitwise
 from facewright.training.distributed import World
-from facewright.training.events import EpochEnded, Listener, Said, Stepped
+from facewright.training.events import EpochEnded, Listener, Progressed, Said, Stepped
+from facewright.training.features import Features, Pictures, features_of
 from facewright.training.history import EpochRow
+from facewright.training.learner import Learner
 from facewright.training.schedule import Plateau, Schedule
 from facewright.training.seeds import derive
 from facewright.training.signals import stop_requests
+from facewright.training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -47,24 +53,36 @@ class Data:
     train: NDArray[np.int64]  # rows of the store
     validation: NDArray[np.int64]
     augment: Augment
+    plan: Callable[[int], list[NDArray[np.int64]]]  # the batches of an epoch, a pure function of its number
     workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run that trains one part of the network at one course of the rate."""
+
+    name: str
+    sizes: tuple[int, ...]  # side in pixels, for each of its epochs
+    schedule: Schedule  # over its own steps
+    begin: Callable[[nn.Module], Optimizer]  # decides what learns, and makes the optimizer for it
+    plateau: Plateau | None = None  # lowers the rate further when validation stalls
+    draws: int = 0  # above 0: the body is frozen, and its features of so many augmentation draws are computed once
+    frozen_norms: bool = False
 
 
 @dataclass(frozen=True)
 class Settings:
     """The numbers of the loop."""
 
-    epochs: int
     batch: int
     seed: int
-    sizes: tuple[int, ...]  # side in pixels for each epoch; the last is the size the model is meant for
-    label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     clip: float = 0.0  # 0: gradients are not clipped
+    adaptive_clip: float = 0.0  # as above, unit by unit
     ema: float = 0.0  # 0: weights are not averaged
-    metric: str = "loss"  # or "accuracy": chooses the best epoch
-    patience: int = 0  # 0: never stop early
+    metric: str = "loss"  # or "accuracy", "hter": chooses the best epoch
+    patience: int = 0  # 0: no phase ends early
     dtype: torch.dtype = torch.float32
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int = 0  # 0: by time alone
@@ -74,6 +92,9 @@ class Settings:
 class Progress:
     """Where the run stands; all of it goes into a checkpoint."""
 
+    phase: int = 0
+    phase_epoch: int = 0  # whole epochs done in the phase under way
+    phase_steps: int = 0
     epoch: int = 0  # whole epochs done
     step: int = 0  # steps done in the epoch under way
     steps: int = 0  # steps done in all
@@ -83,7 +104,7 @@ class Progress:
     correct: float = 0.0
     seen: int = 0
     best: float | None = None
-    waited: int = 0
+    waited: int = 0  # epochs of the phase since the best
     finished: bool = False
     rows: list[EpochRow] = field(default_factory=list)
 
@@ -93,18 +114,18 @@ class Trainer:
 
     Args:
         model: in channels_last memory where that is wanted; its parameters are trained in place.
-        optimizer: made by `optimizers.build`.
-        schedule: factor of the learning rate at each step.
-        plateau: lowers it further when validation stalls, or None.
+        objective: what is minimised, as `losses.Objective`.
+        head: name of the model's head; None where the model is trained as a whole to class scores.
+        phases: in order.
         keep: called with the weights' owner whenever they are the best so far.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        plateau: Plateau | None,
+        objective: nn.Module,
+        head: str | None,
+        phases: tuple[Phase, ...],
         data: Data,
         settings: Settings,
         folder: Path,
@@ -113,58 +134,87 @@ class Trainer:
         world: World,
     ) -> None:
         self.model = model
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.plateau = plateau
+        self.objective = objective
+        self.head = head
+        self.phases = phases
         self.data = data
         self.settings = settings
         self.folder = folder
         self.keep = keep
         self.listen = listen
         self.world = world
-        self.average = averaged(model, settings.ema) if settings.ema else None
-        self.wrapped = world.wrap(model)
         self.labels = torch.from_numpy(data.store.dataset.labels)  # (N,) class numbers, built once
         self.progress = Progress()
+        self.enter()
         self._clock = time.monotonic()
         self._saved = time.monotonic()
 
     # The loop ------------------------------------------------------------------------------------------------------
 
     def fit(self) -> tuple[EpochRow, ...]:
-        """Train to the end (or until it stops early) from wherever `progress` stands.
+        """Train to the end (or until the last phase ends early) from wherever `progress` stands.
 
         Raises:
             NonFiniteLoss: the loss is no longer a number; the last checkpoint is still finite.
             Interrupted: asked to stop by a signal; a checkpoint was written first.
         """
-        progress, settings = self.progress, self.settings
+        progress = self.progress
         self._clock = self._saved = time.monotonic()
         with stop_requests() as stop:
-            while progress.epoch < settings.epochs and not progress.finished:
+            while not progress.finished:
+                self.compute_features()
                 started = time.monotonic()
                 before = progress.images
-                self.train_epoch(progress.epoch, stop)
+                self.train_epoch(stop)
                 speed = (progress.images - before) / max(1e-9, time.monotonic() - started)
-                self.close_epoch(progress.epoch, self.validate(settings.sizes[progress.epoch]), speed)
-        progress.finished = True
+                self.close_epoch(self.validate(), speed)
         self.checkpoint()
         return tuple(progress.rows)
 
-    def train_epoch(self, epoch: int, stop: Callable[[], bool]) -> None:
+    def enter(self) -> None:
+        """Make ready for the phase that `progress` stands in: what learns, how fast, and from pictures or features."""
+        phase, settings = self.phase, self.settings
+        self.optimizer = phase.begin(self.model)
+        self.plateau = None if phase.plateau is None else replace(phase.plateau)
+        self.average = averaged(self.model, settings.ema) if settings.ema else None
+        self.wrapped = self.world.wrap(Learner(self.model, self.objective, self.head, settings.dtype))
+        self.features: tuple[Features, Features] | None = None  # of the training and the validation part
+
+    @property
+    def phase(self) -> Phase:
+        """The phase under way."""
+        return self.phases[self.progress.phase]
+
+    def compute_features(self) -> None:
+        """Run the frozen body once over everything, where the phase wants that and it is not done yet."""
+        phase, data, settings = self.phase, self.data, self.settings
+        if not phase.draws or self.features is not None:
+            return
+        parts = []
+        for rows, augment, draws in ((data.train, data.augment, phase.draws), (data.validation, None, 1)):
+            pictures = Pictures(data.store, data.spec, rows, augment, phase.sizes[0], settings.seed)
+
+            def tell(done: int, total: int) -> None:
+                self.listen(Progressed("features of the frozen body", done, total))
+
+            for rank in range(self.world.size):  # one computes, the others then read
+                if rank == self.world.rank:
+                    parts.append(features_of(self.model, pictures, draws, settings.dtype, cache_folder(), tell))
+                self.world.wait()
+        self.features = parts[0], parts[1]
+
+    def train_epoch(self, stop: Callable[[], bool]) -> None:
         """The steps of one epoch, from `progress.step` on."""
-        progress, settings, data = self.progress, self.settings, self.data
-        size = settings.sizes[epoch]
-        batches = plan(data.train, settings.batch, settings.seed, epoch)
-        mine = [shard(batch, self.world.rank, self.world.size) for batch in batches]
-        loader = Loader(data.store, data.spec, data.augment, size, settings.seed, data.workers)
+        progress, settings = self.progress, self.settings
+        batches = self.data.plan(progress.epoch)
         started, first = time.monotonic(), progress.step
         self.wrapped.train()
-        for batch in loader.epoch(mine, epoch, start=first):
-            self.step(batch.images, batch.indices, epoch)
+        freezing.training_mode(self.model, self.phase.frozen_norms)
+        for inputs, indices in self.inputs(batches, first):
+            self.step(inputs, indices)
             done = progress.step - first
             speed = done * settings.batch / max(1e-9, time.monotonic() - started)
-            self.report(epoch, len(batches), speed)
+            self.report(len(batches), speed)
             self.checkpoint_if_due()
             if self.world.total([float(stop())])[0] > 0:
                 self.checkpoint()
@@ -173,85 +223,123 @@ class Trainer:
                     f"go on with: facewright train --resume --out {shlex.quote(str(self.folder))}"
                 )
 
-    def step(self, images: Tensor, indices: NDArray[np.int64], epoch: int) -> None:
-        """One update of the weights: images (B, 3, H, W) float32, indices (B,) rows of the store."""
+    def inputs(self, batches: list[NDArray[np.int64]], start: int) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+        """What each step from `start` on is given: pictures (B, 3, H, W) or features (B, F), and their rows."""
+        progress, data = self.progress, self.data
+        mine = [shard(batch, self.world.rank, self.world.size) for batch in batches]
+        if self.features is not None:
+            for indices in mine[start:]:
+                yield self.features[0].batch(indices, progress.phase_epoch), indices
+            return
+        size = self.phase.sizes[progress.phase_epoch]
+        loader = Loader(data.store, data.spec, data.augment, size, self.settings.seed, data.workers)
+        for batch in loader.epoch(mine, progress.epoch, start=start):
+            yield batch.images, batch.indices
+
+    def step(self, inputs: Tensor, indices: NDArray[np.int64]) -> None:
+        """One update of the weights: inputs as `inputs` gives them, indices (B,) rows of the store."""
         progress, settings = self.progress, self.settings
         torch.manual_seed(derive(settings.seed, "step", progress.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.factor())
         labels = self.labels[torch.from_numpy(indices)]
-        images, targets = self.targets(images, labels, epoch)
-        with torch.autocast(images.device.type, settings.dtype, enabled=settings.dtype is not torch.float32):
-            scores = self.wrapped(images)  # (B, C)
-        loss = functional.cross_entropy(scores.float(), targets, label_smoothing=settings.label_smoothing)
+        inputs, targets = self.targets(inputs, labels)
+        loss, scores = self.wrapped(inputs, targets, progress.phase_steps)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NonFiniteLoss(self._diverged(f"the loss is {value}", rate, indices))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        if settings.clip:
-            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip, foreach=True))
-            if not math.isfinite(norm):
-                raise NonFiniteLoss(self._diverged(f"the gradient's norm is {norm}", rate, indices))
+        self.clip(rate, indices)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         correct = float((scores.detach().argmax(1) == labels).sum())
         self._count(value, correct, len(labels))
 
-    def targets(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """Class numbers (B,), or where pictures are mixed, shares of classes (B, C)."""
+    def clip(self, rate: float, indices: NDArray[np.int64]) -> None:
+        """Shorten gradients that are too long."""
         settings = self.settings
+        if settings.adaptive_clip:
+            head = f"{getattr(self.model, 'classifier_name', self.head)}."
+            body = (p for name, p in self.model.named_parameters() if not name.startswith(head))
+            clip_unitwise(body, settings.adaptive_clip)
+        if settings.clip:
+            norm = float(nn.utils.clip_grad_norm_(self.wrapped.parameters(), settings.clip, foreach=True))
+            if not math.isfinite(norm):
+                raise NonFiniteLoss(self._diverged(f"the gradient's norm is {norm}", rate, indices))
+
+    def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Class numbers (B,), or where pictures are mixed, shares of classes (B, C)."""
+        settings, progress = self.settings, self.progress
         alpha = settings.mixup or settings.cutmix
         if not alpha:
             return images, labels
         shares = functional.one_hot(labels, len(self.data.store.dataset.classes)).float()
-        step = self.progress.step
-        return mix(images, shares, alpha, "mixup" if settings.mixup else "cutmix", settings.seed, epoch, step)
+        kind: Literal["mixup", "cutmix"] = "mixup" if settings.mixup else "cutmix"
+        return mix(images, shares, alpha, kind, settings.seed, progress.epoch, progress.step)
 
     @torch.inference_mode()
-    def validate(self, size: int) -> tuple[float, float]:
-        """Cross-entropy and accuracy on the validation part, of the averaged weights where there are any."""
-        data = self.data
-        result = [0.0, 0.0]
+    def validate(self) -> Validation:
+        """The validation part, judged by the averaged weights where there are any."""
+        found = Validation(0.0, 0.0, 0.0)
         if self.world.writes:
             model = self.judged().eval()
-            loader = Loader(data.store, data.spec, None, size, 0, data.workers)
-            blocks = np.array_split(data.validation, max(1, math.ceil(len(data.validation) / 64)))
-            for batch in loader.epoch(blocks, 0):
-                truth = self.labels[torch.from_numpy(batch.indices)]
-                scores = model(batch.images).float()
-                result[0] += float(functional.cross_entropy(scores, truth, reduction="sum"))
-                result[1] += float((scores.argmax(1) == truth).sum())
-        loss, correct = self.world.first_says(result)
-        return loss / len(data.validation), correct / len(data.validation)
+            found = validation.gathered(self._validation_scores(model), self.settings.metric)
+        return Validation(*self.world.first_says([found.loss, found.accuracy, found.score]))
+
+    def _validation_scores(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """Class scores (B, C) and class numbers (B,), batch by batch."""
+        data, size = self.data, self.phase.sizes[self.progress.phase_epoch]
+        blocks = validation.blocks(data.validation)
+        if self.features is not None and self.head is not None:
+            head = model.get_submodule(self.head)
+            for block in blocks:
+                yield head(self.features[1].batch(block, 0)).float(), self.labels[torch.from_numpy(block)]
+            return
+        loader = Loader(data.store, data.spec, None, size, 0, data.workers)
+        for batch in loader.epoch(blocks, 0):
+            yield model(batch.images).float(), self.labels[torch.from_numpy(batch.indices)]
 
     def judged(self) -> nn.Module:
         """The weights that are validated and kept."""
         return self.model if self.average is None else self.average.module
 
-    def close_epoch(self, epoch: int, validation: tuple[float, float], speed: float) -> None:
+    def close_epoch(self, found: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""
         progress, settings = self.progress, self.settings
-        loss, accuracy = validation
-        if not math.isfinite(loss):
-            raise NonFiniteLoss(self._diverged(f"the validation loss is {loss}", self.rate(), None))
-        best = self.judge(settings.sizes[epoch], accuracy if settings.metric == "accuracy" else -loss)
-        progress.rows.append(self.row(epoch, validation, speed, best))
-        if self.plateau is not None and self.plateau.update(loss):
-            self.listen(Said(f"validation loss stalled: learning rate times {self.plateau.scale:g}"))
-        progress.epoch, progress.step = epoch + 1, 0
+        if not found.finite():
+            raise NonFiniteLoss(self._diverged(f"the validation loss is {found.loss}", self.rate(), None))
+        best = self.judge(found.score)
+        progress.rows.append(self.row(found, speed, best))
+        if self.plateau is not None and self.plateau.update(-found.score):
+            self.listen(Said(f"validation stalled: learning rate times {self.plateau.scale:g}"))
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        progress.phase_epoch += 1
         progress.loss_sum = progress.correct = 0.0
         progress.seen = 0
-        if settings.patience and progress.waited >= settings.patience:
-            progress.finished = True
-            self.listen(Said(f"no better epoch in {settings.patience}: stopped early after epoch {epoch + 1}"))
+        stalled = bool(settings.patience) and progress.waited >= settings.patience
+        if stalled:
+            self.listen(Said(f"no better epoch in {settings.patience}: stopped early after epoch {progress.epoch}"))
         self.listen(EpochEnded(progress.rows[-1]))
+        if stalled or progress.phase_epoch == len(self.phase.sizes):
+            self.leave()
         self.checkpoint_if_due()
 
-    def judge(self, size: int, score: float) -> bool:
-        """Whether this epoch is the best so far, and if so, keep its weights; only epochs at the full size compete."""
+    def leave(self) -> None:
+        """Go on to the next phase, or finish."""
         progress = self.progress
-        if size != self.settings.sizes[-1]:
+        if progress.phase + 1 == len(self.phases):
+            progress.finished = True
+            return
+        progress.phase, progress.phase_epoch, progress.phase_steps, progress.waited = progress.phase + 1, 0, 0, 0
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())  # what was judged is what goes on
+        self.enter()
+
+    def judge(self, score: float) -> bool:
+        """Whether this epoch is the best so far, and if so, keep its weights; only epochs at the full size compete."""
+        progress, sizes = self.progress, self.phase.sizes
+        if sizes[progress.phase_epoch] != sizes[-1]:
             return False
         if progress.best is not None and score <= progress.best:
             progress.waited += 1
@@ -261,42 +349,45 @@ class Trainer:
             self.keep(self.judged())
         return True
 
-    def row(self, epoch: int, validation: tuple[float, float], speed: float, best: bool) -> EpochRow:
+    def row(self, found: Validation, speed: float, best: bool) -> EpochRow:
         """The epoch just done, as it stands in metrics.csv."""
-        progress, size = self.progress, self.settings.sizes[epoch]
+        progress, phase = self.progress, self.phase
         loss_sum, correct, seen = self.world.total([progress.loss_sum, progress.correct, float(progress.seen)])
         self._tick()
         return EpochRow(
-            epoch=epoch + 1,
-            phase=f"{size} px",
+            epoch=progress.epoch + 1,
+            phase=phase.name,
             images_seen=progress.images,
             steps=progress.steps,
-            image_size=size,
+            image_size=phase.sizes[progress.phase_epoch],
             learning_rate=self.rate(),
             train_loss=loss_sum / seen,
             train_accuracy=correct / seen,
-            validation_loss=validation[0],
-            validation_accuracy=validation[1],
+            validation_loss=found.loss,
+            validation_accuracy=found.accuracy,
+            validation_score=found.score,
             seconds=progress.seconds,
             images_per_second=speed,
             best=best,
         )
 
     def rate(self) -> float:
-        """The learning rate of the step just taken."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The learning rate of the step just taken, of what learns fastest."""
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def factor(self) -> float:
         """Of the learning rate, for the step about to be taken."""
         scale = 1.0 if self.plateau is None else self.plateau.scale
-        return self.schedule.at(self.progress.steps) * scale
+        return self.phase.schedule.at(self.progress.phase_steps) * scale
 
-    def report(self, epoch: int, steps: int, speed: float) -> None:
+    def report(self, steps: int, speed: float) -> None:
         """Tell the listener about the step just taken."""
-        progress, settings = self.progress, self.settings
-        left = ((settings.epochs - epoch) * steps - progress.step) * settings.batch / max(speed, 1e-9)
+        progress = self.progress
+        later = sum(len(phase.sizes) for phase in self.phases[progress.phase + 1 :])
+        epochs = progress.epoch + len(self.phase.sizes) - progress.phase_epoch + later
+        left = ((epochs - progress.epoch) * steps - progress.step) * self.settings.batch / max(speed, 1e-9)
         loss, accuracy = progress.loss_sum / progress.seen, progress.correct / progress.seen
-        self.listen(Stepped(epoch + 1, settings.epochs, progress.step, steps, loss, accuracy, speed, left))
+        self.listen(Stepped(progress.epoch + 1, epochs, progress.step, steps, loss, accuracy, speed, left))
 
     # The state -----------------------------------------------------------------------------------------------------
 
@@ -306,6 +397,7 @@ class Trainer:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizers.tensors_of(self.optimizer).items()}
         facts = {"progress": asdict(self.progress), "plateau": None if self.plateau is None else asdict(self.plateau)}
         return checkpoints.State(tensors, facts)
@@ -316,20 +408,22 @@ class Trainer:
         Raises:
             ResumeError: it is of another model or recipe.
         """
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "objective": {}, "optimizer": {}}
         for name, tensor in state.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
+        facts: dict[str, Any] = dict(state.facts["progress"])
+        facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
         try:
+            self.progress = Progress(**facts)
+            self.enter()
             self.model.load_state_dict(parts["model"])
+            self.objective.load_state_dict(parts["objective"])
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])
             optimizers.restore(self.optimizer, parts["optimizer"])
-        except (RuntimeError, KeyError, IndexError) as error:
+        except (RuntimeError, KeyError, IndexError, TypeError) as error:
             raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
-        facts: dict[str, Any] = dict(state.facts["progress"])
-        facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
-        self.progress = Progress(**facts)
         if self.plateau is not None:
             self.plateau = Plateau(**state.facts["plateau"])
 
@@ -350,6 +444,7 @@ class Trainer:
         progress = self.progress
         progress.step += 1
         progress.steps += 1
+        progress.phase_steps += 1
         progress.images += images * self.world.size
         progress.loss_sum += loss * images
         progress.correct += correct

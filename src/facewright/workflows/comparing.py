@@ -80,8 +80,8 @@ def compare(runs: Sequence[Run | Path]) -> Compared:
 def _names(runs: Sequence[Run]) -> list[str]:
     """The model's name; with its recipe or folder where that is not enough to tell runs apart."""
     for name in (
-        lambda run: run.facts.model,
-        lambda run: f"{run.facts.model} {run.facts.recipe}",
+        lambda run: run.facts.title,
+        lambda run: f"{run.facts.title} {run.facts.recipe}",
         lambda run: run.folder.name,
         lambda run: str(run.folder),
     ):

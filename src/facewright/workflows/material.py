@@ -33,11 +33,14 @@ def silent(_event: Event) -> None:
     """A listener that listens to nothing."""
 
 
-def prepare(dataset: Dataset, recipe: Recipe, seed: int, kept: Path, listen: Listener) -> Material:
+def prepare(
+    dataset: Dataset, recipe: Recipe, seed: int, kept: Path, listen: Listener, wanted: InputSpec | None = None
+) -> Material:
     """Decode, split and measure the pixels.
 
     Args:
         kept: a split.csv; where it exists, it is the split.
+        wanted: what the public weights were trained to see; None where there are none.
     Raises:
         DataError: fewer than two classes, too few images for three parts, or nothing readable.
     """
@@ -55,7 +58,7 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, kept: Path, listen: Lis
             f"{dataset.where}: expected images for training, validation and test, got "
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
-    return Material(store, split, _spec(store, split, recipe), store.dataset.fingerprint(store.digests))
+    return Material(store, split, _spec(store, split, recipe, wanted), store.dataset.fingerprint(store.digests))
 
 
 def open_store(dataset: Dataset, size: int, resize: str, listen: Listener) -> PixelStore:
@@ -78,10 +81,13 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
     return replace(split, notes=(*split.notes, *about_copies(store, near)))
 
 
-def _spec(store: PixelStore, split: Split, recipe: Recipe) -> InputSpec:
+def _spec(store: PixelStore, split: Split, recipe: Recipe, wanted: InputSpec | None) -> InputSpec:
     """What the network is fed; statistics are of the training part alone."""
+    if recipe.input.normalise == "weights" and wanted is not None:
+        size = recipe.input.size
+        return replace(wanted, height=size, width=size, resize=recipe.input.resize)
     mean, std = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) if recipe.input.normalise == "unit" else IMAGENET
-    if recipe.input.normalise == "dataset":
+    if recipe.input.normalise in ("dataset", "weights"):
         measured = store.statistics(split.train)
         mean, std = _three(measured.mean), _three([max(float(value), 1e-3) for value in measured.std])
     return InputSpec(recipe.input.size, recipe.input.size, mean, std, resize=recipe.input.resize)

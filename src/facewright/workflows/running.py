@@ -22,27 +22,29 @@ from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation import speed
 from facewright.files import write_atomic
+from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
 from facewright.models import anatomy
-from facewright.models.catalog import resolve_stem
 from facewright.runs import Run, RunFacts, owned
 from facewright.training import checkpoints, precision
 from facewright.training import recipe as recipes
-from facewright.training.assembly import assemble, fresh_weights, settings_of
+from facewright.training.assembly import assemble, data_of, head_of, settings_of, starting_network
 from facewright.training.distributed import World, joined
 from facewright.training.events import Listener, Said, Started
+from facewright.training.history import EpochRow
 from facewright.training.recipe import Recipe
-from facewright.training.trainer import Data
 from facewright.workflows.comparing import compare
 from facewright.workflows.judging import measure
 from facewright.workflows.material import Material, prepare, silent
+from facewright.workflows.probing import probe
+from facewright.workflows.starting import Start, check_model, recipe_for, start
 
 
 def train(
     where: str | Path | Dataset,
     *,
     model: str = "resnet18",
-    recipe: str | Path = "scratch",
+    recipe: str | Path | None = None,
     out: Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
@@ -54,8 +56,8 @@ def train(
 
     Args:
         where: anything `open_dataset` knows, or what it gave.
-        model: a name of `facewright models`.
-        recipe: a shipped recipe, or a TOML file.
+        model: a name of `facewright models`, or name@weights: released weights by name, or a file.
+        recipe: a shipped recipe, or a TOML file; None: `finetune` for public weights, `scratch` for fresh ones.
         out: the run directory; a new one under runs/ where None.
         seed: of the split, the fresh weights, the order and the augmentation.
         overrides: recipe values to change, {"training.epochs": "5"}.
@@ -67,10 +69,10 @@ def train(
         NonFiniteLoss: training diverged.
         Interrupted: a signal came; the state is saved.
     """
-    chosen = recipes.override(recipes.load(recipe), overrides or {})
-    resolve_stem(model, chosen.input.size, chosen.input.stem)  # an unknown model is found before anything is decoded
+    chosen = recipes.override(recipe_for(model, recipe), overrides or {})
+    check_model(model, chosen)  # an unknown model is found before anything is decoded
     dataset = where if isinstance(where, Dataset) else open_dataset(where)
-    folder = out or free_folder(f"{dataset.name}-{model}")
+    folder = out or free_folder(f"{dataset.name}-{folder_name(model)}")
     if folder.resolve().is_relative_to(dataset.where):  # its folders would be classes the next time
         raise UsageError(f"{folder}: lies in the dataset {dataset.where}; choose an --out beside it")
     with joined() as world, owned(folder) if world.writes else nullcontext():
@@ -92,61 +94,102 @@ def resume(folder: Path, *, listen: Listener | None = None) -> Run:
     """
     facts = Run(folder).facts
     recipe = folder / "recipe.toml"
-    return train(facts.where, model=facts.model, recipe=recipe, out=folder, seed=facts.seed, resume=True, listen=listen)
+    return train(facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed, resume=True, listen=listen)
 
 
 def free_folder(name: str) -> Path:
     """runs/NAME-1, or the next number that is free."""
-    clean = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "run"
-    number = 1
+    clean, number = folder_name(name), 1
     while (Path("runs") / f"{clean}-{number}").exists():
         number += 1
     return Path("runs") / f"{clean}-{number}"
+
+
+def folder_name(text: str) -> str:
+    """A name that every file system takes; of weights in a file, its name.
+
+    >>> folder_name("mobilefacenet@/weights/arc.safetensors")
+    'mobilefacenet-arc'
+    """
+    architecture, _, weights = text.partition("@")
+    text = f"{architecture}-{Path(weights).name.removesuffix('.safetensors')}" if weights else text
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "run"
 
 
 def _train_in(
     folder: Path, dataset: Dataset, model: str, recipe: Recipe, seed: int, world: World, listen: Listener
 ) -> Run:
     """The steps of a run, in the order they happen."""
-    material = prepare(dataset, recipe, seed, folder / "split.csv", listen)
-    network = fresh_weights(model, len(dataset.classes), recipe, seed)
-    facts = _facts(folder, network, material, model, recipe, seed, world)
+    begin = start(model, recipe, listen)
+    material = prepare(dataset, recipe, seed, folder / "split.csv", listen, begin.spec)
+    network, said = starting_network(begin.model, begin.stem, len(dataset.classes), recipe, seed, begin.loaded)
+    for line in said:
+        listen(Said(line))
+    facts = _facts(folder, network, material, begin, recipe, seed, world)
     world.wait()  # all have read before one writes
     if world.writes:
         write_atomic(folder / "recipe.toml", recipe.to_toml())
         material.split.save(folder / "split.csv", material.store.dataset, material.store.digests)
         facts.write(folder)
-    rows = material.split.train
-    settings = settings_of(recipe, len(rows), seed, getattr(torch, facts.precision), world)
-    data = Data(material.store, material.spec, rows, material.split.validation, recipe.augment)
-    keep = _keeper(folder, facts, material.spec)
-    trainer = assemble(recipe, network, data, folder, keep, settings, listen, world)
-    state = checkpoints.load(folder / "checkpoints")
-    if state is not None:
-        trainer.restore(state)
-        if trainer.progress.finished and facts.finished is not None and (folder / "evaluation.json").is_file():
-            return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
-        listen(Said(f"resumed after step {trainer.progress.steps}"))
     speed.reset_peak_memory()
-    listen(Started(str(folder), model, recipe.name, settings.epochs, len(rows) // settings.batch, len(rows)))
     begun = time.process_time()
-    history = trainer.fit()
+    learned = _learn(folder, network, material, facts, recipe, seed, world, listen)
+    if learned is None:
+        return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
     if world.writes:
         measure(folder, material, listen)
         dataclasses.replace(
             facts,
             finished=_now(),
-            epochs=len(history),
-            images_seen=history[-1].images_seen,
-            train_seconds=history[-1].seconds,
-            cpu_seconds=None if state is not None else time.process_time() - begun,
+            epochs=len(learned.rows),
+            images_seen=learned.rows[-1].images_seen,
+            train_seconds=learned.rows[-1].seconds,
+            cpu_seconds=None if learned.resumed else time.process_time() - begun,
             peak_memory_bytes=speed.peak_memory_bytes(),
         ).write(folder)
     world.wait()
     return Run(folder)
 
 
-def _keeper(folder: Path, facts: RunFacts, spec: InputSpec):  # type: ignore[no-untyped-def]
+@dataclasses.dataclass(frozen=True)
+class _Learned:
+    rows: tuple[EpochRow, ...]
+    resumed: bool
+
+
+def _learn(
+    folder: Path,
+    network: nn.Module,
+    material: Material,
+    facts: RunFacts,
+    recipe: Recipe,
+    seed: int,
+    world: World,
+    listen: Listener,
+) -> _Learned | None:
+    """Train by gradients or fit a probe, keeping the best weights; None where the run was finished before."""
+    keep = _keeper(folder, facts, material.spec, head_of(recipe))
+    split, store = material.split, material.store
+    was_finished = facts.finished is not None and (folder / "evaluation.json").is_file()
+    if recipe.probe is not None:
+        if was_finished:
+            return None
+        return _Learned(probe(folder, network, material, recipe, recipe.probe, seed, keep, listen), resumed=False)
+    settings = settings_of(recipe, len(split.train), seed, getattr(torch, facts.precision), world)
+    data = data_of(recipe, store, material.spec, split, settings)
+    trainer = assemble(recipe, network, data, folder, keep, settings, listen, world)
+    state = checkpoints.load(folder / "checkpoints")
+    if state is not None:
+        trainer.restore(state)
+        if trainer.progress.finished and was_finished:
+            return None
+        listen(Said(f"resumed after step {trainer.progress.steps}"))
+    epochs = sum(phase.epochs for phase in recipe.all_phases.values())
+    listen(Started(str(folder), facts.title, recipe.name, epochs, len(data.plan(0)), len(split.train)))
+    return _Learned(trainer.fit(), resumed=state is not None)
+
+
+def _keeper(folder: Path, facts: RunFacts, spec: InputSpec, head: HeadSpec | None):  # type: ignore[no-untyped-def]
     """Saves the best weights so far; nothing in the file depends on time, so equal runs give equal files."""
     provenance = {
         "recipe": facts.recipe,
@@ -154,17 +197,18 @@ def _keeper(folder: Path, facts: RunFacts, spec: InputSpec):  # type: ignore[no-
         "data": facts.fingerprint,
         "dataset": facts.dataset,
         "versions": dict(facts.versions),
+        "weights": facts.weights_sha256,
     }
 
     def keep(best: nn.Module) -> None:
-        found = bundles.Bundle(facts.model, facts.stem, facts.classes, spec, best.state_dict(), provenance)
+        found = bundles.Bundle(facts.model, facts.stem, facts.classes, spec, best.state_dict(), provenance, head=head)
         bundles.save(folder / "model.safetensors", found)
 
     return keep
 
 
 def _facts(
-    folder: Path, network: nn.Module, material: Material, model: str, recipe: Recipe, seed: int, world: World
+    folder: Path, network: nn.Module, material: Material, begin: Start, recipe: Recipe, seed: int, world: World
 ) -> RunFacts:
     """What is known before the first step; of a run that goes on, what its run.json says."""
     dataset = material.store.dataset
@@ -172,6 +216,8 @@ def _facts(
         facts = RunFacts.read(folder)
         if facts.fingerprint != material.fingerprint:
             raise ResumeError(f"{folder}: the data at {dataset.where} changed since the run began; start a new run")
+        if facts.weights_sha256 != (None if begin.loaded is None else begin.loaded.sha256):
+            raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
         return facts
     size, split = recipe.input.size, material.split
     found = anatomy.summarise(network, size)
@@ -181,14 +227,16 @@ def _facts(
         fingerprint=material.fingerprint,
         classes=dataset.classes,
         counts={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        model=model,
-        stem=resolve_stem(model, size, recipe.input.stem),
+        model=begin.model,
+        weights=begin.weights,
+        weights_sha256=None if begin.loaded is None else begin.loaded.sha256,
+        stem=begin.stem,
         recipe=recipe.name,
         image_size=size,
         seed=seed,
         threads=torch.get_num_threads(),
         processes=world.size,
-        precision=_precision(network, material, recipe, model),
+        precision=_precision(network, material, recipe, begin),
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}",
         started=_now(),
@@ -198,14 +246,14 @@ def _facts(
     )
 
 
-def _precision(network: nn.Module, material: Material, recipe: Recipe, model: str) -> str:
+def _precision(network: nn.Module, material: Material, recipe: Recipe, begin: Start) -> str:
     """float32 or bfloat16, as asked for or as measured."""
-    asked = recipe.training.precision
+    asked = "float32" if recipe.probe is not None else recipe.training.precision
     if asked != "auto":
         return asked
     rows = material.split.train[: recipe.training.batch]
     batch = next(iter(Loader(material.store, material.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
-    key = f"{model}|{recipe.input.stem}|{recipe.input.size} px|batch {len(rows)}"
+    key = f"{begin.model}|{begin.stem}|{recipe.input.size} px|batch {len(rows)}"
     return str(precision.choose(network, batch.images, key, cache_folder())).removeprefix("torch.")
 
 
@@ -214,7 +262,7 @@ def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: boo
     if not resume:
         raise RunError(f"{folder}: a run is already there; go on with it by --resume, or choose another --out")
     run = Run(folder)
-    for key, asked, found in (("model", model, run.facts.model), ("seed", seed, run.facts.seed)):
+    for key, asked, found in (("model", model, run.facts.start), ("seed", seed, run.facts.seed)):
         if asked != found:
             raise ResumeError(f"{folder}: the run there has {key} {found}, not {asked}; choose another --out")
     if recipe != run.recipe:

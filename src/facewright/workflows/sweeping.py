@@ -8,18 +8,18 @@ from pathlib import Path
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
-from facewright.models.catalog import resolve_stem
 from facewright.training import recipe as recipes
 from facewright.training.events import Listener
 from facewright.workflows.comparing import Compared, compare
-from facewright.workflows.running import free_folder, train
+from facewright.workflows.running import folder_name, free_folder, train
+from facewright.workflows.starting import check_model, recipe_for
 
 
 def train_all(
     where: str | Path | Dataset,
     models: Sequence[str],
     *,
-    recipe: str | Path = "scratch",
+    recipe: str | Path | None = None,
     out: Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
@@ -30,15 +30,14 @@ def train_all(
     Called again with the same `out` it goes on where it stopped: finished runs are kept, an unfinished one is resumed.
 
     Args:
-        models: names of `facewright models`. Everything else as for `train`.
+        models: names of `facewright models`, or name@weights. Everything else as for `train`.
     Raises:
         UsageError: a model is named twice, or unknown; found before training starts.
     """
     if len(set(models)) != len(models) or not models:
         raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
-    chosen = recipes.override(recipes.load(recipe), overrides or {})
     for name in models:
-        resolve_stem(name, chosen.input.size, chosen.input.stem)
+        check_model(name, recipes.override(recipe_for(name, recipe), overrides or {}))
     dataset = where if isinstance(where, Dataset) else open_dataset(where)
     folder = out or free_folder(f"{dataset.name}-compare")
     runs = [
@@ -46,7 +45,7 @@ def train_all(
             dataset,
             model=name,
             recipe=recipe,
-            out=folder / name,
+            out=folder / folder_name(name),
             seed=seed,
             overrides=overrides,
             resume=True,

@@ -1,0 +1,105 @@
+"""The quickest honest classifier: logistic regression on what a frozen body makes of the pictures.
+
+Source: Kornblith, Shlens and Le 2019, "Do Better ImageNet Models Transfer Better?", arXiv:1805.08974, section 3 (the
+L2-regularised logistic regression on frozen features, its strength chosen inside the training part).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted linear classifier on raw features."""
+
+    weight: NDArray[np.float32]  # (C, F)
+    bias: NDArray[np.float32]  # (C,)
+    strength: float  # C of scikit-learn: the inverse of the penalty's weight
+    log_losses: tuple[float, ...]  # of each strength tried, mean over the folds
+
+
+def fit(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    strengths: tuple[float, ...],
+    folds: int,
+    seed: int,
+) -> Probe:
+    """Choose the strength by cross-validation inside the training part, then fit on all of it.
+
+    Features are standardised for the fit; the map is folded into the weights that are returned.
+
+    Args:
+        features: (N, F).
+        labels: (N,) class numbers 0 … C - 1, each present.
+        groups: (N,) pictures with one number (copies of a photo) never stand on two sides of a fold.
+        strengths: inverse penalties to try, above 0.
+        folds: at least 2; fewer where the rarest class has fewer members.
+        seed: of the folds.
+    Raises:
+        UsageError: a class has only one member, so that nothing can be held out.
+    """
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
+    scaled = (features - mean) / deviation
+    losses = _cross_validated(scaled, labels, groups, strengths, folds, seed) if len(strengths) > 1 else (float("nan"),)
+    strength = strengths[int(np.nanargmin(losses))] if len(strengths) > 1 else strengths[0]
+    weight, bias = _fitted(scaled, labels, strength)
+    folded = weight / deviation
+    return Probe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, losses)
+
+
+def _cross_validated(
+    scaled: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    strengths: tuple[float, ...],
+    folds: int,
+    seed: int,
+) -> tuple[float, ...]:
+    """The mean held-out log loss of each strength."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rarest = min(len(set(groups[labels == label])) for label in np.unique(labels))
+    if rarest < 2:
+        raise UsageError(
+            "a probe chooses its strength on held-out pictures: every class needs at least two to train on"
+        )
+    splitter = StratifiedGroupKFold(min(folds, rarest), shuffle=True, random_state=seed)
+    parts = list(splitter.split(scaled, labels, groups))
+    totals = []
+    for strength in strengths:
+        held_out = []
+        for inside, outside in parts:
+            weight, bias = _fitted(scaled[inside], labels[inside], strength)
+            held_out.append(_log_loss(scaled[outside] @ weight.T + bias, labels[outside]))
+        totals.append(float(np.mean(np.concatenate(held_out))))
+    return tuple(totals)
+
+
+def _fitted(
+    scaled: NDArray[np.float64], labels: NDArray[np.int64], strength: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (C, F) and biases (C,), a row for each class, for two classes too."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, max_iter=2000, tol=1e-4).fit(scaled, labels)
+    if len(model.classes_) == 2:
+        weight = np.concatenate([-model.coef_, model.coef_]) / 2
+        return weight, np.concatenate([-model.intercept_, model.intercept_]) / 2
+    return np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
+
+
+def _log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """-log of the softmax share of the true class, (N,)."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss: NDArray[np.float64] = -logs[np.arange(len(labels)), labels]
+    return loss

@@ -1,0 +1,234 @@
+"""From the scores of pairs, or the embeddings of images, to what a verifier is worth: one result object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import DataError, Undefined, UsageError
+from facewright.evaluation.verification_results import Folds, TarAtFar, VerificationResult
+from facewright.metrics.folds import FoldAccuracy, accuracy_over_folds, failure_mask
+from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.metrics.people import (
+    People,
+    identity_bootstrap,
+    people_halves,
+    people_of,
+    weighted_rates,
+    weighted_share,
+)
+from facewright.metrics.streaming import RocSummary, all_pairs, summarise
+from facewright.metrics.verification import OperatingPoint, roc
+
+WORST = 12  # pairs listed of each kind of error
+EDGES = np.arange(-100, 101) / 100  # of the histograms; rows at these stand exactly in a thinned curve
+
+
+def verify_pairs(
+    scores: ArrayLike,
+    same: ArrayLike,
+    people: ArrayLike | None = None,
+    folds: ArrayLike | None = None,
+    failures: ArrayLike = (),
+    threshold: float | None = None,
+    leave_failures_out: bool = False,
+) -> VerificationResult:
+    """Measure a verifier on scored pairs.
+
+    The accuracy is at a threshold chosen on other pairs: the one given; or, over folds, the best of the other folds;
+    or, where only the people are known, over two halves that share nobody (pairs across the halves are then in
+    neither); else there is no accuracy. A failure to acquire counts as an error in the accuracy, and has no part in the
+    rates below it, which are those of comparison (ISO/IEC 19795-1).
+
+    Args:
+        scores: (P,) finite cosines; at failures anything, NaN too. same: (P,) bool.
+        people: (P, 2) names. folds: (P,) numbers from 0 or 1, none missing. failures: indices of pairs without a score.
+        threshold: chosen on other data; not with folds.
+        leave_failures_out: of the accuracy, too.
+    Raises:
+        EmptyScores: no genuine or no impostor pair has a score. UsageError: not the same pairs, or both folds and a
+        threshold. DataError: a score is not finite, a fold is missing, the names contradict `same`.
+    Source: PROTOCOLS.md, "Verification".
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    if values.ndim != 1 or values.shape != truth.shape:
+        raise UsageError(f"expected scores and same (P,), got {values.shape} and {truth.shape}")
+    if folds is not None and threshold is not None:
+        raise UsageError("give folds or a threshold, not both: with folds each chooses its own")
+    failed = failure_mask(failures, values.size)
+    summary = summarise([roc(values[truth & ~failed], values[~truth & ~failed])])
+    who = None if people is None else people_of(people, truth)
+    part = None if folds is None else _checked(folds, values.size)
+    if part is not None or threshold is not None or who is None:
+        judged = _judge(values, truth, failed, threshold, part, leave_failures_out)
+    else:
+        judged = _judge_halves(values, truth, failed, who, leave_failures_out)
+    fars = tuple(point.target for point in summary.points)
+    return _result(summary, judged, None if who is None else who.count, _by_identity(judged, who, fars))
+
+
+def verify_all_pairs(embeddings: ArrayLike, identities: ArrayLike) -> VerificationResult:
+    """Measure a verifier on every pair of labelled images, streamed; there is no accuracy and no worst pair.
+
+    Args:
+        embeddings: (N, D) float32 unit vectors. identities: (N,) names or numbers.
+    Raises:
+        EmptyScores: no two images of one person, or one person only. DataError: a vector not of length one.
+    Source: PROTOCOLS.md, "Verification".
+    """
+    summary = all_pairs(embeddings, identities)
+    people = int(np.unique(np.asarray(identities)).size)
+    return _result(summary, None, people, [None] * (2 + len(summary.points)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Which pairs were decided right, at thresholds chosen on others."""
+
+    scores: NDArray[np.float64]  # (P,)
+    same: NDArray[np.bool_]
+    failed: NDArray[np.bool_]  # without a score
+    correct: NDArray[np.bool_]
+    counted: NDArray[np.bool_]  # in the accuracy
+    chosen: str | None  # how
+    folds: FoldAccuracy | None = None
+
+
+def _judge(
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    failed: NDArray[np.bool_],
+    threshold: float | None,
+    folds: NDArray[np.int64] | None,
+    leave_out: bool,
+) -> _Judged:
+    """Decide each pair at the threshold, or over the folds (-1: in no fold), or not at all."""
+    counted = ~failed if leave_out else np.ones_like(failed)
+    correct = np.zeros_like(failed)
+    if threshold is not None:
+        correct[~failed] = (scores[~failed] >= threshold) == same[~failed]
+        return _Judged(scores, same, failed, correct, counted, "given")
+    if folds is None:
+        return _Judged(scores, same, failed, correct, np.zeros_like(failed), None)
+    rows = folds >= 0
+    part = folds[rows]
+    number = int(part.max(initial=0) - part.min(initial=0)) + 1
+    over = accuracy_over_folds(
+        scores[rows], same[rows], part, np.flatnonzero(failed[rows]), number, leave_failures_out=leave_out
+    )
+    correct[rows], counted = over.correct, np.zeros_like(failed)
+    counted[rows] = over.counted
+    return _Judged(scores, same, failed, correct, counted, "the best of the other folds", over)
+
+
+def _judge_halves(
+    scores: NDArray[np.float64], same: NDArray[np.bool_], failed: NDArray[np.bool_], people: People, leave_out: bool
+) -> _Judged:
+    """Two folds that share nobody; where the people are too few for that, nothing is decided."""
+    try:
+        over = _judge(scores, same, failed, None, people_halves(people), leave_out)
+    except (Undefined, DataError):
+        return _judge(scores, same, failed, None, None, leave_out)
+    return replace(over, chosen="the best of the other half of the people")
+
+
+def _checked(folds: ArrayLike, n: int) -> NDArray[np.int64]:
+    part = np.asarray(folds)
+    if part.shape != (n,) or not np.issubdtype(part.dtype, np.integer) or part.min(initial=0) < 0:
+        raise UsageError(f"expected a fold number from 0 up for each of {n} pairs, got {part.dtype} {part.shape}")
+    return part.astype(np.int64)
+
+
+def _by_identity(judged: _Judged, people: People | None, fars: tuple[float, ...]) -> list[Rate | None]:
+    """Bootstraps over people of the accuracy, the equal error rate and the TAR at each FAR."""
+    if people is None:
+        return [None] * (2 + len(fars))
+    share, scored = weighted_share(judged.correct, judged.counted), ~judged.failed
+    rates = weighted_rates(judged.scores[scored], judged.same[scored], fars)
+    return identity_bootstrap(lambda weights: [*share(weights), *rates(weights[scored])], people)
+
+
+def _result(
+    summary: RocSummary, judged: _Judged | None, people: int | None, by_identity: list[Rate | None]
+) -> VerificationResult:
+    curve, folds = summary.curve, None if judged is None else judged.folds
+    failed = np.zeros(0, dtype=np.int64) if judged is None else np.flatnonzero(judged.failed)
+    accepts, rejects = ((), ()) if judged is None else _worst(judged, summary.eer.threshold)
+    return VerificationResult(
+        genuine=curve.genuine,
+        impostors=curve.impostors,
+        people=people,
+        failures=failed.size,
+        failed_pairs=tuple(failed.tolist()),
+        chosen=None if judged is None else judged.chosen,
+        accuracy=_accuracy(judged),
+        accuracy_by_identity=by_identity[0],
+        folds=None if folds is None else _folds(folds),
+        eer=summary.eer.value,
+        eer_low=summary.eer.low,
+        eer_high=summary.eer.high,
+        eer_threshold=summary.eer.threshold,
+        eer_by_identity=by_identity[1],
+        auc=summary.auc,
+        tar_at_far=tuple(_tar_at_far(*row) for row in zip(summary.points, by_identity[2:], strict=True)),
+        thresholds=(None, *curve.thresholds[1:].tolist()),
+        far=tuple(curve.far.tolist()),
+        tar=tuple(curve.tar.tolist()),
+        histogram_edges=tuple(EDGES.tolist()),
+        histogram_genuine=_histogram(curve.thresholds, curve.true_accepts, curve.genuine),
+        histogram_impostors=_histogram(curve.thresholds, curve.false_accepts, curve.impostors),
+        worst_false_accepts=accepts,
+        worst_false_rejects=rejects,
+    )
+
+
+def _accuracy(judged: _Judged | None) -> Rate | None:
+    if judged is None or not judged.counted.any():
+        return None
+    return clopper_pearson(int((judged.correct & judged.counted).sum()), int(judged.counted.sum()))
+
+
+def _folds(over: FoldAccuracy) -> Folds:
+    return Folds(
+        mean=over.mean,
+        standard_error=over.standard_error,
+        std=over.std,
+        accuracies=tuple(fold.accuracy for fold in over.folds),
+        thresholds=tuple(fold.threshold for fold in over.folds),
+    )
+
+
+def _tar_at_far(point: OperatingPoint, by_identity: Rate | None) -> TarAtFar:
+    return TarAtFar(
+        far=point.target,
+        achieved=point.far.value,
+        achieved_interval=point.far,
+        tar=point.tar,
+        tar_by_identity=by_identity,
+        impostors=point.far.n,
+        threshold=point.threshold,
+    )
+
+
+def _histogram(thresholds: NDArray[np.float64], accepted: NDArray[np.int64], total: int) -> tuple[int, ...]:
+    """How many scores lie between neighbouring EDGES; the first and the last bin take what lies beyond."""
+    rows = np.searchsorted(-thresholds, -EDGES, side="right") - 1  # the last threshold at or above each edge
+    above = accepted[rows]
+    above[0], above[-1] = total, 0
+    return tuple((above[:-1] - above[1:]).tolist())
+
+
+def _worst(judged: _Judged, fallback: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Indices of the wrongly accepted pairs, the most alike first, and of the wrongly rejected, the least alike first.
+
+    By the decisions behind the accuracy where a pair has one, else at the fallback, the threshold of the EER.
+    """
+    decided = judged.counted & ~judged.failed
+    at_fallback = (judged.scores >= fallback) == judged.same
+    wrong = ~np.where(decided, judged.correct, at_fallback) & ~judged.failed
+    order = np.argsort(judged.scores, kind="stable")
+    accepts = [i for i in order[::-1].tolist() if wrong[i] and not judged.same[i]]
+    rejects = [i for i in order.tolist() if wrong[i] and judged.same[i]]
+    return tuple(accepts[:WORST]), tuple(rejects[:WORST])

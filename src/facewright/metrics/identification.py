@@ -1,0 +1,230 @@
+"""Who is it: closed-set CMC and open-set identification rates of probes searched in a gallery.
+
+An identity's score is the best of its gallery images. A probe is *mated* if its person is in the gallery, else it is a
+stranger. Ties count against the mate: a probe whose mate shares the best score is not identified at rank 1. False
+positives grow with the gallery, so every rate here belongs to a number N of enrolled identities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.metrics.verification import allowed_impostors
+
+PROBES = 1_024  # searched at a time
+STRANGERS = 1 / 3  # of the identities
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a gallery of N identities answers to each probe."""
+
+    mate: NDArray[np.float64]  # (Q,) score of the probe's own identity; NaN for strangers
+    other: NDArray[np.float64]  # (Q,) the best score of another; -inf where there is no other
+    rank: NDArray[np.int64]  # (Q,) of the mate, from 1, ties against it; 0 for strangers
+    identities: int  # N
+
+    @property
+    def mated(self) -> NDArray[np.bool_]:
+        return self.rank > 0
+
+
+@dataclass(frozen=True)
+class OpenSetPoint:
+    """Open-set identification at one threshold."""
+
+    target: float | None  # the FPIR asked for; None where the threshold was given
+    threshold: float
+    fpir: Rate  # strangers whose best score is accepted
+    fnir: Rate  # mated probes whose mate is not first or not accepted
+    identities: int  # N, without which the FPIR says little
+
+    @property
+    def dir(self) -> float:
+        """The detection and identification rate at rank 1, 1 - FNIR."""
+        return 1 - self.fnir.value
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"dir": self.dir}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> OpenSetPoint:
+        """The inverse of `to_dict`."""
+        fpir, fnir = Rate.from_dict(facts["fpir"]), Rate.from_dict(facts["fnir"])
+        return cls(facts["target"], facts["threshold"], fpir, fnir, facts["identities"])
+
+
+@dataclass(frozen=True, eq=False)
+class OpenSetSplit:
+    """Images by their part in an open-set test; each array holds indices, rising."""
+
+    gallery: NDArray[np.int64]  # enrolled
+    mates: NDArray[np.int64]  # probes of enrolled people
+    strangers: NDArray[np.int64]  # probes of people who are not enrolled
+
+
+def open_set_split(
+    identities: ArrayLike, seed: int = 0, strangers: float = STRANGERS, enrolled: int = 1
+) -> OpenSetSplit:
+    """Part labelled images into gallery, mates and strangers.
+
+    The people are shuffled and a share of them become strangers with all their images. Of each other person up to
+    `enrolled` images, drawn at random, are enrolled and the rest are mates; who has no image to spare is enrolled all
+    the same and makes the gallery harder.
+
+    Args:
+        identities: (N,) names or numbers. seed: the same seed and identities, the same split.
+        strangers: share of the people in (0, 1), rounded, at least one. enrolled: images a person, at least 1.
+    Raises:
+        UsageError: a share or number out of range. Undefined: fewer than two people, or no mate is left.
+    >>> split = open_set_split(["al", "al", "bo", "bo", "cy", "cy"])
+    >>> len(split.gallery), len(split.mates), len(split.strangers)
+    (2, 2, 2)
+    """
+    names = np.asarray(identities)
+    if names.ndim != 1 or not 0 < strangers < 1 or enrolled < 1:
+        raise UsageError(
+            f"expected identities (N,), a share of strangers in (0, 1) and at least one image enrolled, "
+            f"got {names.shape}, {strangers}, {enrolled}"
+        )
+    people = np.unique(names)
+    if people.size < 2:
+        raise Undefined(f"open-set identification needs two people, got {people.size}")
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(people.size)
+    apart = min(max(1, round(strangers * people.size)), people.size - 1)
+    outside = np.isin(names, people[shuffled[:apart]])
+    gallery = np.zeros(names.size, dtype=bool)
+    for i in np.sort(shuffled[apart:]):
+        images = generator.permutation(np.flatnonzero(names == people[i]))
+        gallery[images[:enrolled]] = True
+    mates = ~gallery & ~outside
+    if not mates.any():
+        raise Undefined(f"no enrolled person has more than {enrolled} images: nobody is left to be found again")
+    return OpenSetSplit(*(np.flatnonzero(part) for part in (gallery, mates, outside)))
+
+
+def search(scores: ArrayLike, probes: ArrayLike, gallery: ArrayLike) -> Search:
+    """Look probes up in a gallery, by their scores with every gallery image.
+
+    Args:
+        scores: (Q, G) finite similarities. probes: (Q,) who each probe is. gallery: (G,) who each gallery image is.
+    Raises:
+        EmptyScores: no probe or no gallery image. DataError: a score is not finite. UsageError: shapes do not fit.
+    >>> found = search([[0.9, 0.2, 0.9]], ["al"], ["al", "al", "bo"])  # a tie
+    >>> int(found.rank[0]), float(found.other[0])
+    (2, 0.9)
+    """
+    values, names, enrolled = np.asarray(scores, dtype=np.float64), np.asarray(probes), np.asarray(gallery)
+    if values.shape != (names.size, enrolled.size):
+        raise UsageError(f"expected scores ({names.size}, {enrolled.size}), got {values.shape}")
+    if values.size == 0:
+        raise EmptyScores("identification needs a probe and a gallery image")
+    if not np.isfinite(values).all():
+        raise DataError("expected finite scores, got NaN or infinity: the model's output is broken")
+    order = np.argsort(enrolled, kind="stable")
+    people, starts = np.unique(enrolled[order], return_index=True)
+    best = np.maximum.reduceat(values[:, order], starts, axis=1)  # (Q, N)
+    place = np.minimum(np.searchsorted(people, names), people.size - 1)
+    mated = people[place] == names
+    rows = np.arange(names.size)
+    mate = np.where(mated, best[rows, place], np.nan)
+    best[rows[mated], place[mated]] = -np.inf
+    with np.errstate(invalid="ignore"):
+        ahead = (best >= mate[:, None]).sum(axis=1)  # those that tie stand before the mate
+    return Search(mate, best.max(axis=1), np.where(mated, ahead + 1, 0), people.size)
+
+
+def search_embeddings(
+    probes: ArrayLike, probe_identities: ArrayLike, gallery: ArrayLike, gallery_identities: ArrayLike
+) -> Search:
+    """`search` by cosines, so many probes at a time.
+
+    Args:
+        probes: (Q, D) unit vectors. gallery: (G, D) unit vectors.
+    Raises: as `search`.
+    """
+    vectors, enrolled = np.asarray(probes, dtype=np.float32), np.asarray(gallery, dtype=np.float32)
+    names = np.asarray(probe_identities)
+    if vectors.ndim != 2 or enrolled.ndim != 2 or vectors.shape[1] != enrolled.shape[1]:
+        raise UsageError(f"expected probes (Q, D) and gallery (G, D), got {vectors.shape} and {enrolled.shape}")
+    if names.shape != (len(vectors),):
+        raise UsageError(f"expected an identity for each of {len(vectors)} probes, got {names.shape}")
+    parts = [
+        search(vectors[i : i + PROBES] @ enrolled.T, names[i : i + PROBES], gallery_identities)
+        for i in range(0, max(len(vectors), 1), PROBES)
+    ]
+    return Search(
+        mate=np.concatenate([part.mate for part in parts]),
+        other=np.concatenate([part.other for part in parts]),
+        rank=np.concatenate([part.rank for part in parts]),
+        identities=parts[0].identities,
+    )
+
+
+def cmc(found: Search, ranks: int = 20) -> tuple[Rate, ...]:
+    """The cumulative match characteristic: the share of mated probes whose mate is among the first 1, 2, … ranks.
+
+    Args:
+        ranks: how many, cut to the number of identities. Strangers have no part in it.
+    Raises:
+        Undefined: no probe is mated.
+    Source: P. J. Phillips et al., "The FERET evaluation methodology for face-recognition algorithms", PAMI 22 (2000).
+    """
+    mated = found.rank[found.mated]
+    if mated.size == 0:
+        raise Undefined("a closed-set rate needs probes of enrolled people, got strangers only")
+    return tuple(
+        clopper_pearson(int((mated <= rank).sum()), mated.size) for rank in range(1, min(ranks, found.identities) + 1)
+    )
+
+
+def open_set_rates(found: Search, threshold: float) -> OpenSetPoint:
+    """False positives among strangers and false negatives among mated probes at a threshold.
+
+    Raises:
+        Undefined: no stranger, or no mated probe.
+    Source: ISO/IEC 19795-1; P. Grother and M. Ngan, NIST IR 8009 (2014), FPIR and FNIR(rank 1).
+    """
+    return _point(found, threshold, None)
+
+
+def open_set_at(found: Search, fpir: float) -> OpenSetPoint:
+    """Open-set rates where the most strangers are accepted whose share is at most the target; DIR@FAR is 1 - FNIR.
+
+    The threshold is a score that occurred, the lowest that is accepted; equal scores move together.
+
+    Args:
+        fpir: the target in (0, 1].
+    Raises:
+        Undefined: the strangers cannot resolve the target, or there are no mated probes. UsageError: no rate.
+    """
+    best = np.sort(found.other[~found.mated])
+    allowed = allowed_impostors(fpir, best.size) if best.size else 0
+    refused = best[best.size - allowed - 1] if allowed < best.size else -np.inf
+    scores = np.concatenate([found.mate[found.rank == 1], best])
+    accepted = scores[scores > refused]
+    threshold = float(accepted.min()) if accepted.size else float(np.nextafter(refused, np.inf))
+    return _point(found, threshold, float(fpir))
+
+
+def _point(found: Search, threshold: float, target: float | None) -> OpenSetPoint:
+    strangers, first = found.other[~found.mated], found.mate[found.rank == 1]
+    mated = int(found.mated.sum())
+    if strangers.size == 0 or mated == 0:
+        lack = "strangers" if strangers.size == 0 else "probes of enrolled people"
+        raise Undefined(f"open-set identification needs both kinds of probes, there are no {lack}")
+    return OpenSetPoint(
+        target=target,
+        threshold=threshold,
+        fpir=clopper_pearson(int((strangers >= threshold).sum()), strangers.size),
+        fnir=clopper_pearson(mated - int((first >= threshold).sum()), mated),
+        identities=found.identities,
+    )

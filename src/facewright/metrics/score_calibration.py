@@ -1,0 +1,219 @@
+"""From a similarity to the probability that two images show one person.
+
+Two maps are tried, a logistic and an isotonic one; the one with the lower log loss on pairs it was not fitted to is
+fitted again on all pairs and kept. The probability is for pairs mixed like these: among equally many genuine and
+impostor pairs 0.5 means one thing, among one genuine pair in a thousand another. The mix is kept with the map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
+
+from facewright.errors import DataError, Undefined, UsageError
+from facewright.metrics.classification import SMALLEST_PROBABILITY
+from facewright.metrics.people import people_halves, people_of
+from facewright.metrics.verification import two_sides
+
+METHODS = ("logistic", "isotonic")
+FOLDS = 5  # where it is not known who is in the pairs
+
+
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """A rising map from a score to a probability in (0, 1).
+
+    logistic: 1 / (1 + exp(-(slope * score + intercept))). isotonic: straight lines between (scores, probabilities),
+    level beyond the first and the last.
+    """
+
+    method: str  # one of METHODS
+    slope: float | None
+    intercept: float | None
+    scores: tuple[float, ...]  # rising; empty for the logistic map
+    probabilities: tuple[float, ...]  # rising, in (0, 1)
+    log_loss: dict[str, float]  # held out, nats a pair, of both methods
+    genuine: int  # pairs it was fitted on
+    impostors: int
+    data: str  # what they were
+
+    def probability(self, score: float) -> float:
+        """The probability that a pair with this score is of one person."""
+        return float(self.probabilities_of([score])[0])
+
+    def probabilities_of(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """`probability` of each of (P,) scores.
+
+        Raises:
+            DataError: a score is not finite.
+        """
+        values = np.asarray(scores, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise DataError("expected finite scores, got NaN or infinity: the model's output is broken")
+        if self.slope is not None and self.intercept is not None:
+            return np.asarray(expit(self.slope * values + self.intercept), dtype=np.float64)
+        return np.interp(values, self.scores, self.probabilities)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and texts."""
+        return {
+            "method": self.method,
+            "slope": self.slope,
+            "intercept": self.intercept,
+            "scores": list(self.scores),
+            "probabilities": list(self.probabilities),
+            "log_loss": dict(self.log_loss),
+            "genuine": self.genuine,
+            "impostors": self.impostors,
+            "data": self.data,
+        }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> ScoreCalibration:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: the facts are no such map; says why.
+        """
+        try:
+            method, slope, intercept = facts["method"], facts["slope"], facts["intercept"]
+            made = cls(
+                method=str(method),
+                slope=None if slope is None else float(slope),
+                intercept=None if intercept is None else float(intercept),
+                scores=tuple(float(score) for score in facts["scores"]),
+                probabilities=tuple(float(value) for value in facts["probabilities"]),
+                log_loss={str(name): float(value) for name, value in facts["log_loss"].items()},
+                genuine=int(facts["genuine"]),
+                impostors=int(facts["impostors"]),
+                data=str(facts["data"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"no score calibration: {type(error).__name__} {error}") from None
+        _check(made)
+        return made
+
+
+def calibrate_scores(
+    scores: ArrayLike, same: ArrayLike, data: str, people: ArrayLike | None = None, seed: int = 0
+) -> ScoreCalibration:
+    """Fit the map from score to probability, logistic or isotonic, whichever does better on held-out pairs.
+
+    Held out are, where the people are known, the pairs within one half of the people from a map fitted within the other
+    half, both ways; else each of five folds, stratified, from the other four.
+
+    Args:
+        scores: (P,) finite similarities. same: (P,) bool. data: what the pairs are, for the record.
+        people: (P, 2) names. seed: of the split.
+    Raises:
+        EmptyScores: either kind of pair is absent. Undefined: genuine pairs do not score above impostors, or there are
+        too few to hold any out. DataError: a score is not finite. UsageError: not the same pairs.
+    Source: J. C. Platt, "Probabilistic outputs for support vector machines" (1999), with his smoothed targets;
+    B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002.
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    if values.shape != truth.shape:
+        raise UsageError(f"expected scores and same (P,), got {values.shape} and {truth.shape}")
+    two_sides(values[truth], values[~truth])  # refuses what is empty or not finite
+    parts = _parts(truth, people, seed)
+    losses = {method: _held_out_loss(method, values, truth, parts) for method in METHODS}
+    best = min(METHODS, key=lambda method: losses[method])  # the logistic map where they are equal
+    return _fit(best, values, truth, losses, data)
+
+
+def _fit(
+    method: str, scores: NDArray[np.float64], same: NDArray[np.bool_], losses: dict[str, float], data: str
+) -> ScoreCalibration:
+    slope, intercept = _logistic(scores, same) if method == "logistic" else (None, None)
+    knots, values = _isotonic(scores, same) if method == "isotonic" else ((), ())
+    genuine = int(same.sum())
+    return ScoreCalibration(method, slope, intercept, knots, values, losses, genuine, same.size - genuine, data)
+
+
+def _logistic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept of the least log loss against targets (k + 1) / (k + 2) and 1 / (k + 2) of Platt.
+
+    The smoothed targets keep the slope finite where a threshold parts the two kinds of pairs without error.
+    """
+    genuine = int(same.sum())
+    targets = np.where(same, (genuine + 1) / (genuine + 2), 1 / (same.size - genuine + 2))
+    centre, scale = float(scores.mean()), float(scores.std())
+    if scale == 0:
+        raise Undefined(f"all scores are {centre:g}: they tell nothing apart")
+    standard = (scores - centre) / scale
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = parameters[0] * standard + parameters[1]
+        apart = expit(logits) - targets
+        value = float((np.logaddexp(0, logits) - targets * logits).mean())
+        return value, np.array([(apart * standard).mean(), apart.mean()])
+
+    a, b = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    if a <= 0:
+        raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
+    return float(a / scale), float(b - a * centre / scale)
+
+
+def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Knots of the least squares rising map, kept 1 / (P + 2) away from 0 and 1: no count shows certainty."""
+    least = 1 / (scores.size + 2)
+    fit = IsotonicRegression(y_min=least, y_max=1 - least).fit(scores, same.astype(np.float64))
+    knots, values = fit.X_thresholds_, fit.y_thresholds_
+    if values[0] == values[-1]:
+        raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
+    return tuple(knots.tolist()), tuple(values.tolist())
+
+
+Part = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
+
+
+def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list[Part]:
+    if people is None:
+        folds = np.empty(same.size, dtype=np.int64)
+        generator = np.random.default_rng(seed)
+        for side in (True, False):
+            places = np.flatnonzero(same == side)
+            folds[generator.permutation(places)] = np.arange(places.size) % FOLDS
+        parts = [(folds != k, folds == k) for k in range(FOLDS)]
+    else:
+        half = people_halves(people_of(people, same), seed)
+        parts = [(half == 1 - k, half == k) for k in range(2)]
+    for part in (side for pair in parts for side in pair):
+        if not (part & same).any() or not (part & ~same).any():
+            raise Undefined(
+                f"{int(same.sum())} genuine and {int((~same).sum())} impostor pairs are too few to hold any out"
+            )
+    return parts
+
+
+def _held_out_loss(method: str, scores: NDArray[np.float64], same: NDArray[np.bool_], parts: list[Part]) -> float:
+    losses = []
+    for fitted, held in parts:
+        chance = _fit(method, scores[fitted], same[fitted], {}, "").probabilities_of(scores[held])
+        of_truth = np.where(same[held], chance, 1 - chance)
+        losses.append(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)))
+    return float(np.concatenate(losses).mean())
+
+
+def _check(made: ScoreCalibration) -> None:
+    logistic = made.slope is not None and made.intercept is not None
+    if made.method not in METHODS or logistic != (made.method == "logistic"):
+        raise DataError(f"no score calibration: {made.method!r} with slope {made.slope}, intercept {made.intercept}")
+    if made.slope is not None and not (math.isfinite(made.slope) and made.slope > 0):
+        raise DataError(f"no score calibration: expected a finite slope above 0, got {made.slope}")
+    if made.intercept is not None and not math.isfinite(made.intercept):
+        raise DataError(f"no score calibration: expected a finite intercept, got {made.intercept}")
+    if not logistic:
+        rising = all(a < b for a, b in pairwise(made.scores)) and all(a <= b for a, b in pairwise(made.probabilities))
+        inside = all(math.isfinite(score) for score in made.scores) and all(0 < p < 1 for p in made.probabilities)
+        if not (rising and inside and len(made.scores) == len(made.probabilities) > 0):
+            raise DataError("no score calibration: expected rising scores with as many rising probabilities in (0, 1)")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facewright import __version__
-from facewright.cli import data, models, training, use
+from facewright.cli import data, models, training, use, weights
 from facewright.cli.output import harmless
 from facewright.errors import FacewrightError, Interrupted
 
@@ -65,6 +65,7 @@ for command in (
     training.demo,
 ):
     app.command()(command)
+app.add_typer(weights.app, name="weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`facewright models`: the zoo, and the layers of one architecture."""
+"""`facewright models`: the zoo, what public weights there are, and the layers of one architecture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli.output import emit, place_for, say, show, table
+from facewright.cli.weights import facts, in_columns
 from facewright.errors import UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.models.anatomy import Anatomy
     from facewright.models.families import Model
+    from facewright.models.released import Weights
 
 CLASSES = 1000  # of the published networks, whose counts these are
 
@@ -25,37 +27,69 @@ def models(
     stem: Annotated[str, typer.Option(help="coarse, imagenet, medium, small, or auto: by the size.")] = "auto",
     every: Annotated[bool, typer.Option("--all", help="Every layer instead of every block.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the architecture to this SVG file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="List all as a Markdown table, counted anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the architectures, or show one: shapes, parameters, FLOPs, and a drawing.
+    """List the architectures, or show one: shapes, parameters, FLOPs, public weights, and a drawing.
 
     \b
     Example:
       facewright models
       facewright models resnet50 --size 112 --plot resnet50.svg
     """
+    if markdown and (name is not None or as_json):
+        raise UsageError("--markdown lists every architecture; it takes no NAME and no --json")
     if name is not None:
         _one(name, size, stem, every=every, plot=plot, as_json=as_json)
     elif size is None and plot is None and not every:
-        _list(as_json)
+        _markdown() if markdown else _list(as_json)
     else:
         raise UsageError("--size, --plot and --all need the NAME of an architecture")
 
 
 def _list(as_json: bool) -> None:
     from facewright.models import catalog
+    from facewright.models.released import released
 
-    facts = [catalog.describe(name) for name in catalog.names()]
+    known = [catalog.describe(name) for name in catalog.names()]
     if as_json:
-        emit({"models": [asdict(row) for row in facts]})
+        emit({"models": [asdict(row) | {"weights": [facts(entry) for entry in released(row.name)]} for row in known]})
         return
-    header = ("model", "family", "parameters", "GFLOPs", "at px", "paper")
-    lines = [
-        (row.name, row.family, f"{row.parameters:,}", f"{row.flops / 1e9:.2f}", str(row.native_size), row.paper)
-        for row in facts
-    ]
-    show(table(header, lines))
-    say("With 1,000 classes; a multiply-add is 2 FLOPs. `facewright models NAME` shows the layers of one.")
+    columns = {
+        "model": [row.name for row in known],
+        "family": [row.family for row in known],
+        "parameters": [f"{row.parameters:,}" for row in known],
+        "GFLOPs": [f"{row.flops / 1e9:.2f}" for row in known],
+        "at px": [str(row.native_size) for row in known],
+        "weights": [", ".join(entry.name for entry in released(row.name)) or "-" for row in known],
+        "paper": [row.paper for row in known],
+    }
+    show(in_columns(columns, words=("family", "weights", "paper")))
+    say(
+        "With 1,000 classes; a multiply-add is 2 FLOPs. `facewright models NAME` shows the layers and weights of one;"
+        " NAME@WEIGHTS is a model that starts from them."
+    )
+
+
+def _markdown() -> None:
+    """Every architecture with the parameters it has here, the published number and whose that is."""
+    import torch
+
+    from facewright.models import catalog
+    from facewright.models.fitting import published_stem
+    from facewright.models.released import released
+
+    lines = ["| model | parameters | published | by | GFLOPs | at px | weights |", "|---|--:|--:|---|--:|--:|---|"]
+    for row in (catalog.describe(name) for name in catalog.names()):
+        with torch.device("meta"):
+            model = catalog.create_model(row.name, CLASSES, stem=published_stem(row.name))
+        counted = sum(parameter.numel() for parameter in model.parameters())
+        scores = "; ".join(f"{entry.name}: {entry.published}, {entry.licence}" for entry in released(row.name))
+        lines.append(
+            f"| {row.name} | {counted:,} | {row.parameters:,} | {row.source} | {row.flops / 1e9:.2f} |"
+            f" {row.native_size} | {scores} |"
+        )
+    show("\n".join(lines))
 
 
 def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | None, as_json: bool) -> None:
@@ -64,6 +98,7 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
     import torch
 
     from facewright.models import anatomy, catalog
+    from facewright.models.released import released
     from facewright.report.drawing import draw_architecture
 
     side = catalog.describe(name).native_size if size is None else size
@@ -77,10 +112,38 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
     if as_json:
         rows = [asdict(row) for row in layers.rows]
         totals = {"parameters": layers.parameters, "flops": layers.flops}
-        emit({"name": name, "size": side, "stem": resolved, "classes": CLASSES, **totals, "layers": rows})
+        weights = {"weights": [facts(entry) for entry in released(name)]}
+        emit({"name": name, "size": side, "stem": resolved, "classes": CLASSES, **totals, "layers": rows} | weights)
         return
     show(_by_layer(layers) if every else _by_block(model, layers))
+    for entry in released(name):
+        show(f"\n{weights_in_full(entry)}")
     say(f"{name} at {side} px with the {resolved} stem and {CLASSES:,} classes; a multiply-add is 2 FLOPs.")
+
+
+def weights_in_full(entry: Weights) -> str:
+    """Everything about public weights, a fact a line."""
+    spec = entry.spec
+    rows = (
+        ("score", entry.published),
+        ("licence", entry.licence),
+        (
+            "expects",
+            f"{spec.height}×{spec.width} px, mean {_three(spec.mean)}, deviation {_three(spec.std)}",
+        ),
+        ("source", entry.source),
+        ("sha256", entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}… (what its name carries)"),
+    )
+    return "\n".join([f"{entry.architecture}@{entry.name}", *(f"  {what:<8} {value}" for what, value in rows)])
+
+
+def _three(values: tuple[float, float, float]) -> str:
+    """A number a channel, or one where they are equal.
+
+    >>> _three((0.5, 0.5, 0.5)), _three((0.485, 0.456, 0.406))
+    ('0.5', '0.485 0.456 0.406')
+    """
+    return " ".join(f"{value:.3g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
 def _by_layer(layers: Anatomy) -> str:

@@ -85,6 +85,7 @@ def fetch(remote: Remote, target: Path, progress: Progress | None = None) -> str
                 _download(remote, target, progress)
             return pinned(target, remote.sha256)
     except urllib.error.HTTPError as error:
+        error.close()
         raise _unreachable(remote, target, f"the server answers {error.code} {error.reason}") from None
     except (*_BROKEN, urllib.error.URLError) as error:
         reason = str(getattr(error, "reason", None) or error or type(error).__name__)

@@ -13,6 +13,7 @@ its sub-centres are those of Deng et al. 2020, "Sub-center ArcFace", ECCV.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
@@ -181,11 +182,10 @@ class CosineHead(nn.Module):
         return embeddings
 
     def cosines(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, C), in [-1, 1] up to rounding
-        # bfloat16 has three digits: too few for the cosine of a small angle, which is what a margin is about.
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with _exactly(embeddings):
             directions = functional.normalize(self.weight)
             every = functional.linear(_unit(embeddings.to(directions.dtype)), directions)  # (B, C * K)
-        return every.reshape(len(every), -1, self.subcentres).amax(2)
+        return every.reshape(every.shape[0], -1, self.subcentres).amax(2)
 
     def classify(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, C)
         return self.scale * self.cosines(embeddings)
@@ -219,10 +219,18 @@ def _hidden(features: int, width: int, dropout: float) -> tuple[list[nn.Module],
 
 
 def _unit(x: Tensor) -> Tensor:  # (B, D) -> (B, D)
-    """Each row at length 1. A row of zeros has no direction: it stays zero and gets no gradient, not a huge one."""
+    """Each row at length 1. One below 1e-12 has no direction: it becomes zero and gets no gradient, not a huge one."""
     squares = (x * x).sum(1, keepdim=True)
-    real = squares > 0
+    real = squares > 1e-24
     return torch.where(real, x * torch.where(real, squares, 1.0).rsqrt(), 0.0)
+
+
+def _exactly(x: Tensor) -> AbstractContextManager[object]:
+    """In here, autocast leaves matrix products of x alone: bfloat16's three digits are too few for a small angle."""
+    kind = x.device.type
+    # Only where it is on: an exported graph would hold the switch, and some devices have none.
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()
 
 
 def _whole(name: str, value: object, least: int, most: int) -> None:

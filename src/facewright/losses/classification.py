@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facewright.errors import UsageError
-from facewright.losses.vectors import check_labels, precise
+from facewright.losses.vectors import check_labels, exactly, precise
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
@@ -105,7 +105,7 @@ class CentreLoss(nn.Module):
     def _totals(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Of each class the sum of its embeddings (C, D) and their number (C, 1), over all processes."""
         members = functional.one_hot(labels, len(self.centres)).to(self.centres.dtype)  # (B, C)
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with exactly(embeddings):
             sums = members.T @ embeddings.to(self.centres.dtype)
         counts = members.sum(0).unsqueeze(1)
         if torch.distributed.is_available() and torch.distributed.is_initialized():

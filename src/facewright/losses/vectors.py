@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -13,17 +15,25 @@ def precise(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def exactly(x: Tensor) -> AbstractContextManager[object]:
+    """In here, autocast leaves matrix products of x alone: bfloat16's three digits are too few for a small angle."""
+    kind = x.device.type
+    # Only where it is on: an exported graph would hold the switch, and some devices have none.
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()
+
+
 def unit(x: Tensor) -> Tensor:  # (B, D) -> (B, D)
-    """Each row at length 1. A row of zeros has no direction: it stays zero and gets no gradient, not a huge one."""
+    """Each row at length 1. One below 1e-12 has no direction: it becomes zero and gets no gradient, not a huge one."""
     x = precise(x)
     squares = (x * x).sum(1, keepdim=True)
-    real = squares > 0
+    real = squares > 1e-24
     return torch.where(real, x * torch.where(real, squares, 1.0).rsqrt(), 0.0)
 
 
 def cosines_within(embeddings: Tensor) -> Tensor:  # (B, D) -> (B, B)
-    """The cosine of every row with every row, in [-1, 1]; no autocast, for three digits are too few."""
-    with torch.autocast(embeddings.device.type, enabled=False):
+    """The cosine of every row with every row, in [-1, 1]."""
+    with exactly(embeddings):
         rows = unit(embeddings)
         return (rows @ rows.T).clamp(-1, 1)
 

@@ -1,0 +1,178 @@
+"""Heads: shapes, what their parts mean, and descriptions that come from hostile files."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from facewright.errors import UnknownName, UsageError
+from facewright.heads import HEADS, HeadSpec, build
+
+SPECS = {
+    "linear": HeadSpec(),
+    "linear, dropout": HeadSpec(dropout=0.5),
+    "linear, embedding": HeadSpec(embedding=7),
+    "two-layer": HeadSpec("two-layer", dropout=0.3),
+    "two-layer, embedding": HeadSpec("two-layer", embedding=7),
+    "hidden-256": HeadSpec("hidden-256", dropout=0.5),
+    "cosine": HeadSpec("cosine", scale=30.0),
+    "cosine, all": HeadSpec("cosine", embedding=7, dropout=0.2, scale=30.0, subcentres=3),
+}
+# What the last layer sees, for 10 features.
+WIDTHS = {"linear, embedding": 7, "two-layer": 512, "two-layer, embedding": 512, "hidden-256": 256, "cosine, all": 7}
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_head(name: str) -> None:
+    head = build(SPECS[name], features=10, classes=5)
+    features = torch.randn(6, 10, requires_grad=True)
+    scores = head(features)
+    assert scores.shape == (6, 5)
+    scores[:, 0].square().sum().backward()
+    assert features.grad is not None
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    head.eval()
+    embeddings = head.embed(features)
+    assert embeddings.shape == (6, head.width) == (6, WIDTHS.get(name, 10))
+    assert torch.equal(head(features), head.classify(embeddings))
+    again = build(SPECS[name], features=10, classes=5).eval()
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(again(features), head(features))
+
+
+def test_every_kind_is_tested() -> None:
+    assert {spec.kind for spec in SPECS.values()} == set(HEADS)
+
+
+def test_a_plain_linear_head_is_nn_linear() -> None:
+    head = build(HeadSpec(), features=10, classes=5)
+    plain = nn.Linear(10, 5)
+    assert isinstance(head, nn.Linear)
+    plain.load_state_dict(head.state_dict())  # strict: the very names
+    x = torch.randn(3, 10)
+    assert torch.equal(plain(x), head(x))
+    assert head.embed(x) is x
+
+
+def test_the_two_layer_head_is_that_of_the_notebooks() -> None:
+    layers = [type(layer).__name__ for layer in build(HeadSpec("two-layer", dropout=0.3), 10, 5).layers]
+    hidden = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
+    assert layers == ["BatchNorm1d", *hidden, *hidden]
+    # 2 x 10 of the first norm, 10 x 1024 + 1024, 2 x 1024, 1024 x 512 + 512, 2 x 512, 512 x 5 + 5
+    assert sum(p.numel() for p in build(HeadSpec("two-layer"), 10, 5).parameters()) == 541_721
+
+
+def test_the_embedding_is_mapped_without_bias_and_normalised_after_dropout() -> None:
+    layers = list(build(HeadSpec(embedding=7, dropout=0.2), 10, 5).layers)
+    assert [type(layer).__name__ for layer in layers] == ["Dropout", "Linear", "BatchNorm1d"]
+    assert layers[1].bias is None
+
+
+def test_cosines_against_a_loop() -> None:
+    head = build(HeadSpec("cosine", scale=30.0, subcentres=3), features=4, classes=5).double()
+    x = torch.randn(6, 4, dtype=torch.float64)
+    for row in range(6):
+        for c in range(5):
+            directions = head.weight[3 * c : 3 * c + 3]
+            cosines = [float(x[row] @ w / (x[row].norm() * w.norm())) for w in directions.detach()]
+            assert math.isclose(head.cosines(x)[row, c].item(), max(cosines), abs_tol=1e-12)
+            assert math.isclose(head(x)[row, c].item(), 30 * max(cosines), abs_tol=1e-11)
+
+
+def test_lengths_do_not_matter_to_cosines() -> None:
+    head = build(HeadSpec("cosine", scale=30.0), features=4, classes=5)
+    x = torch.randn(6, 4)
+    before = head(x)
+    with torch.no_grad():
+        head.weight *= 3
+    assert torch.allclose(head(100 * x), before, atol=1e-4)
+
+
+def test_only_the_nearest_subcentre_learns() -> None:
+    head = build(HeadSpec("cosine", scale=30.0, subcentres=3), features=4, classes=1)
+    x = torch.randn(1, 4)
+    nearest = int((x @ nn.functional.normalize(head.weight).T).argmax())
+    head(x).sum().backward()
+    moved = head.weight.grad.abs().sum(1) > 0
+    assert moved.nonzero().flatten().tolist() == [nearest]
+
+
+def test_an_embedding_of_zeros_gets_no_gradient() -> None:
+    head = build(HeadSpec("cosine", scale=30.0), features=4, classes=5)
+    x = torch.zeros(2, 4, requires_grad=True)
+    scores = head(x)
+    scores.sum().backward()
+    assert scores.abs().max() == 0
+    assert x.grad.abs().max() == 0
+    assert head.weight.grad.abs().max() == 0
+
+
+def test_cosines_keep_their_digits_under_autocast() -> None:
+    head = build(HeadSpec("cosine", scale=30.0), features=64, classes=5)
+    x = torch.randn(6, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = head(x)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, head(x))
+
+
+def test_a_cosine_head_can_be_exported_for_any_batch() -> None:
+    head = build(SPECS["cosine, all"], features=10, classes=5).eval()
+    program = torch.export.export(head, (torch.randn(4, 10),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    x = torch.randn(9, 10)
+    assert torch.allclose(program.module()(x), head(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_description_survives_json(name: str) -> None:
+    assert HeadSpec.from_dict(json.loads(json.dumps(SPECS[name].to_dict()))) == SPECS[name]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "says"),
+    [
+        ([], UsageError, "table of values"),
+        ({"width": 5}, UnknownName, "unknown head key 'width'"),
+        ({"embeding": 5}, UnknownName, "did you mean 'embedding'"),
+        ({7: 5}, UnknownName, "unknown head key '7'"),
+        ({"kind": "cosin"}, UnknownName, "did you mean 'cosine'"),
+        ({"kind": ["linear"]}, UsageError, "as text"),
+        ({"kind": None}, UsageError, "as text"),
+        ({"embedding": -1}, UsageError, "whole number from 0 to 16384, got -1"),
+        ({"embedding": 2**40}, UsageError, "whole number from 0"),
+        ({"embedding": 10**5000}, UsageError, "an integer of more than 64 bits"),  # too long to be printed
+        ({"embedding": 128.0}, UsageError, "whole number"),
+        ({"embedding": True}, UsageError, "whole number"),
+        ({"embedding": "128"}, UsageError, "whole number"),
+        ({"dropout": 1.0}, UsageError, "from 0, below 1"),  # nothing would be left
+        ({"dropout": -0.1}, UsageError, "from 0, below 1"),
+        ({"dropout": math.nan}, UsageError, "from 0, below 1"),
+        ({"dropout": None}, UsageError, "from 0, below 1"),
+        ({"kind": "cosine"}, UsageError, "needs a scale above 0"),
+        ({"kind": "cosine", "scale": math.inf}, UsageError, "up to 1000"),
+        ({"kind": "cosine", "scale": 10**400}, UsageError, "up to 1000"),
+        ({"kind": "cosine", "scale": -3}, UsageError, "up to 1000"),
+        ({"kind": "cosine", "scale": 3, "subcentres": 0}, UsageError, "from 1 to 64"),
+        ({"kind": "cosine", "scale": 3, "subcentres": 10**9}, UsageError, "from 1 to 64"),
+        ({"scale": 3}, UsageError, "for cosine heads"),
+        ({"subcentres": 2}, UsageError, "for cosine heads"),
+    ],
+)
+def test_descriptions_that_are_refused(values: object, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        HeadSpec.from_dict(values)
+
+
+@pytest.mark.parametrize(("features", "classes"), [(0, 5), (10, 0)])
+def test_nothing_to_build(features: int, classes: int) -> None:
+    with pytest.raises(UsageError, match="at least one feature and one class"):
+        build(HeadSpec(), features, classes)

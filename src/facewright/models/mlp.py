@@ -1,8 +1,8 @@
 """The multilayer perceptron: numbers in, numbers out; for regression, function approximation and as a head.
 
 Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986; the
-initialisation is Glorot and Bengio's for tanh (AISTATS 2010, eq. 16) and He et al.'s for ReLU and GELU
-(arXiv:1502.01852, eq. 10).
+initialisation is Glorot and Bengio's for tanh (AISTATS 2010, eq. 16) and He et al.'s for ReLU, GELU and
+SiLU (arXiv:1502.01852, eq. 10).
 No image classifier, so it is not in the catalogue: build it with `create_mlp`.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from facewright.errors import UnknownName, UsageError
 
-Activation = Literal["relu", "gelu", "tanh"]
-LAYERS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+LAYERS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 class MLP(nn.Module):
@@ -53,7 +53,7 @@ def create_mlp(
 
     Args:
         hidden: width of each hidden layer; none gives a linear map.
-        activation: "relu", "gelu" or "tanh".
+        activation: "relu", "gelu", "silu" or "tanh".
         dropout: share of the hidden values that training sets to 0; in [0, 1).
     Raises:
         UnknownName: no such activation.

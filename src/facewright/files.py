@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -31,21 +31,38 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
         FacewrightError: the content could not be written whole (a full disk, say); the old file is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
+    with replacing(path, mode=mode) as out:
+        out.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not.
+
+    For what is written piece by piece; `write_atomic` is for what is at hand as a whole.
+
+    Args:
+        path: the file; its folder must exist.
+        mode: permission bits of the new file.
+    Raises:
+        FacewrightError: it could not be written whole (a full disk, say); the old file is untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with open(descriptor, "wb") as out:  # noqa: PTH123 - a descriptor, not a path
-            out.write(data)
+            yield out
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise FacewrightError(
-            f"{path}: could not be written ({error.strerror or error}); "
-            f"{len(data):,} bytes were needed; what was there before is unchanged"
+            f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
         ) from error
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from facewright.data.augment import normalise
 from facewright.errors import Unconvertible, UnknownName, UsageError
 from facewright.faces.boxes import OVERLAP, average, keep_best, soften
+from facewright.faces.frame import Frame
 from facewright.faces.fully_convolutional import Dense, to_dense
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import Floats
@@ -34,29 +35,6 @@ Suppression = Literal["hard", "soft"]
 WINDOW_STRIDE = 8  # px between patches where they are cut one by one
 BATCH = 256  # patches at once
 TILE = 2**18  # px of a photo passed at once: what a tile's maps need stays near the processor, and memory is bounded
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where in a patch the face box lies, as shares of the patch's side: what training patches show around a face.
-
-    >>> Frame(0.1, 0.2, 0.8, 0.8).boxes([[100, 100, 50, 50]]).tolist()
-    [[105.0, 110.0, 40.0, 40.0]]
-    """
-
-    left: float = 0.0
-    top: float = 0.0
-    width: float = 1.0
-    height: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (self.width > 0 and self.height > 0):
-            raise UsageError(f"expected a face box with a width and a height above 0, got {self.width}x{self.height}")
-
-    def boxes(self, patches: Floats | list[list[float]]) -> Floats:
-        """The face boxes of patches: (K, 4) x, y, width, height -> (K, 4), same units."""
-        corner, size = np.hsplit(np.asarray(patches, np.float64).reshape(-1, 4), 2)
-        return np.hstack([corner + size * (self.left, self.top), size * (self.width, self.height)])
 
 
 @dataclass(frozen=True)

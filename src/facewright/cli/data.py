@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facewright.cli.datasets import OrderOption, address
 from facewright.cli.output import emit, number_of, place_for, say, show, table
 from facewright.cli.progress import listener
 from facewright.errors import UnknownName
@@ -18,7 +19,7 @@ from facewright.files import write_atomic
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or synthetic:faces?...")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -35,6 +36,7 @@ class CacheAction(StrEnum):
 def inspect(
     where: Data,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet to this PNG file.")] = None,
+    order: OrderOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +53,7 @@ def inspect(
     from facewright import workflows
 
     with listener(quiet) as listen:
-        audit, picture = workflows.inspect(where, listen=listen)
+        audit, picture = workflows.inspect(address(where, order), listen=listen)
     if sheet is not None:
         write_atomic(sheet, picture)
         say(f"wrote {sheet}")

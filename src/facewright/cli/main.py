@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facewright import __version__
-from facewright.cli import data, models, training, use, weights
+from facewright.cli import data, datasets, models, training, use, weights
 from facewright.cli.output import harmless
 from facewright.errors import FacewrightError, Interrupted
 
@@ -49,7 +49,7 @@ def options(
       facewright train photos/ --model resnet50 --out runs/a
       facewright predict runs/a someone.jpg
 
-    DATA is a folder with a folder per class, a folder of train/validation/test, a CSV file, or drawn faces:
+    DATA is a folder with a folder per class, a folder of train/validation/test, a .csv, .zip or .npz, or drawn faces:
     "synthetic:faces?identities=20&images=40". RUN is a folder that `facewright train` made.
     """
 
@@ -65,6 +65,7 @@ for command in (
     training.demo,
 ):
     app.command()(command)
+app.add_typer(datasets.app, name="data")
 app.add_typer(weights.app, name="weights")
 
 

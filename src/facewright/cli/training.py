@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facewright.cli.datasets import OrderOption, address, refuse_order
 from facewright.cli.output import emit, percent, say, show, table
 from facewright.cli.progress import listener
 from facewright.cli.use import to_line
@@ -51,7 +52,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `f
 
 def train(
     where: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or synthetic:faces?...")
+        str | None, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="An architecture; see `facewright models`.")] = "resnet18",
     weights: Weights = None,
@@ -63,6 +64,7 @@ def train(
     epochs: Epochs = None,
     size: Size = None,
     precision: Precision = None,
+    order: OrderOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -77,6 +79,10 @@ def train(
       facewright train --resume --out runs/a
     """
     changed = overrides(changes, epochs, size, precision)
+    if where is not None:
+        where = address(where, order)
+    else:
+        refuse_order(order)
     begun = None if where is not None else begun_run(out, resume, changed)
 
     from facewright import workflows
@@ -115,6 +121,7 @@ def compare(
     epochs: Epochs = None,
     size: Size = None,
     precision: Precision = None,
+    order: OrderOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -139,6 +146,11 @@ def compare(
         raise UsageError(f"{other} is no run that `facewright train` made; to train on a dataset add --models a,b,c")
     if not names and (changed or seed or recipe is not None):
         raise UsageError("--recipe, --seed, --epochs and --set are for training by --models; runs have their own")
+
+    if names:
+        where = [address(where[0], order)]
+    else:
+        refuse_order(order)
 
     from facewright import workflows
     from facewright.workflows.running import free_folder
@@ -165,6 +177,7 @@ def evaluate(
     where: Annotated[
         str | None, typer.Argument(metavar="DATA", help="Other data with the same classes; else the run's test part.")
     ] = None,
+    order: OrderOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -175,6 +188,11 @@ def evaluate(
       facewright evaluate runs/a
       facewright evaluate runs/a other-photos/ --json
     """
+    if where is not None:
+        where = address(where, order)
+    else:
+        refuse_order(order)
+
     from facewright import workflows
 
     with listener(quiet) as listen:

@@ -60,6 +60,7 @@ for command in (
     training.compare,
     training.evaluate,
     use.predict,
+    scan.scan,
     models.models,
     data.cache,
     training.demo,

@@ -68,7 +68,8 @@ def freeze(network: nn.Module, trained: frozenset[str]) -> None:
 def training_mode(network: nn.Module, frozen_norms: bool = False) -> None:
     """Training mode where something learns, inference mode elsewhere: a frozen batch norm keeps its statistics.
 
-    A layer without parameters (dropout, stochastic depth) follows the layer with parameters before it.
+    A layer without parameters (dropout, stochastic depth) follows the layer with parameters before it, in the head the
+    head as a whole.
 
     Args:
         frozen_norms: batch norms that learn keep their statistics too.
@@ -81,6 +82,12 @@ def training_mode(network: nn.Module, frozen_norms: bool = False) -> None:
             learns = any(parameter.requires_grad for parameter in own)
         if not list(module.children()):
             module.train(learns and not (frozen_norms and isinstance(module, nn.modules.batchnorm._BatchNorm)))
+    if hasattr(network, "classifier_name"):
+        head = network.get_submodule(str(network.classifier_name))
+        learns = any(parameter.requires_grad for parameter in head.parameters())
+        for module in head.modules():
+            if not list(module.children()) and not list(module.parameters(recurse=False)):
+                module.train(learns)
 
 
 @dataclass(frozen=True)
@@ -103,10 +110,11 @@ def rate_groups(network: nn.Module, layer_decay: float) -> tuple[Group, ...]:
     if not hasattr(network, "stages"):
         return (Group(tuple(parameter for _, parameter in named), 1.0, head=False),)
     outline = _outline(network)
+    order = sorted({outline.place(name) for name, _ in network.named_parameters()})  # some parts have no weights
     parts: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         head = name.startswith(outline.classifier)
-        depth = 0 if head or layer_decay == 1.0 else len(outline.paths) - outline.place(name)
+        depth = 0 if layer_decay == 1.0 else len(order) - 1 - order.index(outline.place(name))
         parts.setdefault((-depth, head), []).append(parameter)
     ordered = sorted(parts, key=lambda key: (key[0], key[1]))
     return tuple(Group(tuple(parts[key]), layer_decay ** -key[0], head=key[1]) for key in ordered)

@@ -69,9 +69,7 @@ def _cross_validated(
 
     rarest = min(len(set(groups[labels == label])) for label in np.unique(labels))
     if rarest < 2:
-        raise UsageError(
-            "a probe chooses its strength on held-out pictures: every class needs at least two to train on"
-        )
+        raise UsageError("a probe chooses its strength on held-out pictures: every class needs two or more to train on")
     splitter = StratifiedGroupKFold(min(folds, rarest), shuffle=True, random_state=seed)
     parts = list(splitter.split(scaled, labels, groups))
     totals = []

@@ -149,7 +149,7 @@ class Phase(Part):
 class Probe(Part):
     """No training by gradients: logistic regression on what the frozen body makes of the pictures as they are."""
 
-    strengths: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
+    strengths: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
     """Inverse penalties to choose among by cross-validation inside the training part; of standardised features."""
     folds: int = Field(5, ge=2, le=20)
 

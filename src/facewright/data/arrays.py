@@ -93,7 +93,8 @@ def open_arrays(path: Path, query: str = "") -> Dataset:
     width = max(5, len(str(count - 1)))
     records = tuple(Record(f"{row:0{width}d}", number[name]) for row, name in enumerate(labels))
     source = ArraySource(pictures, options.get("colour-order", "rgb"), options.get("range", "byte"))
-    where = f"{path}?{_query(options)}" if options else str(path)
+    query = _query({key: value for key, value in options.items() if value != "rgb"})  # what goes without saying
+    where = f"{path}?{query}" if query else str(path)
     return Dataset(path.stem, where, classes, records, source)
 
 

@@ -12,6 +12,7 @@ import typer
 
 from facewright.cli.output import emit, place_for, say, show
 from facewright.cli.progress import listener
+from facewright.cli.rows import predict_rows
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, or its model.safetensors.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, or folders of photos.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, folders; for a fit, rows.")],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many names a photo gets at most.")] = 5,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -39,7 +40,11 @@ def predict(
     place_for(csv_file)
 
     from facewright import workflows
+    from facewright.regressor import is_regression
 
+    if is_regression(model):
+        predict_rows(model, files, csv_file, as_json)
+        return
     with listener(quiet) as listen:
         predictions = workflows.predict(model, files, top_k=top_k, listen=listen)
     for prediction in predictions:

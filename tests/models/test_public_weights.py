@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from facewright.errors import WeightsError
 from facewright.models import catalog
+from facewright.models.weights import load_into, open_weights
 
 WEIGHTS = Path(__file__).parents[2] / "../shared/weights"
 pytestmark = [
@@ -18,10 +20,34 @@ pytestmark = [
 ]
 
 
+# file, architecture, classes of the file's classifier
+FILES = [
+    ("squeezenet1_1", "squeezenet1_1", 1000),
+    ("mobilenet_v2", "mobilenet_v2", 1000),
+    ("mobilefacenet_arcface", "mobilefacenet", 0),
+]
+
+
+@pytest.mark.parametrize(("file", "architecture", "classes"), FILES)
+def test_files_load_strictly_and_only_into_their_own(file: str, architecture: str, classes: int) -> None:
+    path = WEIGHTS / f"{file}.safetensors"
+    loaded = open_weights(architecture, path)
+    model = catalog.create_model(architecture, 12)
+    (said,) = load_into(model, loaded)
+    assert loaded.classes == classes
+    assert ("it has no classifier" if classes == 0 else "its classifier of 1,000 classes was replaced") in said
+    own = model.state_dict()
+    raw: dict[str, Tensor] = load_file(path)
+    kept = {name.removeprefix("arcface."): tensor for name, tensor in raw.items()}
+    prefix = f"{model.classifier_name}."
+    assert all(torch.equal(own[name], tensor) for name, tensor in kept.items() if not name.startswith(prefix))
+    with pytest.raises(WeightsError, match="not weights of resnet18"):
+        open_weights("resnet18", path)
+
+
 def loaded(name: str) -> catalog.Model:
     model = catalog.create_model(name, 1000)
-    state: dict[str, Tensor] = load_file(WEIGHTS / f"{name}.safetensors")
-    model.load_state_dict(state, strict=True)
+    assert load_into(model, open_weights(name, WEIGHTS / f"{name}.safetensors")) == ()
     return model.eval()
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -61,6 +63,7 @@ def fit(architecture: str, raw: Mapping[str, Tensor], path: str, stem: str | Non
         WeightsError: a name is missing, unexpected, or has another shape; the message lists them.
     """
     family = describe(architecture).family
+    stem = published_stem(architecture) if stem is None else stem
     tried = [(naming, *_under(naming, architecture, raw, path, stem)) for naming in namings(family)]
     naming, difference, fitted = min(tried, key=lambda row: row[1].count)
     if difference.count:
@@ -104,7 +107,7 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 
 def _under(
-    naming: Naming, architecture: str, raw: Mapping[str, Tensor], path: str, stem: str | None
+    naming: Naming, architecture: str, raw: Mapping[str, Tensor], path: str, stem: str
 ) -> tuple[Difference, dict[str, Tensor]]:
     """The tensors under one naming, and what then differs; a classifier may have any number of classes, or lack."""
     names = renamed(raw, naming, path)
@@ -123,12 +126,13 @@ def _under(
     return difference, {name: ours[name] for name in expected if name in ours}
 
 
-def _expected(architecture: str, classes: int, stem: str | None) -> dict[str, Shape]:
+@lru_cache(maxsize=16)
+def _expected(architecture: str, classes: int, stem: str) -> Mapping[str, Shape]:
     with torch.device("meta"):
-        model = create_model(architecture, classes, stem=stem or published_stem(architecture))
-    return shapes(model.state_dict())
+        return MappingProxyType(shapes(create_model(architecture, classes, stem=stem).state_dict()))
 
 
+@cache
 def _classifier(architecture: str) -> str:
     with torch.device("meta"):
         return create_model(architecture, 1).classifier_name

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facewright.data import sampling
-from facewright.data.sampling import Stream, balanced, plan, random_words, shard
+from facewright.data.sampling import Stream, balanced, class_weights, plan, random_words, repeated, shard
 from facewright.errors import UsageError
 
 
@@ -178,3 +178,58 @@ def test_words_stay_as_they_are() -> None:
 
 def test_examples_in_the_docstrings() -> None:
     assert doctest.testmod(sampling).failed == 0
+
+
+def test_repeating_a_class() -> None:
+    indices = np.arange(100, 130)
+    assert repeated(indices, LABELS, 1).tolist() == indices.tolist()
+    uses = np.bincount(repeated(indices, LABELS, 4) - 100, minlength=30)  # the rarest
+    assert [set(uses[label == LABELS]) for label in range(3)] == [{1}, {1}, {4}]
+    uses = np.bincount(repeated(indices, LABELS, 2, label=1) - 100, minlength=30)
+    assert [set(uses[label == LABELS]) for label in range(3)] == [{1}, {2}, {1}]
+    assert repeated(np.arange(2), np.array([5, 3]), 2).tolist() == [0, 1, 1]  # as rare: the lower number
+    # What is repeated goes into a plan as any pictures do.
+    assert (
+        sorted(np.concatenate(plan(repeated(indices, LABELS, 3), 6, 0, 0)).tolist())[-9:]
+        == [127] * 3 + [128] * 3 + [129] * 3
+    )
+
+
+# (arguments, what the message names)
+BAD_REPEATS = [
+    ((np.arange(3), np.zeros(2, np.int64), 2), "one label for each"),
+    ((np.arange(0), np.arange(0), 2), "no pictures"),
+    ((np.arange(3), np.zeros(3, np.int64), 0), "factor of 1 or more, got 0"),
+    ((np.arange(3), np.zeros(3, np.int64), 2, 1), "a class that has pictures, got 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_REPEATS)
+def test_bad_repeats(arguments: tuple[np.ndarray, np.ndarray, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        repeated(*arguments)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=9))
+def test_weights_make_each_class_count_the_same(counts: list[int]) -> None:
+    weights = class_weights(np.repeat(np.arange(len(counts)), counts), len(counts))
+    assert weights.dtype == np.float64
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights * counts == pytest.approx(np.full(len(counts), weights[0] * counts[0]))
+
+
+# (labels, classes, what the message names)
+BAD_WEIGHTS = [
+    ([0, 0, 2], 3, "class 1 has none"),
+    ([], 2, "class 0 has none"),
+    ([], 0, "there is no class"),
+    ([0, 2], 2, "labels from 0 to 1, got 0 to 2"),
+    ([-1, 0], 1, "labels from 0 to 0, got -1 to 0"),
+]
+
+
+@pytest.mark.parametrize(("labels", "classes", "message"), BAD_WEIGHTS)
+def test_bad_weights(labels: list[int], classes: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        class_weights(np.array(labels, np.int64), classes)

@@ -20,16 +20,16 @@ from facewright.input_spec import InputSpec
 from facewright.losses.objective import Head, Objective, ObjectiveSpec
 from facewright.models.catalog import create_model
 from facewright.models.weights import Loaded, load_into
-from facewright.training import callbacks, freezing, optimizers
-from facewright.training import recipe as recipes
+from facewright.training import callbacks, freezing, optimizers, recipe_parts
 from facewright.training.distributed import World
 from facewright.training.events import Listener
+from facewright.training.feeding import Data
 from facewright.training.optimizers import Rule
 from facewright.training.planning import Plan, planner
 from facewright.training.recipe import Recipe
 from facewright.training.schedule import Plateau, Schedule
 from facewright.training.seeds import derive
-from facewright.training.trainer import Data, Phase, Settings, Trainer
+from facewright.training.trainer import Phase, Settings, Trainer
 
 
 def head_of(recipe: Recipe) -> HeadSpec | None:
@@ -166,7 +166,7 @@ def _phases(recipe: Recipe, network: nn.Module, steps: int) -> tuple[Phase, ...]
     )
 
 
-def _beginning(recipe: Recipe, phase: recipes.Phase, trained: frozenset[str]) -> Callable[[nn.Module], Optimizer]:
+def _beginning(recipe: Recipe, phase: recipe_parts.Phase, trained: frozenset[str]) -> Callable[[nn.Module], Optimizer]:
     """What makes a network ready for a phase."""
     chosen = recipe.optimizer
     rule = Rule(chosen.name, chosen.weight_decay, chosen.decay_all, chosen.momentum, chosen.beta2, recipe.head.l2)

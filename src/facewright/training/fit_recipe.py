@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from facewright.errors import UnknownName, UsageError
 from facewright.models.mlp import Activation
-from facewright.training.recipe import Part
+from facewright.training.recipe_parts import Part
 
 DEFAULT = "function"
 _FOLDER = resources.files("facewright.training").joinpath("fit_recipes")

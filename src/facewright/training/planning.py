@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from facewright.data import sampling
 from facewright.data.identity_sampling import identities
-from facewright.training.recipe import Sampling
+from facewright.training.recipe_parts import Sampling
 
 Plan = Callable[[int], list[NDArray[np.int64]]]
 """The batches of an epoch (rows of a store), a pure function of its number."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,38 +23,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from facewright.data.augment import Augment, mix
-from facewright.data.cache import cache_folder
-from facewright.data.loaders import Loader
-from facewright.data.sampling import shard
-from facewright.data.store import PixelStore
+from facewright.data.augment import mix
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
-from facewright.input_spec import InputSpec
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.averaging import averaged
 from facewright.training.clipping import clip_unitwise
 from facewright.training.distributed import World
-from facewright.training.events import EpochEnded, Listener, Progressed, Said, Stepped
-from facewright.training.features import Features, Pictures, features_of
+from facewright.training.events import EpochEnded, Listener, Said, Stepped
+from facewright.training.feeding import Data, FeatureFeed, PictureFeed, feature_feed
 from facewright.training.history import EpochRow
 from facewright.training.learner import Learner
 from facewright.training.schedule import Plateau, Schedule
 from facewright.training.seeds import derive
 from facewright.training.signals import stop_requests
 from facewright.training.validation import Validation
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is trained and validated on."""
-
-    store: PixelStore
-    spec: InputSpec
-    train: NDArray[np.int64]  # rows of the store
-    validation: NDArray[np.int64]
-    augment: Augment
-    plan: Callable[[int], list[NDArray[np.int64]]]  # the batches of an epoch, a pure function of its number
-    workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
 
 
 @dataclass(frozen=True)
@@ -162,7 +144,7 @@ class Trainer:
         self._clock = self._saved = time.monotonic()
         with stop_requests() as stop:
             while not progress.finished:
-                self.compute_features()
+                self.feed()
                 started = time.monotonic()
                 before = progress.images
                 self.train_epoch(stop)
@@ -178,30 +160,25 @@ class Trainer:
         self.plateau = None if phase.plateau is None else replace(phase.plateau)
         self.average = averaged(self.model, settings.ema) if settings.ema else None
         self.wrapped = self.world.wrap(Learner(self.model, self.objective, self.head, settings.dtype))
-        self.features: tuple[Features, Features] | None = None  # of the training and the validation part
+        self._feed: PictureFeed | FeatureFeed | None = None  # made when the phase's first step is taken
 
     @property
     def phase(self) -> Phase:
         """The phase under way."""
         return self.phases[self.progress.phase]
 
-    def compute_features(self) -> None:
-        """Run the frozen body once over everything, where the phase wants that and it is not done yet."""
-        phase, data, settings = self.phase, self.data, self.settings
-        if not phase.draws or self.features is not None:
-            return
-        parts = []
-        for rows, augment, draws in ((data.train, data.augment, phase.draws), (data.validation, None, 1)):
-            pictures = Pictures(data.store, data.spec, rows, augment, phase.sizes[0], settings.seed)
-
-            def tell(done: int, total: int) -> None:
-                self.listen(Progressed("features of the frozen body", done, total))
-
-            for rank in range(self.world.size):  # one computes, the others then read
-                if rank == self.world.rank:
-                    parts.append(features_of(self.model, pictures, draws, settings.dtype, cache_folder(), tell))
-                self.world.wait()
-        self.features = parts[0], parts[1]
+    def feed(self) -> PictureFeed | FeatureFeed:
+        """Where the phase's steps get their inputs from; of a frozen body the features are computed here, once."""
+        if self._feed is None:
+            phase, data, settings, world = self.phase, self.data, self.settings, self.world
+            if phase.draws and self.head is not None:
+                size, seed, dtype = phase.sizes[0], settings.seed, settings.dtype
+                self._feed = feature_feed(
+                    self.model, self.head, data, phase.draws, size, seed, dtype, self.listen, world
+                )
+            else:
+                self._feed = PictureFeed(data, phase.sizes, settings.seed, world)
+        return self._feed
 
     def train_epoch(self, stop: Callable[[], bool]) -> None:
         """The steps of one epoch, from `progress.step` on."""
@@ -210,7 +187,7 @@ class Trainer:
         started, first = time.monotonic(), progress.step
         self.wrapped.train()
         freezing.training_mode(self.model, self.phase.frozen_norms)
-        for inputs, indices in self.inputs(batches, first):
+        for inputs, indices in self.feed().training(batches, progress.epoch, progress.phase_epoch, first):
             self.step(inputs, indices)
             done = progress.step - first
             speed = done * settings.batch / max(1e-9, time.monotonic() - started)
@@ -223,21 +200,8 @@ class Trainer:
                     f"go on with: facewright train --resume --out {shlex.quote(str(self.folder))}"
                 )
 
-    def inputs(self, batches: list[NDArray[np.int64]], start: int) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-        """What each step from `start` on is given: pictures (B, 3, H, W) or features (B, F), and their rows."""
-        progress, data = self.progress, self.data
-        mine = [shard(batch, self.world.rank, self.world.size) for batch in batches]
-        if self.features is not None:
-            for indices in mine[start:]:
-                yield self.features[0].batch(indices, progress.phase_epoch), indices
-            return
-        size = self.phase.sizes[progress.phase_epoch]
-        loader = Loader(data.store, data.spec, data.augment, size, self.settings.seed, data.workers)
-        for batch in loader.epoch(mine, progress.epoch, start=start):
-            yield batch.images, batch.indices
-
     def step(self, inputs: Tensor, indices: NDArray[np.int64]) -> None:
-        """One update of the weights: inputs as `inputs` gives them, indices (B,) rows of the store."""
+        """One update of the weights: pictures or features, and the rows (B,) of the store they are of."""
         progress, settings = self.progress, self.settings
         torch.manual_seed(derive(settings.seed, "step", progress.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.factor())
@@ -284,21 +248,10 @@ class Trainer:
         found = Validation(0.0, 0.0, 0.0)
         if self.world.writes:
             model = self.judged().eval()
-            found = validation.gathered(self._validation_scores(model), self.settings.metric)
+            scores, rows = zip(*self.feed().validation(model, self.progress.phase_epoch), strict=True)
+            labels = self.labels[torch.from_numpy(np.concatenate(rows))]
+            found = validation.judge(torch.cat(scores), labels, self.settings.metric)
         return Validation(*self.world.first_says([found.loss, found.accuracy, found.score]))
-
-    def _validation_scores(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Class scores (B, C) and class numbers (B,), batch by batch."""
-        data, size = self.data, self.phase.sizes[self.progress.phase_epoch]
-        blocks = validation.blocks(data.validation)
-        if self.features is not None and self.head is not None:
-            head = model.get_submodule(self.head)
-            for block in blocks:
-                yield head(self.features[1].batch(block, 0)).float(), self.labels[torch.from_numpy(block)]
-            return
-        loader = Loader(data.store, data.spec, None, size, 0, data.workers)
-        for batch in loader.epoch(blocks, 0):
-            yield model(batch.images).float(), self.labels[torch.from_numpy(batch.indices)]
 
     def judged(self) -> nn.Module:
         """The weights that are validated and kept."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from facewright.errors import UsageError
 from facewright.metrics import binary
-
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -49,17 +44,6 @@ def judge(scores: Tensor, labels: Tensor, metric: str) -> Validation:
     if metric == "loss" or not math.isfinite(loss):
         return Validation(loss, accuracy, -loss)
     return Validation(loss, accuracy, -_least_hter(scores, labels))
-
-
-def blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows in batches of nearly equal length."""
-    return np.array_split(rows, max(1, math.ceil(len(rows) / BATCH)))
-
-
-def gathered(parts: Iterator[tuple[Tensor, Tensor]], metric: str) -> Validation:
-    """As `judge`, of (scores, labels) batch by batch."""
-    scores, labels = zip(*parts, strict=True)
-    return judge(torch.cat(scores), torch.cat(labels), metric)
 
 
 def _least_hter(scores: Tensor, labels: Tensor) -> float:

@@ -17,7 +17,8 @@ from facewright.training.events import EpochEnded, Listener, Progressed, Said
 from facewright.training.features import Features, Pictures, features_of
 from facewright.training.history import EpochRow
 from facewright.training.probe import fit
-from facewright.training.recipe import Probe, Recipe
+from facewright.training.recipe import Recipe
+from facewright.training.recipe_parts import Probe
 from facewright.training.seeds import derive
 from facewright.workflows.material import Material
 

@@ -192,6 +192,15 @@ def test_names_that_differ_in_a_word(name: str) -> None:
     assert fitting.shapes(fit(name, blank(public), "x").state) == ours(name)
 
 
+def test_the_classifier_of_timesler_has_the_identities_of_its_data() -> None:
+    """The published file carries `logits` for 8,631 people; those of no network that is made here."""
+    public = ours("inception_resnet_v1", 8631)
+    assert public["logits.weight"] == (8631, 512) and public["last_linear.weight"] == (512, 1792)
+    assert fit("inception_resnet_v1", blank(public), "x").classes == 8631
+    bare = {key: shape for key, shape in public.items() if not key.startswith("logits.")}
+    assert fit("inception_resnet_v1", blank(bare), "x").classes == 0
+
+
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
 def test_what_a_program_puts_before_every_name_is_taken_off(wrapper: str) -> None:
     public = {f"{wrapper}{key}": shape for key, shape in ours("resnet18").items()}

@@ -274,9 +274,16 @@ def test_a_bundle_of_the_same_architecture_is_weights(tmp_path: Path) -> None:
         open_weights("resnet18", tmp_path / "run.safetensors")
 
 
-def test_a_bundle_with_a_deep_head_gives_its_body(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        torch.nn.Sequential(torch.nn.Linear(256, 16), torch.nn.Linear(16, CLASSES)),
+        torch.nn.Linear(256, CLASSES, bias=False),
+    ],
+)
+def test_a_bundle_with_another_head_gives_its_body(tmp_path: Path, head: torch.nn.Module) -> None:
     model = network()
-    model.set_submodule("classifier", torch.nn.Sequential(torch.nn.Linear(256, 16), torch.nn.Linear(16, CLASSES)))
+    model.set_submodule("classifier", head)
     loaded = open_weights(NAME, bundled(tmp_path / "run.safetensors", model))
     assert loaded.classes == 0 and not any(name.startswith("classifier") for name in loaded.state)
 

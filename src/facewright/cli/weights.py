@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, download and convert public weights.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 KILOBYTE = 1000
+FLOAT_BYTES = 4  # of a parameter
 
 
 @app.command("list")
@@ -33,6 +34,7 @@ def list_weights(
       facewright weights list
       facewright weights list resnet50 --json
     """
+    from facewright.models.catalog import describe
     from facewright.models.released import RELEASED, released
     from facewright.models.weights import cached_file
 
@@ -46,6 +48,7 @@ def list_weights(
         return
     columns = {
         "weights": [f"{row.architecture}@{row.name}" for row in rows],
+        "MB": [f"{describe(row.architecture).parameters * FLOAT_BYTES / 1e6:,.0f}" for row in rows],
         "here": ["yes" if here[row] else "no" for row in rows],
         "licence": [row.licence for row in rows],
         "published score": [row.published for row in rows],

@@ -94,12 +94,12 @@ def compare(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> Differ
     )
 
 
-def without_deep_head(architecture: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without a head of several layers in the classifier's place; a plain classifier stays."""
+def without_other_head(architecture: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without a head that is not the architecture's own; its own, a weight and a bias, stays."""
     prefix = f"{_classifier(architecture)}."
     head = {name for name in state if name.startswith(prefix)}
-    deep = not head <= {f"{prefix}weight", f"{prefix}bias"}
-    return {name: tensor for name, tensor in state.items() if not deep or name not in head}
+    own = head == {f"{prefix}weight", f"{prefix}bias"}
+    return {name: tensor for name, tensor in state.items() if own or name not in head}
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:

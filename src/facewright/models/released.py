@@ -3,9 +3,10 @@
 Sources and scores: timm's tables of defaults and `results/results-imagenet.csv` (single crop, ImageNet-1k validation),
 pycls and DeiT through the same tables, the README of timesler's facenet-pytorch. Nothing here was measured by us.
 
-A checksum of 64 digits is the whole SHA-256 of the file, as other projects that pin the same file publish it. A shorter
-one is what the file's own name carries: its first 8 or 9 digits, by which it is checked at the first download; the
-whole sum is then written beside the file and holds from then on.
+A checksum of 64 digits is the whole SHA-256 of the file, as other projects that pin the same file publish it: several
+of them, but for resnet34, vgg11, mobilenet_v2, wide_resnet50_2 and efficientnet_b4, where we found one. A shorter one
+is what the file's own name carries: its first 8 or 9 digits, by which it is checked at the first download; the whole
+sum is then written beside the file and holds from then on.
 
 Files that end in `.safetensors` are read as they are; the others (PyTorch's pickles) only by `weights get` and
 `weights convert`, which store safetensors. torchvision's own files are not listed: they come from a package index's

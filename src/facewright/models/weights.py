@@ -22,7 +22,7 @@ from facewright.models import conversion, released
 from facewright.models.catalog import describe
 from facewright.models.downloads import Progress, Remote, fetch, pinned
 from facewright.models.families import Model
-from facewright.models.fitting import Fitted, compare, fit, published_stem, shapes, without_deep_head
+from facewright.models.fitting import Fitted, compare, fit, published_stem, shapes, without_other_head
 from facewright.models.released import Weights, expected_input
 from facewright.models.renaming import namings
 from facewright.models.weight_files import WeightFile, read_weights
@@ -212,7 +212,7 @@ def _bundle_header(opened: WeightFile, path: Path) -> dict[str, Any] | None:
 
 
 def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict[str, Any]) -> Loaded:
-    """A network that was trained here; its head, where it has several layers, stays behind."""
+    """A network that was trained here; a head of another kind than the architecture's own stays behind."""
     if header["architecture"] != architecture:
         raise WeightsError(f"{path}: a bundle of {header['architecture']}, not of {architecture}")
     if header["stem"] not in describe(architecture).stems:
@@ -221,7 +221,7 @@ def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict
         spec = InputSpec.from_dict(header["input"])
     except (FacewrightError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its input description is not usable ({error})") from None
-    fitted = fit(architecture, without_deep_head(architecture, opened.tensors), str(path), header["stem"])
+    fitted = fit(architecture, without_other_head(architecture, opened.tensors), str(path), header["stem"])
     return Loaded(
         architecture, path.name, opened.sha256, spec, fitted.state, fitted.classes, "its maker's", header["stem"]
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from facewright.metrics.identification import (
     search_embeddings,
 )
 from facewright.metrics.intervals import Rate
+from facewright.metrics.verification import resolvable
 
 FPIRS = (0.3, 0.1, 0.01, 0.001)
 RANKS = 20
@@ -80,7 +80,6 @@ def identify(
     split = open_set_split(names, seed, strangers, enrolled)
     probes = np.concatenate([split.mates, split.strangers])
     found = search_embeddings(vectors[probes], names[probes], vectors[split.gallery], names[split.gallery])
-    resolved = [fpir for fpir in fpirs if Fraction(repr(float(fpir))) * split.strangers.size >= 1]
     return IdentificationResult(
         identities=found.identities,
         gallery=split.gallery.size,
@@ -88,5 +87,5 @@ def identify(
         strangers=split.strangers.size,
         seed=seed,
         cmc=cmc(found, RANKS),
-        open_set=tuple(open_set_at(found, fpir) for fpir in resolved),
+        open_set=tuple(open_set_at(found, fpir) for fpir in resolvable(fpirs, split.strangers.size)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,6 +58,8 @@ def verify_pairs(
         raise UsageError(f"expected scores and same (P,), got {values.shape} and {truth.shape}")
     if folds is not None and threshold is not None:
         raise UsageError("give folds or a threshold, not both: with folds each chooses its own")
+    if threshold is not None and math.isnan(threshold):
+        raise UsageError("expected a number as threshold, got nan")
     failed = failure_mask(failures, values.size)
     summary = summarise([roc(values[truth & ~failed], values[~truth & ~failed])])
     who = None if people is None else people_of(people, truth)
@@ -114,7 +117,7 @@ def _judge(
         return _Judged(scores, same, failed, correct, np.zeros_like(failed), None)
     rows = folds >= 0
     part = folds[rows]
-    number = int(part.max(initial=0) - part.min(initial=0)) + 1
+    number = int(np.ptp(part)) + 1 if part.size else 0
     over = accuracy_over_folds(
         scores[rows], same[rows], part, np.flatnonzero(failed[rows]), number, leave_failures_out=leave_out
     )
@@ -208,7 +211,7 @@ def _tar_at_far(point: OperatingPoint, by_identity: Rate | None) -> TarAtFar:
         tar=point.tar,
         tar_by_identity=by_identity,
         impostors=point.far.n,
-        threshold=point.threshold,
+        threshold=point.threshold if math.isfinite(point.threshold) else None,
     )
 
 

@@ -20,7 +20,7 @@ class TarAtFar:
     tar: Rate  # Clopper-Pearson
     tar_by_identity: Rate | None  # bootstrap over people, n is theirs; None: not known who is in the pairs
     impostors: int
-    threshold: float
+    threshold: float | None  # None: accept nothing, for the highest scores are too many impostors that tie
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
 from facewright.metrics.intervals import Rate, wilson
+from facewright.metrics.thresholds import refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 
 RULES = ("min-hter", "eer", "far=X")
@@ -87,7 +88,7 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
         rule: "min-hter" (the first, rising, of those with the least HTER), "eer", or "far=0.01" (most negatives
             accepted within the target).
     Raises:
-        UnknownName: no such rule. UsageError: X is no rate. Undefined: the negatives are too few for X.
+        UnknownName: no such rule. UsageError: X is no rate. Undefined: the negatives are too few for X, or tie.
         EmptyScores, DataError: as `half_total_error_rate`.
     >>> choose_binary_threshold([0.75, 0.5], [0.25, 0.0], "min-hter")
     0.375
@@ -105,7 +106,9 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
         far = float(target)
     except ValueError:
         raise UsageError(f"expected a rate as in far=0.01, got {rule!r}") from None
-    return tar_at_far(curve, far).threshold
+    point = tar_at_far(curve, far)
+    refuse_accepting_none(point)
+    return point.threshold
 
 
 def expected_performance_curve(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,7 @@ from facewright.metrics.verification import (
     gaps,
     levels,
     operating_points,
+    resolvable,
 )
 
 HELD = 200_000_000  # scores at a time: 800 MB
@@ -96,13 +97,22 @@ def summarise(pieces: Iterable[Roc], fars: tuple[float, ...] = FARS) -> RocSumma
     Args:
         pieces: of `roc_pieces`, or one curve of `verification.roc`. fars: as `all_pairs`.
     """
-    reader: _Reader | None = None
-    for piece in pieces:
-        reader = _Reader(piece, fars) if reader is None else reader
-        reader.add(piece)
-    if reader is None:
+    rest = iter(pieces)
+    first = next(rest, None)
+    if first is None:
         raise EmptyScores("a curve needs scores, got none")
-    return reader.finish(fars)
+    reader = _Reader(first.impostors, first.genuine, fars)
+    for piece in chain([first], rest):
+        reader.add(piece)
+    return reader.finish()
+
+
+def pair_scores(embeddings: ArrayLike, labels: ArrayLike) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """The cosines of all pairs, (genuine, impostor), a part at a time and in no order.
+
+    Args, Raises: as `all_pairs`.
+    """
+    return _Pairs.of(embeddings, labels).rows()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +143,7 @@ class _Pairs:
         return cls(vectors[order], np.repeat(np.cumsum(counts), counts), genuine, impostors)
 
     def rows(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """The scores of each row with later ones, in parts: (genuine, impostor), views that live for one turn."""
+        """The scores of each row with later ones, in parts: (genuine, impostor), views of a tile."""
         n = len(self.vectors)
         for top in range(0, n, TILE[0]):
             across = self.vectors[top : top + TILE[0]]
@@ -201,50 +211,45 @@ def _stretches(
 
 
 class _Reader:
-    """Takes the rows of a curve as they come. The last row so far waits, for what is kept depends on the next one."""
+    """Takes the rows of a curve as they come. The last row so far waits: what becomes of it depends on the next one."""
 
-    def __init__(self, piece: Roc, fars: tuple[float, ...]) -> None:
-        self.impostors, self.genuine = piece.impostors, piece.genuine
-        resolved = [far for far in fars if far * piece.impostors >= 1 - 1e-9]
-        self.wrong = np.union1d(_grid(self.impostors), [allowed_impostors(far, self.impostors) for far in resolved])
-        self.right = np.union1d(_grid(self.genuine), self.genuine - _grid(self.genuine))
+    def __init__(self, impostors: int, genuine: int, fars: tuple[float, ...]) -> None:
+        self.impostors, self.genuine = impostors, genuine
+        self.fars = resolvable(fars, impostors)
+        self.wrong = np.union1d(_grid(impostors), [allowed_impostors(far, impostors) for far in self.fars])
+        self.right = np.union1d(_grid(genuine), genuine - _grid(genuine))
         self.edges = np.arange(-100, 101) / 100
+        none = np.zeros(0, dtype=np.int64)
+        self.waiting = Roc(np.zeros(0), none, none, impostors, genuine)
         self.area = 0
-        self.waiting: Roc | None = None
         self.kept: list[Roc] = []
-        self.closest: tuple[int, Eer] | None = None
+        self.closest: list[tuple[int, Eer]] = []  # of each stretch, as `verification.gaps` says
 
     def add(self, piece: Roc) -> None:
-        rows = piece if self.waiting is None else _joined([self.waiting, piece])
+        rows = _joined([self.waiting, piece])
         last = rows.thresholds.size - 1
+        if last < 0:
+            return
         self.area += doubled_area(rows.false_accepts, rows.true_accepts)
-        places = np.concatenate(
-            [
-                np.searchsorted(rows.false_accepts, self.wrong, side="right"),
-                np.searchsorted(rows.true_accepts, self.right, side="right"),
-                np.searchsorted(-rows.thresholds, -self.edges, side="right"),
-            ]
-        )
-        places = np.unique(places) - 1  # the last row that has not yet passed each mark
+        passed = [
+            np.searchsorted(rows.false_accepts, self.wrong, side="right"),
+            np.searchsorted(rows.true_accepts, self.right, side="right"),
+            np.searchsorted(-rows.thresholds, -self.edges, side="right"),
+        ]
+        places = np.unique(np.concatenate(passed)) - 1  # the last row that has not yet passed each mark
         self.kept.append(_taken(rows, places[(places >= 0) & (places < last)]))
         if last > 0:
-            self._closer(_taken(rows, np.arange(last)), float(rows.thresholds[last]), rows.thresholds)
+            apart = gaps(rows)[:last]
+            i = int(apart.argmin())
+            self.closest.append((int(apart[i]), eer_at(rows, i, float(rows.thresholds[i + 1]))))
         self.waiting = _taken(rows, np.array([last]))
 
-    def finish(self, fars: tuple[float, ...]) -> RocSummary:
-        assert self.waiting is not None
-        self._closer(self.waiting, None, self.waiting.thresholds)
+    def finish(self) -> RocSummary:
+        self.closest.append((int(gaps(self.waiting)[0]), eer_at(self.waiting, 0, None)))
+        _, equal = min(self.closest, key=lambda row: row[0])  # the first of equals has the highest threshold
         curve = _joined([*self.kept, self.waiting])
-        assert self.closest is not None
-        total = 2 * self.genuine * self.impostors
-        return RocSummary(self.area / total, self.closest[1], operating_points(curve, fars), curve)
-
-    def _closer(self, rows: Roc, below: float | None, thresholds: NDArray[np.float64]) -> None:
-        apart = gaps(rows)
-        i = int(apart.argmin())
-        if self.closest is None or apart[i] < self.closest[0]:
-            under = float(thresholds[i + 1]) if i + 1 < thresholds.size else below
-            self.closest = (int(apart[i]), eer_at(rows, i, under))
+        area = self.area / (2 * self.genuine * self.impostors)
+        return RocSummary(area, equal, operating_points(curve, self.fars), curve)
 
 
 def _grid(n: int) -> NDArray[np.int64]:

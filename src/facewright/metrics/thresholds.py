@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from facewright.errors import DataError
+from facewright.errors import DataError, Undefined
 from facewright.metrics.intervals import Rate
-from facewright.metrics.verification import roc, tar_at_far
+from facewright.metrics.verification import OperatingPoint, roc, tar_at_far
 
 DIRECTION = "accept iff score >= value"
 METHOD = "most impostors accepted within the target, no interpolation, ties together"
@@ -72,7 +72,7 @@ def choose_threshold(
         genuine: (P,) scores of pairs of one person. impostor: (Q,) scores of pairs of two.
         far: the target in (0, 1]. data: what the pairs are, for the record. score: the name of the similarity.
     Raises:
-        Undefined: the impostors are too few to resolve the target; says how many it takes.
+        Undefined: the impostors are too few to resolve the target (says how many it takes), or too many of them tie.
         EmptyScores: either side is empty. DataError: a score that is not finite. UsageError: far is no rate.
     Source: PROTOCOLS.md, "Verification".
     >>> choose_threshold([0.9, 0.5], [0.4, 0.3, 0.2, 0.1], far=0.25, data="a doctest").value
@@ -80,6 +80,7 @@ def choose_threshold(
     """
     curve = roc(genuine, impostor)
     point = tar_at_far(curve, far)
+    refuse_accepting_none(point)
     return Threshold(
         value=point.threshold,
         score=score,
@@ -92,6 +93,15 @@ def choose_threshold(
         data=data,
         method=METHOD,
     )
+
+
+def refuse_accepting_none(point: OperatingPoint) -> None:
+    """Raise Undefined where the target can only be met by accepting nothing at all."""
+    if math.isinf(point.threshold):
+        raise Undefined(
+            f"no threshold meets a false-accept rate of {point.target:g}: more impostors than that share the highest "
+            f"score of all {point.far.n}; the model tells nobody apart, or the pairs hold duplicates"
+        )
 
 
 def _check(record: Threshold) -> None:

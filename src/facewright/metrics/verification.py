@@ -176,7 +176,8 @@ def gaps(curve: Roc) -> NDArray[np.int64]:
 
 def eer_at(curve: Roc, i: int, below: float | None) -> Eer:
     """The equal error rate from row i of a curve; below: the next lower score, None where there is none."""
-    far, frr = float(curve.far[i]), float(curve.frr[i])
+    far = int(curve.false_accepts[i]) / curve.impostors
+    frr = (curve.genuine - int(curve.true_accepts[i])) / curve.genuine
     above = float(curve.thresholds[i])
     if below is not None:  # above is infinite only where all scores are equal: then that score is as good as any
         above = below if math.isinf(above) else (above + below) / 2
@@ -230,7 +231,21 @@ def tar_at_far(curve: Roc, far: float) -> OperatingPoint:
 
 def operating_points(curve: Roc, fars: tuple[float, ...] = FARS) -> tuple[OperatingPoint, ...]:
     """`tar_at_far` for those of the targets that the number of impostors resolves."""
-    return tuple(tar_at_far(curve, far) for far in fars if Fraction(repr(float(far))) * curve.impostors >= 1)
+    return tuple(tar_at_far(curve, far) for far in resolvable(fars, curve.impostors))
+
+
+def resolvable(fars: tuple[float, ...], impostors: int) -> tuple[float, ...]:
+    """Those of the targets that allow at least one of so many impostors.
+
+    >>> resolvable((0.1, 0.01), 50)
+    (0.1,)
+    """
+    return tuple(far for far in fars if Fraction(repr(float(far))) * impostors >= 1)
+
+
+def det(curve: Roc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The detection error trade-off: `probit` of the FAR and of the FRR at each threshold, (T,) each."""
+    return probit(curve.far), probit(curve.frr)
 
 
 def probit(rates: ArrayLike) -> NDArray[np.float64]:

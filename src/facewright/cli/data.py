@@ -49,11 +49,12 @@ def inspect(
       facewright inspect photos/ --sheet sheet.png
     """
     place_for(sheet)
+    where = address(where, order)
 
     from facewright import workflows
 
     with listener(quiet) as listen:
-        audit, picture = workflows.inspect(address(where, order), listen=listen)
+        audit, picture = workflows.inspect(where, listen=listen)
     if sheet is not None:
         write_atomic(sheet, picture)
         say(f"wrote {sheet}")

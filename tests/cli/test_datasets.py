@@ -1,0 +1,92 @@
+"""`facewright data export`, and the colour order of DATA in the other commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import facewright
+from facewright.cli.main import main
+from facewright.data.sources import open_dataset
+
+DRAWN = "synthetic:faces?identities=2&images=3&size=24"
+
+
+def test_export_writes_what_opens_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "faces.npz"
+    assert main(["data", "export", DRAWN, "--to", "npz", "--out", str(out), "--colour-order", "bgr", "--json"]) == 0
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
+    assert (facts["form"], facts["images"], facts["height"], facts["width"]) == ("npz", 6, 24, 24)
+    assert facts["where"] == f"{out}?colour-order=bgr"
+    assert facts["where"] in printed.err
+    assert open_dataset(facts["where"]).classes == open_dataset(DRAWN).classes
+    assert main(["data", "export", DRAWN, "-o", str(out), "--size", "8"]) == 0
+    assert capsys.readouterr().out == "wrote 6 images of 8x8 in 2 classes\n"
+
+
+# Each row: the arguments -> the exit status and what the error names.
+REFUSED = [
+    (["data", "export", DRAWN], 2, "--out"),
+    (["data", "export", DRAWN, "-o", "x.npz", "--to", "csv"], 2, "csv"),
+    (["data", "export", DRAWN, "-o", "x.npz", "--colour-order", "gbr"], 2, "gbr"),
+    (["data", "export", DRAWN, "-o", "x.npy"], 1, "expected the name of an .npz"),
+    (["data", "export", DRAWN, "-o", "absent/x.npz"], 1, "there is no folder absent"),
+    (["inspect", "photos", "--colour-order", "bgr"], 1, "is for the arrays of an .npz"),
+    (["train", "--resume", "--out", "r", "--colour-order", "bgr"], 1, "give DATA, or leave it out"),
+    (["evaluate", "runs/a", "--colour-order", "bgr"], 1, "give DATA, or leave it out"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), REFUSED)
+def test_what_is_refused(
+    arguments: list[str],
+    status: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == status
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["inspect", "x.npz"], "inspect"),
+        (["train", "x.npz"], "train"),
+        (["compare", "x.npz", "--models", "a,b"], "train_all"),
+        (["evaluate", "runs/a", "x.npz"], "evaluate"),
+    ],
+)
+def test_the_colour_order_reaches_the_workflow(arguments, name, monkeypatch) -> None:
+    asked = []
+
+    class Asked(Exception):
+        """The end of the command: what it asks is known."""
+
+    def workflow(*given: object, **_: object) -> None:
+        asked.extend(given)
+        raise Asked
+
+    monkeypatch.setattr(facewright, "workflows", SimpleNamespace(**{name: workflow}), raising=False)
+    with pytest.raises(Asked):
+        main([*arguments, "--colour-order", "bgr"])
+    assert "x.npz?colour-order=bgr" in asked
+
+
+def test_inspect_reads_bgr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blue = np.zeros((4, 8, 8, 3), np.uint8)
+    blue[..., 0] = 255  # in BGR
+    blue[:, 0, 0] = np.arange(4)[:, None]  # no two alike
+    np.savez(tmp_path / "x.npz", input=blue, target=[0, 1, 0, 1])
+    assert main(["inspect", str(tmp_path / "x.npz"), "--colour-order", "bgr", "--json"]) == 0
+    mean = json.loads(capsys.readouterr().out)["statistics"]["mean"]
+    assert mean[0] < 0.1 < 0.9 < mean[2]

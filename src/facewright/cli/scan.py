@@ -33,7 +33,12 @@ def scan(
     boxes: Annotated[
         Path | None, typer.Option("--boxes", help="True boxes, a CSV file,[split,]x,y,w,h: measure against them.")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Least probability of a face, between 0 and 1.")] = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability of a face; default: chosen with --boxes on photos not for testing, or 0.9."
+        ),
+    ] = None,
     smallest: Annotated[float, typer.Option(min=8, help="Side of the smallest patch looked at, px.")] = 32,
     suppress: Annotated[Suppress, typer.Option(help="Drop overlapping boxes, or lower their scores.")] = Suppress.HARD,
     frame: Annotated[
@@ -47,8 +52,8 @@ def scan(
 ) -> None:
     """Find the faces of whole photos with a face/non-face classifier.
 
-    Looks at every place and size; a photo without a face gives an empty list. Where --boxes has a split, the place of
-    the face in its patch is fitted on the photos that are not for testing.
+    Looks at every place and size; a photo without a face gives an empty list. Where --boxes has a split, the threshold
+    and the place of the face in its patch are chosen on the photos that are not for testing.
 
     \b
     Example:
@@ -61,11 +66,19 @@ def scan(
     from facewright.faces.scan import Search
     from facewright.workflows import scanning
 
-    search = Search(threshold=threshold, smallest=smallest, suppression=suppress.value)
+    search = Search(smallest=smallest, suppression=suppress.value)
     given = None if frame is None else Frame(*four_numbers(frame))
     with listener(quiet) as listen:
         scanned = scanning.scan(
-            model, photos, boxes=boxes, search=search, frame=given, face=face, draw=draw, listen=listen
+            model,
+            photos,
+            boxes=boxes,
+            threshold=threshold,
+            search=search,
+            frame=given,
+            face=face,
+            draw=draw,
+            listen=listen,
         )
     for photo in scanned.photos:
         if photo.error is not None:
@@ -103,7 +116,8 @@ def describe(scanned: Scanned) -> str:
             ]
             for name, result in scanned.detection.items()
         ]
-        lines += ["", table(header, rows), f"face box: {scanned.frame_from}"]
+        lines += ["", table(header, rows), f"threshold {scanned.threshold:.3f}: {scanned.threshold_from}"]
+        lines.append(f"place of the face in its patch: {scanned.frame_from}")
     return "\n".join(lines)
 
 

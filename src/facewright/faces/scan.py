@@ -84,6 +84,11 @@ class Found:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def above(self, threshold: float) -> Found:
+        """The faces with score >= threshold."""
+        sure = self.scores >= threshold
+        return Found(self.boxes[sure], self.scores[sure], self.support[sure])
+
     def to_list(self) -> list[dict[str, float | int]]:
         """A dict a face, as `scan --json` prints it."""
         rows = zip(self.boxes.round(2).tolist(), self.scores.tolist(), self.support.tolist(), strict=True)

@@ -16,13 +16,14 @@ from facewright.errors import BadImage, DataError, Undefined, UnknownName, Usage
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
-from facewright.metrics.detection import DetectionResult, Floats, evaluate_detections
+from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.report.boxes import draw_boxes
 from facewright.training.events import Listener, Progressed
 from facewright.workflows.material import silent
 from facewright.workflows.predicting import pictures_in
 
 FACE = "face"  # the class of the faces, where it has this name
+THRESHOLD = 0.9  # where none is given and there are no photos to choose one on
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class Scanned:
     """What `facewright scan` says."""
 
     model: str
-    photos: tuple[ScannedPhoto, ...]
+    photos: tuple[ScannedPhoto, ...]  # with the faces whose score reaches the threshold
     threshold: float
+    threshold_from: str  # where the threshold comes from, in words
     frame: Frame
-    frame_from: str  # where the frame comes from, in words
+    frame_from: str
     why_windows: str | None  # why the network looked at patches one by one; None: one pass a level
     detection: Mapping[str, DetectionResult] = field(default_factory=dict)  # "all", and each split of the true boxes
     drawn: tuple[str, ...] = ()  # pictures written
@@ -56,6 +58,7 @@ class Scanned:
             "task": "scan",
             "model": self.model,
             "threshold": self.threshold,
+            "threshold_from": self.threshold_from,
             "frame": self.frame.to_dict(),
             "frame_from": self.frame_from,
             "why_windows": self.why_windows,
@@ -69,6 +72,7 @@ def scan(
     paths: Sequence[Path],
     *,
     boxes: Path | None = None,
+    threshold: float | None = None,
     search: Search | None = None,
     frame: Frame | None = None,
     face: str | None = None,
@@ -81,9 +85,11 @@ def scan(
         model: a run directory or a bundle file; one of its classes is the face.
         paths: photos, and folders of photos.
         boxes: a table of true boxes (see `data.boxes`); what was found is measured against it.
+        threshold: least score of a face. None: the one with the best F1 on the photos that the table of boxes says
+            are not for testing; 0.9 where there are none.
         search: how photos are searched; its own frame is not used.
-        frame: where in a patch the face box lies. None: fitted on the photos that the table of boxes says are not for
-            testing, where there are such; else the patch itself.
+        frame: where in a patch the face box lies. None: fitted on the same photos; the patch itself where there are
+            none.
         face: the name of the class; None: "face".
         draw: a folder for the photos with their boxes drawn in.
     Raises:
@@ -94,21 +100,41 @@ def scan(
     if not pictures:
         raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
     table = None if boxes is None else read_boxes(boxes)
-    search = replace(Search() if search is None else search, frame=Frame())  # patches first; their face boxes below
+    search = _candidates(Search() if search is None else search, threshold)
     scanner = _scanner(model, search, face)
     found = []
     for path in pictures:
         found.append(_scanned(scanner, path, table))
         listen(Progressed("scanning", len(found), len(pictures)))
-    photos, judged = tuple(found), {} if table is None else _judged(found, table)
+    judged = {} if table is None else _judged(found, table)
     if table is not None and not judged:
         raise DataError(f"{boxes}: knows none of the {len(pictures)} photos; its files must be how their paths end")
-    frame, frame_from = _frame(photos, judged) if frame is None else (frame, "given")
-    photos = tuple(_framed(photo, frame) for photo in photos)
-    detection = {name: _measured([photos[index] for index in group], search) for name, group in judged.items()}
-    drawn = () if draw is None else _draw(photos, draw)
-    known = {name: result for name, result in detection.items() if result is not None}
-    return Scanned(str(model), photos, search.threshold, frame, frame_from, scanner.why_windows, known, drawn)
+    free = [found[index] for name in ("train", "validation") for index in judged.get(name, ())]
+    frame, frame_from = _frame(free) if frame is None else (frame, "given")
+    framed = [_framed(photo, frame) for photo in found]
+    free = [_framed(photo, frame) for photo in free]
+    threshold, threshold_from = _threshold(free, search) if threshold is None else (threshold, "given")
+    detection = {name: _measured([framed[index] for index in group], threshold) for name, group in judged.items()}
+    photos = tuple(_sure(photo, threshold) for photo in framed)
+    return Scanned(
+        str(model),
+        photos,
+        threshold,
+        threshold_from,
+        frame,
+        frame_from,
+        scanner.why_windows,
+        {name: result for name, result in detection.items() if result is not None},
+        () if draw is None else _draw(photos, draw),
+    )
+
+
+def _candidates(search: Search, threshold: float | None) -> Search:
+    """The search that finds patches, not yet face boxes, down to the threshold at least."""
+    if threshold is not None and not 0 < threshold < 1:
+        raise UsageError(f"expected a threshold between 0 and 1, the probability of a face, got {threshold:g}")
+    least = search.threshold if threshold is None else min(search.threshold, threshold)
+    return replace(search, threshold=least, frame=Frame())
 
 
 def _scanner(path: Path, search: Search, face: str | None) -> Scanner:
@@ -136,16 +162,29 @@ def _judged(photos: Sequence[ScannedPhoto], table: TrueBoxes) -> dict[str, list[
     return {"all": known, **groups} if known else {}
 
 
-def _frame(photos: Sequence[ScannedPhoto], judged: Mapping[str, list[int]]) -> tuple[Frame, str]:
+def _frame(photos: Sequence[ScannedPhoto]) -> tuple[Frame, str]:
     """The frame fitted on photos that are not for testing; the patch itself where there are none."""
-    groups = [judged[name] for name in ("train", "validation") if name in judged]
-    pairs = [(photo.found, photo.truth) for group in groups for photo in map(photos.__getitem__, group)]
-    usable = [(found.boxes, truth) for found, truth in pairs if found is not None and truth is not None]
+    pairs = [(photo.found.boxes, photo.truth) for photo in photos if photo.found is not None]
     try:
-        frame = fit_frame([patches for patches, _ in usable], [truth for _, truth in usable])
+        frame = fit_frame([boxes for boxes, _ in pairs], [truth for _, truth in pairs if truth is not None])
     except Undefined:
         return Frame(), "the patch itself"
-    return frame, f"fitted on {len(usable)} photos that are not for testing"
+    return frame, f"fitted on {len(pairs)} photos that are not for testing"
+
+
+def _threshold(photos: Sequence[ScannedPhoto], search: Search) -> tuple[float, str]:
+    """The threshold chosen on photos that are not for testing; a fixed one where there are none."""
+    measured = _measured(photos, search.threshold)
+    try:
+        chosen = THRESHOLD if measured is None else best_threshold(measured.curve)
+    except Undefined:
+        measured, chosen = None, THRESHOLD
+    return chosen, "fixed" if measured is None else f"best F1 on {len(photos)} photos that are not for testing"
+
+
+def _sure(photo: ScannedPhoto, threshold: float) -> ScannedPhoto:
+    """The photo with the faces whose score reaches the threshold."""
+    return photo if photo.found is None else replace(photo, found=photo.found.above(threshold))
 
 
 def _framed(photo: ScannedPhoto, frame: Frame) -> ScannedPhoto:
@@ -154,12 +193,12 @@ def _framed(photo: ScannedPhoto, frame: Frame) -> ScannedPhoto:
     return replace(photo, found=replace(photo.found, boxes=frame.boxes(photo.found.boxes)))
 
 
-def _measured(photos: Sequence[ScannedPhoto], search: Search) -> DetectionResult | None:
+def _measured(photos: Sequence[ScannedPhoto], threshold: float) -> DetectionResult | None:
     """None where no photo shows a face, for then recall is undefined."""
     truth = [np.zeros((0, 4)) if photo.truth is None else photo.truth for photo in photos]
     nothing = (np.zeros((0, 4)), np.zeros(0))
     found = [nothing if photo.found is None else (photo.found.boxes, photo.found.scores) for photo in photos]
-    return evaluate_detections(found, truth, search.threshold) if any(map(len, truth)) else None
+    return evaluate_detections(found, truth, threshold) if any(map(len, truth)) else None
 
 
 def _draw(photos: Sequence[ScannedPhoto], folder: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import safetensors.torch
@@ -19,6 +20,7 @@ from facewright import bundle
 from facewright.errors import UnknownName, UsageError, WeightsError
 from facewright.input_spec import InputSpec
 from facewright.models import catalog, conversion, released, weight_files, weights
+from facewright.models.weight_files import read_weights
 from facewright.models.weights import Loaded, get_weights, load_into, open_weights, parse_model
 
 NAME, CLASSES = "mobilenet_v1_x0_25", 7
@@ -170,10 +172,10 @@ def as_stub(path: Path, state: dict[str, Tensor]) -> None:
     path.write_bytes(path.read_bytes()[:500])
 
 
-def as_header(header: object, beyond: int = 0) -> Callable[[Path, dict[str, Tensor]], None]:
+def as_header(header: object, beyond: int = 0, data: int = 0) -> Callable[[Path, dict[str, Tensor]], None]:
     def write(path: Path, state: dict[str, Tensor]) -> None:
         text = header if isinstance(header, bytes) else json.dumps(header).encode()
-        path.write_bytes(struct.pack("<Q", len(text) + beyond) + text)
+        path.write_bytes(struct.pack("<Q", len(text) + beyond) + text + bytes(data))
 
     return write
 
@@ -199,6 +201,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path, dict[str, Tensor]], object], str]] = 
     "places that overflow": (as_header({"a": entry([2**62, 2**62], 0, 16)}), "cut short or damaged"),
     "a deep header": (as_header(b'{"a":' * 5000), "cut short or damaged"),
     "no tensors": (as_header({}), "missing"),
+    "an overlap": (as_header({"a": entry([1], 0, 4), "b": entry([1], 2, 6)}, data=6), "cut short or damaged"),
+    "a hole": (as_header({"a": entry([1], 4, 8)}, data=8), "cut short or damaged"),
+    "something behind": (as_header({"a": entry([1], 0, 4)}, data=9), "cut short or damaged"),
+    "a kind that is none": (as_header({"a": {**entry([1], 0, 4), "dtype": "P8"}}, data=4), "cut short or damaged"),
 }
 
 
@@ -209,6 +215,24 @@ def test_bad_files_are_refused(tmp_path: Path, state: dict[str, Tensor], name: s
     write(file, state)
     with pytest.raises(WeightsError, match=re.escape(reason)):
         open_weights(NAME, file)
+
+
+def test_no_change_of_a_byte_is_anything_but_read_or_refused(tmp_path: Path) -> None:
+    tiny = {"a.weight": torch.ones(2, 3), "a.num_batches_tracked": torch.tensor(4)}
+    whole = safetensors.torch.save(tiny, {"facewright": "{}"})
+    random = Random(0)
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for _ in range(random.randint(1, 3)):
+            damaged[random.randrange(len(whole))] = random.randrange(256)
+        file = tmp_path / "net.safetensors"
+        file.write_bytes(damaged[: random.choice([len(whole), random.randrange(len(whole))])])
+        try:
+            read_weights(file)
+        except WeightsError:
+            refused += 1
+    assert 200 < refused < 400
 
 
 def test_other_limits(tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:

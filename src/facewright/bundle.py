@@ -35,7 +35,7 @@ class Bundle:
 
     architecture: str  # a name of the catalogue
     stem: str
-    classes: tuple[str, ...]  # in the order of the scores
+    classes: tuple[str, ...]  # in the order of the scores; none: it embeds and has no classifier
     spec: InputSpec
     weights: Mapping[str, Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, data fingerprint, versions
@@ -43,15 +43,18 @@ class Bundle:
     head: HeadSpec | None = None  # None: the architecture's own classifier
 
     def model(self) -> nn.Module:
-        """The network with these weights, in inference mode.
+        """The network with these weights, in inference mode; without classes it gives features in place of scores.
 
         Raises:
             UnknownName: the architecture is in no table.
             BundleError: the weights are not those of this architecture; names what is missing, extra or misshapen.
         """
         with torch.device("meta"):
-            model = create_model(self.architecture, len(self.classes), input_size=self.spec.height, stem=self.stem)
-            put_head(model, self.head, len(self.classes))
+            count = max(1, len(self.classes))
+            model = create_model(self.architecture, count, input_size=self.spec.height, stem=self.stem)
+            put_head(model, self.head, count)
+            if not self.classes:
+                model.set_submodule(model.classifier_name, nn.Identity())
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
         if expected != found:

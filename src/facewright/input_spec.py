@@ -1,4 +1,4 @@
-"""What a network wants to be fed: the size, the mean and std, the order of the channels, the rule for resizing."""
+"""What a network wants to be fed: the part of a picture, the size, mean and std, the order of the channels."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class InputSpec:
     colour_order: the order of the channels the network sees; stored pixels are always RGB.
     resize: "stretch" ignores the aspect ratio; "cover" scales until the box is covered and cuts from the centre;
         "pad" scales until the picture fits and fills the rest with mid grey.
+    crop: the share of both sides that is kept, around the centre, before anything else; in (0, 1].
+    flip: an embedding is the mean of those of the picture and of its mirror image; class scores are not touched.
     """
 
     height: int
@@ -33,6 +35,8 @@ class InputSpec:
     std: tuple[float, float, float]
     colour_order: ColourOrder = "rgb"
     resize: Resize = "cover"
+    crop: float = 1.0
+    flip: bool = False
 
     def __post_init__(self) -> None:
         for side in (self.height, self.width):
@@ -46,6 +50,11 @@ class InputSpec:
             raise UnknownName("colour order", str(self.colour_order), get_args(ColourOrder))
         if self.resize not in get_args(Resize):
             raise UnknownName("resize rule", str(self.resize), get_args(Resize))
+        if isinstance(self.crop, bool) or not isinstance(self.crop, (int, float)) or not 0 < self.crop <= 1:
+            raise UsageError(f"expected an input crop, the share of a side that is kept, in (0, 1], got {self.crop!r}")
+        object.__setattr__(self, "crop", float(self.crop))
+        if not isinstance(self.flip, bool):
+            raise UsageError(f"expected an input flip of true or false, got {self.flip!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it; `from_dict` gives it back."""
@@ -72,21 +81,24 @@ class InputSpec:
         return cls(**cast(Any, given))  # the constructor checks every value
 
     def key(self) -> str:
-        """A short name of what decides the stored pixels: size and resize rule, nothing else.
+        """A short name of what decides the stored pixels: size, resize rule and crop, nothing else.
 
         >>> InputSpec(112, 96, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).key()
         '112x96-cover'
         """
-        return f"{self.height}x{self.width}-{self.resize}"
+        part = "" if self.crop == 1 else f"-{self.crop!r}"
+        return f"{self.height}x{self.width}-{self.resize}{part}"
 
     def fit(self, image: Pixels) -> Pixels:
-        """Scale a picture of any size to this one, antialiased (bicubic over all pixels that fall into one).
+        """Crop and scale a picture of any size to this one, antialiased (bicubic over all pixels that fall into one).
 
         Args:
             image: (H, W, 3) uint8.
         Returns:
             (height, width, 3) uint8, contiguous; the very pixels of `image` where the size already fits.
         """
+        if self.crop != 1:
+            image = _centre(image, self.crop)
         have_h, have_w = image.shape[:2]
         if (have_h, have_w) == (self.height, self.width):
             return np.ascontiguousarray(image)
@@ -104,6 +116,13 @@ class InputSpec:
         padded = np.full((self.height, self.width, 3), 128, np.uint8)
         padded[top : top + new_h, left : left + new_w] = _scaled(image, (new_h, new_w), (0, 0, have_w, have_h))
         return padded
+
+
+def _centre(image: Pixels, share: float) -> Pixels:
+    """The middle of a picture, to whole pixels; at least one."""
+    height, width = (max(1, round(share * side)) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 def _scaled(image: Pixels, size: tuple[int, int], box: tuple[float, float, float, float]) -> Pixels:

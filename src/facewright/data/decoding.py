@@ -7,6 +7,7 @@ source whose work is done in Python itself (the drawn faces) gains little from t
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -50,9 +51,9 @@ def smallest_side(spec: InputSpec) -> int:
 
     A JPEG decoder can give a half, a quarter or an eighth of the size for a fraction of the time. Twice the target side
     keeps the last step down to the resampling filter. At least 512, so that for all sizes up to 256 px the same picture
-    is seen: digests, and with them splits, must not change with the input size.
+    is seen: digests, and with them splits, must not change with the input size. Of a crop, what is kept counts.
     """
-    return max(DRAFT_SIDE, 2 * max(spec.height, spec.width))
+    return max(DRAFT_SIDE, math.ceil(2 * max(spec.height, spec.width) / spec.crop))
 
 
 def default_workers() -> int:

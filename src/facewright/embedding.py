@@ -1,0 +1,208 @@
+"""From pictures to unit vectors that can be compared: a bundle, or public weights, made ready to tell people apart.
+
+>>> embedder = Embedder.load("mobilefacenet@weights.safetensors")                      # doctest: +SKIP
+>>> a, b = embedder.of_files([Path("a.jpg"), Path("b.jpg")])                           # doctest: +SKIP
+>>> similarity(a.vector, b.vector)                                                     # doctest: +SKIP
+0.71
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from facewright import bundle as bundles
+from facewright import images
+from facewright.bundle import Bundle
+from facewright.data.augment import normalise, resize
+from facewright.data.decoding import smallest_side
+from facewright.errors import BadImage, DataError, UsageError
+from facewright.heads import CosineHead, LayeredHead, LinearHead
+from facewright.models.catalog import create_model
+from facewright.models.families import Model
+from facewright.models.weights import open_weights, parse_model
+
+BATCH = 64
+SHORTEST = 1e-12  # of a vector that has a direction
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One file's vector, (D,) float32 of unit length; or why there is none."""
+
+    path: str
+    vector: NDArray[np.float32] | None
+    error: str | None = None
+
+
+class Embedder:
+    """A network without its last, class-specific layer, and the preprocessing that goes with it.
+
+    Args:
+        bundle: weights and InputSpec; its head's embedding is taken where it has one, else the body's features.
+        name: what it is called in results.
+    """
+
+    def __init__(self, bundle: Bundle, name: str = "") -> None:
+        self.bundle = bundle
+        self.name = name or bundle.architecture
+        self.spec = bundle.spec
+        model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._body = cast(Model, model)
+        head: nn.Module = model.get_submodule(self._body.classifier_name)
+        self._head = head if isinstance(head, (LinearHead, LayeredHead, CosineHead)) else None
+        self.width = self._body.feature_width if self._head is None else self._head.width  # D
+
+    @classmethod
+    def load(cls, model: str | Path, *, crop: float | None = None, flip: bool | None = None) -> Embedder:
+        """From a run directory, a bundle file, or architecture@weights (see `models.weights`).
+
+        Args:
+            crop, flip: of the InputSpec, in place of the model's own; a changed one is another embedder, with a
+                fingerprint of its own.
+        Raises:
+            BundleError, WeightsError: the file is not what it should be. UsageError: an architecture without weights,
+            or no such thing at all. UnknownName: no such architecture or weights.
+        """
+        bundle = open_model(model)
+        spec = bundle.spec
+        spec = spec if crop is None else replace(spec, crop=crop)
+        spec = spec if flip is None else replace(spec, flip=flip)
+        return cls(replace(bundle, spec=spec), str(model))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex characters: two embeddings can be compared where, and only where, these are equal.
+
+        Of the architecture, the stem, the head, the InputSpec, and the weights that an embedding passes through; not
+        of the classes, their weights, the thresholds, or where it all came from.
+        """
+        bundle = self.bundle
+        head = None if bundle.head is None else bundle.head.to_dict()
+        facts = [bundle.architecture, bundle.stem, head, bundle.spec.to_dict()]
+        state = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16)
+        prefix = f"{self._body.classifier_name}."
+        for name in sorted(bundle.weights):
+            if not name.startswith(prefix) or name.startswith(f"{prefix}layers."):
+                tensor = bundle.weights[name].detach().cpu().contiguous()
+                state.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+                state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return state.hexdigest()
+
+    @torch.inference_mode()
+    def embed(self, pixels: Tensor) -> NDArray[np.float32]:
+        """Unit vectors of pictures.
+
+        In a batch of another size the same picture's vector may differ in its last bits, its cosines by up to 5e-7.
+
+        Args:
+            pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
+        Returns:
+            (B, D) float32; each row of length 1.
+        Raises:
+            DataError: the network gives no finite vector, or none with a direction.
+        """
+        height, width = self.spec.height, self.spec.width
+        rows = [self._vectors(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
+        return np.concatenate(rows) if rows else np.zeros((0, self.width), np.float32)
+
+    def of_files(self, paths: Sequence[Path]) -> list[Embedded]:
+        """The vector of each picture; a broken file gets an error of its own and stops nothing."""
+        return list(self.stream(paths))
+
+    def stream(self, paths: Sequence[Path]) -> Iterator[Embedded]:
+        """As `of_files`, a batch at a time: any number of files in bounded memory."""
+        for start in range(0, len(paths), BATCH):
+            part = paths[start : start + BATCH]
+            read = [self._read(path) for path in part]
+            good = [pixels for pixels in read if not isinstance(pixels, str)]
+            rows = iter(self.embed(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else ())
+            for path, pixels in zip(part, read, strict=True):
+                if isinstance(pixels, str):
+                    yield Embedded(str(path), None, pixels)
+                else:
+                    yield Embedded(str(path), next(rows))
+
+    def _vectors(self, pixels: Tensor) -> NDArray[np.float32]:  # (B, 3, H, W) -> (B, D)
+        found = self._unit(pixels)
+        if self.spec.flip:
+            found = _unit(found + self._unit(pixels.flip(3)))
+        return found.to(torch.float32).cpu().numpy()
+
+    def _unit(self, pixels: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, D), float64
+        features = self._body.forward_features(normalise(pixels, self.spec))
+        return _unit((features if self._head is None else self._head.embed(features)).double())
+
+    def _read(self, path: Path) -> NDArray[np.uint8] | str:
+        """Pixels fitted to the network's input (H, W, 3), or why there are none."""
+        try:
+            return self.spec.fit(images.read(path, at_least=smallest_side(self.spec)))
+        except BadImage as error:
+            return error.reason
+        except OSError as error:
+            return error.strerror or str(error)
+
+
+def open_model(model: str | Path) -> Bundle:
+    """A run directory, a bundle file or architecture@weights as a bundle; that of public weights has no classes.
+
+    Raises: as `Embedder.load`.
+    """
+    path = Path(model)
+    if path.is_dir() or path.is_file():
+        return bundles.load(path / "model.safetensors" if path.is_dir() else path)
+    text = str(model)
+    if "@" not in text and (path.suffix or path.name != text):
+        return bundles.load(path)  # which says that there is no such file
+    architecture, which = parse_model(text)
+    if which is None:
+        raise UsageError(f"{text}: an architecture alone embeds nothing; say {architecture}@WEIGHTS, or a run")
+    loaded = open_weights(architecture, which)
+    prefix = f"{_classifier_name(architecture, loaded.stem)}."
+    weights = {name: tensor for name, tensor in loaded.state.items() if not name.startswith(prefix)}
+    origin = {"weights": loaded.title, "sha256": loaded.sha256, "licence": loaded.licence}
+    return Bundle(architecture, loaded.stem, (), loaded.spec, weights, origin)
+
+
+def similarity(first: ArrayLike, second: ArrayLike) -> float:
+    """The cosine of two unit vectors, in [-1, 1], computed in float64 so that it does not depend on their order.
+
+    >>> similarity([1.0, 0.0], [0.6, 0.8])
+    0.6
+    """
+    return float(similarities(np.asarray(first)[None], np.asarray(second)[None])[0])
+
+
+def similarities(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """`similarity` of each of P pairs of rows.
+
+    Args:
+        first, second: (P, D) unit vectors.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise UsageError(f"expected two times unit vectors (P, D), got {a.shape} and {b.shape}")
+    return np.asarray(np.clip((a * b).sum(axis=1), -1.0, 1.0), np.float64)
+
+
+def _unit(vectors: Tensor) -> Tensor:  # (B, D) -> (B, D)
+    lengths = vectors.norm(dim=1, keepdim=True)
+    if not bool((torch.isfinite(lengths) & (lengths > SHORTEST)).all()):
+        raise DataError("the network's embedding is not finite, or has no direction: its weights are broken")
+    unit: Tensor = vectors / lengths
+    return unit
+
+
+def _classifier_name(architecture: str, stem: str) -> str:
+    with torch.device("meta"):
+        return create_model(architecture, 1, stem=stem).classifier_name

@@ -7,6 +7,7 @@ their left side once, so that each is compared with those that can overlap it an
 from __future__ import annotations
 
 import heapq
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,18 +16,21 @@ from facewright.errors import UsageError
 from facewright.metrics.detection import Floats, as_boxes
 
 Indices = NDArray[np.int64]
+Share = Literal["union", "smaller"]
+"""What two boxes have in common, as a share of: both together (intersection over union), or the smaller of the two."""
 
 OVERLAP = 0.3  # intersection over union above which two boxes are taken for one face
 SIGMA = 0.5  # of the soft suppression; the value of its paper
 ALIKE = 0.5  # intersection over union from which on a box takes part in an average
 
 
-def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP) -> Indices:
+def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP, of: Share = "union") -> Indices:
     """Hard non-maximum suppression: of boxes that overlap, the one with the highest score.
 
     Args:
         boxes: (N, 4). scores: (N,), higher is surer; of equal ones the earlier goes first.
-        overlap: in [0, 1]; a box goes where its intersection over union with a kept one is above.
+        overlap: in [0, 1]; a box goes where its intersection with a kept one is a larger share than this.
+        of: a share of what; "smaller" also drops boxes that lie inside a kept one, or around it.
     Returns:
         (K,) which boxes are kept, the surest first.
     Raises:
@@ -41,7 +45,7 @@ def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP) -> 
         if alive[place]:
             kept.append(place)
             near = row.near(place)
-            alive[near] &= row.overlaps(place, near) <= overlap
+            alive[near] &= row.overlaps(place, near, of) <= overlap
     return row.order[np.array(kept, np.int64)]
 
 
@@ -132,9 +136,11 @@ class _Row:
         first, last = np.searchsorted(self._left, reach)
         return slice(int(first), int(last))
 
-    def overlaps(self, place: int, near: slice) -> Floats:
-        """Intersection over union of one box with its neighbours, as `iou` has it."""
+    def overlaps(self, place: int, near: slice, of: Share = "union") -> Floats:
+        """The intersection of one box with its neighbours, as a share."""
         width = np.minimum(self._right[near], self._right[place]) - np.maximum(self._left[near], self._left[place])
         height = np.minimum(self._bottom[near], self._bottom[place]) - np.maximum(self._top[near], self._top[place])
         common = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+        if of == "smaller":
+            return np.asarray(common / np.minimum(self._area[near], self._area[place]))
         return np.asarray(common / (self._area[near] + self._area[place] - common))

@@ -47,6 +47,8 @@ class Search:
         growth: each patch size over the one before, above 1.
         suppression: "hard" or "soft", see `boxes`.
         overlap: intersection over union above which two hits are one face; for the hard suppression.
+        nested: share of the smaller of two boxes from which on it lies inside the other; then the surer stays. Mouths
+            and noses look like faces to a network that has seen few of them alone.
         support: least hits a face is made of; a true face is hit at several neighbouring places and sizes.
         refine: whether a face's box is the mean of its hits, or the best of them alone.
         frame: where in a patch the face box lies.
@@ -59,6 +61,7 @@ class Search:
     growth: float = 2**0.25
     suppression: Suppression = "hard"
     overlap: float = OVERLAP
+    nested: float = 0.7
     support: int = 1
     refine: bool = True
     frame: Frame = field(default_factory=Frame)
@@ -159,6 +162,8 @@ class Scanner:
             scores = hits.scores[kept]
         else:
             kept, scores = soften(hits.patches, hits.scores, floor=search.threshold)
+        alone = keep_best(hits.patches[kept], scores, search.nested, of="smaller")
+        kept, scores = kept[alone], scores[alone]
         refined, support = average(hits.patches, hits.scores, kept)
         enough = support >= search.support
         boxes = search.frame.boxes((refined if search.refine else hits.patches[kept])[enough])

@@ -1,8 +1,9 @@
 """Run by test_resume.py in a process of its own: kills a child of itself at chosen steps, resumes, compares the bits.
 
-    python kill_driver.py FOLDER STEP,STEP,… MUTANT      prints "STEP same" or "STEP differs", a line each
+    python kill_driver.py FOLDER STEP,STEP,… MUTANT [phased]      prints "STEP same" or "STEP differs", a line each
 
-MUTANT names a piece of the state that is thrown away when resuming ("none" throws nothing away).
+MUTANT names a piece of the state that is thrown away when resuming ("none" throws nothing away). "phased" takes the run
+of two phases, the first on features that were computed once.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import bits, make_trainer
+from small import bits, make_phased_trainer, make_trainer
 
 from facewright.training import checkpoints
 from facewright.training.events import Stepped
 from facewright.training.trainer import Trainer
 
 torch.set_num_threads(1)
+make = make_phased_trainer if "phased" in sys.argv else make_trainer
 
 
 def in_child(work) -> int:  # type: ignore[no-untyped-def]
@@ -38,13 +40,13 @@ def train_until(folder: Path, cache: Path, last_step: int) -> None:
         if isinstance(event, Stepped) and trainer.progress.steps == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    trainer = make_trainer(folder, cache, listen=listen)
+    trainer = make(folder, cache, listen=listen)
     trainer.fit()
 
 
 def forget(trainer: Trainer, state: checkpoints.State, mutant: str) -> None:
     """Restore, but for one piece."""
-    fresh = make_trainer(trainer.folder, trainer.folder.parent / "cache")
+    fresh = make(trainer.folder, trainer.folder.parent / "cache")
     trainer.restore(state)
     if mutant == "weights":
         trainer.model.load_state_dict(fresh.model.state_dict())
@@ -59,6 +61,11 @@ def forget(trainer: Trainer, state: checkpoints.State, mutant: str) -> None:
         trainer.progress.phase_steps = 0
     elif mutant == "generator":
         torch.manual_seed = lambda seed: torch.default_generator  # type: ignore[assignment,misc]
+    elif mutant == "phase":
+        trainer.progress.phase = 0
+        trainer.enter()
+    elif mutant == "centres":
+        trainer.objective.load_state_dict(fresh.objective.state_dict())
     elif mutant == "history":
         trainer.progress.rows = []
     elif mutant != "none":
@@ -66,7 +73,7 @@ def forget(trainer: Trainer, state: checkpoints.State, mutant: str) -> None:
 
 
 def resume(folder: Path, cache: Path, mutant: str) -> None:
-    trainer = make_trainer(folder, cache)
+    trainer = make(folder, cache)
     state = checkpoints.load(folder / "checkpoints")
     if state is not None:  # killed before the first checkpoint, a run starts anew
         forget(trainer, state, mutant)
@@ -77,7 +84,8 @@ def resume(folder: Path, cache: Path, mutant: str) -> None:
 def main() -> None:
     root, steps, mutant = Path(sys.argv[1]), [int(step) for step in sys.argv[2].split(",")], sys.argv[3]
     cache = root / "cache"
-    whole = make_trainer(root / "whole", cache)
+    os.environ["FACEWRIGHT_CACHE"] = str(cache)
+    whole = make(root / "whole", cache)
     whole.fit()
     wanted = bits(whole)
     for step in steps:

@@ -11,17 +11,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from facewright.bundle import put_head
 from facewright.data.augment import Augment
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
+from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Objective, ObjectiveSpec
+from facewright.models.catalog import create_model
 from facewright.training import optimizers
 from facewright.training.distributed import World
 from facewright.training.events import Event
 from facewright.training.feeding import Data
-from facewright.training.freezing import rate_groups
+from facewright.training.freezing import freeze, rate_groups, trained_names
 from facewright.training.schedule import Plateau, Schedule
 from facewright.training.trainer import Phase, Settings, Trainer
 
@@ -83,6 +86,56 @@ def make_trainer(
         listen=listen,
         world=World(),
     )
+
+
+def make_phased_trainer(
+    folder: Path,
+    cache: Path,
+    settings: Settings = SETTINGS,
+    listen: Callable[[Event], None] = lambda event: None,
+    draws: int = 2,
+) -> Trainer:
+    """A frozen body with a head on its features, two draws in turn for three epochs; then the last stage too for two.
+
+    Centre loss, because its centres are state of their own.
+    """
+    spec = InputSpec(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    store = PixelStore.open(open_dataset(DATA), spec, cache=cache, workers=1)
+    rows = np.arange(len(store.dataset.records))
+    train = rows[rows % 3 != 0]
+    steps = len(train) // settings.batch
+    cosine, plateau = (Schedule(name, n * steps, steps) for name, n in (("cosine", 3), ("plateau", 2)))
+    torch.manual_seed(0)
+    network = create_model("plain_cnn", 3, input_size=32)
+    put_head(network, HeadSpec(embedding=6, dropout=0.2), 3)
+
+    def beginning(which: str, rate: float) -> Callable[[nn.Module], torch.optim.Optimizer]:
+        names = trained_names(network, which)
+
+        def begin(model: nn.Module) -> torch.optim.Optimizer:
+            freeze(model, names)
+            return optimizers.build(optimizers.Rule(weight_decay=0.05), rate_groups(model, 0.7), rate)
+
+        return begin
+
+    return Trainer(
+        model=network,
+        objective=Objective(ObjectiveSpec("centre", weight=0.1), 3, 6),
+        head=network.classifier_name,
+        phases=(
+            Phase("head", (32,) * 3, cosine, beginning("head", 0.01), draws=draws),
+            Phase("body", (32,) * 2, plateau, beginning("last-stage", 0.005), Plateau(0.5, 0)),
+        ),
+        data=Data(
+            store, spec, train, rows[rows % 3 == 0], Augment(rotation=10),
+            lambda epoch: plan(train, settings.batch, settings.seed, epoch),
+        ),
+        settings=settings,
+        folder=folder,
+        keep=lambda best: None,
+        listen=listen,
+        world=World(),
+    )  # fmt: skip
 
 
 def bits(trainer: Trainer) -> str:

@@ -23,9 +23,9 @@ from small import SETTINGS, bits, make_trainer
 STEPS = 16  # of a whole run: 4 epochs of 4 batches; a checkpoint lies after every third step
 
 
-def killed_and_resumed(root: Path, steps: list[int], mutant: str = "none") -> list[str]:
+def killed_and_resumed(root: Path, steps: list[int], mutant: str = "none", run: str = "") -> list[str]:
     driver = Path(__file__).with_name("kill_driver.py")
-    command = [sys.executable, str(driver), str(root), ",".join(str(step) for step in steps), mutant]
+    command = [sys.executable, str(driver), str(root), ",".join(str(step) for step in steps), mutant, run]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -40,6 +40,20 @@ def test_a_run_killed_at_any_step_ends_in_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_kill_at_every_step(tmp_path: Path) -> None:
     assert killed_and_resumed(tmp_path, list(range(1, STEPS + 1))) == ["same"] * STEPS
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_step_of_two_phases(tmp_path: Path) -> None:
+    assert killed_and_resumed(tmp_path, list(range(1, 21)), run="phased") == ["same"] * 20
+
+
+def test_a_run_of_phases_killed_in_each_ends_in_the_same_bits(tmp_path: Path) -> None:
+    assert killed_and_resumed(tmp_path, [5, 12, 13, 17], run="phased") == ["same"] * 4
+
+
+@pytest.mark.parametrize(("mutant", "step"), [("phase", 17), ("centres", 17), ("schedule", 10), ("optimizer", 17)])
+def test_a_resume_of_phases_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str, step: int) -> None:
+    assert killed_and_resumed(tmp_path, [step], mutant, "phased") == ["differs"]
 
 
 @pytest.mark.parametrize("mutant", ["weights", "average", "optimizer", "position", "schedule", "generator", "history"])

@@ -15,9 +15,10 @@ from facewright.training import checkpoints
 from facewright.training.events import EpochEnded, Stepped
 from facewright.training.seeds import derive
 from facewright.training.trainer import Settings
+from facewright.training.validation import Validation
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import SETTINGS, make_trainer
+from small import SETTINGS, make_phased_trainer, make_trainer
 
 
 def test_counts_and_curves(tmp_path: Path) -> None:
@@ -123,3 +124,43 @@ def test_seeds_of_places_differ_and_stay() -> None:
     assert len(places) == 1000
     assert derive(0, "weights") == derive(0, "weights")
     assert Settings(1, 2, 0, (32,)).ema == 0.0
+
+
+def test_phases_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", replace(SETTINGS, ema=0.0))
+    body = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    seen: list[tuple[str, set[str]]] = []
+
+    def changed(event: object) -> None:
+        if isinstance(event, EpochEnded):
+            now = trainer.model.state_dict()
+            moved = {name.split(".")[0] for name, tensor in now.items() if not torch.equal(tensor, body[name])}
+            seen.append((event.row.phase, moved))
+
+    trainer.listen = changed
+    rows = trainer.fit()
+    assert [row.phase for row in rows] == ["head"] * 3 + ["body"] * 2
+    assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]
+    assert [moved for _, moved in seen] == [{"fc"}] * 3 + [{"fc", "conv2"}] * 2
+    assert rows[3].learning_rate <= 0.005 < rows[0].learning_rate
+
+
+def test_features_computed_once_train_as_the_frozen_body_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    rows = [make_phased_trainer(tmp_path / str(draws), tmp_path / "cache", draws=draws).fit()[:3] for draws in (3, 0)]
+    for once, always in zip(*rows, strict=True):
+        assert once.train_loss == pytest.approx(always.train_loss, rel=1e-4)
+        assert once.validation_loss == pytest.approx(always.validation_loss, rel=1e-4)
+
+
+def test_a_stalled_phase_gives_way_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", replace(SETTINGS, patience=1))
+    scores = iter([1.0, 0.5, 0.8, 1.5])
+    monkeypatch.setattr(trainer, "validate", lambda: Validation(1.0, 0.5, next(scores)))
+    kept: list[int] = []
+    trainer.keep = lambda model: kept.append(trainer.progress.epoch + 1)
+    rows = trainer.fit()
+    assert [row.phase for row in rows] == ["head", "head", "body"], "the best of all phases is what a phase must beat"
+    assert kept == [1]

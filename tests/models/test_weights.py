@@ -409,8 +409,13 @@ def test_a_pickle_that_was_got_is_safetensors_from_then_on(
     assert not by_hand.exists() and file == weights.cached_file(row, tmp_path)
     assert load_into(network(), open_weights(NAME, "imagenet", cache=tmp_path)) == ()
     file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(WeightsError, match="wrong checksum"):
+    with pytest.raises(WeightsError, match=r"wrong checksum.*remove it and get it again"):
         open_weights(NAME, "imagenet", cache=tmp_path)
+    file.unlink()
+    torch.save({"state_dict": state}, by_hand)
+    note = file.with_name(f"{file.name}.sha256")
+    note.write_text("0" * 64)  # of another version's conversion
+    assert get_weights(row, cache=tmp_path) == file and note.read_text().strip() != "0" * 64
 
 
 def test_whose_naming_it_was_decides_what_a_vit_expects(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def get_weights(weights: Weights, *, cache: Path | None = None, progress: Progre
     fetch(remote, download, progress)
     if not weights.is_safe:
         conversion.convert(download, weights.architecture, file)
+        file.with_name(f"{file.name}.sha256").unlink(missing_ok=True)  # of one that was converted before, and removed
         pinned(file, "")
         for spent in (download, download.with_name(f"{download.name}.sha256")):
             spent.unlink(missing_ok=True)

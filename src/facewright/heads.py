@@ -5,9 +5,9 @@ brought to unit length), `classify` is that layer, and `forward` is one after th
 step away.
 
 Source: the two-layer head is that of the fine-tuning notebooks this package replaces (they train it with an L2 penalty
-of 1e-4, which is the optimizer's matter and stands in the recipe); the cosine head is the last layer of NormFace
-(Wang et al. 2017, arXiv:1704.06369, eq. 5), CosFace (arXiv:1801.09414, eq. 3) and ArcFace (arXiv:1801.07698, eq. 2),
-its sub-centres are those of Deng et al. 2020, "Sub-center ArcFace", ECCV.
+of 1e-4, which is the optimizer's matter and stands in the recipe); the cosine head is the last layer of CosFace
+(arXiv:1801.09414, eq. 3) and ArcFace (arXiv:1801.07698, eq. 2), its sub-centres are those of Deng et al. 2020,
+"Sub-center ArcFace", ECCV.
 """
 
 from __future__ import annotations

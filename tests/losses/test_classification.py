@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -170,3 +174,38 @@ def test_centre_loss_refuses_what_does_not_fit() -> None:
         centre(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
     with pytest.raises(UsageError, match="whole numbers as labels"):
         centre(torch.zeros(4, 2), torch.zeros(4))
+
+
+# What each of two processes runs, on its half of every batch.
+HALF = """
+import json, sys
+import torch
+from facewright.losses.classification import CentreLoss
+
+rank, meeting = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+centre = CentreLoss(3, 2, rate=0.3)
+generator = torch.Generator().manual_seed(0)
+for step in range(4):
+    batch, labels = torch.randn(6, 2, generator=generator), torch.tensor([0, 0, 1, 2, 2, 2])
+    centre(batch[rank * 3 : rank * 3 + 3], labels[rank * 3 : rank * 3 + 3])
+print(json.dumps(centre.centres.tolist()))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_keep_one_set_of_centres(tmp_path: Path) -> None:
+    """Of the three classes, process 0 alone sees the first two and process 1 alone the last."""
+    launch = [sys.executable, "-c", HALF]
+    both = [
+        subprocess.Popen([*launch, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    zero, one = (json.loads(process.communicate(timeout=120)[0]) for process in both)
+    assert zero == one
+    alone = CentreLoss(3, 2, rate=0.3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        alone(torch.randn(6, 2, generator=generator), torch.tensor([0, 0, 1, 2, 2, 2]))
+    assert torch.allclose(torch.tensor(zero), alone.centres, atol=1e-6)

@@ -1,8 +1,8 @@
 """Softmax losses with a margin between classes on the sphere: A-Softmax, CosFace, ArcFace.
 
 All take the cosines between embeddings and class directions, as a cosine head gives them; of sub-centre ArcFace
-(Deng et al. 2020, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV, eq. 3) the head
-is the whole difference: its cosine is that of the nearest of K directions, and the loss is `arcface`.
+(Deng et al. 2020, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV) the head is the
+whole difference: its cosine is that of the nearest of K directions, and the loss is `arcface`.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def a_softmax(
         A scalar >= 0.
     Raises:
         UsageError: the margin is no whole number >= 1.
-    Source: Liu et al. 2017, "SphereFace: Deep Hypersphere Embedding for Face Recognition", arXiv:1704.08063, eq. 7 and
-    8; the blend is that of Liu et al. 2016, "Large-Margin Softmax Loss", arXiv:1612.02295, section 4.2.
+    Source: Liu et al. 2017, "SphereFace: Deep Hypersphere Embedding for Face Recognition", arXiv:1704.08063, eq. 7
+    and the definition of psi after it; the blend is that of Liu et al. 2016, "Large-Margin Softmax Loss",
+    arXiv:1612.02295.
     """
     if isinstance(margin, bool) or not isinstance(margin, int) or margin < 1:
         raise UsageError(f"the margin of A-Softmax multiplies an angle: a whole number of at least 1, not {margin!r}")

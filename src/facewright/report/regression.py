@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def fit_page(context: FitContext) -> str:
         .render(
             style=Markup(_text("style.css")),
             title=f"{targets} as a function of {inputs}" if len(inputs) < 60 else f"{targets} of {points.name}",
+            created=datetime.fromisoformat(context.facts["finished"]).strftime("%d %B %Y, %H:%M UTC"),
             points=points,
             facts=context.facts,
             targets=targets,
@@ -104,14 +106,16 @@ def quantity(value: float | None) -> str:
 
 
 def _explained(value: float | None) -> str:
-    """A share of explained variance, with as many nines as it has.
+    """A share of explained variance, with as many nines as it has, up to six.
 
-    >>> _explained(0.99999991), _explained(0.5), _explained(None)
-    ('0.9999999', '0.500', 'undefined')
+    >>> _explained(0.99991234), _explained(0.5), _explained(1 - 1e-9), _explained(None)
+    ('0.99991', '0.500', '> 0.999999', 'undefined')
     """
-    if value is None or value >= 1 or value < 0.99:
-        return words.number(value)
-    digits = min(12, math.ceil(-math.log10(1 - value)))
+    if value is None or not 0.99 <= value < 1:
+        return words.number(value).replace("-", "−")
+    if value > 0.999999:
+        return "> 0.999999"
+    digits = math.ceil(-math.log10(1 - value)) + 1
     return f"{math.floor(value * 10**digits) / 10**digits:.{digits}f}"
 
 

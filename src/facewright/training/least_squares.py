@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.nn.functional import linear
+
+from facewright.models.mlp import MLP
 
 _CHUNK = 4_096  # rows whose Jacobian is held at once
 MOST_DAMPING = 1e12  # of the largest curvature; above it no step is left to take
@@ -43,17 +45,16 @@ class LevenbergMarquardt:
     """Least squares over all rows.
 
     Args:
-        network: (N, D) -> (N, K), float64, without dropout or batch statistics; gives the starting weights.
+        network: (N, D) -> (N, K), float64, without dropout; gives the starting weights.
         inputs: (N, D). targets: (N, K).
         damping: μ at the start, as a share of the largest diagonal entry of JᵀJ.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor, targets: Tensor, damping: float) -> None:
-        self.network, self.inputs, self.targets = network, inputs, targets
+    def __init__(self, network: MLP, inputs: Tensor, targets: Tensor, damping: float) -> None:
+        self.layers, self.inputs, self.targets = tuple(network.layers), inputs, targets
         self.shapes = {name: p.shape for name, p in network.named_parameters()}
         self.start = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
         self.damping = damping
-        self.jacobian_of = vmap(jacrev(self._of_one), (None, 0))
 
     def steps(self, passes: int) -> Iterator[Step]:
         """The steps that were taken, each with weights that fit better than the ones before.
@@ -89,13 +90,36 @@ class LevenbergMarquardt:
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def _residuals(self, flat: Tensor) -> Tensor:  # (P,) -> (N * K,)
+        weights = iter(self.named(flat).values())
+        values = self.inputs
         with torch.no_grad():
-            said: Tensor = functional_call(self.network, self.named(flat), (self.inputs,))
-        return (said - self.targets).reshape(-1)
+            for layer in self.layers:
+                values = linear(values, next(weights), next(weights)) if isinstance(layer, nn.Linear) else layer(values)
+        return (values - self.targets).reshape(-1)
 
-    def _of_one(self, flat: Tensor, row: Tensor) -> Tensor:  # (P,), (D,) -> (K,)
-        said: Tensor = functional_call(self.network, self.named(flat), (row[None],))
-        return said[0]
+    def _jacobian(self, flat: Tensor, rows: Tensor) -> Tensor:  # (P,), (n, D) -> (n * K, P)
+        """The derivative of every output of every row by every weight: one pass forth, one back for all outputs."""
+        weights = list(self.named(flat).values())
+        seen: list[Tensor] = []  # of each layer: what a linear one was given, an activation's slope
+        values, number = rows, 0
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                seen.append(values)
+                values, number = linear(values, weights[number], weights[number + 1]), number + 2
+            else:
+                values, slope = _with_slope(layer, values)
+                seen.append(slope)
+        outputs = values.shape[1]
+        back = torch.eye(outputs, dtype=flat.dtype).expand(len(rows), outputs, outputs)  # (n, K, width)
+        blocks: list[Tensor] = []  # from the last weight to the first
+        for layer, kept in zip(reversed(self.layers), reversed(seen), strict=True):
+            if isinstance(layer, nn.Linear):
+                number -= 2
+                blocks += [back, (back[..., None] * kept[:, None, None, :]).flatten(2)]
+                back = back @ weights[number]
+            else:
+                back = back * kept[:, None, :]
+        return torch.cat(blocks[::-1], dim=2).flatten(0, 1)
 
     def _gain(self, before: Tensor, after: Tensor, step: Tensor, gradient: Tensor, damping: float) -> float:
         """Actual over predicted decrease of |r|²; below 0 where it rose or is no number."""
@@ -106,12 +130,12 @@ class LevenbergMarquardt:
     def _normal(self, flat: Tensor, residuals: Tensor) -> Tall | Wide:
         weights = len(flat)
         if len(residuals) < weights:
-            jacobian = self.jacobian_of(flat, self.inputs).reshape(-1, weights)
+            jacobian = self._jacobian(flat, self.inputs)
             return Wide(jacobian, jacobian @ jacobian.T, jacobian.T @ residuals, float(jacobian.square().sum(0).max()))
         matrix, gradient = torch.zeros(weights, weights, dtype=flat.dtype), torch.zeros_like(flat)
         outputs = self.targets.shape[1]
         for start in range(0, len(self.inputs), _CHUNK):
-            jacobian = self.jacobian_of(flat, self.inputs[start : start + _CHUNK]).reshape(-1, weights)
+            jacobian = self._jacobian(flat, self.inputs[start : start + _CHUNK])
             matrix.addmm_(jacobian.T, jacobian)
             gradient += jacobian.T @ residuals[start * outputs : start * outputs + len(jacobian)]
         return Tall(matrix, gradient, float(matrix.diagonal().max()))
@@ -141,6 +165,15 @@ class Wide:
     def step(self, damping: float) -> Tensor:
         inner = _solve(self.matrix, damping, self.jacobian @ self.gradient)
         return (self.gradient - self.jacobian.T @ inner) / damping
+
+
+def _with_slope(activation: nn.Module, values: Tensor) -> tuple[Tensor, Tensor]:
+    """An elementwise function and its derivative, both at `values`."""
+    with torch.enable_grad():
+        given = values.detach().requires_grad_()
+        said: Tensor = activation(given)
+        (slope,) = torch.autograd.grad(said.sum(), given)
+    return said.detach(), slope
 
 
 def _solve(matrix: Tensor, damping: float, right: Tensor) -> Tensor:

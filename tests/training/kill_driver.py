@@ -54,7 +54,7 @@ def forget(trainer: Trainer, state: checkpoints.State, mutant: str) -> None:
         assert trainer.average is not None and fresh.average is not None
         trainer.average.load_state_dict(fresh.average.state_dict())
     elif mutant == "optimizer":
-        trainer.optimizer.load_state_dict(fresh.optimizer.state_dict())
+        trainer.optimizer.state.clear()
     elif mutant == "position":
         trainer.progress.step = 0
     elif mutant == "schedule":

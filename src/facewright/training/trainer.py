@@ -375,7 +375,7 @@ class Trainer:
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])
             optimizers.restore(self.optimizer, parts["optimizer"])
-        except (RuntimeError, KeyError, IndexError, TypeError) as error:
+        except (RuntimeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
         if self.plateau is not None:
             self.plateau = Plateau(**state.facts["plateau"])

@@ -50,14 +50,17 @@ def address(where: str, order: Order | None) -> str:
     return with_colour_order(where, order.value)
 
 
-def refuse_order(order: Order | None) -> None:
-    """Refuse a colour order where there is no DATA that it could be of.
+def optional_address(where: str | None, order: Order | None) -> str | None:
+    """The same where DATA may be left out.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is an order and no DATA that it could be of.
     """
+    if where is not None:
+        return address(where, order)
     if order is not None:
         raise UsageError("--colour-order says how DATA is read; give DATA, or leave it out")
+    return None
 
 
 @app.command("export")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.datasets import OrderOption, address, refuse_order
+from facewright.cli.datasets import OrderOption, optional_address
 from facewright.cli.output import emit, percent, say, show, table
 from facewright.cli.progress import listener
 from facewright.cli.use import to_line
@@ -79,10 +79,7 @@ def train(
       facewright train --resume --out runs/a
     """
     changed = overrides(changes, epochs, size, precision)
-    if where is not None:
-        where = address(where, order)
-    else:
-        refuse_order(order)
+    where = optional_address(where, order)
     begun = None if where is not None else begun_run(out, resume, changed)
 
     from facewright import workflows
@@ -147,18 +144,15 @@ def compare(
     if not names and (changed or seed or recipe is not None):
         raise UsageError("--recipe, --seed, --epochs and --set are for training by --models; runs have their own")
 
-    if names:
-        where = [address(where[0], order)]
-    else:
-        refuse_order(order)
+    data = optional_address(where[0] if names else None, order)
 
     from facewright import workflows
     from facewright.workflows.running import free_folder
 
     with listener(quiet) as listen:
-        if names:
+        if data is not None:
             compared = workflows.train_all(
-                where[0], names, recipe=recipe, out=out, seed=seed, overrides=changed, listen=listen
+                data, names, recipe=recipe, out=out, seed=seed, overrides=changed, listen=listen
             )
             folder = compared.runs[0].folder.parent
         else:
@@ -188,10 +182,7 @@ def evaluate(
       facewright evaluate runs/a
       facewright evaluate runs/a other-photos/ --json
     """
-    if where is not None:
-        where = address(where, order)
-    else:
-        refuse_order(order)
+    where = optional_address(where, order)
 
     from facewright import workflows
 

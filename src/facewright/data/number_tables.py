@@ -53,15 +53,14 @@ def read_numbers(path: Path) -> NumberTable:
 def _read_array(path: Path) -> NumberTable:
     try:
         # Mapped, so that a header which promises more than the file holds is refused before memory is asked for.
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        stored = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"{path}: expected an array of plain numbers in NumPy's format; it cannot be read ({said(error)}); "
             "arrays of Python objects are never read"
         ) from None
-    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "iuf":
-        kind = getattr(stored, "dtype", "an archive of several arrays")
-        raise DataError(f"{path}: expected one array of real numbers, got {kind}")
+    if stored.dtype.kind not in "iuf":
+        raise DataError(f"{path}: expected an array of real numbers, got {stored.dtype}")
     if stored.ndim != 2:
         raise DataError(f"{path}: expected a matrix, a row a point and a column a quantity; got shape {stored.shape}")
     values = np.array(stored, np.float64)

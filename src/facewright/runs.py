@@ -4,6 +4,7 @@ recipe.toml         the resolved recipe            split.csv         which pictu
 metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
 checkpoints/        to resume from                 evaluation.json   the test part's numbers
 predictions.csv     what was said of each test picture
+validation_predictions.csv                     of two classes: of each validation picture, where the threshold is from
 report.html         the page                       events/           TensorBoard
 run.json            data, model, seed, versions, machine, time, images seen
 """

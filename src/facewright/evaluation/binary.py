@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UsageError
-from facewright.metrics.binary import Epc, binary_errors, choose_binary_threshold, expected_performance_curve
+from facewright.metrics.binary import Epc, binary_errors, expected_performance_curve
+from facewright.metrics.binary_threshold import choose
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import auc, eer, roc
 
@@ -22,6 +23,8 @@ Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
 class BinaryResult:
     """A binary task. Rates are Wilson's, each over its own class; the HTER's interval is made of the two."""
 
+    accepted: str  # the positive class: the second in order
+    rejected: str
     positives: int  # in the test part
     negatives: int
     rule: str  # how the threshold was chosen on the validation part
@@ -60,29 +63,35 @@ class BinaryResult:
 
 
 def judge_binary(
-    validation: tuple[ArrayLike, ArrayLike], test: tuple[ArrayLike, ArrayLike], rule: str = "min-hter"
+    validation: tuple[ArrayLike, ArrayLike],
+    test: tuple[ArrayLike, ArrayLike],
+    rule: str = "min-hter",
+    classes: tuple[str, str] = ("negative", "positive"),
 ) -> BinaryResult:
     """Measure a binary task by HTER, EER and EPC.
 
     Args:
         validation, test: scores (N,), the higher the likelier positive, and whether each is positive, (N,) bool.
         rule: "min-hter", "eer" or "far=X", on the validation part.
+        classes: the negatives' and the positives' name.
     Raises:
         EmptyScores: a part lacks a class. DataError: a score is not finite. UsageError: not the same images.
         UnknownName: no such rule. Undefined: the negatives of the validation part are too few for X.
     Source: PROTOCOLS.md, "Binary tasks and HTER".
     """
     chosen_on, scored_on = _sides(validation, "validation"), _sides(test, "test")
-    threshold = choose_binary_threshold(*chosen_on, rule)
-    errors, usual = binary_errors(*scored_on, threshold), binary_errors(*scored_on, USUAL)
+    threshold = choose(*chosen_on, rule, classes, "validation")
+    errors, usual = binary_errors(*scored_on, threshold.value), binary_errors(*scored_on, USUAL)
     curve = roc(*scored_on)
     equal = eer(curve)
     return BinaryResult(
+        accepted=threshold.accepted,
+        rejected=threshold.rejected,
         positives=curve.genuine,
         negatives=curve.impostors,
-        rule=rule,
-        threshold=threshold,
-        validation_hter=binary_errors(*chosen_on, threshold).hter.value,
+        rule=threshold.rule,
+        threshold=threshold.value,
+        validation_hter=threshold.hter.value,
         far=errors.far,
         frr=errors.frr,
         hter=errors.hter,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
+from facewright.evaluation.binary import BinaryResult
 from facewright.metrics.intervals import Rate
 from facewright.training.history import EpochRow
 
@@ -70,12 +71,14 @@ class ClassificationResult:
     calibration_error: float  # expected calibration error, 15 equal-mass bins
     confusion: tuple[tuple[int, ...], ...]  # [true][predicted] counts
     per_class: tuple[ClassRow, ...]
+    binary: BinaryResult | None = None  # of two classes, where the validation part and this one have both
 
     def to_dict(self) -> dict[str, Any]:
         facts = {"task": "classification"} | asdict(self)
         facts["classes"] = list(self.classes)
         facts["confusion"] = [list(row) for row in self.confusion]
         facts["per_class"] = [row.to_dict() for row in self.per_class]
+        facts["binary"] = None if self.binary is None else self.binary.to_dict()
         return facts
 
     @classmethod
@@ -83,7 +86,7 @@ class ClassificationResult:
         """The inverse of `to_dict`; raises UsageError where the facts are of another task or incomplete."""
         if facts.get("task") != "classification":
             raise UsageError(f"expected the facts of a classification, got task {facts.get('task')!r}")
-        names = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls) if field.name != "binary"]  # which older files lack
         missing = [name for name in names if name not in facts]
         if missing:
             raise UsageError(f"the facts of a classification lack {', '.join(missing)}: evaluate the run again")
@@ -93,6 +96,7 @@ class ClassificationResult:
         values["classes"] = tuple(values["classes"])
         values["confusion"] = tuple(tuple(row) for row in values["confusion"])
         values["per_class"] = tuple(ClassRow.from_dict(row) for row in values["per_class"])
+        values["binary"] = BinaryResult.from_dict(facts["binary"]) if facts.get("binary") is not None else None
         return cls(**values)
 
 

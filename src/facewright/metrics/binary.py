@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
 from facewright.metrics.intervals import Rate, wilson
-from facewright.metrics.thresholds import refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 
 RULES = ("min-hter", "eer", "far=X")
@@ -99,6 +98,17 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
         return _cheapest(curve, curve.false_accepts * curve.genuine + missed * curve.impostors)
     if rule == "eer":
         return eer(curve).threshold
+    return tar_at_far(curve, asked_far(rule)).threshold
+
+
+def asked_far(rule: str) -> float:
+    """The false-accept rate that a rule "far=X" aims at.
+
+    Raises:
+        UnknownName: the rule is no far=X. UsageError: X is no rate in (0, 1].
+    >>> asked_far("far=0.01")
+    0.01
+    """
     name, sign, target = rule.partition("=")
     if name != "far" or not sign:
         raise UnknownName("threshold rule", rule, RULES)
@@ -106,9 +116,9 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
         far = float(target)
     except ValueError:
         raise UsageError(f"expected a rate as in far=0.01, got {rule!r}") from None
-    point = tar_at_far(curve, far)
-    refuse_accepting_none(point)
-    return point.threshold
+    if not 0 < far <= 1:
+        raise UsageError(f"expected a false-accept rate in (0, 1], got {rule!r}")
+    return far
 
 
 def expected_performance_curve(

@@ -31,6 +31,7 @@ from facewright.training.recipe_parts import (
     Schedule,
     Selection,
     Shares,
+    Threshold,
     Training,
 )
 
@@ -46,6 +47,7 @@ class Recipe(Part):
     schedule: Schedule = Schedule()
     training: Training = Training()
     selection: Selection = Selection()
+    threshold: Threshold = Threshold()
     head: Head = Head()
     objective: Objective = Objective()
     sampling: Sampling = Sampling()

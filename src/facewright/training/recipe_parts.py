@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from facewright.errors import FacewrightError
+from facewright.metrics.binary import asked_far
+
 
 class Part(BaseModel):
     """A table of a recipe: unknown keys are errors, values are fixed."""
@@ -176,6 +179,23 @@ class Training(Part):
             raise ValueError(f"stages must rise and end at until = 1.0, not {ends}")
         if self.mixup and self.cutmix:
             raise ValueError("choose mixup or cutmix, not both")
+        return self
+
+
+class Threshold(Part):
+    """Of data with two classes: how the threshold is chosen on the validation part, which is then scored on test."""
+
+    rule: str = "min-hter"
+    """Of the probability of the second class: the least half total error rate (`min-hter`), where false accepts and
+    false rejects are equally frequent (`eer`), or at most this share of the first class accepted (`far=0.01`)."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Threshold:
+        if self.rule not in ("min-hter", "eer"):
+            try:
+                asked_far(self.rule)
+            except FacewrightError as error:
+                raise ValueError(str(error)) from None
         return self
 
 

@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.errors import DataError
-from facewright.evaluation import protocols
+from facewright.errors import DataError, UsageError
+from facewright.evaluation import protocols, two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.files import write_json
 from facewright.inference import Classifier
-from facewright.runs import Run, write_predictions
+from facewright.metrics import binary_threshold
+from facewright.metrics.binary import asked_far
+from facewright.metrics.verification import allowed_impostors
+from facewright.runs import Run, read_predictions, write_predictions
 from facewright.training.events import Listener, Progressed
+from facewright.training.recipe import Recipe
 from facewright.workflows.material import Material, silent
 
+VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
 BLOCK = 256  # rows between two reports of progress
 
 
-def measure(folder: Path, material: Material, listen: Listener) -> ClassificationResult:
-    """Judge the best weights on the test part; writes predictions.csv and evaluation.json."""
+def check_judgeable(material: Material, recipe: Recipe) -> None:
+    """Refuse, before anything is trained, what could not be judged afterwards.
+
+    Raises:
+        UsageError: the recipe chooses by HTER and there are not two classes.
+        Undefined: the validation part has too few pictures of the first class for the rule's false-accept rate.
+    """
+    classes, rule = material.store.dataset.classes, recipe.threshold.rule
+    if recipe.selection.metric == "hter" and len(classes) != 2:
+        raise UsageError(f"selection.metric = hter wants two classes, the data has {len(classes)}; choose loss")
+    if len(classes) == 2 and rule.startswith("far="):
+        negatives = int((material.store.dataset.labels[material.split.validation] == 0).sum())
+        allowed_impostors(asked_far(rule), negatives)
+
+
+def measure(folder: Path, material: Material, recipe: Recipe, listen: Listener) -> ClassificationResult:
+    """Judge the best weights on the test part; writes predictions.csv and evaluation.json.
+
+    Of two classes also as a yes or no: the threshold is chosen on the validation part, whose predictions are kept in
+    validation_predictions.csv, and travels with the weights in model.safetensors.
+    """
     classifier = Classifier.load(folder)
     predictions = predictions_of(classifier, material.store, material.split.test, listen)
     result = protocols.classify(predictions, classifier.classes, "test")
+    if len(classifier.classes) == 2:
+        validation = predictions_of(classifier, material.store, material.split.validation, listen)
+        write_predictions(folder / VALIDATION, validation, classifier.classes)
+        rule = recipe.threshold.rule
+        _keep_threshold(folder, validation, rule, material.store.dataset.name)
+        binary = two_classes.judge(validation, predictions, classifier.classes, rule)
+        result = dataclasses.replace(result, binary=binary)
     write_predictions(folder / "predictions.csv", predictions, classifier.classes)
     write_json(folder / "evaluation.json", result.to_dict())
     return result
+
+
+def _keep_threshold(folder: Path, validation: Predictions, rule: str, dataset: str) -> None:
+    """Choose the threshold between two classes and store it in the model file, in place of one that was there."""
+    path = folder / "model.safetensors"
+    found = bundles.load(path)
+    data = f"validation part of {dataset}, {len(validation.paths):,} pictures"
+    threshold = two_classes.threshold_of(validation, found.classes, rule, data)
+    others = tuple(facts for facts in found.thresholds if facts.get("kind") != binary_threshold.KIND)
+    kept = others if threshold is None else (*others, threshold.to_dict())
+    bundles.save(path, dataclasses.replace(found, thresholds=kept))
 
 
 def evaluate(folder: Path, where: str | None = None, listen: Listener | None = None) -> ClassificationResult:
@@ -50,8 +94,13 @@ def evaluate(folder: Path, where: str | None = None, listen: Listener | None = N
             f"{where}: expected the classes the run was trained on ({', '.join(classifier.classes)}), "
             f"found {', '.join(store.dataset.classes)}"
         )
-    rows = np.arange(len(store.dataset.records))
-    return protocols.classify(predictions_of(classifier, store, rows, listen), classifier.classes, where)
+    predictions = predictions_of(classifier, store, np.arange(len(store.dataset.records)), listen)
+    result = protocols.classify(predictions, classifier.classes, where)
+    if not (run.folder / VALIDATION).is_file():
+        return result
+    validation = read_predictions(run.folder / VALIDATION)
+    binary = two_classes.judge(validation, predictions, classifier.classes, run.recipe.threshold.rule)
+    return dataclasses.replace(result, binary=binary)
 
 
 def predictions_of(classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], listen: Listener) -> Predictions:

@@ -34,7 +34,7 @@ from facewright.training.events import Listener, Said, Started
 from facewright.training.history import EpochRow
 from facewright.training.recipe import Recipe
 from facewright.workflows.comparing import compare
-from facewright.workflows.judging import measure
+from facewright.workflows.judging import check_judgeable, measure
 from facewright.workflows.material import Material, prepare, silent
 from facewright.workflows.probing import probe
 from facewright.workflows.starting import Start, check_model, recipe_for, start
@@ -122,6 +122,7 @@ def _train_in(
     """The steps of a run, in the order they happen."""
     begin = start(model, recipe, listen)
     material = prepare(dataset, recipe, seed, folder / "split.csv", listen, begin.spec)
+    check_judgeable(material, recipe)
     network, said = starting_network(begin.model, begin.stem, len(dataset.classes), recipe, seed, begin.loaded)
     for line in said:
         listen(Said(line))
@@ -137,7 +138,7 @@ def _train_in(
     if learned is None:
         return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
     if world.writes:
-        measure(folder, material, listen)
+        measure(folder, material, recipe, listen)
         dataclasses.replace(
             facts,
             finished=_now(),

@@ -206,7 +206,7 @@ class Scanner:
     def _strip(self, picture: Tensor) -> Floats:
         """(1, 3, H, W) uint8 -> (rows, columns)."""
         if self._dense is not None:
-            scores: Tensor = self._dense.network(normalise(picture, self.spec))[0]  # (C, rows, columns)
+            scores: Tensor = self._dense.scores(normalise(picture, self.spec))[0]  # (C, rows, columns)
             return _chance(scores, self.face).numpy()
         windows = picture[0].unfold(1, self.spec.height, self.stride).unfold(2, self.spec.width, self.stride)
         rows, columns = windows.shape[1:3]

@@ -1,0 +1,209 @@
+"""Scanning with a network made by hand, which likes bright squares on dark ground: where it looks and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facewright.errors import UnknownName, UsageError
+from facewright.faces import scan
+from facewright.faces.frame import Frame
+from facewright.faces.mining import cut, false_alarms, random_patches
+from facewright.faces.scan import Scanner, Search, levels
+from facewright.input_spec import InputSpec
+from facewright.metrics.detection import iou
+
+SIDE = 16
+SPEC = InputSpec(SIDE, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+SEARCH = Search(smallest=12, nested=1.0)
+
+
+class Square(nn.Module):
+    """A score for a bright middle (the inner 8 x 8 points) on a dark border; the second class is the square."""
+
+    def __init__(self, padding: int = 0, outputs: int = 2) -> None:
+        super().__init__()
+        template = torch.full((1, 3, SIDE, SIDE), -1.0 / (3 * (SIDE**2 - 64)))
+        template[:, :, 4:12, 4:12] = 1.0 / (3 * 64)
+        self.conv = nn.Conv2d(3, 1, SIDE, padding=padding, bias=False)
+        self.conv.weight = nn.Parameter(template, requires_grad=False)
+        self.pool, self.flatten, self.fc = nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(1, outputs)
+        self.fc.weight = nn.Parameter(torch.tensor([[0.0], [20.0]][-outputs:]), requires_grad=False)
+        self.fc.bias = nn.Parameter(torch.tensor([0.0, -10.0][-outputs:]), requires_grad=False)
+        self.padded = padding > 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        out: Tensor = self.fc(self.flatten(self.pool(x) if self.padded else x))
+        return out
+
+
+def photo(*squares: tuple[int, int, int], size: tuple[int, int] = (80, 110)) -> NDArray[np.uint8]:
+    """Dark with white squares at (x, y) of a side."""
+    picture = np.zeros((*size, 3), np.uint8)
+    for x, y, side in squares:
+        picture[y : y + side, x : x + side] = 255
+    return picture
+
+
+def scanner(search: Search = SEARCH, model: nn.Module | None = None) -> Scanner:
+    return Scanner(Square().eval() if model is None else model.eval(), SPEC, 1, search)
+
+
+# squares in the photo -> as many faces, in the middle half of their patches
+@pytest.mark.parametrize(
+    "squares",
+    [
+        [(40, 30, 8)],
+        [(40, 30, 20)],
+        [(20, 20, 8), (70, 40, 14)],
+        [],
+    ],
+)
+@pytest.mark.parametrize("refine", [True, False])
+def test_squares_are_found_where_they_are(squares: list[tuple[int, int, int]], refine: bool) -> None:
+    middle = Frame(0.25, 0.25, 0.5, 0.5)
+    found = scanner(replace(SEARCH, threshold=0.9, frame=middle, refine=refine)).find(photo(*squares))
+    assert len(found) == len(squares)
+    assert (np.diff(found.scores) <= 0).all()
+    truth = np.array([(x, y, side, side) for x, y, side in squares], np.float64).reshape(-1, 4)
+    if squares:
+        assert (iou(found.boxes, truth).max(axis=0) > 0.6).all()
+        assert found.support.min() >= 1
+    assert [set(row) for row in found.to_list()] == [{"x", "y", "w", "h", "score", "hits"}] * len(squares)
+
+
+def test_a_photo_without_a_face_or_smaller_than_a_patch_gives_an_empty_list() -> None:
+    for picture in (photo(), photo(size=(5, 7)), photo(size=(1, 300))):
+        found = scanner().find(picture)
+        assert len(found) == 0
+        assert found.to_list() == []
+
+
+def test_one_pass_and_single_patches_agree() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
+    dense = scanner()
+    assert dense.why_windows is None
+    assert dense.stride == 1
+    chances = dense.probabilities(picture)
+    assert chances.shape == (50 - SIDE + 1, 61 - SIDE + 1)
+    model = Square().eval()
+    for row, column in ((0, 0), (34, 45), (17, 3)):
+        patch = torch.from_numpy(picture[row : row + SIDE, column : column + SIDE]).permute(2, 0, 1)[None] / 255
+        alone = torch.softmax(model(patch), 1)[0, 1]
+        assert chances[row, column] == pytest.approx(float(alone), abs=1e-5)
+
+
+def test_strips_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
+    for model in (Square(), Square(padding=1)):
+        whole = scanner(model=model).probabilities(picture)
+        with monkeypatch.context() as patch:
+            patch.setattr(scan, "TILE", 61 * (SIDE + 5))
+            patch.setattr(scan, "BATCH", 3)
+            np.testing.assert_allclose(scanner(model=model).probabilities(picture), whole, atol=1e-6)
+
+
+def test_a_network_that_pads_is_run_patch_by_patch() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (49, 61, 3), np.uint8)
+    padding = Square(padding=1).eval()
+    windows = scanner(model=padding)
+    assert windows.why_windows is not None and "pads" in windows.why_windows
+    chances = windows.probabilities(picture)
+    assert chances.shape == ((49 - SIDE) // 8 + 1, (61 - SIDE) // 8 + 1)
+    patch = torch.from_numpy(picture[24:40, 16:32]).permute(2, 0, 1)[None] / 255
+    assert chances[3, 2] == pytest.approx(float(torch.softmax(padding(patch), 1)[0, 1]), abs=1e-6)
+
+
+def test_one_output_is_the_logit_of_the_second_class() -> None:
+    picture = photo((40, 30, 8))
+    two, one = scanner().hits(picture), scanner(model=Square(outputs=1)).hits(picture)
+    np.testing.assert_allclose(one.scores, two.scores, atol=1e-6)
+    first = Scanner(Square(outputs=1).eval(), SPEC, 0, SEARCH).probabilities(picture)
+    np.testing.assert_allclose(first, 1 - scanner(model=Square(outputs=1)).probabilities(picture), atol=1e-6)
+
+
+def test_levels_run_from_the_smallest_patch_to_the_last_that_fits() -> None:
+    sizes = [level.pixels.shape[:2] for level in levels(photo(), SPEC, Search(smallest=8, growth=2.0))]
+    assert sizes == [(160, 220), (80, 110), (40, 55), (20, 28)]
+    (first, *_) = levels(photo(), SPEC, Search(smallest=8, growth=2.0))
+    assert first.scale == (0.5, 0.5)
+
+
+def test_suppression_support_and_nesting_decide_what_is_left() -> None:
+    picture = photo((40, 30, 20))
+    hard, soft = scanner().find(picture), scanner(replace(SEARCH, suppression="soft")).find(picture)
+    assert len(soft) >= len(hard) >= 1
+    most = int(hard.support.max())
+    assert len(scanner(replace(SEARCH, support=most)).find(picture)) < len(scanner().find(picture)) or len(hard) == 1
+    assert len(scanner(replace(SEARCH, support=10_000)).find(picture)) == 0
+    crowded = replace(SEARCH, overlap=0.9)
+    assert len(scanner(replace(crowded, nested=0.3)).find(picture)) < len(scanner(crowded).find(picture))
+
+
+# a search that is refused -> why
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"threshold": 0.0}, UsageError, "between 0 and 1"),
+        ({"threshold": 1.0}, UsageError, "between 0 and 1"),
+        ({"smallest": 4}, UsageError, "8 px"),
+        ({"growth": 1.0}, UsageError, "growth"),
+        ({"support": 0}, UsageError, "1 hit"),
+        ({"suppression": "herd"}, UnknownName, "did you mean 'hard'"),
+    ],
+)
+def test_refuses(values: dict, error: type[Exception], words: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(error, match=words):
+        Search(**values)
+
+
+def test_false_alarms_are_the_surest_patches() -> None:
+    photos = [photo((40, 30, 8)), photo(), photo((20, 20, 8), (70, 40, 14))]
+    alarms = false_alarms(scanner(), photos, limit=100, seed=0)
+    assert alarms.shape[1:] == (SIDE, SIDE, 3)
+    assert alarms.dtype == np.uint8
+    scores = [scanner().probabilities(alarm)[0, 0] for alarm in alarms]
+    assert len(alarms) >= 3
+    assert min(scores) > 0.3  # cut anew, a patch differs a little from the level it was found on
+    few = false_alarms(scanner(), photos, limit=2, seed=0)
+    np.testing.assert_array_equal(few, alarms[:2])
+    assert false_alarms(scanner(), [photo()], limit=5, seed=0).shape == (0, SIDE, SIDE, 3)
+    assert not np.array_equal(false_alarms(scanner(), photos, limit=2, seed=1), few)  # other sizes
+
+
+def test_patches_at_known_faces_are_no_false_alarms() -> None:
+    picture = photo((20, 20, 8), (70, 40, 14))
+    face = [[16, 16, 16, 16]]  # the first square's patch
+    alarms = false_alarms(scanner(replace(SEARCH, threshold=0.9)), [picture], limit=50, seed=0, known=[face])
+    every = false_alarms(scanner(replace(SEARCH, threshold=0.9)), [picture], limit=50, seed=0, known=[[]])
+    assert (len(alarms), len(every)) == (1, 2)
+
+
+def test_random_patches_come_from_every_photo() -> None:
+    photos = [np.full((40, 50, 3), value, np.uint8) for value in (10, 200)]
+    patches = random_patches(photos, SPEC, count=9, seed=0, smallest=8)
+    assert patches.shape == (9, SIDE, SIDE, 3)
+    assert sorted(np.unique(patches).tolist()) == [10, 200]
+    np.testing.assert_array_equal(patches, random_patches(photos, SPEC, count=9, seed=0, smallest=8))
+    assert random_patches([photo(size=(5, 5))], SPEC, count=3, seed=0).shape == (0, SIDE, SIDE, 3)
+
+
+def test_a_cut_patch_is_the_photo_s_own_pixels_where_the_size_fits() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
+    np.testing.assert_array_equal(cut(picture, np.array([7.0, 9.0, 16.0, 16.0]), SPEC), picture[9:25, 7:23])
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_mining_refuses(limit: int) -> None:
+    with pytest.raises(UsageError, match="limit of 1"):
+        false_alarms(scanner(), [photo()], limit=limit, seed=0)
+    with pytest.raises(UsageError, match="boxes for every photo"):
+        false_alarms(scanner(), [photo()], limit=1, seed=0, known=[])
+    with pytest.raises(UsageError, match="photos, a count"):
+        random_patches([], SPEC, count=1, seed=0)

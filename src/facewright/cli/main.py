@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facewright import __version__
-from facewright.cli import data, datasets, models, training, use, weights
+from facewright.cli import data, datasets, fit, models, scan, training, use, verification, weights
 from facewright.cli.output import harmless
 from facewright.errors import FacewrightError, Interrupted
 
@@ -60,6 +60,11 @@ for command in (
     training.compare,
     training.evaluate,
     use.predict,
+    verification.verify,
+    verification.pairs,
+    verification.calibrate,
+    verification.embed,
+    fit.fit,
     scan.scan,
     models.models,
     data.cache,

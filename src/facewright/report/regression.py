@@ -106,15 +106,15 @@ def quantity(value: float | None) -> str:
 
 
 def _explained(value: float | None) -> str:
-    """A share of explained variance, with as many nines as it has, up to six.
+    """A share of explained variance, with as many nines as it has, up to four.
 
-    >>> _explained(0.99991234), _explained(0.5), _explained(1 - 1e-9), _explained(None)
-    ('0.99991', '0.500', '> 0.999999', 'undefined')
+    >>> _explained(0.9991234), _explained(0.5), _explained(1 - 1e-9), _explained(None)
+    ('0.99912', '0.500', '>\\xa00.9999', 'undefined')
     """
     if value is None or not 0.99 <= value < 1:
         return words.number(value).replace("-", "−")
-    if value > 0.999999:
-        return "> 0.999999"
+    if value > 0.9999:
+        return ">\N{NO-BREAK SPACE}0.9999"
     digits = math.ceil(-math.log10(1 - value)) + 1
     return f"{math.floor(value * 10**digits) / 10**digits:.{digits}f}"
 
@@ -163,7 +163,7 @@ def _tiles(context: FitContext) -> list[Fact]:
         *tiles,
         Fact("Explained variance R²", _explained(test.r2), "" if one else "mean over targets"),
         Fact("Worst error", quantity(test.worst_absolute_error), f"of {test.n:,} rows"),
-        Fact("Parameters", f"{context.facts['parameters']:,}", f"hidden {_shape(context)}"),
+        Fact("Parameters", f"{context.facts['parameters']:,}", _shape(context)),
     ]
 
 

@@ -38,7 +38,7 @@ Mask = NDArray[np.bool_]
 
 MOST_POINTS = 1_000
 _SIZE = (360, 250)  # CSS pixels
-_LARGE = (600, 500)
+_LARGE = (600, 480)
 _GRID = 36  # cells of the surface a side
 _ELEVATION, _AZIMUTH = math.radians(26), math.radians(-52)  # where the viewer stands
 _ASPECT = np.array([1.0, 1.0, 0.72])  # of the box
@@ -84,10 +84,10 @@ def _room(names: Sequence[str], low: Array, high: Array) -> tuple[Figure, Any]:
     width, height = _LARGE
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     FigureCanvasSVG(figure)
-    axes: Any = figure.add_axes((-0.02, 0.02, 1.0, 1.0), projection="3d")
+    axes: Any = figure.add_axes((-0.015, 0.05, 0.97, 0.95), projection="3d")
     axes.set_proj_type("ortho")
     axes.view_init(elev=math.degrees(_ELEVATION), azim=math.degrees(_AZIMUTH))
-    axes.set_box_aspect(_ASPECT, zoom=1.2)
+    axes.set_box_aspect(_ASPECT, zoom=1.12)
     axes.set_facecolor("none")
     for axis, name, start, end in zip((axes.xaxis, axes.yaxis, axes.zaxis), names, low, high, strict=True):
         axis.set_pane_color((0.0, 0.0, 0.0, 0.0))

@@ -81,7 +81,7 @@ def test_thresholds_by_name(rule, threshold) -> None:
 def test_no_threshold_has_a_smaller_hter(positive, negative) -> None:
     best = half_total_error_rate(positive, negative, choose_binary_threshold(positive, negative, "min-hter"))
     every = [half_total_error_rate(positive, negative, t) for t in np.arange(-9, 10) / 8]
-    assert best == min(every)
+    assert best == pytest.approx(min(every), abs=1e-12)  # the mean of two shares, either way round
 
 
 def test_a_far_target_is_that_of_verification() -> None:

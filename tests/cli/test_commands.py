@@ -133,7 +133,7 @@ CALLS = [
         ["train", "photos"],
         "train",
         ("photos",),
-        {"model": "resnet18", "recipe": "scratch", "out": None, "seed": 0, "overrides": {}, "resume": False},
+        {"model": "resnet18", "recipe": None, "out": None, "seed": 0, "overrides": {}, "resume": False},
     ),
     (
         [
@@ -168,7 +168,7 @@ CALLS = [
         ["compare", "photos", "--models", "a, b,"],
         "train_all",
         ("photos", ["a", "b"]),
-        {"recipe": "scratch", "out": None, "seed": 0, "overrides": {}},
+        {"recipe": None, "out": None, "seed": 0, "overrides": {}},
     ),
     (["evaluate", "runs/a"], "evaluate", (Path("runs/a"), None), {}),
     (["evaluate", "runs/a", "other"], "evaluate", (Path("runs/a"), "other"), {}),

@@ -14,7 +14,7 @@ from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Plain, counter,
 from facewright.training.events import EpochEnded, Progressed, Said, Started, Stepped
 from facewright.training.history import EpochRow
 
-ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, 75.0, 41.5, best=True)
+ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, -1.2, 75.0, 41.5, best=True)
 
 
 @dataclass

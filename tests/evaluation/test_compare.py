@@ -28,7 +28,7 @@ def predicted(right: range) -> Predictions:
 
 def history(*validation: float) -> tuple[EpochRow, ...]:
     return tuple(
-        EpochRow(i, "train", 1000 * i, 10 * i, 112, 1e-3, 1.0, 0.5, 1.0, accuracy, 9.0 * i, 100.0, False)
+        EpochRow(i, "train", 1000 * i, 10 * i, 112, 1e-3, 1.0, 0.5, 1.0, accuracy, -1.0, 9.0 * i, 100.0, False)
         for i, accuracy in enumerate(validation, start=1)
     )
 

@@ -30,7 +30,7 @@ def models(
     markdown: Annotated[bool, typer.Option("--markdown", help="List all as a Markdown table, counted anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the architectures, or show one: shapes, parameters, FLOPs, public weights, and a drawing.
+    """List the architectures, or show one: its layers, costs and public weights.
 
     \b
     Example:

@@ -27,7 +27,7 @@ def list_weights(
     model: Annotated[str | None, typer.Argument(metavar="NAME", help="One architecture; else all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the public weights that are known by name, and which of them are on this machine.
+    """List the public weights known by name, and which are on this machine.
 
     \b
     Example:

@@ -106,7 +106,7 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: Min
     if mining == "batch-hard":
         far = distances.masked_fill(~positive, -torch.inf).amax(1)  # (B,)
         near = distances.masked_fill(same, torch.inf).amin(1)
-        return _mean((far - near + margin).relu(), positive.any(1) & ~same.all(1))
+        return _mean((far - near + margin).relu(), positive.any(1))  # without a negative: relu(-inf) is 0
     gaps = distances.unsqueeze(1) - distances.unsqueeze(2)  # (B, B, B): [a, p, n] = d^2(a, n) - d^2(a, p)
     valid = positive.unsqueeze(2) & ~same.unsqueeze(1)
     if mining == "all":

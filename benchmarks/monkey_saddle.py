@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from facewright.data.points import Points, open_points
 from facewright.data.splits import Split
 from facewright.metrics.regression import measure
+from facewright.report.regression import quantity
 from facewright.workflows.fitting import fit
 
 EPOCHS, BATCH = 500, 16
@@ -122,10 +123,10 @@ def main() -> None:
     print(f"\n| {len(rows)} seeds | parameters | epochs | mean absolute error, test | lowest to highest | seconds |")
     print("|---|---|---|---|---|---|")
     for name, row in table.items():
-        spread = "" if row["deviation"] is None else f" ± {row['deviation']:.3g}"
+        spread = "" if row["deviation"] is None else f" ± {quantity(row['deviation'])}"
         print(
-            f"| {name} | {row['parameters']:,} | {row['epochs']} | {row['mean']:.3g}{spread} "
-            f"| {row['lowest']:.3g} to {row['highest']:.3g} | {row['seconds']:.1f} |"
+            f"| {name} | {row['parameters']:,} | {row['epochs']} | {quantity(row['mean'])}{spread} "
+            f"| {quantity(row['lowest'])} to {quantity(row['highest'])} | {row['seconds']:.1f} |"
         )
     RESULTS.mkdir(exist_ok=True)
     facts = {"points": asked.points, "noise": asked.noise, "torch": torch.__version__, "summary": table, "seeds": rows}

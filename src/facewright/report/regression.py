@@ -132,7 +132,11 @@ def _sentences(context: FitContext) -> list[str]:
     )  # fmt: skip
     measure = "average L2 error" if many else "mean absolute error"
     share = error.value / constant.value if constant.value > 0 else math.inf
-    verdict = f"the fit leaves {100 * share:.2g} % of that" if share < 1 else "the fit is no better than that"
+    verdict = (
+        f"the fit leaves {100 * share:.2g}\N{NO-BREAK SPACE}% of that"
+        if share < 1
+        else "the fit is no better than that"
+    )
     lines = [
         f"The {measure} on the {test.n:,} test rows is {quantity(error.value)} (95 % interval {_between(error)}). "
         f"Always saying the mean of the training rows would be off by {quantity(constant.value)}: {verdict}."

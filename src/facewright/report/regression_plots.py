@@ -162,13 +162,24 @@ def learning_curves(history: Sequence[FitRow], key: str) -> str:
     if best:
         kept = ([best[-1].epoch], [best[-1].validation_loss])
         axes.plot(*kept, "o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=6))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(_power))
+    _loss_axis(axes, history)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     name_axes(axes, "passes over the training rows", "")
     return inline_svg(figure, key, f"training and validation loss over {passes[-1] if passes else 0} passes")
+
+
+def _loss_axis(axes: Axes, history: Sequence[FitRow]) -> None:
+    """A logarithmic axis; a training loss far below all of validation, as of points learned by heart, leaves it."""
+    axes.set_yscale("log")
+    if history:
+        losses = [loss for row in history for loss in (row.train_loss, row.validation_loss) if loss > 0]
+        held_out = [row.validation_loss for row in history if row.validation_loss > 0]
+        low, high = max(min(losses, default=1.0), 1e-4 * min(held_out, default=1.0)), max(losses, default=1.0)
+        axes.set_ylim(low / 1.3, high * 1.3)
+        narrow = high / low < 300
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=7))
+        axes.yaxis.set_major_formatter(FuncFormatter((lambda y, _: f"{y:.3g}") if narrow else _power))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def predicted_against_true(truth: Array, said: Array, key: str) -> str:

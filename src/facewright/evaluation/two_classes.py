@@ -33,8 +33,8 @@ def threshold_of(validation: Predictions, classes: tuple[str, ...], rule: str, d
         classes: of the model; None also where they are not two.
         data: what these images are, for the record.
     Raises:
-        UnknownName: no such rule. Undefined: the first class is too small for the rule's false-accept rate.
-        DataError: a score is not finite.
+        UnknownName: no such rule. DataError: a score is not finite.
+        Undefined: no threshold meets the rule's false-accept rate (too few images of the first class, or equal scores).
     """
     genuine, impostor = sides(validation) if len(classes) == 2 else (np.zeros(0), np.zeros(0))
     if not genuine.size or not impostor.size:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
 from facewright.metrics.intervals import Rate, wilson
+from facewright.metrics.thresholds import refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 
 RULES = ("min-hter", "eer", "far=X")
@@ -98,7 +99,9 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
         return _cheapest(curve, curve.false_accepts * curve.genuine + missed * curve.impostors)
     if rule == "eer":
         return eer(curve).threshold
-    return tar_at_far(curve, asked_far(rule)).threshold
+    point = tar_at_far(curve, asked_far(rule))
+    refuse_accepting_none(point)
+    return point.threshold
 
 
 def asked_far(rule: str) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from facewright.errors import DataError
@@ -79,8 +78,6 @@ def choose(genuine: ArrayLike, impostor: ArrayLike, rule: str, classes: tuple[st
     'masked'
     """
     value = choose_binary_threshold(genuine, impostor, rule)
-    if math.isinf(value):  # accept nothing, as a number that a file can hold
-        value = math.nextafter(max(float(np.max(genuine)), float(np.max(impostor))), math.inf)
     errors = binary_errors(genuine, impostor, value)
     return BinaryThreshold(
         kind=KIND,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.errors import DataError, UsageError
+from facewright.errors import DataError, Undefined, UsageError
 from facewright.evaluation import protocols, two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.files import write_json
@@ -20,7 +20,7 @@ from facewright.metrics import binary_threshold
 from facewright.metrics.binary import asked_far
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, read_predictions, write_predictions
-from facewright.training.events import Listener, Progressed
+from facewright.training.events import Listener, Progressed, Said
 from facewright.training.recipe import Recipe
 from facewright.workflows.material import Material, silent
 
@@ -55,10 +55,12 @@ def measure(folder: Path, material: Material, recipe: Recipe, listen: Listener) 
     if len(classifier.classes) == 2:
         validation = predictions_of(classifier, material.store, material.split.validation, listen)
         write_predictions(folder / VALIDATION, validation, classifier.classes)
-        rule = recipe.threshold.rule
-        _keep_threshold(folder, validation, rule, material.store.dataset.name)
-        binary = two_classes.judge(validation, predictions, classifier.classes, rule)
-        result = dataclasses.replace(result, binary=binary)
+        try:
+            _keep_threshold(folder, validation, recipe.threshold.rule, material.store.dataset.name)
+            binary = two_classes.judge(validation, predictions, classifier.classes, recipe.threshold.rule)
+            result = dataclasses.replace(result, binary=binary)
+        except Undefined as error:  # the weights are as good without a threshold
+            listen(Said(f"not judged as a yes or no: {error}"))
     write_predictions(folder / "predictions.csv", predictions, classifier.classes)
     write_json(folder / "evaluation.json", result.to_dict())
     return result

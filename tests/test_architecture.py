@@ -32,6 +32,7 @@ FLOORS = {
     "bundle": 3,
     "faces": 3,
     "regressor": 3,
+    "decision": 4,
     "embedding": 4,
     "inference": 4,
     "training": 4,

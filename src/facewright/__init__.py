@@ -19,23 +19,43 @@ if TYPE_CHECKING:
     from facewright.data.sources import open_dataset
     from facewright.errors import FacewrightError
     from facewright.models.catalog import create_model
-    from facewright.workflows import Run, compare, demo, evaluate, inspect, predict, resume, train, train_all
+    from facewright.workflows import (
+        Run,
+        calibrate,
+        calibrate_unknown,
+        compare,
+        demo,
+        embed,
+        evaluate,
+        inspect,
+        pairs,
+        predict,
+        resume,
+        train,
+        train_all,
+        verify,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FacewrightError",
     "Run",
+    "calibrate",
+    "calibrate_unknown",
     "compare",
     "create_model",
     "demo",
+    "embed",
     "evaluate",
     "inspect",
     "open_dataset",
+    "pairs",
     "predict",
     "resume",
     "train",
     "train_all",
+    "verify",
 ]
 
 # Where each name lives. The only names ever imported from a string, and none of them comes from outside.
@@ -44,7 +64,22 @@ _HOMES = {
     "create_model": "facewright.models.catalog",
     "open_dataset": "facewright.data.sources",
     **dict.fromkeys(
-        ("Run", "compare", "demo", "evaluate", "inspect", "predict", "resume", "train", "train_all"),
+        (
+            "Run",
+            "calibrate",
+            "calibrate_unknown",
+            "compare",
+            "demo",
+            "embed",
+            "evaluate",
+            "inspect",
+            "pairs",
+            "predict",
+            "resume",
+            "train",
+            "train_all",
+            "verify",
+        ),
         "facewright.workflows",
     ),
 }

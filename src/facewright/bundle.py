@@ -7,8 +7,9 @@ file that is not safetensors is refused, whatever it is called.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,23 @@ def put_head(model: Model, head: HeadSpec | None, classes: int) -> None:
     """
     if head is not None:
         model.set_submodule(model.classifier_name, build(head, model.feature_width, classes))
+
+
+def fingerprint(bundle: Bundle, tensors: Iterable[str]) -> str:
+    """32 hex characters that stand for what becomes of a picture in a network: not for classes, thresholds or origin.
+
+    Args:
+        tensors: the names of those weights that have a part in it; beside them count the architecture, the stem, the
+            head and the InputSpec.
+    """
+    head = None if bundle.head is None else bundle.head.to_dict()
+    facts = [bundle.architecture, bundle.stem, head, bundle.spec.to_dict()]
+    state = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = bundle.weights[name].detach().cpu().contiguous()
+        state.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 class Header(BaseModel):

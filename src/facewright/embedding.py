@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,17 +85,9 @@ class Embedder:
         Of the architecture, the stem, the head, the InputSpec, and the weights that an embedding passes through; not
         of the classes, their weights, the thresholds, or where it all came from.
         """
-        bundle = self.bundle
-        head = None if bundle.head is None else bundle.head.to_dict()
-        facts = [bundle.architecture, bundle.stem, head, bundle.spec.to_dict()]
-        state = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16)
         prefix = f"{self._body.classifier_name}."
-        for name in sorted(bundle.weights):
-            if not name.startswith(prefix) or name.startswith(f"{prefix}layers."):
-                tensor = bundle.weights[name].detach().cpu().contiguous()
-                state.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-                state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return state.hexdigest()
+        used = (n for n in self.bundle.weights if not n.startswith(prefix) or n.startswith(f"{prefix}layers."))
+        return bundles.fingerprint(self.bundle, used)
 
     @torch.inference_mode()
     def embed(self, pixels: Tensor) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from facewright import images
 from facewright.bundle import Bundle
 from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
-from facewright.errors import BadImage
+from facewright.errors import BadImage, BundleError
 
 BATCH = 64
 
@@ -34,11 +35,14 @@ class Prediction:
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
     error: str | None = None
+    likeness: float | None = None  # of `Classifier.likeness`
+    unknown: bool | None = None  # whether that is too little for any of the classes; None: not asked
 
     def to_dict(self) -> dict[str, object]:
-        """As `predict --json` prints it."""
+        """As `predict --json` prints it; what is said of strangers only where that was asked."""
         top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
-        return {"path": self.path, "top": top, "error": self.error}
+        asked = {} if self.unknown is None else {"unknown": self.unknown, "likeness": self.likeness}
+        return {"path": self.path, "top": top, **asked, "error": self.error}
 
 
 class Classifier:
@@ -46,11 +50,17 @@ class Classifier:
 
     Args:
         bundle: weights, classes and InputSpec.
+    Raises:
+        BundleError: it has no classes.
     """
 
     def __init__(self, bundle: Bundle) -> None:
+        if not bundle.classes:
+            raise BundleError("the model has no classes: it compares faces (verify, pairs, embed), it names none")
+        self.bundle = bundle
         self.classes = bundle.classes
         self.spec = bundle.spec
+        self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
         self.model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
@@ -62,21 +72,55 @@ class Classifier:
         """
         return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path))
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex characters: equal where the scores of the classes are, whatever the classes are called."""
+        return bundles.fingerprint(self.bundle, self.bundle.weights)
+
+    @property
+    def likeness_name(self) -> str:
+        """What `likeness` is: "cosine" for cosine heads, else "probability"."""
+        return "cosine" if self._scale else "probability"
+
     @torch.inference_mode()
-    def probabilities(self, pixels: Tensor) -> NDArray[np.float64]:
-        """Class probabilities.
+    def logits(self, pixels: Tensor) -> NDArray[np.float64]:
+        """Scores of the classes before softmax.
 
         Args:
             pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
         Returns:
-            (B, C) float64, rows sum to one.
+            (B, C) float64.
         """
         height, width = self.spec.height, self.spec.width
         rows = [
-            torch.softmax(self.model(normalise(resize(part, height, width), self.spec)).double(), dim=1).numpy()
+            self.model(normalise(resize(part, height, width), self.spec)).double().numpy()
             for part in torch.split(pixels, BATCH)
         ]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
+
+    def probabilities(self, pixels: Tensor) -> NDArray[np.float64]:
+        """Class probabilities.
+
+        Args:
+            pixels: as `logits`.
+        Returns:
+            (B, C) float64, rows sum to one.
+        """
+        return softmax(self.logits(pixels))
+
+    def likeness(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each picture is like the class it is most like: low for strangers.
+
+        With a cosine head it is the cosine to the nearest class direction, in [-1, 1], which does not depend on how
+        near the others are; with any other head the largest softmax probability, in (0, 1].
+
+        Args:
+            logits: (B, C) of `logits`.
+        Source: D. Hendrycks and K. Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in
+        neural networks", ICLR 2017, for the probability.
+        """
+        best = logits.max(axis=1) / self._scale if self._scale else softmax(logits).max(axis=1)
+        return np.asarray(best, np.float64)
 
     def of_files(self, paths: Sequence[Path], top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of each picture; a broken file gets an error of its own and stops nothing."""
@@ -88,15 +132,13 @@ class Classifier:
             part = paths[start : start + BATCH]
             read = [self._read(path) for path in part]
             good = [pixels for pixels in read if not isinstance(pixels, str)]
-            rows = (
-                self.probabilities(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else np.zeros((0, 1))
-            )
-            scores = iter(rows)
+            logits = self.logits(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else np.zeros((0, 1))
+            scores = iter(zip(softmax(logits), self.likeness(logits), strict=True))
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):
                     yield Prediction(str(path), (), (), pixels)
                 else:
-                    yield self._top(path, next(scores), top_k)
+                    yield self._top(path, *next(scores), top_k)
 
     def _read(self, path: Path) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
@@ -107,6 +149,12 @@ class Classifier:
         except OSError as error:
             return error.strerror or str(error)
 
-    def _top(self, path: Path, scores: NDArray[np.float64], top_k: int) -> Prediction:
+    def _top(self, path: Path, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")[:top_k]
-        return Prediction(str(path), tuple(self.classes[i] for i in order), tuple(float(scores[i]) for i in order))
+        names, values = tuple(self.classes[i] for i in order), tuple(float(scores[i]) for i in order)
+        return Prediction(str(path), names, values, likeness=float(likeness))
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities from scores, (B, C) -> (B, C)."""
+    return np.asarray(torch.softmax(torch.from_numpy(logits), dim=1).numpy(), np.float64)

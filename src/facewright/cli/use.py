@@ -13,6 +13,7 @@ import typer
 from facewright.cli.output import emit, place_for, say, show
 from facewright.cli.progress import listener
 from facewright.cli.rows import predict_rows
+from facewright.errors import UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, or its model.safetensors.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, folders; for a fit, rows.")],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many names a photo gets at most.")] = 5,
+    unknown_at: Annotated[
+        float | None,
+        typer.Option("--unknown-at", help="Call strangers unknown, but for this share; see `calibrate --unknown`."),
+    ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -36,6 +41,7 @@ def predict(
     \b
     Example:
       facewright predict runs/a someone.jpg holiday/ --top-k 3
+      facewright predict runs/a door.jpg --unknown-at 0.05
     """
     place_for(csv_file)
 
@@ -43,10 +49,12 @@ def predict(
     from facewright.regressor import is_regression
 
     if is_regression(model):
+        if unknown_at is not None:
+            raise UsageError(f"{model} is a fitted function: it knows no people, so --unknown-at means nothing")
         predict_rows(model, files, csv_file, as_json)
         return
     with listener(quiet) as listen:
-        predictions = workflows.predict(model, files, top_k=top_k, listen=listen)
+        predictions = workflows.predict(model, files, top_k=top_k, unknown_at=unknown_at, listen=listen)
     for prediction in predictions:
         if prediction.error is not None:
             say(f"error: {prediction.path}: {prediction.error}")
@@ -64,19 +72,24 @@ def predict(
 
 
 def to_line(prediction: Prediction) -> str:
-    """A photo and its names, the likeliest first."""
+    """A photo and its names, the likeliest first; of a stranger, whom it is most like."""
     pairs = zip(prediction.names, prediction.probabilities, strict=True)
+    if prediction.unknown:
+        return f"{prediction.path}: unknown (most like {prediction.names[0]})"
     return f"{prediction.path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
 
 
 def to_csv(predictions: Sequence[Prediction]) -> str:
-    """One row a photo and name: path, rank from 1, name, probability, error."""
+    """One row a photo and name: path, rank from 1, name, probability, error; for a stranger the name is unknown."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["path", "rank", "name", "probability", "error"])
     for prediction in predictions:
         if prediction.error is not None:
             writer.writerow([prediction.path, "", "", "", prediction.error])
+        if prediction.unknown:
+            writer.writerow([prediction.path, 1, "unknown", "", ""])
+            continue
         for rank, (name, probability) in enumerate(zip(prediction.names, prediction.probabilities, strict=True), 1):
             writer.writerow([prediction.path, rank, name, f"{probability:.6f}", ""])
     return out.getvalue()

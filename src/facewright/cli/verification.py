@@ -1,0 +1,270 @@
+"""`facewright verify`, `pairs`, `calibrate` and `embed`: the same person or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli.output import emit, number_of, percent, place_for, say, show, table
+from facewright.cli.progress import listener
+from facewright.errors import UsageError
+
+if TYPE_CHECKING:
+    from facewright.evaluation.identification import IdentificationResult
+    from facewright.evaluation.verification_results import VerificationResult
+    from facewright.metrics.intervals import Rate
+    from facewright.workflows.calibrating import Calibrated
+    from facewright.workflows.verifying import Verified
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run folder, its model.safetensors, or architecture@weights.")
+]
+Images = Annotated[Path | None, typer.Option("--images", help="The folder of the pictures that PAIRS names.")]
+Crop = Annotated[
+    float | None,
+    typer.Option("--crop", help="Share of both sides of a photo to keep, centred; the model's if left out."),
+]
+Flip = Annotated[
+    bool | None, typer.Option("--flip/--no-flip", help="Average with the mirror image; the model's habit if left out.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def verify(
+    model: Model,
+    a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    far: Annotated[float | None, typer.Option("--far", help="Which threshold, of several that are stored.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether two photos show the same person.
+
+    Decides by the threshold that `facewright calibrate` stored with the model; without one only the score is told, and
+    the exit status is 1.
+
+    \b
+    Example:
+      facewright verify faces.safetensors a.jpg b.jpg
+    """
+    from facewright import workflows
+
+    found = workflows.verify(model, a, b, far=far)
+    if as_json:
+        emit(found.to_dict())
+    else:
+        show(describe_verified(found))
+    if found.same is None:
+        say(
+            "error: no decision: the model holds no threshold for its present input; choose one on pairs of known "
+            f"people: facewright calibrate {model} --pairs PAIRS --images DIR --far 0.001 --out NEW.safetensors"
+        )
+        raise typer.Exit(1)
+
+
+def pairs(
+    model: Model,
+    where: Annotated[Path, typer.Argument(metavar="PAIRS", help="LFW's pairs.txt, or a .csv with a,b,same[,fold].")],
+    images: Images = None,
+    crop: Crop = None,
+    flip: Flip = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder for the page, the scores, the JSON.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a verifier on a list of pairs.
+
+    The accuracy is over the list's folds where it has any (LFW's ten), else over two halves of the people; each part is
+    judged at the threshold that was best on the others.
+
+    \b
+    Example:
+      facewright pairs mobilefacenet@weights.safetensors pairs.txt --images lfw/ --crop 0.45 --out report/
+    """
+    from facewright import workflows
+
+    with listener(quiet) as listen:
+        measured = workflows.pairs(
+            model, where, folder_of(images), out=out, crop=crop, flip=flip, listen=listen
+        )  # fmt: skip
+    if as_json:
+        emit(measured.to_dict())
+    else:
+        show(describe_verification(measured.result))
+    say(
+        f"report: {out / 'report.html'}"
+        if out is not None
+        else "for curves, histograms and the worst pairs add --out DIR"
+    )
+
+
+def calibrate(
+    model: Model,
+    far: Annotated[float, typer.Option("--far", help="The false-accept rate to choose the threshold for.")],
+    where: Annotated[
+        Path | None, typer.Option("--pairs", help="Development pairs: LFW's pairs.txt, or a .csv.")
+    ] = None,
+    images: Images = None,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Choose when `predict` answers unknown.")] = False,
+    strangers: Annotated[
+        str | None, typer.Option("--strangers", help="DATA of people who are no class of the model; with --unknown.")
+    ] = None,
+    crop: Crop = None,
+    flip: Flip = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The model file to write; its own if left out.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Choose a threshold on development data and store it in the model file.
+
+    Never report a number measured on the same data. A rate that the data are too few to resolve is refused.
+
+    \b
+    Example:
+      facewright calibrate runs/a --pairs dev.csv --images faces/ --far 1e-3
+      facewright calibrate runs/a --unknown --strangers others/ --far 0.05
+    """
+    if unknown != (strangers is not None) or unknown == (where is not None):
+        raise UsageError("give --pairs PAIRS --images DIR, or --unknown --strangers DATA")
+
+    from facewright import workflows
+
+    with listener(quiet) as listen:
+        if strangers is not None:
+            if crop is not None or flip is not None or images is not None:
+                raise UsageError("--images, --crop and --flip are for pairs; leave them out with --unknown")
+            made = workflows.calibrate_unknown(model, strangers, far, out=out, listen=listen)
+        elif where is not None:
+            made = workflows.calibrate(
+                model, where, folder_of(images), far, out=out, crop=crop, flip=flip, listen=listen
+            )  # fmt: skip
+    if as_json:
+        emit(made.to_dict())
+    else:
+        show(describe_calibrated(made))
+    say(f"wrote {made.written}")
+
+
+def embed(
+    model: Model,
+    where: Annotated[str, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The Parquet file to write.")],
+    crop: Crop = None,
+    flip: Flip = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the vector of every picture to a Parquet file.
+
+    Columns id, path, label, digest, vector, model. In memory lies a batch at a time; a run that was stopped goes on
+    where it was when the command is given again.
+
+    \b
+    Example:
+      facewright embed runs/a photos/ --out vectors.parquet
+    """
+    place_for(out)
+
+    from facewright import workflows
+
+    with listener(quiet) as listen:
+        written = workflows.embed(model, where, out, crop=crop, flip=flip, listen=listen)
+    for broken in written.broken:
+        say(f"left out: {broken.path}: {broken.reason}")
+    if as_json:
+        emit(written.to_dict())
+    else:
+        show(f"wrote {number_of(written.rows, 'vector')} of {written.width} numbers to {out}")
+
+
+def folder_of(images: Path | None) -> Path:
+    """The folder of the pictures.
+
+    Raises:
+        UsageError: it is not named.
+    """
+    if images is None:
+        raise UsageError("give --images DIR, the folder of the pictures that PAIRS names")
+    return images
+
+
+def describe_verified(found: Verified) -> str:
+    """The answer first, then what it rests on."""
+    lines = [f"score     {found.score:.4f}"]
+    if found.same is not None and found.threshold is not None and found.far is not None:
+        lines.insert(0, "the same person" if found.same else "two people")
+        lines.append(f"threshold {found.threshold:.4f}, chosen for a false-accept rate of {found.far_target:g}")
+        if found.probability is not None:
+            lines.append(f"chance that it is one person, among such pairs  {100 * found.probability:.1f} %")
+        lines.append(f"false accepts to expect  {precise(found.far)}, from {found.data}")
+    return "\n".join(lines)
+
+
+def describe_verification(result: VerificationResult) -> str:
+    """The headline numbers of a verification, then the rates at thresholds."""
+    lines = [f"{number_of(result.genuine, 'genuine pair')}, {number_of(result.impostors, 'impostor pair')}"]
+    if result.people is not None:
+        lines[0] += f", {result.people:,} people"
+    if result.failures:
+        lines.append(f"failures to acquire  {number_of(result.failures, 'pair')}")
+    if result.accuracy is not None:
+        lines.append(f"accuracy  {precise(result.accuracy)}, threshold: {result.chosen}")
+    if result.accuracy_by_identity is not None:
+        by = result.accuracy_by_identity
+        lines.append(f"          by people {100 * by.low:.2f} to {100 * by.high:.2f}")
+    if result.folds is not None and len(result.folds.accuracies) > 2:
+        folds = result.folds
+        lines.append(
+            f"folds     mean {100 * folds.mean:.2f} %, standard error {100 * folds.standard_error:.2f} (std / √n)"
+        )
+    lines.append(f"EER       {100 * result.eer:.2f} %")
+    lines.append(f"AUC       {result.auc:.5f}")
+    rows = [
+        [f"{row.far:g}", f"{row.achieved:.2g}", f"{row.impostors:,}", percent(row.tar), f"{row.threshold:.4f}"]
+        for row in result.tar_at_far
+    ]
+    return "\n".join([*lines, "", table(["FAR", "achieved", "impostors", "TAR", "threshold"], rows)])
+
+
+def describe_identification(result: IdentificationResult) -> str:
+    """Rank-1 and the open-set rates."""
+    first = result.cmc[0]
+    lines = [
+        f"gallery of {result.identities:,} people, {result.mates:,} probes of them, {result.strangers:,} of strangers",
+        f"rank 1  {percent(first)}",
+        f"rank {len(result.cmc)}  {percent(result.cmc[-1])}",
+    ]
+    rows = [[f"{row.target:g}", percent(row.fpir), percent(row.fnir), f"{row.dir:.4f}"] for row in result.open_set]
+    return "\n".join([*lines, "", table(["FPIR", "achieved", "FNIR", "DIR"], rows)] if rows else lines)
+
+
+def describe_calibrated(made: Calibrated) -> str:
+    """The threshold and what it was chosen on."""
+    chosen = made.decision.threshold
+    lines = [
+        f"threshold {chosen.value:.4f} of {chosen.score}, for a false-accept rate of {chosen.far_target:g}",
+        f"achieved  {precise(chosen.far)}",
+    ]
+    if chosen.tar is not None:
+        lines.append(f"accepts   {precise(chosen.tar)} of genuine pairs")
+    calibration = made.decision.calibration
+    if calibration is not None:
+        losses = ", ".join(f"{name} {loss:.4f}" for name, loss in calibration.log_loss.items())
+        lines.append(f"probabilities by the {calibration.method} map (held-out log loss: {losses})")
+    return "\n".join([*lines, f"chosen on {chosen.data}"])
+
+
+def precise(rate: Rate) -> str:
+    """A rate with its interval and count, to hundredths of a percent.
+
+    >>> from facewright.metrics.intervals import Rate
+    >>> precise(Rate(0.98125, 0.97, 0.99, 1600))
+    '98.12 % (97.00 to 99.00, n=1,600)'
+    """
+    return f"{100 * rate.value:.2f} % ({100 * rate.low:.2f} to {100 * rate.high:.2f}, n={rate.n:,})"

@@ -1,0 +1,221 @@
+"""The page of a verifier: one self-contained file in the look of the other reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from facewright.evaluation.verification_results import TarAtFar, VerificationResult
+from facewright.files import write_atomic
+from facewright.metrics.intervals import Rate
+from facewright.report import canvas, words
+from facewright.report import verification_plots as plots
+from facewright.report.model_section import Fact
+from facewright.report.pictures import Album
+
+_TEMPLATES = files("facewright.report") / "templates"
+_LISTED = 30  # broken pictures named
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """Two pictures by their paths in the data, and their score."""
+
+    a: str
+    b: str
+    score: float
+
+
+@dataclass(frozen=True)
+class StoredThreshold:
+    """How the threshold that travels with the model does on these pairs."""
+
+    value: float
+    far_target: float
+    data: str  # what it was chosen on
+    far: Rate
+    frr: Rate
+    on_its_own: bool  # these are the pairs it was chosen on
+
+
+@dataclass(frozen=True)
+class PairContext:
+    """All that a page says of a list of pairs. Nothing is looked up: the caller says the time and the versions."""
+
+    result: VerificationResult
+    model: str
+    pairs: str  # name of the list
+    input: str  # what the network was fed, in words
+    false_accepts: Sequence[ShownPair]
+    false_rejects: Sequence[ShownPair]
+    thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the data
+    stored: StoredThreshold | None = None
+    broken: Sequence[tuple[str, str]] = ()  # pictures that could not be used, and why
+    created: str = ""
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class _Pictured:
+    first: _Picture
+    second: _Picture
+    score: float
+
+
+@dataclass(frozen=True)
+class _Picture:
+    path: str
+    name: str  # of the file alone
+    uri: str | None
+
+
+def write_pair_report(path: Path, context: PairContext) -> None:
+    """Write the page; the file is replaced in one step.
+
+    Raises:
+        FacewrightError: the file could not be written; an old one is untouched.
+    """
+    write_atomic(path, pair_page(context))
+
+
+def pair_page(context: PairContext) -> str:
+    """The whole page as HTML."""
+    result, album = context.result, Album(context.thumbnail)
+    return (
+        _environment()
+        .get_template("verification.html")
+        .render(
+            style=Markup(_text("style.css")),
+            context=context,
+            result=result,
+            sentences=_sentences(context),
+            tiles=_tiles(result),
+            roc=Markup(plots.roc_figure(result, "roc")),
+            det=Markup(plots.det_figure(result, "det")),
+            histogram=Markup(plots.histogram_figure(result, decisive_threshold(result), "scores")),
+            threshold=decisive_threshold(result),
+            accepts=[_pictured(pair, album) for pair in context.false_accepts],
+            rejects=[_pictured(pair, album) for pair in context.false_rejects],
+            details=_details(context),
+            listed=_LISTED,
+        )
+    )
+
+
+def decisive_threshold(result: VerificationResult) -> float:
+    """The threshold behind the accuracy (the mean over folds), or that of the EER where there is none."""
+    if result.folds is None:
+        return result.eer_threshold
+    return sum(result.folds.thresholds) / len(result.folds.thresholds)
+
+
+def _sentences(context: PairContext) -> list[str]:
+    """What to take away."""
+    result, lines = context.result, []
+    if result.accuracy is not None:
+        people = result.accuracy_by_identity
+        by_people = "" if people is None else f", {_points(people)} by people"
+        lines.append(
+            f"{words.percent(result.accuracy.value, 2)} of {result.accuracy.n:,} pairs are decided rightly (95 % "
+            f"interval {_points(result.accuracy)} by pairs{by_people}), {_protocol(result)}."
+        )
+    lines.append(
+        f"The equal error rate is {words.percent(result.eer, 2)}, the area under the ROC {result.auc:.4f}. "
+        "Both look at all pairs at once and choose no threshold beforehand."
+    )
+    strictest = result.tar_at_far[-1] if result.tar_at_far else None
+    if strictest is not None:
+        lines.append(
+            f"The strictest false-accept rate that {result.impostors:,} impostor pairs resolve here is "
+            f"{strictest.far:g}: there {words.percent(strictest.tar.value)} of genuine pairs are accepted."
+        )
+    if result.failures:
+        lines.append(
+            f"{result.failures:,} pairs have no score because a picture could not be used; they count as errors in the "
+            "accuracy and are in no other number."
+        )
+    return lines
+
+
+def _protocol(result: VerificationResult) -> str:
+    """How the threshold of the accuracy was chosen, in words."""
+    folds = result.folds
+    if folds is None:
+        return "at a threshold that was chosen on other data"
+    if result.chosen is not None and "half" in result.chosen:
+        return "each half of the people at the threshold that was best on the other half; pairs across are left out"
+    return (
+        f"each of {len(folds.accuracies)} folds at the threshold that was best on the others: mean "
+        f"{words.percent(folds.mean, 2)}, standard error {100 * folds.standard_error:.2f} points (std / √folds)"
+    )
+
+
+def _points(rate: Rate) -> str:
+    return f"{100 * rate.low:.2f} to {100 * rate.high:.2f}"
+
+
+def _tiles(result: VerificationResult) -> list[Fact]:
+    tiles = []
+    if result.accuracy is not None:
+        tiles.append(Fact("Accuracy", words.percent(result.accuracy.value, 2), _points(result.accuracy)))
+    by_people = result.eer_by_identity
+    tiles.append(Fact("Equal error rate", words.percent(result.eer, 2), _points(by_people) if by_people else ""))
+    tiles.append(Fact("Area under the ROC", f"{result.auc:.4f}"))
+    tiles += [_tar_tile(row) for row in result.tar_at_far if row.far <= 0.01]
+    return tiles
+
+
+def _tar_tile(row: TarAtFar) -> Fact:
+    return Fact(
+        f"TAR at FAR {words.percent(row.far, _decimals(row.far))}", words.percent(row.tar.value), _points(row.tar)
+    )
+
+
+def _decimals(share: float) -> int:
+    """Decimals of a percentage that show a small share.
+
+    >>> _decimals(0.1), _decimals(0.001), _decimals(1e-05)
+    (0, 1, 3)
+    """
+    return max(0, len(f"{share:.12f}".rstrip("0").partition(".")[2]) - 2)
+
+
+def _details(context: PairContext) -> list[Fact]:
+    result = context.result
+    facts = [
+        Fact("Genuine pairs", f"{result.genuine:,}"),
+        Fact("Impostor pairs", f"{result.impostors:,}"),
+        Fact("People", "not known" if result.people is None else f"{result.people:,}"),
+        Fact("Failures to acquire", f"{result.failures:,}", "pairs without a score"),
+        Fact("Input", context.input),
+        Fact("Threshold", f"{decisive_threshold(result):.4f}", result.chosen or "at the equal error rate"),
+    ]
+    if result.folds is not None:
+        low, high = min(result.folds.thresholds), max(result.folds.thresholds)
+        facts.append(Fact("Thresholds of the folds", f"{low:.4f} to {high:.4f}"))
+    return facts
+
+
+def _pictured(pair: ShownPair, album: Album) -> _Pictured:
+    first, second = (_Picture(path, Path(path).name, album.uri(path)) for path in (pair.a, pair.b))
+    return _Pictured(first, second, pair.score)
+
+
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True, loader=FunctionLoader(_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": words.percent, "number": words.number, "decimals": _decimals, "points": _points}
+    environment.globals |= {"colours": canvas.SERIES_COLOURS, "span": words.span}
+    return environment

@@ -1,0 +1,119 @@
+"""Figures of a verifier: ROC over a logarithmic axis, DET on probit axes, histograms of the scores, CMC.
+
+Each function gives one inline SVG; `key` is unique in the page.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from facewright.evaluation.verification_results import VerificationResult
+from facewright.metrics.verification import probit
+from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, series_colour
+
+_SIZE = (360, 270)  # CSS pixels
+_WIDE = (720, 260)
+_DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
+_BINS = 70  # of the histogram at most
+_DASH = (0, (2, 3))
+
+
+def roc_figure(result: VerificationResult, key: str) -> str:
+    """TAR over FAR, the FAR on a logarithmic axis down to one impostor; steps, for nothing is interpolated."""
+    figure, axes = canvas(*_SIZE)
+    far, tar = np.array(result.far), np.array(result.tar)
+    least = 1 / result.impostors
+    left = least / 1.5
+    axes.plot(np.maximum(far, left), tar, color=series_colour(0), linewidth=2, drawstyle="steps-post")
+    for row in result.tar_at_far:
+        axes.plot([row.achieved], [row.tar.value], "o", color=series_colour(1), markersize=6, markeredgewidth=0)
+    axes.set_xscale("log")
+    axes.set_xlim(left, 1.15)
+    axes.xaxis.set_major_locator(LogLocator(numticks=8))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _share(value)))
+    low = min([row.tar.value for row in result.tar_at_far], default=0.0)
+    axes.set_ylim(max(0.0, 1 - 1.25 * (1 - low) - 0.02), 1.01)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    name_axes(axes, "false-accept rate", "true-accept rate")
+    said = "; ".join(f"{100 * row.tar.value:.1f} % at FAR {row.far:g}" for row in result.tar_at_far)
+    return inline_svg(figure, key, f"ROC: true-accept rate {said}")
+
+
+def det_figure(result: VerificationResult, key: str) -> str:
+    """FRR over FAR, both on probit axes: normal scores give a straight line. The diagonal meets it at the EER."""
+    figure, axes = canvas(*_SIZE)
+    far, frr = np.array(result.far), 1 - np.array(result.tar)
+    far_least, frr_least = 1 / result.impostors, 1 / result.genuine
+    inside = (far > 0) & (far < 1) & (frr > 0) & (frr < 1)
+    lows = probit([far_least / 1.3, frr_least / 1.3])
+    high = float(probit([max(0.5, min(0.99, 2 * result.eer))])[0])
+    axes.plot([-9, 9], [-9, 9], color=MUTED, linewidth=1, linestyle=_DASH)
+    axes.plot(probit(far[inside]), probit(frr[inside]), color=series_colour(0), linewidth=2, drawstyle="steps-post")
+    if result.eer > 0:
+        at = probit([result.eer])
+        axes.plot(at, at, "o", color=series_colour(1), markersize=7, markeredgewidth=0)
+    for axis, low, setter in ((axes.xaxis, lows[0], axes.set_xlim), (axes.yaxis, lows[1], axes.set_ylim)):
+        setter(float(low), high)
+        ticks = [tick for tick in _DET_TICKS if low <= probit([tick])[0] <= high]
+        axis.set_major_locator(FixedLocator(probit(ticks).tolist()))
+        axis.set_major_formatter(FuncFormatter(_det_tick))
+    name_axes(axes, "false-accept rate", "false-reject rate")
+    return inline_svg(figure, key, f"DET curve; equal error rate {100 * result.eer:.2f} %")
+
+
+def histogram_figure(result: VerificationResult, threshold: float, key: str) -> str:
+    """How the scores of both kinds of pairs lie, each as shares of its own kind, and the threshold between them."""
+    figure, axes = canvas(*_WIDE)
+    edges = np.array(result.histogram_edges)
+    counts = np.array([result.histogram_impostors, result.histogram_genuine])
+    edges, counts = _trimmed(edges, counts)
+    names = ("impostor pairs", "genuine pairs")
+    for row, colour in zip(counts, (series_colour(1), series_colour(0)), strict=True):
+        axes.stairs(row / row.sum(), edges, fill=True, color=colour, alpha=0.32, linewidth=0)
+        axes.stairs(row / row.sum(), edges, color=colour, linewidth=1.6)
+    axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=_DASH)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, 1.12 * max(float((row / row.sum()).max()) for row in counts))
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}".replace("-", "−")))
+    _percent_axis(axes)
+    name_axes(axes, "cosine similarity", "share of its kind")
+    return inline_svg(figure, key, f"Histograms of the scores of {' and '.join(names)}, threshold {threshold:.3f}")
+
+
+def _trimmed(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The stretch of bins that hold anything, and as many joined as it takes to have no more than `_BINS`."""
+    held = np.flatnonzero(counts.sum(axis=0))
+    first, last = max(0, int(held[0]) - 2), min(counts.shape[1], int(held[-1]) + 3)
+    step = math.ceil((last - first) / _BINS)
+    last = first + math.ceil((last - first) / step) * step
+    padded = np.pad(counts[:, first:last], ((0, 0), (0, max(0, last - counts.shape[1]))))
+    starts = edges[0] + (edges[1] - edges[0]) * np.arange(first, last + 1, step)
+    return starts, padded.reshape(2, -1, step).sum(axis=2)
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+
+
+def _det_tick(value: float, _: int) -> str:
+    rate = 0.5 * math.erfc(-value / math.sqrt(2))
+    return f"{100 * rate:.3g} %"
+
+
+def _share(value: float) -> str:
+    """A rate beside a logarithmic axis.
+
+    >>> _share(0.001), _share(1.0), _share(1e-05)
+    ('0.1 %', '100 %', '0.001 %')
+    """
+    digits = max(0, -math.floor(math.log10(value) + 1e-9) - 2)
+    return f"{100 * value:.{digits}f} %"

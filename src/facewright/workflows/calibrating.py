@@ -1,0 +1,170 @@
+"""Choosing a threshold on development data and keeping it in the model file: who is the same, who is a stranger."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import bundle as bundles
+from facewright.bundle import Bundle
+from facewright.decision import VERIFICATION, Decision, with_decision
+from facewright.embedding import Embedder
+from facewright.errors import Undefined, UsageError
+from facewright.metrics.intervals import Rate
+from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
+from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
+from facewright.metrics.thresholds import METHOD, Threshold, choose_threshold
+from facewright.runs import owned
+from facewright.training.events import Listener, Said
+from facewright.workflows.material import silent
+from facewright.workflows.scoring import ScoredPairs, score_pairs
+
+MIDWAY = f"{METHOD}; midway to the next lower score"
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A threshold that was chosen and stored."""
+
+    model: str
+    written: str  # the model file
+    decision: Decision
+    note: str | None  # why there are no probabilities
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `calibrate --json` prints it."""
+        return {"task": "calibration", "model": self.model, "written": self.written, "note": self.note} | (
+            self.decision.to_dict()
+        )
+
+
+def calibrate(
+    model: str | Path,
+    pairs: str | Path,
+    images: str | Path,
+    far: float,
+    *,
+    out: Path | None = None,
+    crop: float | None = None,
+    flip: bool | None = None,
+    listen: Listener | None = None,
+) -> Calibrated:
+    """Choose the threshold for a false-accept rate on pairs, and the map from score to probability; store both.
+
+    Args:
+        model: a run directory, a bundle file, or architecture@weights.
+        pairs: the list; development pairs, which no reported number may come from afterwards.
+        images: the folder of its pictures.
+        far: the target in (0, 1).
+        out: the model file to write; the model's own where left out, which then must be a file of ours.
+        crop, flip: of the input, in place of the model's own; they are stored with it, so they need `out`.
+    Raises:
+        Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write.
+    """
+    listen = silent if listen is None else listen
+    target = destination(model, out, changed=crop is not None or flip is not None)
+    embedder = Embedder.load(model, crop=crop, flip=flip)
+    decision, note = decide(score_pairs(embedder, pairs, images, listen), embedder, far)
+    if note is not None:
+        listen(Said(note))
+    keep(with_decision(embedder.bundle, decision), target)
+    return Calibrated(str(model), str(target), decision, note)
+
+
+def decide(scored: ScoredPairs, embedder: Embedder, far: float) -> tuple[Decision, str | None]:
+    """The threshold and the map from score to probability; and why there is no map.
+
+    Raises:
+        Undefined: the impostor pairs cannot resolve the rate. EmptyScores: one kind of pair is absent.
+    """
+    usable = scored.scored
+    scores, same = scored.scores[usable], scored.pairs.same[usable]
+    people = None if scored.people is None else scored.people[usable]
+    who = None if people is None else people_of(people, same)
+    count = "" if who is None else f" of {who.count:,} people"
+    said = f"{scored.pairs.name}: {int(same.sum()):,} genuine and {int((~same).sum()):,} impostor pairs{count}"
+    threshold = midway(choose_threshold(scores[same], scores[~same], far, said), scores)
+    by_identity: list[Rate | None] = [None]
+    if who is not None:
+        by_identity = identity_bootstrap(weighted_share(scores >= threshold.value, ~same), who)
+    calibration, note = _probabilities(scores, same, people, said)
+    return Decision(
+        kind=VERIFICATION,
+        threshold=threshold,
+        calibration=calibration,
+        far_by_identity=by_identity[0],
+        people=None if who is None else who.count,
+        failures=scored.failures.size,
+        digest=scored.digest,
+        fingerprint=embedder.fingerprint,
+        crop=embedder.spec.crop,
+        flip=embedder.spec.flip,
+    ), note
+
+
+def midway(threshold: Threshold, scores: NDArray[np.float64]) -> Threshold:
+    """The same decisions on these scores, from a value that no score is equal to.
+
+    A picture embedded in a batch of another size may score 5e-7 lower; it must not then fall below a threshold that is
+    its own score.
+
+    Raises:
+        Undefined: nothing at all is accepted, because too many impostors tie at the highest score.
+    """
+    if math.isinf(threshold.value):
+        raise Undefined(
+            f"more impostor pairs tie at the highest score than a false-accept rate of {threshold.far_target:g} allows"
+        )
+    below = scores[scores < threshold.value]
+    between = float((threshold.value + below.max()) / 2) if below.size else threshold.value
+    return replace(threshold, value=between, method=MIDWAY)
+
+
+def destination(model: str | Path, out: Path | None, *, changed: bool) -> Path:
+    """The model file to write.
+
+    Args:
+        changed: whether the input differs from the model's own; then its own file is not touched, for class scores
+            would change with it.
+    Raises:
+        UsageError: it is not said where.
+    """
+    path = Path(model)
+    if out is not None:
+        if out.is_dir() or not out.parent.is_dir():
+            raise UsageError(f"{out}: expected a file to write, in a folder that exists")
+        return out
+    if not path.exists():
+        raise UsageError(f"{model}: public weights are not rewritten; say where the new model file goes with --out")
+    if changed:
+        raise UsageError(f"{model}: another crop or flip makes another model; say where it goes with --out")
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def keep(bundle: Bundle, target: Path) -> None:
+    """Write a model file, atomically; that of a run directory only while nobody trains in it.
+
+    Raises:
+        RunLocked: another process trains there. FacewrightError: it could not be written; the old one is untouched.
+    """
+    inside = target.name == "model.safetensors" and (target.parent / "run.json").is_file()
+    with owned(target.parent) if inside else nullcontext():
+        bundles.save(target, bundle)
+
+
+def _probabilities(
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    people: NDArray[np.str_] | None,
+    said: str,
+) -> tuple[ScoreCalibration | None, str | None]:
+    try:
+        return calibrate_scores(scores, same, said, people), None
+    except Undefined as why:
+        return None, f"no calibrated probability: {why}"

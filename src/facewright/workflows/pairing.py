@@ -1,0 +1,186 @@
+"""The verification protocol over a list of pairs: embed, compare, measure, and write the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from facewright.decision import VERIFICATION, Decision, pick, stored
+from facewright.embedding import Embedder
+from facewright.evaluation.verification import verify_pairs
+from facewright.evaluation.verification_results import VerificationResult
+from facewright.files import write_atomic, write_json
+from facewright.input_spec import InputSpec
+from facewright.metrics.verification import ErrorRates, error_rates
+from facewright.report.verification import PairContext, ShownPair, StoredThreshold, write_pair_report
+from facewright.training.events import Listener
+from facewright.workflows.material import silent
+from facewright.workflows.scoring import ScoredPairs, score_pairs
+
+
+@dataclass(frozen=True, eq=False)
+class PairsMeasured:
+    """A list of pairs, scored and judged."""
+
+    model: str
+    fingerprint: str
+    spec: InputSpec  # what the network was fed
+    scored: ScoredPairs
+    result: VerificationResult
+    decision: Decision | None  # the threshold that the model file holds
+    at_decision: ErrorRates | None  # and what it does on these pairs
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `pairs --json` prints it."""
+        pairs, broken = self.scored.pairs, self.scored.embedded.store.dataset.broken
+        held = None
+        if self.decision is not None and self.at_decision is not None:
+            held = {
+                "threshold": self.decision.threshold.to_dict(),
+                "far": self.at_decision.far.to_dict(),
+                "frr": self.at_decision.frr.to_dict(),
+                "chosen_on_these_pairs": self.decision.digest == self.scored.digest,
+            }
+        return self.result.to_dict() | {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "input": self.spec.to_dict(),
+            "pairs": pairs.name,
+            "stored": held,
+            "broken": [{"path": item.path, "reason": item.reason} for item in broken],
+        }
+
+    def write(self, folder: Path) -> Path:
+        """Leave verification.json, scores.csv and report.html in a folder; returns the page."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "verification.json", self.to_dict())
+        write_atomic(folder / "scores.csv", _table(self.scored).encode(errors="backslashreplace"))
+        write_pair_report(folder / "report.html", _context(self))
+        return folder / "report.html"
+
+
+def pairs(
+    model: str | Path,
+    where: str | Path,
+    images: str | Path,
+    *,
+    out: Path | None = None,
+    crop: float | None = None,
+    flip: bool | None = None,
+    listen: Listener | None = None,
+) -> PairsMeasured:
+    """Measure a verifier on a list of pairs.
+
+    The accuracy is over the folds of the list where it has any; else, where it is known who is in the pairs, over two
+    halves of the people, each at the threshold that was best on the other half.
+
+    Args:
+        model: a run directory, a bundle file, or architecture@weights.
+        where: the list: LFW's pairs.txt and development files, or a table a,b,same[,fold].
+        images: the folder of its pictures.
+        out: a folder for verification.json, scores.csv and report.html.
+        crop: the share of both sides of a picture that is kept, in (0, 1]; the model's own where left out.
+        flip: whether the embeddings of a picture and its mirror image are averaged; likewise.
+    Raises:
+        DataError: the list cannot be understood, or none of its pictures can be read. EmptyScores: one kind of pair
+        has no score.
+    """
+    embedder = Embedder.load(model, crop=crop, flip=flip)
+    scored = score_pairs(embedder, where, images, silent if listen is None else listen)
+    truth = scored.pairs.same
+    result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)
+    decision = pick(stored(embedder.bundle, VERIFICATION, embedder.fingerprint), None)
+    at_decision = None
+    if decision is not None:
+        usable = scored.scored
+        sides = scored.scores[usable & truth], scored.scores[usable & ~truth]
+        at_decision = error_rates(*sides, decision.threshold.value)
+    measured = PairsMeasured(
+        str(model), embedder.fingerprint, embedder.spec, scored, result, decision, at_decision
+    )  # fmt: skip
+    if out is not None:
+        measured.write(out)
+    return measured
+
+
+def in_words(spec: InputSpec) -> str:
+    """What a network is fed.
+
+    >>> in_words(InputSpec(112, 112, (0, 0, 0), (1, 1, 1), crop=0.5, flip=True))
+    '112 × 112 px of the central 50 % of both sides, averaged with the mirror image'
+    """
+    part = "" if spec.crop == 1 else f" of the central {100 * spec.crop:g} % of both sides"
+    return f"{spec.height} × {spec.width} px{part}" + (", averaged with the mirror image" if spec.flip else "")
+
+
+def _table(scored: ScoredPairs) -> str:
+    """`a,b,same,fold,score`, a row a pair; the fold is empty where there are none, the score where there is none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["a", "b", "same", "fold", "score"])
+    listed = scored.pairs
+    for i, (a, b) in enumerate(zip(listed.a, listed.b, strict=True)):
+        fold = "" if listed.fold is None else int(listed.fold[i])
+        score = repr(float(scored.scores[i])) if scored.scored[i] else ""
+        writer.writerow([a, b, int(listed.same[i]), fold, score])
+    return out.getvalue()
+
+
+def _context(measured: PairsMeasured) -> PairContext:
+    scored, result, decision = measured.scored, measured.result, measured.decision
+    held = None
+    if decision is not None and measured.at_decision is not None:
+        held = StoredThreshold(
+            value=decision.threshold.value,
+            far_target=decision.threshold.far_target,
+            data=decision.threshold.data,
+            far=measured.at_decision.far,
+            frr=measured.at_decision.frr,
+            on_its_own=decision.digest == scored.digest,
+        )
+    packages = ("facewright", "torch", "numpy", "scipy", "pillow")
+    return PairContext(
+        result=result,
+        model=measured.model,
+        pairs=scored.pairs.name,
+        input=in_words(measured.spec),
+        false_accepts=_shown(scored, result.worst_false_accepts),
+        false_rejects=_shown(scored, result.worst_false_rejects),
+        thumbnail=_as_seen(scored),
+        stored=held,
+        broken=[(item.path, item.reason) for item in scored.embedded.store.dataset.broken],
+        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        fingerprint=measured.fingerprint,
+    )
+
+
+def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
+    return [ShownPair(scored.pairs.a[row], scored.pairs.b[row], float(scored.scores[row])) for row in rows]
+
+
+def _as_seen(scored: ScoredPairs) -> Callable[[str], bytes | None]:
+    """Pictures as the network sees them, as the bytes of a PNG."""
+    store = scored.embedded.store
+    rows = {record.path: row for row, record in enumerate(store.dataset.records)}
+
+    def png(path: str) -> bytes | None:
+        if path not in rows:
+            return None
+        out = io.BytesIO()
+        Image.fromarray(store.pixels[rows[path]]).save(out, "PNG")
+        return out.getvalue()
+
+    return png

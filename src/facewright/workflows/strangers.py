@@ -1,0 +1,160 @@
+"""Open-set classification: when to answer "unknown", chosen on photos of people who are none of the classes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import bundle as bundles
+from facewright.data.sources import open_dataset
+from facewright.data.splits import Split
+from facewright.data.store import PixelStore
+from facewright.decision import UNKNOWN, Decision, with_decision
+from facewright.errors import DataError, FacewrightError
+from facewright.inference import Classifier
+from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.metrics.people import People, identity_bootstrap, weighted_share
+from facewright.metrics.thresholds import DIRECTION, Threshold
+from facewright.metrics.verification import allowed_impostors
+from facewright.runs import Run
+from facewright.training.events import Listener, Progressed, Said
+from facewright.workflows.calibrating import Calibrated, destination, keep
+from facewright.workflows.material import silent
+from facewright.workflows.scoring import BLOCK
+from facewright.workflows.vectors import open_pictures
+
+METHOD = "most strangers accepted within the target, no interpolation, ties together; midway to the next lower score"
+
+
+def calibrate_unknown(
+    model: str | Path, strangers: str | Path, far: float, *, out: Path | None = None, listen: Listener | None = None
+) -> Calibrated:
+    """Choose how unlike all classes a photo must be to be called unknown, and store that with the model.
+
+    At the stored threshold at most the share `far` of the strangers' photos is taken for one of the classes. For a run
+    whose data are still there, the share of its validation photos that stay known is measured beside it.
+
+    Args:
+        model: a run directory or a bundle file, with classes.
+        strangers: what `open_dataset` knows, or a folder of photos; nobody in it may be a class of the model, nor have
+            been seen in training.
+        far: the target in (0, 1).
+        out: the model file to write; the model's own where left out.
+    Raises:
+        DataError: one of the strangers is a class of the model. Undefined: the photos are too few to resolve the rate.
+        BundleError: the model has no classes.
+    """
+    listen = silent if listen is None else listen
+    target = destination(model, out, changed=False)
+    folder = Path(model)
+    classifier = Classifier(bundles.load(folder / "model.safetensors" if folder.is_dir() else folder))
+    data = open_pictures(strangers)
+    known = sorted({record.identity or "" for record in data.records}.union(data.classes) & set(classifier.classes))
+    if known:
+        raise DataError(
+            f"{strangers}: expected people whom the model does not know; {', '.join(known)} are its classes"
+        )
+    store = PixelStore.open(data, classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
+    scores = likenesses(classifier, store, np.arange(len(store.dataset)), listen)
+    genuine, note = _validation(folder, classifier, listen)
+    if note is not None:
+        listen(Said(note))
+    people = _people(store)
+    said = f"{data.name}: {scores.size:,} photos" + ("" if people is None else f" of {people.count:,} strangers")
+    threshold = choose(scores, genuine, far, said, classifier.likeness_name)
+    share = weighted_share(scores >= threshold.value, np.ones(scores.size, bool))
+    decision = Decision(
+        kind=UNKNOWN,
+        threshold=threshold,
+        calibration=None,
+        far_by_identity=None if people is None else identity_bootstrap(share, people)[0],
+        people=None if people is None else people.count,
+        failures=len(store.dataset.broken),
+        digest=store.dataset.fingerprint(store.digests),
+        fingerprint=classifier.fingerprint,
+        crop=classifier.spec.crop,
+        flip=classifier.spec.flip,
+    )
+    keep(with_decision(classifier.bundle, decision), target)
+    return Calibrated(str(model), str(target), decision, note)
+
+
+def choose(
+    strangers: NDArray[np.float64], known: NDArray[np.float64] | None, far: float, data: str, score: str
+) -> Threshold:
+    """The threshold that takes as many strangers for known as the target allows.
+
+    Args:
+        strangers: (Q,) likenesses. known: (P,) those of known people, or None; they have no part in choosing.
+        far: the target in (0, 1]. data: what the strangers are. score: what the likeness is.
+    Raises:
+        Undefined: the strangers are too few to resolve the target.
+    >>> choose(np.array([0.9, 0.5, 0.3, 0.1]), None, 0.25, "a doctest", "probability").value
+    0.7
+    """
+    allowed = allowed_impostors(far, strangers.size)
+    falling = np.sort(strangers)[::-1]
+    if allowed == strangers.size:
+        value = float(falling[-1])
+    else:
+        refused = float(falling[allowed])
+        accepted = falling[falling > refused]
+        value = (float(accepted[-1]) + refused) / 2 if accepted.size else math.nextafter(refused, math.inf)
+        value = value if value > refused else math.nextafter(refused, math.inf)
+    return Threshold(
+        value=value,
+        score=score,
+        direction=DIRECTION,
+        far_target=float(far),
+        far=clopper_pearson(int((strangers >= value).sum()), strangers.size),
+        tar=_accepted(known, value),
+        impostors=strangers.size,
+        genuine=0 if known is None else known.size,
+        data=data,
+        method=METHOD,
+    )
+
+
+def likenesses(
+    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], listen: Listener
+) -> NDArray[np.float64]:
+    """How much each of some pictures is like its nearest class, (B,)."""
+    found = np.empty(rows.size)
+    for start in range(0, rows.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        found[part] = classifier.likeness(classifier.logits(store.batch(rows[part])))
+        listen(Progressed("comparing", min(start + BLOCK, rows.size), rows.size))
+    return found
+
+
+def _accepted(known: NDArray[np.float64] | None, threshold: float) -> Rate | None:
+    if known is None or known.size == 0:
+        return None
+    return clopper_pearson(int((known >= threshold).sum()), known.size)
+
+
+def _people(store: PixelStore) -> People | None:
+    """Who is on each photo, each paired with himself; None where the data do not say."""
+    names = [r.identity or (None if r.label is None else store.dataset.classes[r.label]) for r in store.dataset.records]
+    if any(name is None for name in names):
+        return None
+    unique, numbers = np.unique(np.array(names), return_inverse=True)
+    return People(np.stack([numbers, numbers], axis=1).astype(np.int64), unique.size)
+
+
+def _validation(
+    folder: Path, classifier: Classifier, listen: Listener
+) -> tuple[NDArray[np.float64] | None, str | None]:
+    """The likenesses of a run's validation photos; or why there are none."""
+    if not (folder / "split.csv").is_file():
+        return None, None
+    try:
+        data = open_dataset(Run(folder).facts.where)
+        store = PixelStore.open(data, classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
+        part = Split.load(folder / "split.csv", store.dataset, store.digests).validation
+    except FacewrightError as error:
+        return None, f"how many known people stay known was not measured: {error}"
+    return likenesses(classifier, store, np.asarray(part, np.int64), listen), None

@@ -1,0 +1,268 @@
+"""`facewright embed`: the vector of every picture of a data set, in one Parquet file.
+
+    vectors.parquet              id, path, label, digest, vector, model; written in one step once everything is there
+    .vectors.parquet.parts/      while the work goes on: plan.json (which model, which pictures) and a part for every
+                                 2,048 pictures, each whole or absent; the next run with the same plan goes on with it
+
+In memory lie the list of pictures and one part. Vectors of faces are biometric data: the files are the user's alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from facewright.data.decoding import decode_all, default_workers
+from facewright.data.folders import FileSource, list_folder
+from facewright.data.records import Broken, Dataset, Record, merge_broken
+from facewright.data.sources import open_dataset
+from facewright.embedding import BATCH, Embedder
+from facewright.errors import BadImage, DataError, FacewrightError, UsageError
+from facewright.files import replacing, write_json
+from facewright.training.events import Listener, Progressed, Said
+from facewright.workflows.material import silent
+
+FORMAT = 1
+ROWS = 2_048  # pictures a part; a run that is stopped loses at most so many
+PRIVATE = 0o600
+
+
+@dataclass(frozen=True)
+class VectorsWritten:
+    """A Parquet file of vectors."""
+
+    path: str
+    rows: int
+    width: int  # D
+    model: str
+    fingerprint: str
+    resumed: int  # pictures that an earlier, stopped run had done
+    broken: tuple[Broken, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `embed --json` prints it."""
+        facts = {name: getattr(self, name) for name in ("path", "rows", "width", "model", "fingerprint", "resumed")}
+        broken = [{"path": item.path, "reason": item.reason} for item in self.broken]
+        return {"task": "embed"} | facts | {"broken": broken}
+
+
+def embed(
+    model: str | Path,
+    where: str | Path,
+    out: Path,
+    *,
+    crop: float | None = None,
+    flip: bool | None = None,
+    listen: Listener | None = None,
+) -> VectorsWritten:
+    """Embed every picture of a data set into a Parquet file; what cannot be read is listed and left out.
+
+    Columns: id (int64, the picture's number in the list), path, label (null where unknown), digest (of the decoded
+    pixels), vector (D float32, unit length), model (the fingerprint); the schema's metadata say the same of the model
+    and the input it was fed.
+
+    Args:
+        model: a run directory, a bundle file, or architecture@weights.
+        where: what `open_dataset` knows, or a folder of pictures without labels.
+        out: the file; replaced where it exists. A stopped run goes on when it is started again with the same model,
+            input and pictures.
+        crop, flip: of the input, in place of the model's own.
+    Raises:
+        UsageError: pyarrow is not installed. DataError: not one picture can be read.
+        FacewrightError: another process writes this file, or it cannot be written.
+    """
+    listen = silent if listen is None else listen
+    arrow = _Arrow.load()
+    embedder = Embedder.load(model, crop=crop, flip=flip)
+    dataset = open_pictures(where)
+    plan = _plan(embedder, dataset)
+    with _parts_folder(out, plan, listen) as folder:
+        schema = arrow.schema(embedder, dataset)
+        resumed = 0
+        for number, start in enumerate(range(0, len(dataset), ROWS)):
+            part = folder / f"{number:06d}.parquet"
+            records = dataset.records[start : start + ROWS]
+            if part.is_file():
+                resumed += len(records)
+            else:
+                _write_part(part, start, records, dataset, embedder, arrow, schema)
+            listen(Progressed("embedding", start + len(records), len(dataset)))
+        rows, broken = arrow.join(sorted(folder.glob("*.parquet")), out, schema)
+        if rows == 0:
+            first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
+            raise DataError(f"{where}: not one picture can be read{first}")
+        shutil.rmtree(folder)
+    everything = merge_broken(dataset.broken, broken)
+    return VectorsWritten(str(out), rows, embedder.width, str(model), embedder.fingerprint, resumed, everything)
+
+
+def open_pictures(where: str | Path) -> Dataset:
+    """What `open_dataset` knows; and a folder of pictures without class folders, as a data set without labels."""
+    folder = Path(where)
+    if not folder.is_dir():
+        return open_dataset(where)
+    listing = list_folder(folder.resolve())
+    if listing.folders or listing.texts or not listing.files:
+        return open_dataset(where)
+    records = tuple(Record(path, None) for path in sorted(listing.files))
+    root = str(folder.resolve())
+    return Dataset(folder.resolve().name, root, (), records, FileSource(root), merge_broken(listing.broken, ()))
+
+
+def _plan(embedder: Embedder, dataset: Dataset) -> dict[str, Any]:
+    """What must be equal for parts of an earlier run to be of use."""
+    state = hashlib.blake2b(digest_size=16)
+    for record in dataset.records:
+        try:
+            stamp = dataset.source.stamp(record)
+        except BadImage as error:
+            stamp = f"broken: {error.reason}"
+        state.update(json.dumps([record.path, _label(record, dataset), stamp]).encode())
+    return {"format": FORMAT, "model": embedder.fingerprint, "pictures": len(dataset), "data": state.hexdigest()}
+
+
+@contextmanager
+def _parts_folder(out: Path, plan: Mapping[str, Any], listen: Listener) -> Iterator[Path]:
+    """The folder of the parts, held by this process; parts made by another plan are removed."""
+    folder = out.with_name(f".{out.name}.parts")
+    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0, mode=PRIVATE)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FacewrightError(f"{out}: another process is writing it; wait for it or choose another --out") from None
+    try:
+        if folder.is_dir() and _read_plan(folder) != plan:
+            listen(Said(f"{folder}: of another model or other pictures; begun anew"))
+            shutil.rmtree(folder)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
+            write_json(folder / "plan.json", plan)
+        yield folder
+    finally:
+        lock.release()
+
+
+def _read_plan(folder: Path) -> object:
+    try:
+        return json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_part(
+    path: Path,
+    start: int,
+    records: tuple[Record, ...],
+    dataset: Dataset,
+    embedder: Embedder,
+    arrow: _Arrow,
+    schema: Any,
+) -> None:
+    """Decode and embed some records; `start` is the number of the first."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("id", "path", "label", "digest")}
+    vectors: list[NDArray[np.float32]] = []
+    waiting: list[NDArray[np.uint8]] = []
+    broken: list[Broken] = []
+
+    def flush() -> None:
+        if waiting:
+            vectors.append(embedder.embed(torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2)))
+            waiting.clear()
+
+    decoded = decode_all(dataset.source, records, embedder.spec, default_workers())
+    for number, (record, found) in enumerate(zip(records, decoded, strict=True), start):
+        if found.pixels is None:
+            broken.append(Broken(record.path, found.reason))
+            continue
+        row = (number, record.path, _label(record, dataset), found.digest)
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+        waiting.append(found.pixels)
+        if len(waiting) == BATCH:
+            flush()
+    flush()
+    stacked = np.concatenate(vectors) if vectors else np.zeros((0, embedder.width), np.float32)
+    arrow.write(path, columns, stacked, embedder.fingerprint, schema, broken)
+
+
+def _label(record: Record, dataset: Dataset) -> str | None:
+    return None if record.label is None else dataset.classes[record.label]
+
+
+class _Arrow:
+    """What is used of pyarrow, which is an extra: it is loaded here and nowhere else."""
+
+    def __init__(self, pyarrow: Any, parquet: Any) -> None:
+        self.pyarrow, self.parquet = pyarrow, parquet
+
+    @classmethod
+    def load(cls) -> _Arrow:
+        try:
+            import pyarrow  # type: ignore[import-untyped]
+            import pyarrow.parquet  # type: ignore[import-untyped]
+        except ImportError:
+            raise UsageError(
+                "Parquet files need pyarrow, which is not installed: pip install 'facewright[data]'"
+            ) from None
+        return cls(pyarrow, pyarrow.parquet)
+
+    def schema(self, embedder: Embedder, dataset: Dataset) -> Any:
+        pa = self.pyarrow
+        facts = {
+            "facewright.fingerprint": embedder.fingerprint,
+            "facewright.model": embedder.name,
+            "facewright.input": json.dumps(embedder.spec.to_dict()),
+            "facewright.data": dataset.name,
+        }
+        columns = [
+            pa.field("id", pa.int64(), nullable=False),
+            pa.field("path", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("digest", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), embedder.width), nullable=False),
+            pa.field("model", pa.string(), nullable=False),
+        ]
+        return pa.schema(columns, metadata=facts)
+
+    def write(
+        self,
+        path: Path,
+        columns: Mapping[str, list[Any]],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        schema: Any,
+        broken: list[Broken],
+    ) -> None:
+        """One part, whole or not at all; the list of broken pictures travels in its metadata."""
+        pa = self.pyarrow
+        flat = pa.array(vectors.reshape(-1), pa.float32())
+        arrays = [pa.array(columns[name], schema.field(name).type) for name in ("id", "path", "label", "digest")]
+        arrays += [pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])]
+        arrays += [pa.array([fingerprint] * len(vectors), pa.string())]
+        listed = json.dumps([[item.path, item.reason] for item in broken])
+        table = pa.Table.from_arrays(arrays, schema=schema.with_metadata({"broken": listed}))
+        with replacing(path, mode=PRIVATE) as file:
+            self.parquet.write_table(table, file)
+
+    def join(self, parts: list[Path], out: Path, schema: Any) -> tuple[int, list[Broken]]:
+        """The parts as one file, a row group each; how many rows, and the pictures that were left out."""
+        rows, broken = 0, list[Broken]()
+        with replacing(out, mode=PRIVATE) as file, self.parquet.ParquetWriter(file, schema) as writer:
+            for part in parts:
+                table = self.parquet.read_table(part)
+                broken += [Broken(*item) for item in json.loads(table.schema.metadata[b"broken"])]
+                if table.num_rows:
+                    writer.write_table(table.replace_schema_metadata(schema.metadata))
+                    rows += table.num_rows
+        return rows, broken

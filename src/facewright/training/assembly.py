@@ -192,6 +192,9 @@ def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective:
         mining=chosen.mining,
         gamma=chosen.gamma,
         centre_rate=chosen.centre_rate,
+        blend_start=chosen.blend_start,
+        blend_fall=chosen.blend_fall,
+        blend_least=chosen.blend_least,
     )
     head = network.get_submodule(str(network.classifier_name))
     width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it

@@ -100,6 +100,9 @@ class Objective(Part):
     weight: float = Field(0.003, ge=0)  # centre: of the centre loss beside cross-entropy
     centre_rate: float = Field(0.5, gt=0, le=1)  # centre: how fast centres follow
     gamma: float = Field(2.0, ge=0)  # focal
+    blend_start: float = Field(1000.0, ge=0)  # a-softmax: the share of plain softmax falls from this,
+    blend_fall: float = Field(0.12, ge=0)  # the faster the greater this is,
+    blend_least: float = Field(5.0, ge=0)  # down to this
     class_weights: Literal["none", "inverse"] = "none"  # inverse: rare classes count as much as frequent ones in all
 
 

@@ -3,10 +3,10 @@
     python benchmarks/embeddings.py PHOTOS [--unseen 3] [--model resnet18] [--epochs 20] [--seed 0] [--out FOLDER]
 
 PHOTOS is a folder per person. So many people, drawn by the seed, are left out of training altogether; each loss trains
-on the rest by the same recipe and split. Judged are all pairs of pictures of the people never seen: AUC, EER, and TAR at
-FAR 1 %. The accuracy is at the threshold that is best on pairs of the *validation* pictures of the people trained on.
-Intervals are bootstraps over pictures within each person (200 resamples, seeded): with three people, one over people
-says nothing.
+on the rest by the same recipe and split. Judged are all pairs of pictures of the people never seen: AUC, EER, and TAR
+at FAR 1 %. The accuracy is at the threshold that is best on pairs of the *validation* pictures of the people trained
+on. Intervals are bootstraps over pictures within each person (200 resamples, seeded): with three people, one over
+people says nothing.
 """
 
 from __future__ import annotations

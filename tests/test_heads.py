@@ -176,3 +176,16 @@ def test_descriptions_that_are_refused(values: object, error: type[Exception], s
 def test_nothing_to_build(features: int, classes: int) -> None:
     with pytest.raises(UsageError, match="at least one feature and one class"):
         build(HeadSpec(), features, classes)
+
+
+def test_one_sigmoid_output_is_two_classes() -> None:
+    torch.manual_seed(0)
+    head = build(HeadSpec("sigmoid"), features=7, classes=2)
+    features, labels = torch.randn(9, 7), torch.randint(2, (9,))
+    z = head.output(features)[:, 0]  # type: ignore[union-attr,operator]
+    scores = head(features)
+    torch.testing.assert_close(torch.softmax(scores, 1)[:, 1], torch.sigmoid(z))
+    binary = torch.nn.functional.binary_cross_entropy_with_logits(z, labels.float())
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(scores, labels), binary)
+    with pytest.raises(UsageError, match="two classes"):
+        build(HeadSpec("sigmoid"), features=7, classes=3)

@@ -1,4 +1,4 @@
-"""What turns the features of a body into scores of classes: linear, two hidden layers, one hidden layer, cosine.
+"""What turns the features of a body into scores of classes: linear, sigmoid, two or one hidden layers, cosine.
 
 Every head says in two steps what it does: `embed` gives what the last, class-specific layer sees (an embedding, not
 brought to unit length), `classify` is that layer, and `forward` is one after the other. A verifier throws the second
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from facewright.errors import UnknownName, UsageError
 
-HEADS = ("linear", "two-layer", "hidden-256", "cosine")
+HEADS = ("linear", "sigmoid", "two-layer", "hidden-256", "cosine")
 WIDEST = 16_384  # of an embedding; a model file that asks for more is broken or hostile
 MOST_SUBCENTRES = 64
 LARGEST_SCALE = 1_000.0
@@ -104,6 +104,10 @@ def build(spec: HeadSpec, features: int, classes: int) -> Head:
     """
     if features < 1 or classes < 1:
         raise UsageError(f"a head needs at least one feature and one class, got {features} and {classes}")
+    if spec.kind == "sigmoid":
+        if classes != 2:
+            raise UsageError(f"a sigmoid head tells two classes apart, not {classes}: choose the head 'linear'")
+        return SigmoidHead(*_projection(features, spec.embedding, spec.dropout))
     if spec.kind == "linear" and not spec.embedding and not spec.dropout:
         return LinearHead(features, classes)
     if spec.kind == "cosine":
@@ -128,6 +132,34 @@ class LinearHead(nn.Linear):
 
     def classify(self, embeddings: Tensor) -> Tensor:  # (B, F) -> (B, C)
         return super().forward(embeddings)
+
+
+class SigmoidHead(nn.Module):
+    """One output z for two classes: the scores are (0, z).
+
+    Their softmax gives the second class sigmoid(z), and cross-entropy of them is binary cross-entropy of z, so whatever
+    reads class scores reads these.
+
+    Args:
+        layers: (B, F) -> (B, width).
+        width: D, of the embedding.
+    """
+
+    def __init__(self, layers: list[nn.Module], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.layers = nn.Sequential(*layers)
+        self.output = nn.Linear(width, 1)
+
+    def embed(self, features: Tensor) -> Tensor:  # (B, F) -> (B, D)
+        embeddings: Tensor = self.layers(features)
+        return embeddings
+
+    def classify(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, 2)
+        return functional.pad(self.output(embeddings), (1, 0))
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, F) -> (B, 2)
+        return self.classify(self.embed(features))
 
 
 class LayeredHead(nn.Module):
@@ -194,7 +226,7 @@ class CosineHead(nn.Module):
         return self.classify(self.embed(features))
 
 
-Head = LinearHead | LayeredHead | CosineHead
+Head = LinearHead | SigmoidHead | LayeredHead | CosineHead
 
 
 def _projection(features: int, embedding: int, dropout: float) -> tuple[list[nn.Module], int]:

@@ -65,7 +65,7 @@ class Schedule(Part):
 class Head(Part):
     """What stands on the body's features; `native` leaves the architecture's own classifier."""
 
-    kind: Literal["native", "linear", "two-layer", "hidden-256", "cosine"] = "native"
+    kind: Literal["native", "linear", "sigmoid", "two-layer", "hidden-256", "cosine"] = "native"
     embedding: int = Field(0, ge=0, le=65536)  # width of a linear map and norm before it; 0: the features themselves
     dropout: float = Field(0.0, ge=0, lt=1)
     scale: float = Field(0.0, ge=0, le=1000)  # cosine: what cosines are multiplied by

@@ -4,7 +4,8 @@ kind "verification"  score: the cosine of two pictures' embeddings; accepted: th
 kind "unknown"       score: how much a picture is like its nearest class (`inference.Classifier.likeness`); accepted: a
                      person of the model's classes, else a stranger
 
-No time and no path is kept: equal data and equal weights give equal files.
+Other kinds may lie beside them (`metrics.binary_threshold`); they are left alone. No time and no path is kept: equal
+data and equal weights give equal files.
 """
 
 from __future__ import annotations
@@ -80,10 +81,10 @@ def stored(bundle: Bundle, kind: str, fingerprint: str) -> tuple[Decision, ...]:
         BundleError: what the file holds is no threshold.
     """
     try:
-        held = [Decision.from_dict(facts) for facts in bundle.thresholds]
+        held = [Decision.from_dict(facts) for facts in bundle.thresholds if facts.get("kind") == kind]
     except DataError as error:
         raise BundleError(f"the model file's thresholds cannot be trusted: {error}") from None
-    return tuple(one for one in held if one.kind == kind and one.fingerprint == fingerprint)
+    return tuple(one for one in held if one.fingerprint == fingerprint)
 
 
 def pick(decisions: tuple[Decision, ...], far: float | None) -> Decision | None:

@@ -12,6 +12,7 @@ from facewright.cli.datasets import OrderOption, optional_address
 from facewright.cli.output import emit, percent, say, show, table
 from facewright.cli.progress import listener
 from facewright.cli.use import to_line
+from facewright.cli.verification import Task, evaluate_recogniser, recognises
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -169,20 +170,32 @@ def compare(
 def evaluate(
     run: RunFolder,
     where: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Other data with the same classes; else the run's test part.")
+        str | None, typer.Argument(metavar="DATA", help="Other data; the run's test part if left out.")
     ] = None,
+    task: Annotated[
+        Task | None, typer.Option("--task", help="Judge as; verification if DATA has other classes, by itself.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of gallery and strangers in identification.")] = 0,
     order: OrderOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained run.
+    """Measure a trained run: names given right, people told apart, people found again.
+
+    Verification compares every pair of the pictures; identification searches them in a gallery. For both, the people of
+    DATA need not be the model's classes, and RUN may be architecture@weights.
 
     \b
     Example:
       facewright evaluate runs/a
       facewright evaluate runs/a other-photos/ --json
+      facewright evaluate runs/a other-people/ --task identification
     """
     where = optional_address(where, order)
+    recogniser = recognises(run, where, task)
+    if recogniser is not None and where is not None:
+        evaluate_recogniser(run, where, recogniser, seed, quiet, as_json)
+        return
 
     from facewright import workflows
 

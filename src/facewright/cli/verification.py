@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -181,6 +182,52 @@ def embed(
         emit(written.to_dict())
     else:
         show(f"wrote {number_of(written.rows, 'vector')} of {written.width} numbers to {out}")
+
+
+class Task(StrEnum):
+    """What a model is judged as."""
+
+    CLASSIFICATION = "classification"
+    VERIFICATION = "verification"
+    IDENTIFICATION = "identification"
+
+
+def recognises(model: Path, where: str | None, task: Task | None) -> Task | None:
+    """As what kind of recogniser a model is judged; None: as a classifier.
+
+    Raises:
+        UsageError: a recogniser is judged on labelled pictures, and none are named.
+    """
+    if task is Task.CLASSIFICATION or (task is None and where is None):
+        return None
+    if where is None:
+        raise UsageError(f"--task {task} is measured on labelled pictures; give DATA")
+    if task is not None:
+        return task
+    from facewright.workflows.recognising import knows_classes
+
+    if knows_classes(str(model), where):
+        return None
+    say(f"{where} has other classes than the model: judged by whether it tells people apart (--task verification)")
+    return Task.VERIFICATION
+
+
+def evaluate_recogniser(model: Path, where: str, task: Task, seed: int, quiet: bool, as_json: bool) -> None:
+    """`facewright evaluate` where people are compared or searched for in place of named."""
+    from facewright.evaluation.identification import IdentificationResult
+    from facewright.workflows import recognising
+
+    with listener(quiet) as listen:
+        if task is Task.IDENTIFICATION:
+            found = recognising.evaluate_identification(str(model), where, seed=seed, listen=listen)
+        else:
+            found = recognising.evaluate_verification(str(model), where, listen=listen)
+    if as_json:
+        emit(found.to_dict())
+    elif isinstance(found.result, IdentificationResult):
+        show(describe_identification(found.result))
+    else:
+        show(describe_verification(found.result))
 
 
 def folder_of(images: Path | None) -> Path:

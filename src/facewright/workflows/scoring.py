@@ -15,6 +15,7 @@ from facewright.data.pairs import Pairs, read_pairs
 from facewright.data.records import Dataset
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder, similarities
+from facewright.errors import DataError
 from facewright.training.events import Listener, Progressed, Said
 
 BLOCK = 256  # pictures between two reports of progress
@@ -30,9 +31,17 @@ class Vectors:
 
     @property
     def people(self) -> NDArray[np.str_]:
-        """(N,) who each picture shows: the identity where the data say it, else the class."""
+        """(N,) who each picture shows: the identity where the data say it, else the class.
+
+        Raises:
+            DataError: of some picture neither is known.
+        """
         data = self.store.dataset
-        return np.array([r.identity or data.classes[-1 if r.label is None else r.label] for r in data.records])
+        names = [r.identity or (None if r.label is None else data.classes[r.label]) for r in data.records]
+        if None in names:
+            path = data.records[names.index(None)].path
+            raise DataError(f"{data.where}: expected to know who is on each picture; of {path} that is not said")
+        return np.array(names, dtype=np.str_)
 
 
 @dataclass(frozen=True, eq=False)

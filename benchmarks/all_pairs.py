@@ -11,7 +11,8 @@ and end with a ROC that keeps every threshold and the area under it:
     ours, prefix    ours over the same prefix, for a ratio of times
 
 Each measurement runs in a process of its own; memory is the peak of the whole process, libraries included. On the
-prefix the two areas must agree to 1e-9.
+prefix the two areas must agree to 1e-7: cosines of one large product and of tiles differ in their last bits. (That the
+curve over equal scores is equal bit for bit is shown in tests/metrics/test_streaming.py.)
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def main() -> None:
     peer = largest_prefix(options)
     rows = {"ours": measure("ours", options.faces, options), "scikit-learn": peer}
     rows["ours, prefix"] = measure("ours", int(peer["faces"]), options)
-    if abs(rows["ours, prefix"]["auc"] - peer["auc"]) > 1e-9:
+    if abs(rows["ours, prefix"]["auc"] - peer["auc"]) > 1e-7:
         raise SystemExit(f"the areas differ: {rows['ours, prefix']['auc']} and {peer['auc']}")
     ratio = peer["seconds"] / rows["ours, prefix"]["seconds"]
     if options.json:
@@ -120,7 +121,7 @@ def main() -> None:
             f"{name:<14}{row['faces']:>8,.0f} faces{row['pairs']:>13,.0f} pairs{row['seconds']:>8.2f} s"
             f"{row['mb']:>8,.0f} MB{speed:>7.1f} M pairs/s\n"
         )
-    sys.stdout.write(f"on the prefix ours is {ratio:.1f} times as fast, and the areas agree to 1e-9\n")
+    sys.stdout.write(f"on the prefix ours is {ratio:.1f} times as fast, and the areas agree to 1e-7\n")
 
 
 if __name__ == "__main__":

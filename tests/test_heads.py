@@ -16,6 +16,7 @@ SPECS = {
     "linear": HeadSpec(),
     "linear, dropout": HeadSpec(dropout=0.5),
     "linear, embedding": HeadSpec(embedding=7),
+    "sigmoid": HeadSpec("sigmoid"),
     "two-layer": HeadSpec("two-layer", dropout=0.3),
     "two-layer, embedding": HeadSpec("two-layer", embedding=7),
     "hidden-256": HeadSpec("hidden-256", dropout=0.5),
@@ -33,18 +34,19 @@ def seeded() -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_head(name: str) -> None:
-    head = build(SPECS[name], features=10, classes=5)
+    classes = 2 if SPECS[name].kind == "sigmoid" else 5
+    head = build(SPECS[name], features=10, classes=classes)
     features = torch.randn(6, 10, requires_grad=True)
     scores = head(features)
-    assert scores.shape == (6, 5)
-    scores[:, 0].square().sum().backward()
+    assert scores.shape == (6, classes)
+    scores[:, 1].square().sum().backward()
     assert features.grad is not None
     assert all(parameter.grad is not None for parameter in head.parameters())
     head.eval()
     embeddings = head.embed(features)
     assert embeddings.shape == (6, head.width) == (6, WIDTHS.get(name, 10))
     assert torch.equal(head(features), head.classify(embeddings))
-    again = build(SPECS[name], features=10, classes=5).eval()
+    again = build(SPECS[name], features=10, classes=classes).eval()
     again.load_state_dict(head.state_dict())
     assert torch.equal(again(features), head(features))
 
@@ -182,10 +184,16 @@ def test_one_sigmoid_output_is_two_classes() -> None:
     torch.manual_seed(0)
     head = build(HeadSpec("sigmoid"), features=7, classes=2)
     features, labels = torch.randn(9, 7), torch.randint(2, (9,))
-    z = head.output(features)[:, 0]  # type: ignore[union-attr,operator]
     scores = head(features)
+    z = scores[:, 1]
+    assert not scores[:, 0].any()
     torch.testing.assert_close(torch.softmax(scores, 1)[:, 1], torch.sigmoid(z))
     binary = torch.nn.functional.binary_cross_entropy_with_logits(z, labels.float())
     torch.testing.assert_close(torch.nn.functional.cross_entropy(scores, labels), binary)
+    assert head.state_dict().keys() == {"weight", "bias"}
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.1)
+    binary.backward()
+    optimizer.step()
+    assert not head(features)[:, 0].any() and not head.weight[0].any(), "training leaves the first row alone"
     with pytest.raises(UsageError, match="two classes"):
         build(HeadSpec("sigmoid"), features=7, classes=3)

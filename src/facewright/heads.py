@@ -64,6 +64,8 @@ class HeadSpec:
         object.__setattr__(self, "scale", _number("scale", self.scale, LARGEST_SCALE))
         if self.kind == "cosine" and self.scale == 0:
             raise UsageError("a cosine head needs a scale above 0, for cosines alone make flat probabilities: try 32")
+        if self.kind == "sigmoid" and (self.embedding or self.dropout):
+            raise UsageError("a sigmoid head reads the features as they are: leave embedding and dropout at 0")
         if self.kind != "cosine" and (self.scale != 0 or self.subcentres != 1):
             raise UsageError(f"scale and subcentres are for cosine heads; leave them out of a {self.kind} head")
 
@@ -107,7 +109,7 @@ def build(spec: HeadSpec, features: int, classes: int) -> Head:
     if spec.kind == "sigmoid":
         if classes != 2:
             raise UsageError(f"a sigmoid head tells two classes apart, not {classes}: choose the head 'linear'")
-        return SigmoidHead(*_projection(features, spec.embedding, spec.dropout))
+        return SigmoidHead(features)
     if spec.kind == "linear" and not spec.embedding and not spec.dropout:
         return LinearHead(features, classes)
     if spec.kind == "cosine":
@@ -134,32 +136,26 @@ class LinearHead(nn.Linear):
         return super().forward(embeddings)
 
 
-class SigmoidHead(nn.Module):
+class SigmoidHead(LinearHead):
     """One output z for two classes: the scores are (0, z).
 
     Their softmax gives the second class sigmoid(z), and cross-entropy of them is binary cross-entropy of z, so whatever
-    reads class scores reads these.
-
-    Args:
-        layers: (B, F) -> (B, width).
-        width: D, of the embedding.
+    reads class scores, or a linear layer, reads these. The first row is zero and stays so: it starts there, gets no
+    gradient, and decays to what it is.
     """
 
-    def __init__(self, layers: list[nn.Module], width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.layers = nn.Sequential(*layers)
-        self.output = nn.Linear(width, 1)
+    def __init__(self, features: int) -> None:
+        super().__init__(features, 2)
+        with torch.no_grad():
+            self.weight[0] = 0.0
+            self.bias[0] = 0.0
 
-    def embed(self, features: Tensor) -> Tensor:  # (B, F) -> (B, D)
-        embeddings: Tensor = self.layers(features)
-        return embeddings
-
-    def classify(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, 2)
-        return functional.pad(self.output(embeddings), (1, 0))
+    def classify(self, embeddings: Tensor) -> Tensor:  # (B, F) -> (B, 2)
+        weight, bias = functional.pad(self.weight[1:], (0, 0, 1, 0)), functional.pad(self.bias[1:], (1, 0))
+        return functional.linear(embeddings, weight, bias)
 
     def forward(self, features: Tensor) -> Tensor:  # (B, F) -> (B, 2)
-        return self.classify(self.embed(features))
+        return self.classify(features)
 
 
 class LayeredHead(nn.Module):

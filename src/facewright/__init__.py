@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         train_all,
         verify,
     )
+    from facewright.workflows.fitting import fit
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "demo",
     "embed",
     "evaluate",
+    "fit",
     "inspect",
     "open_dataset",
     "pairs",
@@ -62,6 +64,7 @@ __all__ = [
 _HOMES = {
     "FacewrightError": "facewright.errors",
     "create_model": "facewright.models.catalog",
+    "fit": "facewright.workflows.fitting",
     "open_dataset": "facewright.data.sources",
     **dict.fromkeys(
         (

@@ -31,7 +31,7 @@ def bundle(path: Path, sure: float, classes: tuple[str, ...] = ("face", "nonface
     model = create_model("patchnet", len(classes), input_size=SIDE)
     torch.nn.init.zeros_(model.get_submodule("fc").weight)  # type: ignore[arg-type]
     with torch.no_grad():
-        model.get_submodule("fc").bias.copy_(torch.tensor([sure, 0.0]))  # type: ignore[operator,union-attr]
+        model.get_submodule("fc").bias.copy_(torch.tensor([sure, 0.0]))  # type: ignore[operator]
     save(path, Bundle("patchnet", "imagenet", classes, SPEC, model.state_dict()))
     return path
 

@@ -7,6 +7,7 @@ predictions.csv     what was said of each test picture
 validation_predictions.csv                     of two classes: of each validation picture, where the threshold is from
 report.html         the page                       events/           TensorBoard
 run.json            data, model, seed, versions, machine, time, images seen
+suspicious.json     labels that look wrong, where they were inspected; folds/ holds what was trained to find them
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from facewright.errors import RunError, RunLocked
+from facewright.errors import RunError, RunLocked, UsageError
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
+from facewright.evaluation.suspicion import Suspicion
 from facewright.files import write_atomic
 from facewright.inference import Classifier
 from facewright.training import history
 from facewright.training.recipe import Recipe, parse
+
+SUSPICIOUS = "suspicious.json"
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,17 @@ class Run:
     def predictions(self) -> Predictions:
         """What the best weights said of each test picture."""
         return read_predictions(self.folder / "predictions.csv")
+
+    @cached_property
+    def suspicion(self) -> Suspicion | None:
+        """What was found suspicious about the labels; None where they were not inspected."""
+        path = self.folder / SUSPICIOUS
+        if not path.is_file():
+            return None
+        try:
+            return Suspicion.from_dict(json.loads(self._text(path)))
+        except (ValueError, UsageError) as error:
+            raise RunError(f"{path}: damaged ({error}); inspect the labels again") from None
 
     @cached_property
     def classifier(self) -> Classifier:

@@ -1,0 +1,258 @@
+"""Which labels of a run's dataset look wrong: every picture is judged by a model that saw neither it nor its copies.
+
+Public weights:  the frozen public body's features, and on each fold's other pictures a logistic regression: seconds.
+                 Never the run's own body, which has learned the labels that are in question.
+Fresh weights:   the run's recipe is trained anew on each fold's other pictures, in RUN/folds: as many trainings as
+                 folds. What is trained stays there, and an interrupted one goes on.
+
+What is found is kept in RUN/suspicious.json, and the run's report shows it. Nothing is ever dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facewright.data.cache import cache_folder
+from facewright.data.duplicates import near_pairs
+from facewright.data.sources import open_dataset
+from facewright.data.splits import groups_of, k_fold
+from facewright.data.store import PixelStore
+from facewright.errors import DataError, UsageError
+from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
+from facewright.files import write_json
+from facewright.models.catalog import names, resolve_stem
+from facewright.models.weights import NONE, open_weights, parse_model
+from facewright.runs import SUSPICIOUS, Run
+from facewright.training import probe
+from facewright.training import recipe as recipes
+from facewright.training.assembly import starting_network
+from facewright.training.events import Listener, Progressed, Said
+from facewright.training.features import Pictures, features_of
+from facewright.training.seeds import derive
+from facewright.workflows.comparing import compare
+from facewright.workflows.material import open_store, silent
+from facewright.workflows.running import train
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest
+INNER_FOLDS = 3
+PLAIN = 0.1  # where a fold's rest has too few pictures of a class to choose
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The pictures whose labels can be judged; the others' classes have too few different ones."""
+
+    store: PixelStore
+    groups: tuple[str, ...]  # of every row of the store: copies, exact and near, share one
+    rows: NDArray[np.int64]  # (N,) of the store
+    classes: NDArray[np.int64]  # (C,) class numbers of the dataset
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.store.dataset.classes[number] for number in self.classes)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) places in `classes`."""
+        return np.searchsorted(self.classes, self.store.dataset.labels[self.rows]).astype(np.int64)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(self.store.dataset.records[row].path for row in self.rows.tolist())
+
+    @property
+    def units(self) -> list[str]:
+        """(N,) the groups of the judged pictures."""
+        return [self.groups[row] for row in self.rows.tolist()]
+
+
+def suspect_labels(
+    folder: Path, *, folds: int = 5, weights: str | None = None, listen: Listener | None = None
+) -> Suspicion:
+    """Look for wrong labels in the dataset of a run; writes suspicious.json and the run's report.
+
+    Args:
+        folder: a finished run.
+        folds: 2 or more; each picture is judged by a model trained on the other folds.
+        weights: judge by the features of these public weights, whatever the run began with: of the run's architecture a
+            released name or a file, or ARCHITECTURE@WEIGHTS; "none": train the run anew on each fold. None: features
+            where the run began with public weights, trainings where not.
+        listen: hears what it will cost before it starts, and how far it is.
+    Raises:
+        RunError: this is no finished run.
+        DataError: its data has changed, or fewer than two classes have enough different pictures.
+        UsageError: fewer than two folds.
+    """
+    listen = listen or silent
+    run = Run(folder)
+    _ = run.evaluation  # an unfinished run is refused before anything is computed
+    if folds < 2:
+        raise UsageError(f"--folds {folds}: expected 2 or more, for the judge of a picture must not have seen it")
+    model = judge_of(run.facts.start, weights)
+    judged = _open(run, folds, listen)
+    likeness = None
+    if model is None:
+        source = f"{folds} trainings of {run.facts.title} with recipe {run.facts.recipe}, each without a fold"
+        probabilities = _retrained(run, judged, folds, listen)
+    else:
+        source = f"logistic regression on the features of {_short(model)}, {folds} folds"
+        embeddings = _embeddings(run, judged, model, listen)
+        probabilities = _regressed(judged, embeddings, folds, run.facts.seed, listen)
+        likeness = likeness_of(judged.paths, judged.labels, judged.names, embeddings, judged.units)
+    accuracy, errors, found = suspicion_of(judged.paths, judged.labels, judged.names, probabilities)
+    named = (run.facts.dataset, run.facts.fingerprint, source, len(judged.rows), folds, judged.names)
+    result = Suspicion(*named, accuracy, errors, found, likeness, judged.notes)
+    write_json(run.folder / SUSPICIOUS, result.to_dict())
+    compare([Run(folder)]).to_html(run.folder / "report.html")
+    return result
+
+
+def judge_of(begun: str, weights: str | None) -> str | None:
+    """The public body whose features judge, as ARCHITECTURE@WEIGHTS; None: the run is trained anew.
+
+    Args:
+        begun: what the run began with, architecture or architecture@weights.
+        weights: as `suspect_labels` is asked.
+
+    >>> judge_of("resnet18", None), judge_of("resnet18@imagenet", None), judge_of("resnet18@imagenet", "none")
+    (None, 'resnet18@imagenet', None)
+    >>> judge_of("resnet18", "imagenet"), judge_of("resnet18", "mobilenet_v2@imagenet")
+    ('resnet18@imagenet', 'mobilenet_v2@imagenet')
+    """
+    architecture, own = parse_model(begun)
+    if weights is None:
+        return None if own is None else begun
+    if weights == NONE:
+        return None
+    return weights if weights.partition("@")[0] in names() else f"{architecture}@{weights}"
+
+
+def _open(run: Run, folds: int, listen: Listener) -> _Judged:
+    """The run's data, its copies grouped, and the classes whose labels can be judged."""
+    chosen, facts = run.recipe.input, run.facts
+    store = open_store(open_dataset(facts.where), chosen.size, chosen.resize, listen)
+    if store.dataset.fingerprint(store.digests) != facts.fingerprint:
+        raise DataError(f"{run.folder}: the data at {facts.where} changed since the run; train a new one to inspect it")
+    near = near_pairs(store.pixels, store.digests)
+    groups = tuple(groups_of(store.digests, near.pairs.tolist()))
+    labels = store.dataset.labels
+    enough = [
+        number for number in range(len(facts.classes)) if _can_be_judged(labels == number, groups, folds, facts.seed)
+    ]
+    left_out = [name for number, name in enumerate(facts.classes) if number not in enough]
+    if len(enough) < 2:
+        raise DataError(
+            f"{facts.where}: expected at least two classes with three different pictures or more, found {len(enough)}"
+        )
+    notes = (f"not judged, for too few different pictures: {', '.join(left_out)}",) if left_out else ()
+    return _Judged(store, groups, np.flatnonzero(np.isin(labels, enough)), np.array(enough, np.int64), notes)
+
+
+def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int, seed: int) -> bool:
+    """Whether two different pictures of a class or more are left to learn from, whichever fold is judged."""
+    units = [groups[row] for row in np.flatnonzero(members).tolist()]
+    if len(set(units)) < 2:
+        return False
+    parts = k_fold(np.zeros(len(units), np.int64), units, seed, folds, 0.0)
+    return all(len({units[row] for row in part.train}) >= 2 for part in parts)
+
+
+def _embeddings(run: Run, judged: _Judged, model: str, listen: Listener) -> NDArray[np.float32]:
+    """What the frozen public body makes of the judged pictures, (N, F)."""
+    architecture, which = parse_model(model)
+    loaded = open_weights(
+        architecture, str(which), progress=lambda done, total: listen(Progressed(f"fetching {which}", done, total))
+    )
+    spec, stem, chosen = loaded.spec, loaded.stem, run.recipe.input
+    if architecture == run.facts.model:  # as the run feeds it
+        spec = replace(spec, height=chosen.size, width=chosen.size, resize=chosen.resize)
+        stem = run.facts.stem
+    size = spec.height
+    recipe = recipes.override(recipes.load("probe"), {"input.size": str(size)})
+    stem = resolve_stem(architecture, size, stem)
+    network, said = starting_network(architecture, stem, len(judged.classes), recipe, run.facts.seed, loaded)
+    for line in said:
+        listen(Said(line))
+    store = PixelStore.open(
+        judged.store.dataset, spec, progress=lambda done, total: listen(Progressed("decoding", done, total))
+    )
+    pictures = Pictures(store, spec, judged.rows, None, size, run.facts.seed)
+    features = features_of(
+        network, pictures, 1, torch.float32, cache_folder(), lambda d, t: listen(Progressed("features", d, t))
+    )
+    return np.array(features.values[0])
+
+
+def _regressed(
+    judged: _Judged, embeddings: NDArray[np.float32], folds: int, seed: int, listen: Listener
+) -> NDArray[np.float64]:
+    """Probabilities (N, C) of logistic regressions, each on the pictures outside of a fold."""
+    labels, units = judged.labels, judged.units
+    groups = np.unique(np.array(units), return_inverse=True)[1]
+    probabilities = np.zeros((len(labels), len(judged.classes)))
+    for number, part in enumerate(k_fold(labels, units, seed, folds, 0.0)):
+        rest, known = part.train, np.unique(labels[part.train])
+        targets = np.searchsorted(known, labels[rest])
+        fewest = min(len(set(groups[rest[targets == target]].tolist())) for target in range(len(known)))
+        strengths = STRENGTHS if fewest >= 2 else (PLAIN,)
+        fold_seed = derive(seed, "folds") % 2**32
+        found = probe.fit(embeddings[rest], targets, groups[rest], strengths, INNER_FOLDS, fold_seed)
+        scores = embeddings[part.test].astype(np.float64) @ found.weight.T.astype(np.float64) + found.bias
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities[np.ix_(part.test, known)] = shares / shares.sum(axis=1, keepdims=True)
+        listen(Progressed("folds", number + 1, folds))
+    return probabilities
+
+
+def _retrained(run: Run, judged: _Judged, folds: int, listen: Listener) -> NDArray[np.float64]:
+    """Probabilities (N, C) of the run's recipe, trained anew on the pictures outside of each fold."""
+    facts, store = run.facts, judged.store
+    splits = k_fold(store.dataset.labels, judged.groups, facts.seed, folds, run.recipe.shares.validation)
+    places = {path: place for place, path in enumerate(judged.paths)}
+    listen(Said(cost(folds, facts.train_seconds)))
+    probabilities = np.zeros((len(judged.rows), len(judged.classes)))
+    for number, split in enumerate(splits, start=1):
+        folder = run.folder / "folds" / f"{number}-of-{folds}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "split.csv").is_file():
+            split.save(folder / "split.csv", store.dataset, store.digests)
+        listen(Said(f"fold {number} of {folds}: {folder}"))
+        recipe = run.folder / "recipe.toml"
+        fold = train(
+            facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
+            resume=True, report=False, listen=listen,
+        )  # fmt: skip
+        said = fold.predictions
+        for path, row in zip(said.paths, said.probabilities, strict=True):
+            if path in places:
+                probabilities[places[path]] = row[judged.classes] / max(row[judged.classes].sum(), 1e-300)
+    return probabilities
+
+
+def cost(folds: int, seconds: float | None) -> str:
+    """What training anew will take, in words.
+
+    >>> cost(5, 84.0)
+    'the run is trained anew 5 times, once without each fold: about 7 minutes (5 x the 84 s that it took)'
+    >>> cost(3, 4.0)
+    'the run is trained anew 3 times, once without each fold: about 12 seconds (3 x the 4 s that it took)'
+    """
+    begin = f"the run is trained anew {folds} times, once without each fold"
+    if seconds is None:
+        return f"{begin}: what it took is not known"
+    total = folds * seconds
+    about = f"{total / 60:.0f} minutes" if total >= 100 else f"{total:.0f} seconds"
+    return f"{begin}: about {about} ({folds} x the {seconds:.0f} s that it took)"
+
+
+def _short(model: str) -> str:
+    """ARCHITECTURE@WEIGHTS in few letters: of a file its name alone."""
+    architecture, _, which = model.partition("@")
+    return f"{architecture}@{Path(which).name.removesuffix('.safetensors')}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import EmptyScores
+from facewright.errors import EmptyScores, Undefined
 from facewright.evaluation.binary import BinaryResult, judge_binary
 from facewright.evaluation.results import Predictions
 from facewright.metrics.binary_threshold import BinaryThreshold, choose
@@ -43,13 +43,16 @@ def threshold_of(validation: Predictions, classes: tuple[str, ...], rule: str, d
 
 
 def judge(validation: Predictions, test: Predictions, classes: tuple[str, ...], rule: str) -> BinaryResult | None:
-    """HTER, EER and EPC of a model of two classes; None where a part lacks one of them, or there are other classes.
+    """HTER, EER and EPC of a model of two classes; None where it is undefined.
 
-    Args, Raises: as `threshold_of`; test: what the model said of the images to measure on.
+    That is where a part lacks one of the classes, where no threshold meets the rule, or where there are other classes.
+
+    Args: as `threshold_of`; test: what the model said of the images to measure on.
+    Raises: UnknownName: no such rule. DataError: a score is not finite.
     """
     if len(classes) != 2:
         return None
     try:
         return judge_binary(labelled_scores(validation), labelled_scores(test), rule, (classes[0], classes[1]))
-    except EmptyScores:
+    except (EmptyScores, Undefined):
         return None

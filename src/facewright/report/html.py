@@ -23,6 +23,7 @@ from facewright.report import canvas, plots, words
 from facewright.report.model_section import ModelSection, model_section
 from facewright.report.pictures import Album
 from facewright.report.tables import model_table
+from facewright.training.balancing import Balancing
 
 _TEMPLATES = files("facewright.report") / "templates"
 
@@ -49,6 +50,7 @@ class ReportContext:
     thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the dataset
     drawings: Mapping[str, str] = field(default_factory=dict)  # SVG of an architecture by the entry's name; trusted
     recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
+    balancing: Mapping[str, Balancing] = field(default_factory=dict)  # likewise, of unequal classes
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def _section(comparison: Comparison, index: int, context: ReportContext, album: 
     name = comparison.entries[index].name
     drawing = context.drawings.get(name)
     inside = None if drawing is None else Markup(canvas.embedded(drawing, f"m{index}-drawing"))
-    return model_section(comparison.entries[index], index, album, drawing=inside, recipe=context.recipes.get(name))
+    entry, recipe, balancing = comparison.entries[index], context.recipes.get(name), context.balancing.get(name)
+    return model_section(entry, index, album, drawing=inside, recipe=recipe, balancing=balancing)
 
 
 def _overview(comparison: Comparison) -> list[Figure]:

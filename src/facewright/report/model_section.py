@@ -9,7 +9,9 @@ from markupsafe import Markup
 from facewright.evaluation.results import ClassRow, Entry
 from facewright.metrics.intervals import Rate
 from facewright.report import diagnostics, plots, words
+from facewright.report.binary_section import BinarySection, binary_section
 from facewright.report.pictures import Album, Confusion, Picture, confusions, worst_images
+from facewright.training.balancing import Balancing
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ModelSection:
     facts: tuple[Fact, ...]
     curves: tuple[tuple[str, Markup], ...]  # title, figure
     stretches: tuple[plots.Stretch, ...]  # phases and image sizes, where they change
+    binary: BinarySection | None
     confusion: Markup
     roc: Markup
     pr: Markup
@@ -41,7 +44,7 @@ class ModelSection:
 
 
 def model_section(
-    entry: Entry, index: int, album: Album, *, drawing: Markup | None, recipe: str | None
+    entry: Entry, index: int, album: Album, *, drawing: Markup | None, recipe: str | None, balancing: Balancing | None
 ) -> ModelSection:
     """Draw the figures and choose the pictures of one model."""
     key, test, predictions = f"m{index}", entry.test, entry.predictions
@@ -55,6 +58,7 @@ def model_section(
             (title, Markup(plots.training_curves(entry.history, what, f"{key}-{what[:4]}"))) for title, what in curves
         ),
         stretches=plots.stretches(entry.history),
+        binary=binary_section(entry, key, balancing),
         confusion=Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
         roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")),
         pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")),
@@ -70,6 +74,7 @@ def model_section(
 def _headline(entry: Entry) -> tuple[Fact, ...]:
     test = entry.test
     return (
+        *([_rated("HTER", test.binary.hter)] if test.binary is not None else []),
         _rated("Accuracy", test.accuracy),
         _rated("Macro-F1", test.macro_f1),
         Fact("Log loss", words.number(test.log_loss), "nats per image"),

@@ -51,6 +51,12 @@ COLUMNS = (
         lambda e: e.test.accuracy, "accuracy",
     ),
     Column(
+        "HTER", "mean of FAR and FRR at the threshold from validation, 95 % interval", "low",
+        lambda e: e.test.binary.hter.value if e.test.binary is not None else None,
+        lambda e: words.percent(e.test.binary.hter.value if e.test.binary is not None else None),
+        lambda e: e.test.binary.hter if e.test.binary is not None else None,
+    ),
+    Column(
         "Top-5", "the true class is among the five most probable", "high",
         lambda e: e.test.top5.value if e.test.top5 is not None else None,
         lambda e: words.percent(e.test.top5.value if e.test.top5 is not None else None),
@@ -108,7 +114,7 @@ COLUMNS = (
         lambda e: float(e.file_bytes), lambda e: words.file_size(e.file_bytes),
     ),
 )  # fmt: skip
-_OPTIONAL = {"Top-5", "Memory"}  # left out where no model has them
+_OPTIONAL = {"HTER", "Top-5", "Memory"}  # left out where no model has them
 
 
 def columns_of(entries: Sequence[Entry]) -> tuple[Column, ...]:

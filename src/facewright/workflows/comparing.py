@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from facewright.models.catalog import create_model
 from facewright.report.drawing import draw_architecture
 from facewright.report.html import DatasetFacts, ReportContext, write_report
 from facewright.runs import Run
+from facewright.training.balancing import balancing_of
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,11 @@ def _context(runs: Sequence[Run], comparison: Comparison) -> ReportContext:
         thumbnail=None if store is None else _thumbnails(store),
         drawings={name: _drawing(run) for name, run in named.items()},
         recipes={name: run.recipe.to_toml() for name, run in named.items()},
+        balancing={
+            name: balancing_of(run.recipe, _training_counts(run))
+            for name, run in named.items()
+            if len(facts.classes) == 2 and run.recipe.probe is None
+        },
     )
 
 
@@ -114,6 +122,13 @@ def _store(where: str, run: Run) -> PixelStore | None:
         return PixelStore.open(open_dataset(where), run.classifier.spec)
     except FacewrightError:
         return None
+
+
+def _training_counts(run: Run) -> Mapping[str, int]:
+    """Pictures of each class in the training part, by the run's split.csv."""
+    with (run.folder / "split.csv").open(newline="", encoding="utf-8") as lines:
+        found = Counter(row["label"] for row in csv.DictReader(lines) if row["part"] == "train")
+    return {name: found[name] for name in run.facts.classes}
 
 
 def _thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:

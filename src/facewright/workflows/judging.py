@@ -57,10 +57,10 @@ def measure(folder: Path, material: Material, recipe: Recipe, listen: Listener) 
         write_predictions(folder / VALIDATION, validation, classifier.classes)
         try:
             _keep_threshold(folder, validation, recipe.threshold.rule, material.store.dataset.name)
-            binary = two_classes.judge(validation, predictions, classifier.classes, recipe.threshold.rule)
-            result = dataclasses.replace(result, binary=binary)
         except Undefined as error:  # the weights are as good without a threshold
             listen(Said(f"not judged as a yes or no: {error}"))
+        binary = two_classes.judge(validation, predictions, classifier.classes, recipe.threshold.rule)
+        result = dataclasses.replace(result, binary=binary)
     write_predictions(folder / "predictions.csv", predictions, classifier.classes)
     write_json(folder / "evaluation.json", result.to_dict())
     return result

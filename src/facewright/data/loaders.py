@@ -33,6 +33,9 @@ class Pixels(Protocol):
     @property
     def dataset(self) -> Dataset: ...
 
+    @property
+    def digests(self) -> tuple[str, ...]: ...
+
     def batch(self, indices: NDArray[np.int64]) -> Tensor: ...
 
 

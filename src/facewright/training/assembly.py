@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
@@ -24,6 +26,7 @@ from facewright.training import callbacks, freezing, optimizers, recipe_parts
 from facewright.training.distributed import World
 from facewright.training.events import Listener
 from facewright.training.feeding import Data
+from facewright.training.mining import Mine, harden
 from facewright.training.optimizers import Rule
 from facewright.training.planning import Plan, planner
 from facewright.training.recipe import Recipe
@@ -79,7 +82,7 @@ def assemble(
         model=network,
         objective=_objective(recipe, network, data),
         head=None if recipe.head.kind == "native" else str(network.classifier_name),
-        phases=_phases(recipe, network, len(data.plan(0))),
+        phases=_phases(recipe, network, data, folder, settings, listen, world),
         data=data,
         settings=settings,
         folder=folder,
@@ -149,21 +152,59 @@ def stage_sizes(recipe: Recipe) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _phases(recipe: Recipe, network: nn.Module, steps: int) -> tuple[Phase, ...]:
+def _phases(
+    recipe: Recipe, network: nn.Module, data: Data, folder: Path, settings: Settings, listen: Listener, world: World
+) -> tuple[Phase, ...]:
     """The recipe's phases as the trainer wants them; what each trains is settled before any freezes anything."""
     plan, sizes = recipe.schedule, iter(stage_sizes(recipe))
-    return tuple(
-        Phase(
-            name=name,
-            sizes=tuple(next(sizes) for _ in range(phase.epochs)),
-            schedule=Schedule(plan.name, steps * phase.epochs, steps, plan.warmup, plan.floor, plan.every, plan.factor),
-            begin=_beginning(recipe, phase, freezing.trained_names(network, phase.train)),
-            plateau=Plateau(plan.factor, plan.patience, plan.floor) if plan.name == "plateau" else None,
-            draws=phase.draws,
-            frozen_norms=phase.frozen_norms,
+    phases = []
+    for name, phase in recipe.all_phases.items():
+        steps = len(data.plan(0)) + phase.hard_negatives // settings.batch  # where as many are found as are wanted
+        phases.append(
+            Phase(
+                name=name,
+                sizes=tuple(next(sizes) for _ in range(phase.epochs)),
+                schedule=Schedule(
+                    plan.name, steps * phase.epochs, steps, plan.warmup, plan.floor, plan.every, plan.factor
+                ),
+                begin=_beginning(recipe, phase, freezing.trained_names(network, phase.train)),
+                plateau=Plateau(plan.factor, plan.patience, plan.floor) if plan.name == "plateau" else None,
+                draws=phase.draws,
+                frozen_norms=phase.frozen_norms,
+                extend=_hardening(recipe, phase, data, folder / f"mined-{name}.npy", settings, listen, world),
+            )
         )
-        for name, phase in recipe.all_phases.items()
-    )
+    return tuple(phases)
+
+
+def _hardening(
+    recipe: Recipe,
+    phase: recipe_parts.Phase,
+    data: Data,
+    kept: Path,
+    settings: Settings,
+    listen: Listener,
+    world: World,
+) -> Callable[[nn.Module, Data], Data] | None:
+    """What adds a phase's hard negatives; None where it wants none."""
+    if not phase.hard_negatives:
+        return None
+    chosen, classes = recipe.mining, data.store.dataset.classes
+    if len(classes) != 2 or chosen.face not in classes:
+        raise UsageError(
+            f"hard negatives are for two classes, one of them {chosen.face!r} (mining.face); got {', '.join(classes)}"
+        )
+    boxes = Path(chosen.boxes) if chosen.boxes else None
+    face = classes.index(chosen.face)
+    mine = Mine(Path(chosen.photos), boxes, chosen.part, phase.hard_negatives, chosen.threshold, settings.seed, face)
+
+    def plan(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> Plan:
+        return planner(recipe.sampling, rows, labels, settings.batch, settings.seed)
+
+    def extend(model: nn.Module, before: Data) -> Data:
+        return harden(model, before, mine, kept, plan, listen, world)
+
+    return extend
 
 
 def _beginning(recipe: Recipe, phase: recipe_parts.Phase, trained: frozenset[str]) -> Callable[[nn.Module], Optimizer]:

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from facewright.data.augment import Augment
 from facewright.data.cache import make_private
-from facewright.data.loaders import Loader
-from facewright.data.store import PixelStore
+from facewright.data.loaders import Loader, Pixels
 from facewright.errors import FacewrightError
 from facewright.files import sync_folder
 from facewright.input_spec import InputSpec
@@ -37,7 +36,7 @@ FORMAT = 1  # raised when the numbers, or how they are made, change
 class Pictures:
     """What features are computed of."""
 
-    store: PixelStore
+    store: Pixels
     spec: InputSpec
     rows: NDArray[np.int64]  # (N,) rows of the store
     augment: Augment | None  # None: only resized

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from facewright.data.augment import Augment
 from facewright.data.cache import cache_folder
-from facewright.data.loaders import Loader
+from facewright.data.loaders import Loader, Pixels
 from facewright.data.sampling import shard
-from facewright.data.store import PixelStore
 from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
 from facewright.training.events import Listener, Progressed
@@ -31,7 +30,7 @@ Fed = tuple[Tensor, NDArray[np.int64]]
 class Data:
     """What is trained and validated on."""
 
-    store: PixelStore
+    store: Pixels
     spec: InputSpec
     train: NDArray[np.int64]  # rows of the store
     validation: NDArray[np.int64]

@@ -22,6 +22,7 @@ from facewright.errors import UnknownName, UsageError
 from facewright.training.recipe_parts import (
     Head,
     Input,
+    Mining,
     Objective,
     Optimizer,
     Part,
@@ -51,6 +52,7 @@ class Recipe(Part):
     head: Head = Head()
     objective: Objective = Objective()
     sampling: Sampling = Sampling()
+    mining: Mining = Mining()
     augment: Augment = Augment()
     probe: Probe | None = None  # where present, optimizer, schedule, training and phases have no part in the run
     phases: dict[str, Phase] = Field({})  # in this order; none: one of `training.epochs` at `optimizer.learning_rate`
@@ -75,9 +77,12 @@ class Recipe(Part):
 
     @property
     def all_phases(self) -> dict[str, Phase]:
-        """The phases, or the one that a recipe without phases is."""
+        """The phases that take place, or the one that a recipe without phases is."""
         whole = Phase(epochs=self.training.epochs, learning_rate=self.optimizer.learning_rate)
-        return self.phases or {"train": whole}
+        taking_place = {
+            name: phase for name, phase in self.phases.items() if self.mining.photos or not phase.hard_negatives
+        }
+        return taking_place or {"train": whole}
 
     def to_toml(self) -> str:
         """The whole recipe, defaults included; `parse` gives back an equal one."""

@@ -130,12 +130,25 @@ class Phase(Part):
     turn; 0: the frozen body runs at every step."""
     layer_decay: float = Field(1.0, gt=0, le=1)  # each block's rate over that of the block behind it
     frozen_norms: bool = False  # batch norms keep the statistics they came with
+    hard_negatives: int = Field(0, ge=0)
+    """Face or not: so many false alarms of the network in photos (see `mining`) join the training part first; a phase
+    that wants some is left out where `mining.photos` names no folder."""
 
     @model_validator(mode="after")
     def _only_a_frozen_body_is_cached(self) -> Phase:
         if self.draws and self.train != "head":
             raise ValueError('draws above 0 want train = "head": features of a body that learns do not stay true')
         return self
+
+
+class Mining(Part):
+    """Face or not: where the false alarms of `hard_negatives` come from."""
+
+    photos: str = ""  # a folder of photos without faces, or with faces that `boxes` knows
+    boxes: str = ""  # a table of true boxes, `file[,split],x,y,w,h`
+    part: Literal["", "train", "validation", "test"] = ""  # only photos of this split of the table
+    threshold: float = Field(0.3, gt=0, lt=1)  # probability from which on a patch is a false alarm
+    face: str = "face"  # the class of the faces
 
 
 class Probe(Part):

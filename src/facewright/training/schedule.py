@@ -44,11 +44,11 @@ class Schedule:
         if self.name == "one-cycle":
             if step < rise:
                 return 0.04 + 0.96 * _ease(step / rise)
-            return max(self.floor, 1 - _ease((step - rise) / max(1.0, self.steps - rise)))
+            return max(self.floor, 1 - _ease(min(1.0, (step - rise) / max(1.0, self.steps - rise))))
         if step < rise:
             return min(1.0, (step + 1) / rise)
         if self.name == "cosine":
-            gone = (step - rise) / max(1.0, self.steps - rise)
+            gone = min(1.0, (step - rise) / max(1.0, self.steps - rise))
             return self.floor + (1 - self.floor) * (1 - _ease(gone))
         if self.name == "step":
             return float(self.factor ** (step // (self.steps_per_epoch * self.every)))

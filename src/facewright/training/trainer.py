@@ -50,6 +50,7 @@ class Phase:
     plateau: Plateau | None = None  # lowers the rate further when validation stalls
     draws: int = 0  # above 0: the body is frozen, and its features of so many augmentation draws are computed once
     frozen_norms: bool = False
+    extend: Callable[[nn.Module, Data], Data] | None = None  # adds to what is trained on, before its first step
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,6 @@ class Trainer:
         self.keep = keep
         self.listen = listen
         self.world = world
-        self.labels = torch.from_numpy(data.store.dataset.labels)  # (N,) class numbers, built once
         self.progress = Progress()
         self.enter()
         self._clock = time.monotonic()
@@ -156,6 +156,8 @@ class Trainer:
     def enter(self) -> None:
         """Make ready for the phase that `progress` stands in: what learns, how fast, and from pictures or features."""
         phase, settings = self.phase, self.settings
+        self.used = self.data  # in this phase
+        self.labels = torch.from_numpy(self.used.store.dataset.labels)  # (N,) class numbers, built once a phase
         self.optimizer = phase.begin(self.model)
         self.plateau = None if phase.plateau is None else replace(phase.plateau)
         self.average = averaged(self.model, settings.ema) if settings.ema else None
@@ -170,7 +172,11 @@ class Trainer:
     def feed(self) -> PictureFeed | FeatureFeed:
         """Where the phase's steps get their inputs from; of a frozen body the features are computed here, once."""
         if self._feed is None:
-            phase, data, settings, world = self.phase, self.data, self.settings, self.world
+            phase, settings, world = self.phase, self.settings, self.world
+            if phase.extend is not None:
+                self.used = phase.extend(self.judged(), self.data)
+                self.labels = torch.from_numpy(self.used.store.dataset.labels)
+            data = self.used
             if phase.draws and self.head is not None:
                 size, seed, dtype = phase.sizes[0], settings.seed, settings.dtype
                 self._feed = feature_feed(
@@ -183,7 +189,7 @@ class Trainer:
     def train_epoch(self, stop: Callable[[], bool]) -> None:
         """The steps of one epoch, from `progress.step` on."""
         progress, settings = self.progress, self.settings
-        batches = self.data.plan(progress.epoch)
+        batches = self.used.plan(progress.epoch)
         started, first = time.monotonic(), progress.step
         self.wrapped.train()
         freezing.training_mode(self.model, self.phase.frozen_norms)
@@ -238,7 +244,7 @@ class Trainer:
         alpha = settings.mixup or settings.cutmix
         if not alpha:
             return images, labels
-        shares = functional.one_hot(labels, len(self.data.store.dataset.classes)).float()
+        shares = functional.one_hot(labels, len(self.used.store.dataset.classes)).float()
         kind: Literal["mixup", "cutmix"] = "mixup" if settings.mixup else "cutmix"
         return mix(images, shares, alpha, kind, settings.seed, progress.epoch, progress.step)
 
@@ -409,7 +415,7 @@ class Trainer:
         self._clock = now
 
     def _diverged(self, what: str, rate: float, indices: NDArray[np.int64] | None) -> str:
-        records = self.data.store.dataset.records
+        records = self.used.store.dataset.records
         shown = [] if indices is None else [records[row].path for row in indices[:4]]
         if indices is not None and len(indices) > len(shown):
             shown.append("…")

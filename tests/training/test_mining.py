@@ -1,0 +1,145 @@
+"""Hard negatives: found by the network, kept for a resume, trained on beside the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facewright.data.augment import Augment
+from facewright.data.sampling import plan
+from facewright.data.sources import open_dataset
+from facewright.data.store import PixelStore
+from facewright.errors import DataError, UsageError
+from facewright.input_spec import InputSpec
+from facewright.training.distributed import World
+from facewright.training.feeding import Data
+from facewright.training.mining import Extended, Mine, harden
+from facewright.workflows import train
+
+SPEC = InputSpec(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class Bright(torch.nn.Module):
+    """Takes a patch for a face (class 1) where it is bright."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, 3, H, W) -> (B, 2)
+        light = 20 * (x.mean((1, 2, 3)) - 0.5)
+        return torch.stack([-light, light], 1)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    where = "synthetic:faces?identities=4&images=6&size=32&task=glasses"
+    store = PixelStore.open(open_dataset(where), SPEC, cache=tmp_path / "cache", workers=1)
+    rows = np.arange(len(store.dataset.records))
+    return Data(store, SPEC, rows[:16], rows[16:], Augment(), lambda epoch: plan(rows[:16], 4, 0, epoch))
+
+
+def photos(folder: Path) -> Path:
+    """One photo with a bright square, one without."""
+    folder.mkdir()
+    for name, bright in (("lit.png", True), ("dark.png", False)):
+        pixels = np.zeros((96, 128, 3), np.uint8)
+        if bright:
+            pixels[20:80, 30:90] = 255
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def hardened(data: Data, mine: Mine, kept: Path) -> Data:
+    def planner(rows: np.ndarray, labels: np.ndarray):  # type: ignore[no-untyped-def]
+        return lambda epoch: plan(rows, 4, 0, epoch)
+
+    return harden(Bright(), data, mine, kept, planner, lambda event: None, World())
+
+
+def test_false_alarms_join_the_training_part_as_what_they_are(data: Data, tmp_path: Path) -> None:
+    mine = Mine(photos(tmp_path / "p"), None, "", 5, 0.6, 0, face=1)
+    found = hardened(data, mine, tmp_path / "mined.npy")
+    more = found.train[len(data.train) :]
+    assert 1 <= len(more) <= 5
+    assert (found.store.dataset.labels[more] == 0).all()
+    pictures = found.store.batch(np.array([more[0], 3, more[-1]]))
+    assert pictures.shape == (3, 3, 32, 32) and pictures.dtype == torch.uint8
+    assert pictures[0].float().mean() > 255 * 0.5, "an alarm is where it is bright"
+    assert torch.equal(pictures[1], data.store.batch(np.array([3]))[0])
+    planned = np.concatenate(found.plan(0))
+    assert set(more) & set(planned), "the new ones are planned with the others"
+    assert found.validation is data.validation
+
+
+def test_a_resume_takes_what_was_found_before(data: Data, tmp_path: Path) -> None:
+    mine = Mine(photos(tmp_path / "p"), None, "", 5, 0.6, 0, face=1)
+    first = hardened(data, mine, tmp_path / "mined.npy")
+    for path in (tmp_path / "p").iterdir():
+        path.unlink()
+    again = hardened(data, mine, tmp_path / "mined.npy")
+    assert np.array_equal(first.train, again.train)
+    assert torch.equal(first.store.batch(first.train), again.store.batch(again.train))
+
+
+def test_known_faces_are_no_alarms(data: Data, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "p")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,split,x,y,w,h\nlit.png,training,20,10,80,80\ndark.png,testing,,,,\n")
+    everywhere = hardened(data, Mine(folder, boxes, "", 50, 0.6, 0, face=1), tmp_path / "all.npy")
+    without = hardened(data, Mine(folder, None, "", 50, 0.6, 0, face=1), tmp_path / "none.npy")
+    assert len(everywhere.train) < len(without.train)
+    dark = hardened(data, Mine(folder, boxes, "test", 50, 0.6, 0, face=1), tmp_path / "dark.npy")
+    assert dark is data or len(dark.train) == len(data.train), "the dark photo fools nobody"
+
+
+def test_a_folder_without_photos(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="expected photos"):
+        hardened(data, Mine(tmp_path / "empty", None, "", 5, 0.6, 0, face=1), tmp_path / "mined.npy")
+
+
+def test_an_extended_store_keeps_the_other_alone(data: Data) -> None:
+    more = Extended(data.store, np.full((2, 32, 32, 3), 7, np.uint8), 1)
+    assert len(more.dataset.records) == len(data.store.dataset.records) + 2 == len(more.digests)
+    assert torch.equal(more.batch(np.array([0, 5])), data.store.batch(np.array([0, 5])))
+    assert (more.batch(np.array([more.first + 1])) == 7).all()
+
+
+SHORT = {
+    "input.size": "32",
+    "training.precision": "float32",
+    "training.batch": "8",
+    "phases.patches.epochs": "1",
+    "phases.hard.epochs": "1",
+    "phases.hard.hard_negatives": "6",
+    "mining.threshold": "0.01",
+    "mining.face": "glasses",
+}
+WHERE = "synthetic:faces?identities=6&images=6&size=32&task=glasses"
+
+
+def test_the_recipe_mines_where_photos_are_given(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "p")
+    mined = {**SHORT, "mining.photos": str(folder)}
+    run = train(WHERE, model="plain_cnn", recipe="face-or-not", out=tmp_path / "a", overrides=mined, report=False)
+    assert [row.phase for row in run.history] == ["patches", "hard"]
+    assert (tmp_path / "a" / "mined-hard.npy").is_file()
+    assert run.history[1].images_seen - run.history[0].images_seen >= run.history[0].images_seen
+    plain = train(WHERE, model="plain_cnn", recipe="face-or-not", out=tmp_path / "b", overrides=SHORT, report=False)
+    assert [row.phase for row in plain.history] == ["patches"]
+
+
+def test_mining_wants_a_class_of_faces(tmp_path: Path) -> None:
+    changes = {**SHORT, "mining.photos": str(photos(tmp_path / "p")), "mining.face": "nobody"}
+    with pytest.raises(UsageError, match="two classes, one of them 'nobody'"):
+        train(WHERE, model="plain_cnn", recipe="face-or-not", out=tmp_path / "a", overrides=changes, report=False)
+
+
+def test_it_is_said_which_patches_were_found(data: Data, tmp_path: Path) -> None:
+    said: list[object] = []
+    mine = replace(Mine(photos(tmp_path / "p"), None, "", 5, 0.6, 0, face=1), threshold=0.999999)
+    harden(Bright(), data, mine, tmp_path / "m.npy", lambda r, la: lambda e: [], said.append, World())
+    assert any("false alarms" in str(line) for line in said)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.classification import SMALLEST_PROBABILITY
@@ -166,6 +165,8 @@ def _logistic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[flo
 def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Knots of the least squares rising map, kept 1 / (P + 2) away from 0 and 1: no count shows certainty."""
     least = 1 / (scores.size + 2)
+    from sklearn.isotonic import IsotonicRegression  # a heavy import
+
     fit = IsotonicRegression(y_min=least, y_max=1 - least).fit(scores, same.astype(np.float64))
     knots, values = fit.X_thresholds_, fit.y_thresholds_
     if values[0] == values[-1]:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,16 +20,32 @@ from torch import Tensor
 from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
+from facewright.data.archives import ArchivedPicture
 from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
-from facewright.errors import BadImage, BundleError
+from facewright.errors import BadImage, BundleError, DataError
+from facewright.metrics import binary_threshold
 
 BATCH = 64
+Picture = Path | ArchivedPicture
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model of two classes decides by its own threshold."""
+
+    name: str  # the class
+    score: float  # the probability of the accepted class
+    accepted: str  # which one that is
+    threshold: float  # accepted iff score >= threshold
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of one picture, best first; or why there is none."""
+    """The likeliest classes of one picture, best first; or why there is none.
+
+    Where a threshold decides between two classes, the class it decides for comes first.
+    """
 
     path: str
     names: tuple[str, ...]
@@ -37,12 +53,14 @@ class Prediction:
     error: str | None = None
     likeness: float | None = None  # of `Classifier.likeness`
     unknown: bool | None = None  # whether that is too little for any of the classes; None: not asked
+    answer: Answer | None = None  # None: the model holds no threshold between two classes
 
     def to_dict(self) -> dict[str, object]:
-        """As `predict --json` prints it; what is said of strangers only where that was asked."""
+        """As `predict --json` prints it; what is said of strangers only where that was asked, as with thresholds."""
         top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
         asked = {} if self.unknown is None else {"unknown": self.unknown, "likeness": self.likeness}
-        return {"path": self.path, "top": top, **asked, "error": self.error}
+        answered = {} if self.answer is None else {"answer": asdict(self.answer)}
+        return {"path": self.path, "top": top, **answered, **asked, "error": self.error}
 
 
 class Classifier:
@@ -51,7 +69,7 @@ class Classifier:
     Args:
         bundle: weights, classes and InputSpec.
     Raises:
-        BundleError: it has no classes.
+        BundleError: it has no classes, or its threshold between them is damaged.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -60,6 +78,10 @@ class Classifier:
         self.bundle = bundle
         self.classes = bundle.classes
         self.spec = bundle.spec
+        try:
+            self.threshold = binary_threshold.stored(bundle.thresholds, bundle.classes)
+        except DataError as error:
+            raise BundleError(str(error)) from None
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
         self.model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -122,11 +144,11 @@ class Classifier:
         best = logits.max(axis=1) / self._scale if self._scale else softmax(logits).max(axis=1)
         return np.asarray(best, np.float64)
 
-    def of_files(self, paths: Sequence[Path], top_k: int = 5) -> list[Prediction]:
+    def of_files(self, paths: Sequence[Picture], top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of each picture; a broken file gets an error of its own and stops nothing."""
         return list(self.stream(paths, top_k))
 
-    def stream(self, paths: Sequence[Path], top_k: int = 5) -> Iterator[Prediction]:
+    def stream(self, paths: Sequence[Picture], top_k: int = 5) -> Iterator[Prediction]:
         """As `of_files`, a batch at a time: any number of files in bounded memory."""
         for start in range(0, len(paths), BATCH):
             part = paths[start : start + BATCH]
@@ -140,19 +162,31 @@ class Classifier:
                 else:
                     yield self._top(path, *next(scores), top_k)
 
-    def _read(self, path: Path) -> NDArray[np.uint8] | str:
+    def _read(self, path: Picture) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
         try:
-            return self.spec.fit(images.read(path, at_least=smallest_side(self.spec)))
+            found = path if isinstance(path, Path) else path.content()
+            return self.spec.fit(images.read(found, name=str(path), at_least=smallest_side(self.spec)))
         except BadImage as error:
             return error.reason
         except OSError as error:
             return error.strerror or str(error)
 
-    def _top(self, path: Path, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        names, values = tuple(self.classes[i] for i in order), tuple(float(scores[i]) for i in order)
-        return Prediction(str(path), names, values, likeness=float(likeness))
+    def _top(self, path: Picture, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
+        order = np.argsort(-scores, kind="stable")
+        answer = self._answer(scores)
+        if answer is not None:
+            order = order if self.classes[order[0]] == answer.name else order[::-1]
+        names, values = tuple(self.classes[i] for i in order[:top_k]), tuple(float(scores[i]) for i in order[:top_k])
+        return Prediction(str(path), names, values, likeness=float(likeness), answer=answer)
+
+    def _answer(self, scores: NDArray[np.float64]) -> Answer | None:
+        """What the stored threshold makes of one picture's probabilities (2,)."""
+        line = self.threshold
+        if line is None:
+            return None
+        score = float(scores[self.classes.index(line.accepted)])
+        return Answer(line.decide(score), score, line.accepted, line.value)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run folder, or its model.safetensors.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, folders; for a fit, rows.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Photos, folders, zips; for a fit, rows.")],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many names a photo gets at most.")] = 5,
     unknown_at: Annotated[
         float | None,
@@ -34,7 +34,8 @@ def predict(
 ) -> None:
     """Name who or what is in each photo.
 
-    Gives the likeliest classes with their probabilities.
+    Gives the likeliest classes with their probabilities; a model of two classes answers by the threshold it was given
+    on its validation part.
 
     A photo that cannot be read is named on standard error; the exit status is 1 only where none could be.
 
@@ -74,15 +75,26 @@ def predict(
 def to_line(prediction: Prediction) -> str:
     """A photo and its names, the likeliest first; of a stranger, whom it is most like."""
     pairs = zip(prediction.names, prediction.probabilities, strict=True)
+    answer = prediction.answer
     if prediction.unknown:
         return f"{prediction.path}: unknown (most like {prediction.names[0]})"
+    if answer is not None:
+        found = f"score of {answer.accepted}: {answer.score:.4f}, threshold {answer.threshold:.4f}"
+        return f"{prediction.path}: {answer.name} ({found})"
     return f"{prediction.path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
 
 
 def to_csv(predictions: Sequence[Prediction]) -> str:
-    """One row a photo and name: path, rank from 1, name, probability, error; for a stranger the name is unknown."""
+    """One row a photo and name: path, rank from 1, name, probability, error; for a stranger the name is unknown.
+
+    Where a threshold decides between two classes, one row a photo: path, predicted, score, threshold, error.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    if any(prediction.answer is not None for prediction in predictions):
+        writer.writerow(["path", "predicted", "score", "threshold", "error"])
+        writer.writerows(map(_answer_row, predictions))
+        return out.getvalue()
     writer.writerow(["path", "rank", "name", "probability", "error"])
     for prediction in predictions:
         if prediction.error is not None:
@@ -93,3 +105,11 @@ def to_csv(predictions: Sequence[Prediction]) -> str:
         for rank, (name, probability) in enumerate(zip(prediction.names, prediction.probabilities, strict=True), 1):
             writer.writerow([prediction.path, rank, name, f"{probability:.6f}", ""])
     return out.getvalue()
+
+
+def _answer_row(prediction: Prediction) -> list[str]:
+    answer = prediction.answer
+    if answer is None:
+        return [prediction.path, "", "", "", prediction.error or ""]
+    name = "unknown" if prediction.unknown else answer.name
+    return [prediction.path, name, repr(answer.score), repr(answer.threshold), ""]

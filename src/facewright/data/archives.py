@@ -136,6 +136,21 @@ class ArchiveSource:
         self.__init__(**state)  # type: ignore[misc]
 
 
+@dataclass(frozen=True)
+class ArchivedPicture:
+    """One picture in a zip, where a file would do."""
+
+    source: ArchiveSource
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.source.path}/{self.source.inside}{self.name}"
+
+    def content(self) -> bytes:
+        """Its bytes. Raises BadImage."""
+        return self.source.content(self.name)
+
+
 def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[Listing, ArchiveSource]:
     """The tree in a zip and the source of its pixels, after every entry has been found harmless.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from facewright.data.archives import ArchivedPicture, open_archive
 from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import Undefined, UsageError
 from facewright.images import IMAGE_SUFFIXES
-from facewright.inference import Classifier, Prediction
+from facewright.inference import Classifier, Picture, Prediction
 from facewright.training.events import Listener, Progressed
 from facewright.workflows.material import silent
 
@@ -22,7 +24,9 @@ def predict(
     unknown_at: float | None = None,
     listen: Listener | None = None,
 ) -> list[Prediction]:
-    """The likeliest classes of pictures; a folder stands for every picture below it.
+    """The likeliest classes of pictures; a folder or a zip stands for every picture in it.
+
+    A model that holds a threshold between its two classes answers by it (`Prediction.answer`).
 
     Args:
         model: a run directory or a bundle file.
@@ -32,7 +36,7 @@ def predict(
         UsageError: a path does not exist, or there is no picture at all.
         Undefined: no threshold is stored for this rate.
     """
-    pictures, listen = pictures_in(paths), listen or silent
+    pictures, listen = pictures_of(paths), listen or silent
     if not pictures:
         raise UsageError(
             f"{', '.join(map(str, paths))}: no picture below; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -58,15 +62,41 @@ def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:
     return decision.threshold.value
 
 
+def pictures_of(paths: Sequence[Path]) -> list[Picture]:
+    """As `pictures_in`, and zips are replaced by the pictures in them.
+
+    Raises:
+        UsageError: a path does not exist. BadArchive: a zip is dangerous or damaged.
+    """
+    found: list[Picture] = []
+    for path in paths:
+        if path.suffix.lower() == ".zip" and path.is_file():
+            listing, source = open_archive(path)
+            found += sorted((ArchivedPicture(source, name) for name in listing.files), key=in_order)
+        else:
+            found += pictures_in([path])
+    return found
+
+
 def pictures_in(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are; folders replaced by the pictures below them, sorted; links are not followed."""
+    """Files as they are; folders replaced by the pictures below them, in order; links are not followed."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            below = sorted((p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), key=in_order)
             found += [p for p in below if p.is_file() and not p.is_symlink()]
         elif path.exists():
             found.append(path)
         else:
             raise UsageError(f"{path}: no such file or folder")
     return found
+
+
+def in_order(picture: Picture) -> list[str | int]:
+    """A key that sorts by name, and numbers in names by their value.
+
+    >>> [str(path) for path in sorted([Path("10.png"), Path("9.png")], key=in_order)]
+    ['9.png', '10.png']
+    """
+    parts = re.split(r"([0-9]+)", str(picture))
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]

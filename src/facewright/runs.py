@@ -78,6 +78,8 @@ class RunFacts:
         path = folder / "run.json"
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
+            if facts.get("task") == "regression":
+                raise RunError(f"{folder}: a fit of `facewright fit`, not a classifier; see its report.html")
             return cls(**{**facts, "classes": tuple(facts["classes"]), "notes": tuple(facts.get("notes", ()))})
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made") from None

@@ -15,8 +15,9 @@ import safetensors.torch
 import torch
 
 from facewright import bundle as bundles
-from facewright.bundle import Bundle
+from facewright.bundle import Bundle, put_head
 from facewright.errors import BundleError, FacewrightError, UnknownName
+from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 
@@ -184,3 +185,41 @@ def test_mutations_end_in_an_error_or_a_model(tmp_path: Path) -> None:
 def test_an_unknown_architecture_is_known_by_name_only(small: Bundle) -> None:
     with pytest.raises(UnknownName):
         replace(small, architecture="../../etc/passwd").model()
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("squeezenet1_1", HeadSpec()),  # whose own classifier is a convolution
+        ("vgg11", HeadSpec("hidden-256", dropout=0.5)),
+        ("mobilenet_v2", HeadSpec("two-layer", dropout=0.3)),
+        ("plain_cnn", HeadSpec("cosine", embedding=8, scale=16.0, subcentres=2)),
+        ("vit_ti_16", HeadSpec()),
+    ],
+)
+def test_a_head_of_its_own_comes_back_with_the_model(name: str, head: HeadSpec, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, 3, input_size=32)
+    put_head(model, head, 3)
+    bundles.save(tmp_path / "m", Bundle(name, "auto", ("a", "b", "c"), SPEC, model.state_dict(), head=head))
+    again = bundles.load(tmp_path / "m")
+    assert again.head == head
+    pictures = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again.model()(pictures), model.eval()(pictures))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"kind": "os.system"},
+        {"kind": "linear", "embedding": 10**12},
+        {"kind": "cosine", "scale": "NaN"},
+        {"kind": "linear", "module": "antigravity"},
+    ],
+)
+def test_a_head_that_lies_builds_nothing(packed: bytes, tmp_path: Path, head: dict[str, object]) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(with_metadata(packed, head=head))
+    with pytest.raises(BundleError, match="its head is not usable"):
+        bundles.load(path)

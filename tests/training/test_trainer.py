@@ -164,3 +164,24 @@ def test_a_stalled_phase_gives_way_to_the_next(tmp_path: Path, monkeypatch: pyte
     rows = trainer.fit()
     assert [row.phase for row in rows] == ["head", "head", "body"], "the best of all phases is what a phase must beat"
     assert kept == [1]
+
+
+def test_adaptive_clipping_holds_back_the_body_and_not_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    moved = []
+    for clip in (0.0, 1e-9):
+        settings = replace(SETTINGS, clip=0.0, ema=0.0, adaptive_clip=clip)
+        trainer = make_phased_trainer(tmp_path / str(clip), tmp_path / "cache", settings, draws=0)
+        trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.1)
+        for group in trainer.optimizer.param_groups:
+            group["base"] = 0.1
+        for parameter in trainer.model.parameters():
+            parameter.requires_grad_(True)
+        before = {name: tensor.clone() for name, tensor in trainer.model.named_parameters()}
+        trainer.train_epoch(lambda: False)
+        after = dict(trainer.model.named_parameters())
+        moved.append({name: float((after[name] - before[name]).detach().norm()) for name in before})
+    assert moved[1]["conv1.weight"] < 1e-3 * moved[0]["conv1.weight"]
+    assert moved[1]["fc.classifier.weight"] > 0.1 * moved[0]["fc.classifier.weight"]

@@ -69,8 +69,28 @@ def test_the_key_is_what_decides_the_stored_pixels():
 
 
 def test_a_spec_survives_json():
-    original = InputSpec(112, 96, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bgr", "pad")
+    original = InputSpec(112, 96, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bgr", "pad", 0.45, True)
     assert InputSpec.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+def test_a_spec_of_an_older_file_keeps_everything_and_flips_nothing():
+    older = {key: value for key, value in spec().to_dict().items() if key not in ("crop", "flip")}
+    assert InputSpec.from_dict(older) == spec()
+
+
+@pytest.mark.parametrize("resize", ["stretch", "cover", "pad"])
+def test_a_crop_keeps_the_centre(resize):
+    image = photo(50, 70)
+    cropped = InputSpec(16, 24, HALF, HALF, resize=resize, crop=0.5)
+    assert (cropped.fit(image) == spec(16, 24, resize).fit(image[12:37, 17:52])).all()
+    assert cropped.key() == f"16x24-{resize}-0.5"  # other pixels are stored
+    least = InputSpec(8, 8, HALF, HALF, resize=resize, crop=1e-6)
+    assert least.fit(photo(1, 3)).shape == (8, 8, 3)  # one pixel at least
+
+
+def test_a_crop_of_a_picture_that_then_fits_is_its_very_pixels():
+    image = photo(16, 24)
+    assert (InputSpec(8, 12, HALF, HALF, crop=0.5).fit(image) == image[4:12, 6:18]).all()
 
 
 GOOD = {"height": 8, "width": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}
@@ -88,6 +108,11 @@ GOOD = {"height": 8, "width": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}
         ({"mean": "000"}, UsageError, "lists of three numbers"),
         ({"std": [1, 1, 0]}, UsageError, "std of three numbers"),  # would divide by zero
         ({"std": [1, 1, float("nan")]}, UsageError, "std of three numbers"),
+        ({"crop": 0}, UsageError, "share of a side"),
+        ({"crop": 1.01}, UsageError, "share of a side"),
+        ({"crop": float("nan")}, UsageError, "share of a side"),
+        ({"crop": True}, UsageError, "share of a side"),
+        ({"flip": 1}, UsageError, "flip of true or false"),
     ],
 )
 def test_a_wrong_spec_is_refused(change, error, message):

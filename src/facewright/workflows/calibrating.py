@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,14 +112,7 @@ def midway(threshold: Threshold, scores: NDArray[np.float64]) -> Threshold:
 
     A picture embedded in a batch of another size may score 5e-7 lower; it must not then fall below a threshold that is
     its own score.
-
-    Raises:
-        Undefined: nothing at all is accepted, because too many impostors tie at the highest score.
     """
-    if math.isinf(threshold.value):
-        raise Undefined(
-            f"more impostor pairs tie at the highest score than a false-accept rate of {threshold.far_target:g} allows"
-        )
     below = scores[scores < threshold.value]
     between = float((threshold.value + below.max()) / 2) if below.size else threshold.value
     return replace(threshold, value=between, method=MIDWAY)

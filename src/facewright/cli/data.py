@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli.datasets import OrderOption, address
+from facewright.cli.labels import inspect_labels
 from facewright.cli.output import emit, number_of, place_for, say, show, table
 from facewright.cli.progress import listener
-from facewright.errors import UnknownName
+from facewright.errors import UnknownName, UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -34,8 +34,22 @@ class CacheAction(StrEnum):
 
 
 def inspect(
-    where: Data,
+    where: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet to this PNG file.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="RUN", help="Instead of DATA: which labels of a run look wrong."),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="With --labels: a picture is judged by a model of the other folds.")
+    ] = 5,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", "-w", help="With --labels: judge by these public weights; none: train the run anew."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="With --labels: also write this page.")] = None,
     order: OrderOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
@@ -43,11 +57,22 @@ def inspect(
     """Look at a dataset before it is used.
 
     Counts per class, sizes, broken files, exact and near duplicates, leakage, balance, mean and deviation.
+    With --labels, instead: pictures of a run's data that look mislabelled. Nothing is ever dropped.
 
     \b
     Example:
       facewright inspect photos/ --sheet sheet.png
+      facewright inspect --labels runs/a --out suspicious.html
     """
+    if labels is not None:
+        if where is not None or sheet is not None or order is not None:
+            raise UsageError("--labels inspects the data of a run: leave out DATA, --sheet and --colour-order")
+        inspect_labels(labels, folds, weights, out, quiet, as_json)
+        return
+    if where is None:
+        raise UsageError("nothing to inspect: give DATA, or --labels RUN")
+    if weights is not None or out is not None:
+        raise UsageError("--weights and --out belong to --labels RUN")
     place_for(sheet)
     where = address(where, order)
 

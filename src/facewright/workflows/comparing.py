@@ -105,9 +105,10 @@ def _context(runs: Sequence[Run], comparison: Comparison) -> ReportContext:
         command=shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
         versions=facts.versions,
         facts=DatasetFacts({} if store is None else store.dataset.counts(), spec.mean, spec.std, facts.notes),
-        thumbnail=None if store is None else _thumbnails(store),
+        thumbnail=None if store is None else thumbnails(store),
         drawings={name: _drawing(run) for name, run in named.items()},
         recipes={name: run.recipe.to_toml() for name, run in named.items()},
+        suspicions={name: found for name, run in named.items() if (found := run.suspicion) is not None},
         balancing={
             name: balancing_of(run.recipe, _training_counts(run))
             for name, run in named.items()
@@ -131,7 +132,8 @@ def _training_counts(run: Run) -> Mapping[str, int]:
     return {name: found[name] for name in run.facts.classes}
 
 
-def _thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:
+def thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:
+    """A PNG of a picture as the network sees it, by its path in the dataset; None where there is no such picture."""
     rows: Mapping[str, int] = {record.path: row for row, record in enumerate(store.dataset.records)}
 
     def thumbnail(path: str) -> bytes | None:

@@ -10,8 +10,11 @@ What is found is kept in RUN/suspicious.json, and the run's report shows it. Not
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +26,12 @@ from facewright.data.duplicates import near_pairs
 from facewright.data.sources import open_dataset
 from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
-from facewright.errors import DataError, UsageError
+from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
 from facewright.files import write_json
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import NONE, open_weights, parse_model
+from facewright.report.suspicion import LabelContext, write_label_page
 from facewright.runs import SUSPICIOUS, Run
 from facewright.training import probe
 from facewright.training import recipe as recipes
@@ -35,7 +39,7 @@ from facewright.training.assembly import starting_network
 from facewright.training.events import Listener, Progressed, Said
 from facewright.training.features import Pictures, features_of
 from facewright.training.seeds import derive
-from facewright.workflows.comparing import compare
+from facewright.workflows.comparing import compare, thumbnails
 from facewright.workflows.material import open_store, silent
 from facewright.workflows.running import train
 
@@ -112,6 +116,27 @@ def suspect_labels(
     write_json(run.folder / SUSPICIOUS, result.to_dict())
     compare([Run(folder)]).to_html(run.folder / "report.html")
     return result
+
+
+def write_page(folder: Path, page: Path) -> None:
+    """Write what `suspect_labels` found in a run's dataset as a page of its own, with the pictures.
+
+    Raises:
+        RunError: the labels of this run's dataset were not inspected.
+        FacewrightError: the page cannot be written.
+    """
+    run = Run(folder)
+    if run.suspicion is None:
+        raise RunError(f"{folder}: no {SUSPICIOUS}; inspect its labels first")
+    chosen = run.recipe.input
+    store = open_store(open_dataset(run.facts.where), chosen.size, chosen.resize, silent)
+    context = LabelContext(
+        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        command=shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
+        versions=run.facts.versions,
+        thumbnail=thumbnails(store),
+    )
+    write_label_page(page, run.suspicion, context)
 
 
 def judge_of(begun: str, weights: str | None) -> str | None:

@@ -1,0 +1,163 @@
+"""Runs from public weights: fine-tuning, heads, probes, comparisons, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facewright import bundle as bundles
+from facewright.errors import FacewrightError, ResumeError, UnknownName, UsageError
+from facewright.training.events import Event, Said, Stepped
+from facewright.training.recipe import load
+from facewright.workflows import resume, train, train_all
+
+OLD = "synthetic:faces?identities=4&images=12&size=32&seed=1"
+NEW = "synthetic:faces?identities=3&images=12&size=32&seed=2"
+QUICK = {"input.size": "32", "training.precision": "float32", "training.batch": "8"}
+SHORT = {**QUICK, "phases.head.epochs": "2", "phases.head.draws": "2", "phases.body.epochs": "1"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of another task: four other people."""
+    folder = tmp_path_factory.mktemp("old") / "run"
+    train(OLD, model="plain_cnn", out=folder, overrides={**QUICK, "training.epochs": "2"}, report=False)
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("recipe", ["finetune", "finetune-last-stage", "finetune-strong"])
+def test_two_phases(weights: Path, tmp_path: Path, recipe: str) -> None:
+    run = train(NEW, model=f"plain_cnn@{weights}", recipe=recipe, out=tmp_path / "r", overrides=SHORT, report=False)
+    assert [row.phase for row in run.history] == ["head", "head", "body"]
+    assert run.facts.title == "plain_cnn@model" and run.facts.weights == str(weights)
+    assert run.evaluation.n > 0
+    before, after = bundles.load(weights).weights, bundles.load(tmp_path / "r" / "model.safetensors").weights
+    assert before["fc.weight"].shape[0] == 4 and after["fc.weight"].shape[0] == 3
+    if recipe == "finetune-last-stage":
+        assert torch.equal(before["conv1.weight"], after["conv1.weight"])
+
+
+def test_fine_tuning_is_what_weights_are_for(weights: Path, tmp_path: Path) -> None:
+    run = train(NEW, model=f"plain_cnn@{weights}", out=tmp_path / "r", overrides=SHORT, report=False)
+    assert run.recipe.name == "finetune"
+    assert run.classifier.spec.mean == bundles.load(weights).spec.mean, "pictures are prepared as the weights want them"
+
+
+def test_a_probe_leaves_the_body_alone(weights: Path, tmp_path: Path) -> None:
+    said: list[Event] = []
+    run = train(
+        NEW, model=f"plain_cnn@{weights}", recipe="probe", out=tmp_path / "r",
+        overrides={"input.size": "32"}, report=False, listen=said.append,
+    )  # fmt: skip
+    assert any(isinstance(event, Said) and "of 4 classes" in event.text for event in said), "what was replaced is said"
+    old, new = bundles.load(weights).weights, bundles.load(run.folder / "model.safetensors")
+    assert all(torch.equal(old[name], new.weights[name]) for name in old if not name.startswith("fc."))
+    assert new.head is not None and new.head.kind == "linear"
+    assert len(run.history) == 1 and run.history[0].train_accuracy > 0.9
+    assert np.isfinite(run.evaluation.log_loss)
+    again = train(
+        NEW,
+        model=f"plain_cnn@{weights}",
+        recipe="probe",
+        out=tmp_path / "s",
+        overrides={"input.size": "32"},
+        report=False,
+    )
+    assert (run.folder / "model.safetensors").read_bytes() == (again.folder / "model.safetensors").read_bytes()
+
+
+def test_starts_are_compared_by_their_names(weights: Path, tmp_path: Path) -> None:
+    changes = {"input.size": "32"}
+    found = train_all(
+        NEW, [f"plain_cnn@{weights}", "plain_cnn"], recipe="probe", out=tmp_path / "all", overrides=changes
+    )
+    assert [entry.name for entry in found.comparison.entries] == ["plain_cnn@model", "plain_cnn"]
+    assert sorted(path.name for path in (tmp_path / "all").iterdir() if path.is_dir()) == [
+        "plain_cnn",
+        "plain_cnn-model",
+    ]
+    assert "plain_cnn@model" in (tmp_path / "all" / "report.html").read_text(encoding="utf-8")
+
+
+class _Stop(Exception):
+    pass
+
+
+def _stopped(weights: Path, folder: Path, step: int) -> None:
+    """A run that dies at a step, with a checkpoint a step."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Stepped) and event.epoch * 100 + event.step == step:
+            raise _Stop
+
+    changes = {**SHORT, "training.checkpoint_steps": "1"}
+    with pytest.raises(_Stop):
+        train(NEW, model=f"plain_cnn@{weights}", out=folder, overrides=changes, report=False, listen=listen)
+
+
+@pytest.mark.parametrize("step", [102, 302])  # in the phase on features, and in the one behind it
+def test_a_run_from_weights_goes_on_to_the_same_bits(weights: Path, tmp_path: Path, step: int) -> None:
+    changes = {**SHORT, "training.checkpoint_steps": "1"}
+    whole = train(NEW, model=f"plain_cnn@{weights}", out=tmp_path / "whole", overrides=changes, report=False)
+    _stopped(weights, tmp_path / "broken", step)
+    again = resume(tmp_path / "broken")
+    files = [run.folder / "model.safetensors" for run in (whole, again)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_weights_that_changed_are_noticed(weights: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(weights.read_bytes())
+    _stopped(copy, tmp_path / "broken", 102)
+    other = bundles.load(copy)
+    bundles.save(copy, bundles.Bundle(**{**vars(other), "provenance": {"seed": 99}}))
+    with pytest.raises(ResumeError, match="changed since the run began"):
+        resume(tmp_path / "broken")
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "error", "words"),
+    [
+        ("plain_cnn@nowhere.safetensors", {}, FacewrightError, "nowhere.safetensors"),
+        ("plain_cnm@imagenet", {}, UnknownName, "did you mean 'plain_cnn'"),
+        ("plain_cnn@WEIGHTS", {"training.epochs": "3"}, UsageError, "phases.head.epochs"),
+        ("plain_cnn@WEIGHTS", {"phases.body.train": "from layer 9"}, UnknownName, "layer 2"),
+        ("plain_cnn@WEIGHTS", {"head.kind": "native"}, UsageError, "set head.kind to linear"),
+        ("plain_cnn@WEIGHTS", {"objective.kind": "arcface", "training.label_smoothing": "0"}, UsageError, "cosine"),
+        ("plain_cnn@WEIGHTS", {"phases.body.draws": "2"}, UsageError, "draws above 0 want"),
+    ],
+)
+def test_what_cannot_be_started(
+    weights: Path, tmp_path: Path, model: str, changes: dict[str, str], error: type[Exception], words: str
+) -> None:
+    start = model.replace("WEIGHTS", str(weights))
+    with pytest.raises(error, match=words):
+        train(NEW, model=start, recipe="finetune", out=tmp_path / "r", overrides={**SHORT, **changes}, report=False)
+    assert not (tmp_path / "r" / "model.safetensors").exists()
+
+
+def test_the_recipes_are_those_of_the_notebooks() -> None:
+    recipe = load("finetune")
+    assert {name: (p.epochs, p.learning_rate, p.train) for name, p in recipe.phases.items()} == {
+        "head": (10, 1e-3, "head"),
+        "body": (15, 1e-5, "all"),
+    }
+    assert load("finetune-last-stage").phases["body"].train == "last-stage"
+    assert list(load("head-only").phases) == ["head"]
+
+
+def test_the_facts_of_a_run_name_its_weights(weights: Path, tmp_path: Path) -> None:
+    train(
+        NEW,
+        model=f"plain_cnn@{weights}",
+        recipe="probe",
+        out=tmp_path / "r",
+        overrides={"input.size": "32"},
+        report=False,
+    )
+    facts = json.loads((tmp_path / "r" / "run.json").read_text(encoding="utf-8"))
+    assert facts["weights"] == str(weights) and len(facts["weights_sha256"]) == 64

@@ -137,9 +137,11 @@ def _sentences(context: PairContext) -> list[str]:
             f"{strictest.far:g}: there {words.percent(strictest.tar.value)} of genuine pairs are accepted."
         )
     if result.failures:
+        one = result.failures == 1
         lines.append(
-            f"{result.failures:,} pairs have no score because a picture could not be used; they count as errors in the "
-            "accuracy and are in no other number."
+            f"{result.failures:,} {'pair has' if one else 'pairs have'} no score because a picture could not be used; "
+            f"{'it counts as an error' if one else 'they count as errors'} in the accuracy and "
+            f"{'is' if one else 'are'} in no other number."
         )
     return lines
 

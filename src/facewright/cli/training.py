@@ -11,8 +11,8 @@ import typer
 from facewright.cli.datasets import OrderOption, optional_address
 from facewright.cli.output import emit, percent, say, show, table
 from facewright.cli.progress import listener
+from facewright.cli.recognition import Task, evaluate_recogniser, recognises
 from facewright.cli.use import to_line
-from facewright.cli.verification import Task, evaluate_recogniser, recognises
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:

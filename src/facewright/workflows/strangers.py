@@ -62,11 +62,25 @@ def calibrate_unknown(
     genuine, note = _validation(folder, classifier, listen)
     if note is not None:
         listen(Said(note))
+    decision = _decision(classifier, store, scores, genuine, far)
+    keep(with_decision(classifier.bundle, decision), target)
+    return Calibrated(str(model), str(target), decision, note)
+
+
+def _decision(
+    classifier: Classifier,
+    store: PixelStore,
+    scores: NDArray[np.float64],
+    genuine: NDArray[np.float64] | None,
+    far: float,
+) -> Decision:
+    """The threshold for strangers with its provenance; scores: (Q,) of the pictures of the store."""
     people = _people(store)
-    said = f"{data.name}: {scores.size:,} photos" + ("" if people is None else f" of {people.count:,} strangers")
+    count = "" if people is None else f" of {people.count:,} strangers"
+    said = f"{store.dataset.name}: {scores.size:,} photos{count}"
     threshold = choose(scores, genuine, far, said, classifier.likeness_name)
     share = weighted_share(scores >= threshold.value, np.ones(scores.size, bool))
-    decision = Decision(
+    return Decision(
         kind=UNKNOWN,
         threshold=threshold,
         calibration=None,
@@ -78,8 +92,6 @@ def calibrate_unknown(
         crop=classifier.spec.crop,
         flip=classifier.spec.flip,
     )
-    keep(with_decision(classifier.bundle, decision), target)
-    return Calibrated(str(model), str(target), decision, note)
 
 
 def choose(

@@ -5,9 +5,10 @@ too, and is right each time. Embeddings that know faces but not this dataset sti
 no more like the class than any stranger's are.
 
 The likeness of a picture and a class is the median cosine to the class's pictures, itself and its copies left out: a
-median, since up to half of a class may be wrong without moving it far. Strangers are at hand: every picture is one to
-every class but its own. So a picture is unlike its class where its likeness is one that strangers reach, too: with a
-chance of a hundredth or more (the share of likenesses between pictures and other classes that are as high).
+median, since up to half of a class may be wrong without moving it far. Strangers are at hand: a picture that is most
+like its own class is a stranger to every other (one that is not may be in the wrong class, and no stranger where it
+belongs). So a picture is unlike its class where its likeness is one that strangers reach, too: with a chance of a
+hundredth or more (the share of likenesses between pictures and classes they are strangers to that are as high).
 
 This is the p-value of an outlier test that is calibrated on known non-members; it assumes nothing of the embedding but
 that it puts one class's pictures nearer to each other than to others'. Where it does not (the features are no face
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 from facewright.errors import Undefined, UsageError
 
 CHANCE = 0.01  # of a stranger being this much like the class
-MOST = 0.2  # share of all pictures: with more than this unlike their class, it is the features that fail
+LEAST_AT_HOME = 0.5  # share of pictures most like their own class; with fewer, it is the features that fail
+MOST = 0.2  # share of pictures unlike their class; likewise with more
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,17 @@ def unlike_own_class(likeness: NDArray[np.float64], labels: NDArray[np.int64]) -
     own = likeness[rows, labels]
     strangers = likeness.copy()
     strangers[rows, labels] = np.nan
+    at_home = own > np.nan_to_num(strangers, nan=-np.inf).max(axis=1)
+    if at_home.sum() < LEAST_AT_HOME * len(labels):
+        raise Undefined(
+            f"{int(at_home.sum()):,} of {len(labels):,} pictures are most like their own class: these features do not "
+            "tell the classes apart picture by picture"
+        )
+    strangers[~at_home] = np.nan
     known = np.sort(strangers[np.isfinite(strangers)])
     if len(known) * CHANCE < 1:
         raise Undefined(
-            f"{len(known)} comparisons of pictures with other classes: a chance of {CHANCE:g} needs {round(1 / CHANCE)}"
+            f"{len(known)} likenesses of strangers are too few for a chance of {CHANCE:g}; it takes {round(1 / CHANCE)}"
         )
     threshold = float(known[-int(len(known) * CHANCE)])  # this many of the strangers are at least as alike
     found = rows[own <= threshold]

@@ -1,13 +1,14 @@
 """What balancing buys on two classes of unequal size: the usual script, and each option of the recipes beside it.
 
-    python benchmarks/balancing.py DATA [--model NAME] [--weights NAME] [--out runs/balancing] [--seed 0]
+    python benchmarks/balancing.py DATA [--model NAME] [--start NAME@WEIGHTS] [--out runs/balancing] [--seed 0]
 
 One split, one seed. First the plain CNN as the usual script trains and judges it: recipe `script-plain`, threshold 0.5.
 Then one network (the same plain CNN, unless --model names another) by each way to balance: none, over-sampling, the
 shipped `hter-undersample`, `hter-augment-minority` and `hter-weighted`, focal loss. Augmentation and optimizer are the
 same for all of these, none sees more images than the script did, and the threshold is chosen on the validation part.
-The best is chosen by validation HTER, never by test. Finished runs in --out are kept, unfinished ones resumed. Writes
-one JSON to benchmarks/results/.
+With --start, as mobilenet_v2@imagenet, `hter-augment-minority` once more from public weights. The best is chosen by
+validation HTER, never by test. Finished runs in --out are kept, unfinished ones resumed. Writes one JSON to
+benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ OPTIONS: dict[str, tuple[str, dict[str, str]]] = {  # name -> recipe, changes to
     "class weights": ("hter-weighted", {}),
     "focal loss": ("hter-weighted", PLAIN | {"objective.kind": "focal"}),
 }
+FROM_WEIGHTS = {"input.normalise": "weights", "optimizer.learning_rate": "3e-4"}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -72,44 +74,44 @@ def shown(rate: dict[str, float]) -> str:
 
 def print_table(script: dict[str, Any], rows: dict[str, dict[str, Any]]) -> None:
     titles = ("balancing", "images seen", "CPU s", "validation", "test HTER", "FAR", "FRR", "at 0.5")
-    print("\n{:26} {:>11} {:>6} {:>10}  {:24} {:>7} {:>7}  {}".format(*titles))
+    print("\n{:28} {:>11} {:>6} {:>10}  {:24} {:>7} {:>7}  {}".format(*titles))
     for name, row in {"script (plain CNN)": script, **rows}.items():
         cpu = "?" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:.0f}"
         values = row["validation_hter"], row["far"]["value"], row["frr"]["value"]
         chosen, far, frr = (f"{100 * value:.1f} %" for value in values)
         print(
-            f"{name:26} {row['images_seen']:11,} {cpu:>6} {chosen:>10}  {shown(row['hter']):24} {far:>7} {frr:>7}  "
+            f"{name:28} {row['images_seen']:11,} {cpu:>6} {chosen:>10}  {shown(row['hter']):24} {far:>7} {frr:>7}  "
             f"{shown(row['hter_at_half'])}"
         )
+
+
+def trained(data: str, network: str, begun: str | None, out: Path, seed: int) -> dict[str, Run]:
+    """The script's run and one by each option, in the order of the table."""
+    model, recipe = SCRIPT
+    print("script", flush=True)
+    made = {"script": train(data, model=model, recipe=recipe, out=out / "script", seed=seed, resume=True)}
+    rows = {name: (network, recipe, changes) for name, (recipe, changes) in OPTIONS.items()}
+    if begun is not None:
+        rows["minority x 7, public weights"] = (begun, "hter-augment-minority", FROM_WEIGHTS)
+    for name, (model, recipe, changes) in rows.items():
+        print(name, flush=True)
+        place = out / f"{model.partition('@')[0]}-{name.replace(' ', '-').replace(',', '')}"
+        made[name] = train(
+            data, model=model, recipe=recipe, out=place, seed=seed, overrides=changes, resume=True, listen=show
+        )
+    return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--model", default="plain_cnn")
-    parser.add_argument("--weights", default=None)
+    parser.add_argument("--start", default=None)
     parser.add_argument("--out", type=Path, default=Path("runs/balancing"))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    model, recipe = SCRIPT
-    print("script", flush=True)
-    out = asked.out / "script"
-    made = {"script": train(asked.data, model=model, recipe=recipe, out=out, seed=asked.seed, resume=True)}
-    network = asked.model if asked.weights is None else f"{asked.model}@{asked.weights}"
-    for name, (recipe, changes) in OPTIONS.items():
-        print(name, flush=True)
-        out = asked.out / f"{asked.model}-{name.replace(' ', '-').replace(',', '')}"
-        made[name] = train(
-            asked.data,
-            model=network,
-            recipe=recipe,
-            out=out,
-            seed=asked.seed,
-            overrides=changes,
-            resume=True,
-            listen=show,
-        )
+    made = trained(asked.data, asked.model, asked.start, asked.out, asked.seed)
     if len({run.predictions.paths for run in made.values()}) > 1:
         raise SystemExit("the runs were tested on different pictures")
     rows = {name: facts_of(run) for name, run in made.items()}

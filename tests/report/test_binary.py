@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from facewright.evaluation.advice import advise
 from facewright.evaluation.compare import compare
 from facewright.evaluation.results import Comparison, Entry, Predictions
 from facewright.evaluation.two_classes import judge
@@ -70,6 +71,18 @@ def test_the_classes_and_what_an_epoch_makes_of_them(entry) -> None:
     bare, masked = section.classes
     assert (bare.name, bare.pictures, bare.epoch, bare.weight, bare.test) == ("<bare>", "30", "30", "1.95", "30")
     assert (masked.pictures, masked.epoch, masked.weight, masked.test) == ("1,210", "1,210", "0.0484", "200")
+
+
+def test_advice_goes_by_the_error_that_weighs_both_classes_alike(build) -> None:
+    plain, other = build(CLASSES, ["plain", "other"], per_class=8).entries
+    sentence = advise([judged(plain, 0.3)], [])[0]
+    assert "(<bare>: 30, masked: 200 test images), so accuracy rewards the larger one" in sentence
+    made = compare([judged(plain, 0.3), judged(other, 0.9)], "masks", "0" * 16, CLASSES, {"test": 230})
+    assert "by half total error rate other came first with" in made.advice[0]
+    assert "before plain (" in made.advice[0] and "overlap" not in made.advice[0]
+    half = judged(plain, 0.3)
+    half = dataclasses.replace(half, test=dataclasses.replace(half.test, binary=None))
+    assert "unequal" not in compare([half, judged(other, 0.9)], "masks", "0" * 16, CLASSES, {"test": 230}).advice[0]
 
 
 def test_the_page_says_it_and_names_stay_text(build) -> None:

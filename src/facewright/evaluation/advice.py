@@ -15,6 +15,7 @@ from facewright.evaluation.results import Entry, Pair
 from facewright.training.history import EpochRow
 
 REACHED = 0.95  # of its own best validation accuracy: where a model counts as trained
+UNEQUAL = 2  # times as many images in the larger of two classes: from there on accuracy misleads
 CLOSE = 1.1  # a ratio of times or sizes below this is called about the same
 
 
@@ -28,7 +29,7 @@ def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
         whoever puts them into a page escapes them.
     """
     best = ranking(entries)[0]
-    sentences = [_accuracy(best, entries, pairs)]
+    sentences = [_unequal(entries), _accuracy(best, entries, pairs)]
     if not _is_one_network(entries):
         sentences += [_speed(best, entries, pairs), _size(best, entries, pairs)]
     return tuple(sentence for sentence in [*sentences, *_training(entries), *_limits(entries)] if sentence)
@@ -79,6 +80,25 @@ def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> s
         f"For accuracy {best.name} came first with {first}, with no measurable difference from {gaps}."
         f"{rest} {_among([best, *equals])}"
     )
+
+
+def _unequal(entries: Sequence[Entry]) -> str:
+    """Of two classes of unequal size: who is best by the error that weighs them alike; empty for other tasks."""
+    judged = [(entry.test.binary, entry) for entry in entries if entry.test.binary is not None]
+    if len(judged) < len(entries):
+        return ""
+    (first, best), *others = sorted(judged, key=lambda pair: pair[0].hter.value)
+    if max(first.positives, first.negatives) < UNEQUAL * min(first.positives, first.negatives):
+        return ""
+    sizes = f"{first.rejected}: {first.negatives:,}, {first.accepted}: {first.positives:,} test images"
+    found = f"{_percent(first.hter.value)} (95 % interval {_percent(first.hter.low)} to {_percent(first.hter.high)})"
+    why = f"The classes are of unequal size ({sizes}), so accuracy rewards the larger one: by half total error rate"
+    if not others:
+        return f"{why} {best.name} has {found}."
+    rest = _join([f"{entry.name} ({_percent(result.hter.value)})" for result, entry in others])
+    near = [entry for result, entry in others if result.hter.low <= first.hter.high]
+    noise = f"; the intervals overlap with that of {_names(near)}" if near else ""
+    return f"{why} {best.name} came first with {found}, before {rest}{noise}."
 
 
 def _is_one_network(entries: Sequence[Entry]) -> bool:

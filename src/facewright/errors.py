@@ -8,6 +8,7 @@ FacewrightError
     BadImage            one picture cannot be used (file and reason)
     BadArchive          a zip that is refused whole
     EmptyClass          a class folder without one readable picture
+    OtherClasses        data with other classes than the model's
   BundleError           a model file that is not what it says
   WeightsError          public weights that cannot be had or used (file and reason)
   RunError              a run directory
@@ -70,6 +71,10 @@ class BadArchive(DataError):
 
 class EmptyClass(DataError):
     """A class folder without one readable picture."""
+
+
+class OtherClasses(DataError):
+    """Data with other classes than the model's: its answers cannot be called right or wrong."""
 
 
 class BundleError(FacewrightError):

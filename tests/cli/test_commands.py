@@ -176,7 +176,7 @@ CALLS = [
         ["predict", "runs/a", "a.jpg", "b.jpg"],
         "predict",
         (Path("runs/a"), [Path("a.jpg"), Path("b.jpg")]),
-        {"top_k": 5},
+        {"top_k": 5, "unknown_at": None},
     ),
     (["inspect", "photos"], "inspect", ("photos",), {}),
     (["demo", "--quick", "--out", "d"], "demo", (Path("d"),), {"quick": True}),

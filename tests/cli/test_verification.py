@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from facewright import workflows
 from facewright.cli.main import main
+from facewright.errors import OtherClasses
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 from faces import draw_people, saved, small_bundle, write_pairs
@@ -119,14 +121,27 @@ def test_unknown_from_calibration_to_prediction(
 def test_evaluate_as_a_recogniser(
     photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = run(capsys, "evaluate", model, photos, "--json", "-q")
-    assert status == 0 and json.loads(out)["task"] == "verification" and "has other classes" in err
+    status, out, _ = run(capsys, "evaluate", model, photos, "--json", "-q")
+    assert status == 0 and json.loads(out)["task"] == "verification"
     status, out, _ = run(capsys, "evaluate", model, photos, "--task", "identification", "--seed", "2", "--json")
     assert status == 0 and (json.loads(out)["task"], json.loads(out)["seed"]) == ("identification", 2)
     status, out, _ = run(capsys, "evaluate", model, photos, "--task", "identification")
     assert status == 0 and "rank 1" in out
     status, out, err = run(capsys, "evaluate", model, "--task", "verification")
     assert status == 1 and "give DATA" in err
+
+
+def test_a_run_with_other_classes_is_judged_as_a_recogniser_unless_a_classifier_was_asked_for(
+    photos: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OtherClasses("expected the classes the run was trained on")
+
+    monkeypatch.setattr(workflows, "evaluate", refuse)
+    status, out, err = run(capsys, "evaluate", model.parent, photos, "--json", "-q")
+    assert status == 0 and json.loads(out)["task"] == "verification" and "has other classes" in err
+    status, out, err = run(capsys, "evaluate", model.parent, photos, "--task", "classification", "-q")
+    assert (status, out) == (1, "") and err.startswith("error: expected the classes")
 
 
 def test_a_model_without_classes_names_nobody(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

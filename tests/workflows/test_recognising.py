@@ -13,7 +13,6 @@ from facewright.embedding import Embedder
 from facewright.errors import DataError
 from facewright.evaluation.identification import IdentificationResult, identify
 from facewright.evaluation.verification import verify_all_pairs
-from facewright.workflows import recognising
 from facewright.workflows.recognising import evaluate_identification, evaluate_verification
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -66,9 +65,3 @@ def test_who_is_shown_must_be_known(tmp_path: Path) -> None:
     flat = draw_people(tmp_path / "own", 1, 3) / "person_00"
     with pytest.raises(DataError):
         evaluate_verification(saved(tmp_path), flat)
-
-
-def test_a_classifier_is_known_by_its_classes(photos: Path, tmp_path: Path) -> None:
-    names = tuple(f"person_0{p}" for p in range(6))
-    assert recognising.knows_classes(saved(tmp_path, small_bundle(names)), photos)
-    assert not recognising.knows_classes(saved(tmp_path), photos)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facewright.cli.output import emit, number_of, percent, say, show, table
+from facewright.cli.output import emit, number_of, percent, show, table
 from facewright.cli.progress import listener
 from facewright.errors import UsageError
 
@@ -25,7 +25,7 @@ class Task(StrEnum):
 
 
 def recognises(model: Path, where: str | None, task: Task | None) -> Task | None:
-    """As what kind of recogniser a model is judged; None: as a classifier.
+    """As what kind of recogniser a model is to be judged; None: as a classifier, as far as can be told beforehand.
 
     Raises:
         UsageError: a recogniser is judged on labelled pictures, and none are named.
@@ -34,14 +34,9 @@ def recognises(model: Path, where: str | None, task: Task | None) -> Task | None
         return None
     if where is None:
         raise UsageError(f"--task {task} is measured on labelled pictures; give DATA")
-    if task is not None:
-        return task
-    from facewright.workflows.recognising import knows_classes
-
-    if knows_classes(str(model), where):
-        return None
-    say(f"{where} has other classes than the model: judged by whether it tells people apart (--task verification)")
-    return Task.VERIFICATION
+    if task is None and (model.is_file() or "@" in str(model)):  # only a run says what its classes were tested on
+        return Task.VERIFICATION
+    return task
 
 
 def evaluate_recogniser(model: Path, where: str, task: Task, seed: int, quiet: bool, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from facewright.cli.output import emit, percent, say, show, table
 from facewright.cli.progress import listener
 from facewright.cli.recognition import Task, evaluate_recogniser, recognises
 from facewright.cli.use import to_line
-from facewright.errors import UsageError
+from facewright.errors import OtherClasses, UsageError
 
 if TYPE_CHECKING:
     from facewright.evaluation.binary import BinaryResult
@@ -200,8 +200,15 @@ def evaluate(
 
     from facewright import workflows
 
-    with listener(quiet) as listen:
-        result = workflows.evaluate(run, where, listen=listen)
+    try:
+        with listener(quiet) as listen:
+            result = workflows.evaluate(run, where, listen=listen)
+    except OtherClasses:
+        if where is None or task is not None:
+            raise
+        say(f"{where} has other classes than the model: judged by whether it tells people apart (--task verification)")
+        evaluate_recogniser(run, where, Task.VERIFICATION, seed, quiet, as_json)
+        return
     if as_json:
         emit(result.to_dict())
     else:

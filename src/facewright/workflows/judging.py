@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
-from facewright.errors import DataError, Undefined, UsageError
+from facewright.errors import OtherClasses, Undefined, UsageError
 from facewright.evaluation import protocols, two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.files import write_json
@@ -81,7 +81,7 @@ def evaluate(folder: Path, where: str | None = None, listen: Listener | None = N
     """The test part's numbers of a run, or its numbers on all of another dataset with the same classes.
 
     Raises:
-        DataError: the other dataset has other classes.
+        OtherClasses: the other dataset has other classes.
     """
     run = Run(folder)
     if where is None:
@@ -92,7 +92,7 @@ def evaluate(folder: Path, where: str | None = None, listen: Listener | None = N
         open_dataset(where), classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t))
     )
     if store.dataset.classes != classifier.classes:
-        raise DataError(
+        raise OtherClasses(
             f"{where}: expected the classes the run was trained on ({', '.join(classifier.classes)}), "
             f"found {', '.join(store.dataset.classes)}"
         )

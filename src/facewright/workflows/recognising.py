@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facewright.data.sources import open_dataset
-from facewright.embedding import Embedder, open_model
+from facewright.embedding import Embedder
 from facewright.evaluation.identification import IdentificationResult, identify
 from facewright.evaluation.verification import verify_all_pairs
 from facewright.evaluation.verification_results import VerificationResult
@@ -32,11 +32,6 @@ class Recognition:
         """As `evaluate --json` prints it."""
         facts = {"model": self.model, "fingerprint": self.fingerprint, "input": self.spec.to_dict()}
         return self.result.to_dict() | facts | {"data": self.data, "images": self.images}
-
-
-def knows_classes(model: str | Path, where: str | Path) -> bool:
-    """Whether the data have the classes of the model, in which case it can be judged as a classifier."""
-    return open_dataset(where).classes == open_model(model).classes
 
 
 def evaluate_verification(model: str | Path, where: str | Path, *, listen: Listener | None = None) -> Recognition:

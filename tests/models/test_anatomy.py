@@ -78,7 +78,16 @@ PUBLISHED_GMACS = {
     "iresnet100": 12.106,
     "mobilefacenet": 0.221,
 }
-UNPUBLISHED = {"iresnet18", "iresnet50", "facenet_small", "tinydarknet", "pointwise_facenet", "patchnet", "plain_cnn"}
+UNPUBLISHED = {
+    "iresnet18",
+    "iresnet50",
+    "dlib_resnet29",
+    "facenet_small",
+    "tinydarknet",
+    "pointwise_facenet",
+    "patchnet",
+    "plain_cnn",
+}
 FEW = ["resnet18", "seresnext50_32x4d", "xception", "densenet121", "alexnet", "squeezenet1_1", "regnet_y_200mf"]
 FEW += ["resnest50", "nfnet_f0", "vit_ti_16", "iresnet18", "mobilefacenet", "facenet_small", "tinydarknet", "plain_cnn"]
 PUBLISHED_AT = {  # px, where another size was seen: by torchvision's weights; in the NFNets' test

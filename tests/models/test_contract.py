@@ -27,6 +27,7 @@ SMALLEST = [  # one of each kind of block
     "resnest50",
     "vit_ti_16",
     "mobilefacenet",
+    "dlib_resnet29",
     "facenet_small",
     "tinydarknet",
     "pointwise_facenet",

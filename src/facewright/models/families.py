@@ -12,6 +12,7 @@ from typing import Protocol
 from facewright.models import (
     alexnet,
     densenet,
+    dlib_resnet,
     efficientnet,
     facenet,
     inception_resnet,
@@ -50,6 +51,7 @@ Model = (
     | facenet.SmallFaceNet
     | iresnet.IResNet
     | mobilefacenet.MobileFaceNet
+    | dlib_resnet.DlibResNet
     | tinydarknet.TinyDarknet
     | tinydarknet.PointwiseFaceNet
     | patchnet.PatchNet
@@ -203,6 +205,15 @@ FAMILIES = {
         112,
         mobilefacenet.VARIANTS,
         stems=("imagenet",),
+    ),
+    "dlib_resnet": Family(
+        dlib_resnet.build,
+        "He et al. 2016, arXiv:1512.03385; the network is D. King's",
+        "counted in dlib's file, whose convolutions have biases too",
+        150,
+        dlib_resnet.VARIANTS,
+        stems=("imagenet",),
+        smallest_side=dlib_resnet.SMALLEST_SIDE,
     ),
     "facenet": Family(
         facenet.build,

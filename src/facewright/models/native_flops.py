@@ -74,6 +74,7 @@ NATIVE_FLOPS: dict[str, int] = {
     "iresnet50": 12_619_685_888,
     "iresnet100": 24_180_236_288,
     "mobilefacenet": 442_186_752,
+    "dlib_resnet29": 541_964_288,
     "facenet_small": 175_777_792,
     "tinydarknet": 933_128_192,
     "pointwise_facenet": 16_744_448,

@@ -24,6 +24,7 @@ from facewright.models.catalog import describe
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 FACENET_STD = (128 / 255,) * 3  # timesler's fixed standardisation, (x - 127.5) / 128
+DLIB_MEAN, DLIB_STD = (122.782 / 255, 117.001 / 255, 104.298 / 255), (256 / 255,) * 3  # (x - mean) / 256
 
 GITHUB = "https://github.com/huggingface/pytorch-image-models/releases/download"
 HUB = "https://huggingface.co/timm"
@@ -103,6 +104,7 @@ HABITS = {
     "mobilefacenet": (HALF, HALF),
     "iresnet": (HALF, HALF),
     "inception_resnet": (HALF, FACENET_STD),
+    "dlib_resnet": (DLIB_MEAN, DLIB_STD),
 }
 
 

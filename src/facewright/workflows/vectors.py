@@ -136,17 +136,20 @@ def _plan(embedder: Embedder, dataset: Dataset) -> dict[str, Any]:
 def _parts_folder(out: Path, plan: Mapping[str, Any], listen: Listener) -> Iterator[Path]:
     """The folder of the parts, held by this process; parts made by another plan are removed."""
     folder = out.with_name(f".{out.name}.parts")
-    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0, mode=PRIVATE)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0, mode=PRIVATE)
     try:
         lock.acquire()
     except Timeout:
         raise FacewrightError(f"{out}: another process is writing it; wait for it or choose another --out") from None
     try:
-        if folder.is_dir() and _read_plan(folder) != plan:
+        left = [path for path in folder.iterdir() if path.name != ".lock"]
+        if left and _read_plan(folder) != plan:
             listen(Said(f"{folder}: of another model or other pictures; begun anew"))
-            shutil.rmtree(folder)
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700)
+            for path in left:
+                path.unlink()
+            left = []
+        if not left:
             write_json(folder / "plan.json", plan)
         yield folder
     finally:

@@ -42,6 +42,7 @@ class Stranger:
     label: str
     likeness: float  # median cosine to the rest of its class
     nearest: str  # the class it is most like; its own where no other is nearer
+    nearest_likeness: float  # to that class; above the threshold the picture belongs there
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,16 @@ def likeness_of(
     else:
         threshold = found.threshold
         strangers = tuple(
-            Stranger(paths[row], classes[labels[row]], float(alike), classes[nearest])
-            for row, alike, nearest in zip(found.rows.tolist(), found.likeness, found.nearest.tolist(), strict=True)
+            Stranger(paths[row], classes[labels[row]], float(own), classes[nearest], float(alike))
+            for row, own, nearest, alike in zip(
+                found.rows.tolist(), found.likeness, found.nearest.tolist(), found.nearest_likeness, strict=True
+            )
         )
-    parted = () if refused is not None else _parted(paths, labels, classes, embeddings, groups)
+    parted: tuple[PartedClass, ...] = ()
+    if threshold is not None:  # a class that many pictures of other classes were put into is not two people
+        elsewhere = {row.path for row in strangers if row.nearest_likeness > threshold}
+        rows = np.array([row for row, path in enumerate(paths) if path not in elsewhere], np.int64)
+        parted = _parted(paths, labels, classes, embeddings, groups, rows)
     return Likeness(strangers, threshold, CHANCE, parted, refused)
 
 
@@ -171,10 +178,12 @@ def _parted(
     classes: tuple[str, ...],
     embeddings: NDArray[np.float32],
     groups: Sequence[str],
+    rows: NDArray[np.int64],
 ) -> tuple[PartedClass, ...]:
+    """The classes that fall in two, the clearest first; only `rows` are looked at."""
     found = []
     for number, name in enumerate(classes):
-        parts = class_parts.parts_of(embeddings, np.flatnonzero(labels == number), groups)
+        parts = class_parts.parts_of(embeddings, rows[labels[rows] == number], groups)
         if parts is not None and parts.separation >= class_parts.SEPARATION:
             smaller, larger = (tuple(paths[row] for row in side.tolist()) for side in (parts.smaller, parts.larger))
             found.append(PartedClass(name, smaller, larger, parts.within, parts.across, parts.separation))

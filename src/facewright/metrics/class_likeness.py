@@ -27,7 +27,7 @@ from facewright.errors import Undefined, UsageError
 
 CHANCE = 0.01  # of a stranger being this much like the class
 LEAST_AT_HOME = 0.5  # share of pictures most like their own class; with fewer, it is the features that fail
-MOST = 0.2  # share of pictures unlike their class; likewise with more
+MOST = 1 / 3  # share of pictures unlike their class; likewise with more
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Unlike:
     """Pictures that are no more like their class than strangers are, the least alike first.
 
     rows: (U,) which pictures. likeness: (U,) to their own class. nearest: (U,) class they are most like; their own
-    where no other is nearer. threshold: likeness that strangers reach with a chance of `CHANCE`.
+    where no other is nearer. nearest_likeness: (U,) to that one; above the threshold the picture belongs there.
+    threshold: likeness that strangers reach with a chance of `CHANCE`.
     """
 
     rows: NDArray[np.int64]
     likeness: NDArray[np.float64]
     nearest: NDArray[np.int64]
+    nearest_likeness: NDArray[np.float64]
     threshold: float
 
 
@@ -114,8 +116,9 @@ def unlike_own_class(likeness: NDArray[np.float64], labels: NDArray[np.int64]) -
             "features do not tell the classes apart picture by picture"
         )
     found = found[np.argsort(own[found], kind="stable")]
-    nearest = np.where(np.isfinite(likeness[found]), likeness[found], -np.inf).argmax(axis=1)
-    return Unlike(found, own[found], nearest.astype(np.int64), threshold)
+    known_classes = np.where(np.isfinite(likeness[found]), likeness[found], -np.inf)
+    nearest = known_classes.argmax(axis=1).astype(np.int64)
+    return Unlike(found, own[found], nearest, known_classes.max(axis=1), threshold)
 
 
 def _medians(cosines: NDArray[np.float64], left_out: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from facewright.report.pictures import Album
 
 SHOWN = 48  # pictures of a list; suspicious.json has all
 SHOWN_OF_PART = 12
+SURE = 0.9  # out-of-fold accuracy; below it, the reader is warned of the judge
 _TEMPLATES = files("facewright.report") / "templates"
 
 
@@ -96,6 +97,11 @@ def in_words(found: Suspicion) -> list[str]:
         f"Judged by {found.source}; given and most probable class agree for {words.percent(found.accuracy.value)} "
         f"({words.span(found.accuracy.low, found.accuracy.high)}) of the pictures.",
     ]
+    if found.accuracy.value < SURE:
+        said.append(
+            "A judge that is wrong this often makes many of these mistakes itself: trust the first of the list more than "
+            "the rest, and the estimate little. Public weights that know faces (--weights) judge better."
+        )
     likeness = found.likeness
     if likeness is None:
         said.append("No public weights were at hand to compare each picture with the rest of its class.")

@@ -1,0 +1,92 @@
+"""`inspect --labels`: what it asks of the workflow, what it prints, what it refuses. The workflow is stood in for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facewright.cli.main import main
+from facewright.evaluation.suspicion import Likeness, PartedClass, Stranger, Suspect, Suspicion
+from facewright.metrics.intervals import Rate
+from facewright.workflows import suspecting
+
+FOUND = Suspicion(
+    dataset="faces",
+    fingerprint="f00d",
+    source="a probe",
+    n=100,
+    folds=5,
+    classes=("ann", "bo"),
+    accuracy=Rate(0.95, 0.9, 0.98, 100),
+    estimated_errors=1.0,
+    suspects=tuple(Suspect(f"ann/{row}.png", "ann", "bo", 0.1, 0.9, -0.8) for row in range(12)),
+    likeness=Likeness(
+        (Stranger("bo/7.png", "bo", 0.08, "bo", 0.08),),
+        0.2,
+        0.01,
+        (PartedClass("bo", ("s",), ("l", "m"), 0.6, 0.2, 0.97),),
+        None,
+    ),
+    notes=(),
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    calls: list[Any] = []
+
+    def suspect_labels(folder: Path, *, folds: int, weights: str | None, listen: object) -> Suspicion:
+        calls.append((str(folder), folds, weights))
+        return FOUND
+
+    def write_page(folder: Path, page: Path) -> None:
+        calls.append((str(folder), page.name))
+
+    monkeypatch.setattr(suspecting, "suspect_labels", suspect_labels)
+    monkeypatch.setattr(suspecting, "write_page", write_page)
+    return calls
+
+
+def test_it_prints_the_three_lists(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--labels", "runs/a"]) == 0
+    shown = capsys.readouterr()
+    assert asked == [("runs/a", 5, None)]
+    for words in ("12 pictures of 100 look mislabelled", "ann/0.png", "bo/7.png", "bo falls in two: 2 and 1 pictures"):
+        assert words in shown.out
+    assert "ann/9.png" in shown.out and "ann/10.png" not in shown.out
+    assert f"wrote {Path('runs/a/suspicious.json')}" in shown.err
+
+
+def test_json_is_one_object_with_everything(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--labels", "runs/a", "--json", "--folds", "3", "--weights", "imagenet"]) == 0
+    assert asked == [("runs/a", 3, "imagenet")]
+    assert Suspicion.from_dict(json.loads(capsys.readouterr().out)) == FOUND
+
+
+def test_a_page_is_written_where_asked(asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--labels", "runs/a", "--out", str(tmp_path / "labels.html")]) == 0
+    assert asked[1] == ("runs/a", "labels.html")
+    assert f"wrote {tmp_path / 'labels.html'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["photos", "--labels", "runs/a"], 1, "leave out DATA"),
+        (["--labels", "runs/a", "--sheet", "a.png"], 1, "leave out DATA"),
+        (["--labels", "runs/a", "--out", "nowhere/labels.html"], 1, "there is no folder nowhere"),
+        (["--labels", "runs/a", "--folds", "1"], 2, "--folds"),
+        (["photos", "--weights", "imagenet"], 1, "belong to --labels"),
+        (["photos", "--out", "a.html"], 1, "belong to --labels"),
+        ([], 1, "nothing to inspect"),
+    ],
+)
+def test_refusals(
+    arguments: list[str], status: int, words: str, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", *arguments]) == status
+    assert words in capsys.readouterr().err
+    assert asked == []

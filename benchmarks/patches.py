@@ -4,8 +4,8 @@
 
 DATA is a folder with `face/` and `nonface/`, or anything of two classes. Each network is trained by the recipe
 `face-or-not` on the same split. The ROC's area is of the test part, with a stratified bootstrap over patches (2,000
-resamples, seeded); HTER at the threshold chosen on the validation part. Finished runs in --out are kept. Patches a second
-are of batches of 256 and of single patches, in inference, on the threads torch has.
+resamples, seeded); HTER at the threshold chosen on the validation part. Finished runs in --out are kept. Patches a
+second are of batches of 256 and of single patches, in inference, on the threads torch has.
 """
 
 from __future__ import annotations

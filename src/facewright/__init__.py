@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         verify,
     )
     from facewright.workflows.fitting import fit
+    from facewright.workflows.scanning import scan
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ __all__ = [
     "pairs",
     "predict",
     "resume",
+    "scan",
     "train",
     "train_all",
     "verify",
@@ -66,6 +68,7 @@ _HOMES = {
     "create_model": "facewright.models.catalog",
     "fit": "facewright.workflows.fitting",
     "open_dataset": "facewright.data.sources",
+    "scan": "facewright.workflows.scanning",
     **dict.fromkeys(
         (
             "Run",

@@ -160,7 +160,7 @@ def test_shipped_recipes_and_their_toml_are_equal() -> None:
     [
         ({"training.epoch": "5"}, UnknownName, "did you mean 'training.epochs'?"),
         ({"epochs": "5"}, UnknownName, "did you mean 'training.epochs'?"),
-        ({"training": "5"}, UnknownName, "unknown key"),
+        ({"training": "5"}, UnknownName, "unknown fit recipe key"),
         ({"training.epochs": "0"}, UsageError, "--set: training.epochs: "),
         ({"network.activation": "softmax"}, UsageError, "--set: network.activation: "),
         ({"network.hidden": "[8, 'a']"}, UsageError, "--set: network.hidden.1: "),

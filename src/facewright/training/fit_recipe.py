@@ -6,21 +6,19 @@ own. `recipe.toml` of a run is the resolved recipe: loading it again gives an eq
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
-from facewright.errors import UnknownName, UsageError
 from facewright.models.mlp import Activation
+from facewright.training import toml_recipes
 from facewright.training.recipe_parts import Part
 
 DEFAULT = "function"
-_FOLDER = resources.files("facewright.training").joinpath("fit_recipes")
+SHELF = toml_recipes.Shelf("fit_recipes", "recipe of fit")
 
 
 class Network(Part):
@@ -83,7 +81,7 @@ class FitRecipe(Part):
 
 def names() -> list[str]:
     """Recipes shipped with the package."""
-    return sorted(item.name.removesuffix(".toml") for item in _FOLDER.iterdir() if item.name.endswith(".toml"))
+    return SHELF.names()
 
 
 def load(name: str | Path) -> FitRecipe:
@@ -93,26 +91,12 @@ def load(name: str | Path) -> FitRecipe:
         UnknownName: no shipped recipe has this name, or a key is unknown.
         UsageError: the file cannot be read, or a value is of another kind or out of its range.
     """
-    if str(name) in names():
-        return parse(_FOLDER.joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"recipe {name}")
-    path = Path(name)
-    if path.suffix != ".toml":
-        raise UnknownName("recipe of fit", str(name), names())
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
-        raise UsageError(f"{name}: the recipe cannot be read ({why}); shipped are {', '.join(names())}") from None
-    return parse(text, str(path))
+    return parse(*SHELF.text(name))
 
 
 def parse(text: str, origin: str) -> FitRecipe:
     """TOML to a recipe; `origin` is named in errors."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{origin}: not TOML ({error})") from None
-    return _validated(table, origin)
+    return _validated(toml_recipes.table_of(text, origin), origin)
 
 
 def override(recipe: FitRecipe, changes: Mapping[str, str]) -> FitRecipe:
@@ -126,30 +110,12 @@ def override(recipe: FitRecipe, changes: Mapping[str, str]) -> FitRecipe:
     >>> override(load("function"), {"training.epochs": "50"}).training.epochs
     50
     """
-    table = recipe.model_dump(mode="json")
-    for key, text in changes.items():
-        part, _, last = key.partition(".")
-        if not isinstance(table.get(part), dict) or last not in table[part]:
-            raise UnknownName("key of a fit's recipe", key, _keys())
-        try:
-            table[part][last] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            table[part][last] = text
-    return _validated(table, "--set")
-
-
-def _keys() -> list[str]:
-    table = FitRecipe(name="", description="").model_dump(mode="json")
-    return [f"{part}.{key}" for part, values in table.items() if isinstance(values, dict) for key in values]
+    return _validated(toml_recipes.change(recipe.model_dump(mode="json"), changes, "fit recipe"), "--set")
 
 
 def _validated(table: dict[str, Any], origin: str) -> FitRecipe:
     try:
         return FitRecipe.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UnknownName(f"key of {origin}", where, [*_keys(), *FitRecipe.model_fields]) from None
-        got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
-        raise UsageError(f"{origin}: {where}: {first['msg']}{got}") from None
+        complete = FitRecipe(name="", description="").model_dump(mode="json")
+        raise toml_recipes.explained(error, origin, complete) from None

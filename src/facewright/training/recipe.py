@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from facewright.data.augment import Augment
 from facewright.errors import UnknownName, UsageError
+from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     Head,
     Input,
@@ -35,6 +35,8 @@ from facewright.training.recipe_parts import (
     Threshold,
     Training,
 )
+
+SHELF = toml_recipes.Shelf("recipes", "recipe")
 
 
 class Recipe(Part):
@@ -92,7 +94,7 @@ class Recipe(Part):
 
 def names() -> list[str]:
     """Recipes shipped with the package."""
-    return sorted(item.name.removesuffix(".toml") for item in _shipped().iterdir() if item.name.endswith(".toml"))
+    return SHELF.names()
 
 
 def load(name: str | Path) -> Recipe:
@@ -102,27 +104,12 @@ def load(name: str | Path) -> Recipe:
         UnknownName: no shipped recipe has this name, or a key is unknown.
         UsageError: the file cannot be read, or a value is of another kind or out of its range.
     """
-    if str(name) in names():
-        return parse(_shipped().joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"recipe {name}")
-    path = Path(name)
-    if path.suffix != ".toml":
-        raise UnknownName("recipe", str(name), names())
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
-        shipped = f"name a TOML file that exists, or a shipped recipe: {', '.join(names())}"
-        raise UsageError(f"{name}: the recipe cannot be read ({why}); {shipped}") from None
-    return parse(text, str(path))
+    return parse(*SHELF.text(name))
 
 
 def parse(text: str, origin: str) -> Recipe:
     """TOML to a recipe; `origin` is named in errors."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{origin}: not TOML ({error})") from None
-    return _validated(table, origin)
+    return _validated(toml_recipes.table_of(text, origin), origin)
 
 
 def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
@@ -135,19 +122,10 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
         UnknownName: a key that no recipe has; names the nearest.
         UsageError: a value out of range.
     """
-    table = tomllib.loads(recipe.to_toml())
     if recipe.phases and "training.epochs" in changes:
         known = ", ".join(f"phases.{name}.epochs" for name in recipe.phases)
         raise UsageError(f"recipe {recipe.name} counts its epochs by phase: set {known}")
-    for key, text in changes.items():
-        *tables, last = key.split(".")
-        place: Any = table
-        for name in tables:
-            place = place.get(name) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
-            raise UnknownName("recipe key", key, _dotted(table))
-        place[last] = _value(text)
-    return _validated(table, "--set")
+    return _validated(toml_recipes.change(tomllib.loads(recipe.to_toml()), changes, "recipe"), "--set")
 
 
 def _validated(table: dict[str, Any], origin: str) -> Recipe:
@@ -159,33 +137,10 @@ def _validated(table: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise _explained(error, origin) from None
+        complete = tomllib.loads(Recipe(name="", description="").to_toml())
+        raise toml_recipes.explained(error, origin, complete) from None
     except UsageError as error:  # a value that the augmentation itself refuses
         raise UsageError(f"{origin}: {error}") from None
-
-
-def _explained(error: ValidationError, origin: str) -> UsageError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        every = tomllib.loads(Recipe(name="", description="").to_toml())
-        return UnknownName(f"key of {origin}", where, _dotted(every) if "." in where else every)
-    got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
-    return UsageError(f"{origin}: {where}: {first['msg']}{got}")
-
-
-def _dotted(table: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, value in table.items():
-        keys += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return keys
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _plain(value: Any) -> Any:
@@ -195,7 +150,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _shipped() -> Any:
-    return resources.files("facewright.training").joinpath("recipes")

@@ -199,7 +199,7 @@ def describe_verified(found: Verified) -> str:
         lines.insert(0, "the same person" if found.same else "two people")
         lines.append(f"threshold {found.threshold:.4f}, chosen for a false-accept rate of {found.far_target:g}")
         if found.probability is not None:
-            lines.append(f"chance that it is one person, among such pairs  {100 * found.probability:.1f} %")
+            lines.append(f"chance that it is one person, among such pairs  {chance(found.probability)}")
         lines.append(f"false accepts to expect  {precise(found.far)}, from {found.data}")
     return "\n".join(lines)
 
@@ -218,3 +218,14 @@ def describe_calibrated(made: Calibrated) -> str:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in calibration.log_loss.items())
         lines.append(f"probabilities by the {calibration.method} map (held-out log loss: {losses})")
     return "\n".join([*lines, f"chosen on {chosen.data}"])
+
+
+def chance(probability: float) -> str:
+    """A probability in percent; never quite none or all, which no count of pairs can show.
+
+    >>> chance(0.5), chance(0.9999), chance(2e-6)
+    ('50.0 %', 'over 99.9 %', 'under 0.1 %')
+    """
+    if probability > 0.999:
+        return "over 99.9 %"
+    return "under 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"

@@ -85,6 +85,12 @@ def print_table(script: dict[str, Any], rows: dict[str, dict[str, Any]]) -> None
         )
 
 
+def best_of(rows: dict[str, dict[str, Any]], names: list[str], script: dict[str, Any]) -> dict[str, Any]:
+    """The option of the least validation HTER, and its test HTER over that of the script at 0.5."""
+    best = min(names, key=lambda name: rows[name]["validation_hter"])
+    return {"option": best, "hter_ratio": rows[best]["hter"]["value"] / script["hter_at_half"]["value"]}
+
+
 def trained(data: str, network: str, begun: str | None, out: Path, seed: int) -> dict[str, Run]:
     """The script's run and one by each option, in the order of the table."""
     model, recipe = SCRIPT
@@ -119,8 +125,8 @@ def main() -> None:
     over = [name for name, row in rows.items() if row["images_seen"] > script["images_seen"]]
     if over:
         raise SystemExit(f"{', '.join(over)} saw more images than the script's {script['images_seen']:,}")
-    best = min(rows, key=lambda name: rows[name]["validation_hter"])
-    ratio = rows[best]["hter"]["value"] / script["hter_at_half"]["value"]
+    fresh = [name for name in rows if name in OPTIONS]
+    best = {"any start": best_of(rows, list(rows), script), "fresh weights": best_of(rows, fresh, script)}
     facts = made["script"].facts
     found = {
         "dataset": facts.dataset,
@@ -128,11 +134,15 @@ def main() -> None:
         "seed": asked.seed,
         "versions": dict(facts.versions),
     }
-    found |= {"script": script, "options": rows, "best_by_validation": best, "hter_ratio": ratio}
+    found |= {"script": script, "options": rows, "best_by_validation": best}
     path = RESULTS / f"balancing-{facts.dataset}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
     print_table(script, rows)
-    print(f"\nbest by validation: {best}; its test HTER is {ratio:.2f} of the script's at 0.5")
+    print()
+    for start, chosen in best.items():
+        print(
+            f"best by validation, {start}: {chosen['option']}, {chosen['hter_ratio']:.2f} of the script's HTER at 0.5"
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def made_up(images: int, classes: int, seed: int) -> tuple[NDArray[np.float64], 
 
 
 def by_loop(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[list[float], list[list[int]]]:
-    """Equations 1 and 2 of the paper, word by word."""
+    """The thresholds and the confident joint as the paper defines them, word by word."""
     classes = probabilities.shape[1]
     thresholds = []
     for j in range(classes):

@@ -15,14 +15,22 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from facewright.data.cache import cache_folder
+from facewright.data.sources import open_dataset
+from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError, RunError, UsageError
-from facewright.evaluation.suspicion import Suspicion
+from facewright.evaluation.suspicion import Suspicion, likeness_of
 from facewright.models.catalog import create_model
+from facewright.models.weights import open_weights
 from facewright.runs import Run
+from facewright.training import recipe as recipes
+from facewright.training.assembly import starting_network
 from facewright.training.events import Event, Said
+from facewright.training.features import Pictures, features_of
 from facewright.workflows import suspecting, train
 from facewright.workflows.suspecting import suspect_labels, write_page
 
+SHARED = Path(__file__).parents[2] / "../shared"
 CLASSES, IMAGES, WRONG = 4, 15, (3, 22, 41)
 COARSE = 8  # pixels a side: pictures as features of themselves
 SMALL = {"input.size": "32", "training.epochs": "2", "training.batch": "8", "training.precision": "float32"}
@@ -168,3 +176,27 @@ def test_a_page_wants_labels_that_were_inspected(fresh: Run, tmp_path: Path) -> 
     (fresh.folder / "suspicious.json").write_text("{}", "utf-8")
     with pytest.raises(RunError, match="damaged"):
         write_page(fresh.folder, tmp_path / "labels.html")
+
+
+@pytest.mark.realdata
+def test_a_second_woman_in_a_real_class_is_found_and_only_there() -> None:
+    """Of `Gwyneth_Paltrow` about two thirds show an older woman who resembles her: looked at one by one."""
+    photos, weights = SHARED / "data/celebrities12", SHARED / "weights/mobilefacenet_arcface.safetensors"
+    if not (photos.is_dir() and weights.is_file()):
+        pytest.skip("needs the photos of ../shared/data/celebrities12 and the weights in ../shared/weights")
+    loaded = open_weights("mobilefacenet", weights)
+    network, _ = starting_network("mobilefacenet", loaded.stem, 2, recipes.load("probe"), 0, loaded)
+    names = ("Gwyneth_Paltrow", "Jennifer_Aniston", "Tina_Fey", "Victoria_Beckham")
+    dataset = open_dataset(photos)
+    chosen = [row for row, label in enumerate(dataset.labels) if dataset.classes[label] in names]
+    store = PixelStore.open(dataset.subset(chosen), loaded.spec)
+    pictures = Pictures(store, loaded.spec, np.arange(len(chosen)), None, loaded.spec.height, 0)
+    found = features_of(network, pictures, 1, torch.float32, cache_folder()).values[0]
+    labels = np.unique(store.dataset.labels, return_inverse=True)[1]
+    paths = [record.path for record in store.dataset.records]
+    said = likeness_of(paths, labels, names, np.array(found), store.digests)
+    (parted,) = said.parted
+    assert parted.label == "Gwyneth_Paltrow"
+    assert 30 <= len(parted.smaller) <= 40 and 70 <= len(parted.larger) <= 80
+    assert {"Gwyneth_Paltrow/1767.png", "Gwyneth_Paltrow/1783.png"} <= set(parted.smaller)
+    assert {"Gwyneth_Paltrow/1266.png", "Gwyneth_Paltrow/1920.png"} <= set(parted.larger)

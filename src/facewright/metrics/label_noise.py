@@ -5,7 +5,7 @@ own pictures: each class has a threshold of its own, so that a class the model i
 sure about, and a picture that is hard for every class is no suspect.
 
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-arXiv:1911.00068, equations 1 to 3 and section 3.2 (the candidates are the off-diagonal of the confident joint).
+arXiv:1911.00068, sections 3.1 (count) and 3.2 (rank; the candidates are the off-diagonal of the confident joint).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
     Raises:
         EmptyScores: no pictures.
         UsageError: shapes that do not fit, a number that is no class, or rows that are no probabilities.
-    Source: Northcutt et al. 2021, equations 1 and 2.
+    Source: Northcutt et al. 2021, section 3.1: the confident joint and the thresholds in it.
 
     >>> found = confident_joint(np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.8, 0.2]]), np.array([0, 0, 1, 1]))
     >>> found.thresholds.round(2).tolist(), found.counts.tolist()
@@ -124,7 +124,7 @@ def estimated_errors(joint: ConfidentJoint, labels: NDArray[np.int64]) -> float:
     are not counted; what is off the diagonal then is the estimate. A label of which no picture was counted adds
     nothing.
 
-    Source: Northcutt et al. 2021, equation 3.
+    Source: Northcutt et al. 2021, section 3.1: the estimate of the joint from the confident joint.
 
     >>> labels = np.array([0, 0, 1, 1])
     >>> estimated_errors(ConfidentJoint(np.zeros(2), np.array([[1, 0], [1, 1]]), np.array([0, -1, 1, 0])), labels)

@@ -99,8 +99,8 @@ def in_words(found: Suspicion) -> list[str]:
     ]
     if found.accuracy.value < SURE:
         said.append(
-            "A judge that is wrong this often makes many of these mistakes itself: trust the first of the list more than "
-            "the rest, and the estimate little. Public weights that know faces (--weights) judge better."
+            "A judge that is wrong this often makes many of these mistakes itself: trust the first of the list more "
+            "than the rest, and the estimate little. Public weights that know faces (--weights) judge better."
         )
     likeness = found.likeness
     if likeness is None:

@@ -1,0 +1,197 @@
+"""Five points of a face in its box: the corners of both eyes and the base of the nose.
+
+A cascade of regression trees: from the mean face, each of 15 steps reads some hundred pixels around where the points
+now are, asks 500 small trees which of two pixels is brighter and by how much, and adds up what their leaves say.
+
+Source: Kazemi and Sullivan 2014, "One millisecond face alignment with an ensemble of regression trees"
+(doi:10.1109/CVPR.2014.241); the trees are D. King's, `shape_predictor_5_face_landmarks.dat` of dlib.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import WeightsError
+from facewright.faces import dlib_files
+from facewright.faces.dlib_files import Reader
+from facewright.faces.dlib_weights import Arrays, Source, tensors_of
+from facewright.images import Pixels
+from facewright.metrics.detection import Floats, as_boxes
+
+POINTS = 5
+MOST = 10_000  # of trees, pixels and nodes; the file has some hundred
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the cascade: where it looks, and its T trees of depth d, all levels full."""
+
+    anchors: Indices  # (P,) which point of the face each pixel goes with
+    offsets: NDArray[np.complex64]  # (P,) from that point to the pixel, x + iy in box sides, in the mean face
+    first: Indices  # (T, 2**d - 1) the pixels that the nodes compare
+    second: Indices  # (T, 2**d - 1)
+    thresholds: NDArray[np.float32]  # (T, 2**d - 1) left where the first is brighter than the second by more
+    leaves: NDArray[np.complex64]  # (T, 2**d, 5) how far the points move
+
+    def moved(self, shape: NDArray[np.complex64], values: NDArray[np.float32]) -> NDArray[np.complex64]:
+        """The points after this step.
+
+        Args:
+            shape: (N, 5) before it. values: (N, P) brightness at the pixels, 0..255.
+        Returns:
+            (N, 5), the leaves added one after the other in float32, as dlib does: a point that lies just between two
+            pixels is then rounded the same way.
+        """
+        trees = np.arange(len(self.thresholds))
+        node = np.zeros((len(values), len(trees)), np.int64)
+        rows = np.arange(len(values))[:, None]
+        inner = self.thresholds.shape[1]
+        while node.size and node[0, 0] < inner:  # every tree has the same depth
+            difference = values[rows, self.first[trees, node]] - values[rows, self.second[trees, node]]
+            node = 2 * node + 2 - (difference > self.thresholds[trees, node])
+        movements = self.leaves[trees, node - inner]  # (N, T, 5)
+        return np.asarray(np.concatenate([shape[:, None], movements], axis=1).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class FivePoints:
+    """Finds the points; made by `load`."""
+
+    mean_face: NDArray[np.complex64]  # (5,) x + iy in box sides
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def load(cls, *, cache: Path | None = None) -> FivePoints:
+        """The trees of the package's file, converted the first time.
+
+        Args:
+            cache: the folder; `cache_folder()` where None.
+        Raises:
+            WeightsError: the package is not installed, or its file is not what it should be.
+        """
+        return cls.from_tensors(tensors_of(LANDMARKS, cache=cache))
+
+    @classmethod
+    def from_tensors(cls, tensors: Arrays) -> FivePoints:
+        """Out of what `LANDMARKS` converts to.
+
+        Raises:
+            WeightsError: the tensors do not fit each other.
+        """
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            steps = tuple(
+                Step(anchors.astype(np.int64), offsets, first.astype(np.int64), second.astype(np.int64), least, leaves)
+                for anchors, offsets, first, second, least, leaves in zip(
+                    arrays["anchors"], _complex(arrays["offsets"]), arrays["first"], arrays["second"],
+                    arrays["thresholds"], _complex(arrays["leaves"]), strict=True,
+                )
+            )  # fmt: skip
+            predictor = cls(_complex(arrays["mean_face"]), steps)
+            _check(predictor)
+        except (KeyError, ValueError, IndexError) as error:
+            raise WeightsError(f"these are no trees for five points ({error})") from None
+        return predictor
+
+    def of(self, photo: Pixels, boxes: ArrayLike) -> Floats:
+        """The points of faces.
+
+        Args:
+            photo: (H, W, 3) uint8.
+            boxes: (N, 4) x, y, width, height in pixels, as the detector gives them; they may reach out of the photo.
+        Returns:
+            (N, 5, 2) x, y in whole pixels: outer and inner corner of the eye on the right of the picture, outer and
+            inner corner of the one on its left, the base of the nose. Whole, because the embedding network was
+            trained on chips made from whole ones.
+        """
+        found = as_boxes(boxes)
+        corner = found[:, :1] + 1j * found[:, 1:2]  # (N, 1)
+        reach = np.maximum(found[:, 2:] - 1, 0.0)  # from the first to the last pixel
+        grey = photo.sum(axis=2, dtype=np.uint16) // 3
+        shape = np.repeat(self.mean_face[None], len(found), axis=0)  # (N, 5)
+        for step in self.steps:
+            turn = _turn(self.mean_face, shape)  # (N, 1)
+            places = turn * step.offsets + shape[:, step.anchors]  # (N, P), in box sides
+            values = _brightness(grey, corner + places.real * reach[:, :1] + 1j * places.imag * reach[:, 1:])
+            shape = step.moved(shape, values)
+        points = corner + shape.real * reach[:, :1] + 1j * shape.imag * reach[:, 1:]
+        return np.floor(np.stack([points.real, points.imag], axis=2) + 0.5)
+
+
+def _turn(mean_face: NDArray[np.complex64], shape: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """The turn and scale, one complex number, that best bring the mean face onto each shape: (N, 1).
+
+    Source: least squares over similarities, Umeyama 1991 (doi:10.1109/34.88573), for two dimensions.
+    """
+    source = mean_face - mean_face.mean(dtype=np.complex128)
+    target = shape - shape.mean(axis=1, keepdims=True, dtype=np.complex128)
+    turn = (source.conj() * target).sum(axis=1, keepdims=True) / (np.abs(source) ** 2).sum()
+    return np.asarray(turn, np.complex64)
+
+
+def _brightness(grey: NDArray[np.uint16], places: NDArray[np.complex128]) -> NDArray[np.float32]:
+    """The photo's brightness at the nearest pixels, 0 outside of it: (N, P) x + iy -> (N, P)."""
+    x, y = (np.floor(part + 0.5).astype(np.int64) for part in (places.real, places.imag))
+    height, width = grey.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return np.where(inside, grey[np.where(inside, y, 0), np.where(inside, x, 0)], 0).astype(np.float32)
+
+
+def _complex(pairs: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """(..., 2) -> (...), x + iy."""
+    return np.asarray(pairs[..., 0] + 1j * pairs[..., 1], np.complex64)
+
+
+def _check(predictor: FivePoints) -> None:
+    """Raises ValueError where a tree would read what is not there."""
+    if predictor.mean_face.shape != (POINTS,):
+        raise ValueError(f"{predictor.mean_face.shape} points where {POINTS} were expected")
+    for step in predictor.steps:
+        pixels, (trees, inner) = len(step.anchors), step.thresholds.shape
+        if step.leaves.shape != (trees, inner + 1, POINTS) or inner & (inner + 1):
+            raise ValueError(f"leaves {step.leaves.shape} for {trees} trees of {inner} nodes")
+        for indices, most in ((step.anchors, POINTS), (step.first, pixels), (step.second, pixels)):
+            if indices.min(initial=0) < 0 or indices.max(initial=0) >= most:
+                raise ValueError(f"an index beyond {most}")
+
+
+def _trees(path: Path) -> Arrays:
+    """The tensors of a cascade: mean_face (5, 2); for each of S steps anchors (S, P), offsets (S, P, 2), first, second
+    and thresholds (S, T, nodes), leaves (S, T, nodes + 1, 5, 2). Indices are whole numbers in float32."""
+    reader = Reader.open(path)
+    reader.expect(1)
+    mean_face = reader.matrix().reshape(-1, 2)
+    steps = [[_tree(reader) for _ in range(reader.count(MOST))] for _ in range(reader.count(MOST))]
+    anchors = [[reader.count(POINTS) for _ in range(reader.count(MOST))] for _ in range(reader.count(MOST))]
+    offsets = [[(reader.real(), reader.real()) for _ in range(reader.count(MOST))] for _ in range(reader.count(MOST))]
+    try:
+        nodes = np.array([[splits for splits, _ in trees] for trees in steps], np.float32)
+        leaves = np.array([[values for _, values in trees] for trees in steps], np.float32)
+        arrays = {
+            "mean_face": mean_face,
+            "anchors": np.array(anchors, np.float32),
+            "offsets": np.array(offsets, np.float32),
+            "first": nodes[..., 0],
+            "second": nodes[..., 1],
+            "thresholds": nodes[..., 2],
+            "leaves": leaves.reshape(*leaves.shape[:3], POINTS, 2),
+        }
+    except (ValueError, IndexError) as error:
+        raise WeightsError(f"{path}: no trees for five points that are all of one size ({error})") from None
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    FivePoints.from_tensors(tensors)  # says what does not fit
+    return tensors
+
+
+def _tree(reader: Reader) -> tuple[list[tuple[int, int, float]], list[list[float]]]:
+    splits = [(reader.count(MOST), reader.count(MOST), reader.real()) for _ in range(reader.count(MOST))]
+    return splits, [reader.matrix().ravel().tolist() for _ in range(reader.count(MOST))]
+
+
+LANDMARKS = Source("five_points", dlib_files.FIVE_POINTS, _trees)

@@ -1,0 +1,71 @@
+"""The built-in face networks against dlib itself, on real photos: the same numbers.
+
+Wants ../shared/data and the development dependency dlib-bin; `benchmarks/face_stack.py` does the same on more photos.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facewright import images
+from facewright.faces import dlib_files
+from facewright.faces.alignment import chip
+from facewright.faces.dlib_weights import load_resnet
+from facewright.faces.landmarks import FivePoints
+
+PHOTOS = Path(__file__).parents[2] / "../shared/data/lfw_view1_train/images"
+FEW = 12  # photos: a minute of dlib otherwise
+
+pytestmark = pytest.mark.realdata
+
+
+@pytest.fixture(scope="module")
+def dlib() -> Any:
+    if not PHOTOS.is_dir():
+        pytest.skip("wants ../shared/data/lfw_view1_train")
+    return pytest.importorskip("dlib", reason="wants the development dependency dlib-bin")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def faces(dlib: Any) -> list[tuple[images.Pixels, Any]]:
+    """Photos with the faces that dlib's HOG detector finds in them."""
+    detector = dlib.get_frontal_face_detector()
+    photos = [images.read(path) for path in sorted(PHOTOS.rglob("*.jpg"))[:: 3400 // FEW][:FEW]]
+    return [(photo, box) for photo in photos for box in detector(photo)]
+
+
+def test_landmarks_and_chips_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.Pixels, Any]]) -> None:
+    assert len(faces) >= FEW / 2
+    ours = FivePoints.load(cache=cache)
+    theirs = dlib.shape_predictor(str(dlib_files.package_file(dlib_files.FIVE_POINTS)))
+    for photo, box in faces:
+        shape = theirs(photo, box)
+        wanted = np.array([[part.x, part.y] for part in shape.parts()])
+        found = ours.of(photo, [[box.left(), box.top(), box.width(), box.height()]])
+        np.testing.assert_allclose(found[0], wanted, atol=0.5)
+        np.testing.assert_array_equal(chip(photo, wanted), dlib.get_face_chip(photo, shape, 150, 0.25))
+
+
+def test_embeddings_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.Pixels, Any]]) -> None:
+    theirs = dlib.face_recognition_model_v1(str(dlib_files.package_file(dlib_files.EMBEDDING)))
+    points = FivePoints.load(cache=cache)
+    chips = []
+    for photo, box in faces[:6]:
+        (found,) = points.of(photo, [[box.left(), box.top(), box.width(), box.height()]])
+        chips.append(chip(photo, found))
+    pixels = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float()
+    means = torch.tensor([122.782, 117.001, 104.298])[:, None, None]
+    with torch.inference_mode():
+        ours = load_resnet(cache=cache).forward_features((pixels - means) / 256).numpy()
+    wanted = np.array([theirs.compute_face_descriptor(cut) for cut in chips])
+    assert np.linalg.norm(ours - wanted, axis=1).max() < 1e-4

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faces import draw_people, saved, small_bundle, write_pairs
 
 PEOPLE, PHOTOS, IMPOSTORS = 10, 3, 60
+SHARED = Path(__file__).parents[2] / "../shared"
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,17 @@ def test_a_model_whose_threshold_is_damaged_is_refused(photos: Path, listed: Pat
     model = saved(tmp_path, replace(small_bundle(), thresholds=({"kind": "verification", "value": 0.5},)))
     with pytest.raises(FacewrightError, match="cannot be trusted"):
         verify(model, photos / "person_00/0.png", photos / "person_00/1.png")
+
+
+@pytest.mark.realdata
+def test_public_weights_on_photos_of_the_wild(tmp_path: Path) -> None:
+    if not (SHARED / "data/lfw_view1_train").is_dir() or not (SHARED / "weights").is_dir():
+        pytest.skip("needs ../shared/data/lfw_view1_train and ../shared/weights")
+    header, *rows = (SHARED / "data/lfw_view1_train/pairs.csv").read_text().splitlines()
+    kept = [row for row in rows if row.endswith("1")][::40] + [row for row in rows if row.endswith("0")][::40]
+    (tmp_path / "some.csv").write_text("\n".join([header, *kept]) + "\n")
+    weights = f"mobilefacenet@{SHARED / 'weights/mobilefacenet_arcface.safetensors'}"
+    photos = SHARED / "data/lfw_view1_train/images"
+    centre = pairs(weights, tmp_path / "some.csv", photos, crop=0.5).result
+    assert (centre.genuine, centre.impostors, centre.failures) == (28, 28, 0)
+    assert centre.auc > 0.95 > 0.9 > pairs(weights, tmp_path / "some.csv", photos).result.auc

@@ -10,24 +10,19 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from facewright.evaluation.results import Comparison
 from facewright.evaluation.suspicion import Suspicion
 from facewright.files import write_atomic
-from facewright.report import canvas, plots, words
+from facewright.report import canvas, pages, plots, words
 from facewright.report.model_section import ModelSection, model_section
 from facewright.report.pictures import Album
 from facewright.report.suspicion import suspicion_section
 from facewright.report.tables import model_table
 from facewright.training.balancing import Balancing
-
-_TEMPLATES = files("facewright.report") / "templates"
 
 
 @dataclass(frozen=True)
@@ -80,23 +75,19 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
     album = Album(context.thumbnail)
     sections = [_section(comparison, index, context, album) for index in range(len(comparison.entries))]
     columns, rows = model_table(comparison)
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            policy=_policy(),
-            style=Markup(_text("style.css")),
-            script=Markup(_text("script.js")),
-            comparison=comparison,
-            context=context,
-            columns=columns,
-            rows=list(zip(sections, rows, strict=True)),
-            sections=sections,
-            overview=_overview(comparison),
-            suspicions=[(name, suspicion_section(found, album)) for name, found in context.suspicions.items()],
-            biggest=max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
-        )
-    )
+    facts = {
+        "script": Markup(pages.text("script.js")),
+        "comparison": comparison,
+        "context": context,
+        "columns": columns,
+        "rows": list(zip(sections, rows, strict=True)),
+        "sections": sections,
+        "overview": _overview(comparison),
+        "suspicions": [(name, suspicion_section(found, album)) for name, found in context.suspicions.items()],
+        "biggest": max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
+    }
+    filters = {"short": words.short_count, "chance": words.chance, "points": words.signed_points}
+    return pages.render("page.html", facts, filters, _policy())
 
 
 def _section(comparison: Comparison, index: int, context: ReportContext, album: Album) -> ModelSection:
@@ -127,29 +118,8 @@ def _overview(comparison: Comparison) -> list[Figure]:
 
 def _policy() -> str:
     """The content security policy: nothing is loaded, and only the script of this page runs."""
-    digest = base64.b64encode(hashlib.sha256(_text("script.js").encode()).digest()).decode("ascii")
+    digest = base64.b64encode(hashlib.sha256(pages.text("script.js").encode()).digest()).decode("ascii")
     return (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-
-
-@cache
-def _text(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, loader=FunctionLoader(_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "number": words.number,
-        "short": words.short_count,
-        "chance": words.chance,
-        "points": words.signed_points,
-    }
-    environment.globals |= {"colours": canvas.SERIES_COLOURS, "span": words.span}
-    return environment

@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -21,13 +19,12 @@ from facewright.files import write_atomic
 from facewright.metrics.intervals import Rate
 from facewright.metrics.regression import RegressionResult
 from facewright.regressor import Regressor
-from facewright.report import canvas, words
+from facewright.report import pages, words
 from facewright.report import regression_plots as plots
 from facewright.report.model_section import Fact
 from facewright.training.fit_recipe import FitRecipe
 from facewright.training.fitting import FitRow
 
-_TEMPLATES = files("facewright.report") / "templates"
 _WORST = 8  # rows in the table of the largest errors
 _SURFACES = 4  # targets that are drawn
 
@@ -62,32 +59,30 @@ def fit_page(context: FitContext) -> str:
     said = context.regressor.predict(points.inputs)
     targets, inputs = ", ".join(points.target_names), ", ".join(points.input_names)
     header, worst = _worst(context, said)
-    return (
-        _environment()
-        .get_template("regression.html")
-        .render(
-            style=Markup(_text("style.css")),
-            title=f"{targets} as a function of {inputs}" if len(inputs) < 60 else f"{targets} of {points.name}",
-            created=datetime.fromisoformat(context.facts["finished"]).strftime("%d %B %Y, %H:%M UTC"),
-            points=points,
-            facts=context.facts,
-            targets=targets,
-            test=test,
-            sentences=_sentences(context),
-            tiles=_tiles(context),
-            large=_large(context),
-            shown=min(len(points), plots.MOST_POINTS),
-            curves=Markup(plots.learning_curves(context.history, "learning")),
-            errors=_errors(context, said),
-            parts_of=[*((name, context.results[name]) for name in ("train", "validation", "test")),
-                      ("test, always saying the mean", context.constant)],
-            worst_header=header,
-            worst=worst,
-            details=_details(context),
-            recipe=context.recipe.to_toml(),
-            command=context.command,
-        )
-    )  # fmt: skip
+    facts = {
+        "title": f"{targets} as a function of {inputs}" if len(inputs) < 60 else f"{targets} of {points.name}",
+        "created": datetime.fromisoformat(context.facts["finished"]).strftime("%d %B %Y, %H:%M UTC"),
+        "points": points,
+        "facts": context.facts,
+        "targets": targets,
+        "test": test,
+        "sentences": _sentences(context),
+        "tiles": _tiles(context),
+        "large": _large(context),
+        "shown": min(len(points), plots.MOST_POINTS),
+        "curves": Markup(plots.learning_curves(context.history, "learning")),
+        "errors": _errors(context, said),
+        "parts_of": [
+            *((name, context.results[name]) for name in ("train", "validation", "test")),
+            ("test, always saying the mean", context.constant),
+        ],
+        "worst_header": header,
+        "worst": worst,
+        "details": _details(context),
+        "recipe": context.recipe.to_toml(),
+        "command": context.command,
+    }
+    return pages.render("regression.html", facts, {"quantity": quantity, "explained": _explained})
 
 
 def quantity(value: float | None) -> str:
@@ -233,18 +228,3 @@ def _worst(context: FitContext, said: NDArray[np.float64]) -> tuple[list[str], l
     header += [*(f"{n}, predicted" for n in points.target_names), "error"]
     values = np.c_[points.inputs, points.targets, said, sizes]
     return header, [[row + 1, *values[row].tolist()] for row in rows]
-
-
-def _text(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, loader=FunctionLoader(_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "quantity": quantity, "explained": _explained, "percent": words.percent, "number": words.number
-    }  # fmt: skip
-    environment.globals |= {"colours": canvas.SERIES_COLOURS, "span": words.span}
-    return environment

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from facewright.evaluation.suspicion import PartedClass, Stranger, Suspect, Suspicion
 from facewright.files import write_atomic
-from facewright.report import canvas, words
+from facewright.report import pages, words
 from facewright.report.pictures import Album
 
 SHOWN = 48  # pictures of a list; suspicious.json has all
 SHOWN_OF_PART = 12
 SURE = 0.9  # out-of-fold accuracy; below it, the reader is warned of the judge
-_TEMPLATES = files("facewright.report") / "templates"
 
 
 @dataclass(frozen=True)
@@ -128,14 +123,9 @@ def write_label_page(path: Path, found: Suspicion, context: LabelContext) -> Non
 
 def label_page(found: Suspicion, context: LabelContext) -> str:
     """The whole page as HTML."""
-    environment = Environment(
-        autoescape=True, loader=FunctionLoader(_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    return pages.render(
+        "label_page.html", {"context": context, "section": suspicion_section(found, Album(context.thumbnail))}
     )
-    environment.filters |= {"percent": words.percent, "number": words.number}  # what parts.html needs
-    environment.globals |= {"colours": canvas.SERIES_COLOURS, "span": words.span}
-    section = suspicion_section(found, Album(context.thumbnail))
-    template = environment.get_template("label_page.html")
-    return template.render(style=Markup(_text("style.css")), context=context, section=section)
 
 
 def _suspect(row: Suspect, album: Album) -> Doubt:
@@ -179,7 +169,3 @@ def _count(count: int, one: str, many: str = "") -> str:
 
 def _verb(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
-
-
-def _text(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from facewright.evaluation.verification_results import TarAtFar, VerificationResult
 from facewright.files import write_atomic
 from facewright.metrics.intervals import Rate
-from facewright.report import canvas, words
+from facewright.report import pages, words
 from facewright.report import verification_plots as plots
 from facewright.report.model_section import Fact
 from facewright.report.pictures import Album
 
-_TEMPLATES = files("facewright.report") / "templates"
 _LISTED = 30  # broken pictures named
 
 
@@ -88,25 +85,21 @@ def write_pair_report(path: Path, context: PairContext) -> None:
 def pair_page(context: PairContext) -> str:
     """The whole page as HTML."""
     result, album = context.result, Album(context.thumbnail)
-    return (
-        _environment()
-        .get_template("verification.html")
-        .render(
-            style=Markup(_text("style.css")),
-            context=context,
-            result=result,
-            sentences=_sentences(context),
-            tiles=_tiles(result),
-            roc=Markup(plots.roc_figure(result, "roc")),
-            det=Markup(plots.det_figure(result, "det")),
-            histogram=Markup(plots.histogram_figure(result, decisive_threshold(result), "scores")),
-            threshold=decisive_threshold(result),
-            accepts=[_pictured(pair, album) for pair in context.false_accepts],
-            rejects=[_pictured(pair, album) for pair in context.false_rejects],
-            details=_details(context),
-            listed=_LISTED,
-        )
-    )
+    facts = {
+        "context": context,
+        "result": result,
+        "sentences": _sentences(context),
+        "tiles": _tiles(result),
+        "roc": Markup(plots.roc_figure(result, "roc")),
+        "det": Markup(plots.det_figure(result, "det")),
+        "histogram": Markup(plots.histogram_figure(result, decisive_threshold(result), "scores")),
+        "threshold": decisive_threshold(result),
+        "accepts": [_pictured(pair, album) for pair in context.false_accepts],
+        "rejects": [_pictured(pair, album) for pair in context.false_rejects],
+        "details": _details(context),
+        "listed": _LISTED,
+    }
+    return pages.render("verification.html", facts, {"decimals": _decimals, "points": _points})
 
 
 def decisive_threshold(result: VerificationResult) -> float:
@@ -208,16 +201,3 @@ def _details(context: PairContext) -> list[Fact]:
 def _pictured(pair: ShownPair, album: Album) -> _Pictured:
     first, second = (_Picture(path, Path(path).name, album.uri(path)) for path in (pair.a, pair.b))
     return _Pictured(first, second, pair.score)
-
-
-def _text(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, loader=FunctionLoader(_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": words.percent, "number": words.number, "decimals": _decimals, "points": _points}
-    environment.globals |= {"colours": canvas.SERIES_COLOURS, "span": words.span}
-    return environment

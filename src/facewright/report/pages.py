@@ -1,0 +1,49 @@
+"""What every page shares: the templates, the frame around them, the words that templates know, the safety policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from facewright.report import canvas, words
+
+_TEMPLATES = Path(__file__).parent / "templates"
+QUIET = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""The content security policy of a page without a script: nothing is loaded, nothing runs."""
+
+
+@cache
+def text(name: str) -> str:
+    """A file of the templates."""
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def render(
+    template: str,
+    facts: Mapping[str, object],
+    filters: Mapping[str, Callable[..., object]] | None = None,
+    policy: str = QUIET,
+) -> str:
+    """A whole page.
+
+    Args:
+        template: a file that extends `frame.html`.
+        facts: what it tells of; everything that is no `Markup` is escaped.
+        filters: words of this page's own.
+        policy: its content security policy; a constant of ours, not escaped.
+    """
+    environment = Environment(
+        autoescape=True, loader=FunctionLoader(text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": words.percent, "number": words.number, **(filters or {})}
+    environment.globals |= {
+        "colours": canvas.SERIES_COLOURS,
+        "span": words.span,
+        "style": Markup(text("style.css")),
+        "policy": Markup(policy),
+    }
+    return environment.get_template(template).render(**facts)

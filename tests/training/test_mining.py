@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,8 @@ SHORT = {
     "phases.patches.epochs": "1",
     "phases.hard.epochs": "1",
     "phases.hard.hard_negatives": "6",
+    "phases.harder.epochs": "1",
+    "phases.harder.hard_negatives": "3",
     "mining.threshold": "0.01",
     "mining.face": "glasses",
 }
@@ -125,8 +128,12 @@ def test_the_recipe_mines_where_photos_are_given(tmp_path: Path) -> None:
     folder = photos(tmp_path / "p")
     mined = {**SHORT, "mining.photos": str(folder)}
     run = train(WHERE, model="plain_cnn", recipe="face-or-not", out=tmp_path / "a", overrides=mined, report=False)
-    assert [row.phase for row in run.history] == ["patches", "hard"]
-    assert (tmp_path / "a" / "mined-hard.npy").is_file()
+    assert [row.phase for row in run.history] == ["patches", "hard", "harder"]
+    assert (tmp_path / "a" / "mined-hard.npy").is_file() and (tmp_path / "a" / "mined-harder.npy").is_file()
+    mined = [len(np.load(tmp_path / "a" / f"mined-{name}.npy")) for name in ("hard", "harder")]
+    ends = [0, *(row.images_seen for row in run.history)]
+    seen = [later - earlier for earlier, later in pairwise(ends)]
+    assert seen == [(seen[0] + more) // 8 * 8 for more in (0, mined[0], sum(mined))], "what was found once stays"
     assert run.history[1].images_seen - run.history[0].images_seen >= run.history[0].images_seen
     plain = train(WHERE, model="plain_cnn", recipe="face-or-not", out=tmp_path / "b", overrides=SHORT, report=False)
     assert [row.phase for row in plain.history] == ["patches"]

@@ -58,7 +58,7 @@ class Extended:
         self.store = store
         self.pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2)
         self.first = len(store.dataset.records)
-        more = tuple(Record(f"mined/{number:05d}", label) for number in range(len(pictures)))
+        more = tuple(Record(f"mined/{self.first + number}", label) for number in range(len(pictures)))
         self.digests = (*store.digests, *(images.pixel_digest(picture) for picture in pictures))
         self.dataset: Dataset = replace(store.dataset, records=(*store.dataset.records, *more))
 
@@ -102,7 +102,7 @@ def harden(
         write_atomic(kept, packed.getvalue(), mode=0o600)
     world.wait()
     patches = np.load(kept, allow_pickle=False)
-    listen(Said(f"hard negatives: {len(patches)} false alarms in {mine.photos} are trained on from here"))
+    listen(Said(f"hard negatives: {len(patches)} false alarms in {mine.photos} join the training part"))
     if not len(patches):
         return data
     store = Extended(data.store, patches, 1 - mine.face)

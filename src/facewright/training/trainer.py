@@ -173,9 +173,10 @@ class Trainer:
         """Where the phase's steps get their inputs from; of a frozen body the features are computed here, once."""
         if self._feed is None:
             phase, settings, world = self.phase, self.settings, self.world
-            if phase.extend is not None:
-                self.used = phase.extend(self.judged(), self.data)
-                self.labels = torch.from_numpy(self.used.store.dataset.labels)
+            for until_now in self.phases[: self.progress.phase + 1]:  # what earlier phases added stays
+                if until_now.extend is not None:
+                    self.used = until_now.extend(self.judged(), self.used)
+            self.labels = torch.from_numpy(self.used.store.dataset.labels)
             data = self.used
             if phase.draws and self.head is not None:
                 size, seed, dtype = phase.sizes[0], settings.seed, settings.dtype

@@ -15,6 +15,7 @@ import torch
 from facewright import images
 from facewright.faces import dlib_files
 from facewright.faces.alignment import chip
+from facewright.faces.detector import FaceDetector
 from facewright.faces.dlib_weights import load_resnet
 from facewright.faces.landmarks import FivePoints
 
@@ -69,3 +70,15 @@ def test_embeddings_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.P
         ours = load_resnet(cache=cache).forward_features((pixels - means) / 256).numpy()
     wanted = np.array([theirs.compute_face_descriptor(cut) for cut in chips])
     assert np.linalg.norm(ours - wanted, axis=1).max() < 1e-4
+
+
+def test_the_detectors_boxes_are_dlibs(dlib: Any, cache: Path) -> None:
+    ours = FaceDetector.load(cache=cache)
+    theirs = dlib.cnn_face_detection_model_v1(str(dlib_files.package_file(dlib_files.DETECTOR)))
+    for path in sorted(PHOTOS.rglob("*.jpg"))[5:3000:600]:
+        photo = images.read(path)
+        wanted = sorted(theirs(photo, 0), key=lambda found: -found.confidence)
+        boxes, scores = ours.find(photo)
+        rectangles = [[face.rect.left(), face.rect.top(), face.rect.width(), face.rect.height()] for face in wanted]
+        np.testing.assert_array_equal(boxes, np.array(rectangles).reshape(-1, 4))
+        np.testing.assert_allclose(scores, [face.confidence for face in wanted], atol=1e-3)

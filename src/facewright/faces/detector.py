@@ -1,0 +1,161 @@
+"""Faces in photos, by dlib's convolutional detector: a small network passed over a pyramid of the photo.
+
+Three convolutions of 5x5 that halve the side, three that keep it, and one of 9x9 give a score for a window of 80 px
+at every eighth pixel of every level; scores above 0 are faces, and of windows that overlap the surer stays. It was
+trained with the loss of King 2015, "Max-margin object detection" (arXiv:1502.00046), and finds faces turned to the
+side or half covered that detectors of gradients miss.
+
+>>> boxes, scores = FaceDetector.load().find(photo)                                    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from facewright.errors import UsageError, WeightsError
+from facewright.faces import dlib_files
+from facewright.faces.dlib_networks import Convolution, read_network
+from facewright.faces.dlib_weights import Arrays, Source, folded, pairs_of, tensors_of
+from facewright.faces.pyramid import Layout, lay_out
+from facewright.images import Pixels
+from facewright.metrics.detection import Floats
+
+WIDTHS = (3, 16, 32, 32, 45, 45, 45)  # channels; the first three convolutions halve the side
+WINDOW = 80  # px: side of the faces that the network knows
+STRIDE, FIRST = 8, 14  # px: between two windows of a level, and of the middle of the first
+OVERLAP = 0.3382761351109955  # share of the box around two windows from which on they show one face
+MOST_PIXELS = 2_000_000  # of a photo that is searched at its own size; its pyramid takes 1.5 GB of memory
+MEAN, SCALE = (122.782, 117.001, 104.298), 256.0
+
+
+class MaxMarginNetwork(nn.Module):
+    """The score of a face at every eighth pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index, (inputs, outputs) in enumerate(pairwise(WIDTHS)):
+            stride, padding = (2, 0) if index < 3 else (1, 2)
+            layers += [nn.Conv2d(inputs, outputs, 5, stride, padding), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(*layers)
+        self.score = nn.Conv2d(WIDTHS[-1], 1, 9, padding=4)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1, about H/8, about W/8)
+        scores: Tensor = self.score(self.body(x))
+        return scores
+
+
+class FaceDetector:
+    """The network with its weights; `find` may be called from several threads."""
+
+    def __init__(self, network: MaxMarginNetwork) -> None:
+        self._network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, *, cache: Path | None = None) -> FaceDetector:
+        """The network of the package's file, converted the first time.
+
+        Args:
+            cache: the folder; `cache_folder()` where None.
+        Raises:
+            WeightsError: the package is not installed, or its file is not what it should be.
+        """
+        network = MaxMarginNetwork()
+        try:
+            network.load_state_dict(tensors_of(MAX_MARGIN, cache=cache), strict=True)
+        except RuntimeError as error:
+            raise WeightsError(f"{dlib_files.DETECTOR} holds another network than expected ({error})") from None
+        return cls(network)
+
+    def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float = 0.0) -> tuple[Floats, Floats]:
+        """The faces of a photo.
+
+        Args:
+            photo: (H, W, 3) uint8.
+            smallest: px of the photo: side of the smallest face that is looked for. Half of it takes four times as
+                long. None: 80, or as much more as a photo of more than two million pixels needs.
+            threshold: a score above this is a face; the scale is that of the loss, 1 is sure.
+        Returns:
+            (N, 4) boxes x, y, width, height in px of the photo, square but for rounding, some reaching out of it; and
+            their (N,) scores, the surest first.
+        Raises:
+            UsageError: `smallest` is not above 0, or so small that the photo enlarged has over two million pixels.
+        """
+        scaled, back = _scaled(photo, smallest)
+        layout = lay_out(*scaled.shape[:2])
+        scores = self._scores(layout, scaled)
+        rows, columns = np.nonzero(scores > threshold)
+        found = scores[rows, columns].astype(np.float64)
+        order = np.argsort(-found, kind="stable")
+        centres = np.stack([columns, rows], axis=1)[order].astype(np.float64) * STRIDE + FIRST
+        boxes = layout.in_photo(centres, WINDOW)
+        kept = _surest(boxes)
+        return boxes[kept] * np.tile(back, 2), found[order][kept]
+
+    def _scores(self, layout: Layout, photo: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """(rows, columns) of the pyramid's image."""
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float()
+            fed = (pixels - torch.tensor(MEAN)[:, None, None]) / SCALE
+            image = layout.of(fed.contiguous())
+            scores = self._network(image.contiguous(memory_format=torch.channels_last))
+        return np.asarray(scores[0, 0].numpy())
+
+
+def _scaled(photo: Pixels, smallest: float | None) -> tuple[Pixels, Floats]:
+    """The photo so that the smallest face is as large as the window; and px of the photo for one of it, x and y."""
+    height, width = photo.shape[:2]
+    if smallest is None:
+        scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+    elif smallest > 0:
+        scale = WINDOW / smallest
+    else:
+        raise UsageError(f"expected a smallest face of more than 0 pixels, got {smallest}")
+    if scale > 1 and height * width * scale**2 > MOST_PIXELS:
+        least = WINDOW * (height * width / MOST_PIXELS) ** 0.5
+        raise UsageError(
+            f"faces of {smallest:g} px in a photo of {width} x {height} would take too much memory;"
+            f" look for faces of at least {min(WINDOW, int(least) + 1)} px, or cut the photo into parts"
+        )
+    if scale == 1:
+        return photo, np.ones(2)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    scaled = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(scaled), np.array([width / size[0], height / size[1]])
+
+
+def _surest(boxes: Floats) -> list[int]:
+    """Which boxes stay, of those that are sorted from the surest on: the overlap is a share of the box around both."""
+    kept: list[int] = []
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    for index in range(len(boxes)):
+        inner = np.minimum(high[kept], high[index]) - np.maximum(low[kept], low[index])
+        outer = np.maximum(high[kept], high[index]) - np.minimum(low[kept], low[index])
+        shared = np.maximum(inner, 0).prod(axis=1) / outer.prod(axis=1)
+        if not (shared > OVERLAP).any():
+            kept.append(index)
+    return kept
+
+
+def _max_margin(path: Path) -> Arrays:
+    """The parameters of `MaxMarginNetwork`; its norms are part of the convolutions before them."""
+    network = read_network(path)
+    window, score = network.loss[:2], network.layers[-1]
+    pairs = pairs_of(network)
+    if window != (WINDOW, WINDOW) or len(pairs) != len(WIDTHS) - 1 or not isinstance(score, Convolution):
+        raise WeightsError(
+            f"{path}: expected a detector of windows of {WINDOW} px, got {window} and {len(pairs)} layers"
+        )
+    state = {"score.weight": torch.from_numpy(score.weight.copy()), "score.bias": torch.from_numpy(score.bias.copy())}
+    for index, (convolution, affine) in enumerate(pairs):
+        state[f"body.{2 * index}.weight"], state[f"body.{2 * index}.bias"] = folded(convolution, affine)
+    return state
+
+
+MAX_MARGIN = Source("max_margin", dlib_files.DETECTOR, _max_margin)

@@ -32,9 +32,7 @@ def main() -> None:
         out = asked.out or Path(scratch)
         # Pixels may be known already; features must not be, or the pass over them would cost nothing.
         os.environ["FACEWRIGHT_CACHE"] = str(Path(scratch) / "cache")
-        print(
-            "| model | body in every epoch | features once | ratio | the one pass | test accuracy, every epoch | … once |"
-        )
+        print("| model | body in every epoch | features once | ratio | the one pass | accuracy, every epoch | … once |")
         print("|---|---|---|---|---|---|---|")
         for model in asked.models or ["mobilenet_v2", "resnet50"]:
             always, once = (_run(asked.photos, model, draws, asked.epochs, out) for draws in (0, asked.epochs))

@@ -13,9 +13,11 @@ import sys
 
 import facewright as fw
 
-# Six drawn people, thirty pictures of each. They are split into three parts by themselves: one to train on, one to choose
-# the best epoch by, and one, the test part, that is looked at only once, at the end.
-data = sys.argv[1] if len(sys.argv) > 1 else "synthetic:faces?identities=6&images=30&size=48"
+own = sys.argv[1:]
+
+# Six drawn people, thirty pictures of each. They are split into three parts: one to train on, one to choose the best
+# epoch by, and the test part, which is looked at once, at the end.
+data = own[0] if own else "synthetic:faces?identities=6&images=30&size=48"
 settings = {"input.size": "48", "training.epochs": "8", "training.precision": "float32"}
 run = fw.train(data, model="plain_cnn", overrides=settings)
 print("pictures in each part:", dict(run.facts.counts))

@@ -12,8 +12,10 @@ import sys
 
 import facewright as fw
 
-# Three small networks, so that it is quick. `facewright models` lists the others: resnet50, densenet121, vit_base_16 ...
-data = sys.argv[1] if len(sys.argv) > 1 else "synthetic:faces?identities=6&images=30&size=48"
+own = sys.argv[1:]
+
+# Three small networks, so that it is quick. `facewright models` lists the others.
+data = own[0] if own else "synthetic:faces?identities=6&images=30&size=48"
 models = ["plain_cnn", "pointwise_facenet", "patchnet"]
 settings = {"input.size": "48", "training.epochs": "5", "training.precision": "float32"}
 compared = fw.train_all(data, models, overrides=settings)

@@ -1,12 +1,12 @@
 """Scan: train a network on small patches, face or not, and find the faces of whole photos with it.
 
     python examples/05_scan.py                       # drawn groups of people
-    python examples/05_scan.py patches/ group.jpg    # your own: face/ and nonface/ in a folder, and a photo
+    python examples/05_scan.py patches/ photos/      # your own: face/ and nonface/ in a folder, and photos to scan
 
 On the command line:
 
     facewright train patches/ --model patchnet --recipe face-or-not
-    facewright scan RUN group.jpg --draw found/
+    facewright scan RUN photos/ --boxes boxes.csv --draw found/
 """
 
 import sys
@@ -20,35 +20,47 @@ import facewright as fw
 from facewright.data.synthetic import scene
 from facewright.metrics.detection import iou
 
-# Patches, unless you bring some: from drawn groups, the faces (a little more than the box) and random places beside them.
+own = sys.argv[1:]
 folder, draws = Path("runs", f"scan-{time.strftime('%Y%m%d-%H%M%S')}"), np.random.default_rng(0)
-for index in range(40 if len(sys.argv) < 2 else 0):
+patches = Path(own[0]) if own else folder / "patches"
+photos = Path(own[1]) if len(own) > 1 else folder / "photos"
+
+# Unless you bring patches: from drawn groups, the square around each face, and squares elsewhere that hold no face.
+for index in range(50 if not own else 0):
     pixels, faces = scene(seed=0, index=index, width=200, height=150, faces=3)
-    sides = 24 * 5 ** draws.random(12)
-    places = np.column_stack([draws.random((12, 2)) * ([200, 150] - sides[:, None]), sides, sides])
-    wanted = {"face": faces, "nonface": places[iou(places, faces).max(axis=1) < 0.2]}
-    for name, boxes in wanted.items():
-        (folder / "patches" / name).mkdir(parents=True, exist_ok=True)
+    middles, sides = faces[:, :2] + faces[:, 2:] / 2, 1.2 * faces[:, 2:].max(axis=1, keepdims=True)
+    squares = np.hstack([np.clip(middles - sides / 2, 0, [200, 150] - sides), sides, sides])
+    sides = 24 * 6 ** draws.random((20, 1))
+    places = np.hstack([draws.random((20, 2)) * ([200, 150] - sides), sides, sides])
+    for name, boxes in {"face": squares, "nonface": places[iou(places, squares).max(axis=1) < 0.3]}.items():
+        (patches / name).mkdir(parents=True, exist_ok=True)
         for number, (x, y, w, h) in enumerate(boxes):
             patch = Image.fromarray(pixels).crop((x, y, x + w, y + h)).resize((64, 64))
-            patch.save(folder / "patches" / name / f"{index}-{number}.png")
+            patch.save(patches / name / f"{index}-{number}.png")
 
-# The recipe is made for this job. The threshold between the two is chosen on the validation part.
-patches = sys.argv[1] if len(sys.argv) > 1 else folder / "patches"
+# The recipe is made for this job. Given mining.photos, it would then also learn from what it took for faces in those.
 settings = {"phases.patches.epochs": "8", "training.precision": "float32"}
 run = fw.train(patches, model="patchnet", recipe="face-or-not", out=folder / "model", overrides=settings)
 accuracy = run.evaluation.accuracy
 print(f"patches: {accuracy.value:.1%} right, between {accuracy.low:.1%} and {accuracy.high:.1%} (n={accuracy.n})")
 
-# A photo to scan, of other people, unless you bring one.
-photo = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "group.png"
-if len(sys.argv) < 3:
-    Image.fromarray(scene(seed=1, index=3, width=320, height=240, faces=4)[0]).save(photo)
+# Unless you bring photos: ten groups of other people, and a table that says where their faces are.
+rows = []
+for index in range(10 if len(own) < 2 else 0):
+    pixels, faces = scene(seed=1, index=index, width=240, height=180, faces=3)
+    photos.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(photos / f"{index}.png")
+    rows += [f"{index}.png,{'train' if index < 5 else 'test'},{x},{y},{w},{h}\n" for x, y, w, h in faces]
+table = folder / "boxes.csv"
+table.write_text("file,split,x,y,w,h\n" + "".join(rows))
 
-# Every place and size of the photo; overlapping hits become one box.
-found = fw.scan(run.folder, [photo], draw=folder / "drawn")
-for face in found.photos[0].found.to_list():
-    print(
-        f"a face at x {face['x']:.0f}, y {face['y']:.0f}, {face['w']:.0f} wide, {face['h']:.0f} high: {face['score']:.3f}"
-    )
-print("the photo with its boxes:", found.drawn[0])
+# Every place and size of each photo; overlapping hits become one box. From which probability on it counts is chosen on
+# the first five photos, and what that gives is measured on the others.
+scanned = fw.scan(run.folder, [photos], boxes=table if rows else None, draw=folder / "found")
+for photo in scanned.photos:
+    print(f"{photo.path}: {'cannot be read' if photo.found is None else f'{len(photo.found)} found'}")
+if rows:
+    test = scanned.detection["test"]
+    right = "no box" if test.precision is None else f"{test.precision.value:.0%} of the boxes"
+    print(f"test photos: {test.recall.value:.0%} of {test.faces} faces found, {right} right")
+print("the photos with boxes, found ones amber and true ones blue:", folder / "found")

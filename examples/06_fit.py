@@ -15,8 +15,10 @@ import numpy as np
 
 import facewright as fw
 
+own = sys.argv[1:]
+
 # 500 points, x from -10 to 10 and y from -50 to 50: 350 to learn from, 75 to stop by, 75 to measure on.
-points = sys.argv[1] if len(sys.argv) > 1 else "function:monkey-saddle?points=500"
+points = own[0] if own else "function:monkey-saddle?points=500"
 fit = fw.fit(points, overrides={"training.epochs": "150"})
 print(f"{fit.facts.parameters} weights, {fit.facts.epochs} epochs, rows in each part: {dict(fit.facts.counts)}")
 
@@ -27,8 +29,9 @@ print(f"... of always answering the mean of the training rows: {mean['value']:.3
 
 # The function at new places: in the middle of the training rows, and outside of them, where it has learned nothing.
 low, high = (np.array([getattr(column, end) for column in fit.regressor.inputs]) for end in ("low", "high"))
-for row in ((low + high) / 2, high + (high - low)):
+for row in ((low + high) / 2, 2 * high - low):
     answer = fit.regressor.predict(row[None])[0, 0]
     warning = "  (beyond the training rows: not to be trusted)" if fit.regressor.beyond(row[None])[0] else ""
-    print(f"at {dict(zip(fit.facts.inputs, row.round(2).tolist()))}: {fit.facts.targets[0]} = {answer:.4g}{warning}")
+    place = ", ".join(f"{name} = {value:.3g}" for name, value in zip(fit.facts.inputs, row, strict=True))
+    print(f"at {place}: {fit.facts.targets[0]} = {answer:.4g}{warning}")
 print("curves, residuals and, of two inputs, the surface:", fit.folder / "report.html")

@@ -1,0 +1,81 @@
+"""Write tour.ipynb from the scripts beside it, so that the two never differ.
+
+    python examples/make_tour.py
+
+The docstring of a script becomes text, and so does each comment at the margin; the code below it becomes a cell. What
+the command line says of your own data is an empty list there, to be filled in by hand. There are no outputs.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+TOUR = HERE / "tour.ipynb"
+OPENING = """# A tour of Facewright
+
+From drawn faces to a classifier, a comparison, a verifier, a scanner and a fitted function: run it from top to bottom,
+which takes a minute or two. Nothing is downloaded. To see what your own data give, put their path into the list `own`,
+as `own = ["../photos"]`. What is trained lies in `runs/` beside this notebook."""
+SHOWN = {"05_scan.py": "Image.open(scanned.drawn[-1])"}  # script -> a cell that shows a picture it made
+
+
+def notebook() -> dict[str, Any]:
+    """The notebook as nbformat 4.5 has it."""
+    found = [("markdown", OPENING)]
+    for script in scripts():
+        found += cells_of(script.read_text(encoding="utf-8"))
+        if script.name in SHOWN:
+            found.append(("code", SHOWN[script.name]))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    cells = [_cell(number, kind, text) for number, (kind, text) in enumerate(found)]
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def scripts() -> list[Path]:
+    """The examples, in the order of their numbers."""
+    return sorted(HERE.glob("[0-9]*.py"))
+
+
+def cells_of(script: str) -> list[tuple[str, str]]:
+    """The cells of one script: ("markdown" or "code", text).
+
+    >>> cells_of('\"\"\"Do it.\"\"\"\\n\\nimport sys\\n\\nown = sys.argv[1:]\\n\\n# Now\\n# print.\\nprint(own)\\n')
+    [('markdown', '## Do it'), ('code', 'own = []'), ('markdown', 'Now print.'), ('code', 'print(own)')]
+    """
+    tree = ast.parse(script)
+    title, _, rest = (ast.get_docstring(tree) or "").partition("\n")
+    found = [("markdown", f"## {title.rstrip('.')}\n{rest}".rstrip())]
+    body = "\n".join(script.splitlines()[tree.body[0].end_lineno :]).replace("import sys\n", "", 1)
+    body = body.replace("sys.argv[1:]", "[]")
+    for block in re.split(r"\n\n(?=# )", body):
+        said = re.match(r"(?:# .*\n)*", block.lstrip("\n"))
+        comment = "" if said is None else said[0]
+        if comment:
+            found.append(("markdown", " ".join(line.removeprefix("# ") for line in comment.splitlines())))
+        found.append(("code", block.lstrip("\n").removeprefix(comment).strip("\n")))
+    return found
+
+
+def _cell(number: int, kind: str, text: str) -> dict[str, Any]:
+    cell: dict[str, Any] = {
+        "id": f"cell-{number}",
+        "cell_type": kind,
+        "metadata": {},
+        "source": text.splitlines(keepends=True),
+    }
+    return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
+
+def to_text() -> str:
+    """The notebook as the file that Jupyter itself would write."""
+    return json.dumps(notebook(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    TOUR.write_text(to_text(), encoding="utf-8")
+    print(f"wrote {TOUR}")

@@ -1,0 +1,193 @@
+"""The examples run, on less data and for fewer epochs than as shipped; the notebook is what the scripts are."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facewright.cli.main import main
+from facewright.data.sources import open_dataset
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("[0-9]*.py"))
+
+# In an example -> in these tests.
+SMALLER = {
+    "identities=6&images=30": "identities=3&images=10",
+    "identities=24&images=20": "identities=3&images=10",
+    "identities=8&images=16": "identities=3&images=10",
+    "identities=40&images=12": "identities=12&images=6",
+    "range(50 if": "range(8 if",
+    "range(10 if": "range(6 if",
+    "points=500": "points=60",
+    'training.epochs": "15"': 'training.epochs": "2"',
+    'training.epochs": "8"': 'training.epochs": "2"',
+    'training.epochs": "5"': 'training.epochs": "2"',
+    'training.epochs": "150"': 'training.epochs": "10"',
+    'phases.patches.epochs": "8"': 'phases.patches.epochs": "3"',
+    'phases.body.epochs": "5"': 'phases.body.epochs": "1"',
+}
+
+
+def smaller(code: str) -> str:
+    for shipped, here in SMALLER.items():
+        code = code.replace(shipped, here)
+    return code
+
+
+def execute(code: str, name: str, namespace: dict[str, Any]) -> None:
+    exec(compile(code, name, "exec"), namespace)  # our own files
+
+
+def tour() -> list[str]:
+    """The code cells of the notebook, in order."""
+    cells = json.loads((EXAMPLES / "tour.ipynb").read_text("utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def run_tour(cells: list[str]) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": "tour"}
+    for number, cell in enumerate(cells):
+        execute(cell, f"tour.ipynb, code cell {number}", namespace)
+    return namespace
+
+
+def people(folder: Path, count: int, photos: int) -> Path:
+    """A folder a person."""
+    data = open_dataset(f"synthetic:faces?identities={count}&images={photos}&size=48&seed=3")
+    for record in data.records:
+        path = folder / record.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(data.source.read(record, None)).save(path)
+    return folder
+
+
+def patches_and_photo(folder: Path) -> list[str]:
+    """Bright squares are faces, dark ones are not; and a grey photo."""
+    draws = np.random.default_rng(0)
+    for name, low in (("face", 150), ("nonface", 20)):
+        (folder / "patches" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = draws.integers(low, low + 80, (64, 64, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "patches" / name / f"{number}.png")
+    Image.new("RGB", (96, 80), (90, 90, 90)).save(folder / "photo.png")
+    return [str(folder / "patches"), str(folder / "photo.png")]
+
+
+def table(folder: Path) -> Path:
+    x = np.linspace(-2, 2, 60)
+    path = folder / "points.csv"
+    path.write_text("length,area\n" + "".join(f"{value:.6f},{value**2:.6f}\n" for value in x))
+    return path
+
+
+def own_data(script: str, folder: Path) -> list[str]:
+    """The arguments a script is given."""
+    if script == "05_scan.py":
+        return patches_and_photo(folder)
+    if script == "06_fit.py":
+        return [str(table(folder))]
+    return [
+        str(people(folder / "photos", 12 if script == "04_verify.py" else 3, 6 if script == "04_verify.py" else 10))
+    ]
+
+
+# script -> what it says of the data it was given
+SAID = {
+    "01_train.py": [
+        r"in each part: \{'train': \d+, 'validation': \d+, 'test': \d+\}",
+        r"test accuracy \d",
+        "person_02: ",
+    ],
+    "02_finetune.py": [r"fresh: \d+\.\d% right", r"fine-tuned: \d+\.\d% right", "the difference is "],
+    "03_compare.py": [r"patchnet: \d+\.\d%", "plain_cnn against ", r"page: runs/photos-compare-1/report\.html"],
+    "04_verify.py": ["genuine and 108 impostor pairs of 3 people", r"new people: \d", "new/person_03/0.png and new/"],
+    "05_scan.py": [r"patches: 100\.0% right", r"photo\.png: \d+ found"],
+    "06_fit.py": [r"mean absolute error \d", r"at length = \S+: area = ", "beyond the training rows"],
+}
+
+
+def test_every_script_is_known_here() -> None:
+    assert sorted(SAID) == SCRIPTS
+    everything = "".join((EXAMPLES / name).read_text("utf-8") for name in SCRIPTS)
+    assert [text for text in SMALLER if text not in everything] == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_runs_on_data_of_ones_own(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *own_data(script, tmp_path)])
+    execute(smaller((EXAMPLES / script).read_text("utf-8")), script, {"__name__": "__main__"})
+    said = capsys.readouterr().out
+    for pattern in SAID[script]:
+        assert re.search(pattern, said), f"{pattern} is not in:\n{said}"
+    for path in re.findall(r"runs/\S+", said):  # all that it names is there
+        assert (tmp_path / path.rstrip(",:")).exists()
+
+
+def test_the_notebook_runs_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    after = run_tour([smaller(cell) for cell in tour()])
+    assert after["scanned"].detection["test"].photos == 1
+    assert (tmp_path / after["scanned"].drawn[-1]).is_file()
+    assert after["fit"].evaluation.n > 0
+
+
+@pytest.mark.slow
+def test_the_notebook_as_it_is_shipped_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    after = run_tour(tour())
+    assert after["tuned"].evaluation.accuracy.value > after["fresh"].evaluation.accuracy.value
+    assert max(entry.test.accuracy.value for entry in after["compared"].comparison.entries) > 0.6
+    assert after["measured"].result.auc > 0.65
+    assert after["scanned"].detection["test"].average_precision > 0.5
+    assert after["fit"].evaluation.mean_absolute_error.value < 30
+
+
+def test_the_notebook_is_made_of_the_scripts() -> None:
+    spec = importlib.util.spec_from_file_location("make_tour", EXAMPLES / "make_tour.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert (EXAMPLES / "tour.ipynb").read_text("utf-8") == made.to_text(), "run: python examples/make_tour.py"
+
+
+def test_the_notebook_is_one_that_jupyter_opens_and_holds_no_output() -> None:
+    found = json.loads((EXAMPLES / "tour.ipynb").read_text("utf-8"))
+    assert (found["nbformat"], found["nbformat_minor"]) == (4, 5)
+    ids = [cell["id"] for cell in found["cells"]]
+    assert len(set(ids)) == len(ids) and all(re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in ids)
+    for cell in found["cells"]:
+        keys = {"id", "cell_type", "metadata", "source"}
+        assert set(cell) == (keys | {"execution_count", "outputs"} if cell["cell_type"] == "code" else keys)
+        assert cell["source"] and not cell.get("outputs")
+    assert "argv" not in "".join(tour())
+
+
+def commands(script: str) -> list[str]:
+    """What a script's docstring says to type."""
+    said = ast.get_docstring(ast.parse((EXAMPLES / script).read_text("utf-8"))) or ""
+    assert f"python examples/{script}" in said
+    return re.findall(r"^ +facewright (.+)$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_command_line_beside_a_script_exists(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands(script)
+    for line in commands(script):
+        command, *words = line.split()
+        assert main([command, "--help"]) == 0
+        shown = capsys.readouterr().out
+        for option in [word for word in words if word.startswith("--")]:
+            assert re.search(rf"{option}\b", shown), f"{command} has no {option}"

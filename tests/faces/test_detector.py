@@ -63,8 +63,8 @@ def test_a_large_photo_is_searched_for_larger_faces(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(detector, "MOST_PIXELS", 10_000)
     boxes, _ = blind(1.0).find(np.zeros((200, 200, 3), np.uint8))
     assert boxes[:, 2:].min() == pytest.approx(160, rel=0.03)
-    with pytest.raises(UsageError, match="at least 80 px, or cut the photo into parts"):
-        blind(1.0).find(np.zeros((200, 200, 3), np.uint8), smallest=40)
+    with pytest.raises(UsageError, match="at least 161 px, or cut the photo into parts"):
+        blind(1.0).find(np.zeros((200, 200, 3), np.uint8), smallest=100)
 
 
 @pytest.mark.parametrize("smallest", [0, -1.0])

@@ -93,7 +93,7 @@ def chip(photo: Pixels, points: ArrayLike, size: int | None = None, template: Te
     if abs(turn) < 1e-6:
         raise UsageError("the points of the face all fall onto one; expected points that lie apart")
     centre = turn * (side / 2) * (1 + 1j) + shift
-    first, step = turn * 0 + shift, turn
+    first, step = shift, turn
     if template.rule == "corners":
         reach = abs(turn) * side - 1  # px of the photo from the middle of the first pixel to that of the last
         step = turn / abs(turn) * reach / (side - 1)

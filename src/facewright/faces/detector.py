@@ -117,11 +117,11 @@ def _scaled(photo: Pixels, smallest: float | None) -> tuple[Pixels, Floats]:
         scale = WINDOW / smallest
     else:
         raise UsageError(f"expected a smallest face of more than 0 pixels, got {smallest}")
-    if scale > 1 and height * width * scale**2 > MOST_PIXELS:
+    if smallest is not None and height * width * scale**2 > MOST_PIXELS:
         least = WINDOW * (height * width / MOST_PIXELS) ** 0.5
         raise UsageError(
             f"faces of {smallest:g} px in a photo of {width} x {height} would take too much memory;"
-            f" look for faces of at least {min(WINDOW, int(least) + 1)} px, or cut the photo into parts"
+            f" look for faces of at least {int(least) + 1} px, or cut the photo into parts"
         )
     if scale == 1:
         return photo, np.ones(2)

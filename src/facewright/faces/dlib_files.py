@@ -92,7 +92,7 @@ class Reader:
         (control,) = self._take(1)
         length = control & 0x0F
         if control & 0x70 or not 1 <= length <= 8:
-            raise self._refusal(f"an integer of {length} bytes")
+            raise self.refusal(f"an integer of {length} bytes")
         magnitude = int.from_bytes(self._take(length), "little")
         return -magnitude if control & 0x80 else magnitude
 
@@ -100,32 +100,32 @@ class Reader:
         """An integer that says how many follow."""
         value = self.integer()
         if not 0 <= value <= most:
-            raise self._refusal(f"{value:,} where 0 to {most:,} was expected")
+            raise self.refusal(f"{value:,} where 0 to {most:,} was expected")
         return value
 
     def real(self) -> float:
         mantissa, exponent = self.integer(), self.integer()
         if abs(exponent) > 2_000 or exponent >= _NOT_FINITE:
-            raise self._refusal("a number that is none")
+            raise self.refusal("a number that is none")
         return math.ldexp(mantissa, exponent)
 
     def text(self) -> str:
         try:
             return self._take(self.count(200)).decode("ascii")
         except UnicodeDecodeError:
-            raise self._refusal("a name that is no text") from None
+            raise self.refusal("a name that is no text") from None
 
     def flag(self) -> bool:
         digit = self._take(1)
         if digit not in (b"0", b"1"):
-            raise self._refusal("a flag that is neither 0 nor 1")
+            raise self.refusal("a flag that is neither 0 nor 1")
         return digit == b"1"
 
     def expect(self, *values: int) -> int:
         """An integer that must be one of these."""
         value = self.integer()
         if value not in values:
-            raise self._refusal(f"{value} where {' or '.join(map(str, values))} was expected")
+            raise self.refusal(f"{value} where {' or '.join(map(str, values))} was expected")
         return value
 
     def tensor(self) -> Floats:
@@ -133,10 +133,10 @@ class Reader:
         self.expect(2)
         size = math.prod(self.count(MOST_BYTES) for _ in range(4))
         if size * 4 > MOST_BYTES:
-            raise self._refusal(f"a tensor of {size:,} numbers")
+            raise self.refusal(f"a tensor of {size:,} numbers")
         numbers = np.frombuffer(self._take(size * 4), "<f4").astype(np.float32)
         if not np.isfinite(numbers).all():
-            raise self._refusal("a tensor with NaN or infinity")
+            raise self.refusal("a tensor with NaN or infinity")
         return numbers
 
     def shape(self) -> tuple[int, int, int, int]:
@@ -149,7 +149,7 @@ class Reader:
         """(rows, columns) float32; dlib writes both sizes negated."""
         rows, columns = -self.integer(), -self.integer()
         if not (0 <= rows <= MOST_BYTES and 0 <= columns <= MOST_BYTES and rows * columns <= MOST_BYTES):
-            raise self._refusal(f"a matrix of {rows} x {columns}")
+            raise self.refusal(f"a matrix of {rows} x {columns}")
         return np.array([self.real() for _ in range(rows * columns)], np.float32).reshape(rows, columns)
 
     def _take(self, count: int) -> bytes:
@@ -159,5 +159,6 @@ class Reader:
         self._at += count
         return taken
 
-    def _refusal(self, what: str) -> WeightsError:
+    def refusal(self, what: str) -> WeightsError:
+        """What to raise where the file goes on in another way than dlib's do."""
         return WeightsError(f"{self._name}: not a file of dlib's that is known here: {what}, near byte {self._at:,}")

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from facewright.errors import WeightsError
 from facewright.faces.dlib_files import Floats, Reader
 
 MOST_LAYERS = 1_000
@@ -66,16 +65,16 @@ def read_network(path: Path) -> Network:
     while reader.expect(1, 2, 3) != 3:  # 3: the layer that the input stands before
         layers += 1
         if layers > MOST_LAYERS:
-            raise WeightsError(f"{path}: more than {MOST_LAYERS:,} layers")
+            raise reader.refusal(f"more than {MOST_LAYERS:,} layers")
     kind = reader.text()
     if kind not in ("input_rgb_image_sized", "input_rgb_image_pyramid"):
-        raise WeightsError(f"{path}: an input of the unknown kind {kind!r}")
+        raise reader.refusal(f"an input of the unknown kind {kind!r}")
     means = (reader.real(), reader.real(), reader.real())
     if kind.endswith("sized"):
         reader.integer(), reader.integer()  # rows and columns
     found: list[Layer] = []
     while not reader.ended:
-        layer = _layer(reader, str(path))
+        layer = _layer(reader)
         if layer is not None:
             found.append(layer)
         _bookkeeping(reader)
@@ -89,16 +88,16 @@ def _loss(reader: Reader) -> tuple[float, ...]:
     if kind == "loss_metric_2":
         return reader.real(), reader.real()
     if kind != "loss_mmod_":
-        raise WeightsError(f"a loss of the unknown kind {kind!r}: not a network that is known here")
+        raise reader.refusal(f"a loss of the unknown kind {kind!r}")
     reader.expect(1)
     window = float(reader.integer()), float(reader.integer())  # width and height
     return *window, *(reader.real() for _ in range(7))
 
 
-def _layer(reader: Reader, path: str) -> Layer | None:
+def _layer(reader: Reader) -> Layer | None:
     kind = reader.text()
     if kind not in _LAYERS:
-        raise WeightsError(f"{path}: a layer of the unknown kind {kind!r}")
+        raise reader.refusal(f"a layer of the unknown kind {kind!r}")
     return _LAYERS[kind](reader)
 
 
@@ -118,7 +117,7 @@ def _convolution(reader: Reader) -> Convolution:
         reader.real()  # factors of the learning rate and the weight decay
     size = math.prod(shape)
     if stride != other_stride or padding != other_padding or shape[0] != outputs or size + bias != len(numbers):
-        raise WeightsError(f"a convolution of {shape} with {len(numbers):,} numbers does not add up")
+        raise reader.refusal(f"a convolution of {shape} with {len(numbers):,} numbers does not add up")
     return Convolution(numbers[:size].reshape(shape), numbers[size:], stride, padding)
 
 
@@ -127,7 +126,7 @@ def _affine(reader: Reader) -> Affine:
     channels = math.prod(reader.shape())
     reader.shape()
     reader.integer()  # whether a channel or a value has its own
-    return _halves(numbers, channels)
+    return _halves(reader, numbers, channels)
 
 
 def _norm(reader: Reader) -> Affine:
@@ -141,14 +140,14 @@ def _norm(reader: Reader) -> Affine:
     for _ in range(4):
         reader.real()
     epsilon = reader.real()
-    learnt = _halves(numbers, channels)
+    learnt = _halves(reader, numbers, channels)
     scale = learnt.scale / np.sqrt(variance + np.float32(epsilon))
     return Affine(scale, learnt.shift - scale * mean)
 
 
-def _halves(numbers: Floats, channels: int) -> Affine:
+def _halves(reader: Reader, numbers: Floats, channels: int) -> Affine:
     if len(numbers) != 2 * channels:
-        raise WeightsError(f"a norm of {channels:,} channels with {len(numbers):,} numbers does not add up")
+        raise reader.refusal(f"a norm of {channels:,} channels with {len(numbers):,} numbers does not add up")
     return Affine(numbers[:channels], numbers[channels:])
 
 
@@ -160,7 +159,7 @@ def _linear(reader: Reader) -> Floats:
     for _ in range(4):
         reader.real()
     if len(numbers) != inputs * outputs:
-        raise WeightsError(f"a linear layer of {inputs} x {outputs} with {len(numbers):,} numbers does not add up")
+        raise reader.refusal(f"a linear layer of {inputs} x {outputs} with {len(numbers):,} numbers does not add up")
     return numbers.reshape(inputs, outputs)
 
 

@@ -36,6 +36,14 @@ def test_a_file_is_converted_once_and_anew_when_it_changes(tmp_path: Path) -> No
     assert first.is_file() and first.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_converted_file_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    calls: list[Path] = []
+    file, cache = tmp_path / "thing.dat", tmp_path / "cache"
+    file.write_bytes(b"1234")
+    converted(a_source(calls), file=file, cache=cache).write_bytes(b"damaged")
+    assert tensors_of(a_source(calls), file=file, cache=cache)["x"].tolist() == [4.0] and len(calls) == 2
+
+
 def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     file, cache = tmp_path / "thing.dat", tmp_path / "cache"
     file.write_bytes(b"broken")

@@ -64,7 +64,12 @@ def converted(source: Source, *, file: Path | None = None, cache: Path | None = 
 
 def tensors_of(source: Source, *, file: Path | None = None, cache: Path | None = None) -> Arrays:
     """The tensors of one of dlib's files, float32; arguments and errors as `converted`."""
-    return read_weights(converted(source, file=file, cache=cache)).tensors
+    target = converted(source, file=file, cache=cache)
+    try:
+        return read_weights(target).tensors
+    except WeightsError:  # damaged since it was made; what it was made from is at hand
+        target.unlink(missing_ok=True)
+        return read_weights(converted(source, file=file, cache=cache)).tensors
 
 
 def load_resnet(*, cache: Path | None = None) -> dlib_resnet.DlibResNet:

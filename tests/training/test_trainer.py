@@ -45,7 +45,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
     kept: list[int] = []
     trainer.keep = lambda model: kept.append(trainer.progress.epoch + 1)
     rows = trainer.fit()
-    scores = [-row.validation_loss if metric == "loss" else row.validation_accuracy for row in rows]
+    scores = [(0 if metric == "loss" else row.validation_accuracy, -row.validation_loss) for row in rows]  # ties: loss
     firsts = [n for n, score in enumerate(scores, start=1) if all(score > other for other in scores[: n - 1])]
     assert kept == firsts == [row.epoch for row in rows if row.best]
 

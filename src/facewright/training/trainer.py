@@ -87,6 +87,7 @@ class Progress:
     correct: float = 0.0
     seen: int = 0
     best: float | None = None
+    best_loss: float = 0.0  # of the epoch with the best score; of no meaning before there is one
     waited: int = 0  # epochs of the phase since the best
     finished: bool = False
     rows: list[EpochRow] = field(default_factory=list)
@@ -269,7 +270,7 @@ class Trainer:
         progress, settings = self.progress, self.settings
         if not found.finite():
             raise NonFiniteLoss(self._diverged(f"the validation loss is {found.loss}", self.rate(), None))
-        best = self.judge(found.score)
+        best = self.judge(found)
         progress.rows.append(self.row(found, speed, best))
         if self.plateau is not None and self.plateau.update(-found.score):
             self.listen(Said(f"validation stalled: learning rate times {self.plateau.scale:g}"))
@@ -296,15 +297,18 @@ class Trainer:
             self.model.load_state_dict(self.average.module.state_dict())  # what was judged is what goes on
         self.enter()
 
-    def judge(self, score: float) -> bool:
-        """Whether this epoch is the best so far, and if so, keep its weights; only epochs at the full size compete."""
+    def judge(self, found: Validation) -> bool:
+        """Whether this epoch is the best so far, and if so, keep its weights; only epochs at the full size compete.
+
+        Of equal scores the lower loss is better: on a small validation part accuracy and HTER soon stand still.
+        """
         progress, sizes = self.progress, self.phase.sizes
         if sizes[progress.phase_epoch] != sizes[-1]:
             return False
-        if progress.best is not None and score <= progress.best:
+        if progress.best is not None and (found.score, -found.loss) <= (progress.best, -progress.best_loss):
             progress.waited += 1
             return False
-        progress.best, progress.waited = score, 0
+        progress.best, progress.best_loss, progress.waited = found.score, found.loss, 0
         if self.world.writes:
             self.keep(self.judged())
         return True

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facewright import __version__
-from facewright.cli import data, datasets, fit, models, scan, training, use, verification, weights
+from facewright.cli import data, datasets, explain, fit, models, recipes, scan, training, use, verification, weights
 from facewright.cli.output import harmless
 from facewright.errors import FacewrightError, Interrupted
 
@@ -60,6 +60,7 @@ for command in (
     training.compare,
     training.evaluate,
     use.predict,
+    explain.explain,
     verification.verify,
     verification.pairs,
     verification.calibrate,
@@ -67,6 +68,7 @@ for command in (
     fit.fit,
     scan.scan,
     models.models,
+    recipes.recipes,
     data.cache,
     training.demo,
 ):

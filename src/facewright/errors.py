@@ -16,6 +16,9 @@ FacewrightError
     ResumeError         there is nothing to resume, or it does not fit the request
     NonFiniteLoss       training diverged (step, files, learning rate)
     Interrupted         SIGTERM or Ctrl-C; the state is saved
+  GalleryError          a gallery of enrolled faces
+    GalleryDamaged      what it holds is not what was written
+    OtherModel          it was enrolled with another network or preprocessing
   Undefined             a number that does not exist for this input (one class only, no scores)
     EmptyScores         a side of a comparison has no scores
 """
@@ -103,6 +106,18 @@ class NonFiniteLoss(RunError):
 
 class Interrupted(RunError):
     """The run was asked to stop; its state is saved."""
+
+
+class GalleryError(FacewrightError):
+    """Something about a gallery of enrolled faces."""
+
+
+class GalleryDamaged(GalleryError):
+    """What the gallery holds is not what was written into it."""
+
+
+class OtherModel(GalleryError):
+    """A gallery that was enrolled with another network or another preprocessing: its vectors cannot be compared."""
 
 
 class Undefined(FacewrightError):

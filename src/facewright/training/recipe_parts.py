@@ -109,9 +109,9 @@ class Objective(Part):
 class Sampling(Part):
     """Which pictures make an epoch and a batch."""
 
-    plan: Literal["shuffle", "over", "under", "repeat", "identities"] = "shuffle"
+    plan: Literal["shuffle", "over", "under", "repeat", "identities", "pairs", "triplets"] = "shuffle"
     """Each once; every class brought to the size of the largest, or of the smallest; the smallest class `times` times,
-    augmented each time anew; batches of `people` x `images`."""
+    augmented each time anew; batches of `people` x `images`; of pairs, half of them of one person; of triplets."""
     times: int = Field(1, ge=1)  # repeat
     people: int = Field(8, ge=2)  # identities
     images: int = Field(4, ge=2)  # identities

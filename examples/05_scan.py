@@ -57,6 +57,7 @@ table.write_text("file,split,x,y,w,h\n" + "".join(rows))
 # Every place and size of each photo; overlapping hits become one box. From which probability on it counts is chosen on
 # the first five photos, and what that gives is measured on the others.
 scanned = fw.scan(run.folder, [photos], boxes=table if rows else None, draw=folder / "found")
+print(f"a face is what scores {scanned.threshold:.2f} or more ({scanned.threshold_from})")
 for photo in scanned.photos:
     print(f"{photo.path}: {'cannot be read' if photo.found is None else f'{len(photo.found)} found'}")
 if rows:

@@ -111,7 +111,7 @@ SAID = {
     "02_finetune.py": [r"fresh: \d+\.\d% right", r"fine-tuned: \d+\.\d% right", "the difference is "],
     "03_compare.py": [r"patchnet: \d+\.\d%", "plain_cnn against ", r"page: runs/photos-compare-1/report\.html"],
     "04_verify.py": ["genuine and 108 impostor pairs of 3 people", r"new people: \d", "new/person_03/0.png and new/"],
-    "05_scan.py": [r"patches: 100\.0% right", r"photo\.png: \d+ found"],
+    "05_scan.py": [r"patches: 100\.0% right", r"scores 0\.90 or more \(fixed\)", r"photo\.png: \d+ found"],
     "06_fit.py": [r"mean absolute error \d", r"at length = \S+: area = ", "beyond the training rows"],
 }
 

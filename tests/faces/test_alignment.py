@@ -103,7 +103,7 @@ def test_outside_of_the_photo_is_black() -> None:
     [
         (np.zeros((4, 2)), 150, "expected 5 points x, y for the template dlib"),
         (np.full((5, 2), np.nan), 150, "expected 5 points"),
-        (np.ones((5, 2)), 150, "all fall onto one"),
+        (np.ones((5, 2)), 150, "all but fall onto one"),
         (np.array(DLIB.points), 1, "at least 2 pixels a side, got 1"),
     ],
 )

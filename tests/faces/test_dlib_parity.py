@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facewright import images
 from facewright.faces import dlib_files
@@ -45,11 +46,16 @@ def faces(dlib: Any) -> list[tuple[images.Pixels, Any]]:
     return [(photo, box) for photo in photos for box in detector(photo)]
 
 
-def test_landmarks_and_chips_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.Pixels, Any]]) -> None:
+@pytest.mark.parametrize("growth", [1, 3, 7])  # a chip of a large face is taken from a photo that was halved
+def test_landmarks_and_chips_are_dlibs(
+    dlib: Any, cache: Path, faces: list[tuple[images.Pixels, Any]], growth: int
+) -> None:
     assert len(faces) >= FEW / 2
     ours = FivePoints.load(cache=cache)
     theirs = dlib.shape_predictor(str(dlib_files.package_file(dlib_files.FIVE_POINTS)))
-    for photo, box in faces:
+    for small, face in faces:
+        photo = np.asarray(Image.fromarray(small).resize((growth * small.shape[1], growth * small.shape[0])))
+        box = dlib.rectangle(*(growth * side for side in (face.left(), face.top(), face.right(), face.bottom())))
         shape = theirs(photo, box)
         wanted = np.array([[part.x, part.y] for part in shape.parts()])
         found = ours.of(photo, [[box.left(), box.top(), box.width(), box.height()]])

@@ -90,8 +90,8 @@ def chip(photo: Pixels, points: ArrayLike, size: int | None = None, template: Te
     if side < 2:
         raise UsageError(f"expected a chip of at least 2 pixels a side, got {side}")
     turn, shift = similarity(np.array(template.points) * side, given)
-    if abs(turn) < 1e-6:
-        raise UsageError("the points of the face all fall onto one; expected points that lie apart")
+    if abs(turn) * side < 2:
+        raise UsageError("the points of the face all but fall onto one; expected a face of at least 2 pixels a side")
     centre = turn * (side / 2) * (1 + 1j) + shift
     first, step = shift, turn
     if template.rule == "corners":

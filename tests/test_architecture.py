@@ -37,7 +37,7 @@ FLOORS = {
     "inference": 4,
     "training": 4,
     "evaluation": 5,
-    "explain": 5,
+    "explanation": 5,
     "export": 5,
     "recognition": 5,
     "gallery": 6,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         train_all,
         verify,
     )
+    from facewright.workflows.explaining import explain, explain_pair
     from facewright.workflows.fitting import fit
     from facewright.workflows.scanning import scan
 
@@ -50,6 +51,8 @@ __all__ = [
     "demo",
     "embed",
     "evaluate",
+    "explain",
+    "explain_pair",
     "fit",
     "inspect",
     "open_dataset",
@@ -66,6 +69,8 @@ __all__ = [
 _HOMES = {
     "FacewrightError": "facewright.errors",
     "create_model": "facewright.models.catalog",
+    "explain": "facewright.workflows.explaining",
+    "explain_pair": "facewright.workflows.explaining",
     "fit": "facewright.workflows.fitting",
     "open_dataset": "facewright.data.sources",
     "scan": "facewright.workflows.scanning",

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from facewright.data.augment import normalise, resize
 from facewright.errors import UnknownName, UsageError
-from facewright.explain.layers import attentions, layer_gradients, map_shapes, telling
+from facewright.explanation.layers import attentions, layer_gradients, map_shapes, telling
 from facewright.inference import Classifier
 from facewright.models.families import Model
 from facewright.models.vit import PATCH, VisionTransformer

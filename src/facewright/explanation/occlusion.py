@@ -1,0 +1,111 @@
+"""Which regions made two faces alike: what the similarity loses when a region is covered.
+
+Source: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks" (arXiv:1311.2901), section 4.2,
+with the cosine of two embeddings in place of a class's score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facewright.embedding import BATCH, Embedder, similarities, similarity
+from facewright.errors import UsageError
+from facewright.input_spec import InputSpec
+
+COVER = 0.2  # share of a picture's sides that the cover takes
+PLACES = 13  # of the cover along each side: it moves by a third of its own side
+
+TINY = 1e-9  # a fall of the similarity that is none
+
+Heat = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Box = tuple[slice, slice]
+Progress = Callable[[int, int], None]
+"""Called with how many covers were tried, and of how many."""
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """Which regions made two pictures alike.
+
+    heat_a, heat_b: (H, W) float32 in [0, 1] at the size of the network's input, on one scale: by how much the similarity
+        falls when the region is covered, as a share of `drop`. A point has the weighted mean of the covers that lie on
+        it, their middle counting most; 0 where the similarity stays or rises.
+    """
+
+    score: float  # the cosine of the two, nothing covered
+    heat_a: Heat
+    heat_b: Heat
+    drop: float  # the largest mean fall at a point of either, at least 0; what heat 1 stands for
+
+
+def occlude(embedder: Embedder, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:
+    """Cover each region of one picture in turn, and see how far the similarity to the other falls.
+
+    The cover is a square of the colour that the network takes for nothing (the mean of its InputSpec).
+
+    Args:
+        a, b: (H, W, 3) uint8 RGB, of the network's input size.
+        progress: told after each batch.
+    Raises:
+        UsageError: pictures of another size. DataError: an embedding has no direction.
+    """
+    want = (embedder.spec.height, embedder.spec.width, 3)
+    if a.shape != want or b.shape != want:
+        raise UsageError(f"expected two pictures of the network's input size {want}, got {a.shape} and {b.shape}")
+    first, second = embedder.embed(torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2))
+    score = similarity(first, second)
+    boxes = list(_boxes(*a.shape[:2]))
+    weight = _weights(a.shape[0], a.shape[1])
+    falls = []
+    for number, (picture, other) in enumerate(((a, second), (b, first))):
+        total, count = np.zeros(a.shape[:2]), np.zeros(a.shape[:2])
+        for start in range(0, len(boxes), BATCH):
+            part = boxes[start : start + BATCH]
+            vectors = embedder.embed(_covered(picture, part, embedder.spec))
+            now = similarities(vectors, np.broadcast_to(other, vectors.shape))
+            for box, fall in zip(part, score - now, strict=True):
+                total[box] += fall * weight
+                count[box] += weight
+            if progress is not None:
+                progress(number * len(boxes) + start + len(part), 2 * len(boxes))
+        falls.append(total / count)
+    drop = max(0.0, *(float(fall.max()) for fall in falls))
+    heat_a, heat_b = (np.asarray(np.clip(fall, 0, None) / max(drop, TINY), np.float32) for fall in falls)
+    return Occlusion(score, heat_a, heat_b, drop)
+
+
+def _side(whole: int) -> int:
+    """Of the cover, px."""
+    return max(1, round(COVER * whole))
+
+
+def _weights(height: int, width: int) -> NDArray[np.float64]:
+    """How much a cover tells of each point under it: most of its middle, so that the map has no steps."""
+    rows, columns = (1 - np.abs(np.linspace(-1, 1, _side(whole) + 2)[1:-1]) for whole in (height, width))
+    return np.asarray(np.outer(rows, columns))
+
+
+def _covered(picture: Pixels, boxes: list[Box], spec: InputSpec) -> torch.Tensor:
+    """(B, 3, H, W) uint8: the picture once for each box, which is filled."""
+    nothing = np.rint(255 * np.array(spec.mean)).clip(0, 255).astype(np.uint8)
+    pictures = np.repeat(picture[None], len(boxes), axis=0)
+    for row, box in zip(pictures, boxes, strict=True):
+        row[box] = nothing
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def _boxes(height: int, width: int) -> Iterator[Box]:
+    """Where the cover lies, row by row; together the places leave no point out."""
+    rows, columns = (
+        [(round(start), round(start) + cover) for start in np.linspace(0, side - cover, min(PLACES, side - cover + 1))]
+        for side, cover in ((whole, _side(whole)) for whole in (height, width))
+    )
+    for top, bottom in rows:
+        for left, right in columns:
+            yield slice(top, bottom), slice(left, right)

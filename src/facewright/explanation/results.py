@@ -1,0 +1,112 @@
+"""What is said of why a network said so: of photos, and of a pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.explanation.occlusion import Occlusion
+
+Heat = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedPhoto:
+    """Where a class was seen in one photo; or why there is nothing to tell."""
+
+    path: str
+    name: str = ""  # the class that was asked about
+    probability: float = 0.0  # of that class
+    predicted: str = ""  # what the model says the photo shows
+    heat: Heat | None = None  # (H, W) in [0, 1], at the size of the network's input; None: the photo cannot be used
+    photo: Pixels | None = None  # (k H, k W, 3): the part of the photo that the network sees, finer
+    overlay: str | None = None  # the picture that was written
+    error: str | None = None
+
+    @property
+    def peak(self) -> tuple[int, int] | None:
+        """Column and row of the hottest point, px of the network's input; None where nothing is hot."""
+        if self.heat is None or not self.heat.any():
+            return None
+        row, column = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
+        return int(column), int(row)
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.heat is None:
+            return {"path": self.path, "error": self.error}
+        return {
+            "path": self.path,
+            "class": self.name,
+            "probability": self.probability,
+            "predicted": self.predicted,
+            "peak": None if self.peak is None else dict(zip("xy", self.peak, strict=True)),
+            "hot": float((self.heat >= 0.5).mean()),  # share of the input with half of the greatest heat or more
+            "overlay": self.overlay,
+            "error": None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What `facewright explain` says of photos."""
+
+    model: str
+    method: str
+    layer: str  # whose map was read
+    points: tuple[int, int]  # rows and columns of that map
+    input_size: tuple[int, int]  # height and width, px
+    photos: tuple[ExplainedPhoto, ...]
+    page: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `explain --json` prints it."""
+        return {
+            "task": "explain",
+            "model": self.model,
+            "method": self.method,
+            "layer": self.layer,
+            "points": list(self.points),
+            "input_size": list(self.input_size),
+            "photos": [photo.to_dict() for photo in self.photos],
+            "page": self.page,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedPair:
+    """What `facewright explain --pair` says of two photos."""
+
+    model: str
+    paths: tuple[str, str]
+    found: Occlusion
+    photos: tuple[Pixels, Pixels]  # the parts that the network sees, finer
+    threshold: float | None  # that the model holds; None: none
+    overlays: tuple[str, ...] = ()
+    page: str | None = None
+
+    @property
+    def same(self) -> bool | None:
+        """Whether the similarity reaches the threshold; None where there is none."""
+        return None if self.threshold is None else self.found.score >= self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `explain --pair --json` prints it."""
+        heats = (self.found.heat_a, self.found.heat_b)
+        return {
+            "task": "explain-pair",
+            "model": self.model,
+            "score": self.found.score,
+            "threshold": self.threshold,
+            "same": self.same,
+            "drop": self.found.drop,
+            "photos": [
+                {"path": path, "greatest_drop": float(heat.max()) * self.found.drop}
+                for path, heat in zip(self.paths, heats, strict=True)
+            ],
+            "overlays": list(self.overlays),
+            "page": self.page,
+        }

@@ -1,0 +1,176 @@
+"""Explaining: where in photos a classifier saw a class, and which regions made two faces alike."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from itertools import count
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facewright import images
+from facewright.data.decoding import smallest_side
+from facewright.decision import VERIFICATION, pick, stored
+from facewright.embedding import Embedder
+from facewright.errors import BadImage, UnknownName, UsageError
+from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
+from facewright.files import write_atomic
+from facewright.inference import Classifier
+from facewright.input_spec import InputSpec
+from facewright.report.explanations import PageContext, side_by_side, write_explanations
+from facewright.training.events import Listener, Progressed
+from facewright.workflows.material import silent
+from facewright.workflows.predicting import pictures_in
+
+SHOWN_SIDE = 320  # px at least of the longer side of a picture that is shown
+REPORT = "report.html"
+
+Pixels = NDArray[np.uint8]
+
+
+def explain(
+    model: Path,
+    paths: Sequence[Path],
+    *,
+    name: str | None = None,
+    method: str | None = None,
+    out: Path | None = None,
+    listen: Listener | None = None,
+) -> Explained:
+    """Where in photos a classifier saw a class.
+
+    Args:
+        model: a run directory or a bundle file.
+        paths: photos, and folders of photos.
+        name: the class to ask about; None: of each photo the one that the model says it shows.
+        method: "grad-cam", "grad-cam++" or "rollout"; None: rollout for vision transformers, else grad-cam.
+        out: a folder for an overlay of each photo and a page of all; None: nothing is written.
+    Raises:
+        UsageError: no photo, a method that is not for this architecture, or rollout asked about a class.
+        UnknownName: no such class or method.
+    """
+    listen = silent if listen is None else listen
+    pictures = pictures_in(paths)
+    if not pictures:
+        raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
+    classifier = Classifier.load(model)
+    if name is not None and name not in classifier.classes:
+        raise UnknownName("class", name, classifier.classes)
+    explainer = Explainer(classifier, method)
+    if name is not None and not explainer.by_class:
+        raise UsageError("attention rollout shows what the network looked at, whatever the class: leave the class out")
+    found = []
+    for path in pictures:
+        found.append(_explained(explainer, path, name))
+        listen(Progressed("explaining", len(found), len(pictures)))
+    size = (classifier.spec.height, classifier.spec.width)
+    explained = Explained(str(model), explainer.method, explainer.layer, explainer.points, size, tuple(found))
+    return explained if out is None else _written(explained, out)
+
+
+def explain_pair(
+    model: str | Path, a: Path, b: Path, *, out: Path | None = None, listen: Listener | None = None
+) -> ExplainedPair:
+    """Which regions of two photos made them alike: what their similarity loses when a region is covered.
+
+    Args:
+        model: a run directory, a bundle file, or architecture@weights.
+        out: a folder for two overlays and a page; None: nothing is written.
+    Raises:
+        BadImage: a photo cannot be read.
+    """
+    listen = silent if listen is None else listen
+    embedder = Embedder.load(model)
+    decision = pick(stored(embedder.bundle, VERIFICATION, embedder.fingerprint), None)
+    seen = [_seen(embedder.spec, path) for path in (a, b)]
+    found = occlude(embedder, seen[0][0], seen[1][0], lambda done, of: listen(Progressed("covering", done, of)))
+    threshold = None if decision is None else decision.threshold.value
+    pair = ExplainedPair(str(model), (str(a), str(b)), found, (seen[0][1], seen[1][1]), threshold)
+    return pair if out is None else _pair_written(pair, out)
+
+
+def _seen(spec: InputSpec, path: Path) -> tuple[Pixels, Pixels]:
+    """What the network is fed, and the same part of the photo with more pixels.
+
+    Raises:
+        BadImage: the photo cannot be read.
+    """
+    times = ceil(SHOWN_SIDE / max(spec.height, spec.width))
+    finer = replace(spec, height=times * spec.height, width=times * spec.width)
+    try:
+        photo = images.read(path, at_least=smallest_side(finer))
+    except OSError as error:
+        raise BadImage(str(path), error.strerror or str(error)) from None
+    return spec.fit(photo), finer.fit(photo)
+
+
+def _explained(explainer: Explainer, path: Path, name: str | None) -> ExplainedPhoto:
+    classifier = explainer.classifier
+    said = classifier.of_files([path], top_k=len(classifier.classes))[0]
+    if said.error is not None:
+        return ExplainedPhoto(str(path), error=said.error)
+    try:
+        fed, shown = _seen(classifier.spec, path)
+    except BadImage as error:
+        return ExplainedPhoto(str(path), error=error.reason)
+    asked = said.names[0] if name is None else name
+    index = classifier.classes.index(asked)
+    heat = explainer.maps(torch.from_numpy(fed).permute(2, 0, 1)[None], [index])[0]
+    probability = dict(zip(said.names, said.probabilities, strict=True))[asked]
+    return ExplainedPhoto(str(path), asked, probability, said.names[0], heat, shown)
+
+
+def _written(explained: Explained, folder: Path) -> Explained:
+    """The overlays and the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    photos = []
+    for photo, name in zip(explained.photos, _file_names([photo.path for photo in explained.photos]), strict=True):
+        if photo.photo is not None and photo.heat is not None:
+            write_atomic(folder / name, side_by_side(photo.photo, photo.heat))
+            photos.append(replace(photo, overlay=str(folder / name)))
+        else:
+            photos.append(photo)
+    written = replace(explained, photos=tuple(photos), page=str(folder / REPORT))
+    write_explanations(folder / REPORT, written, _context())
+    return written
+
+
+def _pair_written(pair: ExplainedPair, folder: Path) -> ExplainedPair:
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = [folder / name for name in _file_names(pair.paths)]
+    for target, photo, heat in zip(targets, pair.photos, (pair.found.heat_a, pair.found.heat_b), strict=True):
+        write_atomic(target, side_by_side(photo, heat))
+    written = replace(pair, overlays=tuple(map(str, targets)), page=str(folder / REPORT))
+    write_explanations(folder / REPORT, written, _context())
+    return written
+
+
+def _context() -> PageContext:
+    packages = ("facewright", "torch", "numpy", "pillow")
+    return PageContext(
+        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+    )
+
+
+def _file_names(paths: Sequence[str]) -> list[str]:
+    """A PNG for each photo, no two of one name.
+
+    >>> _file_names(["a/x.jpg", "b/x.png", "b/x~2.png", "b/y.png"])
+    ['x.png', 'x~2.png', 'x~2~2.png', 'y.png']
+    """
+    names: dict[str, None] = {}
+    for stem in (Path(path).stem for path in paths):
+        tries = (stem if number == 1 else f"{stem}~{number}" for number in count(1))
+        names[next(name for name in tries if name not in names)] = None
+    return [f"{name}.png" for name in names]

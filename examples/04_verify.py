@@ -5,7 +5,7 @@
 
 On the command line:
 
-    facewright train known/ --model plain_cnn --size 48
+    facewright train known/ --model plain_cnn --size 48 --set head.kind=linear --set head.embedding=64
     facewright calibrate RUN --pairs others.csv --images others/ --far 0.05
     facewright pairs RUN new.csv --images new/
     facewright verify RUN new/ann/1.png new/bob/1.png

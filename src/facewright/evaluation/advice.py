@@ -30,9 +30,11 @@ def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
     """
     best = ranking(entries)[0]
     sentences = [_unequal(entries), _accuracy(best, entries, pairs)]
-    if not _is_one_network(entries):
-        sentences += [_speed(best, entries, pairs), _size(best, entries, pairs)]
-    return tuple(sentence for sentence in [*sentences, *_training(entries), *_limits(entries)] if sentence)
+    useful = _better_than_guessing(entries)
+    if not _is_one_network(useful):
+        sentences += [_speed(best, useful, pairs), _size(best, useful, pairs)]
+    sentences += [*_training(useful), _guessing(entries, useful), *_limits(entries)]
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def ranking(entries: Sequence[Entry]) -> list[Entry]:
@@ -99,6 +101,28 @@ def _unequal(entries: Sequence[Entry]) -> str:
     near = [entry for result, entry in others if result.hter.low <= first.hter.high]
     noise = f"; the intervals overlap with that of {_names(near)}" if near else ""
     return f"{why} {best.name} came first with {found}, before {rest}{noise}."
+
+
+def _chance(entry: Entry) -> float:
+    """The accuracy of always naming the class with the most test images."""
+    return max(row.n for row in entry.test.per_class) / entry.test.n
+
+
+def _better_than_guessing(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Models worth advising for speed or size; all of them where fewer than two are."""
+    learnt = [entry for entry in entries if entry.test.accuracy.low > _chance(entry)]
+    return learnt if len(learnt) > 1 else entries
+
+
+def _guessing(entries: Sequence[Entry], useful: Sequence[Entry]) -> str:
+    rest = [entry for entry in entries if entry not in useful]
+    if not rest:
+        return ""
+    told = _join([f"{entry.name} ({_percent(entry.test.accuracy.value)})" for entry in rest])
+    return (
+        f"{told} did no better than always naming the largest class would ({_percent(_chance(rest[0]))}), and "
+        f"{'has' if len(rest) == 1 else 'have'} no part in what is said of speed, size and training."
+    )
 
 
 def _is_one_network(entries: Sequence[Entry]) -> bool:

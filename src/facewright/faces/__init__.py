@@ -1,1 +1,1 @@
-"""Photo → boxes of faces."""
+"""Photo → boxes of faces → points → chips → vectors."""

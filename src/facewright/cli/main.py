@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from facewright import __version__
-from facewright.cli import data, datasets, explain, fit, models, recipes, scan, training, use, verification, weights
+from facewright.cli import (
+    data,
+    datasets,
+    explain,
+    fit,
+    gallery,
+    models,
+    recipes,
+    scan,
+    training,
+    use,
+    verification,
+    weights,
+)
 from facewright.cli.output import harmless
 from facewright.errors import FacewrightError, Interrupted
 
@@ -74,6 +87,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(datasets.app, name="data")
+app.add_typer(gallery.app, name="gallery")
 app.add_typer(weights.app, name="weights")
 
 

@@ -115,8 +115,8 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
 
     With Y = exp(S), S the score, the higher derivatives are exp(S) g², exp(S) g³, and the coefficient of a point with
     g > 0, g² / (2 g² + g³ ΣA), is 1 / (2 + g ΣA); the factor exp(S) is common to a map and is left out. Points with
-    g <= 0 have no weight (eq. 20's ReLU). The paper's maps are rectified: of other layers the positive part is summed,
-    which keeps the denominator at 2 or more.
+    g <= 0 have no weight (the ReLU of eq. 10). The paper's maps are rectified; of those that are not (dense blocks,
+    norms, PReLU) the positive part is taken, which keeps the denominator at 2 or more and the map from cancelling out.
 
     Args, Returns: as `grad_cam`.
     Source: Chattopadhay et al. 2018, eq. 19 (coefficients), 10 (weights) and 11 (map). The authors' code also divides
@@ -124,10 +124,10 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     >>> grad_cam_plus_plus(torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[0.0, 1.0]]]])).squeeze().numpy().round(3)
     array([0.2, 0.4], dtype=float32)
     """
-    total = functional.relu(activations).sum((2, 3), keepdim=True)
-    positive = functional.relu(gradients)
+    seen, positive = functional.relu(activations), functional.relu(gradients)
+    total = seen.sum((2, 3), keepdim=True)
     weights = (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
-    return functional.relu((weights * activations).sum(1))
+    return (weights * seen).sum(1)
 
 
 def rollout(attentions: Sequence[Tensor]) -> Tensor:

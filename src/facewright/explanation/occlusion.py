@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 class Occlusion:
     """Which regions made two pictures alike.
 
-    heat_a, heat_b: (H, W) float32 in [0, 1] at the size of the network's input, on one scale: by how much the similarity
+    heat_a, heat_b: (H, W) float32 in [0, 1] at the size of the network's input, on one scale: how far the similarity
         falls when the region is covered, as a share of `drop`. A point has the weighted mean of the covers that lie on
         it, their middle counting most; 0 where the similarity stays or rises.
     """

@@ -180,7 +180,7 @@ def _card(path: str, title: str, facts: Sequence[str], photo: Pixels | None, hea
 
 def _png(pixels: Pixels) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from facewright.data.sources import open_dataset
     from facewright.errors import FacewrightError
+    from facewright.gallery.gallery import Gallery
     from facewright.models.catalog import create_model
     from facewright.workflows import (
         Run,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FacewrightError",
+    "Gallery",
     "Run",
     "calibrate",
     "calibrate_unknown",
@@ -68,6 +70,7 @@ __all__ = [
 # Where each name lives. The only names ever imported from a string, and none of them comes from outside.
 _HOMES = {
     "FacewrightError": "facewright.errors",
+    "Gallery": "facewright.gallery.gallery",
     "create_model": "facewright.models.catalog",
     "explain": "facewright.workflows.explaining",
     "explain_pair": "facewright.workflows.explaining",

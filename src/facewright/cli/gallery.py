@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Enrol people, find them again, say who somebody is or that he is unknown."
 )
 
-Where = Annotated[Path, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery: one file.")]
+Where = Annotated[str, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery: one file.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A run folder, a bundle, or architecture@weights; the gallery's if left out."),
@@ -106,7 +106,7 @@ def search(
     with Gallery.open(where, model) as gallery:
         found = gallery.search([Photo.of(path) for path in photos], k=k, where=pairs_of(filters, "--where"))
     if as_json:
-        emit({"task": "search", "gallery": str(where), "photos": [one.to_dict() for one in found]})
+        emit({"task": "search", "gallery": where, "photos": [one.to_dict() for one in found]})
     else:
         show("\n".join(line for one in found for line in described(one)))
     leave_unless_some(found)
@@ -140,7 +140,7 @@ def identify(
     if as_json:
         calibrated = None if stored is None else stored.to_dict()
         listed = [one.to_dict() for one in found]
-        emit({"task": "identify", "gallery": str(where), "calibrated": calibrated, "people": people, "photos": listed})
+        emit({"task": "identify", "gallery": where, "calibrated": calibrated, "people": people, "photos": listed})
     else:
         show("\n".join(f"{one.photo}: {answer(one)}" for one in found))
     if stored is not None and people > stored.people:
@@ -177,7 +177,7 @@ def list_people(
             | {"metadata": dict(r.entry.metadata), "crop": r.has_crop}
             for r in rows
         ]
-        emit({"task": "list", "gallery": str(where), "people": counts} | ({"entries": listed} if people else {}))
+        emit({"task": "list", "gallery": where, "people": counts} | ({"entries": listed} if people else {}))
     elif people:
         show("\n".join(f"{r.entry.person}  entry {r.number}  {r.entry.photo}{tags(r.entry.metadata)}" for r in rows))
     else:
@@ -206,7 +206,7 @@ def delete(
     with Gallery.open(where) as gallery:
         count = gallery.delete(people or (), entries or ())
     if as_json:
-        emit({"task": "delete", "gallery": str(where), "entries": count})
+        emit({"task": "delete", "gallery": where, "entries": count})
     else:
         show(f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {where}")
 
@@ -231,7 +231,7 @@ def export(
     with Gallery.open(where) as gallery:
         count = transfer.export(gallery.store, out, crops=crops)
     if as_json:
-        emit({"task": "export", "gallery": str(where), "out": str(out), "entries": count})
+        emit({"task": "export", "gallery": where, "out": str(out), "entries": count})
     else:
         show(f"wrote {count:,} {'entry' if count == 1 else 'entries'} to {out}")
 
@@ -296,7 +296,7 @@ def calibrate(
     with Gallery.open(where) as gallery:
         chosen = gallery.calibrate(fpir)
     if as_json:
-        emit({"task": "calibrate", "gallery": str(where)} | chosen.to_dict())
+        emit({"task": "calibrate", "gallery": where} | chosen.to_dict())
     else:
         show(describe_threshold(chosen))
 
@@ -320,7 +320,7 @@ def reembed(
     with Gallery.open(where) as gallery:
         count = gallery.reembed(model, crop=crop, flip=flip)
     if as_json:
-        emit({"task": "reembed", "gallery": str(where), "model": model, "entries": count})
+        emit({"task": "reembed", "gallery": where, "model": model, "entries": count})
     else:
         show(f"moved {count:,} {'entry' if count == 1 else 'entries'} of {where} to {model}")
     say("it has no threshold now; choose one with facewright gallery calibrate")

@@ -134,6 +134,8 @@ def translated(path: Path) -> Iterator[None]:
                 f"{path}: could not be read or written ({error}); what was enrolled before is unchanged"
             ) from error
         raise GalleryDamaged(f"{path}: the gallery is damaged ({error}); take a copy or an export of it") from error
+    except UnicodeDecodeError as error:  # SQLite's own message quotes a damaged name
+        raise GalleryDamaged(f"{path}: the gallery is damaged (no text); take a copy or an export of it") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

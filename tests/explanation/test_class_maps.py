@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import cast
 
@@ -236,6 +237,22 @@ def test_random_weights_change_the_map() -> None:
         rows = zip(real.reshape(8, -1), now.reshape(8, -1), strict=True)
         likeness.append(np.mean([np.corrcoef(a, b)[0, 1] if b.any() else 0.0 for a, b in rows]))
     assert likeness[-1] < 0.5 < 0.999 and likeness[-1] < likeness[0] + 0.1
+
+
+def test_others_may_use_the_model_meanwhile() -> None:
+    """The explainer hooks modules of its own; the weights are shared, not copied."""
+    ready = classifier("patchnet")
+    explainer = Explainer(ready, "grad-cam++")
+    expected, scores = explainer.maps(pictures(48, 4), [0, 1, 2, 0]), ready.logits(pictures(48, 4))
+    twin = explainer._model
+    assert twin is not ready.model
+    for mine, theirs in zip(twin.parameters(), ready.model.parameters(), strict=True):
+        assert mine is theirs
+    with ThreadPoolExecutor(4) as pool:
+        maps = [pool.submit(explainer.maps, pictures(48, 4), [0, 1, 2, 0]) for _ in range(8)]
+        said = [pool.submit(ready.logits, pictures(48, 4)) for _ in range(8)]
+        assert all(np.array_equal(found.result(), expected) for found in maps)
+        assert all(np.array_equal(found.result(), scores) for found in said)
 
 
 @pytest.mark.parametrize(

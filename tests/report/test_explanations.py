@@ -15,6 +15,7 @@ from facewright.errors import UsageError
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Occlusion
 from facewright.report.explanations import (
     GAP,
+    SHOWN,
     PageContext,
     explanations_page,
     overlay,
@@ -89,6 +90,12 @@ def test_the_page_of_photos() -> None:
 def test_the_page_of_a_transformer_promises_less() -> None:
     page = explanations_page(replace(FOUND, method="rollout", photos=(SEEN,)), CONTEXT)
     assert "Attention rollout" in page and "not for which class" in page and "least attention" in page
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    page = explanations_page(replace(FOUND, photos=(SEEN,) * (SHOWN + 3)), CONTEXT)
+    assert page.count("<img ") == 1 + 2 * SHOWN
+    assert f"{SHOWN + 3} photos" in page and "and 3 more" in page
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(0.4, "the same person"), (0.7, "two people"), (None, "")])

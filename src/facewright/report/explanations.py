@@ -23,6 +23,7 @@ COLOURS = "viridis"  # even steps of lightness for even steps of heat, for every
 STRONGEST = 0.8  # how much of the hottest point is colour; the rest is the photo
 GAP = 8  # px between the photo and its overlay
 _GREY = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709: of red, green and blue in lightness
+SHOWN = 200  # photos on the page; each has an overlay of its own in the folder
 BAR = 256  # steps of the legend
 NAMES = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "rollout": "Attention rollout"}
 
@@ -104,14 +105,16 @@ def explanations_page(found: Explained | ExplainedPair, context: PageContext) ->
 def _of_photos(found: Explained) -> dict[str, object]:
     """What the template is told of photos and their classes."""
     broken = [(photo.path, photo.error) for photo in found.photos if photo.error is not None]
-    count = len(found.photos) - len(broken)
+    whole = [photo for photo in found.photos if photo.heat is not None]
+    count = len(whole)
     ends = ("nothing", "most") if found.method != "rollout" else ("least attention", "most attention")
     return {
         "title": "Where the network saw it" if found.method != "rollout" else "Where the network looked",
         "lead": [found.model, NAMES[found.method], f"{count:,} photo{'' if count == 1 else 's'}"],
         "how": how_made(found),
         "ends": ends,
-        "cards": [_photo_card(photo, found.method) for photo in found.photos if photo.heat is not None],
+        "cards": [_photo_card(photo, found.method) for photo in whole[:SHOWN]],
+        "more": max(0, count - SHOWN),
         "broken": broken,
     }
 
@@ -167,6 +170,7 @@ def _of_pair(found: ExplainedPair) -> dict[str, object]:
         "how": how,
         "ends": ("no fall", f"falls by {drop}"),
         "cards": cards,
+        "more": 0,
         "broken": [],
     }
 

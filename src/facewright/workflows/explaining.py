@@ -50,7 +50,7 @@ def explain(
 
     Args:
         model: a run directory or a bundle file.
-        paths: photos, and folders of photos.
+        paths: photos, and folders of photos; about half a megabyte of memory is kept of each.
         name: the class to ask about; None: of each photo the one that the model says it shows.
         method: "grad-cam", "grad-cam++" or "rollout"; None: rollout for vision transformers, else grad-cam.
         out: a folder for an overlay of each photo and a page of all; None: nothing is written.

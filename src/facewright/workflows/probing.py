@@ -28,7 +28,6 @@ def probe(
     network: nn.Module,
     material: Material,
     recipe: Recipe,
-    chosen: Probe,
     seed: int,
     keep: Callable[[nn.Module], None],
     listen: Listener,
@@ -37,9 +36,10 @@ def probe(
 
     Args:
         network: with a linear head, which is overwritten.
+        recipe: with a probe.
         keep: called with the network once its head is fitted.
     """
-    begun = time.monotonic()
+    begun, chosen = time.monotonic(), recipe.probe or Probe()
     split, labels = material.split, material.store.dataset.labels
 
     def features(what: str, rows: np.ndarray) -> Features:

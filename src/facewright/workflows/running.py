@@ -134,7 +134,7 @@ def _train_in(
         facts.write(folder)
     speed.reset_peak_memory()
     begun = time.process_time()
-    learned = _learn(folder, network, material, facts, recipe, seed, world, listen)
+    learned = _learn(_Job(folder, material, facts, recipe, world, listen), network)
     if learned is None:
         return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
     if world.writes:
@@ -153,31 +153,36 @@ def _train_in(
 
 
 @dataclasses.dataclass(frozen=True)
+class _Job:
+    """What there is to do, and where."""
+
+    folder: Path
+    material: Material
+    facts: RunFacts
+    recipe: Recipe
+    world: World
+    listen: Listener
+
+
+@dataclasses.dataclass(frozen=True)
 class _Learned:
     rows: tuple[EpochRow, ...]
     resumed: bool
 
 
-def _learn(
-    folder: Path,
-    network: nn.Module,
-    material: Material,
-    facts: RunFacts,
-    recipe: Recipe,
-    seed: int,
-    world: World,
-    listen: Listener,
-) -> _Learned | None:
+def _learn(job: _Job, network: nn.Module) -> _Learned | None:
     """Train by gradients or fit a probe, keeping the best weights; None where the run was finished before."""
-    keep = _keeper(folder, facts, material.spec, head_of(recipe))
-    split, store = material.split, material.store
+    folder, facts, recipe, world, listen = job.folder, job.facts, job.recipe, job.world, job.listen
+    split, spec = job.material.split, job.material.spec
+    keep = _keeper(folder, facts, spec, head_of(recipe))
     was_finished = facts.finished is not None and (folder / "evaluation.json").is_file()
     if recipe.probe is not None:
         if was_finished:
             return None
-        return _Learned(probe(folder, network, material, recipe, recipe.probe, seed, keep, listen), resumed=False)
-    settings = settings_of(recipe, len(split.train), seed, getattr(torch, facts.precision), world)
-    data = data_of(recipe, store, material.spec, split, settings)
+        fitted = probe(folder, network, job.material, recipe, facts.seed, keep, listen) if world.writes else ()
+        return _Learned(fitted, resumed=False)
+    settings = settings_of(recipe, len(split.train), facts.seed, getattr(torch, facts.precision), world)
+    data = data_of(recipe, job.material.store, spec, split, settings)
     trainer = assemble(recipe, network, data, folder, keep, settings, listen, world)
     state = checkpoints.load(folder / "checkpoints")
     if state is not None:

@@ -89,9 +89,9 @@ def test_the_map_of_glasses_lies_on_the_glasses() -> None:
             for masks in (boxes, [~box for box in boxes], mouths)
         )
         peaks = [bool(box.ravel()[heat.argmax()]) for heat, box in zip(heats, boxes, strict=True)]
-        assert on.mean() > 1.6 * off.mean()
-        assert on.mean() > 1.1 * mouth.mean()  # it is not only the middle of the face
-        assert np.mean(peaks) > 4 * chance
+        assert on.mean() > 1.4 * off.mean()
+        assert on.mean() > mouth.mean()  # it is not only the middle of the face
+        assert np.mean(peaks) > 3 * chance
     with torch.random.fork_rng():
         torch.manual_seed(9)
         fresh = create_model("patchnet", 2, input_size=SIDE).state_dict()

@@ -280,5 +280,6 @@ def test_files_are_private(tmp_path: Path) -> None:
     files = list((tmp_path / "deep" / "folder").iterdir())
     assert {path.name for path in files} == {"g.gallery", "g.gallery-wal", "g.gallery-shm"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert (tmp_path / "deep" / "folder" / "g.gallery-wal").stat().st_size == 0  # all is in the file
     assert stat.S_IMODE((tmp_path / "deep" / "folder").stat().st_mode) == 0o700
     store.close()

@@ -11,7 +11,8 @@ import pytest
 
 from facewright import bundle as bundles
 from facewright.errors import FacewrightError, GalleryError, OtherModel, Undefined, UsageError
-from facewright.gallery.gallery import Gallery, Photo
+from facewright.gallery.gallery import Gallery
+from facewright.gallery.photos import Photo
 from facewright.gallery.sqlite import SqliteStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))

@@ -101,7 +101,8 @@ def search(
     Example:
       facewright gallery search -g people.gallery someone.jpg --top 3 --where team=a
     """
-    from facewright.gallery.gallery import Gallery, Photo
+    from facewright.gallery.gallery import Gallery
+    from facewright.gallery.photos import Photo
 
     with Gallery.open(where, model) as gallery:
         found = gallery.search([Photo.of(path) for path in photos], k=k, where=pairs_of(filters, "--where"))
@@ -129,7 +130,8 @@ def identify(
     Example:
       facewright gallery identify -g people.gallery someone.jpg
     """
-    from facewright.gallery.gallery import Gallery, Photo
+    from facewright.gallery.gallery import Gallery
+    from facewright.gallery.photos import Photo
 
     with Gallery.open(where, model) as gallery:
         stored = None if threshold is not None else gallery.threshold

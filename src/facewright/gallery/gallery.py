@@ -11,53 +11,25 @@ Photos are taken as faces that were cropped already, as the model's InputSpec wa
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from facewright import images
-from facewright.data.decoding import smallest_side
 from facewright.data.records import Broken
 from facewright.embedding import BATCH, Embedder
-from facewright.errors import BadImage, GalleryError, OtherModel, Undefined, UsageError
+from facewright.errors import GalleryError, OtherModel, Undefined, UsageError
 from facewright.gallery.calibration import GalleryThreshold, choose
+from facewright.gallery.photos import Photo, batches, look, png_of, tensor
 from facewright.gallery.results import Enrolled, Found, Identified, Stats
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, Pin, checked_name
 
 MATCHES = 5  # people told of a search
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A picture of a face: a file, or the bytes of one."""
-
-    name: str  # what it is called in results
-    source: Path | bytes
-    person: str = ""  # who it is, where it is to be enrolled
-
-    @classmethod
-    def of(cls, path: Path, person: str = "") -> Photo:
-        """A file, called by its path."""
-        return cls(str(path), path, person)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A photo as the network saw it."""
-
-    vector: NDArray[np.float32]  # (D,)
-    pixels: NDArray[np.uint8]  # (H, W, 3), fitted
-    digest: str  # of the decoded pixels
 
 
 class Gallery:
@@ -138,15 +110,15 @@ class Gallery:
         """
         enrolled: list[tuple[str, str, int | None]] = []
         failed: list[Broken] = []
-        for batch in _batches(photos):
+        for batch in batches(photos):
             for photo in batch:
                 checked_name(photo.person)
             entries = []
-            for photo, seen in zip(batch, self._look(batch), strict=True):
+            for photo, seen in zip(batch, look(self.embedder, batch), strict=True):
                 if isinstance(seen, str):
                     failed.append(Broken(photo.name, seen))
                     continue
-                crop = _png(seen.pixels) if keep_crops else None
+                crop = png_of(seen.pixels) if keep_crops else None
                 entries.append(Entry(photo.person, seen.vector, seen.digest, photo.name, dict(metadata or {}), crop))
             numbers = self.store.add(entries)
             enrolled += [(e.person, e.photo, number) for e, number in zip(entries, numbers, strict=True)]
@@ -161,8 +133,8 @@ class Gallery:
             k: how many people. where: only entries with all these in their metadata.
         """
         found = []
-        for batch in _batches(photos):
-            seen = self._look(batch)
+        for batch in batches(photos):
+            seen = look(self.embedder, batch)
             good = [one.vector for one in seen if not isinstance(one, str)]
             matches = iter(self.store.nearest(np.stack(good), k, where or {}) if good else ())
             for photo, one in zip(batch, seen, strict=True):
@@ -260,7 +232,7 @@ class Gallery:
         vectors: dict[int, NDArray[np.float32]] = {}
         for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
             pixels = [spec.fit(images.read(self.store.crop(row.number) or b"", name=row.entry.photo)) for row in batch]
-            found = embedder.embed(_tensor(pixels))
+            found = embedder.embed(tensor(pixels))
             vectors.update(zip((row.number for row in batch), found, strict=True))
         self.store.reembed(pin_of(embedder), vectors)
         self._embedder = embedder
@@ -277,26 +249,11 @@ class Gallery:
             )
         return embedder
 
-    def _look(self, photos: Sequence[Photo]) -> list[Seen | str]:
-        """Each photo as the network sees it, or why it cannot be seen."""
-        embedder = self.embedder
-        spec, read = embedder.spec, [_read(photo, smallest_side(embedder.spec)) for photo in photos]
-        fitted = [None if isinstance(pixels, str) else spec.fit(pixels) for pixels in read]
-        good = [pixels for pixels in fitted if pixels is not None]
-        vectors = iter(embedder.embed(_tensor(good)) if good else ())
-        seen: list[Seen | str] = []
-        for pixels, face in zip(read, fitted, strict=True):
-            if isinstance(pixels, str):
-                seen.append(pixels)
-            elif face is not None:
-                seen.append(Seen(next(vectors), face, _digest(pixels)))
-        return seen
-
 
 def decide(found: Found, threshold: float) -> Identified:
     """Take the best match where it is alike enough.
 
-    >>> decide(Found("a.jpg", (Match("ann", 0.4, 1, "", {}),), None), 0.5).person is None
+    >>> decide(Found("a.jpg", (), None), 0.5).person is None  # nobody is enrolled
     True
     """
     best = found.matches[0] if found.matches else None
@@ -321,33 +278,3 @@ def pin_of(embedder: Embedder) -> Pin:
     before, at, after = embedder.name.rpartition("@")
     name = f"{before}{at}{Path(after).absolute()}" if Path(after).exists() else embedder.name
     return Pin(embedder.fingerprint, name, embedder.spec.crop, embedder.spec.flip, embedder.width)
-
-
-def _batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
-    left = iter(photos)
-    while batch := list(islice(left, BATCH)):
-        yield batch
-
-
-def _read(photo: Photo, at_least: int) -> NDArray[np.uint8] | str:
-    """The pixels of a photo (H, W, 3), or why there are none."""
-    try:
-        return images.read(photo.source, name=photo.name, at_least=at_least)
-    except BadImage as error:
-        return error.reason
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def _tensor(pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:  # B times (H, W, 3) -> (B, 3, H, W)
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-
-
-def _digest(pixels: NDArray[np.uint8]) -> str:
-    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()

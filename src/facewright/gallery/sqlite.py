@@ -11,12 +11,11 @@ else (a deletion, other vectors) all is read anew.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +25,21 @@ from numpy.typing import NDArray
 from facewright.errors import GalleryDamaged, GalleryError
 from facewright.gallery import sqlite_file
 from facewright.gallery.memory import Memory
+from facewright.gallery.sqlite_rows import (
+    COLUMNS,
+    Book,
+    Fields,
+    as_bytes,
+    as_number,
+    checksum_of,
+    digest_of,
+    fields_of,
+    seal,
+    sealed,
+)
 from facewright.gallery.store import Entry, Match, Pin, Row, State, checked
 
-COLUMNS = "number, person, photo, metadata, digest, vector, crop_digest, checksum"
 PAGE = 4_096  # rows read at a time
-Fields = tuple[int, str, str, str, str, bytes, bytes, bytes]  # of COLUMNS
-
-
-@dataclass(frozen=True)
-class Book:
-    """The row `state`: what all of the gallery must add up to."""
-
-    state: State
-    next: int  # number
-    total: int  # the checksums of all rows, by exclusive or
-    erasing: bool  # something was deleted whose bytes may still be there
-
-    def to_json(self) -> str:
-        s = self.state
-        facts = {"pin": s.pin.to_dict(), "revision": s.revision, "erased": s.erased, "entries": s.entries}
-        own = {"next": self.next, "total": f"{self.total:032x}", "erasing": self.erasing}
-        return json.dumps(facts | own | {"threshold": s.threshold}, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, body: str) -> Book:
-        facts = json.loads(body)
-        state = State(
-            Pin(**facts["pin"]), facts["revision"], facts["erased"], facts["entries"], facts["threshold"]
-        )  # fmt: skip
-        return cls(state, facts["next"], int(facts["total"], 16), facts["erasing"])
-
-    def changed(self, *, only_added: bool, **state: Any) -> Book:
-        """The book of the next revision."""
-        revision = self.state.revision + 1
-        erased = self.state.erased if only_added else revision
-        return replace(self, state=replace(self.state, revision=revision, erased=erased, **state))
 
 
 class SqliteStore:
@@ -78,7 +57,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         if pin is not None and not path.exists():
             body = Book(State(pin, 0, 0, 0, None), 1, 0, False).to_json()
-            sqlite_file.create(path, body, _body_checksum(body))
+            sqlite_file.create(path, body, checksum_of(body))
         self._connection = sqlite_file.connect(path)
         self._memory = Memory(1)
         self._seen: Book | None = None  # what `_memory` is a copy of
@@ -102,7 +81,7 @@ class SqliteStore:
         with self._writing() as book:
             following, total = book.next, book.total
             for entry in entries:
-                fields = _fields(following, checked(entry, book.state.pin.width))
+                fields = fields_of(following, checked(entry, book.state.pin.width))
                 made = self._connection.execute(
                     f"INSERT INTO entries ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", fields
                 ).rowcount
@@ -110,7 +89,7 @@ class SqliteStore:
                 if made:
                     if entry.crop is not None:
                         self._connection.execute("INSERT INTO crops VALUES (?, ?)", (following, entry.crop))
-                    following, total = following + 1, total ^ _number_of(fields)
+                    following, total = following + 1, total ^ as_number(fields)
             count = book.state.entries + following - book.next
             if count > book.state.entries:
                 self._write(replace(book, next=following, total=total).changed(only_added=True, entries=count))
@@ -140,7 +119,7 @@ class SqliteStore:
             found = self._connection.execute(
                 "SELECT png, crop_digest FROM crops JOIN entries USING (number) WHERE number = ?", (number,)
             ).fetchone()
-            if found is None or _digest(_as_bytes(found[0])) != found[1]:
+            if found is None or digest_of(as_bytes(found[0])) != found[1]:
                 raise self._damaged(f"the crop of entry {number} is not what was kept")
             return bytes(found[0])
 
@@ -165,7 +144,7 @@ class SqliteStore:
                 gone = self._connection.execute(f"SELECT {COLUMNS} FROM entries WHERE {condition}", (value,)).fetchall()
                 for fields in gone:
                     self._connection.execute("DELETE FROM crops WHERE number = ?", (fields[0],))
-                    total, count = total ^ _number_of(fields), count + 1
+                    total, count = total ^ as_number(fields), count + 1
                 self._connection.execute(f"DELETE FROM entries WHERE {condition}", (value,))
             if count:
                 left = book.state.entries - count
@@ -197,11 +176,11 @@ class SqliteStore:
             for old in held:
                 row = self._row(old)
                 entry = checked(replace(row.entry, vector=vectors[row.number]), pin.width)
-                new = _sealed((*_fields(row.number, entry)[:6], old[6]))
+                new = sealed((*fields_of(row.number, entry)[:6], old[6]))
                 self._connection.execute(
                     "UPDATE entries SET vector = ?, checksum = ? WHERE number = ?", (new[5], new[7], row.number)
                 )
-                total ^= _number_of(new)
+                total ^= as_number(new)
             erasing = replace(book, total=total, erasing=True)
             self._write(erasing.changed(only_added=False, pin=pin, threshold=None))
         self.erase()
@@ -257,13 +236,13 @@ class SqliteStore:
 
     def _read_book(self) -> Book:
         found = self._connection.execute("SELECT body, checksum FROM state").fetchall()
-        if len(found) != 1 or not isinstance(found[0][0], str) or _body_checksum(found[0][0]) != found[0][1]:
+        if len(found) != 1 or not isinstance(found[0][0], str) or checksum_of(found[0][0]) != found[0][1]:
             raise self._damaged("its row of totals is not what was written")
         return Book.from_json(found[0][0])
 
     def _write(self, book: Book) -> None:
         body = book.to_json()
-        self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, _body_checksum(body)))
+        self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, checksum_of(body)))
 
     def _shorten_log(self) -> None:
         """Bring the log into the file while nobody minds; where somebody does, the next one will."""
@@ -289,7 +268,7 @@ class SqliteStore:
         while page := rows.fetchmany(PAGE):
             for fields in page:
                 self._verify(fields, state.pin.width)
-                total ^= _number_of(fields)
+                total ^= as_number(fields)
             numbers, people, _, metadata, _, vectors, _, _ = zip(*page, strict=True)
             self._memory.add(numbers, people, b"".join(vectors), metadata)
         if self._memory.count != state.entries or total != book.total:
@@ -314,7 +293,7 @@ class SqliteStore:
 
     def _verify(self, fields: Fields, width: int) -> None:
         try:
-            sound = _seal(fields[:7]) == fields[7] and len(fields[5]) == 4 * width
+            sound = seal(fields[:7]) == fields[7] and len(fields[5]) == 4 * width
         except (TypeError, AttributeError, ValueError):  # a damaged row may hold values of other types
             sound = False
         if not sound:
@@ -322,38 +301,3 @@ class SqliteStore:
 
     def _damaged(self, what: str) -> GalleryDamaged:
         return GalleryDamaged(f"{self.where}: the gallery is damaged: {what}; take a copy or an export of it")
-
-
-def _fields(number: int, entry: Entry) -> Fields:
-    metadata = json.dumps(dict(sorted(entry.metadata.items())), ensure_ascii=False)
-    crop = b"" if entry.crop is None else _digest(entry.crop)
-    vector = entry.vector.astype("<f4").tobytes()
-    return _sealed((number, entry.person, entry.photo, metadata, entry.digest, vector, crop))
-
-
-def _sealed(parts: tuple[int, str, str, str, str, bytes, bytes]) -> Fields:
-    return (*parts, _seal(parts))
-
-
-def _seal(parts: tuple[int, str, str, str, str, bytes, bytes]) -> bytes:
-    """The checksum of a row: of the length and bytes of each of its parts."""
-    number, *texts, vector, crop = parts
-    pieces = [text.encode() for text in texts]
-    lengths = ",".join(map(str, (number, *map(len, pieces), len(vector), len(crop))))
-    return _digest(b"".join((lengths.encode(), b":", *pieces, vector, crop)))
-
-
-def _number_of(fields: Fields) -> int:
-    return int.from_bytes(fields[7], "big")
-
-
-def _body_checksum(body: str) -> bytes:
-    return _digest(body.encode())
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _as_bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b""

@@ -10,6 +10,9 @@ What SQLite is told, and why:
 
 secure_delete alone does not keep the promise: moving rows between pages leaves copies in the unused part of a page,
 and the write-ahead log holds pages as they were. So `erase` rewrites the file (VACUUM) and empties the log.
+
+After each change the log is emptied into the file, where every bit is watched over by `sqlite`. A log that a killed
+process left is watched over by SQLite's checksums alone: if it rots before it is read, its last changes are undone.
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ def connect(path: Path) -> sqlite3.Connection:
         GalleryError: no such file, or none of ours. GalleryDamaged: the file is not what was written.
     """
     if not path.is_file():
-        raise GalleryError(f"{path}: there is no such gallery; enrol somebody first, or name another file")
+        raise GalleryError(f"{path}: there is no such gallery; to make it, enrol somebody and name a model")
     with translated(path):
         connection = _connect(path)
         try:

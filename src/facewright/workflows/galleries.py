@@ -11,7 +11,8 @@ from facewright.data.records import Broken, merge_broken
 from facewright.data.sources import open_dataset
 from facewright.errors import OtherModel, UsageError
 from facewright.gallery import transfer
-from facewright.gallery.gallery import Gallery, Photo, store_path
+from facewright.gallery.gallery import Gallery, store_path
+from facewright.gallery.photos import Photo
 from facewright.gallery.results import Enrolled
 from facewright.gallery.sqlite import SqliteStore
 from facewright.training.events import Listener, Progressed

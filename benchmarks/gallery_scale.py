@@ -1,0 +1,116 @@
+"""A gallery of a million people: start-up, exact search, enrolling and forgetting, beside a plain product and FAISS.
+
+    python benchmarks/gallery_scale.py --people 1000000 --width 128
+
+Random unit vectors, one a person. Everything runs in this one process, with the same threads, one after the other; the
+peers search the same matrix for the same probes, and their answers are compared with the gallery's. FAISS (flat, inner
+product) has a part where `faiss-cpu` is installed. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.gallery.sqlite import SqliteStore
+from facewright.gallery.store import Entry, Pin
+
+BLOCK = 10_000
+PROBES, TOP, TIMES = 20, 10, 3
+Vectors = NDArray[np.float32]
+
+
+def drawn(count: int, width: int, seed: int) -> Vectors:
+    rows = np.random.default_rng(seed).standard_normal((count, width), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def entries(vectors: Vectors, prefix: str) -> Iterator[list[Entry]]:
+    for start in range(0, len(vectors), BLOCK):
+        part = enumerate(vectors[start : start + BLOCK], start)
+        yield [Entry(f"{prefix}{i}", row, f"{prefix}{i}") for i, row in part]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def each(search: Callable[[Vectors], object], probes: Vectors) -> float:
+    """Milliseconds of one search, the median over the probes, one at a time."""
+    search(probes[:1])
+    singles = [probes[i : i + 1] for i in range(len(probes))] * TIMES
+    return 1_000 * statistics.median(seconds(lambda one=one: search(one)) for one in singles)
+
+
+def peak() -> int:
+    """The most memory this process has had so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def product(matrix: Vectors, probes: Vectors) -> NDArray[np.int64]:
+    scores = (matrix @ probes.T).T
+    best = np.argpartition(scores, -TOP, axis=1)[:, -TOP:]
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+    return np.take_along_axis(best, order, axis=1)
+
+
+def measure(where: Path, people: int, width: int) -> dict[str, object]:
+    matrix, probes = drawn(people, width, 0), drawn(PROBES, width, 1)
+    found: dict[str, object] = {"people": people, "width": width, "probes": PROBES}
+    store = SqliteStore(where, Pin("0" * 32, "random", 1.0, False, width))
+    found["fill_s"] = seconds(lambda: [store.add(block) for block in entries(matrix, "p")])
+    store.close()
+    found["file_mb"] = where.stat().st_size // 2**20
+    before = peak()
+    start = time.perf_counter()
+    store = SqliteStore(where)
+    found["start_up_s"] = time.perf_counter() - start
+    found["start_up_mb"] = peak() - before
+    found["search_ms"] = each(lambda probe: store.nearest(probe, TOP, {}), probes)
+    found["numpy_ms"] = each(lambda probe: product(matrix, probe), probes)
+    mine = [[int(match.person[1:]) for match in matches] for matches in store.nearest(probes, TOP, {})]
+    found["same_as_numpy"] = mine == product(matrix, probes).tolist()
+    if importlib.util.find_spec("faiss") is not None:
+        import faiss
+
+        index = faiss.IndexFlatIP(width)
+        index.add(matrix)
+        found["faiss_ms"] = each(lambda probe: index.search(probe, TOP), probes)
+        found["same_as_faiss"] = mine == index.search(probes, TOP)[1].tolist()
+    more = drawn(10_000, width, 2)
+    found["enrol_10000_s"] = seconds(lambda: [store.add(block) for block in entries(more, "q")])
+    single = [entry for block in entries(drawn(100, width, 3), "r") for entry in block]
+    found["enrol_one_ms"] = 10 * seconds(lambda: [store.add([entry]) for entry in single])
+    found["search_after_ms"] = each(lambda probe: store.nearest(probe, TOP, {}), probes)
+    found["delete_one_s"] = seconds(lambda: store.delete(["p7"]))
+    found["peak_mb"] = peak()
+    store.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=128)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        json.dump(measure(Path(folder) / "people.gallery", given.people, given.width), sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main()

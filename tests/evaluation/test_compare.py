@@ -284,3 +284,8 @@ def test_where_all_guess_the_fastest_is_still_the_fastest() -> None:
     found = compared(entry("a", range(52), ms=2.0), entry("b", range(50), ms=1.0))
     assert any(line.startswith("For speed take b") for line in found.advice)
     assert not any("no better than" in line for line in found.advice)
+
+
+def test_one_look_at_the_end_says_nothing_of_ease() -> None:
+    found = compared(entry("a", range(180), history=history(0.9)), entry("b", range(150), history=history(0.8)))
+    assert not any("of its own best validation accuracy" in line for line in found.advice)

@@ -180,7 +180,8 @@ def _price(best: Entry, taken: Entry, pairs: Sequence[Pair]) -> str:
 
 
 def _training(entries: Sequence[Entry]) -> list[str]:
-    trained = [(row, entry) for entry in entries if (row := reached(entry.history)) is not None]
+    courses = [entry for entry in entries if len(entry.history) > 1]  # one look at the end tells of no course
+    trained = [(row, entry) for entry in courses if (row := reached(entry.history)) is not None]
     if not trained:
         return []
     trained.sort(key=lambda item: item[0].images_seen)

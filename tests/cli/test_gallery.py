@@ -50,8 +50,13 @@ def test_from_enrolling_to_forgetting(gallery: Path, photos: Path, capsys: pytes
     photo = photos / "person_02" / "1.png"
     status, out, err = run(capsys, "identify", "-g", gallery, photo)
     assert (status, out) == (1, "") and "calibrate" in err and err.count("\n") == 1
-    status, out, _ = run(capsys, "calibrate", "-g", gallery, "--fpir", "0.1")
-    assert status == 0 and out.startswith("threshold ") and "20 enrolled photos of 5 people" in out
+    status, out, err = run(capsys, "calibrate", "-g", gallery, "--fpir", "0.1")
+    assert (
+        status == 0
+        and "5 people say little" in err
+        and out.startswith("threshold ")
+        and "20 enrolled photos of 5 people" in out
+    )
     status, out, err = run(capsys, "identify", "-g", gallery, photo)
     assert (status, err) == (0, "") and out.startswith(f"{photo}: person_02 (1.0000 >= ")
     status, out, _ = run(capsys, "identify", "-g", gallery, photo, "--threshold", "1.5")

@@ -61,6 +61,7 @@ def test_chosen(store: SqliteStore, fpir: float) -> None:
     assert (chosen.people, chosen.entries) == (3, 4)
     assert [(one.a, one.b) for one in chosen.alike] == [("al", "bo"), ("bo", "cy")]
     assert GalleryThreshold.from_dict(chosen.to_dict()) == chosen
+    assert chosen.few_people is (fpir < 1 / 3)
 
 
 def test_one_photo_each_says_nothing_of_finding_them(store: SqliteStore) -> None:

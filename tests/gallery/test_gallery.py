@@ -18,6 +18,7 @@ from facewright.gallery.sqlite import SqliteStore
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 from faces import draw_people, saved, small_bundle
 
+SHARED = Path(__file__).parents[3] / "shared"
 PEOPLE, PHOTOS = 6, 4
 
 
@@ -163,3 +164,19 @@ def test_the_embedder_given_must_be_that_of_the_store(model: Path, tmp_path: Pat
         embedder = gallery.embedder
     with pytest.raises(OtherModel):
         Gallery(SqliteStore(tmp_path / "other.gallery", pin), embedder)
+
+
+@pytest.mark.realdata
+def test_real_people_are_found_and_strangers_are_not(tmp_path: Path) -> None:
+    weights, faces = SHARED / "weights/mobilefacenet_arcface.safetensors", SHARED / "data/celebrities12"
+    if not (weights.is_file() and faces.is_dir()):
+        pytest.skip("needs ../shared/weights and ../shared/data/celebrities12")
+    people = [sorted(person.glob("*.png")) for person in sorted(faces.iterdir())]
+    with Gallery.open(tmp_path / "g.gallery", f"mobilefacenet@{weights}") as gallery:
+        gallery.enrol([Photo.of(path, path.parent.name) for person in people[:9] for path in person[:5]])
+        gallery.calibrate(0.1)
+        mates = [Photo.of(path, path.parent.name) for person in people[:9] for path in person[10:12]]
+        found = gallery.identify(mates)
+        assert sum(one.person == photo.person for one, photo in zip(found, mates, strict=True)) >= 16
+        strangers = gallery.identify([Photo.of(path) for person in people[9:] for path in person[:5]])
+        assert sum(one.person is not None for one in strangers) <= 5

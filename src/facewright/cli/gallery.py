@@ -301,6 +301,11 @@ def calibrate(
         emit({"task": "calibrate", "gallery": where} | chosen.to_dict())
     else:
         show(describe_threshold(chosen))
+    if chosen.few_people:
+        say(
+            f"warning: {chosen.people:,} people say little about a rate of {chosen.threshold.far_target:g}, "
+            "however many photos of each; expect more strangers to be taken for somebody, or ask for a higher rate"
+        )
 
 
 @app.command("reembed")

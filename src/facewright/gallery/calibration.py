@@ -51,6 +51,11 @@ class GalleryThreshold:
     entries: int
     alike: tuple[Alike, ...]  # the most alike two people, each two once
 
+    @property
+    def few_people(self) -> bool:
+        """Whether one person alone is more than the share asked for: photos of one are no independent strangers."""
+        return self.people * self.threshold.far_target < 1
+
     def to_dict(self) -> dict[str, Any]:
         """As the gallery keeps it and `gallery calibrate --json` prints it."""
         by_people = None if self.fpir_by_people is None else self.fpir_by_people.to_dict()

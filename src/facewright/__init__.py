@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from facewright.errors import FacewrightError
     from facewright.gallery.gallery import Gallery
     from facewright.models.catalog import create_model
+    from facewright.recognition import Recognizer
     from facewright.workflows import (
         Run,
         calibrate,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FacewrightError",
     "Gallery",
+    "Recognizer",
     "Run",
     "calibrate",
     "calibrate_unknown",
@@ -71,6 +73,7 @@ __all__ = [
 _HOMES = {
     "FacewrightError": "facewright.errors",
     "Gallery": "facewright.gallery.gallery",
+    "Recognizer": "facewright.recognition",
     "create_model": "facewright.models.catalog",
     "explain": "facewright.workflows.explaining",
     "explain_pair": "facewright.workflows.explaining",

@@ -14,14 +14,19 @@ SIDE = 640  # px: lines and letters are made for photos of this longer side, and
 
 
 def draw_boxes(
-    photo: NDArray[np.uint8], boxes: ArrayLike, scores: Sequence[float], truth: ArrayLike | None = None
+    photo: NDArray[np.uint8],
+    boxes: ArrayLike,
+    scores: Sequence[float | None],
+    truth: ArrayLike | None = None,
+    points: ArrayLike = (),
 ) -> bytes:
     """Draw boxes on a photo: found ones amber with their scores, true ones in thin cyan beneath.
 
     Args:
         photo: (H, W, 3) uint8 RGB; it is not changed.
-        boxes: (K, 4) x, y, width, height, px. scores: K of them, in [0, 1].
+        boxes: (K, 4) x, y, width, height, px. scores: K of them; None is not written.
         truth: (T, 4) likewise; None where it is not known.
+        points: (K, P, 2) x, y of landmarks, px: dots.
     Returns:
         A PNG of the photo's size.
     """
@@ -33,11 +38,15 @@ def draw_boxes(
         draw.rectangle(box, outline=TRUE, width=max(1, line // 2))
     for box, score in zip(_corners(boxes), scores, strict=True):
         draw.rectangle(box, outline=FOUND, width=line)
+        if score is None:
+            continue
         label = f"{score:.2f}"
         _, _, right, bottom = draw.textbbox((0, 0), label, font)
         at = (box[0], max(0, box[1] - (bottom + 2)))  # on the box; at the photo's upper edge, inside it
         draw.rectangle((at[0], at[1], at[0] + right + 3, at[1] + bottom + 2), fill=FOUND)
         draw.text((at[0] + 2, at[1]), label, INK, font)
+    for x, y in np.asarray(points, np.float64).reshape(-1, 2).tolist():
+        draw.ellipse((x - line, y - line, x + line, y + line), fill=TRUE, outline=INK)
     out = io.BytesIO()
     page.save(out, "PNG")
     return out.getvalue()

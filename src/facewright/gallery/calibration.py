@@ -19,7 +19,7 @@ from facewright.errors import DataError, Undefined, UsageError
 from facewright.gallery.store import GalleryStore, Row
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
-from facewright.metrics.thresholds import DIRECTION, Threshold
+from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
 from facewright.metrics.verification import allowed_impostors
 
 SEARCHES = 10_000  # entries looked up at most, drawn at random
@@ -164,10 +164,7 @@ def _value(other: NDArray[np.float64], fpir: float) -> float:
             f"{other.size:,} enrolled photos cannot resolve a false-positive rate of {fpir:g}: "
             f"it takes at least {math.ceil(round(1 / fpir, 9)):,}; enrol more, or ask for a higher rate"
         ) from None
-    falling = np.sort(other)[::-1]
-    refused = float(falling[allowed])  # allowed < the count, for fpir < 1
-    accepted = falling[falling > refused]
-    return float((accepted[-1] + refused) / 2) if accepted.size else math.nextafter(refused, math.inf)
+    return accepting_at_most(other, allowed)
 
 
 def _alike(found: Searches) -> tuple[Alike, ...]:

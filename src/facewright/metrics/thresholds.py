@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from facewright.errors import DataError, Undefined
@@ -93,6 +94,26 @@ def choose_threshold(
         data=data,
         method=METHOD,
     )
+
+
+def accepting_at_most(impostor: ArrayLike, allowed: int) -> float:
+    """The lowest threshold that accepts at most so many impostors, midway to the next score, so that rounding decides
+    nothing; ties move together.
+
+    Args:
+        impostor: (Q,) finite scores, Q >= 1.
+        allowed: how many may be accepted, at least 0; with Q or more all are.
+
+    >>> accepting_at_most([0.1, 0.5, 0.3, 0.5], allowed=2), accepting_at_most([0.1, 0.5, 0.3, 0.5], allowed=4)
+    (0.4, 0.1)
+    """
+    falling = np.sort(np.asarray(impostor, dtype=np.float64))[::-1]
+    if allowed >= falling.size:
+        return float(falling[-1])
+    refused = float(falling[allowed])
+    accepted = falling[falling > refused]
+    between = (float(accepted[-1]) + refused) / 2 if accepted.size else refused
+    return between if between > refused else math.nextafter(refused, math.inf)
 
 
 def refuse_accepting_none(point: OperatingPoint) -> None:

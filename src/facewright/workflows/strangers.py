@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from facewright.errors import DataError, FacewrightError
 from facewright.inference import Classifier
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
-from facewright.metrics.thresholds import DIRECTION, Threshold
+from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run
 from facewright.training.events import Listener, Progressed, Said
@@ -108,14 +107,7 @@ def choose(
     0.7
     """
     allowed = allowed_impostors(far, strangers.size)
-    falling = np.sort(strangers)[::-1]
-    if allowed == strangers.size:
-        value = float(falling[-1])
-    else:
-        refused = float(falling[allowed])
-        accepted = falling[falling > refused]
-        value = (float(accepted[-1]) + refused) / 2 if accepted.size else math.nextafter(refused, math.inf)
-        value = value if value > refused else math.nextafter(refused, math.inf)
+    value = accepting_at_most(strangers, allowed)
     return Threshold(
         value=value,
         score=score,

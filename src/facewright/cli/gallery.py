@@ -195,7 +195,7 @@ def delete(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Forget people: every byte of their vectors and faces goes from the gallery's files.
+    """Forget people: every byte of their vectors and faces leaves the files.
 
     \b
     Example:
@@ -220,7 +220,9 @@ def export(
     crops: Annotated[bool, typer.Option("--crops/--no-crops", help="With the faces, where they are kept.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Write the gallery as JSON lines. Vectors of faces are biometric: keep the file as safe as the gallery.
+    """Write the gallery as JSON lines.
+
+    Vectors of faces are biometric: keep the file as safe as the gallery.
 
     \b
     Example:
@@ -285,7 +287,7 @@ def calibrate(
     ],
     as_json: Json = False,
 ) -> None:
-    """Choose from the enrolled themselves when somebody is unknown, and keep it in the gallery.
+    """Choose, from the enrolled themselves, when somebody is unknown.
 
     Each enrolled photo is looked up among the other people. A rate that the photos are too few to resolve is refused.
 
@@ -316,7 +318,9 @@ def reembed(
     flip: Flip = None,
     as_json: Json = False,
 ) -> None:
-    """Move the gallery to another model, from the faces it keeps (see enroll --keep-crops). The threshold goes.
+    """Move the gallery to another model.
+
+    From the faces it keeps (see enroll --keep-crops). The threshold goes.
 
     \b
     Example:

@@ -25,8 +25,9 @@ from facewright.training.distributed import World
 from facewright.training.events import Event
 from facewright.training.feeding import Data
 from facewright.training.freezing import freeze, rate_groups, trained_names
+from facewright.training.phases import Phase, Settings
 from facewright.training.schedule import Plateau, Schedule
-from facewright.training.trainer import Phase, Settings, Trainer
+from facewright.training.trainer import Trainer
 
 DATA = "synthetic:faces?identities=3&images=16&size=32"
 SETTINGS = Settings(batch=8, seed=3, clip=5.0, ema=0.9, checkpoint_steps=3)

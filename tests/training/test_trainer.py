@@ -13,8 +13,8 @@ from torch import nn
 from facewright.errors import NonFiniteLoss
 from facewright.training import checkpoints
 from facewright.training.events import EpochEnded, Stepped
+from facewright.training.phases import Settings
 from facewright.training.seeds import derive
-from facewright.training.trainer import Settings
 from facewright.training.validation import Validation
 
 sys.path.insert(0, str(Path(__file__).parent))

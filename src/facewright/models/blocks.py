@@ -103,3 +103,27 @@ def initialise_convolutions(model: nn.Module) -> None:
             module.weight.normal_(0.0, (2.0 / fan) ** 0.5)
             if module.bias is not None:
                 module.bias.zero_()
+
+
+def residual_body(model: nn.Module, stages: int) -> list[Stage]:
+    """The outline of `layer1` … `layerN`: blocks whose `downsample` is None where the input is added as it is."""
+    return [
+        Stage(
+            f"stage {number}",
+            tuple(
+                Part((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
+                for index, block in enumerate(model.get_submodule(f"layer{number}").children())
+            ),
+        )
+        for number in range(1, stages + 1)
+    ]
+
+
+def residual_outline(model: nn.Module, stages: int) -> tuple[Stage, ...]:
+    """The whole outline of a network with ResNet's names: a reducer and a pool that may be absent, layers, a head."""
+    absent = [isinstance(model.get_submodule(name), nn.Identity) for name in ("reduce", "maxpool")]
+    reduced, pooled = (
+        [] if gone else [Part((name,))] for gone, name in zip(absent, ("reduce", "maxpool"), strict=True)
+    )
+    stem = Stage("stem", (*reduced, Part(("conv1", "bn1")), *pooled))
+    return stem, *residual_body(model, stages), Stage("head", (Part(("avgpool",)), Part(("fc",))))

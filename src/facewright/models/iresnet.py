@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, residual_body
 from facewright.models.grids import FixedGrid
 
 EMBEDDING = 512
@@ -108,16 +108,7 @@ class IResNet(nn.Module):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        body = [
-            Stage(
-                f"stage {number}",
-                tuple(
-                    Part((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
-                    for index, block in enumerate(self.get_submodule(f"layer{number}").children())
-                ),
-            )
-            for number in range(1, len(WIDTHS) + 1)
-        ]
+        body = residual_body(self, len(WIDTHS))
         head = Part(("bn2", "grid")), Part(("fc", "features")), Part(("classifier",))
         return Stage("stem", (Part(("conv1", "bn1", "prelu")),)), *body, Stage("head", head)
 

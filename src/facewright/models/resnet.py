@@ -25,7 +25,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, SqueezeExcitation, Stage, Stem, initialise_convolutions, reducer
+from facewright.models.blocks import (
+    SqueezeExcitation,
+    Stage,
+    Stem,
+    initialise_convolutions,
+    reducer,
+    residual_outline,
+)
 
 
 class BasicBlock(nn.Module):
@@ -174,21 +181,7 @@ class ResNet(nn.Module):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
-        stem = [*reduced, Part(("conv1", "bn1"))]
-        if not isinstance(self.maxpool, nn.Identity):
-            stem.append(Part(("maxpool",)))
-        body = [
-            Stage(
-                f"stage {number}",
-                tuple(
-                    Part((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
-                    for index, block in enumerate(self.get_submodule(f"layer{number}").children())
-                ),
-            )
-            for number in range(1, len(WIDTHS) + 1)
-        ]
-        return Stage("stem", tuple(stem)), *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
+        return residual_outline(self, len(WIDTHS))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> ResNet:

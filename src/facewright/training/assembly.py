@@ -28,11 +28,12 @@ from facewright.training.events import Listener
 from facewright.training.feeding import Data
 from facewright.training.mining import Mine, harden
 from facewright.training.optimizers import Rule
+from facewright.training.phases import Phase, Settings
 from facewright.training.planning import Plan, planner
 from facewright.training.recipe import Recipe
 from facewright.training.schedule import Plateau, Schedule
 from facewright.training.seeds import derive
-from facewright.training.trainer import Phase, Settings, Trainer
+from facewright.training.trainer import Trainer
 
 
 def head_of(recipe: Recipe) -> HeadSpec | None:

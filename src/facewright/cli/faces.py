@@ -76,8 +76,8 @@ def faces(
             say(f"error: {photo.path}: {photo.error}")
     if as_json:
         emit(found.to_dict())
-    else:
-        show(describe(found))
+    elif told := describe(found):
+        show(told)
     if out is not None:
         crops = sum(len(photo.crops) for photo in found.photos)
         say(f"wrote {number_of(crops, 'crop')} and faces.json to {out}")

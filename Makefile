@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # -qq: errors only; a package index that is absent is not one.
 # What decides what is installed: a change to either installs again.
 PINS := pyproject.toml constraints.txt
+EXTRAS := data,faces,onnx,opencv,postgres,serve,tensorboard
 # One thread a test process: OpenMP threads of two processes spin against each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
@@ -52,5 +53,5 @@ clean:  ## remove what make and the tests made, .venv too
 	@touch $@
 
 .venv/developing: .venv/installed $(PINS)
-	$(PIP) install -qq --constraint constraints.txt --group dev
+	$(PIP) install -qq --constraint constraints.txt --build-constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
 	@touch $@

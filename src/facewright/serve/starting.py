@@ -1,0 +1,30 @@
+"""The models of a server, from what the command line names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facewright.embedding import Embedder
+from facewright.gallery.gallery import Gallery
+from facewright.inference import Classifier
+from facewright.recognition import BUILT_IN, Recognizer
+from facewright.serve.service import Models
+
+
+def load(
+    model: str | None, gallery: str | None = None, *, detector: str | None = None, keep_crops: bool = True
+) -> Models:
+    """Load what a server answers with.
+
+    Args:
+        model: a run directory, a model file, architecture@weights or "built-in"; None: the gallery's, else built-in.
+        gallery: a file or a database; made where there is none. detector: as `Recognizer`.
+    Raises:
+        OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
+    """
+    held = None if gallery is None else Gallery.open(gallery, model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector) if held is None else held.recognizer
+    classifier = None
+    if model is not None and model != BUILT_IN and "@" not in model and has_classes(recognizer):
+        classifier = Classifier.load(Path(model))
+    return Models(recognizer.name, recognizer, classifier, held, keep_crops)

@@ -32,8 +32,7 @@ def port(serving: Callable[..., AbstractContextManager[int]]) -> Iterator[int]:
 
 
 def connected(port: int) -> socket.socket:
-    made = socket.create_connection(("127.0.0.1", port), timeout=10)
-    return made
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 def trickle(connection: socket.socket, sent: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ def serve(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A run folder, a model file or architecture@weights; the built-in networks if left out.",
+            help="A run folder, a model file, architecture@weights; built-in if left out.",
         ),
     ] = None,
     gallery: Annotated[

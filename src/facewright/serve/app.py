@@ -1,4 +1,4 @@
-"""The application: each route reads what came, calls one function, replies. `routes_gallery` has those of the gallery."""
+"""The application: each route reads what came, calls one function, replies; `gallery_routes` has the gallery's."""
 
 from __future__ import annotations
 

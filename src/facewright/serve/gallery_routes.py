@@ -120,8 +120,8 @@ def _add_changing(app: FastAPI, service: Service, settings: Settings) -> None:
         warning = None
         if chosen.few_people:
             warning = (
-                f"{chosen.people:,} people say little about a rate of {asked.fpir:g}: expect more strangers to be taken "
-                "for somebody, or ask for a higher rate"
+                f"{chosen.people:,} people say little about a rate of {asked.fpir:g}: expect more strangers to be "
+                "taken for somebody, or ask for a higher rate"
             )
         return {"threshold": gallery_threshold(chosen), "warning": warning}
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.decision import UNKNOWN, Decision, pick, stored
-from facewright.errors import DataError, UsageError
-from facewright.gallery.gallery import MATCHES, Gallery
+from facewright.errors import DataError
+from facewright.gallery.gallery import Gallery
 from facewright.gallery.store import Match
 from facewright.images import Pixels
 from facewright.inference import Classifier

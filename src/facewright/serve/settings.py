@@ -56,8 +56,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
             raise UsageError(
-                f"{self.host} can be reached from other machines, so a token is needed: give one with --token, or leave "
-                "it out to have one made"
+                f"{self.host} can be reached from other machines, so a token is needed: give one with --token, or "
+                "leave it out to have one made"
             )
         if self.token is not None and (len(self.token) < SHORTEST_TOKEN or not self.token.isascii()):
             raise UsageError(f"expected a token of at least {SHORTEST_TOKEN} ASCII characters, got {len(self.token)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facewright.embedding import Embedder
 from facewright.gallery.gallery import Gallery
 from facewright.inference import Classifier
 from facewright.recognition import BUILT_IN, Recognizer

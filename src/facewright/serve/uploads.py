@@ -50,7 +50,7 @@ class Form:
         """The photos of a name, at least one."""
         if name in self.fields:
             raise Refusal(
-                400, f"expected {name!r} as a file, got text: photos are sent, never named by path or address"
+                400, f"expected {name!r} as a file, got text: photos are sent, not named by path or address"
             )
         if name not in self.photos:
             raise Refusal(400, f"expected a file {name!r}, got {', '.join(self.photos) or 'none'}")

@@ -56,8 +56,7 @@ def embedded(
         digests += [images.pixel_digest(photo) for photo in photos]
         picked = [recognizer.pick(photo, policy).face for photo in photos]
         rows = [first + row for row, face in enumerate(picked) if face is not None]
-        found = recognizer.vectors([face for face in picked if face is not None])
-        vectors[rows] = found / np.linalg.norm(found, axis=1, keepdims=True)
+        vectors[rows] = recognizer.embed([face for face in picked if face is not None])
         print(
             f"{first + len(photos)} of {len(paths)}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True
         )

@@ -15,7 +15,7 @@ from facewright.faces import dlib_files
 from facewright.recognition import SHIPPED, Face, Picked, Policy, Recognizer
 
 A, B, C, EMPTY = 10, 20, 30, 40  # grey levels that stand for photos
-VECTORS = {A: [1.4, 0.0], B: [1.2, 0.3], C: [0.0, 1.4]}
+VECTORS = {A: [1.0, 0.0], B: [0.9701425, 0.2425356], C: [0.0, 1.0]}
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ Progress = Callable[[int, int], None]
 
 
 class Network(Protocol):
-    """What compares two pictures: `recognition.Recognizer.network`, say."""
+    """What compares two pictures: a `recognition.Recognizer`, say."""
 
-    spec: InputSpec
+    spec: InputSpec  # what it is fed
 
-    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         """N pictures of the input size to (N, D) unit vectors."""
         ...
 
@@ -68,7 +68,7 @@ def occlude(network: Network, a: Pixels, b: Pixels, progress: Progress | None = 
     want = (network.spec.height, network.spec.width, 3)
     if a.shape != want or b.shape != want:
         raise UsageError(f"expected two pictures of the network's input size {want}, got {a.shape} and {b.shape}")
-    first, second = network.embed([a, b])
+    first, second = network.embed_chips([a, b])
     score = similarity(first, second)
     boxes = list(_boxes(*a.shape[:2]))
     weight = _weights(a.shape[0], a.shape[1])
@@ -77,7 +77,7 @@ def occlude(network: Network, a: Pixels, b: Pixels, progress: Progress | None = 
         total, count = np.zeros(a.shape[:2]), np.zeros(a.shape[:2])
         for start in range(0, len(boxes), BATCH):
             part = boxes[start : start + BATCH]
-            vectors = network.embed(_covered(picture, part, network.spec))
+            vectors = network.embed_chips(_covered(picture, part, network.spec))
             now = similarities(vectors, np.broadcast_to(other, vectors.shape))
             for box, fall in zip(part, score - now, strict=True):
                 total[box] += fall * weight

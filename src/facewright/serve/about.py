@@ -15,12 +15,12 @@ async def about(service: Service, limits: Limits) -> dict[str, Any]:
     """As `/v1/about` has it."""
     models = service.models
     recognizer, classifier = models.recognizer, models.classifier
-    spec = recognizer.network.spec if classifier is None else classifier.spec
+    spec = recognizer.spec if classifier is None else classifier.spec
     model = {
         "name": models.name,
         "kind": "embedder" if classifier is None else "classifier",
         "fingerprint": recognizer.fingerprint,
-        "detector": recognizer.detector,
+        "detector": recognizer.detector_name,
         "runtime": models.runtime,
         "classes": [] if classifier is None else list(classifier.classes),
         "input": {"height": spec.height, "width": spec.width},
@@ -30,7 +30,8 @@ async def about(service: Service, limits: Limits) -> dict[str, Any]:
         "verify": True,
         "faces": True,
         "embed": True,
-        "explain": service.explanations.able,
+        "explain": True,
+        "explain_class": classifier is not None and models.runtime == "pytorch",
         "gallery": models.gallery is not None,
         "write": models.gallery is not None,
     }

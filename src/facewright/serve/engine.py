@@ -88,7 +88,7 @@ class Engine:
                 if not self._jobs:
                     return []
                 kind = self._jobs[0].kind
-                batch, rest = [], deque[_Job]()
+                batch, rest = list[_Job](), deque[_Job]()
                 for job in self._jobs:
                     together = job.kind == kind and len(batch) < self._kinds[kind].most
                     (batch if together else rest).append(job)

@@ -35,10 +35,8 @@ class Explanations:
 
     def pair(self, a: Face, b: Face) -> dict[str, Any]:
         """Which regions made two faces alike."""
-        network = self._recognizer.network
-        first, second = (self._recognizer.seen(face) for face in (a, b))
-        found = occlude(network, first, second)
-        sides = ((first, found.heat_a), (second, found.heat_b))
+        found = occlude(self._recognizer, a.chip, b.chip)
+        sides = ((a.chip, found.heat_a), (b.chip, found.heat_b))
         told = [{"overlay": _uri(overlay(_shown(p), heat)), "photo": _uri(_shown(p))} for p, heat in sides]
         return {"kind": "pair", "score": found.score, "drop": found.drop, "a": told[0], "b": told[1]}
 

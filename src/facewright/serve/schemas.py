@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 PolicyName = Literal["centre", "largest", "error"]
-RATE = {"value": 0.01, "low": 0.005, "high": 0.0178, "n": 1100}
+RATE: dict[str, Any] = {"value": 0.01, "low": 0.005, "high": 0.0178, "n": 1100}
 BOX = {"x": 61.0, "y": 58.5, "w": 120.0, "h": 120.0}
 POINTS = [[157.0, 96.0], [133.0, 97.5], [84.0, 96.5], [109.0, 97.0], [121.0, 138.0]]
-FACE = {**BOX, "score": 1.07, "points": POINTS}
+FACE: dict[str, Any] = {**BOX, "score": 1.07, "points": POINTS}
 
 
 class Answer(BaseModel):
@@ -325,6 +325,7 @@ class Can(Answer):
     faces: bool
     embed: bool
     explain: bool
+    explain_class: bool
     gallery: bool
     write: bool
 

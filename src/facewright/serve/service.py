@@ -46,6 +46,7 @@ class Models:
     classifier: Classifier | None = None
     gallery: Gallery | None = None
     keep_crops: bool = True  # of who is enrolled
+    runtime: str = "pytorch"  # or "onnx"
 
 
 class Service:
@@ -174,7 +175,7 @@ class Service:
 
     def decision(self) -> Decision | None:
         """The threshold between the same person and two people."""
-        return pick(self.models.recognizer.decisions(), None)
+        return self.models.recognizer.decision()
 
     async def alone(self, work: Callable[[], T]) -> T:
         """Have something done in the engine's thread, where the networks are."""

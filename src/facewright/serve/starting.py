@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facewright.gallery.gallery import Gallery
 from facewright.inference import Classifier
-from facewright.recognition import BUILT_IN, Recognizer
+from facewright.recognition import Recognizer
 from facewright.serve.service import Models
 
 
@@ -23,7 +23,6 @@ def load(
     """
     held = None if gallery is None else Gallery.open(gallery, model, detector=detector)
     recognizer = Recognizer.load(model, detector=detector) if held is None else held.recognizer
-    classifier = None
-    if model is not None and model != BUILT_IN and "@" not in model and has_classes(recognizer):
-        classifier = Classifier.load(Path(model))
+    own = recognizer.embedder
+    classifier = None if own is None or model is None or not own.bundle.classes else Classifier.load(Path(model))
     return Models(recognizer.name, recognizer, classifier, held, keep_crops)

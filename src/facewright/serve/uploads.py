@@ -48,10 +48,6 @@ class Form:
 
     def several(self, name: str) -> list[Upload]:
         """The photos of a name, at least one."""
-        if name in self.fields:
-            raise Refusal(
-                400, f"expected {name!r} as a file, got text: photos are sent, not named by path or address"
-            )
         if name not in self.photos:
             raise Refusal(400, f"expected a file {name!r}, got {', '.join(self.photos) or 'none'}")
         return self.photos[name]
@@ -62,6 +58,11 @@ class Form:
         Args:
             photos: the names of the files that may come.
         """
+        texts = [name for name in photos if name in self.fields]
+        if texts:
+            raise Refusal(
+                400, f"expected {texts[0]!r} as a file, got text: photos are sent, not named by path or address"
+            )
         surplus = [name for name in self.photos if name not in photos]
         if surplus:
             raise Refusal(400, f"unexpected file {surplus[0][:50]!r}; expected {', '.join(photos)}")

@@ -10,7 +10,7 @@ True
 
 from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located, searchable
 from facewright.recognition.matching import Matched
-from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, shipped
+from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
 from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
 from facewright.recognition.recognizer import Recognizer
 
@@ -31,6 +31,7 @@ __all__ = [
     "Picked",
     "Policy",
     "Recognizer",
+    "built_in",
     "searchable",
     "shipped",
 ]

@@ -30,6 +30,11 @@ SHIPPED = "threshold.json"
 TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `landmarks.FivePoints`
 
 
+def built_in(model: str | Path | None) -> bool:
+    """Whether a model's name means the built-in network."""
+    return model is None or str(model) == BUILT_IN
+
+
 class Network(Protocol):
     """Chips to unit vectors; may be used from several threads."""
 

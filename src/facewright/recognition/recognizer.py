@@ -28,7 +28,7 @@ from facewright.images import Pixels
 from facewright.input_spec import InputSpec
 from facewright.recognition.detectors import EVERY, LARGE, LEAST, Dlib, Located, Whole, detector_of
 from facewright.recognition.matching import Matched, Stack, matched
-from facewright.recognition.networks import BUILT_IN, BuiltIn, Network, Own
+from facewright.recognition.networks import BuiltIn, Network, Own, built_in
 from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
 
 STEPS = "1"  # of what happens between the networks; a change makes other vectors
@@ -76,8 +76,8 @@ class Recognizer:
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
         """
-        if model is not None and str(model) != BUILT_IN:
-            return cls(Embedder.load(model, crop=crop, flip=flip), detector=detector, cache=cache)
+        if not built_in(model):
+            return cls(Embedder.load(str(model), crop=crop, flip=flip), detector=detector, cache=cache)
         if crop not in (None, 1.0) or flip:
             raise UsageError("the built-in networks cut faces out themselves; leave out --crop and --flip")
         return cls(detector=detector, cache=cache)
@@ -112,6 +112,18 @@ class Recognizer:
         landmarks = converted(LANDMARKS, cache=self._cache).name
         parts = [STEPS, self._detector.name, self._detector.digest, landmarks, self._network.digest]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    def policy(self, asked: Policy | None) -> Policy:
+        """Which of several faces is taken: as asked, or the default.
+
+        Raises:
+            UsageError: it is asked for where photos are taken whole. UnknownName: no such policy.
+        """
+        if asked is not None and self.takes_photos_whole:
+            raise UsageError(f"a policy is for several faces, and {self.name} takes each photo whole; name a detector")
+        if asked is not None and asked not in POLICIES:
+            raise UnknownName("policy", asked, POLICIES)
+        return DEFAULT_POLICY if asked is None else asked
 
     def read(self, source: Path | bytes, *, name: str | None = None) -> Pixels:
         """A photo, decoded as finely as this recogniser needs it; see `images.read`."""

@@ -23,8 +23,9 @@ from facewright.serve.settings import Limits, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 sys.path.insert(0, str(Path(__file__).parent))
-from faces import small_bundle
 from photos import jpeg
+
+from faces import small_bundle
 
 LIMITS = Limits(bytes=1_200_000, pixels=90_000, photos=3, fields=5)
 

@@ -23,8 +23,9 @@ from facewright.serve.settings import Limits, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 sys.path.insert(0, str(Path(__file__).parent))
-from faces import small_bundle
 from photos import jpeg
+
+from faces import small_bundle
 
 CLIENTS = 200
 PHOTOS = [jpeg(seed) for seed in range(10)]

@@ -48,18 +48,14 @@ def listen(settings: Settings) -> socket.socket:
         UsageError: the address cannot be listened on.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise UsageError(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; choose another --port"
         ) from None
-    return listening
 
 
 def address_of(listening: socket.socket, host: str) -> str:

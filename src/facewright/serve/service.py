@@ -22,6 +22,7 @@ from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.decision import UNKNOWN, Decision, pick, stored
 from facewright.errors import DataError
+from facewright.gallery.deciding import person_of
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.store import Match
 from facewright.images import Pixels
@@ -232,7 +233,5 @@ def _side(pixels: Pixels, picked: Picked) -> dict[str, Any]:
 
 
 def _known(face: Face, matches: Sequence[Match], threshold: float | None) -> dict[str, Any]:
-    best = matches[0] if matches else None
-    known = best is not None and threshold is not None and best.score >= threshold
-    person = best.person if best is not None and known else None
+    person = None if threshold is None else person_of(matches, threshold)
     return _face(face) | {"person": person, "matches": [match.to_dict() for match in matches]}

@@ -24,7 +24,7 @@ class Limits:
 
     bytes: int = 16 * 2**20  # of a request
     memory: int = 256 * 2**20  # bytes of all requests that are being read or answered
-    pixels: int = 25_000_000  # of a photo
+    pixels: int = 50_000_000  # of a photo
     photos: int = 20  # of a request
     fields: int = 20  # of a request, beside its photos
     field_bytes: int = 64 * 2**10

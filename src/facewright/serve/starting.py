@@ -23,7 +23,7 @@ def load(
     Raises:
         OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
     """
-    held = None if gallery is None else Gallery.open(gallery, model, detector=detector)
+    held = None if gallery is None else Gallery.for_enrolling(gallery, model, detector=detector)
     recognizer = Recognizer.load(model, detector=detector) if held is None else held.recognizer
     _warm(recognizer)
     own = recognizer.embedder

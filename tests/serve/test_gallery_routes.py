@@ -1,0 +1,134 @@
+"""The gallery behind the server: enrol, look up, browse, forget."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from facewright.serve.app import create_app
+from facewright.serve.settings import Settings
+from facewright.serve.starting import load
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
+sys.path.insert(0, str(Path(__file__).parent))
+from photos import jpeg
+
+from faces import saved
+
+NAMES = ["Ann", "Bo Bo", "<img src=x onerror=alert(1)>", "../../etc/passwd", "Zoë", "a/b?c=d&e#f"]
+
+
+@pytest.fixture
+def client(serving: Callable[..., AbstractContextManager[int]], tmp_path: Path) -> Iterator[httpx.Client]:
+    """A server with an empty gallery."""
+    settings = Settings(port=0)
+    models = load(str(saved(tmp_path)), str(tmp_path / "people.gallery"))
+    with (
+        serving(create_app(models, settings), settings) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        yield client
+
+
+def enrol(client: httpx.Client, person: str, *seeds: int, **fields: str) -> httpx.Response:
+    photos = [("photo", (f"{seed}.jpg", jpeg(seed))) for seed in seeds]
+    return client.post("/v1/gallery/enroll", files=photos, data={"person": person, **fields})
+
+
+def test_enrolled_people_are_found_again(client: httpx.Client) -> None:
+    first = enrol(client, "Ann", 0, 1, metadata='{"team": "a"}').json()
+    assert first["enrolled"] == 2 and first["already"] == 0 and first["failed"] == []
+    assert enrol(client, "Ann", 0).json()["already"] == 1
+    enrol(client, "Bo", 2)
+    found = client.post("/v1/gallery/identify", files={"photo": jpeg(2)}, data={"threshold": "0.99"}).json()
+    (face,) = found["faces"]
+    assert face["person"] == "Bo" and face["matches"][0]["score"] == pytest.approx(1) and found["threshold"] == 0.99
+    assert [match["person"] for match in face["matches"]] == ["Bo", "Ann"]
+    undecided = client.post("/v1/gallery/identify", files={"photo": jpeg(2)}, data={"top_k": "1"}).json()
+    assert undecided["threshold"] is None and undecided["faces"][0]["person"] is None
+    assert len(undecided["faces"][0]["matches"]) == 1
+    about = client.get("/v1/about").json()
+    assert about["gallery"] == {"people": 2, "entries": 3, "threshold": None} and about["can"]["write"]
+
+
+def test_people_are_listed_in_pages_and_by_a_part_of_the_name(client: httpx.Client) -> None:
+    for number, name in enumerate(NAMES):
+        assert enrol(client, name, number).status_code == 200
+    listed: list[str] = []
+    after = ""
+    while True:
+        page = client.get("/v1/gallery/people", params={"after": after, "limit": 4}).json()
+        listed += [one["person"] for one in page["people"]]
+        if page["next"] is None:
+            break
+        after = page["next"]
+    assert listed == sorted(NAMES) and page["total"] == len(NAMES)
+    like = client.get("/v1/gallery/people", params={"like": "bo b"}).json()
+    assert [one["person"] for one in like["people"]] == ["Bo Bo"] and like["total"] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_can_be_shown_and_forgotten(client: httpx.Client, name: str) -> None:
+    enrol(client, name, 0, 1)
+    shown = client.get("/v1/gallery/entries", params={"person": name}).json()
+    assert shown["person"] == name and [one["photo"] for one in shown["entries"]] == ["0.jpg", "1.jpg"]
+    number = shown["entries"][0]["number"]
+    crop = client.get(f"/v1/gallery/entries/{number}/crop")
+    assert crop.headers["content-type"] == "image/png" and Image.open(io.BytesIO(crop.content)).size == (40, 40)
+    assert client.delete(f"/v1/gallery/entries/{number}").json() == {"deleted": 1}
+    assert client.delete("/v1/gallery/people", params={"person": name}).json() == {"deleted": 1}
+    assert client.get("/v1/gallery/entries", params={"person": name}).status_code == 404
+    assert client.get(f"/v1/gallery/entries/{number}/crop").status_code == 404
+
+
+def test_a_threshold_is_chosen_among_the_enrolled(client: httpx.Client) -> None:
+    refused = client.post("/v1/gallery/calibrate", json={"fpir": 0.1})
+    assert refused.status_code == 409 and "two people" in refused.json()["error"]["message"]
+    for number in range(4):
+        enrol(client, f"person {number}", *range(3 * number, 3 * number + 3))
+    chosen = client.post("/v1/gallery/calibrate", json={"fpir": 0.1}).json()
+    assert chosen["threshold"]["people"] == 4 and chosen["threshold"]["few_people"] and "strangers" in chosen["warning"]
+    assert client.get("/v1/about").json()["gallery"]["threshold"] == chosen["threshold"]
+    found = client.post("/v1/gallery/identify", files={"photo": jpeg(0)}).json()
+    assert found["threshold"] == chosen["threshold"]["value"] and found["faces"][0]["person"] == "person 0"
+
+
+# what is asked -> the status, a word of the message
+@pytest.mark.parametrize(
+    ("person", "fields", "status", "word"),
+    [
+        ("", {}, 400, "person"),
+        (" Ann", {}, 400, "space"),
+        ("x" * 1_001, {}, 400, "person"),
+        ("Ann", {"metadata": "no JSON"}, 400, "metadata"),
+        ("Ann", {"metadata": '{"a": 1}'}, 400, "metadata"),
+        ("Ann", {"metadata": '{"": "x"}'}, 400, "key"),
+        ("Ann", {"policy": "all"}, 400, "policy"),
+        ("Ann", {"crop": "1"}, 400, "crop"),
+    ],
+)
+def test_nobody_is_enrolled_so(
+    client: httpx.Client, person: str, fields: dict[str, str], status: int, word: str
+) -> None:
+    found = enrol(client, person, 0, **fields)
+    assert found.status_code == status and word in found.json()["error"]["message"]
+    assert client.get("/v1/gallery/people").json()["total"] == 0
+
+
+def test_a_photo_that_is_none_is_named_and_the_others_are_enrolled(client: httpx.Client) -> None:
+    sent = [("photo", ("a.jpg", jpeg(0))), ("photo", ("../b.jpg", b"hello"))]
+    found = client.post("/v1/gallery/enroll", files=sent, data={"person": "Ann"}).json()
+    assert found["enrolled"] == 1 and [one["photo"] for one in found["failed"]] == ["b.jpg"]
+
+
+def test_nobody_is_forgotten_who_was_never_known(client: httpx.Client) -> None:
+    assert client.delete("/v1/gallery/people", params={"person": "Ann"}).status_code == 404
+    assert client.delete("/v1/gallery/entries/7").status_code == 404
+    assert client.delete("/v1/gallery/entries/seven").status_code == 400

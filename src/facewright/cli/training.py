@@ -181,7 +181,8 @@ def evaluate(
     """Measure a trained run: names given right, people told apart, people found again.
 
     Verification compares every pair of the pictures; identification searches them in a gallery. For both, the people of
-    DATA need not be the model's classes, and RUN may be architecture@weights.
+    DATA need not be the model's classes, and RUN may be architecture@weights. Given DATA, it may be a model file too,
+    also an .onnx file.
 
     \b
     Example:

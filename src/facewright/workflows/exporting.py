@@ -94,7 +94,7 @@ def export(
     quantised = None
     if calibration is not None:
         exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, listen)
-    data = " and ".join(f"{part.rows.size:,} pictures of {part.store.dataset.name}" for part in parts)
+    data = " and ".join(map(_said, parts))
     exported = replace(exported, checked=_facts(data, agreement, quantised))
     ready = as_exported(bundle, exported)
     bundles.save(target, ready)
@@ -182,6 +182,14 @@ def _faces(spec: InputSpec, check: str | Path | None, listen: Listener) -> tuple
 def _spread(count: int, among: int) -> NDArray[np.int64]:
     """`count` of the numbers from 0 to `among` - 1 at even distances; all of them where there are no more."""
     return np.unique(np.linspace(0, among - 1, min(count, among)).round().astype(np.int64))
+
+
+def _said(part: Part) -> str:
+    """Which pictures those are."""
+    data = part.store.dataset
+    return f"{part.rows.size:,} " + (
+        "drawn faces" if data.where.startswith("synthetic:") else f"pictures of {data.name}"
+    )
 
 
 def _pixels(dataset: Dataset, spec: InputSpec, listen: Listener) -> PixelStore:

@@ -177,7 +177,7 @@ def _bundle_metadata(path: Path, **changes: object) -> None:
 LIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a graph that was changed": (lambda path: _metadata(path, graph="0" * 32), "something changed it"),
     "half precision": (lambda path: _metadata(path, precision="float16"), "precision"),
-    "no fingerprint of the scores": (
+    "a fingerprint too few": (
         lambda path: _metadata(path, fingerprints={EMBEDDING: "2"}),
         "expected the outputs",
     ),

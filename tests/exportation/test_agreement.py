@@ -66,7 +66,7 @@ def test_raw_scores_have_no_bar() -> None:
 def shifted(by: float) -> tuple[Answers, Answers, float]:
     """Two models of which the second is a bit more sure of the first picture, and the first one's probability."""
     ours = np.array([[0.6, 0.4], [0.2, 0.8]])
-    theirs = ours + [[by, -by], [0, 0]]
+    theirs = ours + np.array([[by, -by], [0, 0]])
     base = replace(SAME, vectors=UNIT[:2], logits=np.log(ours), probabilities=ours, likeness=ours.max(1))
     return base, replace(base, logits=np.log(theirs), probabilities=theirs, likeness=theirs.max(1)), 0.6
 
@@ -91,7 +91,7 @@ def test_a_decision_between_two_near_numbers_counts_unless_it_is_a_tie(line: flo
 def test_classes_as_likely_as_each_other_are_a_tie() -> None:
     even = np.array([[0.4, 0.4, 0.2]])
     ours = Answers(UNIT[:1], np.log(even), even, even.max(1))
-    other = even + [[-1e-7, 1e-7, 0]]
+    other = even + np.array([[-1e-7, 1e-7, 0]])
     found = agree(ours, replace(ours, probabilities=other), Lines())
     assert (found.decisions, found.changed, found.ties) == (1, 0, 1)
 

@@ -187,9 +187,8 @@ def _spread(count: int, among: int) -> NDArray[np.int64]:
 def _said(part: Part) -> str:
     """Which pictures those are."""
     data = part.store.dataset
-    return f"{part.rows.size:,} " + (
-        "drawn faces" if data.where.startswith("synthetic:") else f"pictures of {data.name}"
-    )
+    kind = "drawn faces" if data.where.startswith("synthetic:") else f"pictures of {data.name}"
+    return f"{part.rows.size:,} {kind}"
 
 
 def _pixels(dataset: Dataset, spec: InputSpec, listen: Listener) -> PixelStore:

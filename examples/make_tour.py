@@ -18,9 +18,9 @@ HERE = Path(__file__).parent
 TOUR = HERE / "tour.ipynb"
 OPENING = """# A tour of Facewright
 
-From drawn faces to a classifier, a comparison, a verifier, a scanner and a fitted function: run it from top to bottom,
-which takes a minute or two. Nothing is downloaded. To see what your own data give, put their path into the list `own`,
-as `own = ["../photos"]`. What is trained lies in `runs/` beside this notebook."""
+From drawn faces to a classifier, a comparison, a verifier, a scanner, a fitted function and a file that others can run:
+run it from top to bottom, which takes two minutes or three. Nothing is downloaded. To see what your own data give, put
+their path into the list `own`, as `own = ["../photos"]`. What is trained lies in `runs/` beside this notebook."""
 SHOWN = {"05_scan.py": "Image.open(scanned.drawn[-1]).copy()"}  # script -> a cell that shows a picture it made
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         verify,
     )
     from facewright.workflows.explaining import explain, explain_pair
+    from facewright.workflows.exporting import export
     from facewright.workflows.fitting import fit
     from facewright.workflows.scanning import scan
 
@@ -57,6 +58,7 @@ __all__ = [
     "evaluate",
     "explain",
     "explain_pair",
+    "export",
     "fit",
     "inspect",
     "open_dataset",
@@ -77,6 +79,7 @@ _HOMES = {
     "create_model": "facewright.models.catalog",
     "explain": "facewright.workflows.explaining",
     "explain_pair": "facewright.workflows.explaining",
+    "export": "facewright.workflows.exporting",
     "fit": "facewright.workflows.fitting",
     "open_dataset": "facewright.data.sources",
     "scan": "facewright.workflows.scanning",

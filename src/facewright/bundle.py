@@ -3,6 +3,8 @@
 The metadata is one JSON text under the key `facewright`, checked against the types below; the architecture's name is
 looked up in the catalogue and nowhere else, so a file can name a model but never bring code. Nothing is unpickled: a
 file that is not safetensors is refused, whatever it is called.
+
+An .onnx file of `facewright export` holds the same, with a graph in place of the weights (`graphs`).
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -20,14 +22,28 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from facewright.errors import BundleError, FacewrightError
+from facewright import graphs
+from facewright.errors import BundleError, FacewrightError, UsageError
 from facewright.files import write_atomic
-from facewright.heads import HeadSpec, build
+from facewright.graphs import EMBEDDING, LOGITS, Graph
+from facewright.heads import CosineHead, Head, HeadSpec, LayeredHead, LinearHead, build
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 from facewright.models.families import Model
 
 FORMAT = 1
+Precision = Literal["float32", "int8"]
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an exported model has in place of weights."""
+
+    graph: Graph
+    precision: Precision  # of its weights and sums
+    fingerprints: Mapping[str, str]  # of each output of the graph; of float32 those of the model it was made of
+    checked: Mapping[str, Any]  # how it was compared with that model
 
 
 @dataclass(frozen=True)
@@ -42,14 +58,21 @@ class Bundle:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, data fingerprint, versions
     thresholds: tuple[Mapping[str, Any], ...] = ()
     head: HeadSpec | None = None  # None: the architecture's own classifier
+    exported: Exported | None = None  # None: the weights are PyTorch's
 
     def model(self) -> nn.Module:
         """The network with these weights, in inference mode; without classes it gives features in place of scores.
 
         Raises:
             UnknownName: the architecture is in no table.
-            BundleError: the weights are not those of this architecture; names what is missing, extra or misshapen.
+            BundleError: the weights are not those of this architecture; names what is missing, extra or misshapen. Or
+                it was exported, and has none.
         """
+        if self.exported is not None:
+            raise BundleError(
+                "an exported .onnx holds no PyTorch network, which this needs: use the run or the .safetensors it was "
+                "made of"
+            )
         with torch.device("meta"):
             count = max(1, len(self.classes))
             model = create_model(self.architecture, count, input_size=self.spec.height, stem=self.stem)
@@ -71,6 +94,29 @@ def put_head(model: Model, head: HeadSpec | None, classes: int) -> None:
     """
     if head is not None:
         model.set_submodule(model.classifier_name, build(head, model.feature_width, classes))
+
+
+def with_input(bundle: Bundle, crop: float | None, flip: bool | None) -> Bundle:
+    """The bundle with another crop or flip of its InputSpec; None leaves the model's own.
+
+    Raises:
+        UsageError: a value out of range; or another one than the exported graph was made for.
+    """
+    spec = bundle.spec
+    spec = spec if crop is None else replace(spec, crop=crop)
+    spec = spec if flip is None else replace(spec, flip=flip)
+    if bundle.exported is not None and spec != bundle.spec:
+        raise UsageError(
+            f"an exported .onnx keeps the crop of {bundle.spec.crop:g} and the flip of {bundle.spec.flip} it was made "
+            "with: leave out --crop and --flip, or export the model anew with them"
+        )
+    return replace(bundle, spec=spec)
+
+
+def own_head(model: Model) -> Head | None:
+    """The head that was put in place of the architecture's own classifier; None where it was not, or there is none."""
+    head: nn.Module = model.get_submodule(model.classifier_name)
+    return head if isinstance(head, LinearHead | LayeredHead | CosineHead) else None
 
 
 def fingerprint(bundle: Bundle, tensors: Iterable[str]) -> str:
@@ -105,13 +151,51 @@ class Header(BaseModel):
     head: dict[str, Any] | None = None
 
 
+class ExportedHeader(BaseModel):
+    """The metadata as they stand in an exported file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    bundle: Header
+    graph: str  # its digest: a graph that was changed is another model
+    precision: Precision
+    fingerprints: dict[str, str]
+    checked: dict[str, Any]
+
+
 def save(path: Path, bundle: Bundle) -> None:
     """Write a bundle, atomically.
 
     Raises:
+        UsageError: an exported model in a file that is not called .onnx, or another one in a file that is.
         FacewrightError: it could not be written whole; what was there before is unchanged.
     """
-    header = Header(
+    exported = bundle.exported
+    if is_exported(path) != (exported is not None):
+        kind = "PyTorch weights" if exported is None else "an exported graph"
+        suffix = ".safetensors" if exported is None else graphs.SUFFIX
+        raise UsageError(f"{path}: the model is {kind}; call its file NAME{suffix}")
+    if exported is None:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
+        write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: _header_of(bundle).model_dump_json()}))
+        return
+    header = ExportedHeader(
+        bundle=_header_of(bundle),
+        graph=exported.graph.digest,
+        precision=exported.precision,
+        fingerprints=dict(exported.fingerprints),
+        checked=dict(exported.checked),
+    )
+    write_atomic(path, exported.graph.with_metadata(header.model_dump_json()))
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is, by its name, one of `facewright export`."""
+    return path.suffix.lower() == graphs.SUFFIX
+
+
+def _header_of(bundle: Bundle) -> Header:
+    return Header(
         format=FORMAT,
         architecture=bundle.architecture,
         stem=bundle.stem,
@@ -121,25 +205,52 @@ def save(path: Path, bundle: Bundle) -> None:
         thresholds=[dict(item) for item in bundle.thresholds],
         head=None if bundle.head is None else bundle.head.to_dict(),
     )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
-    write_atomic(path, safetensors.torch.save(tensors, {"facewright": header.model_dump_json()}))
 
 
 def load(path: Path) -> Bundle:
-    """Read a bundle.
+    """Read a bundle, or, where its name ends in .onnx, an exported one.
 
     Raises:
-        BundleError: no such file, not safetensors, or metadata that is not a bundle's.
+        BundleError: no such file, not safetensors, or metadata that is not a bundle's; as `graphs.read`.
+        UsageError: reading .onnx needs a package that is not installed.
     """
     if not path.is_file():
         raise BundleError(f"{path}: no such file; expected a bundle (.safetensors) or a run directory that holds one")
+    if is_exported(path):
+        return _load_exported(path)
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             header = _header(path, metadata)
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+            weights: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: not a safetensors file that can be trusted ({error})") from None
+    return _bundle(path, header, weights)
+
+
+def _load_exported(path: Path) -> Bundle:
+    graph, text = graphs.read(path)
+    header = _checked(path, ExportedHeader, text)
+    _check_format(path, header.bundle)
+    bundle = _bundle(path, header.bundle, {})
+    outputs = {EMBEDDING, LOGITS} if bundle.classes else {EMBEDDING}
+    if header.graph != graph.digest:
+        raise BundleError(f"{path}: its graph is not the one that was exported: something changed it; export anew")
+    if (graph.height, graph.width) != (bundle.spec.height, bundle.spec.width):
+        raise BundleError(f"{path}: its graph reads pictures of another size than its metadata say")
+    if not set(graph.outputs) == set(header.fingerprints) == outputs:
+        raise BundleError(f"{path}: expected the outputs {', '.join(sorted(outputs))}, got {', '.join(graph.outputs)}")
+    if graph.outputs.get(LOGITS, 0) != len(bundle.classes):
+        raise BundleError(f"{path}: {len(bundle.classes)} classes, and a graph that scores {graph.outputs[LOGITS]}")
+    return replace(bundle, exported=Exported(graph, header.precision, header.fingerprints, header.checked))
+
+
+def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle:
+    """What a checked header says.
+
+    Raises:
+        BundleError: its input or head is none.
+    """
     try:
         spec = InputSpec.from_dict(header.input)
     except (FacewrightError, TypeError, ValueError) as error:
@@ -161,18 +272,31 @@ def load(path: Path) -> Bundle:
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> Header:
-    text = metadata.get("facewright")
+    text = metadata.get(graphs.KEY)
     if text is None:
-        raise BundleError(f"{path}: safetensors, but not a Facewright bundle (no metadata under 'facewright')")
+        raise BundleError(f"{path}: safetensors, but not a Facewright bundle (no metadata under '{graphs.KEY}')")
+    header = _checked(path, Header, text)
+    _check_format(path, header)
+    return header
+
+
+def _checked(path: Path, kind: type[Kind], text: str) -> Kind:
+    """A JSON text as what it should be.
+
+    Raises:
+        BundleError: it is something else; names the first place.
+    """
     try:
-        header = Header.model_validate(json.loads(text))
+        return kind.model_validate(json.loads(text))
     except (ValidationError, ValueError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path}: its metadata is not a bundle's ({where}: {first['msg']})") from None
+
+
+def _check_format(path: Path, header: Header) -> None:
     if header.format != FORMAT:
         raise BundleError(f"{path}: bundle format {header.format}, this version reads {FORMAT}; use a newer Facewright")
-    return header
 
 
 def _difference(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:

@@ -9,23 +9,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from facewright import bundle as bundles
 from facewright import images
-from facewright.bundle import Bundle
+from facewright.bundle import Bundle, Exported
 from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, DataError, UsageError
-from facewright.heads import CosineHead, LayeredHead, LinearHead
+from facewright.graphs import EMBEDDING
 from facewright.models.catalog import create_model
 from facewright.models.families import Model
 from facewright.models.weights import open_weights, parse_model
@@ -46,8 +46,11 @@ class Embedded:
 class Embedder:
     """A network without its last, class-specific layer, and the preprocessing that goes with it.
 
+    PyTorch runs it, or ONNX Runtime if it is exported.
+
     Args:
-        bundle: weights and InputSpec; its head's embedding is taken where it has one, else the body's features.
+        bundle: weights or graph, and InputSpec; its head's embedding is taken where it has one, else the body's
+            features.
         name: what it is called in results.
     """
 
@@ -55,15 +58,12 @@ class Embedder:
         self.bundle = bundle
         self.name = name or bundle.architecture
         self.spec = bundle.spec
-        model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._body = cast(Model, model)
-        head: nn.Module = model.get_submodule(self._body.classifier_name)
-        self._head = head if isinstance(head, (LinearHead, LayeredHead, CosineHead)) else None
-        self.width = self._body.feature_width if self._head is None else self._head.width  # D
+        self._network: _Network = _InPyTorch(bundle) if bundle.exported is None else _InOnnxRuntime(bundle.exported)
+        self.width = self._network.width  # D
 
     @classmethod
     def load(cls, model: str | Path, *, crop: float | None = None, flip: bool | None = None) -> Embedder:
-        """From a run directory, a bundle file, or architecture@weights (see `models.weights`).
+        """From a run directory, a bundle file, an .onnx file, or architecture@weights (see `models.weights`).
 
         Args:
             crop, flip: of the InputSpec, in place of the model's own; a changed one is another embedder, with a
@@ -72,22 +72,17 @@ class Embedder:
             BundleError, WeightsError: the file is not what it should be. UsageError: an architecture without weights,
             or no such thing at all. UnknownName: no such architecture or weights.
         """
-        bundle = open_model(model)
-        spec = bundle.spec
-        spec = spec if crop is None else replace(spec, crop=crop)
-        spec = spec if flip is None else replace(spec, flip=flip)
-        return cls(replace(bundle, spec=spec), str(model))
+        return cls(bundles.with_input(open_model(model), crop, flip), str(model))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """32 hex characters: two embeddings can be compared where, and only where, these are equal.
 
         Of the architecture, the stem, the head, the InputSpec, and the weights that an embedding passes through; not
-        of the classes, their weights, the thresholds, or where it all came from.
+        of the classes, their weights, the thresholds, or where it all came from. That of an exported model is the one
+        of the model it was made of; in int8 it has one of its own.
         """
-        prefix = f"{self._body.classifier_name}."
-        used = (n for n in self.bundle.weights if not n.startswith(prefix) or n.startswith(f"{prefix}layers."))
-        return bundles.fingerprint(self.bundle, used)
+        return self._network.fingerprint
 
     @torch.inference_mode()
     def embed(self, pixels: Tensor) -> NDArray[np.float32]:
@@ -103,8 +98,8 @@ class Embedder:
             DataError: the network gives no finite vector, or none with a direction.
         """
         height, width = self.spec.height, self.spec.width
-        rows = [self._vectors(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
-        return np.concatenate(rows) if rows else np.zeros((0, self.width), np.float32)
+        rows = [self._network.vectors(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
+        return torch.cat(rows).to(torch.float32).numpy() if rows else np.zeros((0, self.width), np.float32)
 
     def of_files(self, paths: Sequence[Path]) -> list[Embedded]:
         """The vector of each picture; a broken file gets an error of its own and stops nothing."""
@@ -123,16 +118,6 @@ class Embedder:
                 else:
                     yield Embedded(str(path), next(rows))
 
-    def _vectors(self, pixels: Tensor) -> NDArray[np.float32]:  # (B, 3, H, W) -> (B, D)
-        found = self._unit(pixels)
-        if self.spec.flip:
-            found = _unit(found + self._unit(pixels.flip(3)))
-        return found.to(torch.float32).cpu().numpy()
-
-    def _unit(self, pixels: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, D), float64
-        features = self._body.forward_features(normalise(pixels, self.spec))
-        return _unit((features if self._head is None else self._head.embed(features)).double())
-
     def _read(self, path: Path) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
         try:
@@ -141,6 +126,55 @@ class Embedder:
             return error.reason
         except OSError as error:
             return error.strerror or str(error)
+
+
+class _Network(Protocol):
+    """What embeds."""
+
+    width: int  # D
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def vectors(self, pixels: Tensor) -> Tensor:  # (B, 3, H, W) uint8 of its size -> (B, D) float64 of length 1
+        ...
+
+
+class _InPyTorch:
+    """The body of a bundle, and the layers of its head."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._body = cast(Model, model)
+        self._head = bundles.own_head(self._body)
+        self.width = self._body.feature_width if self._head is None else self._head.width  # D
+
+    @cached_property
+    def fingerprint(self) -> str:
+        prefix = f"{self._body.classifier_name}."
+        used = (n for n in self._bundle.weights if not n.startswith(prefix) or n.startswith(f"{prefix}layers."))
+        return bundles.fingerprint(self._bundle, used)
+
+    def vectors(self, pixels: Tensor) -> Tensor:
+        found = self._of_one(pixels)
+        return _unit(found + self._of_one(pixels.flip(3))) if self._bundle.spec.flip else found
+
+    def _of_one(self, pixels: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, D)
+        features = self._body.forward_features(normalise(pixels, self._bundle.spec))
+        return _unit((features if self._head is None else self._head.embed(features)).double())
+
+
+class _InOnnxRuntime:
+    """A graph, in which lies all that is done to pixels."""
+
+    def __init__(self, exported: Exported) -> None:
+        self.width = exported.graph.outputs[EMBEDDING]  # D
+        self.fingerprint = exported.fingerprints[EMBEDDING]
+        self._run = exported.graph.run(EMBEDDING)
+
+    def vectors(self, pixels: Tensor) -> Tensor:
+        return _unit(torch.from_numpy(self._run(pixels)))  # of length 1 to float32's last bits; now to float64's
 
 
 def open_model(model: str | Path) -> Bundle:

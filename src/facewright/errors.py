@@ -10,6 +10,7 @@ FacewrightError
     EmptyClass          a class folder without one readable picture
     OtherClasses        data with other classes than the model's
   BundleError           a model file that is not what it says
+  ExportDrift           an exported model that does not answer as PyTorch does
   WeightsError          public weights that cannot be had or used (file and reason)
   RunError              a run directory
     RunLocked           another living process owns it
@@ -82,6 +83,10 @@ class OtherClasses(DataError):
 
 class BundleError(FacewrightError):
     """A model file that is not what it says."""
+
+
+class ExportDrift(FacewrightError):
+    """An exported model that does not answer as the one it was made of."""
 
 
 class WeightsError(FacewrightError):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from facewright import bundle as bundles
 from facewright import images
@@ -24,6 +24,7 @@ from facewright.data.archives import ArchivedPicture
 from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError
+from facewright.graphs import LOGITS
 from facewright.metrics import binary_threshold
 
 BATCH = 64
@@ -64,12 +65,12 @@ class Prediction:
 
 
 class Classifier:
-    """A trained network with the preprocessing it was trained with.
+    """A trained network with the preprocessing it was trained with; PyTorch runs it, or ONNX Runtime if it is exported.
 
     Args:
-        bundle: weights, classes and InputSpec.
+        bundle: weights or graph, classes and InputSpec.
     Raises:
-        BundleError: it has no classes, or its threshold between them is damaged.
+        BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -83,11 +84,14 @@ class Classifier:
         except DataError as error:
             raise BundleError(str(error)) from None
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
-        self.model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # (B, 3, H, W) uint8 of the network's size -> (B, C)
+        self._scores = self._by_pytorch if bundle.exported is None else bundle.exported.graph.run(LOGITS)
+        if bundle.exported is None:
+            self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
-        """From a run directory or a bundle file.
+        """From a run directory, a bundle file, or an .onnx file of `facewright export`.
 
         Raises:
             BundleError: it is neither, or the file is not what it says.
@@ -95,8 +99,20 @@ class Classifier:
         return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path))
 
     @cached_property
+    def model(self) -> nn.Module:
+        """The network as PyTorch has it, for what looks inside.
+
+        Raises:
+            BundleError: it was exported.
+        """
+        network: nn.Module = self.bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    @cached_property
     def fingerprint(self) -> str:
         """32 hex characters: equal where the scores of the classes are, whatever the classes are called."""
+        if self.bundle.exported is not None:
+            return self.bundle.exported.fingerprints[LOGITS]
         return bundles.fingerprint(self.bundle, self.bundle.weights)
 
     @property
@@ -114,10 +130,7 @@ class Classifier:
             (B, C) float64.
         """
         height, width = self.spec.height, self.spec.width
-        rows = [
-            self.model(normalise(resize(part, height, width), self.spec)).double().numpy()
-            for part in torch.split(pixels, BATCH)
-        ]
+        rows = [self._scores(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
 
     def probabilities(self, pixels: Tensor) -> NDArray[np.float64]:
@@ -169,6 +182,10 @@ class Classifier:
                     yield Prediction(str(path), (), (), pixels)
                 else:
                     yield self._top(path, *next(scores), top_k)
+
+    def _by_pytorch(self, pixels: Tensor) -> NDArray[np.float64]:
+        scores: NDArray[np.float64] = self.model(normalise(pixels, self.spec)).double().numpy()
+        return scores
 
     def _read(self, path: Picture) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""

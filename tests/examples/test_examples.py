@@ -113,6 +113,7 @@ SAID = {
     "04_verify.py": ["genuine and 108 impostor pairs of 3 people", r"new people: \d", "new/person_03/0.png and new/"],
     "05_scan.py": [r"patches: 100\.0% right", r"scores 0\.90 or more \(fixed\)", r"photo\.png: \d+ found"],
     "06_fit.py": [r"mean absolute error \d", r"at length = \S+: area = ", "beyond the training rows"],
+    "07_export.py": ["on 1,000 drawn faces, ", r"^0 of [\d,]+ decisions", r"without: class \d", r"/model\.onnx$"],
 }
 
 
@@ -131,7 +132,7 @@ def test_a_script_runs_on_data_of_ones_own(
     execute(smaller((EXAMPLES / script).read_text("utf-8")), script, {"__name__": "__main__"})
     said = capsys.readouterr().out
     for pattern in SAID[script]:
-        assert re.search(pattern, said), f"{pattern} is not in:\n{said}"
+        assert re.search(pattern, said, re.MULTILINE), f"{pattern} is not in:\n{said}"
     for path in re.findall(r"runs/\S+", said):  # all that it names is there
         assert (tmp_path / path.rstrip(",:")).exists()
 

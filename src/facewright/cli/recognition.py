@@ -65,9 +65,12 @@ def recognises(model: Path, where: str | None, task: Task | None) -> Task | None
         return None
     if where is None:
         raise UsageError(f"--task {task} is measured on labelled pictures; give DATA")
-    bare = str(model) == BUILT_IN or model.is_file() or "@" in str(model)
-    if task is None and bare:  # only a run says what its classes were tested on
+    if task is None and (str(model) == BUILT_IN or ("@" in str(model) and not model.exists())):
         return Task.VERIFICATION
+    if task is None and model.is_file():
+        from facewright import bundle as bundles
+
+        return None if bundles.load(model).classes else Task.VERIFICATION
     return task
 
 

@@ -183,7 +183,7 @@ def evaluate(
 
     Verification compares every pair of the pictures; identification searches them in a gallery. For both, the people of
     DATA need not be the model's classes, and RUN may be architecture@weights, or built-in: the networks that come with
-    the package.
+    the package. Given DATA, it may be a model file too, also an .onnx file.
 
     \b
     Example:

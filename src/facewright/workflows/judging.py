@@ -78,31 +78,47 @@ def _keep_threshold(folder: Path, validation: Predictions, rule: str, dataset: s
 
 
 def evaluate(folder: Path, where: str | None = None, listen: Listener | None = None) -> ClassificationResult:
-    """The test part's numbers of a run, or its numbers on all of another dataset with the same classes.
+    """The test part's numbers of a run, or the numbers of a model on all of another dataset with the same classes.
 
+    Args:
+        folder: a run directory; with `where` also a bundle file or an .onnx file.
     Raises:
-        OtherClasses: the other dataset has other classes.
+        OtherClasses: the other dataset has other classes. UsageError: a file, which has no test part, and no data.
     """
+    listen = listen or silent
+    if folder.is_file():
+        if where is None:
+            raise UsageError(f"{folder}: a model file has no test part of its own; give DATA to measure it on")
+        classifier = Classifier.load(folder)
+        return protocols.classify(_on_all(classifier, where, listen), classifier.classes, where)
     run = Run(folder)
     if where is None:
         return run.evaluation
     classifier = run.classifier
-    listen = listen or silent
-    store = PixelStore.open(
-        open_dataset(where), classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t))
-    )
-    if store.dataset.classes != classifier.classes:
-        raise OtherClasses(
-            f"{where}: expected the classes the run was trained on ({', '.join(classifier.classes)}), "
-            f"found {', '.join(store.dataset.classes)}"
-        )
-    predictions = predictions_of(classifier, store, np.arange(len(store.dataset.records)), listen)
+    predictions = _on_all(classifier, where, listen)
     result = protocols.classify(predictions, classifier.classes, where)
     if not (run.folder / VALIDATION).is_file():
         return result
     validation = read_predictions(run.folder / VALIDATION)
     binary = two_classes.judge(validation, predictions, classifier.classes, run.recipe.threshold.rule)
     return dataclasses.replace(result, binary=binary)
+
+
+def _on_all(classifier: Classifier, where: str, listen: Listener) -> Predictions:
+    """What a model says of every picture of a dataset with its classes.
+
+    Raises:
+        OtherClasses: it has other ones.
+    """
+    store = PixelStore.open(
+        open_dataset(where), classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t))
+    )
+    if store.dataset.classes != classifier.classes:
+        raise OtherClasses(
+            f"{where}: expected the classes the model was trained on ({', '.join(classifier.classes)}), "
+            f"found {', '.join(store.dataset.classes)}"
+        )
+    return predictions_of(classifier, store, np.arange(len(store.dataset.records)), listen)
 
 
 def predictions_of(classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], listen: Listener) -> Predictions:

@@ -1,0 +1,196 @@
+"""Whether an exported model answers as PyTorch does: numbers to 1e-5, and not one decision changed.
+
+What is held to the bar is what decides: probabilities, unit vectors, cosines. Raw scores have no unit of their own, so
+their difference is told, not judged. A score nearer to a threshold than 1e-6 (or two classes nearer to each other) is a
+tie: there, PyTorch itself answers now so, now so, as the batch happens to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.bundle import Bundle
+from facewright.data.store import PixelStore
+from facewright.decision import UNKNOWN, VERIFICATION, stored
+from facewright.embedding import Embedder
+from facewright.inference import Classifier, softmax
+
+TOLERANCE = 1e-5
+TIE = 1e-6
+BLOCK = 256  # pictures at once
+NEIGHBOURS = 1_000  # every pair among so many pictures that follow each other is compared
+FEW = 1e-3  # share of the pairs above the threshold that is tried where the model holds none
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one model says of N pictures."""
+
+    vectors: NDArray[np.float32]  # (N, D) of length 1
+    logits: Floats | None  # (N, C); None: it has no classes
+    probabilities: Floats | None  # (N, C)
+    likeness: Floats | None  # (N,) of `Classifier.likeness`
+
+    def first(self, count: int) -> Answers:
+        """Those to the first pictures."""
+        scores = (self.logits, self.probabilities, self.likeness)
+        return Answers(self.vectors[:count], *(None if part is None else part[:count] for part in scores))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some pictures of a store."""
+
+    store: PixelStore
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The thresholds that a model decides by."""
+
+    binary: tuple[int, float] | None = None  # column of the accepted class, and from which probability on
+    unknown: tuple[float, ...] = ()  # of likeness
+    verification: tuple[float, ...] = ()  # of cosines
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Lines:
+        """Those that a model file holds for its present input."""
+        unknown: tuple[float, ...] = ()
+        binary = None
+        if bundle.classes:
+            classifier = Classifier(bundle)
+            unknown = tuple(one.threshold.value for one in stored(bundle, UNKNOWN, classifier.fingerprint))
+            line = classifier.threshold
+            binary = None if line is None else (bundle.classes.index(line.accepted), line.value)
+        held = stored(bundle, VERIFICATION, Embedder(bundle).fingerprint)
+        return cls(binary, unknown, tuple(one.threshold.value for one in held))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest differences between two models over the same pictures, and the decisions that they part on."""
+
+    pictures: int
+    pairs: int
+    logits: float | None  # None: no classes
+    probabilities: float | None
+    vectors: float
+    cosines: float
+    decisions: int  # that were compared
+    changed: int
+    ties: int  # of the decisions, too near to call
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `export --json` prints it and the exported file keeps it."""
+        return asdict(self) | {"tolerance": TOLERANCE, "tie": TIE}
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the exported model; None: nothing."""
+        parts = {"probabilities": self.probabilities, "vectors": self.vectors, "cosines": self.cosines}
+        worst = {name: value for name, value in parts.items() if value is not None and not value <= TOLERANCE}
+        if not worst and not self.changed:
+            return None
+        found = [f"{name} by up to {value:.2g}" for name, value in worst.items()]
+        told = f"differs in {', '.join(found)} (at most {TOLERANCE:g} is allowed)" if found else "is near enough"
+        return f"{told}, and {self.changed:,} of {self.decisions:,} decisions change, over {self.pictures:,} pictures"
+
+
+def answers_of(bundle: Bundle, parts: Sequence[Part]) -> Answers:
+    """What a model says of some pictures, in batches of several sizes: one alone, three, then many."""
+    embedder = Embedder(bundle)
+    classifier = Classifier(bundle) if bundle.classes else None
+    vectors, logits = [], []
+    for part in parts:
+        for rows in np.split(part.rows, [1, 4, *range(BLOCK, part.rows.size, BLOCK)]):
+            pixels = part.store.batch(rows)
+            vectors.append(embedder.embed(pixels))
+            if classifier is not None:
+                logits.append(classifier.logits(pixels))
+    every = np.concatenate(vectors)
+    if classifier is None:
+        return Answers(every, None, None, None)
+    scores = np.concatenate(logits)
+    return Answers(every, scores, softmax(scores), classifier.likeness(scores))
+
+
+def agree(ours: Answers, theirs: Answers, lines: Lines) -> Agreement:
+    """Compare two models' answers to the same pictures.
+
+    Args:
+        ours: PyTorch's, by which a tie is judged. lines: the thresholds of the model; where it has none for pairs, the
+            one is tried that a thousandth of these pairs reaches.
+    """
+    tally = _Tally()
+    logits = probabilities = None
+    if ours.probabilities is not None and theirs.probabilities is not None:
+        logits = _furthest(ours.logits, theirs.logits)
+        probabilities = _furthest(ours.probabilities, theirs.probabilities)
+        tally.classes(ours.probabilities, theirs.probabilities)
+        if lines.binary is not None:
+            column, line = lines.binary
+            tally.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)
+        for line in lines.unknown:
+            tally.line(ours.likeness, theirs.likeness, line)
+    cosines, pairs = 0.0, 0
+    for one, other in _cosines(ours.vectors, theirs.vectors):
+        cosines, pairs = float(np.fmax(cosines, _furthest(one, other))), pairs + one.size
+        for line in lines.verification or (float(np.quantile(one, 1 - FEW)),):
+            tally.line(one, other, line)
+    return Agreement(
+        pictures=len(ours.vectors),
+        pairs=pairs,
+        logits=logits,
+        probabilities=probabilities,
+        vectors=_furthest(ours.vectors, theirs.vectors),
+        cosines=cosines,
+        decisions=tally.decisions,
+        changed=tally.changed,
+        ties=tally.ties,
+    )
+
+
+class _Tally:
+    """Decisions counted."""
+
+    def __init__(self) -> None:
+        self.decisions = self.changed = self.ties = 0
+
+    def line(self, ours: Any, theirs: Any, line: float) -> None:
+        """Scores (N,) against a threshold."""
+        self._count(np.abs(ours - line) <= TIE, (ours >= line) != (theirs >= line))
+
+    def classes(self, ours: Floats, theirs: Floats) -> None:
+        """The likeliest of the classes, (N, C)."""
+        if ours.shape[1] < 2:
+            return
+        second, first = np.partition(ours, -2, axis=1)[:, -2:].T
+        self._count(first - second <= TIE, ours.argmax(1) != theirs.argmax(1))
+
+    def _count(self, tie: NDArray[np.bool_], other: NDArray[np.bool_]) -> None:
+        self.decisions += tie.size
+        self.ties += int(tie.sum())
+        self.changed += int((other & ~tie).sum())
+
+
+def _furthest(ours: Any, theirs: Any) -> float:
+    """The largest absolute difference; NaN where one is no number, which is below no bar."""
+    return float(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)).max(initial=0.0))
+
+
+def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Iterator[tuple[Floats, Floats]]:
+    """The cosines of the pairs of pictures, a thousand pictures at a time: two times (P,)."""
+    for start in range(0, len(ours), NEIGHBOURS):
+        parts = [vectors[start : start + NEIGHBOURS].astype(np.float64) for vectors in (ours, theirs)]
+        upper = np.triu_indices(len(parts[0]), k=1)
+        if upper[0].size:
+            one, other = (np.clip(part @ part.T, -1.0, 1.0)[upper] for part in parts)
+            yield one, other

@@ -1,0 +1,149 @@
+"""A bundle as one ONNX graph: bytes of a picture in, scores and a unit vector out, nothing to be done outside it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from facewright.bundle import Bundle, own_head
+from facewright.errors import UsageError
+from facewright.graphs import EMBEDDING, LOGITS, PIXELS
+from facewright.models.families import Model
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 20  # of ONNX; ONNX Runtime knows it since 1.17
+
+
+def check_installed() -> None:
+    """Refuse, before any work, to export without the packages for it.
+
+    Raises:
+        UsageError: one is not installed.
+    """
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        if find_spec(name) is None:
+            raise UsageError(f"export needs the package {name}: pip install 'facewright[onnx]'")
+
+
+class Exportable(nn.Module):
+    """What `inference.Classifier` and `embedding.Embedder` do to pictures, as one network.
+
+    An embedding is brought to unit length in float32, where PyTorch's side takes float64: that is 1e-7.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        self.body = cast(Model, bundle.model())
+        self.classes = len(bundle.classes)
+        self.flip = bundle.spec.flip
+        self.order = [2, 1, 0] if bundle.spec.colour_order == "bgr" else [0, 1, 2]
+        # The arithmetic of `data.augment.normalise`: one product and one sum, rounded as there.
+        mean, std = bundle.spec.mean, bundle.spec.std
+        self.register_buffer("scale", torch.tensor([1.0 / (255.0 * std[channel]) for channel in self.order]))
+        self.register_buffer("offset", torch.tensor([-mean[channel] / std[channel] for channel in self.order]))
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of what `forward` gives."""
+        return [LOGITS, EMBEDDING] if self.classes else [EMBEDDING]
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:  # (B, H, W, 3) uint8 RGB -> (B, C), (B, D)
+        rows = pixels if self.order == [0, 1, 2] else pixels[..., self.order]
+        x = (rows.to(torch.float32) * self.scale + self.offset).permute(0, 3, 1, 2)
+        both = torch.cat([x, x.flip(3)]) if self.flip else x  # one pass through the body: 2 B pictures
+        features = self.body.forward_features(both)
+        head = own_head(self.body)
+        embeddings = features if head is None else head.embed(features)
+        vectors = _unit(embeddings)
+        if self.flip:
+            vectors = _unit(vectors.reshape(2, -1, vectors.shape[1]).sum(0))
+        if not self.classes:
+            return (vectors,)
+        return self._scores(x, self._upright(features), self._upright(embeddings)), vectors
+
+    def _upright(self, rows: Tensor) -> Tensor:
+        """Of the pictures, without those of their mirror images."""
+        return rows.reshape(2, -1, rows.shape[1])[0] if self.flip else rows
+
+    def _scores(self, x: Tensor, features: Tensor, embeddings: Tensor) -> Tensor:  # -> (B, C)
+        head, last = own_head(self.body), self.body.get_submodule(self.body.classifier_name)
+        scores: Tensor
+        if head is not None:
+            scores = head.classify(embeddings)
+        elif isinstance(last, nn.Linear):
+            scores = last(features)
+        else:  # SqueezeNet's own, which reads the map and not its mean
+            scores = self.body(x)
+        return scores
+
+
+def _unit(vectors: Tensor) -> Tensor:  # (B, D) -> (B, D)
+    return vectors / vectors.square().sum(1, keepdim=True).sqrt()
+
+
+def to_onnx(bundle: Bundle) -> ModelProto:
+    """The graph of a bundle, with an open number of pictures a batch.
+
+    Equal bundles give equal graphs: no time, no path, no line of source stays in it.
+
+    Raises:
+        UsageError: PyTorch's exporter does not know how; or it is not installed. BundleError: as `Bundle.model`.
+    """
+    check_installed()
+    network = Exportable(bundle).eval()
+    pixels = torch.zeros(2, bundle.spec.height, bundle.spec.width, 3, dtype=torch.uint8)
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                network,
+                (pixels,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[PIXELS],
+                output_names=network.outputs,
+                dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(f"{bundle.architecture} cannot be written as ONNX ({reason})") from None
+    if program is None:
+        raise UsageError(f"{bundle.architecture} cannot be written as ONNX")
+    return _bare(program.model_proto)
+
+
+def _bare(model: ModelProto) -> ModelProto:
+    """Without what the exporter notes beside the graph: places in source files, guessed shapes."""
+    graph = model.graph
+    for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del holder.metadata_props[:]
+        holder.ClearField("doc_string")
+    # Of its shapes the quantiser would believe those of two pictures, and fail.
+    del graph.value_info[:]
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that are absent and on its own use of PyTorch."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,222 @@
+"""An ONNX graph out of a file: taken apart as data, refused unless it is plain, and only then run by ONNX Runtime.
+
+A plain graph is one file without a part outside it, of standard operators from the list below and nothing that loops,
+branches or calls. It reads `pixels`, uint8 (B, H, W, 3) RGB, and gives `logits` (B, C), `embedding` (B, D) of unit
+length, or both, float32. What is run is what was checked: the bytes in memory, not the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facewright.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+
+SUFFIX = ".onnx"
+PIXELS, LOGITS, EMBEDDING = "pixels", "logits", "embedding"
+KEY = "facewright"  # of our metadata
+MOST_BYTES = 2**31 - 1  # protobuf reads no more
+MOST_METADATA = 16 * 2**20  # bytes
+STANDARD = ("", "ai.onnx")  # the two names of ONNX's own operators
+
+# What the networks of the catalogue are written in, and quantised ones. Not in it: If, Loop, Scan (time without end),
+# random numbers, text, and whatever is of no use here.
+# fmt: off
+OPERATORS = frozenset((
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Div", "Expand",
+    "Flatten", "Gather", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Greater", "Identity", "LayerNormalization",
+    "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2",
+    "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax",
+    "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+))
+# fmt: on
+
+Run = Callable[[Tensor], NDArray[np.float64]]  # (B, 3, H, W) uint8 RGB -> (B, W) of one output
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A plain graph."""
+
+    content: bytes = field(repr=False)  # the ONNX file without its metadata
+    height: int  # px, of `pixels`
+    width: int
+    outputs: Mapping[str, int]  # `LOGITS` and `EMBEDDING`, those it has -> how many numbers a picture
+
+    @property
+    def digest(self) -> str:
+        """32 hex characters: equal where graph and weights are."""
+        return hashlib.blake2b(self.content, digest_size=16).hexdigest()
+
+    def with_metadata(self, text: str) -> bytes:
+        """The file again, with our metadata in it."""
+        model = _onnx().load_model_from_string(self.content)
+        model.metadata_props.add(key=KEY, value=text)
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def run(self, output: str) -> Run:
+        """One output of the graph as a function of pictures, in float64; runs on as many threads as PyTorch.
+
+        Raises:
+            BundleError: ONNX Runtime does not take the graph; of the function, that it does not run.
+            UsageError: ONNX Runtime is not installed.
+        """
+        session = _session(self.content)
+
+        def run(pixels: Tensor) -> NDArray[np.float64]:
+            rows = pixels.permute(0, 2, 3, 1).contiguous().numpy()  # (B, H, W, 3)
+            try:
+                (found,) = session.run([output], {PIXELS: rows})
+            except Exception as error:  # its exceptions have no class in common
+                raise BundleError(f"ONNX Runtime cannot run the graph ({_first_line(error)})") from None
+            if found.shape != (len(rows), self.outputs[output]):
+                raise BundleError(
+                    f"the graph says that {output} is {len(rows)} x {self.outputs[output]}, and gives {found.shape}"
+                )
+            return np.asarray(found, np.float64)
+
+        return run
+
+
+def read(path: Path) -> tuple[Graph, str]:
+    """The graph of a file, and our metadata in it, which the caller has to check.
+
+    Raises:
+        BundleError: no such file, no ONNX, too large, not plain (says what), or without our metadata.
+        UsageError: the onnx package is not installed.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise BundleError(f"{path}: has {size:,} bytes; the limit is {MOST_BYTES:,}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
+    onnx = _onnx()
+    try:
+        model = onnx.load_model_from_string(content)
+        held = [entry.value for entry in model.metadata_props if entry.key == KEY]
+    except Exception as error:  # protobuf's DecodeError is at another place in each of its versions
+        raise BundleError(f"{path}: not an ONNX file ({_first_line(error)})") from None
+    if not model.HasField("graph"):
+        raise BundleError(f"{path}: not an ONNX file (it holds no graph)")
+    if len(held) != 1 or len(held[0]) > MOST_METADATA:
+        raise BundleError(f"{path}: ONNX, but not a file of `facewright export` (no metadata under '{KEY}')")
+    try:
+        return plain(model), held[0]
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from None
+
+
+def plain(model: ModelProto) -> Graph:
+    """A model as a plain graph; its metadata are taken out of it.
+
+    Raises:
+        BundleError: it is not plain; says what is in the way.
+    """
+    for foreign in _foreign(model):
+        raise BundleError(f"a graph that is not run here: {foreign}")
+    graph = model.graph
+    held = {tensor.name for tensor in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in held]
+    if len(inputs) != 1 or inputs[0].name != PIXELS:
+        raise BundleError(f"expected one input, {PIXELS}; got {_names(inputs)}")
+    (_, height, width, channels), kind = _shape(inputs[0], 4)
+    if kind != _onnx().TensorProto.UINT8 or channels != 3 or height is None or width is None:
+        raise BundleError(f"expected {PIXELS} as uint8 (B, H, W, 3); got other numbers or another shape")
+    outputs: dict[str, int] = {}
+    for one in graph.output:
+        (_, numbers), kind = _shape(one, 2)
+        if one.name not in (LOGITS, EMBEDDING) or kind != _onnx().TensorProto.FLOAT or numbers is None:
+            raise BundleError(f"expected outputs {LOGITS} (B, C), {EMBEDDING} (B, D) in float32; got {_names([one])}")
+        outputs[one.name] = numbers
+    if not outputs:
+        raise BundleError(f"expected an output {LOGITS} or {EMBEDDING}; got none")
+    del model.metadata_props[:]
+    return Graph(model.SerializeToString(deterministic=True), height, width, outputs)
+
+
+def _foreign(model: ModelProto) -> Iterator[str]:
+    """What a plain graph has not."""
+    if len(model.functions) or len(model.training_info):
+        yield "it brings functions of its own"
+    yield from (f"operators of {_short(one.domain)}" for one in model.opset_import if one.domain not in STANDARD)
+    if len(model.graph.sparse_initializer):
+        yield "sparse weights"
+    for node in model.graph.node:
+        if node.domain not in STANDARD or node.op_type not in OPERATORS:
+            yield f"operator {_short(node.domain)} {_short(node.op_type)}"
+        for attribute in node.attribute:
+            if attribute.HasField("g") or len(attribute.graphs) or attribute.HasField("sparse_tensor"):
+                yield f"a graph inside operator {_short(node.op_type)}"
+            if attribute.HasField("t") and _outside(attribute.t):
+                yield "numbers outside the file"
+            if any(_outside(tensor) for tensor in attribute.tensors):
+                yield "numbers outside the file"
+    yield from (f"weight {_short(t.name)} is outside the file" for t in model.graph.initializer if _outside(t))
+
+
+def _outside(tensor: TensorProto) -> bool:
+    """Whether a tensor's numbers are elsewhere: another file, or an address in memory."""
+    return bool(tensor.HasField("data_location") and tensor.data_location != 0) or len(tensor.external_data) > 0
+
+
+def _shape(value: Any, axes: int) -> tuple[list[int | None], int]:
+    """The sides of an input or output, None where they are open, and the kind of its numbers.
+
+    Raises:
+        BundleError: no tensor, or of another number of axes.
+    """
+    kind = value.type.tensor_type
+    sides = [one.dim_value if one.HasField("dim_value") and one.dim_value > 0 else None for one in kind.shape.dim]
+    if len(sides) != axes:
+        raise BundleError(f"expected {_short(value.name)} with {axes} axes, got {len(sides)}")
+    return sides, kind.elem_type
+
+
+def _session(content: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError("running an .onnx file needs ONNX Runtime: pip install 'facewright[onnx]'") from None
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no class in common
+        raise BundleError(f"ONNX Runtime does not take the graph ({_first_line(error)})") from None
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise UsageError("an .onnx file needs the onnx package: pip install 'facewright[onnx]'") from None
+    return onnx
+
+
+def _names(values: Any) -> str:
+    return ", ".join(_short(value.name) for value in values) or "none"
+
+
+def _short(text: str) -> str:
+    """A name out of a file in a message."""
+    return repr(text[:60])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,249 @@
+"""Exporting: a model becomes one ONNX file, but only once it has answered as PyTorch does on a thousand faces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import bundle as bundles
+from facewright.bundle import Bundle, Exported
+from facewright.data.records import Dataset
+from facewright.data.sources import open_dataset
+from facewright.data.store import PixelStore
+from facewright.data.synthetic import FacesSpec
+from facewright.embedding import Embedder, open_model
+from facewright.errors import DataError, ExportDrift, UnknownName, UsageError
+from facewright.exportation import (
+    Agreement,
+    Answers,
+    Export,
+    Lines,
+    Part,
+    Quantised,
+    agree,
+    answers_of,
+    check_installed,
+    cost_of,
+    to_int8,
+    to_onnx,
+)
+from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
+from facewright.inference import Classifier
+from facewright.input_spec import InputSpec
+from facewright.models.weights import parse_model
+from facewright.training.events import Listener, Progressed, Said
+from facewright.workflows.material import silent
+from facewright.workflows.scoring import Vectors
+from facewright.workflows.vectors import open_pictures
+
+PRECISIONS = ("int8",)
+FEWEST = 1_000  # faces that PyTorch and ONNX Runtime answer alike before anything is written
+DRAWN = FacesSpec(identities=50, images=20, seed=29)  # for those that are not given
+CALIBRATED_ON = 512  # pictures at most
+BATCH = 32
+
+
+def export(
+    model: str | Path,
+    out: Path | None = None,
+    *,
+    check: str | Path | None = None,
+    quantise: str | None = None,
+    calibration: str | Path | None = None,
+    crop: float | None = None,
+    flip: bool | None = None,
+    listen: Listener | None = None,
+) -> Export:
+    """Write a model as one ONNX file that reads pixels and needs nothing of this package.
+
+    Nothing is written unless the float32 graph answers as PyTorch does: probabilities, unit vectors and cosines to
+    1e-5, and no decision changed, over at least a thousand faces.
+
+    Args:
+        model: a run directory, a bundle file, or architecture@weights.
+        out: the file, NAME.onnx; MODEL.onnx beside the model where left out.
+        check: what `open_dataset` knows; the two are compared on its pictures, and on drawn faces where those are fewer
+            than a thousand. Of int8 also what the accuracy is measured on, so its pictures need labels.
+        quantise: "int8", or None for float32.
+        calibration: pictures that set the scales of int8; none of them may be among those of `check`.
+        crop, flip: of the input, in place of the model's own; they become part of the file.
+    Raises:
+        ExportDrift: the graph does not answer as PyTorch does; says by how much.
+        UsageError: a package is not installed, the network cannot be exported, or the request makes no sense.
+        DataError: a picture is in both data sets, or int8 is to be measured on pictures without labels.
+    """
+    listen = silent if listen is None else listen
+    _refuse(model, quantise, check, calibration)
+    check_installed()
+    target = destination(model, out)
+    bundle = bundles.with_input(open_model(model), crop, flip)
+    listen(Progressed("exporting", 0, 1))
+    exported = _in_float32(bundle)
+    listen(Progressed("exporting", 1, 1))
+    parts = _faces(bundle.spec, check, listen)
+    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, listen)
+    if agreement.trouble is not None:
+        raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.trouble}")
+    quantised = None
+    if calibration is not None:
+        exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, listen)
+    data = " and ".join(map(_said, parts))
+    exported = replace(exported, checked=_facts(data, agreement, quantised))
+    ready = as_exported(bundle, exported)
+    bundles.save(target, ready)
+    dropped = len(bundle.thresholds) - len(ready.thresholds)
+    if dropped:
+        listen(Said(f"thresholds left out: {dropped}; they were chosen on scores of float32, and int8 has others"))
+    return Export(
+        model=str(model),
+        path=str(target),
+        size=target.stat().st_size,
+        architecture=bundle.architecture,
+        spec=bundle.spec,
+        outputs=exported.graph.outputs,
+        precision=exported.precision,
+        fingerprints=exported.fingerprints,
+        data=data,
+        agreement=agreement,
+        thresholds=len(ready.thresholds),
+        dropped=dropped,
+        quantised=quantised,
+    )
+
+
+def destination(model: str | Path, out: Path | None) -> Path:
+    """The file to write.
+
+    Raises:
+        UsageError: it is not called .onnx, or there is no such folder.
+    """
+    path = Path(model)
+    if out is None:
+        beside = path / "model" if path.is_dir() else path if path.is_file() else Path(parse_model(str(model))[0])
+        out = beside.with_suffix(SUFFIX)
+    if not bundles.is_exported(out):
+        raise UsageError(f"{out}: expected a file to write whose name ends in {SUFFIX}")
+    if out.is_dir() or not out.parent.is_dir():
+        raise UsageError(f"{out}: expected a file to write, in a folder that exists")
+    return out
+
+
+def _refuse(model: str | Path, quantise: str | None, check: object, calibration: object) -> None:
+    """Refuse, before any work, what makes no sense."""
+    if bundles.is_exported(Path(model)):
+        raise UsageError(f"{model}: is exported already; export the run or the .safetensors that it was made of")
+    if quantise is not None and quantise not in PRECISIONS:
+        raise UnknownName("precision", quantise, PRECISIONS)
+    if quantise is None and calibration is not None:
+        raise UsageError("pictures to calibrate on are for int8: add --quantise int8")
+    if quantise is not None and (calibration is None or check is None):
+        raise UsageError(
+            "int8 needs pictures to set its scales on and other, labelled ones to measure what it costs: add "
+            "--calibration DATA and --check OTHER-DATA"
+        )
+
+
+def as_exported(bundle: Bundle, exported: Exported) -> Bundle:
+    """The bundle with a graph in place of its weights; thresholds hold for scores of float32 alone."""
+    thresholds = bundle.thresholds if exported.precision == "float32" else ()
+    return replace(bundle, weights={}, thresholds=thresholds, exported=exported)
+
+
+def _in_float32(bundle: Bundle) -> Exported:
+    """The graph; its fingerprints are those of the model, for it must answer the same."""
+    graph = plain(to_onnx(bundle))
+    fingerprints = {EMBEDDING: Embedder(bundle).fingerprint}
+    if bundle.classes:
+        fingerprints[LOGITS] = Classifier(bundle).fingerprint
+    return Exported(graph, "float32", fingerprints, {})
+
+
+def _faces(spec: InputSpec, check: str | Path | None, listen: Listener) -> tuple[Part, ...]:
+    """The pictures that were given, and drawn faces, of everybody as many, where those are fewer than a thousand."""
+    given: tuple[Part, ...] = ()
+    if check is not None:
+        store = _pixels(open_pictures(check), spec, listen)
+        given = (Part(store, np.arange(len(store.dataset))),)
+    missing = FEWEST - sum(part.rows.size for part in given)
+    if missing <= 0:
+        return given
+    size = min(1024, max(16, spec.height, spec.width))
+    drawn = _pixels(open_dataset(replace(DRAWN, size=size).where()), spec, listen)
+    return (*given, Part(drawn, _spread(missing, len(drawn.dataset))))
+
+
+def _spread(count: int, among: int) -> NDArray[np.int64]:
+    """`count` of the numbers from 0 to `among` - 1 at even distances; all of them where there are no more."""
+    return np.unique(np.linspace(0, among - 1, min(count, among)).round().astype(np.int64))
+
+
+def _said(part: Part) -> str:
+    """Which pictures those are."""
+    data = part.store.dataset
+    kind = "drawn faces" if data.where.startswith("synthetic:") else f"pictures of {data.name}"
+    return f"{part.rows.size:,} {kind}"
+
+
+def _pixels(dataset: Dataset, spec: InputSpec, listen: Listener) -> PixelStore:
+    store = PixelStore.open(dataset, spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
+    for broken in store.dataset.broken:
+        listen(Said(f"left out: {broken.path}: {broken.reason}"))
+    return store
+
+
+def _compared(bundle: Bundle, ready: Bundle, parts: Sequence[Part], listen: Listener) -> tuple[Answers, Agreement]:
+    """PyTorch's answers, and how near those of ONNX Runtime come."""
+    listen(Progressed("comparing", 0, 2))
+    ours = answers_of(bundle, parts)
+    listen(Progressed("comparing", 1, 2))
+    theirs = answers_of(ready, parts)
+    listen(Progressed("comparing", 2, 2))
+    return ours, agree(ours, theirs, Lines.of(bundle))
+
+
+def _in_int8(
+    bundle: Bundle, exported: Exported, before: Answers, tested: PixelStore, calibration: str | Path, listen: Listener
+) -> tuple[Exported, Quantised]:
+    """An int8 graph with fingerprints of its own, and what it costs.
+
+    Args:
+        exported: in float32. before: PyTorch's answers, the first of them to all pictures of `tested`.
+    Raises:
+        DataError: a picture is in both data sets, or it is not known who is on those of `tested`.
+    """
+    people = Vectors(tested, before.vectors).people
+    store = _pixels(open_pictures(calibration), bundle.spec, listen)
+    shared = len(set(store.digests) & set(tested.digests))
+    if shared:
+        raise DataError(
+            f"{calibration}: {shared:,} of its pictures are also among those that int8 is measured on; the scales of "
+            "int8 are set on other pictures"
+        )
+    rows = _spread(CALIBRATED_ON, len(store.dataset))
+    listen(Progressed("quantising", 0, 1))
+    graph = plain(to_int8(exported.graph, _batches(store, rows)))
+    listen(Progressed("quantising", 1, 1))
+    facts = json.dumps(["int8", graph.digest, bundle.spec.to_dict()]).encode()
+    own = hashlib.blake2b(facts, digest_size=16).hexdigest()
+    small = Exported(graph, "int8", dict.fromkeys(graph.outputs, own), {})
+    after = answers_of(as_exported(bundle, small), (Part(tested, np.arange(len(tested.dataset))),))
+    cost = cost_of(before.first(len(tested.dataset)), after, people, bundle.classes, tested.dataset.name)
+    return small, Quantised(store.dataset.name, rows.size, len(exported.graph.content), cost)
+
+
+def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, rows.size, BATCH):
+        yield np.take(store.pixels.view(np.ndarray), rows[start : start + BATCH], axis=0)  # (B, H, W, 3)
+
+
+def _facts(data: str, agreement: Agreement, quantised: Quantised | None) -> dict[str, Any]:
+    """What the file keeps of what was found out about it."""
+    more = {} if quantised is None else {"quantised": quantised.to_dict()}
+    return {"data": data, "agreement": agreement.to_dict()} | more

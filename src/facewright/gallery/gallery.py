@@ -24,9 +24,9 @@ from facewright.data.records import Broken
 from facewright.embedding import BATCH, Embedder
 from facewright.errors import GalleryError, OtherModel, Undefined, UsageError
 from facewright.gallery.calibration import GalleryThreshold, choose
+from facewright.gallery.opening import exists, open_store, shown
 from facewright.gallery.photos import Photo, batches, look, png_of, tensor
 from facewright.gallery.results import Enrolled, Found, Identified, Stats
-from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, Pin, checked_name
 
 MATCHES = 5  # people told of a search
@@ -52,22 +52,21 @@ class Gallery:
         """Open a gallery, or make a new one where there is none and a model is named.
 
         Args:
-            where: the file. model: a run directory, a bundle file or architecture@weights; the one it was made with
-                where left out. crop, flip: of the input, in place of the model's own; those of the gallery where left
-                out and it exists.
+            where: a file, or the address of one on a server (`opening`). model: a run directory, a bundle file or
+                architecture@weights; the one it was made with where left out. crop, flip: of the input, in place of the
+                model's own; those of the gallery where left out and it exists.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
             made with another model or preprocessing. As `Embedder.load` for the model.
         """
-        path = store_path(where)
         if model is None and crop is None and flip is None:
-            return cls(SqliteStore(path))
-        if not path.exists():
+            return cls(open_store(where))
+        if not exists(where):
             if model is None:
-                raise GalleryError(f"{path}: there is no such gallery; name a model to make one with")
+                raise GalleryError(f"{shown(where)}: there is no such gallery; name a model to make one with")
             embedder = Embedder.load(model, crop=crop, flip=flip)
-            return cls(SqliteStore(path, pin_of(embedder)), embedder)
-        store = SqliteStore(path)
+            return cls(open_store(where, pin_of(embedder)), embedder)
+        store = open_store(where)
         try:
             pin = store.state().pin
             crop, flip = pin.crop if crop is None else crop, pin.flip if flip is None else flip
@@ -83,7 +82,7 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of it."""
         self.store.close()
 
     @property
@@ -259,18 +258,6 @@ def decide(found: Found, threshold: float) -> Identified:
     best = found.matches[0] if found.matches else None
     person = best.person if best is not None and best.score >= threshold else None
     return Identified(found.photo, person, threshold, found.matches, found.error)
-
-
-def store_path(where: str | Path) -> Path:
-    """The file of a gallery.
-
-    Raises:
-        UsageError: it is no file's name, or a folder's.
-    """
-    path = Path(where)
-    if "://" in str(where) or path.is_dir():
-        raise UsageError(f"{where}: expected the file of a gallery, such as people.gallery")
-    return path
 
 
 def pin_of(embedder: Embedder) -> Pin:

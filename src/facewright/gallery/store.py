@@ -83,7 +83,8 @@ class State:
 class GalleryStore(Protocol):
     """Enrolled faces, kept. Every method may be called from any thread, and while other processes write."""
 
-    where: str
+    where: str  # as it may be shown: without a password
+    remains: str  # where bytes of what was deleted may still be, out of this store's reach; empty where nowhere
 
     def state(self) -> State:
         """What is true now."""

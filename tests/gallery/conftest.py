@@ -25,3 +25,22 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.close()
+
+
+@pytest.fixture
+def address(server: Server) -> str:
+    """Of a gallery that is not there yet."""
+    return server.address()
+
+
+@pytest.fixture
+def plain(server: Server) -> str:
+    """The address of a gallery that a role without any privilege may make."""
+    address = server.address(user="plain")
+    if not server.say("SELECT 1 FROM pg_roles WHERE rolname = 'plain'"):
+        server.say("CREATE ROLE plain LOGIN")
+    server.say("CREATE EXTENSION IF NOT EXISTS vector")
+    from facewright.gallery.postgres_address import address_of
+
+    server.say(f"CREATE SCHEMA {address_of(address).gallery} AUTHORIZATION plain")
+    return address

@@ -15,9 +15,9 @@ from typing import Any
 
 import psycopg
 from pgvector.psycopg import register_vector
-from psycopg import errors, sql
+from psycopg import errors
 
-from facewright.errors import GalleryDamaged, GalleryError
+from facewright.errors import GalleryDamaged, GalleryError, UsageError
 from facewright.gallery.postgres_address import Address
 
 PATIENCE = 60.0  # seconds to wait for another process
@@ -31,6 +31,11 @@ SELECT current_setting('server_encoding'), extversion, quote_ident(nspname)
 FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'
 """
 
+BOOKS = """
+SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = %s AND relname = 'book' AND relkind = 'r'
+"""
+
 
 def connect(address: Address, *, make: bool = False) -> Connection:
     """Begin a session. It commits each statement by itself unless `transaction()` is begun.
@@ -38,16 +43,23 @@ def connect(address: Address, *, make: bool = False) -> Connection:
     Args:
         make: install pgvector where the database lacks it; there can be no gallery there yet.
     Raises:
-        GalleryError: the server cannot be reached, or lacks something.
+        UsageError: libpq does not understand the address. GalleryError: the server cannot be reached, or lacks
+        something.
     """
     with translated(address):
-        connection = psycopg.connect(
-            address.server,
-            autocommit=True,
-            prepare_threshold=None,  # rewriting a table would make prepared statements stale
-            client_encoding="utf8",
-            **_unless_said(address.server, connect_timeout=str(REACHING), application_name="facewright"),
-        )
+        try:
+            connection = psycopg.connect(
+                address.server,
+                autocommit=True,
+                prepare_threshold=None,  # rewriting a table would make prepared statements stale
+                client_encoding="utf8",
+                **_unless_said(address.server, connect_timeout=str(REACHING), application_name="facewright"),
+            )
+        except (psycopg.ProgrammingError, ValueError):  # its own words quote parts of the address
+            raise UsageError(
+                f"{address.shown}: is not an address that libpq understands; expected options as name=value with "
+                "names of libpq's (sslmode, connect_timeout, ...), special characters as %XX"
+            ) from None
         try:
             _tell(connection, address, make)
         except BaseException:
@@ -100,11 +112,9 @@ def _install_pgvector(connection: Connection, address: Address) -> None:
 
 
 def has_gallery(connection: Connection, address: Address) -> bool:
-    """Whether the schema holds a gallery."""
-    table = sql.Identifier(address.gallery, "book").as_string(connection)
+    """Whether the schema holds a gallery. Read from the catalogue's tables: what a session remembers may be old."""
     with translated(address):
-        found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
-    return bool(found and found[0])
+        return bool(connection.execute(BOOKS, (address.gallery,)).fetchall())
 
 
 @contextlib.contextmanager

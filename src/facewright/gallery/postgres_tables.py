@@ -28,7 +28,7 @@ def create(connection: Connection, address: Address, book: Book) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"facewright {name}",))
         if has_gallery(connection, address):  # another process was first: its gallery it is
             return
-        if not connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (name,)).fetchall():
+        if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchall():
             connection.execute(f'CREATE SCHEMA "{name}"')
         if connection.execute("SELECT current_schema()").fetchall() != [(name,)]:  # or the tables would lie elsewhere
             raise GalleryError(f"{address.shown}: this role may not use the schema {name}; GRANT ALL ON SCHEMA to it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -237,6 +238,21 @@ def test_a_role_that_may_not_make_a_gallery(case: str, server: Server, plain: st
     with pytest.raises(GalleryError, match=word):
         PostgresStore(address, PIN)
     assert not exists(address)
+
+
+def test_a_role_that_may_only_read(server: Server, address: str) -> None:
+    name = address_of(address).gallery
+    server.say(f"DROP ROLE IF EXISTS reader{name}")
+    with contextlib.closing(filled(address)) as store, store._writing() as book:
+        store._write(replace(book, erasing=True))  # a deletion was interrupted; it is not the reader's to finish
+    server.say(f"CREATE ROLE reader{name} LOGIN; GRANT USAGE ON SCHEMA {name} TO reader{name}")
+    server.say(f"GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO reader{name}")
+    with contextlib.closing(PostgresStore(server.address(user=f"reader{name}", gallery=name))) as store:
+        assert store.nearest(entry(1, 0).vector[None], 1, {})[0][0].person == "person 1"
+        assert store.crop(1) == entry(0, 0).crop
+        for change in (lambda: store.add([entry(7, 7)]), lambda: store.delete(["person 1"])):
+            with pytest.raises(GalleryError, match="may not"):
+                change()
 
 
 def test_a_database_that_lacks_something(server: Server, plain: str) -> None:

@@ -68,10 +68,10 @@ class PostgresStore:
                 with self._session() as connection:
                     tables.create(connection, self._address, Book(State(pin, 0, 0, 0, None), 1, 0, False))
             book = self._verified()
-            if self._address.hnsw:
+            if self._address.hnsw and not tables.has_index(self._connection):
                 with self._writing() as book:
                     tables.make_index(self._connection, book.state.pin.width)
-            if book.erasing:
+            if book.erasing and tables.is_ours(self._connection):
                 self.erase()
         except BaseException:
             self.close()

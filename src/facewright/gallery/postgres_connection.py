@@ -22,8 +22,7 @@ from facewright.gallery.postgres_address import Address
 
 PATIENCE = 60.0  # seconds to wait for another process
 REACHING = 10  # seconds to wait for the server
-OLDEST = (0, 5)  # of pgvector: HNSW
-ITERATIVE = (0, 8)  # of pgvector: HNSW that goes on under a filter
+OLDEST = (0, 8)  # of pgvector: from here on its index goes on under a filter
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 FACTS = """
@@ -84,10 +83,9 @@ def _tell(connection: Connection, address: Address, make: bool) -> None:
     encoding, version, schema = facts
     if encoding != "UTF8":
         raise GalleryError(f"{address.shown}: expected a database in UTF8, got {encoding}; create another one")
-    least = ITERATIVE if address.hnsw else OLDEST
-    if tuple(int(part) for part in version.split(".")[:2]) < least:
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise GalleryError(
-            f"{address.shown}: expected pgvector {'.'.join(map(str, least))} or newer, got {version}; "
+            f"{address.shown}: expected pgvector {'.'.join(map(str, OLDEST))} or newer, got {version}; "
             "say ALTER EXTENSION vector UPDATE"
         )
     path = f'"{address.gallery}", {schema}, pg_temp'

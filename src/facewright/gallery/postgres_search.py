@@ -21,10 +21,16 @@ from facewright.gallery.store import Match
 
 ROUNDING = 1.2e-7  # a number of a vector: twice the error of a float32 dot product of unit vectors
 FEWEST, GROWTH = 64, 8  # rows that are asked for, and how many times more where they do not suffice
-EF_SEARCH, MOST_EF = 200, 1_000  # how widely the index looks around; pgvector takes no more
+EF_SEARCH, MOST_EF = 400, 1_000  # how widely the index looks around; pgvector takes no more
 BY_INDEX = "vector <#> %(probe)b"
 BY_SCAN = f"({BY_INDEX}) + 0"  # the same number, but no order that an index could give
-NEAREST = f"SELECT {COLUMNS}, {BY_INDEX} FROM entries WHERE metadata @> %(where)s::jsonb ORDER BY %s LIMIT %(most)s"
+FILTER = "WHERE metadata @> %(where)s::jsonb"
+# The inner part may go over all rows and must be lean; only the nearest are put into the form in which they travel.
+NEAREST = """
+SELECT {columns}, distance
+FROM (SELECT *, {by_index} AS distance FROM entries {where} ORDER BY {order} LIMIT %(most)s) AS nearest
+ORDER BY distance
+"""
 
 Row = tuple[Any, ...]  # of COLUMNS, and the distance
 
@@ -78,6 +84,7 @@ def best(rows: Sequence[Row], probe: NDArray[np.float32], k: int) -> list[Match]
 def _rows(
     connection: Connection, order: str, probe: NDArray[np.float32], where: Mapping[str, str], most: int
 ) -> list[Row]:
+    given = {"probe": probe, "where": as_json(where), "most": most}
     with connection.cursor(binary=True) as cursor:
-        query = NEAREST.replace("ORDER BY %s", f"ORDER BY {order}")
-        return cursor.execute(query, {"probe": probe, "where": as_json(where), "most": most}).fetchall()
+        query = NEAREST.format(columns=COLUMNS, by_index=BY_INDEX, where=FILTER if where else "", order=order)
+        return cursor.execute(query, given).fetchall()

@@ -38,6 +38,14 @@ def create(connection: Connection, address: Address, book: Book) -> None:
         connection.execute("INSERT INTO book VALUES (1, %s, %s, %s)", values)
 
 
+def is_ours(connection: Connection) -> bool:
+    """Whether this role may rewrite the tables: others may read, and leave that to the owner."""
+    query = (
+        "SELECT pg_has_role(relowner, 'USAGE') AND NOT pg_is_in_recovery() FROM pg_class WHERE oid = 'book'::regclass"
+    )
+    return connection.execute(query).fetchall() == [(True,)]
+
+
 def has_index(connection: Connection) -> bool:
     """Whether the approximate index is there."""
     return connection.execute("SELECT to_regclass(%s) IS NULL", (INDEX,)).fetchall() == [(False,)]

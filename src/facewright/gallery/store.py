@@ -124,6 +124,8 @@ class GalleryStore(Protocol):
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
         """Remove people, or single entries, and every byte of theirs from every file. Returns how many entries.
 
+        What a server's role cannot reach is named in `remains`.
+
         Raises:
             GalleryError: it is deleted, but another process still reads, so that bytes remain; `erase` finishes it.
         """

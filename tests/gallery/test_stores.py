@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewright.errors import DataError, FacewrightError, GalleryError, UsageError
+from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, Pin
 
@@ -19,9 +20,7 @@ WIDTH = 16
 PIN = Pin("a" * 32, "patchnet", 1.0, False, WIDTH)
 Opener = Callable[[Pin | None], GalleryStore]  # opens the same gallery each time, as another process would
 
-STORES: dict[str, Callable[[Path], Opener]] = {
-    "sqlite": lambda folder: lambda pin: SqliteStore(folder / "new" / "gallery.db", pin),
-}
+STORES = ("sqlite", "postgres", "postgres by index")
 
 
 def unit(*numbers: float) -> NDArray[np.float32]:
@@ -36,7 +35,10 @@ def entry(person: str, *numbers: float, crop: bytes | None = None, **metadata: s
 
 @pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    return STORES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return lambda pin: SqliteStore(tmp_path / "new" / "gallery.db", pin)
+    address = request.getfixturevalue("server").address() + "&index=hnsw" * request.param.endswith("by index")
+    return lambda pin: open_store(address, pin)
 
 
 @pytest.fixture
@@ -135,6 +137,7 @@ def test_no_search(store: GalleryStore, probes: NDArray[np.float64], k: int) -> 
         store.nearest(probes.astype(np.float32), k, {})
 
 
+@pytest.mark.parametrize("opener", ["sqlite", "postgres"], indirect=True)
 def test_search_is_exact_among_many(store: GalleryStore) -> None:
     drawn = np.random.default_rng(0).standard_normal((3_000, WIDTH))
     vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)

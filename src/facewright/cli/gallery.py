@@ -22,7 +22,10 @@ app = typer.Typer(
     no_args_is_help=True, help="Enrol people, find them again, say who somebody is or that he is unknown."
 )
 
-Where = Annotated[str, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery: one file.")]
+Where = Annotated[
+    str,
+    typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: one file, or a PostgreSQL address."),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -75,6 +78,7 @@ def enroll(
     Example:
       facewright gallery enroll -g people.gallery people/
       facewright gallery enroll -g people.gallery Ann ann1.jpg ann2.jpg --meta team=a
+      facewright gallery enroll -g "postgresql://me@host/faces?gallery=staff" --model runs/a people/
     """
     from facewright.gallery.gallery import Gallery
     from facewright.workflows import galleries
@@ -97,7 +101,7 @@ def enroll(
     else:
         already = len(found.photos) - found.new
         known = f", {already:,} were enrolled already" if already else ""
-        show(f"enrolled {number_of(found.new, 'photo')} in {where}{known}")
+        show(f"enrolled {number_of(found.new, 'photo')} in {gallery.store.where}{known}")
     if not found.photos:
         say("error: no photo could be enrolled")
         raise typer.Exit(1)
@@ -127,7 +131,7 @@ def search(
         chosen, only = gallery.recognizer.policy(name_of(policy)), pairs_of(filters, "--where")
         found = gallery.search([Photo.of(path) for path in photos], k=k, where=only, policy=chosen)
     if as_json:
-        emit({"task": "search", "gallery": where, "photos": [one.to_dict() for one in found]})
+        emit({"task": "search", "gallery": gallery.store.where, "photos": [one.to_dict() for one in found]})
     else:
         show("\n".join(line for one in found for line in described(one)))
     leave_unless_some(found)
@@ -164,10 +168,10 @@ def identify(
     with Gallery.open(where, model, detector=detector) as gallery:
         stored = None if threshold is not None else gallery.threshold
         found = _identified(gallery, photos, (threshold, only), policy, every_face)
-        people = len(gallery.people())
+        people, shown = len(gallery.people()), gallery.store.where
     if as_json:
         calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one, _ in found]
-        emit({"task": "identify", "gallery": where, "calibrated": calibrated, "people": people, "photos": listed})
+        emit({"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed})
     else:
         show("\n".join(line for _, lines in found for line in lines))
     if stored is not None and people > stored.people:
@@ -211,18 +215,18 @@ def list_people(
     from facewright.gallery.gallery import Gallery
 
     with Gallery.open(where) as gallery:
-        counts = gallery.people()
+        counts, shown = gallery.people(), gallery.store.where
         rows = list(gallery.store.rows(people)) if people else []
     missing = [repr(name) for name in people or () if name not in counts]
     if missing:
-        raise UsageError(f"{where}: not enrolled: {', '.join(missing)}")
+        raise UsageError(f"{shown}: not enrolled: {', '.join(missing)}")
     if as_json:
         listed = [
             {"number": r.number, "person": r.entry.person, "photo": r.entry.photo}
             | {"metadata": dict(r.entry.metadata), "crop": r.has_crop}
             for r in rows
         ]
-        emit({"task": "list", "gallery": where, "people": counts} | ({"entries": listed} if people else {}))
+        emit({"task": "list", "gallery": shown, "people": counts} | ({"entries": listed} if people else {}))
     elif people:
         show("\n".join(f"{r.entry.person}  entry {r.number}  {r.entry.photo}{tags(r.entry.metadata)}" for r in rows))
     else:
@@ -240,6 +244,8 @@ def delete(
 ) -> None:
     """Forget people: every byte of their vectors and faces leaves the files.
 
+    Where a server's role cannot reach some of them, that is said.
+
     \b
     Example:
       facewright gallery delete -g people.gallery Ann
@@ -251,9 +257,10 @@ def delete(
     with Gallery.open(where) as gallery:
         count = gallery.delete(people or (), entries or ())
     if as_json:
-        emit({"task": "delete", "gallery": where, "entries": count})
+        emit({"task": "delete", "gallery": gallery.store.where, "entries": count, "remains": gallery.store.remains})
     else:
-        show(f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {where}")
+        show(f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {gallery.store.where}")
+    say_what_remains(gallery.store.remains)
 
 
 @app.command("export")
@@ -278,7 +285,7 @@ def export(
     with Gallery.open(where) as gallery:
         count = transfer.export(gallery.store, out, crops=crops)
     if as_json:
-        emit({"task": "export", "gallery": where, "out": str(out), "entries": count})
+        emit({"task": "export", "gallery": gallery.store.where, "out": str(out), "entries": count})
     else:
         show(f"wrote {count:,} {'entry' if count == 1 else 'entries'} to {out}")
 
@@ -295,13 +302,14 @@ def import_(
     Example:
       facewright gallery import -g other.gallery people.jsonl
     """
+    from facewright.gallery.opening import shown
     from facewright.workflows import galleries
 
     found = galleries.import_gallery(where, source)
     if as_json:
         emit(found.to_dict())
     else:
-        show(f"took {number_of(found.new, 'photo')} into {where}, {found.already:,} were there already")
+        show(f"took {number_of(found.new, 'photo')} into {shown(where)}, {found.already:,} were there already")
 
 
 @app.command("stats")
@@ -343,7 +351,7 @@ def calibrate(
     with Gallery.open(where) as gallery:
         chosen = gallery.calibrate(fpir)
     if as_json:
-        emit({"task": "calibrate", "gallery": where} | chosen.to_dict())
+        emit({"task": "calibrate", "gallery": gallery.store.where} | chosen.to_dict())
     else:
         show(describe_threshold(chosen))
     if chosen.few_people:
@@ -375,9 +383,10 @@ def reembed(
     with Gallery.open(where) as gallery:
         count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
     if as_json:
-        emit({"task": "reembed", "gallery": where, "model": model, "entries": count})
+        emit({"task": "reembed", "gallery": gallery.store.where, "model": model, "entries": count})
     else:
-        show(f"moved {count:,} {'entry' if count == 1 else 'entries'} of {where} to {model}")
+        show(f"moved {count:,} {'entry' if count == 1 else 'entries'} of {gallery.store.where} to {model}")
+    say_what_remains(gallery.store.remains)
     say("it has no threshold now; choose one with facewright gallery calibrate")
 
 
@@ -394,6 +403,12 @@ def pairs_of(words: Sequence[str] | None, option: str) -> dict[str, str]:
             raise UsageError(f"expected {option} KEY=VALUE, each key once, got {word!r}")
         pairs[key] = value
     return pairs
+
+
+def say_what_remains(places: str) -> None:
+    """Tell where a deletion did not reach."""
+    if places:
+        say(f"bytes of what was deleted may remain in {places}")
 
 
 def leave_unless_some(found: Sequence[Found | Identified | PeopleFound]) -> None:

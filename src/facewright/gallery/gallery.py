@@ -23,9 +23,9 @@ from facewright.errors import GalleryError, Undefined, UsageError
 from facewright.gallery import migration, pinning
 from facewright.gallery.calibration import GalleryThreshold, choose
 from facewright.gallery.deciding import decide, person_of
+from facewright.gallery.opening import exists, open_store, shown
 from facewright.gallery.photos import Photo, batches, look, png_of, read
 from facewright.gallery.results import Enrolled, EnrolledPhoto, Found, Identified, KnownFace, PeopleFound, Stats
-from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, checked_name
 from facewright.recognition import BUILT_IN, DEFAULT_POLICY, Policy, Recognizer
 
@@ -60,22 +60,21 @@ class Gallery:
         """Open a gallery, or make a new one where there is none and a model is named.
 
         Args:
-            where: the file. model: a run directory, a bundle file, architecture@weights or "built-in"; the one it was
-                made with where left out. detector: as `Recognizer`. crop, flip: of the input, in place of the model's
-                own; those of the gallery where left out and it exists.
+            where: a file, or the address of one on a server (`opening`). model: a run directory, a bundle file,
+                architecture@weights or "built-in"; the one it was made with where left out. detector: as `Recognizer`.
+                crop, flip: of the input, in place of the model's own; those of the gallery where left out.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
             made with another model or preprocessing. As `Recognizer.load` for the model.
         """
-        path = store_path(where)
         if model is None and detector is None and crop is None and flip is None:
-            return cls(SqliteStore(path))
-        if not path.exists():
+            return cls(open_store(where))
+        if not exists(where):
             if model is None:
-                raise GalleryError(f"{path}: there is no such gallery; name a model to make one with")
+                raise GalleryError(f"{shown(where)}: there is no such gallery; name a model to make one with")
             recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
-            return cls(SqliteStore(path, pinning.pin_of(recognizer)), recognizer)
-        store = SqliteStore(path)
+            return cls(open_store(where, pinning.pin_of(recognizer)), recognizer)
+        store = open_store(where)
         try:
             wanted = pinning.load(store.state().pin, model, detector=detector, crop=crop, flip=flip)
             return cls(store, wanted)
@@ -94,7 +93,7 @@ class Gallery:
         flip: bool | None = None,
     ) -> Gallery:
         """As `open`; but one that is not there is made with the built-in networks where no model is named."""
-        named = BUILT_IN if model is None and not store_path(where).exists() else model
+        named = BUILT_IN if model is None and not exists(where) else model
         return cls.open(where, named, detector=detector, crop=crop, flip=flip)
 
     def __enter__(self) -> Gallery:
@@ -104,7 +103,7 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of it."""
         self.store.close()
 
     @property
@@ -297,15 +296,3 @@ class Gallery:
         count = migration.reembed(self.store, found)
         self._recognizer = found
         return count
-
-
-def store_path(where: str | Path) -> Path:
-    """The file of a gallery.
-
-    Raises:
-        UsageError: it is no file's name, or a folder's.
-    """
-    path = Path(where)
-    if "://" in str(where) or path.is_dir():
-        raise UsageError(f"{where}: expected the file of a gallery, such as people.gallery")
-    return path

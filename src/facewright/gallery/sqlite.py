@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from facewright.errors import GalleryDamaged, GalleryError
 from facewright.gallery import sqlite_file
 from facewright.gallery.memory import Memory
-from facewright.gallery.sqlite_rows import (
+from facewright.gallery.sealed_rows import (
     COLUMNS,
     Book,
     Fields,
@@ -52,7 +52,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, pin: Pin | None = None) -> None:
-        self.where = str(path)
+        self.where, self.remains = str(path), ""
         self._path = path
         self._lock = threading.RLock()
         if pin is not None and not path.exists():

@@ -84,7 +84,8 @@ class State:
 class GalleryStore(Protocol):
     """Enrolled faces, kept. Every method may be called from any thread, and while other processes write."""
 
-    where: str
+    where: str  # as it may be shown: without a password
+    remains: str  # where bytes of what was deleted may still be, out of this store's reach; empty where nowhere
 
     def state(self) -> State:
         """What is true now."""
@@ -123,6 +124,8 @@ class GalleryStore(Protocol):
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
         """Remove people, or single entries, and every byte of theirs from every file. Returns how many entries.
+
+        What a server's role cannot reach is named in `remains`.
 
         Raises:
             GalleryError: it is deleted, but another process still reads, so that bytes remain; `erase` finishes it.

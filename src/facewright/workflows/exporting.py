@@ -40,7 +40,7 @@ from facewright.input_spec import InputSpec
 from facewright.models.weights import parse_model
 from facewright.training.events import Listener, Progressed, Said
 from facewright.workflows.material import silent
-from facewright.workflows.scoring import Vectors
+from facewright.workflows.scoring import people_on
 from facewright.workflows.vectors import open_pictures
 
 PRECISIONS = ("int8",)
@@ -218,7 +218,7 @@ def _in_int8(
     Raises:
         DataError: a picture is in both data sets, or it is not known who is on those of `tested`.
     """
-    people = Vectors(tested, before.vectors).people
+    people = people_on(tested.dataset)
     store = _pixels(open_pictures(calibration), bundle.spec, listen)
     shared = len(set(store.digests) & set(tested.digests))
     if shared:

@@ -11,10 +11,10 @@ from facewright.data.records import Broken, merge_broken
 from facewright.data.sources import open_dataset
 from facewright.errors import OtherModel, UsageError
 from facewright.gallery import transfer
-from facewright.gallery.gallery import Gallery, store_path
+from facewright.gallery.gallery import Gallery
+from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo
 from facewright.gallery.results import Enrolled
-from facewright.gallery.sqlite import SqliteStore
 from facewright.recognition import Policy
 from facewright.training.events import Listener, Progressed
 from facewright.workflows.material import silent
@@ -77,21 +77,21 @@ def import_gallery(where: str | Path, source: Path) -> Imported:
     """Take in what `gallery export` wrote; a gallery that is not there is made, with the threshold of the other.
 
     Args:
-        where: the file of the gallery. source: the exported one.
+        where: the file or the address of the gallery. source: the exported one.
     Raises:
         DataError: the file is not what was exported; nothing is taken. OtherModel: its vectors are of another model
         than the gallery's.
     """
-    path, header = store_path(where), transfer.read_header(source)
+    header = transfer.read_header(source)
     for _ in transfer.read(source, header.pin.width):  # before anything is made
         pass
-    made = not path.exists()
-    with Gallery(SqliteStore(path, header.pin)) as gallery:
+    made = not exists(where)
+    with Gallery(open_store(where, header.pin)) as gallery:
         pin = gallery.store.state().pin
         if pin.fingerprint != header.pin.fingerprint:
             raise OtherModel(
                 f"{source}: was enrolled with {header.pin.model} (fingerprint {header.pin.fingerprint[:8]}), "
-                f"{path} with {pin.model} ({pin.fingerprint[:8]}); reembed one of them first"
+                f"{gallery.store.where} with {pin.model} ({pin.fingerprint[:8]}); reembed one of them first"
             )
         new, already = transfer.fill(gallery.store, source)
         if made and header.threshold is not None:

@@ -38,17 +38,8 @@ class Vectors:
 
     @property
     def people(self) -> NDArray[np.str_]:
-        """(N,) who each picture shows: the identity where the data say it, else the class.
-
-        Raises:
-            DataError: of some picture neither is known.
-        """
-        data = self.dataset
-        names = [r.identity or (None if r.label is None else data.classes[r.label]) for r in data.records]
-        if None in names:
-            path = data.records[names.index(None)].path
-            raise DataError(f"{data.where}: expected to know who is on each picture; of {path} that is not said")
-        return np.array(names, dtype=np.str_)
+        """(N,) who each picture shows. Raises: as `people_on`."""
+        return people_on(self.dataset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +61,19 @@ class ScoredPairs:
     def people(self) -> NDArray[np.str_] | None:
         """(P, 2) who is in each pair; None where that is not known."""
         return None if self.pairs.people is None else np.array(self.pairs.people).reshape(-1, 2)
+
+
+def people_on(data: Dataset) -> NDArray[np.str_]:
+    """(N,) who each picture of a data set shows: the identity where the data say it, else the class.
+
+    Raises:
+        DataError: of some picture neither is known.
+    """
+    names = [r.identity or (None if r.label is None else data.classes[r.label]) for r in data.records]
+    if None in names:
+        path = data.records[names.index(None)].path
+        raise DataError(f"{data.where}: expected to know who is on each picture; of {path} that is not said")
+    return np.array(names, dtype=np.str_)
 
 
 def embed_all(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy: Policy | None = None) -> Vectors:

@@ -1,4 +1,9 @@
-"""The rows of an SQLite gallery, and the checksums by which a changed, lost or returned one is noticed."""
+"""The rows of a gallery as its stores keep them, and the checksums by which a changed, lost or returned one is noticed.
+
+Every row is sealed: it carries a checksum over all it holds. The book carries their sum (exclusive or) and number, and
+a checksum of its own. The checksum is BLAKE2b here; a store whose server checks its own rows has the server's
+(`postgres_rows`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ Parts = tuple[int, str, str, str, str, bytes, bytes]  # all but the checksum
 
 @dataclass(frozen=True)
 class Book:
-    """The row `state`: what all of the gallery must add up to."""
+    """What all rows of the gallery must add up to; kept as one row, body and checksum."""
 
     state: State
     next: int  # number
@@ -58,11 +63,20 @@ def sealed(parts: Parts) -> Fields:
 
 
 def seal(parts: Parts) -> bytes:
-    """The checksum of a row: of the length and bytes of each of its parts."""
+    """The checksum of a row."""
+    return digest_of(written_out(parts))
+
+
+def written_out(parts: Parts) -> bytes:
+    """What a row's checksum is of: its number, the length of each other part, and all their bytes.
+
+    >>> written_out((7, "Ann", "a.jpg", "{}", "d", bytes(4), b""))
+    b'7,3,5,2,1,4,0:Anna.jpg{}d\\x00\\x00\\x00\\x00'
+    """
     number, *texts, vector, crop = parts
     pieces = [text.encode() for text in texts]
     lengths = ",".join(map(str, (number, *map(len, pieces), len(vector), len(crop))))
-    return digest_of(b"".join((lengths.encode(), b":", *pieces, vector, crop)))
+    return b"".join((lengths.encode(), b":", *pieces, vector, crop))
 
 
 def as_number(fields: Fields) -> int:
@@ -71,7 +85,7 @@ def as_number(fields: Fields) -> int:
 
 
 def checksum_of(body: str) -> bytes:
-    """Of the row `state`."""
+    """Of the book."""
     return digest_of(body.encode())
 
 

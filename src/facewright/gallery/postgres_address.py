@@ -1,0 +1,82 @@
+"""The address of a gallery on PostgreSQL, and what of it may be shown: everything but the password.
+
+postgresql://user@host:5432/database?gallery=staff&index=hnsw
+
+`gallery` names the schema that holds it (`facewright` where left out), so that a database holds as many as one likes.
+`index` is `exact` (where left out) or `hnsw`. All else is libpq's: its other options, its environment (PGPASSWORD and
+the like), its password file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
+
+from facewright.errors import UsageError
+
+SCHEMES = ("postgresql://", "postgres://")
+USUAL = "facewright"  # the gallery of an address that names none
+NAME = re.compile(r"(?!pg_|public$|information_schema$)[a-z_][a-z0-9_-]{0,62}")  # of a schema, quoted or not
+INDEXES = ("exact", "hnsw")
+
+
+@dataclass(frozen=True, repr=False)  # a password must not get into a traceback
+class Address:
+    """Where a gallery on a server is."""
+
+    server: str  # the address as libpq takes it, password and all
+    gallery: str  # the schema
+    hnsw: bool  # search by the approximate index
+    shown: str  # to people
+
+    def hidden(self, text: str) -> str:
+        """Somebody else's words without the password, should they quote it."""
+        secret = urlsplit(self.server).netloc.rpartition("@")[0].partition(":")[2]
+        for form in {secret, unquote(secret)} - {""}:
+            text = text.replace(form, "***")
+        return text
+
+
+def is_address(where: object) -> bool:
+    """Whether a gallery is on a server, not in a file.
+
+    >>> is_address("postgresql://localhost/faces"), is_address("people.gallery")
+    (True, False)
+    """
+    return str(where).startswith(SCHEMES)
+
+
+def address_of(url: str) -> Address:
+    """Take an address apart.
+
+    Raises:
+        UsageError: it is none, or names a gallery or an index that cannot be. It never quotes the address.
+    >>> address_of("postgresql://ann:secret@db:5433/faces?sslmode=require&gallery=staff").shown
+    'postgresql://ann@db:5433/faces?gallery=staff'
+    """
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    options = [piece.partition("=") for piece in parts.query.split("&") if piece]
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts.split(",")]
+    unclear = "@" in parts.path or parts.fragment or not all(sign for _, sign, _ in options)
+    if unclear or not all(port.isdecimal() or not port for port in ports):  # a part of a password, perhaps
+        raise UsageError(
+            "expected postgresql://user@host:5432/database?gallery=name, special characters of a name or a password "
+            "as %XX; got another form (not shown, for it may hold a password)"
+        )
+    own = {name: unquote(value) for name, _, value in options if name in ("gallery", "index")}
+    gallery, index = own.get("gallery", USUAL), own.get("index", INDEXES[0])
+    if not NAME.fullmatch(gallery):
+        raise UsageError(
+            f"expected gallery=NAME of lower-case letters, digits, _ and -, at most 63, no schema of PostgreSQL's own; "
+            f"got {gallery!r}"
+        )
+    if index not in INDEXES:
+        raise UsageError(f"expected index={' or index='.join(INDEXES)}, got {index!r}")
+    rest = "&".join(name + sign + value for name, sign, value in options if name not in own)
+    kept = [f"host={quote(unquote(value), safe='/')}" for name, _, value in options if name == "host"]
+    kept += [f"{name}={value}" for name, value in own.items() if value not in (USUAL, INDEXES[0])]
+    shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    server = f"postgresql://{parts.netloc}{parts.path}" + (f"?{rest}" if rest else "")
+    return Address(server, gallery, index == "hnsw", shown + (f"?{'&'.join(kept)}" if kept else ""))

@@ -1,13 +1,13 @@
 """Where dlib's detector would have put its square around a face that YuNet found: the constants of `dlib_squares`.
 
-    python benchmarks/yunet_frame.py --photos lfw/ --yunet FILE.onnx [--count 1200] [--threads 1] [--json]
+    python benchmarks/yunet_frame.py --photos lfw/ --yunet FILE.onnx [--count 600] [--threads 1] [--json]
 
-Both detectors run over the same photos, each enlarged or reduced by chance (0.8 to 2.5 times), cut by up to 24 px at its
-left and upper edge and mirrored every second time, because dlib's boxes lie on a grid and LFW's faces all in one place.
-The side of the square is fitted as a share of YuNet's width and height, and its middle as a share of that side below
-YuNet's (least squares over two thirds of the photos, relative to dlib's side); the rest says how well it does: overlap of
-the squares with dlib's, and how far the five points move that dlib's trees find in them, beside their movement between
-dlib's boxes at the photo's own size and at another.
+Both detectors run over the same photos, each enlarged or reduced by chance (0.8 to 2.5 times), cut by up to 24 px at
+its left and upper edge and mirrored every second time, because dlib's boxes lie on a grid and LFW's faces all in one
+place. The side of the square is fitted as a share of YuNet's width and height, and its middle as a share of that side
+below YuNet's (least squares over two thirds of the photos, relative to dlib's side). The rest says how well it does:
+how the squares overlap dlib's; and how far the five points that dlib's trees find move from dlib's box to the square,
+beside how far they move from dlib's box to the one it gives at another size of the photo.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def measured(paths: list[Path], yunet: YuNet) -> dict[str, Any]:
     rest = faces.photo % 3 == 0
     share, down = fitted(faces, ~rest)
     overlaps = {
-        name: float(np.mean([iou(a[None], b[None])[0, 0] for a, b in zip(faces.theirs[rest], boxes[rest], strict=True)]))
+        name: float(
+            np.mean([iou(a[None], b[None])[0, 0] for a, b in zip(faces.theirs[rest], boxes[rest], strict=True)])
+        )
         for name, boxes in (
             ("as fitted", squares(faces.ours, share, down)),
             ("as shipped", dlib_squares(faces.ours)),
@@ -136,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--yunet", type=Path, required=True, help="YuNet's ONNX file")
-    parser.add_argument("--count", type=int, default=1200, help="photos, taken evenly")
+    parser.add_argument("--count", type=int, default=600, help="photos, taken evenly")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args()

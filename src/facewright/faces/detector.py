@@ -127,17 +127,29 @@ def scaled(photo: Pixels, smallest: float | None, window: int) -> tuple[Pixels, 
         scale = window / smallest
     else:
         raise UsageError(f"expected a smallest face of more than 0 pixels, got {smallest}")
-    if smallest is not None and height * width * scale**2 > MOST_PIXELS:
-        least = window * (height * width / MOST_PIXELS) ** 0.5
+    if smallest is not None and (least := searchable(photo, smallest, window)) > smallest:
         raise UsageError(
             f"faces of {smallest:g} px in a photo of {width} x {height} would take too much memory;"
-            f" look for faces of at least {int(least) + 1} px, or cut the photo into parts"
+            f" look for faces of at least {least:g} px, or cut the photo into parts"
         )
     if scale == 1:
         return photo, np.ones(2)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     resized = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR)
     return np.asarray(resized), np.array([width / size[0], height / size[1]])
+
+
+def searchable(photo: Pixels, smallest: float, window: int) -> float:
+    """The smallest face that can be looked for in a photo: as asked, or larger in photos of millions of pixels.
+
+    Args:
+        photo: (H, W, 3). smallest: px of it. window: px: side of the smallest faces that the network is to see.
+    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=80)
+    139
+    """
+    height, width = photo.shape[:2]
+    least = window * (height * width / MOST_PIXELS) ** 0.5
+    return smallest if smallest >= least else int(least) + 1
 
 
 def _surest(boxes: Floats) -> list[int]:

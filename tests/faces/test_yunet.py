@@ -19,7 +19,7 @@ from facewright.faces import detector
 from facewright.faces.alignment import ARCFACE, similarity
 from facewright.faces.detector import FaceDetector
 from facewright.faces.landmarks import FivePoints
-from facewright.faces.yunet import KINDS, OUTPUTS, WINDOW, YuNet, dlib_squares
+from facewright.faces.yunet import KINDS, OUTPUTS, THRESHOLD, WINDOW, YuNet, dlib_squares
 from facewright.metrics.detection import iou
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -251,7 +251,7 @@ def photos(real: YuNet) -> list[np.ndarray]:
 def test_it_finds_what_opencvs_own_class_finds(real: YuNet, photos: list[np.ndarray]) -> None:
     import cv2
 
-    theirs = cv2.FaceDetectorYN.create(str(FILE), "", (250, 250), 0.6, 0.3, 5000)
+    theirs = cv2.FaceDetectorYN.create(str(FILE), "", (250, 250), THRESHOLD, 0.3, 5000)
     assert real.digest == hashlib.sha256(FILE.read_bytes()).hexdigest()
     for photo in photos:
         _, rows = theirs.detect(np.ascontiguousarray(photo[..., ::-1]))

@@ -139,13 +139,17 @@ def scaled(photo: Pixels, smallest: float | None, window: int) -> tuple[Pixels, 
     return np.asarray(resized), np.array([width / size[0], height / size[1]])
 
 
-def searchable(photo: Pixels, smallest: float, window: int) -> float:
+def searchable(photo: Pixels, smallest: float, window: int = WINDOW) -> float:
     """The smallest face that can be looked for in a photo: as asked, or larger in photos of millions of pixels.
 
     Args:
         photo: (H, W, 3). smallest: px of it. window: px: side of the smallest faces that the network is to see.
-    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=80)
+    >>> searchable(np.zeros((250, 250, 3), np.uint8), 40)
+    40
+    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40)
     139
+    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=32)
+    56
     """
     height, width = photo.shape[:2]
     least = window * (height * width / MOST_PIXELS) ** 0.5

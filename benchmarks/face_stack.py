@@ -1,13 +1,13 @@
-"""The built-in face networks against dlib: the same numbers, in less time; and what each detector finds.
+"""The built-in face networks against dlib: the same numbers, in less time.
 
     python benchmarks/face_stack.py --photos lfw/ [--count 200] [--threads 2] [--json]
-    python benchmarks/face_stack.py --photos lfw/ --groups groups/images --boxes groups/boxes.csv
+    python benchmarks/face_stack.py --photos lfw/ --groups groups/images
 
 Needs dlib-bin (a development dependency). The first part runs both over `count` photos of one face or more, evenly
 taken from the folder: detections, landmarks, chips, embeddings of equal chips, and of each side's own pipeline from
 the photo on. The second takes the time of embedding and detecting, in turn, the best of some rounds. dlib's speed does
-not gain from threads or batches; both ways are tried. The third, with true boxes, says what the detectors find in
-groups: ours with and without enlarging, dlib's HOG detector likewise, and OpenCV's Haar cascade where it is installed.
+not gain from threads or batches; both ways are tried. --groups: photos of many faces, enlarged for the first part.
+What the detectors find is measured by benchmarks/finding.py.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from typing import Any
 import dlib  # type: ignore[import-not-found]
 import numpy as np
 import torch
+from detectors import Cascade, Hog, as_array
 from numpy.typing import NDArray
 from PIL import Image
-from scanning import Detections, cascade, judged
 
 from facewright import images
-from facewright.data.boxes import read_boxes, splits_of
 from facewright.faces import dlib_files
 from facewright.faces.alignment import chip
 from facewright.faces.detector import FaceDetector
@@ -71,15 +70,11 @@ class Theirs:
         self.detector = dlib.cnn_face_detection_model_v1(detector)
         self.points = dlib.shape_predictor(points)
         self.vectors = dlib.face_recognition_model_v1(vectors)
-        self.hog = dlib.get_frontal_face_detector()
+        self.hog = Hog()
 
     def boxes(self, photo: Pixels) -> tuple[Floats, Floats]:
         found = sorted(self.detector(photo, 0), key=lambda face: -face.confidence)
         return as_array([face.rect for face in found]), np.array([face.confidence for face in found])
-
-    def hog_boxes(self, photo: Pixels, doublings: int = 0) -> tuple[Floats, Floats]:
-        rectangles, scores, _ = self.hog.run(photo, doublings, 0.0)
-        return as_array(rectangles), np.array(scores)
 
     def shape(self, photo: Pixels, box: Floats) -> Any:
         left, top, width, height = (int(value) for value in box)
@@ -97,11 +92,6 @@ class Theirs:
     def embed_in_batches(self, chips: Pixels) -> Floats:
         parts = [list(chips[first : first + DLIB_BATCH]) for first in range(0, len(chips), DLIB_BATCH)]
         return np.concatenate([np.array(self.vectors.compute_face_descriptor(part)) for part in parts])
-
-
-def as_array(rectangles: Any) -> Floats:
-    rows = [[r.left(), r.top(), r.width(), r.height()] for r in rectangles]
-    return np.array(rows, np.float64).reshape(-1, 4)
 
 
 @dataclass
@@ -173,6 +163,7 @@ def best_of(rounds: int, ways: dict[str, Callable[[], object]]) -> dict[str, flo
 def times(ours: Ours, theirs: Theirs, photos: list[Pixels], chips: Pixels, rounds: int) -> dict[str, Any]:
     """Faces a second and milliseconds a photo."""
     few, some = photos[:4], chips[:64]
+    haar = Cascade("frontalface_default") if has_opencv() else None
     embedding = best_of(
         rounds,
         {
@@ -189,8 +180,8 @@ def times(ours: Ours, theirs: Theirs, photos: list[Pixels], chips: Pixels, round
         {
             "ours": lambda: [ours.boxes(photo) for photo in few],
             "dlib's CNN": lambda: [theirs.boxes(photo) for photo in few],
-            "dlib's HOG": lambda: [theirs.hog_boxes(photo) for photo in few],
-            **({"Haar": lambda: cascade("frontalface_default", few)} if has_opencv() else {}),
+            "dlib's HOG": lambda: [theirs.hog.find(photo) for photo in few],
+            **({"Haar": lambda: [haar.find(photo) for photo in few]} if haar is not None else {}),
         },
     )
     milliseconds = {way: 1e3 * seconds / len(few) for way, seconds in detection.items()}
@@ -211,30 +202,7 @@ def has_opencv() -> bool:
     return True
 
 
-def in_groups(ours: Ours, theirs: Theirs, paths: list[Path], boxes: Path) -> dict[str, Any]:
-    """Average precision, precision and recall of each detector, and its milliseconds a photo."""
-    table = read_boxes(boxes)
-    known = [(path, entry) for path in paths if (entry := table.entry_of(path)) is not None]
-    photos = [images.read(path) for path, _ in known]
-    truth = [table.boxes[entry] for _, entry in known]
-    splits = splits_of([entry for _, entry in known], table)
-    ways: dict[str, Callable[[], Detections]] = {
-        f"ours, faces from {side} px": lambda side=side: [ours.detector.find(p, smallest=side) for p in photos]
-        for side in (80, 40, 20)
-    }
-    ways |= {f"dlib's HOG, doubled {n} times": lambda n=n: [theirs.hog_boxes(p, n) for p in photos] for n in (0, 1, 2)}
-    if has_opencv():
-        ways["Haar"] = lambda: cascade("frontalface_default", photos)
-    results = {}
-    for way, find in ways.items():
-        start = time.perf_counter()
-        found = find()
-        seconds = time.perf_counter() - start
-        results[way] = judged(found, truth, splits, choose=False)["all"] | {"milliseconds": 1e3 * seconds / len(photos)}
-    return results
-
-
-def show(parity: Parity, timed: dict[str, Any], groups: dict[str, Any]) -> None:
+def show(parity: Parity, timed: dict[str, Any]) -> None:
     """All of it, for people."""
     print(f"{parity.photos} photos, {parity.detections} detections, {parity.faces} faces; largest differences to dlib:")
     boxes = f"IoU {parity.least_iou:.3f} or more, {parity.only_one_side} on one side only, score {parity.score:.0e}"
@@ -247,11 +215,6 @@ def show(parity: Parity, timed: dict[str, Any], groups: dict[str, Any]) -> None:
     for way, milliseconds in timed["milliseconds_a_photo"].items():
         print(f"detection   {way:<20}{milliseconds:>8.1f} ms for {timed['photo'][1]}x{timed['photo'][0]} px")
     print(f"detection   {timed['detection_ratio']:.1f} times dlib's CNN")
-    for way, result in groups.items():
-        rates = [result["precision"], result["recall"]]
-        said = [f"{100 * rate['value']:5.1f} % of {rate['n']}" if rate else "undefined" for rate in rates]
-        where = f"{way:<28} AP {result['ap']:.3f}  precision {said[0]}  recall {said[1]}"
-        print(f"groups      {where}  {result['milliseconds']:.0f} ms")
 
 
 def taken(paths: list[Path], count: int) -> list[Pixels]:
@@ -264,8 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--count", type=int, default=220, help="photos that are compared")
-    parser.add_argument("--groups", type=Path, nargs="*", default=[], help="photos with true boxes")
-    parser.add_argument("--boxes", type=Path, help="those boxes: file[,split],x,y,w,h")
+    parser.add_argument("--groups", type=Path, nargs="*", default=[], help="photos of many faces")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -281,12 +243,11 @@ def main() -> None:
     for photo in doubled:  # many faces, of many sizes
         parity.boxes(ours.boxes(photo), theirs.boxes(photo))
     timed = times(ours, theirs, photos, chips, asked.rounds)
-    found = in_groups(ours, theirs, groups, asked.boxes) if asked.boxes is not None else {}
     if asked.json:
-        json.dump({"parity": vars(parity), "speed": timed, "groups": found}, sys.stdout)
+        json.dump({"parity": vars(parity), "speed": timed}, sys.stdout)
         print()
     else:
-        show(parity, timed, found)
+        show(parity, timed)
 
 
 if __name__ == "__main__":

@@ -26,28 +26,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectors import CASCADES, SMALLEST, Cascade, annotated, frame_of, judged
 from numpy.typing import NDArray
 from torch import nn
 
 from facewright import bundle as bundles
 from facewright import images
 from facewright.data.augment import normalise
-from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
+from facewright.data.boxes import TrueBoxes, read_boxes
 from facewright.data.synthetic import scene
-from facewright.errors import Undefined
-from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import BATCH, Scanner, Search, levels
 from facewright.input_spec import InputSpec
-from facewright.metrics.detection import DetectionResult, best_threshold, evaluate_detections
 from facewright.models.catalog import create_model
 from facewright.workflows.predicting import pictures_in
 
-CASCADES = ("frontalface_default", "frontalface_alt", "frontalface_alt2")
-NEIGHBOURS = 3  # OpenCV's default
-STEP = 1.1  # likewise, from one size to the next
-SMALLEST = 24  # px, of a face; below that of every true box here
 CANDIDATE = 0.3  # probability from which on a patch of ours is a candidate: the curve goes down to it
-Detections = list[tuple[NDArray[np.float64], NDArray[np.float64]]]  # boxes and scores of each photo
 
 
 def fresh() -> tuple[nn.Module, InputSpec, int]:
@@ -105,66 +98,20 @@ def speed(scanner: Scanner, photo: NDArray[np.uint8], rounds: int) -> dict[str, 
     }
 
 
-def cascade(name: str, photos: list[NDArray[np.uint8]]) -> Detections:
-    """What one of OpenCV's cascades finds; its scores are the weights of the last stage."""
-    try:
-        import cv2  # type: ignore[import-not-found]
-    except ImportError:
-        raise SystemExit('OpenCV is absent: pip install "opencv-python-headless>=4.10,<5"') from None
-    finder = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
-    found = []
-    for photo in photos:
-        grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-        boxes, _, weights = finder.detectMultiScale3(
-            grey, STEP, NEIGHBOURS, minSize=(SMALLEST, SMALLEST), outputRejectLevels=True
-        )
-        found.append((np.array(boxes, np.float64).reshape(-1, 4), np.array(weights, np.float64).ravel()))
-    return found
-
-
-def judged(
-    found: Detections, truth: list[NDArray[np.float64]], splits: dict[str, list[int]], choose: bool
-) -> dict[str, Any]:
-    """Frame, and threshold where one is to be chosen, from the photos not for testing; the numbers of each split."""
-    free = [index for name, group in splits.items() if name != "test" for index in group]
-    try:
-        frame = fit_frame([found[i][0] for i in free], [truth[i] for i in free])
-    except Undefined:
-        frame = Frame()
-    framed = [(frame.boxes(boxes), scores) for boxes, scores in found]
-    threshold = -np.inf
-    if choose and free:
-        threshold = best_threshold(evaluate_detections([framed[i] for i in free], [truth[i] for i in free], 0.5).curve)
-    groups = {"all": list(range(len(found))), **splits}
-    results = {
-        name: evaluate_detections([framed[i] for i in group], [truth[i] for i in group], threshold)
-        for name, group in groups.items()
-    }
-    return {"frame": frame.to_dict(), **{name: numbers(result) for name, result in results.items()}}
-
-
-def numbers(result: DetectionResult) -> dict[str, Any]:
-    """Average precision, precision and recall, with their counts."""
-    precision = None if result.precision is None else result.precision.to_dict()
-    return {"ap": result.average_precision, "precision": precision, "recall": result.recall.to_dict()}
-
-
 def accuracy(scanner: Scanner, paths: list[Path], table: TrueBoxes) -> dict[str, Any]:
     """Ours and the cascades on the photos that the table knows."""
-    entries = [(path, table.entry_of(path)) for path in paths]
-    known = [(path, entry) for path, entry in entries if entry is not None]
-    photos = [images.read(path) for path, _ in known]
-    truth = [table.boxes[entry] for _, entry in known]
-    splits = splits_of([entry for _, entry in known], table)
+    known = annotated(paths, table)
     start = time.perf_counter()
-    faces = [scanner.find(photo) for photo in photos]
-    results = {"this scan": judged([(f.boxes, f.scores) for f in faces], truth, splits, choose=True)}
-    results["this scan"]["seconds"] = time.perf_counter() - start
+    faces = [scanner.find(photo) for photo in known.photos]
+    seconds = time.perf_counter() - start
+    found = [(f.boxes, f.scores) for f in faces]
+    results = {"this scan": judged(found, known, frame=frame_of(found, known), choose=True) | {"seconds": seconds}}
     for name in CASCADES:
+        finder = Cascade(name)
         start = time.perf_counter()
-        found = cascade(name, photos)
+        found = [finder.find(photo) for photo in known.photos]
         seconds = time.perf_counter() - start
-        results[f"Haar {name}"] = judged(found, truth, splits, choose=False) | {"seconds": seconds}
+        results[f"Haar {name}"] = judged(found, known, frame=frame_of(found, known)) | {"seconds": seconds}
     return results
 
 

@@ -87,9 +87,9 @@ class FaceDetector:
         Raises:
             UsageError: `smallest` is not above 0, or so small that the photo enlarged has over four million pixels.
         """
-        scaled, back = _scaled(photo, smallest)
-        layout = lay_out(*scaled.shape[:2])
-        scores = self._scores(layout, scaled)
+        level, back = scaled(photo, smallest, WINDOW)
+        layout = lay_out(*level.shape[:2])
+        scores = self._scores(layout, level)
         rows, columns = np.nonzero(scores > threshold)
         found = scores[rows, columns].astype(np.float64)
         order = np.argsort(-found, kind="stable")
@@ -108,26 +108,52 @@ class FaceDetector:
         return np.asarray(scores[0, 0].numpy())
 
 
-def _scaled(photo: Pixels, smallest: float | None) -> tuple[Pixels, Floats]:
-    """The photo so that the smallest face is as large as the window; and px of the photo for one of it, x and y."""
+def scaled(photo: Pixels, smallest: float | None, window: int) -> tuple[Pixels, Floats]:
+    """A photo so that its smallest face is as large as a network's window.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        smallest: px of the photo; None: the window's side, or more in a photo of over four million pixels.
+        window: px: side of the smallest faces that the network is to see.
+    Returns:
+        The photo scaled; and (2,) how many of the given photo's px make one of it, x and y.
+    Raises:
+        UsageError: `smallest` is not above 0, or so small that the photo would have over four million pixels.
+    """
     height, width = photo.shape[:2]
     if smallest is None:
         scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
     elif smallest > 0:
-        scale = WINDOW / smallest
+        scale = window / smallest
     else:
         raise UsageError(f"expected a smallest face of more than 0 pixels, got {smallest}")
-    if smallest is not None and height * width * scale**2 > MOST_PIXELS:
-        least = WINDOW * (height * width / MOST_PIXELS) ** 0.5
+    if smallest is not None and (least := searchable(photo, smallest, window)) > smallest:
         raise UsageError(
             f"faces of {smallest:g} px in a photo of {width} x {height} would take too much memory;"
-            f" look for faces of at least {int(least) + 1} px, or cut the photo into parts"
+            f" look for faces of at least {least:g} px, or cut the photo into parts"
         )
     if scale == 1:
         return photo, np.ones(2)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    scaled = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(scaled), np.array([width / size[0], height / size[1]])
+    resized = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(resized), np.array([width / size[0], height / size[1]])
+
+
+def searchable(photo: Pixels, smallest: float, window: int = WINDOW) -> float:
+    """The smallest face that can be looked for in a photo: as asked, or larger in photos of millions of pixels.
+
+    Args:
+        photo: (H, W, 3). smallest: px of it. window: px: side of the smallest faces that the network is to see.
+    >>> searchable(np.zeros((250, 250, 3), np.uint8), 40)
+    40
+    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40)
+    139
+    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=32)
+    56
+    """
+    height, width = photo.shape[:2]
+    least = window * (height * width / MOST_PIXELS) ** 0.5
+    return smallest if smallest >= least else int(least) + 1
 
 
 def _surest(boxes: Floats) -> list[int]:

@@ -14,7 +14,7 @@ import facewright as fw
 from facewright import images, recognition
 from facewright.errors import BadImage, Undefined, UnknownName, UsageError, WeightsError
 from facewright.faces import dlib_files
-from facewright.recognition import Recognizer, searchable, shipped
+from facewright.recognition import Recognizer, shipped
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"
 NOSE = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]  # five points in shares of a box
@@ -88,8 +88,9 @@ def test_small_faces_only_where_there_are_no_others() -> None:
 
 def test_a_large_photo_is_searched_as_far_as_memory_allows() -> None:
     large = np.zeros((3000, 4000, 3), np.uint8)
-    assert searchable(large, 40) == 139 and searchable(large, 200) == 200 and searchable(BLANK, 40) == 40
     recognizer, finder = with_faces()
+    asked = [(large, 40), (large, 200), (BLANK, 40)]
+    assert [recognizer.searchable(photo, size) for photo, size in asked] == [139, 200, 40]
     assert recognizer.faces(large) == () and finder.asked == [139]
 
 

@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from facewright.workflows.finding import FoundFaces
 
 
-class Detector(StrEnum):
-    """How faces are found."""
-
-    DLIB = "dlib"
-    NONE = "none"
-
-
 class ChipTemplate(StrEnum):
     """How a crop lies around its face."""
 
@@ -43,8 +36,9 @@ def faces(
         ChipTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
     ] = ChipTemplate.DLIB,
     detector: Annotated[
-        Detector, typer.Option(help="none: the photos are cropped already, each is one face.")
-    ] = Detector.DLIB,
+        str,
+        typer.Option(help="What finds them: dlib; YuNet's .onnx file; none: the photos are cropped, each is one face."),
+    ] = "dlib",
     draw: Annotated[bool, typer.Option("--draw", help="Also write the photos with boxes and points to --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -67,7 +61,7 @@ def faces(
             out=out,
             smallest=smallest,
             template=template.value,
-            detector=detector.value,
+            detector=detector,
             draw=draw,
             listen=listen,
         )

@@ -34,7 +34,7 @@ DetectorOption = Annotated[
     str | None,
     typer.Option(
         "--detector",
-        help="What finds the faces: dlib; none: each photo is one face. The built-in networks': dlib, a model's: none.",
+        help="What finds faces: dlib; YuNet's .onnx file; none: a photo is one. Built-in: dlib, a model's: none.",
     ),
 ]
 PolicyOption = Annotated[

@@ -8,7 +8,7 @@ True
 0.71
 """
 
-from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located, searchable
+from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located
 from facewright.recognition.matching import Matched
 from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
 from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
@@ -32,6 +32,5 @@ __all__ = [
     "Policy",
     "Recognizer",
     "built_in",
-    "searchable",
     "shipped",
 ]

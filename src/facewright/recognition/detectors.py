@@ -2,6 +2,7 @@
 
 "dlib"    its CNN detector
 "none"    the whole photo is the box of its one face: pre-cropped photos
+*.onnx    YuNet, from its file, run by OpenCV
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UnknownName
-from facewright.faces.detector import MAX_MARGIN, MOST_PIXELS, WINDOW, FaceDetector
+from facewright.faces import yunet
+from facewright.faces.detector import MAX_MARGIN, FaceDetector, searchable
 from facewright.faces.dlib_weights import converted
 from facewright.images import Pixels
 
-DETECTORS = ("dlib", "none")
+DETECTORS = ("dlib", "none", "a YuNet .onnx file")
 LEAST = 20  # px: a face of a shorter side is not looked for, and a photo of a shorter side shows none
 EVERY = (40, LEAST)  # px: the smallest face that is looked for; the second only where the first finds nothing
 LARGE = (80, *EVERY)  # where one person is asked for; looking for small faces at once takes four times as long
@@ -58,6 +60,10 @@ class Detector(Protocol):
         """
         ...
 
+    def searchable(self, photo: Pixels, smallest: float) -> float:
+        """The smallest face that is looked for in a photo where `smallest` is asked: larger in very large photos."""
+        ...
+
 
 class Dlib:
     """dlib's CNN detector, loaded when it is first needed.
@@ -82,11 +88,45 @@ class Dlib:
     def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
         if min(photo.shape[:2]) < LEAST:
             return _nowhere()
-        for size in dict.fromkeys(searchable(photo, size) for size in sizes):
+        for size in dict.fromkeys(self.searchable(photo, size) for size in sizes):
             boxes, scores = self._network.find(photo, smallest=size)
             if len(boxes):
                 return Located(boxes, tuple(scores.tolist()), boxes)
         return _nowhere()
+
+    def searchable(self, photo: Pixels, smallest: float) -> float:
+        return searchable(photo, smallest)
+
+
+class YuNet:
+    """YuNet, with points of its own.
+
+    Args:
+        path: its ONNX file; loaded at once.
+    Raises:
+        WeightsError: it is not that, or OpenCV is not installed.
+    """
+
+    name = "yunet"
+
+    def __init__(self, path: Path) -> None:
+        self._network = yunet.YuNet.load(path)
+
+    @property
+    def digest(self) -> str:
+        return self._network.digest
+
+    def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
+        if min(photo.shape[:2]) < LEAST:
+            return _nowhere()
+        for size in dict.fromkeys(self.searchable(photo, size) for size in sizes):
+            boxes, scores, points = self._network.find(photo, smallest=size)
+            if len(boxes):
+                return Located(boxes, tuple(scores.tolist()), yunet.dlib_squares(boxes), points)
+        return _nowhere()
+
+    def searchable(self, photo: Pixels, smallest: float) -> float:
+        return searchable(photo, smallest, yunet.WINDOW)
 
 
 class Whole:
@@ -111,31 +151,23 @@ class Whole:
         box = np.array([[0.0, 0.0, width, height]])
         return Located(box, (None,), box)
 
+    def searchable(self, photo: Pixels, smallest: float) -> float:
+        return smallest
+
 
 def detector_of(name: str, cache: Path | None = None) -> Detector:
-    """The detector of a name.
+    """The detector of a name, or of YuNet's file.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is none. WeightsError: the file is not YuNet's.
     """
     if name == Dlib.name:
         return Dlib(cache)
     if name == Whole.name:
         return Whole(cache)
+    if Path(name).suffix == ".onnx":
+        return YuNet(Path(name))
     raise UnknownName("detector", name, DETECTORS)
-
-
-def searchable(photo: Pixels, smallest: float) -> float:
-    """The smallest face that can be looked for in a photo: as asked, or larger in photos of millions of pixels.
-
-    >>> searchable(np.zeros((250, 250, 3), np.uint8), 40)
-    40
-    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40)
-    139
-    """
-    height, width = photo.shape[:2]
-    least = WINDOW * (height * width / MOST_PIXELS) ** 0.5
-    return smallest if smallest >= least else int(least) + 1
 
 
 def _nowhere() -> Located:

@@ -39,8 +39,9 @@ class Recognizer:
 
     Args:
         embedder: a network of one's own; the built-in one where None.
-        detector: "dlib"; or "none" for pre-cropped photos: the whole photo is the box of its one face, and an embedder
-            of one's own takes it as it is. None: "dlib" for the built-in network, "none" for another.
+        detector: "dlib"; YuNet's .onnx file; or "none" for pre-cropped photos: the whole photo is the box of its one
+            face, and an embedder of one's own takes it as it is. None: "dlib" for the built-in network, "none" for
+            another.
         cache: the folder of the converted networks of dlib; the user's own where None.
     Raises:
         UnknownName: another detector.
@@ -149,6 +150,10 @@ class Recognizer:
             of the networks is not installed.
         """
         return self._found(photo, EVERY if smallest is None else (smallest,), template)
+
+    def searchable(self, photo: Pixels, smallest: float) -> float:
+        """px: the smallest face that is looked for where `smallest` is asked; larger in very large photos."""
+        return self._detector.searchable(photo, smallest)
 
     def pick(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> Picked:
         """The face of a photo that is taken for the person.

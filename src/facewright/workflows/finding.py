@@ -15,7 +15,7 @@ from facewright.errors import BadImage, UnknownName, UsageError
 from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
 from facewright.images import Pixels
-from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer, searchable
+from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
 from facewright.training.events import Listener, Progressed
 from facewright.workflows.material import silent
@@ -79,7 +79,7 @@ def faces(
         out: a folder for the crops, `PHOTO-1.png` being the surest face of PHOTO, and for faces.json.
         smallest: px: side of the smallest face that is looked for. None: 40, and 20 where nothing was found.
         template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
-        detector: "dlib", or "none" where each photo is one face already.
+        detector: "dlib", YuNet's .onnx file, or "none" where each photo is one face already.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
     Raises:
         UsageError: no photo, a path that does not exist, nowhere to draw, a size under 20. UnknownName: no such
@@ -103,7 +103,7 @@ def faces(
         photo, seen = _searched(recognizer, path, smallest, TEMPLATES[template])
         found.append(seen if out is None or photo is None else _written(seen, photo, out / name, draw))
         listen(Progressed("finding faces", len(found), len(pictures)))
-    result = FoundFaces(tuple(found), detector, template)
+    result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
         write_json(out / "faces.json", result.to_dict())
     return result
@@ -119,7 +119,7 @@ def _searched(
         return None, PhotoFaces(str(path), error=error.reason)
     height, width = photo.shape[:2]
     asked = EVERY[0] if smallest is None else smallest
-    least = searchable(photo, asked)
+    least = recognizer.searchable(photo, asked)
     seen = recognizer.faces(photo, smallest=smallest, template=template)
     return photo, PhotoFaces(str(path), (width, height), least if least > asked else None, seen)
 

@@ -134,6 +134,8 @@ def test_the_shipped_threshold_is_for_the_shipped_networks() -> None:
             one.threshold.impostors == one.threshold.genuine == 1100
             and one.threshold.far.value <= one.threshold.far_target
         )
+        assert one.detector == "dlib" and one.histograms is not None
+        assert sum(one.histograms.genuine) == sum(one.histograms.impostor) == 1100
     assert Recognizer(detector="none").fingerprint != Recognizer().fingerprint  # chosen with the detector
 
 

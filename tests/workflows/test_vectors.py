@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from facewright.embedding import Embedder
 from facewright.errors import DataError, FacewrightError, UsageError
+from facewright.recognition import Recognizer
 from facewright.workflows import embed, vectors
 
 sys.path.insert(0, str(Path(__file__).parent))
+from tiles import beside, blank, stand_in
+
 from faces import SPEC, draw_people, saved
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra `data` (pyarrow)")
@@ -177,3 +180,20 @@ def test_without_pyarrow_it_is_said_what_to_install(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UsageError, match=r"pip install 'facewright\[data\]'"):
         embed(model, photos, tmp_path / "v.parquet")
+
+
+def test_faces_that_are_found_first(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
+) -> None:
+    stand_in(monkeypatch)
+    photos = draw_people(tmp_path / "photos", people=3, photos=3)
+    blank(photos / "person_01/0.png")
+    beside(photos / "person_02/0.png", *(photos / f"person_0{who}/0.png" for who in (0, 2)))
+    out = tmp_path / "v.parquet"
+    written = embed(model, photos, out, detector="dlib", policy="largest")
+    assert written.rows == 8 and [item.reason for item in written.broken] == ["no face was found"]
+    recognizer, rows = Recognizer.load(model, detector="dlib"), pq.read_table(out).to_pylist()
+    for row in rows:
+        vector, _ = recognizer.vector(recognizer.read(photos / row["path"]), "largest")
+        assert vector is not None and row["model"] == recognizer.fingerprint == written.fingerprint
+        np.testing.assert_allclose(row["vector"], vector, atol=1e-6)

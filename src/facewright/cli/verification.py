@@ -201,24 +201,30 @@ def embed(
     out: Annotated[Path, typer.Option("--out", "-o", help="The Parquet file to write.")],
     crop: Crop = None,
     flip: Flip = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write the vector of every picture to a Parquet file.
 
-    Columns id, path, label, digest, vector, model. In memory lies a batch at a time; a run that was stopped goes on
-    where it was when the command is given again.
+    Columns id, path, label, digest, vector, model. MODEL may be built-in: the networks that come with the package find
+    the face in each picture. In memory lies a batch at a time; a run that was stopped goes on where it was when the
+    command is given again.
 
     \b
     Example:
       facewright embed runs/a photos/ --out vectors.parquet
+      facewright embed built-in photos/ --out vectors.parquet
     """
     place_for(out)
 
     from facewright import workflows
 
     with listener(quiet) as listen:
-        written = workflows.embed(model, where, out, crop=crop, flip=flip, listen=listen)
+        written = workflows.embed(
+            model, where, out, crop=crop, flip=flip, detector=detector, policy=name_of(policy), listen=listen
+        )
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")
     if as_json:

@@ -113,7 +113,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy:
     """Pictures whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
     broken, waiting, several = list[Broken](), list[Face](), 0
-    for done, (record, digest, picked) in enumerate(_picked(recognizer, dataset, policy), 1):
+    for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, policy), 1):
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
             continue
@@ -139,7 +139,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy:
     return Vectors(left, np.concatenate(vectors), tuple(digests), picture, several)
 
 
-def _picked(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> Iterator[tuple[Record, str, Picked]]:
+def picked_faces(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> Iterator[tuple[Record, str, Picked]]:
     """Each picture with its digest and the face that is taken; or why there is none."""
     for record in dataset.records:
         try:

@@ -12,26 +12,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from facewright.data.decoding import decode_all, default_workers
+from facewright.data.decoding import Decoded, decode_all, default_workers
 from facewright.data.folders import FileSource, list_folder
 from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.sources import open_dataset
-from facewright.embedding import BATCH, Embedder
+from facewright.embedding import BATCH
 from facewright.errors import BadImage, DataError, FacewrightError, UsageError
 from facewright.files import replacing, write_json
+from facewright.recognition import Policy, Recognizer
 from facewright.training.events import Listener, Progressed, Said
 from facewright.workflows.material import silent
+from facewright.workflows.scoring import picked_faces
 
 FORMAT = 1
 ROWS = 2_048  # pictures a part; a run that is stopped loses at most so many
@@ -64,6 +65,8 @@ def embed(
     *,
     crop: float | None = None,
     flip: bool | None = None,
+    detector: str | None = None,
+    policy: Policy | None = None,
     listen: Listener | None = None,
 ) -> VectorsWritten:
     """Embed every picture of a data set into a Parquet file; what cannot be read is listed and left out.
@@ -73,22 +76,25 @@ def embed(
     and the input it was fed.
 
     Args:
-        model: a run directory, a bundle file, or architecture@weights.
+        model: a run directory, a bundle file, architecture@weights or "built-in".
         where: what `open_dataset` knows, or a folder of pictures without labels.
         out: the file; replaced where it exists. A stopped run goes on when it is started again with the same model,
             input and pictures.
         crop, flip: of the input, in place of the model's own.
+        detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; a picture without a face
+            is left out.
     Raises:
         UsageError: pyarrow is not installed. DataError: not one picture can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
     listen = silent if listen is None else listen
     arrow = _Arrow.load()
-    embedder = Embedder.load(model, crop=crop, flip=flip)
+    recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+    chosen = recognizer.policy(policy)
     dataset = open_pictures(where)
-    plan = _plan(embedder, dataset)
+    plan = _plan(recognizer, dataset) | ({} if recognizer.takes_photos_whole else {"policy": chosen})
     with _parts_folder(out, plan, listen) as folder:
-        schema = arrow.schema(embedder, dataset)
+        schema = arrow.schema(recognizer, dataset)
         resumed = 0
         for number, start in enumerate(range(0, len(dataset), ROWS)):
             part = folder / f"{number:06d}.parquet"
@@ -96,7 +102,8 @@ def embed(
             if part.is_file():
                 resumed += len(records)
             else:
-                _write_part(part, start, records, dataset, embedder, arrow, schema)
+                pictures = zip(records, _seen(recognizer, dataset, records, chosen), strict=True)
+                _write_part(part, start, pictures, dataset, recognizer, arrow, schema)
             listen(Progressed("embedding", start + len(records), len(dataset)))
         rows, broken = arrow.join(sorted(folder.glob("*.parquet")), out, schema)
         if rows == 0:
@@ -104,7 +111,7 @@ def embed(
             raise DataError(f"{where}: not one picture can be read{first}")
         shutil.rmtree(folder)
     everything = merge_broken(dataset.broken, broken)
-    return VectorsWritten(str(out), rows, embedder.width, str(model), embedder.fingerprint, resumed, everything)
+    return VectorsWritten(str(out), rows, recognizer.width, str(model), recognizer.fingerprint, resumed, everything)
 
 
 def open_pictures(where: str | Path) -> Dataset:
@@ -120,7 +127,7 @@ def open_pictures(where: str | Path) -> Dataset:
     return Dataset(folder.resolve().name, root, (), records, FileSource(root), merge_broken(listing.broken, ()))
 
 
-def _plan(embedder: Embedder, dataset: Dataset) -> dict[str, Any]:
+def _plan(recognizer: Recognizer, dataset: Dataset) -> dict[str, Any]:
     """What must be equal for parts of an earlier run to be of use."""
     state = hashlib.blake2b(digest_size=16)
     for record in dataset.records:
@@ -129,7 +136,7 @@ def _plan(embedder: Embedder, dataset: Dataset) -> dict[str, Any]:
         except BadImage as error:
             stamp = f"broken: {error.reason}"
         state.update(json.dumps([record.path, _label(record, dataset), stamp]).encode())
-    return {"format": FORMAT, "model": embedder.fingerprint, "pictures": len(dataset), "data": state.hexdigest()}
+    return {"format": FORMAT, "model": recognizer.fingerprint, "pictures": len(dataset), "data": state.hexdigest()}
 
 
 @contextmanager
@@ -163,16 +170,26 @@ def _read_plan(folder: Path) -> object:
         return None
 
 
+def _seen(recognizer: Recognizer, dataset: Dataset, records: tuple[Record, ...], policy: Policy) -> Iterator[Decoded]:
+    """Each picture as the network sees it, or why it cannot be seen."""
+    if recognizer.takes_photos_whole:
+        yield from decode_all(dataset.source, records, recognizer.spec, default_workers())
+        return
+    for _, digest, picked in picked_faces(recognizer, replace(dataset, records=records), policy):
+        chip = None if picked.face is None else picked.face.chip
+        yield Decoded(chip, digest, (0, 0), picked.reason or "")
+
+
 def _write_part(
     path: Path,
     start: int,
-    records: tuple[Record, ...],
+    pictures: Iterable[tuple[Record, Decoded]],
     dataset: Dataset,
-    embedder: Embedder,
+    recognizer: Recognizer,
     arrow: _Arrow,
     schema: Any,
 ) -> None:
-    """Decode and embed some records; `start` is the number of the first."""
+    """Embed some records; `start` is the number of the first."""
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "path", "label", "digest")}
     vectors: list[NDArray[np.float32]] = []
     waiting: list[NDArray[np.uint8]] = []
@@ -180,11 +197,10 @@ def _write_part(
 
     def flush() -> None:
         if waiting:
-            vectors.append(embedder.embed(torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2)))
+            vectors.append(recognizer.embed_chips(waiting))
             waiting.clear()
 
-    decoded = decode_all(dataset.source, records, embedder.spec, default_workers())
-    for number, (record, found) in enumerate(zip(records, decoded, strict=True), start):
+    for number, (record, found) in enumerate(pictures, start):
         if found.pixels is None:
             broken.append(Broken(record.path, found.reason))
             continue
@@ -195,8 +211,8 @@ def _write_part(
         if len(waiting) == BATCH:
             flush()
     flush()
-    stacked = np.concatenate(vectors) if vectors else np.zeros((0, embedder.width), np.float32)
-    arrow.write(path, columns, stacked, embedder.fingerprint, schema, broken)
+    stacked = np.concatenate(vectors) if vectors else np.zeros((0, recognizer.width), np.float32)
+    arrow.write(path, columns, stacked, recognizer.fingerprint, schema, broken)
 
 
 def _label(record: Record, dataset: Dataset) -> str | None:
@@ -220,12 +236,12 @@ class _Arrow:
             ) from None
         return cls(pyarrow, pyarrow.parquet)
 
-    def schema(self, embedder: Embedder, dataset: Dataset) -> Any:
+    def schema(self, recognizer: Recognizer, dataset: Dataset) -> Any:
         pa = self.pyarrow
         facts = {
-            "facewright.fingerprint": embedder.fingerprint,
-            "facewright.model": embedder.name,
-            "facewright.input": json.dumps(embedder.spec.to_dict()),
+            "facewright.fingerprint": recognizer.fingerprint,
+            "facewright.model": recognizer.name,
+            "facewright.input": json.dumps(recognizer.spec.to_dict()),
             "facewright.data": dataset.name,
         }
         columns = [
@@ -233,7 +249,7 @@ class _Arrow:
             pa.field("path", pa.string(), nullable=False),
             pa.field("label", pa.string()),
             pa.field("digest", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), embedder.width), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), recognizer.width), nullable=False),
             pa.field("model", pa.string(), nullable=False),
         ]
         return pa.schema(columns, metadata=facts)

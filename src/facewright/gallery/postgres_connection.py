@@ -46,25 +46,32 @@ def connect(address: Address, *, make: bool = False) -> Connection:
         something.
     """
     with translated(address):
-        try:
-            connection = psycopg.connect(
-                address.server,
-                autocommit=True,
-                prepare_threshold=None,  # rewriting a table would make prepared statements stale
-                client_encoding="utf8",
-                **_unless_said(address.server, connect_timeout=str(REACHING), application_name="facewright"),
-            )
-        except (psycopg.ProgrammingError, ValueError):  # its own words quote parts of the address
-            raise UsageError(
-                f"{address.shown}: is not an address that libpq understands; expected options as name=value with "
-                "names of libpq's (sslmode, connect_timeout, ...), special characters as %XX"
-            ) from None
+        connection = _reach(address)
         try:
             _tell(connection, address, make)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _reach(address: Address) -> Connection:
+    try:
+        return psycopg.connect(
+            address.server,
+            autocommit=True,
+            prepare_threshold=None,  # rewriting a table would make prepared statements stale
+            client_encoding="utf8",
+            **_unless_said(address.server, connect_timeout=str(REACHING), application_name="facewright"),
+        )
+    except psycopg.OperationalError as error:
+        said = address.hidden(_primary(error))
+        raise GalleryError(f"{address.shown}: the server cannot be reached ({said})") from None
+    except (psycopg.ProgrammingError, ValueError):  # its own words quote parts of the address
+        raise UsageError(
+            f"{address.shown}: is not an address that libpq understands; expected options as name=value with "
+            "names of libpq's (sslmode, connect_timeout, ...), special characters as %XX"
+        ) from None
 
 
 def _unless_said(server: str, **values: str) -> dict[str, Any]:
@@ -134,7 +141,7 @@ def translated(address: Address) -> Iterator[None]:
     except UnicodeDecodeError:  # its own message quotes a damaged name
         raise GalleryDamaged(f"{where}: the gallery is damaged (no text); restore a backup") from None
     except psycopg.OperationalError as error:
-        what = "the server cannot be reached" if error.sqlstate is None else "the server could not do it"
+        what = "the server went away" if error.sqlstate is None else "the server could not do it"
         raise GalleryError(
             f"{where}: {what} ({address.hidden(_primary(error))}); what was enrolled before is kept, a change that was "
             "under way perhaps not: look, then try again"

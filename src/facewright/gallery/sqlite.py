@@ -98,14 +98,18 @@ class SqliteStore:
 
     def rows(self, people: Sequence[str] = ()) -> Iterator[Row]:
         """As `GalleryStore.rows`."""
-        last, wanted = 0, set(people)
+        last = 0
+        whose, given = (
+            ("AND person IN (SELECT value FROM json_each(?))", (json.dumps(list(people)),)) if people else ("", ())
+        )
         while True:
             with self._reading():
                 page = self._connection.execute(
-                    f"SELECT {COLUMNS} FROM entries WHERE number > ? ORDER BY number LIMIT ?", (last, PAGE)
+                    f"SELECT {COLUMNS} FROM entries WHERE number > ? {whose} ORDER BY number LIMIT {PAGE}",
+                    (last, *given),
                 ).fetchall()
                 rows = [self._row(fields) for fields in page]
-            yield from (row for row in rows if not wanted or row.entry.person in wanted)
+            yield from rows
             if len(page) < PAGE:
                 return
             last = rows[-1].number

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
 import numpy as np
@@ -36,6 +36,7 @@ from facewright.serve.uploads import Upload
 
 DECODERS = 2  # threads that decode photos
 T = TypeVar("T")
+Runtime = Literal["pytorch", "onnx"]  # of the model
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Models:
     classifier: Classifier | None = None
     gallery: Gallery | None = None
     keep_crops: bool = True  # of who is enrolled
-    runtime: str = "pytorch"  # or "onnx"
+    runtime: Runtime = "pytorch"
 
 
 class Service:

@@ -9,7 +9,7 @@ import numpy as np
 from facewright.gallery.gallery import Gallery
 from facewright.inference import Classifier
 from facewright.recognition import Recognizer
-from facewright.serve.service import Models
+from facewright.serve.service import Models, Runtime
 
 
 def load(
@@ -28,7 +28,8 @@ def load(
     _warm(recognizer)
     own = recognizer.embedder
     classifier = None if own is None or model is None or not own.bundle.classes else Classifier.load(Path(model))
-    return Models(recognizer.name, recognizer, classifier, held, keep_crops)
+    runtime: Runtime = "pytorch" if own is None or own.bundle.exported is None else "onnx"
+    return Models(recognizer.name, recognizer, classifier, held, keep_crops, runtime)
 
 
 def _warm(recognizer: Recognizer) -> None:

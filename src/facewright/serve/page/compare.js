@@ -1,0 +1,170 @@
+// The second tab: two photos, the same person or not, and where the score stands.
+
+import { about } from "./about.js";
+import { postForm } from "./api.js";
+import { showChart } from "./chart.js";
+import { announce, busyLine, byId, make, showError } from "./dom.js";
+import { intake } from "./intake.js";
+import { closePhoto, openPhoto } from "./photo.js";
+import { showStage } from "./stage.js";
+import { standing } from "./standing.js";
+import { heatFigure } from "./why.js";
+import { percent, rate, score } from "./words.js";
+
+const SIDES = ["a", "b"];
+const POLICIES = [
+  ["centre", "nearest to the centre"],
+  ["largest", "largest"],
+];
+
+const slots = {}; // side → {photo, place, button, words}
+let asking = null;
+let policy = POLICIES[0][0];
+
+/** Set the tab up. */
+export function startCompare() {
+  for (const side of SIDES) byId("compare-pair").append(slot(side));
+  const choice = make("select", {}, ...POLICIES.map(([value, words]) => make("option", { value }, words)));
+  choice.addEventListener("change", () => {
+    policy = choice.value;
+    compare();
+  });
+  if (about.model.detector !== "none") {
+    byId("compare-pair").after(make("label", { class: "policy" }, "Of several faces take the one that is ", choice));
+  }
+}
+
+function slot(side) {
+  const place = make("div", { class: "stage" });
+  const words = make("p", { class: "slot-words" });
+  const { zone, button } = intake({
+    title: side === "a" ? "One photo" : "Another photo",
+    hint: "Drop, paste or choose",
+    camera: "Camera",
+    many: true,
+    taken: (files) => takeFrom(side, files),
+  });
+  button.prepend(place);
+  slots[side] = { photo: null, place, button, words };
+  return make("div", { class: "slot" }, zone, words);
+}
+
+/** Files that came without a place: the empty one first. */
+export function takePair(files) {
+  takeFrom(slots.a.photo !== null && slots.b.photo === null ? "b" : "a", files);
+}
+
+/** The first file goes here, a second one to the other side. */
+async function takeFrom(side, files) {
+  const other = side === "a" ? "b" : "a";
+  await put(side, files[0]);
+  if (files.length > 1) await put(other, files[1]);
+  await compare();
+}
+
+async function put(side, file) {
+  const photo = await openPhoto(file, about.limits);
+  const mine = slots[side];
+  if (mine.photo !== null) closePhoto(mine.photo);
+  mine.photo = photo;
+  mine.button.classList.add("filled");
+  mine.button.setAttribute("aria-label", `${photo.name}; choose another photo`);
+  showSide(mine, null);
+}
+
+/** The photo with the face that was taken. */
+function showSide({ photo, place, words }, told) {
+  const { image } = photo;
+  const size = told ?? (image === null ? { width: 4, height: 3 } : { width: image.naturalWidth, height: image.naturalHeight });
+  const face = told?.face ?? null;
+  showStage(place, photo, { size, faces: face === null ? [] : [{ ...face, label: null, known: true }] });
+  const said = [photo.note, told?.reason ?? told?.said ?? null].filter((part) => part !== null);
+  const parts = said.map((part) => make("span", { class: told?.reason ? "bad" : "sub" }, sentence(part)));
+  words.replaceChildren(make("span", { class: "file-name" }, photo.name), ...parts);
+}
+
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+async function compare() {
+  const { a, b } = slots;
+  asking?.abort();
+  byId("compare-error").replaceChildren();
+  byId("compare-result").replaceChildren();
+  if (a.photo === null || b.photo === null) return;
+  asking = new AbortController();
+  const { signal } = asking;
+  byId("compare-result").replaceChildren(busyLine("Comparing …"));
+  announce("Comparing");
+  try {
+    const found = await postForm("v1/verify", { a: a.photo, b: b.photo, policy }, signal);
+    for (const side of SIDES) showSide(slots[side], found[side]);
+    showVerdict(found);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    byId("compare-result").replaceChildren();
+    announce("");
+    showError(byId("compare-error"), error, compare);
+  }
+}
+
+function showVerdict(found) {
+  const words = verdict(found);
+  const why = make("div", { class: "why" });
+  const parts = [
+    make("h2", { class: `verdict ${found.same === true ? "same" : found.same === false ? "other" : ""}` }, words),
+    ...explained(found).map((line) => make("p", {}, line)),
+  ];
+  if (found.score !== null && about.can.explain) {
+    const button = make("button", { type: "button", class: "secondary", click: () => showWhy(why, button) }, "Why?");
+    parts.push(make("p", {}, button));
+  }
+  const card = make("section", { class: "card verdict-card" }, make("div", { class: "verdict-words" }, ...parts));
+  byId("compare-result").replaceChildren(card, why);
+  const histograms = about.threshold?.histograms ?? null;
+  if (found.score !== null && histograms !== null) {
+    const place = make("figure", { class: "chart" });
+    card.append(place);
+    showChart(place, histograms, { threshold: found.threshold, score: found.score });
+  }
+  announce(words);
+}
+
+/** The answer in words; where there is none, why. */
+function verdict({ score: value, same }) {
+  if (value === null) return "Nothing to compare";
+  if (same === null) return `Score ${score(value)}`;
+  return same ? "The same person" : "Different people";
+}
+
+function explained(found) {
+  if (found.score === null) {
+    return SIDES.filter((side) => found[side].reason).map((side) => `${slots[side].photo.name}: ${found[side].reason}.`);
+  }
+  if (found.same === null) return ["No threshold is known for this model, so it stays a score. 1 is a photo compared with itself."];
+  const lines = [`Score ${score(found.score)}, ${found.same ? "at or above" : "below"} the threshold ${score(found.threshold)}.`];
+  if (found.probability !== null) {
+    lines.push(`The chance that it is one person is ${percent(found.probability)}, among pairs mixed as those it was measured on.`);
+  }
+  const histograms = about.threshold?.histograms ?? null;
+  if (histograms !== null) lines.push(standing(histograms, found.score));
+  if (found.far !== null) lines.push(`At this threshold ${rate(found.far)} impostor pairs were taken for one person.`);
+  if (found.data !== null) lines.push(`Measured on ${found.data}.`);
+  return lines;
+}
+
+async function showWhy(place, button) {
+  const { a, b } = slots;
+  button.disabled = true;
+  place.replaceChildren(busyLine("Covering one region after the other; this takes some seconds …"));
+  place.scrollIntoView({ block: "nearest" });
+  try {
+    const found = await postForm("v1/explain", { a: a.photo, b: b.photo });
+    const words = "How much less alike the two become when a region is covered";
+    const sides = SIDES.map((side) => ({ ...found[side], name: slots[side].photo.name }));
+    place.replaceChildren(heatFigure(sides, words, "no change", `${score(found.drop)} less`));
+    announce(words);
+  } catch (error) {
+    button.disabled = false;
+    showError(place, error, () => showWhy(place, button));
+  }
+}

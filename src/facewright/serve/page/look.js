@@ -1,0 +1,213 @@
+// The first tab: one photo, the faces on it, who they are, or what a classifier says.
+
+import { about } from "./about.js";
+import { postForm } from "./api.js";
+import { learnAvatars } from "./avatars.js";
+import { answerLine, classCard } from "./classes.js";
+import { announce, busyLine, byId, make, showError } from "./dom.js";
+import { openEnrolment } from "./enrol.js";
+import { faceList, nameOf } from "./faces.js";
+import { intake } from "./intake.js";
+import { closePhoto, faceFile, openPhoto } from "./photo.js";
+import { showStage } from "./stage.js";
+import { amount, count } from "./words.js";
+
+const KEPT = 8; // photos that can be seen again without asking the server
+
+const seen = []; // {photo, answer}, the newest first
+let current = null; // the one that is shown
+let asking = null; // aborts the request in progress
+
+/** Set the tab up. */
+export function startLook() {
+  const { gallery, predict } = about.can;
+  byId("look-title").textContent = gallery ? "Who is on the photo?" : predict ? "What is on the photo?" : "Where are the faces?";
+  byId("look-lead").textContent = gallery
+    ? "Every face is found, and named if it is one that is enrolled here."
+    : predict
+      ? `One of ${count(about.model.classes?.length ?? 0)} classes, with how sure the model is.`
+      : "Every face is found. To name them, start the server with a gallery.";
+  const { zone } = intake({
+    title: "Drop a photo here, or choose one",
+    hint: "You may paste one, too",
+    camera: "Use the camera",
+    many: false,
+    taken: ([file]) => look(file),
+  });
+  byId("look-intake").append(zone);
+  document.addEventListener("gallery-changed", () => {
+    for (const entry of seen) entry.stale = true;
+    if (current !== null && about.can.gallery) ask(current);
+  });
+}
+
+/** Look at a file. */
+export async function look(file) {
+  byId("look-error").replaceChildren();
+  const photo = await openPhoto(file, about.limits);
+  const entry = { photo, answer: null, stale: false };
+  await ask(entry);
+}
+
+async function ask(entry) {
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  current = entry;
+  showBusy(entry);
+  try {
+    entry.answer = await answers(entry.photo, signal);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    return failed(entry, error);
+  }
+  entry.stale = false;
+  remember(entry);
+  show(entry);
+}
+
+/** All that the server can say of a photo; one refusal does not hide the other answer. */
+async function answers(photo, signal) {
+  const { gallery, faces, predict } = about.can;
+  const where = gallery ? "v1/gallery/identify" : faces ? "v1/faces" : null;
+  const asked = [
+    where && postForm(where, { photo }, signal),
+    predict ? postForm("v1/predict", { photo }, signal) : null,
+    gallery ? learnAvatars().catch(() => null) : null, // without them there are letters
+  ];
+  const [found, predicted] = await Promise.allSettled(asked);
+  const refused = [found, predicted].filter(({ status }) => status === "rejected").map(({ reason }) => reason);
+  if (signal.aborted) throw new DOMException("another photo came", "AbortError");
+  const answer = { found: found.value ?? null, predicted: predicted.value ?? null, refused: refused[0] ?? null };
+  if (answer.found === null && answer.predicted === null) throw answer.refused;
+  return answer;
+}
+
+function showBusy({ photo }) {
+  const size = sizeOf(photo);
+  byId("look").classList.add("has-result");
+  byId("look-result").hidden = false;
+  byId("look-heat").replaceChildren();
+  byId("look-stage").classList.add("working");
+  showStage(byId("look-stage"), photo, { size, faces: [] });
+  caption(photo, null);
+  byId("look-findings").replaceChildren(busyLine("Looking …"));
+  announce("Looking");
+}
+
+const sizeOf = ({ image }) => (image === null ? { width: 4, height: 3 } : { width: image.naturalWidth, height: image.naturalHeight });
+
+function caption(photo, size) {
+  const parts = [make("span", { class: "file-name" }, photo.name)];
+  if (size !== null) parts.push(make("span", {}, `${count(size.width)} × ${count(size.height)} px`));
+  if (photo.note !== null) parts.push(make("span", { class: "sent-note" }, photo.note));
+  byId("look-caption").replaceChildren(...parts);
+}
+
+function failed(entry, error) {
+  byId("look-stage").classList.remove("working");
+  byId("look-findings").replaceChildren();
+  if (entry.photo.url === null || error.status === 401) hideResult();
+  announce("");
+  showError(byId("look-error"), error, () => {
+    byId("look-error").replaceChildren();
+    ask(entry);
+  });
+}
+
+function hideResult() {
+  byId("look-result").hidden = true;
+  byId("look").classList.remove("has-result");
+}
+
+function show(entry) {
+  const { photo, answer } = entry;
+  const { found, predicted, refused } = answer;
+  current = entry;
+  byId("look-stage").classList.remove("working");
+  byId("look-heat").replaceChildren();
+  byId("look-error").replaceChildren();
+  if (refused !== null) showError(byId("look-error"), refused, () => ask(entry));
+  const size = found ?? sizeOf(photo);
+  const faces = (found?.faces ?? []).map((face) => ({ ...face, label: labelOf(face, found), known: Boolean(face.person) }));
+  const pick = { open: () => undefined };
+  const select = showStage(byId("look-stage"), photo, { size, faces }, (number) => pick.open(number));
+  caption(photo, found);
+
+  const words = headline(answer);
+  const findings = [make("h2", { class: "headline" }, words), ...remarks(answer)];
+  if (predicted !== null) findings.push(classCard(photo, predicted, byId("look-heat")));
+  if (faces.length > 0) {
+    const { list, open } = faceList(photo, found, select, enrolling(entry));
+    pick.open = open;
+    findings.push(list);
+    if (faces.length === 1) open(0);
+  }
+  byId("look-findings").replaceChildren(...findings);
+  announce(words);
+  showHistory();
+}
+
+const labelOf = (face, { threshold }) => (face.person ? face.person : face.matches && threshold !== null ? "unknown" : null);
+
+/** The answer in a few words. */
+function headline({ found, predicted }) {
+  if (found === null) return answerLine(predicted);
+  const { faces, threshold } = found;
+  if (faces.length === 0) return "No face was found";
+  if (faces[0].matches === undefined || threshold === null) return amount(faces.length, "face");
+  if (faces.length === 1) return faces[0].person ?? "Unknown";
+  const known = faces.filter((face) => face.person !== null).length;
+  return `${amount(faces.length, "face")}, ${known === 0 ? "nobody" : count(known)} known`;
+}
+
+function remarks({ found }) {
+  if (found === null) return [];
+  if (found.faces.length === 0) return [note("Faces that are very small, turned away or covered are missed.")];
+  if (found.threshold === null) {
+    return [note("The gallery has no threshold yet, so nobody is named. Choose one in the Gallery tab.")];
+  }
+  return [];
+}
+
+const note = (words) => make("p", { class: "note" }, words);
+
+/** What enrols a face of a photo, or null where that cannot be done. */
+function enrolling({ photo, answer }) {
+  const { found } = answer;
+  if (!about.can.write || !about.can.gallery) return null;
+  if (found.faces.length > 1 && photo.image === null) return null; // nothing to cut the face out of
+  return async (number) => {
+    const face = found.faces[number];
+    const alone = found.faces.length === 1 && photo.note === null;
+    const file = alone ? photo.sent : await faceFile(photo, face, found, number + 1);
+    openEnrolment([file], nameOf(face, found.threshold) === face.person ? face.person : "");
+  };
+}
+
+function remember(entry) {
+  const place = seen.indexOf(entry);
+  if (place >= 0) seen.splice(place, 1);
+  seen.unshift(entry);
+  for (const old of seen.splice(KEPT)) closePhoto(old.photo);
+}
+
+function showHistory() {
+  const others = seen.filter((entry) => entry !== current && entry.photo.url !== null);
+  byId("look-history").hidden = others.length === 0;
+  const items = others.map((entry) => {
+    const again = () => (entry.stale ? ask(entry) : show(entry));
+    const words = headline(entry.answer);
+    return make(
+      "li",
+      {},
+      make(
+        "button",
+        { type: "button", class: "earlier", click: again, "aria-label": `${entry.photo.name}: ${words}` },
+        make("img", { src: entry.photo.url, alt: "" }),
+        make("span", {}, words),
+      ),
+    ); // prettier-ignore
+  });
+  byId("look-history").querySelector("ul").replaceChildren(...items);
+}

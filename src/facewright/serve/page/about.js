@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { byId, make } from "./dom.js";
+import { actions, openSheet } from "./sheet.js";
 import { amount, bytes, count, rate, score, target } from "./words.js";
 
 /** What `/v1/about` said last; null before it was asked. */
@@ -20,17 +21,12 @@ export function startAbout() {
 
 function openAbout() {
   const close = make("button", { type: "button", class: "primary", click: () => dialog.close() }, "Close");
-  const dialog = make(
-    "dialog",
-    { class: "sheet", "aria-labelledby": "about-title" },
-    make("h2", { id: "about-title" }, "What answers here"),
+  const dialog = openSheet(
+    { title: "What answers here" },
     make("dl", { class: "facts" }, ...facts().flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
     make("p", { class: "note" }, "The same as an API: ", make("a", { href: "openapi.json" }, "openapi.json")),
-    make("div", { class: "actions" }, close),
+    actions(close),
   ); // prettier-ignore
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
 }
 
 const DETECTORS = { dlib: "found by dlib's detector", yunet: "found by YuNet", none: "the whole photo is taken for the face" };

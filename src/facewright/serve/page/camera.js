@@ -1,6 +1,7 @@
 // One still from the camera. The camera is on only while its dialog is open.
 
 import { make } from "./dom.js";
+import { actions, openSheet } from "./sheet.js";
 
 /** Browsers show the camera to pages from https or localhost only. */
 export const cameraIsThere = () => Boolean(navigator.mediaDevices?.getUserMedia);
@@ -19,11 +20,7 @@ export function takePhoto() {
   const shoot = make("button", { type: "button", class: "primary", disabled: true }, "Take the photo");
   const turn = make("button", { type: "button", class: "secondary", hidden: true }, "Other camera");
   const stop = make("button", { type: "button", class: "secondary" }, "Stop the camera");
-  const dialog = make(
-    "dialog",
-    { class: "sheet camera-sheet", "aria-label": "Camera" },
-    problem, video, make("div", { class: "actions" }, stop, turn, shoot),
-  ); // prettier-ignore
+  let dialog = null;
   let stream = null;
   let facing = "user";
   let taken = null;
@@ -59,15 +56,13 @@ export function takePhoto() {
     taken = await still(video);
     dialog.close();
   });
-  document.body.append(dialog);
-  dialog.showModal();
-  on();
   return new Promise((done) => {
-    dialog.addEventListener("close", () => {
+    const closed = () => {
       off();
-      dialog.remove();
       done(taken);
-    });
+    };
+    dialog = openSheet({ title: "Camera", kind: "wide-sheet", closed }, problem, video, actions(stop, turn, shoot));
+    on();
   });
 }
 

@@ -38,8 +38,8 @@ function chart(histograms, { threshold, score: value }, width) {
     return draw("path", { class: name, d: `${path}L${x(to)} ${PLOT.bottom}Z` });
   };
   const parts = [area(impostor, "impostor"), area(genuine, "genuine"), ...axis(from, to, x, width)];
-  if (threshold !== null) parts.push(...mark("threshold", threshold, x, 40, width));
-  parts.push(...mark("score", value, x, 18, width));
+  if (threshold !== null) parts.push(...mark("threshold", threshold, x, 40, width, value > threshold ? "end" : "start"));
+  parts.push(...mark("score", value, x, 18, width, "middle"));
   const words = `This pair has ${score(value)}. ${standing(histograms, value)}`;
   return draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": words }, ...parts);
 }
@@ -78,14 +78,15 @@ function ticksOf(from, to, width) {
   return ticks;
 }
 
-/** A line at a value with its words over it, kept inside the drawing. */
-function mark(name, value, x, height, width) {
+/** A line at a value with its words over it, kept inside the drawing; `anchor` is which end of the words stands there. */
+function mark(name, value, x, height, width, anchor) {
   const words = `${name === "score" ? "this pair" : "threshold"} ${score(value)}`;
-  const half = (words.length * LETTER) / 2;
-  const middle = Math.min(Math.max(x(value), half), width - half);
+  const long = words.length * LETTER;
+  const before = { start: -4, middle: long / 2, end: long + 4 }[anchor]; // px of the words to the left of the line
+  const left = Math.min(Math.max(x(value) - before, 0), width - long);
   return [
     draw("line", { class: name, x1: x(value), x2: x(value), y1: height + 6, y2: PLOT.bottom }),
-    draw("text", { class: name, x: middle, y: height, "text-anchor": "middle" }, words),
+    draw("text", { class: name, x: left + long / 2, y: height, "text-anchor": "middle" }, words),
     ...(name === "score" ? [draw("circle", { class: name, cx: x(value), cy: PLOT.bottom, r: 4.5 })] : []),
   ];
 }

@@ -38,7 +38,7 @@ function slot(side) {
   const place = make("div", { class: "stage" });
   const words = make("p", { class: "slot-words" });
   const { zone, button } = intake({
-    title: side === "a" ? "One photo" : "Another photo",
+    title: side === "a" ? { mouse: "One photo", touch: "One photo" } : { mouse: "Another photo", touch: "Another photo" },
     hint: "Drop, paste or choose",
     camera: "Camera",
     many: true,
@@ -91,6 +91,7 @@ async function compare() {
   byId("compare-error").replaceChildren();
   byId("compare-result").replaceChildren();
   if (a.photo === null || b.photo === null) return;
+  byId("compare").classList.add("has-result");
   asking = new AbortController();
   const { signal } = asking;
   byId("compare-result").replaceChildren(busyLine("Comparing …"));

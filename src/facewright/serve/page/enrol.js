@@ -6,6 +6,7 @@ import { postForm } from "./api.js";
 import { announce, make, showError } from "./dom.js";
 import { acceptDrops, intake } from "./intake.js";
 import { closePhoto, openPhoto } from "./photo.js";
+import { actions, openSheet } from "./sheet.js";
 import { amount } from "./words.js";
 
 /**
@@ -21,7 +22,7 @@ export function openEnrolment(files, person, known = []) {
     for (const file of more) waiting.push(await staged(shown, file));
     update(shown);
   };
-  const { zone } = intake({ title: "Add photos of this person", hint: "Drop, paste or choose", camera: "Use the camera", many: true, taken: add });
+  const { zone } = intake({ title: { mouse: "Drop photos of this person here", touch: "Add photos of this person" }, hint: "Or paste or choose them", camera: "Use the camera", many: true, taken: add });
   form.querySelector(".place").append(zone);
   acceptDrops(dialog, add);
   dialog.addEventListener("paste", (event) => {
@@ -32,13 +33,6 @@ export function openEnrolment(files, person, known = []) {
     event.preventDefault();
     enrolAll(shown);
   });
-  dialog.addEventListener("close", () => {
-    waiting.forEach(({ photo }) => closePhoto(photo));
-    dialog.remove();
-    if (shown.changed) document.dispatchEvent(new Event("gallery-changed"));
-  });
-  document.body.append(dialog);
-  dialog.showModal();
   if (person === "") shown.name.focus();
   add(files);
 }
@@ -52,17 +46,21 @@ function dialogOf(person, known) {
   const form = make(
     "form",
     {},
-    make("h2", { id: "enrol-title" }, "Enrol a person"),
     make("label", { class: "field", for: "enrol-name" }, "Name"),
     name,
     make("datalist", { id: "enrol-known" }, ...known.map((value) => make("option", { value }))),
     make("div", { class: "place" }),
     list, problem,
-    make("div", { class: "actions" }, close, submit),
+    actions(close, submit),
   ); // prettier-ignore
-  const dialog = make("dialog", { class: "sheet wide-sheet", "aria-labelledby": "enrol-title" }, form);
-  close.addEventListener("click", () => dialog.close());
-  return { dialog, form, name, list, submit, problem, waiting: [], changed: false };
+  const shown = { form, name, list, submit, close, problem, waiting: [], changed: false };
+  const closed = () => {
+    shown.waiting.forEach(({ photo }) => closePhoto(photo));
+    if (shown.changed) document.dispatchEvent(new Event("gallery-changed"));
+  };
+  shown.dialog = openSheet({ title: "Enrol a person", kind: "wide-sheet", closed }, form);
+  close.addEventListener("click", () => shown.dialog.close());
+  return shown;
 }
 
 /** A photo in the list, with a place for what becomes of it. */
@@ -83,10 +81,14 @@ async function staged(shown, file) {
   return one;
 }
 
-function update({ waiting, submit }) {
+function update({ waiting, submit, close }) {
   const open = waiting.filter(({ done }) => !done).length;
   submit.disabled = open === 0;
+  submit.hidden = open === 0 && waiting.length > 0;
   submit.textContent = open === 0 ? "Enrol" : `Enrol ${amount(open, "photo")}`;
+  close.textContent = submit.hidden ? "Done" : "Close";
+  close.className = submit.hidden ? "primary" : "secondary";
+  if (submit.hidden) close.focus();
 }
 
 async function enrolAll(shown) {
@@ -104,11 +106,12 @@ async function enrolAll(shown) {
       sums.already += found.already;
       sums.failed += found.failed.length;
     } catch (error) {
-      tell(one, "bad", error.message);
       if (error.passing || error.status === 401 || error.status === 403) {
+        tell(one, "", "");
         showError(shown.problem, error, () => enrolAll(shown)); // it would be the same with the next one
         break;
       }
+      settle(shown, one, { photos: [], failed: [{ reason: error.message }] });
       sums.failed += 1;
     }
   }
@@ -120,10 +123,10 @@ const summary = (person, { enrolled, already, failed }) =>
   `${person}: ${amount(enrolled, "photo")} enrolled, ${already} enrolled before, ${failed} failed`;
 
 function settle(shown, one, { photos, failed }) {
+  one.done = true; // asked again, the answer would be the same
+  one.leave.hidden = true;
   if (failed.length > 0) return tell(one, "bad", failed[0].reason);
   const [{ number, said }] = photos;
-  one.done = true;
-  one.leave.hidden = true;
   if (number === null) return tell(one, "", "Was enrolled before");
   shown.changed = true;
   tell(one, "good", said === null ? "Enrolled" : `Enrolled; ${said}`);

@@ -66,9 +66,7 @@ function subtitle(face, { threshold }) {
   const size = `${count(Math.round(face.w))} × ${count(Math.round(face.h))} px`;
   if (face.matches === undefined) return face.score === null ? size : `${size}, detector ${face.score.toFixed(2)}`;
   if (!face.matches.length) return "nobody is enrolled to compare with";
-  if (threshold === null) return `most like ${face.matches[0].person}`;
-  if (face.person !== null) return `at or above ${score(threshold)}`;
-  return `most like ${face.matches[0].person}, below ${score(threshold)}`;
+  return face.person !== null ? `threshold ${score(threshold)}` : `most like ${face.matches[0].person}`;
 }
 
 function filling(face, number, answer, enrol) {

@@ -30,7 +30,7 @@ export function startGallery() {
     byId("gallery-enrol").hidden = false;
     byId("gallery-enrol").addEventListener("click", () => enrol([]));
     const { zone } = intake({
-      title: "Drop photos of one person here to enrol them",
+      title: { mouse: "Drop photos of one person here to enrol them", touch: "Choose photos of one person to enrol them" },
       hint: "Or choose them; their name is asked next",
       camera: null,
       many: true,

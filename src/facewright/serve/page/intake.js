@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 
 /**
  * A drop zone.
- * @param title, hint: its words; camera: the label of the camera's button, null for none; many: more than one file
+ * @param title: its words, for a mouse and for fingers; hint: more words for a mouse; camera: the label of the camera's button, null for none; many: more than one file
  * @param taken called with an array of files, never an empty one
  * @returns zone: the element; button: what is pressed
  */
@@ -14,8 +14,9 @@ export function intake({ title, hint, camera, many, taken }) {
   const button = make(
     "button",
     { type: "button", class: "zone", click: () => chooser.click() },
-    make("span", { class: "zone-title" }, title),
-    make("span", { class: "zone-hint" }, hint),
+    make("span", { class: "zone-title for-mouse" }, title.mouse),
+    make("span", { class: "zone-title for-touch" }, title.touch),
+    make("span", { class: "zone-hint for-mouse" }, hint),
   );
   chooser.addEventListener("change", () => {
     const files = [...chooser.files];

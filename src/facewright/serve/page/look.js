@@ -28,7 +28,7 @@ export function startLook() {
       ? `One of ${count(about.model.classes?.length ?? 0)} classes, with how sure the model is.`
       : "Every face is found. To name them, start the server with a gallery.";
   const { zone } = intake({
-    title: "Drop a photo here, or choose one",
+    title: { mouse: "Drop a photo here, or choose one", touch: "Choose a photo" },
     hint: "You may paste one, too",
     camera: "Use the camera",
     many: false,

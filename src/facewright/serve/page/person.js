@@ -3,9 +3,9 @@
 import { about } from "./about.js";
 import { get, remove } from "./api.js";
 import { cropAddress } from "./avatars.js";
-import { confirmed } from "./confirm.js";
 import { announce, busyLine, make, showError } from "./dom.js";
 import { openEnrolment } from "./enrol.js";
+import { actions, confirmed, openSheet } from "./sheet.js";
 import { amount } from "./words.js";
 
 const GONE = "Vector and crop are erased from the server's files. This is for good.";
@@ -16,27 +16,19 @@ export function openPerson(person) {
   const problem = make("div", { class: "errors", role: "alert" });
   const number = make("p", { class: "note" });
   const close = make("button", { type: "button", class: "secondary", click: () => dialog.close() }, "Close");
-  const actions = make("div", { class: "actions" }, close);
-  const dialog = make(
-    "dialog",
-    { class: "sheet wide-sheet", "aria-labelledby": "person-title" },
-    make("h2", { id: "person-title" }, person),
-    number, problem, entries, actions,
-  ); // prettier-ignore
+  const buttons = actions(close);
+  const dialog = openSheet({ title: person, kind: "wide-sheet" }, number, problem, entries, buttons);
   const shown = { person, dialog, entries, problem, number };
   if (about.can.write) {
     const more = () => {
       dialog.close();
       openEnrolment([], person);
     };
-    actions.prepend(
+    buttons.prepend(
       make("button", { type: "button", class: "danger quiet", click: () => deletePerson(shown) }, "Delete this person"),
       make("button", { type: "button", class: "secondary", click: more }, "Add photos"),
     );
   }
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
   return showEntries(shown);
 }
 

@@ -47,7 +47,7 @@ async function shrink(photo, limits) {
     if (made === null) return; // too large for the browser: the server says why it refuses
     if (made.size <= limits.bytes || canvas.width === 1) {
       photo.sent = made;
-      photo.note = `Sent at ${canvas.width} × ${canvas.height} px: ${why}.`;
+      photo.note = `Sent as a JPEG of ${count(canvas.width)} × ${count(canvas.height)} px: ${why}.`;
       return;
     }
     scale *= STEP;

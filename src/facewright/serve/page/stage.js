@@ -58,7 +58,7 @@ function placeLabels(frame, shown) {
   const largestFirst = shown.map((_, number) => number).sort((a, b) => shown[b].face.w - shown[a].face.w);
   for (const number of largestFirst) {
     const { label } = shown[number];
-    label.classList.remove("small");
+    label.classList.remove("small", "crowded");
     const spot = freeSpot(taken[number], label, taken, area) ?? shrunk(taken[number], label, taken, area);
     label.style.left = `${spot.left}px`;
     label.style.top = `${spot.top}px`;
@@ -88,12 +88,14 @@ function freeSpot(box, label, taken, area) {
 function shrunk(box, label, taken, area) {
   label.classList.add("small");
   const [w, h] = [label.offsetWidth, label.offsetHeight];
-  const corner = rectangle(
+  const free = freeSpot(box, label, taken, area);
+  if (free !== null) return free;
+  label.classList.toggle("crowded", box.right - box.left < 2 * w); // it would hide the face: seen when selected
+  return rectangle(
     Math.min(Math.max(box.left - w / 2, area.left), area.right - w),
     Math.min(Math.max(box.top - h / 2, area.top), area.bottom - h),
     w, h,
   ); // prettier-ignore
-  return freeSpot(box, label, taken, area) ?? corner;
 }
 
 const rectangle = (left, top, width, height) => ({ left, top, right: left + width, bottom: top + height });

@@ -1,7 +1,7 @@
 // What the server is and can do, and the dialog that tells it.
 
 import { get } from "./api.js";
-import { byId, make } from "./dom.js";
+import { button, byId, make, note } from "./dom.js";
 import { actions, openSheet } from "./sheet.js";
 import { amount, bytes, count, rate, score, target } from "./words.js";
 
@@ -14,22 +14,27 @@ export async function refreshAbout() {
 }
 
 export function startAbout() {
-  const button = byId("about-button");
-  button.disabled = false;
-  button.addEventListener("click", openAbout);
+  const opener = byId("about-button");
+  opener.disabled = false;
+  opener.addEventListener("click", openAbout);
 }
 
 function openAbout() {
-  const close = make("button", { type: "button", class: "primary", click: () => dialog.close() }, "Close");
+  const rows = facts().flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+  const close = button("primary", "Close", () => dialog.close());
   const dialog = openSheet(
     { title: "What answers here" },
-    make("dl", { class: "facts" }, ...facts().flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
-    make("p", { class: "note" }, "The same as an API: ", make("a", { href: "openapi.json" }, "openapi.json")),
+    make("dl", { class: "facts" }, ...rows),
+    note("The same as an API: ", make("a", { href: "openapi.json" }, "openapi.json")),
     actions(close),
-  ); // prettier-ignore
+  );
 }
 
-const DETECTORS = { dlib: "found by dlib's detector", yunet: "found by YuNet", none: "the whole photo is taken for the face" };
+const DETECTORS = {
+  dlib: "found by dlib's detector",
+  yunet: "found by YuNet",
+  none: "the whole photo is taken for the face",
+};
 const RUNTIMES = { pytorch: "PyTorch", onnx: "ONNX Runtime" };
 
 function facts() {
@@ -41,10 +46,13 @@ function facts() {
   ];
   if (model.classes?.length) told.push(["Classes", count(model.classes.length)]);
   if (threshold !== null) {
-    told.push(["Threshold", `${score(threshold.value)}, for at most ${target(threshold.far_target)} of impostor pairs`]);
+    const most = `for at most ${target(threshold.far_target)} of impostor pairs`;
+    told.push(["Threshold", `${score(threshold.value)}, ${most}`]);
     told.push(["It accepted", `${rate(threshold.far)} impostor pairs`], ["Chosen on", threshold.data]);
   }
-  if (gallery !== null) told.push(["Gallery", `${amount(gallery.entries, "photo")} of ${amount(gallery.people, "person", "people")}`]);
+  if (gallery !== null) {
+    told.push(["Gallery", `${amount(gallery.entries, "photo")} of ${amount(gallery.people, "person", "people")}`]);
+  }
   told.push(["A photo has", `at most ${bytes(limits.bytes)} and ${count(limits.pixels)} pixels`]);
   told.push(["Fingerprint", model.fingerprint], ["Facewright", version]);
   return told;

@@ -5,7 +5,7 @@ import { startCompare, takePair } from "./compare.js";
 import { byId } from "./dom.js";
 import { enrol, refreshGallery, startGallery } from "./gallery.js";
 import { acceptAnywhere } from "./intake.js";
-import { look, startLook } from "./look.js";
+import { look, lookAgain, startLook } from "./look.js";
 import { startTabs } from "./tabs.js";
 
 async function start() {
@@ -29,6 +29,7 @@ async function start() {
   startTabs(document.querySelector("[role=tablist]"), (id) => {
     open = id;
     if (id === "gallery") refreshGallery();
+    if (id === "look") lookAgain();
   });
   acceptAnywhere((files) => {
     if (open === "look") look(files[0]);

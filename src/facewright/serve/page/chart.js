@@ -38,10 +38,12 @@ function chart(histograms, { threshold, score: value }, width) {
     return draw("path", { class: name, d: `${path}L${x(to)} ${PLOT.bottom}Z` });
   };
   const parts = [area(impostor, "impostor"), area(genuine, "genuine"), ...axis(from, to, x, width)];
-  if (threshold !== null) parts.push(...mark("threshold", threshold, x, 40, width, value > threshold ? "end" : "start"));
+  const away = value > threshold ? "end" : "start"; // the words of the threshold keep clear of the score's line
+  if (threshold !== null) parts.push(...mark("threshold", threshold, x, 40, width, away));
   parts.push(...mark("score", value, x, 18, width, "middle"));
   const words = `This pair has ${score(value)}. ${standing(histograms, value)}`;
-  return draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": words }, ...parts);
+  const box = { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT };
+  return draw("svg", { ...box, role: "img", "aria-label": words }, ...parts);
 }
 
 /** The first and last bin that hold something, the marks among them, and one empty bin on each side. */
@@ -78,7 +80,7 @@ function ticksOf(from, to, width) {
   return ticks;
 }
 
-/** A line at a value with its words over it, kept inside the drawing; `anchor` is which end of the words stands there. */
+/** A line at a value with its words over it, kept inside the drawing; `anchor`: which end of the words stands there. */
 function mark(name, value, x, height, width, anchor) {
   const words = `${name === "score" ? "this pair" : "threshold"} ${score(value)}`;
   const long = words.length * LETTER;
@@ -93,11 +95,12 @@ function mark(name, value, x, height, width, anchor) {
 
 function legend({ genuine, impostor }) {
   const total = (bins) => count(bins.reduce((sum, number) => sum + number, 0));
-  const row = (name, words) => make("span", {}, make("span", { class: `swatch ${name}`, "aria-hidden": "true" }), words);
+  const swatch = (name) => make("span", { class: `swatch ${name}`, "aria-hidden": "true" });
+  const row = (name, words) => make("span", {}, swatch(name), words);
   return make(
     "figcaption",
     { class: "legend" },
     row("impostor", `${total(impostor)} pairs of two people`),
     row("genuine", `${total(genuine)} pairs of one person`),
-  ); // prettier-ignore
+  );
 }

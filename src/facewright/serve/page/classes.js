@@ -2,7 +2,7 @@
 
 import { about } from "./about.js";
 import { postForm } from "./api.js";
-import { busyLine, make, showError } from "./dom.js";
+import { busyLine, make, note, showError, span } from "./dom.js";
 import { heatFigure } from "./why.js";
 import { percent, score } from "./words.js";
 
@@ -19,24 +19,24 @@ export function answerLine({ top, answer, unknown }) {
  */
 export function classCard(photo, predicted, place) {
   const rows = predicted.top.map(({ name, probability }) => {
-    const bar = make("span", { class: "bar" });
+    const bar = span("bar");
     bar.style.width = `${100 * probability}%`;
     return make(
       "li",
       {},
-      make("span", { class: "class-name" }, name),
-      make("span", { class: "class-share" }, percent(probability)),
+      span("class-name", name),
+      span("class-share", percent(probability)),
       make("span", { class: "bar-track", "aria-hidden": "true" }, bar),
       about.can.explain ? whyButton(photo, name, place) : "",
-    ); // prettier-ignore
+    );
   });
   return make(
     "section",
     { class: "card classes" },
     make("h3", {}, "Classes"),
     make("ol", {}, ...rows),
-    ...notes(predicted).map((words) => make("p", { class: "note" }, words)),
-  ); // prettier-ignore
+    ...notes(predicted).map((words) => note(words)),
+  );
 }
 
 function notes({ answer, unknown, likeness }) {

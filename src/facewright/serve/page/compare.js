@@ -3,21 +3,24 @@
 import { about } from "./about.js";
 import { postForm } from "./api.js";
 import { showChart } from "./chart.js";
-import { announce, busyLine, byId, make, showError } from "./dom.js";
+import { announce, busyLine, button, byId, make, showError, span } from "./dom.js";
 import { intake } from "./intake.js";
-import { closePhoto, openPhoto } from "./photo.js";
+import { closePhoto, openPhoto, sizeOf } from "./photo.js";
 import { showStage } from "./stage.js";
 import { standing } from "./standing.js";
 import { heatFigure } from "./why.js";
 import { percent, rate, score } from "./words.js";
 
 const SIDES = ["a", "b"];
+const TITLES = { a: { mouse: "One photo", touch: "One photo" }, b: { mouse: "Another photo", touch: "Another photo" } };
 const POLICIES = [
   ["centre", "nearest to the centre"],
   ["largest", "largest"],
 ];
 
-const slots = {}; // side → {photo, place, button, words}
+const UNDECIDED = "No threshold is known for this model, so it stays a score; of a photo with itself it is 1.";
+
+const slots = {}; // side → {photo, place, pressed, words}
 let asking = null;
 let policy = POLICIES[0][0];
 
@@ -37,15 +40,15 @@ export function startCompare() {
 function slot(side) {
   const place = make("div", { class: "stage" });
   const words = make("p", { class: "slot-words" });
-  const { zone, button } = intake({
-    title: side === "a" ? { mouse: "One photo", touch: "One photo" } : { mouse: "Another photo", touch: "Another photo" },
+  const { zone, pressed } = intake({
+    title: TITLES[side],
     hint: "Drop, paste or choose",
     camera: "Camera",
     many: true,
     taken: (files) => takeFrom(side, files),
   });
-  button.prepend(place);
-  slots[side] = { photo: null, place, button, words };
+  pressed.prepend(place);
+  slots[side] = { photo: null, place, pressed, words };
   return make("div", { class: "slot" }, zone, words);
 }
 
@@ -67,20 +70,20 @@ async function put(side, file) {
   const mine = slots[side];
   if (mine.photo !== null) closePhoto(mine.photo);
   mine.photo = photo;
-  mine.button.classList.add("filled");
-  mine.button.setAttribute("aria-label", `${photo.name}; choose another photo`);
+  mine.pressed.classList.add("filled");
+  const which = side === "a" ? "First" : "Second";
+  mine.pressed.setAttribute("aria-label", `${which} photo: ${photo.name}; choose another`);
   showSide(mine, null);
 }
 
 /** The photo with the face that was taken. */
 function showSide({ photo, place, words }, told) {
-  const { image } = photo;
-  const size = told ?? (image === null ? { width: 4, height: 3 } : { width: image.naturalWidth, height: image.naturalHeight });
+  const size = told ?? sizeOf(photo);
   const face = told?.face ?? null;
   showStage(place, photo, { size, faces: face === null ? [] : [{ ...face, label: null, known: true }] });
   const said = [photo.note, told?.reason ?? told?.said ?? null].filter((part) => part !== null);
   const parts = said.map((part) => make("span", { class: told?.reason ? "bad" : "sub" }, sentence(part)));
-  words.replaceChildren(make("span", { class: "file-name" }, photo.name), ...parts);
+  words.replaceChildren(span("file-name", photo.name), ...parts);
 }
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
@@ -116,8 +119,8 @@ function showVerdict(found) {
     ...explained(found).map((line) => make("p", {}, line)),
   ];
   if (found.score !== null && about.can.explain) {
-    const button = make("button", { type: "button", class: "secondary", click: () => showWhy(why, button) }, "Why?");
-    parts.push(make("p", {}, button));
+    const ask = button("secondary", "Why?", () => showWhy(why, ask));
+    parts.push(make("p", {}, ask));
   }
   const card = make("section", { class: "card verdict-card" }, make("div", { class: "verdict-words" }, ...parts));
   byId("compare-result").replaceChildren(card, why);
@@ -139,12 +142,15 @@ function verdict({ score: value, same }) {
 
 function explained(found) {
   if (found.score === null) {
-    return SIDES.filter((side) => found[side].reason).map((side) => `${slots[side].photo.name}: ${found[side].reason}.`);
+    const without = SIDES.filter((side) => found[side].reason);
+    return without.map((side) => `${slots[side].photo.name}: ${found[side].reason}.`);
   }
-  if (found.same === null) return ["No threshold is known for this model, so it stays a score. 1 is a photo compared with itself."];
-  const lines = [`Score ${score(found.score)}, ${found.same ? "at or above" : "below"} the threshold ${score(found.threshold)}.`];
+  if (found.same === null) return [UNDECIDED];
+  const where = `${found.same ? "at or above" : "below"} the threshold ${score(found.threshold)}`;
+  const lines = [`Score ${score(found.score)}, ${where}.`];
   if (found.probability !== null) {
-    lines.push(`The chance that it is one person is ${percent(found.probability)}, among pairs mixed as those it was measured on.`);
+    const chance = percent(found.probability);
+    lines.push(`The chance that it is one person is ${chance}, among pairs mixed as those it was measured on.`);
   }
   const histograms = about.threshold?.histograms ?? null;
   if (histograms !== null) lines.push(standing(histograms, found.score));
@@ -153,9 +159,9 @@ function explained(found) {
   return lines;
 }
 
-async function showWhy(place, button) {
+async function showWhy(place, ask) {
   const { a, b } = slots;
-  button.disabled = true;
+  ask.disabled = true;
   place.replaceChildren(busyLine("Covering one region after the other; this takes some seconds …"));
   place.scrollIntoView({ block: "nearest" });
   try {
@@ -165,7 +171,7 @@ async function showWhy(place, button) {
     place.replaceChildren(heatFigure(sides, words, "no change", `${score(found.drop)} less`));
     announce(words);
   } catch (error) {
-    button.disabled = false;
-    showError(place, error, () => showWhy(place, button));
+    ask.disabled = false;
+    showError(place, error, () => showWhy(place, ask));
   }
 }

@@ -22,6 +22,12 @@ function filled(made, attributes, children) {
   return made;
 }
 
+/** What is made most: words of a kind, a remark, a button with what it does. */
+export const span = (kind, ...children) => make("span", { class: kind }, ...children);
+export const note = (words) => make("p", { class: "note" }, words);
+export const button = (kind, words, click = null, more = {}) =>
+  make("button", { type: "button", class: kind, ...(click === null ? {} : { click }), ...more }, words);
+
 export const byId = (id) => document.getElementById(id);
 
 /** Tell who listens to the page rather than seeing it. */
@@ -38,9 +44,9 @@ export function busyLine(words) {
 export function showError(place, error, again = null) {
   const line = make("p", { class: "error" }, make("span", {}, error.message));
   if (error.status === 401) {
-    line.append(make("button", { type: "button", class: "link", click: () => location.reload() }, "Sign in again"));
+    line.append(button("link", "Sign in again", () => location.reload()));
   } else if (again !== null && error.passing) {
-    line.append(make("button", { type: "button", class: "link", click: again }, "Try again"));
+    line.append(button("link", "Try again", again));
   }
   place.replaceChildren(line);
 }

@@ -3,7 +3,7 @@
 
 import { about } from "./about.js";
 import { postForm } from "./api.js";
-import { announce, make, showError } from "./dom.js";
+import { announce, button, make, showError, span } from "./dom.js";
 import { acceptDrops, intake } from "./intake.js";
 import { closePhoto, openPhoto } from "./photo.js";
 import { actions, openSheet } from "./sheet.js";
@@ -22,7 +22,13 @@ export function openEnrolment(files, person, known = []) {
     for (const file of more) waiting.push(await staged(shown, file));
     update(shown);
   };
-  const { zone } = intake({ title: { mouse: "Drop photos of this person here", touch: "Add photos of this person" }, hint: "Or paste or choose them", camera: "Use the camera", many: true, taken: add });
+  const { zone } = intake({
+    title: { mouse: "Drop photos of this person here", touch: "Add photos of this person" },
+    hint: "Or paste or choose them",
+    camera: "Use the camera",
+    many: true,
+    taken: add,
+  });
   form.querySelector(".place").append(zone);
   acceptDrops(dialog, add);
   dialog.addEventListener("paste", (event) => {
@@ -38,11 +44,12 @@ export function openEnrolment(files, person, known = []) {
 }
 
 function dialogOf(person, known) {
-  const name = make("input", { id: "enrol-name", required: true, autocomplete: "off", spellcheck: "false", list: "enrol-known", value: person });
+  const quiet = { autocomplete: "off", spellcheck: "false" };
+  const name = make("input", { id: "enrol-name", required: true, list: "enrol-known", value: person, ...quiet });
   const list = make("ul", { class: "staged" });
   const submit = make("button", { type: "submit", class: "primary" }, "Enrol");
   const problem = make("div", { class: "errors", role: "alert" });
-  const close = make("button", { type: "button", class: "secondary" }, "Close");
+  const close = button("secondary", "Close");
   const form = make(
     "form",
     {},
@@ -52,7 +59,7 @@ function dialogOf(person, known) {
     make("div", { class: "place" }),
     list, problem,
     actions(close, submit),
-  ); // prettier-ignore
+  );
   const shown = { form, name, list, submit, close, problem, waiting: [], changed: false };
   const closed = () => {
     shown.waiting.forEach(({ photo }) => closePhoto(photo));
@@ -66,10 +73,10 @@ function dialogOf(person, known) {
 /** A photo in the list, with a place for what becomes of it. */
 async function staged(shown, file) {
   const photo = await openPhoto(file, about.limits);
-  const state = make("span", { class: "state sub" }, photo.note ?? "");
-  const picture = photo.url === null ? make("span", { class: "no-crop" }, "No preview") : make("img", { src: photo.url, alt: "" });
-  const leave = make("button", { type: "button", class: "link", "aria-label": `Leave out ${photo.name}` }, "Leave out");
-  const item = make("li", {}, picture, make("span", { class: "entry-words" }, make("span", { class: "file-name" }, photo.name), state), leave);
+  const state = span("state sub", photo.note ?? "");
+  const picture = photo.url === null ? span("no-crop", "No preview") : make("img", { src: photo.url, alt: "" });
+  const leave = button("link", "Leave out", null, { "aria-label": `Leave out ${photo.name}` });
+  const item = make("li", {}, picture, span("entry-words", span("file-name", photo.name), state), leave);
   const one = { photo, item, state, leave, done: false };
   leave.addEventListener("click", () => {
     shown.waiting.splice(shown.waiting.indexOf(one), 1);

@@ -2,7 +2,7 @@
 
 import { about } from "./about.js";
 import { avatar } from "./avatars.js";
-import { make } from "./dom.js";
+import { button, make, note, span } from "./dom.js";
 import { faceCanvas } from "./photo.js";
 import { count, score } from "./words.js";
 
@@ -12,7 +12,7 @@ const SIDE = 112; // px of the crops; shown at half of that, sharp on fine scree
 export function nameOf(face, threshold) {
   if (face.matches === undefined) return null; // nobody was asked who it is
   if (face.person !== null) return face.person;
-  return threshold === null ? "not decided" : "unknown";
+  return threshold === null && face.matches.length > 0 ? "not decided" : "unknown";
 }
 
 /**
@@ -25,17 +25,17 @@ export function nameOf(face, threshold) {
 export function faceList(photo, answer, selected, enrol) {
   const rows = answer.faces.map((face, number) => row(photo, answer, face, number, enrol));
   function open(number) {
-    rows.forEach(({ button, detail }, index) => {
+    rows.forEach(({ opener, detail }, index) => {
       const here = index === number;
-      button.setAttribute("aria-expanded", String(here));
+      opener.setAttribute("aria-expanded", String(here));
       detail.hidden = !here;
       if (here && !detail.firstChild) detail.append(...rows[index].filling());
     });
     selected(number);
   }
-  rows.forEach(({ button }, number) => {
-    const toggle = () => open(button.getAttribute("aria-expanded") === "true" ? null : number);
-    button.addEventListener("click", toggle);
+  rows.forEach(({ opener }, number) => {
+    const toggle = () => open(opener.getAttribute("aria-expanded") === "true" ? null : number);
+    opener.addEventListener("click", toggle);
   });
   return { list: make("ol", { class: "faces card" }, ...rows.map(({ item }) => item)), open };
 }
@@ -44,22 +44,22 @@ function row(photo, answer, face, number, enrol) {
   const crop = faceCanvas(photo, face, answer, SIDE);
   crop.classList.add("crop");
   crop.setAttribute("aria-hidden", "true");
-  const button = make(
+  const opener = make(
     "button",
     { type: "button", class: "face-row", "aria-expanded": "false", "aria-controls": `face-${number}` },
     crop,
-    make("span", { class: "face-words" }, title(face, number, answer), make("span", { class: "sub" }, subtitle(face, answer))),
-    make("span", { class: "face-score" }, face.matches?.length ? score(face.matches[0].score) : ""),
-  ); // prettier-ignore
+    span("face-words", title(face, number, answer), span("sub", subtitle(face, answer))),
+    span("face-score", face.matches?.length ? score(face.matches[0].score) : ""),
+  );
   const detail = make("div", { class: "face-detail", id: `face-${number}`, hidden: true });
-  const item = make("li", {}, button, detail);
-  return { item, button, detail, filling: () => filling(face, number, answer, enrol) };
+  const item = make("li", {}, opener, detail);
+  return { item, opener, detail, filling: () => filling(face, number, answer, enrol) };
 }
 
 function title(face, number, answer) {
   const name = nameOf(face, answer.threshold);
   const words = name ?? `Face ${number + 1}`;
-  return make("span", { class: face.person ? "name" : "name unnamed" }, make("span", { class: "number" }, String(number + 1)), words);
+  return make("span", { class: face.person ? "name" : "name unnamed" }, span("number", String(number + 1)), words);
 }
 
 function subtitle(face, { threshold }) {
@@ -74,10 +74,10 @@ function filling(face, number, answer, enrol) {
   if (face.matches?.length) made.push(matchList(face.matches, answer.threshold));
   if (face.matches !== undefined && enrol !== null) {
     const words = face.person === null ? "Enrol this face" : "Enrol this face, too";
-    made.push(make("button", { type: "button", class: "secondary small", click: () => enrol(number) }, words));
+    made.push(button("secondary small", words, () => enrol(number)));
   }
   if (face.matches === undefined) {
-    made.push(make("p", { class: "note" }, `At ${Math.round(face.x)}, ${Math.round(face.y)} px from the upper left corner.`));
+    made.push(note(`At ${Math.round(face.x)}, ${Math.round(face.y)} px from the upper left corner.`));
   }
   return made;
 }
@@ -91,13 +91,14 @@ function matchList(matches, threshold) {
       "li",
       {},
       avatar(match.person),
-      make("span", { class: "match-name" }, match.person, make("span", { class: "sub" }, match.photo)),
+      span("match-name", match.person, span("sub", match.photo)),
       track(match.score, threshold, ends, over),
-      make("span", { class: "match-score" }, score(match.score)),
-    ); // prettier-ignore
+      span("match-score", score(match.score)),
+    );
   });
-  const told = threshold === null ? "No threshold is chosen yet, so nobody is named." : `The line is the threshold, ${score(threshold)}.`;
-  return make("div", {}, make("ol", { class: "matches" }, ...rows), make("p", { class: "note" }, told));
+  const undecided = "No threshold is chosen yet, so nobody is named.";
+  const told = threshold === null ? undecided : `The line is the threshold, ${score(threshold)}.`;
+  return make("div", {}, make("ol", { class: "matches" }, ...rows), note(told));
 }
 
 /** The ends of a scale that shows these scores apart; 1 is a photo compared with itself. */
@@ -119,7 +120,7 @@ function track(value, threshold, [low, high], over) {
   dot.style.left = share(value);
   const line = make("span", { class: "track", "aria-hidden": "true" }, dot);
   if (threshold !== null) {
-    const tick = make("span", { class: "tick" });
+    const tick = span("tick");
     tick.style.left = share(threshold);
     line.prepend(tick);
   }

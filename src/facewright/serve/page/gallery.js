@@ -3,7 +3,7 @@
 import { about, refreshAbout } from "./about.js";
 import { get } from "./api.js";
 import { avatar, forgetAvatars } from "./avatars.js";
-import { announce, byId, make, showError } from "./dom.js";
+import { announce, button, byId, make, showError, span } from "./dom.js";
 import { openEnrolment } from "./enrol.js";
 import { intake } from "./intake.js";
 import { openPerson } from "./person.js";
@@ -30,7 +30,7 @@ export function startGallery() {
     byId("gallery-enrol").hidden = false;
     byId("gallery-enrol").addEventListener("click", () => enrol([]));
     const { zone } = intake({
-      title: { mouse: "Drop photos of one person here to enrol them", touch: "Choose photos of one person to enrol them" },
+      title: { mouse: "Drop photos of one person here to enrol them", touch: "Choose photos to enrol a person" },
       hint: "Or choose them; their name is asked next",
       camera: null,
       many: true,
@@ -57,6 +57,7 @@ export async function refreshGallery() {
   const { people, entries } = about.gallery;
   byId("gallery-count").textContent = `${amount(people, "person", "people")}, ${amount(entries, "photo")}`;
   byId("gallery-search").hidden = people === 0;
+  byId("gallery").classList.toggle("nobody", people === 0);
   showThreshold(changedThreshold);
   await showPeople();
 }
@@ -82,7 +83,7 @@ async function showPeople(after = null) {
   const cards = found.people.map(card);
   if (after === null) {
     known = [];
-    byId("gallery-people").replaceChildren(...cards);
+    replacePeople(cards);
   } else {
     byId("gallery-people").append(...cards);
     cards[0]?.querySelector("button").focus();
@@ -93,21 +94,27 @@ async function showPeople(after = null) {
   showEmptiness(found.total, like);
 }
 
+/** The focus stays on the same person, or goes to the tab's beginning where that one is gone. */
+function replacePeople(cards) {
+  const list = byId("gallery-people");
+  const held = list.contains(document.activeElement) ? document.activeElement.dataset.person : null;
+  list.replaceChildren(...cards);
+  if (held === null) return;
+  const buttons = [...list.querySelectorAll("button")];
+  (buttons.find((button) => button.dataset.person === held) ?? byId("gallery")).focus();
+}
+
 function showEmptiness(total, like) {
   const place = byId("gallery-empty");
   place.hidden = total > 0;
-  const nobody = about.can.write ? "Nobody is enrolled yet. A few photos a person are enough." : "Nobody is enrolled, and this server takes nobody.";
-  place.textContent = like === "" ? nobody : `Nobody's name has "${like}" in it.`;
+  const more = about.can.write ? "A few photos a person are enough." : "This server takes nobody.";
+  place.textContent = like === "" ? `Nobody is enrolled yet. ${more}` : `Nobody's name has "${like}" in it.`;
   if (like !== "") announce(total === 0 ? "Nobody found" : `${count(total)} found`);
 }
 
 function card({ person, entries, crop }) {
-  const button = make(
-    "button",
-    { type: "button", class: "person", "aria-haspopup": "dialog", click: () => openPerson(person) },
-    avatar(person, crop),
-    make("span", { class: "person-name" }, person),
-    make("span", { class: "sub" }, amount(entries, "photo")),
-  ); // prettier-ignore
-  return make("li", {}, button);
+  const marks = { "data-person": person, "aria-haspopup": "dialog" };
+  const open = button("person", avatar(person, crop), () => openPerson(person), marks);
+  open.append(span("person-name", person), span("sub", amount(entries, "photo")));
+  return make("li", {}, open);
 }

@@ -1,38 +1,40 @@
 // Where photos come in: a button that opens the files, takes what is dropped on it, and a camera beside it.
 
 import { cameraIsThere, takePhoto } from "./camera.js";
-import { make } from "./dom.js";
+import { button, make, span } from "./dom.js";
 
 /**
  * A drop zone.
- * @param title: its words, for a mouse and for fingers; hint: more words for a mouse; camera: the label of the camera's button, null for none; many: more than one file
+ * @param title: its words, for a mouse and for touch; hint: more words for a mouse; camera: the label of the camera's
+ *   button, null for none; many: more than one file
  * @param taken called with an array of files, never an empty one
- * @returns zone: the element; button: what is pressed
+ * @returns zone: the element; pressed: the button; retitle(words): other words on it
  */
 export function intake({ title, hint, camera, many, taken }) {
   const chooser = make("input", { type: "file", accept: "image/*", multiple: many, hidden: true });
-  const button = make(
+  const titles = ["mouse", "touch"].map((by) => span(`zone-title for-${by}`, title[by]));
+  const pressed = make(
     "button",
     { type: "button", class: "zone", click: () => chooser.click() },
-    make("span", { class: "zone-title for-mouse" }, title.mouse),
-    make("span", { class: "zone-title for-touch" }, title.touch),
-    make("span", { class: "zone-hint for-mouse" }, hint),
+    ...titles,
+    span("zone-hint for-mouse", hint),
   );
   chooser.addEventListener("change", () => {
     const files = [...chooser.files];
     chooser.value = ""; // the same file may be chosen again
     if (files.length) taken(files);
   });
-  const zone = make("div", { class: "zone-frame" }, button, chooser);
+  const zone = make("div", { class: "zone-frame" }, pressed, chooser);
   if (camera !== null && cameraIsThere()) {
     const still = async () => {
       const file = await takePhoto();
       if (file !== null) taken([file]);
     };
-    zone.append(make("button", { type: "button", class: "secondary camera", click: still }, camera));
+    zone.append(button("secondary camera", camera, still));
   }
   acceptDrops(zone, taken);
-  return { zone, button };
+  const retitle = (words) => titles.forEach((part) => part.replaceChildren(words));
+  return { zone, pressed, retitle };
 }
 
 /** Let files be dropped on an element, and show that they may be. */

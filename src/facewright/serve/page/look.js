@@ -4,41 +4,49 @@ import { about } from "./about.js";
 import { postForm } from "./api.js";
 import { learnAvatars } from "./avatars.js";
 import { answerLine, classCard } from "./classes.js";
-import { announce, busyLine, byId, make, showError } from "./dom.js";
+import { announce, busyLine, byId, make, note, showError, span } from "./dom.js";
 import { openEnrolment } from "./enrol.js";
 import { faceList, nameOf } from "./faces.js";
 import { intake } from "./intake.js";
-import { closePhoto, faceFile, openPhoto } from "./photo.js";
+import { closePhoto, faceFile, openPhoto, sizeOf } from "./photo.js";
 import { showStage } from "./stage.js";
 import { amount, count } from "./words.js";
 
 const KEPT = 8; // photos that can be seen again without asking the server
 
+const WHO = ["Who is on the photo?", "Every face is found, and named if it is one that is enrolled here."];
+const WHAT = ["What is on the photo?", "The likeliest classes, and how sure the model is of each."];
+const WHERE = ["Where are the faces?", "Every face is found. To name them, start the server with a gallery."];
+
 const seen = []; // {photo, answer}, the newest first
 let current = null; // the one that is shown
 let asking = null; // aborts the request in progress
+let another = () => undefined; // says on the drop zone that it takes another photo
 
 /** Set the tab up. */
 export function startLook() {
   const { gallery, predict } = about.can;
-  byId("look-title").textContent = gallery ? "Who is on the photo?" : predict ? "What is on the photo?" : "Where are the faces?";
-  byId("look-lead").textContent = gallery
-    ? "Every face is found, and named if it is one that is enrolled here."
-    : predict
-      ? `One of ${count(about.model.classes?.length ?? 0)} classes, with how sure the model is.`
-      : "Every face is found. To name them, start the server with a gallery.";
-  const { zone } = intake({
+  const [title, lead] = gallery ? WHO : predict ? WHAT : WHERE;
+  byId("look-title").textContent = title;
+  byId("look-lead").textContent = lead;
+  const { zone, retitle } = intake({
     title: { mouse: "Drop a photo here, or choose one", touch: "Choose a photo" },
     hint: "You may paste one, too",
     camera: "Use the camera",
     many: false,
     taken: ([file]) => look(file),
   });
+  another = () => retitle("Another photo");
   byId("look-intake").append(zone);
   document.addEventListener("gallery-changed", () => {
-    for (const entry of seen) entry.stale = true;
-    if (current !== null && about.can.gallery) ask(current);
+    for (const entry of [...seen, ...(current === null ? [] : [current])]) entry.stale = true;
+    if (!byId("look").hidden) lookAgain();
   });
+}
+
+/** Ask about the photo that is shown once more, if the gallery has changed since. */
+export function lookAgain() {
+  if (current?.stale) ask(current);
 }
 
 /** Look at a file. */
@@ -53,6 +61,7 @@ async function ask(entry) {
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
+  if (current !== null && current !== entry && !seen.includes(current)) closePhoto(current.photo); // it came to nothing
   current = entry;
   showBusy(entry);
   try {
@@ -85,22 +94,23 @@ async function answers(photo, signal) {
 
 function showBusy({ photo }) {
   const size = sizeOf(photo);
+  const findings = byId("look-findings");
+  if (findings.contains(document.activeElement)) findings.focus(); // what has the focus goes away
+  another();
   byId("look").classList.add("has-result");
   byId("look-result").hidden = false;
   byId("look-heat").replaceChildren();
   byId("look-stage").classList.add("working");
   showStage(byId("look-stage"), photo, { size, faces: [] });
   caption(photo, null);
-  byId("look-findings").replaceChildren(busyLine("Looking …"));
+  findings.replaceChildren(busyLine("Looking …"));
   announce("Looking");
 }
 
-const sizeOf = ({ image }) => (image === null ? { width: 4, height: 3 } : { width: image.naturalWidth, height: image.naturalHeight });
-
 function caption(photo, size) {
-  const parts = [make("span", { class: "file-name" }, photo.name)];
+  const parts = [span("file-name", photo.name)];
   if (size !== null) parts.push(make("span", {}, `${count(size.width)} × ${count(size.height)} px`));
-  if (photo.note !== null) parts.push(make("span", { class: "sent-note" }, photo.note));
+  if (photo.note !== null) parts.push(span("sent-note", photo.note));
   byId("look-caption").replaceChildren(...parts);
 }
 
@@ -109,6 +119,7 @@ function failed(entry, error) {
   byId("look-findings").replaceChildren();
   if (entry.photo.url === null || error.status === 401) hideResult();
   announce("");
+  showHistory();
   showError(byId("look-error"), error, () => {
     byId("look-error").replaceChildren();
     ask(entry);
@@ -129,7 +140,8 @@ function show(entry) {
   byId("look-error").replaceChildren();
   if (refused !== null) showError(byId("look-error"), refused, () => ask(entry));
   const size = found ?? sizeOf(photo);
-  const faces = (found?.faces ?? []).map((face) => ({ ...face, label: labelOf(face, found), known: Boolean(face.person) }));
+  const labelled = (face) => ({ ...face, label: labelOf(face, found), known: Boolean(face.person) });
+  const faces = (found?.faces ?? []).map(labelled);
   const pick = { open: () => undefined };
   const select = showStage(byId("look-stage"), photo, { size, faces }, (number) => pick.open(number));
   caption(photo, found);
@@ -148,7 +160,10 @@ function show(entry) {
   showHistory();
 }
 
-const labelOf = (face, { threshold }) => (face.person ? face.person : face.matches && threshold !== null ? "unknown" : null);
+function labelOf(face, { threshold }) {
+  if (face.person) return face.person;
+  return face.matches !== undefined && threshold !== null ? "unknown" : null;
+}
 
 /** The answer in a few words. */
 function headline({ found, predicted }) {
@@ -164,13 +179,12 @@ function headline({ found, predicted }) {
 function remarks({ found }) {
   if (found === null) return [];
   if (found.faces.length === 0) return [note("Faces that are very small, turned away or covered are missed.")];
+  if (about.gallery?.people === 0) return [note("Nobody is enrolled yet, so nobody can be named.")];
   if (found.threshold === null) {
     return [note("The gallery has no threshold yet, so nobody is named. Choose one in the Gallery tab.")];
   }
   return [];
 }
-
-const note = (words) => make("p", { class: "note" }, words);
 
 /** What enrols a face of a photo, or null where that cannot be done. */
 function enrolling({ photo, answer }) {
@@ -207,7 +221,7 @@ function showHistory() {
         make("img", { src: entry.photo.url, alt: "" }),
         make("span", {}, words),
       ),
-    ); // prettier-ignore
+    );
   });
   byId("look-history").querySelector("ul").replaceChildren(...items);
 }

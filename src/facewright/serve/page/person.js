@@ -3,7 +3,7 @@
 import { about } from "./about.js";
 import { get, remove } from "./api.js";
 import { cropAddress } from "./avatars.js";
-import { announce, busyLine, make, showError } from "./dom.js";
+import { announce, busyLine, button, make, showError, span } from "./dom.js";
 import { openEnrolment } from "./enrol.js";
 import { actions, confirmed, openSheet } from "./sheet.js";
 import { amount } from "./words.js";
@@ -15,7 +15,7 @@ export function openPerson(person) {
   const entries = make("ul", { class: "entries" });
   const problem = make("div", { class: "errors", role: "alert" });
   const number = make("p", { class: "note" });
-  const close = make("button", { type: "button", class: "secondary", click: () => dialog.close() }, "Close");
+  const close = button("secondary", "Close", () => dialog.close());
   const buttons = actions(close);
   const dialog = openSheet({ title: person, kind: "wide-sheet" }, number, problem, entries, buttons);
   const shown = { person, dialog, entries, problem, number };
@@ -25,8 +25,8 @@ export function openPerson(person) {
       openEnrolment([], person);
     };
     buttons.prepend(
-      make("button", { type: "button", class: "danger quiet", click: () => deletePerson(shown) }, "Delete this person"),
-      make("button", { type: "button", class: "secondary", click: more }, "Add photos"),
+      button("danger quiet", "Delete this person", () => deletePerson(shown)),
+      button("secondary", "Add photos", more),
     );
   }
   return showEntries(shown);
@@ -48,13 +48,13 @@ async function showEntries(shown) {
 function row(shown, entry) {
   const picture = entry.crop
     ? make("img", { src: cropAddress(entry.number), alt: "", loading: "lazy" })
-    : make("span", { class: "no-crop" }, "No crop kept");
-  const tags = Object.entries(entry.metadata).map(([key, value]) => make("span", { class: "tag" }, `${key} ${value}`));
-  const words = make("span", { class: "entry-words" }, make("span", { class: "file-name" }, entry.photo), ...tags);
+    : span("no-crop", "No crop kept");
+  const tags = Object.entries(entry.metadata).map(([key, value]) => span("tag", `${key} ${value}`));
+  const words = span("entry-words", span("file-name", entry.photo), ...tags);
   const item = make("li", {}, picture, words);
   if (about.can.write) {
     const label = `Delete ${entry.photo}`;
-    item.append(make("button", { type: "button", class: "link bad", "aria-label": label, click: () => deleteEntry(shown, entry) }, "Delete"));
+    item.append(button("link bad", "Delete", () => deleteEntry(shown, entry), { "aria-label": label }));
   }
   return item;
 }

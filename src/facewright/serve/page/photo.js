@@ -28,6 +28,11 @@ export async function openPhoto(file, limits) {
   return photo;
 }
 
+/** Width and height in px, upright; of a photo that cannot be shown only a likely shape. */
+export function sizeOf({ image }) {
+  return image === null ? { width: 4, height: 3 } : { width: image.naturalWidth, height: image.naturalHeight };
+}
+
 /** Let go of what the browser holds for a photo. */
 export function closePhoto(photo) {
   if (photo.url !== null) URL.revokeObjectURL(photo.url);

@@ -1,6 +1,6 @@
 // Dialogs: a sheet over the page that Esc closes, and the question before something that cannot be undone.
 
-import { make } from "./dom.js";
+import { button, make } from "./dom.js";
 
 /**
  * Open a sheet; its title has the focus first, so that it is read from there.
@@ -14,7 +14,7 @@ export function openSheet({ title, kind = "", closed = null }, ...parts) {
     { class: `sheet ${kind}`, "aria-label": title },
     make("h2", { tabindex: -1, autofocus: true }, title),
     ...parts,
-  ); // prettier-ignore
+  );
   dialog.addEventListener("close", () => {
     dialog.remove();
     closed?.(dialog.returnValue);
@@ -35,10 +35,10 @@ export function confirmed(title, words, action) {
       { title, kind: "small-sheet", closed: (answer) => done(answer === "yes") },
       make("p", {}, words),
       actions(
-        make("button", { type: "button", class: "secondary", click: () => dialog.close() }, "Cancel"),
-        make("button", { type: "button", class: "danger", click: () => dialog.close("yes") }, action),
+        button("secondary", "Cancel", () => dialog.close()),
+        button("danger", action, () => dialog.close("yes")),
       ),
-    ); // prettier-ignore
+    );
     dialog.setAttribute("role", "alertdialog");
   });
 }

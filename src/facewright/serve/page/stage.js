@@ -1,6 +1,7 @@
 // A photo with a box around each face. The labels keep clear of all faces, and of each other, or shrink to a number.
 
-import { make } from "./dom.js";
+import { make, span } from "./dom.js";
+import { amount } from "./words.js";
 
 const GAP = 6; // px between a box and its label
 const WHOLE = 0.97; // a box of this share of the photo's sides is the photo: no line is drawn around it
@@ -26,8 +27,8 @@ export function showStage(place, photo, { size, faces }, picked = null) {
     const box = make("div", { class: face.known ? "box known" : "box" });
     if (Math.min(face.w / size.width, face.h / size.height) >= WHOLE) box.classList.add("whole");
     setBox(box, face, size);
-    const name = face.label === null ? [] : [make("span", { class: "label-name" }, face.label)];
-    const label = make("div", { class: "label" }, make("span", { class: "label-number" }, String(number + 1)), ...name);
+    const name = face.label === null ? [] : [span("label-name", face.label)];
+    const label = make("div", { class: "label" }, span("label-number", String(number + 1)), ...name);
     for (const part of [box, label]) part.addEventListener("click", () => picked?.(number));
     layer.append(box, label);
     return { box, label, face };
@@ -38,7 +39,7 @@ export function showStage(place, photo, { size, faces }, picked = null) {
   });
 }
 
-const altText = (name, faces) => `${name}${faces === 0 ? "" : `, with ${faces === 1 ? "one face" : `${faces} faces`} outlined`}`;
+const altText = (name, faces) => (faces === 0 ? name : `${name}, with ${amount(faces, "face")} outlined`);
 
 function setBox(box, face, size) {
   box.style.left = `${(100 * face.x) / size.width}%`;
@@ -95,7 +96,7 @@ function shrunk(box, label, taken, area) {
     Math.min(Math.max(box.left - w / 2, area.left), area.right - w),
     Math.min(Math.max(box.top - h / 2, area.top), area.bottom - h),
     w, h,
-  ); // prettier-ignore
+  );
 }
 
 const rectangle = (left, top, width, height) => ({ left, top, right: left + width, bottom: top + height });

@@ -1,4 +1,5 @@
-// Where a score stands among the scores of known pairs. A bin that holds the score could count either way: both are said.
+// Where a score stands among the scores of known pairs. The pairs of the bin that holds it could be on either side of
+// it: both counts are said.
 
 import { between, count } from "./words.js";
 

@@ -24,7 +24,8 @@ export function startTabs(list, chosen) {
   list.addEventListener("keydown", (event) => {
     const here = tabs.indexOf(document.activeElement);
     const last = tabs.length - 1;
-    const next = { ArrowRight: here === last ? 0 : here + 1, ArrowLeft: here === 0 ? last : here - 1, Home: 0, End: last };
+    const [left, right] = [here === 0 ? last : here - 1, here === last ? 0 : here + 1];
+    const next = { ArrowLeft: left, ArrowRight: right, Home: 0, End: last };
     if (here < 0 || !(event.key in next)) return;
     event.preventDefault();
     open(tabs[next[event.key]], true);

@@ -22,7 +22,8 @@ function state() {
     return [make("p", {}, "No threshold is chosen yet: faces are found and compared, and nobody is named.")];
   }
   const share = target(threshold.fpir_target);
-  const lines = [make("p", {}, `From a score of ${score(threshold.value)} on, a face has a name. Chosen so that at most ${share} of strangers get one.`)];
+  const from = `From a score of ${score(threshold.value)} on, a face has a name.`;
+  const lines = [make("p", {}, `${from} Chosen so that at most ${share} of strangers get one.`)];
   if (threshold.few_people) {
     const on = amount(threshold.people, "person", "people");
     lines.push(make("p", { class: "warning" }, `Chosen on ${on}: with so few, that share is known only roughly.`));
@@ -40,24 +41,25 @@ function chooser(changed) {
   const options = offered.map((share) => make("option", { value: share, selected: share === asked }, target(share)));
   const choice = make("select", {}, ...options);
   const told = make("div", { class: "told", role: "alert" });
-  const button = make("button", { type: "submit", class: "secondary" }, about.gallery.threshold === null ? "Choose a threshold" : "Choose anew");
+  const words = about.gallery.threshold === null ? "Choose a threshold" : "Choose anew";
+  const submit = make("button", { type: "submit", class: "secondary" }, words);
   const form = make(
     "form",
     { class: "chooser" },
     make("label", {}, "Strangers named, at most ", choice),
-    button,
+    submit,
     told,
-  ); // prettier-ignore
+  );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    button.disabled = true;
+    submit.disabled = true;
     told.replaceChildren(busyLine("Comparing everybody with everybody …"));
     try {
       const { threshold, warning } = await postJson("v1/gallery/calibrate", { fpir: Number(choice.value) });
       await changed();
       announce(`The threshold is ${score(threshold.value)}. ${warning ?? ""}`);
     } catch (error) {
-      button.disabled = false;
+      submit.disabled = false;
       showError(told, error);
     }
   });

@@ -27,7 +27,7 @@ export function heatFigure(sides, words, cold, hot) {
     make("figcaption", {}, words),
     make("p", { class: "scale" }, cold, make("span", { class: "colours", "aria-hidden": "true" }), hot),
     make("label", { class: "switch" }, box, "Show the heat"),
-  ); // prettier-ignore
+  );
 }
 
 /** Only pictures are shown, whatever the server sends. */

@@ -34,5 +34,6 @@ export function between(least, most) {
 
 /** "31 MB". */
 export function bytes(number) {
-  return number >= 1e6 ? `${(number / 1e6).toFixed(number >= 1e7 ? 0 : 1)} MB` : `${Math.max(1, Math.round(number / 1e3))} kB`;
+  if (number < 1e6) return `${Math.max(1, Math.round(number / 1e3))} kB`;
+  return `${(number / 1e6).toFixed(number >= 1e7 ? 0 : 1)} MB`;
 }

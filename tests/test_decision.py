@@ -11,6 +11,7 @@ import pytest
 from facewright import bundle as bundles
 from facewright.decision import UNKNOWN, VERIFICATION, Decision, pick, stored, with_decision
 from facewright.errors import BundleError, DataError, Undefined
+from facewright.metrics.histograms import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.score_calibration import calibrate_scores
 from facewright.metrics.thresholds import choose_threshold
@@ -33,11 +34,13 @@ def decision(far: float = 0.25, kind: str = VERIFICATION, fingerprint: str = "f"
         fingerprint=fingerprint,
         crop=0.5,
         flip=True,
+        histograms=histograms(GENUINE, IMPOSTOR),
     )
 
 
 def test_a_file_gives_back_what_was_stored(tmp_path: Path) -> None:
-    for one in (decision(), replace(decision(), calibration=None, far_by_identity=None, people=None)):
+    bare = replace(decision(), calibration=None, far_by_identity=None, people=None, histograms=None)
+    for one in (decision(), bare, replace(decision(), detector="dlib")):
         bundles.save(tmp_path / "m.safetensors", with_decision(small_bundle(), one))
         (found,) = stored(bundles.load(tmp_path / "m.safetensors"), VERIFICATION, one.fingerprint)
         assert found == one
@@ -70,6 +73,22 @@ def test_a_threshold_for_other_weights_is_not_used_and_goes_with_the_next() -> N
     assert len(bundle.thresholds) == 1
 
 
+def test_the_threshold_of_another_detector_stays() -> None:
+    bundle = with_decision(small_bundle(), replace(decision(), detector="dlib", fingerprint="0" * 32))
+    bundle = with_decision(bundle, decision())
+    assert len(bundle.thresholds) == 2 and len(stored(bundle, VERIFICATION, "f" * 32)) == 1
+    bundle = with_decision(bundle, replace(decision(), detector="dlib", fingerprint="1" * 32))
+    assert [facts["fingerprint"] for facts in bundle.thresholds] == ["f" * 32, "1" * 32]
+
+
+def test_a_file_of_before_says_nothing_of_detector_and_scores() -> None:
+    facts = decision().to_dict()
+    del facts["detector"], facts["histograms"]
+    assert Decision.from_dict(facts) == replace(decision(), histograms=None)
+    bundle = with_decision(replace(small_bundle(), thresholds=(facts,)), decision())
+    assert len(bundle.thresholds) == 1  # the new one takes its place
+
+
 def test_thresholds_of_other_kinds_are_left_alone() -> None:
     foreign = {"kind": "binary", "value": 0.5}
     bundle = with_decision(replace(small_bundle(), thresholds=(foreign,)), decision())
@@ -86,11 +105,12 @@ def test_thresholds_of_other_kinds_are_left_alone() -> None:
         {"far_by_identity": {"value": 0.5}},
         {"surplus": 1},
         {"crop": None},
+        {"histograms": {"low": 1.0, "high": 0.0}},
     ],
 )
 def test_what_is_no_threshold_is_refused(change: dict[str, object]) -> None:
     facts = decision().to_dict() | change
-    with pytest.raises(DataError, match=r"no stored threshold|no threshold|no score calibration"):
+    with pytest.raises(DataError, match=r"no stored threshold|no threshold|no score calibration|no histograms"):
         Decision.from_dict(facts)
     with pytest.raises(BundleError, match="cannot be trusted"):
         stored(replace(small_bundle(), thresholds=(facts,)), VERIFICATION, "f" * 32)

@@ -16,12 +16,14 @@ from typing import Any
 
 from facewright.bundle import Bundle
 from facewright.errors import BundleError, DataError, Undefined
+from facewright.metrics.histograms import Histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.score_calibration import ScoreCalibration
 from facewright.metrics.thresholds import Threshold
 
 VERIFICATION, UNKNOWN = "verification", "unknown"
 KINDS = (VERIFICATION, UNKNOWN)
+ADDED: Mapping[str, Any] = {"detector": "none", "histograms": None}  # what files of before say nothing of
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ class Decision:
     fingerprint: str  # of the network and its input, without which the threshold means nothing
     crop: float  # of that input
     flip: bool
+    detector: str = "none"  # what found the faces; "none": the photos were taken as they are
+    histograms: Histograms | None = None  # of the scores it was chosen on; None: not kept
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in a model file."""
         calibration = None if self.calibration is None else self.calibration.to_dict()
-        return asdict(self) | {"threshold": self.threshold.to_dict(), "calibration": calibration}
+        histograms = None if self.histograms is None else self.histograms.to_dict()
+        parts = {"threshold": self.threshold.to_dict(), "calibration": calibration, "histograms": histograms}
+        return asdict(self) | parts
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Decision:
@@ -52,10 +58,12 @@ class Decision:
             DataError: the facts lack a field, have one too many, or hold what no stored threshold can.
         """
         names = [field.name for field in fields(cls)]
-        if sorted(facts) != sorted(names) or facts["kind"] not in KINDS:
+        given = {**ADDED, **facts}
+        if sorted(given) != sorted(names) or given["kind"] not in KINDS:
             raise DataError(f"no stored threshold: expected {', '.join(names)}, got {', '.join(map(str, facts))[:200]}")
         try:
             people, by_identity, calibration = facts["people"], facts["far_by_identity"], facts["calibration"]
+            histograms = given["histograms"]
             return cls(
                 kind=str(facts["kind"]),
                 threshold=Threshold.from_dict(facts["threshold"]),
@@ -67,6 +75,8 @@ class Decision:
                 fingerprint=str(facts["fingerprint"]),
                 crop=float(facts["crop"]),
                 flip=bool(facts["flip"]),
+                detector=str(given["detector"]),
+                histograms=None if histograms is None else Histograms.from_dict(histograms),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"no stored threshold: {type(error).__name__} {error}") from None
@@ -80,11 +90,15 @@ def stored(bundle: Bundle, kind: str, fingerprint: str) -> tuple[Decision, ...]:
     Raises:
         BundleError: what the file holds is no threshold.
     """
+    return tuple(one for one in held(bundle, kind) if one.fingerprint == fingerprint)
+
+
+def held(bundle: Bundle, kind: str) -> tuple[Decision, ...]:
+    """`stored`, for whatever network, input and detector they are."""
     try:
-        held = [Decision.from_dict(facts) for facts in bundle.thresholds if facts.get("kind") == kind]
+        return tuple(Decision.from_dict(facts) for facts in bundle.thresholds if facts.get("kind") == kind)
     except DataError as error:
         raise BundleError(f"the model file's thresholds cannot be trusted: {error}") from None
-    return tuple(one for one in held if one.fingerprint == fingerprint)
 
 
 def pick(decisions: tuple[Decision, ...], far: float | None) -> Decision | None:
@@ -105,11 +119,13 @@ def pick(decisions: tuple[Decision, ...], far: float | None) -> Decision | None:
 def with_decision(bundle: Bundle, decision: Decision) -> Bundle:
     """The bundle with one more threshold, which comes last and takes the place of one of its kind and target.
 
-    Thresholds of its kind that were chosen with another network or input are dropped: they mean nothing any more.
+    Thresholds of its kind and detector that were chosen with another network or input are dropped: they mean nothing
+    any more. Those of another detector stay beside it.
     """
 
     def stays(facts: Mapping[str, Any]) -> bool:
-        if facts.get("kind") != decision.kind:
+        given = {**ADDED, **facts}
+        if (given.get("kind"), given["detector"]) != (decision.kind, decision.detector):
             return True
         target = (facts.get("threshold") or {}).get("far_target")
         return facts.get("fingerprint") == decision.fingerprint and target != decision.threshold.far_target

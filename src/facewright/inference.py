@@ -144,6 +144,14 @@ class Classifier:
         best = logits.max(axis=1) / self._scale if self._scale else softmax(logits).max(axis=1)
         return np.asarray(best, np.float64)
 
+    def prediction(self, path: str, logits: NDArray[np.float64], top_k: int = 5) -> Prediction:
+        """What is said of one picture.
+
+        Args:
+            path: what it is called. logits: (C,), a row of `logits`.
+        """
+        return self._top(path, softmax(logits[None])[0], float(self.likeness(logits[None])[0]), top_k)
+
     def of_files(self, paths: Sequence[Picture], top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of each picture; a broken file gets an error of its own and stops nothing."""
         return list(self.stream(paths, top_k))
@@ -172,7 +180,7 @@ class Classifier:
         except OSError as error:
             return error.strerror or str(error)
 
-    def _top(self, path: Picture, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
+    def _top(self, path: Picture | str, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")
         answer = self._answer(scores)
         if answer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.faces import dlib_files
 from facewright.recognition import SHIPPED, Face, Picked, Policy, Recognizer
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
+from faces import small_bundle
+
 A, B, C, EMPTY = 10, 20, 30, 40  # grey levels that stand for photos
-VECTORS = {A: [1.4, 0.0], B: [1.2, 0.3], C: [0.0, 1.4]}
+VECTORS = {A: [1.0, 0.0], B: [0.9701425, 0.2425356], C: [0.0, 1.0]}
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_json(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
             1,
             "error: no threshold is shipped for a false-accept rate of 0.5",
         ),
-        (("model", "a.png", "b.png", "--policy", "largest"), 1, "error: --policy is for two photos without MODEL"),
+        (("own.safetensors", "a.png", "b.png", "--policy", "largest"), 1, "takes each photo whole; name a detector"),
         (("a.png",), 2, "expected two photos, or a model and two photos, got 1 word"),
         (("a.png", "a.png", "b.png", "c.png"), 2, "expected two photos, or a model and two photos, got 4 words"),
         (("a.png", "b.png", "--policy", "first"), 2, "'first' is not one of"),
@@ -88,7 +93,8 @@ def test_json(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_answer(
     photos: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], status: int, says: str
 ) -> None:
-    given = [photos / word if word.endswith(".png") else word for word in words]
+    bundles.save(photos / "own.safetensors", small_bundle())
+    given = [photos / word if word.endswith((".png", ".safetensors")) else word for word in words]
     found, out, err = run(capsys, *given)
     assert (found, out) == (status, "") and says.format(photos) in err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,20 @@ from facewright.errors import UsageError
 from facewright.explanation import occlude
 from facewright.explanation.occlusion import PLACES
 from facewright.input_spec import InputSpec
+from facewright.recognition import Recognizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 from faces import SIDE, small_bundle
 
 
-class CornerEmbedder(Embedder):
+class Corner:
     """Looks at the mean colour of the upper left eighth of both sides alone."""
 
     def __init__(self, height: int, width: int) -> None:
         self.spec = InputSpec(height, width, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
-    def embed(self, pixels: torch.Tensor) -> NDArray[np.float32]:
-        part = pixels[:, :, : self.spec.height // 8, : self.spec.width // 8].double().mean((2, 3)).numpy()
+    def embed_chips(self, chips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        part = np.stack(chips)[:, : self.spec.height // 8, : self.spec.width // 8].astype(float).mean((1, 2))
         return np.asarray(part / np.linalg.norm(part, axis=1, keepdims=True), np.float32)
 
 
@@ -38,7 +40,7 @@ def faces(height: int = SIDE, width: int = SIDE) -> NDArray[np.uint8]:
 def test_the_map_lies_on_what_is_looked_at() -> None:
     a = np.zeros((40, 64, 3), np.uint8)
     a[..., 0] = 200  # red, so that the grey cover is another direction
-    found = occlude(CornerEmbedder(40, 64), a, a)
+    found = occlude(Corner(40, 64), a, a)
     assert found.score == pytest.approx(1.0) and found.drop > 0.1
     for heat in (found.heat_a, found.heat_b):
         assert heat.shape == (40, 64) and heat.dtype == np.float32
@@ -49,7 +51,7 @@ def test_the_map_lies_on_what_is_looked_at() -> None:
 def test_a_cover_by_loops() -> None:
     a, b = faces()
     embedder = Embedder(small_bundle())
-    found = occlude(embedder, a, b)
+    found = occlude(Recognizer(embedder), a, b)
     score = similarity(*embedder.embed(torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2)))
     assert found.score == pytest.approx(score, abs=1e-6)
     total, weight, cover = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE)), 8  # a fifth of 40
@@ -71,22 +73,22 @@ def test_a_cover_by_loops() -> None:
 
 def test_two_maps_share_one_scale_and_the_order_only_swaps_them() -> None:
     a, b = faces()
-    embedder = Embedder(small_bundle())
-    found, swapped = occlude(embedder, a, b), occlude(embedder, b, a)
+    recognizer = Recognizer(Embedder(small_bundle()))
+    found, swapped = occlude(recognizer, a, b), occlude(recognizer, b, a)
     assert max(found.heat_a.max(), found.heat_b.max()) == 1 and found.drop > 0
     np.testing.assert_allclose(found.heat_a, swapped.heat_b, atol=1e-3)
 
 
 def test_nothing_falls_where_nothing_is_looked_at() -> None:
     a = np.full((40, 40, 3), 128, np.uint8)  # as grey as the cover
-    found = occlude(CornerEmbedder(40, 40), a, a)
+    found = occlude(Corner(40, 40), a, a)
     assert found.drop == 0 and not found.heat_a.any() and not found.heat_b.any()
 
 
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     a, b = faces()
-    occlude(CornerEmbedder(40, 40), a, b, progress=lambda done, of: told.append((done, of)))
+    occlude(Corner(40, 40), a, b, progress=lambda done, of: told.append((done, of)))
     of = 2 * PLACES**2
     assert told[-1] == (of, of) and told[0] == (BATCH, of)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
@@ -94,11 +96,11 @@ def test_progress_is_told() -> None:
 
 def test_a_tiny_input_is_covered_point_by_point() -> None:
     a, b = faces(8, 9)
-    found = occlude(CornerEmbedder(8, 9), a, b)
+    found = occlude(Corner(8, 9), a, b)
     assert found.heat_a.shape == (8, 9) and np.isfinite(found.heat_a).all()
 
 
 def test_pictures_of_another_size_are_refused() -> None:
     a, b = faces()
     with pytest.raises(UsageError, match="of the network's input size"):
-        occlude(Embedder(small_bundle()), a, b[:20])
+        occlude(Recognizer(Embedder(small_bundle())), a, b[:20])

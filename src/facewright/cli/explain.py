@@ -28,7 +28,7 @@ def explain(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A run folder, its model.safetensors; of a pair also architecture@weights."
+            metavar="MODEL", help="A run folder, its model.safetensors; of a pair also architecture@weights, built-in."
         ),
     ],
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")],
@@ -37,6 +37,9 @@ def explain(
     ] = None,
     method: Annotated[
         Method | None, typer.Option(help="rollout for vision transformers, grad-cam for all else, if left out.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="With --pair, what finds the faces: as `facewright verify`.")
     ] = None,
     pair: Annotated[bool, typer.Option("--pair", help="Two photos: which regions made them alike.")] = False,
     out: Annotated[
@@ -54,10 +57,12 @@ def explain(
     Example:
       facewright explain runs/a someone.jpg
       facewright explain runs/a holiday/ --class Tina_Fey --method grad-cam++ --out why/
-      facewright explain runs/a a.jpg b.jpg --pair
+      facewright explain built-in a.jpg b.jpg --pair
     """
     if pair:
         refuse_for_pair(photos, name, method)
+    elif detector is not None:
+        raise UsageError("--detector is for --pair: a classifier sees each photo whole, as it was trained")
 
     from facewright.explanation import Explained
     from facewright.workflows import explaining
@@ -67,7 +72,7 @@ def explain(
     with listener(quiet) as listen:
         found: Explained | ExplainedPair
         if pair:
-            found = explaining.explain_pair(model, photos[0], photos[1], out=folder, listen=listen)
+            found = explaining.explain_pair(model, photos[0], photos[1], detector=detector, out=folder, listen=listen)
         else:
             how = None if method is None else method.value
             found = explaining.explain(Path(model), photos, name=name, method=how, out=folder, listen=listen)

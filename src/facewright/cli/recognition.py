@@ -1,19 +1,45 @@
-"""How the numbers of a recogniser are told, and `facewright evaluate` where people are compared in place of named."""
+"""What the commands of recognition share: options, how numbers are told; and `facewright evaluate` of people."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from facewright.cli.output import emit, number_of, percent, show, table
+import typer
+
+from facewright.cli.output import emit, number_of, percent, say, show, table
 from facewright.cli.progress import listener
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright import recognition
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.verification_results import VerificationResult
     from facewright.metrics.intervals import Rate
+
+
+BUILT_IN = "built-in"  # as a model is named
+
+
+class Policy(StrEnum):
+    """Which of several faces is the person."""
+
+    CENTRE = "centre"
+    LARGEST = "largest"
+    ERROR = "error"
+
+
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="What finds the faces: dlib; none: each photo is one face. The built-in networks': dlib, a model's: none.",
+    ),
+]
+PolicyOption = Annotated[
+    Policy | None, typer.Option("--policy", help="Of several faces in a photo: take one, or none; default: centre.")
+]
 
 
 class Task(StrEnum):
@@ -22,6 +48,11 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"
     VERIFICATION = "verification"
     IDENTIFICATION = "identification"
+
+
+def name_of(policy: Policy | None) -> recognition.Policy | None:
+    """A policy as the package names it."""
+    return None if policy is None else policy.value
 
 
 def recognises(model: Path, where: str | None, task: Task | None) -> Task | None:
@@ -34,21 +65,27 @@ def recognises(model: Path, where: str | None, task: Task | None) -> Task | None
         return None
     if where is None:
         raise UsageError(f"--task {task} is measured on labelled pictures; give DATA")
-    if task is None and (model.is_file() or "@" in str(model)):  # only a run says what its classes were tested on
+    bare = str(model) == BUILT_IN or model.is_file() or "@" in str(model)
+    if task is None and bare:  # only a run says what its classes were tested on
         return Task.VERIFICATION
     return task
 
 
-def evaluate_recogniser(model: Path, where: str, task: Task, seed: int, quiet: bool, as_json: bool) -> None:
+def evaluate_recogniser(
+    model: Path, where: str, task: Task, detector: str | None, seed: int, quiet: bool, as_json: bool
+) -> None:
     """`facewright evaluate` where people are compared or searched for in place of named."""
     from facewright.evaluation.identification import IdentificationResult
     from facewright.workflows import recognising
 
     with listener(quiet) as listen:
         if task is Task.IDENTIFICATION:
-            found = recognising.evaluate_identification(str(model), where, seed=seed, listen=listen)
+            found = recognising.evaluate_identification(str(model), where, seed=seed, detector=detector, listen=listen)
         else:
-            found = recognising.evaluate_verification(str(model), where, listen=listen)
+            found = recognising.evaluate_verification(str(model), where, detector=detector, listen=listen)
+    if found.left_out:
+        every = found.images + found.left_out
+        say(f"{number_of(found.left_out, 'picture')} of {every:,} left out, and in none of the rates")
     if as_json:
         emit(found.to_dict())
     elif isinstance(found.result, IdentificationResult):
@@ -63,7 +100,7 @@ def describe_verification(result: VerificationResult) -> str:
     if result.people is not None:
         lines[0] += f", {result.people:,} people"
     if result.failures:
-        lines.append(f"failures to acquire  {number_of(result.failures, 'pair')}")
+        lines.append(f"failures to acquire  {number_of(result.failures, 'pair')}, counted as errors")
     if result.accuracy is not None:
         lines.append(f"accuracy  {precise(result.accuracy)}, threshold: {result.chosen}")
     if result.accuracy_by_identity is not None:

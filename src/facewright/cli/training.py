@@ -12,7 +12,7 @@ from facewright.cli.datasets import OrderOption, optional_address
 from facewright.cli.describing import describe_comparison, describe_result
 from facewright.cli.output import emit, say, show
 from facewright.cli.progress import listener
-from facewright.cli.recognition import Task, evaluate_recogniser, recognises
+from facewright.cli.recognition import DetectorOption, Task, evaluate_recogniser, recognises
 from facewright.cli.use import to_line
 from facewright.errors import OtherClasses, UsageError
 
@@ -174,6 +174,7 @@ def evaluate(
         Task | None, typer.Option("--task", help="Judge as; verification if DATA has other classes, by itself.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of gallery and strangers in identification.")] = 0,
+    detector: DetectorOption = None,
     order: OrderOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -181,7 +182,8 @@ def evaluate(
     """Measure a trained run: names given right, people told apart, people found again.
 
     Verification compares every pair of the pictures; identification searches them in a gallery. For both, the people of
-    DATA need not be the model's classes, and RUN may be architecture@weights.
+    DATA need not be the model's classes, and RUN may be architecture@weights, or built-in: the networks that come with
+    the package.
 
     \b
     Example:
@@ -192,8 +194,10 @@ def evaluate(
     where = optional_address(where, order)
     recogniser = recognises(run, where, task)
     if recogniser is not None and where is not None:
-        evaluate_recogniser(run, where, recogniser, seed, quiet, as_json)
+        evaluate_recogniser(run, where, recogniser, detector, seed, quiet, as_json)
         return
+    if detector is not None:
+        raise UsageError("--detector is for --task verification and identification; a classifier takes photos whole")
 
     from facewright import workflows
 
@@ -204,7 +208,7 @@ def evaluate(
         if where is None or task is not None:
             raise
         say(f"{where} has other classes than the model: judged by whether it tells people apart (--task verification)")
-        evaluate_recogniser(run, where, Task.VERIFICATION, seed, quiet, as_json)
+        evaluate_recogniser(run, where, Task.VERIFICATION, None, seed, quiet, as_json)
         return
     if as_json:
         emit(result.to_dict())

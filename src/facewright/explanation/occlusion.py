@@ -6,14 +6,14 @@ with the cosine of two embeddings in place of a class's score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from facewright.embedding import BATCH, Embedder, similarities, similarity
+from facewright.embedding import BATCH, similarities, similarity
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 
@@ -27,6 +27,16 @@ Pixels = NDArray[np.uint8]
 Box = tuple[slice, slice]
 Progress = Callable[[int, int], None]
 """Called with how many covers were tried, and of how many."""
+
+
+class Network(Protocol):
+    """What compares two pictures: a `recognition.Recognizer`, say."""
+
+    spec: InputSpec  # what it is fed
+
+    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """N pictures of the input size to (N, D) unit vectors."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Occlusion:
     drop: float  # the largest mean fall at a point of either, at least 0; what heat 1 stands for
 
 
-def occlude(embedder: Embedder, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:
+def occlude(network: Network, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:
     """Cover each region of one picture in turn, and see how far the similarity to the other falls.
 
     The cover is a square of the colour that the network takes for nothing (the mean of its InputSpec).
@@ -55,10 +65,10 @@ def occlude(embedder: Embedder, a: Pixels, b: Pixels, progress: Progress | None 
     Raises:
         UsageError: pictures of another size. DataError: an embedding has no direction.
     """
-    want = (embedder.spec.height, embedder.spec.width, 3)
+    want = (network.spec.height, network.spec.width, 3)
     if a.shape != want or b.shape != want:
         raise UsageError(f"expected two pictures of the network's input size {want}, got {a.shape} and {b.shape}")
-    first, second = embedder.embed(torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2))
+    first, second = network.embed_chips([a, b])
     score = similarity(first, second)
     boxes = list(_boxes(*a.shape[:2]))
     weight = _weights(a.shape[0], a.shape[1])
@@ -67,7 +77,7 @@ def occlude(embedder: Embedder, a: Pixels, b: Pixels, progress: Progress | None 
         total, count = np.zeros(a.shape[:2]), np.zeros(a.shape[:2])
         for start in range(0, len(boxes), BATCH):
             part = boxes[start : start + BATCH]
-            vectors = embedder.embed(_covered(picture, part, embedder.spec))
+            vectors = network.embed_chips(_covered(picture, part, network.spec))
             now = similarities(vectors, np.broadcast_to(other, vectors.shape))
             for box, fall in zip(part, score - now, strict=True):
                 total[box] += fall * weight
@@ -91,13 +101,13 @@ def _weights(height: int, width: int) -> NDArray[np.float64]:
     return np.asarray(np.outer(rows, columns))
 
 
-def _covered(picture: Pixels, boxes: list[Box], spec: InputSpec) -> torch.Tensor:
-    """(B, 3, H, W) uint8: the picture once for each box, which is filled."""
+def _covered(picture: Pixels, boxes: list[Box], spec: InputSpec) -> list[Pixels]:
+    """The picture once for each box, which is filled."""
     nothing = np.rint(255 * np.array(spec.mean)).clip(0, 255).astype(np.uint8)
     pictures = np.repeat(picture[None], len(boxes), axis=0)
     for row, box in zip(pictures, boxes, strict=True):
         row[box] = nothing
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return list(pictures)
 
 
 def _boxes(height: int, width: int) -> Iterator[Box]:

@@ -15,10 +15,12 @@ from facewright.bundle import Bundle
 from facewright.decision import VERIFICATION, Decision, with_decision
 from facewright.embedding import Embedder
 from facewright.errors import Undefined, UsageError
+from facewright.metrics.histograms import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
 from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
 from facewright.metrics.thresholds import METHOD, Threshold, choose_threshold
+from facewright.recognition import Policy, Recognizer, built_in
 from facewright.runs import owned
 from facewright.training.events import Listener, Said
 from facewright.workflows.material import silent
@@ -52,6 +54,8 @@ def calibrate(
     out: Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
+    detector: str | None = None,
+    policy: Policy | None = None,
     listen: Listener | None = None,
 ) -> Calibrated:
     """Choose the threshold for a false-accept rate on pairs, and the map from score to probability; store both.
@@ -63,20 +67,29 @@ def calibrate(
         far: the target in (0, 1).
         out: the model file to write; the model's own where left out, which then must be a file of ours.
         crop, flip: of the input, in place of the model's own; they are stored with it, so they need `out`.
+        detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; the threshold is for
+            this detector alone, and those for others stay beside it.
     Raises:
-        Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write.
+        Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write,
+        or the built-in networks, whose thresholds are shipped.
     """
     listen = silent if listen is None else listen
+    if built_in(model):
+        raise UsageError(
+            "the thresholds of the built-in networks come with the package, and there is no model file to keep others "
+            "in; measure these on your pairs with facewright pairs"
+        )
     target = destination(model, out, changed=crop is not None or flip is not None)
     embedder = Embedder.load(model, crop=crop, flip=flip)
-    decision, note = decide(score_pairs(embedder, pairs, images, listen), embedder, far)
+    recognizer = Recognizer(embedder, detector=detector)
+    decision, note = decide(score_pairs(recognizer, pairs, images, listen, policy), recognizer, far)
     if note is not None:
         listen(Said(note))
     keep(with_decision(embedder.bundle, decision), target)
     return Calibrated(str(model), str(target), decision, note)
 
 
-def decide(scored: ScoredPairs, embedder: Embedder, far: float) -> tuple[Decision, str | None]:
+def decide(scored: ScoredPairs, recognizer: Recognizer, far: float) -> tuple[Decision, str | None]:
     """The threshold and the map from score to probability; and why there is no map.
 
     Raises:
@@ -101,9 +114,11 @@ def decide(scored: ScoredPairs, embedder: Embedder, far: float) -> tuple[Decisio
         people=None if who is None else who.count,
         failures=scored.failures.size,
         digest=scored.digest,
-        fingerprint=embedder.fingerprint,
-        crop=embedder.spec.crop,
-        flip=embedder.spec.flip,
+        fingerprint=recognizer.fingerprint,
+        crop=recognizer.spec.crop,
+        flip=recognizer.spec.flip,
+        detector=recognizer.detector_name,
+        histograms=histograms(scores[same], scores[~same]),
     ), note
 
 

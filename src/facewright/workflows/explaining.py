@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from facewright import images
 from facewright.data.decoding import smallest_side
-from facewright.decision import VERIFICATION, pick, stored
-from facewright.embedding import Embedder
-from facewright.errors import BadImage, UnknownName, UsageError
+from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
 from facewright.files import write_atomic
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
+from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
 from facewright.training.events import Listener, Progressed
 from facewright.workflows.material import silent
@@ -78,24 +78,46 @@ def explain(
 
 
 def explain_pair(
-    model: str | Path, a: Path, b: Path, *, out: Path | None = None, listen: Listener | None = None
+    model: str | Path,
+    a: Path,
+    b: Path,
+    *,
+    detector: str | None = None,
+    out: Path | None = None,
+    listen: Listener | None = None,
 ) -> ExplainedPair:
     """Which regions of two photos made them alike: what their similarity loses when a region is covered.
 
     Args:
-        model: a run directory, a bundle file, or architecture@weights.
+        model: a run directory, a bundle file, architecture@weights or "built-in". detector: as `Recognizer`.
         out: a folder for two overlays and a page; None: nothing is written.
     Raises:
-        BadImage: a photo cannot be read.
+        BadImage: a photo cannot be read. DataError: no face was found in it.
     """
     listen = silent if listen is None else listen
-    embedder = Embedder.load(model)
-    decision = pick(stored(embedder.bundle, VERIFICATION, embedder.fingerprint), None)
-    seen = [_seen(embedder.spec, path) for path in (a, b)]
-    found = occlude(embedder, seen[0][0], seen[1][0], lambda done, of: listen(Progressed("covering", done, of)))
+    recognizer = Recognizer.load(model, detector=detector)
+    decision = recognizer.decision()
+    seen = [_face(recognizer, path) for path in (a, b)]
+    found = occlude(recognizer, seen[0][0], seen[1][0], lambda done, of: listen(Progressed("covering", done, of)))
     threshold = None if decision is None else decision.threshold.value
     pair = ExplainedPair(str(model), (str(a), str(b)), found, (seen[0][1], seen[1][1]), threshold)
     return pair if out is None else _pair_written(pair, out)
+
+
+def _face(recognizer: Recognizer, path: Path) -> tuple[Pixels, Pixels]:
+    """The face of a photo as the network is fed it, and as it is shown.
+
+    Raises:
+        BadImage: the photo cannot be read. DataError: it shows no face.
+    """
+    if recognizer.takes_photos_whole:
+        return _seen(recognizer.spec, path)
+    picked = recognizer.pick(recognizer.read(path))
+    if picked.face is None:
+        raise DataError(f"{path}: {picked.reason}")
+    chip = picked.face.chip
+    times = ceil(SHOWN_SIDE / max(chip.shape[:2]))
+    return chip, np.asarray(Image.fromarray(chip).resize((times * chip.shape[1], times * chip.shape[0])))
 
 
 def _seen(spec: InputSpec, path: Path) -> tuple[Pixels, Pixels]:

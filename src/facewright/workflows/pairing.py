@@ -16,13 +16,13 @@ from typing import Any
 
 from PIL import Image
 
-from facewright.decision import VERIFICATION, Decision, pick, stored
-from facewright.embedding import Embedder
+from facewright.decision import Decision
 from facewright.evaluation.verification import verify_pairs
 from facewright.evaluation.verification_results import VerificationResult
 from facewright.files import write_atomic, write_json
 from facewright.input_spec import InputSpec
 from facewright.metrics.verification import ErrorRates, error_rates
+from facewright.recognition import Policy, Recognizer
 from facewright.report.verification import PairContext, ShownPair, StoredThreshold, write_pair_report
 from facewright.training.events import Listener
 from facewright.workflows.material import silent
@@ -36,6 +36,8 @@ class PairsMeasured:
     model: str
     fingerprint: str
     spec: InputSpec  # what the network was fed
+    detector: str
+    policy: Policy | None  # of several faces; None where photos are taken whole
     scored: ScoredPairs
     result: VerificationResult
     decision: Decision | None  # the threshold that the model file holds
@@ -43,7 +45,7 @@ class PairsMeasured:
 
     def to_dict(self) -> dict[str, Any]:
         """As `pairs --json` prints it."""
-        pairs, broken = self.scored.pairs, self.scored.embedded.store.dataset.broken
+        pairs, broken = self.scored.pairs, self.scored.embedded.dataset.broken
         held = None
         if self.decision is not None and self.at_decision is not None:
             held = {
@@ -56,6 +58,9 @@ class PairsMeasured:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "input": self.spec.to_dict(),
+            "detector": self.detector,
+            "policy": self.policy,
+            "several_faces": self.scored.embedded.several,
             "pairs": pairs.name,
             "stored": held,
             "broken": [{"path": item.path, "reason": item.reason} for item in broken],
@@ -71,13 +76,15 @@ class PairsMeasured:
 
 
 def pairs(
-    model: str | Path,
+    model: str | Path | None,
     where: str | Path,
     images: str | Path,
     *,
     out: Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
+    detector: str | None = None,
+    policy: Policy | None = None,
     listen: Listener | None = None,
 ) -> PairsMeasured:
     """Measure a verifier on a list of pairs.
@@ -86,41 +93,56 @@ def pairs(
     halves of the people, each at the threshold that was best on the other half.
 
     Args:
-        model: a run directory, a bundle file, or architecture@weights.
+        model: a run directory, a bundle file, or architecture@weights; None or "built-in": the built-in networks.
         where: the list: LFW's pairs.txt and development files, or a table a,b,same[,fold].
         images: the folder of its pictures.
         out: a folder for verification.json, scores.csv and report.html.
         crop: the share of both sides of a picture that is kept, in (0, 1]; the model's own where left out.
         flip: whether the embeddings of a picture and its mirror image are averaged; likewise.
+        detector, policy: what finds the faces, and which of several is taken; as `Recognizer`. A picture without a
+            face is a failure to acquire, and its pairs are errors.
     Raises:
-        DataError: the list cannot be understood, or none of its pictures can be read. EmptyScores: one kind of pair
+        DataError: the list cannot be understood, or none of its pictures can be used. EmptyScores: one kind of pair
         has no score.
     """
-    embedder = Embedder.load(model, crop=crop, flip=flip)
-    scored = score_pairs(embedder, where, images, silent if listen is None else listen)
+    recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+    scored = score_pairs(recognizer, where, images, silent if listen is None else listen, policy)
     truth = scored.pairs.same
     result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)
-    decision = pick(stored(embedder.bundle, VERIFICATION, embedder.fingerprint), None)
+    decision = recognizer.decision()
     at_decision = None
     if decision is not None:
         usable = scored.scored
         sides = scored.scores[usable & truth], scored.scores[usable & ~truth]
         at_decision = error_rates(*sides, decision.threshold.value)
     measured = PairsMeasured(
-        str(model), embedder.fingerprint, embedder.spec, scored, result, decision, at_decision
-    )  # fmt: skip
+        model=recognizer.name,
+        fingerprint=recognizer.fingerprint,
+        spec=recognizer.spec,
+        detector=recognizer.detector_name,
+        policy=None if recognizer.takes_photos_whole else recognizer.policy(policy),
+        scored=scored,
+        result=result,
+        decision=decision,
+        at_decision=at_decision,
+    )
     if out is not None:
         measured.write(out)
     return measured
 
 
-def in_words(spec: InputSpec) -> str:
+def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = None) -> str:
     """What a network is fed.
 
     >>> in_words(InputSpec(112, 112, (0, 0, 0), (1, 1, 1), crop=0.5, flip=True))
     '112 × 112 px of the central 50 % of both sides, averaged with the mirror image'
+    >>> in_words(InputSpec(150, 150, (0, 0, 0), (1, 1, 1)), "dlib", "centre")
+    '150 × 150 px, the face nearest to the centre, found by dlib'
     """
     part = "" if spec.crop == 1 else f" of the central {100 * spec.crop:g} % of both sides"
+    if detector != "none":
+        which = {"largest": "largest face", "centre": "face nearest to the centre"}.get(policy or "", "only face")
+        part += f", the {which}, found by {detector}"
     return f"{spec.height} × {spec.width} px{part}" + (", averaged with the mirror image" if spec.flip else "")
 
 
@@ -154,12 +176,12 @@ def _context(measured: PairsMeasured) -> PairContext:
         result=result,
         model=measured.model,
         pairs=scored.pairs.name,
-        input=in_words(measured.spec),
+        input=in_words(measured.spec, measured.detector, measured.policy),
         false_accepts=_shown(scored, result.worst_false_accepts),
         false_rejects=_shown(scored, result.worst_false_rejects),
         thumbnail=_as_seen(scored),
         stored=held,
-        broken=[(item.path, item.reason) for item in scored.embedded.store.dataset.broken],
+        broken=[(item.path, item.reason) for item in scored.embedded.dataset.broken],
         created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         versions={"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
@@ -173,14 +195,14 @@ def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
 
 def _as_seen(scored: ScoredPairs) -> Callable[[str], bytes | None]:
     """Pictures as the network sees them, as the bytes of a PNG."""
-    store = scored.embedded.store
-    rows = {record.path: row for row, record in enumerate(store.dataset.records)}
+    embedded = scored.embedded
+    rows = {record.path: row for row, record in enumerate(embedded.dataset.records)}
 
     def png(path: str) -> bytes | None:
         if path not in rows:
             return None
         out = io.BytesIO()
-        Image.fromarray(store.pixels[rows[path]]).save(out, "PNG")
+        Image.fromarray(embedded.picture(rows[path])).save(out, "PNG")
         return out.getvalue()
 
     return png

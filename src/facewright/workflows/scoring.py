@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.cache import reason_of
 from facewright.data.pairs import Pairs, read_pairs
-from facewright.data.records import Dataset
+from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.store import PixelStore
-from facewright.embedding import Embedder, similarities
-from facewright.errors import DataError
+from facewright.embedding import similarities
+from facewright.errors import BadImage, DataError
+from facewright.images import Pixels, pixel_digest
+from facewright.recognition import Face, Picked, Policy, Recognizer
 from facewright.training.events import Listener, Progressed, Said
 
 BLOCK = 256  # pictures between two reports of progress
+FACES = 64  # embedded at a time
 PAIRS = 65_536  # scored at a time
 
 
@@ -26,8 +30,11 @@ PAIRS = 65_536  # scored at a time
 class Vectors:
     """Embedded pictures of a data set."""
 
-    store: PixelStore
-    vectors: NDArray[np.float32]  # (N, D) unit length, row i is store.dataset.records[i]
+    dataset: Dataset  # broken: what could not be read, or shows no face that could be taken
+    vectors: NDArray[np.float32]  # (N, D) unit length, row i is dataset.records[i]
+    digests: tuple[str, ...]  # (N,) of the pictures' pixels
+    picture: Callable[[int], Pixels]  # what the network saw of record i, (H, W, 3)
+    several: int  # pictures with more than one face
 
     @property
     def people(self) -> NDArray[np.str_]:
@@ -36,7 +43,7 @@ class Vectors:
         Raises:
             DataError: of some picture neither is known.
         """
-        data = self.store.dataset
+        data = self.dataset
         names = [r.identity or (None if r.label is None else data.classes[r.label]) for r in data.records]
         if None in names:
             path = data.records[names.index(None)].path
@@ -65,41 +72,99 @@ class ScoredPairs:
         return None if self.pairs.people is None else np.array(self.pairs.people).reshape(-1, 2)
 
 
-def embed_all(embedder: Embedder, dataset: Dataset, listen: Listener) -> Vectors:
-    """Every picture of a data set, decoded once and embedded; what cannot be read is said and left out.
+def embed_all(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy: Policy | None = None) -> Vectors:
+    """Every picture of a data set, decoded once and embedded; what cannot be read or shows no face is said, left out.
 
+    Args:
+        policy: which of several faces; the default where None.
     Raises:
-        DataError: not one picture can be read.
+        DataError: not one picture can be used. UsageError: a policy where photos are taken whole.
     """
-    store = PixelStore.open(dataset, embedder.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
-    for broken in store.dataset.broken:
+    chosen = recognizer.policy(policy)
+    if recognizer.takes_photos_whole:
+        found = _whole(recognizer, dataset, listen)
+    else:
+        found = _cut_out(recognizer, dataset, listen, chosen)
+    for broken in found.dataset.broken:
         listen(Said(f"left out: {broken.path}: {broken.reason}"))
+    if found.several:
+        which = "largest" if chosen == "largest" else "one nearest to the centre"
+        listen(Said(f"{found.several:,} pictures show several faces; took the {which}"))
+    return found
+
+
+def _whole(recognizer: Recognizer, dataset: Dataset, listen: Listener) -> Vectors:
+    """Pictures that are fed to the network as they are, by way of the cache of decoded pixels."""
+    store = PixelStore.open(dataset, recognizer.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
     count = len(store.dataset)
-    vectors = np.empty((count, embedder.width), np.float32)
+    vectors = np.empty((count, recognizer.width), np.float32)
     for start in range(0, count, BLOCK):
         rows = np.arange(start, min(start + BLOCK, count))
-        vectors[rows] = embedder.embed(store.batch(rows))
+        vectors[rows] = recognizer.embed_chips(list(store.pixels[rows]))
         listen(Progressed("embedding", int(rows[-1]) + 1, count))
-    return Vectors(store, vectors)
+    return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 
-def score_pairs(embedder: Embedder, where: str | Path, images: str | Path, listen: Listener) -> ScoredPairs:
+def _cut_out(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy: Policy) -> Vectors:
+    """Pictures whose face has to be found first; faces wait until there are enough to embed."""
+    records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
+    broken, waiting, several = list[Broken](), list[Face](), 0
+    for done, (record, digest, picked) in enumerate(_picked(recognizer, dataset, policy), 1):
+        if picked.face is None:
+            broken.append(Broken(record.path, picked.reason or ""))
+            continue
+        several += picked.said is not None
+        records.append(record)
+        digests.append(digest)
+        waiting.append(picked.face)
+        if len(waiting) == FACES:
+            vectors.append(recognizer.embed(waiting))
+            waiting.clear()
+            listen(Progressed("finding faces", done, len(dataset)))
+    vectors.append(recognizer.embed(waiting))
+    listen(Progressed("finding faces", len(dataset), len(dataset)))
+    left = replace(dataset, records=tuple(records), broken=merge_broken(dataset.broken, broken))
+    if not records:
+        first = f"{left.broken[0].path}: {left.broken[0].reason}" if left.broken else "it lists none"
+        raise DataError(f"{dataset.where}: not one picture can be used (the first: {first})")
+
+    def picture(row: int) -> Pixels:  # found anew: the faces of all pictures would fill the memory
+        face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), policy).face
+        return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
+
+    return Vectors(left, np.concatenate(vectors), tuple(digests), picture, several)
+
+
+def _picked(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> Iterator[tuple[Record, str, Picked]]:
+    """Each picture with its digest and the face that is taken; or why there is none."""
+    for record in dataset.records:
+        try:
+            photo = dataset.source.read(record, recognizer.at_least)
+        except (BadImage, OSError) as error:
+            yield record, "", Picked(None, 0, policy, reason_of(error))
+        else:
+            yield record, pixel_digest(photo), recognizer.pick(photo, policy)
+
+
+def score_pairs(
+    recognizer: Recognizer, where: str | Path, images: str | Path, listen: Listener, policy: Policy | None = None
+) -> ScoredPairs:
     """Read a list of pairs, embed its pictures, each once, and compare.
 
     Args:
-        where: the list (`data.pairs.read_pairs`). images: the folder of its pictures.
+        where: the list (`data.pairs.read_pairs`). images: the folder of its pictures. policy: as `embed_all`.
     Raises:
-        DataError: the list cannot be understood, or none of its pictures can be read.
+        DataError: the list cannot be understood, or none of its pictures can be used.
     """
     pairs = read_pairs(where, images)
-    embedded = embed_all(embedder, pairs.dataset(images), listen)
-    rows = pairs.rows(embedded.store.dataset.records)
+    embedded = embed_all(recognizer, pairs.dataset(images), listen, policy)
+    rows = pairs.rows(embedded.dataset.records)
     scores = np.full(len(pairs), np.nan)
     usable = np.flatnonzero((rows >= 0).all(axis=1))
     for start in range(0, usable.size, PAIRS):
         part = usable[start : start + PAIRS]
         scores[part] = similarities(embedded.vectors[rows[part, 0]], embedded.vectors[rows[part, 1]])
-    digest = _digest(pairs, rows, embedded.store.digests)
+    digest = _digest(pairs, rows, embedded.digests)
     return ScoredPairs(pairs, embedded, scores, np.flatnonzero(np.isnan(scores)), digest)
 
 

@@ -16,7 +16,7 @@ from facewright.errors import BadImage, Undefined, UnknownName, UsageError, Weig
 from facewright.faces import dlib_files
 from facewright.recognition import Recognizer, searchable, shipped
 
-PHOTOS = Path(__file__).parents[2] / "shared/data"
+PHOTOS = Path(__file__).parents[3] / "shared/data"
 NOSE = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]  # five points in shares of a box
 needs_networks = pytest.mark.skipif(
     find_spec(dlib_files.PACKAGE) is None,
@@ -43,7 +43,8 @@ class FakePoints:
 
 def with_faces(*boxes: tuple[float, float, float, float], detector: str = "dlib") -> tuple[Recognizer, FakeDetector]:
     recognizer, finder = Recognizer(detector=detector), FakeDetector(*boxes)
-    vars(recognizer).update(_finder=finder, _points=FakePoints())
+    vars(recognizer).update(_points=FakePoints())
+    vars(recognizer._detector).update(_network=finder)
     return recognizer, finder
 
 

@@ -1,0 +1,37 @@
+"""A photo → its faces, or the vector of one of them; two photos → the same person or not.
+
+With nothing trained, by dlib's networks and the threshold that is shipped for them; or by a model of one's own.
+
+>>> Recognizer().verify("a.jpg", "b.jpg").same                                         # doctest: +SKIP
+True
+>>> Recognizer.load("runs/a", detector="dlib").verify("a.jpg", "b.jpg").score          # doctest: +SKIP
+0.71
+"""
+
+from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located, searchable
+from facewright.recognition.matching import Matched
+from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
+from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
+from facewright.recognition.recognizer import Recognizer
+
+__all__ = [
+    "BUILT_IN",
+    "DEFAULT_POLICY",
+    "DETECTORS",
+    "EVERY",
+    "LARGE",
+    "LEAST",
+    "POLICIES",
+    "SHIPPED",
+    "TEMPLATES",
+    "Detector",
+    "Face",
+    "Located",
+    "Matched",
+    "Picked",
+    "Policy",
+    "Recognizer",
+    "built_in",
+    "searchable",
+    "shipped",
+]

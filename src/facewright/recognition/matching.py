@@ -1,0 +1,90 @@
+"""What is said of two photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from facewright.decision import Decision
+from facewright.metrics.intervals import Rate
+from facewright.recognition.people import Picked
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Whether two photos show one person. None where a photo shows no face, or no threshold is known."""
+
+    score: float | None  # cosine
+    threshold: float | None
+    same: bool | None  # score >= threshold
+    far: Rate | None  # on the pairs that the threshold was chosen on: what to expect of others like them
+    far_by_identity: Rate | None  # the same with its interval over resampled people
+    far_target: float | None
+    probability: float | None  # that it is one person, among pairs mixed as those
+    data: str | None  # what those pairs were
+    sides: tuple[Picked, Picked]
+    model: str
+    detector: str
+    fingerprint: str
+    decided_with: str | None = None  # the detector that the model's threshold is for, where that is another one
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `verify --json` prints it."""
+        rates = {"far": self.far, "far_by_identity": self.far_by_identity}
+        return {
+            "task": "verify",
+            "score": self.score,
+            "threshold": self.threshold,
+            "same": self.same,
+            **{name: None if rate is None else rate.to_dict() for name, rate in rates.items()},
+            "far_target": self.far_target,
+            "probability": self.probability,
+            "data": self.data,
+            "model": self.model,
+            "detector": self.detector,
+            "fingerprint": self.fingerprint,
+            "decided_with": self.decided_with,
+            "a": self.sides[0].to_dict(),
+            "b": self.sides[1].to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What makes a score: the names that results carry."""
+
+    model: str
+    detector: str
+    fingerprint: str
+
+
+def matched(
+    score: float | None,
+    decision: Decision | None,
+    sides: tuple[Picked, Picked],
+    stack: Stack,
+    decided_with: str | None,
+) -> Matched:
+    """A score and what a threshold makes of it.
+
+    Args:
+        score: cosine; None where a side has no face. decision: None where there is no threshold.
+        decided_with: the detector of a threshold that is of no use here.
+    """
+    chosen = None if decision is None else decision.threshold
+    calibration = None if decision is None else decision.calibration
+    return Matched(
+        score=score,
+        threshold=None if chosen is None else chosen.value,
+        same=None if chosen is None or score is None else score >= chosen.value,
+        far=None if chosen is None else chosen.far,
+        far_by_identity=None if decision is None else decision.far_by_identity,
+        far_target=None if chosen is None else chosen.far_target,
+        probability=None if calibration is None or score is None else calibration.probability(score),
+        data=None if chosen is None else chosen.data,
+        sides=sides,
+        model=stack.model,
+        detector=stack.detector,
+        fingerprint=stack.fingerprint,
+        decided_with=decided_with,
+    )

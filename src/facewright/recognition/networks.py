@@ -1,0 +1,135 @@
+"""What makes a vector of a chip: dlib's network, or an embedder of one's own; and the thresholds that go with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facewright.decision import VERIFICATION, Decision, held
+from facewright.embedding import BATCH, Embedder
+from facewright.errors import DataError, UsageError
+from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template
+from facewright.faces.dlib_weights import RESNET, converted
+from facewright.faces.vectors import FaceVectors
+from facewright.images import Pixels
+from facewright.input_spec import InputSpec
+from facewright.models.dlib_resnet import EMBEDDING
+from facewright.models.released import expected_input
+
+BUILT_IN = "built-in"
+SHIPPED = "threshold.json"
+TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `landmarks.FivePoints`
+
+
+def built_in(model: str | Path | None) -> bool:
+    """Whether a model's name means the built-in network."""
+    return model is None or str(model) == BUILT_IN
+
+
+class Network(Protocol):
+    """Chips to unit vectors; may be used from several threads."""
+
+    name: str
+    width: int  # D
+    spec: InputSpec  # what it is fed
+    template: Template  # of its chips, for the points of `landmarks.FivePoints`
+
+    @property
+    def digest(self) -> str:
+        """Stands for its weights and what happens to a chip."""
+        ...
+
+    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """N chips, each `spec.fit`, to (N, D) unit vectors."""
+        ...
+
+    def thresholds(self) -> tuple[Decision, ...]:
+        """Those that come with it, whatever detector and version they are for."""
+        ...
+
+
+class BuiltIn:
+    """dlib's network, loaded when it is first needed.
+
+    Args:
+        cache: the folder of the converted network; the user's own where None.
+    """
+
+    name = BUILT_IN
+    width = EMBEDDING
+    template = DLIB
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self._cache = cache
+        self.spec = expected_input("dlib_resnet29")
+
+    @cached_property
+    def _vectors(self) -> FaceVectors:
+        return FaceVectors.load(cache=self._cache)
+
+    @property
+    def digest(self) -> str:
+        return converted(RESNET, cache=self._cache).name
+
+    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        if not chips:
+            return np.zeros((0, self.width), np.float32)
+        found = self._vectors.of(np.stack(chips))
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+    def thresholds(self) -> tuple[Decision, ...]:
+        return _shipped()
+
+
+class Own:
+    """An embedder of one's own; its chips are ArcFace's, 112 px, fitted to its input."""
+
+    template = ARCFACE_CORNERS
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self.name, self.width, self.spec = embedder.name, embedder.width, embedder.spec
+
+    @property
+    def digest(self) -> str:
+        return json.dumps([asdict(self.template), self.embedder.fingerprint])
+
+    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        expected = (self.spec.height, self.spec.width, 3)
+        wrong = [chip.shape for chip in chips if chip.shape != expected]
+        if wrong:
+            raise UsageError(f"expected chips {expected}, as `faces` cuts them without a template, got {wrong[0]}")
+        rows = [np.zeros((0, self.width), np.float32)]
+        for start in range(0, len(chips), BATCH):
+            pixels = torch.from_numpy(np.stack(chips[start : start + BATCH])).permute(0, 3, 1, 2)  # (B, 3, H, W)
+            rows.append(self.embedder.embed(pixels))
+        return np.concatenate(rows)
+
+    def thresholds(self) -> tuple[Decision, ...]:
+        return held(self.embedder.bundle, VERIFICATION)
+
+
+def shipped(fingerprint: str) -> tuple[Decision, ...]:
+    """The thresholds that come with the package, those for other networks left out.
+
+    Raises:
+        DataError: the package's file is damaged.
+    """
+    return tuple(one for one in _shipped() if one.fingerprint == fingerprint)
+
+
+def _shipped() -> tuple[Decision, ...]:
+    try:
+        text = resources.files("facewright.faces").joinpath(SHIPPED).read_text("utf-8")
+        return tuple(Decision.from_dict(facts) for facts in json.loads(text)["decisions"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{SHIPPED} of the package is damaged ({error}); install facewright anew") from None

@@ -1,0 +1,260 @@
+"""`Recognizer`: a detector, five points, a template and a network, made one.
+
+built-in         detector's box → `FivePoints` → dlib's chip, 150 px → dlib's 128 numbers
+one's own        detector's box → five points → ArcFace's chip, 112 px → the embedder's input → its vector
+… and "none"     the photo → the embedder's input → its vector, as `Embedder` does it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import images
+from facewright.data.decoding import smallest_side
+from facewright.decision import Decision, pick
+from facewright.embedding import Embedder, similarity
+from facewright.errors import Undefined, UnknownName, UsageError
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
+from facewright.faces.dlib_weights import converted
+from facewright.faces.landmarks import LANDMARKS, FivePoints
+from facewright.images import Pixels
+from facewright.input_spec import InputSpec
+from facewright.recognition.detectors import EVERY, LARGE, LEAST, Dlib, Located, Whole, detector_of
+from facewright.recognition.matching import Matched, Stack, matched
+from facewright.recognition.networks import BuiltIn, Network, Own, built_in
+from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
+
+STEPS = "1"  # of what happens between the networks; a change makes other vectors
+
+
+class Recognizer:
+    """A photo → faces → unit vectors; may be used from several threads once it has embedded a face.
+
+    Args:
+        embedder: a network of one's own; the built-in one where None.
+        detector: "dlib"; or "none" for pre-cropped photos: the whole photo is the box of its one face, and an embedder
+            of one's own takes it as it is. None: "dlib" for the built-in network, "none" for another.
+        cache: the folder of the converted networks of dlib; the user's own where None.
+    Raises:
+        UnknownName: another detector.
+    """
+
+    def __init__(
+        self, embedder: Embedder | None = None, *, detector: str | None = None, cache: Path | None = None
+    ) -> None:
+        chosen = detector if detector is not None else Dlib.name if embedder is None else Whole.name
+        self.embedder = embedder
+        self.detector = chosen
+        self._cache = cache
+        self._detector = detector_of(chosen, cache)
+        self._network: Network = BuiltIn(cache) if embedder is None else Own(embedder)
+        self.name, self.width = self._network.name, self._network.width
+        self.spec: InputSpec = self._network.spec  # what the network is fed
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        detector: str | None = None,
+        crop: float | None = None,
+        flip: bool | None = None,
+        cache: Path | None = None,
+    ) -> Recognizer:
+        """By the name of a model.
+
+        Args:
+            model: a run directory, a bundle file or architecture@weights; None or "built-in": dlib's networks.
+            crop, flip: of the input, in place of the model's own. detector, cache: as of the class.
+        Raises:
+            UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
+        """
+        if not built_in(model):
+            return cls(Embedder.load(str(model), crop=crop, flip=flip), detector=detector, cache=cache)
+        if crop not in (None, 1.0) or flip:
+            raise UsageError("the built-in networks cut faces out themselves; leave out --crop and --flip")
+        return cls(detector=detector, cache=cache)
+
+    @property
+    def takes_photos_whole(self) -> bool:
+        """Whether a photo is fed to the network as it is: no detector, no points, no chip."""
+        return self.embedder is not None and self.detector == Whole.name
+
+    @property
+    def detector_name(self) -> str:
+        """The detector as thresholds name it: without the folder of its file."""
+        return self._detector.name
+
+    @property
+    def template(self) -> Template | None:
+        """Of the chips, for the points of `landmarks.FivePoints`; None where photos are taken whole."""
+        return None if self.takes_photos_whole else self._network.template
+
+    @cached_property
+    def _points(self) -> FivePoints:
+        return FivePoints.load(cache=self._cache)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex characters that stand for all between photo and vector: thresholds and galleries hold for it alone.
+
+        That of the embedder where it takes photos whole.
+        """
+        if self.embedder is not None and self.takes_photos_whole:
+            return self.embedder.fingerprint
+        landmarks = converted(LANDMARKS, cache=self._cache).name
+        parts = [STEPS, self._detector.name, self._detector.digest, landmarks, self._network.digest]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    def policy(self, asked: Policy | None) -> Policy:
+        """Which of several faces is taken: as asked, or the default.
+
+        Raises:
+            UsageError: it is asked for where photos are taken whole. UnknownName: no such policy.
+        """
+        if asked is not None and self.takes_photos_whole:
+            raise UsageError(f"a policy is for several faces, and {self.name} takes each photo whole; name a detector")
+        if asked is not None and asked not in POLICIES:
+            raise UnknownName("policy", asked, POLICIES)
+        return DEFAULT_POLICY if asked is None else asked
+
+    def read(self, source: Path | bytes, *, name: str | None = None) -> Pixels:
+        """A photo, decoded as finely as this recogniser needs it; see `images.read`."""
+        return images.read(source, name=name, at_least=self.at_least)
+
+    @property
+    def at_least(self) -> int | None:
+        """px: to which shorter side a big JPEG may be reduced while it is decoded; None: not at all."""
+        return smallest_side(self.spec) if self.takes_photos_whole else None
+
+    def faces(
+        self, photo: Pixels, *, smallest: float | None = None, template: Template | None = None
+    ) -> tuple[Face, ...]:
+        """The faces of a photo, the surest first; none is an answer.
+
+        Args:
+            photo: (H, W, 3) uint8, upright, as `images.read` gives it.
+            smallest: px: side of the smallest face that is looked for. None: 40, and 20 where nothing was found. In
+                photos so large that this would take too much memory it is `searchable(photo, smallest)`.
+            template: of the chips, one of `TEMPLATES`; None: as `embed` takes them.
+        Raises:
+            UsageError: `smallest` is under 20, or a template where photos are taken whole. WeightsError: the package
+            of the networks is not installed.
+        """
+        return self._found(photo, EVERY if smallest is None else (smallest,), template)
+
+    def pick(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> Picked:
+        """The face of a photo that is taken for the person.
+
+        Args:
+            photo: (H, W, 3) uint8, upright.
+            policy: of several faces the "largest", the one nearest to the "centre", or none: "error". For the first two
+                faces from 80 px up are looked for, and smaller ones only where there are none: a small face in the
+                background is not the person. For "error" every face from 40 px up counts.
+        Raises:
+            UnknownName: another policy. WeightsError: the package of the networks is not installed.
+        """
+        if policy not in POLICIES:
+            raise UnknownName("policy", policy, POLICIES)
+        return one_of(self._found(photo, EVERY if policy == "error" else LARGE, None), photo.shape[:2], policy)
+
+    def vector(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
+        """The unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
+
+        Args, Raises: as `pick`.
+        """
+        picked = self.pick(photo, policy)
+        return None if picked.face is None else self.embed([picked.face])[0], picked
+
+    def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """The unit vectors of N faces as `faces` and `pick` give them: (N, D) float32.
+
+        Raises:
+            UsageError: chips of another template.
+        """
+        return self.embed_chips([face.chip for face in faces])
+
+    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """`embed` for chips alone, (H, W, 3) uint8 each: what is kept of faces in a gallery."""
+        return self._network.embed(chips)
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """The thresholds for this fingerprint: those that are shipped, or stored in the model file.
+
+        Raises:
+            BundleError, DataError: what is held is no threshold.
+        """
+        return tuple(one for one in self._network.thresholds() if one.fingerprint == self.fingerprint)
+
+    def decision(self, far: float | None = None) -> Decision | None:
+        """The threshold for a false-accept rate; the last one where none is named; None where there is none at all.
+
+        Raises:
+            Undefined: there are thresholds, but none for that rate.
+        """
+        held = self.decisions()
+        known = [one.threshold.far_target for one in held]
+        if self.embedder is None and held and far is not None and far not in known:
+            raise Undefined(f"no threshold is shipped for a false-accept rate of {far:g}; there is one for {known}")
+        return pick(held, far)
+
+    def verify(
+        self, a: str | Path, b: str | Path, *, policy: Policy = DEFAULT_POLICY, far: float | None = None
+    ) -> Matched:
+        """Say whether two photos show the same person.
+
+        Args:
+            far: which of the thresholds; the last one where left out.
+        Raises:
+            BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UnknownName,
+            WeightsError: as `pick`.
+        """
+        self.decision(far)  # which may refuse, before anything is looked at
+        one, other = (self.vector(self.read(Path(path)), policy) for path in (a, b))
+        return self.match(one, other, far=far)
+
+    def match(
+        self, a: tuple[Vector | None, Picked], b: tuple[Vector | None, Picked], *, far: float | None = None
+    ) -> Matched:
+        """What two sides, as `vector` gives them, say together. Raises: Undefined, as `verify`."""
+        decision = self.decision(far)
+        score = None if a[0] is None or b[0] is None else similarity(a[0], b[0])
+        stack = Stack(self.name, self.detector_name, self.fingerprint)
+        others = [] if decision is not None else [one.detector for one in self._network.thresholds()]
+        elsewhere = [detector for detector in others if detector != self.detector_name]
+        return matched(score, decision, (a[1], b[1]), stack, elsewhere[-1] if elsewhere else None)
+
+    def _found(self, photo: Pixels, sizes: Sequence[float], template: Template | None) -> tuple[Face, ...]:
+        if min(sizes) < LEAST:
+            raise UsageError(f"expected a smallest face of at least {LEAST} px, got {min(sizes):g}")
+        if self.takes_photos_whole:
+            if template is not None:
+                raise UsageError("a photo that is taken whole has no points to cut a chip by; leave out the template")
+            height, width = photo.shape[:2]
+            return (Face((0.0, 0.0, float(width), float(height)), None, np.zeros((0, 2)), self.spec.fit(photo)),)
+        located = self._detector.locate(photo, sizes)
+        return self._cut(photo, located, template) if len(located.boxes) else ()
+
+    def _cut(self, photo: Pixels, located: Located, template: Template | None) -> tuple[Face, ...]:
+        """The located faces with their points and chips."""
+        wanted = self._network.template if template is None else template
+        if located.points is not None and wanted is ARCFACE_CORNERS:
+            wanted, every = ARCFACE, located.points  # the detector's own points are nearer to those of ArcFace
+        else:
+            every = self._points.of(photo, located.squares)
+        chips = [chip(photo, points, template=wanted) for points in every]
+        if template is None:
+            chips = [self.spec.fit(one) for one in chips]
+        return tuple(
+            Face((x, y, width, height), score, points, one)
+            for (x, y, width, height), score, points, one in zip(
+                located.boxes.tolist(), located.scores, every, chips, strict=True
+            )
+        )

@@ -1,0 +1,28 @@
+"""The models of a server, from what the command line names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facewright.gallery.gallery import Gallery
+from facewright.inference import Classifier
+from facewright.recognition import Recognizer
+from facewright.serve.service import Models
+
+
+def load(
+    model: str | None, gallery: str | None = None, *, detector: str | None = None, keep_crops: bool = True
+) -> Models:
+    """Load what a server answers with.
+
+    Args:
+        model: a run directory, a model file, architecture@weights or "built-in"; None: the gallery's, else built-in.
+        gallery: a file or a database; made where there is none. detector: as `Recognizer`.
+    Raises:
+        OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
+    """
+    held = None if gallery is None else Gallery.open(gallery, model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector) if held is None else held.recognizer
+    own = recognizer.embedder
+    classifier = None if own is None or model is None or not own.bundle.classes else Classifier.load(Path(model))
+    return Models(recognizer.name, recognizer, classifier, held, keep_crops)

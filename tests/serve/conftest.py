@@ -1,0 +1,45 @@
+"""A server on a free port of this machine, in a thread of the test."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+import uvicorn
+from starlette.types import ASGIApp
+
+from facewright.serve.running import config_of, listen
+from facewright.serve.settings import Settings
+
+START = 10.0  # seconds that a server may take to start, and to end
+
+
+Serving = Callable[[ASGIApp, Settings], AbstractContextManager[int]]
+
+
+@pytest.fixture(scope="session")
+def serving() -> Serving:
+    """Serves an application as `facewright serve` does; gives the port."""
+    return _served
+
+
+@contextlib.contextmanager
+def _served(app: ASGIApp, settings: Settings) -> Iterator[int]:
+    listening = listen(settings)
+    server = uvicorn.Server(config_of(app, settings))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    end = time.monotonic() + START
+    while not server.started and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server.started, "the server did not start"
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(START)
+        listening.close()

@@ -33,7 +33,7 @@ function chart(histograms, { threshold, score: value }, width) {
   const area = (bins, name) => {
     let path = `M${x(from)} ${PLOT.bottom}`;
     for (let bin = first; bin <= last; bin += 1) {
-      path += `L${x(low + bin * step)} ${y(bins[bin])}L${x(low + (bin + 1) * step)} ${y(bins[bin])}`;
+      path += `L${x(low + bin * step)} ${y(bins[bin] ?? 0)}L${x(low + (bin + 1) * step)} ${y(bins[bin] ?? 0)}`;
     }
     return draw("path", { class: name, d: `${path}L${x(to)} ${PLOT.bottom}Z` });
   };
@@ -53,7 +53,7 @@ function shownBins({ low, high, genuine, impostor }, values) {
   impostor.forEach((number, bin) => {
     if (number + genuine[bin] > 0) used.push(bin);
   });
-  return [Math.max(0, Math.min(...used) - 1), Math.min(bins - 1, Math.max(...used) + 1)];
+  return [Math.min(...used) - 1, Math.max(...used) + 1];
 }
 
 function axis(from, to, x, width) {

@@ -27,7 +27,7 @@ export function classCard(photo, predicted, place) {
       span("class-name", name),
       span("class-share", percent(probability)),
       make("span", { class: "bar-track", "aria-hidden": "true" }, bar),
-      about.can.explain ? whyButton(photo, name, place) : "",
+      about.can.explain_class ? whyButton(photo, name, place) : "",
     );
   });
   return make(

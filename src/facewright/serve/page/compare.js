@@ -66,7 +66,7 @@ async function takeFrom(side, files) {
 }
 
 async function put(side, file) {
-  const photo = await openPhoto(file, about.limits);
+  const photo = await openPhoto(file, about.limits, SIDES.length);
   const mine = slots[side];
   if (mine.photo !== null) closePhoto(mine.photo);
   mine.photo = photo;
@@ -118,7 +118,8 @@ function showVerdict(found) {
     make("h2", { class: `verdict ${found.same === true ? "same" : found.same === false ? "other" : ""}` }, words),
     ...explained(found).map((line) => make("p", {}, line)),
   ];
-  if (found.score !== null && about.can.explain) {
+  const plain = policy === "centre" || SIDES.every((side) => found[side].faces < 2); // the face that is explained
+  if (found.score !== null && about.can.explain && plain) {
     const ask = button("secondary", "Why?", () => showWhy(why, ask));
     parts.push(make("p", {}, ask));
   }

@@ -77,8 +77,9 @@ async function ask(entry) {
 
 /** All that the server can say of a photo; one refusal does not hide the other answer. */
 async function answers(photo, signal) {
-  const { gallery, faces, predict } = about.can;
-  const where = gallery ? "v1/gallery/identify" : faces ? "v1/faces" : null;
+  const { gallery, predict } = about.can;
+  const whole = predict && about.model.detector === "none"; // then the photo is the face, and there is nothing to find
+  const where = gallery ? "v1/gallery/identify" : whole ? null : "v1/faces";
   const asked = [
     where && postForm(where, { photo }, signal),
     predict ? postForm("v1/predict", { photo }, signal) : null,
@@ -167,7 +168,7 @@ function labelOf(face, { threshold }) {
 
 /** The answer in a few words. */
 function headline({ found, predicted }) {
-  if (found === null) return answerLine(predicted);
+  if (found === null || (predicted !== null && !about.can.gallery)) return answerLine(predicted);
   const { faces, threshold } = found;
   if (faces.length === 0) return "No face was found";
   if (faces[0].matches === undefined || threshold === null) return amount(faces.length, "face");

@@ -4,15 +4,18 @@ import { bytes, count } from "./words.js";
 
 const QUALITY = 0.92; // of the JPEG that is sent in place of a photo over the limit
 const STEP = 0.85; // of the sides, until the file is small enough
+const ENVELOPE = 8192; // bytes of a request that are not the photo's, names among them
 const AROUND = 0.6; // of a face's sides, on each side, where it is cut out to be enrolled
 
 /**
  * Read a file.
- * @param limits the server's: bytes and pixels a photo
+ * @param limits the server's: pixels a photo, and bytes a request
+ * @param together how many photos go in one request
  * @returns name; sent: what the server gets; url and image: what is seen, both null where the browser cannot show it;
  *   note: what was changed, or null
  */
-export async function openPhoto(file, limits) {
+export async function openPhoto(file, { pixels: most, bytes: all }, together = 1) {
+  const limits = { pixels: most, bytes: Math.floor((all - ENVELOPE) / together) };
   const url = URL.createObjectURL(file);
   const image = new Image();
   image.src = url;
@@ -42,7 +45,7 @@ async function shrink(photo, limits) {
   const { naturalWidth: width, naturalHeight: height } = photo.image;
   const why =
     photo.sent.size > limits.bytes
-      ? `it has ${bytes(photo.sent.size)}, this server takes ${bytes(limits.bytes)}`
+      ? `it has ${bytes(photo.sent.size)}, this server takes ${bytes(limits.bytes)} of it`
       : `it has ${count(width * height)} pixels, this server takes ${count(limits.pixels)}`;
   let scale = Math.min(1, Math.sqrt(limits.pixels / (width * height)));
   for (;;) {

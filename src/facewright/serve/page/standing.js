@@ -10,13 +10,13 @@ import { between, count } from "./words.js";
 export function standing({ low, high, genuine, impostor }, value) {
   const bin = binOf(value, low, high, impostor.length);
   const total = (bins) => bins.reduce((sum, number) => sum + number, 0);
-  const above = (bins) => total(bins.slice(bin + 1));
-  const range = (bins) => between(above(bins), above(bins) + bins[bin]);
+  const above = (bins) => total(bins.slice(Math.max(0, bin + 1)));
+  const range = (bins) => between(above(bins), above(bins) + (bins[bin] ?? 0));
   const strangers = `Of ${count(total(impostor))} pairs of two people ${range(impostor)} scored this high`;
   return `${strangers}; of ${count(total(genuine))} pairs of one person ${range(genuine)}.`;
 }
 
-/** The number of the bin that a value falls into, from 0; the first or the last for one outside. */
+/** The number of the bin that a value falls into, from 0; under 0 or over the last for a value outside. */
 export function binOf(value, low, high, bins) {
-  return Math.min(bins - 1, Math.max(0, Math.floor(((value - low) / (high - low)) * bins)));
+  return value === high ? bins - 1 : Math.floor(((value - low) / (high - low)) * bins);
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,7 +12,6 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from facewright import images
 from facewright.embedding import Embedder, similarity
@@ -24,16 +22,12 @@ from facewright.serve.service import Models
 from facewright.serve.settings import Limits, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
+sys.path.insert(0, str(Path(__file__).parent))
+from photos import jpeg
+
 from faces import small_bundle
 
 LIMITS = Limits(bytes=1_200_000, pixels=90_000, photos=3, fields=5)
-
-
-def jpeg(seed: int, side: int = 60) -> bytes:
-    out = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (side // 10, side // 10, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((side, side)).save(out, "JPEG")
-    return out.getvalue()
 
 
 A, B = jpeg(0), jpeg(1)

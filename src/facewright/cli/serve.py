@@ -68,12 +68,11 @@ def serve(
     )
     from facewright.serve import running, starting
 
-    models = starting.load(model, gallery, detector=detector, keep_crops=keep_crops)
-
-    def ready(address: str) -> None:
+    with running.listen(settings) as listening:
+        models = starting.load(model, gallery, detector=detector, keep_crops=keep_crops)
+        address = running.address_of(listening, host)
         people = "" if models.gallery is None else f", a gallery of {len(models.gallery.people()):,} people"
         say(f"{models.name}{people}: {address}")
         if token is None and made is not None:
             say(f"token, told only now: {made}\nin a browser: {address}?token={made}")
-
-    running.run(models, settings, ready)
+        running.run(models, settings, listening)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,18 +18,13 @@ GRACE_SECONDS = 10  # for requests that are being answered when the server is to
 BACKLOG = 1024
 
 
-def run(models: Models, settings: Settings, ready: Callable[[str], None]) -> None:
+def run(models: Models, settings: Settings, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        ready: told the address, once the server listens there.
-    Raises:
-        UsageError: the address cannot be listened on.
+        listening: of `listen`; what came on it meanwhile is answered first.
     """
-    listening = listen(settings)
-    server = uvicorn.Server(config_of(create_app(models, settings), settings))
-    ready(address_of(listening, settings.host))
-    server.run(sockets=[listening])
+    uvicorn.Server(config_of(create_app(models, settings), settings)).run(sockets=[listening])
 
 
 def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -48,20 +42,20 @@ def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket of a server."""
+    """The socket of a server.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise UsageError(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; choose another --port"
         ) from None
-    return listening
 
 
 def address_of(listening: socket.socket, host: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from facewright.gallery.gallery import Gallery
 from facewright.inference import Classifier
 from facewright.recognition import Recognizer
@@ -23,6 +25,14 @@ def load(
     """
     held = None if gallery is None else Gallery.open(gallery, model, detector=detector)
     recognizer = Recognizer.load(model, detector=detector) if held is None else held.recognizer
+    _warm(recognizer)
     own = recognizer.embedder
     classifier = None if own is None or model is None or not own.bundle.classes else Classifier.load(Path(model))
     return Models(recognizer.name, recognizer, classifier, held, keep_crops)
+
+
+def _warm(recognizer: Recognizer) -> None:
+    """Load every network, so that what cannot be loaded is told now and the first request is as fast as others."""
+    spec = recognizer.spec
+    recognizer.faces(np.zeros((spec.height, spec.width, 3), np.uint8))
+    recognizer.embed_chips([np.zeros((spec.height, spec.width, 3), np.uint8)])

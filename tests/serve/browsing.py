@@ -79,6 +79,7 @@ class Tab:
 
     def look(self, *files: Any) -> str:
         """Choose a photo in the first tab; what is said of it."""
+        self.page.get_by_role("tab", name="Look").click()
         self.page.locator("#look-intake input[type=file]").set_input_files(list(files))
         self.page.locator(".busy:visible").wait_for(state="detached")
         self.page.locator(".headline").wait_for()

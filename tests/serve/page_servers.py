@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-
 from browsing import PAYLOADS
+
 from faces import small_bundle
 from facewright import bundle as bundles
 from facewright.data.portrait.scene import scene

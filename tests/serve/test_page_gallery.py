@@ -48,7 +48,11 @@ def test_enrol_browse_delete(chromium: Any, gallery: Server) -> None:
         broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
         assert page.get_by_role("tab").all_inner_texts() == ["Look", "Compare", "Gallery"]
         states = shown.enrol("  Ann Archer ", portrait(0, 0), portrait(0, 1), broken)
-        assert states == ["Enrolled", "Enrolled", "no picture that can be read"]
+        assert states == [
+            "Enrolled",
+            "Enrolled",
+            "is no picture of a kind that is read here (JPEG, PNG, WebP, BMP, GIF, PNM, TIFF)",
+        ]
         assert gallery.people() == {"Ann Archer": 2}
         assert shown.enrol("Ann Archer", portrait(0, 0)) == ["Was enrolled before"]
         shown.enrol("Bob", portrait(1))
@@ -64,7 +68,9 @@ def test_enrol_browse_delete(chromium: Any, gallery: Server) -> None:
         page.locator(".person", has_text="Ann Archer").click()
         faces = page.locator("dialog .entries img")
         faces.nth(1).wait_for()
-        assert faces.evaluate_all("all => Promise.all(all.map((one) => one.decode().then(() => one.naturalWidth)))") == [40, 40]
+        assert faces.evaluate_all(
+            "all => Promise.all(all.map((one) => one.decode().then(() => one.naturalWidth)))"
+        ) == [40, 40]
         page.get_by_role("button", name="Delete person-0-1.png").click()
         page.get_by_role("button", name="Cancel").click()
         assert gallery.people()["Ann Archer"] == 2
@@ -146,7 +152,9 @@ def test_the_threshold_is_chosen_and_its_state_told(chromium: Any, gallery: Serv
         page.get_by_label("Strangers named, at most").select_option("0.1")
         page.get_by_role("button", name="Choose a threshold").click()
         page.get_by_text("at most 10 % of strangers get one").wait_for()
-        assert "Chosen on 6 people: with so few, that share is known only roughly." in page.locator(".known").inner_text()
+        assert (
+            "Chosen on 6 people: with so few, that share is known only roughly." in page.locator(".known").inner_text()
+        )
         gallery.enrol("Person 7", portrait(7))
         page.get_by_role("tab", name="Look").click()
         page.get_by_role("tab", name="Gallery").click()

@@ -32,9 +32,7 @@ export function startCompare() {
     policy = choice.value;
     compare();
   });
-  if (about.model.detector !== "none") {
-    byId("compare-pair").after(make("label", { class: "policy" }, "Of several faces take the one that is ", choice));
-  }
+  byId("compare-policy").append("Of several faces take the one that is ", choice);
 }
 
 function slot(side) {
@@ -113,13 +111,15 @@ async function compare() {
 
 function showVerdict(found) {
   const words = verdict(found);
+  const several = SIDES.some((side) => found[side].faces > 1);
+  byId("compare-policy").hidden = !several;
   const why = make("div", { class: "why" });
   const parts = [
     make("h2", { class: `verdict ${found.same === true ? "same" : found.same === false ? "other" : ""}` }, words),
-    ...explained(found).map((line) => make("p", {}, line)),
+    ...remarks(found).map((line) => make("p", {}, line)),
   ];
-  const plain = policy === "centre" || SIDES.every((side) => found[side].faces < 2); // the face that is explained
-  if (found.score !== null && about.can.explain && plain) {
+  const explained = policy === "centre" || !several; // the server explains the faces nearest to the centre
+  if (found.score !== null && about.can.explain && explained) {
     const ask = button("secondary", "Why?", () => showWhy(why, ask));
     parts.push(make("p", {}, ask));
   }
@@ -141,7 +141,7 @@ function verdict({ score: value, same }) {
   return same ? "The same person" : "Different people";
 }
 
-function explained(found) {
+function remarks(found) {
   if (found.score === null) {
     const without = SIDES.filter((side) => found[side].reason);
     return without.map((side) => `${slots[side].photo.name}: ${found[side].reason}.`);

@@ -1,7 +1,7 @@
 // The server: one function a kind of request, and one kind of failure.
 
 /** What the server refused, or that it could not be asked. */
-export class Refused extends Error {
+class Refused extends Error {
   /** @param passing whether the same request may succeed later */
   constructor(status, code, message, passing) {
     super(message);

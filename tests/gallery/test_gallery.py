@@ -60,7 +60,7 @@ def test_a_broken_photo_gets_an_error_of_its_own(photos: list[Photo], model: Pat
     bad = [Photo.of(tmp_path / "broken.png", "x"), Photo.of(tmp_path / "absent.png", "x"), Photo("bytes", b"", "x")]
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
         enrolled = gallery.enrol([bad[0], photos[0], *bad[1:]])
-        assert [person for person, _, _ in enrolled.photos] == [photos[0].person]
+        assert [one.person for one in enrolled.photos] == [photos[0].person]
         assert [broken.path for broken in enrolled.failed] == [bad[0].name, bad[1].name, "bytes"]
         first, second, *_ = gallery.identify([*bad[:1], photos[0]], threshold=0.5)
         assert first.person is None and first.error and second.person == photos[0].person and second.error is None
@@ -158,12 +158,12 @@ def test_no_gallery_is_made_by_looking(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_embedder_given_must_be_that_of_the_store(model: Path, tmp_path: Path) -> None:
+def test_the_recognizer_given_must_be_that_of_the_store(model: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
         pin = replace(gallery.store.state().pin, fingerprint="0" * 32)
-        embedder = gallery.embedder
+        recognizer = gallery.recognizer
     with pytest.raises(OtherModel):
-        Gallery(SqliteStore(tmp_path / "other.gallery", pin), embedder)
+        Gallery(SqliteStore(tmp_path / "other.gallery", pin), recognizer)
 
 
 @pytest.mark.realdata

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.gallery_words import answer, describe_stats, describe_threshold, described, tags
+from facewright.cli.gallery_words import answer, describe_stats, describe_threshold, described, everybody, tags
 from facewright.cli.output import emit, number_of, place_for, say, show, table
 from facewright.cli.progress import listener
+from facewright.cli.recognition import DetectorOption, Policy, PolicyOption, name_of
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.gallery.results import Found, Identified
+    from facewright.gallery.gallery import Gallery
+    from facewright.gallery.results import Found, Identified, PeopleFound
 
 app = typer.Typer(
     no_args_is_help=True, help="Enrol people, find them again, say who somebody is or that he is unknown."
@@ -23,14 +25,18 @@ app = typer.Typer(
 Where = Annotated[str, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery: one file.")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A run folder, a bundle, or architecture@weights; the gallery's if left out."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="A run folder, a bundle, architecture@weights or built-in; the gallery's if left out, or built-in.",
+    ),
 ]
 Crop = Annotated[
     float | None,
     typer.Option("--crop", help="Share of both sides of a photo to keep, centred; as the model."),
 ]
 Flip = Annotated[bool | None, typer.Option("--flip/--no-flip", help="Average with the mirror image; as the model.")]
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of one face each.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of faces.")]
 People = Annotated[int, typer.Option("--top", "-k", min=1, help="How many people to tell of.")]
 Filter = Annotated[
     list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Only entries with this; may be repeated.")
@@ -48,6 +54,8 @@ def enroll(
         typer.Argument(metavar="PEOPLE | NAME PHOTO...", help="A folder per person in a folder; or a name."),
     ],
     model: Model = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
     crop: Crop = None,
     flip: Flip = None,
     meta: Annotated[
@@ -57,13 +65,15 @@ def enroll(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Enrol photos of people; photos of faces that are cropped already.
+    """Enrol photos of people.
 
-    The gallery is made where there is none, and pinned to the model. The same photo of a person is enrolled once.
+    The gallery is made where there is none, and pinned to the model and the detector. The built-in networks find the
+    face in each photo; a model of your own takes photos that are cropped already, or any with --detector. The same
+    photo of a person is enrolled once.
 
     \b
     Example:
-      facewright gallery enroll -g people.gallery --model runs/a people/
+      facewright gallery enroll -g people.gallery people/
       facewright gallery enroll -g people.gallery Ann ann1.jpg ann2.jpg --meta team=a
     """
     from facewright.gallery.gallery import Gallery
@@ -71,10 +81,17 @@ def enroll(
 
     metadata = pairs_of(meta, "--meta")
     galleries.photos_of(who)  # before a file is made
-    with Gallery.open(where, model, crop=crop, flip=flip) as gallery, listener(quiet) as listen:
-        found = galleries.enroll(gallery, who, metadata=metadata, keep_crops=keep_crops, listen=listen)
+    opened = Gallery.for_enrolling(where, model, detector=detector, crop=crop, flip=flip)
+    with opened as gallery, listener(quiet) as listen:
+        chosen = name_of(policy)
+        found = galleries.enroll(
+            gallery, who, metadata=metadata, keep_crops=keep_crops, policy=chosen, listen=listen
+        )  # fmt: skip
     for broken in found.failed:
         say(f"left out: {broken.path}: {broken.reason}")
+    for photo in found.photos:
+        if photo.said is not None:
+            say(f"{photo.photo}: {photo.said}")
     if as_json:
         emit(found.to_dict())
     else:
@@ -91,6 +108,8 @@ def search(
     where: Where,
     photos: Photos,
     model: Model = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
     k: People = TOP,
     filters: Filter = None,
     as_json: Json = False,
@@ -104,8 +123,9 @@ def search(
     from facewright.gallery.gallery import Gallery
     from facewright.gallery.photos import Photo
 
-    with Gallery.open(where, model) as gallery:
-        found = gallery.search([Photo.of(path) for path in photos], k=k, where=pairs_of(filters, "--where"))
+    with Gallery.open(where, model, detector=detector) as gallery:
+        chosen, only = gallery.recognizer.policy(name_of(policy)), pairs_of(filters, "--where")
+        found = gallery.search([Photo.of(path) for path in photos], k=k, where=only, policy=chosen)
     if as_json:
         emit({"task": "search", "gallery": where, "photos": [one.to_dict() for one in found]})
     else:
@@ -118,6 +138,11 @@ def identify(
     where: Where,
     photos: Photos,
     model: Model = None,
+    detector: DetectorOption = None,
+    policy: PolicyOption = None,
+    every_face: Annotated[
+        bool, typer.Option("--every-face", help="Of every face in a photo, in place of one by --policy.")
+    ] = False,
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Least cosine to be somebody; that of `calibrate` if left out.")
     ] = None,
@@ -129,28 +154,46 @@ def identify(
     \b
     Example:
       facewright gallery identify -g people.gallery someone.jpg
+      facewright gallery identify -g people.gallery group.jpg --every-face
     """
     from facewright.gallery.gallery import Gallery
-    from facewright.gallery.photos import Photo
 
-    with Gallery.open(where, model) as gallery:
+    if every_face and policy is not None:
+        raise UsageError("--policy takes one of several faces, --every-face takes all; give one of them")
+    only = pairs_of(filters, "--where")
+    with Gallery.open(where, model, detector=detector) as gallery:
         stored = None if threshold is not None else gallery.threshold
-        found = gallery.identify(
-            [Photo.of(path) for path in photos], threshold=threshold, where=pairs_of(filters, "--where")
-        )
+        found = _identified(gallery, photos, (threshold, only), policy, every_face)
         people = len(gallery.people())
     if as_json:
-        calibrated = None if stored is None else stored.to_dict()
-        listed = [one.to_dict() for one in found]
+        calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one, _ in found]
         emit({"task": "identify", "gallery": where, "calibrated": calibrated, "people": people, "photos": listed})
     else:
-        show("\n".join(f"{one.photo}: {answer(one)}" for one in found))
+        show("\n".join(line for _, lines in found for line in lines))
     if stored is not None and people > stored.people:
         say(
             f"the threshold was chosen among {stored.people:,} people, now there are {people:,}: strangers are taken "
             "for somebody more often; calibrate again"
         )
-    leave_unless_some(found)
+    leave_unless_some([one for one, _ in found])
+
+
+def _identified(
+    gallery: Gallery,
+    paths: Sequence[Path],
+    asked: tuple[float | None, dict[str, str]],
+    policy: Policy | None,
+    every_face: bool,
+) -> list[tuple[Identified | PeopleFound, list[str]]]:
+    """Who is on each photo, and how it is told; asked: the threshold, and what entries must have as metadata."""
+    from facewright.gallery.photos import Photo
+
+    photos, (threshold, only) = [Photo.of(path) for path in paths], asked
+    if every_face:
+        all_of_them = [gallery.people_in(photo, threshold=threshold, where=only) for photo in photos]
+        return [(one, everybody(one)) for one in all_of_them]
+    chosen = gallery.recognizer.policy(name_of(policy))
+    return [(one, answer(one)) for one in gallery.identify(photos, threshold=threshold, where=only, policy=chosen)]
 
 
 @app.command("list")
@@ -314,13 +357,14 @@ def calibrate(
 def reembed(
     where: Where,
     model: Annotated[str, typer.Option("--model", "-m", help="The model to move to.")],
+    detector: DetectorOption = None,
     crop: Crop = None,
     flip: Flip = None,
     as_json: Json = False,
 ) -> None:
     """Move the gallery to another model.
 
-    From the faces it keeps (see enroll --keep-crops). The threshold goes.
+    From the faces it keeps (see enroll --keep-crops), so the detector stays, and what is cut out. The threshold goes.
 
     \b
     Example:
@@ -329,7 +373,7 @@ def reembed(
     from facewright.gallery.gallery import Gallery
 
     with Gallery.open(where) as gallery:
-        count = gallery.reembed(model, crop=crop, flip=flip)
+        count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
     if as_json:
         emit({"task": "reembed", "gallery": where, "model": model, "entries": count})
     else:
@@ -352,7 +396,7 @@ def pairs_of(words: Sequence[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
-def leave_unless_some(found: Sequence[Found] | Sequence[Identified]) -> None:
+def leave_unless_some(found: Sequence[Found | Identified | PeopleFound]) -> None:
     """Exit with 1 where not one photo could be used."""
     if found and all(one.error is not None for one in found):
         raise typer.Exit(1)

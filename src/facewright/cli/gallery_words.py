@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from facewright.cli.output import number_of, percent
 
 if TYPE_CHECKING:
     from facewright.gallery.calibration import GalleryThreshold
-    from facewright.gallery.results import Found, Identified, Stats
+    from facewright.gallery.results import Found, Identified, PeopleFound, Stats
     from facewright.gallery.store import Match
 
 
-def answer(found: Identified) -> str:
-    """One photo's answer, with the score that decided."""
+def answer(found: Identified) -> list[str]:
+    """One photo's answer, with the score that decided; and which face was taken, where there were several."""
     if found.error is not None:
-        return f"cannot be used: {found.error}"
-    if not found.matches:
+        return [f"{found.photo}: cannot be used: {found.error}"]
+    said = None if found.taken is None else found.taken.said
+    line = f"{found.photo}: {verdict(found.person, found.matches, found.threshold)}"
+    return [line] if said is None else [line, f"  {said}"]
+
+
+def everybody(found: PeopleFound) -> list[str]:
+    """The answer for each face of a photo, a line each."""
+    if found.error is not None:
+        return [f"{found.photo}: cannot be used: {found.error}"]
+    lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}"]
+    for face in found.faces:
+        x, y, width, height = (round(value) for value in face.box)
+        said = verdict(face.person, face.matches, found.threshold)
+        lines.append(f"  {width} x {height} px at {x}, {y}: {said}")
+    return lines
+
+
+def verdict(person: str | None, matches: Sequence[Match], threshold: float) -> str:
+    """Who it is, with the score that decided."""
+    if not matches:
         return "unknown (nobody to compare with)"
-    best = found.matches[0]
-    sign, who = (">=", found.person) if found.person is not None else ("<", f"unknown; most like {best.person}")
-    return f"{who} ({best.score:.4f} {sign} {found.threshold:.4f})"
+    best = matches[0]
+    sign, who = (">=", person) if person is not None else ("<", f"unknown; most like {best.person}")
+    return f"{who} ({best.score:.4f} {sign} {threshold:.4f})"
 
 
 def described(found: Found) -> list[str]:
     """One photo's matches, a line each."""
     if found.error is not None:
         return [f"{found.photo}: cannot be used: {found.error}"]
-    return [f"{found.photo}:", *(f"  {match_line(match)}" for match in found.matches or ())]
+    said = "" if found.taken is None or found.taken.said is None else f" {found.taken.said}"
+    return [f"{found.photo}:{said}", *(f"  {match_line(match)}" for match in found.matches)]
 
 
 def match_line(match: Match) -> str:
@@ -52,6 +72,7 @@ def describe_stats(found: Stats) -> str:
         f"faces kept   {found.crops:,}",
         f"model        {found.pin.model}",
         f"fingerprint  {found.pin.fingerprint}, {found.pin.width} numbers, crop {found.pin.crop:g}",
+        f"detector     {found.pin.detector}",
     ]
     if found.threshold is None:
         return "\n".join([*lines, "threshold    none; choose one with facewright gallery calibrate"])

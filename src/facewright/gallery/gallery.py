@@ -1,80 +1,101 @@
 """A gallery of people: enrol their photos, look others up in it, and say who they are or that they are unknown.
 
->>> gallery = Gallery.open("people.gallery", "mobilefacenet@weights.safetensors")      # doctest: +SKIP
+>>> gallery = Gallery.for_enrolling("people.gallery")                                  # doctest: +SKIP
 >>> gallery.enrol([Photo.of(Path("ann/1.jpg"), "ann")])                                # doctest: +SKIP
 >>> gallery.calibrate(fpir=0.01)                                                       # doctest: +SKIP
 >>> gallery.identify([Photo.of(Path("someone.jpg"))])[0].person                        # doctest: +SKIP
 'ann'
 
-Photos are taken as faces that were cropped already, as the model's InputSpec wants them.
+Where no model is named, the built-in networks find the face in each photo. A model of one's own takes photos as faces
+that were cropped already, as its InputSpec wants them, unless a detector is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facewright import images
 from facewright.data.records import Broken
-from facewright.embedding import BATCH, Embedder
-from facewright.errors import GalleryError, OtherModel, Undefined, UsageError
+from facewright.errors import GalleryError, Undefined, UsageError
+from facewright.gallery import migration, pinning
 from facewright.gallery.calibration import GalleryThreshold, choose
-from facewright.gallery.photos import Photo, batches, look, png_of, tensor
-from facewright.gallery.results import Enrolled, Found, Identified, Stats
+from facewright.gallery.deciding import decide, person_of
+from facewright.gallery.photos import Photo, batches, look, png_of, read
+from facewright.gallery.results import Enrolled, EnrolledPhoto, Found, Identified, KnownFace, PeopleFound, Stats
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, Pin, checked_name
+from facewright.gallery.store import Entry, GalleryStore, checked_name
+from facewright.recognition import BUILT_IN, DEFAULT_POLICY, Policy, Recognizer
 
 MATCHES = 5  # people told of a search
 
 
 class Gallery:
-    """A store, and the network that its vectors are of.
+    """A store, and the recogniser that its vectors are of.
 
     Args:
-        store: what is enrolled. embedder: None where only the pin's name of it is known; it is loaded when needed.
+        store: what is enrolled. recognizer: None where only the pin's name of it is known; loaded when needed.
     Raises:
-        OtherModel: the embedder is not the one that the gallery was enrolled with.
+        OtherModel: the recogniser is not the one that the gallery was enrolled with.
     """
 
-    def __init__(self, store: GalleryStore, embedder: Embedder | None = None) -> None:
+    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None) -> None:
         self.store = store
-        self._embedder = None if embedder is None else self._fitting(embedder)
+        self._recognizer = recognizer
+        if recognizer is not None:
+            pinning.check_same(store.where, store.state().pin, recognizer)
 
     @classmethod
     def open(
-        cls, where: str | Path, model: str | Path | None = None, *, crop: float | None = None, flip: bool | None = None
+        cls,
+        where: str | Path,
+        model: str | Path | None = None,
+        *,
+        detector: str | None = None,
+        crop: float | None = None,
+        flip: bool | None = None,
     ) -> Gallery:
         """Open a gallery, or make a new one where there is none and a model is named.
 
         Args:
-            where: the file. model: a run directory, a bundle file or architecture@weights; the one it was made with
-                where left out. crop, flip: of the input, in place of the model's own; those of the gallery where left
-                out and it exists.
+            where: the file. model: a run directory, a bundle file, architecture@weights or "built-in"; the one it was
+                made with where left out. detector: as `Recognizer`. crop, flip: of the input, in place of the model's
+                own; those of the gallery where left out and it exists.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
-            made with another model or preprocessing. As `Embedder.load` for the model.
+            made with another model or preprocessing. As `Recognizer.load` for the model.
         """
         path = store_path(where)
-        if model is None and crop is None and flip is None:
+        if model is None and detector is None and crop is None and flip is None:
             return cls(SqliteStore(path))
         if not path.exists():
             if model is None:
                 raise GalleryError(f"{path}: there is no such gallery; name a model to make one with")
-            embedder = Embedder.load(model, crop=crop, flip=flip)
-            return cls(SqliteStore(path, pin_of(embedder)), embedder)
+            recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+            return cls(SqliteStore(path, pinning.pin_of(recognizer)), recognizer)
         store = SqliteStore(path)
         try:
-            pin = store.state().pin
-            crop, flip = pin.crop if crop is None else crop, pin.flip if flip is None else flip
-            return cls(store, Embedder.load(pin.model if model is None else model, crop=crop, flip=flip))
+            wanted = pinning.load(store.state().pin, model, detector=detector, crop=crop, flip=flip)
+            return cls(store, wanted)
         except BaseException:
             store.close()
             raise
+
+    @classmethod
+    def for_enrolling(
+        cls,
+        where: str | Path,
+        model: str | Path | None = None,
+        *,
+        detector: str | None = None,
+        crop: float | None = None,
+        flip: bool | None = None,
+    ) -> Gallery:
+        """As `open`; but one that is not there is made with the built-in networks where no model is named."""
+        named = BUILT_IN if model is None and not store_path(where).exists() else model
+        return cls.open(where, named, detector=detector, crop=crop, flip=flip)
 
     def __enter__(self) -> Gallery:
         return self
@@ -87,59 +108,75 @@ class Gallery:
         self.store.close()
 
     @property
-    def embedder(self) -> Embedder:
-        """The network; loaded by the name that the gallery keeps where none was given.
+    def recognizer(self) -> Recognizer:
+        """What makes the vectors; loaded by the name that the gallery keeps where none was given.
 
         Raises:
             OtherModel: what has that name now is another network.
         """
-        if self._embedder is None:
+        if self._recognizer is None:
             pin = self.store.state().pin
-            self._embedder = self._fitting(Embedder.load(pin.model, crop=pin.crop, flip=pin.flip))
-        return self._embedder
+            recognizer = pinning.load(pin)
+            pinning.check_same(self.store.where, pin, recognizer)
+            self._recognizer = recognizer
+        return self._recognizer
 
     def enrol(
-        self, photos: Iterable[Photo], *, metadata: Mapping[str, str] | None = None, keep_crops: bool = False
+        self,
+        photos: Iterable[Photo],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        keep_crops: bool = False,
+        policy: Policy = DEFAULT_POLICY,
     ) -> Enrolled:
         """Enrol photos, a batch at a time: each batch is kept once the next one begins.
 
         Args:
             photos: with the name of the person; the same photo of a person is enrolled once.
             metadata: of all these entries, to filter a search by. keep_crops: keep what the network sees as PNG too,
-                without which the gallery cannot be moved to another model.
+                without which the gallery cannot be moved to another model. policy: which of several faces is his.
         """
-        enrolled: list[tuple[str, str, int | None]] = []
+        enrolled: list[EnrolledPhoto] = []
         failed: list[Broken] = []
         for batch in batches(photos):
             for photo in batch:
                 checked_name(photo.person)
-            entries = []
-            for photo, seen in zip(batch, look(self.embedder, batch), strict=True):
+            entries, said = list[Entry](), list[str | None]()
+            for photo, seen in zip(batch, look(self.recognizer, batch, policy), strict=True):
                 if isinstance(seen, str):
                     failed.append(Broken(photo.name, seen))
                     continue
                 crop = png_of(seen.pixels) if keep_crops else None
                 entries.append(Entry(photo.person, seen.vector, seen.digest, photo.name, dict(metadata or {}), crop))
+                said.append(seen.taken.said)
             numbers = self.store.add(entries)
-            enrolled += [(e.person, e.photo, number) for e, number in zip(entries, numbers, strict=True)]
+            told = zip(entries, numbers, said, strict=True)
+            enrolled += [EnrolledPhoto(entry.person, entry.photo, number, which) for entry, number, which in told]
         return Enrolled(tuple(enrolled), tuple(failed))
 
     def search(
-        self, photos: Iterable[Photo], *, k: int = MATCHES, where: Mapping[str, str] | None = None
+        self,
+        photos: Iterable[Photo],
+        *,
+        k: int = MATCHES,
+        where: Mapping[str, str] | None = None,
+        policy: Policy = DEFAULT_POLICY,
     ) -> list[Found]:
         """The people most like each photo, best first, whether or not they are alike enough.
 
         Args:
-            k: how many people. where: only entries with all these in their metadata.
+            k: how many people. where: only entries with all these in their metadata. policy: which of several faces.
         """
         found = []
         for batch in batches(photos):
-            seen = look(self.embedder, batch)
+            seen = look(self.recognizer, batch, policy)
             good = [one.vector for one in seen if not isinstance(one, str)]
             matches = iter(self.store.nearest(np.stack(good), k, where or {}) if good else ())
             for photo, one in zip(batch, seen, strict=True):
-                refused = one if isinstance(one, str) else None
-                found.append(Found(photo.name, () if refused else tuple(next(matches)), refused))
+                if isinstance(one, str):
+                    found.append(Found(photo.name, (), one))
+                else:
+                    found.append(Found(photo.name, tuple(next(matches)), None, one.taken))
         return found
 
     def identify(
@@ -149,23 +186,54 @@ class Gallery:
         threshold: float | None = None,
         k: int = MATCHES,
         where: Mapping[str, str] | None = None,
+        policy: Policy = DEFAULT_POLICY,
     ) -> list[Identified]:
         """Who is on each photo: the person most like it, if alike enough; else unknown.
 
         Args:
-            threshold: accept iff score >= threshold; the gallery's own where left out. k, where: as `search`.
+            threshold: accept iff score >= threshold; the gallery's own where left out. k, where, policy: as `search`.
         Raises:
             Undefined: the gallery has no threshold and none is given.
         """
-        if threshold is None:
-            stored = self.threshold
-            if stored is None:
-                raise Undefined(
-                    f"{self.store.where}: the gallery has no threshold, so nobody can be told from a stranger; "
-                    "choose one (facewright gallery calibrate), or give one (--threshold)"
-                )
-            threshold = stored.threshold.value
-        return [decide(found, threshold) for found in self.search(photos, k=k, where=where)]
+        least = self._threshold(threshold)
+        return [decide(found, least) for found in self.search(photos, k=k, where=where, policy=policy)]
+
+    def people_in(
+        self,
+        photo: Photo,
+        *,
+        threshold: float | None = None,
+        k: int = MATCHES,
+        where: Mapping[str, str] | None = None,
+    ) -> PeopleFound:
+        """Who everybody on a photo is: each face by itself, so that two may be taken for one person.
+
+        Args, Raises: as `identify`.
+        """
+        least = self._threshold(threshold)
+        pixels = read(photo, self.recognizer.at_least)
+        if isinstance(pixels, str):
+            return PeopleFound(photo.name, 0, 0, least, (), pixels)
+        faces = self.recognizer.faces(pixels)
+        found = self.store.nearest(self.recognizer.embed(faces), k, where or {}) if faces else []
+        known = [
+            KnownFace(face.box, face.score, person_of(matches, least), tuple(matches))
+            for face, matches in zip(faces, found, strict=True)
+        ]
+        height, width = pixels.shape[:2]
+        return PeopleFound(photo.name, width, height, least, tuple(known), None)
+
+    def _threshold(self, given: float | None) -> float:
+        """The one given, or the gallery's."""
+        stored = self.threshold if given is None else None
+        if given is not None:
+            return given
+        if stored is None:
+            raise Undefined(
+                f"{self.store.where}: the gallery has no threshold, so nobody can be told from a stranger; "
+                "choose one (facewright gallery calibrate), or give one (--threshold)"
+            )
+        return stored.threshold.value
 
     @property
     def threshold(self) -> GalleryThreshold | None:
@@ -206,59 +274,29 @@ class Gallery:
         crops = sum(row.has_crop for row in self.store.rows())
         return Stats(self.store.where, state.pin, len(people), state.entries, crops, state.revision, self.threshold)
 
-    def reembed(self, model: str | Path, *, crop: float | None = None, flip: bool | None = None) -> int:
+    def reembed(
+        self,
+        model: str | Path,
+        *,
+        detector: str | None = None,
+        crop: float | None = None,
+        flip: bool | None = None,
+    ) -> int:
         """Move all entries to another model, from the crops that were kept. The threshold goes.
 
+        Args:
+            detector: that of the gallery where left out.
         Returns:
             How many entries.
         Raises:
             GalleryError: an entry has no crop; nothing is changed. UsageError: the model takes another part of a photo
             than the crops are of.
         """
-        embedder, pin = Embedder.load(model, crop=crop, flip=flip), self.store.state().pin
-        if embedder.spec.crop != pin.crop:
-            raise UsageError(
-                f"the crops are the central {pin.crop:g} of both sides of the photos and {model} takes "
-                f"{embedder.spec.crop:g}: say --crop {pin.crop:g}, or enrol the photos anew"
-            )
-        rows = list(self.store.rows())
-        bare = sum(not row.has_crop for row in rows)
-        if bare:
-            raise GalleryError(
-                f"{self.store.where}: {bare} of {len(rows)} entries were enrolled without their crops; "
-                "enrol the photos anew into a new gallery"
-            )
-        spec = replace(embedder.spec, crop=1.0)  # the crops have been cut already
-        vectors: dict[int, NDArray[np.float32]] = {}
-        for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
-            pixels = [spec.fit(images.read(self.store.crop(row.number) or b"", name=row.entry.photo)) for row in batch]
-            found = embedder.embed(tensor(pixels))
-            vectors.update(zip((row.number for row in batch), found, strict=True))
-        self.store.reembed(pin_of(embedder), vectors)
-        self._embedder = embedder
-        return len(vectors)
-
-    def _fitting(self, embedder: Embedder) -> Embedder:
         pin = self.store.state().pin
-        if embedder.fingerprint != pin.fingerprint:
-            raise OtherModel(
-                f"{self.store.where}: was enrolled with {pin.model} (crop {pin.crop:g}, fingerprint "
-                f"{pin.fingerprint[:8]}), and {embedder.name} (crop {embedder.spec.crop:g}, fingerprint "
-                f"{embedder.fingerprint[:8]}) makes other vectors; use that model, or migrate with "
-                "facewright gallery reembed"
-            )
-        return embedder
-
-
-def decide(found: Found, threshold: float) -> Identified:
-    """Take the best match where it is alike enough.
-
-    >>> decide(Found("a.jpg", (), None), 0.5).person is None  # nobody is enrolled
-    True
-    """
-    best = found.matches[0] if found.matches else None
-    person = best.person if best is not None and best.score >= threshold else None
-    return Identified(found.photo, person, threshold, found.matches, found.error)
+        found = Recognizer.load(model, detector=pin.detector if detector is None else detector, crop=crop, flip=flip)
+        count = migration.reembed(self.store, found)
+        self._recognizer = found
+        return count
 
 
 def store_path(where: str | Path) -> Path:
@@ -271,10 +309,3 @@ def store_path(where: str | Path) -> Path:
     if "://" in str(where) or path.is_dir():
         raise UsageError(f"{where}: expected the file of a gallery, such as people.gallery")
     return path
-
-
-def pin_of(embedder: Embedder) -> Pin:
-    """What a gallery of this network is pinned to; files are named so that they are found from anywhere."""
-    before, at, after = embedder.name.rpartition("@")
-    name = f"{before}{at}{Path(after).absolute()}" if Path(after).exists() else embedder.name
-    return Pin(embedder.fingerprint, name, embedder.spec.crop, embedder.spec.flip, embedder.width)

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.data.decoding import smallest_side
-from facewright.embedding import BATCH, Embedder
+from facewright.embedding import BATCH
 from facewright.errors import BadImage
+from facewright.gallery.results import Taken
+from facewright.recognition import DEFAULT_POLICY, Face, Policy, Recognizer
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,38 @@ class Photo:
         return cls(str(path), path, person)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """A photo as the network saw it."""
 
     vector: NDArray[np.float32]  # (D,)
-    pixels: NDArray[np.uint8]  # (H, W, 3), fitted
+    pixels: NDArray[np.uint8]  # (H, W, 3), the chip
     digest: str  # of the decoded pixels
+    taken: Taken
 
 
-def look(embedder: Embedder, photos: Sequence[Photo]) -> list[Seen | str]:
-    """Each photo as the network sees it, or why it cannot be seen."""
-    least = smallest_side(embedder.spec)
-    decoded = [read(photo, least) for photo in photos]
-    fitted = [None if isinstance(pixels, str) else embedder.spec.fit(pixels) for pixels in decoded]
-    good = [pixels for pixels in fitted if pixels is not None]
-    vectors = iter(embedder.embed(tensor(good)) if good else ())
-    seen: list[Seen | str] = []
-    for pixels, face in zip(decoded, fitted, strict=True):
-        if isinstance(pixels, str):
-            seen.append(pixels)
-        elif face is not None:
-            seen.append(Seen(next(vectors), face, digest_of(pixels)))
-    return seen
+def look(recognizer: Recognizer, photos: Sequence[Photo], policy: Policy = DEFAULT_POLICY) -> list[Seen | str]:
+    """Each photo as the network sees it, or why it cannot be seen.
+
+    Args:
+        policy: which of several faces.
+    """
+    faces: list[tuple[Face, str, Taken] | str] = [_face(recognizer, photo, policy) for photo in photos]
+    vectors = iter(recognizer.embed([found[0] for found in faces if not isinstance(found, str)]))
+    return [
+        found if isinstance(found, str) else Seen(next(vectors), found[0].chip, found[1], found[2]) for found in faces
+    ]
+
+
+def _face(recognizer: Recognizer, photo: Photo, policy: Policy) -> tuple[Face, str, Taken] | str:
+    """The face that is taken and the photo's digest; of the photo itself nothing stays in memory."""
+    pixels = read(photo, recognizer.at_least)
+    if isinstance(pixels, str):
+        return pixels
+    picked = recognizer.pick(pixels, policy)
+    if picked.face is None:
+        return picked.reason or "no face was taken"
+    return picked.face, digest_of(pixels), Taken(picked.faces, picked.face.box, picked.said)
 
 
 def batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
@@ -66,7 +75,7 @@ def batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
         yield batch
 
 
-def read(photo: Photo, at_least: int) -> NDArray[np.uint8] | str:
+def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:
     """The pixels of a photo (H, W, 3), or why there are none."""
     try:
         return images.read(photo.source, name=photo.name, at_least=at_least)
@@ -74,11 +83,6 @@ def read(photo: Photo, at_least: int) -> NDArray[np.uint8] | str:
         return error.reason
     except OSError as error:
         return error.strerror or str(error)
-
-
-def tensor(pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:  # B times (H, W, 3) -> (B, 3, H, W)
-    """Pictures of one size as a batch."""
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:

@@ -22,13 +22,14 @@ UNIT = 1e-3  # how far a unit vector's length may be from 1
 
 @dataclass(frozen=True)
 class Pin:
-    """The network and preprocessing that made a gallery's vectors."""
+    """What made a gallery's vectors."""
 
-    fingerprint: str  # of `Embedder.fingerprint`, 32 hex characters
-    model: str  # as it was named, so that it need not be named again
+    fingerprint: str  # `Recognizer.fingerprint`, 32 hex characters
+    model: str  # as it was named, so that it need not be named again; or "built-in"
     crop: float  # of its InputSpec
     flip: bool
     width: int  # D
+    detector: str = "none"  # as `Recognizer` takes it; galleries of before had photos taken whole
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,10 +41,10 @@ class Entry:
 
     person: str
     vector: NDArray[np.float32]  # (D,) of unit length
-    digest: str  # of the face's pixels as the network saw them: the same photo of a person is enrolled once
+    digest: str  # of the photo's pixels: the same photo of a person is enrolled once
     photo: str = ""  # what the photo was called
     metadata: Mapping[str, str] = field(default_factory=dict)
-    crop: bytes | None = None  # those pixels as PNG, where they are kept
+    crop: bytes | None = None  # the face as the network saw it, a PNG, where it is kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,7 @@ def read_header(path: Path) -> Header:
         pin = Pin(**facts["pin"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: the first line does not say what made the vectors ({error})") from None
-    kinds = {"fingerprint": str, "model": str, "crop": float, "flip": bool, "width": int}
+    kinds = {"fingerprint": str, "model": str, "crop": float, "flip": bool, "width": int, "detector": str}
     wrong = [name for name, kind in kinds.items() if type(getattr(pin, name)) is not kind]
     threshold = facts.get("threshold")
     if wrong or not 1 <= pin.width <= 65_536 or not (threshold is None or isinstance(threshold, dict)):

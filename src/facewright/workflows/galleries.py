@@ -15,6 +15,7 @@ from facewright.gallery.gallery import Gallery, store_path
 from facewright.gallery.photos import Photo
 from facewright.gallery.results import Enrolled
 from facewright.gallery.sqlite import SqliteStore
+from facewright.recognition import Policy
 from facewright.training.events import Listener, Progressed
 from facewright.workflows.material import silent
 
@@ -37,19 +38,21 @@ def enroll(
     *,
     metadata: Mapping[str, str] | None = None,
     keep_crops: bool = False,
+    policy: Policy | None = None,
     listen: Listener | None = None,
 ) -> Enrolled:
     """Enrol people.
 
     Args:
         who: a folder with a folder per person; or a name and the photos of that person.
-        metadata, keep_crops: as `Gallery.enrol`.
+        metadata, keep_crops: as `Gallery.enrol`. policy: which of several faces; the default where left out.
     Raises:
-        DataError: the folder holds no photos. UsageError: neither of the two.
+        DataError: the folder holds no photos. UsageError: neither of the two, or a policy where photos are taken whole.
     """
     photos, broken = photos_of(who)
     shown = _counted(photos, silent if listen is None else listen)
-    found = gallery.enrol(shown, metadata=metadata, keep_crops=keep_crops)
+    chosen = gallery.recognizer.policy(policy)
+    found = gallery.enrol(shown, metadata=metadata, keep_crops=keep_crops, policy=chosen)
     return replace(found, failed=merge_broken(broken, found.failed))
 
 

@@ -1,0 +1,196 @@
+"""Who is it, and is he anybody: some people enrolled with a few photos each, all else looked up.
+
+    python benchmarks/open_set.py FOLDER [--models built-in ...] [--detectors dlib none] [--strangers 3] [--enrol 5]
+        [--fpir 0.01] [--gallery-fpir 0.05] [--splits 20] [--threads 1] [--json]
+
+FOLDER has a folder per person. For each model and detector every photo is embedded once. A seeded draw makes some
+people strangers, with all their photos, and enrols so many photos of each other person; the rest of theirs are the
+mates. Printed for the first draw:
+
+    DIR      mates whose person is first and accepted, where the threshold lets at most --fpir of the strangers' photos
+             in: it is read off these very probes, as the protocol says (PROTOCOLS.md, "Identification")
+    gallery  the same at the threshold that `Gallery.calibrate` chooses from the enrolled photos alone, for
+             --gallery-fpir (45 photos cannot resolve 1 %), and the share of strangers that it really lets in
+
+and how the DIR lies over all draws: three strangers are few. A photo without a face is a failure to acquire: of a mate
+it counts as a miss, of a stranger as kept out, and it is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facewright.data.sources import open_dataset
+from facewright.errors import Undefined
+from facewright.gallery.calibration import choose
+from facewright.gallery.pinning import pin_of
+from facewright.gallery.sqlite import SqliteStore
+from facewright.gallery.store import Entry
+from facewright.metrics.identification import (
+    OpenSetSplit,
+    Search,
+    open_set_at,
+    open_set_rates,
+    open_set_split,
+    search_embeddings,
+)
+from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.recognition import Recognizer
+from facewright.workflows.material import silent
+from facewright.workflows.scoring import embed_all
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """All photos of a folder; a row of NaN is a failure to acquire."""
+
+    vectors: NDArray[np.float32]  # (N, D)
+    names: NDArray[np.str_]  # (N,)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        return np.isnan(self.vectors[:, 0])
+
+
+def embedded(recognizer: Recognizer, folder: Path) -> Embedded:
+    dataset = open_dataset(folder)
+    found = embed_all(recognizer, dataset, silent)
+    place = {record.path: row for row, record in enumerate(found.dataset.records)}
+    vectors = np.full((len(dataset), recognizer.width), np.nan, np.float32)
+    for row, record in enumerate(dataset.records):
+        if record.path in place:
+            vectors[row] = found.vectors[place[record.path]]
+    return Embedded(vectors, np.array([dataset.classes[label] for label in dataset.labels]))
+
+
+def searched(of: Embedded, split: OpenSetSplit) -> Search:
+    """The probes that have a vector, looked up among the enrolled that have one."""
+    gallery = split.gallery[~of.failed[split.gallery]]
+    probes = np.concatenate([split.mates, split.strangers])
+    probes = probes[~of.failed[probes]]
+    return search_embeddings(of.vectors[probes], of.names[probes], of.vectors[gallery], of.names[gallery])
+
+
+def rates(found: Search, threshold: float, of: Embedded, split: OpenSetSplit) -> tuple[Rate, Rate]:
+    """DIR and FPIR at a threshold, failures to acquire counted: of a mate as a miss, of a stranger as kept out."""
+    point = open_set_rates(found, threshold)
+    mates = int(found.mated.sum())
+    hits, accepted = mates - round(point.fnir.value * mates), round(point.fpir.value * point.fpir.n)
+    return clopper_pearson(hits, split.mates.size), clopper_pearson(accepted, split.strangers.size)
+
+
+def gallery_threshold(of: Embedded, split: OpenSetSplit, recognizer: Recognizer, fpir: float) -> float:
+    """What a gallery of the enrolled photos would choose by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(Path(folder) / "open.gallery", pin_of(recognizer))
+        rows = split.gallery[~of.failed[split.gallery]]
+        store.add([Entry(str(of.names[row]), of.vectors[row], str(row)) for row in rows])
+        value = choose(store, fpir).threshold.value
+        store.close()
+    return value
+
+
+def measured(asked: argparse.Namespace, model: str, detector: str) -> dict[str, Any]:
+    recognizer = Recognizer.load(model, detector=detector)
+    of = embedded(recognizer, asked.folder)
+    people = np.unique(of.names).size
+    splits = [open_set_split(of.names, seed, asked.strangers / people, asked.enrol) for seed in range(asked.splits)]
+    first, found = splits[0], searched(of, splits[0])
+    point = open_set_at(found, asked.fpir)
+    spread = [rates(s, open_set_at(s, asked.fpir).threshold, of, split)[0].value for s, split in of_each(of, splits)]
+    own: dict[str, Any]
+    try:
+        value = gallery_threshold(of, first, recognizer, asked.gallery_fpir)
+        dir_, fpir = rates(found, value, of, first)
+        own = {"target": asked.gallery_fpir, "threshold": value, "dir": dir_.to_dict(), "fpir": fpir.to_dict()}
+    except Undefined as why:
+        own = {"target": asked.gallery_fpir, "refused": str(why)}
+    dir_, fpir = rates(found, point.threshold, of, first)
+    lowest, median, highest = (float(np.percentile(spread, share)) for share in (0, 50, 100))
+    return {
+        "model": model if model == "built-in" else Path(model).name,
+        "detector": detector,
+        "enrolled_people": people - asked.strangers,
+        "strangers": sorted(np.unique(of.names[first.strangers]).tolist()),
+        "enrolled": first.gallery.size,
+        "mates": first.mates.size,
+        "stranger_photos": first.strangers.size,
+        "failures": {
+            "enrolled": int(of.failed[first.gallery].sum()),
+            "mates": int(of.failed[first.mates].sum()),
+            "strangers": int(of.failed[first.strangers].sum()),
+        },
+        "protocol": {"target": asked.fpir, "threshold": point.threshold, "dir": dir_.to_dict(), "fpir": fpir.to_dict()},
+        "gallery": own,
+        "dir_over_draws": {"n": len(spread), "lowest": lowest, "median": median, "highest": highest},
+    }
+
+
+def of_each(of: Embedded, splits: list[OpenSetSplit]) -> Iterator[tuple[Search, OpenSetSplit]]:
+    for split in splits:
+        yield searched(of, split), split
+
+
+def told(rate: dict[str, Any]) -> str:
+    return f"{100 * rate['value']:.1f} % ({100 * rate['low']:.1f} to {100 * rate['high']:.1f}, n={rate['n']:,})"
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    one = rows[0]
+    print(
+        f"{one['enrolled_people']} people, {one['enrolled']} photos enrolled; {one['mates']:,} mates, "
+        f"{one['stranger_photos']:,} photos of strangers ({', '.join(one['strangers'])})"
+    )
+    print(
+        "| model | detector | no face | DIR | at FPIR | lowest, median, highest | gallery: DIR | its FPIR (asked for) |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        protocol, own, over = row["protocol"], row["gallery"], row["dir_over_draws"]
+        mine = ("refused", own["refused"]) if "refused" in own else (told(own["dir"]), told(own["fpir"]))
+        draws = ", ".join(f"{100 * over[name]:.1f}" for name in ("lowest", "median", "highest"))
+        print(
+            f"| {row['model']} | {row['detector']} | {sum(row['failures'].values())} | {told(protocol['dir'])} "
+            f"| {told(protocol['fpir'])} | {draws} % | {mine[0]} | {mine[1]} ({100 * own['target']:g} %) |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", nargs="+", default=["built-in"])
+    parser.add_argument("--detectors", nargs="+", default=["dlib", "none"])
+    parser.add_argument("--strangers", type=int, default=3)
+    parser.add_argument("--enrol", type=int, default=5)
+    parser.add_argument("--fpir", type=float, default=0.01)
+    parser.add_argument("--gallery-fpir", type=float, default=0.05)
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    rows = []
+    for model in asked.models:
+        for detector in asked.detectors:
+            rows.append(measured(asked, model, detector))
+            print(f"{rows[-1]['model']}, {detector}: done", file=sys.stderr, flush=True)
+    if asked.json:
+        json.dump({"folder": asked.folder.name, "rows": rows}, sys.stdout)
+        print()
+    else:
+        show(rows)
+
+
+if __name__ == "__main__":
+    main()

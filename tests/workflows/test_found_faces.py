@@ -1,0 +1,188 @@
+"""Faces that are found first: pairs, thresholds and search with a detector in front of the network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facewright import bundle as bundles
+from facewright.cli.main import main
+from facewright.errors import DataError, UsageError
+from facewright.recognition import Recognizer
+from facewright.workflows import calibrate, pairs, verify
+from facewright.workflows.recognising import evaluate_identification, evaluate_verification
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiles import beside, blank, stand_in
+
+from faces import draw_people, saved, write_pairs
+
+PEOPLE, PHOTOS, IMPOSTORS = 8, 3, 40
+
+
+@pytest.fixture(autouse=True)
+def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """person_00/0 shows a bystander too, person_01/0 nobody."""
+    folder = draw_people(tmp_path / "photos", PEOPLE, PHOTOS)
+    beside(folder / "person_00/0.png", folder / "person_00/0.png", folder / "person_07/0.png")
+    blank(folder / "person_01/0.png")
+    write_pairs(folder / "dev.csv", PEOPLE, PHOTOS, IMPOSTORS)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return saved(tmp_path)
+
+
+def lost(photos: Path) -> int:
+    return sum("person_01/0.png" in line for line in (photos / "dev.csv").read_text().splitlines())
+
+
+def test_a_photo_without_a_face_is_a_failure_and_its_pairs_are_errors(
+    photos: Path, model: Path, tmp_path: Path
+) -> None:
+    measured = pairs(model, photos / "dev.csv", photos, detector="dlib", out=tmp_path / "report")
+    facts = json.loads(json.dumps(measured.to_dict(), allow_nan=False))
+    assert facts["broken"] == [{"path": "person_01/0.png", "reason": "no face was found"}]
+    assert (facts["detector"], facts["policy"], facts["several_faces"]) == ("dlib", "centre", 1)
+    assert measured.result.failures == lost(photos) > 0
+    page = (tmp_path / "report/report.html").read_text()
+    assert "the face nearest to the centre, found by dlib" in page and page.count("data:image/jpeg") > 0
+
+
+def test_the_scores_are_those_of_the_cut_out_faces(photos: Path, model: Path) -> None:
+    scored = pairs(model, photos / "dev.csv", photos, detector="dlib", policy="largest").scored
+    recognizer = Recognizer.load(model, detector="dlib")
+    for row in (0, 30, 60):
+        (one, _), (other, _) = (
+            recognizer.vector(recognizer.read(photos / side[row]), "largest")
+            for side in (scored.pairs.a, scored.pairs.b)
+        )
+        assert one is not None and other is not None
+        assert scored.scores[row] == pytest.approx(float(one @ other), abs=1e-6)
+    rows = {record.path: row for row, record in enumerate(scored.embedded.dataset.records)}
+    for path, row in rows.items():
+        picked = recognizer.pick(recognizer.read(photos / path), "largest").face
+        assert picked is not None
+        np.testing.assert_array_equal(scored.embedded.picture(row), picked.chip)
+        np.testing.assert_allclose(scored.embedded.vectors[row], recognizer.embed([picked])[0], atol=1e-6)
+
+
+def test_several_faces_are_errors_where_that_is_asked(photos: Path, model: Path) -> None:
+    broken = pairs(model, photos / "dev.csv", photos, detector="dlib", policy="error").to_dict()["broken"]
+    assert [item["path"] for item in broken] == ["person_00/0.png", "person_01/0.png"]
+    assert broken[0]["reason"] == "2 faces were found where one was expected"
+
+
+def test_thresholds_of_two_detectors_lie_side_by_side(photos: Path, model: Path) -> None:
+    a, b = photos / "person_02/0.png", photos / "person_02/1.png"
+    made = calibrate(model, photos / "dev.csv", photos, 0.1, detector="dlib")
+    assert made.decision.detector == "dlib" and made.decision.failures == lost(photos)
+    histograms = made.decision.histograms
+    assert histograms is not None and sum(histograms.impostor) == made.decision.threshold.impostors
+    assert sum(histograms.genuine) == made.decision.threshold.genuine
+    with_dlib, whole = verify(model, a, b, detector="dlib"), verify(model, a, b)
+    assert with_dlib.same is not None and with_dlib.threshold == made.decision.threshold.value
+    assert whole.same is None and whole.decided_with == "dlib"  # no decision by another's threshold
+    assert pairs(model, photos / "dev.csv", photos, detector="dlib").decision == made.decision
+    calibrate(model, photos / "dev.csv", photos, 0.1)
+    assert [facts["detector"] for facts in bundles.load(model).thresholds] == ["dlib", "none"]
+    assert verify(model, a, b).same is not None and verify(model, a, b, detector="dlib").same is not None
+
+
+def test_evaluation_leaves_out_and_counts(photos: Path, model: Path) -> None:
+    found = evaluate_verification(model, photos, detector="dlib")
+    assert (found.images, found.left_out, found.detector) == (PEOPLE * PHOTOS - 1, 1, "dlib")
+    assert found.to_dict()["left_out"] == 1 and evaluate_verification(model, photos).left_out == 0
+    assert evaluate_identification(model, photos, detector="dlib").images == PEOPLE * PHOTOS - 1
+
+
+def test_no_face_anywhere(tmp_path: Path, model: Path) -> None:
+    own = draw_people(tmp_path / "own", 2, 2)
+    for path in own.rglob("*.png"):
+        blank(path)
+    with pytest.raises(DataError, match=r"not one picture can be used .*person_00/0\.png: no face was found"):
+        pairs(model, write_pairs(own / "dev.csv", 2, 2, 4), own, detector="dlib")
+
+
+def test_a_policy_is_refused_where_photos_are_taken_whole(photos: Path, model: Path) -> None:
+    for refused in (
+        lambda: pairs(model, photos / "dev.csv", photos, policy="largest"),
+        lambda: verify(model, photos / "person_00/0.png", photos / "person_00/1.png", policy="centre"),
+        lambda: calibrate(model, photos / "dev.csv", photos, 0.1, policy="error"),
+    ):
+        with pytest.raises(UsageError, match="takes each photo whole; name a detector"):
+            refused()
+
+
+def test_the_built_in_threshold_is_not_rewritten(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="come with the package"):
+        calibrate("built-in", photos / "dev.csv", photos, 0.1, out=tmp_path / "new.safetensors")
+
+
+# ---- the commands
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    status = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_pairs_tells_of_failures_and_of_several_faces(
+    photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("pairs", model, photos / "dev.csv", "--images", photos, "--detector", "dlib")
+    status, out, err = run(capsys, *words)
+    assert status == 0 and f"failures to acquire  {lost(photos)} pairs, counted as errors" in out
+    assert "left out: person_01/0.png: no face was found" in err
+    assert "1 pictures show several faces; took the one nearest to the centre" in err
+    status, out, _ = run(capsys, *words, "--policy", "largest", "--json")
+    assert status == 0 and json.loads(out)["policy"] == "largest"
+
+
+def test_without_a_model_it_is_the_built_in_networks(
+    photos: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Recognizer.load.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        Recognizer, "load", classmethod(lambda cls, name, **_: load(cls, {"built-in": model}[name], detector="dlib"))
+    )
+    status, out, _ = run(capsys, "pairs", photos / "dev.csv", "--images", photos, "--json")
+    assert status == 0 and json.loads(out)["detector"] == "dlib"
+    status, out, err = run(capsys, "evaluate", "built-in", photos, "--json", "-q")
+    assert status == 0 and json.loads(out)["task"] == "verification" and "1 picture of 24 left out" in err
+    status, _, err = run(capsys, "pairs", "a", "b", "c", "--images", photos)
+    assert status == 2 and "got 3 words" in err
+
+
+def test_verify_says_which_detector_the_threshold_belongs_to(
+    photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, empty = (photos / name for name in ("person_00/0.png", "person_00/1.png", "person_01/0.png"))
+    status, _, err = run(capsys, "verify", model, a, b, "--detector", "dlib")
+    assert status == 1 and f"calibrate {model} --pairs PAIRS --images DIR --detector dlib --far" in err
+    chosen = ("calibrate", model, "--pairs", photos / "dev.csv", "--images", photos, "--far", "0.1")
+    status, out, _ = run(capsys, *chosen, "--detector", "dlib", "--policy", "largest")
+    assert status == 0 and out.endswith("people, faces found by dlib\n")
+    status, out, err = run(capsys, "verify", model, a, b)
+    assert status == 1 and "was chosen with --detector dlib, not with none" in err and err.count("\n") == 1
+    status, out, err = run(capsys, "verify", model, a, b, "--detector", "dlib")
+    assert (status, err) == (0, "") and f"{a}: 2 faces; took the one nearest" in out
+    status, out, err = run(capsys, "verify", model, a, empty, "--detector", "dlib")
+    assert (status, out) == (1, "") and err == f"error: no decision: {empty}: no face was found\n"
+
+
+def test_a_classifier_takes_photos_whole(photos: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "evaluate", model.parent, photos, "--task", "classification", "--detector", "dlib")
+    assert status == 1 and "--detector is for" in err

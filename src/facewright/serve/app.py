@@ -144,10 +144,10 @@ def _add_photos(app: FastAPI, service: Service, settings: Settings) -> None:
             asked = given.read(schemas.ExplainFields, ("photo",))
             async with service.admitted():
                 return await service.explain_class(given.one("photo"), asked.name)
-        given.read(schemas.Nothing, ("a", "b"))
+        pair = given.read(schemas.ExplainPairFields, ("a", "b"))
         a, b = given.one("a"), given.one("b")
         async with service.admitted():
-            return await service.explain_pair(a, b)
+            return await service.explain_pair(a, b, pair.policy)
 
 
 def _add_pages(app: FastAPI) -> None:

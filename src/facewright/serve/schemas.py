@@ -381,6 +381,10 @@ class ExplainFields(Given):
     name: str | None = Field(default=None, alias="class")
 
 
+class ExplainPairFields(Given):
+    policy: PolicyName = "centre"
+
+
 class IdentifyFields(Given):
     top_k: int = Field(default=5, ge=1, le=100)
     threshold: float | None = Field(default=None, ge=-1, le=1)

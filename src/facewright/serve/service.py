@@ -149,9 +149,9 @@ class Service:
         faces = [_known(face, best, threshold) for face, best in zip(found, matches, strict=True)]
         return _size(pixels) | {"threshold": threshold, "faces": faces}
 
-    async def explain_pair(self, a: Upload, b: Upload) -> dict[str, Any]:
+    async def explain_pair(self, a: Upload, b: Upload, policy: Policy) -> dict[str, Any]:
         """Which regions made two faces alike."""
-        sides = await asyncio.gather(self._picked(a, "centre"), self._picked(b, "centre"))
+        sides = await asyncio.gather(self._picked(a, policy), self._picked(b, policy))
         faces = []
         for (_, side), photo in zip(sides, (a, b), strict=True):
             if side.face is None:

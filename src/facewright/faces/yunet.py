@@ -75,8 +75,8 @@ class YuNet:
             loaded = cls(network, hashlib.sha256(content).hexdigest())
             loaded.find(np.zeros((LEAST, 3 * UNIT, 3), np.uint8))
         except (cv2.error, WeightsError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise WeightsError(f"{path}: expected YuNet's ONNX file (2023mar or later); {reason}") from None
+            said = _in_a_line(error)
+            raise WeightsError(f"{path}: expected YuNet's ONNX file (2023mar or later), got another ({said})") from None
         return loaded
 
     def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float = THRESHOLD) -> Found:
@@ -123,7 +123,7 @@ class YuNet:
                 self._network.setInput(fed)
                 answers = [np.array(answer, np.float64) for answer in self._network.forward(OUTPUTS)]
         except Exception as error:  # cv2.error, a type that is only there with OpenCV
-            raise WeightsError(f"OpenCV cannot run the network ({str(error).strip().splitlines()[0]})") from None
+            raise WeightsError(f"OpenCV cannot run the network ({_in_a_line(error)})") from None
         for name, answer in zip(OUTPUTS, answers, strict=True):
             kind, stride = name.split("_")
             wanted = (1, (height // int(stride)) * (width // int(stride)), KINDS[kind])
@@ -146,7 +146,8 @@ def dlib_squares(boxes: ArrayLike) -> Floats:
     return np.hstack([centre - side[:, None] / 2, side[:, None], side[:, None]])
 
 
-# Least squares over faces of LFW that both find, relative to dlib's side.
+# Least squares over faces of LFW that both find. On the 220 faces held out the squares overlap dlib's boxes by 0.78, and
+# the five points move by 0.24 % of a side: as much as between dlib's boxes of one face at two sizes of the photo.
 # python benchmarks/yunet_frame.py --photos lfw/ --yunet FILE.onnx --count 600
 _SIDE, _DOWN = (0.557, 0.359), -0.011  # of the width and the height; of the side
 
@@ -180,6 +181,11 @@ def _coarser(level: Pixels) -> tuple[Pixels, Floats]:
     size = max(1, round(width / COARSER)), max(1, round(height / COARSER))
     smaller = Image.fromarray(level).resize(size, Image.Resampling.BILINEAR)
     return np.asarray(smaller), np.array([width / size[0], height / size[1]])
+
+
+def _in_a_line(error: Exception) -> str:
+    """What OpenCV says, without its version and the place in its source."""
+    return str(error).strip().splitlines()[0].split("error: ", 1)[-1]
 
 
 def _content(path: Path) -> bytes:

@@ -165,7 +165,7 @@ def detector_of(name: str, cache: Path | None = None) -> Detector:
         return Dlib(cache)
     if name == Whole.name:
         return Whole(cache)
-    if Path(name).suffix == ".onnx":
+    if Path(name).suffix.lower() == ".onnx":
         return YuNet(Path(name))
     raise UnknownName("detector", name, DETECTORS)
 

@@ -1,0 +1,76 @@
+"""YuNet as the detector of a recogniser: its own points for ArcFace's chips, dlib's squares for dlib's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facewright.errors import UnknownName, WeightsError
+from facewright.faces import yunet
+from facewright.faces.yunet import dlib_squares
+from facewright.recognition import Recognizer
+from facewright.recognition.detectors import YuNet, detector_of
+
+BOX = np.array([[50.0, 40.0, 60.0, 80.0]])
+POINTS = np.array([[[65.0, 70.0], [95.0, 70.0], [80.0, 85.0], [68.0, 100.0], [92.0, 100.0]]])
+BLANK = np.zeros((200, 200, 3), np.uint8)
+
+
+class FakeYuNet:
+    """Finds one face, where it is asked for faces as small as that."""
+
+    digest = "f" * 64
+
+    def __init__(self) -> None:
+        self.asked = list[float]()
+
+    def find(self, photo: np.ndarray, *, smallest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.asked.append(smallest)
+        count = int(smallest <= 60)
+        return BOX[:count], np.array([0.9])[:count], POINTS[:count]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeYuNet:
+    found = FakeYuNet()
+    monkeypatch.setattr(yunet.YuNet, "load", lambda path: found)
+    return found
+
+
+def test_boxes_points_and_squares(fake: FakeYuNet) -> None:
+    detector = detector_of("some/where.ONNX")
+    located = detector.locate(BLANK, (80, 40, 20))
+    assert isinstance(detector, YuNet) and (detector.name, detector.digest) == ("yunet", fake.digest)
+    assert fake.asked == [80, 40] and located.scores == (0.9,)
+    np.testing.assert_array_equal(located.boxes, BOX)
+    np.testing.assert_array_equal(located.squares, dlib_squares(BOX))
+    assert located.points is not None and located.points.tolist() == POINTS.tolist()
+
+
+def test_a_photo_without_a_face_and_one_that_is_too_small(fake: FakeYuNet) -> None:
+    detector = detector_of("yunet.onnx")
+    assert len(detector.locate(BLANK, (80,)).boxes) == 0 and fake.asked == [80]
+    assert len(detector.locate(BLANK[:19], (20,)).boxes) == 0 and fake.asked == [80]
+
+
+def test_a_large_photo_is_searched_for_larger_faces(fake: FakeYuNet) -> None:
+    large = np.zeros((3000, 4000, 3), np.uint8)
+    recognizer = Recognizer(detector="yunet.onnx")
+    assert recognizer.searchable(large, 40) == 56 and recognizer.searchable(BLANK, 40) == 40
+    assert Recognizer(detector="none").searchable(large, 40) == 40  # nothing is searched
+    detector_of("yunet.onnx").locate(large, (20,))
+    assert fake.asked == [56]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("haar", UnknownName, "known: a YuNet .onnx file"),
+        ("absent.onnx", WeightsError, "absent.onnx: no such file; expected YuNet's ONNX file"),
+    ],
+)
+def test_no_such_detector(tmp_path: Path, name: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        detector_of(str(tmp_path / name) if name.endswith(".onnx") else name)

@@ -8,7 +8,7 @@ people strangers, with all their photos, and enrols so many photos of each other
 mates. Printed for the first draw:
 
     DIR      mates whose person is first and accepted, where the threshold lets at most --fpir of the strangers' photos
-             in: it is read off these very probes, as the protocol says (PROTOCOLS.md, "Identification")
+             in: it is read off these very probes, as the protocol says (docs/protocols.md, "Identification")
     gallery  the same at the threshold that `Gallery.calibrate` chooses from the enrolled photos alone, for
              --gallery-fpir (45 photos cannot resolve 1 %), and the share of strangers that it really lets in
 

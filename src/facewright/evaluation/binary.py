@@ -77,7 +77,7 @@ def judge_binary(
     Raises:
         EmptyScores: a part lacks a class. DataError: a score is not finite. UsageError: not the same images.
         UnknownName: no such rule. Undefined: the negatives of the validation part are too few for X.
-    Source: PROTOCOLS.md, "Binary tasks and HTER".
+    Source: docs/protocols.md, "Binary tasks and HTER".
     """
     chosen_on, scored_on = _sides(validation, "validation"), _sides(test, "test")
     threshold = choose(*chosen_on, rule, classes, "validation")

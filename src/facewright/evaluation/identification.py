@@ -72,7 +72,7 @@ def identify(
     Raises:
         Undefined: fewer than two people, or nobody has an image to spare. UsageError: shapes that do not fit.
         DataError: an embedding that is not finite.
-    Source: PROTOCOLS.md, "Identification".
+    Source: docs/protocols.md, "Identification".
     """
     vectors, names = np.asarray(embeddings, dtype=np.float32), np.asarray(identities)
     if vectors.ndim != 2 or names.shape != (len(vectors),):

@@ -29,7 +29,7 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
     Raises:
         EmptyScores: no image. DataError: a probability that is not finite or lies outside [0, 1], or a row that does
         not sum to one. UsageError: shapes or labels that do not fit.
-    Source: PROTOCOLS.md, "Classification".
+    Source: docs/protocols.md, "Classification".
     """
     check(predictions, classes)
     labels, probabilities = predictions.labels, predictions.probabilities.astype(np.float64)

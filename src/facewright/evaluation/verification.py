@@ -51,7 +51,7 @@ def verify_pairs(
     Raises:
         EmptyScores: no genuine or no impostor pair has a score. UsageError: not the same pairs, or both folds and a
         threshold. DataError: a score is not finite, a fold is missing, the names contradict `same`.
-    Source: PROTOCOLS.md, "Verification".
+    Source: docs/protocols.md, "Verification".
     """
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     if values.ndim != 1 or values.shape != truth.shape:
@@ -79,7 +79,7 @@ def verify_all_pairs(embeddings: ArrayLike, identities: ArrayLike) -> Verificati
         embeddings: (N, D) float32 unit vectors. identities: (N,) names or numbers.
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: a vector not of length one.
-    Source: PROTOCOLS.md, "Verification".
+    Source: docs/protocols.md, "Verification".
     """
     summary = all_pairs(embeddings, identities)
     people = int(np.unique(np.asarray(identities)).size)

@@ -72,7 +72,7 @@ def accuracy_over_folds(
     Raises:
         UsageError: not the same pairs. DataError: a fold is missing, empty, or a score not finite.
         EmptyScores: the other folds lack genuine or impostor pairs. Undefined: all their scores are equal.
-    Source: G. B. Huang et al., "Labeled Faces in the Wild", UMass Amherst 07-49 (2007), View 2; PROTOCOLS.md.
+    Source: G. B. Huang et al., "Labeled Faces in the Wild", UMass Amherst 07-49 (2007), View 2; docs/protocols.md.
     """
     values, truth, part = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool), np.asarray(folds)
     failed = failure_mask(failures, values.size)

@@ -64,7 +64,7 @@ def all_pairs(embeddings: ArrayLike, labels: ArrayLike, fars: tuple[float, ...] 
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: a vector not of length one.
         UsageError: shapes that do not fit.
-    Source: PROTOCOLS.md, "Verification".
+    Source: docs/protocols.md, "Verification".
     """
     return summarise(roc_pieces(embeddings, labels, held), fars)
 

@@ -75,7 +75,7 @@ def choose_threshold(
     Raises:
         Undefined: the impostors are too few to resolve the target (says how many it takes), or too many of them tie.
         EmptyScores: either side is empty. DataError: a score that is not finite. UsageError: far is no rate.
-    Source: PROTOCOLS.md, "Verification".
+    Source: docs/protocols.md, "Verification".
     >>> choose_threshold([0.9, 0.5], [0.4, 0.3, 0.2, 0.1], far=0.25, data="a doctest").value
     0.4
     """

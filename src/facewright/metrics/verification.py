@@ -159,7 +159,7 @@ def eer(curve: Roc) -> Eer:
     Of two that are equally close the one with the higher threshold (fewer false accepts) is taken. Where all scores are
     equal there is no midpoint: FAR and FRR are 0 and 1 whatever the threshold, and the rate is 0.5.
 
-    Source: ISO/IEC 19795-1; PROTOCOLS.md for the reading on finite data.
+    Source: ISO/IEC 19795-1; docs/protocols.md for the reading on finite data.
     >>> eer(roc([0.9, 0.8, 0.4], [0.5, 0.2, 0.1])).value.__round__(4)
     0.3333
     """
@@ -214,7 +214,7 @@ def tar_at_far(curve: Roc, far: float) -> OperatingPoint:
         curve: of `roc`. far: the target in (0, 1].
     Raises:
         Undefined: the impostors are too few to resolve the target. UsageError: no rate.
-    Source: PROTOCOLS.md, "Verification".
+    Source: docs/protocols.md, "Verification".
     >>> point = tar_at_far(roc([0.9, 0.8, 0.4], [0.5, 0.2, 0.2, 0.1]), far=0.5)
     >>> point.far.value, round(point.tar.value, 4), point.threshold  # the two at 0.2 would be three accepted
     (0.25, 1.0, 0.4)
@@ -263,7 +263,7 @@ def best_threshold(curve: Roc) -> float:
 
     Raises:
         Undefined: all scores are equal.
-    Source: PROTOCOLS.md, "LFW View 2".
+    Source: docs/protocols.md, "LFW View 2".
     >>> best_threshold(roc([0.75, 0.5], [0.25, 0.0]))
     0.375
     """

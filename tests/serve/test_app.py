@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import torch
+from photos import jpeg
 
+from faces import small_bundle
 from facewright import images
 from facewright.embedding import Embedder, similarity
 from facewright.inference import Classifier
@@ -20,12 +20,6 @@ from facewright.recognition import Recognizer
 from facewright.serve.app import create_app
 from facewright.serve.service import Models
 from facewright.serve.settings import Limits, Settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
-from photos import jpeg
-
-from faces import small_bundle
 
 LIMITS = Limits(bytes=1_200_000, pixels=90_000, photos=3, fields=5)
 

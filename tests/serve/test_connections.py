@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import Response
 
+from facewright.serve import guard as guards
 from facewright.serve.guard import Guard
+from facewright.serve.refusals import Refusal
 from facewright.serve.settings import Limits, Settings
 
 PATIENCE = Limits(head_seconds=0.5, body_seconds=0.5)
@@ -25,6 +28,14 @@ def port(serving: Callable[..., AbstractContextManager[int]]) -> Iterator[int]:
     @app.get("/healthz")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.post("/photos")
+    async def photos(request: Request) -> dict[str, int]:
+        return {"bytes": len(await request.body())}
+
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, error: Refusal) -> Response:
+        return error.response()
 
     settings = Settings(port=0, limits=PATIENCE)
     with serving(Guard(app, settings), settings) as port:
@@ -73,10 +84,20 @@ def test_the_second_head_on_a_connection_is_no_more_patient(port: int) -> None:
         assert trickle(slow, b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 500) == b""
 
 
-def test_a_body_that_trickles_is_told_and_cut(port: int) -> None:
+def test_a_body_that_trickles_is_told_and_cut(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "DRAIN_SECONDS", 0.1)
     with connected(port) as slow:
-        slow.sendall(HEAD.replace(b"POST /", b"POST /healthz"))
-        assert b"405" in trickle(slow, b"x" * 500)  # the answer is the connection's last
+        slow.sendall(HEAD.replace(b"POST /", b"POST /photos"))
+        said = trickle(slow, b"x" * 500)
+        assert b" 408 " in said and b"connection: close" in said.lower()
+
+
+def test_who_still_sends_gets_to_read_why_not(port: int) -> None:
+    with connected(port) as eager:
+        eager.sendall(HEAD.replace(b"POST /", b"POST /healthz") + b"x" * 500)
+        time.sleep(0.05)
+        eager.sendall(b"x" * 500)
+        assert b" 405 " in eager.recv(65_536)
 
 
 def test_while_two_hundred_trickle_the_server_answers(port: int) -> None:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
+from photos import jpeg
 from PIL import Image
 
+from faces import saved
 from facewright.serve.app import create_app
 from facewright.serve.settings import Settings
 from facewright.serve.starting import load
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
-from photos import jpeg
-
-from faces import saved
 
 NAMES = ["Ann", "Bo Bo", "<img src=x onerror=alert(1)>", "../../etc/passwd", "Zoë", "a/b?c=d&e#f"]
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import httpx
 import pytest
 import torch
+from photos import jpeg
 
+from faces import small_bundle
 from facewright import images
 from facewright.embedding import Embedder
 from facewright.inference import Classifier
@@ -20,12 +20,6 @@ from facewright.recognition import Recognizer
 from facewright.serve.app import create_app
 from facewright.serve.service import Models
 from facewright.serve.settings import Limits, Settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
-from photos import jpeg
-
-from faces import small_bundle
 
 CLIENTS = 200
 PHOTOS = [jpeg(seed) for seed in range(10)]

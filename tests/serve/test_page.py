@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
 from browsing import PAYLOADS, PHONE, WIDE, Tab, browser, photo, portrait, tab
 from page_servers import GROUP, LIMITS, TOKEN, Serve, with_classes
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
 from browsing import CONTRASTS, PAYLOADS, PHONE, WIDE, Tab, browser, photo, portrait, tab
 from page_servers import BOXES, GROUP, Serve, Server, with_gallery
 

@@ -13,14 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-
-from facewright.cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parent))
 from photos import jpeg
 
 from faces import saved
+from facewright.cli.main import main
 
 LIMIT = 16 * 2**20  # bytes of a request, by default
 MARGIN = 8 * 2**20  # what the first request of all makes Python load

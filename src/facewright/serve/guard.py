@@ -12,7 +12,6 @@ import hmac
 import time
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -38,7 +37,7 @@ HEADERS = {
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
-DRAIN_SECONDS = 2.0  # a body that is too large is let in and dropped for so long
+DRAIN_SECONDS = 2.0  # what is still sent of a refused request is let in and dropped for so long
 ENTRANCE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Facewright</title><link rel="stylesheet" href="/static/entrance.css"><main><h1>Facewright</h1>
 <form action="/" method="get"><label for="token">Token</label>
@@ -91,7 +90,7 @@ class Guard:
         try:
             await answer(scope, body, send)
         finally:
-            self._held -= body.size
+            body.let_go()
 
     def hold(self, size: int) -> None:
         """Make room for more bytes of a body.
@@ -102,6 +101,10 @@ class Guard:
         if self._held + size > self._settings.limits.memory:
             raise Refusal(503, "too many photos are being sent at once; try again", headers={"retry-after": "1"})
         self._held += size
+
+    def release(self, size: int) -> None:
+        """What was held is of no use any more."""
+        self._held -= size
 
     def _check_names(self, scope: Scope, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -160,7 +163,7 @@ class _Body:
         length = headers.get("content-length")
         self.complete = length in (None, "0") and "transfer-encoding" not in headers
         if length is not None and int(length) > self._limits.bytes:  # that it is a number the protocol has seen to
-            await self._refuse_size()
+            raise self._too_large()
 
     async def __call__(self) -> Message:
         if self.complete:
@@ -173,26 +176,36 @@ class _Body:
         if message["type"] == "http.request":
             size = len(message.get("body", b""))
             if self.size + size > self._limits.bytes:
-                await self._refuse_size()
+                raise self._too_large()
             self._guard.hold(size)
             self.size += size
             self.complete = not message.get("more_body", False)
         return message
 
-    async def _refuse_size(self) -> NoReturn:
-        """Let in and drop for a moment what is still sent, so that the sender gets to read why."""
+    async def drain(self) -> None:
+        """Let in and drop for a moment what is still sent: who is hung up on while sending cannot read why."""
+        if not self.complete:
+            self.let_go()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.complete:
                     message = await self._receive()
                     self.complete = message["type"] != "http.request" or not message.get("more_body", False)
-        raise Refusal(413, f"the request is larger than {self._limits.bytes:,} bytes; send smaller photos, or fewer")
+
+    def let_go(self) -> None:
+        """Of the memory that it was held in."""
+        self._guard.release(self.size)
+        self.size = 0
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, f"the request is larger than {self._limits.bytes:,} bytes; send smaller photos, or fewer")
 
 
 class _Sender:
     """Adds the headers of every answer, and remembers its status.
 
-    An answer to a request whose body is not there yet is the connection's last: nobody reads the rest.
+    Before an answer the rest of the body is let in, as far as it comes soon; if it does not, the answer is the
+    connection's last.
     """
 
     def __init__(self, send: Send, body: _Body) -> None:
@@ -202,6 +215,7 @@ class _Sender:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            await self._body.drain()
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():

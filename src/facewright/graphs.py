@@ -194,6 +194,8 @@ def _session(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
+    # Idle threads sleep: spinning, they take the cores from PyTorch's threads and from other processes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised, and said once
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -294,7 +294,7 @@ def test_a_threshold_can_be_stored_in_the_file(place: Path, tmp_path: Path) -> N
     held: tuple[Decision, ...] = stored(found, VERIFICATION, Embedder(found).fingerprint)
     assert [one.threshold.far_target for one in held] == [0.1, 0.2]
     assert made.decision == held[1]
-    with pytest.raises(UsageError, match=r"call its file NAME\.onnx"):
+    with pytest.raises(UsageError, match=r"of the same kind; call it NAME\.onnx"):
         calibrate(place / "model.onnx", place / "pairs.csv", place / "photos", 0.2, out=tmp_path / "x.safetensors")
 
 

@@ -114,6 +114,8 @@ def _check_beginning(path: Path) -> None:
         if header + 8 > size:
             raise WeightsError(f"{path}: cut short: its header alone has {header:,} bytes, the whole file {size:,}")
         return
+    if path.suffix.lower() == ".onnx":
+        raise WeightsError(f"{path}: an exported graph holds no PyTorch weights; use the .safetensors it was made of")
     if looks_pickled(beginning):
         raise WeightsError(
             f"{path}: a pickle (PyTorch's .pth), whatever it is called: reading one can run code, so it is not read"

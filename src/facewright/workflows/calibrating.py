@@ -146,6 +146,9 @@ def destination(model: str | Path, out: Path | None, *, changed: bool) -> Path:
     if out is not None:
         if out.is_dir() or not out.parent.is_dir():
             raise UsageError(f"{out}: expected a file to write, in a folder that exists")
+        if bundles.is_exported(out) != bundles.is_exported(path):
+            suffix = ".onnx" if bundles.is_exported(path) else ".safetensors"
+            raise UsageError(f"{out}: a threshold goes into a model file of the same kind; call it NAME{suffix}")
         return out
     if not path.exists():
         raise UsageError(f"{model}: public weights are not rewritten; say where the new model file goes with --out")

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,18 +83,7 @@ def export(
     check_installed()
     target = destination(model, out)
     bundle = bundles.with_input(open_model(model), crop, flip)
-    listen(Progressed("exporting", 0, 1))
-    exported = _in_float32(bundle)
-    listen(Progressed("exporting", 1, 1))
-    parts = _faces(bundle.spec, check, listen)
-    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, listen)
-    if agreement.trouble is not None:
-        raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.trouble}")
-    quantised = None
-    if calibration is not None:
-        exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, listen)
-    data = " and ".join(map(_said, parts))
-    exported = replace(exported, checked=_facts(data, agreement, quantised))
+    exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, listen)
     ready = as_exported(bundle, exported)
     bundles.save(target, ready)
     dropped = len(bundle.thresholds) - len(ready.thresholds)
@@ -148,6 +136,30 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
             "int8 needs pictures to set its scales on and other, labelled ones to measure what it costs: add "
             "--calibration DATA and --check OTHER-DATA"
         )
+
+
+def _proven(
+    bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, listen: Listener
+) -> tuple[Exported, str, Agreement, Quantised | None]:
+    """What takes the place of the weights; on which pictures it was compared, how near it came, what int8 costs.
+
+    Raises:
+        ExportDrift: not near enough.
+    """
+    listen(Progressed("exporting", 0, 1))
+    exported = _in_float32(bundle)
+    listen(Progressed("exporting", 1, 1))
+    parts = _faces(bundle.spec, check, listen)
+    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, listen)
+    if agreement.trouble is not None:
+        raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.trouble}")
+    quantised = None
+    if calibration is not None:
+        exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, listen)
+    data = " and ".join(map(_said, parts))
+    facts = {"data": data, "agreement": agreement.to_dict()}
+    facts |= {} if quantised is None else {"quantised": quantised.to_dict()}
+    return replace(exported, checked=facts), data, agreement, quantised
 
 
 def as_exported(bundle: Bundle, exported: Exported) -> Bundle:
@@ -241,9 +253,3 @@ def _in_int8(
 def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, rows.size, BATCH):
         yield np.take(store.pixels.view(np.ndarray), rows[start : start + BATCH], axis=0)  # (B, H, W, 3)
-
-
-def _facts(data: str, agreement: Agreement, quantised: Quantised | None) -> dict[str, Any]:
-    """What the file keeps of what was found out about it."""
-    more = {} if quantised is None else {"quantised": quantised.to_dict()}
-    return {"data": data, "agreement": agreement.to_dict()} | more

@@ -124,6 +124,7 @@ def test_a_gallery_that_has_grown_is_told_of(gallery: Path, tmp_path: Path, caps
 
 WRONG = [  # words -> a part of the one line that is said
     (("enroll", "-g", "{new}", "{photos}", "--crop", "0.5"), "leave out --crop"),  # built-in
+    (("enroll", "-g", "{new}", "-m", "{model}", "{photos}", "--policy", "largest"), "takes each photo whole"),
     (("identify", "-g", "{gallery}", "{photo}", "--policy", "largest"), "takes each photo whole"),
     (("identify", "-g", "{gallery}", "{photo}", "--policy", "largest", "--every-face"), "give one of them"),
     (("search", "-g", "{gallery}", "{photo}", "--detector", "haar"), "unknown detector 'haar'"),

@@ -85,9 +85,9 @@ def enroll(
 
     metadata = pairs_of(meta, "--meta")
     galleries.photos_of(who)  # before a file is made
-    opened = Gallery.for_enrolling(where, model, detector=detector, crop=crop, flip=flip)
+    chosen = name_of(policy)
+    opened = Gallery.for_enrolling(where, model, detector=detector, crop=crop, flip=flip, policy=chosen)
     with opened as gallery, listener(quiet) as listen:
-        chosen = name_of(policy)
         found = galleries.enroll(
             gallery, who, metadata=metadata, keep_crops=keep_crops, policy=chosen, listen=listen
         )  # fmt: skip

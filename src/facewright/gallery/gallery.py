@@ -27,7 +27,7 @@ from facewright.gallery.opening import exists, open_store, shown
 from facewright.gallery.photos import Photo, batches, look, png_of, read
 from facewright.gallery.results import Enrolled, EnrolledPhoto, Found, Identified, KnownFace, PeopleFound, Stats
 from facewright.gallery.store import Entry, GalleryStore, checked_name
-from facewright.recognition import BUILT_IN, DEFAULT_POLICY, Policy, Recognizer
+from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
 
 MATCHES = 5  # people told of a search
 
@@ -91,10 +91,18 @@ class Gallery:
         detector: str | None = None,
         crop: float | None = None,
         flip: bool | None = None,
+        policy: Policy | None = None,
     ) -> Gallery:
-        """As `open`; but one that is not there is made with the built-in networks where no model is named."""
-        named = BUILT_IN if model is None and not exists(where) else model
-        return cls.open(where, named, detector=detector, crop=crop, flip=flip)
+        """As `open`; but one that is not there is made with the built-in networks where no model is named.
+
+        Args:
+            policy: that is asked for, to be refused before a gallery is made where photos are taken whole.
+        """
+        if exists(where):
+            return cls.open(where, model, detector=detector, crop=crop, flip=flip)
+        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+        recognizer.policy(policy)
+        return cls(open_store(where, pinning.pin_of(recognizer)), recognizer)
 
     def __enter__(self) -> Gallery:
         return self

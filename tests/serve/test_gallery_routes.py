@@ -77,8 +77,8 @@ def test_any_name_can_be_shown_and_forgotten(client: httpx.Client, name: str) ->
     number = shown["entries"][0]["number"]
     crop = client.get(f"/v1/gallery/entries/{number}/crop")
     assert crop.headers["content-type"] == "image/png" and Image.open(io.BytesIO(crop.content)).size == (40, 40)
-    assert client.delete(f"/v1/gallery/entries/{number}").json() == {"deleted": 1}
-    assert client.delete("/v1/gallery/people", params={"person": name}).json() == {"deleted": 1}
+    assert client.delete(f"/v1/gallery/entries/{number}").json() == {"deleted": 1, "remains": ""}
+    assert client.delete("/v1/gallery/people", params={"person": name}).json() == {"deleted": 1, "remains": ""}
     assert client.get("/v1/gallery/entries", params={"person": name}).status_code == 404
     assert client.get(f"/v1/gallery/entries/{number}/crop").status_code == 404
 

@@ -101,15 +101,15 @@ def _add_changing(app: FastAPI, service: Service, settings: Settings) -> None:
 
     @app.delete("/v1/gallery/people", response_model=schemas.Deleted, responses=documented((400, 401, 403, 404)),
                 tags=["gallery"])  # fmt: skip
-    async def forget(person: Name) -> dict[str, int]:
+    async def forget(person: Name) -> dict[str, Any]:
         """Forget a person: every byte of his vectors and faces leaves the files."""
-        return {"deleted": await _deleted(service, people=[person])}
+        return await _deleted(service, people=[person])
 
     @app.delete("/v1/gallery/entries/{number}", response_model=schemas.Deleted,
                 responses=documented((401, 403, 404)), tags=["gallery"])  # fmt: skip
-    async def forget_entry(number: int) -> dict[str, int]:
+    async def forget_entry(number: int) -> dict[str, Any]:
         """Forget one entry of a person."""
-        return {"deleted": await _deleted(service, numbers=[number])}
+        return await _deleted(service, numbers=[number])
 
     @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=documented((400, 401, 403, 409)),
               tags=["gallery"])  # fmt: skip
@@ -141,8 +141,12 @@ def _people(service: Service, after: str, limit: int, like: str) -> dict[str, An
     return {"people": people, "next": shown[-1] if len(behind) > limit else None, "total": len(counts)}
 
 
-async def _deleted(service: Service, people: list[str] | None = None, numbers: list[int] | None = None) -> int:
+async def _deleted(
+    service: Service, people: list[str] | None = None, numbers: list[int] | None = None
+) -> dict[str, Any]:
+    gallery = service.gallery()
     try:
-        return await threaded(partial(service.gallery().delete, people or (), numbers or ()))
+        count = await threaded(partial(gallery.delete, people or (), numbers or ()))
+        return {"deleted": count, "remains": gallery.store.remains}
     except UsageError as error:
         raise Refusal(404, str(error)) from None

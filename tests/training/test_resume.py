@@ -51,7 +51,15 @@ def test_a_run_of_phases_killed_in_each_ends_in_the_same_bits(tmp_path: Path) ->
     assert killed_and_resumed(tmp_path, [5, 12, 13, 17], run="phased") == ["same"] * 4
 
 
-@pytest.mark.parametrize(("mutant", "step"), [("phase", 17), ("centres", 17), ("schedule", 10), ("optimizer", 17)])
+@pytest.mark.parametrize(
+    ("mutant", "step"),
+    [
+        ("phase", 17),
+        pytest.param("centres", 17, marks=pytest.mark.slow),
+        pytest.param("schedule", 10, marks=pytest.mark.slow),
+        pytest.param("optimizer", 17, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resume_of_phases_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str, step: int) -> None:
     assert killed_and_resumed(tmp_path, [step], mutant, "phased") == ["differs"]
 

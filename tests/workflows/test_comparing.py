@@ -49,6 +49,7 @@ def test_the_page_names_the_models(compared: tuple[Compared, Path]) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
 
 
+@pytest.mark.slow
 def test_called_again_it_keeps_what_is_finished(compared: tuple[Compared, Path]) -> None:
     out = compared[1]
     models = {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS}

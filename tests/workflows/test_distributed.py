@@ -74,6 +74,7 @@ def test_the_plan_is_the_single_process_plan_and_the_numbers_are_close(shared: t
     assert two.history[0].train_loss == pytest.approx(one.history[0].train_loss, rel=0.25)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_two_resumes_to_the_same_bits(shared: tuple[Run, str], tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
     out = tmp_path / "run"

@@ -70,6 +70,7 @@ def test_a_probe_leaves_the_body_alone(weights: Path, tmp_path: Path) -> None:
     assert (run.folder / "model.safetensors").read_bytes() == (again.folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_starts_are_compared_by_their_names(weights: Path, tmp_path: Path) -> None:
     changes = {"input.size": "32"}
     found = train_all(

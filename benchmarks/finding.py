@@ -66,7 +66,7 @@ class Way:
 def ways(yunet: Path | None) -> list[Way]:
     """All of them, loaded."""
     ours, hog = FaceDetector.load(), Hog()
-    found = [Way("dlib's CNN (built in)", ours.find)]
+    found = [Way("dlib's CNN as it comes (80 px)", ours.find)]
     found += [Way(f"dlib's CNN, from {side} px", partial(from_side, ours.find, WINDOW, side)) for side in (40, 20)]
     if yunet is not None:
         other = YuNet.load(yunet)

@@ -62,9 +62,7 @@ class PostgresStore:
         try:
             if not has_gallery(self._connection, self._address):
                 if pin is None:
-                    raise GalleryError(
-                        f"{self.where}: there is no such gallery; to make it, enrol somebody and name a model"
-                    )
+                    raise GalleryError(f"{self.where}: there is no such gallery; to make it, enrol somebody")
                 with self._session() as connection:
                     tables.create(connection, self._address, Book(State(pin, 0, 0, 0, None), 1, 0, False))
             book = self._verified()

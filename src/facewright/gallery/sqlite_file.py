@@ -81,7 +81,7 @@ def connect(path: Path) -> sqlite3.Connection:
         GalleryError: no such file, or none of ours. GalleryDamaged: the file is not what was written.
     """
     if not path.is_file():
-        raise GalleryError(f"{path}: there is no such gallery; to make it, enrol somebody and name a model")
+        raise GalleryError(f"{path}: there is no such gallery; to make it, enrol somebody")
     with translated(path):
         connection = _connect(path)
         try:

@@ -29,7 +29,17 @@ def load(
     own = recognizer.embedder
     classifier = None if own is None or model is None or not own.bundle.classes else Classifier.load(Path(model))
     runtime: Runtime = "pytorch" if own is None or own.bundle.exported is None else "onnx"
-    return Models(recognizer.name, recognizer, classifier, held, keep_crops, runtime)
+    return Models(shown(recognizer.name), recognizer, classifier, held, keep_crops, runtime)
+
+
+def shown(name: str) -> str:
+    """What a model is called to who asks over the network: the folders of this machine are none of his business.
+
+    >>> shown("mobilefacenet@/home/me/weights.safetensors"), shown("runs/a"), shown("built-in")
+    ('mobilefacenet@weights.safetensors', 'a', 'built-in')
+    """
+    architecture, at, weights = name.rpartition("@")
+    return f"{architecture}{at}{Path(weights).name}"
 
 
 def _warm(recognizer: Recognizer) -> None:

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 
 from facewright import __version__
 from facewright.errors import FacewrightError
-from facewright.serve import about, gallery_routes, schemas
+from facewright.serve import about, asked, gallery_routes, schemas
+from facewright.serve.asked import form_of
 from facewright.serve.guard import Guard
 from facewright.serve.pages import page_file
 from facewright.serve.refusals import Refusal, documented, refusal, status_of
-from facewright.serve.schemas import form_of
 from facewright.serve.service import Models, Service
 from facewright.serve.settings import Settings
 from facewright.serve.telemetry import Telemetry
@@ -89,62 +89,62 @@ def _add_photos(app: FastAPI, service: Service, settings: Settings) -> None:
 
     @app.post(
         "/v1/faces", response_model=schemas.Faces, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(schemas.Nothing, "photo"),
+        openapi_extra=form_of(asked.Nothing, "photo"),
     )  # fmt: skip
     async def faces(request: Request) -> dict[str, Any]:
         """Where the faces of a photo are."""
         given = await form(request)
-        given.read(schemas.Nothing, ("photo",))
+        given.read(asked.Nothing, ("photo",))
         async with service.admitted():
             return await service.faces(given.one("photo"))
 
     @app.post(
         "/v1/embed", response_model=schemas.Embedded, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(schemas.Nothing, "photo"),
+        openapi_extra=form_of(asked.Nothing, "photo"),
     )  # fmt: skip
     async def embed(request: Request) -> dict[str, Any]:
         """The vector of each face of a photo."""
         given = await form(request)
-        given.read(schemas.Nothing, ("photo",))
+        given.read(asked.Nothing, ("photo",))
         async with service.admitted():
             return await service.embed(given.one("photo"))
 
     @app.post(
         "/v1/predict", response_model=schemas.Predicted, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(schemas.PredictFields, "photo"),
+        openapi_extra=form_of(asked.PredictFields, "photo"),
     )  # fmt: skip
     async def predict(request: Request) -> dict[str, Any]:
         """The likeliest classes of a photo, as the model was trained to see it: nothing is cut out."""
         given = await form(request)
-        asked = given.read(schemas.PredictFields, ("photo",))
+        fields = given.read(asked.PredictFields, ("photo",))
         async with service.admitted():
-            return await service.predict(given.one("photo"), asked.top_k)
+            return await service.predict(given.one("photo"), fields.top_k)
 
     @app.post(
         "/v1/verify", response_model=schemas.Verified, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(schemas.VerifyFields, "a", "b"),
+        openapi_extra=form_of(asked.VerifyFields, "a", "b"),
     )  # fmt: skip
     async def verify(request: Request) -> dict[str, Any]:
         """Whether two photos show the same person."""
         given = await form(request)
-        asked = given.read(schemas.VerifyFields, ("a", "b"))
+        fields = given.read(asked.VerifyFields, ("a", "b"))
         a, b = given.one("a"), given.one("b")
         async with service.admitted():
-            return await service.verify(a, b, asked.policy, asked.far)
+            return await service.verify(a, b, fields.policy, fields.far)
 
     @app.post(
         "/v1/explain",
         response_model=schemas.ExplainedPair | schemas.ExplainedClass, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(schemas.ExplainFields, "photo"),
+        openapi_extra=form_of(asked.ExplainFields, "photo"),
     )  # fmt: skip
     async def explain(request: Request) -> dict[str, Any]:
         """Files `a` and `b`: which regions made two faces alike. One file `photo`: where a class was seen."""
         given = await form(request)
         if "photo" in given.photos:
-            asked = given.read(schemas.ExplainFields, ("photo",))
+            fields = given.read(asked.ExplainFields, ("photo",))
             async with service.admitted():
-                return await service.explain_class(given.one("photo"), asked.name)
-        pair = given.read(schemas.ExplainPairFields, ("a", "b"))
+                return await service.explain_class(given.one("photo"), fields.name)
+        pair = given.read(asked.ExplainPairFields, ("a", "b"))
         a, b = given.one("a"), given.one("b")
         async with service.admitted():
             return await service.explain_pair(a, b, pair.policy)

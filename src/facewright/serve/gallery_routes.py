@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from facewright.errors import UsageError
 from facewright.gallery.photos import Photo
-from facewright.serve import schemas
+from facewright.serve import asked, schemas
 from facewright.serve.about import gallery_threshold
+from facewright.serve.asked import form_of
 from facewright.serve.refusals import Refusal, documented
-from facewright.serve.schemas import form_of
 from facewright.serve.service import Service, threaded
 from facewright.serve.settings import Settings
 from facewright.serve.uploads import read_form
@@ -33,14 +33,14 @@ def add(app: FastAPI, service: Service, settings: Settings) -> None:
 def _add_looking_up(app: FastAPI, service: Service, settings: Settings) -> None:
     @app.post(
         "/v1/gallery/identify", response_model=schemas.Known, responses=documented(REFUSALS), tags=["gallery"],
-        openapi_extra=form_of(schemas.IdentifyFields, "photo"),
+        openapi_extra=form_of(asked.IdentifyFields, "photo"),
     )  # fmt: skip
     async def identify(request: Request) -> dict[str, Any]:
         """Who is on a photo: every face of it, looked up."""
         given = await read_form(request, settings.limits)
-        asked = given.read(schemas.IdentifyFields, ("photo",))
+        fields = given.read(asked.IdentifyFields, ("photo",))
         async with service.admitted():
-            return await service.identify(given.one("photo"), asked.top_k, asked.threshold)
+            return await service.identify(given.one("photo"), fields.top_k, fields.threshold)
 
 
 def _add_browsing(app: FastAPI, service: Service) -> None:
@@ -82,20 +82,20 @@ def _add_changing(app: FastAPI, service: Service, settings: Settings) -> None:
 
     @app.post(
         "/v1/gallery/enroll", response_model=schemas.Enrolled, responses=documented(REFUSALS), tags=["gallery"],
-        openapi_extra=form_of(schemas.EnrollFields, "photo", several=True),
+        openapi_extra=form_of(asked.EnrollFields, "photo", several=True),
     )  # fmt: skip
     async def enroll(request: Request) -> dict[str, Any]:
         """Enrol photos of one person; a photo that he was enrolled with already stays as it is."""
         given = await read_form(request, settings.limits)
-        asked = given.read(schemas.EnrollFields, ("photo",))
-        photos = [Photo(one.name, one.content, asked.person) for one in given.several("photo")]
+        fields = given.read(asked.EnrollFields, ("photo",))
+        photos = [Photo(one.name, one.content, fields.person) for one in given.several("photo")]
         async with service.admitted():
             enrol = partial(
                 gallery.enrol,
                 photos,
-                metadata=asked.metadata,
+                metadata=fields.metadata,
                 keep_crops=service.models.keep_crops,
-                policy=asked.policy,
+                policy=fields.policy,
             )
             return (await service.alone(enrol)).to_dict()
 
@@ -113,14 +113,14 @@ def _add_changing(app: FastAPI, service: Service, settings: Settings) -> None:
 
     @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=documented((400, 401, 403, 409)),
               tags=["gallery"])  # fmt: skip
-    async def calibrate(asked: schemas.CalibrateBody) -> dict[str, Any]:
+    async def calibrate(fields: asked.CalibrateBody) -> dict[str, Any]:
         """Choose from the enrolled themselves when somebody is unknown."""
         async with service.admitted():
-            chosen = await threaded(partial(gallery.calibrate, asked.fpir))
+            chosen = await threaded(partial(gallery.calibrate, fields.fpir))
         warning = None
         if chosen.few_people:
             warning = (
-                f"{chosen.people:,} people say little about a rate of {asked.fpir:g}: expect more strangers to be "
+                f"{chosen.people:,} people say little about a rate of {fields.fpir:g}: expect more strangers to be "
                 "taken for somebody, or ask for a higher rate"
             )
         return {"threshold": gallery_threshold(chosen), "warning": warning}

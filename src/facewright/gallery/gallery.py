@@ -72,8 +72,7 @@ class Gallery:
         if not exists(where):
             if model is None:
                 raise GalleryError(f"{shown(where)}: there is no such gallery; name a model to make one with")
-            recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
-            return cls(open_store(where, pinning.pin_of(recognizer)), recognizer)
+            return cls.for_enrolling(where, model, detector=detector, crop=crop, flip=flip)
         store = open_store(where)
         try:
             wanted = pinning.load(store.state().pin, model, detector=detector, crop=crop, flip=flip)

@@ -86,8 +86,12 @@ class BuiltIn:
         found = self._vectors.of(np.stack(chips))
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
-    def thresholds(self) -> tuple[Decision, ...]:
+    @cached_property
+    def _thresholds(self) -> tuple[Decision, ...]:
         return _shipped()
+
+    def thresholds(self) -> tuple[Decision, ...]:
+        return self._thresholds
 
 
 class Own:

@@ -35,7 +35,7 @@ async def about(service: Service, limits: Limits) -> dict[str, Any]:
         "gallery": models.gallery is not None,
         "write": models.gallery is not None,
     }
-    decision = service.decision()
+    decision = recognizer.decision()
     return {
         "version": __version__,
         "model": model,

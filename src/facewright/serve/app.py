@@ -1,4 +1,4 @@
-"""The application: each route reads what came, calls one function, replies; `gallery_routes` has the gallery's."""
+"""The application: what it says of itself and of errors; `photo_routes` and `gallery_routes` have the rest."""
 
 from __future__ import annotations
 
@@ -15,18 +15,15 @@ from starlette.types import ASGIApp
 
 from facewright import __version__
 from facewright.errors import FacewrightError
-from facewright.serve import about, asked, gallery_routes, schemas
-from facewright.serve.asked import form_of
+from facewright.serve import about, gallery_routes, photo_routes, schemas
 from facewright.serve.guard import Guard
 from facewright.serve.pages import page_file
-from facewright.serve.refusals import Refusal, documented, refusal, status_of
+from facewright.serve.refusals import Refusal, refusal, status_of
 from facewright.serve.service import Models, Service
 from facewright.serve.settings import Settings
 from facewright.serve.telemetry import Telemetry
-from facewright.serve.uploads import Form, read_form
 
 LOG = logging.getLogger("facewright.serve")
-PHOTO_REFUSALS = (400, 401, 403, 408, 409, 413, 415, 501, 503)
 DESCRIPTION = """Faces found, named, compared. Photos are sent as files of a form; nothing is read from a path or an
 address. Every refusal is `{"error": {"code", "message"}}`."""
 
@@ -54,10 +51,9 @@ def create_app(models: Models, settings: Settings) -> ASGIApp:
         docs_url=None,  # they load their scripts from another site
         redoc_url=None,
     )
-    app.state.service, app.state.settings = service, settings
     _say_errors(app)
     _add_facts(app, service, settings, telemetry)
-    _add_photos(app, service, settings)
+    photo_routes.add(app, service, settings)
     if models.gallery is not None:
         gallery_routes.add(app, service, settings)
     _add_pages(app)
@@ -79,75 +75,6 @@ def _add_facts(app: FastAPI, service: Service, settings: Settings, telemetry: Te
     async def facts() -> dict[str, Any]:
         """What this server is and can do."""
         return await about.about(service, settings.limits)
-
-
-def _add_photos(app: FastAPI, service: Service, settings: Settings) -> None:
-    refusals = documented(PHOTO_REFUSALS)
-
-    async def form(request: Request) -> Form:
-        return await read_form(request, settings.limits)
-
-    @app.post(
-        "/v1/faces", response_model=schemas.Faces, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(asked.Nothing, "photo"),
-    )  # fmt: skip
-    async def faces(request: Request) -> dict[str, Any]:
-        """Where the faces of a photo are."""
-        given = await form(request)
-        given.read(asked.Nothing, ("photo",))
-        async with service.admitted():
-            return await service.faces(given.one("photo"))
-
-    @app.post(
-        "/v1/embed", response_model=schemas.Embedded, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(asked.Nothing, "photo"),
-    )  # fmt: skip
-    async def embed(request: Request) -> dict[str, Any]:
-        """The vector of each face of a photo."""
-        given = await form(request)
-        given.read(asked.Nothing, ("photo",))
-        async with service.admitted():
-            return await service.embed(given.one("photo"))
-
-    @app.post(
-        "/v1/predict", response_model=schemas.Predicted, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(asked.PredictFields, "photo"),
-    )  # fmt: skip
-    async def predict(request: Request) -> dict[str, Any]:
-        """The likeliest classes of a photo, as the model was trained to see it: nothing is cut out."""
-        given = await form(request)
-        fields = given.read(asked.PredictFields, ("photo",))
-        async with service.admitted():
-            return await service.predict(given.one("photo"), fields.top_k)
-
-    @app.post(
-        "/v1/verify", response_model=schemas.Verified, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(asked.VerifyFields, "a", "b"),
-    )  # fmt: skip
-    async def verify(request: Request) -> dict[str, Any]:
-        """Whether two photos show the same person."""
-        given = await form(request)
-        fields = given.read(asked.VerifyFields, ("a", "b"))
-        a, b = given.one("a"), given.one("b")
-        async with service.admitted():
-            return await service.verify(a, b, fields.policy, fields.far)
-
-    @app.post(
-        "/v1/explain",
-        response_model=schemas.ExplainedPair | schemas.ExplainedClass, responses=refusals, tags=["photos"],
-        openapi_extra=form_of(asked.ExplainFields, "photo"),
-    )  # fmt: skip
-    async def explain(request: Request) -> dict[str, Any]:
-        """Files `a` and `b`: which regions made two faces alike. One file `photo`: where a class was seen."""
-        given = await form(request)
-        if "photo" in given.photos:
-            fields = given.read(asked.ExplainFields, ("photo",))
-            async with service.admitted():
-                return await service.explain_class(given.one("photo"), fields.name)
-        pair = given.read(asked.ExplainPairFields, ("a", "b"))
-        a, b = given.one("a"), given.one("b")
-        async with service.admitted():
-            return await service.explain_pair(a, b, pair.policy)
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ import io
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -66,14 +67,7 @@ def _shown(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
     times = max(1.0, SHOWN / max(height, width))
     size = round(width * times), round(height * times)
-    picture = Image.fromarray(pixels)
-    return pixels if times == 1 else _pixels(picture.resize(size, Image.Resampling.BICUBIC))
-
-
-def _pixels(picture: Image.Image) -> Pixels:
-    import numpy as np
-
-    return np.asarray(picture, np.uint8)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
 def _uri(pixels: Pixels) -> str:

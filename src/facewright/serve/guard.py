@@ -18,8 +18,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facewright.serve.pages import page_file
 from facewright.serve.refusals import Refusal
-from facewright.serve.settings import Limits, Settings, host_of
+from facewright.serve.settings import Limits, Settings
 
 COOKIE = "facewright_token"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -84,7 +85,7 @@ class Guard:
         try:
             self._check_names(scope, headers)
             answer = self._check_token(scope, headers) or self._app
-            await body.expect(headers)
+            body.expect(headers)
         except Refusal as refused:
             answer = refused.response()
         try:
@@ -138,7 +139,7 @@ class Guard:
 
     def _entrance(self, scope: Scope, wanted: str) -> Response:
         if scope["path"] != "/":
-            return _styled()
+            return page_file("entrance.css")
         brought = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if not _equal(brought, wanted):
             return HTMLResponse(ENTRANCE, 401, {"www-authenticate": "Bearer"})
@@ -158,7 +159,7 @@ class _Body:
         self.size = 0
         self.complete = False
 
-    async def expect(self, headers: Headers) -> None:
+    def expect(self, headers: Headers) -> None:
         """Refuse by its head what says itself that it is too large."""
         length = headers.get("content-length")
         self.complete = length in (None, "0") and "transfer-encoding" not in headers
@@ -227,17 +228,14 @@ class _Sender:
 
 def _same(origin: str, host: str, scheme: str) -> bool:
     """Whether a page's origin is this server as the request named it."""
-    try:
-        parts = urlsplit(origin)
-        port = parts.port
-    except ValueError:
-        return False
     ports = {"http": 80, "https": 443}
-    if parts.scheme not in ports or parts.hostname is None:
+    try:
+        page, here = urlsplit(origin), urlsplit(f"{scheme}://{host}")
+        if page.scheme not in ports or page.hostname is None:
+            return False
+        return (page.hostname, page.port or ports[page.scheme]) == (here.hostname, here.port or ports[scheme])
+    except ValueError:  # no port, or no address
         return False
-    _, _, asked = host.rpartition(":") if not host.endswith("]") and ":" in host else ("", "", "")
-    expected = int(asked) if asked.isdecimal() else ports.get(scheme, 80)
-    return parts.hostname == host_of(host) and (port or ports[parts.scheme]) == expected
 
 
 def _equal(given: str, wanted: str) -> bool:
@@ -249,9 +247,3 @@ def _cookies(headers: Headers) -> Mapping[str, str]:
         return {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
     except CookieError:
         return {}
-
-
-def _styled() -> Response:
-    from facewright.serve.pages import page_file
-
-    return page_file("entrance.css")

@@ -19,6 +19,7 @@ from facewright.errors import (
     UsageError,
     WeightsError,
 )
+from facewright.serve.schemas import Refused
 
 CODES = {
     400: "bad_request", 401: "no_token", 403: "forbidden", 404: "not_found", 405: "wrong_method", 408: "too_slow",
@@ -74,6 +75,4 @@ def status_of(error: FacewrightError) -> int:
 
 def documented(statuses: Iterable[int]) -> dict[int | str, dict[str, object]]:
     """These refusals as OpenAPI has them."""
-    from facewright.serve.schemas import Refused
-
     return {status: {"model": Refused, "description": CODES[status].replace("_", " ")} for status in sorted(statuses)}

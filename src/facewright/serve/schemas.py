@@ -1,4 +1,4 @@
-"""What a server answers, as OpenAPI tells it; lengths are px of the upright photo. `asked` has what comes in."""
+"""What a server answers, as OpenAPI tells it; lengths are px of a photo of `width` by `height`."""
 
 from __future__ import annotations
 

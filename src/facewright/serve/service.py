@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from facewright import images
 from facewright.data.decoding import smallest_side
-from facewright.decision import UNKNOWN, Decision, pick, stored
+from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import DataError
 from facewright.gallery.deciding import person_of
 from facewright.gallery.gallery import Gallery
@@ -109,13 +109,13 @@ class Service:
     async def faces(self, photo: Upload) -> dict[str, Any]:
         """Where the faces are."""
         pixels, found = await self._found(photo)
-        return _size(pixels) | {"faces": [_face(face) for face in found]}
+        return _size(pixels) | {"faces": [face.to_dict() for face in found]}
 
     async def embed(self, photo: Upload) -> dict[str, Any]:
         """The vector of each face."""
         pixels, found = await self._found(photo)
         vectors = await self._embedded(found)
-        faces = [_face(face) | {"vector": vector.tolist()} for face, vector in zip(found, vectors, strict=True)]
+        faces = [face.to_dict() | {"vector": vector.tolist()} for face, vector in zip(found, vectors, strict=True)]
         return _size(pixels) | {"fingerprint": self.models.recognizer.fingerprint, "faces": faces}
 
     async def predict(self, photo: Upload, top_k: int) -> dict[str, Any]:
@@ -175,10 +175,6 @@ class Service:
             raise Refusal(501, "this server has no gallery; start it with --gallery FILE")
         return self.models.gallery
 
-    def decision(self) -> Decision | None:
-        """The threshold between the same person and two people."""
-        return self.models.recognizer.decision()
-
     async def alone(self, work: Callable[[], T]) -> T:
         """Have something done in the engine's thread, where the networks are."""
         result: T = await self._do("call", work)
@@ -193,11 +189,11 @@ class Service:
         return list(self._classifier().logits(torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2)))
 
     async def _found(self, photo: Upload) -> tuple[Pixels, tuple[Face, ...]]:
-        pixels = await self._decoded(photo, None)
+        pixels = await self._decoded(photo, self.models.recognizer.at_least)
         return pixels, await self._do("find", pixels)
 
     async def _picked(self, photo: Upload, policy: Policy) -> tuple[Pixels, Picked]:
-        pixels = await self._decoded(photo, None)
+        pixels = await self._decoded(photo, self.models.recognizer.at_least)
         return pixels, await self._do("pick", (pixels, policy))
 
     async def _embedded(self, faces: Sequence[Face]) -> NDArray[np.float32]:
@@ -206,7 +202,7 @@ class Service:
         return np.stack(rows) if rows else np.zeros((0, self.models.recognizer.width), np.float32)
 
     async def _decoded(self, photo: Upload, at_least: int | None) -> Pixels:
-        """(H, W, 3) upright."""
+        """(H, W, 3) upright; a big JPEG perhaps smaller, as the same model reads it from a file."""
         read = partial(
             images.read, photo.content, limits=self._photo_limits, name=photo.name, at_least=at_least
         )  # fmt: skip
@@ -225,14 +221,10 @@ def _size(pixels: Pixels) -> dict[str, Any]:
     return {"width": pixels.shape[1], "height": pixels.shape[0]}
 
 
-def _face(face: Face) -> dict[str, Any]:
-    return face.to_dict()
-
-
 def _side(pixels: Pixels, picked: Picked) -> dict[str, Any]:
     return _size(pixels) | picked.to_dict() | {"said": picked.said}
 
 
 def _known(face: Face, matches: Sequence[Match], threshold: float | None) -> dict[str, Any]:
     person = None if threshold is None else person_of(matches, threshold)
-    return _face(face) | {"person": person, "matches": [match.to_dict() for match in matches]}
+    return face.to_dict() | {"person": person, "matches": [match.to_dict() for match in matches]}

@@ -37,6 +37,13 @@ def entry(who: int, photo: int) -> Entry:
     return Entry(f"person {who}", vector, f"{who}-{photo}", f"{photo}.jpg", {"n": str(photo)}, drawn.bytes(6_000))
 
 
+def filled(where: str, people: int = 3, photos: int = 2, first: int = 0) -> GalleryStore:
+    """A store with so many photos of each of so many people."""
+    store = open_store(where, PIN)
+    store.add([entry(who, photo) for who in range(first, first + people) for photo in range(photos)])
+    return store
+
+
 def everything(store: GalleryStore) -> object:
     """All that a gallery holds, and what it answers."""
     rows = list(store.rows())

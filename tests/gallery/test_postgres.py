@@ -23,7 +23,7 @@ from facewright.gallery.store import Entry, GalleryStore, Pin
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from hostile import PIN, entry, everything
+from hostile import PIN, entry, everything, filled
 
 from faces import draw_people, saved, small_bundle
 
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from server import Server
 
 slow = pytest.mark.slow
-
-
-def filled(address: str, people: int = 3, photos: int = 2, first: int = 0) -> PostgresStore:
-    store = PostgresStore(address, PIN)
-    store.add([entry(who, photo) for who in range(first, first + people) for photo in range(photos)])
-    return store
 
 
 # The address, and the password in it.

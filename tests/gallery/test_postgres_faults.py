@@ -16,18 +16,12 @@ from facewright.gallery.postgres import PostgresStore
 from facewright.gallery.postgres_address import address_of
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hostile import PIN, entry, everything, pieces, traces
+from hostile import entry, everything, filled, pieces, traces
 
 if TYPE_CHECKING:
     from server import Server
 
 slow = pytest.mark.slow
-
-
-def filled(address: str, people: int = 3, photos: int = 2, first: int = 0) -> PostgresStore:
-    store = PostgresStore(address, PIN)
-    store.add([entry(who, photo) for who in range(first, first + people) for photo in range(photos)])
-    return store
 
 
 # Behind its back (fault 20).

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from facewright.evaluation.binary import BinaryResult
+from facewright.events import EpochFinished, Event
 from facewright.runs import Run
-from facewright.training.events import EpochEnded, Event
 from facewright.workflows import train
 
 SCRIPT = ("plain_cnn", "script-plain")
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def show(event: Event) -> None:
-    if isinstance(event, EpochEnded) and event.row.best:
+    if isinstance(event, EpochFinished) and event.row.best:
         row = event.row
         print(f"  epoch {row.epoch}: validation HTER {-row.validation_score:.3f}, {row.seconds:.0f} s", flush=True)
 
@@ -103,7 +103,7 @@ def trained(data: str, network: str, begun: str | None, out: Path, seed: int) ->
         print(name, flush=True)
         place = out / f"{model.partition('@')[0]}-{name.replace(' ', '-').replace(',', '')}"
         made[name] = train(
-            data, model=model, recipe=recipe, out=place, seed=seed, overrides=changes, resume=True, listen=show
+            data, model=model, recipe=recipe, out=place, seed=seed, overrides=changes, resume=True, on_event=show
         )
     return made
 

@@ -25,15 +25,15 @@ SETTINGS = {"input.size": "32", "training.epochs": "4", "training.batch": "8", "
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from facewright.training.events import Stepped
+from facewright.events import StepFinished
 from facewright.workflows import train
 
-def listen(event):
-    if isinstance(event, Stepped) and (event.epoch - 1) * event.steps + event.step == int(sys.argv[2]):
+def on_event(event):
+    if isinstance(event, StepFinished) and (event.epoch - 1) * event.steps + event.step == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 changes = dict(pair.split("=") for pair in sys.argv[5:])
-train(sys.argv[3], model=sys.argv[4], out=Path(sys.argv[1]), overrides=changes, listen=listen)
+train(sys.argv[3], model=sys.argv[4], out=Path(sys.argv[1]), overrides=changes, on_event=on_event)
 """
 
 

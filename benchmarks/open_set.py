@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from facewright.data.sources import open_dataset
 from facewright.errors import Undefined
+from facewright.events import ignore_event
 from facewright.gallery.calibration import choose
 from facewright.gallery.pinning import pin_of
 from facewright.gallery.sqlite import SqliteStore
@@ -47,7 +48,6 @@ from facewright.metrics.identification import (
 )
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.recognition import Recognizer
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import embed_all
 
 
@@ -65,7 +65,7 @@ class Embedded:
 
 def embedded(recognizer: Recognizer, folder: Path) -> Embedded:
     dataset = open_dataset(folder)
-    found = embed_all(recognizer, dataset, silent)
+    found = embed_all(recognizer, dataset, ignore_event)
     place = {record.path: row for row, record in enumerate(found.dataset.records)}
     vectors = np.full((len(dataset), recognizer.width), np.nan, np.float32)
     for row, record in enumerate(dataset.records):

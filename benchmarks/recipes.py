@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from facewright.events import EpochFinished, Event
 from facewright.metrics.intervals import mcnemar_exact
 from facewright.runs import Run
-from facewright.training.events import EpochEnded, Event
 from facewright.workflows import train
 
 PLAIN, OURS = "notebook-adamw-step", "scratch"
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def show(event: Event) -> None:
-    if isinstance(event, EpochEnded):
+    if isinstance(event, EpochFinished):
         row = event.row
         print(f"  epoch {row.epoch}: validation {row.validation_accuracy:.3f}, {row.seconds:.0f} s", flush=True)
 
@@ -97,7 +97,7 @@ def main() -> None:
             print(f"{model} by {recipe}", flush=True)
             out = asked.out / f"{recipe}-{model}"
             runs[recipe] = train(
-                asked.data, model=model, recipe=recipe, out=out, seed=asked.seed, resume=True, listen=show
+                asked.data, model=model, recipe=recipe, out=out, seed=asked.seed, resume=True, on_event=show
             )
         rows.append(compare(model, runs[PLAIN], runs[OURS]))
         path = RESULTS / f"recipes-{rows[-1]['dataset']}-{model}.json"

@@ -26,9 +26,9 @@ import torch
 
 from facewright.errors import Undefined
 from facewright.evaluation.verification import verify_pairs
+from facewright.events import Event, Message, Progress
 from facewright.files import write_atomic
 from facewright.recognition import POLICIES, Recognizer
-from facewright.training.events import Event, Progressed, Said
 from facewright.workflows.calibrating import decide
 from facewright.workflows.scoring import score_pairs
 
@@ -36,9 +36,9 @@ COMMAND = ("python", "benchmarks/stack_threshold.py")
 
 
 def tell(event: Event) -> None:
-    if isinstance(event, Said):
+    if isinstance(event, Message):
         print(event.text, file=sys.stderr)
-    elif isinstance(event, Progressed):
+    elif isinstance(event, Progress):
         print(f"{event.what}: {event.done} of {event.total}", file=sys.stderr, flush=True)
 
 

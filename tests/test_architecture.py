@@ -20,6 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facewright"
 # The first part of a module's name below `facewright` -> its floor. A new file needs a line here.
 FLOORS = {
     "errors": 0,
+    "events": 1,
     "files": 1,
     "images": 1,
     "input_spec": 1,

@@ -18,9 +18,9 @@ from facewright.data.audit import Audit, EqualPictures, NearDuplicate, Picture, 
 from facewright.data.records import Broken
 from facewright.data.store import Statistics
 from facewright.evaluation.results import ClassificationResult, ClassRow, Comparison, Entry, Latency, Predictions
+from facewright.events import Message
 from facewright.inference import Prediction
 from facewright.metrics.intervals import Rate
-from facewright.training.events import Said
 
 RATE = Rate(0.75, 0.5, 0.9, 4)
 RESULT = ClassificationResult(
@@ -89,9 +89,9 @@ class Workflows:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def answer(*arguments: Any, **options: Any) -> Any:
-            listen = options.pop("listen", None)
-            if listen is not None:
-                listen(Said("under way"))
+            on_event = options.pop("on_event", None)
+            if on_event is not None:
+                on_event(Message("under way"))
             self.asked.append((name, arguments, options))
             return self.answers[name]
 

@@ -38,7 +38,7 @@ FOUND = Suspicion(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
 
-    def suspect_labels(folder: Path, *, folds: int, weights: str | None, listen: object) -> Suspicion:
+    def suspect_labels(folder: Path, *, folds: int, weights: str | None, on_event: object) -> Suspicion:
         calls.append((str(folder), folds, weights))
         return FOUND
 

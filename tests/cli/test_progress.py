@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as RichProgress
 
 from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Plain, counter, lines_of, listener
-from facewright.training.events import EpochEnded, Progressed, Said, Started, Stepped
-from facewright.training.history import EpochRow
+from facewright.events import EpochFinished, EpochRow, Message, Progress, RunStarted, StepFinished
 
 ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, -1.2, 75.0, 41.5, best=True)
 
@@ -27,18 +26,18 @@ class Clock:
         return self.now
 
 
-def step(number: int) -> Stepped:
-    return Stepped(1, 2, number, 10, 2.0, 0.25, 30.0, 60.0)
+def step(number: int) -> StepFinished:
+    return StepFinished(1, 2, number, 10, 2.0, 0.25, 30.0, 60.0)
 
 
 def test_plain_training_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     plain = Plain(clock)
-    plain(Started("runs/a", "resnet18", "scratch", 2, 10, 320))
+    plain(RunStarted("runs/a", "resnet18", "scratch", 2, 10, 320))
     for number in range(1, 11):
         plain(step(number))
         clock.now += PLAIN_EVERY / 4
-    plain(EpochEnded(ROW))
+    plain(EpochFinished(ROW))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "training resnet18 by scratch: 2 epochs of 10 steps, 320 images, into runs/a",
@@ -52,7 +51,7 @@ def test_what_is_short_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None
     clock = Clock()
     plain = Plain(clock)
     for done in range(5):
-        plain(Progressed("decoding", done, 5))
+        plain(Progress("decoding", done, 5))
         clock.now += PATIENCE / 5
     assert capsys.readouterr().err == ""
 
@@ -60,18 +59,18 @@ def test_what_is_short_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_is_long_shows_soon(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     plain = Plain(clock)
-    plain(Progressed("decoding", 1, 5000))
+    plain(Progress("decoding", 1, 5000))
     clock.now += PATIENCE
-    plain(Progressed("decoding", 2000, 5000))
+    plain(Progress("decoding", 2000, 5000))
     clock.now += PATIENCE
-    plain(Progressed("decoding", 4000, 5000))
+    plain(Progress("decoding", 4000, 5000))
     assert capsys.readouterr().err == "decoding: 2,000/5,000\n"
 
 
 def test_the_live_line() -> None:
     clock = Clock()
     screen = io.StringIO()
-    with Progress(console=Console(file=screen, width=200), auto_refresh=False) as progress:
+    with RichProgress(console=Console(file=screen, width=200), auto_refresh=False) as progress:
         live = Live(progress, clock)
         live(step(1))
         assert not progress.tasks  # too early
@@ -79,21 +78,21 @@ def test_the_live_line() -> None:
         live(step(2))
         assert [(task.completed, task.total) for task in progress.tasks] == [(2, 20)]
         assert "loss 2.000" in progress.tasks[0].description
-        live(EpochEnded(ROW))
-        live(Progressed("testing", 1, 4))
+        live(EpochFinished(ROW))
+        live(Progress("testing", 1, 4))
         assert not progress.tasks  # a new subject, not yet shown
         clock.now += PATIENCE
-        live(Progressed("testing", 2, 4))
+        live(Progress("testing", 2, 4))
         assert [task.description for task in progress.tasks] == ["testing: 2/4"]
-        live(Progressed("testing", 4, 4))
+        live(Progress("testing", 4, 4))
         assert not progress.tasks  # done
     assert "validation loss 1.200" in screen.getvalue()
 
 
 def test_markup_in_a_name_stays_text() -> None:
     screen = io.StringIO()
-    with Progress(console=Console(file=screen, width=200), auto_refresh=False) as progress:
-        Live(progress)(Said("[bold]x[/bold] [/]"))
+    with RichProgress(console=Console(file=screen, width=200), auto_refresh=False) as progress:
+        Live(progress)(Message("[bold]x[/bold] [/]"))
     assert "[bold]x[/bold] [/]" in screen.getvalue()
 
 
@@ -105,9 +104,9 @@ def test_a_terminal_is_whole_again_after_an_error(monkeypatch: pytest.MonkeyPatc
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with pytest.raises(ValueError, match="in the middle"), listener() as listen:
-        assert isinstance(listen, Live)
-        listen(Said("hello"))
+    with pytest.raises(ValueError, match="in the middle"), listener() as on_event:
+        assert isinstance(on_event, Live)
+        on_event(Message("hello"))
         raise ValueError("in the middle")
     assert "hello" in screen.getvalue()
     assert screen.getvalue().rstrip().endswith("\x1b[?25h") or "\x1b[?25l" not in screen.getvalue()  # cursor shown
@@ -116,11 +115,11 @@ def test_a_terminal_is_whole_again_after_an_error(monkeypatch: pytest.MonkeyPatc
 def test_quiet_and_other_processes_say_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with listener(quiet=True) as listen:
-        listen(Said("hello"))
+    with listener(quiet=True) as on_event:
+        on_event(Message("hello"))
     monkeypatch.setenv("RANK", "1")
-    with listener() as listen:
-        listen(Said("hello"))
+    with listener() as on_event:
+        on_event(Message("hello"))
     assert capsys.readouterr() == ("", "")
 
 
@@ -133,4 +132,4 @@ def test_a_counter_counts(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_events_without_a_line() -> None:
     assert lines_of(step(1)) == []
-    assert lines_of(Progressed("x", 1, 2)) == []
+    assert lines_of(Progress("x", 1, 2)) == []

@@ -12,7 +12,7 @@ from facewright.evaluation.advice import reached, unsteadiness
 from facewright.evaluation.compare import compare, hardest, holm, most_confused
 from facewright.evaluation.protocols import classify
 from facewright.evaluation.results import Comparison, Entry, Latency, Predictions
-from facewright.training.history import EpochRow
+from facewright.events import EpochRow
 
 CLASSES = ("ann", "bob", "cyd", "dee")
 N = 200

@@ -12,7 +12,7 @@ from PIL import Image
 from facewright.evaluation.compare import compare
 from facewright.evaluation.protocols import classify
 from facewright.evaluation.results import Comparison, Entry, Latency, Predictions
-from facewright.training.history import EpochRow
+from facewright.events import EpochRow
 
 Build = Callable[..., Comparison]
 

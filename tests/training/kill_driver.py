@@ -18,8 +18,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from small import bits, make_phased_trainer, make_trainer
 
+from facewright.events import StepFinished
 from facewright.training import checkpoints
-from facewright.training.events import Stepped
 from facewright.training.trainer import Trainer
 
 torch.set_num_threads(1)
@@ -36,11 +36,11 @@ def in_child(work) -> int:  # type: ignore[no-untyped-def]
 
 
 def train_until(folder: Path, cache: Path, last_step: int) -> None:
-    def listen(event: object) -> None:
-        if isinstance(event, Stepped) and trainer.progress.steps == last_step:
+    def on_event(event: object) -> None:
+        if isinstance(event, StepFinished) and trainer.progress.steps == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    trainer = make(folder, cache, listen=listen)
+    trainer = make(folder, cache, on_event=on_event)
     trainer.fit()
 
 

@@ -16,13 +16,13 @@ from facewright.data.augment import Augment
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
+from facewright.events import Event
 from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Objective, ObjectiveSpec
 from facewright.models.catalog import create_model
 from facewright.training import optimizers
 from facewright.training.distributed import World
-from facewright.training.events import Event
 from facewright.training.feeding import Data
 from facewright.training.freezing import freeze, rate_groups, trained_names
 from facewright.training.phases import Phase, Settings
@@ -46,7 +46,7 @@ def make_trainer(
     folder: Path,
     cache: Path,
     settings: Settings = SETTINGS,
-    listen: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[Event], None] = lambda event: None,
     schedule: str = "cosine",
     rate: float = 0.01,
     sizes: tuple[int, ...] = SIZES,
@@ -84,7 +84,7 @@ def make_trainer(
         settings=settings,
         folder=folder,
         keep=lambda best: None,
-        listen=listen,
+        on_event=on_event,
         world=World(),
     )
 
@@ -93,7 +93,7 @@ def make_phased_trainer(
     folder: Path,
     cache: Path,
     settings: Settings = SETTINGS,
-    listen: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[Event], None] = lambda event: None,
     draws: int = 2,
 ) -> Trainer:
     """A frozen body with a head on its features, two draws in turn for three epochs; then the last stage too for two.
@@ -134,7 +134,7 @@ def make_phased_trainer(
         settings=settings,
         folder=folder,
         keep=lambda best: None,
-        listen=listen,
+        on_event=on_event,
         world=World(),
     )  # fmt: skip
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from facewright.errors import Interrupted, ResumeError
+from facewright.events import EpochFinished, StepFinished
 from facewright.training import checkpoints
-from facewright.training.events import EpochEnded, Stepped
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small import SETTINGS, bits, make_trainer
@@ -79,11 +79,11 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    def listen(event: object) -> None:
-        if isinstance(event, EpochEnded) and event.row.epoch == len(whole.progress.rows) - 1:
+    def on_event(event: object) -> None:
+        if isinstance(event, EpochFinished) and event.row.epoch == len(whole.progress.rows) - 1:
             raise Stop
 
-    broken = make_trainer(tmp_path / "b", tmp_path / "cache", settings, listen, "plateau", 0.2, eight)
+    broken = make_trainer(tmp_path / "b", tmp_path / "cache", settings, on_event, "plateau", 0.2, eight)
     with pytest.raises(Stop):
         broken.fit()
     again = make_trainer(tmp_path / "b", tmp_path / "cache", settings, schedule="plateau", rate=0.2, sizes=eight)
@@ -108,12 +108,12 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_to_the_same_bits(tmp_path:
     whole.fit()
     settings = replace(SETTINGS, checkpoint_steps=0)
 
-    def listen(event: object) -> None:
-        if isinstance(event, Stepped) and stopped.progress.steps == 7:
+    def on_event(event: object) -> None:
+        if isinstance(event, StepFinished) and stopped.progress.steps == 7:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    stopped = make_trainer(tmp_path / "s", tmp_path / "cache", settings, listen)
+    stopped = make_trainer(tmp_path / "s", tmp_path / "cache", settings, on_event)
     with pytest.raises(Interrupted, match="step 7"):
         stopped.fit()
     assert signal.getsignal(number) is before
@@ -126,12 +126,12 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_to_the_same_bits(tmp_path:
 
 
 def test_the_second_signal_acts_at_once(tmp_path: Path) -> None:
-    def listen(event: object) -> None:
-        if isinstance(event, Stepped):
+    def on_event(event: object) -> None:
+        if isinstance(event, StepFinished):
             for _ in range(2):
                 signal.raise_signal(signal.SIGINT)  # to this thread: sent to the process, two might become one
 
-    trainer = make_trainer(tmp_path / "s", tmp_path / "cache", listen=listen)
+    trainer = make_trainer(tmp_path / "s", tmp_path / "cache", on_event=on_event)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from facewright.errors import NonFiniteLoss
+from facewright.events import EpochFinished, StepFinished
 from facewright.training import checkpoints
-from facewright.training.events import EpochEnded, Stepped
 from facewright.training.phases import Settings
 from facewright.training.seeds import derive
 from facewright.training.validation import Validation
@@ -23,13 +23,13 @@ from small import SETTINGS, make_phased_trainer, make_trainer
 
 def test_counts_and_curves(tmp_path: Path) -> None:
     events: list[object] = []
-    trainer = make_trainer(tmp_path, tmp_path / "cache", listen=events.append)
+    trainer = make_trainer(tmp_path, tmp_path / "cache", on_event=events.append)
     rows = trainer.fit()
     assert [row.epoch for row in rows] == [1, 2, 3, 4]
     assert [row.images_seen for row in rows] == [32, 64, 96, 128]  # 4 batches of 8 an epoch
     assert [row.steps for row in rows] == [4, 8, 12, 16]
-    assert len([event for event in events if isinstance(event, Stepped)]) == 16
-    assert [event.row for event in events if isinstance(event, EpochEnded)] == list(rows)
+    assert len([event for event in events if isinstance(event, StepFinished)]) == 16
+    assert [event.row for event in events if isinstance(event, EpochFinished)] == list(rows)
     assert all(0 <= row.train_accuracy <= 1 and row.train_loss > 0 for row in rows)
 
 
@@ -107,8 +107,8 @@ def test_averaging_against_a_loop(tmp_path: Path) -> None:
     settings = replace(SETTINGS, ema=0.7)
     trainer = make_trainer(tmp_path, tmp_path / "cache", settings, sizes=(32,))
     seen: list[torch.Tensor] = []
-    trainer.listen = lambda event: (
-        seen.append(trainer.model[0].weight.detach().clone()) if isinstance(event, Stepped) else None  # type: ignore[index,func-returns-value]
+    trainer.on_event = lambda event: (
+        seen.append(trainer.model[0].weight.detach().clone()) if isinstance(event, StepFinished) else None  # type: ignore[index,func-returns-value]
     )
     trainer.fit()
     expected = seen[0]
@@ -133,12 +133,12 @@ def test_phases_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     seen: list[tuple[str, set[str]]] = []
 
     def changed(event: object) -> None:
-        if isinstance(event, EpochEnded):
+        if isinstance(event, EpochFinished):
             now = trainer.model.state_dict()
             moved = {name.split(".")[0] for name, tensor in now.items() if not torch.equal(tensor, body[name])}
             seen.append((event.row.phase, moved))
 
-    trainer.listen = changed
+    trainer.on_event = changed
     rows = trainer.fit()
     assert [row.phase for row in rows] == ["head"] * 3 + ["body"] * 2
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]

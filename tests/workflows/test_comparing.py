@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from facewright.errors import ResumeError, RunError, UsageError
+from facewright.events import Event, RunStarted
 from facewright.runs import Run
-from facewright.training.events import Event, Started
 from facewright.workflows import Compared, compare, train, train_all
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
@@ -54,10 +54,10 @@ def test_called_again_it_keeps_what_is_finished(compared: tuple[Compared, Path])
     out = compared[1]
     models = {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS}
     said: list[Event] = []
-    again = train_all(WHERE, (*MODELS, "resnet34"), out=out, overrides=SMALL, listen=said.append)
+    again = train_all(WHERE, (*MODELS, "resnet34"), out=out, overrides=SMALL, on_event=said.append)
     assert len(again.runs) == 3
     assert {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS} == models
-    assert [event.model for event in said if isinstance(event, Started)][-1] == "resnet34"
+    assert [event.model for event in said if isinstance(event, RunStarted)][-1] == "resnet34"
 
 
 def test_called_again_with_another_recipe_it_refuses(compared: tuple[Compared, Path]) -> None:

@@ -23,14 +23,14 @@ SMALL["training.checkpoint_steps"] = "2"
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from facewright.training.events import Stepped
+from facewright.events import StepFinished
 from facewright.workflows import train
 
-def listen(event):
-    if isinstance(event, Stepped) and (event.epoch, event.step) == (2, 2):
+def on_event(event):
+    if isinstance(event, StepFinished) and (event.epoch, event.step) == (2, 2):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train({WHERE!r}, model="resnet18", out=Path(sys.argv[1]), overrides={dict(SMALL)!r}, listen=listen)
+train({WHERE!r}, model="resnet18", out=Path(sys.argv[1]), overrides={dict(SMALL)!r}, on_event=on_event)
 """
 
 

@@ -15,9 +15,9 @@ from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
 from facewright.errors import BadImage, BundleError, UnknownName, UsageError
+from facewright.events import Event, Progress
 from facewright.inference import Classifier
 from facewright.models.catalog import create_model
-from facewright.training.events import Event, Progressed
 from facewright.workflows.explaining import SHOWN_SIDE
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -49,7 +49,7 @@ def vit(folder: Path) -> Path:
 
 def test_a_folder_with_a_broken_photo(model: Path, photos: Path, tmp_path: Path) -> None:
     heard: list[Event] = []
-    found = fw.explain(model, [photos], out=tmp_path / "why", listen=heard.append)
+    found = fw.explain(model, [photos], out=tmp_path / "why", on_event=heard.append)
     assert [Path(photo.path).name for photo in found.photos] == ["0.png", "1.png", "0.png", "1.png", "broken.png"]
     assert found.method == "grad-cam" and found.input_size == (SIDE, SIDE)
     said = Classifier.load(model).of_files([Path(photo.path) for photo in found.photos])
@@ -61,7 +61,7 @@ def test_a_folder_with_a_broken_photo(model: Path, photos: Path, tmp_path: Path)
     assert found.photos[4].error and found.photos[4].heat is None
     written = sorted(path.name for path in (tmp_path / "why").iterdir())
     assert written == ["0.png", "0~2.png", "1.png", "1~2.png", "report.html"]
-    assert heard[-1] == Progressed("explaining", 5, 5)
+    assert heard[-1] == Progress("explaining", 5, 5)
 
 
 def test_any_class_can_be_asked_about(model: Path, photos: Path) -> None:
@@ -96,12 +96,12 @@ def test_a_transformer_is_explained_by_rollout(photos: Path, tmp_path: Path) -> 
 def test_a_pair(model: Path, photos: Path, tmp_path: Path) -> None:
     a, b = photos / "person_00/0.png", photos / "person_01/0.png"
     heard: list[Event] = []
-    found = fw.explain_pair(model, a, b, out=tmp_path / "pair", listen=heard.append)
+    found = fw.explain_pair(model, a, b, out=tmp_path / "pair", on_event=heard.append)
     assert found.found.score == pytest.approx(fw.verify(model, a, b).score, abs=1e-6)
     assert found.threshold is None and found.same is None
     assert [Path(path).name for path in found.overlays] == ["0.png", "0~2.png"]
     assert "What made the two alike" in (tmp_path / "pair/report.html").read_text("utf-8")
-    assert isinstance(heard[-1], Progressed) and heard[-1].done == heard[-1].total
+    assert isinstance(heard[-1], Progress) and heard[-1].done == heard[-1].total
     told = found.to_dict()
     assert max(photo["greatest_drop"] for photo in told["photos"]) == pytest.approx(told["drop"])
 

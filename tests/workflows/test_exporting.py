@@ -261,7 +261,7 @@ def test_thresholds_between_two_classes_go_with_float32_alone(place: Path, tmp_p
     assert Classifier.load(workflow_path(export(tmp_path / "two.safetensors"))).threshold == line
     options = {"quantise": "int8", "calibration": place / "others", "check": place / "photos"}
     said: list[Any] = []
-    made = export(tmp_path / "two.safetensors", tmp_path / "small.onnx", **options, listen=said.append)
+    made = export(tmp_path / "two.safetensors", tmp_path / "small.onnx", **options, on_event=said.append)
     assert Classifier.load(workflow_path(made)).threshold is None
     assert made.quantised is not None and made.quantised.cost.question == "nearest"  # four people, two classes
     assert "thresholds left out: 1" in "".join(getattr(event, "text", "") for event in said)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, RunError, UsageError
+from facewright.events import Event, Message
 from facewright.runs import Run, owned
 from facewright.training import recipe as recipes
-from facewright.training.events import Event, Said
 from facewright.workflows import compare, predict, train
 from facewright.workflows.material import prepare
 
@@ -73,7 +73,7 @@ def test_copies_are_named_before_training(photos: Path, tmp_path: Path) -> None:
     said: list[Event] = []
     recipe = recipes.override(recipes.load("scratch"), SMALL)
     material = prepare(open_dataset(photos), recipe, 0, tmp_path / "split.csv", said.append)
-    told = [event.text for event in said if isinstance(event, Said)]
+    told = [event.text for event in said if isinstance(event, Message)]
     copied = f"person_00/{first.name} and person_01/copy.png"
     assert f"the same picture is in 'person_00' and 'person_01': {copied}" in told
     assert f"1 image repeats another one pixel by pixel (such as {copied}); no split parts them" in told

@@ -19,8 +19,8 @@ from facewright import bundle as bundles
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, FacewrightError, ResumeError, RunError, RunLocked, UnknownName
+from facewright.events import EpochFinished, Event, Message
 from facewright.runs import Run, owned
-from facewright.training.events import EpochEnded, Event, Said
 from facewright.workflows import evaluate, predict, resume, train
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
@@ -149,14 +149,14 @@ def test_an_unfinished_directory_is_no_run(tmp_path: Path) -> None:
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from facewright.training.events import Stepped
+    from facewright.events import StepFinished
     from facewright.workflows import train
 
-    def listen(event):
-        if isinstance(event, Stepped) and (event.epoch, event.step) == (2, 1):
+    def on_event(event):
+        if isinstance(event, StepFinished) and (event.epoch, event.step) == (2, 1):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train({where!r}, model="resnet18", out=Path(sys.argv[1]), overrides={small!r}, listen=listen)
+    train({where!r}, model="resnet18", out=Path(sys.argv[1]), overrides={small!r}, on_event=on_event)
 """
 
 
@@ -167,8 +167,8 @@ def test_killed_resumed_and_equal_to_the_file(run: Run, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "k")], env=env, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-1000:]
     said: list[Event] = []
-    again = resume(tmp_path / "k", listen=said.append)
-    assert any(isinstance(event, Said) and "resumed after step" in event.text for event in said)
+    again = resume(tmp_path / "k", on_event=said.append)
+    assert any(isinstance(event, Message) and "resumed after step" in event.text for event in said)
     assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
     assert (again.folder / "predictions.csv").read_text() == (run.folder / "predictions.csv").read_text()
 
@@ -179,12 +179,12 @@ def test_data_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    def listen(event: Event) -> None:
-        if isinstance(event, EpochEnded):
+    def on_event(event: Event) -> None:
+        if isinstance(event, EpochFinished):
             raise Stop
 
     with pytest.raises(Stop):
-        train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL, listen=listen)
+        train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL, on_event=on_event)
     first = next(iter(sorted(photos.rglob("*.png"))))
     Image.new("RGB", (32, 32), "red").save(first)
     with pytest.raises(FacewrightError, match=r"changed|another|differ"):
@@ -196,9 +196,9 @@ def test_a_broken_picture_is_left_out_named_and_remembered(tmp_path: Path) -> No
     cut = sorted(photos.rglob("*.png"))[5]
     cut.write_bytes(cut.read_bytes()[:100])
     said: list[Event] = []
-    run = train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL, listen=said.append)
+    run = train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL, on_event=said.append)
     name = cut.relative_to(photos).as_posix()
-    assert any(isinstance(event, Said) and name in event.text for event in said)
+    assert any(isinstance(event, Message) and name in event.text for event in said)
     assert any(name in note for note in run.facts.notes)
     assert sum(run.facts.counts.values()) == 35
 

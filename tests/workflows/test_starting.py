@@ -11,7 +11,7 @@ import torch
 
 from facewright import bundle as bundles
 from facewright.errors import FacewrightError, ResumeError, UnknownName, UsageError
-from facewright.training.events import Event, Said, Stepped
+from facewright.events import Event, Message, StepFinished
 from facewright.training.recipe import load
 from facewright.workflows import resume, train, train_all
 
@@ -51,9 +51,11 @@ def test_a_probe_leaves_the_body_alone(weights: Path, tmp_path: Path) -> None:
     said: list[Event] = []
     run = train(
         NEW, model=f"plain_cnn@{weights}", recipe="probe", out=tmp_path / "r",
-        overrides={"input.size": "32"}, report=False, listen=said.append,
+        overrides={"input.size": "32"}, report=False, on_event=said.append,
     )  # fmt: skip
-    assert any(isinstance(event, Said) and "of 4 classes" in event.text for event in said), "what was replaced is said"
+    assert any(isinstance(event, Message) and "of 4 classes" in event.text for event in said), (
+        "what was replaced is said"
+    )
     old, new = bundles.load(weights).weights, bundles.load(run.folder / "model.safetensors")
     assert all(torch.equal(old[name], new.weights[name]) for name in old if not name.startswith("fc."))
     assert new.head is not None and new.head.kind == "linear"
@@ -91,13 +93,13 @@ class _Stop(Exception):
 def _stopped(weights: Path, folder: Path, step: int) -> None:
     """A run that dies at a step, with a checkpoint a step."""
 
-    def listen(event: Event) -> None:
-        if isinstance(event, Stepped) and event.epoch * 100 + event.step == step:
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.epoch * 100 + event.step == step:
             raise _Stop
 
     changes = {**SHORT, "training.checkpoint_steps": "1"}
     with pytest.raises(_Stop):
-        train(NEW, model=f"plain_cnn@{weights}", out=folder, overrides=changes, report=False, listen=listen)
+        train(NEW, model=f"plain_cnn@{weights}", out=folder, overrides=changes, report=False, on_event=on_event)
 
 
 @pytest.mark.parametrize("step", [102, 302])  # in the phase on features, and in the one behind it

@@ -20,12 +20,12 @@ from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError, RunError, UsageError
 from facewright.evaluation.suspicion import Suspicion, likeness_of
+from facewright.events import Event, Message
 from facewright.models.catalog import create_model
 from facewright.models.weights import open_weights
 from facewright.runs import Run
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
-from facewright.training.events import Event, Said
 from facewright.training.features import Pictures, features_of
 from facewright.workflows import suspecting, train
 from facewright.workflows.suspecting import suspect_labels, write_page
@@ -113,8 +113,8 @@ def test_a_copy_is_never_on_the_side_that_learns(public: Run, monkeypatch: pytes
 
 def test_a_fresh_run_is_trained_anew_on_each_fold_and_goes_on(fresh: Run) -> None:
     said: list[Event] = []
-    found = suspect_labels(fresh.folder, folds=2, listen=said.append)
-    texts = [event.text for event in said if isinstance(event, Said)]
+    found = suspect_labels(fresh.folder, folds=2, on_event=said.append)
+    texts = [event.text for event in said if isinstance(event, Message)]
     assert any("trained anew 2 times" in text for text in texts)
     folds = [Run(fresh.folder / "folds" / f"{number}-of-2") for number in (1, 2)]
     tested = [path for fold in folds for path in fold.predictions.paths]

@@ -78,8 +78,8 @@ def inspect(
 
     from facewright import workflows
 
-    with listener(quiet) as listen:
-        audit, picture = workflows.inspect(where, listen=listen)
+    with listener(quiet) as on_event:
+        audit, picture = workflows.inspect(where, on_event=on_event)
     if sheet is not None:
         write_atomic(sheet, picture)
         say(f"wrote {sheet}")

@@ -87,15 +87,15 @@ def export(
 
     from facewright.data.exporting import export_npz
     from facewright.data.sources import open_dataset
-    from facewright.training.events import Progressed
+    from facewright.events import Progress
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         written = export_npz(
             open_dataset(where),
             out,
             size=size,
             colour_order=order.value,
-            progress=lambda done, total: listen(Progressed("decoding", done, total)),
+            progress=lambda done, total: on_event(Progress("decoding", done, total)),
         )
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")

@@ -69,13 +69,15 @@ def explain(
     from facewright.workflows.running import free_folder
 
     folder = free_folder("explain") if out is None else out
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         found: Explained | ExplainedPair
         if pair:
-            found = explaining.explain_pair(model, photos[0], photos[1], detector=detector, out=folder, listen=listen)
+            found = explaining.explain_pair(
+                model, photos[0], photos[1], detector=detector, out=folder, on_event=on_event
+            )
         else:
             how = None if method is None else method.value
-            found = explaining.explain(Path(model), photos, name=name, method=how, out=folder, listen=listen)
+            found = explaining.explain(Path(model), photos, name=name, method=how, out=folder, on_event=on_event)
     broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
     for photo in broken:
         say(f"error: {photo.path}: {photo.error}")

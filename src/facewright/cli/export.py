@@ -70,7 +70,7 @@ def export(
 
     from facewright.workflows import exporting
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         made = exporting.export(
             model,
             out,
@@ -79,7 +79,7 @@ def export(
             calibration=calibration,
             crop=crop,
             flip=flip,
-            listen=listen,
+            on_event=on_event,
         )
     if as_json:
         emit(made.to_dict())

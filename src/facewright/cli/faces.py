@@ -55,7 +55,7 @@ def faces(
     """
     from facewright.workflows import finding
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         found = finding.faces(
             photos,
             out=out,
@@ -63,7 +63,7 @@ def faces(
             template=template.value,
             detector=detector,
             draw=draw,
-            listen=listen,
+            on_event=on_event,
         )
     for photo in found.photos:
         if photo.error is not None:

@@ -47,8 +47,10 @@ def fit(
 
     from facewright.workflows import fitting
 
-    with listener(quiet) as listen:
-        run = fitting.fit(where, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, listen=listen)
+    with listener(quiet) as on_event:
+        run = fitting.fit(
+            where, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
+        )
     if as_json:
         emit(run.summary())
     else:

@@ -65,9 +65,9 @@ def enroll(
     galleries.photos_of(who)  # before a file is made
     chosen = name_of(policy)
     opened = Gallery.for_enrolling(where, model, detector=detector, crop=crop, flip=flip, policy=chosen)
-    with opened as gallery, listener(quiet) as listen:
+    with opened as gallery, listener(quiet) as on_event:
         found = galleries.enroll(
-            gallery, who, metadata=metadata, keep_crops=keep_crops, policy=chosen, listen=listen
+            gallery, who, metadata=metadata, keep_crops=keep_crops, policy=chosen, on_event=on_event
         )  # fmt: skip
     for broken in found.failed:
         say(f"left out: {broken.path}: {broken.reason}")

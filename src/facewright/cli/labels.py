@@ -26,8 +26,8 @@ def inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None,
 
     from facewright.workflows.suspecting import suspect_labels, write_page
 
-    with listener(quiet) as listen:
-        found = suspect_labels(run, folds=folds, weights=weights, listen=listen)
+    with listener(quiet) as on_event:
+        found = suspect_labels(run, folds=folds, weights=weights, on_event=on_event)
     if as_json:
         emit(found.to_dict())
     else:

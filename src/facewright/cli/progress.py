@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from facewright.cli.output import harmless, is_speaker, number_of, say
-from facewright.training.events import EpochEnded, Event, Listener, Progressed, Said, Started, Stepped
+from facewright.events import EpochFinished, Event, EventHandler, Message, Progress, RunStarted, StepFinished
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 PATIENCE = 2.0  # seconds before the first sign of progress
 PLAIN_EVERY = 15.0  # seconds between plain lines
@@ -39,10 +40,10 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def describe(event: Stepped) -> str:
+def describe(event: StepFinished) -> str:
     """The facts of a training step in one line.
 
-    >>> describe(Stepped(2, 20, 5, 25, 1.234, 0.5, 20.04, 90.0))
+    >>> describe(StepFinished(2, 20, 5, 25, 1.234, 0.5, 20.04, 90.0))
     'epoch 2/20  step 5/25  loss 1.234  accuracy 50.0 %  20.0 images/s  1:30 left'
     """
     return (
@@ -53,13 +54,13 @@ def describe(event: Stepped) -> str:
 
 
 @contextmanager
-def listener(quiet: bool = False) -> Iterator[Listener]:
+def listener(quiet: bool = False) -> Iterator[EventHandler]:
     """Show the events of a command while the block runs; the terminal is whole again afterwards, come what may.
 
     Args:
         quiet: show nothing. Processes of torchrun other than the first are always quiet.
     Returns:
-        What to hand to a workflow as `listen`.
+        What to hand to a workflow as `on_event`.
     """
     if quiet or not is_speaker():
         yield lambda event: None
@@ -73,8 +74,8 @@ def listener(quiet: bool = False) -> Iterator[Listener]:
 @contextmanager
 def counter(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """As `listener`, for work that only counts: the block gets a function of (done, total)."""
-    with listener(quiet) as listen:
-        yield lambda done, total: listen(Progressed(what, done, total))
+    with listener(quiet) as on_event:
+        yield lambda done, total: on_event(Progress(what, done, total))
 
 
 @dataclass
@@ -87,12 +88,12 @@ class Plain:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Stepped():
+            case StepFinished():
                 if self._is_due("training", PLAIN_EVERY):
                     say(describe(event))
-            case Progressed():
-                if self._is_due(event.what, PATIENCE):
-                    say(f"{event.what}: {event.done:,}/{event.total:,}")
+            case Progress():
+                if self._is_due(event.task, PATIENCE):
+                    say(f"{event.task}: {event.done:,}/{event.total:,}")
             case _:
                 for line in lines_of(event):
                     say(line)
@@ -113,7 +114,7 @@ class Plain:
 class Live:
     """One line that is drawn over: what is done, what is left."""
 
-    progress: Progress
+    progress: RichProgress
     clock: Clock = time.monotonic
     _subject: str = ""
     _since: float = 0.0
@@ -121,11 +122,11 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Stepped():
+            case StepFinished():
                 done = (event.epoch - 1) * event.steps + event.step
                 self._draw("training", describe(event), done, event.epochs * event.steps)
-            case Progressed():
-                self._draw(event.what, f"{event.what}: {event.done:,}/{event.total:,}", event.done, event.total)
+            case Progress():
+                self._draw(event.task, f"{event.task}: {event.done:,}/{event.total:,}", event.done, event.total)
             case _:
                 for line in lines_of(event):
                     self.progress.console.print(harmless(line, sys.stderr), markup=False, highlight=False)
@@ -153,28 +154,29 @@ class Live:
 def lines_of(event: Event) -> list[str]:
     """What an event says that is worth a line of its own."""
     match event:
-        case Started():
+        case RunStarted():
             return [
                 f"training {event.model} by {event.recipe}: {number_of(event.epochs, 'epoch')} of"
                 f" {number_of(event.steps_per_epoch, 'step')}, {number_of(event.images, 'image')}, into {event.run}"
             ]
-        case EpochEnded(row=row):
+        case EpochFinished(row=row):
             return [
                 f"epoch {row.epoch}  train loss {row.train_loss:.3f}  accuracy {100 * row.train_accuracy:.1f} %"
                 f"  validation loss {row.validation_loss:.3f}  accuracy {100 * row.validation_accuracy:.1f} %"
                 f"  {row.images_per_second:.1f} images/s  {duration(row.seconds)}{'  best' if row.best else ''}"
             ]
-        case Said(text=text):
+        case Message(text=text):
             return [text]
         case _:
             return []
 
 
 @contextmanager
-def _live_progress() -> Iterator[Progress]:
+def _live_progress() -> Iterator[RichProgress]:
     """The live line, wiped when the block ends."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+    from rich.progress import BarColumn, ProgressColumn, TextColumn
+    from rich.progress import Progress as RichProgress
     from rich.table import Column
 
     console = Console(stderr=True)
@@ -182,5 +184,5 @@ def _live_progress() -> Iterator[Progress]:
     columns: list[ProgressColumn] = [text]
     if console.width >= ROOM_FOR_BAR:
         columns.append(BarColumn(bar_width=20))
-    with Progress(*columns, console=console, transient=True, refresh_per_second=REFRESHES) as progress:
+    with RichProgress(*columns, console=console, transient=True, refresh_per_second=REFRESHES) as progress:
         yield progress

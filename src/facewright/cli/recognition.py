@@ -81,11 +81,13 @@ def evaluate_recogniser(
     from facewright.evaluation.identification import IdentificationResult
     from facewright.workflows import recognising
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         if task is Task.IDENTIFICATION:
-            found = recognising.evaluate_identification(str(model), where, seed=seed, detector=detector, listen=listen)
+            found = recognising.evaluate_identification(
+                str(model), where, seed=seed, detector=detector, on_event=on_event
+            )
         else:
-            found = recognising.evaluate_verification(str(model), where, detector=detector, listen=listen)
+            found = recognising.evaluate_verification(str(model), where, detector=detector, on_event=on_event)
     if found.left_out:
         every = found.images + found.left_out
         say(f"{number_of(found.left_out, 'picture')} of {every:,} left out, and in none of the rates")

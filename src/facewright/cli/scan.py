@@ -68,7 +68,7 @@ def scan(
 
     search = Search(smallest=smallest, suppression=suppress.value)
     given = None if frame is None else Frame(*four_numbers(frame))
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         scanned = scanning.scan(
             model,
             photos,
@@ -78,7 +78,7 @@ def scan(
             frame=given,
             face=face,
             draw=draw,
-            listen=listen,
+            on_event=on_event,
         )
     for photo in scanned.photos:
         if photo.error is not None:

@@ -83,7 +83,7 @@ def train(
 
     from facewright import workflows
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         if where is not None:
             run = workflows.train(
                 where,
@@ -93,10 +93,10 @@ def train(
                 seed=seed,
                 overrides=changed,
                 resume=resume,
-                listen=listen,
+                on_event=on_event,
             )
         elif begun is not None:
-            run = workflows.resume(begun, listen=listen)
+            run = workflows.resume(begun, on_event=on_event)
     if as_json:
         emit(run.summary())
     else:
@@ -148,10 +148,10 @@ def compare(
     from facewright import workflows
     from facewright.workflows.running import free_folder
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         if data is not None:
             compared = workflows.train_all(
-                data, names, recipe=recipe, out=out, seed=seed, overrides=changed, listen=listen
+                data, names, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
             )
             folder = compared.runs[0].folder.parent
         else:
@@ -202,8 +202,8 @@ def evaluate(
     from facewright import workflows
 
     try:
-        with listener(quiet) as listen:
-            result = workflows.evaluate(run, where, listen=listen)
+        with listener(quiet) as on_event:
+            result = workflows.evaluate(run, where, on_event=on_event)
     except OtherClasses:
         if where is None or task is not None:
             raise
@@ -232,8 +232,8 @@ def demo(
     """
     from facewright import workflows
 
-    with listener(quiet) as listen:
-        result = workflows.demo(out, quick=quick, listen=listen)
+    with listener(quiet) as on_event:
+        result = workflows.demo(out, quick=quick, on_event=on_event)
     if as_json:
         emit(result.to_dict())
     else:

@@ -54,8 +54,8 @@ def predict(
             raise UsageError(f"{model} is a fitted function: it knows no people, so --unknown-at means nothing")
         predict_rows(model, files, csv_file, as_json)
         return
-    with listener(quiet) as listen:
-        predictions = workflows.predict(model, files, top_k=top_k, unknown_at=unknown_at, listen=listen)
+    with listener(quiet) as on_event:
+        predictions = workflows.predict(model, files, top_k=top_k, unknown_at=unknown_at, on_event=on_event)
     for prediction in predictions:
         if prediction.error is not None:
             say(f"error: {prediction.path}: {prediction.error}")

@@ -126,10 +126,10 @@ def pairs(
 
     model = given[0] if len(given) == 2 else BUILT_IN
     folder = folder_of(images)
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         measured = workflows.pairs(
             model, given[-1], folder, out=out, crop=crop, flip=flip, detector=detector, policy=name_of(policy),
-            listen=listen,
+            on_event=on_event,
         )  # fmt: skip
     if as_json:
         emit(measured.to_dict())
@@ -178,15 +178,15 @@ def calibrate(
 
     from facewright import workflows
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         if strangers is not None:
             if any(option is not None for option in (crop, flip, images, detector, policy)):
                 raise UsageError("--images, --crop, --flip, --detector and --policy are for pairs, not for --unknown")
-            made = workflows.calibrate_unknown(model, strangers, far, out=out, listen=listen)
+            made = workflows.calibrate_unknown(model, strangers, far, out=out, on_event=on_event)
         elif where is not None:
             made = workflows.calibrate(
                 model, where, folder_of(images), far, out=out, crop=crop, flip=flip, detector=detector,
-                policy=name_of(policy), listen=listen,
+                policy=name_of(policy), on_event=on_event,
             )  # fmt: skip
     if as_json:
         emit(made.to_dict())
@@ -221,9 +221,9 @@ def embed(
 
     from facewright import workflows
 
-    with listener(quiet) as listen:
+    with listener(quiet) as on_event:
         written = workflows.embed(
-            model, where, out, crop=crop, flip=flip, detector=detector, policy=name_of(policy), listen=listen
+            model, where, out, crop=crop, flip=flip, detector=detector, policy=name_of(policy), on_event=on_event
         )
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")

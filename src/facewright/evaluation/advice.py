@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from facewright.evaluation.results import Entry, Pair
-from facewright.training.history import EpochRow
+from facewright.events import EpochRow
 
 REACHED = 0.95  # of its own best validation accuracy: where a model counts as trained
 UNEQUAL = 2  # times as many images in the larger of two classes: from there on accuracy misleads

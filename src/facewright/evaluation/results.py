@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from facewright.errors import UsageError
 from facewright.evaluation.binary import BinaryResult
+from facewright.events import EpochRow
 from facewright.metrics.intervals import Rate
-from facewright.training.history import EpochRow
 
 
 @dataclass(frozen=True)

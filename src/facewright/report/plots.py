@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from facewright.evaluation.results import Entry
+from facewright.events import EpochRow
 from facewright.report.canvas import (
     INK,
     MUTED,
@@ -25,7 +26,6 @@ from facewright.report.canvas import (
     series_dash,
 )
 from facewright.report.words import short_count, tick
-from facewright.training.history import EpochRow
 
 _SIZE = (360, 250)  # CSS pixels of a small figure: three side by side on a desk, one on a phone
 _STEPS = [1, 2, 2.5, 5, 10]  # round numbers beside the axes

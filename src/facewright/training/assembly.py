@@ -17,6 +17,7 @@ from facewright.data.sampling import class_weights
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import UsageError
+from facewright.events import EventHandler
 from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Head, Objective, ObjectiveSpec
@@ -24,7 +25,6 @@ from facewright.models.catalog import create_model
 from facewright.models.weights import Loaded, load_into
 from facewright.training import callbacks, freezing, optimizers, recipe_parts
 from facewright.training.distributed import World
-from facewright.training.events import Listener
 from facewright.training.feeding import Data
 from facewright.training.mining import Mine, harden
 from facewright.training.optimizers import Rule
@@ -69,7 +69,7 @@ def assemble(
     folder: Path,
     keep: Callable[[nn.Module], None],
     settings: Settings,
-    listen: Listener,
+    on_event: EventHandler,
     world: World,
 ) -> Trainer:
     """A trainer that writes metrics.csv, events/ and checkpoints/ into the folder.
@@ -83,17 +83,17 @@ def assemble(
         model=network,
         objective=_objective(recipe, network, data),
         head=None if recipe.head.kind == "native" else str(network.classifier_name),
-        phases=_phases(recipe, network, data, folder, settings, listen, world),
+        phases=_phases(recipe, network, data, folder, settings, on_event, world),
         data=data,
         settings=settings,
         folder=folder,
         keep=keep,
-        listen=listen,
+        on_event=on_event,
         world=world,
     )
     if world.writes:
         table = callbacks.to_metrics_csv(folder / "metrics.csv", lambda: trainer.progress.rows)
-        trainer.listen = callbacks.together(table, callbacks.to_tensorboard(folder / "events"), listen)
+        trainer.on_event = callbacks.together(table, callbacks.to_tensorboard(folder / "events"), on_event)
     return trainer
 
 
@@ -154,7 +154,13 @@ def stage_sizes(recipe: Recipe) -> tuple[int, ...]:
 
 
 def _phases(
-    recipe: Recipe, network: nn.Module, data: Data, folder: Path, settings: Settings, listen: Listener, world: World
+    recipe: Recipe,
+    network: nn.Module,
+    data: Data,
+    folder: Path,
+    settings: Settings,
+    on_event: EventHandler,
+    world: World,
 ) -> tuple[Phase, ...]:
     """The recipe's phases as the trainer wants them; what each trains is settled before any freezes anything."""
     plan, sizes = recipe.schedule, iter(stage_sizes(recipe))
@@ -172,7 +178,7 @@ def _phases(
                 plateau=Plateau(plan.factor, plan.patience, plan.floor) if plan.name == "plateau" else None,
                 draws=phase.draws,
                 frozen_norms=phase.frozen_norms,
-                extend=_hardening(recipe, phase, data, folder / f"mined-{name}.npy", settings, listen, world),
+                extend=_hardening(recipe, phase, data, folder / f"mined-{name}.npy", settings, on_event, world),
             )
         )
     return tuple(phases)
@@ -184,7 +190,7 @@ def _hardening(
     data: Data,
     kept: Path,
     settings: Settings,
-    listen: Listener,
+    on_event: EventHandler,
     world: World,
 ) -> Callable[[nn.Module, Data], Data] | None:
     """What adds a phase's hard negatives; None where it wants none."""
@@ -203,7 +209,7 @@ def _hardening(
         return planner(recipe.sampling, rows, labels, settings.batch, settings.seed)
 
     def extend(model: nn.Module, before: Data) -> Data:
-        return harden(model, before, mine, kept, plan, listen, world)
+        return harden(model, before, mine, kept, plan, on_event, world)
 
     return extend
 

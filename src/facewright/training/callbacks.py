@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from facewright.events import EpochFinished, EpochRow, Event, EventHandler
 from facewright.files import write_atomic
-from facewright.training.events import EpochEnded, Event, Listener
-from facewright.training.history import EpochRow, to_csv
+from facewright.training.history import to_csv
 
 
-def to_metrics_csv(path: Path, rows: Callable[[], Sequence[EpochRow]]) -> Listener:
+def to_metrics_csv(path: Path, rows: Callable[[], Sequence[EpochRow]]) -> EventHandler:
     """Rewrites metrics.csv after every epoch; `rows` gives all of them so far."""
 
-    def listen(event: Event) -> None:
-        if isinstance(event, EpochEnded):
+    def handle(event: Event) -> None:
+        if isinstance(event, EpochFinished):
             write_atomic(path, to_csv(rows()))
 
-    return listen
+    return handle
 
 
-def to_tensorboard(folder: Path) -> Listener | None:
+def to_tensorboard(folder: Path) -> EventHandler | None:
     """Writes the curves as TensorBoard events; None where TensorBoard is not installed (extra `tensorboard`)."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -28,8 +28,8 @@ def to_tensorboard(folder: Path) -> Listener | None:
         return None
     writer = SummaryWriter(str(folder))
 
-    def listen(event: Event) -> None:
-        if not isinstance(event, EpochEnded):
+    def handle(event: Event) -> None:
+        if not isinstance(event, EpochFinished):
             return
         row = event.row
         curves = {
@@ -44,15 +44,15 @@ def to_tensorboard(folder: Path) -> Listener | None:
             writer.add_scalar(name, value, row.images_seen)
         writer.flush()
 
-    return listen
+    return handle
 
 
-def together(*listeners: Listener | None) -> Listener:
+def together(*listeners: EventHandler | None) -> EventHandler:
     """One listener that passes every event to each, in order; Nones are left out."""
     present = [listener for listener in listeners if listener is not None]
 
-    def listen(event: Event) -> None:
+    def handle(event: Event) -> None:
         for listener in present:
             listener(event)
 
-    return listen
+    return handle

@@ -15,9 +15,9 @@ from facewright.data.augment import Augment
 from facewright.data.cache import cache_folder
 from facewright.data.loaders import Loader, Pixels
 from facewright.data.sampling import shard
+from facewright.events import EventHandler, Progress
 from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
-from facewright.training.events import Listener, Progressed
 from facewright.training.features import Features, Pictures, features_of
 
 VALIDATED = 64  # pictures a batch
@@ -102,7 +102,7 @@ def feature_feed(
     size: int,
     seed: int,
     dtype: torch.dtype,
-    listen: Listener,
+    on_event: EventHandler,
     world: World,
 ) -> FeatureFeed:
     """Run a frozen body once over everything; under several processes one computes and the others read.
@@ -115,13 +115,13 @@ def feature_feed(
         pictures = Pictures(data.store, data.spec, rows, augment, size, seed)
         for rank in range(world.size):
             if rank == world.rank:
-                parts.append(features_of(model, pictures, number, dtype, cache_folder(), _telling(listen)))
+                parts.append(features_of(model, pictures, number, dtype, cache_folder(), _telling(on_event)))
             world.wait()
     return FeatureFeed(data, parts[0], parts[1], head, world)
 
 
-def _telling(listen: Listener) -> Callable[[int, int], None]:
-    return lambda done, total: listen(Progressed("features of the frozen body", done, total))
+def _telling(on_event: EventHandler) -> Callable[[int, int], None]:
+    return lambda done, total: on_event(Progress("features of the frozen body", done, total))
 
 
 def _mine(batches: list[NDArray[np.int64]], world: World) -> list[NDArray[np.int64]]:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from facewright.errors import NonFiniteLoss
+from facewright.events import EventHandler, Progress
 from facewright.models.mlp import MLP, create_mlp
-from facewright.training.events import Listener, Progressed
 from facewright.training.fit_recipe import FitRecipe
 from facewright.training.least_squares import CHEAP, LevenbergMarquardt, cost
 from facewright.training.schedule import Schedule
@@ -86,7 +86,7 @@ def resolved(recipe: FitRecipe, network: nn.Module, rows: int, outputs: int) -> 
     return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"name": name})})
 
 
-def fit(network: MLP, train: Rows, validation: Rows, recipe: FitRecipe, seed: int, listen: Listener) -> Fitted:
+def fit(network: MLP, train: Rows, validation: Rows, recipe: FitRecipe, seed: int, on_event: EventHandler) -> Fitted:
     """Fit a network to points.
 
     Args:
@@ -111,11 +111,11 @@ def fit(network: MLP, train: Rows, validation: Rows, recipe: FitRecipe, seed: in
         if better:
             best, at, kept = loss, taken.passes, {name: weight.clone() for name, weight in taken.weights.items()}
         history.append(FitRow(taken.passes, taken.loss, loss, taken.step, time.perf_counter() - begun, better))
-        listen(Progressed("fitting", taken.passes, epochs))
+        on_event(Progress("fitting", taken.passes, epochs))
         early = patience > 0 and taken.passes - at >= patience
         if early:
             break
-    listen(Progressed("fitting", epochs, epochs))
+    on_event(Progress("fitting", epochs, epochs))
     return Fitted(kept, tuple(history), early)
 
 

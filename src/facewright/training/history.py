@@ -5,32 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from facewright.errors import RunError
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One row of metrics.csv."""
-
-    epoch: int  # from 1
-    phase: str
-    images_seen: int  # by training, since the start of the run
-    steps: int  # as above
-    image_size: int  # side in pixels the epoch was trained at
-    learning_rate: float  # at the last step of the epoch
-    train_loss: float
-    train_accuracy: float  # on augmented pictures, while the weights moved
-    validation_loss: float
-    validation_accuracy: float
-    validation_score: float  # of the metric that chooses the best epoch, the higher the better
-    seconds: float  # wall seconds of training and validating, since the start of the run
-    images_per_second: float  # of the training part of this epoch
-    best: bool  # the best on the chosen metric so far
-
+from facewright.events import EpochRow
 
 FIELDS = tuple(field.name for field in fields(EpochRow))
 

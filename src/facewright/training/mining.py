@@ -22,12 +22,12 @@ from facewright.data.boxes import read_boxes
 from facewright.data.loaders import Pixels
 from facewright.data.records import Dataset, Record
 from facewright.errors import BadImage, DataError
+from facewright.events import EventHandler, Message
 from facewright.faces.mining import false_alarms
 from facewright.faces.scan import Scanner, Search
 from facewright.files import write_atomic
 from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
-from facewright.training.events import Listener, Said
 from facewright.training.feeding import Data
 
 Plan = Callable[[int], list[NDArray[np.int64]]]
@@ -82,7 +82,7 @@ def harden(
     mine: Mine,
     kept: Path,
     plan: Callable[[NDArray[np.int64], NDArray[np.int64]], Plan],
-    listen: Listener,
+    on_event: EventHandler,
     world: World,
 ) -> Data:
     """The data with the network's false alarms among the training part.
@@ -96,13 +96,13 @@ def harden(
         DataError: no readable photo is there.
     """
     if not kept.is_file() and world.writes:
-        found = _found(model, data.spec, mine, listen)
+        found = _found(model, data.spec, mine, on_event)
         packed = io.BytesIO()
         np.save(packed, found, allow_pickle=False)
         write_atomic(kept, packed.getvalue(), mode=0o600)
     world.wait()
     patches = np.load(kept, allow_pickle=False)
-    listen(Said(f"hard negatives: {len(patches)} false alarms in {mine.photos} join the training part"))
+    on_event(Message(f"hard negatives: {len(patches)} false alarms in {mine.photos} join the training part"))
     if not len(patches):
         return data
     store = Extended(data.store, patches, 1 - mine.face)
@@ -111,13 +111,13 @@ def harden(
     return replace(data, store=store, train=rows, plan=plan(rows, store.dataset.labels[rows]))
 
 
-def _found(model: nn.Module, spec: InputSpec, mine: Mine, listen: Listener) -> NDArray[np.uint8]:
+def _found(model: nn.Module, spec: InputSpec, mine: Mine, on_event: EventHandler) -> NDArray[np.uint8]:
     """Patches (K, H, W, 3) uint8."""
     photos, boxes = _photos(mine)
     if not photos:
         raise DataError(f"{mine.photos}: expected photos to find false alarms in, found none that can be read")
     scanner = Scanner(model.eval(), spec, mine.face, Search(threshold=mine.threshold))
-    listen(Said(f"looking for false alarms in {len(photos)} photos"))
+    on_event(Message(f"looking for false alarms in {len(photos)} photos"))
     with torch.inference_mode():
         return false_alarms(scanner, _Read(photos), mine.limit, mine.seed, boxes)
 

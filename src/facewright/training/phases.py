@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from facewright.events import EpochRow
 from facewright.training.feeding import Data
-from facewright.training.history import EpochRow
 from facewright.training.schedule import Plateau, Schedule
 
 
@@ -47,7 +47,7 @@ class Settings:
 
 
 @dataclass
-class Progress:
+class Position:
     """Where the run stands; all of it goes into a checkpoint."""
 
     phase: int = 0

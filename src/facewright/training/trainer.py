@@ -24,15 +24,14 @@ from torch.nn import functional
 
 from facewright.data.augment import mix
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
+from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.averaging import averaged
 from facewright.training.clipping import clip_unitwise
 from facewright.training.distributed import World
-from facewright.training.events import EpochEnded, Listener, Said, Stepped
 from facewright.training.feeding import Data, FeatureFeed, PictureFeed, feature_feed
-from facewright.training.history import EpochRow
 from facewright.training.learner import Learner
-from facewright.training.phases import Phase, Progress, Settings
+from facewright.training.phases import Phase, Position, Settings
 from facewright.training.schedule import Plateau
 from facewright.training.seeds import derive
 from facewright.training.signals import stop_requests
@@ -60,7 +59,7 @@ class Trainer:
         settings: Settings,
         folder: Path,
         keep: Callable[[nn.Module], None],
-        listen: Listener,
+        on_event: EventHandler,
         world: World,
     ) -> None:
         self.model = model
@@ -71,9 +70,9 @@ class Trainer:
         self.settings = settings
         self.folder = folder
         self.keep = keep
-        self.listen = listen
+        self.on_event = on_event
         self.world = world
-        self.progress = Progress()
+        self.progress = Position()
         self.enter()
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -128,7 +127,7 @@ class Trainer:
             if phase.draws and self.head is not None:
                 size, seed, dtype = phase.sizes[0], settings.seed, settings.dtype
                 self._feed = feature_feed(
-                    self.model, self.head, data, phase.draws, size, seed, dtype, self.listen, world
+                    self.model, self.head, data, phase.draws, size, seed, dtype, self.on_event, world
                 )
             else:
                 self._feed = PictureFeed(data, phase.sizes, settings.seed, world)
@@ -219,15 +218,17 @@ class Trainer:
         best = self.judge(found)
         progress.rows.append(self.row(found, speed, best))
         if self.plateau is not None and self.plateau.update(-found.score):
-            self.listen(Said(f"validation stalled: learning rate times {self.plateau.scale:g}"))
+            self.on_event(Message(f"validation stalled: learning rate times {self.plateau.scale:g}"))
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.phase_epoch += 1
         progress.loss_sum = progress.correct = 0.0
         progress.seen = 0
         stalled = bool(settings.patience) and progress.waited >= settings.patience
         if stalled:
-            self.listen(Said(f"no better epoch in {settings.patience}: stopped early after epoch {progress.epoch}"))
-        self.listen(EpochEnded(progress.rows[-1]))
+            self.on_event(
+                Message(f"no better epoch in {settings.patience}: stopped early after epoch {progress.epoch}")
+            )
+        self.on_event(EpochFinished(progress.rows[-1]))
         if stalled or progress.phase_epoch == len(self.phase.sizes):
             self.leave()
         self.checkpoint_if_due()
@@ -297,7 +298,7 @@ class Trainer:
         epochs = progress.epoch + len(self.phase.sizes) - progress.phase_epoch + later
         left = ((epochs - progress.epoch) * steps - progress.step) * self.settings.batch / max(speed, 1e-9)
         loss, accuracy = progress.loss_sum / progress.seen, progress.correct / progress.seen
-        self.listen(Stepped(progress.epoch + 1, epochs, progress.step, steps, loss, accuracy, speed, left))
+        self.on_event(StepFinished(progress.epoch + 1, epochs, progress.step, steps, loss, accuracy, speed, left))
 
     # The state -----------------------------------------------------------------------------------------------------
 
@@ -325,7 +326,7 @@ class Trainer:
         facts: dict[str, Any] = dict(state.facts["progress"])
         facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
         try:
-            self.progress = Progress(**facts)
+            self.progress = Position(**facts)
             self.enter()
             self.model.load_state_dict(parts["model"])
             self.objective.load_state_dict(parts["objective"])

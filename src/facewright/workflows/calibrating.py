@@ -15,6 +15,7 @@ from facewright.bundle import Bundle
 from facewright.decision import VERIFICATION, Decision, with_decision
 from facewright.embedding import Embedder
 from facewright.errors import Undefined, UsageError
+from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.histograms import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
@@ -22,8 +23,6 @@ from facewright.metrics.score_calibration import ScoreCalibration, calibrate_sco
 from facewright.metrics.thresholds import METHOD, Threshold, choose_threshold
 from facewright.recognition import Policy, Recognizer, built_in
 from facewright.runs import owned
-from facewright.training.events import Listener, Said
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import ScoredPairs, score_pairs
 
 MIDWAY = f"{METHOD}; midway to the next lower score"
@@ -56,7 +55,7 @@ def calibrate(
     flip: bool | None = None,
     detector: str | None = None,
     policy: Policy | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Calibrated:
     """Choose the threshold for a false-accept rate on pairs, and the map from score to probability; store both.
 
@@ -73,7 +72,6 @@ def calibrate(
         Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write,
         or the built-in networks, whose thresholds are shipped.
     """
-    listen = silent if listen is None else listen
     if built_in(model):
         raise UsageError(
             "the thresholds of the built-in networks come with the package, and there is no model file to keep others "
@@ -82,9 +80,9 @@ def calibrate(
     target = destination(model, out, changed=crop is not None or flip is not None)
     embedder = Embedder.load(model, crop=crop, flip=flip)
     recognizer = Recognizer(embedder, detector=detector)
-    decision, note = decide(score_pairs(recognizer, pairs, images, listen, policy), recognizer, far)
+    decision, note = decide(score_pairs(recognizer, pairs, images, on_event, policy), recognizer, far)
     if note is not None:
-        listen(Said(note))
+        on_event(Message(note))
     keep(with_decision(embedder.bundle, decision), target)
     return Calibrated(str(model), str(target), decision, note)
 

@@ -10,13 +10,12 @@ from PIL import Image
 
 from facewright.data.audit import Audit
 from facewright.data.sources import open_dataset
+from facewright.events import EventHandler, Message, ignore_event
 from facewright.files import write_atomic
 from facewright.inference import Prediction
 from facewright.runs import Run
-from facewright.training.events import Listener, Said
 from facewright.workflows.comparing import Compared
 from facewright.workflows.inspecting import inspect
-from facewright.workflows.material import silent
 from facewright.workflows.predicting import predict
 from facewright.workflows.sweeping import train_all
 
@@ -64,21 +63,22 @@ class Demonstration:
         }
 
 
-def demo(out: Path, *, quick: bool = False, listen: Listener | None = None) -> Demonstration:
+def demo(out: Path, *, quick: bool = False, on_event: EventHandler = ignore_event) -> Demonstration:
     """Run the main job on drawn faces; everything lies in `out` afterwards, the page is `out`/report.html."""
-    listen = listen or silent
     size = QUICK if quick else FULL
     folder = out / ("quick" if quick else "full")
     folder.mkdir(parents=True, exist_ok=True)
-    listen(Said(f"1. look at the data: facewright inspect '{size.where}'"))
-    found, sheet = inspect(size.where, listen)
+    on_event(Message(f"1. look at the data: facewright inspect '{size.where}'"))
+    found, sheet = inspect(size.where, on_event)
     write_atomic(folder / "contact-sheet.png", sheet)
     changed = " ".join(f"--set {key}={value}" for key, value in size.overrides.items())
-    listen(Said(f"2. train and compare: facewright compare '{size.where}' --models {','.join(size.models)} {changed}"))
-    compared = train_all(size.where, size.models, out=folder, overrides=size.overrides, listen=listen)
+    on_event(
+        Message(f"2. train and compare: facewright compare '{size.where}' --models {','.join(size.models)} {changed}")
+    )
+    compared = train_all(size.where, size.models, out=folder, overrides=size.overrides, on_event=on_event)
     best = max(compared.runs, key=lambda run: run.evaluation.accuracy.value)
     pictures = _test_pictures(best, folder / "pictures")
-    listen(Said(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))
+    on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))
     predictions = predict(best.folder, pictures, top_k=3)
     return Demonstration(found, compared, tuple(predictions), folder, folder / "report.html")
 

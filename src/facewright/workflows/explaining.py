@@ -21,14 +21,13 @@ from PIL import Image
 from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, DataError, UnknownName, UsageError
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
 from facewright.files import write_atomic
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
-from facewright.training.events import Listener, Progressed
-from facewright.workflows.material import silent
 from facewright.workflows.predicting import pictures_in
 
 SHOWN_SIDE = 320  # px at least of the longer side of a picture that is shown
@@ -44,7 +43,7 @@ def explain(
     name: str | None = None,
     method: str | None = None,
     out: Path | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Explained:
     """Where in photos a classifier saw a class.
 
@@ -58,7 +57,6 @@ def explain(
         UsageError: no photo, a method that is not for this architecture, or rollout asked about a class.
         UnknownName: no such class or method.
     """
-    listen = silent if listen is None else listen
     pictures = pictures_in(paths)
     if not pictures:
         raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
@@ -71,7 +69,7 @@ def explain(
     found = []
     for path in pictures:
         found.append(_explained(explainer, path, name))
-        listen(Progressed("explaining", len(found), len(pictures)))
+        on_event(Progress("explaining", len(found), len(pictures)))
     size = (classifier.spec.height, classifier.spec.width)
     explained = Explained(str(model), explainer.method, explainer.layer, explainer.points, size, tuple(found))
     return explained if out is None else _written(explained, out)
@@ -84,7 +82,7 @@ def explain_pair(
     *,
     detector: str | None = None,
     out: Path | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> ExplainedPair:
     """Which regions of two photos made them alike: what their similarity loses when a region is covered.
 
@@ -94,11 +92,10 @@ def explain_pair(
     Raises:
         BadImage: a photo cannot be read. DataError: no face was found in it.
     """
-    listen = silent if listen is None else listen
     recognizer = Recognizer.load(model, detector=detector)
     decision = recognizer.decision()
     seen = [_face(recognizer, path) for path in (a, b)]
-    found = occlude(recognizer, seen[0][0], seen[1][0], lambda done, of: listen(Progressed("covering", done, of)))
+    found = occlude(recognizer, seen[0][0], seen[1][0], lambda done, of: on_event(Progress("covering", done, of)))
     threshold = None if decision is None else decision.threshold.value
     pair = ExplainedPair(str(model), (str(a), str(b)), found, (seen[0][1], seen[1][1]), threshold)
     return pair if out is None else _pair_written(pair, out)

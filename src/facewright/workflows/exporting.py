@@ -19,6 +19,7 @@ from facewright.data.store import PixelStore
 from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, ExportDrift, UnknownName, UsageError
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.exportation import (
     Agreement,
     Answers,
@@ -37,8 +38,6 @@ from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.weights import parse_model
-from facewright.training.events import Listener, Progressed, Said
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import people_on
 from facewright.workflows.vectors import open_pictures
 
@@ -58,7 +57,7 @@ def export(
     calibration: str | Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Export:
     """Write a model as one ONNX file that reads pixels and needs nothing of this package.
 
@@ -78,17 +77,16 @@ def export(
         UsageError: a package is not installed, the network cannot be exported, or the request makes no sense.
         DataError: a picture is in both data sets, or int8 is to be measured on pictures without labels.
     """
-    listen = silent if listen is None else listen
     _refuse(model, quantise, check, calibration)
     check_installed()
     target = destination(model, out)
     bundle = bundles.with_input(open_model(model), crop, flip)
-    exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, listen)
+    exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, on_event)
     ready = as_exported(bundle, exported)
     bundles.save(target, ready)
     dropped = len(bundle.thresholds) - len(ready.thresholds)
     if dropped:
-        listen(Said(f"thresholds left out: {dropped}; they were chosen on scores of float32, and int8 has others"))
+        on_event(Message(f"thresholds left out: {dropped}; they were chosen on scores of float32, and int8 has others"))
     return Export(
         model=str(model),
         path=str(target),
@@ -139,23 +137,23 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
 
 
 def _proven(
-    bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, listen: Listener
+    bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, on_event: EventHandler
 ) -> tuple[Exported, str, Agreement, Quantised | None]:
     """What takes the place of the weights; on which pictures it was compared, how near it came, what int8 costs.
 
     Raises:
         ExportDrift: not near enough.
     """
-    listen(Progressed("exporting", 0, 1))
+    on_event(Progress("exporting", 0, 1))
     exported = _in_float32(bundle)
-    listen(Progressed("exporting", 1, 1))
-    parts = _faces(bundle.spec, check, listen)
-    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, listen)
+    on_event(Progress("exporting", 1, 1))
+    parts = _faces(bundle.spec, check, on_event)
+    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, on_event)
     if agreement.trouble is not None:
         raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.trouble}")
     quantised = None
     if calibration is not None:
-        exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, listen)
+        exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, on_event)
     data = " and ".join(map(_said, parts))
     facts = {"data": data, "agreement": agreement.to_dict()}
     facts |= {} if quantised is None else {"quantised": quantised.to_dict()}
@@ -177,17 +175,17 @@ def _in_float32(bundle: Bundle) -> Exported:
     return Exported(graph, "float32", fingerprints, {})
 
 
-def _faces(spec: InputSpec, check: str | Path | None, listen: Listener) -> tuple[Part, ...]:
+def _faces(spec: InputSpec, check: str | Path | None, on_event: EventHandler) -> tuple[Part, ...]:
     """The pictures that were given, and drawn faces, of everybody as many, where those are fewer than a thousand."""
     given: tuple[Part, ...] = ()
     if check is not None:
-        store = _pixels(open_pictures(check), spec, listen)
+        store = _pixels(open_pictures(check), spec, on_event)
         given = (Part(store, np.arange(len(store.dataset))),)
     missing = FEWEST - sum(part.rows.size for part in given)
     if missing <= 0:
         return given
     size = min(1024, max(16, spec.height, spec.width))
-    drawn = _pixels(open_dataset(replace(DRAWN, size=size).where()), spec, listen)
+    drawn = _pixels(open_dataset(replace(DRAWN, size=size).where()), spec, on_event)
     return (*given, Part(drawn, _spread(missing, len(drawn.dataset))))
 
 
@@ -203,25 +201,32 @@ def _said(part: Part) -> str:
     return f"{part.rows.size:,} {kind}"
 
 
-def _pixels(dataset: Dataset, spec: InputSpec, listen: Listener) -> PixelStore:
-    store = PixelStore.open(dataset, spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
+def _pixels(dataset: Dataset, spec: InputSpec, on_event: EventHandler) -> PixelStore:
+    store = PixelStore.open(dataset, spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
     for broken in store.dataset.broken:
-        listen(Said(f"left out: {broken.path}: {broken.reason}"))
+        on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     return store
 
 
-def _compared(bundle: Bundle, ready: Bundle, parts: Sequence[Part], listen: Listener) -> tuple[Answers, Agreement]:
+def _compared(
+    bundle: Bundle, ready: Bundle, parts: Sequence[Part], on_event: EventHandler
+) -> tuple[Answers, Agreement]:
     """PyTorch's answers, and how near those of ONNX Runtime come."""
-    listen(Progressed("comparing", 0, 2))
+    on_event(Progress("comparing", 0, 2))
     ours = answers_of(bundle, parts)
-    listen(Progressed("comparing", 1, 2))
+    on_event(Progress("comparing", 1, 2))
     theirs = answers_of(ready, parts)
-    listen(Progressed("comparing", 2, 2))
+    on_event(Progress("comparing", 2, 2))
     return ours, agree(ours, theirs, Lines.of(bundle))
 
 
 def _in_int8(
-    bundle: Bundle, exported: Exported, before: Answers, tested: PixelStore, calibration: str | Path, listen: Listener
+    bundle: Bundle,
+    exported: Exported,
+    before: Answers,
+    tested: PixelStore,
+    calibration: str | Path,
+    on_event: EventHandler,
 ) -> tuple[Exported, Quantised]:
     """An int8 graph with fingerprints of its own, and what it costs.
 
@@ -231,7 +236,7 @@ def _in_int8(
         DataError: a picture is in both data sets, or it is not known who is on those of `tested`.
     """
     people = people_on(tested.dataset)
-    store = _pixels(open_pictures(calibration), bundle.spec, listen)
+    store = _pixels(open_pictures(calibration), bundle.spec, on_event)
     shared = len(set(store.digests) & set(tested.digests))
     if shared:
         raise DataError(
@@ -239,9 +244,9 @@ def _in_int8(
             "int8 are set on other pictures"
         )
     rows = _spread(CALIBRATED_ON, len(store.dataset))
-    listen(Progressed("quantising", 0, 1))
+    on_event(Progress("quantising", 0, 1))
     graph = plain(to_int8(exported.graph, _batches(store, rows)))
-    listen(Progressed("quantising", 1, 1))
+    on_event(Progress("quantising", 1, 1))
     facts = json.dumps(["int8", graph.digest, bundle.spec.to_dict()]).encode()
     own = hashlib.blake2b(facts, digest_size=16).hexdigest()
     small = Exported(graph, "int8", dict.fromkeys(graph.outputs, own), {})

@@ -12,13 +12,12 @@ from PIL import Image
 
 from facewright import images
 from facewright.errors import BadImage, UnknownName, UsageError
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
 from facewright.images import Pixels
 from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
-from facewright.training.events import Listener, Progressed
-from facewright.workflows.material import silent
 from facewright.workflows.predicting import pictures_in
 
 
@@ -70,7 +69,7 @@ def faces(
     template: str = "dlib",
     detector: str = "dlib",
     draw: bool = False,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> FoundFaces:
     """Find the faces of photos; cut each out upright.
 
@@ -85,7 +84,6 @@ def faces(
         UsageError: no photo, a path that does not exist, nowhere to draw, a size under 20. UnknownName: no such
             template or detector. WeightsError: the package of the networks is not installed.
     """
-    listen = silent if listen is None else listen
     if template not in TEMPLATES:
         raise UnknownName("template", template, TEMPLATES)
     if smallest is not None and not smallest >= LEAST:
@@ -102,7 +100,7 @@ def faces(
     for path, name in zip(pictures, names, strict=True):
         photo, seen = _searched(recognizer, path, smallest, TEMPLATES[template])
         found.append(seen if out is None or photo is None else _written(seen, photo, out / name, draw))
-        listen(Progressed("finding faces", len(found), len(pictures)))
+        on_event(Progress("finding faces", len(found), len(pictures)))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
         write_json(out / "faces.json", result.to_dict())

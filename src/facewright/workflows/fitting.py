@@ -32,6 +32,7 @@ from facewright import regressor as regressors
 from facewright.data.points import Points, open_points, read_inputs
 from facewright.data.splits import PARTS, Split
 from facewright.errors import DataError, RunError
+from facewright.events import EventHandler, ignore_event
 from facewright.files import write_atomic, write_json
 from facewright.metrics.regression import RegressionResult, measure
 from facewright.regressor import Column, Regressor, standardise
@@ -39,9 +40,7 @@ from facewright.report.regression import FitContext, write_fit_report
 from facewright.runs import owned
 from facewright.training import fit_recipe as recipes
 from facewright.training import fitting
-from facewright.training.events import Listener
 from facewright.training.fit_recipe import FitRecipe
-from facewright.workflows.material import silent
 from facewright.workflows.running import free_folder
 
 
@@ -152,7 +151,7 @@ def fit(
     out: Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Fit:
     """Fit a small network to points, measure it on the test part, and leave everything in a run directory.
 
@@ -176,7 +175,7 @@ def fit(
     with owned(folder):
         if (folder / "run.json").is_file():
             raise RunError(f"{folder}: a run is already there; choose another --out")
-        return _fit_in(folder, points, split, columns, chosen, seed, listen or silent)
+        return _fit_in(folder, points, split, columns, chosen, seed, on_event)
 
 
 def predict_rows(model: Path, files: Sequence[Path]) -> list[RowPredictions]:
@@ -239,7 +238,7 @@ def _columns(points: Points, names: Sequence[str], values: NDArray[np.float64]) 
 
 
 def _fit_in(
-    folder: Path, points: Points, split: Split, columns: Columns, recipe: FitRecipe, seed: int, listen: Listener
+    folder: Path, points: Points, split: Split, columns: Columns, recipe: FitRecipe, seed: int, on_event: EventHandler
 ) -> Fit:
     """The steps of a fit, in the order they happen."""
     network = fitting.fresh_network(len(columns.inputs), len(columns.targets), recipe, seed)
@@ -251,7 +250,7 @@ def _fit_in(
 
     rows = {name: getattr(split, name) for name in PARTS}
     train, validation = (_standardised(points, columns, rows[part]) for part in ("train", "validation"))
-    fitted = fitting.fit(network, train, validation, recipe, seed, listen)
+    fitted = fitting.fit(network, train, validation, recipe, seed, on_event)
     found = Regressor(
         recipe.network.hidden, recipe.network.activation, columns.inputs, columns.targets, fitted.weights,
         {"recipe": recipe.name, "seed": seed, "data": points.fingerprint, "versions": dict(facts.versions)},

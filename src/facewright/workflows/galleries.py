@@ -10,14 +10,13 @@ from typing import Any
 from facewright.data.records import Broken, merge_broken
 from facewright.data.sources import open_dataset
 from facewright.errors import OtherModel, UsageError
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.gallery import transfer
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo
 from facewright.gallery.results import Enrolled
 from facewright.recognition import Policy
-from facewright.training.events import Listener, Progressed
-from facewright.workflows.material import silent
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def enroll(
     metadata: Mapping[str, str] | None = None,
     keep_crops: bool = False,
     policy: Policy | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Enrolled:
     """Enrol people.
 
@@ -50,7 +49,7 @@ def enroll(
         DataError: the folder holds no photos. UsageError: neither of the two, or a policy where photos are taken whole.
     """
     photos, broken = photos_of(who)
-    shown = _counted(photos, silent if listen is None else listen)
+    shown = _counted(photos, on_event)
     chosen = gallery.recognizer.policy(policy)
     found = gallery.enrol(shown, metadata=metadata, keep_crops=keep_crops, policy=chosen)
     return replace(found, failed=merge_broken(broken, found.failed))
@@ -99,8 +98,8 @@ def import_gallery(where: str | Path, source: Path) -> Imported:
     return Imported(str(source), new, already)
 
 
-def _counted(photos: Sequence[Photo], listen: Listener) -> Iterator[Photo]:
+def _counted(photos: Sequence[Photo], on_event: EventHandler) -> Iterator[Photo]:
     for done, photo in enumerate(photos):
-        listen(Progressed("enrolling", done, len(photos)))
+        on_event(Progress("enrolling", done, len(photos)))
         yield photo
-    listen(Progressed("enrolling", len(photos), len(photos)))
+    on_event(Progress("enrolling", len(photos), len(photos)))

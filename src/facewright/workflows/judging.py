@@ -14,15 +14,15 @@ from facewright.data.store import PixelStore
 from facewright.errors import OtherClasses, Undefined, UsageError
 from facewright.evaluation import protocols, two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.metrics import binary_threshold
 from facewright.metrics.binary import asked_far
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, read_predictions, write_predictions
-from facewright.training.events import Listener, Progressed, Said
 from facewright.training.recipe import Recipe
-from facewright.workflows.material import Material, silent
+from facewright.workflows.material import Material
 
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
 BLOCK = 256  # rows between two reports of progress
@@ -43,22 +43,22 @@ def check_judgeable(material: Material, recipe: Recipe) -> None:
         allowed_impostors(asked_far(rule), negatives)
 
 
-def measure(folder: Path, material: Material, recipe: Recipe, listen: Listener) -> ClassificationResult:
+def measure(folder: Path, material: Material, recipe: Recipe, on_event: EventHandler) -> ClassificationResult:
     """Judge the best weights on the test part; writes predictions.csv and evaluation.json.
 
     Of two classes also as a yes or no: the threshold is chosen on the validation part, whose predictions are kept in
     validation_predictions.csv, and travels with the weights in model.safetensors.
     """
     classifier = Classifier.load(folder)
-    predictions = predictions_of(classifier, material.store, material.split.test, listen)
+    predictions = predictions_of(classifier, material.store, material.split.test, on_event)
     result = protocols.classify(predictions, classifier.classes, "test")
     if len(classifier.classes) == 2:
-        validation = predictions_of(classifier, material.store, material.split.validation, listen)
+        validation = predictions_of(classifier, material.store, material.split.validation, on_event)
         write_predictions(folder / VALIDATION, validation, classifier.classes)
         try:
             _keep_threshold(folder, validation, recipe.threshold.rule, material.store.dataset.name)
         except Undefined as error:  # the weights are as good without a threshold
-            listen(Said(f"not judged as a yes or no: {error}"))
+            on_event(Message(f"not judged as a yes or no: {error}"))
         binary = two_classes.judge(validation, predictions, classifier.classes, recipe.threshold.rule)
         result = dataclasses.replace(result, binary=binary)
     write_predictions(folder / "predictions.csv", predictions, classifier.classes)
@@ -77,7 +77,7 @@ def _keep_threshold(folder: Path, validation: Predictions, rule: str, dataset: s
     bundles.save(path, dataclasses.replace(found, thresholds=kept))
 
 
-def evaluate(folder: Path, where: str | None = None, listen: Listener | None = None) -> ClassificationResult:
+def evaluate(folder: Path, where: str | None = None, on_event: EventHandler = ignore_event) -> ClassificationResult:
     """The test part's numbers of a run, or the numbers of a model on all of another dataset with the same classes.
 
     Args:
@@ -85,17 +85,16 @@ def evaluate(folder: Path, where: str | None = None, listen: Listener | None = N
     Raises:
         OtherClasses: the other dataset has other classes. UsageError: a file, which has no test part, and no data.
     """
-    listen = listen or silent
     if folder.is_file():
         if where is None:
             raise UsageError(f"{folder}: a model file has no test part of its own; give DATA to measure it on")
         classifier = Classifier.load(folder)
-        return protocols.classify(_on_all(classifier, where, listen), classifier.classes, where)
+        return protocols.classify(_on_all(classifier, where, on_event), classifier.classes, where)
     run = Run(folder)
     if where is None:
         return run.evaluation
     classifier = run.classifier
-    predictions = _on_all(classifier, where, listen)
+    predictions = _on_all(classifier, where, on_event)
     result = protocols.classify(predictions, classifier.classes, where)
     if not (run.folder / VALIDATION).is_file():
         return result
@@ -104,28 +103,30 @@ def evaluate(folder: Path, where: str | None = None, listen: Listener | None = N
     return dataclasses.replace(result, binary=binary)
 
 
-def _on_all(classifier: Classifier, where: str, listen: Listener) -> Predictions:
+def _on_all(classifier: Classifier, where: str, on_event: EventHandler) -> Predictions:
     """What a model says of every picture of a dataset with its classes.
 
     Raises:
         OtherClasses: it has other ones.
     """
     store = PixelStore.open(
-        open_dataset(where), classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t))
+        open_dataset(where), classifier.spec, progress=lambda d, t: on_event(Progress("decoding", d, t))
     )
     if store.dataset.classes != classifier.classes:
         raise OtherClasses(
             f"{where}: expected the classes the model was trained on ({', '.join(classifier.classes)}), "
             f"found {', '.join(store.dataset.classes)}"
         )
-    return predictions_of(classifier, store, np.arange(len(store.dataset.records)), listen)
+    return predictions_of(classifier, store, np.arange(len(store.dataset.records)), on_event)
 
 
-def predictions_of(classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], listen: Listener) -> Predictions:
+def predictions_of(
+    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
+) -> Predictions:
     """What a model says of some rows of a store."""
     parts = []
     for start in range(0, len(rows), BLOCK):
         parts.append(classifier.probabilities(store.batch(rows[start : start + BLOCK])))
-        listen(Progressed("testing", min(start + BLOCK, len(rows)), len(rows)))
+        on_event(Progress("testing", min(start + BLOCK, len(rows)), len(rows)))
     paths = tuple(store.dataset.records[row].path for row in rows)
     return Predictions(paths, store.dataset.labels[rows], np.concatenate(parts))

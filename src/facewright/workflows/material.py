@@ -12,8 +12,8 @@ from facewright.data.records import Dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError
+from facewright.events import EventHandler, Message, Progress
 from facewright.input_spec import InputSpec
-from facewright.training.events import Event, Listener, Progressed, Said
 from facewright.training.recipe import Recipe
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
@@ -29,12 +29,8 @@ class Material:
     fingerprint: str
 
 
-def silent(_event: Event) -> None:
-    """A listener that listens to nothing."""
-
-
 def prepare(
-    dataset: Dataset, recipe: Recipe, seed: int, kept: Path, listen: Listener, wanted: InputSpec | None = None
+    dataset: Dataset, recipe: Recipe, seed: int, kept: Path, on_event: EventHandler, wanted: InputSpec | None = None
 ) -> Material:
     """Decode, split and measure the pixels.
 
@@ -47,12 +43,12 @@ def prepare(
     if len(dataset.classes) < 2:
         only = ", ".join(dataset.classes) or "none"
         raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
-    store = open_store(dataset, recipe.input.size, recipe.input.resize, listen)
+    store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event)
     for broken in store.dataset.broken:
-        listen(Said(f"left out: {broken.path}: {broken.reason}"))
+        on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     split = Split.load(kept, store.dataset, store.digests) if kept.is_file() else _split(store, recipe, seed)
     for note in split.notes:
-        listen(Said(note))
+        on_event(Message(note))
     if len(split.train) < 2 or not len(split.validation) or not len(split.test):
         raise DataError(
             f"{dataset.where}: expected images for training, validation and test, got "
@@ -61,12 +57,12 @@ def prepare(
     return Material(store, split, _spec(store, split, recipe, wanted), store.dataset.fingerprint(store.digests))
 
 
-def open_store(dataset: Dataset, size: int, resize: str, listen: Listener) -> PixelStore:
+def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler) -> PixelStore:
     """The dataset's pixels at one size, raw."""
     raw = InputSpec.from_dict(
         {"height": size, "width": size, "mean": [0.0] * 3, "std": [1.0] * 3, "colour_order": "rgb", "resize": resize}
     )
-    return PixelStore.open(dataset, raw, progress=lambda done, total: listen(Progressed("decoding", done, total)))
+    return PixelStore.open(dataset, raw, progress=lambda done, total: on_event(Progress("decoding", done, total)))
 
 
 def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:

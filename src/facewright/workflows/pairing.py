@@ -19,13 +19,12 @@ from PIL import Image
 from facewright.decision import Decision
 from facewright.evaluation.verification import verify_pairs
 from facewright.evaluation.verification_results import VerificationResult
+from facewright.events import EventHandler, ignore_event
 from facewright.files import write_atomic, write_json
 from facewright.input_spec import InputSpec
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.recognition import Policy, Recognizer
 from facewright.report.verification import PairContext, ShownPair, StoredThreshold, write_pair_report
-from facewright.training.events import Listener
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import ScoredPairs, score_pairs
 
 
@@ -85,7 +84,7 @@ def pairs(
     flip: bool | None = None,
     detector: str | None = None,
     policy: Policy | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> PairsMeasured:
     """Measure a verifier on a list of pairs.
 
@@ -106,7 +105,7 @@ def pairs(
         has no score.
     """
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
-    scored = score_pairs(recognizer, where, images, silent if listen is None else listen, policy)
+    scored = score_pairs(recognizer, where, images, on_event, policy)
     truth = scored.pairs.same
     result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)
     decision = recognizer.decision()

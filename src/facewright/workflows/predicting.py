@@ -10,10 +10,9 @@ from pathlib import Path
 from facewright.data.archives import ArchivedPicture, open_archive
 from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import Undefined, UsageError
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.images import IMAGE_SUFFIXES
 from facewright.inference import Classifier, Picture, Prediction
-from facewright.training.events import Listener, Progressed
-from facewright.workflows.material import silent
 
 
 def predict(
@@ -22,7 +21,7 @@ def predict(
     *,
     top_k: int = 5,
     unknown_at: float | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> list[Prediction]:
     """The likeliest classes of pictures; a folder or a zip stands for every picture in it.
 
@@ -36,7 +35,7 @@ def predict(
         UsageError: a path does not exist, or there is no picture at all.
         Undefined: no threshold is stored for this rate.
     """
-    pictures, listen = pictures_of(paths), listen or silent
+    pictures = pictures_of(paths)
     if not pictures:
         raise UsageError(
             f"{', '.join(map(str, paths))}: no picture below; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -47,7 +46,7 @@ def predict(
     for prediction in classifier.stream(pictures, top_k):
         unknown = None if least is None or prediction.likeness is None else prediction.likeness < least
         said.append(replace(prediction, unknown=unknown))
-        listen(Progressed("predicting", len(said), len(pictures)))
+        on_event(Progress("predicting", len(said), len(pictures)))
     return said
 
 

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from facewright.data.cache import cache_folder
+from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Progress
 from facewright.files import write_atomic
 from facewright.training import history, validation
-from facewright.training.events import EpochEnded, Listener, Progressed, Said
 from facewright.training.features import Features, Pictures, features_of
-from facewright.training.history import EpochRow
 from facewright.training.probe import fit
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Probe
@@ -30,7 +29,7 @@ def probe(
     recipe: Recipe,
     seed: int,
     keep: Callable[[nn.Module], None],
-    listen: Listener,
+    on_event: EventHandler,
 ) -> tuple[EpochRow, ...]:
     """Fit the network's linear head on its own features, keep the weights, and write metrics.csv of one row.
 
@@ -45,20 +44,20 @@ def probe(
     def features(what: str, rows: np.ndarray) -> Features:
         pictures = Pictures(material.store, material.spec, rows, None, recipe.input.size, seed)
         return features_of(
-            network, pictures, 1, torch.float32, cache_folder(), lambda d, t: listen(Progressed(what, d, t))
+            network, pictures, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress(what, d, t))
         )
 
     training, held_out = features("features for training", split.train), features("for validation", split.validation)
     groups = np.unique(np.asarray(material.store.digests)[training.rows], return_inverse=True)[1]
     fold_seed = derive(seed, "folds") % 2**32
     found = fit(training.values[0], labels[training.rows], groups, chosen.strengths, chosen.folds, fold_seed)
-    listen(Said(f"strength {found.strength:g} chosen among {len(chosen.strengths)} by cross-validation"))
+    on_event(Message(f"strength {found.strength:g} chosen among {len(chosen.strengths)} by cross-validation"))
     head = network.get_submodule(str(network.classifier_name))
     head.load_state_dict({"weight": torch.from_numpy(found.weight), "bias": torch.from_numpy(found.bias)})
     keep(network.eval())
     row = _row(head, training, held_out, labels, recipe, time.monotonic() - begun)
     write_atomic(folder / "metrics.csv", history.to_csv([row]))
-    listen(EpochEnded(row))
+    on_event(EpochFinished(row))
     return (row,)
 
 

@@ -10,10 +10,9 @@ from facewright.data.sources import open_dataset
 from facewright.evaluation.identification import IdentificationResult, identify
 from facewright.evaluation.verification import verify_all_pairs
 from facewright.evaluation.verification_results import VerificationResult
+from facewright.events import EventHandler, ignore_event
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
-from facewright.training.events import Listener
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import Vectors, embed_all
 
 
@@ -38,7 +37,7 @@ class Recognition:
 
 
 def evaluate_verification(
-    model: str | Path, where: str | Path, *, detector: str | None = None, listen: Listener | None = None
+    model: str | Path, where: str | Path, *, detector: str | None = None, on_event: EventHandler = ignore_event
 ) -> Recognition:
     """Same person or not, over every pair of the pictures, streamed.
 
@@ -52,7 +51,7 @@ def evaluate_verification(
         shows.
     """
     recognizer = Recognizer.load(model, detector=detector)
-    embedded = embed_all(recognizer, open_dataset(where), silent if listen is None else listen)
+    embedded = embed_all(recognizer, open_dataset(where), on_event)
     return _recognition(recognizer, embedded, where, verify_all_pairs(embedded.vectors, embedded.people))
 
 
@@ -62,7 +61,7 @@ def evaluate_identification(
     *,
     seed: int = 0,
     detector: str | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Recognition:
     """Who is it: closed-set and open-set search, the people parted into gallery, mates and strangers.
 
@@ -72,7 +71,7 @@ def evaluate_identification(
         Undefined: fewer than two people, or nobody has a picture to spare. DataError: as `evaluate_verification`.
     """
     recognizer = Recognizer.load(model, detector=detector)
-    embedded = embed_all(recognizer, open_dataset(where), silent if listen is None else listen)
+    embedded = embed_all(recognizer, open_dataset(where), on_event)
     return _recognition(recognizer, embedded, where, identify(embedded.vectors, embedded.people, seed))
 
 

@@ -21,6 +21,7 @@ from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation import speed
+from facewright.events import EpochRow, EventHandler, Message, RunStarted, ignore_event
 from facewright.files import write_atomic
 from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
@@ -30,12 +31,10 @@ from facewright.training import checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, head_of, settings_of, starting_network
 from facewright.training.distributed import World, joined
-from facewright.training.events import Listener, Said, Started
-from facewright.training.history import EpochRow
 from facewright.training.recipe import Recipe
 from facewright.workflows.comparing import compare
 from facewright.workflows.judging import check_judgeable, measure
-from facewright.workflows.material import Material, prepare, silent
+from facewright.workflows.material import Material, prepare
 from facewright.workflows.probing import probe
 from facewright.workflows.starting import Start, check_model, recipe_for, start
 
@@ -50,7 +49,7 @@ def train(
     overrides: Mapping[str, str] | None = None,
     resume: bool = False,
     report: bool = True,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Run:
     """Train one model, measure it on the test part, and leave everything in a run directory.
 
@@ -79,13 +78,13 @@ def train(
         if (folder / "run.json").is_file():
             _check_same(folder, model, chosen, seed, resume)
         world.wait()
-        run = _train_in(folder, dataset, model, chosen, seed, world, (listen or silent) if world.writes else silent)
+        run = _train_in(folder, dataset, model, chosen, seed, world, on_event if world.writes else ignore_event)
         if report and world.writes:
             compare([run]).to_html(folder / "report.html")
         return run
 
 
-def resume(folder: Path, *, listen: Listener | None = None) -> Run:
+def resume(folder: Path, *, on_event: EventHandler = ignore_event) -> Run:
     """Go on with the run in a directory, with the data, model, recipe and seed it was started with.
 
     Raises:
@@ -94,7 +93,9 @@ def resume(folder: Path, *, listen: Listener | None = None) -> Run:
     """
     facts = Run(folder).facts
     recipe = folder / "recipe.toml"
-    return train(facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed, resume=True, listen=listen)
+    return train(
+        facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed, resume=True, on_event=on_event
+    )
 
 
 def free_folder(name: str) -> Path:
@@ -117,15 +118,15 @@ def folder_name(text: str) -> str:
 
 
 def _train_in(
-    folder: Path, dataset: Dataset, model: str, recipe: Recipe, seed: int, world: World, listen: Listener
+    folder: Path, dataset: Dataset, model: str, recipe: Recipe, seed: int, world: World, on_event: EventHandler
 ) -> Run:
     """The steps of a run, in the order they happen."""
-    begin = start(model, recipe, listen)
-    material = prepare(dataset, recipe, seed, folder / "split.csv", listen, begin.spec)
+    begin = start(model, recipe, on_event)
+    material = prepare(dataset, recipe, seed, folder / "split.csv", on_event, begin.spec)
     check_judgeable(material, recipe)
     network, said = starting_network(begin.model, begin.stem, len(dataset.classes), recipe, seed, begin.loaded)
     for line in said:
-        listen(Said(line))
+        on_event(Message(line))
     facts = _facts(folder, network, material, begin, recipe, seed, world)
     world.wait()  # all have read before one writes
     if world.writes:
@@ -134,11 +135,11 @@ def _train_in(
         facts.write(folder)
     speed.reset_peak_memory()
     begun = time.process_time()
-    learned = _learn(_Job(folder, material, facts, recipe, world, listen), network)
+    learned = _learn(_Job(folder, material, facts, recipe, world, on_event), network)
     if learned is None:
         return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
     if world.writes:
-        measure(folder, material, recipe, listen)
+        measure(folder, material, recipe, on_event)
         dataclasses.replace(
             facts,
             finished=_now(),
@@ -161,7 +162,7 @@ class _Job:
     facts: RunFacts
     recipe: Recipe
     world: World
-    listen: Listener
+    on_event: EventHandler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,26 +173,26 @@ class _Learned:
 
 def _learn(job: _Job, network: nn.Module) -> _Learned | None:
     """Train by gradients or fit a probe, keeping the best weights; None where the run was finished before."""
-    folder, facts, recipe, world, listen = job.folder, job.facts, job.recipe, job.world, job.listen
+    folder, facts, recipe, world, on_event = job.folder, job.facts, job.recipe, job.world, job.on_event
     split, spec = job.material.split, job.material.spec
     keep = _keeper(folder, facts, spec, head_of(recipe))
     was_finished = facts.finished is not None and (folder / "evaluation.json").is_file()
     if recipe.probe is not None:
         if was_finished:
             return None
-        fitted = probe(folder, network, job.material, recipe, facts.seed, keep, listen) if world.writes else ()
+        fitted = probe(folder, network, job.material, recipe, facts.seed, keep, on_event) if world.writes else ()
         return _Learned(fitted, resumed=False)
     settings = settings_of(recipe, len(split.train), facts.seed, getattr(torch, facts.precision), world)
     data = data_of(recipe, job.material.store, spec, split, settings)
-    trainer = assemble(recipe, network, data, folder, keep, settings, listen, world)
+    trainer = assemble(recipe, network, data, folder, keep, settings, on_event, world)
     state = checkpoints.load(folder / "checkpoints")
     if state is not None:
         trainer.restore(state)
         if trainer.progress.finished and was_finished:
             return None
-        listen(Said(f"resumed after step {trainer.progress.steps}"))
+        on_event(Message(f"resumed after step {trainer.progress.steps}"))
     epochs = sum(phase.epochs for phase in recipe.all_phases.values())
-    listen(Started(str(folder), facts.title, recipe.name, epochs, len(data.plan(0)), len(split.train)))
+    on_event(RunStarted(str(folder), facts.title, recipe.name, epochs, len(data.plan(0)), len(split.train)))
     return _Learned(trainer.fit(), resumed=state is not None)
 
 

@@ -13,13 +13,12 @@ from facewright import bundle as bundles
 from facewright import images
 from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
 from facewright.errors import BadImage, DataError, Undefined, UnknownName, UsageError
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.report.boxes import draw_boxes
-from facewright.training.events import Listener, Progressed
-from facewright.workflows.material import silent
 from facewright.workflows.predicting import pictures_in
 
 FACE = "face"  # the class of the faces, where it has this name
@@ -77,7 +76,7 @@ def scan(
     frame: Frame | None = None,
     face: str | None = None,
     draw: Path | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Scanned:
     """Find the faces of photos with a trained classifier of patches.
 
@@ -95,7 +94,6 @@ def scan(
     Raises:
         UsageError: no photo, or no such class. DataError: the table of boxes cannot be understood, or knows no photo.
     """
-    listen = silent if listen is None else listen
     pictures = pictures_in(paths)
     if not pictures:
         raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
@@ -105,7 +103,7 @@ def scan(
     found = []
     for path in pictures:
         found.append(_scanned(scanner, path, table))
-        listen(Progressed("scanning", len(found), len(pictures)))
+        on_event(Progress("scanning", len(found), len(pictures)))
     judged = {} if table is None else _judged(found, table)
     if table is not None and not judged:
         raise DataError(f"{boxes}: knows none of the {len(pictures)} photos; its files must be how their paths end")

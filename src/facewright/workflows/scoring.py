@@ -17,9 +17,9 @@ from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.store import PixelStore
 from facewright.embedding import similarities
 from facewright.errors import BadImage, DataError
+from facewright.events import EventHandler, Message, Progress
 from facewright.images import Pixels, pixel_digest
 from facewright.recognition import Face, Picked, Policy, Recognizer
-from facewright.training.events import Listener, Progressed, Said
 
 BLOCK = 256  # pictures between two reports of progress
 FACES = 64  # embedded at a time
@@ -76,7 +76,9 @@ def people_on(data: Dataset) -> NDArray[np.str_]:
     return np.array(names, dtype=np.str_)
 
 
-def embed_all(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy: Policy | None = None) -> Vectors:
+def embed_all(
+    recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, policy: Policy | None = None
+) -> Vectors:
     """Every picture of a data set, decoded once and embedded; what cannot be read or shows no face is said, left out.
 
     Args:
@@ -86,30 +88,30 @@ def embed_all(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy
     """
     chosen = recognizer.policy(policy)
     if recognizer.takes_photos_whole:
-        found = _whole(recognizer, dataset, listen)
+        found = _whole(recognizer, dataset, on_event)
     else:
-        found = _cut_out(recognizer, dataset, listen, chosen)
+        found = _cut_out(recognizer, dataset, on_event, chosen)
     for broken in found.dataset.broken:
-        listen(Said(f"left out: {broken.path}: {broken.reason}"))
+        on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     if found.several:
         which = "largest" if chosen == "largest" else "one nearest to the centre"
-        listen(Said(f"{found.several:,} pictures show several faces; took the {which}"))
+        on_event(Message(f"{found.several:,} pictures show several faces; took the {which}"))
     return found
 
 
-def _whole(recognizer: Recognizer, dataset: Dataset, listen: Listener) -> Vectors:
+def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> Vectors:
     """Pictures that are fed to the network as they are, by way of the cache of decoded pixels."""
-    store = PixelStore.open(dataset, recognizer.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
+    store = PixelStore.open(dataset, recognizer.spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
     count = len(store.dataset)
     vectors = np.empty((count, recognizer.width), np.float32)
     for start in range(0, count, BLOCK):
         rows = np.arange(start, min(start + BLOCK, count))
         vectors[rows] = recognizer.embed_chips(list(store.pixels[rows]))
-        listen(Progressed("embedding", int(rows[-1]) + 1, count))
+        on_event(Progress("embedding", int(rows[-1]) + 1, count))
     return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 
-def _cut_out(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy: Policy) -> Vectors:
+def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, policy: Policy) -> Vectors:
     """Pictures whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
     broken, waiting, several = list[Broken](), list[Face](), 0
@@ -124,9 +126,9 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, listen: Listener, policy:
         if len(waiting) == FACES:
             vectors.append(recognizer.embed(waiting))
             waiting.clear()
-            listen(Progressed("finding faces", done, len(dataset)))
+            on_event(Progress("finding faces", done, len(dataset)))
     vectors.append(recognizer.embed(waiting))
-    listen(Progressed("finding faces", len(dataset), len(dataset)))
+    on_event(Progress("finding faces", len(dataset), len(dataset)))
     left = replace(dataset, records=tuple(records), broken=merge_broken(dataset.broken, broken))
     if not records:
         first = f"{left.broken[0].path}: {left.broken[0].reason}" if left.broken else "it lists none"
@@ -151,7 +153,7 @@ def picked_faces(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> It
 
 
 def score_pairs(
-    recognizer: Recognizer, where: str | Path, images: str | Path, listen: Listener, policy: Policy | None = None
+    recognizer: Recognizer, where: str | Path, images: str | Path, on_event: EventHandler, policy: Policy | None = None
 ) -> ScoredPairs:
     """Read a list of pairs, embed its pictures, each once, and compare.
 
@@ -161,7 +163,7 @@ def score_pairs(
         DataError: the list cannot be understood, or none of its pictures can be used.
     """
     pairs = read_pairs(where, images)
-    embedded = embed_all(recognizer, pairs.dataset(images), listen, policy)
+    embedded = embed_all(recognizer, pairs.dataset(images), on_event, policy)
     rows = pairs.rows(embedded.dataset.records)
     scores = np.full(len(pairs), np.nan)
     usable = np.flatnonzero((rows >= 0).all(axis=1))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from facewright.events import EventHandler, Progress
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import resolve_stem
 from facewright.models.weights import Loaded, open_weights, parse_model
 from facewright.training import recipe as recipes
-from facewright.training.events import Listener, Progressed
 from facewright.training.recipe import Recipe
 
 
@@ -47,7 +47,7 @@ def check_model(model: str, recipe: Recipe) -> None:
     resolve_stem(parse_model(model)[0], recipe.input.size, recipe.input.stem)
 
 
-def start(model: str, recipe: Recipe, listen: Listener) -> Start:
+def start(model: str, recipe: Recipe, on_event: EventHandler) -> Start:
     """Open what a run starts from.
 
     Args:
@@ -62,7 +62,7 @@ def start(model: str, recipe: Recipe, listen: Listener) -> Start:
         stem = resolve_stem(architecture, recipe.input.size, recipe.input.stem)
         return Start(architecture, stem, None, None)
     loaded = open_weights(
-        architecture, which, progress=lambda done, total: listen(Progressed(f"fetching {which}", done, total))
+        architecture, which, progress=lambda done, total: on_event(Progress(f"fetching {which}", done, total))
     )
     wanted = loaded.stem if recipe.input.stem == "auto" else recipe.input.stem
     return Start(architecture, resolve_stem(architecture, recipe.input.size, wanted), which, loaded)

@@ -13,15 +13,14 @@ from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.decision import UNKNOWN, Decision, with_decision
 from facewright.errors import DataError, FacewrightError
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.inference import Classifier
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run
-from facewright.training.events import Listener, Progressed, Said
 from facewright.workflows.calibrating import Calibrated, destination, keep
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import BLOCK
 from facewright.workflows.vectors import open_pictures
 
@@ -29,7 +28,12 @@ METHOD = "most strangers accepted within the target, no interpolation, ties toge
 
 
 def calibrate_unknown(
-    model: str | Path, strangers: str | Path, far: float, *, out: Path | None = None, listen: Listener | None = None
+    model: str | Path,
+    strangers: str | Path,
+    far: float,
+    *,
+    out: Path | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Calibrated:
     """Choose how unlike all classes a photo must be to be called unknown, and store that with the model.
 
@@ -46,7 +50,6 @@ def calibrate_unknown(
         DataError: one of the strangers is a class of the model. Undefined: the photos are too few to resolve the rate.
         BundleError: the model has no classes.
     """
-    listen = silent if listen is None else listen
     target = destination(model, out, changed=False)
     folder = Path(model)
     classifier = Classifier(bundles.load(folder / "model.safetensors" if folder.is_dir() else folder))
@@ -56,11 +59,11 @@ def calibrate_unknown(
         raise DataError(
             f"{strangers}: expected people whom the model does not know; {', '.join(known)} are its classes"
         )
-    store = PixelStore.open(data, classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
-    scores = likenesses(classifier, store, np.arange(len(store.dataset)), listen)
-    genuine, note = _validation(folder, classifier, listen)
+    store = PixelStore.open(data, classifier.spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
+    scores = likenesses(classifier, store, np.arange(len(store.dataset)), on_event)
+    genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
-        listen(Said(note))
+        on_event(Message(note))
     decision = _decision(classifier, store, scores, genuine, far)
     keep(with_decision(classifier.bundle, decision), target)
     return Calibrated(str(model), str(target), decision, note)
@@ -123,14 +126,14 @@ def choose(
 
 
 def likenesses(
-    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], listen: Listener
+    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> NDArray[np.float64]:
     """How much each of some pictures is like its nearest class, (B,)."""
     found = np.empty(rows.size)
     for start in range(0, rows.size, BLOCK):
         part = slice(start, start + BLOCK)
         found[part] = classifier.likeness(classifier.logits(store.batch(rows[part])))
-        listen(Progressed("comparing", min(start + BLOCK, rows.size), rows.size))
+        on_event(Progress("comparing", min(start + BLOCK, rows.size), rows.size))
     return found
 
 
@@ -150,15 +153,15 @@ def _people(store: PixelStore) -> People | None:
 
 
 def _validation(
-    folder: Path, classifier: Classifier, listen: Listener
+    folder: Path, classifier: Classifier, on_event: EventHandler
 ) -> tuple[NDArray[np.float64] | None, str | None]:
     """The likenesses of a run's validation photos; or why there are none."""
     if not (folder / "split.csv").is_file():
         return None, None
     try:
         data = open_dataset(Run(folder).facts.where)
-        store = PixelStore.open(data, classifier.spec, progress=lambda d, t: listen(Progressed("decoding", d, t)))
+        store = PixelStore.open(data, classifier.spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
         part = Split.load(folder / "split.csv", store.dataset, store.digests).validation
     except FacewrightError as error:
         return None, f"how many known people stay known was not measured: {error}"
-    return likenesses(classifier, store, np.asarray(part, np.int64), listen), None
+    return likenesses(classifier, store, np.asarray(part, np.int64), on_event), None

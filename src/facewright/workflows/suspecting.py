@@ -28,6 +28,7 @@ from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_json
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import NONE, open_weights, parse_model
@@ -36,11 +37,10 @@ from facewright.runs import SUSPICIOUS, Run
 from facewright.training import probe
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
-from facewright.training.events import Listener, Progressed, Said
 from facewright.training.features import Pictures, features_of
 from facewright.training.seeds import derive
 from facewright.workflows.comparing import compare, thumbnails
-from facewright.workflows.material import open_store, silent
+from facewright.workflows.material import open_store
 from facewright.workflows.running import train
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest
@@ -78,7 +78,7 @@ class _Judged:
 
 
 def suspect_labels(
-    folder: Path, *, folds: int = 5, weights: str | None = None, listen: Listener | None = None
+    folder: Path, *, folds: int = 5, weights: str | None = None, on_event: EventHandler = ignore_event
 ) -> Suspicion:
     """Look for wrong labels in the dataset of a run; writes suspicious.json and the run's report.
 
@@ -88,27 +88,26 @@ def suspect_labels(
         weights: judge by the features of these public weights, whatever the run began with: of the run's architecture a
             released name or a file, or ARCHITECTURE@WEIGHTS; "none": train the run anew on each fold. None: features
             where the run began with public weights, trainings where not.
-        listen: hears what it will cost before it starts, and how far it is.
+        on_event: hears what it will cost before it starts, and how far it is.
     Raises:
         RunError: this is no finished run.
         DataError: its data has changed, or fewer than two classes have enough different pictures.
         UsageError: fewer than two folds.
     """
-    listen = listen or silent
     run = Run(folder)
     _ = run.evaluation  # an unfinished run is refused before anything is computed
     if folds < 2:
         raise UsageError(f"--folds {folds}: expected 2 or more, for the judge of a picture must not have seen it")
     model = judge_of(run.facts.start, weights)
-    judged = _open(run, folds, listen)
+    judged = _open(run, folds, on_event)
     likeness = None
     if model is None:
         source = f"{folds} trainings of {run.facts.title} with recipe {run.facts.recipe}, each without a fold"
-        probabilities = _retrained(run, judged, folds, listen)
+        probabilities = _retrained(run, judged, folds, on_event)
     else:
         source = f"logistic regression on the features of {_short(model)}, {folds} folds"
-        embeddings = _embeddings(run, judged, model, listen)
-        probabilities = _regressed(judged, embeddings, folds, run.facts.seed, listen)
+        embeddings = _embeddings(run, judged, model, on_event)
+        probabilities = _regressed(judged, embeddings, folds, run.facts.seed, on_event)
         likeness = likeness_of(judged.paths, judged.labels, judged.names, embeddings, judged.units)
     accuracy, errors, found = suspicion_of(judged.paths, judged.labels, judged.names, probabilities)
     named = (run.facts.dataset, run.facts.fingerprint, source, len(judged.rows), folds, judged.names)
@@ -129,7 +128,7 @@ def write_page(folder: Path, page: Path) -> None:
     if run.suspicion is None:
         raise RunError(f"{folder}: no {SUSPICIOUS}; inspect its labels first")
     chosen = run.recipe.input
-    store = open_store(open_dataset(run.facts.where), chosen.size, chosen.resize, silent)
+    store = open_store(open_dataset(run.facts.where), chosen.size, chosen.resize, ignore_event)
     context = LabelContext(
         created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         command=shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
@@ -159,10 +158,10 @@ def judge_of(begun: str, weights: str | None) -> str | None:
     return weights if weights.partition("@")[0] in names() else f"{architecture}@{weights}"
 
 
-def _open(run: Run, folds: int, listen: Listener) -> _Judged:
+def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
     """The run's data, its copies grouped, and the classes whose labels can be judged."""
     chosen, facts = run.recipe.input, run.facts
-    store = open_store(open_dataset(facts.where), chosen.size, chosen.resize, listen)
+    store = open_store(open_dataset(facts.where), chosen.size, chosen.resize, on_event)
     if store.dataset.fingerprint(store.digests) != facts.fingerprint:
         raise DataError(f"{run.folder}: the data at {facts.where} changed since the run; train a new one to inspect it")
     near = near_pairs(store.pixels, store.digests)
@@ -189,11 +188,11 @@ def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int
     return all(len({units[row] for row in part.train}) >= 2 for part in parts)
 
 
-def _embeddings(run: Run, judged: _Judged, model: str, listen: Listener) -> NDArray[np.float32]:
+def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -> NDArray[np.float32]:
     """What the frozen public body makes of the judged pictures, (N, F)."""
     architecture, which = parse_model(model)
     loaded = open_weights(
-        architecture, str(which), progress=lambda done, total: listen(Progressed(f"fetching {which}", done, total))
+        architecture, str(which), progress=lambda done, total: on_event(Progress(f"fetching {which}", done, total))
     )
     spec, stem, chosen = loaded.spec, loaded.stem, run.recipe.input
     if architecture == run.facts.model:  # as the run feeds it
@@ -204,19 +203,19 @@ def _embeddings(run: Run, judged: _Judged, model: str, listen: Listener) -> NDAr
     stem = resolve_stem(architecture, size, stem)
     network, said = starting_network(architecture, stem, len(judged.classes), recipe, run.facts.seed, loaded)
     for line in said:
-        listen(Said(line))
+        on_event(Message(line))
     store = PixelStore.open(
-        judged.store.dataset, spec, progress=lambda done, total: listen(Progressed("decoding", done, total))
+        judged.store.dataset, spec, progress=lambda done, total: on_event(Progress("decoding", done, total))
     )
     pictures = Pictures(store, spec, judged.rows, None, size, run.facts.seed)
     features = features_of(
-        network, pictures, 1, torch.float32, cache_folder(), lambda d, t: listen(Progressed("features", d, t))
+        network, pictures, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
     )
     return np.array(features.values[0])
 
 
 def _regressed(
-    judged: _Judged, embeddings: NDArray[np.float32], folds: int, seed: int, listen: Listener
+    judged: _Judged, embeddings: NDArray[np.float32], folds: int, seed: int, on_event: EventHandler
 ) -> NDArray[np.float64]:
     """Probabilities (N, C) of logistic regressions, each on the pictures outside of a fold."""
     labels, units = judged.labels, judged.units
@@ -232,27 +231,27 @@ def _regressed(
         scores = embeddings[part.test].astype(np.float64) @ found.weight.T.astype(np.float64) + found.bias
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities[np.ix_(part.test, known)] = shares / shares.sum(axis=1, keepdims=True)
-        listen(Progressed("folds", number + 1, folds))
+        on_event(Progress("folds", number + 1, folds))
     return probabilities
 
 
-def _retrained(run: Run, judged: _Judged, folds: int, listen: Listener) -> NDArray[np.float64]:
+def _retrained(run: Run, judged: _Judged, folds: int, on_event: EventHandler) -> NDArray[np.float64]:
     """Probabilities (N, C) of the run's recipe, trained anew on the pictures outside of each fold."""
     facts, store = run.facts, judged.store
     splits = k_fold(store.dataset.labels, judged.groups, facts.seed, folds, run.recipe.shares.validation)
     places = {path: place for place, path in enumerate(judged.paths)}
-    listen(Said(cost(folds, facts.train_seconds)))
+    on_event(Message(cost(folds, facts.train_seconds)))
     probabilities = np.zeros((len(judged.rows), len(judged.classes)))
     for number, split in enumerate(splits, start=1):
         folder = run.folder / "folds" / f"{number}-of-{folds}"
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "split.csv").is_file():
             split.save(folder / "split.csv", store.dataset, store.digests)
-        listen(Said(f"fold {number} of {folds}: {folder}"))
+        on_event(Message(f"fold {number} of {folds}: {folder}"))
         recipe = run.folder / "recipe.toml"
         fold = train(
             facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
-            resume=True, report=False, listen=listen,
+            resume=True, report=False, on_event=on_event,
         )  # fmt: skip
         said = fold.predictions
         for path, row in zip(said.paths, said.probabilities, strict=True):

@@ -8,8 +8,8 @@ from pathlib import Path
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
+from facewright.events import EventHandler, ignore_event
 from facewright.training import recipe as recipes
-from facewright.training.events import Listener
 from facewright.workflows.comparing import Compared, compare
 from facewright.workflows.running import folder_name, free_folder, train
 from facewright.workflows.starting import check_model, recipe_for
@@ -23,7 +23,7 @@ def train_all(
     out: Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Compared:
     """Train several models on one split and compare them; the page is `out`/report.html.
 
@@ -50,7 +50,7 @@ def train_all(
             overrides=overrides,
             resume=True,
             report=False,
-            listen=listen,
+            on_event=on_event,
         )
         for name in models
     ]

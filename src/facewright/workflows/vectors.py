@@ -28,10 +28,9 @@ from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.sources import open_dataset
 from facewright.embedding import BATCH
 from facewright.errors import BadImage, DataError, FacewrightError, UsageError
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import replacing, write_json
 from facewright.recognition import Policy, Recognizer
-from facewright.training.events import Listener, Progressed, Said
-from facewright.workflows.material import silent
 from facewright.workflows.scoring import picked_faces
 
 FORMAT = 1
@@ -67,7 +66,7 @@ def embed(
     flip: bool | None = None,
     detector: str | None = None,
     policy: Policy | None = None,
-    listen: Listener | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> VectorsWritten:
     """Embed every picture of a data set into a Parquet file; what cannot be read is listed and left out.
 
@@ -87,13 +86,12 @@ def embed(
         UsageError: pyarrow is not installed. DataError: not one picture can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
-    listen = silent if listen is None else listen
     arrow = _Arrow.load()
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
     chosen = recognizer.policy(policy)
     dataset = open_pictures(where)
     plan = _plan(recognizer, dataset) | ({} if recognizer.takes_photos_whole else {"policy": chosen})
-    with _parts_folder(out, plan, listen) as folder:
+    with _parts_folder(out, plan, on_event) as folder:
         schema = arrow.schema(recognizer, dataset)
         resumed = 0
         for number, start in enumerate(range(0, len(dataset), ROWS)):
@@ -104,7 +102,7 @@ def embed(
             else:
                 pictures = zip(records, _seen(recognizer, dataset, records, chosen), strict=True)
                 _write_part(part, start, pictures, dataset, recognizer, arrow, schema)
-            listen(Progressed("embedding", start + len(records), len(dataset)))
+            on_event(Progress("embedding", start + len(records), len(dataset)))
         rows, broken = arrow.join(sorted(folder.glob("*.parquet")), out, schema)
         if rows == 0:
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
@@ -140,7 +138,7 @@ def _plan(recognizer: Recognizer, dataset: Dataset) -> dict[str, Any]:
 
 
 @contextmanager
-def _parts_folder(out: Path, plan: Mapping[str, Any], listen: Listener) -> Iterator[Path]:
+def _parts_folder(out: Path, plan: Mapping[str, Any], on_event: EventHandler) -> Iterator[Path]:
     """The folder of the parts, held by this process; parts made by another plan are removed."""
     folder = out.with_name(f".{out.name}.parts")
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -152,7 +150,7 @@ def _parts_folder(out: Path, plan: Mapping[str, Any], listen: Listener) -> Itera
     try:
         left = [path for path in folder.iterdir() if path.name != ".lock"]
         if left and _read_plan(folder) != plan:
-            listen(Said(f"{folder}: of another model or other pictures; begun anew"))
+            on_event(Message(f"{folder}: of another model or other pictures; begun anew"))
             for path in left:
                 path.unlink()
             left = []

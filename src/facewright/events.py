@@ -1,0 +1,83 @@
+"""Events: what a long job reports while it works, and the handler that receives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One row of metrics.csv."""
+
+    epoch: int  # from 1
+    phase: str
+    images_seen: int  # by training, since the start of the run
+    steps: int  # as above
+    image_size: int  # side in pixels the epoch was trained at
+    learning_rate: float  # at the last step of the epoch
+    train_loss: float
+    train_accuracy: float  # on augmented images, while the weights changed
+    validation_loss: float
+    validation_accuracy: float
+    validation_score: float  # of the metric that chooses the best epoch, the higher the better
+    seconds: float  # wall seconds of training and validating, since the start of the run
+    images_per_second: float  # of the training part of this epoch
+    best: bool  # the best on the chosen metric so far
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run starts, or resumes."""
+
+    run: str
+    model: str
+    recipe: str
+    epochs: int
+    steps_per_epoch: int
+    images: int  # of the training part
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """One optimizer step was taken."""
+
+    epoch: int  # from 1
+    epochs: int
+    step: int  # within the epoch, from 1
+    steps: int
+    loss: float  # mean over the epoch so far
+    accuracy: float  # as above
+    images_per_second: float
+    seconds_left: float  # of the whole run, estimated
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """An epoch was trained and validated."""
+
+    row: EpochRow
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line worth showing."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A long task other than training: decoding, evaluation."""
+
+    task: str
+    done: int
+    total: int
+
+
+Event = RunStarted | StepFinished | EpochFinished | Message | Progress
+EventHandler = Callable[[Event], None]
+
+
+def ignore_event(_event: Event) -> None:
+    """Do nothing: the handler where none is given."""

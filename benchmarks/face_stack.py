@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.faces import dlib_files
 from facewright.faces.alignment import chip
-from facewright.faces.detector import FaceDetector
-from facewright.faces.landmarks import FivePoints
-from facewright.faces.vectors import FaceVectors
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.detector import FaceDetector
+from facewright.faces.dlib.landmarks import FivePoints
+from facewright.faces.dlib.vectors import FaceVectors
 from facewright.metrics.detection import iou
 from facewright.workflows.predicting import pictures_in
 

@@ -44,7 +44,7 @@ from detectors import (
 
 from facewright import images
 from facewright.data.boxes import TrueBoxes, read_boxes
-from facewright.faces.detector import WINDOW, FaceDetector, searchable
+from facewright.faces.dlib.detector import WINDOW, FaceDetector, searchable
 from facewright.faces.frame import Frame
 from facewright.faces.yunet import WINDOW as YUNET
 from facewright.faces.yunet import YuNet

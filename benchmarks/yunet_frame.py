@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.faces.detector import FaceDetector
-from facewright.faces.landmarks import FivePoints
+from facewright.faces.dlib.detector import FaceDetector
+from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.yunet import YuNet, dlib_squares
 from facewright.metrics.detection import iou
 from facewright.workflows.predicting import pictures_in

@@ -13,7 +13,7 @@ from PIL import Image
 
 from facewright import bundle as bundles
 from facewright.cli.main import main
-from facewright.faces import dlib_files
+from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import SHIPPED, Face, Picked, Policy, Recognizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))

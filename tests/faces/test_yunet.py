@@ -15,10 +15,10 @@ from PIL import Image
 
 from facewright import images
 from facewright.errors import UsageError, WeightsError
-from facewright.faces import detector
 from facewright.faces.alignment import ARCFACE, similarity
-from facewright.faces.detector import FaceDetector
-from facewright.faces.landmarks import FivePoints
+from facewright.faces.dlib import detector
+from facewright.faces.dlib.detector import FaceDetector
+from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.yunet import KINDS, OUTPUTS, THRESHOLD, WINDOW, YuNet, dlib_squares
 from facewright.metrics.detection import iou
 

@@ -14,8 +14,8 @@ from facewright import images
 from facewright.decision import with_decision
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
-from facewright.faces import dlib_weights
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, chip
+from facewright.faces.dlib import converted as dlib_weights
 from facewright.recognition import Located, Recognizer, recognizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))

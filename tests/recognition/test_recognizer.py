@@ -13,7 +13,7 @@ from PIL import Image
 import facewright as fw
 from facewright import images, recognition
 from facewright.errors import BadImage, Undefined, UnknownName, UsageError, WeightsError
-from facewright.faces import dlib_files
+from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import Recognizer, shipped
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"

@@ -12,7 +12,7 @@ from PIL import Image
 from facewright import images
 from facewright.cli.main import main
 from facewright.errors import UnknownName, UsageError
-from facewright.faces.landmarks import FivePoints
+from facewright.faces.dlib.landmarks import FivePoints
 from facewright.workflows import finding
 from facewright.workflows.finding import faces
 

@@ -13,7 +13,7 @@ import pytest
 from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import DataError, UsageError
-from facewright.faces import dlib_files
+from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.recognising import evaluate_identification, evaluate_verification

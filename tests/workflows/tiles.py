@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from facewright.faces.alignment import ARCFACE_CORNERS
-from facewright.faces.landmarks import FivePoints
+from facewright.faces.dlib.landmarks import FivePoints
 from facewright.recognition import Located, detectors, recognizer
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from facewright.errors import WeightsError
 from facewright.faces.boxes import keep_best
-from facewright.faces.detector import scaled
+from facewright.faces.dlib.detector import scaled
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats, as_boxes
 

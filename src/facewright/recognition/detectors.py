@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from facewright.errors import UnknownName
 from facewright.faces import yunet
-from facewright.faces.detector import MAX_MARGIN, FaceDetector, searchable
-from facewright.faces.dlib_weights import converted
+from facewright.faces.dlib.converted import converted
+from facewright.faces.dlib.detector import MAX_MARGIN, FaceDetector, searchable
 from facewright.images import Pixels
 
 DETECTORS = ("dlib", "none", "a YuNet .onnx file")

@@ -18,8 +18,8 @@ from facewright.decision import VERIFICATION, Decision, held
 from facewright.embedding import BATCH, Embedder
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template
-from facewright.faces.dlib_weights import RESNET, converted
-from facewright.faces.vectors import FaceVectors
+from facewright.faces.dlib.converted import RESNET, converted
+from facewright.faces.dlib.vectors import FaceVectors
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
 from facewright.models.dlib_resnet import EMBEDDING

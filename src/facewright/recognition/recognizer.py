@@ -22,8 +22,8 @@ from facewright.decision import Decision, pick
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
-from facewright.faces.dlib_weights import converted
-from facewright.faces.landmarks import LANDMARKS, FivePoints
+from facewright.faces.dlib.converted import converted
+from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
 from facewright.recognition.detectors import EVERY, LARGE, LEAST, Dlib, Located, Whole, detector_of

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from facewright import images
-from facewright.faces import dlib_files
 from facewright.faces.alignment import chip
-from facewright.faces.detector import FaceDetector
-from facewright.faces.dlib_weights import load_resnet
-from facewright.faces.landmarks import FivePoints
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.converted import load_resnet
+from facewright.faces.dlib.detector import FaceDetector
+from facewright.faces.dlib.landmarks import FivePoints
 
-PHOTOS = Path(__file__).parents[2] / "../shared/data/lfw_view1_train/images"
+PHOTOS = Path(__file__).parents[3] / "../shared/data/lfw_view1_train/images"
 FEW = 12  # photos: a minute of dlib otherwise
 
 pytestmark = pytest.mark.realdata

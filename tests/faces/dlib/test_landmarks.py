@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facewright.errors import WeightsError
-from facewright.faces.landmarks import LANDMARKS, FivePoints
+from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.images import Pixels
 
 CENTRE = 2

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from facewright.errors import UsageError
-from facewright.faces import vectors
-from facewright.faces.vectors import FaceVectors
+from facewright.faces.dlib import vectors
+from facewright.faces.dlib.vectors import FaceVectors
 from facewright.models.dlib_resnet import DlibResNet, build
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from facewright.faces.pyramid import LEAST, MARGIN, OUTER, lay_out
+from facewright.faces.dlib.pyramid import LEAST, MARGIN, OUTER, lay_out
 
 
 @pytest.mark.parametrize("size", [(250, 250), (60, 60), (480, 360), (100, 700), (700, 100), (12, 40), (6, 6), (5, 5)])

@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from facewright.errors import UsageError, WeightsError
-from facewright.faces import dlib_files
-from facewright.faces.dlib_networks import Convolution, read_network
-from facewright.faces.dlib_weights import Arrays, Source, folded, pairs_of, tensors_of
-from facewright.faces.pyramid import Layout, lay_out
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.converted import Arrays, Source, folded, pairs_of, tensors_of
+from facewright.faces.dlib.layers import Convolution, read_network
+from facewright.faces.dlib.pyramid import Layout, lay_out
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats
 

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import WeightsError
-from facewright.faces import dlib_files
-from facewright.faces.dlib_files import Reader
-from facewright.faces.dlib_weights import Arrays, Source, tensors_of
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.converted import Arrays, Source, tensors_of
+from facewright.faces.dlib.files import Reader
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats, as_boxes
 

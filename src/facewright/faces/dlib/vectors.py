@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
-from facewright.faces.dlib_weights import load_resnet
+from facewright.faces.dlib.converted import load_resnet
 from facewright.models.dlib_resnet import EMBEDDING, DlibResNet, without_norms
 from facewright.models.released import expected_input
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from facewright.errors import WeightsError
-from facewright.faces import dlib_weights
-from facewright.faces.dlib_weights import Source, converted, tensors_of
+from facewright.faces.dlib import converted as dlib_weights
+from facewright.faces.dlib.converted import Source, converted, tensors_of
 from facewright.models.dlib_resnet import build, without_norms
 from facewright.models.weights import load_into, open_weights
 
@@ -60,7 +60,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_network_of_other_layers_is_refused(tmp_path: Path) -> None:
-    from facewright.faces.dlib_files import DETECTOR, package_file
+    from facewright.faces.dlib.files import DETECTOR, package_file
 
     with pytest.raises(WeightsError, match="expected 29 convolutions and a linear layer"):
         converted(dlib_weights.RESNET, file=package_file(DETECTOR), cache=tmp_path)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facewright.faces.dlib_files import Floats, Reader
+from facewright.faces.dlib.files import Floats, Reader
 
 MOST_LAYERS = 1_000
 

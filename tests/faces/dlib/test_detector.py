@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from facewright.errors import UsageError, WeightsError
-from facewright.faces import detector, dlib_files
-from facewright.faces.detector import FIRST, MAX_MARGIN, STRIDE, WIDTHS, FaceDetector, MaxMarginNetwork
+from facewright.faces.dlib import detector
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.detector import FIRST, MAX_MARGIN, STRIDE, WIDTHS, FaceDetector, MaxMarginNetwork
 
 
 def blind(score: float) -> FaceDetector:

@@ -16,8 +16,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from facewright.errors import WeightsError
-from facewright.faces import dlib_files
-from facewright.faces.dlib_networks import Affine, Convolution, Network, read_network
+from facewright.faces.dlib import files as dlib_files
+from facewright.faces.dlib.layers import Affine, Convolution, Network, read_network
 from facewright.files import cache_folder, write_atomic
 from facewright.models import dlib_resnet
 from facewright.models.weight_files import read_weights, sha256_of

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from platformdirs import user_cache_path
 
 from facewright.errors import FacewrightError
+
+LARGEST = 64 << 20  # bytes of a file that is read back as JSON or TOML
+Facts = TypeVar("Facts")
 
 
 def cache_folder() -> Path:
@@ -78,3 +83,85 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(
+    path: Path, model: type[Facts], *, error: type[FacewrightError] = FacewrightError, limit: int = LARGEST
+) -> Facts:
+    """Read a JSON file back as a record, or as any type that pydantic checks (`dict[str, int]`).
+
+    Args:
+        path: a regular file.
+        model: what the file must hold.
+        error: the class of what is raised.
+        limit: the largest file that is read, in bytes.
+    Raises:
+        error: no such file, too large, not UTF-8, not JSON, nested too deeply, a number out of range, or not `model`.
+            The message names the file and the first wrong key.
+    """
+    return parse_json(read_limited(path, error=error, limit=limit), model, str(path), error=error)
+
+
+def read_toml(
+    path: Path, model: type[Facts], *, error: type[FacewrightError] = FacewrightError, limit: int = LARGEST
+) -> Facts:
+    """Read a TOML file back as a record; args and errors as `read_json`."""
+    return parse_toml(read_limited(path, error=error, limit=limit), model, str(path), error=error)
+
+
+def parse_json(
+    text: bytes | str, model: type[Facts], source: str, *, error: type[FacewrightError] = FacewrightError
+) -> Facts:
+    """Check JSON that is at hand, such as a file's metadata; `source` names it in messages. Raises as `read_json`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(model).validate_json(text)
+    except ValidationError as wrong:
+        raise error(f"{source}: damaged ({_first(wrong.errors(include_url=False))})") from None
+
+
+def parse_toml(
+    text: bytes | str, model: type[Facts], source: str, *, error: type[FacewrightError] = FacewrightError
+) -> Facts:
+    """Check TOML that is at hand; `source` names it in messages. Raises as `read_json`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        facts = tomllib.loads(text if isinstance(text, str) else text.decode())
+        return TypeAdapter(model).validate_python(facts)
+    except ValidationError as wrong:
+        raise error(f"{source}: damaged ({_first(wrong.errors(include_url=False))})") from None
+    except RecursionError:
+        raise error(f"{source}: damaged (nested too deeply)") from None
+    except ValueError as wrong:  # not UTF-8, not TOML, a number with too many digits
+        raise error(f"{source}: damaged ({wrong})") from None
+
+
+def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, limit: int = LARGEST) -> bytes:
+    """Read a regular file whole, up to a limit; a pipe or a device is refused, not waited for.
+
+    Raises:
+        error: no such file, no regular file, not readable, or more than `limit` bytes.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise error(f"{path}: not a regular file")
+            content = opened.read(limit + 1)
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except (OSError, ValueError) as wrong:  # ValueError: a name with a zero byte
+        reason = wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else wrong
+        raise error(f"{path}: cannot be read ({reason})") from None
+    if len(content) > limit:
+        raise error(f"{path}: larger than {limit:,} bytes, the limit for such a file")
+    return content
+
+
+def _first(errors: Any) -> str:
+    """Return the first thing that is wrong, in one line, with its place and what came."""
+    place, message = ".".join(str(part) for part in errors[0]["loc"]), errors[0]["msg"]
+    came = "" if errors[0]["type"] in ("missing", "json_invalid") else f", got {errors[0]['input']!r:.60}"
+    more = f"; {len(errors) - 1} more" if len(errors) > 1 else ""
+    return f"{place}: {message}{came}{more}" if place else f"{message}{came}{more}"

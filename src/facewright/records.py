@@ -1,0 +1,80 @@
+"""The base class of every result and of every file that is read back: a frozen pydantic model."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from facewright.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN_ROWS = 20  # of a list of records, in a notebook
+
+
+class Record(BaseModel):
+    """Facts that do not change: checked when made, JSON-ready, shown as a table in a notebook.
+
+    Unknown keys and NaN are refused. A subclass names in `frame_rows` the field that holds its table, if it has one.
+
+    >>> class Point(Record):
+    ...     x: float
+    ...     y: float = 0.0
+    >>> Point(x=1).to_dict()
+    {'x': 1.0, 'y': 0.0}
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        defer_build=True,
+    )
+    frame_rows: ClassVar[str | None] = None  # the field that `to_frame` makes a row each of
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as plain Python values: what is undefined is None, never NaN."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the facts as a pandas table: a row for each entry of the main list, or one row in all.
+
+        Nested facts get one column each, named by the path of their keys (`accuracy.low`).
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise UsageError("to_frame() needs pandas: pip install pandas; to_dict() works without it") from None
+        facts = self.to_dict()
+        return pd.json_normalize(facts if self.frame_rows is None else facts[self.frame_rows])
+
+    def _repr_html_(self) -> str:
+        facts = self.to_dict()
+        lines = "".join(f"<tr><th>{html.escape(key)}</th><td>{_cell(value)}</td></tr>" for key, value in facts.items())
+        return f"<table><caption>{type(self).__name__}</caption>{lines}</table>"
+
+
+def _cell(value: Any) -> str:
+    """Return a fact as HTML: a rate in one line, a list of records as a table, the rest as JSON."""
+    if isinstance(value, dict) and value.keys() == {"value", "low", "high", "n"}:
+        return f"{value['value']:.4g} ({value['low']:.4g} to {value['high']:.4g}, n={value['n']})"
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        keys = list(value[0])
+        head = "".join(f"<th>{html.escape(key)}</th>" for key in keys)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{_cell(row.get(key))}</td>" for key in keys) + "</tr>" for row in value[:_SHOWN_ROWS]
+        )
+        more = f"<p>… {len(value) - _SHOWN_ROWS} more</p>" if len(value) > _SHOWN_ROWS else ""
+        return f"<table><tr>{head}</tr>{body}</table>{more}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return html.escape(text if len(text) <= 500 else text[:499] + "…")

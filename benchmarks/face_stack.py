@@ -35,7 +35,7 @@ from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.dlib.vectors import FaceVectors
 from facewright.metrics.detection import iou
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]

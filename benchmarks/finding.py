@@ -50,7 +50,7 @@ from facewright.faces.yunet import WINDOW as YUNET
 from facewright.faces.yunet import YuNet
 from facewright.metrics.detection import OVERLAP, iou
 from facewright.report.boxes import draw_boxes
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 Find = Callable[[Pixels], tuple[Any, ...]]  # boxes and scores, and perhaps more
 

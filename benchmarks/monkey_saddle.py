@@ -29,7 +29,7 @@ from facewright.data.points import Points, open_points
 from facewright.data.splits import Split
 from facewright.metrics.regression import measure
 from facewright.report.regression import quantity
-from facewright.workflows.fitting import fit
+from facewright.workflows.regression import fit
 
 EPOCHS, BATCH = 500, 16
 LAST, BEST, OURS = "usual network, last epoch", "usual network, best epoch", "facewright fit"

@@ -48,7 +48,7 @@ from facewright.metrics.identification import (
 )
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.recognition import Recognizer
-from facewright.workflows.scoring import embed_all
+from facewright.workflows.scores import embed_all
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ from facewright.data.synthetic import scene
 from facewright.faces.scan import BATCH, Scanner, Search, levels
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 CANDIDATE = 0.3  # probability from which on a patch of ours is a candidate: the curve goes down to it
 

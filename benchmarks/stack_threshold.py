@@ -29,8 +29,8 @@ from facewright.evaluation.verification import verify_pairs
 from facewright.events import Event, Message, Progress
 from facewright.files import write_atomic
 from facewright.recognition import POLICIES, Recognizer
-from facewright.workflows.calibrating import decide
-from facewright.workflows.scoring import score_pairs
+from facewright.workflows.calibration import decide
+from facewright.workflows.scores import score_pairs
 
 COMMAND = ("python", "benchmarks/stack_threshold.py")
 

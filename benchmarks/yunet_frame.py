@@ -29,7 +29,7 @@ from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.yunet import YuNet, dlib_squares
 from facewright.metrics.detection import iou
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
+import pkgutil
 import subprocess
 import sys
 import tomllib
@@ -76,6 +78,13 @@ def test_importing_does_nothing() -> None:
 def test_a_public_name_loads(name: str) -> None:
     assert getattr(facewright, name).__name__ == name
     assert name in dir(facewright)
+
+
+@pytest.mark.parametrize("package", ["", ".exportation", ".explanation", ".recognition", ".workflows"])
+def test_no_module_hides_a_lazy_name(package: str) -> None:
+    module = importlib.import_module(f"facewright{package}")
+    assert not set(module.__all__) & {found.name for found in pkgutil.iter_modules(module.__path__)}
+    assert all(getattr(module, name) is not None for name in module.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -12,8 +12,9 @@ A name is imported when it is first used: `import facewright` alone is quick and
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from facewright.data.sources import open_dataset
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
         train_all,
         verify,
     )
-    from facewright.workflows.explaining import explain, explain_pair
-    from facewright.workflows.exporting import export
-    from facewright.workflows.fitting import fit
-    from facewright.workflows.scanning import scan
+    from facewright.workflows.explanation import explain, explain_pair
+    from facewright.workflows.exportation import export
+    from facewright.workflows.face_scan import scan
+    from facewright.workflows.regression import fit
 
 __version__ = "0.1.0"
 
@@ -71,46 +72,22 @@ __all__ = [
     "verify",
 ]
 
-# Where each name lives. The only names ever imported from a string, and none of them comes from outside.
-_HOMES = {
-    "FacewrightError": "facewright.errors",
-    "Gallery": "facewright.gallery.gallery",
-    "Recognizer": "facewright.recognition",
-    "create_model": "facewright.models.catalog",
-    "explain": "facewright.workflows.explaining",
-    "explain_pair": "facewright.workflows.explaining",
-    "export": "facewright.workflows.exporting",
-    "fit": "facewright.workflows.fitting",
-    "open_dataset": "facewright.data.sources",
-    "scan": "facewright.workflows.scanning",
-    **dict.fromkeys(
-        (
-            "Run",
-            "calibrate",
-            "calibrate_unknown",
-            "compare",
-            "demo",
-            "embed",
-            "evaluate",
-            "inspect",
-            "pairs",
-            "predict",
-            "resume",
-            "train",
-            "train_all",
-            "verify",
-        ),
-        "facewright.workflows",
-    ),
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next use does not come here
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "facewright.data.sources": "open_dataset",
+        "facewright.errors": "FacewrightError",
+        "facewright.gallery.gallery": "Gallery",
+        "facewright.models.catalog": "create_model",
+        "facewright.recognition": "Recognizer",
+        "facewright.workflows": "Run calibrate calibrate_unknown compare demo embed evaluate inspect pairs predict "
+        "resume train train_all verify",
+        "facewright.workflows.explanation": "explain explain_pair",
+        "facewright.workflows.exportation": "export",
+        "facewright.workflows.face_scan": "scan",
+        "facewright.workflows.regression": "fit",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from facewright.cli.main import main
 from facewright.evaluation.suspicion import Likeness, PartedClass, Stranger, Suspect, Suspicion
 from facewright.metrics.intervals import Rate
-from facewright.workflows import suspecting
+from facewright.workflows import label_issues
 
 FOUND = Suspicion(
     dataset="faces",
@@ -45,8 +45,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def write_page(folder: Path, page: Path) -> None:
         calls.append((str(folder), page.name))
 
-    monkeypatch.setattr(suspecting, "suspect_labels", suspect_labels)
-    monkeypatch.setattr(suspecting, "write_page", write_page)
+    monkeypatch.setattr(label_issues, "suspect_labels", suspect_labels)
+    monkeypatch.setattr(label_issues, "write_page", write_page)
     return calls
 
 

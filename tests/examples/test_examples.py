@@ -17,7 +17,7 @@ from PIL import Image
 from facewright.cli.main import main
 from facewright.data.sources import open_dataset
 from facewright.data.synthetic import FacesSpec
-from facewright.workflows import exporting
+from facewright.workflows import exportation
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("[0-9]*.py"))
@@ -43,8 +43,8 @@ SMALLER = {
 @pytest.fixture(autouse=True)
 def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     """An export is compared on sixty drawn faces in place of a thousand, which take twenty seconds to draw."""
-    monkeypatch.setattr(exporting, "FEWEST", 60)
-    monkeypatch.setattr(exporting, "DRAWN", FacesSpec(identities=6, images=10, seed=29))
+    monkeypatch.setattr(exportation, "FEWEST", 60)
+    monkeypatch.setattr(exportation, "DRAWN", FacesSpec(identities=6, images=10, seed=29))
 
 
 def smaller(code: str) -> str:

@@ -16,7 +16,7 @@ from facewright.errors import DataError, UsageError
 from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
-from facewright.workflows.recognising import evaluate_identification, evaluate_verification
+from facewright.workflows.recognition import evaluate_identification, evaluate_verification
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiles import beside, blank, stand_in

@@ -13,7 +13,7 @@ from facewright.events import Event, Message
 from facewright.runs import Run, owned
 from facewright.training import recipe as recipes
 from facewright.workflows import compare, predict, train
-from facewright.workflows.material import prepare
+from facewright.workflows.prepared_data import prepare
 
 WHERE = "synthetic:faces?identities=2&images=4&size=32"
 SMALL = {"input.size": "32", "training.epochs": "1"}

@@ -65,19 +65,19 @@ def explain(
         raise UsageError("--detector is for --pair: a classifier sees each photo whole, as it was trained")
 
     from facewright.explanation import Explained
-    from facewright.workflows import explaining
-    from facewright.workflows.running import free_folder
+    from facewright.workflows import explanation
+    from facewright.workflows.training_runs import free_folder
 
     folder = free_folder("explain") if out is None else out
     with listener(quiet) as on_event:
         found: Explained | ExplainedPair
         if pair:
-            found = explaining.explain_pair(
+            found = explanation.explain_pair(
                 model, photos[0], photos[1], detector=detector, out=folder, on_event=on_event
             )
         else:
             how = None if method is None else method.value
-            found = explaining.explain(Path(model), photos, name=name, method=how, out=folder, on_event=on_event)
+            found = explanation.explain(Path(model), photos, name=name, method=how, out=folder, on_event=on_event)
     broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
     for photo in broken:
         say(f"error: {photo.path}: {photo.error}")

@@ -68,10 +68,10 @@ def export(
     """
     del to  # there is one
 
-    from facewright.workflows import exporting
+    from facewright.workflows import exportation
 
     with listener(quiet) as on_event:
-        made = exporting.export(
+        made = exportation.export(
             model,
             out,
             check=check,

@@ -13,7 +13,7 @@ from facewright.cli.progress import listener
 
 if TYPE_CHECKING:
     from facewright.recognition import Face
-    from facewright.workflows.finding import FoundFaces
+    from facewright.workflows.face_detection import FoundFaces
 
 
 class ChipTemplate(StrEnum):
@@ -53,10 +53,10 @@ def faces(
       facewright faces group.jpg --out found/ --draw
       facewright faces photos/ --json
     """
-    from facewright.workflows import finding
+    from facewright.workflows import face_detection
 
     with listener(quiet) as on_event:
-        found = finding.faces(
+        found = face_detection.faces(
             photos,
             out=out,
             smallest=smallest,

@@ -45,10 +45,10 @@ def fit(
     changed = overrides(changes, epochs)
     targets = [name.strip() for name in target.split(",") if name.strip()]
 
-    from facewright.workflows import fitting
+    from facewright.workflows import regression
 
     with listener(quiet) as on_event:
-        run = fitting.fit(
+        run = regression.fit(
             where, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
         )
     if as_json:

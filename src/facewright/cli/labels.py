@@ -19,12 +19,12 @@ def inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None,
 
     Args:
         run: a finished run.
-        folds, weights: as `workflows.suspecting.suspect_labels`.
+        folds, weights: as `workflows.label_issues.suspect_labels`.
         out: a page of its own, too.
     """
     place_for(out)
 
-    from facewright.workflows.suspecting import suspect_labels, write_page
+    from facewright.workflows.label_issues import suspect_labels, write_page
 
     with listener(quiet) as on_event:
         found = suspect_labels(run, folds=folds, weights=weights, on_event=on_event)

@@ -79,15 +79,15 @@ def evaluate_recogniser(
 ) -> None:
     """`facewright evaluate` where people are compared or searched for in place of named."""
     from facewright.evaluation.identification import IdentificationResult
-    from facewright.workflows import recognising
+    from facewright.workflows import recognition
 
     with listener(quiet) as on_event:
         if task is Task.IDENTIFICATION:
-            found = recognising.evaluate_identification(
+            found = recognition.evaluate_identification(
                 str(model), where, seed=seed, detector=detector, on_event=on_event
             )
         else:
-            found = recognising.evaluate_verification(str(model), where, detector=detector, on_event=on_event)
+            found = recognition.evaluate_verification(str(model), where, detector=detector, on_event=on_event)
     if found.left_out:
         every = found.images + found.left_out
         say(f"{number_of(found.left_out, 'picture')} of {every:,} left out, and in none of the rates")

@@ -16,9 +16,9 @@ def predict_rows(model: Path, files: Sequence[Path], csv_file: Path | None, as_j
         model: a run folder of `facewright fit`, or its file.
         files: .csv, .tsv or .npy with the inputs. csv_file: written in place of printing; the tables in one.
     """
-    from facewright.workflows import fitting
+    from facewright.workflows import regression
 
-    predictions = fitting.predict_rows(model, files)
+    predictions = regression.predict_rows(model, files)
     text = "".join(
         found.to_csv() if number == 0 else found.to_csv().partition("\n")[2] for number, found in enumerate(predictions)
     )

@@ -17,7 +17,7 @@ from facewright.errors import UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
-    from facewright.workflows.scanning import Scanned, ScannedPhoto
+    from facewright.workflows.face_scan import Scanned, ScannedPhoto
 
 
 class Suppress(StrEnum):
@@ -64,12 +64,12 @@ def scan(
 
     from facewright.faces.frame import Frame
     from facewright.faces.scan import Search
-    from facewright.workflows import scanning
+    from facewright.workflows import face_scan
 
     search = Search(smallest=smallest, suppression=suppress.value)
     given = None if frame is None else Frame(*four_numbers(frame))
     with listener(quiet) as on_event:
-        scanned = scanning.scan(
+        scanned = face_scan.scan(
             model,
             photos,
             boxes=boxes,

@@ -146,7 +146,7 @@ def compare(
     data = optional_address(where[0] if names else None, order)
 
     from facewright import workflows
-    from facewright.workflows.running import free_folder
+    from facewright.workflows.training_runs import free_folder
 
     with listener(quiet) as on_event:
         if data is not None:

@@ -14,7 +14,7 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.recognition import Matched
-    from facewright.workflows.calibrating import Calibrated
+    from facewright.workflows.calibration import Calibrated
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, its model.safetensors, or architecture@weights.")

@@ -6,9 +6,14 @@
 (112, 112)
 """
 
-from facewright.explanation.class_maps import METHODS, Explainer, grad_cam, grad_cam_plus_plus, rollout
-from facewright.explanation.occlusion import Occlusion, occlude
-from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
+from typing import TYPE_CHECKING
+
+from facewright.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from facewright.explanation.class_maps import METHODS, Explainer, grad_cam, grad_cam_plus_plus, rollout
+    from facewright.explanation.occlusion import Occlusion, occlude
+    from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
 
 __all__ = [
     "METHODS",
@@ -22,3 +27,12 @@ __all__ = [
     "occlude",
     "rollout",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "facewright.explanation.class_maps": "METHODS Explainer grad_cam grad_cam_plus_plus rollout",
+        "facewright.explanation.occlusion": "Occlusion occlude",
+        "facewright.explanation.results": "Explained ExplainedPair ExplainedPhoto",
+    },
+)

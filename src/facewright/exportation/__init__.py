@@ -6,11 +6,16 @@
 {'logits': 12, 'embedding': 2048}
 """
 
-from facewright.exportation.agreement import Agreement, Answers, Lines, Part, agree, answers_of
-from facewright.exportation.cost import Cost, cost_of
-from facewright.exportation.network import check_installed, to_onnx
-from facewright.exportation.quantisation import to_int8
-from facewright.exportation.results import Export, Quantised
+from typing import TYPE_CHECKING
+
+from facewright.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from facewright.exportation.agreement import Agreement, Answers, Lines, Part, agree, answers_of
+    from facewright.exportation.cost import Cost, cost_of
+    from facewright.exportation.network import check_installed, to_onnx
+    from facewright.exportation.quantisation import to_int8
+    from facewright.exportation.results import Export, Quantised
 
 __all__ = [
     "Agreement",
@@ -27,3 +32,14 @@ __all__ = [
     "to_int8",
     "to_onnx",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "facewright.exportation.agreement": "Agreement Answers Lines Part agree answers_of",
+        "facewright.exportation.cost": "Cost cost_of",
+        "facewright.exportation.network": "check_installed to_onnx",
+        "facewright.exportation.quantisation": "to_int8",
+        "facewright.exportation.results": "Export Quantised",
+    },
+)

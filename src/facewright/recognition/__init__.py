@@ -8,11 +8,16 @@ True
 0.71
 """
 
-from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located
-from facewright.recognition.matching import Matched
-from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
-from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
-from facewright.recognition.recognizer import Recognizer
+from typing import TYPE_CHECKING
+
+from facewright.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located
+    from facewright.recognition.matching import Matched
+    from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
+    from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
+    from facewright.recognition.recognizer import Recognizer
 
 __all__ = [
     "BUILT_IN",
@@ -34,3 +39,14 @@ __all__ = [
     "built_in",
     "shipped",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "facewright.recognition.detectors": "DETECTORS EVERY LARGE LEAST Detector Located",
+        "facewright.recognition.matching": "Matched",
+        "facewright.recognition.networks": "BUILT_IN SHIPPED TEMPLATES built_in shipped",
+        "facewright.recognition.people": "DEFAULT_POLICY POLICIES Face Picked Policy",
+        "facewright.recognition.recognizer": "Recognizer",
+    },
+)

@@ -6,19 +6,24 @@
 Rate(value=0.85, low=0.64, high=0.95, n=20)
 """
 
-from facewright.runs import Run
-from facewright.workflows.calibrating import calibrate
-from facewright.workflows.comparing import Compared, compare
-from facewright.workflows.demonstration import demo
-from facewright.workflows.inspecting import inspect
-from facewright.workflows.judging import evaluate
-from facewright.workflows.pairing import pairs
-from facewright.workflows.predicting import predict
-from facewright.workflows.running import resume, train
-from facewright.workflows.strangers import calibrate_unknown
-from facewright.workflows.sweeping import train_all
-from facewright.workflows.vectors import embed
-from facewright.workflows.verifying import verify
+from typing import TYPE_CHECKING
+
+from facewright.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from facewright.runs import Run
+    from facewright.workflows.calibration import calibrate
+    from facewright.workflows.comparison import Compared, compare
+    from facewright.workflows.demonstration import demo
+    from facewright.workflows.embeddings import embed
+    from facewright.workflows.evaluation import evaluate
+    from facewright.workflows.inspection import inspect
+    from facewright.workflows.pair_evaluation import pairs
+    from facewright.workflows.prediction import predict
+    from facewright.workflows.sweeps import train_all
+    from facewright.workflows.training_runs import resume, train
+    from facewright.workflows.unknown_calibration import calibrate_unknown
+    from facewright.workflows.verification import verify
 
 __all__ = [
     "Compared",
@@ -37,3 +42,22 @@ __all__ = [
     "train_all",
     "verify",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "facewright.runs": "Run",
+        "facewright.workflows.calibration": "calibrate",
+        "facewright.workflows.comparison": "Compared compare",
+        "facewright.workflows.demonstration": "demo",
+        "facewright.workflows.inspection": "inspect",
+        "facewright.workflows.evaluation": "evaluate",
+        "facewright.workflows.pair_evaluation": "pairs",
+        "facewright.workflows.prediction": "predict",
+        "facewright.workflows.training_runs": "resume train",
+        "facewright.workflows.unknown_calibration": "calibrate_unknown",
+        "facewright.workflows.sweeps": "train_all",
+        "facewright.workflows.embeddings": "embed",
+        "facewright.workflows.verification": "verify",
+    },
+)

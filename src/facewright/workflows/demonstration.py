@@ -14,10 +14,10 @@ from facewright.events import EventHandler, Message, ignore_event
 from facewright.files import write_atomic
 from facewright.inference import Prediction
 from facewright.runs import Run
-from facewright.workflows.comparing import Compared
-from facewright.workflows.inspecting import inspect
-from facewright.workflows.predicting import predict
-from facewright.workflows.sweeping import train_all
+from facewright.workflows.comparison import Compared
+from facewright.workflows.inspection import inspect
+from facewright.workflows.prediction import predict
+from facewright.workflows.sweeps import train_all
 
 SHOWN = 5  # test pictures to predict, none of which was trained on
 

@@ -22,7 +22,7 @@ from facewright.metrics.binary import asked_far
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, read_predictions, write_predictions
 from facewright.training.recipe import Recipe
-from facewright.workflows.material import Material
+from facewright.workflows.prepared_data import Material
 
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
 BLOCK = 256  # rows between two reports of progress

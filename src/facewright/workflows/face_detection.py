@@ -18,7 +18,7 @@ from facewright.files import write_atomic, write_json
 from facewright.images import Pixels
 from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 
 @dataclass(frozen=True, eq=False)

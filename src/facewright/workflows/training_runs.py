@@ -32,11 +32,11 @@ from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, head_of, settings_of, starting_network
 from facewright.training.distributed import World, joined
 from facewright.training.recipe import Recipe
-from facewright.workflows.comparing import compare
-from facewright.workflows.judging import check_judgeable, measure
-from facewright.workflows.material import Material, prepare
-from facewright.workflows.probing import probe
-from facewright.workflows.starting import Start, check_model, recipe_for, start
+from facewright.workflows.comparison import compare
+from facewright.workflows.evaluation import check_judgeable, measure
+from facewright.workflows.initial_weights import Start, check_model, recipe_for, start
+from facewright.workflows.linear_probe import probe
+from facewright.workflows.prepared_data import Material, prepare
 
 
 def train(

@@ -41,7 +41,7 @@ from facewright.runs import owned
 from facewright.training import fit_recipe as recipes
 from facewright.training import fitting
 from facewright.training.fit_recipe import FitRecipe
-from facewright.workflows.running import free_folder
+from facewright.workflows.training_runs import free_folder
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from facewright.metrics.score_calibration import ScoreCalibration, calibrate_sco
 from facewright.metrics.thresholds import METHOD, Threshold, choose_threshold
 from facewright.recognition import Policy, Recognizer, built_in
 from facewright.runs import owned
-from facewright.workflows.scoring import ScoredPairs, score_pairs
+from facewright.workflows.scores import ScoredPairs, score_pairs
 
 MIDWAY = f"{METHOD}; midway to the next lower score"
 

@@ -19,7 +19,7 @@ from facewright.training.probe import fit
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Probe
 from facewright.training.seeds import derive
-from facewright.workflows.material import Material
+from facewright.workflows.prepared_data import Material
 
 
 def probe(

@@ -13,8 +13,8 @@ from facewright import images
 from facewright.cli.main import main
 from facewright.errors import UnknownName, UsageError
 from facewright.faces.dlib.landmarks import FivePoints
-from facewright.workflows import finding
-from facewright.workflows.finding import faces
+from facewright.workflows import face_detection
+from facewright.workflows.face_detection import faces
 
 SHARES = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]
 
@@ -81,7 +81,7 @@ def test_no_photo_at_all(tmp_path: Path) -> None:
 
 def test_names_of_files() -> None:
     paths = [Path(name) for name in ("a/1.jpg", "b/1.jpg", "1~2.png", "c/1.png")]
-    assert finding._stems(paths) == ["1", "1~2", "1~2~2", "1~3"]
+    assert face_detection._stems(paths) == ["1", "1~2", "1~2~2", "1~3"]
 
 
 def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from facewright.evaluation.verification_results import VerificationResult
 from facewright.events import EventHandler, ignore_event
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
-from facewright.workflows.scoring import Vectors, embed_all
+from facewright.workflows.scores import Vectors, embed_all
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from facewright.evaluation.verification import verify_pairs
 from facewright.metrics.thresholds import choose_threshold
 from facewright.runs import owned
 from facewright.workflows import calibrate, pairs, verify
-from facewright.workflows.calibrating import midway
+from facewright.workflows.calibration import midway
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faces import draw_people, saved, small_bundle, write_pairs

@@ -28,7 +28,7 @@ from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 SHOWN_SIDE = 320  # px at least of the longer side of a picture that is shown
 REPORT = "report.html"

@@ -18,7 +18,7 @@ from facewright.errors import BadImage, BundleError, UnknownName, UsageError
 from facewright.events import Event, Progress
 from facewright.inference import Classifier
 from facewright.models.catalog import create_model
-from facewright.workflows.explaining import SHOWN_SIDE
+from facewright.workflows.explanation import SHOWN_SIDE
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faces import CLASSES, SIDE, SPEC, draw_people, saved, small_bundle

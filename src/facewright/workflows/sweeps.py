@@ -10,9 +10,9 @@ from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
 from facewright.events import EventHandler, ignore_event
 from facewright.training import recipe as recipes
-from facewright.workflows.comparing import Compared, compare
-from facewright.workflows.running import folder_name, free_folder, train
-from facewright.workflows.starting import check_model, recipe_for
+from facewright.workflows.comparison import Compared, compare
+from facewright.workflows.initial_weights import check_model, recipe_for
+from facewright.workflows.training_runs import folder_name, free_folder, train
 
 
 def train_all(

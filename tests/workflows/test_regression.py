@@ -17,7 +17,7 @@ from facewright.errors import DataError, RunError, UsageError
 from facewright.metrics.regression import mean_absolute_error
 from facewright.regressor import load
 from facewright.training import fit_recipe as recipes
-from facewright.workflows.fitting import Fit, fit, predict_rows
+from facewright.workflows.regression import Fit, fit, predict_rows
 
 QUICK = {"network.hidden": "[6]", "training.epochs": "30"}
 SET = ["--set", "network.hidden=[6]", "--epochs", "30", "--quiet"]

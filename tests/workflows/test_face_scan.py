@@ -19,7 +19,7 @@ from facewright.faces.frame import Frame
 from facewright.faces.scan import Search
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
-from facewright.workflows.scanning import scan
+from facewright.workflows.face_scan import scan
 
 SIDE = 64
 SPEC = InputSpec(SIDE, SIDE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -32,9 +32,9 @@ from facewright.inference import Classifier
 from facewright.metrics import binary_threshold
 from facewright.models.catalog import create_model
 from facewright.workflows import calibrate, evaluate, pairs, predict, verify
-from facewright.workflows import exporting as workflow
-from facewright.workflows.explaining import explain
-from facewright.workflows.exporting import destination, export
+from facewright.workflows import exportation as workflow
+from facewright.workflows.explanation import explain
+from facewright.workflows.exportation import destination, export
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faces import SPEC, draw_people, write_pairs

@@ -9,7 +9,7 @@ from facewright.data.audit import Audit, audit
 from facewright.data.contact_sheet import contact_sheet
 from facewright.data.sources import open_dataset
 from facewright.events import EventHandler, ignore_event
-from facewright.workflows.material import open_store
+from facewright.workflows.prepared_data import open_store
 
 SIDE = 112  # pixels: what the contact sheet shows and near duplicates are searched at
 

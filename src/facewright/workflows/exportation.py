@@ -38,8 +38,8 @@ from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.weights import parse_model
-from facewright.workflows.scoring import people_on
-from facewright.workflows.vectors import open_pictures
+from facewright.workflows.embeddings import open_pictures
+from facewright.workflows.scores import people_on
 
 PRECISIONS = ("int8",)
 FEWEST = 1_000  # faces that PyTorch and ONNX Runtime answer alike before anything is written

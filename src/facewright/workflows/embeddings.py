@@ -31,7 +31,7 @@ from facewright.errors import BadImage, DataError, FacewrightError, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import replacing, write_json
 from facewright.recognition import Policy, Recognizer
-from facewright.workflows.scoring import picked_faces
+from facewright.workflows.scores import picked_faces
 
 FORMAT = 1
 ROWS = 2_048  # pictures a part; a run that is stopped loses at most so many

@@ -20,9 +20,9 @@ from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run
-from facewright.workflows.calibrating import Calibrated, destination, keep
-from facewright.workflows.scoring import BLOCK
-from facewright.workflows.vectors import open_pictures
+from facewright.workflows.calibration import Calibrated, destination, keep
+from facewright.workflows.embeddings import open_pictures
+from facewright.workflows.scores import BLOCK
 
 METHOD = "most strangers accepted within the target, no interpolation, ties together; midway to the next lower score"
 

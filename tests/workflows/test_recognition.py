@@ -13,7 +13,7 @@ from facewright.embedding import Embedder
 from facewright.errors import DataError
 from facewright.evaluation.identification import IdentificationResult, identify
 from facewright.evaluation.verification import verify_all_pairs
-from facewright.workflows.recognising import evaluate_identification, evaluate_verification
+from facewright.workflows.recognition import evaluate_identification, evaluate_verification
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faces import draw_people, saved, small_bundle

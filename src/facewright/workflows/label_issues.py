@@ -39,9 +39,9 @@ from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.features import Pictures, features_of
 from facewright.training.seeds import derive
-from facewright.workflows.comparing import compare, thumbnails
-from facewright.workflows.material import open_store
-from facewright.workflows.running import train
+from facewright.workflows.comparison import compare, thumbnails
+from facewright.workflows.prepared_data import open_store
+from facewright.workflows.training_runs import train
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest
 INNER_FOLDS = 3

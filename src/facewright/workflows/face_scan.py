@@ -19,7 +19,7 @@ from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.report.boxes import draw_boxes
-from facewright.workflows.predicting import pictures_in
+from facewright.workflows.prediction import pictures_in
 
 FACE = "face"  # the class of the faces, where it has this name
 THRESHOLD = 0.9  # where none is given and there are no photos to choose one on

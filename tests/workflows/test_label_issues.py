@@ -27,8 +27,8 @@ from facewright.runs import Run
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.features import Pictures, features_of
-from facewright.workflows import suspecting, train
-from facewright.workflows.suspecting import suspect_labels, write_page
+from facewright.workflows import label_issues, train
+from facewright.workflows.label_issues import suspect_labels, write_page
 
 SHARED = Path(__file__).parents[2] / "../shared"
 CLASSES, IMAGES, WRONG = 4, 15, (3, 22, 41)
@@ -100,13 +100,13 @@ def test_it_is_kept_in_the_run_and_shown_in_its_report(public: Run, tmp_path: Pa
 
 def test_a_copy_is_never_on_the_side_that_learns(public: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture that is there twice is learned from twice or not at all."""
-    sizes, kept = [], suspecting.probe.fit
+    sizes, kept = [], label_issues.probe.fit
 
     def fit(features, labels, groups, strengths, folds, seed):  # type: ignore[no-untyped-def]
         sizes.append((len(groups), len(set(groups.tolist()))))
         return kept(features, labels, groups, strengths, folds, seed)
 
-    monkeypatch.setattr(suspecting.probe, "fit", fit)
+    monkeypatch.setattr(label_issues.probe, "fit", fit)
     suspect_labels(public.folder, folds=4)
     assert len(sizes) == 4 and sum(pictures - units for pictures, units in sizes) == 3  # in three of four folds' rests
 
@@ -152,7 +152,7 @@ def test_a_fresh_run_may_be_judged_by_public_weights(fresh: Run, weights: Path) 
 def test_a_class_is_judged_where_two_pictures_are_always_left(sizes: list[int], folds: int, judged: bool) -> None:
     groups = [f"unit{unit}" for unit, size in enumerate(sizes) for _ in range(size)]
     members = np.ones(len(groups), np.bool_)
-    assert suspecting._can_be_judged(members, groups, folds, seed=0) is judged
+    assert label_issues._can_be_judged(members, groups, folds, seed=0) is judged
 
 
 def test_refusals(public: Run, faces: Path, tmp_path: Path) -> None:

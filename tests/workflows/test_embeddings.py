@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from facewright.embedding import Embedder
 from facewright.errors import DataError, FacewrightError, UsageError
 from facewright.recognition import Recognizer
-from facewright.workflows import embed, vectors
+from facewright.workflows import embed, embeddings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiles import beside, blank, stand_in
@@ -39,7 +39,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "ROWS", 5)  # 12 pictures: three parts
+    monkeypatch.setattr(embeddings, "ROWS", 5)  # 12 pictures: three parts
 
 
 class Killed(BaseException):
@@ -161,7 +161,7 @@ def test_nothing_readable_is_an_error(model: Path, tmp_path: Path) -> None:
 
 def test_two_processes_do_not_write_one_file(photos: Path, model: Path, tmp_path: Path) -> None:
     with (
-        vectors._parts_folder(tmp_path / "v.parquet", {"format": 0}, lambda event: None),
+        embeddings._parts_folder(tmp_path / "v.parquet", {"format": 0}, lambda event: None),
         pytest.raises(FacewrightError, match="another process is writing it"),
     ):
         embed(model, photos, tmp_path / "v.parquet")

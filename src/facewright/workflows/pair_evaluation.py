@@ -25,7 +25,7 @@ from facewright.input_spec import InputSpec
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.recognition import Policy, Recognizer
 from facewright.report.verification import PairContext, ShownPair, StoredThreshold, write_pair_report
-from facewright.workflows.scoring import ScoredPairs, score_pairs
+from facewright.workflows.scores import ScoredPairs, score_pairs
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ FLOORS = {
     "files": 1,
     "images": 1,
     "input_spec": 1,
+    "names": 1,
     "records": 1,
     "registry": 1,
     "data": 2,

@@ -24,7 +24,7 @@ from facewright import images
 from facewright.bundle import Bundle, Exported
 from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
-from facewright.errors import BadImage, DataError, UsageError
+from facewright.errors import DataError, UsageError
 from facewright.graphs import EMBEDDING
 from facewright.models.catalog import create_model
 from facewright.models.families import Model
@@ -120,12 +120,8 @@ class Embedder:
 
     def _read(self, path: Path) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
-        try:
-            return self.spec.fit(images.read(path, at_least=smallest_side(self.spec)))
-        except BadImage as error:
-            return error.reason
-        except OSError as error:
-            return error.strerror or str(error)
+        pixels = images.try_read(path, at_least=smallest_side(self.spec))
+        return pixels if isinstance(pixels, str) else self.spec.fit(pixels)
 
 
 class _Network(Protocol):

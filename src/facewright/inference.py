@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
-from facewright.data.archives import ArchivedPicture
+from facewright.data.archives import ArchivedImage
 from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError
@@ -28,7 +28,7 @@ from facewright.graphs import LOGITS
 from facewright.metrics import binary_threshold
 
 BATCH = 64
-Picture = Path | ArchivedPicture
+Picture = Path | ArchivedImage
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,11 @@ class Classifier:
     def _read(self, path: Picture) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
         try:
-            found = path if isinstance(path, Path) else path.content()
-            return self.spec.fit(images.read(found, name=str(path), at_least=smallest_side(self.spec)))
+            content = path if isinstance(path, Path) else path.content()
         except BadImage as error:
             return error.reason
-        except OSError as error:
-            return error.strerror or str(error)
+        pixels = images.try_read(content, name=str(path), at_least=smallest_side(self.spec))
+        return pixels if isinstance(pixels, str) else self.spec.fit(pixels)
 
     def _top(self, path: Picture | str, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")

@@ -50,14 +50,14 @@ decoding.WORTH_PROCESSES = 1
 records = tuple(Record(f"{i:03d}", 0) for i in range(64))
 data = Dataset("noise", "drawn", ("a",), records, noise_source.Noise(sys.argv[3]))
 
-def progress(done, total):
-    if done == 1:
+def progress(event):
+    if event.done == 1:
         print(json.dumps([child.pid for child in multiprocessing.active_children()]), flush=True)
         if sys.argv[2] == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
 
 spec = InputSpec(4, 5, (0.5,) * 3, (0.5,) * 3)
-store = PixelStore.open(data, spec, Path(sys.argv[1]) / "cache", workers=2, progress=progress)
+store = PixelStore.open(data, spec, Path(sys.argv[1]) / "cache", workers=2, on_event=progress)
 print(json.dumps(store.pixels[:, 0, 0, 0].tolist()), flush=True)
 print(len(multiprocessing.active_children()), flush=True)
 """

@@ -25,7 +25,9 @@ def pixels(data: Dataset) -> np.ndarray:
 def test_drawn_faces_come_back(tmp_path, order):
     data = open_dataset(DRAWN)
     told: list[tuple[int, int]] = []
-    written = export_npz(data, tmp_path / "x.npz", colour_order=order, progress=lambda *at: told.append(at))
+    written = export_npz(
+        data, tmp_path / "x.npz", colour_order=order, on_event=lambda event: told.append((event.done, event.total))
+    )
     again = open_dataset(written.where)
     assert (again.classes, again.labels.tolist()) == (data.classes, data.labels.tolist())
     assert (pixels(again) == pixels(data)).all()

@@ -21,6 +21,7 @@ from facewright.data.records import Dataset, Record
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore, cache_clear, cache_entries, cache_folder
 from facewright.errors import BadImage, DataError, EmptyClass, FacewrightError
+from facewright.events import Progress, ignore_event
 from facewright.images import pixel_digest
 from facewright.input_spec import InputSpec
 
@@ -145,10 +146,10 @@ def test_big_jpegs_are_decoded_reduced_and_alike_for_every_usual_size(tmp_path):
 
 def test_second_open_reads_nothing(tmp_path):
     first, told = drawn(), []
-    PixelStore.open(first, SPEC, tmp_path, workers=1, progress=lambda done, total: told.append((done, total)))
+    PixelStore.open(first, SPEC, tmp_path, workers=1, on_event=lambda event: told.append((event.done, event.total)))
     assert told[-1] == (10, 10) and [done for done, _ in told] == sorted(done for done, _ in told)
     second = drawn()
-    store = PixelStore.open(second, SPEC, tmp_path, progress=lambda done, total: pytest.fail("decoded again"))
+    store = PixelStore.open(second, SPEC, tmp_path, on_event=lambda _: pytest.fail("decoded again"))
     assert second.source.reads == [] and second.source.keys == []
     assert len(store.digests) == 10
 
@@ -188,7 +189,7 @@ def test_touched_file_with_the_same_content_is_not_decoded_again(tmp_path):
     root = photos(tmp_path / "photos")
     first = PixelStore.open(open_dataset(root), SPEC, tmp_path / "cache")
     os.utime(root / "ann/1.png", ns=(1, 1))
-    again = PixelStore.open(open_dataset(root), SPEC, tmp_path / "cache", progress=lambda *_: pytest.fail("decoded"))
+    again = PixelStore.open(open_dataset(root), SPEC, tmp_path / "cache", on_event=lambda _: pytest.fail("decoded"))
     assert again.folder == first.folder
 
 
@@ -211,8 +212,8 @@ def test_broken_files_are_named_and_remembered(tmp_path):
     (root / "bob/2.png").write_bytes(whole[: len(whole) // 2])
     (root / "ann/3.png").write_bytes(b"no picture")
     for attempt in range(2):
-        progress = (lambda *_: pytest.fail("decoded again")) if attempt else None
-        store = PixelStore.open(open_dataset(root), SPEC, tmp_path / "cache", progress=progress)
+        progress = (lambda *_: pytest.fail("decoded again")) if attempt else ignore_event
+        store = PixelStore.open(open_dataset(root), SPEC, tmp_path / "cache", on_event=progress)
         assert [item.path for item in store.dataset.broken] == ["ann/3.png", "bob/2.png"]
         assert all(item.reason for item in store.dataset.broken)
         assert [record.path for record in store.dataset.records] == ["ann/1.png", "ann/5.png", "bob/0.png", "bob/4.png"]
@@ -274,12 +275,12 @@ def test_damaged_stamps_are_only_slow(tmp_path):
 
 
 def test_interrupted_build_leaves_nothing(tmp_path):
-    def stop(done: int, total: int) -> None:
-        if done == 4:
+    def stop(event: Progress) -> None:
+        if event.done == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        PixelStore.open(drawn(40), SPEC, tmp_path, workers=3, progress=stop)
+        PixelStore.open(drawn(40), SPEC, tmp_path, workers=3, on_event=stop)
     assert left_behind(tmp_path) == []
 
 
@@ -335,8 +336,8 @@ KILLS = """
         setattr(owner, name, counted)
 
     steps = {
-        "at the first picture": lambda: {"progress": lambda done, total: done == 1 and die()},
-        "at the last picture": lambda: {"progress": lambda done, total: done == total and die()},
+        "at the first picture": lambda: {"on_event": lambda event: event.done == 1 and die()},
+        "at the last picture": lambda: {"on_event": lambda event: event.done == event.total and die()},
         "before the stamps are flushed": lambda: after(os, "fsync", 1),
         "before the pixels are flushed": lambda: after(os, "fsync", 3),
         "before the index is flushed": lambda: after(os, "fsync", 4),
@@ -370,7 +371,7 @@ def test_processes_that_build_at_once_share_one_store(tmp_path):
         """
         def work():
             decoded = []
-            store = build(cache, progress=lambda done, total: decoded.append(done))
+            store = build(cache, on_event=lambda event: decoded.append(event.done))
             row = int(np.array(store.pixels).sum())
             os.write(1, (json.dumps([len(decoded), row]) + "\\n").encode())
 
@@ -430,12 +431,12 @@ def test_entries_and_clear(tmp_path):
 def test_clear_leaves_what_is_being_built(tmp_path):
     counts = []
 
-    def clear(done: int, total: int) -> None:
-        if done == 1:
+    def clear(event: Progress) -> None:
+        if event.done == 1:
             counts.append(cache_clear(cache=tmp_path))
 
     PixelStore.open(drawn(4), SPEC, tmp_path)
-    store = PixelStore.open(drawn(6), SPEC, tmp_path, workers=1, progress=clear)
+    store = PixelStore.open(drawn(6), SPEC, tmp_path, workers=1, on_event=clear)
     assert counts[0] > 0 and [entry.name for entry in cache_entries(tmp_path)] == [store.folder.name]
 
 

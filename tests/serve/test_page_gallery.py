@@ -47,7 +47,7 @@ def test_enrol_browse_delete(chromium: Any, gallery: Server) -> None:
         assert states == [
             "Enrolled",
             "Enrolled",
-            "is no picture of a kind that is read here (JPEG, PNG, WebP, BMP, GIF, PNM, TIFF)",
+            "unsupported image format; expected JPEG, PNG, WebP, BMP, GIF, PNM, TIFF, AVIF, HEIC",
         ]
         assert gallery.people() == {"Ann Archer": 2}
         assert shown.enrol("Ann Archer", portrait(0, 0)) == ["Was enrolled before"]

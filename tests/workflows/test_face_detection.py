@@ -75,7 +75,7 @@ def test_refused(photos: Path, asked: dict[str, object], error: type[Exception],
 
 
 def test_no_photo_at_all(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no picture below"):
+    with pytest.raises(UsageError, match="jpg"):
         faces([tmp_path], detector="none")
 
 

@@ -87,7 +87,6 @@ def export(
 
     from facewright.data.exporting import export_npz
     from facewright.data.sources import open_dataset
-    from facewright.events import Progress
 
     with listener(quiet) as on_event:
         written = export_npz(
@@ -95,7 +94,7 @@ def export(
             out,
             size=size,
             colour_order=order.value,
-            progress=lambda done, total: on_event(Progress("decoding", done, total)),
+            on_event=on_event,
         )
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")

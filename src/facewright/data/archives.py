@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from facewright import images
 from facewright.data.records import Broken, Listing, Record
 from facewright.errors import BadArchive, BadImage
+from facewright.images.files import is_hidden, is_image, unread_reason
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,9 @@ _DEFAULT_LIMITS = ArchiveLimits()
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file name ends like a picture's."""
-    return PurePosixPath(name).suffix.lower() in images.IMAGE_SUFFIXES
-
-
 def is_text(name: str) -> bool:
     """Whether a file name ends like a plain text's."""
     return name.lower().endswith(".txt")
-
-
-def unread(name: str) -> str | None:
-    """Why a file that is a picture by its name is not read, or None."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return (
-        f"is a {suffix} file, which is not read; save it as JPEG or PNG" if suffix in images.UNREAD_SUFFIXES else None
-    )
 
 
 def escapes(path: str) -> bool:
@@ -137,8 +125,8 @@ class ArchiveSource:
 
 
 @dataclass(frozen=True)
-class ArchivedPicture:
-    """One picture in a zip, where a file would do."""
+class ArchivedImage:
+    """An image in a zip, where a file would do."""
 
     source: ArchiveSource
     name: str
@@ -160,14 +148,14 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[L
         BadArchive: see the top of this file; names the entry and says why.
     """
     entries = checked_entries(path, limits)
-    names = [entry.filename for entry in entries if not _hidden(entry.filename)]
-    files = sorted(name for name in names if is_picture(name) and not name.endswith("/"))
+    names = [entry.filename for entry in entries if not is_hidden(entry.filename)]
+    files = sorted(name for name in names if is_image(name) and not name.endswith("/"))
     folders = {name.rstrip("/") for name in names if name.endswith("/")}
     for name in (*files, *folders):
         folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
     listing, source = _unwrapped(str(path), files, sorted(folders))
     for name in names:
-        reason = unread(name)
+        reason = unread_reason(name)
         below = name.removeprefix(source.inside) if name.startswith(source.inside) else ""
         if below and reason is not None:
             listing.broken.append(Broken(below, reason))
@@ -265,8 +253,3 @@ def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
     if entry.file_size > limits.ratio_from and entry.file_size > limits.ratio * max(entry.compress_size, 1):
         return f"unpacks to {entry.file_size:,} bytes from {entry.compress_size:,}, as a zip bomb does"
     return None
-
-
-def _hidden(name: str) -> bool:
-    """Whether a part of the path is hidden or is what macOS adds to a zip."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +15,7 @@ from facewright.data.arrays import with_colour_order
 from facewright.data.records import Broken, Dataset
 from facewright.data.store import PixelStore
 from facewright.errors import BadImage, DataError, UsageError
+from facewright.events import EventHandler, ignore_event
 from facewright.files import replacing
 from facewright.input_spec import ColourOrder, InputSpec
 
@@ -41,7 +41,7 @@ def export_npz(
     *,
     size: int | None = None,
     colour_order: ColourOrder = "rgb",
-    progress: Callable[[int, int], None] | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Exported:
     """Write a data set as arrays: `input` (N, H, W, 3) uint8, `target` (N, 1) int64, `classes` (C,) the names.
 
@@ -54,7 +54,7 @@ def export_npz(
         size: side in pixels that pictures are brought to (the middle, scaled to cover it); None keeps them as they
             are, which asks that all have one size.
         colour_order: of the channels in the file.
-        progress: called with (pictures decoded, pictures in all).
+        on_event: called while images are decoded.
     Raises:
         UsageError: `out` does not end in .npz, or the pictures differ in size and none is given.
         DataError: a record has no class, or no picture can be read.
@@ -65,7 +65,7 @@ def export_npz(
     if any(record.label is None for record in dataset.records):
         raise DataError(f"{dataset.where}: expected a class for every picture; some have none")
     height, width = (size, size) if size is not None else _size_of_the_first(dataset)
-    store = PixelStore.open(dataset, InputSpec(height, width, (0, 0, 0), (1, 1, 1)), progress=progress)
+    store = PixelStore.open(dataset, InputSpec(height, width, (0, 0, 0), (1, 1, 1)), on_event=on_event)
     other = np.flatnonzero((store.sizes != (height, width)).any(axis=1))
     if size is None and other.size:
         found = "×".join(str(side) for side in store.sizes[other[0]])

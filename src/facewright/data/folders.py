@@ -15,6 +15,7 @@ from facewright import images
 from facewright.data import archives
 from facewright.data.records import Broken, Listing, Record
 from facewright.errors import BadImage, DataError
+from facewright.images.files import is_hidden, is_image, unread_reason
 
 LINK = "is a symbolic link, which is not followed; put the file itself there"
 
@@ -61,7 +62,7 @@ def list_folder(root: Path) -> Listing:
         except OSError as error:
             raise DataError(f"{root / folder}: the folder cannot be listed ({said(error)}); allow reading") from error
         for entry in found:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             path = f"{folder}/{entry.name}" if folder else entry.name
             reason = _left_out(entry)
@@ -71,7 +72,7 @@ def list_folder(root: Path) -> Listing:
                 listing.folders.append(path)
                 if path.count("/") < 3:
                     pending.append(path)
-            elif archives.is_picture(entry.name):
+            elif is_image(entry.name):
                 listing.files.append(path)
             elif archives.is_text(entry.name):
                 listing.texts.append(path)
@@ -88,9 +89,9 @@ def _left_out(entry: os.DirEntry[str]) -> str | None:
         return LINK
     if entry.is_dir(follow_symlinks=False):
         return None
-    if archives.is_picture(entry.name) and not entry.is_file(follow_symlinks=False):
+    if is_image(entry.name) and not entry.is_file(follow_symlinks=False):
         return "is not a regular file"
-    return archives.unread(entry.name)
+    return unread_reason(entry.name)
 
 
 def unusable(root: Path, name: str) -> str | None:

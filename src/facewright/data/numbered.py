@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from facewright.data.archives import ArchiveSource, is_picture, unread
+from facewright.data.archives import ArchiveSource
 from facewright.data.folders import FileSource
 from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Listing, Record, merge_broken
 from facewright.errors import DataError
+from facewright.images.files import is_image, unread_reason
 
 _LABEL_FILE = re.compile(r"labels?(?:[_.-](.+))?\.txt")
 _NUMBER = re.compile(r"([0-9]{1,18})$")
@@ -132,7 +133,7 @@ def _numbered(listing: Listing, part: Part, count: int) -> list[str]:
 
     Also those that will be left out (a link, a kind that is not read): they have a line of the labels too.
     """
-    left_out = [item.path for item in listing.broken if is_picture(item.path) or unread(item.path) is not None]
+    left_out = [item.path for item in listing.broken if is_image(item.path) or unread_reason(item.path) is not None]
     pictures: dict[int, str] = {}
     for path in sorted(file for file in {*listing.files, *left_out} if _folder(file) == part.folder):
         match = _NUMBER.search(PurePosixPath(path).stem)

@@ -108,6 +108,11 @@ class Dataset:
         """(N,) int64 indices into `classes`, in the order of `records`; -1 where a record has no label."""
         return np.array([-1 if r.label is None else r.label for r in self.records], dtype=np.int64)
 
+    @property
+    def people(self) -> tuple[str | None, ...]:
+        """(N,) who each image shows: the identity where it is known, else the class, else None."""
+        return tuple(r.identity or (None if r.label is None else self.classes[r.label]) for r in self.records)
+
     def counts(self) -> dict[str, int]:
         """Number of records of each class, in class order; a class without records counts 0."""
         totals = [0] * len(self.classes)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ from facewright.data.cache import (
 from facewright.data.decoding import Decoded, decode_all, default_workers
 from facewright.data.records import Broken, Dataset
 from facewright.errors import DataError
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class PixelStore:
         spec: InputSpec,
         cache: Path | None = None,
         workers: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        on_event: EventHandler = ignore_event,
     ) -> PixelStore:
         """Opens the store of a dataset, decoding the pictures where that has not been done.
 
@@ -94,7 +95,7 @@ class PixelStore:
             spec: the size to fit to.
             cache: the cache folder; `cache_folder()` where None.
             workers: decoders at work; all cores where None.
-            progress: called with (pictures done, pictures in all) while decoding; never called on a warm store.
+            on_event: called after each decoded image; never for a complete store.
         Raises:
             DataError: no picture can be read.
             EmptyClass: no picture of a class can be read.
@@ -107,7 +108,7 @@ class PixelStore:
             with locked(folder):
                 index = read_index(folder, len(keys))  # another process may have built it while this one waited
                 if index is None:
-                    _build(folder, present, spec, workers or default_workers(), progress)
+                    _build(folder, present, spec, workers or default_workers(), on_event)
                     index = read_index(folder, len(keys))
         if index is None:
             raise DataError(f"{folder}: the store was damaged right after it was built; is the disk healthy?")
@@ -171,13 +172,11 @@ def _moments(counts: NDArray[np.int64]) -> Statistics:
     return Statistics((means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2]))
 
 
-def _build(
-    folder: Path, dataset: Dataset, spec: InputSpec, workers: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_event: EventHandler) -> None:
     """Decodes everything into a new store; a killed build leaves nothing that could be mistaken for one."""
     with building(folder) as partial:
         results = decode_all(dataset.source, dataset.records, spec, workers)
-        rows, broken = _write_pixels(partial / "pixels.u8", results, len(dataset.records), progress)
+        rows, broken = _write_pixels(partial / "pixels.u8", results, len(dataset.records), on_event)
         if not rows:
             first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
             raise DataError(f"{dataset.where}: not one picture can be read (the first: {first})")
@@ -193,7 +192,7 @@ class _Row:
 
 
 def _write_pixels(
-    path: Path, results: Iterable[Decoded], total: int, progress: Callable[[int, int], None] | None
+    path: Path, results: Iterable[Decoded], total: int, on_event: EventHandler
 ) -> tuple[list[_Row], list[tuple[int, str]]]:
     """Writes the readable pictures one after the other and flushes them to the disk."""
     rows: list[_Row] = []
@@ -205,8 +204,7 @@ def _write_pixels(
             else:
                 file.write(np.ascontiguousarray(result.pixels).data)
                 rows.append(_Row(result.digest, result.size))
-            if progress is not None:
-                progress(number + 1, total)
+            on_event(Progress("decoding", number + 1, total))
         file.flush()
         os.fsync(file.fileno())
     return rows, broken

@@ -15,7 +15,6 @@ from PIL import Image
 
 from facewright import images
 from facewright.embedding import BATCH
-from facewright.errors import BadImage
 from facewright.gallery.results import Taken
 from facewright.recognition import DEFAULT_POLICY, Face, Policy, Recognizer
 
@@ -77,12 +76,7 @@ def batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
 
 def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:
     """The pixels of a photo (H, W, 3), or why there are none."""
-    try:
-        return images.read(photo.source, name=photo.name, at_least=at_least)
-    except BadImage as error:
-        return error.reason
-    except OSError as error:
-        return error.strerror or str(error)
+    return images.try_read(photo.source, name=photo.name, at_least=at_least)
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:

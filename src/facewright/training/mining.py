@@ -26,6 +26,7 @@ from facewright.events import EventHandler, Message
 from facewright.faces.mining import false_alarms
 from facewright.faces.scan import Scanner, Search
 from facewright.files import write_atomic
+from facewright.images.files import images_below
 from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
 from facewright.training.feeding import Data
@@ -124,8 +125,7 @@ def _found(model: nn.Module, spec: InputSpec, mine: Mine, on_event: EventHandler
 
 def _photos(mine: Mine) -> tuple[list[Path], list[NDArray[np.float64]] | None]:
     """The photos, and their true boxes where there is a table; photos that it does not name are then left out."""
-    found = sorted(path for path in mine.photos.rglob("*") if path.suffix.lower() in images.IMAGE_SUFFIXES)
-    photos = [path for path in found if path.is_file() and not path.is_symlink()]
+    photos = images_below(mine.photos)
     if mine.boxes is None:
         return photos, None
     known = read_boxes(mine.boxes)

@@ -109,9 +109,7 @@ def _on_all(classifier: Classifier, where: str, on_event: EventHandler) -> Predi
     Raises:
         OtherClasses: it has other ones.
     """
-    store = PixelStore.open(
-        open_dataset(where), classifier.spec, progress=lambda d, t: on_event(Progress("decoding", d, t))
-    )
+    store = PixelStore.open(open_dataset(where), classifier.spec, on_event=on_event)
     if store.dataset.classes != classifier.classes:
         raise OtherClasses(
             f"{where}: expected the classes the model was trained on ({', '.join(classifier.classes)}), "

@@ -24,6 +24,7 @@ from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
 from facewright.files import write_atomic
+from facewright.images.files import none_found
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
@@ -59,7 +60,7 @@ def explain(
     """
     pictures = pictures_in(paths)
     if not pictures:
-        raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
+        raise UsageError(none_found(paths))
     classifier = Classifier.load(model)
     if name is not None and name not in classifier.classes:
         raise UnknownName("class", name, classifier.classes)
@@ -125,10 +126,7 @@ def _seen(spec: InputSpec, path: Path) -> tuple[Pixels, Pixels]:
     """
     times = ceil(SHOWN_SIDE / max(spec.height, spec.width))
     finer = replace(spec, height=times * spec.height, width=times * spec.width)
-    try:
-        photo = images.read(path, at_least=smallest_side(finer))
-    except OSError as error:
-        raise BadImage(str(path), error.strerror or str(error)) from None
+    photo = images.read(path, at_least=smallest_side(finer))
     return spec.fit(photo), finer.fit(photo)
 
 

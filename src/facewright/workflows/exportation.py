@@ -202,7 +202,7 @@ def _said(part: Part) -> str:
 
 
 def _pixels(dataset: Dataset, spec: InputSpec, on_event: EventHandler) -> PixelStore:
-    store = PixelStore.open(dataset, spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
+    store = PixelStore.open(dataset, spec, on_event=on_event)
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     return store

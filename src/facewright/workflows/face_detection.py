@@ -11,11 +11,12 @@ from typing import Any
 from PIL import Image
 
 from facewright import images
-from facewright.errors import BadImage, UnknownName, UsageError
+from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
 from facewright.images import Pixels
+from facewright.images.files import none_found
 from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
@@ -93,7 +94,7 @@ def faces(
     recognizer = Recognizer(detector=detector)
     pictures = pictures_in(paths)
     if not pictures:
-        raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
+        raise UsageError(none_found(paths))
     names, found = _stems(pictures), []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -111,10 +112,9 @@ def _searched(
     recognizer: Recognizer, path: Path, smallest: float | None, template: Template
 ) -> tuple[Pixels | None, PhotoFaces]:
     """A photo and its faces; a photo that cannot be read has its reason instead."""
-    try:
-        photo = images.read(path)
-    except BadImage as error:
-        return None, PhotoFaces(str(path), error=error.reason)
+    photo = images.try_read(path)
+    if isinstance(photo, str):
+        return None, PhotoFaces(str(path), error=photo)
     height, width = photo.shape[:2]
     asked = EVERY[0] if smallest is None else smallest
     least = recognizer.searchable(photo, asked)

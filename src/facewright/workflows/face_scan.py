@@ -12,11 +12,12 @@ import numpy as np
 from facewright import bundle as bundles
 from facewright import images
 from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
-from facewright.errors import BadImage, DataError, Undefined, UnknownName, UsageError
+from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
+from facewright.images.files import none_found
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
@@ -96,7 +97,7 @@ def scan(
     """
     pictures = pictures_in(paths)
     if not pictures:
-        raise UsageError(f"{', '.join(map(str, paths))}: no picture below")
+        raise UsageError(none_found(paths))
     table = None if boxes is None else read_boxes(boxes)
     search = _candidates(Search() if search is None else search, threshold)
     scanner = _scanner(model, search, face)
@@ -146,10 +147,10 @@ def _scanner(path: Path, search: Search, face: str | None) -> Scanner:
 def _scanned(scanner: Scanner, path: Path, table: TrueBoxes | None) -> ScannedPhoto:
     entry = None if table is None else table.entry_of(path)
     truth = None if table is None or entry is None else table.boxes[entry]
-    try:
-        return ScannedPhoto(str(path), scanner.find(images.read(path)), truth)
-    except BadImage as error:
-        return ScannedPhoto(str(path), None, truth, error.reason)
+    photo = images.try_read(path)
+    if isinstance(photo, str):
+        return ScannedPhoto(str(path), None, truth, photo)
+    return ScannedPhoto(str(path), scanner.find(photo), truth)
 
 
 def _judged(photos: Sequence[ScannedPhoto], table: TrueBoxes) -> dict[str, list[int]]:

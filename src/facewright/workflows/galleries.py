@@ -65,9 +65,9 @@ def photos_of(who: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
     data = open_dataset(folder)
     root = folder.resolve()
     photos = [
-        Photo.of(root / record.path, record.identity or data.classes[record.label])
-        for record in data.records
-        if record.label is not None
+        Photo.of(root / record.path, person)
+        for record, person in zip(data.records, data.people, strict=True)
+        if person is not None
     ]
     return photos, data.broken
 

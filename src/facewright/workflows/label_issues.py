@@ -204,9 +204,7 @@ def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -
     network, said = starting_network(architecture, stem, len(judged.classes), recipe, run.facts.seed, loaded)
     for line in said:
         on_event(Message(line))
-    store = PixelStore.open(
-        judged.store.dataset, spec, progress=lambda done, total: on_event(Progress("decoding", done, total))
-    )
+    store = PixelStore.open(judged.store.dataset, spec, on_event=on_event)
     pictures = Pictures(store, spec, judged.rows, None, size, run.facts.seed)
     features = features_of(
         network, pictures, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from facewright.data.archives import ArchivedPicture, open_archive
+from facewright.data.archives import ArchivedImage, open_archive
 from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import Undefined, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
-from facewright.images import IMAGE_SUFFIXES
+from facewright.images.files import images_below, none_found
 from facewright.inference import Classifier, Picture, Prediction
 
 
@@ -37,9 +37,7 @@ def predict(
     """
     pictures = pictures_of(paths)
     if not pictures:
-        raise UsageError(
-            f"{', '.join(map(str, paths))}: no picture below; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
+        raise UsageError(none_found(paths))
     classifier = Classifier.load(model)
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
     said = []
@@ -71,7 +69,7 @@ def pictures_of(paths: Sequence[Path]) -> list[Picture]:
     for path in paths:
         if path.suffix.lower() == ".zip" and path.is_file():
             listing, source = open_archive(path)
-            found += sorted((ArchivedPicture(source, name) for name in listing.files), key=in_order)
+            found += sorted((ArchivedImage(source, name) for name in listing.files), key=in_order)
         else:
             found += pictures_in([path])
     return found
@@ -82,8 +80,7 @@ def pictures_in(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = sorted((p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), key=in_order)
-            found += [p for p in below if p.is_file() and not p.is_symlink()]
+            found += sorted(images_below(path), key=in_order)
         elif path.exists():
             found.append(path)
         else:

@@ -12,7 +12,7 @@ from facewright.data.records import Dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError
-from facewright.events import EventHandler, Message, Progress
+from facewright.events import EventHandler, Message
 from facewright.input_spec import InputSpec
 from facewright.training.recipe import Recipe
 
@@ -62,7 +62,7 @@ def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler)
     raw = InputSpec.from_dict(
         {"height": size, "width": size, "mean": [0.0] * 3, "std": [1.0] * 3, "colour_order": "rgb", "resize": resize}
     )
-    return PixelStore.open(dataset, raw, progress=lambda done, total: on_event(Progress("decoding", done, total)))
+    return PixelStore.open(dataset, raw, on_event=on_event)
 
 
 def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:

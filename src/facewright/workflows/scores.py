@@ -69,11 +69,10 @@ def people_on(data: Dataset) -> NDArray[np.str_]:
     Raises:
         DataError: of some picture neither is known.
     """
-    names = [r.identity or (None if r.label is None else data.classes[r.label]) for r in data.records]
-    if None in names:
-        path = data.records[names.index(None)].path
-        raise DataError(f"{data.where}: expected to know who is on each picture; of {path} that is not said")
-    return np.array(names, dtype=np.str_)
+    if None in data.people:
+        path = data.records[data.people.index(None)].path
+        raise DataError(f"{data.where}: expected to know who is on each image; of {path} that is not said")
+    return np.array(data.people, dtype=np.str_)
 
 
 def embed_all(
@@ -101,7 +100,7 @@ def embed_all(
 
 def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> Vectors:
     """Pictures that are fed to the network as they are, by way of the cache of decoded pixels."""
-    store = PixelStore.open(dataset, recognizer.spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
+    store = PixelStore.open(dataset, recognizer.spec, on_event=on_event)
     count = len(store.dataset)
     vectors = np.empty((count, recognizer.width), np.float32)
     for start in range(0, count, BLOCK):

@@ -54,12 +54,12 @@ def calibrate_unknown(
     folder = Path(model)
     classifier = Classifier(bundles.load(folder / "model.safetensors" if folder.is_dir() else folder))
     data = open_pictures(strangers)
-    known = sorted({record.identity or "" for record in data.records}.union(data.classes) & set(classifier.classes))
+    known = sorted(set(classifier.classes) & {*data.people, *data.classes})
     if known:
         raise DataError(
             f"{strangers}: expected people whom the model does not know; {', '.join(known)} are its classes"
         )
-    store = PixelStore.open(data, classifier.spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
+    store = PixelStore.open(data, classifier.spec, on_event=on_event)
     scores = likenesses(classifier, store, np.arange(len(store.dataset)), on_event)
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
@@ -145,10 +145,10 @@ def _accepted(known: NDArray[np.float64] | None, threshold: float) -> Rate | Non
 
 def _people(store: PixelStore) -> People | None:
     """Who is on each photo, each paired with himself; None where the data do not say."""
-    names = [r.identity or (None if r.label is None else store.dataset.classes[r.label]) for r in store.dataset.records]
-    if any(name is None for name in names):
+    people = store.dataset.people
+    if None in people:
         return None
-    unique, numbers = np.unique(np.array(names), return_inverse=True)
+    unique, numbers = np.unique(np.array(people), return_inverse=True)
     return People(np.stack([numbers, numbers], axis=1).astype(np.int64), unique.size)
 
 
@@ -160,7 +160,7 @@ def _validation(
         return None, None
     try:
         data = open_dataset(Run(folder).facts.where)
-        store = PixelStore.open(data, classifier.spec, progress=lambda d, t: on_event(Progress("decoding", d, t)))
+        store = PixelStore.open(data, classifier.spec, on_event=on_event)
         part = Split.load(folder / "split.csv", store.dataset, store.digests).validation
     except FacewrightError as error:
         return None, f"how many known people stay known was not measured: {error}"

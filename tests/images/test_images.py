@@ -1,6 +1,7 @@
 """Decoding: every kind of pixel, every orientation, every limit (faults 1 to 4)."""
 
 import io
+import re
 import resource
 import struct
 import subprocess
@@ -12,14 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
 from facewright import images
 from facewright.errors import BadImage, UsageError
-from facewright.images import Limits
+from facewright.images import Limits, formats
 
-FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF", "PPM", "TIFF")
+pillow_heif.register_heif_opener()  # to write such files; reading needs no registration
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -57,6 +59,8 @@ CONTAINERS = [
     ("JPEG", {"quality": 95}, 3),
     ("JPEG", {"quality": 95, "progressive": True}, 3),
     ("GIF", {}, 16),  # 256 colours
+    ("AVIF", {"quality": 90}, 3),
+    ("HEIF", {"quality": 90}, 4),
 ]
 
 
@@ -168,16 +172,16 @@ def test_the_first_frame_of_an_animation_is_read():
         assert (images.read(data) == (255, 0, 0)).all(), kind
 
 
-# What is in the file → words of the reason.
+# What is in the file → a key word of the reason.
 REFUSED = [
-    (b"", "is empty"),
-    (b"hello, this is text", "no picture of a kind"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no picture of a kind"),  # Pillow would start a program for it
-    (b"\x80\x04\x95pickle", "no picture of a kind"),
+    (b"", "0 bytes"),
+    (b"hello, this is text", "unsupported"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported"),  # Pillow would start a program for it
+    (b"\x80\x04\x95pickle", "unsupported"),
     (b"\xff\xd8\xff", "JPEG"),  # only the first bytes of one
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"RIFF\x00\x00\x00\x00WEBP", "WebP"),
-    (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "is cut short"),
+    (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "WebP"),
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
     (b"P5 ", "PNM"),
@@ -186,13 +190,13 @@ REFUSED = [
     (encoded(Image.new("F", (2, 2)), "TIFF"), "floating-point"),
     (encoded(Image.new("LAB", (2, 2)), "TIFF"), "Lab"),
     (png_of(0, 5, b""), "PNG"),
-    (png_of(4, 4, zlib.compress(b"\0" * 5)), "is cut short"),  # too few rows in a whole file
+    (png_of(4, 4, zlib.compress(b"\0" * 5)), "PNG"),  # too few rows in a whole file
     (b"P5 3 0 255\n", "PNM"),
 ]
 
 
 @pytest.mark.parametrize(("data", "reason"), REFUSED, ids=range(len(REFUSED)))
-def test_what_is_no_picture_is_refused_in_words(data, reason):
+def test_what_is_no_image_is_refused_with_a_reason(data, reason):
     with pytest.raises(BadImage) as caught:
         images.read(data, name="ann/1.jpg")
     assert caught.value.path == "ann/1.jpg"
@@ -203,16 +207,13 @@ def test_files_are_read_and_named(tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(encoded(Image.fromarray(photo()), "PNG"))
     assert (images.read(path) == photo()).all()
-    with pytest.raises(BadImage, match=r"x\.png: has .* bytes; the limit is 10"):
+    with pytest.raises(BadImage, match=r"x\.png.* 10\b"):
         images.read(path, limits=Limits(bytes=10))
-    with pytest.raises(BadImage, match=r"picture: has .* bytes; the limit is 10"):
+    with pytest.raises(BadImage, match=r"\b10\b"):
         images.read(path.read_bytes(), limits=Limits(bytes=10))
-    with pytest.raises(BadImage, match="no such file"):
-        images.read(tmp_path / "absent.png")
-    with pytest.raises(BadImage, match="not a regular file"):
-        images.read(tmp_path)
-    with pytest.raises(BadImage, match="not a regular file"):
-        images.read(Path("/dev/zero"))
+    for path in (tmp_path / "absent.png", tmp_path, Path("/dev/zero")):
+        with pytest.raises(BadImage, match=re.escape(str(path))):
+            images.read(path)
 
 
 def bombs() -> list[bytes]:
@@ -246,7 +247,7 @@ def test_pixel_bombs_are_refused_from_the_header():
     tracemalloc.start()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for data in files:
-        with pytest.raises(BadImage, match=r"declares .* pixels; the limit is 50,000,000"):
+        with pytest.raises(BadImage, match="50,000,000"):
             images.read(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -258,25 +259,25 @@ def test_pixel_bombs_are_refused_from_the_header():
 def test_the_pixel_limit_is_exact():
     data = encoded(Image.fromarray(photo(10, 10)), "PNG")
     assert images.read(data, limits=Limits(pixels=100)).shape == (10, 10, 3)
-    with pytest.raises(BadImage, match="declares 10 x 10 = 100 pixels; the limit is 99"):
+    with pytest.raises(BadImage, match=r"10 x 10 .* 99 "):
         images.read(data, limits=Limits(pixels=99))
 
 
 def test_a_jpeg_of_endless_scans_is_refused():
     data = encoded(Image.fromarray(photo()), "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
-    with pytest.raises(BadImage, match="more than 100 scans"):
+    with pytest.raises(BadImage, match="scans"):
         images.read(data[:-2] + data[scan:-2] * 200 + data[-2:])
 
 
 def test_a_jpeg_of_endless_segments_is_refused():
     data = encoded(Image.fromarray(photo()), "JPEG")
-    with pytest.raises(BadImage, match="more than 100,000 segments"):
+    with pytest.raises(BadImage, match="100,000"):
         images.read(data[:2] + b"\xff\xe0\0\2" * 100_001 + data[2:])
 
 
 def test_a_plain_pnm_of_endless_comments_is_refused():
-    with pytest.raises(BadImage, match="more than 1,000 comments"):
+    with pytest.raises(BadImage, match="1,000"):
         images.read(b"P2 1 1 255\n" + b"#\n" * 1_001 + b"7\n")
     assert images.read(b"P2 # made by hand\n1 1 255\n# the pixel\n7\n").tolist() == [[[7, 7, 7]]]
 
@@ -285,7 +286,7 @@ def test_a_tiff_of_endless_strips_is_refused():
     data = bytearray(encoded(Image.new("L", (16, 16)), "TIFF"))
     at = bytes(data).index(struct.pack("<HH", 273, 4)) + 4
     data[at : at + 4] = struct.pack("<I", 10_000_000)
-    with pytest.raises(BadImage, match="10,000,000 strips"):
+    with pytest.raises(BadImage, match="10,000,000"):
         images.read(bytes(data) + b"\0" * 1000)
 
 
@@ -311,15 +312,18 @@ MOVES = {
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "WebP", "TIFF", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "WebP", "TIFF", "JPEG", "AVIF", "HEIF"])
 def test_every_orientation_comes_upright(orientation, kind):
     upright = photo(24, 40)
     stored = Image.fromarray(np.ascontiguousarray(MOVES[orientation](upright)))
     exif = Image.Exif()
     exif[274] = orientation
-    data = encoded(stored, kind, exif=exif, **({"lossless": True} if kind == "WebP" else {}))
+    data = encoded(stored, kind, exif=exif.tobytes(), **({"lossless": True} if kind == "WebP" else {}))
     got = images.read(data)
-    if kind == "JPEG":  # lossy: what it holds, turned upright by arrays
+    if kind in ("AVIF", "HEIF"):
+        assert got.shape == upright.shape
+        assert np.abs(got.astype(int) - upright).mean() <= 9
+    elif kind == "JPEG":  # lossy: what it holds, turned upright by arrays
         held = np.array(Image.open(io.BytesIO(data)))
         assert (MOVES[orientation](got) == held).all()
         assert np.abs(got.astype(int) - upright).mean() <= 6
@@ -348,6 +352,112 @@ def test_big_jpegs_are_decoded_smaller_where_asked(at_least, size):
     picture = Image.fromarray(photo(480, 640))
     assert images.read(encoded(picture, "JPEG"), at_least=at_least).shape == (*size, 3)
     assert images.read(encoded(picture, "PNG"), at_least=at_least).shape == (480, 640, 3)
+
+
+LOSSES = [
+    {"quality": 95},
+    {"quality": 30},
+    {"progressive": True},
+    {"progressive": True, "quality": 100, "subsampling": 0},
+    {"restart_marker_blocks": 2},
+    {"optimize": True, "exif": b"Exif\0\0II*\0\x08\0\0\0\xff\xd9"},  # an end marker inside the metadata
+]
+
+
+@pytest.mark.parametrize("options", LOSSES, ids=range(len(LOSSES)))
+def test_a_jpeg_that_lacks_only_its_end_marker_is_read(options):
+    whole = encoded(Image.fromarray(photo(203, 317)), "JPEG", **options)
+    expected = images.read(whole)
+    for cut in (1, 2):
+        assert (images.read(whole[:-cut]) == expected).all()
+        assert (images.read(whole[:-cut], at_least=40) == images.read(whole, at_least=40)).all()
+    for cut in (3, 6, 40, 400, len(whole) // 3):
+        try:
+            got = images.read(whole[:-cut])
+        except BadImage:
+            continue
+        assert cut < 8, cut  # the last bits may be padding
+        assert (got == expected).mean() > 0.999
+
+
+def test_a_progressive_jpeg_that_lacks_a_scan_is_refused():
+    whole = encoded(Image.fromarray(photo()), "JPEG", progressive=True)
+    with pytest.raises(BadImage, match="JPEG"):
+        images.read(whole[: whole.rindex(b"\xff\xda")])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "at_least", "size"),
+    [
+        (300, 400, None, (300, 400)),  # within the limit
+        (400, 500, None, (200, 250)),
+        (600, 800, None, (300, 400)),  # exactly four times the limit
+        (601, 801, None, (151, 201)),
+        (600, 900, 50, (75, 113)),  # the caller asks for less than the limit does
+    ],
+)
+def test_a_jpeg_over_the_limit_is_decoded_reduced_and_its_true_size_told(height, width, at_least, size):
+    data = encoded(Image.fromarray(photo(height, width)), "JPEG")
+    limits = Limits(pixels=120_000, reducible=10)
+    pixels, true_size = images.read_sized(data, limits=limits, at_least=at_least)
+    assert pixels.shape == (*size, 3)
+    assert true_size == (height, width)
+    turned = Image.Exif()
+    turned[274] = 6
+    data = encoded(Image.fromarray(photo(height, width)), "JPEG", exif=turned)
+    pixels, true_size = images.read_sized(data, limits=limits, at_least=at_least)
+    assert (pixels.shape[:2], true_size) == (size[::-1], (width, height))
+
+
+def test_what_cannot_be_decoded_reduced_names_the_limit_and_how_to_set_it(monkeypatch):
+    over = [
+        encoded(Image.fromarray(photo(30, 50)), kind, **options)
+        for kind, options in [("PNG", {}), ("WebP", {}), ("AVIF", {}), ("HEIF", {}), ("BMP", {}), ("TIFF", {})]
+    ]
+    over.append(encoded(Image.fromarray(photo(90, 100)), "JPEG"))  # more than five times as many
+    over.append(encoded(Image.fromarray(photo(50, 60)), "JPEG", progressive=True))  # is held in memory whole
+    for data in over:
+        with pytest.raises(BadImage, match="FACEWRIGHT_MAX_MEGAPIXELS"):
+            images.read(data, limits=Limits(pixels=1_200))
+    monkeypatch.setenv("FACEWRIGHT_MAX_MEGAPIXELS", "60")
+    assert Limits().pixels == 60_000_000
+    for wrong in ("0", "-3", "many", "1e3", "99999"):
+        monkeypatch.setenv("FACEWRIGHT_MAX_MEGAPIXELS", wrong)
+        with pytest.raises(UsageError, match="FACEWRIGHT_MAX_MEGAPIXELS"):
+            Limits()
+
+
+@pytest.mark.parametrize("scans", [13, 40, 80])
+def test_a_large_jpeg_of_many_scans_is_refused_before_it_is_decoded(scans, monkeypatch):
+    data = encoded(Image.fromarray(photo(600, 800)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    many = data[:-2] + data[last:-2] * scans + data[-2:]
+    monkeypatch.setattr("facewright.images.jpeg.MOST_SCANNED", 600 * 800 * 12)
+    monkeypatch.setattr(formats, "to_rgb", None)
+    with pytest.raises(BadImage, match="scans"):
+        images.read(many)
+
+
+def test_a_long_pnm_in_text_is_refused_before_it_is_decoded():
+    numbers = b"7 " * 2_200_000
+    for head in (b"P1 2000 1100\n", b"P2 2000 1100 255\n", b"P3 1000 733 255\n"):
+        with pytest.raises(BadImage, match="PNG"):
+            images.read(head + numbers)
+
+
+def test_a_heic_without_its_extra_names_the_extra(monkeypatch):
+    data = encoded(Image.fromarray(photo()), "HEIF")
+    monkeypatch.setattr(formats, "_heif_reader", lambda: None)
+    with pytest.raises(BadImage, match=r"facewright\[heic\]"):
+        images.read(data)
+
+
+def test_a_reason_in_place_of_pixels(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(Image.fromarray(photo()), "PNG"))
+    assert (images.try_read(path) == photo()).all()
+    assert isinstance(images.try_read(tmp_path / "absent.png"), str)
+    assert isinstance(images.try_read(b""), str)
 
 
 def test_asking_for_less_than_a_pixel_is_wrong():

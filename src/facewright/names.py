@@ -1,0 +1,59 @@
+"""Names of people, classes and files: one form, and nothing in them that cannot be seen."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+from facewright.errors import UsageError
+
+LONGEST = 200  # characters
+_INVISIBLE = {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"}  # control, format, private, unassigned, surrogate, separators
+_JOINERS = "\u200c\u200d"  # Persian and Indic words are spelt with them
+
+
+def checked_name(name: str, what: str = "a name", longest: int = LONGEST) -> str:
+    """Return a name in Unicode's form NFC, so that one name typed in two ways is one name.
+
+    Args:
+        name: of a person, a class or an entry of an archive.
+        what: it is called in the error.
+        longest: characters it may have.
+    Raises:
+        UsageError: it is empty, has space around it, is too long, or holds an invisible or control character.
+    >>> checked_name("Jose\\u0301") == checked_name("Jos\\u00e9")
+    True
+    """
+    if not name or name != name.strip():
+        raise UsageError(f"expected {what} without space around it, got {name!r}")
+    if len(name) > longest:
+        raise UsageError(f"expected {what} of at most {longest} characters, got {len(name)}")
+    hidden = invisible(name)
+    if hidden is not None:
+        raise UsageError(f"expected {what} of visible characters, got {hidden} in {name!r}; type it again")
+    return unicodedata.normalize("NFC", name)
+
+
+def invisible(name: str) -> str | None:
+    """Return the first character of a name that cannot be seen, as U+200B, or None."""
+    for position, character in enumerate(name):
+        if unicodedata.category(character) not in _INVISIBLE:
+            continue
+        inside = 0 < position < len(name) - 1 and name[position - 1].isalpha()
+        if character in _JOINERS and inside and ord(name[position - 1]) > 0x5FF:
+            continue
+        return f"U+{ord(character):04X}"
+    return None
+
+
+def lookalikes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the names that differ only in case or in compatible forms of characters, in groups of two or more.
+
+    >>> lookalikes(["Ann", "ann", "Bob"])
+    [('Ann', 'ann')]
+    """
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        groups[unicodedata.normalize("NFKC", name).casefold()].add(name)
+    return [tuple(sorted(group)) for _, group in sorted(groups.items()) if len(group) > 1]

@@ -13,7 +13,7 @@ EXTRAS := data,faces,frames,heic,onnx,opencv,postgres,serve,tensorboard
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-all check docs bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -31,6 +31,9 @@ check: .venv/developing  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/developing  ## build the documentation site into build/site; a warning is an error
+	@mkdir -p build && $(BIN)/zensical build --clean --strict > build/docs.log 2>&1 && ! grep griffe build/docs.log || { cat build/docs.log; exit 1; }
 
 bench: .venv/developing  ## measure against the plain loop; wants an otherwise idle machine
 	$(BIN)/python benchmarks/run.py

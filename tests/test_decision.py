@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,31 +10,8 @@ import pytest
 from facewright import bundle as bundles
 from facewright.decision import UNKNOWN, VERIFICATION, Decision, pick, stored, with_decision
 from facewright.errors import BundleError, DataError, Undefined
-from facewright.metrics.histograms import histograms
-from facewright.metrics.intervals import Rate
-from facewright.metrics.score_calibration import calibrate_scores
-from facewright.metrics.thresholds import choose_threshold
-
-sys.path.insert(0, str(Path(__file__).parent / "workflows"))
-from faces import small_bundle
-
-GENUINE, IMPOSTOR = [0.9, 0.8, 0.7, 0.4] * 5, [0.5, 0.3, 0.2, 0.1] * 5
-
-
-def decision(far: float = 0.25, kind: str = VERIFICATION, fingerprint: str = "f" * 32) -> Decision:
-    return Decision(
-        kind=kind,
-        threshold=choose_threshold(GENUINE, IMPOSTOR, far, "a test"),
-        calibration=calibrate_scores(GENUINE + IMPOSTOR, [True] * 20 + [False] * 20, "a test"),
-        far_by_identity=Rate(0.25, 0.1, 0.4, 12),
-        people=12,
-        failures=1,
-        digest="d" * 32,
-        fingerprint=fingerprint,
-        crop=0.5,
-        flip=True,
-        histograms=histograms(GENUINE, IMPOSTOR),
-    )
+from fixtures.decisions import decision
+from fixtures.faces import small_bundle
 
 
 def test_a_file_gives_back_what_was_stored(tmp_path: Path) -> None:

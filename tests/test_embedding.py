@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from facewright.embedding import Embedder, open_model, similarities, similarity
 from facewright.errors import BundleError, DataError, UnknownName, UsageError
 from facewright.heads import HeadSpec
 from facewright.inference import Classifier
-
-sys.path.insert(0, str(Path(__file__).parent / "workflows"))
-from faces import SIDE, SPEC, saved, small_bundle
+from fixtures.faces import SIDE, SPEC, saved, small_bundle
 
 DATA = Path(__file__).parents[1] / "../shared"
 

@@ -21,9 +21,7 @@ from facewright.embedding import Embedder
 from facewright.errors import BundleError, FacewrightError, UsageError
 from facewright.graphs import EMBEDDING, LOGITS
 from facewright.inference import Classifier
-
-sys.path.insert(0, str(Path(__file__).parent))
-from plain_graph import CLASSES, FINGERPRINTS, SPEC, exported_bundle, model, parsed, saved
+from fixtures.plain_graph import CLASSES, FINGERPRINTS, SPEC, exported_bundle, model, parsed, saved
 
 
 def pixels(count: int, seed: int = 0) -> torch.Tensor:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from facewright.cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from faces import draw_people, saved, small_bundle
+from fixtures.faces import draw_people, saved, small_bundle
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,7 @@ import pytest
 from facewright import workflows
 from facewright.cli.main import main
 from facewright.errors import OtherClasses
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from faces import draw_people, saved, small_bundle, write_pairs
+from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 
 
 @pytest.fixture(scope="module")

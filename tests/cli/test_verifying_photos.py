@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import resources
 from pathlib import Path
 
@@ -15,9 +14,7 @@ from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import SHIPPED, Face, Picked, Policy, Recognizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from faces import small_bundle
+from fixtures.faces import small_bundle
 
 A, B, C, EMPTY = 10, 20, 30, 40  # grey levels that stand for photos
 VECTORS = {A: [1.0, 0.0], B: [0.9701425, 0.2425356], C: [0.0, 1.0]}

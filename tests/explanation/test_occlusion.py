@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +15,7 @@ from facewright.explanation import occlude
 from facewright.explanation.occlusion import PLACES
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from faces import SIDE, small_bundle
+from fixtures.faces import SIDE, small_bundle
 
 
 class Corner:

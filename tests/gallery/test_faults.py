@@ -26,11 +26,10 @@ from facewright.gallery import postgres_connection, postgres_erasing, sqlite_fil
 from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import GalleryStore
+from fixtures import hostile
+from fixtures.hostile import PIN, entry, pieces, traces
 
-sys.path.insert(0, str(Path(__file__).parent))
-from hostile import PIN, entry, pieces, traces
-
-HOSTILE = str(Path(__file__).with_name("hostile.py"))
+HOSTILE = str(Path(hostile.__file__))
 FIRST = itertools.count(1_000, 1_000)
 slow = pytest.mark.slow
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,8 @@ from facewright.gallery.photos import Photo
 from facewright.gallery.pinning import check_crops, pin_of
 from facewright.gallery.store import Pin
 from facewright.recognition import BUILT_IN, Recognizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from tiles import beside, blank, stand_in
-
-from faces import draw_people, saved, small_bundle
+from fixtures.faces import draw_people, saved, small_bundle
+from fixtures.tiles import beside, blank, stand_in
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from facewright.errors import FacewrightError, GalleryError, OtherModel, Undefin
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.gallery.sqlite import SqliteStore
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from faces import draw_people, saved, small_bundle
+from fixtures.faces import draw_people, saved, small_bundle
 
 SHARED = Path(__file__).parents[3] / "shared"
 PEOPLE, PHOTOS = 6, 4

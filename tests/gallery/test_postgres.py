@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +19,11 @@ from facewright.gallery.postgres import PostgresStore
 from facewright.gallery.postgres_address import address_of
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, Pin
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-from hostile import PIN, entry, everything, filled
-
-from faces import draw_people, saved, small_bundle
+from fixtures.faces import draw_people, saved, small_bundle
+from fixtures.hostile import PIN, entry, everything, filled
 
 if TYPE_CHECKING:
-    from server import Server
+    from fixtures.postgres_server import Server
 
 slow = pytest.mark.slow
 

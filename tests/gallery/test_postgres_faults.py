@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,10 @@ import pytest
 from facewright.errors import GalleryDamaged, GalleryError
 from facewright.gallery.postgres import PostgresStore
 from facewright.gallery.postgres_address import address_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hostile import entry, everything, filled, pieces, traces
+from fixtures.hostile import entry, everything, filled, pieces, traces
 
 if TYPE_CHECKING:
-    from server import Server
+    from fixtures.postgres_server import Server
 
 slow = pytest.mark.slow
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +16,8 @@ from facewright.errors import UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, chip
 from facewright.faces.dlib import converted as dlib_weights
 from facewright.recognition import Located, Recognizer, recognizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from faces import SIDE, saved, small_bundle
-from test_decision import decision
+from fixtures.decisions import decision
+from fixtures.faces import SIDE, saved, small_bundle
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 BOX = (20.0, 10.0, 60.0, 60.0)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -16,8 +14,6 @@ from starlette.types import ASGIApp
 
 from facewright.serve.running import config_of, listen
 from facewright.serve.settings import Settings
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "workflows")]  # what these tests share
 
 START = 10.0  # seconds that a server may take to start, and to end
 

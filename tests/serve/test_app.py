@@ -11,9 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from photos import jpeg
 
-from faces import small_bundle
 from facewright import images
 from facewright.embedding import Embedder, similarity
 from facewright.inference import Classifier
@@ -21,6 +19,8 @@ from facewright.recognition import Recognizer
 from facewright.serve.app import create_app
 from facewright.serve.service import Models
 from facewright.serve.settings import Limits, Settings
+from fixtures.faces import small_bundle
+from fixtures.photos import jpeg
 
 LIMITS = Limits(bytes=1_200_000, pixels=2_000_000, photos=3, fields=5)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from photos import jpeg
 from PIL import Image
 
-from faces import saved
 from facewright.serve.app import create_app
 from facewright.serve.settings import Settings
 from facewright.serve.starting import load
+from fixtures.faces import saved
+from fixtures.photos import jpeg
 
 NAMES = ["Ann", "Bo Bo", "<img src=x onerror=alert(1)>", "../../etc/passwd", "Zoë", "a/b?c=d&e#f"]
 

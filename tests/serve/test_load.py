@@ -10,9 +10,7 @@ from contextlib import AbstractContextManager
 import httpx
 import pytest
 import torch
-from photos import jpeg
 
-from faces import small_bundle
 from facewright import images
 from facewright.embedding import Embedder
 from facewright.inference import Classifier
@@ -20,6 +18,8 @@ from facewright.recognition import Recognizer
 from facewright.serve.app import create_app
 from facewright.serve.service import Models
 from facewright.serve.settings import Limits, Settings
+from fixtures.faces import small_bundle
+from fixtures.photos import jpeg
 
 CLIENTS = 200
 PHOTOS = [jpeg(seed) for seed in range(10)]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import PAYLOADS, PHONE, WIDE, Tab, browser, photo, portrait, tab
-from page_servers import GROUP, LIMITS, TOKEN, Serve, with_classes
+
+from fixtures.browsing import PAYLOADS, PHONE, WIDE, Tab, browser, photo, portrait, tab
+from fixtures.page_servers import GROUP, LIMITS, TOKEN, Serve, with_classes
 
 
 @pytest.fixture(scope="module")

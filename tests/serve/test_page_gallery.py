@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CONTRASTS, PAYLOADS, PHONE, WIDE, Tab, browser, photo, portrait, tab
-from page_servers import BOXES, GROUP, Serve, Server, with_gallery
+
+from fixtures.browsing import CONTRASTS, PAYLOADS, PHONE, WIDE, Tab, browser, photo, portrait, tab
+from fixtures.page_servers import BOXES, GROUP, Serve, Server, with_gallery
 
 FILE = "<img src=x onerror=document.title=1>.png"  # without quotes, which forms carry as %22
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from photos import jpeg
 
-from faces import saved
 from facewright.cli.main import main
+from fixtures.faces import saved
+from fixtures.photos import jpeg
 
 LIMIT = 16 * 2**20  # bytes of a request, by default
 MARGIN = 8 * 2**20  # what the first request of all makes Python load

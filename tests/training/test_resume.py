@@ -16,17 +16,23 @@ import torch
 from facewright.errors import Interrupted, ResumeError
 from facewright.events import EpochFinished, StepFinished
 from facewright.training import checkpoints
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small import SETTINGS, bits, make_trainer
+from fixtures.trainers import SETTINGS, bits, make_trainer
 
 STEPS = 16  # of a whole run: 4 epochs of 4 batches; a checkpoint lies after every third step
 
 
 def killed_and_resumed(root: Path, steps: list[int], mutant: str = "none", run: str = "") -> list[str]:
-    driver = Path(__file__).with_name("kill_driver.py")
-    command = [sys.executable, str(driver), str(root), ",".join(str(step) for step in steps), mutant, run]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "fixtures.kill_driver",
+        str(root),
+        ",".join(str(step) for step in steps),
+        mutant,
+        run,
+    ]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return [line.split()[1] for line in done.stdout.splitlines()]

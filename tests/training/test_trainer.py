@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from facewright.training import checkpoints
 from facewright.training.phases import Settings
 from facewright.training.seeds import derive
 from facewright.training.validation import Validation
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small import SETTINGS, make_phased_trainer, make_trainer
+from fixtures.trainers import SETTINGS, make_phased_trainer, make_trainer
 
 
 def test_counts_and_curves(tmp_path: Path) -> None:

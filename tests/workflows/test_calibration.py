@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +20,7 @@ from facewright.metrics.thresholds import choose_threshold
 from facewright.runs import owned
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.calibration import midway
-
-sys.path.insert(0, str(Path(__file__).parent))
-from faces import draw_people, saved, small_bundle, write_pairs
+from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 
 PEOPLE, PHOTOS, IMPOSTORS = 10, 3, 60
 SHARED = Path(__file__).parents[2] / "../shared"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,8 @@ from facewright.embedding import Embedder
 from facewright.errors import DataError, FacewrightError, UsageError
 from facewright.recognition import Recognizer
 from facewright.workflows import embed, embeddings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiles import beside, blank, stand_in
-
-from faces import SPEC, draw_people, saved
+from fixtures.faces import SPEC, draw_people, saved
+from fixtures.tiles import beside, blank, stand_in
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra `data` (pyarrow)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,7 @@ from facewright.events import Event, Progress
 from facewright.inference import Classifier
 from facewright.models.catalog import create_model
 from facewright.workflows.explanation import SHOWN_SIDE
-
-sys.path.insert(0, str(Path(__file__).parent))
-from faces import CLASSES, SIDE, SPEC, draw_people, saved, small_bundle
+from fixtures.faces import CLASSES, SIDE, SPEC, draw_people, saved, small_bundle
 
 DATA = Path(__file__).parents[3] / "shared"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +34,7 @@ from facewright.workflows import calibrate, evaluate, pairs, predict, verify
 from facewright.workflows import exportation as workflow
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import destination, export
-
-sys.path.insert(0, str(Path(__file__).parent))
-from faces import SPEC, draw_people, write_pairs
+from fixtures.faces import SPEC, draw_people, write_pairs
 
 PEOPLE = 4
 CLASSES = tuple(f"person_{number:02d}" for number in range(PEOPLE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,11 +16,8 @@ from facewright.faces.dlib import files as dlib_files
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.recognition import evaluate_identification, evaluate_verification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiles import beside, blank, stand_in
-
-from faces import draw_people, saved, write_pairs
+from fixtures.faces import draw_people, saved, write_pairs
+from fixtures.tiles import beside, blank, stand_in
 
 PEOPLE, PHOTOS, IMPOSTORS = 8, 3, 40
 SHARED = Path(__file__).parents[2] / "../shared"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ from facewright.errors import DataError
 from facewright.evaluation.identification import IdentificationResult, identify
 from facewright.evaluation.verification import verify_all_pairs
 from facewright.workflows.recognition import evaluate_identification, evaluate_verification
-
-sys.path.insert(0, str(Path(__file__).parent))
-from faces import draw_people, saved, small_bundle
+from fixtures.faces import draw_people, saved, small_bundle
 
 
 @pytest.fixture(scope="module")

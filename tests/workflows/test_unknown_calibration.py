@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +23,7 @@ from facewright.inference import Classifier, softmax
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.verification import resolvable
 from facewright.workflows import calibrate_unknown, predict, train, unknown_calibration
-
-sys.path.insert(0, str(Path(__file__).parent))
-from faces import SPEC, draw_people, saved, small_bundle
+from fixtures.faces import SPEC, draw_people, saved, small_bundle
 
 KNOWN = "synthetic:faces?identities=5&images=10&size=40&seed=11"
 CALIBRATION = "synthetic:faces?identities=30&images=4&size=40&seed=12"

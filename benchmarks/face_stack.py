@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,6 @@ from typing import Any
 
 import dlib  # type: ignore[import-not-found]
 import numpy as np
-import torch
 from detectors import Cascade, Hog, as_array
 from numpy.typing import NDArray
 from PIL import Image
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    os.environ["FACEWRIGHT_THREADS"] = str(asked.threads)
     ours, theirs = Ours(), Theirs()
     groups = pictures_in(asked.groups) if asked.groups else []
     photos = taken(pictures_in(asked.photos), asked.count)

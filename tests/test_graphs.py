@@ -152,7 +152,7 @@ def test_a_graph_that_is_not_plain_is_refused_unrun(name: str, tmp_path: Path, m
     made = parsed(saved(tmp_path / "m.onnx"))
     change(made)
     (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
-    monkeypatch.setattr(graphs, "_session", lambda content: pytest.fail("it was run"))
+    monkeypatch.setattr(graphs, "Session", lambda content: pytest.fail("it was run"))
     for load in (Classifier.load, Embedder.load):
         with pytest.raises(BundleError, match=words) as refused:
             load(tmp_path / "m.onnx")
@@ -239,7 +239,7 @@ def test_a_graph_that_contradicts_itself_is_said_in_one_line() -> None:
     made.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
     found = plain_run(made, LOGITS)
     with pytest.raises(BundleError, match="says that logits is 1 x 3"):
-        found(pixels(1))
+        found(np.zeros((1, 4, 5, 3), np.uint8))
 
 
 def plain_run(made: Any, output: str) -> graphs.Run:
@@ -291,4 +291,4 @@ def test_a_missing_package_is_one_line(
     monkeypatch.setitem(sys.modules, absent, None)  # which an import then takes for missing
     with pytest.raises(UsageError, match=words) as refused:
         Classifier.load(path)
-    assert str(refused.value).endswith("pip install 'facewright[onnx]'")
+    assert f"pip install {absent}" in str(refused.value)

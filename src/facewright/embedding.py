@@ -170,7 +170,9 @@ class _InOnnxRuntime:
         self._run = exported.graph.run(EMBEDDING)
 
     def vectors(self, pixels: Tensor) -> Tensor:
-        return _unit(torch.from_numpy(self._run(pixels)))  # of length 1 to float32's last bits; now to float64's
+        return _unit(
+            torch.from_numpy(self._run(pixels.permute(0, 2, 3, 1).numpy()))
+        )  # of length 1 to float32's last bits; now to float64's
 
 
 def open_model(model: str | Path) -> Bundle:

@@ -8,15 +8,15 @@ length, or both, float32. What is run is what was checked: the bytes in memory, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from facewright.errors import BundleError, UsageError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 PIXELS, LOGITS, EMBEDDING = "pixels", "logits", "embedding"
 KEY = "facewright"  # of our metadata
+MAX_THREADS = 256
 MOST_BYTES = 2**31 - 1  # protobuf reads no more
 MOST_METADATA = 16 * 2**20  # bytes
 STANDARD = ("", "ai.onnx")  # the two names of ONNX's own operators
@@ -42,7 +43,54 @@ OPERATORS = frozenset((
 ))
 # fmt: on
 
-Run = Callable[[Tensor], NDArray[np.float64]]  # (B, 3, H, W) uint8 RGB -> (B, W) of one output
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # (B, H, W, 3) RGB -> (B, W) of one output
+
+
+class Session:
+    """A graph made ready to run by ONNX Runtime on the CPU; may be used from several threads.
+
+    Idle threads sleep: spinning, they would take the cores from PyTorch's threads and from other processes.
+
+    Args:
+        content: an ONNX file that holds all of its numbers.
+    Raises:
+        BundleError: ONNX Runtime does not take it. UsageError: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise UsageError("running an .onnx file needs ONNX Runtime: pip install onnxruntime") from None
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_count()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # what goes wrong is raised, and said once
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no class in common
+            raise BundleError(f"ONNX Runtime does not take the graph ({first_line(error)})") from None
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """Compute outputs, all where None.
+
+        Raises:
+            BundleError: the graph fails on these inputs.
+        """
+        try:
+            return list(self._session.run(outputs, dict(feeds)))
+        except Exception as error:  # its exceptions have no class in common
+            raise BundleError(f"ONNX Runtime cannot run the graph ({first_line(error)})") from None
+
+
+def thread_count() -> int:
+    """Return how many threads ONNX Runtime uses: $FACEWRIGHT_THREADS, else $OMP_NUM_THREADS, else all cores."""
+    for name in ("FACEWRIGHT_THREADS", "OMP_NUM_THREADS"):
+        if (value := os.environ.get(name, "")).isdecimal() and int(value) > 0:
+            return min(int(value), MAX_THREADS)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,32 +109,27 @@ class Graph:
 
     def with_metadata(self, text: str) -> bytes:
         """The file again, with our metadata in it."""
-        model = _onnx().load_model_from_string(self.content)
+        model = import_onnx().load_model_from_string(self.content)
         model.metadata_props.add(key=KEY, value=text)
         return bytes(model.SerializeToString(deterministic=True))
 
     def run(self, output: str) -> Run:
-        """One output of the graph as a function of pictures, in float64; runs on as many threads as PyTorch.
+        """Return one output of the graph as a function of images, (B, H, W, 3) uint8 RGB -> (B, W) float64.
 
         Raises:
             BundleError: ONNX Runtime does not take the graph; of the function, that it does not run.
             UsageError: ONNX Runtime is not installed.
         """
-        session = _session(self.content)
+        return partial(self._run, Session(self.content), output)
 
-        def run(pixels: Tensor) -> NDArray[np.float64]:
-            rows = pixels.permute(0, 2, 3, 1).contiguous().numpy()  # (B, H, W, 3)
-            try:
-                (found,) = session.run([output], {PIXELS: rows})
-            except Exception as error:  # its exceptions have no class in common
-                raise BundleError(f"ONNX Runtime cannot run the graph ({_first_line(error)})") from None
-            if found.shape != (len(rows), self.outputs[output]):
-                raise BundleError(
-                    f"the graph says that {output} is {len(rows)} x {self.outputs[output]}, and gives {found.shape}"
-                )
-            return np.asarray(found, np.float64)
-
-        return run
+    def _run(self, session: Session, output: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        (values,) = session.run({PIXELS: images}, [output])
+        expected = (len(images), self.outputs[output])
+        if values.shape != expected:
+            raise BundleError(
+                f"the graph says that {output} is {expected[0]} x {expected[1]}, and gives {values.shape}"
+            )
+        return np.asarray(values, np.float64)
 
 
 def read(path: Path) -> tuple[Graph, str]:
@@ -103,12 +146,12 @@ def read(path: Path) -> tuple[Graph, str]:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
-    onnx = _onnx()
+    onnx = import_onnx()
     try:
         model = onnx.load_model_from_string(content)
         held = [entry.value for entry in model.metadata_props if entry.key == KEY]
     except Exception as error:  # protobuf's DecodeError is at another place in each of its versions
-        raise BundleError(f"{path}: not an ONNX file ({_first_line(error)})") from None
+        raise BundleError(f"{path}: not an ONNX file ({first_line(error)})") from None
     if not model.HasField("graph"):
         raise BundleError(f"{path}: not an ONNX file (it holds no graph)")
     if len(held) != 1 or len(held[0]) > MOST_METADATA:
@@ -133,12 +176,12 @@ def plain(model: ModelProto) -> Graph:
     if len(inputs) != 1 or inputs[0].name != PIXELS:
         raise BundleError(f"expected one input, {PIXELS}; got {_names(inputs)}")
     (_, height, width, channels), kind = _shape(inputs[0], 4)
-    if kind != _onnx().TensorProto.UINT8 or channels != 3 or height is None or width is None:
+    if kind != import_onnx().TensorProto.UINT8 or channels != 3 or height is None or width is None:
         raise BundleError(f"expected {PIXELS} as uint8 (B, H, W, 3); got other numbers or another shape")
     outputs: dict[str, int] = {}
     for one in graph.output:
         (_, numbers), kind = _shape(one, 2)
-        if one.name not in (LOGITS, EMBEDDING) or kind != _onnx().TensorProto.FLOAT or numbers is None:
+        if one.name not in (LOGITS, EMBEDDING) or kind != import_onnx().TensorProto.FLOAT or numbers is None:
             raise BundleError(f"expected outputs {LOGITS} (B, C), {EMBEDDING} (B, D) in float32; got {_names([one])}")
         outputs[one.name] = numbers
     if not outputs:
@@ -185,29 +228,12 @@ def _shape(value: Any, axes: int) -> tuple[list[int | None], int]:
     return sides, kind.elem_type
 
 
-def _session(content: bytes) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UsageError("running an .onnx file needs ONNX Runtime: pip install 'facewright[onnx]'") from None
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    # Idle threads sleep: spinning, they take the cores from PyTorch's threads and from other processes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no class in common
-        raise BundleError(f"ONNX Runtime does not take the graph ({_first_line(error)})") from None
-
-
-def _onnx() -> Any:
+def import_onnx() -> Any:
+    """Return the onnx package. Raises UsageError: it is not installed."""
     try:
         import onnx
     except ImportError:
-        raise UsageError("an .onnx file needs the onnx package: pip install 'facewright[onnx]'") from None
+        raise UsageError("reading an .onnx file needs the onnx package: pip install onnx") from None
     return onnx
 
 
@@ -220,5 +246,6 @@ def _short(text: str) -> str:
     return repr(text[:60])
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, for a message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -85,8 +85,10 @@ class Classifier:
             raise BundleError(str(error)) from None
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
         # (B, 3, H, W) uint8 of the network's size -> (B, C)
-        self._scores = self._by_pytorch if bundle.exported is None else bundle.exported.graph.run(LOGITS)
-        if bundle.exported is None:
+        self._scores = self._by_pytorch if bundle.exported is None else self._by_onnx_runtime
+        if bundle.exported is not None:
+            self._run = bundle.exported.graph.run(LOGITS)
+        else:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
     @classmethod
@@ -186,6 +188,9 @@ class Classifier:
     def _by_pytorch(self, pixels: Tensor) -> NDArray[np.float64]:
         scores: NDArray[np.float64] = self.model(normalise(pixels, self.spec)).double().numpy()
         return scores
+
+    def _by_onnx_runtime(self, pixels: Tensor) -> NDArray[np.float64]:
+        return self._run(pixels.permute(0, 2, 3, 1).numpy())
 
     def _read(self, path: Picture) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""

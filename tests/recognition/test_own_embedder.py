@@ -14,8 +14,8 @@ from facewright.decision import with_decision
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, chip
-from facewright.faces.dlib import converted as dlib_weights
-from facewright.recognition import Located, Recognizer, recognizer
+from facewright.faces.dlib.graphs import Source
+from facewright.recognition import Located, Recognizer
 from fixtures.decisions import decision
 from fixtures.faces import SIDE, saved, small_bundle
 
@@ -45,8 +45,7 @@ class FakeDetector:
 @pytest.fixture
 def cutting(monkeypatch: pytest.MonkeyPatch) -> Recognizer:
     """Finds one face and cuts it out; dlib's files stand for their names alone."""
-    for module in (dlib_weights, recognizer):
-        monkeypatch.setattr(module, "converted", lambda source, **_: Path(source.what))
+    monkeypatch.setattr(Source, "digest", lambda source: source.name)
     made = Recognizer(Embedder(small_bundle()), detector="dlib")
     vars(made).update(_detector=FakeDetector(), _points=FakePoints())
     return made
@@ -98,7 +97,7 @@ def test_the_fingerprint_is_of_all_between_photo_and_vector(
     assert of() == cutting.fingerprint != Embedder(small_bundle()).fingerprint
     before = of()
     assert len({before, of(seed=1), of(digest="0" * 16)}) == 3
-    monkeypatch.setattr(recognizer, "converted", lambda source, **_: Path("other landmarks"))
+    monkeypatch.setattr(Source, "digest", lambda source: "other landmarks")
     assert of() != before
 
 

@@ -15,13 +15,11 @@ The smallest side is 103 px: below, the last halving has no point left. There is
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
 
@@ -39,9 +37,9 @@ class Block(nn.Module):
         super().__init__()
         self.stride = stride
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1 if stride == 1 else 0, bias=False)
-        self.bn1: nn.Module = nn.BatchNorm2d(outputs)
+        self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2: nn.Module = nn.BatchNorm2d(outputs)
+        self.bn2 = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H // stride, W // stride)
         out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
@@ -71,7 +69,7 @@ class DlibResNet(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 7, 2, bias=False)
-        self.bn1: nn.Module = nn.BatchNorm2d(32)
+        self.bn1 = nn.BatchNorm2d(32)
         self.pool = nn.MaxPool2d(3, 2)
         blocks, inputs = [], 32
         for level, (channels, depth) in enumerate(LEVELS):
@@ -102,17 +100,6 @@ class DlibResNet(nn.Module):
             first += depth
         stem = Stage("stem", (Part(("conv1", "bn1")), Part(("pool",))))
         return (stem, *levels, Stage("head", (Part(("avgpool",)), Part(("embedding",)), Part(("classifier",)))))
-
-
-def without_norms(model: DlibResNet) -> DlibResNet:
-    """A copy for inference whose norms are part of the convolutions before them: the same function, in less time."""
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    for part in (model, *model.blocks):
-        for convolution, norm in (("conv1", "bn1"), ("conv2", "bn2")):
-            if hasattr(part, convolution):
-                setattr(part, convolution, fuse_conv_bn_eval(getattr(part, convolution), getattr(part, norm)))
-                setattr(part, norm, nn.Identity())
-    return model
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> DlibResNet:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from facewright.errors import UnknownName
 from facewright.faces import yunet
-from facewright.faces.dlib.converted import converted
-from facewright.faces.dlib.detector import MAX_MARGIN, FaceDetector, searchable
+from facewright.faces.dlib.detector import FaceDetector, searchable
+from facewright.faces.dlib.graphs import MAX_MARGIN
 from facewright.images import Pixels
 
 DETECTORS = ("dlib", "none", "a YuNet .onnx file")
@@ -83,7 +83,7 @@ class Dlib:
 
     @property
     def digest(self) -> str:
-        return converted(MAX_MARGIN, cache=self._cache).name
+        return MAX_MARGIN.digest()
 
     def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
         if min(photo.shape[:2]) < LEAST:
@@ -142,7 +142,7 @@ class Whole:
 
     @property
     def digest(self) -> str:
-        return converted(MAX_MARGIN, cache=self._cache).name
+        return MAX_MARGIN.digest()
 
     def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
         height, width = photo.shape[:2]

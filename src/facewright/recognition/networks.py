@@ -18,12 +18,10 @@ from facewright.decision import VERIFICATION, Decision, held
 from facewright.embedding import BATCH, Embedder
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template
-from facewright.faces.dlib.converted import RESNET, converted
+from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH
 from facewright.faces.dlib.vectors import FaceVectors
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
-from facewright.models.dlib_resnet import EMBEDDING
-from facewright.models.released import expected_input
 
 BUILT_IN = "built-in"
 SHIPPED = "threshold.json"
@@ -65,12 +63,13 @@ class BuiltIn:
     """
 
     name = BUILT_IN
-    width = EMBEDDING
+    width = WIDTH
     template = DLIB
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
-        self.spec = expected_input("dlib_resnet29")
+        red, green, blue = MEANS
+        self.spec = InputSpec(SIDE, SIDE, (red / 255, green / 255, blue / 255), (256 / 255,) * 3)
 
     @cached_property
     def _vectors(self) -> FaceVectors:
@@ -78,7 +77,7 @@ class BuiltIn:
 
     @property
     def digest(self) -> str:
-        return converted(RESNET, cache=self._cache).name
+        return RESNET.digest()
 
     def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         if not chips:

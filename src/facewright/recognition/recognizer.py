@@ -22,7 +22,6 @@ from facewright.decision import Decision, pick
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
-from facewright.faces.dlib.converted import converted
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
@@ -110,7 +109,7 @@ class Recognizer:
         """
         if self.embedder is not None and self.takes_photos_whole:
             return self.embedder.fingerprint
-        landmarks = converted(LANDMARKS, cache=self._cache).name
+        landmarks = LANDMARKS.digest()
         parts = [STEPS, self._detector.name, self._detector.digest, landmarks, self._network.digest]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from facewright.errors import WeightsError
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
@@ -15,7 +14,7 @@ from facewright.images import Pixels
 CENTRE = 2
 
 
-def tensors(**changed: object) -> dict[str, torch.Tensor]:
+def arrays(**changed: object) -> dict[str, np.ndarray]:
     """One step of one tree of one node: is the pixel a quarter above the middle brighter than the one below it?
 
     If so, all points move to the right by a tenth of the box, else down by a fifth.
@@ -23,7 +22,7 @@ def tensors(**changed: object) -> dict[str, torch.Tensor]:
     leaves = np.zeros((1, 1, 2, 5, 2))
     leaves[0, 0, 0, :, 0] = 0.1
     leaves[0, 0, 1, :, 1] = 0.2
-    arrays = {
+    values = {
         "mean_face": [[0, 0], [1, 0], [0.5, 0.5], [0, 1], [1, 1]],
         "anchors": [[CENTRE, CENTRE]],
         "offsets": [[[0, -0.25], [0, 0.25]]],
@@ -32,7 +31,7 @@ def tensors(**changed: object) -> dict[str, torch.Tensor]:
         "thresholds": [[[10.0]]],
         "leaves": leaves,
     }
-    return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in (arrays | changed).items()}
+    return {name: np.array(array, np.float32) for name, array in (values | changed).items()}
 
 
 def half_bright(above: int, below: int) -> Pixels:
@@ -51,14 +50,14 @@ def half_bright(above: int, below: int) -> Pixels:
     ],
 )
 def test_brightness_decides_where_the_points_go(above: int, below: int, moved: tuple[int, int]) -> None:
-    points = FivePoints.from_tensors(tensors()).of(half_bright(above, below), [[0, 0, 101, 101]])
+    points = FivePoints.from_arrays(arrays()).of(half_bright(above, below), [[0, 0, 101, 101]])
     wanted = np.array([[0, 0], [100, 0], [50, 50], [0, 100], [100, 100]]) + moved
     assert points.tolist() == [wanted.tolist()]
 
 
 def test_points_follow_the_box_and_every_face_has_its_own() -> None:
     photo = half_bright(100, 0)
-    points = FivePoints.from_tensors(tensors()).of(photo, [[0, 0, 101, 101], [20, 30, 41, 41], [20, 55, 41, 41]])
+    points = FivePoints.from_arrays(arrays()).of(photo, [[0, 0, 101, 101], [20, 30, 41, 41], [20, 55, 41, 41]])
     assert points.shape == (3, 5, 2)
     assert points[1, CENTRE].tolist() == [20 + 20 + 4, 30 + 20]
     assert points[2, CENTRE].tolist() == [20 + 20, 55 + 20 + 8]  # all of it lies in the dark half
@@ -66,12 +65,12 @@ def test_points_follow_the_box_and_every_face_has_its_own() -> None:
 
 def test_pixels_outside_of_the_photo_are_black() -> None:
     bright = np.full((50, 50, 3), 200, np.uint8)
-    points = FivePoints.from_tensors(tensors()).of(bright, [[0, 20, 41, 41]])  # the pixel below lies outside
+    points = FivePoints.from_arrays(arrays()).of(bright, [[0, 20, 41, 41]])  # the pixel below lies outside
     assert points[0, CENTRE].tolist() == [20 + 4, 40]
 
 
 def test_no_box_no_points() -> None:
-    assert FivePoints.from_tensors(tensors()).of(half_bright(1, 2), np.zeros((0, 4))).shape == (0, 5, 2)
+    assert FivePoints.from_arrays(arrays()).of(half_bright(1, 2), np.zeros((0, 4))).shape == (0, 5, 2)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +85,14 @@ def test_no_box_no_points() -> None:
 )
 def test_trees_that_do_not_fit_are_refused(changed: dict[str, object]) -> None:
     with pytest.raises(WeightsError, match="no trees for five points"):
-        FivePoints.from_tensors(tensors(**changed))
+        FivePoints.from_arrays(arrays(**changed))
 
 
 def test_tensors_that_are_missing_are_named() -> None:
-    given = tensors()
+    given = arrays()
     del given["leaves"]
     with pytest.raises(WeightsError, match="leaves"):
-        FivePoints.from_tensors(given)
+        FivePoints.from_arrays(given)
 
 
 def test_another_file_of_dlibs_is_refused(tmp_path: Path) -> None:

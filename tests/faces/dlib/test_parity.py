@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from facewright import images
 from facewright.faces.alignment import chip
 from facewright.faces.dlib import files as dlib_files
-from facewright.faces.dlib.converted import load_resnet
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
+from facewright.faces.dlib.vectors import FaceVectors
 
 PHOTOS = Path(__file__).parents[3] / "../shared/data/lfw_view1_train/images"
 FEW = 12  # photos: a minute of dlib otherwise
@@ -70,10 +69,7 @@ def test_embeddings_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.P
     for photo, box in faces[:6]:
         (found,) = points.of(photo, [[box.left(), box.top(), box.width(), box.height()]])
         chips.append(chip(photo, found))
-    pixels = torch.from_numpy(np.stack(chips)).permute(0, 3, 1, 2).float()
-    means = torch.tensor([122.782, 117.001, 104.298])[:, None, None]
-    with torch.inference_mode():
-        ours = load_resnet(cache=cache).forward_features((pixels - means) / 256).numpy()
+    ours = FaceVectors.load(cache=cache).of(np.stack(chips))
     wanted = np.array([theirs.compute_face_descriptor(cut) for cut in chips])
     assert np.linalg.norm(ours - wanted, axis=1).max() < 1e-4
 

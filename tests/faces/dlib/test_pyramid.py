@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from facewright.faces.dlib.pyramid import LEAST, MARGIN, OUTER, lay_out
 
@@ -29,16 +28,17 @@ def test_levels_lie_in_the_image_and_never_touch(size: tuple[int, int]) -> None:
 
 
 def test_levels_are_the_photo_made_smaller() -> None:
-    photo = torch.arange(60.0).repeat(60, 1)[None, None].repeat(1, 3, 1, 1) + 1  # a ramp from 1 to 60
+    photo = np.tile(np.arange(1, 61, dtype=np.uint8)[None, :, None], (60, 1, 3))  # a ramp from 1 to 60
     layout = lay_out(60, 60)
-    image = layout.of(photo)
-    assert image.shape == (1, 3, layout.height, layout.width)
-    inside = torch.zeros(layout.height, layout.width, dtype=torch.bool)
+    image = layout.draw(photo, (200.0, 200.0, 200.0))
+    assert image.shape == (layout.height, layout.width, 3)
+    inside = np.zeros((layout.height, layout.width), np.bool_)
     for left, top, width, height in layout.levels:
-        level = image[0, 0, top : top + height, left : left + width]
-        torch.testing.assert_close(level[0], torch.linspace(1, 60, width))  # from the first pixel to the last
+        level = image[top : top + height, left : left + width]
+        for row in (level[0, :, 0], level[-1, :, 2]):
+            np.testing.assert_allclose(row, np.linspace(1, 60, width), rtol=1e-5)  # from the first pixel to the last
         inside[top : top + height, left : left + width] = True
-    assert not image[0, :, ~inside].any()
+    assert (image[~inside] == 200).all()
 
 
 def test_boxes_come_back_to_the_place_in_the_photo() -> None:

@@ -10,68 +10,39 @@ side or half covered that detectors of gradients miss.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
-from facewright.errors import UsageError, WeightsError
-from facewright.faces.dlib import files as dlib_files
-from facewright.faces.dlib.converted import Arrays, Source, folded, pairs_of, tensors_of
-from facewright.faces.dlib.layers import Convolution, read_network
-from facewright.faces.dlib.pyramid import Layout, lay_out
+from facewright.errors import UsageError
+from facewright.faces.dlib.graphs import MAX_MARGIN, MEANS, WINDOW
+from facewright.faces.dlib.pyramid import lay_out
+from facewright.graphs import Session
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats
 
-WIDTHS = (3, 16, 32, 32, 45, 45, 45)  # channels; the first three convolutions halve the side
-WINDOW = 80  # px: side of the faces that the network knows
 STRIDE, FIRST = 8, 14  # px: between two windows of a level, and of the middle of the first
 OVERLAP = 0.3382761351109955  # share of the box around two windows from which on they show one face
 MOST_PIXELS = 4_000_000  # of a photo that is searched at its own size; its pyramid takes 0.9 GB of memory
-MEAN, SCALE = (122.782, 117.001, 104.298), 256.0
-
-
-class MaxMarginNetwork(nn.Module):
-    """The score of a face at every eighth pixel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for index, (inputs, outputs) in enumerate(pairwise(WIDTHS)):
-            stride, padding = (2, 0) if index < 3 else (1, 2)
-            layers += [nn.Conv2d(inputs, outputs, 5, stride, padding), nn.ReLU(inplace=True)]
-        self.body = nn.Sequential(*layers)
-        self.score = nn.Conv2d(WIDTHS[-1], 1, 9, padding=4)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1, about H/8, about W/8)
-        scores: Tensor = self.score(self.body(x))
-        return scores
 
 
 class FaceDetector:
     """The network with its weights; `find` may be called from several threads."""
 
-    def __init__(self, network: MaxMarginNetwork) -> None:
-        self._network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     @classmethod
     def load(cls, *, cache: Path | None = None) -> FaceDetector:
-        """The network of the package's file, converted the first time.
+        """Load the network of the package's file, converted the first time.
 
         Args:
             cache: the folder; `cache_folder()` where None.
         Raises:
             WeightsError: the package is not installed, or its file is not what it should be.
         """
-        network = MaxMarginNetwork()
-        try:
-            network.load_state_dict(tensors_of(MAX_MARGIN, cache=cache), strict=True)
-        except RuntimeError as error:
-            raise WeightsError(f"{dlib_files.DETECTOR} holds another network than expected ({error})") from None
-        return cls(network)
+        return cls(MAX_MARGIN.session(cache=cache))
 
     def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float = 0.0) -> tuple[Floats, Floats]:
         """The faces of a photo.
@@ -89,7 +60,8 @@ class FaceDetector:
         """
         level, back = scaled(photo, smallest, WINDOW)
         layout = lay_out(*level.shape[:2])
-        scores = self._scores(layout, level)
+        (maps,) = self._session.run({"image": layout.draw(level, MEANS)[None]})
+        scores = maps[0, 0]  # (rows, columns) of the pyramid's image
         rows, columns = np.nonzero(scores > threshold)
         found = scores[rows, columns].astype(np.float64)
         order = np.argsort(-found, kind="stable")
@@ -97,15 +69,6 @@ class FaceDetector:
         boxes = layout.in_photo(centres, WINDOW)
         kept = _surest(boxes)
         return boxes[kept] * np.tile(back, 2), found[order][kept]
-
-    def _scores(self, layout: Layout, photo: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """(rows, columns) of the pyramid's image."""
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float()
-            fed = (pixels - torch.tensor(MEAN)[:, None, None]) / SCALE
-            image = layout.of(fed.contiguous())
-            scores = self._network(image.contiguous(memory_format=torch.channels_last))
-        return np.asarray(scores[0, 0].numpy())
 
 
 def scaled(photo: Pixels, smallest: float | None, window: int) -> tuple[Pixels, Floats]:
@@ -167,21 +130,3 @@ def _surest(boxes: Floats) -> list[int]:
         if not (shared > OVERLAP).any():
             kept.append(index)
     return kept
-
-
-def _max_margin(path: Path) -> Arrays:
-    """The parameters of `MaxMarginNetwork`; its norms are part of the convolutions before them."""
-    network = read_network(path)
-    window, score = network.loss[:2], network.layers[-1]
-    pairs = pairs_of(network)
-    if window != (WINDOW, WINDOW) or len(pairs) != len(WIDTHS) - 1 or not isinstance(score, Convolution):
-        raise WeightsError(
-            f"{path}: expected a detector of windows of {WINDOW} px, got {window} and {len(pairs)} layers"
-        )
-    state = {"score.weight": torch.from_numpy(score.weight.copy()), "score.bias": torch.from_numpy(score.bias.copy())}
-    for index, (convolution, affine) in enumerate(pairs):
-        state[f"body.{2 * index}.weight"], state[f"body.{2 * index}.bias"] = folded(convolution, affine)
-    return state
-
-
-MAX_MARGIN = Source("max_margin", dlib_files.DETECTOR, _max_margin)

@@ -9,22 +9,24 @@ Source: Kazemi and Sullivan 2014, "One millisecond face alignment with an ensemb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+import safetensors
+import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import WeightsError
-from facewright.faces.dlib import files as dlib_files
-from facewright.faces.dlib.converted import Arrays, Source, tensors_of
-from facewright.faces.dlib.files import Reader
+from facewright.faces.dlib.files import FIVE_POINTS, Reader
+from facewright.faces.dlib.graphs import Source
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats, as_boxes
 
 POINTS = 5
 MOST = 10_000  # of trees, pixels and nodes; the file has some hundred
+Arrays = Mapping[str, NDArray[np.float32]]
 Indices = NDArray[np.int64]
 
 
@@ -75,17 +77,24 @@ class FivePoints:
         Raises:
             WeightsError: the package is not installed, or its file is not what it should be.
         """
-        return cls.from_tensors(tensors_of(LANDMARKS, cache=cache))
+        return LANDMARKS.load(cls.from_bytes, cache=cache)
 
     @classmethod
-    def from_tensors(cls, tensors: Arrays) -> FivePoints:
-        """Out of what `LANDMARKS` converts to.
+    def from_bytes(cls, content: bytes) -> FivePoints:
+        """Read what `LANDMARKS` converts to. Raises WeightsError: the content is damaged."""
+        try:
+            return cls.from_arrays(safetensors.numpy.load(content))
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise WeightsError(f"the trees for five points are damaged ({error})") from None
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> FivePoints:
+        """Put the trees together from arrays by name.
 
         Raises:
-            WeightsError: the tensors do not fit each other.
+            WeightsError: the arrays do not fit each other.
         """
         try:
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             steps = tuple(
                 Step(anchors.astype(np.int64), offsets, first.astype(np.int64), second.astype(np.int64), least, leaves)
                 for anchors, offsets, first, second, least, leaves in zip(
@@ -161,8 +170,8 @@ def _check(predictor: FivePoints) -> None:
                 raise ValueError(f"an index beyond {most}")
 
 
-def _trees(path: Path) -> Arrays:
-    """The tensors of a cascade: mean_face (5, 2); for each of S steps anchors (S, P), offsets (S, P, 2), first, second
+def _trees(path: Path) -> bytes:
+    """A cascade as safetensors: mean_face (5, 2); for each of S steps anchors (S, P), offsets (S, P, 2), first, second
     and thresholds (S, T, nodes), leaves (S, T, nodes + 1, 5, 2). Indices are whole numbers in float32."""
     reader = Reader.open(path)
     reader.expect(1)
@@ -184,9 +193,9 @@ def _trees(path: Path) -> Arrays:
         }
     except (ValueError, IndexError) as error:
         raise WeightsError(f"{path}: no trees for five points that are all of one size ({error})") from None
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    FivePoints.from_tensors(tensors)  # says what does not fit
-    return tensors
+    FivePoints.from_arrays(arrays)  # says what does not fit
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return safetensors.numpy.save(contiguous, {"source": FIVE_POINTS, "licence": "CC0-1.0"})
 
 
 def _tree(reader: Reader) -> tuple[list[tuple[int, int, float]], list[list[float]]]:
@@ -194,4 +203,4 @@ def _tree(reader: Reader) -> tuple[list[tuple[int, int, float]], list[list[float
     return splits, [reader.matrix().ravel().tolist() for _ in range(reader.count(MOST))]
 
 
-LANDMARKS = Source("five_points", dlib_files.FIVE_POINTS, _trees)
+LANDMARKS = Source("five_points", FIVE_POINTS, _trees, ".safetensors")

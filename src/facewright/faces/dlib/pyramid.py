@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
+from facewright.images import Pixels
 from facewright.metrics.detection import Floats
 
 RATE = 5 / 6  # a level's side over that of the level before
@@ -34,14 +33,20 @@ class Layout:
     height: int
     width: int
 
-    def of(self, photo: Tensor) -> Tensor:
-        """The image: (1, 3, H, W) as the network is fed -> (1, 3, height, width), zeros between the levels."""
-        image = photo.new_zeros((1, 3, self.height, self.width))
-        level = photo
+    def draw(self, photo: Pixels, between: tuple[float, float, float]) -> NDArray[np.float32]:
+        """Draw the levels of a photo, each made from the one before by bilinear interpolation.
+
+        Args:
+            photo: (H, W, 3) uint8. between: the colour between the levels.
+        Returns:
+            (height, width, 3).
+        """
+        image = np.empty((self.height, self.width, 3), np.float32)
+        image[:] = between
+        level = photo.astype(np.float32)
         for left, top, width, height in self.levels:
-            if level.shape[2:] != (height, width):
-                level = F.interpolate(level, (height, width), mode="bilinear", align_corners=True)
-            image[:, :, top : top + height, left : left + width] = level
+            level = _interpolated(_interpolated(level, height).swapaxes(0, 1), width).swapaxes(0, 1)
+            image[top : top + height, left : left + width] = level
         return image
 
     def in_photo(self, centres: Floats, size: float) -> Floats:
@@ -91,6 +96,17 @@ def lay_out(height: int, width: int) -> Layout:
         levels.append((left, top, level_width, level_height))
         y -= level_height + MARGIN
     return Layout(tuple(levels), max(column + 2 * OUTER, LEAST_IMAGE), max(width + 2 * OUTER, LEAST_IMAGE))
+
+
+def _interpolated(image: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """An image (L, ..., 3) with `length` rows; the first and the last stay where they are."""
+    if length == len(image):
+        return image
+    places = np.linspace(0, len(image) - 1, length)
+    low = np.minimum(places.astype(np.int64), max(len(image) - 2, 0))
+    share = (places - low).astype(np.float32)[:, None, None]
+    above = image[low]
+    return above + share * (image[np.minimum(low + 1, len(image) - 1)] - above)
 
 
 def _sizes(height: int, width: int) -> list[tuple[int, int]]:

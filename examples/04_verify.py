@@ -59,7 +59,7 @@ print(f"where both are equally frequent: {measured.result.eer:.1%}; area under t
 first = files["new"][0]
 strangers = [path for path in files["new"] if path.parent != first.parent]
 for other in (*files["new"][1:3], *strangers[:2]):
-    answer = fw.verify(run.folder, first, other)
+    answer = fw.verify(first, other, model=run.folder)
     said = "the same person" if answer.same else "two people"
     print(f"{first.relative_to(folder)} and {other.relative_to(folder)}: {answer.score:.3f}, {said}")
 print("curves and the worst pairs:", folder / "report" / "report.html")

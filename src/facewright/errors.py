@@ -2,7 +2,7 @@
 
 FacewrightError
   UsageError            the request itself: an unknown name or key, a value out of range
-    UnknownName         a name that is in no table; names the nearest known one
+    UnknownName         a name that is in no table; names the nearest ones
     Unconvertible       a network that cannot score a whole photo in one pass
   DataError             what was given to look at
     BadImage            one picture cannot be used (file and reason)
@@ -29,6 +29,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_NEAREST = 5  # names that an error lists
+
 
 class FacewrightError(Exception):
     """Anything this package refuses, with one clear line."""
@@ -39,7 +41,7 @@ class UsageError(FacewrightError):
 
 
 class UnknownName(UsageError):
-    """A name that is in no table.
+    """A name that is in no table; the message gives the nearest five names.
 
     >>> str(UnknownName("model", "resnet51", ["resnet50", "xception"]))
     "unknown model 'resnet51': did you mean 'resnet50'? known: resnet50, xception"
@@ -49,7 +51,11 @@ class UnknownName(UsageError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {kind} {name!r}:{hint} known: {', '.join(names)}")
+        listed = "known"
+        if len(names) > _NEAREST:
+            listed = f"nearest of {len(names)}"
+            names = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0)
+        super().__init__(f"unknown {kind} {name!r}:{hint} {listed}: {', '.join(names)}")
 
 
 class Unconvertible(UsageError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -17,6 +19,7 @@ from facewright.errors import FacewrightError
 
 LARGEST = 64 << 20  # bytes of a file that is read back as JSON or TOML
 Facts = TypeVar("Facts")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are wide forms
 
 
 def cache_folder() -> Path:
@@ -74,6 +77,35 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
     """Replace a file by facts as JSON; NaN is refused, since JSON has none."""
     write_atomic(path, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    r"""Return a CSV table; text that a spreadsheet would run as a formula gets a quote in front.
+
+    Source: OWASP, "CSV Injection". `plain_cell` takes the quote away again.
+
+    >>> csv_text(["name", "score"], [["=cmd|' /C calc'!A0", -0.5]])
+    "name,score\n'=cmd|' /C calc'!A0,-0.5\n"
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([_safe_cell(cell) for cell in row] for row in (header, *rows))
+    return out.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """Return the text that `csv_text` wrote as this cell."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
+
+
+def _safe_cell(cell: object) -> object:
+    if not isinstance(cell, str) or not cell.lstrip("'").startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)  # a negative number is no formula
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def sync_folder(folder: Path) -> None:

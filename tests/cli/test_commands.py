@@ -1,7 +1,8 @@
-"""Each command: what it asks of the workflows, and what it prints. The workflows themselves are stood in for."""
+"""Each command: how it calls the workflows, and what it prints. The workflows are replaced by fakes."""
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import facewright
+from facewright import workflows as real
 from facewright.cli.main import main
 from facewright.data.audit import Audit, EqualPictures, NearDuplicate, Picture, SizeTable
 from facewright.data.records import Broken
@@ -82,13 +84,14 @@ COMPARISON = Comparison("photos", "f00d", ("ann", "bo"), {"train": 3, "test": 4}
 
 @dataclass
 class Workflows:
-    """Stands in for `facewright.workflows`: keeps what it was asked, answers with fixed results."""
+    """A fake of `facewright.workflows`: keeps the calls, which must fit the real signatures; returns fixed results."""
 
     asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def answer(*arguments: Any, **options: Any) -> Any:
+            inspect.signature(getattr(real, name)).bind(*arguments, **options)
             on_event = options.pop("on_event", None)
             if on_event is not None:
                 on_event(Message("under way"))
@@ -121,7 +124,11 @@ def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
         "predict": [seen, broken],
         "inspect": (AUDIT, b"png"),
         "demo": demonstration,
-    }
+        "verify": SimpleNamespace(
+            sides=(SimpleNamespace(said=None), SimpleNamespace(said=None)),
+            score=0.75, threshold=None, same=True, far=None, to_dict=lambda: {"same": True},
+        ),
+    }  # fmt: skip
     stand_in = Workflows(answers=answers)
     monkeypatch.setattr(facewright, "workflows", stand_in, raising=False)
     return stand_in
@@ -170,8 +177,19 @@ CALLS = [
         ("photos", ["a", "b"]),
         {"recipe": None, "out": None, "seed": 0, "overrides": {}},
     ),
-    (["evaluate", "runs/a"], "evaluate", (Path("runs/a"), None), {}),
-    (["evaluate", "runs/a", "other"], "evaluate", (Path("runs/a"), "other"), {}),
+    (["evaluate", "runs/a"], "evaluate", (Path("runs/a"), None), {"task": None, "seed": 0, "detector": None}),
+    (
+        ["evaluate", "built-in", "other", "--task", "identification", "--seed", "3", "--detector", "none"],
+        "evaluate",
+        (Path("built-in"), "other"),
+        {"task": "identification", "seed": 3, "detector": "none"},
+    ),
+    (
+        ["verify", "a.jpg", "b.jpg", "--policy", "centre"],
+        "verify",
+        (Path("a.jpg"), Path("b.jpg")),
+        {"model": "built-in", "far": None, "detector": None, "policy": "centre"},
+    ),
     (
         ["predict", "runs/a", "a.jpg", "b.jpg"],
         "predict",
@@ -264,11 +282,11 @@ def test_a_request_that_is_refused(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--epochs", "3"], "are for training"),  # would be ignored without a word
-        (["--seed", "1"], "are for training"),
-        (["--recipe", "notebook-adam"], "are for training"),
-        (["--models", "resnet18"], "is a run"),
-        (["photos"], "photos is no run"),
+        (["--epochs", "3"], "--models"),  # would be ignored without a word
+        (["--seed", "1"], "--models"),
+        (["--recipe", "notebook-adam"], "--models"),
+        (["--models", "resnet18"], "--models"),
+        (["photos"], "photos"),
     ],
 )
 def test_what_does_not_fit_the_comparing_of_runs(
@@ -311,7 +329,7 @@ def test_inspect_writes_the_sheet(workflows: Workflows, tmp_path: Path, capsys: 
     assert "photos: 4 images in 2 classes, from /photos" in shown
     assert "bo          2" in shown
     assert "broken: c.jpg: truncated" in shown
-    assert "equal: ann/1.jpg, bo/1.jpg" in shown
+    assert "exact: ann/1.jpg, bo/1.jpg" in shown
     assert "warning: a picture is in two classes" in shown
 
 

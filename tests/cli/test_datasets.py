@@ -35,10 +35,10 @@ REFUSED = [
     (["data", "export", DRAWN, "-o", "x.npz", "--to", "csv"], 2, "csv"),
     (["data", "export", DRAWN, "-o", "x.npz", "--colour-order", "gbr"], 2, "gbr"),
     (["data", "export", DRAWN, "-o", "x.npy"], 1, "expected the name of an .npz"),
-    (["data", "export", DRAWN, "-o", "absent/x.npz"], 1, "there is no folder absent"),
+    (["data", "export", DRAWN, "-o", "absent/x.npz"], 1, "absent"),
     (["inspect", "photos", "--colour-order", "bgr"], 1, "is for the arrays of an .npz"),
-    (["train", "--resume", "--out", "r", "--colour-order", "bgr"], 1, "give DATA, or leave it out"),
-    (["evaluate", "runs/a", "--colour-order", "bgr"], 1, "give DATA, or leave it out"),
+    (["train", "--resume", "--out", "r", "--colour-order", "bgr"], 1, "--colour-order"),
+    (["evaluate", "runs/a", "--colour-order", "bgr"], 1, "--colour-order"),
 ]
 
 

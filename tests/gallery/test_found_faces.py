@@ -154,7 +154,7 @@ def test_the_commands(gallery: Gallery, photos: Path, tmp_path: Path, capsys: py
 
     gallery.close()
     where, three, nobody = tmp_path / "g.gallery", tmp_path / "three.png", tmp_path / "nobody.png"
-    status, out, err = run("enroll", "-g", where, "Bob", three, nobody, "--policy", "largest", "-q")
+    status, out, err = run("enroll", "-g", where, "Bob", three, nobody, "--select-face", "largest", "-q")
     assert status == 0 and out.startswith("enrolled 1 photo") and f"left out: {nobody}: no face was found" in err
     assert f"{three}: 3 faces; took the largest, 40 x 40 px at 0, 0" in err
     status, out, _ = run("identify", "-g", where, three, nobody, "--threshold", "0.9")
@@ -165,7 +165,7 @@ def test_the_commands(gallery: Gallery, photos: Path, tmp_path: Path, capsys: py
     assert out.splitlines()[2].startswith("  40 x 40 px at 40, 0: person_01 (1.0000 >= 0.9999)")
     status, out, _ = run("identify", "-g", where, three, "--threshold", "0.9999", "--every-face", "--json")
     assert status == 0 and len(json.loads(out)["photos"][0]["faces"]) == 3
-    status, out, _ = run("search", "-g", where, three, "--policy", "largest")
+    status, out, _ = run("search", "-g", where, three, "--select-face", "largest")
     assert status == 0 and out.startswith(f"{three}: 3 faces; took the largest")
     status, out, _ = run("stats", "-g", where)
     assert status == 0 and "detector     dlib" in out

@@ -71,7 +71,7 @@ def test_verify_decides_as_the_calibration_did(photos: Path, listed: Path, tmp_p
     # The pair nearest to the threshold from above was embedded in another batch then: it must stay accepted.
     nearest = int(np.where(scores >= made.decision.threshold.value, scores, np.inf).argmin())
     for row in (nearest, int(scores.argmin())):
-        answer = verify(model, photos / found.a[row], photos / found.b[row])
+        answer = verify(photos / found.a[row], photos / found.b[row], model=model)
         assert answer.score == pytest.approx(scores[row], abs=5e-7)
         assert answer.same is (row == nearest)
         assert answer.far == made.decision.threshold.far
@@ -84,11 +84,11 @@ def test_verify_decides_as_the_calibration_did(photos: Path, listed: Path, tmp_p
 
 
 def test_without_a_threshold_there_is_a_score_and_no_decision(photos: Path, tmp_path: Path) -> None:
-    answer = verify(saved(tmp_path), photos / "person_00/0.png", photos / "person_00/1.png")
+    answer = verify(photos / "person_00/0.png", photos / "person_00/1.png", model=saved(tmp_path))
     assert (answer.same, answer.threshold, answer.far, answer.probability) == (None, None, None, None)
     assert -1 <= answer.score <= 1
     with pytest.raises(BadImage, match="no such file"):
-        verify(tmp_path, photos / "person_00/0.png", photos / "nobody.png")
+        verify(photos / "person_00/0.png", photos / "nobody.png", model=tmp_path)
 
 
 def test_equal_data_give_equal_files_wherever_they_lie(photos: Path, listed: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_crop_travels_with_the_threshold(photos: Path, listed: Path, tmp_path:
     assert (made.decision.crop, made.decision.flip) == (0.5, True)
     spec = bundles.load(new).spec
     assert (spec.crop, spec.flip) == (0.5, True)
-    assert verify(new, photos / "person_00/0.png", photos / "person_01/0.png").same is not None
+    assert verify(photos / "person_00/0.png", photos / "person_01/0.png", model=new).same is not None
     measured = pairs(new, listed, photos)
     assert measured.decision == made.decision
     assert measured.to_dict()["stored"]["chosen_on_these_pairs"] is True
@@ -213,7 +213,7 @@ def test_names_with_markup_stay_text(tmp_path: Path) -> None:
 def test_a_model_whose_threshold_is_damaged_is_refused(photos: Path, listed: Path, tmp_path: Path) -> None:
     model = saved(tmp_path, replace(small_bundle(), thresholds=({"kind": "verification", "value": 0.5},)))
     with pytest.raises(FacewrightError, match="cannot be trusted"):
-        verify(model, photos / "person_00/0.png", photos / "person_00/1.png")
+        verify(photos / "person_00/0.png", photos / "person_00/1.png", model=model)
 
 
 @pytest.mark.realdata

@@ -94,7 +94,7 @@ def test_a_pair(model: Path, photos: Path, tmp_path: Path) -> None:
     a, b = photos / "person_00/0.png", photos / "person_01/0.png"
     heard: list[Event] = []
     found = fw.explain_pair(model, a, b, out=tmp_path / "pair", on_event=heard.append)
-    assert found.found.score == pytest.approx(fw.verify(model, a, b).score, abs=1e-6)
+    assert found.found.score == pytest.approx(fw.verify(a, b, model=model).score, abs=1e-6)
     assert found.threshold is None and found.same is None
     assert [Path(path).name for path in found.overlays] == ["0.png", "0~2.png"]
     assert "What made the two alike" in (tmp_path / "pair/report.html").read_text("utf-8")

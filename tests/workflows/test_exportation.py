@@ -273,7 +273,7 @@ def test_every_job_takes_the_file(place: Path, tmp_path: Path) -> None:
     ours, theirs = (predict(place / name, [photo])[0] for name in ("model.safetensors", "model.onnx"))
     assert ours.names == theirs.names
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-5)
-    one, two = (verify(place / name, photo, other) for name in ("model.safetensors", "model.onnx"))
+    one, two = (verify(photo, other, model=place / name) for name in ("model.safetensors", "model.onnx"))
     assert (one.same, one.threshold, one.fingerprint) == (two.same, two.threshold, two.fingerprint)
     assert one.score == pytest.approx(two.score, abs=1e-5)
     measured = [

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from facewright.bundle import Bundle, save
+from facewright.cli.faces import four_numbers
 from facewright.cli.main import main
-from facewright.cli.scan import four_numbers
 from facewright.errors import DataError, FacewrightError, UnknownName, UsageError
 from facewright.faces.frame import Frame
 from facewright.faces.scan import Search

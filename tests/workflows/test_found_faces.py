@@ -90,13 +90,13 @@ def test_thresholds_of_two_detectors_lie_side_by_side(photos: Path, model: Path)
     histograms = made.decision.histograms
     assert histograms is not None and sum(histograms.impostor) == made.decision.threshold.impostors
     assert sum(histograms.genuine) == made.decision.threshold.genuine
-    with_dlib, whole = verify(model, a, b, detector="dlib"), verify(model, a, b)
+    with_dlib, whole = verify(a, b, model=model, detector="dlib"), verify(a, b, model=model)
     assert with_dlib.same is not None and with_dlib.threshold == made.decision.threshold.value
     assert whole.same is None and whole.decided_with == "dlib"  # no decision by another's threshold
     assert pairs(model, photos / "dev.csv", photos, detector="dlib").decision == made.decision
     calibrate(model, photos / "dev.csv", photos, 0.1)
     assert [facts["detector"] for facts in bundles.load(model).thresholds] == ["dlib", "none"]
-    assert verify(model, a, b).same is not None and verify(model, a, b, detector="dlib").same is not None
+    assert verify(a, b, model=model).same is not None and verify(a, b, model=model, detector="dlib").same is not None
 
 
 def test_evaluation_leaves_out_and_counts(photos: Path, model: Path) -> None:
@@ -117,7 +117,7 @@ def test_no_face_anywhere(tmp_path: Path, model: Path) -> None:
 def test_a_policy_is_refused_where_photos_are_taken_whole(photos: Path, model: Path) -> None:
     for refused in (
         lambda: pairs(model, photos / "dev.csv", photos, policy="largest"),
-        lambda: verify(model, photos / "person_00/0.png", photos / "person_00/1.png", policy="centre"),
+        lambda: verify(photos / "person_00/0.png", photos / "person_00/1.png", model=model, policy="centre"),
         lambda: calibrate(model, photos / "dev.csv", photos, 0.1, policy="error"),
     ):
         with pytest.raises(UsageError, match="takes each photo whole; name a detector"):
@@ -164,7 +164,7 @@ def test_pairs_tells_of_failures_and_of_several_faces(
     assert status == 0 and f"failures to acquire  {lost(photos)} pairs, counted as errors" in out
     assert "left out: person_01/0.png: no face was found" in err
     assert "1 pictures show several faces; took the one nearest to the centre" in err
-    status, out, _ = run(capsys, *words, "--policy", "largest", "--json")
+    status, out, _ = run(capsys, *words, "--select-face", "largest", "--json")
     assert status == 0 and json.loads(out)["policy"] == "largest"
 
 
@@ -190,7 +190,7 @@ def test_verify_says_which_detector_the_threshold_belongs_to(
     status, _, err = run(capsys, "verify", model, a, b, "--detector", "dlib")
     assert status == 1 and f"calibrate {model} --pairs PAIRS --images DIR --detector dlib --far" in err
     chosen = ("calibrate", model, "--pairs", photos / "dev.csv", "--images", photos, "--far", "0.1")
-    status, out, _ = run(capsys, *chosen, "--detector", "dlib", "--policy", "largest")
+    status, out, _ = run(capsys, *chosen, "--detector", "dlib", "--select-face", "largest")
     assert status == 0 and out.endswith("people, faces found by dlib\n")
     status, out, err = run(capsys, "verify", model, a, b)
     assert status == 1 and "was chosen with --detector dlib, not with none" in err and err.count("\n") == 1

@@ -99,7 +99,7 @@ def test_predict_says_unknown_where_it_was_asked_to(trained: Bundle, tmp_path: P
 @pytest.mark.parametrize("far", [0.05, 0.2])
 def test_a_rate_that_was_not_calibrated_is_refused(trained: Bundle, tmp_path: Path, far: float) -> None:
     photos, model = draw_people(tmp_path / "photos", 2, 1), saved(tmp_path, trained)
-    with pytest.raises(Undefined, match=r"calibrate .* --unknown --strangers DATA"):
+    with pytest.raises(Undefined, match=r"calibrate .* --unknown-people DATA"):
         predict(model, [photos], unknown_at=far)
     calibrate_unknown(model, CALIBRATION, FAR)
     with pytest.raises(Undefined, match=f"no threshold for .* {far:g}; it has one for 0.1"):

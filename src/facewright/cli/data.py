@@ -1,4 +1,4 @@
-"""`facewright inspect` and `facewright cache`: what is in a dataset, and what is kept of it."""
+"""`facewright inspect`, `cache` and `data export`: what a dataset holds, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.datasets import OrderOption, address
-from facewright.cli.labels import inspect_labels
-from facewright.cli.output import emit, number_of, place_for, say, show, table
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, emit, number_of, report, say, show, table
 from facewright.cli.progress import listener
 from facewright.errors import UnknownName, UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
+    from facewright.evaluation.suspicion import PartedClass, Suspicion
 
 SHOWN = 10  # cases of a kind; --json has all
+
+app = typer.Typer(no_args_is_help=True, help="Write a dataset in another format.")
 
 
 class CacheAction(StrEnum):
@@ -33,86 +32,103 @@ class CacheAction(StrEnum):
     CLEAR = "clear"
 
 
+class DatasetFormat(StrEnum):
+    """A format that a dataset can be written in."""
+
+    NPZ = "npz"
+
+
 def inspect(
-    where: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")
-    ] = None,
+    data: opt.OptionalData = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet to this PNG file.")] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="RUN", help="Instead of DATA: which labels of a run look wrong."),
+        Path | None, typer.Option("--labels", metavar="RUN", help="Instead of DATA: find label issues in a run's data.")
     ] = None,
     folds: Annotated[
-        int, typer.Option("--folds", min=2, help="With --labels: a picture is judged by a model of the other folds.")
+        int, typer.Option("--folds", min=2, max=20, help="With --labels: number of cross-validation folds.")
     ] = 5,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", "-w", help="With --labels: judge by these public weights; none: train the run anew."),
+        typer.Option(
+            "--weights", "-w", help="With --labels: pretrained weights to use; none: retrain the run's model."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --labels: also write this page.")] = None,
-    order: OrderOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Json = False,
+    order: opt.Order = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Look at a dataset before it is used.
+    """Inspect a dataset before it is used.
 
-    Counts per class, sizes, broken files, exact and near duplicates, leakage, balance, mean and deviation.
-    With --labels, instead: pictures of a run's data that look mislabelled. Nothing is ever dropped.
+    Counts per class, sizes, broken files, exact and near duplicates, leakage, balance, mean and standard deviation.
+    With --labels, instead: images of a run's data whose labels look wrong. Nothing is ever dropped.
 
     \b
     Example:
       facewright inspect photos/ --sheet sheet.png
-      facewright inspect --labels runs/a --out suspicious.html
+      facewright inspect --labels runs/a --out label-issues.html
     """
     if labels is not None:
-        if where is not None or sheet is not None or order is not None:
-            raise UsageError("--labels inspects the data of a run: leave out DATA, --sheet and --colour-order")
-        inspect_labels(labels, folds, weights, out, quiet, as_json)
+        if data is not None or sheet is not None or order is not None:
+            raise UsageError("--labels inspects the data of a run: remove DATA, --sheet and --colour-order")
+        _inspect_labels(labels, folds, weights, out, quiet, as_json)
         return
-    if where is None:
+    if data is None:
         raise UsageError("nothing to inspect: give DATA, or --labels RUN")
     if weights is not None or out is not None:
         raise UsageError("--weights and --out belong to --labels RUN")
-    place_for(sheet)
-    where = address(where, order)
+    check_writable(sheet)
+    data = opt.address(data, order)
 
     from facewright import workflows
 
     with listener(quiet) as on_event:
-        audit, picture = workflows.inspect(where, on_event=on_event)
+        audit, image = workflows.inspect(data, on_event=on_event)
     if sheet is not None:
-        write_atomic(sheet, picture)
+        write_atomic(sheet, image)
         say(f"wrote {sheet}")
-    if as_json:
-        emit(audit.to_dict())
-    else:
-        show(describe(audit))
+    report(audit.to_dict(), describe(audit), as_json)
+
+
+def _inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None, quiet: bool, as_json: bool) -> None:
+    """Find label issues in a run's data; suspicious.json and report.html are written to the run."""
+    check_writable(out)
+
+    from facewright.workflows import label_issues
+
+    with listener(quiet) as on_event:
+        result = label_issues.suspect_labels(run, folds=folds, weights=weights, on_event=on_event)
+    report(result.to_dict(), describe_label_issues(result), as_json)
+    say(f"wrote {run / 'suspicious.json'}")
+    say(f"report: {run / 'report.html'}")
+    if out is not None:
+        label_issues.write_page(run, out)
+        say(f"wrote {out}")
 
 
 def describe(audit: Audit) -> str:
-    """What an audit found, in words and one table."""
+    """Return what an audit found, as text and one table."""
     small, middle, large = (shape(size) for size in (audit.sizes.smallest, audit.sizes.median, audit.sizes.largest))
-    mean, deviation = three(audit.statistics.mean), three(audit.statistics.std)
     lines = [
         f"{audit.name}: {audit.images:,} images in {len(audit.counts)} classes, from {audit.where}",
         "",
         table(["class", "images"], [[name, f"{count:,}"] for name, count in audit.counts.items()]),
         "",
-        f"height x width   smallest {small}, median {middle}, largest {large}",
-        f"mean, deviation  {mean}, {deviation} (red green blue, 0 to 1)",
-        f"broken files     {len(audit.broken):,}",
-        f"equal pictures   {number_of(len(audit.exact), 'group')}",
-        f"near duplicates  {number_of(len(audit.near), 'pair')}",
+        f"height x width    smallest {small}, median {middle}, largest {large}",
+        f"mean; std         {three(audit.statistics.mean)}; {three(audit.statistics.std)} (red green blue, 0 to 1)",
+        f"broken files      {len(audit.broken):,}",
+        f"exact duplicates  {number_of(len(audit.exact), 'group')}",
+        f"near duplicates   {number_of(len(audit.near), 'pair')}",
     ]
     lines += [f"broken: {broken.path}: {broken.reason}" for broken in audit.broken[:SHOWN]]
-    lines += [f"equal: {', '.join(picture.path for picture in group.pictures)}" for group in audit.exact[:SHOWN]]
-    lines += [f"alike: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]
+    lines += [f"exact: {', '.join(image.path for image in group.pictures)}" for group in audit.exact[:SHOWN]]
+    lines += [f"near: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]
     lines += [f"warning: {warning}" for warning in audit.warnings]
     return "\n".join(lines)
 
 
 def shape(size: tuple[float, float]) -> str:
-    """Height and width in pixels.
+    """Return height and width in pixels.
 
     >>> shape((112, 96.5))
     '112x96.5'
@@ -121,7 +137,7 @@ def shape(size: tuple[float, float]) -> str:
 
 
 def three(values: Sequence[float]) -> str:
-    """One number a channel.
+    """Return one number for each channel.
 
     >>> three((0.5, 0.25, 0.125))
     '0.500 0.250 0.125'
@@ -129,14 +145,43 @@ def three(values: Sequence[float]) -> str:
     return " ".join(f"{value:.3f}" for value in values)
 
 
+def describe_label_issues(result: Suspicion) -> str:
+    """Return label issues as text and tables."""
+    from facewright.report.suspicion import in_words
+
+    lines = [f"{result.dataset}: {result.n:,} images in {len(result.classes)} classes", *in_words(result)]
+    if result.suspects:
+        rows = [[row.path, row.label, row.suggested, f"{row.margin:+.2f}"] for row in result.suspects[:SHOWN]]
+        lines += ["", table(["another class", "label", "suggested", "margin"], rows)]
+    outliers = () if result.likeness is None else result.likeness.strangers
+    if outliers:
+        alike = [[row.path, row.label, row.nearest, f"{row.likeness:.2f}"] for row in outliers[:SHOWN]]
+        lines += ["", table(["unlike its class", "label", "nearest", "similarity"], alike)]
+    mixed = () if result.likeness is None else result.likeness.parted
+    return "\n".join([*lines, *map(_mixed_class, mixed)])
+
+
+def _mixed_class(mixed: PartedClass) -> str:
+    sizes = f"{len(mixed.larger):,} and {len(mixed.smaller):,} images"
+    return "\n".join(
+        (
+            "",
+            f"{mixed.label} is a mixed-identity class: {sizes}, cosine {mixed.within:.2f} within and "
+            f"{mixed.across:.2f} between",
+            f"  as {', '.join(mixed.larger[:3])}",
+            f"  or {', '.join(mixed.smaller[:3])}",
+        )
+    )
+
+
 def cache(
     action: Annotated[
-        CacheAction, typer.Argument(metavar="list|clear", help="Show what is kept, or remove it.")
+        CacheAction, typer.Argument(metavar="list|clear", help="List the entries, or remove them.")
     ] = CacheAction.LIST,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry, by its name; else all.")] = None,
-    as_json: Json = False,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry. Default: all.")] = None,
+    as_json: opt.Json = False,
 ) -> None:
-    """Show or clear the decoded pixels that are kept.
+    """List or clear the cache of decoded images.
 
     \b
     Example:
@@ -149,11 +194,11 @@ def cache(
     entries = [entry for entry in every if name in (None, entry.name)]
     if name is not None and not entries:
         raise UnknownName("cache entry", name, [entry.name for entry in every])
-    kept = sum(entry.bytes for entry in entries)
+    size = sum(entry.bytes for entry in entries)
     freed = cache_clear(name) if action is CacheAction.CLEAR else 0
     if as_json:
         listed = [asdict(entry) for entry in entries]
-        emit({"folder": str(cache_folder()), "action": action.value, "bytes": kept, "freed": freed, "entries": listed})
+        emit({"folder": str(cache_folder()), "action": action.value, "bytes": size, "freed": freed, "entries": listed})
     elif action is CacheAction.CLEAR:
         show(f"{cache_folder()}: {freed / 1e6:.1f} MB freed")
     else:
@@ -161,5 +206,45 @@ def cache(
             [entry.name, entry.where, f"{entry.images:,}", f"{entry.height}x{entry.width}", f"{entry.bytes / 1e6:.1f}"]
             for entry in entries
         ]
-        show(table(["name", "dataset", "images", "size", "MB"], rows) if rows else "nothing is kept")
-        show(f"{cache_folder()}: {kept / 1e6:.1f} MB")
+        show(table(["name", "dataset", "images", "size", "MB"], rows) if rows else "the cache is empty")
+        show(f"{cache_folder()}: {size / 1e6:.1f} MB")
+
+
+@app.command("export")
+def export(
+    data: opt.Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    form: Annotated[DatasetFormat, typer.Option("--to", help="Format to write.")] = DatasetFormat.NPZ,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=1, max=4096, help="Side in pixels. Default: the size that all images have."),
+    ] = None,
+    order: Annotated[
+        opt.ColourOrder, typer.Option("--colour-order", help="Of the images in the new file.")
+    ] = opt.ColourOrder.RGB,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a dataset as arrays: input (N, H, W, 3), target (N, 1), classes.
+
+    Images that cannot be read are left out and named. An .npz in BGR is opened as "faces.npz?colour-order=bgr".
+
+    \b
+    Example:
+      facewright data export photos/ --to npz --out faces.npz --size 64
+    """
+    check_writable(out)
+
+    from facewright.data.exporting import export_npz
+    from facewright.data.sources import open_dataset
+
+    with listener(quiet) as on_event:
+        written = export_npz(open_dataset(data), out, size=size, colour_order=order.value, on_event=on_event)
+    for broken in written.broken:
+        say(f"left out: {broken.path}: {broken.reason}")
+    if as_json:
+        emit(asdict(written) | {"form": form.value})
+    else:
+        size_of = f"{written.height}x{written.width}"
+        show(f"wrote {number_of(written.images, 'image')} of {size_of} in {len(written.classes)} classes")
+    say(f"data: {written.where}")

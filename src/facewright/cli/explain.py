@@ -1,4 +1,4 @@
-"""`facewright explain`: where in a photo a class was seen, and what made two faces alike."""
+"""`facewright explain`: which image regions support a class, or a match of two faces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, say, show
+from facewright.cli import options as opt
+from facewright.cli.output import report, say
 from facewright.cli.progress import listener
 from facewright.errors import UsageError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Method(StrEnum):
-    """How a heat map is made."""
+    """How a heat map is computed."""
 
     GRAD_CAM = "grad-cam"
     GRAD_CAM_PLUS_PLUS = "grad-cam++"
@@ -25,33 +26,24 @@ class Method(StrEnum):
 
 
 def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="A run folder, its model.safetensors; of a pair also architecture@weights, built-in."
-        ),
-    ],
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")],
-    name: Annotated[
-        str | None, typer.Option("--class", help="The class to ask about; the predicted one if left out.")
-    ] = None,
+    model: opt.Model,
+    photos: opt.Photos,
+    name: Annotated[str | None, typer.Option("--class", help="Class to explain. Default: the predicted one.")] = None,
     method: Annotated[
-        Method | None, typer.Option(help="rollout for vision transformers, grad-cam for all else, if left out.")
+        Method | None, typer.Option(help="Default: rollout for vision transformers, grad-cam for all others.")
     ] = None,
-    detector: Annotated[
-        str | None, typer.Option(help="With --pair, what finds the faces: as `facewright verify`.")
-    ] = None,
-    pair: Annotated[bool, typer.Option("--pair", help="Two photos: which regions made them alike.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder to write; runs/explain-... where left out.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    detector: opt.Detector = None,
+    pair: Annotated[
+        bool, typer.Option("--pair", help="Of two photos: which regions contribute to the similarity.")
+    ] = False,
+    out: opt.Out = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Show where in photos the network saw what it says.
+    """Show which image regions a prediction depends on.
 
-    Writes for each photo a picture with its heat map, and a page of all. A photo that cannot be read is named on
-    standard error; the exit status is 1 only where none could be.
+    Writes each photo with its heat map, and a page of all. A photo that cannot be read is named on standard error; the
+    exit status is 1 if none could be read. --detector is for --pair, as in `facewright verify`.
 
     \b
     Example:
@@ -60,9 +52,9 @@ def explain(
       facewright explain built-in a.jpg b.jpg --pair
     """
     if pair:
-        refuse_for_pair(photos, name, method)
+        check_pair(photos, name, method)
     elif detector is not None:
-        raise UsageError("--detector is for --pair: a classifier sees each photo whole, as it was trained")
+        raise UsageError("--detector is for --pair: a classifier takes whole images")
 
     from facewright.explanation import Explained
     from facewright.workflows import explanation
@@ -81,44 +73,42 @@ def explain(
     broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
     for photo in broken:
         say(f"error: {photo.path}: {photo.error}")
-    if as_json:
-        emit(found.to_dict())
-    else:
-        show(describe_explained(found) if isinstance(found, Explained) else describe_pair(found))
+    report(
+        found.to_dict(), describe_explained(found) if isinstance(found, Explained) else describe_pair(found), as_json
+    )
     say(f"wrote {found.page}")
     if broken and len(broken) == len(found.photos):
         raise typer.Exit(1)
 
 
-def refuse_for_pair(photos: list[Path], name: str | None, method: Method | None) -> None:
-    """Of a pair there is no class and one method.
+def check_pair(photos: list[Path], name: str | None, method: Method | None) -> None:
+    """Refuse options that do not go with --pair.
 
     Raises:
-        UsageError: other than two photos, or an option that means nothing for a pair.
+        UsageError: other than two photos, or a class or method.
     """
     if len(photos) != 2:
-        raise UsageError(f"--pair compares two photos, not {len(photos)}")
+        raise UsageError(f"--pair needs two photos, got {len(photos)}")
     if name is not None or method is not None:
-        raise UsageError("--pair covers regions of two photos in turn: leave out --class and --method")
+        raise UsageError("--pair has no class and one method: remove --class and --method")
 
 
 def describe_explained(found: Explained) -> str:
-    """A line a photo: the class, its probability, the picture that was written."""
+    """Return a line for each photo: the class, its probability, the file that was written."""
     return "\n".join(map(describe_photo, (photo for photo in found.photos if photo.error is None)))
 
 
 def describe_photo(photo: ExplainedPhoto) -> str:
-    """What was asked about, and where it was seen."""
-    asked = f"{photo.name} {100 * photo.probability:.1f} %"
-    asked += f" (the model says {photo.predicted})" if photo.predicted != photo.name else ""
-    where = "" if photo.peak is not None else "; no region speaks for it"
-    return f"{photo.path}: {asked}{where} -> {photo.overlay}"
+    """Return the explained class, and the file that shows its regions."""
+    text = f"{photo.name} {100 * photo.probability:.1f} %"
+    text += f" (predicted: {photo.predicted})" if photo.predicted != photo.name else ""
+    text += "" if photo.peak is not None else "; no region supports it"
+    return f"{photo.path}: {text} -> {photo.overlay}"
 
 
 def describe_pair(found: ExplainedPair) -> str:
-    """The answer, where there is one, the similarity, and how much of it hangs on one region."""
+    """Return the decision, if there is one, the similarity, and its largest drop when a region is covered."""
     lines = [f"similarity {found.found.score:.4f}, falls by {found.found.drop:.4f} at most when a region is covered"]
     if found.same is not None and found.threshold is not None:
-        answer = "the same person" if found.same else "two people"
-        lines.insert(0, f"{answer} (threshold {found.threshold:.4f})")
+        lines.insert(0, f"{'match' if found.same else 'no match'} (threshold {found.threshold:.4f})")
     return "\n".join([*lines, *(f"{a} -> {b}" for a, b in zip(found.paths, found.overlays, strict=True))])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, number_of, percent, show
+from facewright.cli import options as opt
+from facewright.cli.output import number_of, percent, report
 from facewright.cli.progress import listener
 
 if TYPE_CHECKING:
@@ -16,50 +17,42 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What a model can be written as."""
+    """A format that a model can be written in."""
 
     ONNX = "onnx"
 
 
 class Precision(StrEnum):
-    """Of the weights and sums, in place of float32."""
+    """A number type that replaces float32."""
 
     INT8 = "int8"
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run folder, its model.safetensors, or architecture@weights.")
-    ],
+    model: opt.Model,
     to: Annotated[Format, typer.Option("--to", help="The format.")] = Format.ONNX,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file; MODEL.onnx beside the model if left out.")
+        Path | None, typer.Option("--out", "-o", help="File to write. Default: MODEL.onnx beside the model.")
     ] = None,
     check: Annotated[
         str | None,
-        typer.Option("--check", help="DATA to compare PyTorch and ONNX on; drawn faces make it 1,000."),
+        typer.Option("--check", help="DATA to compare PyTorch and ONNX on; synthetic faces fill it up to 1,000."),
     ] = None,
     quantise: Annotated[
         Precision | None, typer.Option("--quantise", help="Write 8-bit numbers; needs --calibration and --check.")
     ] = None,
     calibration: Annotated[
-        str | None, typer.Option("--calibration", help="DATA that sets the scales of int8; no picture of --check.")
+        str | None, typer.Option("--calibration", help="DATA that sets the scales of int8; no image of --check.")
     ] = None,
-    crop: Annotated[
-        float | None, typer.Option("--crop", help="Share of both sides of a photo to keep; the model's if left out.")
-    ] = None,
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Average with the mirror image; as the model if left out."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    crop: opt.Crop = None,
+    flip: opt.Flip = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Write a model as one ONNX file, checked against PyTorch.
 
-    The file reads bytes of pictures (uint8, B x H x W x 3, RGB) and gives scores and unit vectors; it also takes
-    MODEL's place in predict, verify, pairs, embed, evaluate and gallery. Nothing is written unless it answers as
-    PyTorch does.
+    The file takes images (uint8, B x H x W x 3, RGB) and returns scores and unit vectors; it also replaces MODEL in
+    predict, verify, pairs, embed, evaluate and gallery. Nothing is written unless its outputs agree with PyTorch's.
 
     \b
     Example:
@@ -81,14 +74,11 @@ def export(
             flip=flip,
             on_event=on_event,
         )
-    if as_json:
-        emit(made.to_dict())
-    else:
-        show(describe_export(made))
+    report(made.to_dict(), describe_export(made), as_json)
 
 
 def describe_export(made: Export) -> str:
-    """What was written, and on what grounds."""
+    """Return what was written, and how it compares with PyTorch."""
     found = made.agreement
     parts = {"probabilities": found.probabilities, "unit vectors": found.vectors, "cosines": found.cosines}
     near = ", ".join(f"{name} {value:.1e}" for name, value in parts.items() if value is not None)
@@ -108,13 +98,13 @@ def describe_export(made: Export) -> str:
 
 
 def describe_quantised(made: Quantised, size: int) -> list[str]:
-    """What int8 costs and saves."""
+    """Return what int8 costs and saves."""
     cost = made.cost
-    asked = "named right" if cost.question == "class" else "nearest other picture is of the same person"
+    correct = "classified correctly" if cost.question == "class" else "nearest other image is of the same person"
     return [
-        f"int8, calibrated on {number_of(made.pictures, 'picture')} of {made.calibration}:",
-        f"  {asked}: float32 {percent(cost.float32)}, int8 {percent(cost.int8)}",
-        f"  right in one only: float32 {cost.lost}, int8 {cost.won}; p = {cost.p_value:.3g} (McNemar, exact)",
+        f"int8, calibrated on {number_of(made.pictures, 'image')} of {made.calibration}:",
+        f"  {correct}: float32 {percent(cost.float32)}, int8 {percent(cost.int8)}",
+        f"  correct in one only: float32 {cost.lost}, int8 {cost.won}; p = {cost.p_value:.3g} (McNemar, exact)",
         f"  all pairs: AUC {cost.auc_float32:.5f} -> {cost.auc_int8:.5f}, EER {cost.eer_float32:.4f} -> "
         f"{cost.eer_int8:.4f}",
         f"  file: {made.float32_bytes / 1e6:.1f} MB -> {size / 1e6:.1f} MB",

@@ -1,52 +1,60 @@
-"""`facewright faces`: the faces of photos, found and cut out."""
+"""`facewright faces` and `scan`: the faces in photos."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, number_of, say, show
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, number_of, percent, report, say, table
 from facewright.cli.progress import listener
+from facewright.errors import UsageError
+from facewright.files import csv_text, write_atomic
 
 if TYPE_CHECKING:
-    from facewright.recognition import Face
     from facewright.workflows.face_detection import FoundFaces
+    from facewright.workflows.face_scan import Scanned, ScannedPhoto
+
+LARGEST = 50_000  # pixels: the longest side of a smallest face
 
 
-class ChipTemplate(StrEnum):
-    """How a crop lies around its face."""
+class CropTemplate(StrEnum):
+    """Where a face lies in its aligned crop."""
 
     DLIB = "dlib"
     ARCFACE = "arcface"
 
 
+class Suppress(StrEnum):
+    """How overlapping boxes are reduced to one for each face."""
+
+    HARD = "hard"
+    SOFT = "soft"
+
+
 def faces(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A folder for the crops and faces.json, made if absent.")
-    ] = None,
+    photos: opt.Photos,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the crops and faces.json.")] = None,
     smallest: Annotated[
         float | None,
-        typer.Option(min=20, help="Side of the smallest face looked for, px; default: 40, and 20 where none is found."),
+        opt.bounded(low=20, high=LARGEST, help="Smallest face, px. Default: 40; 20 in photos without a larger face."),
     ] = None,
     template: Annotated[
-        ChipTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
-    ] = ChipTemplate.DLIB,
-    detector: Annotated[
-        str,
-        typer.Option(help="What finds them: dlib; YuNet's .onnx file; none: the photos are cropped, each is one face."),
-    ] = "dlib",
+        CropTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
+    ] = CropTemplate.DLIB,
+    detector: opt.Detector = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also write the photos with boxes and points to --out.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Find the faces of photos: boxes, five points each, and crops turned upright.
+    """Detect faces: boxes, five points each, and aligned crops.
 
-    Nothing has to be trained. A photo without a face gives an empty list; one that cannot be read has its own error,
-    and the others are still done.
+    Nothing has to be trained. A photo without a face gives an empty list; one that cannot be read gets an error of its
+    own, and the others are still processed.
 
     \b
     Example:
@@ -61,17 +69,12 @@ def faces(
             out=out,
             smallest=smallest,
             template=template.value,
-            detector=detector,
+            detector="dlib" if detector is None else detector,
             draw=draw,
             on_event=on_event,
         )
-    for photo in found.photos:
-        if photo.error is not None:
-            say(f"error: {photo.path}: {photo.error}")
-    if as_json:
-        emit(found.to_dict())
-    elif told := describe(found):
-        show(told)
+    say_errors(found.photos)
+    report(found.to_dict(), describe_faces(found), as_json)
     if out is not None:
         crops = sum(len(photo.crops) for photo in found.photos)
         say(f"wrote {number_of(crops, 'crop')} and faces.json to {out}")
@@ -79,19 +82,143 @@ def faces(
         raise typer.Exit(1)
 
 
-def describe(found: FoundFaces) -> str:
-    """A line a photo, then one a face, the surest first."""
+def scan(
+    model: opt.Classifier,
+    photos: opt.Photos,
+    boxes: Annotated[
+        Path | None, typer.Option("--boxes", help="True boxes, a CSV file,[split,]x,y,w,h: evaluate against them.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        opt.bounded(low=0, high=1, help="Min. face probability. Default: chosen with --boxes on non-test photos; 0.9."),
+    ] = None,
+    smallest: Annotated[float, opt.bounded(low=8, high=LARGEST, help="Side of the smallest patch to scan, px.")] = 32,
+    suppress: Annotated[Suppress, typer.Option(help="Drop overlapping boxes, or lower their scores.")] = Suppress.HARD,
+    frame: Annotated[
+        str | None,
+        typer.Option(metavar="LEFT,TOP,WIDTH,HEIGHT", help="Where the face lies in a patch, in shares of its side."),
+    ] = None,
+    face: Annotated[str, typer.Option("--class", help="The class that is the face.")] = "face",
+    csv_file: opt.CsvFile = None,
+    draw: Annotated[Path | None, typer.Option("--draw", help="Folder for the photos with their boxes.")] = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Detect faces by scanning photos with a face/non-face classifier.
+
+    Every position and size is scanned; a photo without a face gives an empty list. Where --boxes has a split, the
+    threshold and the place of the face in its patch are chosen on the non-test photos.
+
+    \b
+    Example:
+      facewright scan runs/face-or-not group.jpg --draw found/
+      facewright scan runs/face-or-not groups/ --boxes boxes.csv --threshold 0.9
+    """
+    check_writable(csv_file)
+
+    from facewright.faces.frame import Frame
+    from facewright.faces.scan import Search
+    from facewright.workflows import face_scan
+
+    with listener(quiet) as on_event:
+        scanned = face_scan.scan(
+            model,
+            photos,
+            boxes=boxes,
+            threshold=threshold,
+            search=Search(smallest=smallest, suppression=suppress.value),
+            frame=None if frame is None else Frame(*four_numbers(frame)),
+            face=face,
+            draw=draw,
+            on_event=on_event,
+        )
+    say_errors(scanned.photos)
+    if csv_file is not None:
+        write_atomic(csv_file, box_table(scanned.photos).encode(errors="backslashreplace"))
+        say(f"wrote {csv_file}")
+    if draw is not None:
+        say(f"wrote {number_of(len(scanned.drawn), 'image')} to {draw}")
+    report(scanned.to_dict(), describe_scan(scanned), as_json)
+    if all(photo.error is not None for photo in scanned.photos):
+        raise typer.Exit(1)
+
+
+def say_errors(photos: Sequence[object]) -> None:
+    """Print why photos could not be read."""
+    for photo in photos:
+        if (error := getattr(photo, "error", None)) is not None:
+            say(f"error: {getattr(photo, 'path', '')}: {error}")
+
+
+def describe_faces(found: FoundFaces) -> str:
+    """Return a line for each photo and for each face in it, by falling score."""
     lines = []
     for photo in found.photos:
         if photo.error is not None:
             continue
         larger = "" if photo.searched is None else f" of at least {photo.searched:g} px (the photo is large)"
         lines.append(f"{photo.path}: {number_of(len(photo.faces), 'face')}{larger}")
-        lines += [to_line(face) for face in photo.faces]
+        lines += [face_line(dict(zip("xywh", face.box, strict=True)) | {"score": face.score}) for face in photo.faces]
     return "\n".join(lines)
 
 
-def to_line(face: Face) -> str:
-    """One face: where it is, in pixels, and how sure the detector is."""
-    place = "  " + "  ".join(f"{name} {value:.0f}" for name, value in zip("xywh", face.box, strict=True))
-    return place if face.score is None else f"{place}  score {face.score:.3f}"
+def describe_scan(scanned: Scanned) -> str:
+    """Return the boxes of each photo, then the detection metrics where the true boxes are known."""
+    lines = []
+    for photo in scanned.photos:
+        if photo.found is not None:
+            lines.append(f"{photo.path}: {number_of(len(photo.found), 'face')}")
+            lines += [face_line(face) for face in photo.found.to_list()]
+    if scanned.detection:
+        header = ["photos", "n", "faces", "average precision", "precision", "recall"]
+        rows = [
+            [
+                name,
+                f"{result.photos}",
+                f"{result.faces}",
+                f"{result.average_precision:.3f}",
+                "undefined" if result.precision is None else percent(result.precision),
+                percent(result.recall),
+            ]
+            for name, result in scanned.detection.items()
+        ]
+        lines += ["", table(header, rows), f"threshold {scanned.threshold:.3f}: {scanned.threshold_from}"]
+        lines.append(f"place of the face in its patch: {scanned.frame_from}")
+    return "\n".join(lines)
+
+
+def face_line(face: Mapping[str, float | None]) -> str:
+    """Return the box of a face in pixels, and its score.
+
+    >>> face_line({"x": 10.2, "y": 7, "w": 40, "h": 41.6, "score": 0.98765, "hits": 9})
+    '  x 10  y 7  w 40  h 42  score 0.988'
+    """
+    place = "  " + "  ".join(f"{name} {face[name]:.0f}" for name in "xywh")
+    return place if face["score"] is None else f"{place}  score {face['score']:.3f}"
+
+
+def box_table(photos: Sequence[ScannedPhoto]) -> str:
+    """Return one CSV row for each face: path, x, y, w, h in pixels, score, hits, error; a broken photo has its own."""
+    return csv_text(
+        ["path", "x", "y", "w", "h", "score", "hits", "error"], (row for photo in photos for row in _box_rows(photo))
+    )
+
+
+def _box_rows(photo: ScannedPhoto) -> Iterator[list[object]]:
+    if photo.error is not None:
+        yield [photo.path, "", "", "", "", "", "", photo.error]
+    for face in [] if photo.found is None else photo.found.to_list():
+        yield [photo.path, *(face[name] for name in "xywh"), f"{face['score']:.6f}", face["hits"], ""]
+
+
+def four_numbers(text: str) -> tuple[float, float, float, float]:
+    """Read left,top,width,height.
+
+    >>> four_numbers("0.1,0.15,0.8,0.8")
+    (0.1, 0.15, 0.8, 0.8)
+    """
+    try:
+        left, top, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"expected four numbers left,top,width,height, as 0.1,0.1,0.8,0.8, got {text!r}") from None
+    return left, top, width, height

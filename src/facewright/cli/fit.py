@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, number_of, say, show
+from facewright.cli import options as opt
+from facewright.cli.output import number_of, report, say
 from facewright.cli.progress import listener
-from facewright.cli.training import Changes, Epochs, Json, Out, Quiet, overrides
 
 if TYPE_CHECKING:
     from facewright.metrics.intervals import Rate
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def fit(
-    where: Annotated[
+    points: Annotated[
         str, typer.Argument(metavar="POINTS", help="A .csv, .tsv or .npy of numbers, or function:monkey-saddle?...")
     ],
     target: Annotated[
-        str, typer.Option("--target", "-t", help="The column to fit, or several with commas between; else the last.")
+        str, typer.Option("--target", "-t", help="Columns to fit, comma-separated. Default: the last one.")
     ] = "",
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="A shipped recipe (function, adam) or a TOML file.")
     ] = "function",
-    out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split, the first weights, the order.")] = 0,
-    changes: Changes = None,
-    epochs: Epochs = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    out: opt.Out = None,
+    seed: opt.Seed = 0,
+    changes: opt.Changes = None,
+    epochs: opt.Epochs = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Fit a small network to points and measure it.
+    """Fit a small network to points and evaluate it.
 
-    The run folder holds the fitted function, the curves, the test metrics and a report with the surface.
+    The run directory holds the fitted function, the training curves, the test metrics and a report with the surface.
 
     \b
     Example:
@@ -42,19 +42,16 @@ def fit(
       facewright fit "function:monkey-saddle?points=500" --out runs/saddle
       facewright predict runs/saddle rows.csv
     """
-    changed = overrides(changes, epochs)
+    changed = opt.overrides(changes, epochs)
     targets = [name.strip() for name in target.split(",") if name.strip()]
 
     from facewright.workflows import regression
 
     with listener(quiet) as on_event:
         run = regression.fit(
-            where, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
+            points, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
         )
-    if as_json:
-        emit(run.summary())
-    else:
-        show(describe(run.evaluation))
+    report(run.summary(), describe(run.evaluation), as_json)
     for note in run.facts.notes:
         say(f"note: {note}")
     say(f"run: {run.folder}")
@@ -62,7 +59,7 @@ def fit(
 
 
 def describe(result: RegressionResult) -> str:
-    """The numbers of the test part; with several targets, each one's too."""
+    """Return the errors on the test part; with several targets, also those of each."""
     lines = [f"{result.split}: {result.n:,} rows, {number_of(len(result.targets), 'target')}"]
     pooled = [
         ("mean absolute error", result.mean_absolute_error),
@@ -78,7 +75,7 @@ def describe(result: RegressionResult) -> str:
 
 
 def amount(rate: Rate) -> str:
-    """An error with its interval and count, in the target's units.
+    """Return an error with its interval and count, in the target's units.
 
     >>> from facewright.metrics.intervals import Rate
     >>> amount(Rate(12.3456, 10.0, 15.25, 75))

@@ -1,56 +1,67 @@
-"""`facewright gallery`: enrol people, find them again, say who somebody is."""
+"""`facewright gallery enroll|search|identify`: enroll people, and find out who is in a photo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli import gallery_keeping as keeping
-from facewright.cli.gallery_options import Crop, Filter, Flip, Json, Model, People, Photos, Quiet, Where
-from facewright.cli.gallery_words import answer, described, everybody
-from facewright.cli.output import emit, number_of, say, show
+from facewright.cli import gallery_records as records
+from facewright.cli import options as opt
+from facewright.cli.output import emit, number_of, report, say, show
 from facewright.cli.progress import listener
-from facewright.cli.recognition import DetectorOption, Policy, PolicyOption, name_of
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from facewright.gallery.gallery import Gallery
     from facewright.gallery.results import Found, Identified, PeopleFound
+    from facewright.gallery.store import Match
+    from facewright.recognition import Policy
 
-app = typer.Typer(
-    no_args_is_help=True, help="Enrol people, find them again, say who somebody is or that he is unknown."
-)
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A run directory, a model file, architecture@weights or built-in. Default: the gallery's, or built-in.",
+    ),
+]
+Filter = Annotated[
+    list[str] | None, typer.Option("--where", metavar="KEY=VALUE", help="Only entries with this metadata. Repeatable.")
+]
 
-TOP = 5
+app = typer.Typer(no_args_is_help=True, help="Enroll people, and find out who is in a photo.")
 
 
 @app.command("enroll")
 def enroll(
-    where: Where,
-    who: Annotated[
+    gallery_at: records.GalleryAt,
+    people: Annotated[
         list[str],
-        typer.Argument(metavar="PEOPLE | NAME PHOTO...", help="A folder per person in a folder; or a name."),
+        typer.Argument(metavar="PEOPLE | NAME PHOTO...", help="A folder with a folder per person; or a name."),
     ],
     model: Model = None,
-    detector: DetectorOption = None,
-    policy: PolicyOption = None,
-    crop: Crop = None,
-    flip: Flip = None,
+    detector: opt.Detector = None,
+    select_face: opt.FaceChoice = None,
+    crop: opt.Crop = None,
+    flip: opt.Flip = None,
     meta: Annotated[
-        list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="To filter by; may be repeated.")
+        list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Metadata to filter by. Repeatable.")
     ] = None,
-    keep_crops: Annotated[bool, typer.Option("--keep-crops", help="Keep the faces too; `reembed` needs them.")] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    keep_crops: Annotated[
+        bool, typer.Option("--keep-crops", help="Keep the face crops too; `reembed` needs them.")
+    ] = False,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Enrol photos of people.
+    """Enroll photos of people.
 
-    The gallery is made where there is none, and pinned to the model and the detector. The built-in networks find the
-    face in each photo; a model of your own takes photos that are cropped already, or any with --detector. The same
-    photo of a person is enrolled once.
+    A missing gallery is created; a gallery belongs to one model and detector. The built-in model finds the face in each
+    photo; a model of your own takes cropped photos, or any photo with --detector. The same photo of a person is
+    enrolled once.
 
     \b
     Example:
@@ -61,42 +72,42 @@ def enroll(
     from facewright.gallery.gallery import Gallery
     from facewright.workflows import galleries
 
-    metadata = pairs_of(meta, "--meta")
-    galleries.photos_of(who)  # before a file is made
-    chosen = name_of(policy)
-    opened = Gallery.for_enrolling(where, model, detector=detector, crop=crop, flip=flip, policy=chosen)
+    metadata = opt.key_values(meta, "--meta")
+    galleries.photos_of(people)  # before a file is made
+    policy = opt.face_choice(select_face)
+    opened = Gallery.for_enrolling(gallery_at, model, detector=detector, crop=crop, flip=flip, policy=policy)
     with opened as gallery, listener(quiet) as on_event:
-        found = galleries.enroll(
-            gallery, who, metadata=metadata, keep_crops=keep_crops, policy=chosen, on_event=on_event
-        )  # fmt: skip
-    for broken in found.failed:
+        result = galleries.enroll(
+            gallery, people, metadata=metadata, keep_crops=keep_crops, policy=policy, on_event=on_event
+        )
+    for broken in result.failed:
         say(f"left out: {broken.path}: {broken.reason}")
-    for photo in found.photos:
+    for photo in result.photos:
         if photo.said is not None:
             say(f"{photo.photo}: {photo.said}")
     if as_json:
-        emit(found.to_dict())
+        emit(result.to_dict())
     else:
-        already = len(found.photos) - found.new
-        known = f", {already:,} were enrolled already" if already else ""
-        show(f"enrolled {number_of(found.new, 'photo')} in {gallery.store.where}{known}")
-    if not found.photos:
+        already = len(result.photos) - result.new
+        known = f", {already:,} already enrolled" if already else ""
+        show(f"enrolled {number_of(result.new, 'photo')} in {gallery.store.where}{known}")
+    if not result.photos:
         say("error: no photo could be enrolled")
         raise typer.Exit(1)
 
 
 @app.command("search")
 def search(
-    where: Where,
-    photos: Photos,
+    gallery_at: records.GalleryAt,
+    photos: opt.Photos,
     model: Model = None,
-    detector: DetectorOption = None,
-    policy: PolicyOption = None,
-    k: People = TOP,
+    detector: opt.Detector = None,
+    select_face: opt.FaceChoice = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="Number of people to show.")] = 5,
     filters: Filter = None,
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Show the people most like each photo, whether or not they are alike enough.
+    """Show the most similar people for each photo, above the threshold or not.
 
     \b
     Example:
@@ -105,33 +116,35 @@ def search(
     from facewright.gallery.gallery import Gallery
     from facewright.gallery.photos import Photo
 
-    with Gallery.open(where, model, detector=detector) as gallery:
-        chosen, only = gallery.recognizer.policy(name_of(policy)), pairs_of(filters, "--where")
-        found = gallery.search([Photo.of(path) for path in photos], k=k, where=only, policy=chosen)
-    if as_json:
-        emit({"task": "search", "gallery": gallery.store.where, "photos": [one.to_dict() for one in found]})
-    else:
-        show("\n".join(line for one in found for line in described(one)))
-    leave_unless_some(found)
+    with Gallery.open(gallery_at, model, detector=detector) as gallery:
+        policy, only = gallery.recognizer.policy(opt.face_choice(select_face)), opt.key_values(filters, "--where")
+        found = gallery.search([Photo.of(path) for path in photos], k=top, where=only, policy=policy)
+    report(
+        {"task": "search", "gallery": gallery.store.where, "photos": [one.to_dict() for one in found]},
+        "\n".join(line for one in found for line in describe_search(one)),
+        as_json,
+    )
+    _exit_if_all_failed(found)
 
 
 @app.command("identify")
 def identify(
-    where: Where,
-    photos: Photos,
+    gallery_at: records.GalleryAt,
+    photos: opt.Photos,
     model: Model = None,
-    detector: DetectorOption = None,
-    policy: PolicyOption = None,
+    detector: opt.Detector = None,
+    select_face: opt.FaceChoice = None,
     every_face: Annotated[
-        bool, typer.Option("--every-face", help="Of every face in a photo, in place of one by --policy.")
+        bool, typer.Option("--every-face", help="Identify every face in a photo, not one chosen by --select-face.")
     ] = False,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Least cosine to be somebody; that of `calibrate` if left out.")
+        float | None,
+        opt.bounded("--threshold", low=-2, high=2, help="Min. similarity of a match. Default: chosen by `calibrate`."),
     ] = None,
     filters: Filter = None,
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Say who is on each photo, or that he is unknown.
+    """Identify the person in each photo, or answer unknown.
 
     \b
     Example:
@@ -140,72 +153,83 @@ def identify(
     """
     from facewright.gallery.gallery import Gallery
 
-    if every_face and policy is not None:
-        raise UsageError("--policy takes one of several faces, --every-face takes all; give one of them")
-    only = pairs_of(filters, "--where")
-    with Gallery.open(where, model, detector=detector) as gallery:
+    if every_face and select_face is not None:
+        raise UsageError("--select-face uses one of several faces, --every-face all; give one of them")
+    only = opt.key_values(filters, "--where")
+    with Gallery.open(gallery_at, model, detector=detector) as gallery:
         stored = None if threshold is not None else gallery.threshold
-        found = _identified(gallery, photos, (threshold, only), policy, every_face)
+        found = _identify(gallery, photos, threshold, only, opt.face_choice(select_face), every_face)
         people, shown = len(gallery.people()), gallery.store.where
-    if as_json:
-        calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one, _ in found]
-        emit({"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed})
-    else:
-        show("\n".join(line for _, lines in found for line in lines))
+    calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one in found]
+    facts = {"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed}
+    report(facts, "\n".join(line for one in found for line in describe_identified(one)), as_json)
     if stored is not None and people > stored.people:
         say(
-            f"the threshold was chosen among {stored.people:,} people, now there are {people:,}: strangers are taken "
-            "for somebody more often; calibrate again"
+            f"the threshold was chosen among {stored.people:,} people, now there are {people:,}, so the false-positive "
+            "identification rate is higher; recalibrate"
         )
-    leave_unless_some([one for one, _ in found])
+    _exit_if_all_failed(found)
 
 
-for name, command in (
-    ("list", keeping.list_people),
-    ("delete", keeping.delete),
-    ("export", keeping.export),
-    ("import", keeping.import_),
-    ("stats", keeping.stats),
-    ("calibrate", keeping.calibrate),
-    ("reembed", keeping.reembed),
-):
-    app.command(name)(command)
+app.add_typer(records.app)
 
 
-def _identified(
+def _identify(
     gallery: Gallery,
     paths: Sequence[Path],
-    asked: tuple[float | None, dict[str, str]],
+    threshold: float | None,
+    only: dict[str, str],
     policy: Policy | None,
     every_face: bool,
-) -> list[tuple[Identified | PeopleFound, list[str]]]:
-    """Who is on each photo, and how it is told; asked: the threshold, and what entries must have as metadata."""
+) -> Sequence[Identified | PeopleFound]:
     from facewright.gallery.photos import Photo
 
-    photos, (threshold, only) = [Photo.of(path) for path in paths], asked
+    photos = [Photo.of(path) for path in paths]
     if every_face:
-        all_of_them = [gallery.people_in(photo, threshold=threshold, where=only) for photo in photos]
-        return [(one, everybody(one)) for one in all_of_them]
-    chosen = gallery.recognizer.policy(name_of(policy))
-    return [(one, answer(one)) for one in gallery.identify(photos, threshold=threshold, where=only, policy=chosen)]
+        return [gallery.people_in(photo, threshold=threshold, where=only) for photo in photos]
+    return gallery.identify(photos, threshold=threshold, where=only, policy=gallery.recognizer.policy(policy))
 
 
-def pairs_of(words: Sequence[str] | None, option: str) -> dict[str, str]:
-    """What was given as KEY=VALUE.
+def describe_identified(found: Identified | PeopleFound) -> list[str]:
+    """Return one photo's answers: the decision with the score behind it, for the chosen face or for every face."""
+    from facewright.gallery.results import PeopleFound
 
-    >>> pairs_of(["team=a", "note=x=y"], "--meta")
-    {'team': 'a', 'note': 'x=y'}
-    """
-    pairs: dict[str, str] = {}
-    for word in words or ():
-        key, sign, value = word.partition("=")
-        if not key or not sign or key in pairs:
-            raise UsageError(f"expected {option} KEY=VALUE, each key once, got {word!r}")
-        pairs[key] = value
-    return pairs
+    if found.error is not None:
+        return [f"{found.photo}: cannot be used: {found.error}"]
+    if not isinstance(found, PeopleFound):
+        note = found.taken.said if found.taken is not None else None
+        line = f"{found.photo}: {decision(found.person, found.matches, found.threshold)}"
+        return [line] if note is None else [line, f"  {note}"]
+    lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}"]
+    for face in found.faces:
+        x, y, width, height = (round(value) for value in face.box)
+        answer = decision(face.person, face.matches, found.threshold)
+        lines.append(f"  {width} x {height} px at {x}, {y}: {answer}")
+    return lines
 
 
-def leave_unless_some(found: Sequence[Found | Identified | PeopleFound]) -> None:
-    """Exit with 1 where not one photo could be used."""
+def decision(person: str | None, matches: Sequence[Match], threshold: float) -> str:
+    """Return the person, or unknown with the nearest match, and the score that decided."""
+    if not matches:
+        return "unknown (the gallery has no entry to compare with)"
+    best = matches[0]
+    sign, who = (">=", person) if person is not None else ("<", f"unknown; nearest match {best.person}")
+    return f"{who} ({best.score:.4f} {sign} {threshold:.4f})"
+
+
+def describe_search(found: Found) -> list[str]:
+    """Return one photo's matches, a line each."""
+    if found.error is not None:
+        return [f"{found.photo}: cannot be used: {found.error}"]
+    note = "" if found.taken is None or found.taken.said is None else f" {found.taken.said}"
+    return [f"{found.photo}:{note}", *map(_match_line, found.matches)]
+
+
+def _match_line(match: Match) -> str:
+    where = f"({match.photo}, entry {match.number}){records.tags(match.metadata)}"
+    return f"  {match.score:7.4f}  {match.person}  {where}"
+
+
+def _exit_if_all_failed(found: Sequence[Found | Identified | PeopleFound]) -> None:
     if found and all(one.error is not None for one in found):
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
-"""The `facewright` command: the list of commands, and what becomes of errors.
+"""The `facewright` command: the list of commands, and how errors are printed.
 
-Exit status: 0 done; 1 refused, with one line `error: ...` on standard error; 2 wrong usage; 130 stopped by the user.
+Exit status: 0 done; 1 failed, with one line `error: ...` on standard error; 2 wrong usage; 130 stopped by the user.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ import typer
 from facewright import __version__
 from facewright.cli import (
     data,
-    datasets,
+    evaluation,
     explain,
     export,
     faces,
     fit,
     gallery,
+    inference,
     models,
-    recipes,
-    scan,
     serve,
     training,
-    use,
     verification,
     weights,
 )
-from facewright.cli.output import harmless
+from facewright.cli.options import replace_old_options
+from facewright.cli.output import harmless, say
 from facewright.errors import FacewrightError, Interrupted
 
-STOPPED = 130  # what shells report for a program that Ctrl-C ended
+STOPPED = 130  # the status that shells report after Ctrl-C
 
 app = typer.Typer(
     name="facewright",
@@ -53,11 +52,11 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
-    """From a folder of face photos to a trained, honestly measured, usable face classifier.
+    """Train, evaluate and use face classifiers and verifiers.
 
     \b
     Example:
@@ -65,8 +64,8 @@ def options(
       facewright train photos/ --model resnet50 --out runs/a
       facewright predict runs/a someone.jpg
 
-    DATA is a folder with a folder per class, a folder of train/validation/test, a .csv, .zip or .npz, or drawn faces:
-    "synthetic:faces?identities=20&images=40". RUN is a folder that `facewright train` made.
+    DATA is a folder with a folder per class, a folder of train/validation/test, a .csv, .zip or .npz, or synthetic
+    faces: "synthetic:faces?identities=20&images=40". RUN is a directory that `facewright train` wrote.
     """
 
 
@@ -74,25 +73,25 @@ for command in (
     data.inspect,
     training.train,
     training.compare,
-    training.evaluate,
-    use.predict,
+    evaluation.evaluate,
+    inference.predict,
     explain.explain,
     verification.verify,
     verification.pairs,
     verification.calibrate,
-    verification.embed,
+    inference.embed,
     export.export,
     fit.fit,
     faces.faces,
-    scan.scan,
+    faces.scan,
     serve.serve,
     models.models,
-    recipes.recipes,
+    training.recipes,
     data.cache,
     training.demo,
 ):
     app.command()(command)
-app.add_typer(datasets.app, name="data")
+app.add_typer(data.app, name="data")
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(weights.app, name="weights")
 
@@ -101,16 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: what follows the program's name; None means what the process was started with.
+        arguments: the words after the program's name; None: those of this process.
     Returns:
         The exit status (see the top of this file).
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    given = [word for word in given if word != "--debug"]
+    words, notes = replace_old_options(list(sys.argv[1:] if arguments is None else arguments))
+    for note in notes:
+        say(f"warning: {note}")
+    debug = "--debug" in words
     try:
-        app(args=given, prog_name="facewright")
-    except SystemExit as leaving:  # how Typer ends, with its own status: 0, or 2 for wrong usage
+        app(args=[word for word in words if word != "--debug"], prog_name="facewright")
+    except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
         return leaving.code if isinstance(leaving.code, int) else 0
     except (FacewrightError, OSError) as error:
         if debug:
@@ -120,6 +120,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(error: FacewrightError | OSError) -> int:
-    """Say in one line what went wrong."""
+    """Print an error in one line."""
     typer.echo(harmless(f"error: {' '.join(str(error).split())}", sys.stderr), err=True)
     return STOPPED if isinstance(error, Interrupted) else 1

@@ -1,4 +1,4 @@
-"""`facewright models`: the zoo, what public weights there are, and the layers of one architecture."""
+"""`facewright models`: the architectures, their pretrained weights, and the layers of one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facewright.cli.output import emit, place_for, say, show, table
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, emit, say, show, table
 from facewright.cli.weights import facts, in_columns
 from facewright.errors import UsageError
 from facewright.files import write_atomic
@@ -22,15 +23,19 @@ CLASSES = 1000  # of the published networks, whose counts these are
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One architecture; else all are listed.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the pictures, px; default: the paper's.")] = None,
-    stem: Annotated[str, typer.Option(help="coarse, imagenet, medium, small, or auto: by the size.")] = "auto",
-    every: Annotated[bool, typer.Option("--all", help="Every layer instead of every block.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One architecture. Default: list all.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of the images, px. Default: the paper's.")
+    ] = None,
+    stem: Annotated[str, typer.Option(help="coarse, imagenet, medium, small, or auto (by the size).")] = "auto",
+    every: Annotated[bool, typer.Option("--all", help="Show every layer instead of every block.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the architecture to this SVG file.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="List all as a Markdown table, counted anew.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="List all as a Markdown table, counted from the networks.")
+    ] = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """List the architectures, or show one: its layers, costs and public weights.
+    """List the architectures, or show one: its layers, costs and pretrained weights.
 
     \b
     Example:
@@ -66,13 +71,13 @@ def _list(as_json: bool) -> None:
     }
     show(in_columns(columns, words=("family", "weights", "paper")))
     say(
-        "With 1,000 classes; a multiply-add is 2 FLOPs. `facewright models NAME` shows the layers and weights of one;"
-        " NAME@WEIGHTS is a model that starts from them."
+        "With 1,000 classes; one multiply-add is 2 FLOPs. `facewright models NAME` shows the layers and weights of one;"
+        " NAME@WEIGHTS is a model initialized from them."
     )
 
 
 def _markdown() -> None:
-    """Every architecture with the parameters it has here, the published number and whose that is."""
+    """Print each architecture with its counted parameters, the published number and its source."""
     import torch
 
     from facewright.models import catalog
@@ -93,7 +98,7 @@ def _markdown() -> None:
 
 
 def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | None, as_json: bool) -> None:
-    place_for(plot)
+    check_writable(plot)
 
     import torch
 
@@ -122,23 +127,23 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
 
 
 def weights_in_full(entry: Weights) -> str:
-    """Everything about public weights, a fact a line."""
+    """Return every fact about pretrained weights, one on each line."""
     spec = entry.spec
     rows = (
         ("score", entry.published),
         ("licence", entry.licence),
         (
             "expects",
-            f"{spec.height}×{spec.width} px, mean {_three(spec.mean)}, deviation {_three(spec.std)}",
+            f"{spec.height}×{spec.width} px, mean {_three(spec.mean)}, std {_three(spec.std)}",
         ),
         ("source", entry.source),
-        ("sha256", entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}… (what its name carries)"),
+        ("sha256", entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}… (the part in its file name)"),
     )
     return "\n".join([f"{entry.architecture}@{entry.name}", *(f"  {what:<8} {value}" for what, value in rows)])
 
 
 def _three(values: tuple[float, float, float]) -> str:
-    """A number a channel, or one where they are equal.
+    """Return a number for each channel, or one where they are equal.
 
     >>> _three((0.5, 0.5, 0.5)), _three((0.485, 0.456, 0.406))
     ('0.5', '0.485 0.456 0.406')
@@ -176,7 +181,7 @@ def _layer_table(rows: list[tuple[str, str, str, int, int]], layers: Anatomy) ->
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    """A shape as people write it.
+    """Return a shape as text.
 
     >>> _shape((64, 56, 56))
     '64×56×56'

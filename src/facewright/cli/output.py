@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from facewright.metrics.intervals import Rate
 
 
-# Control characters, which a file name may hold and a terminal would obey: shown as \x1b, not sent. Line ends stay.
+# Control characters, which a file name may hold and a terminal would obey: shown as \x1b. Line ends stay.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def is_speaker() -> bool:
-    """Whether this process speaks: of the processes that torchrun starts, only the first."""
+    """Return True in the one process that prints: of those that torchrun starts, the first."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -35,6 +35,14 @@ def emit(result: Mapping[str, object]) -> None:
     if is_speaker():
         text = json.dumps(result, allow_nan=False, ensure_ascii=False)
         typer.echo(text if fits(text, sys.stdout) else json.dumps(result, allow_nan=False))
+
+
+def report(facts: Mapping[str, object], text: str, as_json: bool) -> None:
+    """Print a result: as one JSON object, or as text for people."""
+    if as_json:
+        emit(facts)
+    elif text:
+        show(text)
 
 
 def show(text: str) -> None:
@@ -50,7 +58,7 @@ def say(text: str) -> None:
 
 
 def fits(text: str, stream: TextIO) -> bool:
-    """Whether a stream's encoding has every character; a file name that is not UTF-8 has some that none has."""
+    """Return True if the stream's encoding has every character; a file name may hold some that no encoding has."""
     try:
         text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -59,7 +67,7 @@ def fits(text: str, stream: TextIO) -> bool:
 
 
 def harmless(text: str, stream: TextIO) -> str:
-    r"""Text that a stream can take and a terminal only shows: control characters and foreign ones as escapes.
+    r"""Escape what a terminal would obey and what the stream's encoding lacks.
 
     >>> harmless("a\x1b[2Jb", sys.stdout)
     'a\\x1b[2Jb'
@@ -69,29 +77,29 @@ def harmless(text: str, stream: TextIO) -> str:
     return shown if fits(shown, stream) else shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def place_for(path: Path | None) -> None:
-    """Refuse a file that cannot be written, before the work whose result it is to hold; None is no file.
+def check_writable(path: Path | None) -> None:
+    """Refuse, before the work starts, a file that cannot be written; None is no file.
 
     Raises:
-        UsageError: its folder does not exist, or there is a folder of its name.
+        UsageError: its folder does not exist, or it is a folder.
     """
     if path is not None and not path.parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
+        raise UsageError(f"{path}: no folder {path.parent}; create it first")
     if path is not None and path.is_dir():
-        raise UsageError(f"{path}: is a folder; name a file in it")
+        raise UsageError(f"{path} is a folder; name a file in it")
 
 
-def number_of(count: int, what: str) -> str:
-    """A count and its noun.
+def number_of(count: int, what: str, plural: str = "") -> str:
+    """Return a count and its noun.
 
     >>> number_of(1, "pair"), number_of(1200, "pair")
     ('1 pair', '1,200 pairs')
     """
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {what if count == 1 else plural or what + 's'}"
 
 
 def percent(rate: Rate) -> str:
-    """A rate with its interval and count.
+    """Return a rate in percent with its interval and count.
 
     >>> from facewright.metrics.intervals import Rate
     >>> percent(Rate(0.9125, 0.874, 0.9405, 257))
@@ -100,8 +108,18 @@ def percent(rate: Rate) -> str:
     return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f}, n={rate.n:,})"
 
 
+def precise(rate: Rate) -> str:
+    """Return a rate as `percent` does, to hundredths of a percent.
+
+    >>> from facewright.metrics.intervals import Rate
+    >>> precise(Rate(0.98125, 0.97, 0.99, 1600))
+    '98.12 % (97.00 to 99.00, n=1,600)'
+    """
+    return f"{100 * rate.value:.2f} % ({100 * rate.low:.2f} to {100 * rate.high:.2f}, n={rate.n:,})"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned by spaces; the first to the left, the others, which are numbers, to the right.
+    """Return aligned columns: the first to the left, the others, which are numbers, to the right.
 
     >>> print(table(["class", "n"], [["ann", "9"], ["bo", "12"]]))
     class   n

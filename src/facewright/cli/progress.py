@@ -1,4 +1,4 @@
-"""What a long command shows while it works: a live line on a terminal, a plain line now and then anywhere else.
+"""Progress of a long command: a live line on a terminal, a plain line now and then anywhere else.
 
 Everything goes to standard error, and nothing that ends within two seconds shows a bar.
 """
@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people.
+    """Return seconds as text.
 
     >>> duration(3.4), duration(75), duration(3 * 3600 + 120)
     ('3 s', '1:15', '3:02:00')
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def describe(event: StepFinished) -> str:
-    """The facts of a training step in one line.
+    """Return the facts of a training step in one line.
 
     >>> describe(StepFinished(2, 20, 5, 25, 1.234, 0.5, 20.04, 90.0))
     'epoch 2/20  step 5/25  loss 1.234  accuracy 50.0 %  20.0 images/s  1:30 left'
@@ -55,12 +55,12 @@ def describe(event: StepFinished) -> str:
 
 @contextmanager
 def listener(quiet: bool = False) -> Iterator[EventHandler]:
-    """Show the events of a command while the block runs; the terminal is whole again afterwards, come what may.
+    """Show the events of a command while the block runs; the terminal is restored afterwards, also after an error.
 
     Args:
         quiet: show nothing. Processes of torchrun other than the first are always quiet.
     Returns:
-        What to hand to a workflow as `on_event`.
+        The handler to pass to a workflow as `on_event`.
     """
     if quiet or not is_speaker():
         yield lambda event: None
@@ -73,14 +73,14 @@ def listener(quiet: bool = False) -> Iterator[EventHandler]:
 
 @contextmanager
 def counter(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """As `listener`, for work that only counts: the block gets a function of (done, total)."""
+    """Show the progress of work that only counts: the block gets a function of (done, total)."""
     with listener(quiet) as on_event:
         yield lambda done, total: on_event(Progress(what, done, total))
 
 
 @dataclass
 class Plain:
-    """A line an epoch, and one every `PLAIN_EVERY` seconds of anything else."""
+    """Print a line for each epoch, and one every `PLAIN_EVERY` seconds of anything else."""
 
     clock: Clock = time.monotonic
     _subject: str = ""
@@ -99,7 +99,7 @@ class Plain:
                     say(line)
 
     def _is_due(self, subject: str, patience: float) -> bool:
-        """Whether it is time for a line; a new subject is first left alone for `patience` seconds."""
+        """Return True when a line is due; a new subject waits `patience` seconds."""
         now = self.clock()
         if subject != self._subject:
             self._subject, self._due = subject, now + patience
@@ -112,7 +112,7 @@ class Plain:
 
 @dataclass
 class Live:
-    """One line that is drawn over: what is done, what is left."""
+    """Redraw one line: what is done, what is left."""
 
     progress: RichProgress
     clock: Clock = time.monotonic
@@ -152,7 +152,7 @@ class Live:
 
 
 def lines_of(event: Event) -> list[str]:
-    """What an event says that is worth a line of its own."""
+    """Return the lines that an event prints."""
     match event:
         case RunStarted():
             return [
@@ -173,7 +173,7 @@ def lines_of(event: Event) -> list[str]:
 
 @contextmanager
 def _live_progress() -> Iterator[RichProgress]:
-    """The live line, wiped when the block ends."""
+    """Yield the live line; it is removed when the block ends."""
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, TextColumn
     from rich.progress import Progress as RichProgress

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from facewright.cli import options as opt
 from facewright.cli.output import say
 from facewright.errors import UsageError
 
@@ -16,37 +17,35 @@ def serve(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
-            help="A run folder, a model file, architecture@weights; built-in if left out.",
+            metavar="[MODEL]", help="A run directory, a model file, architecture@weights. Default: built-in."
         ),
     ] = None,
     gallery: Annotated[
         str | None,
-        typer.Option("--gallery", "-g", metavar="FILE|URL", help="A gallery of people; made where there is none."),
+        typer.Option("--gallery", "-g", metavar="FILE|URL", help="A gallery of people; created if missing."),
     ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(help="What finds the faces: dlib, none, or YuNet's .onnx file; the model's habit if left out."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on; this machine alone if left out.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
+    detector: opt.Detector = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. Default: this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port.")] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar=TOKEN, help="That every request must carry; made and printed beyond this machine."),
+        typer.Option(envvar=TOKEN, help="Required in every request. Created and printed for other addresses."),
     ] = None,
     names: Annotated[
-        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A further name of this server.")
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Another name of this server. Repeatable.")
     ] = None,
     keep_crops: Annotated[
-        bool, typer.Option("--keep-crops/--no-keep-crops", help="Keep the faces of who is enrolled, to show them.")
+        bool, typer.Option("--keep-crops/--no-keep-crops", help="Keep the face crops of enrolled people, to show them.")
     ] = True,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures that pass a network together at most.")] = 32,
-    waiting: Annotated[int, typer.Option(min=1, help="Requests that are answered at once; others are told so.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Max. images in one batch.")] = 32,
+    waiting: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Max. concurrent requests; further ones get 503.")
+    ] = 64,
 ) -> None:
     """Serve the models and a gallery: a web page and an HTTP API.
 
-    It listens on this machine alone unless told otherwise; on any other address every request needs a token. Put a
-    reverse proxy with TLS before it where others reach it. Ctrl-C ends it.
+    It listens on this machine only unless --host is given; on any other address every request needs a token. Put a
+    reverse proxy with TLS in front of it where others can reach it. Ctrl-C stops it.
 
     \b
     Example:
@@ -58,7 +57,7 @@ def serve(
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError:
-        raise UsageError("serving takes more packages: pip install 'facewright[serve]'") from None
+        raise UsageError("`facewright serve` needs more packages: pip install 'facewright[serve]'") from None
     from facewright.serve import settings as chosen
 
     beyond = not chosen.is_loopback(host)
@@ -74,5 +73,5 @@ def serve(
         people = "" if models.gallery is None else f", a gallery of {len(models.gallery.people()):,} people"
         say(f"{models.name}{people}: {address}")
         if token is None and made is not None:
-            say(f"token, told only now: {made}\nin a browser: {address}?token={made}")
+            say(f"token, shown only once: {made}\nin a browser: {address}?token={made}")
         running.run(models, settings, listening)

@@ -1,4 +1,4 @@
-"""`facewright weights`: public weights, by name; and a `.pth` made into safetensors."""
+"""`facewright weights`: pretrained weights by name, and conversion of a `.pth` to safetensors."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facewright.cli.output import emit, place_for, say, show, table
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, emit, report, say, show, table
 from facewright.cli.progress import counter
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.models.released import Weights
 
-app = typer.Typer(no_args_is_help=True, help="List, download and convert public weights.")
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights.")
 KILOBYTE = 1000
 FLOAT_BYTES = 4  # of a parameter
 
 
 @app.command("list")
 def list_weights(
-    model: Annotated[str | None, typer.Argument(metavar="NAME", help="One architecture; else all.")] = None,
-    as_json: Json = False,
+    model: Annotated[str | None, typer.Argument(metavar="NAME", help="One architecture. Default: all.")] = None,
+    as_json: opt.Json = False,
 ) -> None:
-    """List the public weights known by name, and which are on this machine.
+    """List the pretrained weights known by name, and which are on this machine.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def list_weights(
         emit({"weights": [facts(weights) | {"here": here[weights]} for weights in rows]})
         return
     if not rows:
-        show(f"no weights of {model} are known by name; --weights takes a .safetensors file as well")
+        show(f"no pretrained weights of {model} are known by name; --weights also takes a .safetensors file")
         return
     columns = {
         "weights": [f"{row.architecture}@{row.name}" for row in rows],
@@ -54,16 +54,16 @@ def list_weights(
         "published score": [row.published for row in rows],
     }
     show(in_columns(columns, words=("licence", "published score")))
-    say("`facewright weights get NAME@WEIGHTS` downloads one; the scores are their publishers', none is ours.")
+    say("`facewright weights get NAME@WEIGHTS` downloads them. The scores are those of the publishers.")
 
 
 @app.command("get")
 def get(
-    what: Annotated[str, typer.Argument(metavar="NAME@WEIGHTS", help="As in resnet50@imagenet.")],
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Json = False,
+    what: Annotated[str, typer.Argument(metavar="NAME@WEIGHTS", help="For example resnet50@imagenet.")],
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
 ) -> None:
-    """Download public weights once, check them, and keep them as safetensors.
+    """Download pretrained weights once, check them, and store them as safetensors.
 
     \b
     Example:
@@ -75,34 +75,31 @@ def get(
 
     architecture, name = parse_model(what)
     if name is None:
-        names = ", ".join(row.name for row in released.released(architecture)) or "none are known by name"
-        raise UsageError(f"{what}: expected which weights, as in NAME@WEIGHTS; of {architecture}: {names}")
+        names = ", ".join(row.name for row in released.released(architecture)) or "none known by name"
+        raise UsageError(f"{what}: expected NAME@WEIGHTS; weights of {architecture}: {names}")
     weights = released.find(architecture, name)
     with counter(f"{what}, kB", quiet) as count:
         file = get_weights(weights, progress=lambda done, total: count(done // KILOBYTE, total // KILOBYTE))
-    if as_json:
-        emit({"weights": facts(weights), "file": str(file), "sha256": sha256_of(file)})
-    else:
-        show(f"{file}")
-        say(f"{weights.licence}; {weights.published}. Use it as --model {what}")
+    report({"weights": facts(weights), "file": str(file), "sha256": sha256_of(file)}, f"{file}", as_json)
+    say(f"{weights.licence}; {weights.published}. Use it as --model {what}")
 
 
 @app.command("convert")
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A public .pth, .pt or .safetensors.")],
-    target: Annotated[Path, typer.Option("--to", metavar="OUT.safetensors", help="The file to write.")],
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The architecture the weights are of.")],
-    as_json: Json = False,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pt or .safetensors.")],
+    target: Annotated[Path, typer.Option("--to", metavar="OUT.safetensors", help="File to write.")],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="Architecture of the weights.")],
+    as_json: opt.Json = False,
 ) -> None:
-    """Make safetensors, under our parameter names, of a public file.
+    """Convert a checkpoint to safetensors with our parameter names.
 
-    A .pth is a pickle, which can hold code: it is read by PyTorch's reader of tensors alone, and by nothing else here.
+    A .pth is a pickle, which can hold code: it is read only by PyTorch's reader for tensors (weights_only).
 
     \b
     Example:
       facewright weights convert resnet101-63fe2227.pth --model resnet101 --to resnet101.safetensors
     """
-    place_for(target)
+    check_writable(target)
 
     from facewright.models import conversion
     from facewright.models.weight_files import sha256_of
@@ -124,12 +121,12 @@ def convert(
 
 
 def facts(weights: Weights) -> dict[str, Any]:
-    """A row of public weights as JSON holds it."""
+    """Return pretrained weights as JSON-ready facts."""
     return asdict(weights) | {"spec": weights.spec.to_dict()}
 
 
 def in_columns(columns: Mapping[str, Sequence[str]], words: Collection[str]) -> str:
-    """A table by its columns; those of words are set to the left, as the first always is.
+    """Return a table from its columns; those of words are aligned to the left, as the first always is.
 
     >>> print(in_columns({"model": ["a"], "family": ["vit"], "px": ["224"]}, words=["family"]))
     model  family   px

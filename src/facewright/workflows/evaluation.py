@@ -1,9 +1,10 @@
-"""Judging a run: its best weights on the test part, or on other data."""
+"""Evaluate a run: its best weights on the test part, or any model on other data."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ from facewright.runs import Run, read_predictions, write_predictions
 from facewright.training.recipe import Recipe
 from facewright.workflows.prepared_data import Material
 
+if TYPE_CHECKING:
+    from facewright.workflows.recognition import Recognition
+
+Task = Literal["classification", "verification", "identification"]
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
 BLOCK = 256  # rows between two reports of progress
 
@@ -60,7 +65,7 @@ def measure(folder: Path, material: Material, recipe: Recipe, on_event: EventHan
         except Undefined as error:  # the weights are as good without a threshold
             on_event(Message(f"not judged as a yes or no: {error}"))
         binary = two_classes.judge(validation, predictions, classifier.classes, recipe.threshold.rule)
-        result = dataclasses.replace(result, binary=binary)
+        result = replace(result, binary=binary)
     write_predictions(folder / "predictions.csv", predictions, classifier.classes)
     write_json(folder / "evaluation.json", result.to_dict())
     return result
@@ -74,45 +79,98 @@ def _keep_threshold(folder: Path, validation: Predictions, rule: str, dataset: s
     threshold = two_classes.threshold_of(validation, found.classes, rule, data)
     others = tuple(facts for facts in found.thresholds if facts.get("kind") != binary_threshold.KIND)
     kept = others if threshold is None else (*others, threshold.to_dict())
-    bundles.save(path, dataclasses.replace(found, thresholds=kept))
+    bundles.save(path, replace(found, thresholds=kept))
 
 
-def evaluate(folder: Path, where: str | None = None, on_event: EventHandler = ignore_event) -> ClassificationResult:
-    """The test part's numbers of a run, or the numbers of a model on all of another dataset with the same classes.
+def evaluate(
+    model: str | Path | Run,
+    data: str | Path | None = None,
+    *,
+    task: Task | None = None,
+    seed: int = 0,
+    detector: str | None = None,
+    on_event: EventHandler = ignore_event,
+) -> ClassificationResult | Recognition:
+    """Evaluate a model on the test part of its run, or on other data.
 
     Args:
-        folder: a run directory; with `where` also a bundle file or an .onnx file.
+        model: a run, its directory, a bundle or .onnx file; with `data` also architecture@weights or "built-in".
+        data: what `open_dataset` knows; None: the test part of the run.
+        task: "classification", "verification" (every pair of images) or "identification" (search in a gallery). None:
+            classification where the model has the classes of the data, else verification.
+        seed: of the split into gallery and probes. detector: as of `Recognizer`; not for classification.
     Raises:
-        OtherClasses: the other dataset has other classes. UsageError: a file, which has no test part, and no data.
+        OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
+        is given for classification.
     """
-    if folder.is_file():
-        if where is None:
-            raise UsageError(f"{folder}: a model file has no test part of its own; give DATA to measure it on")
-        classifier = Classifier.load(folder)
-        return protocols.classify(_on_all(classifier, where, on_event), classifier.classes, where)
-    run = Run(folder)
-    if where is None:
+    if isinstance(model, Run):
+        model = model.folder
+    if task in ("verification", "identification") and data is None:
+        raise UsageError(f"--task {task} needs labelled images: give DATA")
+    note = None
+    if task in (None, "classification") and not (task is None and data is not None and _has_no_classes(model)):
+        if detector is not None:
+            raise UsageError(
+                "--detector is for --task verification and identification; a classifier takes whole images"
+            )
+        try:
+            return _classify(Path(model), data, on_event)
+        except OtherClasses:
+            if task is not None:
+                raise
+            note = f"{data} has other classes than the model: evaluated as verification"
+    from facewright.workflows.recognition import evaluate_identification, evaluate_verification
+
+    assert data is not None
+    if task == "identification":
+        return evaluate_identification(model, data, seed=seed, detector=detector, on_event=on_event)
+    return replace(evaluate_verification(model, data, detector=detector, on_event=on_event), note=note)
+
+
+def _has_no_classes(model: str | Path) -> bool:
+    """Return True for the built-in model, architecture@weights, and model files without classes."""
+    from facewright.recognition import built_in
+
+    path = Path(model)
+    if built_in(str(model)) or ("@" in str(model) and not path.exists()):
+        return True
+    return path.is_file() and not bundles.load(path).classes
+
+
+def _classify(path: Path, data: str | Path | None, on_event: EventHandler) -> ClassificationResult:
+    """Evaluate a classifier.
+
+    Raises:
+        OtherClasses: the data have other classes. UsageError: a file, which has no test part, and no data.
+    """
+    if path.is_file():
+        if data is None:
+            raise UsageError(f"{path}: a model file has no test part; give DATA")
+        classifier = Classifier.load(path)
+        return protocols.classify(_on_all(classifier, data, on_event), classifier.classes, str(data))
+    run = Run(path)
+    if data is None:
         return run.evaluation
     classifier = run.classifier
-    predictions = _on_all(classifier, where, on_event)
-    result = protocols.classify(predictions, classifier.classes, where)
+    predictions = _on_all(classifier, data, on_event)
+    result = protocols.classify(predictions, classifier.classes, str(data))
     if not (run.folder / VALIDATION).is_file():
         return result
     validation = read_predictions(run.folder / VALIDATION)
     binary = two_classes.judge(validation, predictions, classifier.classes, run.recipe.threshold.rule)
-    return dataclasses.replace(result, binary=binary)
+    return replace(result, binary=binary)
 
 
-def _on_all(classifier: Classifier, where: str, on_event: EventHandler) -> Predictions:
-    """What a model says of every picture of a dataset with its classes.
+def _on_all(classifier: Classifier, data: str | Path, on_event: EventHandler) -> Predictions:
+    """Predict every image of a dataset that has the model's classes.
 
     Raises:
         OtherClasses: it has other ones.
     """
-    store = PixelStore.open(open_dataset(where), classifier.spec, on_event=on_event)
+    store = PixelStore.open(open_dataset(data), classifier.spec, on_event=on_event)
     if store.dataset.classes != classifier.classes:
         raise OtherClasses(
-            f"{where}: expected the classes the model was trained on ({', '.join(classifier.classes)}), "
+            f"{data}: expected the classes the model was trained on ({', '.join(classifier.classes)}), "
             f"found {', '.join(store.dataset.classes)}"
         )
     return predictions_of(classifier, store, np.arange(len(store.dataset.records)), on_event)
@@ -121,7 +179,7 @@ def _on_all(classifier: Classifier, where: str, on_event: EventHandler) -> Predi
 def predictions_of(
     classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> Predictions:
-    """What a model says of some rows of a store."""
+    """Predict some rows of a store."""
     parts = []
     for start in range(0, len(rows), BLOCK):
         parts.append(classifier.probabilities(store.batch(rows[start : start + BLOCK])))

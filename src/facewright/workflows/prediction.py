@@ -54,7 +54,7 @@ def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:
     if decision is None:
         raise Undefined(
             f"{model}: it was never shown strangers, so it cannot tell who is unknown; choose the threshold on people "
-            f"who are none of its classes: facewright calibrate {model} --unknown --strangers DATA --far {far:g}"
+            f"who are none of its classes: facewright calibrate {model} --unknown-people DATA --far {far:g}"
         )
     return decision.threshold.value
 

@@ -1,4 +1,4 @@
-"""Two photos: the same person or not, and how sure that is."""
+"""Verification of two photos: match or no match, and the match probability."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from facewright.recognition import Matched, Policy, Recognizer
 
 
 def verify(
-    model: str | Path | None,
-    a: Path,
-    b: Path,
+    a: str | Path,
+    b: str | Path,
     *,
+    model: str | Path | None = None,
     far: float | None = None,
     detector: str | None = None,
     policy: Policy | None = None,
 ) -> Matched:
-    """Compare two photos and decide by the threshold that is stored with the model.
+    """Compare two photos and decide with the threshold that is stored with the model.
 
     Args:
         model: a run directory, a bundle file, or architecture@weights (which holds no threshold); None or "built-in":
             the built-in networks and the shipped threshold.
-        far: which of several thresholds; the last one where left out.
-        detector, policy: what finds the faces, and which of several is taken; as `Recognizer`. A threshold is for the
-            detector that it was chosen with.
+        far: false-accept rate of the threshold to use; default: the last stored.
+        detector, policy: as `Recognizer`. A threshold is valid for the detector that it was chosen with.
     Raises:
         BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UsageError: a policy
         where photos are taken whole.

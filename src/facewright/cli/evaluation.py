@@ -1,0 +1,124 @@
+"""`facewright evaluate`: the numbers of a model on labelled images."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli import options as opt
+from facewright.cli.output import number_of, percent, precise, report, say, table
+from facewright.cli.progress import listener
+from facewright.cli.training import describe_result
+
+if TYPE_CHECKING:
+    from facewright.evaluation.identification import IdentificationResult
+    from facewright.evaluation.results import ClassificationResult
+    from facewright.evaluation.verification_results import VerificationResult
+    from facewright.workflows.recognition import Recognition
+
+
+class Task(StrEnum):
+    """A task that a model is evaluated on."""
+
+    CLASSIFICATION = "classification"
+    VERIFICATION = "verification"
+    IDENTIFICATION = "identification"
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory; with DATA any model file, name@weights, built-in.")
+    ],
+    data: opt.OptionalData = None,
+    task: Annotated[
+        Task | None,
+        typer.Option("--task", help="Default: classification; verification if DATA has other classes than the model."),
+    ] = None,
+    seed: opt.Seed = 0,
+    detector: opt.Detector = None,
+    order: opt.Order = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Evaluate a model: classification, verification or identification.
+
+    Without DATA, on the test part of the run. Verification compares every pair of images; identification searches for
+    each person in a gallery of the others. For both, the people of DATA need not be classes of the model.
+
+    \b
+    Example:
+      facewright evaluate runs/a
+      facewright evaluate runs/a other-photos/ --json
+      facewright evaluate built-in other-people/ --task identification
+    """
+    data = opt.optional_address(data, order)
+
+    from facewright import workflows
+
+    with listener(quiet) as on_event:
+        result = workflows.evaluate(
+            model, data, task=None if task is None else task.value, seed=seed, detector=detector, on_event=on_event
+        )
+    say_notes(result)
+    report(result.to_dict(), describe(result), as_json)
+
+
+def say_notes(result: ClassificationResult | Recognition) -> None:
+    """Print why the task was chosen and how many images were left out."""
+    note, left_out = getattr(result, "note", None), getattr(result, "left_out", 0)
+    if note is not None:
+        say(note)
+    if left_out:
+        say(f"left out of every rate: {number_of(left_out, 'image')} that cannot be read or show no face")
+
+
+def describe(result: ClassificationResult | Recognition) -> str:
+    """Return the headline numbers of an evaluation of any task."""
+    from facewright.evaluation.identification import IdentificationResult
+    from facewright.evaluation.results import ClassificationResult
+
+    if isinstance(result, ClassificationResult):
+        return describe_result(result)
+    if isinstance(result.result, IdentificationResult):
+        return describe_identification(result.result)
+    return describe_verification(result.result)
+
+
+def describe_verification(result: VerificationResult) -> str:
+    """Return the headline numbers of a verification, then the rates at thresholds."""
+    lines = [f"{number_of(result.genuine, 'genuine pair')}, {number_of(result.impostors, 'impostor pair')}"]
+    if result.people is not None:
+        lines[0] += f", {result.people:,} people"
+    if result.failures:
+        lines.append(f"failures to acquire  {number_of(result.failures, 'pair')}, counted as errors")
+    if result.accuracy is not None:
+        lines.append(f"accuracy  {precise(result.accuracy)}, threshold: {result.chosen}")
+    if result.accuracy_by_identity is not None:
+        by = result.accuracy_by_identity
+        lines.append(f"          by people {100 * by.low:.2f} to {100 * by.high:.2f}")
+    if result.folds is not None and len(result.folds.accuracies) > 2:
+        folds = result.folds
+        lines.append(
+            f"folds     mean {100 * folds.mean:.2f} %, standard error {100 * folds.standard_error:.2f} (std / √n)"
+        )
+    lines.append(f"EER       {100 * result.eer:.2f} %")
+    lines.append(f"AUC       {result.auc:.5f}")
+    rows = [
+        [f"{row.far:g}", f"{row.achieved:.2g}", f"{row.impostors:,}", percent(row.tar), f"{row.threshold:.4f}"]
+        for row in result.tar_at_far
+    ]
+    return "\n".join([*lines, "", table(["FAR", "achieved", "impostors", "TAR", "threshold"], rows)])
+
+
+def describe_identification(result: IdentificationResult) -> str:
+    """Return rank-1 and the open-set rates."""
+    lines = [
+        f"gallery of {result.identities:,} people, {result.mates:,} mated and {result.strangers:,} non-mated probes",
+        f"rank 1  {percent(result.cmc[0])}",
+        f"rank {len(result.cmc)}  {percent(result.cmc[-1])}",
+    ]
+    rows = [[f"{row.target:g}", percent(row.fpir), percent(row.fnir), f"{row.dir:.4f}"] for row in result.open_set]
+    return "\n".join([*lines, "", table(["FPIR", "achieved", "FNIR", "DIR"], rows)] if rows else lines)

@@ -1,0 +1,262 @@
+"""`facewright gallery list|delete|export|import|stats|calibrate|reembed`: the entries of a gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, emit, number_of, percent, report, say, show, table
+from facewright.errors import UsageError
+
+if TYPE_CHECKING:
+    from facewright.gallery.calibration import GalleryThreshold
+    from facewright.gallery.results import Stats
+
+GalleryAt = Annotated[
+    str, typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: a file, or a PostgreSQL address.")
+]
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_people(
+    gallery_at: GalleryAt,
+    people: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Show these people's entries.")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """List the people, or the entries of some.
+
+    \b
+    Example:
+      facewright gallery list -g people.gallery Ann
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        counts, shown = gallery.people(), gallery.store.where
+        rows = list(gallery.store.rows(people)) if people else []
+    missing = [repr(name) for name in people or () if name not in counts]
+    if missing:
+        raise UsageError(f"{shown}: not enrolled: {', '.join(missing)}")
+    if as_json:
+        listed = [
+            {"number": r.number, "person": r.entry.person, "photo": r.entry.photo}
+            | {"metadata": dict(r.entry.metadata), "crop": r.has_crop}
+            for r in rows
+        ]
+        emit({"task": "list", "gallery": shown, "people": counts} | ({"entries": listed} if people else {}))
+    elif people:
+        show("\n".join(f"{r.entry.person}  entry {r.number}  {r.entry.photo}{tags(r.entry.metadata)}" for r in rows))
+    elif counts:
+        show(table(["person", "photos"], [[name, f"{n:,}"] for name, n in counts.items()]))
+    else:
+        show("the gallery is empty")
+
+
+@app.command("delete")
+def delete(
+    gallery_at: GalleryAt,
+    people: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="People to delete.")] = None,
+    entries: Annotated[
+        list[int] | None,
+        typer.Option("--entry", min=1, max=opt.MAX_SEED, help="An entry, by its number in `list NAME`. Repeatable."),
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Delete people: every byte of their vectors and face crops leaves the files.
+
+    Where the role on a database server cannot erase some of them, the command says so.
+
+    \b
+    Example:
+      facewright gallery delete -g people.gallery Ann
+    """
+    from facewright.gallery.gallery import Gallery
+
+    if not people and not entries:
+        raise UsageError("nothing to delete: give names, or --entry NUMBER")
+    with Gallery.open(gallery_at) as gallery:
+        count = gallery.delete(people or (), entries or ())
+    report(
+        {"task": "delete", "gallery": gallery.store.where, "entries": count, "remains": gallery.store.remains},
+        f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {gallery.store.where}",
+        as_json,
+    )
+    _say_remains(gallery.store.remains)
+
+
+@app.command("export")
+def export(
+    gallery_at: GalleryAt,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, JSON lines.")],
+    crops: Annotated[
+        bool, typer.Option("--crops/--no-crops", help="With the face crops that the gallery keeps.")
+    ] = True,
+    as_json: opt.Json = False,
+) -> None:
+    """Export the gallery as JSON lines.
+
+    Vectors of faces are biometric data: keep the file as safe as the gallery.
+
+    \b
+    Example:
+      facewright gallery export -g people.gallery --out people.jsonl
+    """
+    check_writable(out)
+    from facewright.gallery import transfer
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        count = transfer.export(gallery.store, out, crops=crops)
+    report(
+        {"task": "export", "gallery": gallery.store.where, "out": str(out), "entries": count},
+        f"wrote {count:,} {'entry' if count == 1 else 'entries'} to {out}",
+        as_json,
+    )
+
+
+@app.command("import")
+def import_(
+    gallery_at: GalleryAt,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `gallery export`.")],
+    as_json: opt.Json = False,
+) -> None:
+    """Import an exported gallery; the whole file is checked first.
+
+    \b
+    Example:
+      facewright gallery import -g other.gallery people.jsonl
+    """
+    from facewright.gallery.opening import shown
+    from facewright.workflows import galleries
+
+    result = galleries.import_gallery(gallery_at, source)
+    report(
+        result.to_dict(),
+        f"imported {number_of(result.new, 'photo')} into {shown(gallery_at)}, {result.already:,} already there",
+        as_json,
+    )
+
+
+@app.command("stats")
+def stats(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
+    """Verify the whole gallery and show what it holds.
+
+    \b
+    Example:
+      facewright gallery stats -g people.gallery
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        found = gallery.stats()
+    report(found.to_dict(), describe_stats(found), as_json)
+
+
+@app.command("calibrate")
+def calibrate(
+    gallery_at: GalleryAt,
+    fpir: Annotated[float, opt.rate("--fpir", help="Max. false-positive identification rate (FPIR), in (0, 1).")],
+    as_json: opt.Json = False,
+) -> None:
+    """Choose the threshold for a match from the enrolled people themselves.
+
+    Each enrolled photo is searched for among the other people. Fails if there are too few photos for this FPIR.
+
+    \b
+    Example:
+      facewright gallery calibrate -g people.gallery --fpir 0.01
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        chosen = gallery.calibrate(fpir)
+    report(
+        {"task": "calibrate", "gallery": gallery.store.where} | chosen.to_dict(), describe_threshold(chosen), as_json
+    )
+    if chosen.few_people:
+        say(
+            f"warning: {chosen.people:,} people are few for a rate of {chosen.threshold.far_target:g}, however many "
+            "photos of each; expect a higher false-positive identification rate, or choose a higher --fpir"
+        )
+
+
+@app.command("reembed")
+def reembed(
+    gallery_at: GalleryAt,
+    model: Annotated[str, typer.Option("--model", "-m", help="The model to move to.")],
+    detector: opt.Detector = None,
+    crop: opt.Crop = None,
+    flip: opt.Flip = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Move the gallery to another model.
+
+    Uses the face crops it keeps (see enroll --keep-crops), so the detector stays the same. The threshold is removed.
+
+    \b
+    Example:
+      facewright gallery reembed -g people.gallery --model runs/b
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
+    report(
+        {"task": "reembed", "gallery": gallery.store.where, "model": model, "entries": count},
+        f"moved {count:,} {'entry' if count == 1 else 'entries'} of {gallery.store.where} to {model}",
+        as_json,
+    )
+    _say_remains(gallery.store.remains)
+    say("the gallery has no threshold now; choose one with facewright gallery calibrate")
+
+
+def _say_remains(places: str) -> None:
+    if places:
+        say(f"bytes of what was deleted may remain in {places}")
+
+
+def tags(metadata: Mapping[str, str]) -> str:
+    """Return metadata to append to a line.
+
+    >>> tags({"team": "a"})
+    '  team=a'
+    """
+    return "".join(f"  {key}={value}" for key, value in metadata.items())
+
+
+def describe_stats(found: Stats) -> str:
+    """Return the counts, then the model that made the vectors."""
+    lines = [
+        f"{found.where}: {number_of(found.entries, 'photo')} of {found.people:,} people, verified",
+        f"face crops   {found.crops:,}",
+        f"model        {found.pin.model}",
+        f"fingerprint  {found.pin.fingerprint}, {found.pin.width} numbers, crop {found.pin.crop:g}",
+        f"detector     {found.pin.detector}",
+    ]
+    if found.threshold is None:
+        return "\n".join([*lines, "threshold    none; choose one with facewright gallery calibrate"])
+    return "\n".join([*lines, *describe_threshold(found.threshold).splitlines()])
+
+
+def describe_threshold(chosen: GalleryThreshold) -> str:
+    """Return the threshold and the data it was chosen on."""
+    line = chosen.threshold
+    lines = [
+        f"threshold {line.value:.4f}, for a false-positive identification rate (FPIR) of {100 * line.far_target:g} %",
+        f"achieved  {percent(line.far)} of searches",
+    ]
+    if chosen.fpir_by_people is not None:
+        lines.append(f"          {percent(chosen.fpir_by_people)} over resampled people")
+    if line.tar is not None:
+        lines.append(f"finds     {percent(line.tar)} of enrolled photos by other photos of the person")
+    lines.append(f"chosen on {line.data}; the FPIR rises as the gallery grows")
+    lines += [f"most similar people: {one.a} and {one.b} ({one.score:.4f})" for one in chosen.alike]
+    return "\n".join(lines)

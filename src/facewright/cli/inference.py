@@ -1,0 +1,174 @@
+"""`facewright predict` and `embed`: a model applied to images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, emit, number_of, report, say, show
+from facewright.cli.progress import listener
+from facewright.errors import UsageError
+from facewright.files import csv_text, write_atomic
+
+if TYPE_CHECKING:
+    from facewright.inference import Prediction
+
+
+def predict(
+    model: opt.Classifier,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Photos, folders, zips; tables for a `fit` model.")
+    ],
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, max=1000, help="Max. number of classes for each image.")
+    ] = 5,
+    unknown_at: Annotated[
+        float | None,
+        opt.rate("--unknown-at", help="Use the threshold that `calibrate --unknown-people` stored for this rate."),
+    ] = None,
+    csv_file: opt.CsvFile = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Predict the class of each image.
+
+    Prints the most probable classes; a model of two classes decides with the threshold stored with it. An image that
+    cannot be read is named on standard error; the exit status is 1 if none could be read.
+
+    \b
+    Example:
+      facewright predict runs/a someone.jpg holiday/ --top-k 3
+      facewright predict runs/a door.jpg --unknown-at 0.05
+    """
+    check_writable(csv_file)
+
+    from facewright import workflows
+    from facewright.regressor import is_regression
+
+    if is_regression(model):
+        if unknown_at is not None:
+            raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at")
+        predict_tables(model, files, csv_file, as_json)
+        return
+    with listener(quiet) as on_event:
+        predictions = workflows.predict(model, files, top_k=top_k, unknown_at=unknown_at, on_event=on_event)
+    for prediction in predictions:
+        if prediction.error is not None:
+            say(f"error: {prediction.path}: {prediction.error}")
+    if csv_file is not None:
+        write_atomic(csv_file, prediction_table(predictions).encode(errors="backslashreplace"))
+        say(f"wrote {csv_file}")
+    if as_json:
+        emit({"model": str(model), "predictions": [prediction.to_dict() for prediction in predictions]})
+    elif csv_file is None:
+        for prediction in predictions:
+            if prediction.error is None:
+                show(prediction_line(prediction))
+    if all(prediction.error is not None for prediction in predictions):
+        raise typer.Exit(1)
+
+
+def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:
+    """Print or write the predictions of a fitted function for the rows of tables."""
+    from facewright.workflows import regression
+
+    predictions = regression.predict_rows(model, files)
+    text = "".join(
+        part.to_csv() if number == 0 else part.to_csv().partition("\n")[2] for number, part in enumerate(predictions)
+    )
+    if csv_file is not None:
+        write_atomic(csv_file, text)
+        say(f"wrote {csv_file}")
+    if as_json:
+        emit({"model": str(model), "predictions": [part.to_dict() for part in predictions]})
+    elif csv_file is None:
+        show(text.rstrip("\n"))
+    for part in predictions:
+        if part.beyond.any():
+            say(
+                f"warning: {part.path}: {number_of(int(part.beyond.sum()), 'row')} of {len(part.beyond):,} outside the "
+                "range of the training data; these predictions are extrapolated"
+            )
+
+
+def embed(
+    model: opt.Model,
+    data: opt.Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")],
+    crop: opt.Crop = None,
+    flip: opt.Flip = None,
+    detector: opt.Detector = None,
+    select_face: opt.FaceChoice = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Write the embedding of every image to a Parquet file.
+
+    Columns id, path, label, digest, vector, model. The data may be larger than memory; a stopped command resumes where
+    it was when it is given again.
+
+    \b
+    Example:
+      facewright embed runs/a photos/ --out vectors.parquet
+      facewright embed built-in photos/ --out vectors.parquet
+    """
+    check_writable(out)
+
+    from facewright import workflows
+
+    with listener(quiet) as on_event:
+        written = workflows.embed(
+            model, data, out, crop=crop, flip=flip, detector=detector, policy=opt.face_choice(select_face),
+            on_event=on_event,
+        )  # fmt: skip
+    for broken in written.broken:
+        say(f"left out: {broken.path}: {broken.reason}")
+    report(written.to_dict(), f"wrote {number_of(written.rows, 'vector')} of {written.width} numbers to {out}", as_json)
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """Return an image and its classes, the most probable first; of an unknown person, the nearest class."""
+    answer = prediction.answer
+    if prediction.unknown:
+        return f"{prediction.path}: unknown (nearest: {prediction.names[0]})"
+    if answer is not None:
+        score = f"score of {answer.accepted}: {answer.score:.4f}, threshold {answer.threshold:.4f}"
+        return f"{prediction.path}: {answer.name} ({score})"
+    pairs = zip(prediction.names, prediction.probabilities, strict=True)
+    return f"{prediction.path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
+
+
+def prediction_table(predictions: Sequence[Prediction]) -> str:
+    """Return predictions as CSV.
+
+    One row for each image and class: path, rank from 1, name, probability, error; an unknown person has the name
+    unknown. Where a threshold decides between two classes, one row for each image: path, predicted, score, threshold,
+    error.
+    """
+    if any(prediction.answer is not None for prediction in predictions):
+        return csv_text(["path", "predicted", "score", "threshold", "error"], map(_answer_row, predictions))
+    return csv_text(
+        ["path", "rank", "name", "probability", "error"],
+        (row for prediction in predictions for row in _class_rows(prediction)),
+    )
+
+
+def _class_rows(prediction: Prediction) -> Iterator[list[object]]:
+    if prediction.error is not None:
+        yield [prediction.path, "", "", "", prediction.error]
+    elif prediction.unknown:
+        yield [prediction.path, 1, "unknown", "", ""]
+    else:
+        ranked = enumerate(zip(prediction.names, prediction.probabilities, strict=True), 1)
+        yield from ([prediction.path, rank, name, f"{value:.6f}", ""] for rank, (name, value) in ranked)
+
+
+def _answer_row(prediction: Prediction) -> list[object]:
+    answer = prediction.answer
+    if answer is None:
+        return [prediction.path, "", "", "", prediction.error or ""]
+    return [prediction.path, "unknown" if prediction.unknown else answer.name, answer.score, answer.threshold, ""]

@@ -1,0 +1,222 @@
+"""Options that several commands share, their bounds, and the old option names that are still accepted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from facewright.errors import UsageError
+
+if TYPE_CHECKING:
+    from facewright import recognition
+
+BUILT_IN = "built-in"  # the model that comes with the package
+MAX_SEED = 2**63 - 1
+MAX_EPOCHS = 100_000
+MAX_SIDE = 1024  # pixels: of a network's input
+
+
+def bounded(*names: str, low: float, high: float, help: str) -> Any:
+    """Return a float option within bounds, which refuses NaN too."""
+    return typer.Option(*names, min=low, max=high, callback=_not_nan, help=help)
+
+
+def rate(*names: str, help: str) -> Any:
+    """Return an option for an error rate."""
+    return bounded(*names, low=1e-9, high=1, help=help)
+
+
+def _not_nan(value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("expected a number, got NaN")
+    return value
+
+
+class ColourOrder(StrEnum):
+    """Which colour channel comes first."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+class SelectFace(StrEnum):
+    """Which of several faces in an image is used."""
+
+    CENTER = "center"
+    LARGEST = "largest"
+    ERROR = "error"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")]
+OptionalData = Annotated[
+    str | None, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")
+]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run directory, a model file, architecture@weights, or built-in.")
+]
+Classifier = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a model file.")]
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="Face detector: dlib, a YuNet .onnx file, or none (each image is one face). "
+        "Default: dlib for built-in, none for other models.",
+    ),
+]
+FaceChoice = Annotated[
+    SelectFace | None,
+    typer.Option("--select-face", help="Which of several faces to use; error: refuse the image. Default: center."),
+]
+Crop = Annotated[
+    float | None,
+    bounded("--crop", low=0.01, high=1, help="Share of each side to keep, around the center. Default: the model's."),
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="Average with the mirrored image. Default: the model's setting."),
+]
+Far = Annotated[
+    float | None,
+    rate("--far", help="False-accept rate of the threshold to use. Default: the last stored."),
+]
+ImagesFolder = Annotated[Path | None, typer.Option("--images", help="Folder of the images that PAIRS names.")]
+Order = Annotated[ColourOrder | None, typer.Option("--colour-order", help="Of the images in an .npz. Default: rgb.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the split, the initial weights and every random choice."),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option("--recipe", "-r", help="A shipped recipe or a TOML file. Default: scratch, or finetune with weights."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a recipe value: training.batch=64. Repeatable."),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, max=MAX_EPOCHS, help="Short for --set training.epochs=N.")
+]
+Size = Annotated[
+    int | None, typer.Option("--size", min=32, max=MAX_SIDE, help="Short for --set input.size=N, in pixels.")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="auto (measured), float32 or bfloat16: short for --set training.precision=..."),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. Default: a new one in runs/.")]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]
+
+
+class OldOption(NamedTuple):
+    """An option that has a new name; the old one works for one version."""
+
+    new: str | None  # None: no longer needed
+    values: Mapping[str, str] = {}  # old value -> new value
+
+
+OLD_OPTIONS: Mapping[str, OldOption] = {
+    "--policy": OldOption("--select-face", {"centre": "center"}),
+    "--strangers": OldOption("--unknown-people"),
+    "--unknown": OldOption(None),
+}
+
+
+def replace_old_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Replace old option names; return the words to parse and a line about each name replaced.
+
+    >>> replace_old_options(["verify", "--policy", "centre", "a.jpg"])
+    (['verify', '--select-face', 'center', 'a.jpg'], ['--policy is now --select-face'])
+    """
+    result: list[str] = []
+    notes: list[str] = []
+    values: Mapping[str, str] = {}
+    for index, word in enumerate(words):
+        if word == "--":
+            result += words[index:]
+            break
+        name, equals, value = word.partition("=")
+        old = OLD_OPTIONS.get(name)
+        if old is None:
+            result.append(values.get(word, word))
+        elif old.new is None:
+            notes.append(f"{name} is no longer needed")
+        else:
+            result.append(f"{old.new}={old.values.get(value, value)}" if equals else old.new)
+            notes.append(f"{name} is now {old.new}")
+        values = {} if old is None or equals else old.values
+    return result, notes
+
+
+def face_choice(chosen: SelectFace | None) -> recognition.Policy | None:
+    """Return the choice under the name that the package uses."""
+    names: dict[SelectFace, recognition.Policy] = {
+        SelectFace.CENTER: "centre",
+        SelectFace.LARGEST: "largest",
+        SelectFace.ERROR: "error",
+    }
+    return None if chosen is None else names[chosen]
+
+
+def address(data: str, order: ColourOrder | None) -> str:
+    """Add the colour order to the address of an .npz, so that a resumed run reads the same pixels.
+
+    Raises:
+        UsageError: DATA is no .npz, or its address has another order.
+
+    >>> address("faces.npz", ColourOrder.BGR)
+    'faces.npz?colour-order=bgr'
+    """
+    if order is None:
+        return data
+    from facewright.data.arrays import with_colour_order
+
+    return with_colour_order(data, order.value)
+
+
+def optional_address(data: str | None, order: ColourOrder | None) -> str | None:
+    """Add the colour order where DATA is optional.
+
+    Raises:
+        UsageError: an order without DATA.
+    """
+    if data is None and order is not None:
+        raise UsageError("--colour-order describes DATA; give DATA, or remove the option")
+    return None if data is None else address(data, order)
+
+
+def key_values(words: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Read KEY=VALUE words.
+
+    >>> key_values(["team=a", "note=x=y"], "--meta")
+    {'team': 'a', 'note': 'x=y'}
+    """
+    pairs: dict[str, str] = {}
+    for word in words or ():
+        key, sign, value = word.partition("=")
+        if not key or not sign or key in pairs:
+            raise UsageError(f"expected {option} KEY=VALUE, each key once, got {word!r}")
+        pairs[key] = value
+    return pairs
+
+
+def overrides(
+    changes: list[str] | None, epochs: int | None, size: int | None = None, precision: str | None = None
+) -> Mapping[str, str]:
+    """Collect the recipe values to change, from `--set` and its short forms.
+
+    Raises:
+        UsageError: a change is no TABLE.KEY=VALUE, or a key is changed twice.
+
+    >>> overrides(["training.batch=64"], 3)
+    {'training.batch': '64', 'training.epochs': '3'}
+    """
+    short = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
+    return key_values([*(changes or []), *(f"{key}={n}" for key, n in short.items() if n is not None)], "--set")

@@ -125,7 +125,7 @@ def test_a_table_of_unlabelled_pictures_in_the_order_of_their_numbers(
 def test_the_command_says_the_hter(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run.folder), "-q"]) == 0
     out = capsys.readouterr().out
-    assert "HTER " in out and "0 taken for 1" in out and "at 0.5 " in out
+    assert "HTER " in out and "FAR " in out and "at 0.5 " in out
     assert main(["evaluate", str(run.folder), "--json", "-q"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert run.evaluation.binary is not None

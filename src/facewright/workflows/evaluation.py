@@ -123,8 +123,8 @@ def evaluate(
 
     assert data is not None
     if task == "identification":
-        return evaluate_identification(model, data, seed=seed, detector=detector, on_event=on_event)
-    return replace(evaluate_verification(model, data, detector=detector, on_event=on_event), note=note)
+        return evaluate_identification(str(model), data, seed=seed, detector=detector, on_event=on_event)
+    return replace(evaluate_verification(str(model), data, detector=detector, on_event=on_event), note=note)
 
 
 def _has_no_classes(model: str | Path) -> bool:

@@ -12,18 +12,15 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from facewright.serve.running import config_of, listen
+from facewright.serve.server import config_of, listen
 from facewright.serve.settings import Settings
-
-START = 10.0  # seconds that a server may take to start, and to end
-
 
 Serving = Callable[[ASGIApp, Settings], AbstractContextManager[int]]
 
 
 @pytest.fixture(scope="session")
 def serving() -> Serving:
-    """Serves an application as `facewright serve` does; gives the port."""
+    """Serve an application as `facewright serve` does; gives the port."""
     return _served
 
 
@@ -33,13 +30,12 @@ def _served(app: ASGIApp, settings: Settings) -> Iterator[int]:
     server = uvicorn.Server(config_of(app, settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    end = time.monotonic() + START
-    while not server.started and time.monotonic() < end:
+    while not server.started and thread.is_alive():
         time.sleep(0.01)
-    assert server.started, "the server did not start"
+    assert server.started, "the server ended while it started"
     try:
         yield listening.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(START)
+        thread.join()
         listening.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facewright import images
 from facewright.embedding import Embedder, similarity
@@ -22,7 +24,7 @@ from facewright.serve.settings import Limits, Settings
 from fixtures.faces import small_bundle
 from fixtures.photos import jpeg
 
-LIMITS = Limits(bytes=1_200_000, pixels=2_000_000, photos=3, fields=5)
+LIMITS = Limits(bytes=1_200_000, pixels=2_000_000, images=3, fields=5)
 
 
 A, B = jpeg(0), jpeg(1)
@@ -35,7 +37,7 @@ def client(serving: Callable[..., AbstractContextManager[int]]) -> Iterator[http
     settings = Settings(port=0, limits=LIMITS)
     with (
         serving(create_app(models, settings), settings) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None) as client,
     ):
         yield client
 
@@ -96,35 +98,38 @@ def test_why(client: httpx.Client) -> None:
     shown = client.post("/v1/explain", files={"photo": A}, data={"class": small_bundle().classes[0]}).json()
     assert shown["kind"] == "class" and shown["class"] == small_bundle().classes[0]
     refused = client.post("/v1/explain", files={"photo": A}, data={"class": "nobody"})
-    assert refused.status_code == 400 and "unknown class 'nobody'" in refused.json()["error"]["message"]
+    assert refused.status_code == 400 and "'nobody'" in refused.json()["error"]["message"]
+
+
+def png(side: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (side, side)).save(out, "PNG")
+    return out.getvalue()
 
 
 MANY = "x" * 1_300_000
 PARTS = {f"p{i}": "x" for i in range(10_000)}
 
-# what is sent -> the status, a word of the message
+BROKEN = {"content-type": "multipart/form-data; boundary=x"}
+
+# what is sent -> the status, and what the one line names
 HOSTILE: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "nothing": ("/v1/faces", {}, 415, "multipart/form-data"),
     "JSON": ("/v1/faces", {"json": {"photo": "a.jpg"}}, 415, "application/json"),
-    "a text for a photo": ("/v1/faces", {"files": {"photo": (None, "hello")}}, 400, "as a file"),
-    "an address": ("/v1/faces", {"files": {"photo": (None, "http://127.0.0.1:1/a.jpg")}}, 400, "as a file"),
-    "a path": ("/v1/faces", {"files": {"photo": (None, "/etc/passwd")}}, 400, "as a file"),
-    "another name": ("/v1/faces", {"files": {"picture": A}}, 400, "unexpected file"),
-    "one photo of two": ("/v1/verify", {"files": {"a": A}}, 400, "expected a file 'b'"),
-    "two of one": ("/v1/faces", {"files": [("photo", A), ("photo", B)]}, 400, "got 2"),
-    "too many photos": ("/v1/faces", {"files": [("photo", A)] * 4}, 400, "Too many files"),
-    "ten thousand parts": ("/v1/faces", {"files": dict.fromkeys(PARTS, (None, ""))}, 400, "fields"),
-    "a large form": ("/v1/faces", {"data": {"x": MANY}, "files": {"photo": A}}, 413, "1,200,000 bytes"),
-    "no picture": ("/v1/faces", {"files": {"photo": b"hello"}}, 400, "no picture"),
-    "half a picture": ("/v1/faces", {"files": {"photo": A[: len(A) // 2]}}, 400, "cut short"),
-    "an empty one": ("/v1/faces", {"files": {"photo": ("a.jpg", b"")}}, 400, "empty"),
-    "too many pixels": ("/v1/faces", {"files": {"photo": jpeg(2, 1_420)}}, 400, "limit is 2,000,000"),
-    "a broken form": (
-        "/v1/faces",
-        {"content": b"--x\r\nhello", "headers": {"content-type": "multipart/form-data; boundary=x"}},
-        400,
-        "got none",
-    ),
+    "a text for an image": ("/v1/faces", {"files": {"photo": (None, "hello")}}, 400, "'photo'"),
+    "an address": ("/v1/faces", {"files": {"photo": (None, "http://127.0.0.1:1/a.jpg")}}, 400, "'photo'"),
+    "a path": ("/v1/faces", {"files": {"photo": (None, "/etc/passwd")}}, 400, "'photo'"),
+    "another name": ("/v1/faces", {"files": {"picture": A}}, 400, "'picture'"),
+    "one image of two": ("/v1/verify", {"files": {"a": A}}, 400, "'b'"),
+    "two of one": ("/v1/faces", {"files": [("photo", A), ("photo", B)]}, 400, "2"),
+    "too many images": ("/v1/faces", {"files": [("photo", A)] * 4}, 400, "3"),
+    "ten thousand parts": ("/v1/faces", {"files": dict.fromkeys(PARTS, (None, ""))}, 400, "5"),
+    "a large form": ("/v1/faces", {"data": {"x": MANY}, "files": {"photo": A}}, 413, "1,200,000"),
+    "no image": ("/v1/faces", {"files": {"photo": ("a.jpg", b"hello")}}, 400, "a.jpg"),
+    "half an image": ("/v1/faces", {"files": {"photo": ("a.jpg", A[: len(A) // 2])}}, 400, "a.jpg"),
+    "an empty one": ("/v1/faces", {"files": {"photo": ("a.jpg", b"")}}, 400, "a.jpg"),
+    "too many pixels": ("/v1/faces", {"files": {"photo": png(1_420)}}, 400, "2,000,000"),
+    "a broken form": ("/v1/faces", {"content": b"--x\r\nhello", "headers": BROKEN}, 400, "'photo'"),
     "no boundary": (
         "/v1/faces",
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
@@ -133,10 +138,14 @@ HOSTILE: dict[str, tuple[str, dict[str, Any], int, str]] = {
     ),
     "an unknown field": ("/v1/predict", {"files": {"photo": A}, "data": {"size": "5"}}, 400, "size"),
     "no number": ("/v1/predict", {"files": {"photo": A}, "data": {"top_k": "many"}}, 400, "top_k"),
+    "a huge number": ("/v1/predict", {"files": {"photo": A}, "data": {"top_k": "1" + 4_000 * "0"}}, 400, "top_k"),
     "no rate": ("/v1/verify", {"files": {"a": A, "b": B}, "data": {"far": "2"}}, 400, "far"),
-    "no policy": ("/v1/verify", {"files": {"a": A, "b": B}, "data": {"policy": "first"}}, 400, "policy"),
-    "no such route": ("/v1/nowhere", {}, 404, "Not Found"),
-    "the gallery of a server without one": ("/v1/gallery/identify", {"files": {"photo": A}}, 404, "Not Found"),
+    "a rate near zero": ("/v1/verify", {"files": {"a": A, "b": B}, "data": {"far": "5e-324"}}, 400, "far"),
+    "infinity": ("/v1/verify", {"files": {"a": A, "b": B}, "data": {"far": "inf"}}, 400, "far"),
+    "NaN": ("/v1/verify", {"files": {"a": A, "b": B}, "data": {"far": "nan"}}, 400, "far"),
+    "no such face": ("/v1/verify", {"files": {"a": A, "b": B}, "data": {"select_face": "first"}}, 400, "select_face"),
+    "no such route": ("/v1/nowhere", {}, 404, ""),
+    "the gallery of a server without one": ("/v1/gallery/identify", {"files": {"photo": A}}, 404, ""),
 }
 
 
@@ -146,6 +155,25 @@ def test_what_cannot_be_answered_is_refused_in_one_line(client: httpx.Client, ca
     found = client.post(where, **sent)
     message = found.json()["error"]["message"]
     assert found.status_code == status and word in message and "\n" not in message
+
+
+def test_the_name_of_select_face_before_is_accepted(client: httpx.Client) -> None:
+    files = {"a": A, "b": B}
+    new = client.post("/v1/verify", files=files, data={"select_face": "center"}).json()
+    assert client.post("/v1/verify", files=files, data={"policy": "centre"}).json() == new
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/v1/faces", "POST"), ("/healthz", "GET, HEAD"), ("/metrics", "GET, HEAD")]
+)
+def test_another_method_is_answered_with_those_that_are_allowed(client: httpx.Client, path: str, allowed: str) -> None:
+    found = client.request("PUT", path)
+    assert found.status_code == 405 and found.headers["allow"] == allowed
+
+
+def test_the_api_is_described_as_a_page_without_scripts(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    assert "/v1/verify" in page and "<script" not in page and "select_face" in page
 
 
 @pytest.mark.parametrize(
@@ -160,7 +188,7 @@ def test_the_api_tells_of_itself_with_examples(client: httpx.Client) -> None:
     told = client.get("/openapi.json").json()
     verify = told["paths"]["/v1/verify"]["post"]
     form = verify["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert form["required"] == ["a", "b"] and set(form["properties"]) == {"a", "b", "far", "policy"}
+    assert form["required"] == ["a", "b"] and set(form["properties"]) == {"a", "b", "far", "select_face"}
     assert told["components"]["schemas"]["Verified"]["examples"][0]["same"] is True
     assert {"400", "401", "403", "413", "503"} <= set(verify["responses"])
 

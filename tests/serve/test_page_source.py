@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from facewright.serve.pages import page_files, suffix
+from facewright.serve.pages import page_files
 
 
 class Markup(HTMLParser):
@@ -21,7 +22,7 @@ class Markup(HTMLParser):
 
 
 def texts(kind: str) -> dict[str, str]:
-    return {name: content.decode() for name, content in page_files().items() if suffix(name) == kind}
+    return {name: content.decode() for name, content in page_files().items() if Path(name).suffix == kind}
 
 
 @pytest.mark.parametrize(

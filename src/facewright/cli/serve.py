@@ -34,6 +34,19 @@ def serve(
     names: Annotated[
         list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Another name of this server. Repeatable.")
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="Path under which a reverse proxy publishes the server, as /faces.")
+    ] = "",
+    proxies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--proxy", metavar="ADDRESS", help="A reverse proxy whose X-Forwarded headers are used. Repeatable."
+        ),
+    ] = None,
+    origins: Annotated[
+        list[str] | None,
+        typer.Option("--cors", metavar="ORIGIN", help="A web site whose pages may call the API. Repeatable."),
+    ] = None,
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops/--no-keep-crops", help="Keep the face crops of enrolled people, to show them.")
     ] = True,
@@ -58,20 +71,26 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError:
         raise UsageError("`facewright serve` needs more packages: pip install 'facewright[serve]'") from None
-    from facewright.serve import settings as chosen
+    from facewright.serve import settings as serving
 
-    beyond = not chosen.is_loopback(host)
-    made = chosen.new_token() if token is None and beyond else token
-    settings = chosen.Settings(
-        host, port, made, frozenset(name.lower() for name in names or ()), chosen.Limits(batch=batch, waiting=waiting)
+    used = serving.new_token() if token is None and not serving.is_loopback(host) else token
+    settings = serving.Settings(
+        host=host,
+        port=port,
+        token=used,
+        names=frozenset(name.lower() for name in names or ()),
+        root_path=root_path.rstrip("/"),
+        proxies=serving.networks_of(proxies or ()),
+        origins=frozenset(origins or ()),
+        limits=serving.Limits(batch=batch, waiting=waiting),
     )
-    from facewright.serve import running, starting
+    from facewright.serve import server
 
-    with running.listen(settings) as listening:
-        models = starting.load(model, gallery, detector=detector, keep_crops=keep_crops)
-        address = running.address_of(listening, host)
+    with server.listen(settings) as listening:
+        models = server.load(model, gallery, detector=detector, keep_crops=keep_crops)
+        address = server.address_of(listening, settings)
         people = "" if models.gallery is None else f", a gallery of {len(models.gallery.people()):,} people"
         say(f"{models.name}{people}: {address}")
-        if token is None and made is not None:
-            say(f"token, shown only once: {made}\nin a browser: {address}?token={made}")
-        running.run(models, settings, listening)
+        if token is None and used is not None:
+            say(f"token, shown only once: {used}\nin a browser: {address}?token={used}")
+        server.run(models, settings, listening)

@@ -21,10 +21,10 @@ from facewright.recognition import DEFAULT_POLICY, Face, Policy, Recognizer
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture of a face: a file, or the bytes of one."""
+    """A photo of a face: a file, the bytes of one, or its pixels (H, W, 3)."""
 
     name: str  # what it is called in results
-    source: Path | bytes
+    source: Path | bytes | images.Pixels
     person: str = ""  # who it is, where it is to be enrolled
 
     @classmethod
@@ -76,6 +76,8 @@ def batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
 
 def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:
     """The pixels of a photo (H, W, 3), or why there are none."""
+    if isinstance(photo.source, np.ndarray):
+        return photo.source
     return images.try_read(photo.source, name=photo.name, at_least=at_least)
 
 

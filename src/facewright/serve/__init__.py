@@ -1,1 +1,1 @@
-"""The HTTP API and the web page. Needs the extra `serve`; entered by `facewright serve` alone."""
+"""The HTTP API and the web page. Needs the extra `serve`; loaded by `facewright serve` only."""

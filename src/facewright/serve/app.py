@@ -1,7 +1,8 @@
-"""The application: what it says of itself and of errors; `photo_routes` and `gallery_routes` have the rest."""
+"""The application: its errors, its description and its page; `photo_routes` and `gallery_routes` have the rest."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,47 +12,51 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from facewright import __version__
+from facewright.decision import Decision
 from facewright.errors import FacewrightError
-from facewright.serve import about, gallery_routes, photo_routes, schemas
+from facewright.serve import gallery_routes, photo_routes, schemas
 from facewright.serve.guard import Guard
-from facewright.serve.pages import page_file
-from facewright.serve.refusals import Refusal, refusal, status_of
+from facewright.serve.http_errors import ApiError, documented, error_of, error_response
+from facewright.serve.pages import api_page, page_file
 from facewright.serve.service import Models, Service
-from facewright.serve.settings import Settings
+from facewright.serve.settings import Limits, Settings
 from facewright.serve.telemetry import Telemetry
 
 LOG = logging.getLogger("facewright.serve")
-DESCRIPTION = """Faces found, named, compared. Photos are sent as files of a form; nothing is read from a path or an
-address. Every refusal is `{"error": {"code", "message"}}`."""
+DESCRIPTION = """Detect, compare, identify and classify faces. Images are sent as files of a form; nothing is read
+from a path or an address. Every error is `{"error": {"code", "message"}}`. Within /v1 fields are added, never
+changed."""
+REFUSED = (400, 401, 403, 503)  # what any request may get
 
 
 def create_app(models: Models, settings: Settings) -> ASGIApp:
-    """The application, closed to whom `settings` do not let in.
+    """Build the application.
 
     Args:
         models: what it answers with; they are closed with the application.
     """
     service: Service
-    telemetry = Telemetry(lambda: service.waiting)
+    telemetry = Telemetry(lambda: service.engine.waiting)
     service = Service(models, settings.limits, telemetry.computed)
 
     @asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="Facewright",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=living,
-        docs_url=None,  # they load their scripts from another site
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from another site
         redoc_url=None,
     )
-    _say_errors(app)
+    _add_error_handlers(app)
     _add_facts(app, service, settings, telemetry)
     photo_routes.add(app, service, settings)
     if models.gallery is not None:
@@ -61,20 +66,20 @@ def create_app(models: Models, settings: Settings) -> ASGIApp:
 
 
 def _add_facts(app: FastAPI, service: Service, settings: Settings, telemetry: Telemetry) -> None:
-    @app.get("/healthz", response_model=schemas.Health, tags=["server"])
+    @app.get("/healthz", response_model=schemas.Health, responses=documented(REFUSED), tags=["server"])
     async def health() -> dict[str, str]:
-        """Whether the server lives."""
+        """Report that the server runs."""
         return {"status": "ok"}
 
-    @app.get("/metrics", tags=["server"], response_class=Response)
+    @app.get("/metrics", responses=documented(REFUSED), tags=["server"], response_class=Response)
     async def metrics() -> Response:
-        """Requests, times, batches: Prometheus' text format."""
+        """Return counts of requests, times and batches in Prometheus' text format."""
         return telemetry.response()
 
-    @app.get("/v1/about", response_model=schemas.About, tags=["server"])
-    async def facts() -> dict[str, Any]:
-        """What this server is and can do."""
-        return await about.about(service, settings.limits)
+    @app.get("/v1/about", response_model=schemas.About, responses=documented((*REFUSED, 500)), tags=["server"])
+    async def facts(request: Request) -> dict[str, Any]:
+        """Return what this server is and can do."""
+        return await service.answer(request, lambda: _about(service, settings.limits))
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -82,32 +87,84 @@ def _add_pages(app: FastAPI) -> None:
     async def page() -> Response:
         return page_file("index.html")
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return api_page(app.openapi())
+
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
         return page_file(name)
 
 
-def _say_errors(app: FastAPI) -> None:
-    """Every error is one line and a status; what nobody expected is told in the log alone."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """Every error is one line and a status; only the log says more of an unexpected one."""
 
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> Response:
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> Response:
         return error.response()
 
     @app.exception_handler(FacewrightError)
     async def ours(_: Request, error: FacewrightError) -> Response:
-        return refusal(status_of(error), str(error))
+        return error_of(error).response()
 
     @app.exception_handler(HTTPException)
-    async def known(_: Request, error: HTTPException) -> Response:
-        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def known(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers = {"allow": ", ".join(_methods(app, request))}
+        return error_response(error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return refusal(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+        return error_response(400, f"{'.'.join(map(str, first['loc'][1:]))[:50]}: {first['msg']}")
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return refusal(500, "the server failed; its log says how")
+        return error_response(500, "the server failed; the reason is in its log")
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """The methods of all routes of a path."""
+    routes = [one for one in app.routes if isinstance(one, Route) and one.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
+def _about(service: Service, limits: Limits) -> dict[str, Any]:
+    models = service.models
+    recognizer, classifier = models.recognizer, models.classifier
+    spec = recognizer.spec if classifier is None else classifier.spec
+    has_gallery = models.gallery is not None
+    decision = recognizer.decision()
+    return {
+        "version": __version__,
+        "model": {
+            "name": models.name,
+            "kind": "embedder" if classifier is None else "classifier",
+            "fingerprint": recognizer.fingerprint,
+            "detector": recognizer.detector_name,
+            "runtime": models.runtime,
+            "classes": [] if classifier is None else list(classifier.classes),
+            "input": {"height": spec.height, "width": spec.width},
+        },
+        "can": {
+            "predict": classifier is not None,
+            "verify": True,
+            "faces": True,
+            "embed": True,
+            "explain": True,
+            "explain_class": classifier is not None and models.runtime == "pytorch",
+            "gallery": has_gallery,
+            "write": has_gallery,
+        },
+        "threshold": None if decision is None else _threshold(decision),
+        "gallery": gallery_routes.facts(service) if has_gallery else None,
+        "limits": {"bytes": limits.bytes, "pixels": limits.pixels, "photos": limits.images},
+    }
+
+
+def _threshold(decision: Decision) -> dict[str, Any]:
+    histograms = None if decision.histograms is None else decision.histograms.to_dict()
+    return decision.threshold.to_dict() | {"histograms": histograms}

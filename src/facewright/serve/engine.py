@@ -1,7 +1,8 @@
-"""One thread that passes pictures through networks, those of requests that came together as one batch.
+"""One thread that runs the networks; the images of requests that came together are one batch.
 
 Nothing waits for a batch to fill: while one batch is computed the next ones gather, so that a single request is as fast
-as it can be and many are batched by themselves.
+as it can be and many are batched by themselves. A request has one image, or one batch, in the queue at a time, so that
+a long request does not keep others waiting, and ends between two of its jobs when it is cancelled.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is done with the items of jobs of one kind."""
+    """How the items of jobs of one kind are processed."""
 
     work: Callable[[Sequence[Any]], Sequence[Any]]  # a result for each item, in order
     most: int = 1  # items at once
@@ -29,11 +31,43 @@ class _Job:
     future: Future[Any]
 
 
+class Call:
+    """The jobs of one request, which can be cancelled together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: list[Future[Any]] = []
+        self._cancelled = False
+
+    def watch(self, futures: list[Future[Any]]) -> None:
+        """Cancel these futures when the request is cancelled.
+
+        Raises:
+            CancelledError: it is cancelled already.
+        """
+        with self._lock:
+            self._futures = futures
+            cancelled = self._cancelled
+        if cancelled:
+            self.cancel()
+            raise CancelledError
+
+    def cancel(self) -> None:
+        """Drop the jobs that have not started; those that come later are refused."""
+        with self._lock:
+            self._cancelled = True
+            for future in self._futures:
+                future.cancel()
+
+
+CALL: ContextVar[Call | None] = ContextVar("facewright_call", default=None)
+
+
 class Engine:
     """A queue of jobs and the thread that does them.
 
     Args:
-        kinds: what can be asked for. observe: told the kind and size of each batch.
+        kinds: what can be asked for. observe: called with the kind and size of each batch.
     """
 
     def __init__(self, kinds: Mapping[str, Kind], observe: Callable[[str, int], None] | None = None) -> None:
@@ -47,30 +81,48 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Jobs that are not begun."""
+        """Jobs that have not started."""
         return len(self._jobs)
 
     def submit(self, kind: str, item: Any) -> Future[Any]:
-        """Have one item worked on; a job that is cancelled before it is begun is passed over.
+        """Queue one item; a job that is cancelled before it starts is skipped.
 
         Raises:
-            KeyError: no such kind. RuntimeError: the engine is closed.
+            KeyError: no such kind. CancelledError: the engine is closed.
         """
         job = _Job(kind, item, Future())
         self._kinds[kind]
         with self._changed:
             if self._closed:
-                raise RuntimeError("the engine is closed")
+                raise CancelledError
             self._jobs.append(job)
             self._changed.notify()
         return job.future
 
-    def close(self) -> None:
-        """Do what waits, then stop."""
+    def do(self, kind: str, items: Sequence[Any]) -> list[Any]:
+        """Return the results of items, in order; no more are queued at once than go into a batch.
+
+        Raises:
+            CancelledError: the request that this thread works for was cancelled, or the engine is closed.
+        """
+        results: list[Any] = []
+        call = CALL.get()
+        most = self._kinds[kind].most
+        for start in range(0, len(items), most):
+            futures = [self.submit(kind, item) for item in items[start : start + most]]
+            if call is not None:
+                call.watch(futures)
+            results += [future.result() for future in futures]
+        return results
+
+    def close(self, seconds: float | None = None) -> None:
+        """Cancel what waits, and wait for the batch that is being computed, but no longer than `seconds`."""
         with self._changed:
             self._closed = True
+            for job in self._jobs:
+                job.future.cancel()
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while batch := self._next():
@@ -80,12 +132,12 @@ class Engine:
             _do(kind.work, batch)
 
     def _next(self) -> list[_Job]:
-        """The oldest job and those of its kind behind it, as many as go together; nothing once all is done."""
+        """The oldest job and those of its kind behind it, as many as go together; nothing once it is closed."""
         with self._changed:
             while True:
                 while not self._jobs and not self._closed:
                     self._changed.wait()
-                if not self._jobs:
+                if self._closed:
                     return []
                 kind = self._jobs[0].kind
                 batch, rest = list[_Job](), deque[_Job]()
@@ -99,7 +151,7 @@ class Engine:
 
 
 def _do(work: Callable[[Sequence[Any]], Sequence[Any]], batch: list[_Job]) -> None:
-    """Give each job its result; where a batch fails each is tried alone, so that one picture spoils no other."""
+    """Give each job its result; where a batch fails each is tried alone, so that one image spoils no other."""
     try:
         results = work([job.item for job in batch])
     except BaseException as error:

@@ -1,133 +1,140 @@
-"""The routes of the gallery: look people up, enrol, browse, forget."""
+"""The routes of the gallery: identify, enroll, browse, delete."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from facewright.errors import UsageError
-from facewright.gallery.photos import Photo
-from facewright.serve import asked, schemas
-from facewright.serve.about import gallery_threshold
-from facewright.serve.asked import form_of
-from facewright.serve.refusals import Refusal, documented
-from facewright.serve.service import Service, threaded
+from facewright.gallery.calibration import GalleryThreshold
+from facewright.serve import forms, schemas
+from facewright.serve.forms import EntryNumber, NamePart, PageSize, PersonName, form_of, read_form
+from facewright.serve.http_errors import ApiError, documented, without_places
+from facewright.serve.service import Service
 from facewright.serve.settings import Settings
-from facewright.serve.uploads import read_form
 
-REFUSALS = (400, 401, 403, 404, 408, 409, 413, 415, 503)
-MOST_PEOPLE = 1_000  # told at once
-Name = Annotated[str, Query(min_length=1, max_length=1_000)]
+READ = documented((400, 401, 403, 404, 409, 503))
+FORM = documented((400, 401, 403, 408, 409, 413, 415, 503, 507))
+WRITE = documented((400, 401, 403, 404, 409, 503, 507))
 
 
 def add(app: FastAPI, service: Service, settings: Settings) -> None:
     """Add them."""
-    _add_looking_up(app, service, settings)
-    _add_browsing(app, service)
-    _add_changing(app, service, settings)
+    _add_identify(app, service, settings)
+    _add_enroll(app, service, settings)
+    _add_browse(app, service)
+    _add_delete(app, service)
 
 
-def _add_looking_up(app: FastAPI, service: Service, settings: Settings) -> None:
-    @app.post(
-        "/v1/gallery/identify", response_model=schemas.Known, responses=documented(REFUSALS), tags=["gallery"],
-        openapi_extra=form_of(asked.IdentifyFields, "photo"),
-    )  # fmt: skip
-    async def identify(request: Request) -> dict[str, Any]:
-        """Who is on a photo: every face of it, looked up."""
-        given = await read_form(request, settings.limits)
-        fields = given.read(asked.IdentifyFields, ("photo",))
-        async with service.admitted():
-            return await service.identify(given.one("photo"), fields.top_k, fields.threshold)
-
-
-def _add_browsing(app: FastAPI, service: Service) -> None:
+def facts(service: Service) -> dict[str, Any]:
+    """Return what `/v1/about` says of the gallery."""
     gallery = service.gallery()
+    people = gallery.people()
+    return {"people": len(people), "entries": sum(people.values()), "threshold": _threshold(gallery.threshold)}
 
-    @app.get("/v1/gallery/people", response_model=schemas.People, responses=documented((400, 401, 403)),
-             tags=["gallery"])  # fmt: skip
+
+def _add_identify(app: FastAPI, service: Service, settings: Settings) -> None:
+    form = form_of(forms.IdentifyFields, "photo")
+
+    @app.post("/v1/gallery/identify", response_model=schemas.Identified, responses=FORM, tags=["gallery"],
+              openapi_extra=form)  # fmt: skip
+    async def identify(request: Request) -> dict[str, Any]:
+        """Look up every face of an image in the gallery."""
+        given = await read_form(request, settings.limits)
+        fields = given.read(forms.IdentifyFields, "photo")
+        image = given.one("photo")
+        work = partial(service.identify, image, fields.top_k, fields.threshold)
+        return await service.answer(request, work, [image])
+
+    @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=WRITE, tags=["gallery"])
+    async def calibrate(request: Request, fields: forms.CalibrateBody) -> dict[str, Any]:
+        """Choose from the enrolled people the score from which on a face is known."""
+        chosen = await service.answer(request, partial(service.gallery().calibrate, fields.fpir))
+        warning = None
+        if chosen.few_people:
+            warning = (
+                f"{chosen.people:,} people are few for a false-positive rate of {fields.fpir:g}: it is known only "
+                "roughly. Enroll more people, or ask for a higher rate"
+            )
+        return {"threshold": _threshold(chosen), "warning": warning}
+
+
+def _add_enroll(app: FastAPI, service: Service, settings: Settings) -> None:
+    form = form_of(forms.EnrollFields, "photo", several=True)
+
+    @app.post("/v1/gallery/enroll", response_model=schemas.Enrolled, responses=FORM, tags=["gallery"],
+              openapi_extra=form)  # fmt: skip
+    async def enroll(request: Request) -> dict[str, Any]:
+        """Enroll images of one person; an image that the person was enrolled with before stays as it is."""
+        given = await read_form(request, settings.limits)
+        fields = given.read(forms.EnrollFields, "photo")
+        images = given.several("photo")
+        work = partial(service.enroll, images, fields.person, fields.metadata, fields.select_face)
+        return await service.answer(request, work, images)
+
+
+def _add_browse(app: FastAPI, service: Service) -> None:
+    store = service.gallery().store
+
+    @app.get("/v1/gallery/people", response_model=schemas.People, responses=READ, tags=["gallery"])
     async def people(
-        after: str = "", limit: Annotated[int, Query(ge=1, le=MOST_PEOPLE)] = 200, like: str = ""
+        request: Request, after: NamePart = "", limit: PageSize = 200, like: NamePart = ""
     ) -> dict[str, Any]:
-        """Who is enrolled, by name: those behind `after` whose name contains `like`."""
-        return await threaded(partial(_people, service, after, limit, like))
+        """List the enrolled people by name: those after `after` whose name contains `like`."""
+        return await service.answer(request, partial(_people, service, after, limit, like))
 
-    @app.get("/v1/gallery/entries", response_model=schemas.Entries, responses=documented((400, 401, 403, 404)),
-             tags=["gallery"])  # fmt: skip
-    async def entries(person: Name) -> dict[str, Any]:
-        """What a person was enrolled with."""
-        rows = await threaded(lambda: list(gallery.store.rows([person])))
+    @app.get("/v1/gallery/entries", response_model=schemas.Entries, responses=READ, tags=["gallery"])
+    async def entries(request: Request, person: PersonName) -> dict[str, Any]:
+        """List the images that a person was enrolled with."""
+        rows = await service.answer(request, lambda: list(store.rows([person])))
         if not rows:
-            raise Refusal(404, f"{person!r} is not enrolled")
+            raise ApiError(404, f"{person[:100]!r} is not enrolled")
         listed = [
             {"number": r.number, "photo": r.entry.photo, "metadata": dict(r.entry.metadata), "crop": r.has_crop}
             for r in rows
         ]
         return {"person": person, "entries": listed}
 
-    @app.get("/v1/gallery/entries/{number}/crop", responses=documented((401, 403, 404)), tags=["gallery"],
-             response_class=Response)  # fmt: skip
-    async def crop(number: int) -> Response:
-        """The face that is kept with an entry: a PNG."""
-        found = await threaded(partial(gallery.store.crop, number))
-        if found is None:
-            raise Refusal(404, f"no face is kept with an entry {number}")
-        return Response(found, media_type="image/png")
+    png: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "PNG"}}
+
+    @app.get("/v1/gallery/entries/{number}/crop", responses=READ | png, tags=["gallery"], response_class=Response)
+    async def crop(request: Request, number: EntryNumber) -> Response:
+        """Return the aligned face crop that is kept with an entry."""
+        content = await service.answer(request, partial(store.crop, number))
+        if content is None:
+            raise ApiError(404, f"there is no entry {number} with a face crop")
+        return Response(content, media_type="image/png")
 
 
-def _add_changing(app: FastAPI, service: Service, settings: Settings) -> None:
-    gallery = service.gallery()
+def _add_delete(app: FastAPI, service: Service) -> None:
+    @app.delete("/v1/gallery/people", response_model=schemas.Deleted, responses=WRITE, tags=["gallery"])
+    async def delete_person(request: Request, person: PersonName) -> dict[str, Any]:
+        """Delete a person: every byte of the vectors and face crops leaves the files."""
+        return await service.answer(request, partial(_delete, service, people=[person]))
 
-    @app.post(
-        "/v1/gallery/enroll", response_model=schemas.Enrolled, responses=documented(REFUSALS), tags=["gallery"],
-        openapi_extra=form_of(asked.EnrollFields, "photo", several=True),
-    )  # fmt: skip
-    async def enroll(request: Request) -> dict[str, Any]:
-        """Enrol photos of one person; a photo that he was enrolled with already stays as it is."""
-        given = await read_form(request, settings.limits)
-        fields = given.read(asked.EnrollFields, ("photo",))
-        photos = [Photo(one.name, one.content, fields.person) for one in given.several("photo")]
-        async with service.admitted():
-            enrol = partial(
-                gallery.enrol,
-                photos,
-                metadata=fields.metadata,
-                keep_crops=service.models.keep_crops,
-                policy=fields.policy,
-            )
-            return (await service.alone(enrol)).to_dict()
+    @app.delete("/v1/gallery/entries/{number}", response_model=schemas.Deleted, responses=WRITE, tags=["gallery"])
+    async def delete_entry(request: Request, number: EntryNumber) -> dict[str, Any]:
+        """Delete one entry of a person."""
+        return await service.answer(request, partial(_delete, service, numbers=[number]))
 
-    @app.delete("/v1/gallery/people", response_model=schemas.Deleted, responses=documented((400, 401, 403, 404)),
-                tags=["gallery"])  # fmt: skip
-    async def forget(person: Name) -> dict[str, Any]:
-        """Forget a person: every byte of his vectors and faces leaves the files."""
-        return await _deleted(service, people=[person])
 
-    @app.delete("/v1/gallery/entries/{number}", response_model=schemas.Deleted,
-                responses=documented((401, 403, 404)), tags=["gallery"])  # fmt: skip
-    async def forget_entry(number: int) -> dict[str, Any]:
-        """Forget one entry of a person."""
-        return await _deleted(service, numbers=[number])
-
-    @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=documented((400, 401, 403, 409)),
-              tags=["gallery"])  # fmt: skip
-    async def calibrate(fields: asked.CalibrateBody) -> dict[str, Any]:
-        """Choose from the enrolled themselves when somebody is unknown."""
-        async with service.admitted():
-            chosen = await threaded(partial(gallery.calibrate, fields.fpir))
-        warning = None
-        if chosen.few_people:
-            warning = (
-                f"{chosen.people:,} people say little about a rate of {fields.fpir:g}: expect more strangers to be "
-                "taken for somebody, or ask for a higher rate"
-            )
-        return {"threshold": gallery_threshold(chosen), "warning": warning}
+def _threshold(chosen: GalleryThreshold | None) -> dict[str, Any] | None:
+    if chosen is None:
+        return None
+    return {
+        "value": chosen.threshold.value,
+        "fpir_target": chosen.threshold.far_target,
+        "people": chosen.people,
+        "entries": chosen.entries,
+        "few_people": chosen.few_people,
+    }
 
 
 def _people(service: Service, after: str, limit: int, like: str) -> dict[str, Any]:
-    """A page of the list; for each person an entry whose face is kept."""
+    """A page of the list; for each person an entry whose face crop is kept."""
     gallery = service.gallery()
     wanted = like.casefold()
     counts = {name: n for name, n in sorted(gallery.people().items()) if wanted in name.casefold()}
@@ -141,12 +148,10 @@ def _people(service: Service, after: str, limit: int, like: str) -> dict[str, An
     return {"people": people, "next": shown[-1] if len(behind) > limit else None, "total": len(counts)}
 
 
-async def _deleted(
-    service: Service, people: list[str] | None = None, numbers: list[int] | None = None
-) -> dict[str, Any]:
+def _delete(service: Service, people: list[str] | None = None, numbers: list[int] | None = None) -> dict[str, Any]:
     gallery = service.gallery()
     try:
-        count = await threaded(partial(gallery.delete, people or (), numbers or ()))
-        return {"deleted": count, "remains": gallery.store.remains}
+        count = gallery.delete(people or (), numbers or ())
     except UsageError as error:
-        raise Refusal(404, str(error)) from None
+        raise ApiError(404, without_places(str(error))) from None
+    return {"deleted": count, "remains": gallery.store.remains}

@@ -1,49 +1,40 @@
-"""What every request passes before it is read: the server's name, the page it comes from, the token, size and time.
+"""The checks that every request passes before it is read: the server's name, its origin, the token, size and time.
 
 A page of another site can make a visitor's browser send requests to this machine: by its own name, rebound to this
-address (then `Host` is that name), or across sites (then `Origin`, or `Sec-Fetch-Site`, says so). Neither is answered.
+address (then `Host` is that name), or across sites (then `Origin`, or `Sec-Fetch-Site`, says so). Neither is answered,
+except for the pages of sites that the settings allow (CORS).
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hmac
 import time
-from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from facewright.serve.bodies import Answer, Body, Memory
+from facewright.serve.forwarded import as_published, route_of
+from facewright.serve.http_errors import ApiError
 from facewright.serve.pages import page_file
-from facewright.serve.refusals import Refusal
-from facewright.serve.settings import Limits, Settings
+from facewright.serve.settings import Settings
 
 COOKIE = "facewright_token"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "cache-control": "no-store",
-}
-DRAIN_SECONDS = 2.0  # what is still sent of a refused request is let in and dropped for so long
-ENTRANCE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Facewright</title><link rel="stylesheet" href="/static/entrance.css"><main><h1>Facewright</h1>
-<form action="/" method="get"><label for="token">Token</label>
+PORTS = {"http": 80, "https": 443}
+SIGN_IN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Facewright</title><link rel="stylesheet" href="static/entrance.css"><main><h1>Facewright</h1>
+<form action="." method="get"><label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="off" required autofocus>
-<button>Enter</button></form><p>The token was printed where the server was started.</p></main></html>"""
+<button>Sign in</button></form><p>The token was printed when the server started.</p></main></html>"""
+CORS = {
+    "access-control-allow-methods": "GET, POST, DELETE",
+    "access-control-allow-headers": "authorization, content-type",
+    "access-control-max-age": "600",
+}
 
 
 class Guard:
@@ -51,16 +42,16 @@ class Guard:
 
     Args:
         app: what answers. settings: of the server.
-        told: told of each answer: method, path template or "", status, seconds.
+        observe: called with each answer: method, path template or "", status, seconds.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, told: Callable[[str, str, int, float], None] | None = None
+        self, app: ASGIApp, settings: Settings, observe: Callable[[str, str, int, float], None] | None = None
     ) -> None:
         self._app = app
         self._settings = settings
-        self._told = told
-        self._held = 0  # bytes of bodies that are being read or answered
+        self._observe = observe
+        self._memory = Memory(settings.limits.memory)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -69,181 +60,110 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self._settings.limits, self)
-        sender = _Sender(send, body)
+        body = Body(receive, self._settings.limits, self._memory)
+        sender = Answer(send, body, self._cors(Headers(scope=scope)))
         start = time.perf_counter()
+        route = ""
         try:
-            await self._answer(scope, body, sender)
+            app, scope = self._checked(scope, body)
+            await app(scope, body, sender)
+            route = getattr(scope.get("route"), "path", "")
         finally:
-            if self._told is not None:
-                route = getattr(scope.get("route"), "path", "")
-                self._told(scope["method"], route, sender.status, time.perf_counter() - start)
+            body.release()
+            if self._observe is not None:
+                self._observe(scope["method"], route, sender.status, time.perf_counter() - start)
 
-    async def _answer(self, scope: Scope, body: _Body, send: _Sender) -> None:
-        headers = Headers(scope=scope)
-        answer: ASGIApp
+    def _checked(self, scope: Scope, body: Body) -> tuple[ASGIApp, Scope]:
+        """What answers the request, and the request as the client made it."""
         try:
-            self._check_names(scope, headers)
-            answer = self._check_token(scope, headers) or self._app
-            body.expect(headers)
-        except Refusal as refused:
-            answer = refused.response()
-        try:
-            await answer(scope, body, send)
-        finally:
-            body.let_go()
+            self._check_hosts(Headers(scope=scope))
+            published = as_published(scope, self._settings)
+            if published["method"] == "HEAD":  # the protocol sends no body
+                published["method"] = "GET"
+            headers = Headers(scope=published)
+            self._check_origin(published, headers)
+            answer = self._preflight(published, headers) or self._check_token(published, headers)
+            body.check_head(headers)
+        except ApiError as error:
+            return error.response(), scope
+        return answer or self._app, published
 
-    def hold(self, size: int) -> None:
-        """Make room for more bytes of a body.
-
-        Raises:
-            Refusal: all bodies together would take too much memory.
-        """
-        if self._held + size > self._settings.limits.memory:
-            raise Refusal(503, "too many photos are being sent at once; try again", headers={"retry-after": "1"})
-        self._held += size
-
-    def release(self, size: int) -> None:
-        """What was held is of no use any more."""
-        self._held -= size
-
-    def _check_names(self, scope: Scope, headers: Headers) -> None:
+    def _check_hosts(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._settings.knows(hosts[0]):
-            raise Refusal(403, f"this server is not called {', '.join(hosts)[:100]!r}; see --allow-host")
+        if len(hosts) != 1:
+            raise ApiError(400, f"expected one Host header, got {len(hosts)}", headers={"connection": "close"})
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        host = headers["host"]
+        if not self._settings.knows(host):
+            raise ApiError(403, f"this server has no name {host[:100]!r}; start it with --allow-host to give it one")
         origins = headers.getlist("origin")
-        if any(not _same(origin, hosts[0], scope["scheme"]) for origin in origins):
-            raise Refusal(403, "pages of other sites are not answered")
+        if len(origins) == 1 and origins[0] in self._settings.origins:
+            return
+        if any(not _same(origin, host, scope["scheme"]) for origin in origins):
+            raise ApiError(403, "pages of other sites are not answered; see --cors")
         site = headers.get("sec-fetch-site", "none")
-        arriving = scope["method"] in READING and scope["path"] == "/"  # a link to the page is no request of another's
+        arriving = scope["method"] in READING and route_of(scope) in ("", "/")  # a link to the page may stand anywhere
         if site not in ("none", "same-origin") and not arriving:
-            raise Refusal(403, "pages of other sites are not answered")
+            raise ApiError(403, "pages of other sites are not answered; see --cors")
+
+    def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
+        """The answer to a browser that asks whether a page of an allowed site may call the API."""
+        asked = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+        return Response(status_code=204, headers=CORS) if asked and self._cors(headers) else None
+
+    def _cors(self, headers: Headers) -> dict[str, str]:
+        origin = headers.get("origin", "")
+        return {"access-control-allow-origin": origin, "vary": "Origin"} if origin in self._settings.origins else {}
 
     def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """Nothing where the request carries the token; the way in where somebody brings it to the page.
+        """Nothing where the request carries the token; the form that asks for it where somebody opens the page.
 
         Raises:
-            Refusal: it does not carry the token.
+            ApiError: it does not carry the token.
         """
-        wanted = self._settings.token
-        if wanted is None:
+        token = self._settings.token
+        if token is None:
             return None
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _equal(given.strip(), wanted):
+        scheme, _, sent = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _equal(sent.strip(), token):
             return None
-        if _equal(_cookies(headers).get(COOKIE, ""), wanted):
+        if any(_equal(value, token) for value in _cookies(headers)):
             return None
-        if scope["path"] in ("/", "/static/entrance.css") and scope["method"] == "GET":
-            return self._entrance(scope, wanted)
-        raise Refusal(401, "a token is needed: Authorization: Bearer TOKEN", headers={"www-authenticate": "Bearer"})
+        route = route_of(scope)
+        if route in ("", "/", "/static/entrance.css") and scope["method"] == "GET":
+            return page_file("entrance.css") if route.startswith("/static") else self._sign_in(scope, token)
+        raise ApiError(401, "expected a token: Authorization: Bearer TOKEN", headers={"www-authenticate": "Bearer"})
 
-    def _entrance(self, scope: Scope, wanted: str) -> Response:
-        if scope["path"] != "/":
-            return page_file("entrance.css")
-        brought = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if not _equal(brought, wanted):
-            return HTMLResponse(ENTRANCE, 401, {"www-authenticate": "Bearer"})
-        way_in = RedirectResponse("/", 303)
-        way_in.set_cookie(COOKIE, wanted, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
-        return way_in
-
-
-class _Body:
-    """The body of a request: as much as may be, as long as it may take."""
-
-    def __init__(self, receive: Receive, limits: Limits, guard: Guard) -> None:
-        self._receive = receive
-        self._limits = limits
-        self._guard = guard
-        self._end = time.monotonic() + limits.body_seconds
-        self.size = 0
-        self.complete = False
-
-    def expect(self, headers: Headers) -> None:
-        """Refuse by its head what says itself that it is too large."""
-        length = headers.get("content-length")
-        self.complete = length in (None, "0") and "transfer-encoding" not in headers
-        if length is not None and int(length) > self._limits.bytes:  # that it is a number the protocol has seen to
-            raise self._too_large()
-
-    async def __call__(self) -> Message:
-        if self.complete:
-            return await self._receive()  # waits for the end of the connection
-        try:
-            async with asyncio.timeout(self._end - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            raise Refusal(408, f"the request was not there within {self._limits.body_seconds:g} s") from None
-        if message["type"] == "http.request":
-            size = len(message.get("body", b""))
-            if self.size + size > self._limits.bytes:
-                raise self._too_large()
-            self._guard.hold(size)
-            self.size += size
-            self.complete = not message.get("more_body", False)
-        return message
-
-    async def drain(self) -> None:
-        """Let in and drop for a moment what is still sent: who is hung up on while sending cannot read why."""
-        if not self.complete:
-            self.let_go()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.complete:
-                    message = await self._receive()
-                    self.complete = message["type"] != "http.request" or not message.get("more_body", False)
-
-    def let_go(self) -> None:
-        """Of the memory that it was held in."""
-        self._guard.release(self.size)
-        self.size = 0
-
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"the request is larger than {self._limits.bytes:,} bytes; send smaller photos, or fewer")
-
-
-class _Sender:
-    """Adds the headers of every answer, and remembers its status.
-
-    Before an answer the rest of the body is let in, as far as it comes soon; if it does not, the answer is the
-    connection's last.
-    """
-
-    def __init__(self, send: Send, body: _Body) -> None:
-        self._send = send
-        self._body = body
-        self.status = 0
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await self._body.drain()
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            if not self._body.complete:
-                headers["connection"] = "close"
-        await self._send(message)
+    def _sign_in(self, scope: Scope, token: str) -> Response:
+        sent = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        home = f"{scope['root_path']}/"
+        if not _equal(sent, token):
+            if not scope["path"].endswith("/"):  # the form's addresses are relative
+                return RedirectResponse(home, 307)
+            return HTMLResponse(SIGN_IN, 401, {"www-authenticate": "Bearer"})
+        answer = RedirectResponse(home, 303)
+        secure = scope["scheme"] == "https"
+        answer.set_cookie(COOKIE, token, path=home, httponly=True, samesite="strict", secure=secure)
+        return answer
 
 
 def _same(origin: str, host: str, scheme: str) -> bool:
     """Whether a page's origin is this server as the request named it."""
-    ports = {"http": 80, "https": 443}
     try:
         page, here = urlsplit(origin), urlsplit(f"{scheme}://{host}")
-        if page.scheme not in ports or page.hostname is None:
+        if page.scheme != scheme or page.hostname is None:
             return False
-        return (page.hostname, page.port or ports[page.scheme]) == (here.hostname, here.port or ports[scheme])
+        return (page.hostname, page.port or PORTS[page.scheme]) == (here.hostname, here.port or PORTS[scheme])
     except ValueError:  # no port, or no address
         return False
 
 
-def _equal(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
+def _equal(sent: str, token: str) -> bool:
+    return hmac.compare_digest(sent.encode(), token.encode())
 
 
-def _cookies(headers: Headers) -> Mapping[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
+def _cookies(headers: Headers) -> list[str]:
+    """Every value of our cookie, whatever other cookies of the host stand beside it."""
+    pairs = (pair.strip().partition("=") for header in headers.getlist("cookie") for pair in header.split(";"))
+    return [value.strip('"') for name, _, value in pairs if name == COOKIE][:10]

@@ -1,82 +1,90 @@
-"""The routes of photos: find, embed, name, compare, explain. Each reads what came, calls one function, replies."""
+"""The routes that take images: detect, embed, classify, compare, explain."""
 
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 
-from facewright.serve import asked, schemas
-from facewright.serve.asked import form_of
-from facewright.serve.refusals import documented
+from facewright.serve import forms, schemas
+from facewright.serve.forms import either, form_of, read_form
+from facewright.serve.http_errors import ApiError, documented
 from facewright.serve.service import Service
 from facewright.serve.settings import Settings
-from facewright.serve.uploads import read_form
 
-REFUSALS = documented((400, 401, 403, 408, 409, 413, 415, 501, 503))
-TAGS: list[str | Enum] = ["photos"]
+ERRORS = documented((400, 401, 403, 408, 409, 413, 415, 503))
+TAGS: list[str | Enum] = ["images"]
 
 
 def add(app: FastAPI, service: Service, settings: Settings) -> None:
-    """Add them."""
-    _add_one_photo(app, service, settings)
-    _add_two_photos(app, service, settings)
+    """Add them; a route that the model cannot answer says so, and is not part of the description."""
+    _add_one_image(app, service, settings)
+    _add_classes(app, service, settings)
+    _add_two_images(app, service, settings)
 
 
-def _add_one_photo(app: FastAPI, service: Service, settings: Settings) -> None:
-    limits, one, nothing = settings.limits, ("photo",), form_of(asked.Nothing, "photo")
+def _add_one_image(app: FastAPI, service: Service, settings: Settings) -> None:
+    form = form_of(forms.Fields, "photo")
 
-    @app.post("/v1/faces", response_model=schemas.Faces, responses=REFUSALS, tags=TAGS, openapi_extra=nothing)
+    @app.post("/v1/faces", response_model=schemas.Faces, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def faces(request: Request) -> dict[str, Any]:
-        """Where the faces of a photo are."""
-        given = await read_form(request, limits)
-        given.read(asked.Nothing, one)
-        async with service.admitted():
-            return await service.faces(given.one("photo"))
+        """Detect the faces of an image."""
+        given = await read_form(request, settings.limits)
+        given.read(forms.Fields, "photo")
+        image = given.one("photo")
+        return await service.answer(request, partial(service.faces, image), [image])
 
-    @app.post("/v1/embed", response_model=schemas.Embedded, responses=REFUSALS, tags=TAGS, openapi_extra=nothing)
+    @app.post("/v1/embed", response_model=schemas.Embedded, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def embed(request: Request) -> dict[str, Any]:
-        """The vector of each face of a photo."""
-        given = await read_form(request, limits)
-        given.read(asked.Nothing, one)
-        async with service.admitted():
-            return await service.embed(given.one("photo"))
+        """Return the vector of each face of an image."""
+        given = await read_form(request, settings.limits)
+        given.read(forms.Fields, "photo")
+        image = given.one("photo")
+        return await service.answer(request, partial(service.embed, image), [image])
 
-    form = form_of(asked.PredictFields, "photo")
 
-    @app.post("/v1/predict", response_model=schemas.Predicted, responses=REFUSALS, tags=TAGS, openapi_extra=form)
+def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
+    form, served = form_of(forms.PredictFields, "photo"), service.models.classifier is not None
+
+    @app.post("/v1/predict", response_model=schemas.Predicted, responses=ERRORS, tags=TAGS, openapi_extra=form,
+              include_in_schema=served)  # fmt: skip
     async def predict(request: Request) -> dict[str, Any]:
-        """The likeliest classes of a photo, as the model was trained to see it: nothing is cut out."""
-        given = await read_form(request, limits)
-        fields = given.read(asked.PredictFields, one)
-        async with service.admitted():
-            return await service.predict(given.one("photo"), fields.top_k)
+        """Return the most probable classes of an image, which the model sees as in training: nothing is cropped."""
+        given = await read_form(request, settings.limits)
+        fields = given.read(forms.PredictFields, "photo")
+        image = given.one("photo")
+        return await service.answer(request, partial(service.predict, image, fields.top_k), [image])
 
 
-def _add_two_photos(app: FastAPI, service: Service, settings: Settings) -> None:
-    limits, two, form = settings.limits, ("a", "b"), form_of(asked.VerifyFields, "a", "b")
+def _add_two_images(app: FastAPI, service: Service, settings: Settings) -> None:
+    form = form_of(forms.VerifyFields, "a", "b")
 
-    @app.post("/v1/verify", response_model=schemas.Verified, responses=REFUSALS, tags=TAGS, openapi_extra=form)
+    @app.post("/v1/verify", response_model=schemas.Verified, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def verify(request: Request) -> dict[str, Any]:
-        """Whether two photos show the same person."""
-        given = await read_form(request, limits)
-        fields = given.read(asked.VerifyFields, two)
+        """Decide whether two images show the same person."""
+        given = await read_form(request, settings.limits)
+        fields = given.read(forms.VerifyFields, "a", "b")
         a, b = given.one("a"), given.one("b")
-        async with service.admitted():
-            return await service.verify(a, b, fields.policy, fields.far)
+        return await service.answer(request, partial(service.verify, a, b, fields.select_face, fields.far), [a, b])
 
-    either, why = schemas.ExplainedPair | schemas.ExplainedClass, form_of(asked.ExplainPairFields, "a", "b")
+    explains_classes = service.models.classifier is not None and service.models.runtime == "pytorch"
+    form = form_of(forms.ExplainPairFields, "a", "b")
+    if explains_classes:
+        form = either(form, form_of(forms.ExplainFields, "photo"))
+    answers: Any = schemas.ExplainedPair | schemas.ExplainedClass if explains_classes else schemas.ExplainedPair
 
-    @app.post("/v1/explain", response_model=either, responses=REFUSALS, tags=TAGS, openapi_extra=why)
+    @app.post("/v1/explain", response_model=answers, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def explain(request: Request) -> dict[str, Any]:
-        """Files `a` and `b`: which regions made two faces alike. One file `photo`: where a class was seen."""
-        given = await read_form(request, limits)
-        if "photo" in given.photos:
-            named = given.read(asked.ExplainFields, ("photo",))
-            async with service.admitted():
-                return await service.explain_class(given.one("photo"), named.name)
-        fields = given.read(asked.ExplainPairFields, two)
+        """Show which regions made two faces similar (files `a`, `b`), or where a class was seen (file `photo`)."""
+        given = await read_form(request, settings.limits)
+        if "photo" in given.images:
+            named = given.read(forms.ExplainFields, "photo")
+            image = given.one("photo")
+            if not explains_classes:
+                raise ApiError(404, "only a PyTorch model with classes shows where a class was seen", code="not_served")
+            return await service.answer(request, partial(service.explain_class, image, named.name), [image])
+        fields = given.read(forms.ExplainPairFields, "a", "b")
         a, b = given.one("a"), given.one("b")
-        async with service.admitted():
-            return await service.explain_pair(a, b, fields.policy)
+        return await service.answer(request, partial(service.explain_pair, a, b, fields.select_face), [a, b])

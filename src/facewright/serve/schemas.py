@@ -1,4 +1,7 @@
-"""What a server answers, as OpenAPI tells it; lengths are px of a photo of `width` by `height`."""
+"""The answers of a server, as OpenAPI describes them; lengths are px of an image of `width` by `height`.
+
+Those that the package's own records describe are taken from there. What is not named here is not sent.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,31 @@ RATE: dict[str, Any] = {"value": 0.01, "low": 0.005, "high": 0.0178, "n": 1100}
 BOX = {"x": 61.0, "y": 58.5, "w": 120.0, "h": 120.0}
 POINTS = [[157.0, 96.0], [133.0, 97.5], [84.0, 96.5], [109.0, 97.0], [121.0, 138.0]]
 FACE: dict[str, Any] = {**BOX, "score": 1.07, "points": POINTS}
+SIDE = {"width": 250, "height": 250, "faces": 1, "face": FACE, "message": None, "said": None, "reason": None}
+
+
+def example(**facts: Any) -> ConfigDict:
+    """Return the settings of an answer with an example."""
+    return ConfigDict(extra="ignore", json_schema_extra={"examples": [facts]})
 
 
 class Answer(BaseModel):
-    """Of every answer: what is not named here does not come."""
+    """The base of every answer: what is not named is left out."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Told(BaseModel):
+class Error(Answer):
+    """The reason why a request was refused."""
+
     code: str = Field(examples=["bad_request"])
     message: str = Field(examples=["expected a file 'photo', got none"])
 
 
-class Refused(Answer):
-    """Every answer that is none."""
+class ErrorAnswer(Answer):
+    """The answer to every request that is refused."""
 
-    error: Told
+    error: Error
 
 
 class Rate(Answer):
@@ -39,7 +50,7 @@ class Rate(Answer):
 
 
 class FaceBox(Answer):
-    """A face. `score` is the detector's; null where the whole photo was taken for one."""
+    """A face. `score` is the detector's; null where the whole image was taken for one."""
 
     x: float
     y: float
@@ -49,13 +60,18 @@ class FaceBox(Answer):
     points: list[tuple[float, float]] = Field(description="Five points x, y")
 
 
-class Faces(Answer):
-    """The faces of a photo, the surest first; none is an answer."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"width": 250, "height": 250, "faces": [FACE]}]})
+class Sized(Answer):
+    """Width and height of the image that the boxes are of."""
 
     width: int
     height: int
+
+
+class Faces(Sized):
+    """The faces of an image, the highest score first."""
+
+    model_config = example(width=250, height=250, faces=[FACE])
+
     faces: list[FaceBox]
 
 
@@ -63,22 +79,20 @@ class EmbeddedFace(FaceBox):
     vector: list[float] = Field(description="Of length 1; the dot product of two is their similarity")
 
 
-class Embedded(Answer):
+class Embedded(Sized):
     """The vector of each face. Compare only vectors of one fingerprint."""
 
-    width: int
-    height: int
     fingerprint: str
     faces: list[EmbeddedFace]
 
 
-class Guess(Answer):
+class ClassProbability(Answer):
     name: str
     probability: float
 
 
-class Decided(Answer):
-    """What a model of two classes decides by its stored threshold."""
+class ThresholdDecision(Answer):
+    """The decision of a model of two classes by its stored threshold."""
 
     name: str
     score: float
@@ -87,72 +101,64 @@ class Decided(Answer):
 
 
 class Predicted(Answer):
-    """The likeliest classes, best first."""
+    """The most probable classes, best first."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"top": [{"name": "ann", "probability": 0.93}], "likeness": 0.93, "answer": None}]
-        }
+    model_config = example(
+        top=[{"name": "ann", "probability": 0.93}], similarity=0.93, likeness=0.93, answer=None, unknown=None
     )
 
-    top: list[Guess]
-    likeness: float | None = Field(description="Cosine or probability of the nearest class: low for strangers")
-    answer: Decided | None
+    top: list[ClassProbability]
+    similarity: float | None = Field(description="Cosine or probability of the nearest class: low for unknown people")
+    likeness: float | None = Field(deprecated=True, description="`similarity`, as it was called in 0.1")
+    answer: ThresholdDecision | None
     unknown: bool | None = Field(default=None, description="By the stored threshold; null where there is none")
 
 
-class Side(Answer):
-    """One of two photos, and the face that was taken for the person."""
+class Side(Sized):
+    """One of two images, and the face that was taken for the person."""
 
-    width: int
-    height: int
     faces: int
     face: FaceBox | None
-    said: str | None
-    reason: str | None
+    message: str | None = Field(description="Which of several faces was taken")
+    said: str | None = Field(deprecated=True, description="`message`, as it was called in 0.1")
+    reason: str | None = Field(description="Why none was taken")
 
 
 class Verified(Answer):
-    """Same person or not. Null where a photo shows no face, or no threshold holds for these networks."""
+    """Match or no match. Null where an image shows no face, or there is no threshold for this model."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "score": 0.9769,
-                    "threshold": 0.9082,
-                    "same": True,
-                    "far": RATE,
-                    "far_target": 0.01,
-                    "probability": 0.999,
-                    "data": "LFW View 1 (pairsDevTrain): 1,100 genuine and 1,100 impostor pairs of 2,132 people",
-                    "a": {"width": 250, "height": 250, "faces": 1, "face": FACE, "said": None, "reason": None},
-                    "b": {"width": 250, "height": 250, "faces": 1, "face": FACE, "said": None, "reason": None},
-                }
-            ]
-        }
+    model_config = example(
+        score=0.9769,
+        threshold=0.9082,
+        same=True,
+        far=RATE,
+        far_target=0.01,
+        probability=0.999,
+        data="LFW View 1 (pairsDevTrain): 1,100 genuine and 1,100 impostor pairs of 2,132 people",
+        a=SIDE,
+        b=SIDE,
     )
 
-    score: float | None = Field(description="Cosine, in [-1, 1]; higher is more alike")
+    score: float | None = Field(description="Cosine, in [-1, 1]; higher is more similar")
     threshold: float | None
     same: bool | None = Field(description="score >= threshold")
-    far: Rate | None = Field(description="False accepts on the pairs that the threshold was chosen on")
+    far: Rate | None = Field(description="False-accept rate on the pairs that the threshold was chosen on")
     far_target: float | None
-    probability: float | None = Field(description="That it is one person, among pairs mixed as those")
+    probability: float | None = Field(description="Match probability, at the calibration set's prior")
     data: str | None
     a: Side
     b: Side
 
 
 class Overlay(Answer):
-    """Pictures as data: addresses (PNG)."""
+    """Images as data: addresses (PNG)."""
 
     overlay: str
     photo: str
 
 
 class ExplainedPair(Answer):
-    """Which regions made two faces alike: heat where covering it makes the score fall."""
+    """Regions that made two faces similar: heat where covering one makes the score fall."""
 
     kind: Literal["pair"] = "pair"
     score: float
@@ -161,8 +167,8 @@ class ExplainedPair(Answer):
     b: Overlay
 
 
-class ExplainedClass(Answer):
-    """Where a class was seen."""
+class ExplainedClass(Overlay):
+    """Regions where a class was seen."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -170,56 +176,52 @@ class ExplainedClass(Answer):
     name: str = Field(serialization_alias="class")
     probability: float
     predicted: str
-    overlay: str
-    photo: str
 
 
-class Found(Answer):
+class GalleryMatch(Answer):
     person: str
     score: float
     number: int
     photo: str
 
 
-class KnownFace(FaceBox):
-    """A face looked up. `person` is null for somebody unknown, and where the gallery has no threshold."""
+class IdentifiedFace(Answer):
+    """A face looked up. `person` is null for an unknown one, and where the gallery has no threshold."""
 
+    x: float
+    y: float
+    w: float
+    h: float
+    score: float | None
     person: str | None
-    matches: list[Found]
+    matches: list[GalleryMatch]
 
 
-class Known(Answer):
-    """Every face of a photo, looked up in the gallery."""
+class Identified(Sized):
+    """Every face of an image, looked up in the gallery."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "width": 250,
-                    "height": 250,
-                    "threshold": 0.91,
-                    "faces": [
-                        {
-                            **FACE,
-                            "person": "Ann",
-                            "matches": [{"person": "Ann", "score": 0.97, "number": 17, "photo": "ann.jpg"}],
-                        }
-                    ],
-                }
-            ]
-        }
+    model_config = example(
+        width=250,
+        height=250,
+        threshold=0.91,
+        faces=[
+            {
+                **BOX,
+                "score": 1.07,
+                "person": "Ann",
+                "matches": [{"person": "Ann", "score": 0.97, "number": 17, "photo": "ann.jpg"}],
+            }
+        ],
     )
 
-    width: int
-    height: int
     threshold: float | None
-    faces: list[KnownFace]
+    faces: list[IdentifiedFace]
 
 
 class Person(Answer):
     person: str
     entries: int
-    crop: int | None = Field(description="The number of an entry whose face is kept")
+    crop: int | None = Field(description="The number of an entry whose face crop is kept")
 
 
 class People(Answer):
@@ -238,7 +240,7 @@ class GalleryEntry(Answer):
 
 
 class Entries(Answer):
-    """What one person was enrolled with."""
+    """The images that one person was enrolled with."""
 
     person: str
     entries: list[GalleryEntry]
@@ -247,8 +249,9 @@ class Entries(Answer):
 class EnrolledPhoto(Answer):
     person: str
     photo: str
-    number: int | None = Field(description="Null: this photo of this person was enrolled already")
-    said: str | None = Field(default=None, description="Which face was taken, where there were several")
+    number: int | None = Field(description="Null: this image of this person was enrolled before")
+    message: str | None = Field(default=None, description="Which of several faces was taken")
+    said: str | None = Field(default=None, deprecated=True, description="`message`, as it was called in 0.1")
 
 
 class FailedPhoto(Answer):
@@ -257,7 +260,7 @@ class FailedPhoto(Answer):
 
 
 class Enrolled(Answer):
-    """What became of each photo."""
+    """The result of each image."""
 
     enrolled: int
     already: int
@@ -273,7 +276,7 @@ class Deleted(Answer):
 
 
 class GalleryThreshold(Answer):
-    """When somebody is unknown, chosen among the enrolled."""
+    """The score from which on a face is known, chosen on the enrolled people."""
 
     value: float
     fpir_target: float
@@ -305,7 +308,7 @@ class StoredThreshold(Answer):
     histograms: Histograms | None
 
 
-class Input(Answer):
+class InputSize(Answer):
     height: int
     width: int
 
@@ -317,10 +320,10 @@ class ModelFacts(Answer):
     detector: str
     runtime: Literal["pytorch", "onnx"]
     classes: list[str]
-    input: Input
+    input: InputSize
 
 
-class Can(Answer):
+class Capabilities(Answer):
     predict: bool
     verify: bool
     faces: bool
@@ -348,7 +351,7 @@ class About(Answer):
 
     version: str
     model: ModelFacts
-    can: Can
+    can: Capabilities
     threshold: StoredThreshold | None
     gallery: GalleryFacts | None
     limits: LimitFacts

@@ -1,230 +1,300 @@
-"""What a server answers: each method takes photos as they came and gives what `schemas` describes.
+"""The answers of a server. Each method runs in a thread of its request and waits for the networks in the engine's.
 
-Photos are decoded by a few threads, then pass the networks in the engine's one thread, where the pictures of requests
-that came together are one batch. No more than `Limits.waiting` requests are inside at once.
+No more than `Limits.waiting` requests are in progress at once. A request whose client is gone, or that takes too long,
+is cancelled between two jobs of the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-import anyio.to_thread
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from starlette.requests import Request
 
-from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import DataError
-from facewright.gallery.deciding import person_of
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.store import Match
+from facewright.gallery.photos import Photo
 from facewright.images import Pixels
 from facewright.inference import Classifier
-from facewright.recognition import Face, Picked, Policy, Recognizer
-from facewright.serve.engine import Engine, Kind
-from facewright.serve.explaining import Explanations
-from facewright.serve.refusals import Refusal
+from facewright.recognition import DEFAULT_POLICY, Face, Picked, Policy, Recognizer
+from facewright.serve.decoding import Budget, bytes_to_decode, decode
+from facewright.serve.engine import CALL, Call, Engine, Kind
+from facewright.serve.explanations import Explanations
+from facewright.serve.forms import Upload
+from facewright.serve.http_errors import ApiError, busy
 from facewright.serve.settings import Limits
-from facewright.serve.uploads import Upload
 
-DECODERS = 2  # threads that decode photos
 T = TypeVar("T")
+ABOVE_ALL = 2.0  # a threshold that no cosine reaches
 Runtime = Literal["pytorch", "onnx"]  # of the model
 
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What a server has."""
+    """What a server answers with."""
 
     name: str  # of the model, as it was named
     recognizer: Recognizer
     classifier: Classifier | None = None
     gallery: Gallery | None = None
-    keep_crops: bool = True  # of who is enrolled
+    keep_crops: bool = True  # of enrolled people
     runtime: Runtime = "pytorch"
 
 
+class QueuedRecognizer:
+    """A `Recognizer` whose detector and networks run in the engine, so that requests share batches and take turns."""
+
+    def __init__(self, recognizer: Recognizer, engine: Engine) -> None:
+        self._recognizer = recognizer
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recognizer, name)
+
+    def faces(self, photo: Pixels) -> tuple[Face, ...]:
+        """Detect the faces of an image."""
+        (faces,) = self._engine.do("detect", [photo])
+        return cast(tuple[Face, ...], faces)
+
+    def pick(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> Picked:
+        """Detect the face that is taken for the person."""
+        (picked,) = self._engine.do("pick", [(photo, policy)])
+        return cast(Picked, picked)
+
+    def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """Return the unit vectors of N faces: (N, D)."""
+        return self.embed_chips([face.chip for face in faces])
+
+    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Return the unit vectors of N aligned face crops: (N, D)."""
+        rows = self._engine.do("embed", chips)
+        return np.stack(rows) if rows else np.zeros((0, self._recognizer.width), np.float32)
+
+
 class Service:
-    """The networks behind a queue.
+    """The models behind a queue.
 
     Args:
-        models: what to answer with. limits: of photos and of requests at once.
-        observe: told the kind and size of each batch.
+        models: what to answer with. limits: of images and of requests at once.
+        observe: called with the kind and size of each batch.
     """
 
     def __init__(self, models: Models, limits: Limits, observe: Callable[[str, int], None] | None = None) -> None:
+        recognizer = models.recognizer
         self.models = models
         self._limits = limits
-        self._photo_limits = images.Limits(pixels=limits.pixels, bytes=limits.bytes)
         self._inside = 0
-        self._decoders = anyio.CapacityLimiter(DECODERS)
-        self.explanations = Explanations(models.recognizer, models.classifier)
+        self._budget = Budget(limits.decoded)
+        self._threads = ThreadPoolExecutor(limits.batch, "facewright-request")
         self.engine = Engine(
             {
-                "find": Kind(lambda photos: [models.recognizer.faces(photo) for photo in photos]),
-                "pick": Kind(lambda asked: [models.recognizer.pick(*one) for one in asked]),
-                "embed": Kind(lambda faces: list(models.recognizer.embed(faces)), limits.batch),
-                "classify": Kind(self._classified, limits.batch),
+                "detect": Kind(lambda photos: [recognizer.faces(photo) for photo in photos]),
+                "pick": Kind(lambda asked: [recognizer.pick(*one) for one in asked]),
+                "embed": Kind(lambda chips: list(recognizer.embed_chips(chips)), limits.batch),
+                "classify": Kind(self._logits, limits.batch),
                 "call": Kind(lambda calls: [call() for call in calls]),
             },
             observe,
         )
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that wait for the networks."""
-        return self.engine.waiting
+        self._recognizer = cast(Recognizer, QueuedRecognizer(recognizer, self.engine))
+        self._explanations = Explanations(self._recognizer, models.classifier)
+        self._gallery = None if models.gallery is None else Gallery(models.gallery.store, self._recognizer)
 
     def close(self) -> None:
-        """Finish what was begun."""
-        self.engine.close()
+        """Cancel what waits, finish what is being computed."""
+        self.engine.close(self._limits.stop_seconds)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self.models.gallery is not None:
             self.models.gallery.close()
 
-    @contextlib.asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
-        """A place among the requests that are answered.
+    async def answer(self, request: Request, work: Callable[[], T], images: Sequence[Upload] = ()) -> T:
+        """Return what `work` returns; it runs in a thread.
 
+        Args:
+            images: that it decodes one after the other, for the budget.
         Raises:
-            Refusal: there is none, or the answer took too long.
+            ApiError: too many requests are in progress, the answer took too long, or the client is gone.
         """
         if self._inside >= self._limits.waiting:
-            raise Refusal(503, "too many requests wait already; try again", headers={"retry-after": "1"})
+            raise busy("too many requests are in progress; try again")
         self._inside += 1
+        computing = asyncio.ensure_future(self._compute(work, images))
+        leaving = asyncio.ensure_future(_disconnected(request))
         try:
-            async with asyncio.timeout(self._limits.answer_seconds):
-                yield
-        except TimeoutError:
-            raise Refusal(503, f"no answer within {self._limits.answer_seconds:g} s; try again") from None
+            await asyncio.wait(
+                {computing, leaving}, timeout=self._limits.answer_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if computing.done():
+                return computing.result()
+            if leaving.done():
+                raise ApiError(499, "the client closed the connection")
+            raise busy(f"no answer within {self._limits.answer_seconds:g} s; try again")
         finally:
+            computing.cancel()
+            leaving.cancel()
             self._inside -= 1
 
-    async def faces(self, photo: Upload) -> dict[str, Any]:
-        """Where the faces are."""
-        pixels, found = await self._found(photo)
-        return _size(pixels) | {"faces": [face.to_dict() for face in found]}
+    async def _compute(self, work: Callable[[], T], images: Sequence[Upload]) -> T:
+        size = max(
+            (bytes_to_decode(image, self.models.recognizer.at_least, self._limits) for image in images), default=0
+        )
+        await self._budget.take(size)
+        loop, call = asyncio.get_running_loop(), Call()
 
-    async def embed(self, photo: Upload) -> dict[str, Any]:
-        """The vector of each face."""
-        pixels, found = await self._found(photo)
-        vectors = await self._embedded(found)
+        def give_back(_: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._budget.give, size)
+
+        job = self._threads.submit(copy_context().run, _as_call, call, work)
+        job.add_done_callback(give_back)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+    def faces(self, image: Upload) -> dict[str, Any]:
+        """Detect the faces of an image."""
+        pixels = self._decode(image)
+        return _size(pixels) | {"faces": [face.to_dict() for face in self._recognizer.faces(pixels)]}
+
+    def embed(self, image: Upload) -> dict[str, Any]:
+        """Return the vector of each face."""
+        pixels = self._decode(image)
+        found = self._recognizer.faces(pixels)
+        vectors = self._recognizer.embed(found)
         faces = [face.to_dict() | {"vector": vector.tolist()} for face, vector in zip(found, vectors, strict=True)]
         return _size(pixels) | {"fingerprint": self.models.recognizer.fingerprint, "faces": faces}
 
-    async def predict(self, photo: Upload, top_k: int) -> dict[str, Any]:
-        """The likeliest classes."""
+    def predict(self, image: Upload, top_k: int) -> dict[str, Any]:
+        """Return the most probable classes."""
         classifier = self._classifier()
-        pixels = await self._decoded(photo, smallest_side(classifier.spec))
-        logits = await self._do("classify", classifier.spec.fit(pixels))
-        said = classifier.prediction(photo.name, logits, top_k)
+        (logits,) = self.engine.do(
+            "classify", [classifier.spec.fit(self._decode(image, smallest_side(classifier.spec)))]
+        )
+        prediction = classifier.prediction(image.name, logits, top_k)
         decision = pick(stored(classifier.bundle, UNKNOWN, classifier.fingerprint), None)
-        unknown = None if decision is None or said.likeness is None else said.likeness < decision.threshold.value
-        return {"answer": None, "likeness": said.likeness} | said.to_dict() | {"unknown": unknown}
+        similarity = prediction.likeness
+        unknown = None if decision is None or similarity is None else similarity < decision.threshold.value
+        return (
+            {"answer": None}
+            | prediction.to_dict()
+            | {"similarity": similarity, "likeness": similarity, "unknown": unknown}
+        )
 
-    async def verify(self, a: Upload, b: Upload, policy: Policy, far: float | None) -> dict[str, Any]:
-        """The same person or not."""
-        (photo_a, one), (photo_b, other) = await asyncio.gather(self._picked(a, policy), self._picked(b, policy))
-        vectors = iter(await self._embedded([side.face for side in (one, other) if side.face is not None]))
-        first, second = (None if side.face is None else next(vectors) for side in (one, other))
-        said = self.models.recognizer.match((first, one), (second, other), far=far).to_dict()
-        sides = {"a": _side(photo_a, one), "b": _side(photo_b, other)}
-        return said | sides
+    def verify(self, a: Upload, b: Upload, select_face: str, far: float | None) -> dict[str, Any]:
+        """Say whether two images show the same person."""
+        self._recognizer.decision(far)  # which may refuse, before an image is decoded
+        sides = [(image, *self._picked(image, select_face)) for image in (a, b)]
+        vectors = iter(self._recognizer.embed([picked.face for _, _, picked in sides if picked.face is not None]))
+        pairs = [(None if picked.face is None else next(vectors), picked) for _, _, picked in sides]
+        answer = self.models.recognizer.match(pairs[0], pairs[1], far=far).to_dict()
+        shown = [size | picked.to_dict() | {"message": picked.said, "said": picked.said} for _, size, picked in sides]
+        return answer | dict(zip("ab", shown, strict=True))
 
-    async def identify(self, photo: Upload, top_k: int, threshold: float | None) -> dict[str, Any]:
-        """Who is on a photo: every face of it, looked up."""
+    def identify(self, image: Upload, top_k: int, threshold: float | None) -> dict[str, Any]:
+        """Look up every face of an image in the gallery."""
         gallery = self.gallery()
-        pixels, found = await self._found(photo)
-        vectors = await self._embedded(found)
-        if threshold is None:
-            kept = await threaded(lambda: gallery.threshold)
-            threshold = None if kept is None else kept.threshold.value
-        matches = await threaded(partial(gallery.store.nearest, vectors, top_k, {})) if found else []
-        faces = [_known(face, best, threshold) for face, best in zip(found, matches, strict=True)]
-        return _size(pixels) | {"threshold": threshold, "faces": faces}
+        if threshold is None and (stored_threshold := gallery.threshold) is not None:
+            threshold = stored_threshold.threshold.value
+        used = ABOVE_ALL if threshold is None else threshold
+        found = gallery.people_in(self._photo(image), threshold=used, k=top_k)
+        return found.to_dict() | {"threshold": threshold}
 
-    async def explain_pair(self, a: Upload, b: Upload, policy: Policy) -> dict[str, Any]:
-        """Which regions made two faces alike."""
-        sides = await asyncio.gather(self._picked(a, policy), self._picked(b, policy))
+    def enroll(
+        self, images: Sequence[Upload], person: str, metadata: dict[str, str], select_face: str
+    ) -> dict[str, Any]:
+        """Enrol images of one person, one after the other."""
+        totals: dict[str, Any] = {"enrolled": 0, "already": 0, "photos": [], "failed": []}
+        for image in images:
+            try:
+                photo = self._photo(image, person)
+            except DataError as error:
+                totals["failed"].append({"photo": image.name, "reason": getattr(error, "reason", str(error))})
+                continue
+            enrolled = self.gallery().enrol(
+                [photo], metadata=metadata, keep_crops=self.models.keep_crops, policy=_policy(select_face)
+            )
+            facts = enrolled.to_dict()
+            totals = {name: count + facts[name] for name, count in totals.items()}
+        for one in totals["photos"]:
+            one["message"] = one["said"]
+        return totals
+
+    def explain_pair(self, a: Upload, b: Upload, select_face: str) -> dict[str, Any]:
+        """Show which regions made two faces similar."""
         faces = []
-        for (_, side), photo in zip(sides, (a, b), strict=True):
-            if side.face is None:
-                raise DataError(f"{photo.name}: {side.reason}")
-            faces.append(side.face)
-        return dict(await self._do("call", partial(self.explanations.pair, *faces)))
+        for image in (a, b):
+            _, picked = self._picked(image, select_face)
+            if picked.face is None:
+                raise DataError(f"{image.name}: {picked.reason}")
+            faces.append(picked.face)
+        return self._explanations.pair(*faces)
 
-    async def explain_class(self, photo: Upload, name: str | None) -> dict[str, Any]:
-        """Where a class was seen."""
-        classifier = self._classifier()
-        pixels = await self._decoded(photo, smallest_side(classifier.spec))
-        return dict(await self._do("call", partial(self.explanations.of_class, photo.name, pixels, name)))
+    def explain_class(self, image: Upload, name: str | None) -> dict[str, Any]:
+        """Show where a class was seen."""
+        self._classifier()
+        work = partial(self._explanations.of_class, image.name, self._decode(image), name)
+        (answer,) = self.engine.do("call", [work])
+        return dict(answer)
 
     def gallery(self) -> Gallery:
-        """The gallery.
+        """Return the gallery.
 
         Raises:
-            Refusal: there is none.
+            ApiError: there is none.
         """
-        if self.models.gallery is None:
-            raise Refusal(501, "this server has no gallery; start it with --gallery FILE")
-        return self.models.gallery
-
-    async def alone(self, work: Callable[[], T]) -> T:
-        """Have something done in the engine's thread, where the networks are."""
-        result: T = await self._do("call", work)
-        return result
+        if self._gallery is None:
+            raise ApiError(404, "this server has no gallery; start it with --gallery FILE", code="not_served")
+        return self._gallery
 
     def _classifier(self) -> Classifier:
         if self.models.classifier is None:
-            raise Refusal(501, "this server's model has no classes: it compares faces, it names none")
+            raise ApiError(404, "this server's model has no classes: it compares faces", code="not_served")
         return self.models.classifier
 
-    def _classified(self, fitted: Sequence[Pixels]) -> Sequence[NDArray[np.float64]]:
-        return list(self._classifier().logits(torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2)))
+    def _logits(self, inputs: Sequence[Pixels]) -> Sequence[NDArray[np.float64]]:
+        return list(self._classifier().logits(torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)))
 
-    async def _found(self, photo: Upload) -> tuple[Pixels, tuple[Face, ...]]:
-        pixels = await self._decoded(photo, self.models.recognizer.at_least)
-        return pixels, await self._do("find", pixels)
+    def _decode(self, image: Upload, at_least: int | None = None) -> Pixels:
+        return decode(image, self.models.recognizer.at_least if at_least is None else at_least, self._limits)
 
-    async def _picked(self, photo: Upload, policy: Policy) -> tuple[Pixels, Picked]:
-        pixels = await self._decoded(photo, self.models.recognizer.at_least)
-        return pixels, await self._do("pick", (pixels, policy))
+    def _photo(self, image: Upload, person: str = "") -> Photo:
+        return Photo(image.name, self._decode(image), person)
 
-    async def _embedded(self, faces: Sequence[Face]) -> NDArray[np.float32]:
-        """(N, D) of N faces, each of which may pass the network together with those of others."""
-        rows = await asyncio.gather(*(self._do("embed", face) for face in faces))
-        return np.stack(rows) if rows else np.zeros((0, self.models.recognizer.width), np.float32)
-
-    async def _decoded(self, photo: Upload, at_least: int | None) -> Pixels:
-        """(H, W, 3) upright; a big JPEG perhaps smaller, as the same model reads it from a file."""
-        read = partial(
-            images.read, photo.content, limits=self._photo_limits, name=photo.name, at_least=at_least
-        )  # fmt: skip
-        return await anyio.to_thread.run_sync(read, limiter=self._decoders)
-
-    async def _do(self, kind: str, item: Any) -> Any:
-        return await asyncio.wrap_future(self.engine.submit(kind, item))
+    def _picked(self, image: Upload, select_face: str) -> tuple[dict[str, int], Picked]:
+        pixels = self._decode(image)
+        return _size(pixels), self._recognizer.pick(pixels, _policy(select_face))
 
 
-async def threaded(work: Callable[[], T]) -> T:
-    """Have something done in a thread that need not wait for the networks: a look into the gallery."""
-    return await anyio.to_thread.run_sync(work)
+def _as_call(call: Call, work: Callable[[], T]) -> T:
+    CALL.set(call)
+    try:
+        return work()
+    except CancelledError:
+        raise busy("the request was cancelled, or the server is stopping") from None
 
 
-def _size(pixels: Pixels) -> dict[str, Any]:
+async def _disconnected(request: Request) -> None:
+    """Return once the client is gone; the whole body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _policy(select_face: str) -> Policy:
+    return cast(Policy, "centre" if select_face == "center" else select_face)
+
+
+def _size(pixels: Pixels) -> dict[str, int]:
     return {"width": pixels.shape[1], "height": pixels.shape[0]}
-
-
-def _side(pixels: Pixels, picked: Picked) -> dict[str, Any]:
-    return _size(pixels) | picked.to_dict() | {"said": picked.said}
-
-
-def _known(face: Face, matches: Sequence[Match], threshold: float | None) -> dict[str, Any]:
-    person = None if threshold is None else person_of(matches, threshold)
-    return face.to_dict() | {"person": person, "matches": [match.to_dict() for match in matches]}

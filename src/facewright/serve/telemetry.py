@@ -1,4 +1,4 @@
-"""What `/metrics` tells, in Prometheus' text format. No label comes from a request's content."""
+"""The counts of `/metrics`, in Prometheus' text format. No label comes from a request's content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 
 
 class Telemetry:
-    """The numbers of one server."""
+    """The counts of one server."""
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
@@ -26,21 +26,21 @@ class Telemetry:
             buckets=SECONDS, registry=self._registry,
         )  # fmt: skip
         self._batches = Histogram(
-            "facewright_batch_size", "Pictures that passed a network together", ["kind"],
+            "facewright_batch_size", "Images that passed a network together", ["kind"],
             buckets=SIZES, registry=self._registry,
         )  # fmt: skip
         queue = Gauge("facewright_waiting_jobs", "Jobs that wait for the networks", registry=self._registry)
         queue.set_function(waiting)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request. Methods and routes that do not exist are counted together."""
+        """Count a request. Methods and routes that do not exist are counted together."""
         self._requests.labels(method if method in METHODS else "other", route or "other", str(status)).inc()
         self._seconds.labels(route or "other").observe(seconds)
 
     def computed(self, kind: str, size: int) -> None:
-        """One batch."""
+        """Count a batch."""
         self._batches.labels(kind).observe(size)
 
     def response(self) -> Response:
-        """All of it."""
+        """Return all counts."""
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

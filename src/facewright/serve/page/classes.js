@@ -39,11 +39,11 @@ export function classCard(photo, predicted, place) {
   );
 }
 
-function notes({ answer, unknown, likeness }) {
+function notes({ answer, unknown, similarity }) {
   const told = [];
   if (answer) told.push(`Score of ${answer.accepted}: ${score(answer.score)}, threshold ${score(answer.threshold)}.`);
-  if (typeof likeness === "number") {
-    told.push(`Likeness to the nearest class: ${score(likeness)}${unknown ? ", too little to be one of them" : ""}.`);
+  if (typeof similarity === "number") {
+    told.push(`Similarity to the nearest class: ${score(similarity)}${unknown ? ", too low to be one of them" : ""}.`);
   }
   return told;
 }

@@ -13,8 +13,8 @@ import { percent, rate, score } from "./words.js";
 
 const SIDES = ["a", "b"];
 const TITLES = { a: { mouse: "One photo", touch: "One photo" }, b: { mouse: "Another photo", touch: "Another photo" } };
-const POLICIES = [
-  ["centre", "nearest to the centre"],
+const SELECTIONS = [
+  ["center", "nearest to the center"],
   ["largest", "largest"],
 ];
 
@@ -22,17 +22,17 @@ const UNDECIDED = "No threshold is known for this model, so it stays a score; of
 
 const slots = {}; // side → {photo, place, pressed, words}
 let asking = null;
-let policy = POLICIES[0][0];
+let selectFace = SELECTIONS[0][0];
 
 /** Set the tab up. */
 export function startCompare() {
   for (const side of SIDES) byId("compare-pair").append(slot(side));
-  const choice = make("select", {}, ...POLICIES.map(([value, words]) => make("option", { value }, words)));
+  const choice = make("select", {}, ...SELECTIONS.map(([value, words]) => make("option", { value }, words)));
   choice.addEventListener("change", () => {
-    policy = choice.value;
+    selectFace = choice.value;
     compare();
   });
-  byId("compare-policy").append("Of several faces take the one that is ", choice);
+  byId("compare-select").append("Of several faces take the one that is ", choice);
 }
 
 function slot(side) {
@@ -79,7 +79,7 @@ function showSide({ photo, place, words }, told) {
   const size = told ?? sizeOf(photo);
   const face = told?.face ?? null;
   showStage(place, photo, { size, faces: face === null ? [] : [{ ...face, label: null, known: true }] });
-  const said = [photo.note, told?.reason ?? told?.said ?? null].filter((part) => part !== null);
+  const said = [photo.note, told?.reason ?? told?.message ?? null].filter((part) => part !== null);
   const parts = said.map((part) => make("span", { class: told?.reason ? "bad" : "sub" }, sentence(part)));
   words.replaceChildren(span("file-name", photo.name), ...parts);
 }
@@ -98,7 +98,7 @@ async function compare() {
   byId("compare-result").replaceChildren(busyLine("Comparing …"));
   announce("Comparing");
   try {
-    const found = await postForm("v1/verify", { a: a.photo, b: b.photo, policy }, signal);
+    const found = await postForm("v1/verify", { a: a.photo, b: b.photo, select_face: selectFace }, signal);
     for (const side of SIDES) showSide(slots[side], found[side]);
     showVerdict(found);
   } catch (error) {
@@ -112,7 +112,7 @@ async function compare() {
 function showVerdict(found) {
   const words = verdict(found);
   const several = SIDES.some((side) => found[side].faces > 1);
-  byId("compare-policy").hidden = !several;
+  byId("compare-select").hidden = !several;
   const why = make("div", { class: "why" });
   const parts = [
     make("h2", { class: `verdict ${found.same === true ? "same" : found.same === false ? "other" : ""}` }, words),
@@ -165,7 +165,7 @@ async function showWhy(place, ask) {
   place.replaceChildren(busyLine("Covering one region after the other; this takes some seconds …"));
   place.scrollIntoView({ block: "nearest" });
   try {
-    const found = await postForm("v1/explain", { a: a.photo, b: b.photo, policy });
+    const found = await postForm("v1/explain", { a: a.photo, b: b.photo, select_face: selectFace });
     const words = "How much less alike the two become when a region is covered";
     const sides = SIDES.map((side) => ({ ...found[side], name: slots[side].photo.name }));
     place.replaceChildren(heatFigure(sides, words, "no change", `${score(found.drop)} less`));

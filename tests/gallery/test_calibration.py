@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.gallery.calibration import GalleryThreshold, choose, look_up
+from facewright.gallery.calibration import GalleryThreshold, choose, search_enrolled
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, Pin
+from facewright.gallery.store import Entry, ModelSignature
 
-PIN = Pin("a" * 32, "patchnet", 1.0, False, 2)
+SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=1.0, flip=False, width=2)
 
 
 def turned(person: str, degrees: float) -> Entry:
@@ -25,7 +25,7 @@ def turned(person: str, degrees: float) -> Entry:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    made = SqliteStore(tmp_path / "g.gallery", PIN)
+    made = SqliteStore(tmp_path / "g.gallery", SIGNATURE)
     yield made
     made.close()
 
@@ -36,7 +36,7 @@ def cosine(degrees: float) -> float:
 
 def test_each_photo_is_looked_up_as_if_its_person_were_a_stranger(store: SqliteStore) -> None:
     store.add([turned("al", 0), turned("al", 10), turned("bo", 40), turned("cy", 100)])
-    found = look_up(store, 10, 0)
+    found = search_enrolled(store, 10, 0)
     np.testing.assert_allclose(found.other, [cosine(40), cosine(30), cosine(30), cosine(60)], atol=1e-6)
     np.testing.assert_allclose(found.own, [cosine(10), cosine(10), np.nan, np.nan], atol=1e-6)
     assert found.people.tolist() == [["al", "bo"], ["al", "bo"], ["bo", "al"], ["cy", "bo"]]
@@ -88,7 +88,7 @@ def test_refused(store: SqliteStore, entries: list[Entry], fpir: float, error: t
 
 def test_of_many_some_are_looked_up_and_the_same_ones_each_time(store: SqliteStore) -> None:
     store.add([turned(f"p{i % 20}", i * 1.7) for i in range(100)])
-    one, two, all_of_them = look_up(store, 30, 0), look_up(store, 30, 0), look_up(store, 100, 0)
+    one, two, all_of_them = search_enrolled(store, 30, 0), search_enrolled(store, 30, 0), search_enrolled(store, 100, 0)
     assert one.other.size == 30 and all_of_them.other.size == 100
     np.testing.assert_array_equal(one.people, two.people)
 

@@ -27,7 +27,7 @@ from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import GalleryStore
 from fixtures import hostile
-from fixtures.hostile import PIN, entry, pieces, traces
+from fixtures.hostile import SIGNATURE, entry, pieces, traces
 
 HOSTILE = str(Path(hostile.__file__))
 FIRST = itertools.count(1_000, 1_000)
@@ -85,10 +85,10 @@ def held(store: GalleryStore) -> dict[int, bytes]:
 
 
 def filled(where: Path | str, people: int = 5, photos: int = 3, first: int = 0) -> Path:
-    store = open_store(where, PIN)
+    store = open_store(where, SIGNATURE)
     for who in range(first, first + people):
         store.add([entry(who, photo) for photo in range(photos)])
-    store.keep_threshold({"value": 0.5})
+    store.set_threshold({"value": 0.5})
     store.close()
     return Path(where)
 
@@ -149,7 +149,7 @@ def flips(size: int, count: int) -> list[int]:
 def test_no_flipped_bit_makes_a_silent_difference(tmp_path: Path, count: int) -> None:
     where = filled(tmp_path / "g.gallery")
     store = SqliteStore(where)
-    truth, state = held(store), store.state()
+    truth, state = held(store), store.header()
     store.close()
     content, copy = where.read_bytes(), tmp_path / "copy.gallery"
     noticed = silent = 0
@@ -162,7 +162,7 @@ def test_no_flipped_bit_makes_a_silent_difference(tmp_path: Path, count: int) ->
         try:
             opened = SqliteStore(copy)
             with contextlib.closing(opened):
-                same = held(opened) == truth and opened.state() == state
+                same = held(opened) == truth and opened.header() == state
                 silent += not same
         except GalleryError:
             noticed += 1
@@ -198,7 +198,7 @@ def test_what_sqlite_does_not_see_is_noticed(tmp_path: Path, what: str) -> None:
 def test_no_gallery_at_all(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "g.gallery").write_bytes(content)
     with pytest.raises(GalleryError):
-        SqliteStore(tmp_path / "g.gallery", PIN)
+        SqliteStore(tmp_path / "g.gallery", SIGNATURE)
     assert (tmp_path / "g.gallery").read_bytes() == content
 
 
@@ -217,7 +217,7 @@ def test_a_file_cut_short_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=slow)])
 def test_of_a_deleted_person_no_byte_is_left(place: Place, rounds: int) -> None:
     drawn = random.Random(0)
-    store, other = open_store(place.where, PIN), open_store(place.where)
+    store, other = open_store(place.where, SIGNATURE), open_store(place.where)
     here = {}
     for who in range(place.first, place.first + rounds * 4):
         here[who] = drawn.randint(1, 4)
@@ -237,7 +237,7 @@ def test_without_rewriting_the_files_bytes_would_be_left(place: Place, monkeypat
     monkeypatch.setattr(sqlite_file, "erase", lambda connection, path: None)
     monkeypatch.setattr(sqlite_file, "empty_log", lambda connection: True)
     monkeypatch.setattr(postgres_erasing, "rewrite", lambda connection: None)
-    store = open_store(place.where, PIN)
+    store = open_store(place.where, SIGNATURE)
     store.add([entry(place.first, photo) for photo in range(2)])
     store.delete([f"person {place.first}"])
     assert traces(place.folder, pieces(place.first, 2)) > 0
@@ -248,7 +248,7 @@ def test_moved_to_another_model_the_old_vectors_are_gone(place: Place) -> None:
     filled(place.where, people=2, photos=2, first=place.first)
     store = open_store(place.where)
     old = {row.entry.vector.tobytes()[at : at + 16] for row in store.rows() for at in range(0, 256, 16)}
-    store.reembed(PIN, {row.number: entry(place.first + 99, row.number).vector for row in store.rows()})
+    store.reembed(SIGNATURE, {row.number: entry(place.first + 99, row.number).vector for row in store.rows()})
     assert traces(place.folder, old) == 0
     store.close()
 
@@ -295,7 +295,7 @@ def test_a_reader_that_stays_is_told_of_and_the_rest_is_done_later(
 
 
 def test_files_are_private(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "deep" / "folder" / "g.gallery", PIN)
+    store = SqliteStore(tmp_path / "deep" / "folder" / "g.gallery", SIGNATURE)
     store.add([entry(0, 0)])
     files = list((tmp_path / "deep" / "folder").iterdir())
     assert {path.name for path in files} == {"g.gallery", "g.gallery-wal", "g.gallery-shm"}

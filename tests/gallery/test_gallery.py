@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ def test_enrol_search_and_open_again_without_naming_the_model(
 ) -> None:
     monkeypatch.chdir(model.parent)
     with Gallery.open(tmp_path / "g.gallery", model.name) as gallery:
-        enrolled = gallery.enrol(photos, metadata={"team": "a"})
+        enrolled = gallery.enroll(photos, metadata={"team": "a"})
     assert (enrolled.new, enrolled.failed, len(enrolled.photos)) == (len(photos), (), len(photos))
     monkeypatch.chdir(tmp_path)  # the model was named from elsewhere
     with Gallery.open(tmp_path / "g.gallery") as gallery:
@@ -49,14 +48,14 @@ def test_enrol_search_and_open_again_without_naming_the_model(
             assert found.matches[0].score == pytest.approx(1, abs=1e-6) and found.matches[0].person == photo.person
             assert found.matches[0].photo == photo.name and len(found.matches) == 3
         assert gallery.search(photos[:1], where={"team": "b"})[0].matches == ()
-        assert gallery.enrol(photos).new == 0
+        assert gallery.enroll(photos).new == 0
 
 
 def test_a_broken_photo_gets_an_error_of_its_own(photos: list[Photo], model: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(Path(photos[0].name).read_bytes()[:200])
     bad = [Photo.of(tmp_path / "broken.png", "x"), Photo.of(tmp_path / "absent.png", "x"), Photo("bytes", b"", "x")]
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        enrolled = gallery.enrol([bad[0], photos[0], *bad[1:]])
+        enrolled = gallery.enroll([bad[0], photos[0], *bad[1:]])
         assert [one.person for one in enrolled.photos] == [photos[0].person]
         assert [broken.path for broken in enrolled.failed] == [bad[0].name, bad[1].name, "bytes"]
         first, second, *_ = gallery.identify([*bad[:1], photos[0]], threshold=0.5)
@@ -65,7 +64,7 @@ def test_a_broken_photo_gets_an_error_of_its_own(photos: list[Photo], model: Pat
 
 def test_the_threshold_decides_and_is_inclusive(photos: list[Photo], model: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        gallery.enrol(photos[:4])
+        gallery.enroll(photos[:4])
         score = gallery.search(photos[5:6])[0].matches[0].score
         for threshold, known in ((score, True), (np.nextafter(score, 2), False), (-1.0, True), (2.0, False)):
             (found,) = gallery.identify(photos[5:6], threshold=float(threshold))
@@ -76,7 +75,7 @@ def test_the_threshold_decides_and_is_inclusive(photos: list[Photo], model: Path
 
 def test_calibrated_it_says_unknown_by_itself(photos: list[Photo], model: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        gallery.enrol(photos)
+        gallery.enroll(photos)
         chosen = gallery.calibrate(0.25)
     with Gallery.open(tmp_path / "g.gallery") as gallery:
         assert gallery.threshold == chosen
@@ -87,7 +86,7 @@ def test_calibrated_it_says_unknown_by_itself(photos: list[Photo], model: Path, 
 def test_another_model_is_refused(photos: list[Photo], model: Path, other: Path, tmp_path: Path) -> None:
     where = tmp_path / "g.gallery"
     with Gallery.open(where, model) as gallery:
-        gallery.enrol(photos[:1])
+        gallery.enroll(photos[:1])
     with pytest.raises(OtherModel, match="reembed"):
         Gallery.open(where, other)
     with pytest.raises(OtherModel):
@@ -100,7 +99,7 @@ def test_another_model_is_refused(photos: list[Photo], model: Path, other: Path,
 def test_the_model_was_replaced_behind_its_name(photos: list[Photo], tmp_path: Path) -> None:
     model = saved(tmp_path)
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        gallery.enrol(photos[:1])
+        gallery.enroll(photos[:1])
     bundles.save(model, small_bundle(seed=1))
     with Gallery.open(tmp_path / "g.gallery") as gallery, pytest.raises(OtherModel):
         gallery.search(photos[:1])
@@ -108,15 +107,15 @@ def test_the_model_was_replaced_behind_its_name(photos: list[Photo], tmp_path: P
 
 def test_migration_is_as_good_as_enrolling_anew(photos: list[Photo], model: Path, other: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        gallery.enrol(photos, keep_crops=True)
+        gallery.enroll(photos, keep_crops=True)
         gallery.calibrate(0.25)
         assert gallery.reembed(other) == len(photos)
         assert gallery.threshold is None
     with Gallery.open(tmp_path / "new.gallery", other) as anew, Gallery.open(tmp_path / "g.gallery", other) as moved:
-        anew.enrol(photos)
+        anew.enroll(photos)
         for a, b in zip(anew.store.rows(), moved.store.rows(), strict=True):
             np.testing.assert_allclose(a.entry.vector, b.entry.vector, atol=1e-6)
-        assert moved.enrol(photos).new == 0  # the same photos still are the same
+        assert moved.enroll(photos).new == 0  # the same photos still are the same
 
 
 @pytest.mark.parametrize(("keep", "crop", "error"), [(False, None, GalleryError), (True, 0.5, UsageError)])
@@ -124,16 +123,16 @@ def test_no_migration(
     keep: bool, crop: float | None, error: type[FacewrightError], photos: list[Photo], model: Path, tmp_path: Path
 ) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        gallery.enrol(photos[:2], keep_crops=keep)
-        before = gallery.store.state()
+        gallery.enroll(photos[:2], keep_crops=keep)
+        before = gallery.store.header()
         with pytest.raises(error):
             gallery.reembed(model, crop=crop)
-        assert gallery.store.state() == before
+        assert gallery.store.header() == before
 
 
 def test_delete_names_who_is_not_there_and_deletes_nobody(photos: list[Photo], model: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        gallery.enrol(photos[:5])
+        gallery.enroll(photos[:5])
         for people, numbers in ((["person_00", "nobody"], []), ([], [1, 99])):
             with pytest.raises(UsageError, match=r"nobody|99"):
                 gallery.delete(people, numbers)
@@ -157,7 +156,7 @@ def test_no_gallery_is_made_by_looking(tmp_path: Path) -> None:
 
 def test_the_recognizer_given_must_be_that_of_the_store(model: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.gallery", model) as gallery:
-        pin = replace(gallery.store.state().pin, fingerprint="0" * 32)
+        pin = gallery.store.header().signature.model_copy(update={"fingerprint": "0" * 32})
         recognizer = gallery.recognizer
     with pytest.raises(OtherModel):
         Gallery(SqliteStore(tmp_path / "other.gallery", pin), recognizer)
@@ -170,7 +169,7 @@ def test_real_people_are_found_and_strangers_are_not(tmp_path: Path) -> None:
         pytest.skip("needs ../shared/weights and ../shared/data/celebrities12")
     people = [sorted(person.glob("*.png")) for person in sorted(faces.iterdir())]
     with Gallery.open(tmp_path / "g.gallery", f"mobilefacenet@{weights}") as gallery:
-        gallery.enrol([Photo.of(path, path.parent.name) for person in people[:9] for path in person[:5]])
+        gallery.enroll([Photo.of(path, path.parent.name) for person in people[:9] for path in person[:5]])
         gallery.calibrate(0.1)
         mates = [Photo.of(path, path.parent.name) for person in people[:9] for path in person[10:12]]
         found = gallery.identify(mates)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 from facewright.cli.main import main
 from facewright.errors import GalleryDamaged, GalleryError, UsageError
 from facewright.gallery import opening
+from facewright.gallery.addresses import address_of
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.postgres import PostgresStore
-from facewright.gallery.postgres_address import address_of
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, Pin
+from facewright.gallery.store import Entry, GalleryStore, ModelSignature
 from fixtures.faces import draw_people, saved, small_bundle
-from fixtures.hostile import PIN, entry, everything, filled
+from fixtures.hostile import SIGNATURE, entry, everything, filled
 
 if TYPE_CHECKING:
     from fixtures.postgres_server import Server
@@ -78,7 +77,7 @@ UNREACHABLE = {  # an address -> a word of the error
 
 @pytest.mark.parametrize("url", UNREACHABLE)
 def test_a_server_that_is_not_there_is_one_clear_line(url: str, server: Server) -> None:
-    for ask in (lambda: open_store(url, PIN), lambda: exists(url)):
+    for ask in (lambda: open_store(url, SIGNATURE), lambda: exists(url)):
         with pytest.raises((GalleryError, UsageError), match=UNREACHABLE[url]) as refused:
             ask()
         assert "hu" not in str(refused.value) and "\n" not in str(refused.value)
@@ -90,8 +89,8 @@ def test_the_password_is_nowhere(server: Server, address: str) -> None:
     with contextlib.closing(filled(secret)) as store:
         server.say(f"UPDATE {store._address.gallery}.book SET body = 'hush'")
         with pytest.raises(GalleryDamaged) as noticed:
-            store.state()
-        assert "hush" not in f"{store.where} {store!r} {noticed.value}" and "postgres@" in store.where
+            store.header()
+        assert "hush" not in f"{store.location} {store!r} {noticed.value}" and "postgres@" in store.location
 
 
 # Two searches.
@@ -116,8 +115,8 @@ def test_the_answers_are_those_of_a_file(address: str, tmp_path: Path) -> None:
     vectors = many(1_500)
     vectors[300:600] = vectors[:300]  # ties
     with (
-        contextlib.closing(SqliteStore(tmp_path / "g.gallery", PIN)) as file,
-        contextlib.closing(PostgresStore(address, PIN)) as store,
+        contextlib.closing(SqliteStore(tmp_path / "g.gallery", SIGNATURE)) as file,
+        contextlib.closing(PostgresStore(address, SIGNATURE)) as store,
     ):
         for one in (file, store):
             crowd(one, vectors, 400)
@@ -129,7 +128,7 @@ def test_the_answers_are_those_of_a_file(address: str, tmp_path: Path) -> None:
 
 def test_the_index_finds_nearly_all_and_with_a_filter_as_many_as_there_are(address: str) -> None:
     vectors, k = many(2_000), 10
-    with contextlib.closing(PostgresStore(address, PIN)) as exact:
+    with contextlib.closing(PostgresStore(address, SIGNATURE)) as exact:
         crowd(exact, vectors, 2_000)
         with contextlib.closing(PostgresStore(address + "&index=hnsw")) as by_index:  # the same gallery
             found = hits = 0
@@ -160,7 +159,10 @@ def scans(server: Server, index: str) -> int:
 
 def test_vectors_too_wide_for_the_index(address: str) -> None:
     with pytest.raises(UsageError, match="2,000"):
-        PostgresStore(address + "&index=hnsw", Pin("a" * 32, "wide", 1.0, False, 2_048))
+        PostgresStore(
+            address + "&index=hnsw",
+            ModelSignature(fingerprint="a" * 32, model="wide", crop=1.0, flip=False, width=2_048),
+        )
     with contextlib.closing(PostgresStore(address)) as store:
         vector = np.eye(1, 2_048, dtype=np.float32)[0]
         store.add([Entry("ann", vector, "1")])
@@ -200,7 +202,7 @@ def test_a_session_that_is_ended_in_the_midst_changes_nothing(server: Server, ad
             store._connection.execute("DELETE FROM entries")
         assert everything(store) == before
     with pytest.raises(GalleryError, match="closed"):
-        store.state()
+        store.header()
 
 
 def test_the_server_runs_as_nobody_in_particular(server: Server) -> None:
@@ -225,15 +227,17 @@ def test_a_role_that_may_not_make_a_gallery(case: str, server: Server, plain: st
     if query:
         server.say(query.format(gallery=address_of(address).gallery))
     with pytest.raises(GalleryError, match=word):
-        PostgresStore(address, PIN)
+        PostgresStore(address, SIGNATURE)
     assert not exists(address)
 
 
 def test_a_role_that_may_only_read(server: Server, address: str) -> None:
     name = address_of(address).gallery
     server.say(f"DROP ROLE IF EXISTS reader{name}")
-    with contextlib.closing(filled(address)) as store, store._writing() as book:
-        store._write(replace(book, erasing=True))  # a deletion was interrupted; it is not the reader's to finish
+    with contextlib.closing(filled(address)) as store, store._writing() as header:
+        store._write(
+            header.model_copy(update={"erasing": True})
+        )  # a deletion was interrupted; it is not the reader's to finish
     server.say(f"CREATE ROLE reader{name} LOGIN; GRANT USAGE ON SCHEMA {name} TO reader{name}")
     server.say(f"GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO reader{name}")
     with contextlib.closing(PostgresStore(server.address(user=f"reader{name}", gallery=name))) as store:
@@ -248,11 +252,11 @@ def test_a_database_that_lacks_something(server: Server, plain: str) -> None:
     server.say("CREATE DATABASE bare")
     server.say("CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
     with pytest.raises(GalleryError, match="CREATE EXTENSION vector"):
-        PostgresStore(server.address(database="bare", user="plain"), PIN)
+        PostgresStore(server.address(database="bare", user="plain"), SIGNATURE)
     assert not exists(server.address(database="bare"))
     assert server.say("SELECT 1 FROM pg_extension WHERE extname = 'vector'", database="bare") == []  # looking made none
     with pytest.raises(GalleryError, match="UTF8"):
-        PostgresStore(server.address(database="narrow"), PIN)
+        PostgresStore(server.address(database="narrow"), SIGNATURE)
 
 
 def test_a_gallery_of_another_version(server: Server, address: str) -> None:

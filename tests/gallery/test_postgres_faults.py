@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from facewright.errors import GalleryDamaged, GalleryError
+from facewright.gallery.addresses import address_of
 from facewright.gallery.postgres import PostgresStore
-from facewright.gallery.postgres_address import address_of
 from fixtures.hostile import entry, everything, filled, pieces, traces
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_a_plain_role_deletes_what_it_may_and_says_what_remains(server: Server, 
     with contextlib.closing(filled(plain, first=900)) as store:
         assert store.delete(["person 900"]) == 2
         assert "GRANT pg_checkpoint" in store.remains and "\n" not in store.remains
-        assert not store._read_book().erasing  # all was done that this role can
+        assert not store._read_header().erasing  # all was done that this role can
         server.say("GRANT pg_checkpoint, pg_monitor TO plain; GRANT EXECUTE ON FUNCTION pg_switch_wal() TO plain")
         try:
             assert store.delete(["person 901"]) == 2

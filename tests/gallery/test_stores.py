@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from facewright.errors import DataError, FacewrightError, GalleryError, UsageError
 from facewright.gallery.opening import open_store
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, Pin
+from facewright.gallery.store import Entry, GalleryStore, ModelSignature
 
 WIDTH = 16
-PIN = Pin("a" * 32, "patchnet", 1.0, False, WIDTH)
-Opener = Callable[[Pin | None], GalleryStore]  # opens the same gallery each time, as another process would
+SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=1.0, flip=False, width=WIDTH)
+Opener = Callable[[ModelSignature | None], GalleryStore]  # opens the same gallery each time, as another process would
 
 STORES = ("sqlite", "postgres", "postgres by index")
 
@@ -43,7 +43,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 @pytest.fixture
 def store(opener: Opener) -> Iterator[GalleryStore]:
-    made = opener(PIN)
+    made = opener(SIGNATURE)
     yield made
     made.close()
 
@@ -61,8 +61,8 @@ def contents(store: GalleryStore) -> list[tuple[object, ...]]:
 
 
 def test_a_new_one_is_empty_and_pinned(store: GalleryStore) -> None:
-    state = store.state()
-    assert (state.pin, state.entries, state.threshold) == (PIN, 0, None)
+    state = store.header()
+    assert (state.signature, state.entries, state.threshold) == (SIGNATURE, 0, None)
     assert store.people() == {} and list(store.rows()) == [] and names(store, unit(1)) == []
 
 
@@ -75,8 +75,8 @@ def test_what_was_enrolled_is_there_after_opening_it_again(store: GalleryStore, 
     numbers = store.add([entry("bo", 1, crop=b"png of bo", team="a"), entry("al", 0, 1)])
     before = contents(store)
     store.close()
-    again = opener(replace(PIN, fingerprint="b" * 32))  # one that is there keeps its pin
-    assert again.state().pin == PIN and again.state().entries == 2
+    again = opener(SIGNATURE.model_copy(update={"fingerprint": "b" * 32}))  # one that is there keeps its pin
+    assert again.header().signature == SIGNATURE and again.header().entries == 2
     assert contents(again) == before
     assert [row[0] for row in before] == numbers and before[0][6] == b"png of bo" and before[1][6] is None
     assert before[0][5] == unit(1).tobytes() and before[0][3] == {"team": "a"}
@@ -88,8 +88,8 @@ def test_what_was_enrolled_is_there_after_opening_it_again(store: GalleryStore, 
 def test_the_same_photo_of_a_person_is_enrolled_once(store: GalleryStore) -> None:
     first, twice, other = store.add([entry("bo", 1), entry("bo", 1), entry("al", 1)])
     assert first is not None and twice is None and other is not None
-    revision = store.state().revision
-    assert store.add([entry("bo", 1)]) == [None] and store.state().revision == revision
+    revision = store.header().revision
+    assert store.add([entry("bo", 1)]) == [None] and store.header().revision == revision
 
 
 REFUSED = {  # a broken entry -> the exception, a word of it
@@ -111,7 +111,7 @@ def test_one_broken_entry_and_nothing_is_enrolled(store: GalleryStore, case: str
     broken, error, word = REFUSED[case]
     with pytest.raises(error, match=word):
         store.add([entry("al", 0, 1), broken])
-    assert store.state().entries == 0 and store.people() == {} and names(store, unit(0, 1)) == []
+    assert store.header().entries == 0 and store.people() == {} and names(store, unit(0, 1)) == []
 
 
 def test_search_is_by_person_best_first_and_ties_by_name(store: GalleryStore) -> None:
@@ -158,7 +158,7 @@ def test_delete_people_and_single_entries(store: GalleryStore) -> None:
     numbers = store.add([entry("al", 1, crop=b"al"), entry("al", 1, 1), entry("bo", 0, 1), entry("cy", 0, 0, 1)])
     assert store.delete(["al", "nobody"]) == 2
     assert store.delete(numbers=[number for number in numbers[3:] if number is not None]) == 1
-    assert store.people() == {"bo": 1} and names(store, unit(1)) == ["bo"] and store.state().entries == 1
+    assert store.people() == {"bo": 1} and names(store, unit(1)) == ["bo"] and store.header().entries == 1
     assert store.delete(["al"]) == 0
     assert store.crop(numbers[0] or 0) is None
     (new,) = store.add([entry("al", 1)])
@@ -174,25 +174,25 @@ def test_what_another_process_does_is_seen_at_once(store: GalleryStore, opener: 
     store.delete(["al"])
     store.add([entry("cy", 1, 1)])
     assert names(other, unit(1)) == ["bo", "cy"] and other.people() == {"bo": 1, "cy": 1}
-    other.keep_threshold({"value": 0.5})
-    assert store.state().threshold == {"value": 0.5} and names(store, unit(1)) == ["bo", "cy"]
+    other.set_threshold({"value": 0.5})
+    assert store.header().threshold == {"value": 0.5} and names(store, unit(1)) == ["bo", "cy"]
     other.close()
 
 
 def test_other_vectors_take_the_place_of_all(store: GalleryStore, opener: Opener) -> None:
     numbers = [number or 0 for number in store.add([entry("al", 1, crop=b"al", team="a"), entry("bo", 0, 1)])]
-    store.keep_threshold({"value": 0.5})
-    pin = replace(PIN, fingerprint="c" * 32, width=2)
+    store.set_threshold({"value": 0.5})
+    pin = SIGNATURE.model_copy(update={"fingerprint": "c" * 32, "width": 2})
     swapped = [np.array(pair, np.float32) for pair in ([0, 1], [1, 0])]
     other = opener(None)
     with pytest.raises(GalleryError, match="again"):
         store.reembed(pin, {numbers[0]: swapped[0]})
     with pytest.raises(DataError):
         store.reembed(pin, dict(zip(numbers, [unit(1), unit(1)], strict=True)))
-    assert store.state().pin == PIN
+    assert store.header().signature == SIGNATURE
     store.reembed(pin, dict(zip(numbers, swapped, strict=True)))
     for one in (store, other):
-        assert one.state().pin == pin and one.state().threshold is None
+        assert one.header().signature == pin and one.header().threshold is None
         assert [match.person for match in one.nearest(np.array([[1, 0]], np.float32), 1, {})[0]] == ["bo"]
         assert one.crop(numbers[0]) == b"al" and next(one.rows()).entry.metadata == {"team": "a"}
     store.check()
@@ -215,5 +215,5 @@ def test_many_threads_share_one(store: GalleryStore) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failures and store.state().entries == 20
+    assert not failures and store.header().entries == 20
     store.check()

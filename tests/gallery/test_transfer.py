@@ -16,9 +16,9 @@ from PIL import Image
 from facewright.errors import DataError, GalleryError
 from facewright.gallery import transfer
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, Pin
+from facewright.gallery.store import Entry, ModelSignature
 
-PIN = Pin("a" * 32, "patchnet", 0.8, True, 4)
+SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=0.8, flip=True, width=4)
 
 
 def png() -> bytes:
@@ -28,7 +28,7 @@ def png() -> bytes:
 
 
 def filled(where: Path) -> SqliteStore:
-    store = SqliteStore(where, PIN)
+    store = SqliteStore(where, SIGNATURE)
     rows = np.eye(4, dtype=np.float32)
     store.add(
         [
@@ -37,7 +37,7 @@ def filled(where: Path) -> SqliteStore:
             Entry("Ann", rows[2], "2"),
         ]
     )
-    store.keep_threshold({"value": 0.5})
+    store.set_threshold({"value": 0.5})
     return store
 
 
@@ -54,8 +54,8 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert transfer.export(store, out) == 3
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     header = transfer.read_header(out)
-    assert header.pin == PIN and header.threshold == {"value": 0.5}
-    other = SqliteStore(tmp_path / "b.gallery", header.pin)
+    assert header.signature == SIGNATURE and header.threshold == {"value": 0.5}
+    other = SqliteStore(tmp_path / "b.gallery", header.signature)
     assert transfer.fill(other, out) == (3, 0)
     assert contents(other) == contents(store)
     assert transfer.fill(other, out) == (0, 3)  # twice is once
@@ -77,24 +77,24 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[list[bytes]]
 
 
 BROKEN: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {  # what was done to the lines -> a word
-    "nothing at all": (lambda lines: [], "JSON"),
-    "cut short": (lambda lines: lines[:-1], "cut short"),
-    "a line is gone": (lambda lines: [*lines[:2], *lines[3:]], "not those"),
-    "a line twice": (lambda lines: [*lines[:2], *lines[1:]], "not those"),
-    "another letter": (lambda lines: [lines[0], lines[1].replace(b"Ann", b"Amy"), *lines[2:]], "not those"),
-    "more behind the end": (lambda lines: [*lines, lines[1]], "nothing after"),
-    "no JSON": (lambda lines: [lines[0], b"{", *lines[1:]], "JSON"),
-    "deep JSON": (lambda lines: [lines[0], b"[" * 100_000 + b"\n", *lines[1:]], "JSON"),
-    "a foreign key": (edited(lambda facts: facts.update(more=1)), "nothing else"),
+    "nothing at all": (lambda lines: [], ":1"),
+    "cut short": (lambda lines: lines[:-1], "a.jsonl"),
+    "a line is gone": (lambda lines: [*lines[:2], *lines[3:]], "a.jsonl"),
+    "a line twice": (lambda lines: [*lines[:2], *lines[1:]], "a.jsonl"),
+    "another letter": (lambda lines: [lines[0], lines[1].replace(b"Ann", b"Amy"), *lines[2:]], "a.jsonl"),
+    "more behind the end": (lambda lines: [*lines, lines[1]], ":6"),
+    "no JSON": (lambda lines: [lines[0], b"{", *lines[1:]], ":2"),
+    "deep JSON": (lambda lines: [lines[0], b"[" * 100_000 + b"\n", *lines[1:]], ":2"),
+    "a foreign key": (edited(lambda facts: facts.update(more=1)), "more"),
     "a missing key": (edited(lambda facts: facts.pop("photo")), "photo"),
-    "a number as a name": (edited(lambda facts: facts.update(person=3)), "text"),
+    "a number as a name": (edited(lambda facts: facts.update(person=3)), "person"),
     "no name": (edited(lambda facts: facts.update(person="")), "name"),
-    "metadata no text": (edited(lambda facts: facts.update(metadata={"a": 1})), "text"),
-    "metadata no table": (edited(lambda facts: facts.update(metadata=[1])), "no entry"),
-    "no base64": (edited(lambda facts: facts.update(vector="!")), "no entry"),
-    "half a number": (edited(lambda facts: facts.update(vector="AAAA")), "no entry"),
-    "no unit vector": (edited(lambda facts: facts.update(vector="A" * 20 + "==")), "no entry"),
-    "no picture": (edited(lambda facts: facts.update(crop="AAAA")), "crop"),
+    "metadata no text": (edited(lambda facts: facts.update(metadata={"a": 1})), "metadata"),
+    "metadata no table": (edited(lambda facts: facts.update(metadata=[1])), "metadata"),
+    "no base64": (edited(lambda facts: facts.update(vector="!")), ":2"),
+    "half a number": (edited(lambda facts: facts.update(vector="AAAA")), ":2"),
+    "no unit vector": (edited(lambda facts: facts.update(vector="A" * 20 + "==")), ":2"),
+    "no image": (edited(lambda facts: facts.update(crop="AAAA")), "crop"),
 }  # fmt: skip
 
 
@@ -103,11 +103,11 @@ def test_a_broken_file_is_refused_and_nothing_is_taken(tmp_path: Path, case: str
     out, (change, word) = tmp_path / "a.jsonl", BROKEN[case]
     transfer.export(filled(tmp_path / "a.gallery"), out)
     out.write_bytes(b"".join(change(out.read_bytes().splitlines(keepends=True))))
-    store = SqliteStore(tmp_path / "b.gallery", PIN)
+    store = SqliteStore(tmp_path / "b.gallery", SIGNATURE)
     with pytest.raises(DataError, match=word):
         transfer.read_header(out)
         transfer.fill(store, out)
-    assert store.state().entries == 0
+    assert store.header().entries == 0
     store.close()
 
 
@@ -115,11 +115,11 @@ def test_a_broken_file_is_refused_and_nothing_is_taken(tmp_path: Path, case: str
     "header",
     [
         {},
-        {"format": transfer.FORMAT, "version": 2},
-        {"format": transfer.FORMAT, "version": 1, "pin": {"width": 4}},
-        {"format": transfer.FORMAT, "version": 1, "pin": PIN.to_dict() | {"width": "4"}},
-        {"format": transfer.FORMAT, "version": 1, "pin": PIN.to_dict() | {"width": 10**9}},
-        {"format": transfer.FORMAT, "version": 1, "pin": PIN.to_dict(), "threshold": 0.5},
+        {"format": "facewright-gallery", "version": 2},
+        {"format": "facewright-gallery", "version": 1, "pin": {"width": 4}},
+        {"format": "facewright-gallery", "version": 1, "pin": SIGNATURE.to_dict() | {"width": "4"}},
+        {"format": "facewright-gallery", "version": 1, "pin": SIGNATURE.to_dict() | {"width": 10**9}},
+        {"format": "facewright-gallery", "version": 1, "pin": SIGNATURE.to_dict(), "threshold": 0.5},
     ],
 )
 def test_no_header(tmp_path: Path, header: dict[str, object]) -> None:

@@ -243,7 +243,7 @@ def test_int8_is_another_model_that_says_what_it_costs(place: Path, in_int8: Any
 def test_a_gallery_takes_the_exported_model_and_not_the_int8_one(place: Path, tmp_path: Path, in_int8: Any) -> None:
     photo = place / "photos" / "person_00" / "0.png"
     with Gallery.open(tmp_path / "g", place / "model.safetensors") as gallery:
-        gallery.enrol([Photo.of(photo, "ann")])
+        gallery.enroll([Photo.of(photo, "ann")])
     with Gallery.open(tmp_path / "g", place / "model.onnx") as gallery:
         assert gallery.search([Photo.of(photo)])[0].matches[0].person == "ann"
     with pytest.raises(OtherModel):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from facewright.gallery.gallery import Gallery
-    from facewright.gallery.results import Found, Identified, PeopleFound
+    from facewright.gallery.results import Identification, PhotoIdentification, SearchResult
     from facewright.gallery.store import Match
     from facewright.recognition import Policy
 
@@ -73,24 +73,24 @@ def enroll(
     from facewright.workflows import galleries
 
     metadata = opt.key_values(meta, "--meta")
-    galleries.photos_of(people)  # before a file is made
+    photos, broken = galleries.photos_of(people)  # before a file is created
     policy = opt.face_choice(select_face)
     opened = Gallery.for_enrolling(gallery_at, model, detector=detector, crop=crop, flip=flip, policy=policy)
     with opened as gallery, listener(quiet) as on_event:
         result = galleries.enroll(
-            gallery, people, metadata=metadata, keep_crops=keep_crops, policy=policy, on_event=on_event
+            gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, policy=policy, on_event=on_event
         )
-    for broken in result.failed:
-        say(f"left out: {broken.path}: {broken.reason}")
+    for failed in result.failed:
+        say(f"left out: {failed.path}: {failed.reason}")
     for photo in result.photos:
-        if photo.said is not None:
-            say(f"{photo.photo}: {photo.said}")
+        if photo.message is not None:
+            say(f"{photo.photo}: {photo.message}")
     if as_json:
         emit(result.to_dict())
     else:
         already = len(result.photos) - result.new
         known = f", {already:,} already enrolled" if already else ""
-        show(f"enrolled {number_of(result.new, 'photo')} in {gallery.store.where}{known}")
+        show(f"enrolled {number_of(result.new, 'photo')} in {gallery.store.location}{known}")
     if not result.photos:
         say("error: no photo could be enrolled")
         raise typer.Exit(1)
@@ -120,7 +120,7 @@ def search(
         policy, only = gallery.recognizer.policy(opt.face_choice(select_face)), opt.key_values(filters, "--where")
         found = gallery.search([Photo.of(path) for path in photos], k=top, where=only, policy=policy)
     report(
-        {"task": "search", "gallery": gallery.store.where, "photos": [one.to_dict() for one in found]},
+        {"task": "search", "gallery": gallery.store.location, "photos": [one.to_dict() for one in found]},
         "\n".join(line for one in found for line in describe_search(one)),
         as_json,
     )
@@ -158,8 +158,9 @@ def identify(
     only = opt.key_values(filters, "--where")
     with Gallery.open(gallery_at, model, detector=detector) as gallery:
         stored = None if threshold is not None else gallery.threshold
-        found = _identify(gallery, photos, threshold, only, opt.face_choice(select_face), every_face)
-        people, shown = len(gallery.people()), gallery.store.where
+        value = threshold if stored is None else stored.threshold.value
+        found = _identify(gallery, photos, value, only, opt.face_choice(select_face), every_face)
+        people, shown = len(gallery.people()), gallery.store.location
     calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one in found]
     facts = {"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed}
     report(facts, "\n".join(line for one in found for line in describe_identified(one)), as_json)
@@ -181,25 +182,24 @@ def _identify(
     only: dict[str, str],
     policy: Policy | None,
     every_face: bool,
-) -> Sequence[Identified | PeopleFound]:
+) -> Sequence[Identification | PhotoIdentification]:
     from facewright.gallery.photos import Photo
 
     photos = [Photo.of(path) for path in paths]
     if every_face:
-        return [gallery.people_in(photo, threshold=threshold, where=only) for photo in photos]
+        return [gallery.identify_faces(photo, threshold=threshold, where=only) for photo in photos]
     return gallery.identify(photos, threshold=threshold, where=only, policy=gallery.recognizer.policy(policy))
 
 
-def describe_identified(found: Identified | PeopleFound) -> list[str]:
+def describe_identified(found: Identification | PhotoIdentification) -> list[str]:
     """Return one photo's answers: the decision with the score behind it, for the chosen face or for every face."""
-    from facewright.gallery.results import PeopleFound
+    from facewright.gallery.results import PhotoIdentification
 
     if found.error is not None:
         return [f"{found.photo}: cannot be used: {found.error}"]
-    if not isinstance(found, PeopleFound):
-        note = found.taken.said if found.taken is not None else None
+    if not isinstance(found, PhotoIdentification):
         line = f"{found.photo}: {decision(found.person, found.matches, found.threshold)}"
-        return [line] if note is None else [line, f"  {note}"]
+        return [line] if found.message is None else [line, f"  {found.message}"]
     lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}"]
     for face in found.faces:
         x, y, width, height = (round(value) for value in face.box)
@@ -217,11 +217,11 @@ def decision(person: str | None, matches: Sequence[Match], threshold: float) -> 
     return f"{who} ({best.score:.4f} {sign} {threshold:.4f})"
 
 
-def describe_search(found: Found) -> list[str]:
+def describe_search(found: SearchResult) -> list[str]:
     """Return one photo's matches, a line each."""
     if found.error is not None:
         return [f"{found.photo}: cannot be used: {found.error}"]
-    note = "" if found.taken is None or found.taken.said is None else f" {found.taken.said}"
+    note = "" if found.message is None else f" {found.message}"
     return [f"{found.photo}:{note}", *map(_match_line, found.matches)]
 
 
@@ -230,6 +230,6 @@ def _match_line(match: Match) -> str:
     return f"  {match.score:7.4f}  {match.person}  {where}"
 
 
-def _exit_if_all_failed(found: Sequence[Found | Identified | PeopleFound]) -> None:
+def _exit_if_all_failed(found: Sequence[SearchResult | Identification | PhotoIdentification]) -> None:
     if found and all(one.error is not None for one in found):
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.gallery.calibration import GalleryThreshold
-    from facewright.gallery.results import Stats
+    from facewright.gallery.results import GalleryStats
 
 GalleryAt = Annotated[
     str, typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: a file, or a PostgreSQL address.")
@@ -40,7 +40,7 @@ def list_people(
     from facewright.gallery.gallery import Gallery
 
     with Gallery.open(gallery_at) as gallery:
-        counts, shown = gallery.people(), gallery.store.where
+        counts, shown = gallery.people(), gallery.store.location
         rows = list(gallery.store.rows(people)) if people else []
     missing = [repr(name) for name in people or () if name not in counts]
     if missing:
@@ -85,8 +85,8 @@ def delete(
     with Gallery.open(gallery_at) as gallery:
         count = gallery.delete(people or (), entries or ())
     report(
-        {"task": "delete", "gallery": gallery.store.where, "entries": count, "remains": gallery.store.remains},
-        f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {gallery.store.where}",
+        {"task": "delete", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains},
+        f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {gallery.store.location}",
         as_json,
     )
     _say_remains(gallery.store.remains)
@@ -116,7 +116,7 @@ def export(
     with Gallery.open(gallery_at) as gallery:
         count = transfer.export(gallery.store, out, crops=crops)
     report(
-        {"task": "export", "gallery": gallery.store.where, "out": str(out), "entries": count},
+        {"task": "export", "gallery": gallery.store.location, "out": str(out), "entries": count},
         f"wrote {count:,} {'entry' if count == 1 else 'entries'} to {out}",
         as_json,
     )
@@ -134,7 +134,7 @@ def import_(
     Example:
       facewright gallery import -g other.gallery people.jsonl
     """
-    from facewright.gallery.opening import shown
+    from facewright.gallery.addresses import shown
     from facewright.workflows import galleries
 
     result = galleries.import_gallery(gallery_at, source)
@@ -179,7 +179,7 @@ def calibrate(
     with Gallery.open(gallery_at) as gallery:
         chosen = gallery.calibrate(fpir)
     report(
-        {"task": "calibrate", "gallery": gallery.store.where} | chosen.to_dict(), describe_threshold(chosen), as_json
+        {"task": "calibrate", "gallery": gallery.store.location} | chosen.to_dict(), describe_threshold(chosen), as_json
     )
     if chosen.few_people:
         say(
@@ -210,8 +210,8 @@ def reembed(
     with Gallery.open(gallery_at) as gallery:
         count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
     report(
-        {"task": "reembed", "gallery": gallery.store.where, "model": model, "entries": count},
-        f"moved {count:,} {'entry' if count == 1 else 'entries'} of {gallery.store.where} to {model}",
+        {"task": "reembed", "gallery": gallery.store.location, "model": model, "entries": count},
+        f"moved {count:,} {'entry' if count == 1 else 'entries'} of {gallery.store.location} to {model}",
         as_json,
     )
     _say_remains(gallery.store.remains)
@@ -232,14 +232,14 @@ def tags(metadata: Mapping[str, str]) -> str:
     return "".join(f"  {key}={value}" for key, value in metadata.items())
 
 
-def describe_stats(found: Stats) -> str:
+def describe_stats(found: GalleryStats) -> str:
     """Return the counts, then the model that made the vectors."""
     lines = [
-        f"{found.where}: {number_of(found.entries, 'photo')} of {found.people:,} people, verified",
+        f"{found.location}: {number_of(found.entries, 'photo')} of {found.people:,} people, verified",
         f"face crops   {found.crops:,}",
-        f"model        {found.pin.model}",
-        f"fingerprint  {found.pin.fingerprint}, {found.pin.width} numbers, crop {found.pin.crop:g}",
-        f"detector     {found.pin.detector}",
+        f"model        {found.signature.model}",
+        f"fingerprint  {found.signature.fingerprint}, {found.signature.width} numbers, crop {found.signature.crop:g}",
+        f"detector     {found.signature.detector}",
     ]
     if found.threshold is None:
         return "\n".join([*lines, "threshold    none; choose one with facewright gallery calibrate"])

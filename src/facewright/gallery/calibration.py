@@ -1,8 +1,8 @@
-"""When somebody is unknown, chosen from the enrolled themselves.
+"""The threshold below which a face is unknown, chosen from the enrolled people themselves.
 
-Each enrolled photo is looked up as if its person were not enrolled: the best score of another person is what a stranger
-would have had. The threshold lets at most the asked-for share of these searches find somebody. That share, the
-false-positive identification rate (FPIR), belongs to this gallery: it grows with the number of people.
+Each enrolled photo is searched as if its person were not enrolled: the best score of another person is that of a
+non-mated probe. The threshold accepts at most the requested share of these searches. That share, the false-positive
+identification rate (FPIR), belongs to this gallery: it grows with the number of people.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, ValidationError
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.gallery.store import GalleryStore, Row
+from facewright.gallery.store import Count, GalleryStore, Row
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
 from facewright.metrics.verification import allowed_impostors
+from facewright.records import Record
 
-SEARCHES = 10_000  # entries looked up at most, drawn at random
-BLOCK = 256  # looked up at a time
-ALIKE = 3  # pairs of people told
+MAX_SEARCHES = 10_000  # entries searched, drawn at random
+BLOCK = 256  # searched at a time
+SHOWN_PAIRS = 3  # most similar pairs of people in the result
 SCORE = "cosine with the most alike person"
 METHOD = (
     "each enrolled photo searched among the other people; most of them accepted within the target, no interpolation, "
@@ -32,106 +34,101 @@ METHOD = (
 )
 
 
-@dataclass(frozen=True)
-class Alike:
-    """Two people whose photos are so alike that they may be one."""
+class SimilarPair(Record):
+    """Two people whose photos are so similar that they may be one person."""
 
     a: str
     b: str
     score: float
 
 
-@dataclass(frozen=True)
-class GalleryThreshold:
+class GalleryThreshold(Record):
     """A threshold and the gallery that it was chosen on."""
 
-    threshold: Threshold  # far: the FPIR
-    fpir_by_people: Rate | None  # the same with its interval over resampled people, n is theirs
-    people: int  # enrolled then
-    entries: int
-    alike: tuple[Alike, ...]  # the most alike two people, each two once
+    threshold: Annotated[
+        Threshold, BeforeValidator(lambda facts: Threshold.from_dict(facts) if isinstance(facts, Mapping) else facts)
+    ]  # far: the FPIR
+    fpir_by_people: Rate | None  # the same with its interval over resampled people, n is their number
+    people: Count  # enrolled then
+    entries: Count
+    alike: tuple[SimilarPair, ...]  # the most similar two people, each two once
 
     @property
     def few_people(self) -> bool:
-        """Whether one person alone is more than the share asked for: photos of one are no independent strangers."""
+        """One person alone is more than the requested share: photos of one person are not independent probes."""
         return self.people * self.threshold.far_target < 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """As the gallery keeps it and `gallery calibrate --json` prints it."""
-        by_people = None if self.fpir_by_people is None else self.fpir_by_people.to_dict()
-        alike = [{"a": one.a, "b": one.b, "score": one.score} for one in self.alike]
-        counts = {"people": self.people, "entries": self.entries}
-        return {"threshold": self.threshold.to_dict(), "fpir_by_people": by_people, **counts, "alike": alike}
-
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> GalleryThreshold:
+    def from_dict(cls, facts: Any) -> GalleryThreshold:
         """The inverse of `to_dict`.
 
         Raises:
             DataError: the facts are not those of a threshold.
         """
         try:
-            by_people = facts["fpir_by_people"]
-            return cls(
-                Threshold.from_dict(facts["threshold"]),
-                None if by_people is None else Rate.from_dict(by_people),
-                int(facts["people"]),
-                int(facts["entries"]),
-                tuple(Alike(str(one["a"]), str(one["b"]), float(one["score"])) for one in facts["alike"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"no gallery's threshold: {type(error).__name__} {error}") from None
+            return cls.model_validate(facts)
+        except (ValidationError, DataError) as error:
+            text = str(error) if isinstance(error, DataError) else str(error.errors()[0]["msg"])
+            raise DataError(f"the gallery's threshold is invalid: {text}") from None
 
 
 @dataclass(frozen=True, eq=False)
-class Searches:
-    """Enrolled photos, looked up."""
+class NonmatedSearches:
+    """Searches of enrolled photos."""
 
     other: NDArray[np.float64]  # (Q,) the best score of another person
-    own: NDArray[np.float64]  # (Q,) of another photo of the same person; NaN where there is none
-    people: NDArray[np.str_]  # (Q, 2) whose photo it is, and whose it was taken for
+    own: NDArray[np.float64]  # (Q,) of another photo of the same person; NaN if there is none
+    people: NDArray[np.str_]  # (Q, 2) the photo's person, and the other person with the best score
 
 
-def choose(store: GalleryStore, fpir: float, *, searches: int = SEARCHES, seed: int = 0) -> GalleryThreshold:
-    """Choose the threshold that takes at most the share `fpir` of strangers for somebody.
+def choose(store: GalleryStore, fpir: float, *, searches: int = MAX_SEARCHES, seed: int = 0) -> GalleryThreshold:
+    """Choose the threshold that identifies at most the share `fpir` of unknown people as enrolled ones.
 
     Args:
-        fpir: the target in (0, 1). searches: how many enrolled photos are looked up at most. seed: of their choice.
+        fpir: the target in (0, 1). searches: maximum number of enrolled photos searched. seed: of their choice.
     Raises:
         Undefined: fewer than two people, or too few photos to resolve the rate (says how many it takes).
-        UsageError: no rate.
+        UsageError: the target is not in (0, 1).
     """
     if not 0 < fpir < 1:
         raise UsageError(f"expected a false-positive rate in (0, 1), got {fpir}")
     enrolled = store.people()
     if len(enrolled) < 2:
-        raise Undefined(f"{store.where}: a threshold takes at least two people, {len(enrolled)} enrolled; enrol more")
-    found = look_up(store, searches, seed)
-    value = _value(found.other, fpir)
-    share = weighted_share(found.other >= value, np.ones(found.other.size, bool))
-    names, numbers = np.unique(found.people, return_inverse=True)
+        raise Undefined(
+            f"{store.location}: a threshold takes at least two people, {len(enrolled)} enrolled; enrol more"
+        )
+    result = search_enrolled(store, searches, seed)
+    value = _value(result.other, fpir)
+    share = weighted_share(result.other >= value, np.ones(result.other.size, bool))
+    names, numbers = np.unique(result.people, return_inverse=True)
     pairs = People(numbers.reshape(-1, 2).astype(np.int64), names.size)
-    own = ~np.isnan(found.own)
-    right = (found.own >= value) & (found.own > found.other)
+    own = ~np.isnan(result.own)
+    right = (result.own >= value) & (result.own > result.other)
     threshold = Threshold(
         value=value,
         score=SCORE,
         direction=DIRECTION,
         far_target=float(fpir),
-        far=clopper_pearson(int((found.other >= value).sum()), found.other.size),
+        far=clopper_pearson(int((result.other >= value).sum()), result.other.size),
         tar=clopper_pearson(int(right[own].sum()), int(own.sum())) if own.any() else None,
-        impostors=found.other.size,
+        impostors=result.other.size,
         genuine=int(own.sum()),
-        data=f"{store.state().entries:,} enrolled photos of {len(enrolled):,} people",
+        data=f"{store.header().entries:,} enrolled photos of {len(enrolled):,} people",
         method=METHOD,
     )
     by_people = identity_bootstrap(share, pairs)[0]
-    return GalleryThreshold(threshold, by_people, len(enrolled), store.state().entries, _alike(found))
+    return GalleryThreshold(
+        threshold=threshold,
+        fpir_by_people=by_people,
+        people=len(enrolled),
+        entries=store.header().entries,
+        alike=_similar(result),
+    )
 
 
-def look_up(store: GalleryStore, searches: int, seed: int) -> Searches:
-    """Look enrolled photos up, each as if its person were not enrolled, and beside it among his other photos."""
-    count = store.state().entries
+def search_enrolled(store: GalleryStore, searches: int, seed: int) -> NonmatedSearches:
+    """Search enrolled photos, each as if its person were not enrolled, and compare them within the person."""
+    count = store.header().entries
     drawn = set(np.random.default_rng(seed).choice(count, min(count, searches), replace=False).tolist())
     rows = [row for place, row in enumerate(store.rows()) if place in drawn]
     together: dict[str, list[Row]] = {row.entry.person: [] for row in rows}
@@ -141,22 +138,22 @@ def look_up(store: GalleryStore, searches: int, seed: int) -> Searches:
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
         matches = store.nearest(np.stack([row.entry.vector for row in part]), 2, {})
-        for row, found in zip(part, matches, strict=True):
-            stranger = next(match for match in found if match.person != row.entry.person)
-            other.append(stranger.score)
-            people.append((row.entry.person, stranger.person))
+        for row, nearest in zip(part, matches, strict=True):
+            nonmated = next(match for match in nearest if match.person != row.entry.person)
+            other.append(nonmated.score)
+            people.append((row.entry.person, nonmated.person))
             own.append(_own(row, together[row.entry.person]))
-    return Searches(np.array(other), np.array(own), np.array(people))
+    return NonmatedSearches(np.array(other), np.array(own), np.array(people))
 
 
 def _own(row: Row, photos: list[Row]) -> float:
-    """The best score of a photo with the others of its person; NaN where there is none."""
+    """The best score of a photo with the other photos of its person; NaN if there is none."""
     rest = [other.entry.vector for other in photos if other.number != row.number]
     return float((np.stack(rest).astype(np.float64) @ row.entry.vector).max()) if rest else math.nan
 
 
 def _value(other: NDArray[np.float64], fpir: float) -> float:
-    """Midway between the least score that is accepted and the next, so that rounding decides nothing."""
+    """Midway between the lowest accepted score and the next, so that rounding decides nothing."""
     try:
         allowed = allowed_impostors(fpir, other.size)
     except Undefined:
@@ -167,11 +164,11 @@ def _value(other: NDArray[np.float64], fpir: float) -> float:
     return accepting_at_most(other, allowed)
 
 
-def _alike(found: Searches) -> tuple[Alike, ...]:
+def _similar(result: NonmatedSearches) -> tuple[SimilarPair, ...]:
     best: dict[tuple[str, str], float] = {}
-    for place in np.argsort(-found.other, kind="stable"):
-        a, b = sorted(map(str, found.people[place]))
-        best.setdefault((a, b), float(found.other[place]))
-        if len(best) == ALIKE:
+    for place in np.argsort(-result.other, kind="stable"):
+        a, b = sorted(map(str, result.people[place]))
+        best.setdefault((a, b), float(result.other[place]))
+        if len(best) == SHOWN_PAIRS:
             break
-    return tuple(Alike(a, b, score) for (a, b), score in best.items())
+    return tuple(SimilarPair(a=a, b=b, score=score) for (a, b), score in best.items())

@@ -1,42 +1,51 @@
-"""A gallery of people: enrol their photos, look others up in it, and say who they are or that they are unknown.
+"""A gallery of people: enroll their photos, search for others in it, and identify people or call them unknown.
 
 >>> gallery = Gallery.for_enrolling("people.gallery")                                  # doctest: +SKIP
->>> gallery.enrol([Photo.of(Path("ann/1.jpg"), "ann")])                                # doctest: +SKIP
+>>> gallery.enroll([Photo.of(Path("ann/1.jpg"), "ann")])                               # doctest: +SKIP
 >>> gallery.calibrate(fpir=0.01)                                                       # doctest: +SKIP
 >>> gallery.identify([Photo.of(Path("someone.jpg"))])[0].person                        # doctest: +SKIP
 'ann'
 
-Where no model is named, the built-in networks find the face in each photo. A model of one's own takes photos as faces
-that were cropped already, as its InputSpec wants them, unless a detector is named.
+Without a model's name, the built-in networks find the face in each photo. A model of your own takes photos as aligned
+face crops, as its InputSpec wants them, unless a detector is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from facewright.data.records import Broken
-from facewright.errors import GalleryError, Undefined, UsageError
-from facewright.gallery import migration, pinning
+from facewright.errors import Undefined, UsageError
+from facewright.gallery import signatures
 from facewright.gallery.calibration import GalleryThreshold, choose
-from facewright.gallery.deciding import decide, person_of
-from facewright.gallery.opening import exists, open_store, shown
-from facewright.gallery.photos import Photo, batches, look, png_of, read
-from facewright.gallery.results import Enrolled, EnrolledPhoto, Found, Identified, KnownFace, PeopleFound, Stats
-from facewright.gallery.store import Entry, GalleryStore, checked_name
+from facewright.gallery.opening import exists, open_store
+from facewright.gallery.photos import Photo, embed_photos, png_of, read
+from facewright.gallery.results import (
+    EnrolledPhoto,
+    Enrollment,
+    GalleryStats,
+    Identification,
+    IdentifiedFace,
+    PhotoIdentification,
+    SearchResult,
+    person_of,
+)
+from facewright.gallery.store import Entry, GalleryStore, check_name
 from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
 
-MATCHES = 5  # people told of a search
+TOP = 5  # people in a search result
 
 
 class Gallery:
     """A store, and the recogniser that its vectors are of.
 
     Args:
-        store: what is enrolled. recognizer: None where only the pin's name of it is known; loaded when needed.
+        store: the enrolled people. recognizer: None: loaded by the name in the store when needed.
     Raises:
         OtherModel: the recogniser is not the one that the gallery was enrolled with.
     """
@@ -45,38 +54,36 @@ class Gallery:
         self.store = store
         self._recognizer = recognizer
         if recognizer is not None:
-            pinning.check_same(store.where, store.state().pin, recognizer)
+            signatures.check_same(store.location, store.header().signature, recognizer)
 
     @classmethod
     def open(
         cls,
-        where: str | Path,
+        location: str | Path,
         model: str | Path | None = None,
         *,
         detector: str | None = None,
         crop: float | None = None,
         flip: bool | None = None,
     ) -> Gallery:
-        """Open a gallery, or make a new one where there is none and a model is named.
+        """Open a gallery, or create one if there is none and a model is named.
 
         Args:
-            where: a file, or the address of one on a server (`opening`). model: a run directory, a bundle file,
-                architecture@weights or "built-in"; the one it was made with where left out. detector: as `Recognizer`.
-                crop, flip: of the input, in place of the model's own; those of the gallery where left out.
+            location: a file, or the address of a gallery on a server (`addresses`). model: a run directory, a bundle
+                file, architecture@weights or "built-in"; default: the one it was created with. detector: as
+                `Recognizer`. crop, flip: of the input, in place of the model's own; default: those of the gallery.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
-            made with another model or preprocessing. As `Recognizer.load` for the model.
+            created with another model or preprocessing. As `Recognizer.load` for the model.
         """
-        if model is None and detector is None and crop is None and flip is None:
-            return cls(open_store(where))
-        if not exists(where):
-            if model is None:
-                raise GalleryError(f"{shown(where)}: there is no such gallery; name a model to make one with")
-            return cls.for_enrolling(where, model, detector=detector, crop=crop, flip=flip)
-        store = open_store(where)
+        if model is not None and not exists(location):
+            return cls.for_enrolling(location, model, detector=detector, crop=crop, flip=flip)
+        store = open_store(location)
         try:
-            wanted = pinning.load(store.state().pin, model, detector=detector, crop=crop, flip=flip)
-            return cls(store, wanted)
+            if model is None and detector is None and crop is None and flip is None:
+                return cls(store)
+            signature = store.header().signature
+            return cls(store, signatures.load(signature, model, detector=detector, crop=crop, flip=flip))
         except BaseException:
             store.close()
             raise
@@ -84,7 +91,7 @@ class Gallery:
     @classmethod
     def for_enrolling(
         cls,
-        where: str | Path,
+        location: str | Path,
         model: str | Path | None = None,
         *,
         detector: str | None = None,
@@ -92,16 +99,16 @@ class Gallery:
         flip: bool | None = None,
         policy: Policy | None = None,
     ) -> Gallery:
-        """As `open`; but one that is not there is made with the built-in networks where no model is named.
+        """Open a gallery, or create one: with the built-in networks if no model is named.
 
         Args:
-            policy: that is asked for, to be refused before a gallery is made where photos are taken whole.
+            policy: refused before a gallery is created, if the model takes whole photos.
         """
-        if exists(where):
-            return cls.open(where, model, detector=detector, crop=crop, flip=flip)
+        if exists(location):
+            return cls.open(location, model, detector=detector, crop=crop, flip=flip)
         recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
         recognizer.policy(policy)
-        return cls(open_store(where, pinning.pin_of(recognizer)), recognizer)
+        return cls(open_store(location, signatures.signature_of(recognizer)), recognizer)
 
     def __enter__(self) -> Gallery:
         return self
@@ -110,175 +117,183 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the store."""
         self.store.close()
 
     @property
     def recognizer(self) -> Recognizer:
-        """What makes the vectors; loaded by the name that the gallery keeps where none was given.
+        """The recogniser that makes the vectors, loaded by the name in the store if none was given.
 
         Raises:
-            OtherModel: what has that name now is another network.
+            OtherModel: another network has that name now.
         """
         if self._recognizer is None:
-            pin = self.store.state().pin
-            recognizer = pinning.load(pin)
-            pinning.check_same(self.store.where, pin, recognizer)
+            signature = self.store.header().signature
+            recognizer = signatures.load(signature)
+            signatures.check_same(self.store.location, signature, recognizer)
             self._recognizer = recognizer
         return self._recognizer
 
-    def enrol(
+    def enroll(
         self,
         photos: Iterable[Photo],
         *,
         metadata: Mapping[str, str] | None = None,
         keep_crops: bool = False,
         policy: Policy = DEFAULT_POLICY,
-    ) -> Enrolled:
-        """Enrol photos, a batch at a time: each batch is kept once the next one begins.
+    ) -> Enrollment:
+        """Enroll photos, a batch at a time: each batch is kept once the next one begins.
 
         Args:
-            photos: with the name of the person; the same photo of a person is enrolled once.
-            metadata: of all these entries, to filter a search by. keep_crops: keep what the network sees as PNG too,
-                without which the gallery cannot be moved to another model. policy: which of several faces is his.
+            photos: with the names of the people; the same photo of a person is enrolled once.
+            metadata: of all these entries, to filter a search by. keep_crops: keep the aligned crops as PNG too, which
+                `reembed` needs. policy: which of several faces is the person.
         """
         enrolled: list[EnrolledPhoto] = []
         failed: list[Broken] = []
-        for batch in batches(photos):
+        for batch in _batches(photos):
             for photo in batch:
-                checked_name(photo.person)
-            entries, said = list[Entry](), list[str | None]()
-            for photo, seen in zip(batch, look(self.recognizer, batch, policy), strict=True):
-                if isinstance(seen, str):
-                    failed.append(Broken(photo.name, seen))
+                check_name(photo.person)
+            entries, messages = list[Entry](), list[str | None]()
+            for photo, embedded in zip(batch, embed_photos(self.recognizer, batch, policy), strict=True):
+                if isinstance(embedded, str):
+                    failed.append(Broken(photo.name, embedded))
                     continue
-                crop = png_of(seen.pixels) if keep_crops else None
-                entries.append(Entry(photo.person, seen.vector, seen.digest, photo.name, dict(metadata or {}), crop))
-                said.append(seen.taken.said)
-            numbers = self.store.add(entries)
-            told = zip(entries, numbers, said, strict=True)
-            enrolled += [EnrolledPhoto(entry.person, entry.photo, number, which) for entry, number, which in told]
-        return Enrolled(tuple(enrolled), tuple(failed))
+                crop = png_of(embedded.face.chip) if keep_crops else None
+                tags = dict(metadata or {})
+                entries.append(Entry(photo.person, embedded.vector, embedded.digest, photo.name, tags, crop))
+                messages.append(embedded.picked.said)
+            for entry, number, message in zip(entries, self.store.add(entries), messages, strict=True):
+                enrolled.append(EnrolledPhoto(person=entry.person, photo=entry.photo, number=number, message=message))
+        return Enrollment(photos=tuple(enrolled), failed=tuple(failed))
 
     def search(
         self,
         photos: Iterable[Photo],
         *,
-        k: int = MATCHES,
+        k: int = TOP,
         where: Mapping[str, str] | None = None,
         policy: Policy = DEFAULT_POLICY,
-    ) -> list[Found]:
-        """The people most like each photo, best first, whether or not they are alike enough.
+    ) -> list[SearchResult]:
+        """Find the nearest people to each photo, best first, whatever their scores.
 
         Args:
             k: how many people. where: only entries with all these in their metadata. policy: which of several faces.
         """
-        found = []
-        for batch in batches(photos):
-            seen = look(self.recognizer, batch, policy)
-            good = [one.vector for one in seen if not isinstance(one, str)]
-            matches = iter(self.store.nearest(np.stack(good), k, where or {}) if good else ())
-            for photo, one in zip(batch, seen, strict=True):
+        results = []
+        for batch in _batches(photos):
+            embedded = embed_photos(self.recognizer, batch, policy)
+            vectors = [one.vector for one in embedded if not isinstance(one, str)]
+            matches = iter(self.store.nearest(np.stack(vectors), k, where or {}) if vectors else ())
+            for photo, one in zip(batch, embedded, strict=True):
                 if isinstance(one, str):
-                    found.append(Found(photo.name, (), one))
-                else:
-                    found.append(Found(photo.name, tuple(next(matches)), None, one.taken))
-        return found
+                    results.append(SearchResult(photo=photo.name, error=one))
+                    continue
+                selected = {"faces": one.picked.faces, "box": one.face.box, "message": one.picked.said}
+                results.append(SearchResult(photo=photo.name, matches=tuple(next(matches)), **selected))
+        return results
 
     def identify(
         self,
         photos: Iterable[Photo],
         *,
         threshold: float | None = None,
-        k: int = MATCHES,
+        k: int = TOP,
         where: Mapping[str, str] | None = None,
         policy: Policy = DEFAULT_POLICY,
-    ) -> list[Identified]:
-        """Who is on each photo: the person most like it, if alike enough; else unknown.
+    ) -> list[Identification]:
+        """Identify the person on each photo: the nearest one, if the score reaches the threshold; else unknown.
 
         Args:
-            threshold: accept iff score >= threshold; the gallery's own where left out. k, where, policy: as `search`.
+            threshold: accept iff score >= threshold; default: the gallery's own. k, where, policy: as `search`.
         Raises:
             Undefined: the gallery has no threshold and none is given.
         """
-        least = self._threshold(threshold)
-        return [decide(found, least) for found in self.search(photos, k=k, where=where, policy=policy)]
+        value = self._threshold(threshold)
+        return [result.identified(value) for result in self.search(photos, k=k, where=where, policy=policy)]
 
-    def people_in(
+    def identify_faces(
         self,
         photo: Photo,
         *,
         threshold: float | None = None,
-        k: int = MATCHES,
+        k: int = TOP,
         where: Mapping[str, str] | None = None,
-    ) -> PeopleFound:
-        """Who everybody on a photo is: each face by itself, so that two may be taken for one person.
+    ) -> PhotoIdentification:
+        """Identify every face of a photo.
 
         Args, Raises: as `identify`.
         """
-        least = self._threshold(threshold)
+        value = self._threshold(threshold)
         pixels = read(photo, self.recognizer.at_least)
         if isinstance(pixels, str):
-            return PeopleFound(photo.name, 0, 0, least, (), pixels)
+            return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
         faces = self.recognizer.faces(pixels)
-        found = self.store.nearest(self.recognizer.embed(faces), k, where or {}) if faces else []
-        known = [
-            KnownFace(face.box, face.score, person_of(matches, least), tuple(matches))
-            for face, matches in zip(faces, found, strict=True)
-        ]
+        results = self.store.nearest(self.recognizer.embed(faces), k, where or {}) if faces else []
+        identified = tuple(
+            IdentifiedFace(box=face.box, score=face.score, person=person_of(matches, value), matches=tuple(matches))
+            for face, matches in zip(faces, results, strict=True)
+        )
         height, width = pixels.shape[:2]
-        return PeopleFound(photo.name, width, height, least, tuple(known), None)
+        return PhotoIdentification(photo=photo.name, width=width, height=height, threshold=value, faces=identified)
 
     def _threshold(self, given: float | None) -> float:
-        """The one given, or the gallery's."""
-        stored = self.threshold if given is None else None
+        """The given threshold, or the gallery's."""
         if given is not None:
             return given
+        stored = self.threshold
         if stored is None:
             raise Undefined(
-                f"{self.store.where}: the gallery has no threshold, so nobody can be told from a stranger; "
+                f"{self.store.location}: the gallery has no threshold, so nobody can be called unknown; "
                 "choose one (facewright gallery calibrate), or give one (--threshold)"
             )
         return stored.threshold.value
 
     @property
     def threshold(self) -> GalleryThreshold | None:
-        """The threshold that `calibrate` has kept."""
-        facts = self.store.state().threshold
+        """The threshold that `calibrate` has stored."""
+        facts = self.store.header().threshold
         return None if facts is None else GalleryThreshold.from_dict(facts)
 
     def calibrate(self, fpir: float) -> GalleryThreshold:
-        """Choose from the enrolled themselves when somebody is unknown, and keep it; see `calibration.choose`."""
+        """Choose the threshold from the enrolled people and store it; see `calibration.choose`."""
         chosen = choose(self.store, fpir)
-        self.store.keep_threshold(chosen.to_dict())
+        self.store.set_threshold(chosen.to_dict())
         return chosen
 
     def people(self) -> dict[str, int]:
-        """How many entries each person has."""
+        """The number of entries of each person."""
         return self.store.people()
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-        """Remove people, or single entries, and every byte of theirs; see `GalleryStore.delete`.
+        """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`.
 
         Returns:
-            How many entries there were of them.
+            The number of entries deleted.
         Raises:
             UsageError: one of them is not enrolled; nothing is deleted.
         """
-        known = self.store.people()
-        held = {row.number for row in self.store.rows()} if numbers else set()
-        missing = [repr(name) for name in people if name not in known]
-        missing += [str(number) for number in numbers if number not in held]
+        enrolled = self.store.people()
+        existing = {row.number for row in self.store.rows()} if numbers else set()
+        missing = [repr(name) for name in people if name not in enrolled]
+        missing += [str(number) for number in numbers if number not in existing]
         if missing:
-            raise UsageError(f"{self.store.where}: not enrolled: {', '.join(missing)}; nothing was deleted")
+            raise UsageError(f"{self.store.location}: not enrolled: {', '.join(missing)}; nothing was deleted")
         return self.store.delete(people, numbers)
 
-    def stats(self) -> Stats:
-        """What is in it. Reads and verifies everything."""
+    def stats(self) -> GalleryStats:
+        """Read and verify everything, and count it."""
         self.store.check()
-        state, people = self.store.state(), self.store.people()
-        crops = sum(row.has_crop for row in self.store.rows())
-        return Stats(self.store.where, state.pin, len(people), state.entries, crops, state.revision, self.threshold)
+        header = self.store.header()
+        return GalleryStats(
+            location=self.store.location,
+            signature=header.signature,
+            people=len(self.store.people()),
+            entries=header.entries,
+            crops=sum(row.has_crop for row in self.store.rows()),
+            revision=header.revision,
+            threshold=self.threshold,
+        )
 
     def reembed(
         self,
@@ -288,18 +303,23 @@ class Gallery:
         crop: float | None = None,
         flip: bool | None = None,
     ) -> int:
-        """Move all entries to another model, from the crops that were kept. The threshold goes.
+        """Move all entries to another model, from the crops that were kept. The threshold is removed.
 
         Args:
-            detector: that of the gallery where left out.
+            detector: default: that of the gallery.
         Returns:
-            How many entries.
+            The number of entries.
         Raises:
-            GalleryError: an entry has no crop; nothing is changed. UsageError: the model takes another part of a photo
-            than the crops are of.
+            GalleryError: an entry has no crop; nothing is changed. UsageError: the model takes other crops.
         """
-        pin = self.store.state().pin
-        found = Recognizer.load(model, detector=pin.detector if detector is None else detector, crop=crop, flip=flip)
-        count = migration.reembed(self.store, found)
-        self._recognizer = found
+        signature = self.store.header().signature
+        recognizer = Recognizer.load(model, detector=detector or signature.detector, crop=crop, flip=flip)
+        count = signatures.reembed(self.store, recognizer)
+        self._recognizer = recognizer
         return count
+
+
+def _batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
+    remaining = iter(photos)
+    while batch := list(islice(remaining, signatures.BATCH)):
+        yield batch

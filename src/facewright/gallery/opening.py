@@ -1,4 +1,4 @@
-"""From the name of a gallery to its store: a file, or a database on a server."""
+"""The store at a location: a file, or a database on a server."""
 
 from __future__ import annotations
 
@@ -6,58 +6,39 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from facewright.errors import UsageError
-from facewright.gallery.postgres_address import address_of, is_address
-from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import GalleryStore, Pin
+from facewright.gallery.addresses import is_address, path_of
+from facewright.gallery.store import GalleryStore, ModelSignature
 
 
-def open_store(where: str | Path, pin: Pin | None = None) -> GalleryStore:
-    """Open a gallery; make it where it is missing and a pin is given.
+def open_store(location: str | Path, signature: ModelSignature | None = None) -> GalleryStore:
+    """Open a gallery; create it if it is missing and a signature is given.
 
     Args:
-        where: a file, or postgresql://user@host/database?gallery=name (`postgres_address`).
+        location: a file, or postgresql://user@host/database?gallery=name.
     Raises:
         UsageError: neither of the two, or no library for the second. GalleryError, GalleryDamaged: as the stores.
     """
-    if is_address(where):
-        _need_libraries()
+    if is_address(location):
+        _require_libraries()
         from facewright.gallery.postgres import PostgresStore
 
-        return PostgresStore(str(where), pin)
-    return SqliteStore(path_of(where), pin)
+        return PostgresStore(str(location), signature)
+    from facewright.gallery.sqlite import SqliteStore
+
+    return SqliteStore(path_of(location), signature)
 
 
-def exists(where: str | Path) -> bool:
-    """Whether there is such a gallery. Raises: as `open_store`."""
-    if is_address(where):
-        _need_libraries()
-        from facewright.gallery.postgres import exists_there
+def exists(location: str | Path) -> bool:
+    """Tell if there is such a gallery. Raises: as `open_store`."""
+    if is_address(location):
+        _require_libraries()
+        from facewright.gallery.postgres import gallery_exists
 
-        return exists_there(str(where))
-    return path_of(where).exists()
-
-
-def shown(where: str | Path) -> str:
-    """What may be shown of where a gallery is: all but a password. Raises: as `open_store`."""
-    return address_of(str(where)).shown if is_address(where) else str(path_of(where))
+        return gallery_exists(str(location))
+    return path_of(location).exists()
 
 
-def path_of(where: str | Path) -> Path:
-    """The file of a gallery.
-
-    Raises:
-        UsageError: it is no file's name, or a folder's.
-    """
-    path, scheme = Path(where), str(where).partition("://")[0]
-    if "://" in str(where) or str(where).startswith("postgresql:/") or path.is_dir():  # `Path` merges slashes
-        raise UsageError(
-            "expected the file of a gallery, such as people.gallery, or postgresql://user@host/database?gallery=name "
-            f"as text; got {where if scheme == str(where) else scheme + '://...'}"
-        )
-    return path
-
-
-def _need_libraries() -> None:
+def _require_libraries() -> None:
     missing = [name for name in ("psycopg", "pgvector") if find_spec(name) is None]
     if missing:
         raise UsageError(

@@ -1,12 +1,11 @@
-"""Photos of faces on their way into a gallery, and as the network saw them."""
+"""Photos of faces on their way into a gallery."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,80 +13,71 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.embedding import BATCH
-from facewright.gallery.results import Taken
-from facewright.recognition import DEFAULT_POLICY, Face, Policy, Recognizer
+from facewright.recognition import DEFAULT_POLICY, Face, Picked, Policy, Recognizer
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of a face: a file, the bytes of one, or its pixels (H, W, 3)."""
+    """A photo: a file, the bytes of one, or its pixels (H, W, 3)."""
 
-    name: str  # what it is called in results
+    name: str  # in results
     source: Path | bytes | images.Pixels
-    person: str = ""  # who it is, where it is to be enrolled
+    person: str = ""  # to be enrolled as
 
     @classmethod
     def of(cls, path: Path, person: str = "") -> Photo:
-        """A file, called by its path."""
+        """A file, named by its path."""
         return cls(str(path), path, person)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A photo as the network saw it."""
+class EmbeddedPhoto:
+    """A photo with the selected face and its vector."""
 
     vector: NDArray[np.float32]  # (D,)
-    pixels: NDArray[np.uint8]  # (H, W, 3), the chip
+    face: Face
     digest: str  # of the decoded pixels
-    taken: Taken
+    picked: Picked
 
 
-def look(recognizer: Recognizer, photos: Sequence[Photo], policy: Policy = DEFAULT_POLICY) -> list[Seen | str]:
-    """Each photo as the network sees it, or why it cannot be seen.
+def embed_photos(
+    recognizer: Recognizer, photos: Sequence[Photo], policy: Policy = DEFAULT_POLICY
+) -> list[EmbeddedPhoto | str]:
+    """Embed one face of each photo; a string says why a photo has none.
 
     Args:
         policy: which of several faces.
     """
-    faces: list[tuple[Face, str, Taken] | str] = [_face(recognizer, photo, policy) for photo in photos]
-    vectors = iter(recognizer.embed([found[0] for found in faces if not isinstance(found, str)]))
-    return [
-        found if isinstance(found, str) else Seen(next(vectors), found[0].chip, found[1], found[2]) for found in faces
-    ]
+    picked = [_pick(recognizer, photo, policy) for photo in photos]
+    vectors = iter(recognizer.embed([one[0] for one in picked if not isinstance(one, str)]))
+    return [one if isinstance(one, str) else EmbeddedPhoto(next(vectors), *one) for one in picked]
 
 
-def _face(recognizer: Recognizer, photo: Photo, policy: Policy) -> tuple[Face, str, Taken] | str:
-    """The face that is taken and the photo's digest; of the photo itself nothing stays in memory."""
+def _pick(recognizer: Recognizer, photo: Photo, policy: Policy) -> tuple[Face, str, Picked] | str:
+    """The selected face and the photo's digest; the photo itself does not stay in memory."""
     pixels = read(photo, recognizer.at_least)
     if isinstance(pixels, str):
         return pixels
     picked = recognizer.pick(pixels, policy)
     if picked.face is None:
-        return picked.reason or "no face was taken"
-    return picked.face, digest_of(pixels), Taken(picked.faces, picked.face.box, picked.said)
-
-
-def batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:
-    """As many at a time as the network takes."""
-    left = iter(photos)
-    while batch := list(islice(left, BATCH)):
-        yield batch
+        return picked.reason or "no face was selected"
+    return picked.face, digest_of(pixels), picked
 
 
 def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:
-    """The pixels of a photo (H, W, 3), or why there are none."""
+    """The pixels of a photo (H, W, 3), or why it cannot be read."""
     if isinstance(photo.source, np.ndarray):
         return photo.source
     return images.try_read(photo.source, name=photo.name, at_least=at_least)
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> str:
-    """32 hex characters that stand for size and pixels."""
+    """A digest of size and pixels, 32 hex characters."""
     return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
 
 
 def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """The picture as a PNG file."""
+    """The image as a PNG file."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()

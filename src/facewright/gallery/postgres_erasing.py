@@ -1,17 +1,17 @@
-"""How bytes of deleted rows leave the files of a PostgreSQL server, and which this cannot reach.
+"""Removing the bytes of deleted rows from the files of a PostgreSQL server, and naming those out of reach.
 
-DELETE only marks a row. What holds its bytes afterwards, and what is done about it:
+DELETE only marks a row. Its bytes remain in:
 
-    tables and their indexes    rewritten. By ALTER TABLE, for VACUUM FULL keeps each row that some older transaction
-                                of the database might still look at.
+    tables and their indexes    rewritten by ALTER TABLE, because VACUUM FULL keeps each row that an older transaction
+                                of the database might still read
     files of the old tables     emptied at once, removed by a checkpoint
-    the write-ahead log         A checkpoint gives segments up, but renames them for later use, contents and all. So
+    the write-ahead log         A checkpoint frees segments, but renames them for later use with their contents. So
                                 each of them is used now: a switch to the next segment fills the rest with zeros.
-    statistics                  there are none (`postgres_rows`)
+    statistics                  there are none (`postgres_tables`)
 
-The log belongs to the server: a role needs leave to have a checkpoint (pg_checkpoint), to see the log's files
-(pg_monitor) and to switch (EXECUTE ON FUNCTION pg_switch_wal()). Where it has none, or somebody keeps the log (an
-archive, a replica), bytes remain there for as long as the server likes; `empty_log` says so.
+The log belongs to the server: a role needs privileges for a checkpoint (pg_checkpoint), to list the log's files
+(pg_monitor) and to switch (EXECUTE ON FUNCTION pg_switch_wal()). Without them, or if the log is kept (an archive, a
+replica), bytes remain there until the server removes them; `empty_log` returns that.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from psycopg import errors
 from facewright.gallery.postgres_connection import Connection
 
 KEYS = {"book": "one", "entries": "number", "crops": "number"}
-MESSAGE = "SELECT pg_logical_emit_message(false, 'facewright', '')"  # something in the log, else no switch takes place
+MESSAGE = "SELECT pg_logical_emit_message(false, 'facewright', '')"  # without a record in the log no switch takes place
 SEGMENTS = "SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"
 CURRENT = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())"
 KEEPERS = """
 SELECT current_setting('archive_mode') <> 'off',
     EXISTS (SELECT FROM pg_stat_replication) OR EXISTS (SELECT FROM pg_replication_slots)
 """
-LEAVE = (
+NOT_ALLOWED = (
     "the server's write-ahead log, which this role may not empty (a superuser can let it: GRANT pg_checkpoint, "
     "pg_monitor TO it; GRANT EXECUTE ON FUNCTION pg_switch_wal() TO it)"
 )
 
 
 def rewrite(connection: Connection) -> None:
-    """Write all tables anew, with the rows that there are; in a transaction of its own.
+    """Rewrite all tables with the present rows, in one transaction.
 
     Raises:
         errors.LockNotAvailable: another process keeps reading.
@@ -45,37 +45,37 @@ def rewrite(connection: Connection) -> None:
     with connection.transaction():
         connection.execute(f"LOCK TABLE {', '.join(KEYS)} IN ACCESS EXCLUSIVE MODE")
         for table, key in KEYS.items():
-            kind = "integer" if table == "book" else "bigint"  # as it is; "+ 0", or the rewriting would be spared
+            kind = "integer" if table == "book" else "bigint"  # unchanged; without "+ 0" nothing would be rewritten
             connection.execute(f"ALTER TABLE {table} ALTER {key} TYPE {kind} USING {key} + 0")
 
 
 def empty_log(connection: Connection) -> str:
-    """Overwrite the write-ahead log as far as may be. Returns where bytes may remain; empty where nowhere."""
+    """Overwrite the write-ahead log as far as allowed. Returns where bytes may remain; empty: nowhere."""
     archived, copied = _row(connection, KEEPERS)
     remains = ["the archive of the write-ahead log"] * bool(archived) + ["the server's replicas"] * bool(copied)
     try:
         kept = _empty_log(connection)
     except errors.InsufficientPrivilege:
-        remains.insert(0, LEAVE)
+        remains.insert(0, NOT_ALLOWED)
     else:
-        remains += [f"{kept} segments of the write-ahead log that the server keeps for somebody"] * bool(kept)
+        remains += [f"{kept} segments of the write-ahead log that the server keeps"] * bool(kept)
     return "; in ".join(remains)
 
 
 def _empty_log(connection: Connection) -> int:
-    """Returns how many segments of before are still there."""
+    """Returns the number of old segments that are still there."""
     (until,) = _row(connection, CURRENT)
     _next_segment(connection)  # removes the files of the old tables too
     (names,) = _row(connection, SEGMENTS)
-    while _row(connection, CURRENT)[0] <= names[-1]:  # the last one that was renamed for later use
+    while _row(connection, CURRENT)[0] <= names[-1]:  # until the last one that was renamed for later use
         _next_segment(connection)
     (names,) = _row(connection, SEGMENTS)
     return sum(name <= until for name in names)
 
 
 def _next_segment(connection: Connection) -> None:
-    """Fill the segment, and give up those before. A checkpoint each time: the server keeps for later use as much log as
-    comes between two of them, so that otherwise each deletion would leave more of it to be written over by the next."""
+    """Fill the segment and free the earlier ones. A checkpoint each time: the server keeps as much log for later use as
+    is written between two of them, so that otherwise each deletion would leave more for the next to overwrite."""
     connection.execute(MESSAGE)
     connection.execute("SELECT pg_switch_wal()")
     connection.execute("CHECKPOINT")

@@ -1,9 +1,8 @@
 """The search in a gallery on PostgreSQL: candidates by pgvector in float32, their scores again in float64.
 
-Exact, the server goes over all rows and gives the nearest, so many that the k best people are among them whatever the
-rounding; the answer is then that of a gallery in a file, to the last tie. By the index (HNSW) it gives the rows that
-the index finds, which may miss some; only the scores are exact then. Where the index gives out before k people are
-found, under a filter say, the search is done exactly.
+The exact search reads all rows and returns so many of the nearest that the k best people are among them whatever the
+rounding; the answer is that of a gallery in a file, ties included. The index (HNSW) may miss rows; only the scores are
+exact then. If the index ends before k people are found, under a filter for example, the search is done exactly.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.gallery.postgres_connection import Connection
-from facewright.gallery.postgres_rows import COLUMNS, as_json, vectors_of
+from facewright.gallery.postgres_tables import COLUMNS, as_json, vectors_of
 from facewright.gallery.store import Match
 
 ROUNDING = 1.2e-7  # a number of a vector: twice the error of a float32 dot product of unit vectors
-FEWEST, GROWTH = 64, 8  # rows that are asked for, and how many times more where they do not suffice
-EF_SEARCH, MOST_EF = 400, 1_000  # how widely the index looks around; pgvector takes no more
+FEWEST, GROWTH = 64, 8  # rows requested at first, and the factor if they are too few
+EF_SEARCH, MOST_EF = 400, 1_000  # candidates of the index; the most that pgvector takes
 BY_INDEX = "vector <#> %(probe)b"
-BY_SCAN = f"({BY_INDEX}) + 0"  # the same number, but no order that an index could give
+BY_SCAN = f"({BY_INDEX}) + 0"  # the same number, but not an order that an index provides
 FILTER = "WHERE metadata @> %(where)s::jsonb"
-# The inner part may go over all rows and must be lean; only the nearest are put into the form in which they travel.
+# The inner query may read all rows and must be lean; only the nearest are converted.
 NEAREST = """
 SELECT {columns}, distance
 FROM (SELECT *, {by_index} AS distance FROM entries {where} ORDER BY {order} LIMIT %(most)s) AS nearest
@@ -36,7 +35,7 @@ Row = tuple[Any, ...]  # of COLUMNS, and the distance
 
 
 def exact(connection: Connection, probe: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Row]:
-    """Rows among which the best of each of the k nearest people is for certain."""
+    """Rows that certainly include the best one of each of the k nearest people."""
     most = max(FEWEST, 4 * k)
     while True:
         rows = _rows(connection, BY_SCAN, probe, where, most)
@@ -51,7 +50,7 @@ def exact(connection: Connection, probe: NDArray[np.float32], k: int, where: Map
 
 
 def by_index(connection: Connection, probe: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Row]:
-    """Rows of k people that the index finds near; as `exact` where it does not find so many."""
+    """Rows of k near people by the index; as `exact` if it finds fewer."""
     most = max(FEWEST, 4 * k)
     while True:
         with connection.transaction():
@@ -69,22 +68,23 @@ def by_index(connection: Connection, probe: NDArray[np.float32], k: int, where: 
 
 
 def best(rows: Sequence[Row], probe: NDArray[np.float32], k: int) -> list[Match]:
-    """The best entry of each of the k best people among rows: by score, then by name, then by number."""
+    """The best entry of each of the k best people among rows, by score, name and number."""
     if not rows:
         return []
     scores = np.clip((vectors_of(rows) * probe).sum(axis=1), -1.0, 1.0)
-    found: dict[str, Match] = {}
+    matches: dict[str, Match] = {}
     for at in np.lexsort(([row[0] for row in rows], -scores)):
         number, person, photo, metadata = rows[at][:4]
-        if person not in found:
-            found[person] = Match(person, float(scores[at]), number, photo, json.loads(metadata))
-    return sorted(found.values(), key=lambda match: (-match.score, match.person))[:k]
+        if person not in matches:
+            tags = json.loads(metadata)
+            matches[person] = Match(person=person, score=float(scores[at]), number=number, photo=photo, metadata=tags)
+    return sorted(matches.values(), key=lambda match: (-match.score, match.person))[:k]
 
 
 def _rows(
     connection: Connection, order: str, probe: NDArray[np.float32], where: Mapping[str, str], most: int
 ) -> list[Row]:
-    given = {"probe": probe, "where": as_json(where), "most": most}
+    values = {"probe": probe, "where": as_json(where), "most": most}
     with connection.cursor(binary=True) as cursor:
         query = NEAREST.format(columns=COLUMNS, by_index=BY_INDEX, where=FILTER if where else "", order=order)
-        return cursor.execute(query, given).fetchall()
+        return cursor.execute(query, values).fetchall()

@@ -1,45 +1,165 @@
-"""What is done to the tables of a gallery on PostgreSQL: made, indexed, filled, and asked who is in them."""
+"""The tables of a gallery on PostgreSQL: their checksums, which the server itself can verify, and how they are filled.
+
+A row's checksum is made as in a file (`row_checksums`), with three differences, so that SQL can compute it: it is the
+first half of SHA-256; the vector's numbers are big-endian, as `vector_send` gives them; the metadata is written as the
+server writes it. So the server verifies a gallery, and no vector is transferred for it.
+
+The index by person is a hash: it holds no names and takes names of any length. Columns with personal data have no
+statistics, because statistics are copies. Crops are PNG: compressing them again gains nothing.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from facewright.errors import GalleryError
-from facewright.gallery.postgres_address import Address
+from facewright.errors import GalleryDamaged, GalleryError, UsageError
+from facewright.gallery.addresses import Address
 from facewright.gallery.postgres_connection import Connection, has_gallery
-from facewright.gallery.postgres_rows import INDEX, TABLES, VERSION, as_json, digest_of, index, shape
-from facewright.gallery.sealed_rows import Book, Fields
-from facewright.gallery.store import Entry
+from facewright.gallery.row_checksums import Content, RowFields, serialized
+from facewright.gallery.store import Entry, StoreHeader
 
-KINDS = ["int8", "text", "text", "jsonb", "text", "vector", "bytea", "bytea"]  # of the columns of `entries`
+VERSION = 1
+INLINE = 1_400  # D up to which a vector fits in its row's page (8 KB); a wider one is stored apart: slower
+INDEXABLE = 2_000  # D up to which pgvector has an index
+INDEX = "entries_by_likeness"
+TABLES = """
+CREATE TABLE book (
+    one integer PRIMARY KEY CHECK (one = 1), version integer NOT NULL, body text NOT NULL, checksum bytea NOT NULL
+);
+CREATE TABLE entries (
+    number bigint PRIMARY KEY, person text COLLATE "C" NOT NULL, photo text NOT NULL, metadata jsonb NOT NULL,
+    digest text NOT NULL, vector vector NOT NULL, crop_digest bytea NOT NULL, checksum bytea NOT NULL
+);
+CREATE INDEX entries_by_person ON entries USING hash (person);
+CREATE TABLE crops (number bigint PRIMARY KEY, png bytea NOT NULL);
+ALTER TABLE crops ALTER png SET STORAGE EXTERNAL;
+ALTER TABLE entries ALTER person SET STATISTICS 0, ALTER photo SET STATISTICS 0, ALTER metadata SET STATISTICS 0,
+    ALTER digest SET STATISTICS 0, ALTER vector SET STATISTICS 0, ALTER crop_digest SET STATISTICS 0,
+    ALTER checksum SET STATISTICS 0;
+ALTER TABLE crops ALTER png SET STATISTICS 0;
+ALTER TABLE book ALTER body SET STATISTICS 0, ALTER checksum SET STATISTICS 0;
+"""
+COLUMNS = "number, person, photo, metadata::text, digest, substr(vector_send(vector), 5), crop_digest, checksum"
+CHECKSUM = """substr(sha256(
+    convert_to(concat_ws(',', number, octet_length(person), octet_length(photo), octet_length(metadata::text),
+        octet_length(digest), 4 * vector_dims(vector), length(crop_digest)) || ':'
+        || person || photo || metadata::text || digest, 'UTF8')
+    || substr(vector_send(vector), 5) || crop_digest), 1, 16)"""
+# `book` comes first here as everywhere: locking in another order could deadlock.
+VERIFIED = f"""
+WITH header AS MATERIALIZED (SELECT version, body, checksum FROM book)
+SELECT count(*), coalesce(bit_xor(('x' || encode(checksum, 'hex'))::bit(128)), 0::bit(128))::text,
+    min(number) FILTER (WHERE checksum IS DISTINCT FROM {CHECKSUM}),
+    (SELECT version FROM header), (SELECT body FROM header), (SELECT checksum FROM header)
+FROM entries
+"""
+VERIFIED_CROPS = """
+SELECT min(number) FROM entries LEFT JOIN crops USING (number)
+WHERE crop_digest <> '' AND substr(sha256(png), 1, 16) IS DISTINCT FROM crop_digest
+"""
+OBJECTS = """
+SELECT relkind::text, relname::text FROM pg_class WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'rule', rulename::text FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
+    WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'policy', polname::text FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
+    WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'function', proname::text FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'column ' || relname, attname || ' ' || format_type(atttypid, NULL) ||
+    CASE WHEN atthasdef THEN ' default' ELSE '' END || CASE WHEN attgenerated <> '' THEN ' generated' ELSE '' END
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = %(schema)s::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+"""  # kind and name of everything in the schema
+EXPECTED = frozenset(
+    [
+        *(("r", name) for name in ("book", "entries", "crops")),
+        *(("i", name) for name in ("book_pkey", "entries_pkey", "entries_by_person", "crops_pkey")),
+        *(("column book", name) for name in ("one integer", "version integer", "body text", "checksum bytea")),
+        *(("column crops", name) for name in ("number bigint", "png bytea")),
+        *(("column entries", name) for name in ("number bigint", "person text", "photo text", "metadata jsonb")),
+        *(("column entries", name) for name in ("digest text", "vector vector", "crop_digest bytea", "checksum bytea")),
+    ]
+)
+COLUMN_TYPES = ["int8", "text", "text", "jsonb", "text", "vector", "bytea", "bytea"]  # of the columns of `entries`
 
 
-def create(connection: Connection, address: Address, book: Book) -> None:
-    """Make a new gallery, or leave the one that is there; nobody ever sees half of one.
+def set_width(width: int) -> str:
+    """The statement that sets the vectors' width in the empty table `entries`, and their storage."""
+    storage = "PLAIN" if width <= INLINE else "EXTERNAL"
+    return f"ALTER TABLE entries ALTER vector TYPE vector({width}), ALTER vector SET STORAGE {storage}"
+
+
+def row_of(number: int, entry: Entry, metadata: str, crop_digest: bytes) -> RowFields:
+    """An entry as it stands in `entries`; its metadata as the server writes it."""
+    vector = entry.vector.astype(">f4").tobytes()
+    content = (number, entry.person, entry.photo, metadata, entry.digest, vector, crop_digest)
+    return (*content, checksum_of(content))
+
+
+def checksum_of(content: Content) -> bytes:
+    """The checksum of a row, as `CHECKSUM` in SQL."""
+    return digest_of(serialized(content))
+
+
+def digest_of(content: bytes) -> bytes:
+    """The first half of SHA-256, 16 bytes."""
+    return hashlib.sha256(content).digest()[:16]
+
+
+def vectors_of(rows: Sequence[Sequence[bytes]]) -> NDArray[np.float64]:
+    """The vectors of rows, (N, D)."""
+    return np.frombuffer(b"".join(row[5] for row in rows), ">f4").reshape(len(rows), -1).astype(np.float64)
+
+
+def as_json(metadata: Mapping[str, str]) -> str:
+    """Metadata for the server to read."""
+    return json.dumps(dict(metadata), ensure_ascii=False)
+
+
+def create(connection: Connection, address: Address, header: StoreHeader) -> None:
+    """Create a gallery atomically, unless there is one.
 
     Raises:
         GalleryError: this role may not use the schema.
     """
-    name, body = address.gallery, book.to_json()
+    name, body = address.gallery, header.to_json()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"facewright {name}",))
-        if has_gallery(connection, address):  # another process was first: its gallery it is
+        if has_gallery(connection, address):  # another process was first: its gallery counts
             return
         if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchall():
             connection.execute(f'CREATE SCHEMA "{name}"')
-        if connection.execute("SELECT current_schema()").fetchall() != [(name,)]:  # or the tables would lie elsewhere
+        if connection.execute("SELECT current_schema()").fetchall() != [(name,)]:  # or the tables would be elsewhere
             raise GalleryError(f"{address.shown}: this role may not use the schema {name}; GRANT ALL ON SCHEMA to it")
         connection.execute(TABLES)
-        connection.execute(shape(book.state.pin.width))
+        connection.execute(set_width(header.signature.width))
         values = (VERSION, body, digest_of(body.encode()))
         connection.execute("INSERT INTO book VALUES (1, %s, %s, %s)", values)
 
 
-def is_ours(connection: Connection) -> bool:
-    """Whether this role may rewrite the tables: others may read, and leave that to the owner."""
+def check_schema(connection: Connection, address: Address) -> None:
+    """Refuse a table, view, trigger, rule or column that we did not make: it could keep deleted bytes, or never end.
+
+    Raises:
+        GalleryDamaged: names what was added, changed or removed.
+    """
+    different = sorted(set(connection.execute(OBJECTS, {"schema": address.gallery}).fetchall()) ^ EXPECTED)
+    different = [one for one in different if one[1] != INDEX]
+    if different:
+        raise GalleryDamaged(
+            f"{address.shown}: the gallery's schema is not ours; added, changed or removed: "
+            f"{', '.join(' '.join(one) for one in different[:5])}; restore a backup of it"
+        )
+
+
+def is_owner(connection: Connection) -> bool:
+    """Tell if this role may rewrite the tables; others may only read."""
     query = (
         "SELECT pg_has_role(relowner, 'USAGE') AND NOT pg_is_in_recovery() FROM pg_class WHERE oid = 'book'::regclass"
     )
@@ -47,46 +167,46 @@ def is_ours(connection: Connection) -> bool:
 
 
 def has_index(connection: Connection) -> bool:
-    """Whether the approximate index is there."""
+    """Tell if there is an approximate index."""
     return connection.execute("SELECT to_regclass(%s) IS NULL", (INDEX,)).fetchall() == [(False,)]
 
 
 def make_index(connection: Connection, width: int) -> None:
-    """Make it where it is missing; the caller holds the book.
+    """Create the approximate index if it is missing; the caller holds the lock of `book`.
 
     Raises:
         UsageError: the vectors are too wide for it.
     """
-    statement = index(width)
-    if not has_index(connection):
-        connection.execute(statement)
+    if width > INDEXABLE:
+        raise UsageError(f"pgvector's index takes vectors of up to {INDEXABLE:,} numbers, not {width:,}; use exact")
+    if not has_index(connection):  # of unit vectors the inner product is the cosine
+        connection.execute(f"CREATE INDEX {INDEX} ON entries USING hnsw (vector vector_ip_ops)")
 
 
-def present(connection: Connection, entries: Sequence[Entry]) -> set[tuple[str, str]]:
-    """The (person, digest) of those that are enrolled already."""
-    found = connection.execute(
+def enrolled_keys(connection: Connection, entries: Sequence[Entry]) -> set[tuple[str, str]]:
+    """The (person, digest) of those entries that are enrolled already."""
+    rows = connection.execute(
         "SELECT person, digest FROM unnest(%s::text[], %s::text[]) AS given (person, digest) "
         "JOIN entries USING (person, digest)",
         ([entry.person for entry in entries], [entry.digest for entry in entries]),
     )
-    return {(person, digest) for person, digest in found}
+    return {(person, digest) for person, digest in rows}
 
 
-def as_written(connection: Connection, entries: Sequence[Entry]) -> list[str]:
-    """The metadata of each as the server writes it."""
+def normalized_metadata(connection: Connection, entries: Sequence[Entry]) -> list[str]:
+    """The metadata of each entry as the server writes it."""
     texts = [as_json(entry.metadata) for entry in entries]
     different = list(dict.fromkeys(texts))
     query = "SELECT text::jsonb::text FROM unnest(%s::text[]) WITH ORDINALITY AS given (text, at) ORDER BY at"
-    written = [row[0] for row in connection.execute(query, (different,))]
-    of = dict(zip(different, written, strict=True))
-    return [of[text] for text in texts]
+    written = dict(zip(different, (row[0] for row in connection.execute(query, (different,))), strict=True))
+    return [written[text] for text in texts]
 
 
-def fill(connection: Connection, rows: Sequence[Fields], crops: Sequence[tuple[int, bytes]]) -> None:
-    """Put rows and crops, by the numbers of their rows, into the tables."""
+def fill(connection: Connection, rows: Sequence[RowFields], crops: Sequence[tuple[int, bytes]]) -> None:
+    """Insert rows, and crops by the numbers of their rows."""
     with connection.cursor() as cursor:
         with cursor.copy("COPY entries FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(KINDS)
+            copy.set_types(COLUMN_TYPES)
             for number, person, photo, metadata, digest, vector, crop_digest, checksum in rows:
                 values = np.frombuffer(vector, ">f4").astype(np.float32)
                 tags = json.loads(metadata)

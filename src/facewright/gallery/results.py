@@ -1,37 +1,41 @@
-"""What a gallery answers."""
+"""The answers of a gallery."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer
 
 from facewright.data.records import Broken
 from facewright.gallery.calibration import GalleryThreshold
-from facewright.gallery.store import Match, Pin
+from facewright.gallery.store import Match, ModelSignature
+from facewright.records import Record
+
+Box = Annotated[  # x, y, width, height in px; as {"x", "y", "w", "h"} in JSON
+    tuple[float, float, float, float],
+    PlainSerializer(lambda box: dict(zip("xywh", (round(value, 2) for value in box), strict=True))),
+]
 
 
-@dataclass(frozen=True)
-class EnrolledPhoto:
+class EnrolledPhoto(Record):
     """A photo that is in the gallery."""
 
     person: str
     photo: str
-    number: int | None  # of its entry; None: that photo of him was there already
-    said: str | None  # which face was taken, where there were several
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    number: int | None  # of its entry; None: this photo of this person was there already
+    message: str | None  # which face was selected, if there were several
 
 
-@dataclass(frozen=True)
-class Enrolled:
-    """What became of photos that were to be enrolled."""
+class Enrollment(Record):
+    """The photos enrolled, and those that could not be."""
 
     photos: tuple[EnrolledPhoto, ...]
-    failed: tuple[Broken, ...]  # photos that cannot be used
+    failed: tuple[Broken, ...]
 
     @property
     def new(self) -> int:
+        """The number of photos that were not in the gallery before."""
         return sum(photo.number is not None for photo in self.photos)
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,88 +50,69 @@ class Enrolled:
         }
 
 
-@dataclass(frozen=True)
-class Taken:
-    """Which face of a photo was looked up."""
-
-    faces: int  # that were found
-    box: tuple[float, float, float, float]  # x, y, width, height in px
-    said: str | None  # where there were several
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"faces": self.faces, "box": _box(self.box), "said": self.said}
-
-
-@dataclass(frozen=True)
-class Found:
-    """The people most like a photo, best first; or why it cannot be used."""
+class SearchResult(Record):
+    """The nearest people to one face of a photo, best first; or why the photo cannot be used."""
 
     photo: str
-    matches: tuple[Match, ...]
-    error: str | None
-    taken: Taken | None = None  # None: an error
+    matches: tuple[Match, ...] = ()
+    error: str | None = None
+    faces: int | None = None  # found in the photo; None: an error
+    box: Box | None = None  # of the selected face
+    message: str | None = None  # which face was selected, if there were several
 
-    def to_dict(self) -> dict[str, Any]:
-        matches = [match.to_dict() for match in self.matches]
-        return {"photo": self.photo, "matches": matches, "error": self.error} | _taken(self.taken)
+    def identified(self, threshold: float) -> Identification:
+        """The best match is the person, if its score reaches the threshold.
+
+        >>> SearchResult(photo="a.jpg").identified(0.5).person is None  # nobody is enrolled
+        True
+        """
+        person = person_of(self.matches, threshold)
+        score = self.matches[0].score if self.matches else None
+        return Identification(**dict(self), person=person, score=score, threshold=threshold)
 
 
-@dataclass(frozen=True)
-class Identified:
-    """Who is on a photo."""
+class Identification(SearchResult):
+    """The person on a photo."""
 
-    photo: str
     person: str | None  # None: unknown, or an error
+    score: float | None  # of the best match
     threshold: float
-    matches: tuple[Match, ...]  # as in `Found`; the first decided
-    error: str | None
-    taken: Taken | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "photo": self.photo,
-            "person": self.person,
-            "score": self.matches[0].score if self.matches else None,
-            "matches": [match.to_dict() for match in self.matches],
-            "error": self.error,
-        } | _taken(self.taken)
 
 
-@dataclass(frozen=True)
-class KnownFace:
-    """One face of a photo, and who it is."""
+class IdentifiedFace(Record):
+    """One face of a photo, and the person."""
 
-    box: tuple[float, float, float, float]  # x, y, width, height in px
+    box: Box
     score: float | None  # the detector's
     person: str | None  # None: unknown
     matches: tuple[Match, ...]  # best first; the first decided
 
     def to_dict(self) -> dict[str, Any]:
-        matches = [match.to_dict() for match in self.matches]
-        return _box(self.box) | {"score": self.score, "person": self.person, "matches": matches}
+        """The box flattened to x, y, w and h."""
+        facts = super().to_dict()
+        return {**facts.pop("box"), **facts}
 
 
-@dataclass(frozen=True)
-class PeopleFound:
-    """Every face of one photo."""
+class PhotoIdentification(Record):
+    """Every face of one photo, the highest detection score first."""
 
     photo: str
-    width: int  # px of the photo, upright; 0 where it could not be read
-    height: int
+    width: int = 0  # px of the photo, upright; 0: it could not be read
+    height: int = 0
     threshold: float
-    faces: tuple[KnownFace, ...]  # the surest first
-    error: str | None  # why it cannot be read
+    faces: tuple[IdentifiedFace, ...] = ()
+    error: str | None = None  # why it cannot be read
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"faces": [face.to_dict() for face in self.faces]}
+        """As `gallery identify --every-face --json` prints a photo."""
+        return super().to_dict() | {"faces": [face.to_dict() for face in self.faces]}
 
 
-@dataclass(frozen=True)
-class Stats:
-    """What is in a gallery."""
+class GalleryStats(Record):
+    """The contents of a gallery."""
 
-    where: str
-    pin: Pin
+    location: str
+    signature: ModelSignature
     people: int
     entries: int
     crops: int
@@ -138,12 +123,9 @@ class Stats:
         """As `gallery stats --json` prints it."""
         facts = {"people": self.people, "entries": self.entries, "crops": self.crops, "revision": self.revision}
         threshold = None if self.threshold is None else self.threshold.to_dict()
-        return {"task": "stats", "gallery": self.where, **facts, **self.pin.to_dict(), "calibrated": threshold}
+        return {"task": "stats", "gallery": self.location, **facts, **self.signature.to_dict(), "calibrated": threshold}
 
 
-def _box(box: tuple[float, float, float, float]) -> dict[str, float]:
-    return dict(zip("xywh", (round(value, 2) for value in box), strict=True))
-
-
-def _taken(taken: Taken | None) -> dict[str, Any]:
-    return {"faces": None, "box": None, "said": None} if taken is None else taken.to_dict()
+def person_of(matches: Sequence[Match], threshold: float) -> str | None:
+    """The person of the best match, if its score reaches the threshold."""
+    return matches[0].person if matches and matches[0].score >= threshold else None

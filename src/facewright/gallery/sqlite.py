@@ -1,11 +1,11 @@
-"""Enrolled faces in one SQLite file: the truth on disk, an exact copy of its vectors in memory for the search.
+"""Enrolled faces in one SQLite file, with an exact copy of its vectors in memory for the search.
 
-Each row carries a checksum over all it holds; the row `state` carries their sum (exclusive or) and number and a
-checksum of its own. So a row that was changed, lost or brought back is noticed when the gallery is read, not only
-what SQLite itself can tell (`sqlite_file`). Crops are verified when they are read.
+Each row carries a checksum over all its fields; the row `state` carries their sum (exclusive or), their number and a
+checksum of its own. So a changed, lost or returned row is noticed when the gallery is read, beyond what SQLite itself
+can tell (`sqlite_file`). Crops are verified when they are read.
 
-The copy in memory follows the revision in `state`: what other processes added is read behind it, and after anything
-else (a deletion, other vectors) all is read anew.
+The copy in memory follows the revision in `state`: entries that other processes added are appended, and after any other
+change (a deletion, other vectors) everything is read again.
 """
 
 from __future__ import annotations
@@ -22,91 +22,91 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import GalleryDamaged, GalleryError
+from facewright.errors import DataError, GalleryDamaged, GalleryError
 from facewright.gallery import sqlite_file
-from facewright.gallery.memory import Memory
-from facewright.gallery.sealed_rows import (
+from facewright.gallery.row_checksums import (
     COLUMNS,
-    Book,
-    Fields,
-    as_bytes,
-    as_number,
+    RowFields,
     checksum_of,
     digest_of,
     fields_of,
-    seal,
-    sealed,
+    total_of,
+    with_checksum,
 )
-from facewright.gallery.store import Entry, Match, Pin, Row, State, checked
+from facewright.gallery.store import Entry, Match, ModelSignature, Row, StoreHeader, check_entry
+from facewright.gallery.vector_index import VectorIndex
 
 PAGE = 4_096  # rows read at a time
 
 
 class SqliteStore:
-    """A `GalleryStore` in one file, made at once where it is missing and a pin is given.
+    """A `GalleryStore` in one file, created if it is missing and a signature is given.
 
     Args:
-        path: the file. pin: of a new gallery; one that is there keeps its own.
+        path: the file; one that may not be written is opened for reading. signature: of a new gallery; an existing one
+            keeps its own.
     Raises:
         GalleryError: no such gallery, or it cannot be opened. GalleryDamaged: it is not what was written.
     """
 
-    def __init__(self, path: Path, pin: Pin | None = None) -> None:
-        self.where, self.remains = str(path), ""
+    def __init__(self, path: Path, signature: ModelSignature | None = None) -> None:
+        self.location, self.remains = str(path), ""
         self._path = path
         self._lock = threading.RLock()
-        if pin is not None and not path.exists():
-            body = Book(State(pin, 0, 0, 0, None), 1, 0, False).to_json()
-            sqlite_file.create(path, body, checksum_of(body))
-        self._connection = sqlite_file.connect(path)
-        self._memory = Memory(1)
-        self._seen: Book | None = None  # what `_memory` is a copy of
+        if signature is not None and not path.exists():
+            body = StoreHeader(signature=signature).to_json()
+            sqlite_file.create(path, body, digest_of(body.encode()))
+        self._connection, self._read_only = sqlite_file.connect(path)
+        self._index = VectorIndex(1)
+        self._indexed: StoreHeader | None = None  # the state that `_index` is a copy of
+        self._files: object = None
         try:
-            with self._reading() as book:
-                self._refresh(book)
-            if book.erasing:
+            with self._reading() as header:
+                self._refresh(header)
+            self._files = sqlite_file.identity(path, self._read_only)
+            if header.erasing and not self._read_only:
                 self.erase()
         except BaseException:
             self._connection.close()
             raise
 
-    def state(self) -> State:
-        """As `GalleryStore.state`."""
-        with self._reading() as book:
-            return book.state
+    def header(self) -> StoreHeader:
+        """As `GalleryStore.header`."""
+        with self._reading() as header:
+            return header
 
     def add(self, entries: Sequence[Entry]) -> list[int | None]:
         """As `GalleryStore.add`."""
         numbers: list[int | None] = []
-        with self._writing() as book:
-            following, total = book.next, book.total
+        with self._writing() as header:
+            following, total = header.next_number, header.total
             for entry in entries:
-                fields = fields_of(following, checked(entry, book.state.pin.width))
-                made = self._connection.execute(
+                fields = fields_of(following, check_entry(entry, header.signature.width))
+                new = self._connection.execute(
                     f"INSERT INTO entries ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", fields
                 ).rowcount
-                numbers.append(following if made else None)
-                if made:
+                numbers.append(following if new else None)
+                if new:
                     if entry.crop is not None:
                         self._connection.execute("INSERT INTO crops VALUES (?, ?)", (following, entry.crop))
-                    following, total = following + 1, total ^ as_number(fields)
-            count = book.state.entries + following - book.next
-            if count > book.state.entries:
-                self._write(replace(book, next=following, total=total).changed(only_added=True, entries=count))
-        self._shorten_log()
+                    following, total = following + 1, total_of([fields[7]], total)
+            count = header.entries + following - header.next_number
+            if count > header.entries:
+                self._write(header.updated(only_added=True, entries=count, next_number=following, total=total))
+        self._truncate_log()
         return numbers
 
     def rows(self, people: Sequence[str] = ()) -> Iterator[Row]:
         """As `GalleryStore.rows`."""
         last = 0
-        whose, given = (
+        condition, values = (
             ("AND person IN (SELECT value FROM json_each(?))", (json.dumps(list(people)),)) if people else ("", ())
         )
         while True:
             with self._reading():
                 page = self._connection.execute(
-                    f"SELECT {COLUMNS} FROM entries WHERE number > ? {whose} ORDER BY number LIMIT {PAGE}",
-                    (last, *given),
+                    f"SELECT {COLUMNS} FROM entries WHERE number > ? {condition} ORDER BY number LIMIT {PAGE}",
+                    (last, *values),
                 ).fetchall()
                 rows = [self._row(fields) for fields in page]
             yield from rows
@@ -120,89 +120,89 @@ class SqliteStore:
             row = self._row_of(number)
             if row is None or not row.has_crop:
                 return None
-            found = self._connection.execute(
+            crop = self._connection.execute(
                 "SELECT png, crop_digest FROM crops JOIN entries USING (number) WHERE number = ?", (number,)
             ).fetchone()
-            if found is None or digest_of(as_bytes(found[0])) != found[1]:
-                raise self._damaged(f"the crop of entry {number} is not what was kept")
-            return bytes(found[0])
+            if crop is None or not isinstance(crop[0], bytes) or digest_of(crop[0]) != crop[1]:
+                raise self._damaged(f"the crop of entry {number} is not what was stored")
+            return crop[0]
 
     def people(self) -> dict[str, int]:
         """As `GalleryStore.people`."""
         with self._reading():
-            counted = self._connection.execute("SELECT person, COUNT(*) FROM entries GROUP BY person ORDER BY person")
-            return {str(person): int(count) for person, count in counted}
+            counts = self._connection.execute("SELECT person, COUNT(*) FROM entries GROUP BY person ORDER BY person")
+            return {str(person): int(count) for person, count in counts}
 
     def nearest(self, vectors: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[list[Match]]:
         """As `GalleryStore.nearest`."""
-        with self._reading() as book:
-            self._refresh(book)
-            return [[self._match(*one) for one in found] for found in self._memory.nearest(vectors, k, where)]
+        with self._reading() as header:
+            self._refresh(header)
+            return [[self._match(*hit) for hit in hits] for hits in self._index.nearest(vectors, k, where)]
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
         """As `GalleryStore.delete`."""
-        with self._writing() as book:
+        with self._writing() as header:
             chosen = [("person = ?", name) for name in people] + [("number = ?", number) for number in numbers]
-            total, count = book.total, 0
+            total, count = header.total, 0
             for condition, value in chosen:
-                gone = self._connection.execute(f"SELECT {COLUMNS} FROM entries WHERE {condition}", (value,)).fetchall()
-                for fields in gone:
+                rows = self._connection.execute(f"SELECT {COLUMNS} FROM entries WHERE {condition}", (value,)).fetchall()
+                for fields in rows:
                     self._connection.execute("DELETE FROM crops WHERE number = ?", (fields[0],))
-                    total, count = total ^ as_number(fields), count + 1
+                    total, count = total_of([fields[7]], total), count + 1
                 self._connection.execute(f"DELETE FROM entries WHERE {condition}", (value,))
             if count:
-                left = book.state.entries - count
-                self._write(replace(book, total=total, erasing=True).changed(only_added=False, entries=left))
+                left = header.entries - count
+                self._write(header.updated(only_added=False, entries=left, total=total, erasing=True))
         self.erase()
         return count
 
     def erase(self) -> None:
         """As `GalleryStore.erase`."""
         with self._lock, sqlite_file.translated(self._path):
-            with self._reading() as book:
-                pending = book.erasing
+            with self._reading() as header:
+                pending = header.erasing
             if not pending:
                 return
-            self._memory, self._seen = Memory(1), None  # memory is a place too
+            self._index, self._indexed = VectorIndex(1), None  # the copy in memory holds deleted bytes too
             sqlite_file.erase(self._connection, self._path)
             with self._writing() as now:
-                if now.state.erased == book.state.erased:  # else somebody else has deleted since, and will come here
-                    self._write(replace(now, erasing=False).changed(only_added=True))
-            self._shorten_log()
+                if now.erased == header.erased:  # else another process has deleted since, and will erase
+                    self._write(now.updated(only_added=True, erasing=False))
+            self._truncate_log()
 
-    def reembed(self, pin: Pin, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+    def reembed(self, signature: ModelSignature, vectors: Mapping[int, NDArray[np.float32]]) -> None:
         """As `GalleryStore.reembed`."""
-        with self._writing() as book:
-            held = self._connection.execute(f"SELECT {COLUMNS} FROM entries").fetchall()
-            if {fields[0] for fields in held} != set(vectors):
-                raise GalleryError(f"{self.where}: the gallery changed meanwhile, nothing was migrated; do it again")
+        with self._writing() as header:
+            old_rows = self._connection.execute(f"SELECT {COLUMNS} FROM entries").fetchall()
+            if {fields[0] for fields in old_rows} != set(vectors):
+                raise GalleryError(f"{self.location}: the gallery changed meanwhile, nothing was migrated; try again")
             total = 0
-            for old in held:
+            for old in old_rows:
                 row = self._row(old)
-                entry = checked(replace(row.entry, vector=vectors[row.number]), pin.width)
-                new = sealed((*fields_of(row.number, entry)[:6], old[6]))
+                entry = check_entry(replace(row.entry, vector=vectors[row.number]), signature.width)
+                new = with_checksum((*fields_of(row.number, entry)[:6], old[6]))
                 self._connection.execute(
                     "UPDATE entries SET vector = ?, checksum = ? WHERE number = ?", (new[5], new[7], row.number)
                 )
-                total ^= as_number(new)
-            erasing = replace(book, total=total, erasing=True)
-            self._write(erasing.changed(only_added=False, pin=pin, threshold=None))
+                total = total_of([new[7]], total)
+            changes = {"signature": signature, "threshold": None, "total": total, "erasing": True}
+            self._write(header.updated(only_added=False, **changes))
         self.erase()
 
-    def keep_threshold(self, facts: Mapping[str, Any] | None) -> None:
-        """As `GalleryStore.keep_threshold`."""
-        with self._writing() as book:
-            self._write(book.changed(only_added=True, threshold=facts))
-        self._shorten_log()
+    def set_threshold(self, facts: Mapping[str, Any] | None) -> None:
+        """As `GalleryStore.set_threshold`."""
+        with self._writing() as header:
+            self._write(header.updated(only_added=True, threshold=facts))
+        self._truncate_log()
 
     def check(self) -> None:
         """As `GalleryStore.check`."""
         with self._lock:
-            with contextlib.closing(sqlite_file.connect(self._path)):
+            with contextlib.closing(sqlite_file.connect(self._path)[0]):
                 pass
-            self._memory, self._seen = Memory(1), None
-            with self._reading() as book:
-                self._refresh(book)
+            self._index, self._indexed = VectorIndex(1), None
+            with self._reading() as header:
+                self._refresh(header)
             for row in self.rows():
                 self.crop(row.number)
 
@@ -212,44 +212,57 @@ class SqliteStore:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[Book]:
-        """One moment of the gallery: all that is read inside belongs together."""
-        with self._transaction("BEGIN") as book:
-            yield book
+    def _reading(self) -> Iterator[StoreHeader]:
+        """One snapshot of the gallery: everything read inside is consistent."""
+        with self._transaction("BEGIN") as header:
+            yield header
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Book]:
-        """The gallery to ourselves; kept when the block ends well, else nothing has happened."""
-        with self._transaction("BEGIN IMMEDIATE") as book:
-            yield book
+    def _writing(self) -> Iterator[StoreHeader]:
+        """Exclusive access; committed when the block succeeds, else rolled back."""
+        with self._transaction("BEGIN IMMEDIATE") as header:
+            yield header
+        self._check_files()  # else what was just committed could not be found again
 
     @contextlib.contextmanager
-    def _transaction(self, begin: str) -> Iterator[Book]:
+    def _transaction(self, begin: str) -> Iterator[StoreHeader]:
         with self._lock, sqlite_file.translated(self._path):
             if self._connection.in_transaction:  # inside another block of this thread
-                yield self._read_book()
+                yield self._read_header()
                 return
+            self._check_files()
             self._connection.execute(begin)
             try:
-                yield self._read_book()
+                sqlite_file.check_schema(self._connection, self._path)
+                yield self._read_header()
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _read_book(self) -> Book:
-        found = self._connection.execute("SELECT body, checksum FROM state").fetchall()
-        if len(found) != 1 or not isinstance(found[0][0], str) or checksum_of(found[0][0]) != found[0][1]:
-            raise self._damaged("its row of totals is not what was written")
-        return Book.from_json(found[0][0])
+    def _check_files(self) -> None:
+        if self._files is not None and sqlite_file.identity(self._path, self._read_only) != self._files:
+            raise GalleryError(
+                f"{self.location}: the file was moved, deleted, replaced or restored while it was open, so nothing is "
+                "read from it or written to it; open the gallery again (restart the server)"
+            )
 
-    def _write(self, book: Book) -> None:
-        body = book.to_json()
-        self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, checksum_of(body)))
+    def _read_header(self) -> StoreHeader:
+        rows = self._connection.execute("SELECT body, checksum FROM state").fetchall()
+        if len(rows) != 1 or not isinstance(rows[0][0], str) or digest_of(rows[0][0].encode()) != rows[0][1]:
+            raise self._damaged("its header is not what was written")
+        try:
+            return StoreHeader.from_json(rows[0][0])
+        except DataError as error:
+            raise self._damaged(f"its header holds an invalid value ({error})") from None
 
-    def _shorten_log(self) -> None:
-        """Bring the log into the file while nobody minds; where somebody does, the next one will."""
+    def _write(self, header: StoreHeader) -> None:
+        body = header.to_json()
+        self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, digest_of(body.encode())))
+
+    def _truncate_log(self) -> None:
+        """Move the log into the file, unless another process is at work, whose next change will do it."""
         with self._lock, sqlite_file.translated(self._path):
             self._connection.execute("PRAGMA busy_timeout = 0")
             try:
@@ -258,50 +271,54 @@ class SqliteStore:
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * sqlite_file.PATIENCE)}")
 
-    def _refresh(self, book: Book) -> None:
-        """Make the memory a copy of the gallery as it is in this transaction."""
-        seen, state = self._seen, book.state
-        if seen is not None and seen.state.revision == state.revision:
+    def _refresh(self, header: StoreHeader) -> None:
+        """Make the index a copy of the gallery as it is in this transaction."""
+        indexed = self._indexed
+        if indexed is not None and indexed.revision == header.revision:
             return
-        if seen is None or seen.state.revision < state.erased:
-            self._memory, seen = Memory(state.pin.width, state.entries), None
-        self._seen, total = None, 0 if seen is None else seen.total  # None until all of it is there and adds up
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM entries").fetchone()
+        if count != header.entries:  # before memory is reserved for them
+            raise self._damaged(f"it has {count} entries and not the {header.entries} that were written")
+        if indexed is None or indexed.revision < header.erased:
+            self._index, indexed = VectorIndex(header.signature.width, count), None
+        self._indexed, total = None, 0 if indexed is None else indexed.total  # None until everything is verified
         rows = self._connection.execute(
-            f"SELECT {COLUMNS} FROM entries WHERE number > ? ORDER BY number", (self._memory.last,)
+            f"SELECT {COLUMNS} FROM entries WHERE number > ? ORDER BY number", (self._index.last,)
         )
         while page := rows.fetchmany(PAGE):
             for fields in page:
-                self._verify(fields, state.pin.width)
-                total ^= as_number(fields)
+                self._verify(fields, header.signature.width)
+            total = total_of((fields[7] for fields in page), total)
             numbers, people, _, metadata, _, vectors, _, _ = zip(*page, strict=True)
-            self._memory.add(numbers, people, b"".join(vectors), metadata)
-        if self._memory.count != state.entries or total != book.total:
-            raise self._damaged(f"its {self._memory.count} entries are not the {state.entries} that were written")
-        self._seen = book
+            self._index.add(numbers, people, b"".join(vectors), metadata)
+        if self._index.count != header.entries or total != header.total:
+            raise self._damaged(f"its {self._index.count} entries are not the {header.entries} that were written")
+        self._indexed = header
 
     def _match(self, number: int, score: float) -> Match:
         row = self._row_of(number)
         if row is None:
             raise self._damaged(f"entry {number} is gone")
-        return Match(row.entry.person, score, number, row.entry.photo, row.entry.metadata)
+        entry = row.entry
+        return Match(person=entry.person, score=score, number=number, photo=entry.photo, metadata=dict(entry.metadata))
 
     def _row_of(self, number: int) -> Row | None:
         fields = self._connection.execute(f"SELECT {COLUMNS} FROM entries WHERE number = ?", (number,)).fetchone()
         return None if fields is None else self._row(fields)
 
-    def _row(self, fields: Fields) -> Row:
+    def _row(self, fields: RowFields) -> Row:
         self._verify(fields, len(fields[5]) // 4)
         number, person, photo, metadata, digest, vector, crop_digest, _ = fields
         entry = Entry(person, np.frombuffer(vector, "<f4"), digest, photo, json.loads(metadata))
         return Row(number, entry, bool(crop_digest))
 
-    def _verify(self, fields: Fields, width: int) -> None:
+    def _verify(self, fields: RowFields, width: int) -> None:
         try:
-            sound = seal(fields[:7]) == fields[7] and len(fields[5]) == 4 * width
+            valid = checksum_of(fields[:7]) == fields[7] and len(fields[5]) == 4 * width
         except (TypeError, AttributeError, ValueError):  # a damaged row may hold values of other types
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             raise self._damaged(f"entry {fields[0]} is not what was written")
 
     def _damaged(self, what: str) -> GalleryDamaged:
-        return GalleryDamaged(f"{self.where}: the gallery is damaged: {what}; take a copy or an export of it")
+        return GalleryDamaged(f"{self.location}: the gallery is damaged: {what}; restore a copy or an export of it")

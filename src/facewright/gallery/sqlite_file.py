@@ -1,6 +1,6 @@
-"""The file of an SQLite gallery: made whole or not at all, opened strictly, and rid of deleted bytes.
+"""The file of an SQLite gallery: created atomically, opened strictly, and cleared of deleted bytes.
 
-What SQLite is told, and why:
+Settings of SQLite, and why:
 
     journal_mode WAL       readers and a writer do not wait for each other; kept in the file's header
     synchronous FULL       a commit that returned is on the disk
@@ -8,16 +8,17 @@ What SQLite is told, and why:
     temp_store MEMORY      VACUUM builds its copy in memory, not in a file of the system's temporary folder
     cell_size_check ON     a damaged page is noticed when it is read
 
-secure_delete alone does not keep the promise: moving rows between pages leaves copies in the unused part of a page,
+secure_delete alone is not enough: moving rows between pages leaves copies in the unused part of a page,
 and the write-ahead log holds pages as they were. So `erase` rewrites the file (VACUUM) and empties the log.
 
-After each change the log is emptied into the file, where every bit is watched over by `sqlite`. A log that a killed
-process left is watched over by SQLite's checksums alone: if it rots before it is read, its last changes are undone.
+After each change the log is moved into the file, where `sqlite` verifies every bit. A log that a killed process left is
+verified by SQLite's checksums alone: if it is damaged before it is read, its last changes are undone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import sqlite3
@@ -48,25 +49,26 @@ CREATE TABLE entries (
 CREATE UNIQUE INDEX by_person ON entries (person, digest);
 CREATE TABLE crops (number INTEGER PRIMARY KEY, png BLOB NOT NULL);
 """
+OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"  # of the schema
 
 
 def create(path: Path, body: str, checksum: bytes) -> None:
-    """Make a new gallery, or leave the one that is there; nobody ever sees half of one.
+    """Create a gallery atomically, unless there is one.
 
     Args:
-        path: its folder is made, for the user alone, where there is none. body, checksum: the row of the table `state`.
+        path: its folder is created, for the user alone, if missing. body, checksum: the row of the table `state`.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
     try:
-        with translated(path), contextlib.closing(_connect(temporary)) as connection:
+        with translated(path), contextlib.closing(_connect(temporary, "mode=rw")) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(SCHEMA)
             connection.execute("INSERT INTO state VALUES (1, ?, ?)", (body, checksum))
-        with contextlib.suppress(FileExistsError):  # another process was first: its gallery it is
+        with contextlib.suppress(FileExistsError):  # another process was first: its gallery counts
             os.link(temporary, path)
         sync_folder(path.parent)
     finally:
@@ -74,31 +76,73 @@ def create(path: Path, body: str, checksum: bytes) -> None:
             left.unlink(missing_ok=True)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     """Open a gallery.
 
+    Returns:
+        The connection, and if it is read-only: the file, or its folder, may not be written.
     Raises:
         GalleryError: no such file, or none of ours. GalleryDamaged: the file is not what was written.
     """
+    if path.exists() and not path.is_file():
+        raise GalleryError(f"{path}: expected the file of a gallery, got a device, a pipe or a socket")
     if not path.is_file():
-        raise GalleryError(f"{path}: there is no such gallery; to make it, enrol somebody")
+        raise GalleryError(f"{path}: there is no such gallery; enroll somebody to create it")
+    read_only = not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    if read_only and _size(_log_of(path)):
+        raise GalleryError(
+            f"{path}: may not be written, and its last changes are still in {_log_of(path).name}; "
+            "open it once where it may be written, or copy both files"
+        )
     with translated(path):
-        connection = _connect(path)
+        connection = _connect(path, "mode=ro&immutable=1" if read_only else "mode=rw")
         try:
-            kind = _value(connection, "PRAGMA application_id"), _value(connection, "PRAGMA user_version")
-            if kind != (APPLICATION, VERSION):
+            version = _value(connection, "PRAGMA application_id"), _value(connection, "PRAGMA user_version")
+            if version != (APPLICATION, VERSION):
                 raise GalleryError(f"{path}: is no gallery of this version, or its first bytes are damaged")
-            if _value(connection, "PRAGMA journal_mode") != "wal":
-                raise GalleryDamaged(f"{path}: the gallery's header is damaged; take a copy or an export of it")
+            check_schema(connection, path)
+            if not read_only and _value(connection, "PRAGMA journal_mode") != "wal":
+                raise GalleryDamaged(f"{path}: the gallery's header is damaged; restore a copy or an export of it")
             wrong = _value(connection, "PRAGMA integrity_check(1)")
             if wrong != "ok":
                 raise GalleryDamaged(
-                    f"{path}: the gallery is damaged ({' '.join(str(wrong).split())}); take a copy or an export of it"
+                    f"{path}: the gallery is damaged ({' '.join(str(wrong).split())}); restore a copy or an export"
                 )
         except BaseException:
             connection.close()
             raise
-    return connection
+    return connection, read_only
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a table, view, trigger or index that we did not make: it could keep deleted bytes, or never end.
+
+    Raises:
+        GalleryDamaged: names what was added, changed or removed.
+    """
+    different = sorted({row[1] for row in set(connection.execute(OBJECTS)) ^ _our_schema()}, key=str)
+    if different:
+        raise GalleryDamaged(
+            f"{path}: the gallery's schema is not ours; added, changed or removed: "
+            f"{', '.join(map(repr, different[:5]))}; restore a copy or an export of it"
+        )
+
+
+def identity(path: Path, read_only: bool) -> object:
+    """The files that a gallery is in, to be compared later: device and inode of the file and its log.
+
+    Of a read-only one size and time too, because SQLite does not look for changes there.
+    """
+    facts: list[object] = []
+    for file in (path, _log_of(path)):
+        try:
+            status = file.stat()
+        except OSError:
+            facts.append(None)
+        else:
+            content = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if read_only else ()
+            facts.append((status.st_dev, status.st_ino, *content))
+    return tuple(facts)
 
 
 def erase(connection: sqlite3.Connection, path: Path) -> None:
@@ -116,14 +160,14 @@ def erase(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def empty_log(connection: sqlite3.Connection) -> bool:
-    """Move the write-ahead log into the file and cut it to nothing; False where somebody else is at work."""
+    """Move the write-ahead log into the file and truncate it; False if another process is using it."""
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy
 
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """What SQLite says, as errors of ours."""
+    """Turn SQLite's errors into ours."""
     try:
         yield
     except sqlite3.ProgrammingError:  # a closed connection, say: a mistake in a program
@@ -131,24 +175,39 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in BUSY:
-            raise GalleryError(f"{path}: another process has kept it for {PATIENCE:g} s; try again") from error
+            raise GalleryError(f"{path}: another process has locked it for {PATIENCE:g} s; try again") from error
         if code in UNWRITABLE:
             raise GalleryError(
                 f"{path}: could not be read or written ({error}); what was enrolled before is unchanged"
             ) from error
-        raise GalleryDamaged(f"{path}: the gallery is damaged ({error}); take a copy or an export of it") from error
+        raise GalleryDamaged(f"{path}: the gallery is damaged ({error}); restore a copy or an export of it") from error
     except UnicodeDecodeError as error:  # SQLite's own message quotes a damaged name
-        raise GalleryDamaged(f"{path}: the gallery is damaged (no text); take a copy or an export of it") from error
+        raise GalleryDamaged(f"{path}: the gallery is damaged (no text); restore a copy or an export of it") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )
     for pragma in ("synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
+
+
+@functools.cache
+def _our_schema() -> frozenset[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        return frozenset(connection.execute(OBJECTS))
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _value(connection: sqlite3.Connection, query: str) -> object:

@@ -1,38 +1,87 @@
-"""What every store of enrolled faces can do, and what passes in and out of it.
+"""The interface of every store of enrolled faces, and the records that pass through it.
 
-A store is the truth: what `add` has returned for is kept, whatever happens to the process afterwards. It is pinned to
-one network and its preprocessing (`Pin`), for vectors of two cannot be compared.
+A store keeps what `add` has returned for, whatever happens to the process afterwards. It belongs to one network and its
+preprocessing (`ModelSignature`), because vectors of two networks cannot be compared.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from facewright.errors import DataError, UsageError
+from facewright.records import Record
 
-LONGEST = 1_000  # characters of a name, of a photo's, of a key or value of the metadata
-MOST_METADATA = 100  # keys of an entry
-UNIT = 1e-3  # how far a unit vector's length may be from 1
+MAX_TEXT = 1_000  # characters of a name, of a photo's name, of a key or value of the metadata
+MAX_METADATA = 100  # keys of an entry
+MAX_WIDTH = 65_536
+UNIT = 1e-3  # tolerance of a unit vector's length
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Checksum = Annotated[  # 128 bits, hexadecimal in JSON
+    int,
+    BeforeValidator(lambda value: int(value, 16) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: f"{value:032x}", when_used="json"),
+    Field(ge=0, lt=2**128),
+]
 
 
-@dataclass(frozen=True)
-class Pin:
-    """What made a gallery's vectors."""
+class ModelSignature(Record):
+    """The model and preprocessing that made a gallery's vectors."""
+
+    model_config = ConfigDict(strict=True)
 
     fingerprint: str  # `Recognizer.fingerprint`, 32 hex characters
-    model: str  # as it was named, so that it need not be named again; or "built-in"
+    model: str  # its name or absolute path; or "built-in"
     crop: float  # of its InputSpec
     flip: bool
-    width: int  # D
-    detector: str = "none"  # as `Recognizer` takes it; galleries of before had photos taken whole
+    width: int = Field(ge=1, le=MAX_WIDTH)  # D
+    detector: str = "none"  # galleries of before version 1 had photos taken whole
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+class StoreHeader(Record):
+    """Facts about a gallery as a whole, stored as one row; each change raises the revision."""
+
+    model_config = ConfigDict(strict=True, validate_by_name=True, validate_by_alias=True)
+
+    signature: ModelSignature = Field(validation_alias="pin", serialization_alias="pin")
+    revision: Count = 0
+    erased: Count = 0  # the revision of the last change that was more than adding
+    entries: Count = 0
+    next_number: Count = Field(default=1, validation_alias="next", serialization_alias="next")
+    total: Checksum = 0  # the checksums of all rows, by exclusive or
+    erasing: bool = False  # something was deleted whose bytes may still be there
+    threshold: dict[str, Any] | None = None  # as `GalleryThreshold.to_dict` gives it
+
+    def to_json(self) -> str:
+        """The stored form, read by `from_json`."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> StoreHeader:
+        """Read the stored form.
+
+        Raises:
+            DataError: it is not what `to_json` writes.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+    def updated(self, *, only_added: bool, **changes: Any) -> StoreHeader:
+        """The header of the next revision."""
+        revision = self.revision + 1
+        return self.model_copy(
+            update={"revision": revision, "erased": self.erased if only_added else revision, **changes}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,62 +91,47 @@ class Entry:
     person: str
     vector: NDArray[np.float32]  # (D,) of unit length
     digest: str  # of the photo's pixels: the same photo of a person is enrolled once
-    photo: str = ""  # what the photo was called
+    photo: str = ""  # name of the photo
     metadata: Mapping[str, str] = field(default_factory=dict)
     crop: bytes | None = None  # the face as the network saw it, a PNG, where it is kept
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """An entry in a store. Its crop is left where it is; ask `GalleryStore.crop` for it."""
+    """An entry in a store, without its crop; see `GalleryStore.crop`."""
 
     number: int  # given once, never again
     entry: Entry
     has_crop: bool
 
 
-@dataclass(frozen=True)
-class Match:
-    """A person that a search found, by the best of his entries."""
+class Match(Record):
+    """A person found by a search, with the best of their entries."""
 
     person: str
     score: float  # cosine in [-1, 1], computed in float64
     number: int  # of that entry
     photo: str
-    metadata: Mapping[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class State:
-    """What is true of a gallery as a whole. Each change raises the revision."""
-
-    pin: Pin
-    revision: int
-    erased: int  # the revision of the last change that was more than adding
-    entries: int
-    threshold: Mapping[str, Any] | None  # as `Threshold.to_dict` gives it, and what it was chosen on
+    metadata: dict[str, str]
 
 
 class GalleryStore(Protocol):
-    """Enrolled faces, kept. Every method may be called from any thread, and while other processes write."""
+    """A store of enrolled faces. Every method may be called from any thread, and while other processes write."""
 
-    where: str  # as it may be shown: without a password
-    remains: str  # where bytes of what was deleted may still be, out of this store's reach; empty where nowhere
+    location: str  # for messages: without a password
+    remains: str  # where bytes of deleted entries may remain, out of this store's reach; empty: nowhere
 
-    def state(self) -> State:
-        """What is true now."""
+    def header(self) -> StoreHeader:
+        """The present facts."""
         ...
 
     def add(self, entries: Sequence[Entry]) -> list[int | None]:
-        """Enrol all of them or none; once it returns they are kept.
+        """Enroll all entries or none; once this returns they are kept.
 
         Returns:
             The number of each; None for a photo that this person was already enrolled with.
         Raises:
-            UsageError, DataError: an entry that `checked` refuses. GalleryError: it could not be written.
+            UsageError, DataError: an entry that `check_entry` refuses. GalleryError: it could not be written.
         """
         ...
 
@@ -110,11 +144,11 @@ class GalleryStore(Protocol):
         ...
 
     def people(self) -> dict[str, int]:
-        """How many entries each person has, by name."""
+        """The number of entries of each person, by name."""
         ...
 
     def nearest(self, vectors: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[list[Match]]:
-        """The people most like each probe, best first; of equals the first by name.
+        """The nearest people to each probe, best first; ties by name.
 
         Args:
             vectors: (Q, D) unit vectors. k: how many people, at least 1.
@@ -123,28 +157,28 @@ class GalleryStore(Protocol):
         ...
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-        """Remove people, or single entries, and every byte of theirs from every file. Returns how many entries.
+        """Remove people, or single entries, and all their bytes from every file. Returns the number of entries.
 
         What a server's role cannot reach is named in `remains`.
 
         Raises:
-            GalleryError: it is deleted, but another process still reads, so that bytes remain; `erase` finishes it.
+            GalleryError: deleted, but another process still reads, so that bytes remain; `erase` finishes it.
         """
         ...
 
     def erase(self) -> None:
-        """Overwrite whatever deletions have left behind. Done by `delete` already, unless it was interrupted."""
+        """Overwrite what deletions have left behind. `delete` does this, unless it was interrupted."""
         ...
 
-    def reembed(self, pin: Pin, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Take other vectors, of another model, for all entries; a threshold goes, for it means nothing any more.
+    def reembed(self, signature: ModelSignature, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        """Replace the vectors of all entries by another model's, and remove the threshold.
 
         Raises:
             GalleryError: the numbers are not those of all entries.
         """
         ...
 
-    def keep_threshold(self, facts: Mapping[str, Any] | None) -> None:
+    def set_threshold(self, facts: Mapping[str, Any] | None) -> None:
         """Store a threshold, or none."""
         ...
 
@@ -157,26 +191,26 @@ class GalleryStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close files and connections."""
         ...
 
 
-def checked(entry: Entry, width: int) -> Entry:
-    """The entry, if it can be enrolled.
+def check_entry(entry: Entry, width: int) -> Entry:
+    """Return the entry, if it can be enrolled.
 
     Raises:
         UsageError: a name or metadata that cannot be kept. DataError: no unit vector of the gallery's width.
     """
-    checked_name(entry.person)
-    if len(entry.metadata) > MOST_METADATA:
-        raise UsageError(f"expected at most {MOST_METADATA} keys of metadata, got {len(entry.metadata)}")
+    check_name(entry.person)
+    if len(entry.metadata) > MAX_METADATA:
+        raise UsageError(f"expected at most {MAX_METADATA} keys of metadata, got {len(entry.metadata)}")
     for key, value in entry.metadata.items():
         if not key or "=" in key:
             raise UsageError(f"expected metadata as key=value, the key without '=', got {key!r}")
-        _checked_text(key, "a key of the metadata")
-        _checked_text(value, f"the metadata's {key}")
-    _checked_text(entry.photo, "a photo's name")
-    _checked_text(entry.digest, "a digest")
+        _check_text(key, "a key of the metadata")
+        _check_text(value, f"the metadata's {key}")
+    _check_text(entry.photo, "a photo's name")
+    _check_text(entry.digest, "a digest")
     vector = entry.vector
     if vector.shape != (width,) or vector.dtype != np.float32:
         raise DataError(f"{entry.photo}: expected a vector ({width},) float32, got {vector.shape} {vector.dtype}")
@@ -186,20 +220,20 @@ def checked(entry: Entry, width: int) -> Entry:
     return entry
 
 
-def checked_name(person: str) -> str:
-    """The name, if a person can be called so.
+def check_name(person: str) -> str:
+    """Return the name, if it can be a person's.
 
     Raises:
         UsageError: it is empty, too long or no text.
     """
     if not person or person != person.strip():
         raise UsageError(f"expected a person's name without space around it, got {person!r}")
-    return _checked_text(person, "a person's name")
+    return _check_text(person, "a person's name")
 
 
-def _checked_text(text: str, what: str) -> str:
-    if len(text) > LONGEST:
-        raise UsageError(f"expected {what} of at most {LONGEST} characters, got {len(text)}")
+def _check_text(text: str, what: str) -> str:
+    if len(text) > MAX_TEXT:
+        raise UsageError(f"expected {what} of at most {MAX_TEXT} characters, got {len(text)}")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -209,7 +209,7 @@ class Service:
         if threshold is None and (stored_threshold := gallery.threshold) is not None:
             threshold = stored_threshold.threshold.value
         used = ABOVE_ALL if threshold is None else threshold
-        found = gallery.people_in(self._photo(image), threshold=used, k=top_k)
+        found = gallery.identify_faces(self._photo(image), threshold=used, k=top_k)
         return found.to_dict() | {"threshold": threshold}
 
     def enroll(
@@ -223,13 +223,13 @@ class Service:
             except DataError as error:
                 totals["failed"].append({"photo": image.name, "reason": getattr(error, "reason", str(error))})
                 continue
-            enrolled = self.gallery().enrol(
+            enrolled = self.gallery().enroll(
                 [photo], metadata=metadata, keep_crops=self.models.keep_crops, policy=_policy(select_face)
             )
             facts = enrolled.to_dict()
             totals = {name: count + facts[name] for name, count in totals.items()}
         for one in totals["photos"]:
-            one["message"] = one["said"]
+            one["said"] = one["message"]
         return totals
 
     def explain_pair(self, a: Upload, b: Upload, select_face: str) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""Filling a gallery: from a folder per person, from single photos, from an exported gallery."""
+"""Filling a gallery: from a folder per person, from photos of one person, from an exported gallery."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +14,64 @@ from facewright.gallery import transfer
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo
-from facewright.gallery.results import Enrolled
+from facewright.gallery.results import Enrollment
 from facewright.recognition import Policy
+from facewright.records import Record
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What came of an import."""
+class ImportResult(Record):
+    """The number of entries imported into a gallery."""
 
     source: str
     new: int
     already: int  # the same photo of the same person was there
 
     def to_dict(self) -> dict[str, Any]:
-        return {"task": "import", "source": self.source, "new": self.new, "already": self.already}
+        """As `gallery import --json` prints it."""
+        return {"task": "import"} | super().to_dict()
 
 
 def enroll(
     gallery: Gallery,
-    who: Sequence[str],
+    photos: Sequence[Photo],
     *,
+    broken: Sequence[Broken] = (),
     metadata: Mapping[str, str] | None = None,
     keep_crops: bool = False,
     policy: Policy | None = None,
     on_event: EventHandler = ignore_event,
-) -> Enrolled:
-    """Enrol people.
+) -> Enrollment:
+    """Enroll photos with progress events.
 
     Args:
-        who: a folder with a folder per person; or a name and the photos of that person.
-        metadata, keep_crops: as `Gallery.enrol`. policy: which of several faces; the default where left out.
+        photos, broken: as `photos_of` lists them. metadata, keep_crops: as `Gallery.enroll`. policy: which of several
+            faces.
     Raises:
-        DataError: the folder holds no photos. UsageError: neither of the two, or a policy where photos are taken whole.
+        UsageError: a policy for a model that takes whole photos.
     """
-    photos, broken = photos_of(who)
-    shown = _counted(photos, on_event)
+
+    def counted() -> Iterator[Photo]:
+        for done, photo in enumerate(photos):
+            on_event(Progress("enrolling", done, len(photos)))
+            yield photo
+        on_event(Progress("enrolling", len(photos), len(photos)))
+
     chosen = gallery.recognizer.policy(policy)
-    found = gallery.enrol(shown, metadata=metadata, keep_crops=keep_crops, policy=chosen)
-    return replace(found, failed=merge_broken(broken, found.failed))
+    result = gallery.enroll(counted(), metadata=metadata, keep_crops=keep_crops, policy=chosen)
+    return result.model_copy(update={"failed": merge_broken(broken, result.failed)})
 
 
-def photos_of(who: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
-    """The photos that are meant, and files that are none. Raises: as `enroll`."""
-    if len(who) >= 2:
-        return [Photo.of(Path(path), who[0]) for path in who[1:]], ()
-    folder = Path(who[0]) if who else None
+def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
+    """List the photos to enroll, and files that are no photos.
+
+    Args:
+        people: a folder with a folder per person; or a name and the photos of that person.
+    Raises:
+        UsageError: neither of the two. DataError: the folder holds no photos.
+    """
+    if len(people) >= 2:
+        return [Photo.of(Path(path), people[0]) for path in people[1:]], ()
+    folder = Path(people[0]) if people else None
     if folder is None or not folder.is_dir():
         raise UsageError("expected a folder with a folder per person, or a name and the photos of that person")
     data = open_dataset(folder)
@@ -72,34 +84,28 @@ def photos_of(who: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
     return photos, data.broken
 
 
-def import_gallery(where: str | Path, source: Path) -> Imported:
-    """Take in what `gallery export` wrote; a gallery that is not there is made, with the threshold of the other.
+def import_gallery(location: str | Path, source: Path) -> ImportResult:
+    """Import an exported gallery; a missing gallery is created, with the threshold of the exported one.
 
     Args:
-        where: the file or the address of the gallery. source: the exported one.
+        location: the file or the address of the gallery. source: the exported one.
     Raises:
-        DataError: the file is not what was exported; nothing is taken. OtherModel: its vectors are of another model
+        DataError: the file is not what was exported; nothing is imported. OtherModel: its vectors are of another model
         than the gallery's.
     """
     header = transfer.read_header(source)
-    for _ in transfer.read(source, header.pin.width):  # before anything is made
+    for _ in transfer.read(source, header.signature.width):  # before anything is created
         pass
-    made = not exists(where)
-    with Gallery(open_store(where, header.pin)) as gallery:
-        pin = gallery.store.state().pin
-        if pin.fingerprint != header.pin.fingerprint:
+    created = not exists(location)
+    with Gallery(open_store(location, header.signature)) as gallery:
+        signature = gallery.store.header().signature
+        if signature.fingerprint != header.signature.fingerprint:
             raise OtherModel(
-                f"{source}: was enrolled with {header.pin.model} (fingerprint {header.pin.fingerprint[:8]}), "
-                f"{gallery.store.where} with {pin.model} ({pin.fingerprint[:8]}); reembed one of them first"
+                f"{source}: was enrolled with {header.signature.model} (fingerprint "
+                f"{header.signature.fingerprint[:8]}), {gallery.store.location} with {signature.model} "
+                f"({signature.fingerprint[:8]}); reembed one of them first"
             )
         new, already = transfer.fill(gallery.store, source)
-        if made and header.threshold is not None:
-            gallery.store.keep_threshold(header.threshold)
-    return Imported(str(source), new, already)
-
-
-def _counted(photos: Sequence[Photo], on_event: EventHandler) -> Iterator[Photo]:
-    for done, photo in enumerate(photos):
-        on_event(Progress("enrolling", done, len(photos)))
-        yield photo
-    on_event(Progress("enrolling", len(photos), len(photos)))
+        if created and header.threshold is not None:
+            gallery.store.set_threshold(header.threshold)
+    return ImportResult(source=str(source), new=new, already=already)

@@ -1,7 +1,7 @@
 """The vectors of a gallery in memory, and the exact search among them.
 
-Candidates are found with one product in float32; their scores are then computed again in float64, so that neither
-the size of a batch nor the machine's way of adding decides who is first.
+One matrix product in float32 finds candidates; their scores are then computed again in float64, so that neither the
+batch size nor the machine's order of additions decides who is first.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ SLACK = 1e-4  # above the error of a float32 dot product of unit vectors (D time
 GROWTH = 1.25
 
 Number = TypeVar("Number", bound=np.generic)
-Found = tuple[int, float]  # the number of an entry, its score
+Hit = tuple[int, float]  # the number of an entry, its score
 
 
-class Memory:
-    """Entries of one width, added but never removed: whoever deletes starts anew.
+class VectorIndex:
+    """Entries of one width; they can be added but not removed.
 
     Args:
-        width: D. room: for how many entries to make room at once.
+        width: D. room: initial capacity, in entries.
     """
 
     def __init__(self, width: int, room: int = 0) -> None:
         self.count = 0  # N
         self._vectors = np.empty((room, width), np.float32)
         self._numbers = np.empty(room, np.int64)
-        self._codes = np.empty(room, np.int32)  # who each is: a place in `_people`
+        self._codes = np.empty(room, np.int32)  # index into `_people` of each entry
         self._people: list[str] = []
         self._code_of: dict[str, int] = {}
-        self._tagged: dict[tuple[str, str], array[int]] = {}  # (key, value) of the metadata -> rows, rising
+        self._tagged: dict[tuple[str, str], array[int]] = {}  # (key, value) of the metadata -> rows, ascending
 
     @property
     def last(self) -> int:
-        """The greatest number of an entry; 0 where there is none."""
+        """The highest number of an entry; 0 if there is none."""
         return int(self._numbers[self.count - 1]) if self.count else 0
 
     def add(self, numbers: Sequence[int], people: Sequence[str], vectors: bytes, metadata: Sequence[str]) -> None:
         """Add entries.
 
         Args:
-            numbers: (M,) rising. people: (M,) names. vectors: M times D little-endian float32. metadata: (M,) as JSON.
+            numbers: (M,) ascending. people: (M,) names. vectors: M × D little-endian float32. metadata: (M,) as JSON.
         """
         start, end = self.count, self.count + len(numbers)
         self._make_room(end)
@@ -67,8 +67,8 @@ class Memory:
                     self._tagged.setdefault(pair, array("q")).append(row)
         self.count = end
 
-    def nearest(self, probes: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[list[Found]]:
-        """The best entry of each of the k people most like each probe, best first; of equals the first by name.
+    def nearest(self, probes: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[list[Hit]]:
+        """The best entry of each of the k nearest people to each probe, best first; ties by name.
 
         Args:
             probes: (Q, D) unit vectors. k: at least 1. where: only entries with all these in their metadata.
@@ -85,16 +85,16 @@ class Memory:
         codes = self._codes[at]
         if not at.size:
             return [[] for _ in probes]
-        found: list[list[Found]] = []
+        hits: list[list[Hit]] = []
         block = max(1, SCORES // at.size)
         for start in range(0, len(probes), block):
             part = np.ascontiguousarray(probes[start : start + block], np.float32)
             for probe, scores in zip(part, part @ vectors.T, strict=True):  # (D,), (N,)
-                found.append(self._best(probe, at[_candidates(scores, codes, k)], k))
-        return found
+                hits.append(self._best(probe, at[_candidates(scores, codes, k)], k))
+        return hits
 
-    def _best(self, probe: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Found]:
-        """Order candidates by their exact scores, then by name, then by number; the first of each person, k of them."""
+    def _best(self, probe: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Hit]:
+        """The first entry of each of k people, ordered by exact score, name and number."""
         exact = np.empty(rows.size)
         for start in range(0, rows.size, RESCORED):
             part = rows[start : start + RESCORED]
@@ -102,12 +102,12 @@ class Memory:
         exact = np.clip(exact, -1.0, 1.0)
         order = np.lexsort((self._numbers[rows], -exact))
         best = order[np.sort(np.unique(self._codes[rows[order]], return_index=True)[1])]  # of each person
-        least = exact[best[min(k, best.size) - 1]]
-        listed = sorted((-exact[i], self._people[self._codes[rows[i]]], i) for i in best[exact[best] >= least])
+        lowest = exact[best[min(k, best.size) - 1]]
+        listed = sorted((-exact[i], self._people[self._codes[rows[i]]], i) for i in best[exact[best] >= lowest])
         return [(int(self._numbers[rows[i]]), float(exact[i])) for _, _, i in listed[:k]]
 
     def _rows(self, where: Mapping[str, str]) -> NDArray[np.int64] | None:
-        """The rows that a filter lets pass, rising; None for all."""
+        """The rows that pass a filter, ascending; None for all."""
         rows: NDArray[np.int64] | None = None
         for pair in where.items():
             having = np.array(self._tagged.get(pair, ()), np.int64)
@@ -124,12 +124,12 @@ class Memory:
 
 
 def _candidates(scores: NDArray[np.float32], codes: NDArray[np.int32], k: int) -> NDArray[np.int64]:
-    """Places among which the k best people are for certain, whatever the rounding of the scores, (N,)."""
+    """Rows that certainly include the k best people, whatever the rounding of the scores, (N,)."""
     wanted = max(64, 4 * k)
     while wanted < scores.size:
-        least = np.partition(scores, scores.size - wanted)[scores.size - wanted]
-        if np.unique(codes[scores >= least]).size >= k:
-            return np.flatnonzero(scores >= least - SLACK)
+        lowest = np.partition(scores, scores.size - wanted)[scores.size - wanted]
+        if np.unique(codes[scores >= lowest]).size >= k:
+            return np.flatnonzero(scores >= lowest - SLACK)
         wanted *= 8
     return np.arange(scores.size)
 

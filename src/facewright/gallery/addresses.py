@@ -1,9 +1,9 @@
-"""The address of a gallery on PostgreSQL, and what of it may be shown: everything but the password.
+"""The location of a gallery: a file, or an address on a PostgreSQL server, shown without its password.
 
 postgresql://user@host:5432/database?gallery=staff&index=hnsw
 
-`gallery` names the schema that holds it (`facewright` where left out), so that a database holds as many as one likes.
-`index` is `exact` (where left out) or `hnsw`. All else is libpq's: its other options, its environment (PGPASSWORD and
+`gallery` names the schema that holds it (default: `facewright`), so that a database holds any number of galleries.
+`index` is `exact` (default) or `hnsw`. Everything else is libpq's: its other options, its environment (PGPASSWORD and
 the like), its password file.
 """
 
@@ -11,47 +11,48 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from facewright.errors import UsageError
 
 SCHEMES = ("postgresql://", "postgres://")
-USUAL = "facewright"  # the gallery of an address that names none
+DEFAULT_GALLERY = "facewright"
 NAME = re.compile(r"(?!pg_|public$|information_schema$)[a-z_][a-z0-9_-]{0,62}")  # of a schema, quoted or not
 INDEXES = ("exact", "hnsw")
 
 
 @dataclass(frozen=True, repr=False)  # a password must not get into a traceback
 class Address:
-    """Where a gallery on a server is."""
+    """A gallery on a server."""
 
     server: str  # the address as libpq takes it, password and all
     gallery: str  # the schema
     hnsw: bool  # search by the approximate index
-    shown: str  # to people
+    shown: str  # without the password
 
     def hidden(self, text: str) -> str:
-        """Somebody else's words without the password, should they quote it."""
+        """Remove the password from another program's message."""
         secret = urlsplit(self.server).netloc.rpartition("@")[0].partition(":")[2]
         for form in {secret, unquote(secret)} - {""}:
             text = text.replace(form, "***")
         return text
 
 
-def is_address(where: object) -> bool:
-    """Whether a gallery is on a server, not in a file.
+def is_address(location: object) -> bool:
+    """Tell a gallery on a server from one in a file.
 
     >>> is_address("postgresql://localhost/faces"), is_address("people.gallery")
     (True, False)
     """
-    return str(where).startswith(SCHEMES)
+    return str(location).startswith(SCHEMES)
 
 
 def address_of(url: str) -> Address:
-    """Take an address apart.
+    """Parse an address.
 
     Raises:
-        UsageError: it is none, or names a gallery or an index that cannot be. It never quotes the address.
+        UsageError: it is none, or its gallery or index is invalid. The message never quotes the address.
     >>> address_of("postgresql://ann:secret@db:5433/faces?sslmode=require&gallery=staff").shown
     'postgresql://ann@db:5433/faces?gallery=staff'
     """
@@ -60,13 +61,13 @@ def address_of(url: str) -> Address:
     options = [piece.partition("=") for piece in parts.query.split("&") if piece]
     ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts.split(",")]
     unclear = "@" in parts.path or parts.fragment or not all(sign for _, sign, _ in options)
-    if unclear or not all(port.isdecimal() or not port for port in ports):  # a part of a password, perhaps
+    if unclear or not all(port.isdecimal() or not port for port in ports):  # could be a part of a password
         raise UsageError(
             "expected postgresql://user@host:5432/database?gallery=name, special characters of a name or a password "
-            "as %XX; got another form (not shown, for it may hold a password)"
+            "as %XX; got another form (not shown: it may hold a password)"
         )
     own = {name: unquote(value) for name, _, value in options if name in ("gallery", "index")}
-    gallery, index = own.get("gallery", USUAL), own.get("index", INDEXES[0])
+    gallery, index = own.get("gallery", DEFAULT_GALLERY), own.get("index", INDEXES[0])
     if not NAME.fullmatch(gallery):
         raise UsageError(
             f"expected gallery=NAME of lower-case letters, digits, _ and -, at most 63, no schema of PostgreSQL's own; "
@@ -76,7 +77,27 @@ def address_of(url: str) -> Address:
         raise UsageError(f"expected index={' or index='.join(INDEXES)}, got {index!r}")
     rest = "&".join(name + sign + value for name, sign, value in options if name not in own)
     kept = [f"host={quote(unquote(value), safe='/')}" for name, _, value in options if name == "host"]
-    kept += [f"{name}={value}" for name, value in own.items() if value not in (USUAL, INDEXES[0])]
+    kept += [f"{name}={value}" for name, value in own.items() if value not in (DEFAULT_GALLERY, INDEXES[0])]
     shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
     server = f"postgresql://{parts.netloc}{parts.path}" + (f"?{rest}" if rest else "")
     return Address(server, gallery, index == "hnsw", shown + (f"?{'&'.join(kept)}" if kept else ""))
+
+
+def shown(location: str | Path) -> str:
+    """The location without a password. Raises: as `open_store`."""
+    return address_of(str(location)).shown if is_address(location) else str(path_of(location))
+
+
+def path_of(location: str | Path) -> Path:
+    """The file of a gallery.
+
+    Raises:
+        UsageError: it is no file's name, or a folder's.
+    """
+    path, scheme = Path(location), str(location).partition("://")[0]
+    if "://" in str(location) or str(location).startswith("postgresql:/") or path.is_dir():  # `Path` merges slashes
+        raise UsageError(
+            "expected the file of a gallery, such as people.gallery, or postgresql://user@host/database?gallery=name "
+            f"as text; got {location if scheme == str(location) else scheme + '://...'}"
+        )
+    return path

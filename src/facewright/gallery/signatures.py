@@ -1,0 +1,130 @@
+"""Recognisers of a gallery: what its vectors were made with, and moving it to another model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import images
+from facewright.errors import GalleryError, OtherModel, UsageError
+from facewright.gallery.store import GalleryStore, ModelSignature
+from facewright.recognition import TEMPLATES, Recognizer, built_in
+
+WHOLE = "none"
+BATCH = 64  # aligned crops embedded at a time
+
+
+def signature_of(recognizer: Recognizer) -> ModelSignature:
+    """The signature of a recogniser; files are named by absolute paths."""
+    spec = recognizer.spec
+    model = recognizer.name if recognizer.embedder is None else _absolute(recognizer.name)
+    detector = _absolute(recognizer.detector) if Path(recognizer.detector).suffix else recognizer.detector
+    return ModelSignature(
+        fingerprint=recognizer.fingerprint,
+        model=model,
+        crop=spec.crop,
+        flip=spec.flip,
+        width=recognizer.width,
+        detector=detector,
+    )
+
+
+def load(
+    signature: ModelSignature,
+    model: str | Path | None = None,
+    *,
+    detector: str | None = None,
+    crop: float | None = None,
+    flip: bool | None = None,
+) -> Recognizer:
+    """Load the recogniser of a gallery, or one that differs from it in the given arguments.
+
+    Raises: as `Recognizer.load`.
+    """
+    chosen = signature.model if model is None else model
+    if built_in(chosen) == built_in(signature.model):
+        crop, flip = signature.crop if crop is None else crop, signature.flip if flip is None else flip
+    return Recognizer.load(chosen, detector=signature.detector if detector is None else detector, crop=crop, flip=flip)
+
+
+def check_same(location: str, signature: ModelSignature, recognizer: Recognizer) -> None:
+    """Refuse a recogniser whose vectors cannot be compared with the gallery's.
+
+    Raises:
+        OtherModel: it is not the one that the gallery was enrolled with.
+    """
+    if recognizer.fingerprint == signature.fingerprint:
+        return
+    crop, detector = recognizer.spec.crop, recognizer.detector
+    advice = "use that model, or migrate with facewright gallery reembed"
+    if detector != signature.detector:
+        advice = "use that detector, or enroll the photos again into a new gallery"
+    raise OtherModel(
+        f"{location}: was enrolled with {signature.model} (detector {signature.detector}, crop {signature.crop:g}, "
+        f"fingerprint {signature.fingerprint[:8]}), and {recognizer.name} (detector {detector}, crop {crop:g}, "
+        f"fingerprint {recognizer.fingerprint[:8]}) makes other vectors; {advice}"
+    )
+
+
+def check_crops(signature: ModelSignature, recognizer: Recognizer) -> None:
+    """Refuse a recogniser that crops faces differently from those that the gallery keeps.
+
+    Raises:
+        UsageError: another detector, template or crop.
+    """
+    old, new = _crop_kind(signature), _crop_kind(signature_of(recognizer))
+    if old != new:
+        raise UsageError(
+            f"the gallery keeps {old}, and {recognizer.name} with detector {recognizer.detector} takes {new}: "
+            "enroll the photos again into a new gallery"
+        )
+    if recognizer.spec.crop != signature.crop:
+        raise UsageError(
+            f"the gallery keeps {old}, the central {signature.crop:g} of both sides, and {recognizer.name} takes "
+            f"{recognizer.spec.crop:g}: add --crop {signature.crop:g}, or enroll the photos again"
+        )
+
+
+def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
+    """Replace the vectors of all entries by those of another recogniser. The threshold is removed.
+
+    Returns:
+        The number of entries.
+    Raises:
+        GalleryError: an entry has no crop; nothing is changed. UsageError: the crops are not what it takes.
+    """
+    check_crops(store.header().signature, recognizer)
+    rows = list(store.rows())
+    bare = sum(not row.has_crop for row in rows)
+    if bare:
+        raise GalleryError(
+            f"{store.location}: {bare} of {len(rows)} entries were enrolled without their crops; "
+            "enroll the photos again into a new gallery"
+        )
+    spec = replace(recognizer.spec, crop=1.0)  # the stored crops are cropped already
+    vectors: dict[int, NDArray[np.float32]] = {}
+    for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
+        crops = [images.read(store.crop(row.number) or b"", name=row.entry.photo) for row in batch]
+        embedded = recognizer.embed_chips([spec.fit(crop) for crop in crops])
+        vectors.update(zip((row.number for row in batch), embedded, strict=True))
+    store.reembed(signature_of(recognizer), vectors)
+    return len(vectors)
+
+
+def _crop_kind(signature: ModelSignature) -> str:
+    """A description of a gallery's crops, equal for two whose crops are made alike."""
+    if signature.detector == WHOLE and not built_in(signature.model):
+        return "whole photos"
+    side = TEMPLATES["dlib" if built_in(signature.model) else "arcface"].side
+    source = (
+        "of photos without a detector" if signature.detector == WHOLE else (f"found by {Path(signature.detector).name}")
+    )
+    return f"aligned crops of {side} px {source}"
+
+
+def _absolute(name: str) -> str:
+    before, at, after = name.rpartition("@")
+    return f"{before}{at}{Path(after).absolute()}" if Path(after).exists() else name

@@ -135,7 +135,7 @@ def test_what_is_unclear_is_refused(tmp_path, content, query, error, message):
 def test_limits_hold(tmp_path, monkeypatch):
     where = saved(tmp_path, input=RGB, target=TARGET)
     monkeypatch.setattr(arrays, "_MOST_ROWS", 5)
-    with pytest.raises(DataError, match="has 6 pictures; the limit is 5"):
+    with pytest.raises(DataError, match="limit is 5"):
         open_dataset(where)
 
 
@@ -155,7 +155,7 @@ def test_a_picture_out_of_the_range_is_broken(tmp_path, values, query):
 
 @pytest.mark.parametrize("where", ["faces", "faces.csv", "synthetic:faces?identities=2"])
 def test_a_colour_order_is_for_arrays(where):
-    with pytest.raises(UsageError, match=r"is for the arrays of an \.npz"):
+    with pytest.raises(UsageError, match=r"\.npz"):
         open_dataset(where, colour_order="bgr")
 
 
@@ -166,7 +166,7 @@ def test_the_address_says_how_it_was_opened(tmp_path):
     assert (pixels(data.where) == RGB[..., ::-1]).all()
     assert open_dataset(data.where, colour_order="bgr").where == data.where
     assert open_dataset(Path(data.where)).where == data.where
-    with pytest.raises(UsageError, match="another colour order than rgb"):
+    with pytest.raises(UsageError, match="bgr"):
         open_dataset(data.where, colour_order="rgb")
 
 
@@ -197,7 +197,7 @@ def test_keys_and_stamps_follow_the_content(tmp_path):
     saved(tmp_path, input=RGB[:, :4], target=TARGET)
     assert data.source.stamp(first) != stamp
     (tmp_path / "faces.npz").unlink()
-    with pytest.raises(BadImage, match=r"its \.npz cannot be read"):
+    with pytest.raises(BadImage, match="00000"):
         data.source.stamp(first)
 
 
@@ -207,7 +207,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_no_crash(tmp_path):
     data.source.read(data.records[0], None)
     with where.open("r+b") as file:
         file.truncate(300)
-    with pytest.raises(BadImage, match="is cut short"):
+    with pytest.raises(BadImage, match="00005"):
         data.source.read(data.records[5], None)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facewright.data.records import Broken
 from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, DataError, EmptyClass
 
@@ -98,25 +97,25 @@ def test_a_wrapped_archive_is_looked_through(tmp_path):
 @BOTH
 def test_pictures_without_labels_are_named_as_left_out(tmp_path, made):
     data = open_dataset(made(tmp_path, tree("train/1.png test/1.png test/2.png", {"label_train.txt": "a"})))
-    assert data.broken == (Broken("test", "its 2 pictures have no label file"),)
+    assert [(item.path, "2" in item.reason) for item in data.broken] == [("test", True)]
     assert len(data) == 1
 
 
 # (pictures, label files, what the message names)
 REFUSED = [
-    ("f/1.png f/2.png f/4.png", {"labels.txt": "a\nb\nc"}, "no picture has the number 3"),
-    ("f/1.png f/2.png f/3.png", {"labels.txt": "a\nb"}, r"2 lines of labels.txt.*got 3: f/3.png has no line"),
-    ("f/1.png f/2.png", {"labels.txt": "a\nb\nc"}, "got 2: no picture has the number 3"),
-    ("f/0.png f/1.png f/2.png", {"labels.txt": "a\nb"}, "from 0, got 3: f/2.png has no line"),
-    ("f/1.png f/2.png f/002.jpg", {"labels.txt": "a\nb\nc"}, "f/002.jpg and f/2.png have one number"),
-    ("f/1.png f/ann.png", {"labels.txt": "a\nb"}, "f/ann.png: expected a name that ends in the picture's number"),
-    ("f/1.png", {"labels.txt": " \n"}, "it is empty"),
-    ("f/1.png f/2.png", {"labels.txt": "a\n\nb"}, "line 2: expected a label"),
-    ("train/1.png train_img/1.png", {"label_train.txt": "a"}, "may be for train/ and train_img/"),
-    ("train/1.png", {"label_train.txt": "a", "label_val.txt": "a"}, "label_train.txt and label_val.txt are for one"),
-    ("train/1.png x/1.png", {"label_train.txt": "a", "label_val.txt": "a"}, "no folder of pictures for label_val.txt"),
-    ("one/1.png two/1.png", {"label_one.txt": "a", "label_two.txt": "b"}, "part of the split .* got label_one.txt"),
-    ("val/1.png validation_img/1.png", {"label_val.txt": "a"}, "may be for val/ and validation_img/"),
+    ("f/1.png f/2.png f/4.png", {"labels.txt": "a\nb\nc"}, "number 3"),
+    ("f/1.png f/2.png f/3.png", {"labels.txt": "a\nb"}, r"2 lines.*got 3: f/3\.png"),
+    ("f/1.png f/2.png", {"labels.txt": "a\nb\nc"}, "got 2: .* number 3"),
+    ("f/0.png f/1.png f/2.png", {"labels.txt": "a\nb"}, r"from 0, got 3: f/2\.png"),
+    ("f/1.png f/2.png f/002.jpg", {"labels.txt": "a\nb\nc"}, "f/002.jpg and f/2.png"),
+    ("f/1.png f/ann.png", {"labels.txt": "a\nb"}, "f/ann.png"),
+    ("f/1.png", {"labels.txt": " \n"}, "labels.txt"),
+    ("f/1.png f/2.png", {"labels.txt": "a\n\nb"}, "line 2"),
+    ("train/1.png train_img/1.png", {"label_train.txt": "a"}, "train/ and train_img/"),
+    ("train/1.png", {"label_train.txt": "a", "label_val.txt": "a"}, "label_train.txt and label_val.txt"),
+    ("train/1.png x/1.png", {"label_train.txt": "a", "label_val.txt": "a"}, "label_val.txt"),
+    ("one/1.png two/1.png", {"label_one.txt": "a", "label_two.txt": "b"}, "got label_one.txt"),
+    ("val/1.png validation_img/1.png", {"label_val.txt": "a"}, "val/ and validation_img/"),
 ]
 
 
@@ -134,7 +133,7 @@ def test_labels_that_are_not_text_are_refused(tmp_path):
 
 def test_a_picture_that_is_not_read_keeps_its_line(tmp_path):
     files = tree("f/1.png f/3.png", {"labels.txt": "a\nb\na"}) | {"f/2.jxl": b"x"}
-    with pytest.raises(EmptyClass, match=r"none is left in b \(f/2\.jxl"):
+    with pytest.raises(EmptyClass, match=r"f/2\.jxl"):
         open_dataset(as_folder(tmp_path, files))
     files["labels.txt"] = b"a\na\nb"
     data = open_dataset(as_folder(tmp_path, files))
@@ -157,7 +156,7 @@ def test_a_link_is_neither_followed_nor_does_it_shift_labels(tmp_path):
 
 def test_a_dangerous_archive_is_refused_whole(tmp_path):
     files = tree("train_img/1.png", {"label_train.txt": "a", "../label_train.txt": "b"})
-    with pytest.raises(BadArchive, match="leads out of the archive"):
+    with pytest.raises(BadArchive, match=r"\.\./label_train"):
         open_dataset(as_zip(tmp_path, files))
 
 

@@ -4,9 +4,10 @@ import pickle
 import numpy as np
 import pytest
 
-from facewright.data.folders import FileSource
+from facewright.data.pixel_sources import FileSource
 from facewright.data.records import Broken, Dataset, Record, merge_broken
-from facewright.errors import EmptyClass
+from facewright.errors import DataError, EmptyClass, UsageError
+from fixtures.trees import as_folder, images
 
 RECORDS = (
     Record("ann/1.jpg", 0),
@@ -91,3 +92,46 @@ def test_a_data_set_can_be_sent_to_a_worker():
 def test_the_first_reason_given_for_a_file_stays():
     merged = merge_broken([Broken("b", "1"), Broken("a", "2")], [Broken("b", "3")])
     assert merged == (Broken("a", "2"), Broken("b", "1"))
+
+
+def test_arrays_in_memory_are_a_data_set():
+    grey = np.arange(2 * 5 * 4, dtype=np.uint8).reshape(2, 5, 4)
+    data = Dataset.from_arrays(grey, np.array([3, 1]), identities=["ann", "bo"])
+    assert (data.classes, data.labels.tolist(), data.people) == (("1", "3"), [1, 0], ("ann", "bo"))
+    assert (data.source.read(data.records[1], None) == grey[1][:, :, None]).all()
+    assert data.source.content_key(data.records[0]) != data.source.content_key(data.records[1])
+    several = Dataset.from_arrays([np.zeros((8, 8, 3), np.uint8), np.zeros((4, 6), np.uint8)], ["a", "b"])
+    assert several.source.read(several.records[1], None).shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "word"),
+    [
+        (np.zeros((2, 4, 4)), [0, 1], "uint8"),
+        (np.zeros((2, 3, 4, 4), np.uint8), [0, 1], "channels"),
+        (np.zeros((2, 4, 4, 4), np.uint8), [0, 1], "4, 4, 4"),
+        (np.zeros((2, 0, 4), np.uint8), [0, 1], "0"),
+        (np.zeros((2, 4, 4), np.uint8), [0], "2 images"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(images, labels, word):
+    with pytest.raises(UsageError, match=word):
+        Dataset.from_arrays(images, labels)
+
+
+def test_a_table_in_memory_is_a_data_set(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    folder = as_folder(tmp_path, images("a/1.png a/2.png"))
+    frame = pandas.DataFrame(
+        {"file": ["a/2.png", str(folder / "a/1.png"), "a/9.png"], "who": ["bo", "ann", "bo"], "age": [7, None, 3]}
+    )
+    data = Dataset.from_frame(frame, image="file", label="who", root=folder)
+    assert ([r.path for r in data.records], data.classes) == (["a/1.png", "a/2.png"], ("ann", "bo"))
+    assert (data.columns, data.column("age")) == (("age",), ("", "7"))
+    assert [item.path for item in data.broken] == ["a/9.png"]
+    assert data.source.read(data.records[0], None).shape == (4, 4, 3)
+    with pytest.raises(UsageError, match="'path'"):
+        Dataset.from_frame(frame)
+    for wrong in ("../x.png", "/etc/passwd", "a/../../x.png", ""):
+        with pytest.raises(DataError):
+            Dataset.from_frame(pandas.DataFrame({"path": [wrong], "label": ["a"]}), root=folder)

@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import re
 import stat
 import struct
 import unicodedata
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from facewright.data import archives
-from facewright.data.records import Broken, Record
+from facewright.data.records import Record
 from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, BadImage, DataError, EmptyClass
 
@@ -76,17 +77,35 @@ def test_split_folders_share_their_classes(tmp_path):
     ]
 
 
-def test_classes_may_be_called_train_and_test(tmp_path):
-    build(tmp_path, "train/1.png", "test/1.png")  # toy trains and tests: pictures, not class folders, lie in them
-    assert listed(tmp_path) == [("test/1.png", "test", None), ("train/1.png", "train", None)]
+def test_classes_may_be_called_train_and_test_where_that_is_said(tmp_path):
+    build(tmp_path, "train/1.png", "test/1.png")  # toy trains and tests: images, not class folders, lie in them
+    with pytest.raises(DataError, match="--layout folders"):
+        open_dataset(tmp_path)
+    assert listed(f"{tmp_path}?layout=folders") == [("test/1.png", "test", None), ("train/1.png", "train", None)]
 
 
-def test_names_that_differ_in_case_or_unicode_form_only_are_two_classes(tmp_path):
+def test_one_name_in_two_unicode_forms_is_one_class_and_two_in_case_are_two(tmp_path):
     composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
     build(tmp_path, "Ann/1.png", "ann/1.png", f"{composed}/1.png", f"{decomposed}/1.png")
     if len(list(tmp_path.iterdir())) < 4:
         pytest.skip("this file system holds such names to be equal")
-    assert open_dataset(tmp_path).classes == ("Ann", decomposed, composed, "ann")
+    data = open_dataset(tmp_path)
+    assert data.classes == ("Ann", composed, "ann")
+    assert data.counts() == {"Ann": 1, composed: 2, "ann": 1}
+    assert any(composed in note for note in data.notes)
+    assert any("Ann, ann" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["a\u200bnn", "ann\x07", "\u202eann", "an\u00adn", "ann\ue000"])
+def test_a_class_name_that_cannot_be_seen_is_refused(tmp_path, name):
+    hidden = next(f"U+{ord(c):04X}" for c in name if not c.isalpha() or ord(c) > 0x2000)
+    with pytest.raises(DataError, match=re.escape(hidden)):
+        open_dataset(build(tmp_path / "folders", f"{name}/1.png", "bob/1.png"))
+    build(tmp_path, "1.png", "2.png")
+    with pytest.raises(DataError, match=re.escape(hidden)):
+        open_dataset(table(tmp_path, f"path,label\n1.png,{name}\n2.png,bob\n"))
+    with pytest.raises(BadArchive, match=re.escape(hidden)):
+        open_dataset(zipped(tmp_path / "x.zip", f"{name}/1.png", "bob/1.png"))
 
 
 def test_what_is_no_picture_is_passed_over(tmp_path):
@@ -128,19 +147,22 @@ def test_pictures_beside_the_class_folders_are_named(tmp_path):
     assert [b.path for b in open_dataset(tmp_path).broken] == ["loose.png"]
 
 
-# The tree → what is raised and what it says.
+# The tree → what is raised and what it names.
 REFUSED = [
-    ([], DataError, "no folder and no picture"),
-    (["1.png", "2.png"], DataError, "2 pictures without class folders"),  # a flat folder
-    (["ann/1.png", "bob/"], EmptyClass, "found none in bob/;"),
+    ([], DataError, "no folder"),
+    (["1.png", "2.png"], DataError, "2 images"),  # a flat folder
+    (["ann/1.png", "bob/"], EmptyClass, "bob/;"),
     (["ann/1.png", "bob/", "cleo/"], EmptyClass, "bob/, cleo/"),
     (["train/ann/1.png", "val/ann/1.png", "val/bob/"], EmptyClass, "val/bob/"),
-    (["train/ann/1.png", "val/ann/1.png", "test/"], DataError, "test: expected a folder per class"),
-    (["train/ann/1.png", "test/1.png"], DataError, "test: expected a folder per class"),  # pictures without classes
-    (["train/ann/1.png", "val/ann/1.png", "valid/ann/1.png"], DataError, "both name the validation part"),
-    (["train/ann/1.png", "other/ann/1.png"], DataError, "some in other/ann/"),  # one folder too high
-    (["sets/a/ann/1.png"], DataError, "some in sets/a/ann/"),
-    (["ann/1.png", "ann/deeper/2.png"], DataError, "some in ann/deeper/"),
+    (["train/ann/1.png", "val/ann/1.png", "test/"], DataError, "/test:"),
+    (["train/ann/1.png", "test/1.png"], DataError, "/test:"),  # images without classes
+    (["train/ann/1.png", "val/ann/1.png", "valid/ann/1.png"], DataError, "val and valid"),
+    (["Train/ann/1.png", "training/ann/1.png"], DataError, "Train and training"),
+    (["train/1.png", "test/1.png", "val/1.png"], DataError, "--layout folders"),
+    (["Training/1.png", "Testing/1.png"], DataError, "--layout folders"),
+    (["train/ann/1.png", "other/ann/1.png"], DataError, "other/ann/"),  # one folder too high
+    (["sets/a/ann/1.png"], DataError, "sets/a/ann/"),
+    (["ann/1.png", "ann/deeper/2.png"], DataError, "ann/deeper/"),
 ]
 
 
@@ -150,14 +172,13 @@ def test_trees_that_are_no_layout_are_refused_in_words(tmp_path, paths, error, m
         open_dataset(build(tmp_path / "faces", *paths))
     assert message in str(caught.value)
     assert str(tmp_path / "faces") in str(caught.value)
-    assert "expected" in str(caught.value) or "both" in str(caught.value)
 
 
 def test_what_is_no_data_set_is_refused_in_words(tmp_path):
     (tmp_path / "x.docx").write_text("x")
     (tmp_path / "loop").symlink_to("loop")
     for where in (tmp_path / "absent", tmp_path / "loop", tmp_path / "x.docx", "/dev/null", "a\0b"):
-        with pytest.raises(DataError, match="expected a folder per class"):
+        with pytest.raises(DataError, match=r"absent|loop|x\.docx|null|a.b"):
             open_dataset(where)
 
 
@@ -171,7 +192,7 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", guarded)  # root may read everything, so take the right away here
-    with pytest.raises(DataError, match=r"bob: the folder cannot be listed \(Permission denied\)"):
+    with pytest.raises(DataError, match=r"bob: .*Permission denied"):
         open_dataset(tmp_path)
 
 
@@ -230,7 +251,7 @@ def test_the_named_folder_itself_may_be_a_link(tmp_path):
 def test_a_pipe_is_no_picture(tmp_path):
     root = build(tmp_path / "faces", "ann/1.png")
     os.mkfifo(root / "ann" / "pipe.png")
-    assert open_dataset(root).broken == (Broken("ann/pipe.png", "is not a regular file"),)
+    assert [item.path for item in open_dataset(root).broken] == ["ann/pipe.png"]
 
 
 def test_a_name_that_is_not_text_is_listed(tmp_path):
@@ -239,7 +260,7 @@ def test_a_name_that_is_not_text_is_listed(tmp_path):
         Path(os.fsdecode(os.fsencode(root / "ann") + b"/\xff.png")).write_bytes(picture())
     except OSError:
         pytest.skip("this file system holds UTF-8 names only")
-    assert open_dataset(root).broken == (Broken("ann/\\udcff.png", "has a name that is not UTF-8; rename it"),)
+    assert [item.path for item in open_dataset(root).broken] == ["ann/\\udcff.png"]
 
 
 def test_stamps_and_keys_follow_the_content(tmp_path):
@@ -290,6 +311,12 @@ def test_a_table_of_files(tmp_path):
         ("X.TSV", "path\tlabel\n1.png\tann\n"),
         ("x.csv", " path , label \n 1.png , ann \n"),
         ("x.csv", "path,label\n.\\1.png,ann\n"),  # written on Windows
+        ("x.csv", "path;label\n1.png;ann\n"),  # by a spreadsheet in Europe
+        ("x.csv", "sep\tpath\tlabel\n1\t1.png\tann\n"),
+        ("x.csv", "Filename,Emotion\n1.png,ann\n"),
+        ("x.csv", "1.png,ann\n"),  # no header
+        ("x.tsv", "path,label\n1.png,ann\n"),  # commas after all
+        ("x.csv", 'path;label\n"1.png";"ann"\n'),
     ],
 )
 def test_tables_as_people_write_them(tmp_path, name, text):
@@ -313,24 +340,24 @@ def test_missing_files_of_a_table_are_broken(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected the header"),
-        ("path,label\n", "expected a row a picture"),
-        ("file,label\n1.png,ann\n", "expected the header path,label"),
-        ("path,label,splt\n1.png,ann,train\n", "got 'path,label,splt'"),  # a slip that would mix test into training
-        ("path,label,label\n1.png,ann,bob\n", "expected the header"),
+        ("", "faces.csv"),
+        ("path,label\n", "faces.csv"),
+        ("path,label,splt\n1.png,ann,train\n", "'splt'"),  # a slip that would mix test into training
+        ("path,label,Spilt\n1.png,ann,train\n", "'Spilt'"),
+        ("path,label,label\n1.png,ann,bob\n", "--columns"),
         ("path,label\n1.png\n", "line 2: expected 2 values, got 1"),
-        ("path,label\n1.png,\n", "line 2: the label of 1.png is empty"),
-        ("path,label\n,ann\n", "line 2: expected a path"),
-        ("path,label\n1.png,ann\n./1.png,bob\n", "line 3: 1.png is listed twice"),
-        ("path,label,split\n1.png,ann,dev\n", "expected the split train, validation, test"),
-        ("path,label,split\n1.png,ann,train\n2.png,ann,\n", "a split in every row or in none"),
-        ('path,label\n"1.png,ann\n', "cannot be read as a table"),  # a quote that never ends
-        ("path,label\n../1.png,ann\n", "line 2: expected a path inside"),
-        ("path,label\nann/../../1.png,ann\n", "line 2: expected a path inside"),
-        ("path,label\n/etc/passwd,ann\n", "line 2: expected a path inside"),
-        ("path,label\nC:\\1.png,ann\n", "line 2: expected a path inside"),
-        ("path,label\n..\\1.png,ann\n", "line 2: expected a path inside"),
-        ("path,label\n\\\\host\\1.png,ann\n", "line 2: expected a path inside"),
+        ("path,label\n1.png,\n", "line 2: the label of 1.png"),
+        ("path,label\n,ann\n", "line 2"),
+        ("path,label\n1.png,ann\n./1.png,bob\n", "line 3: 1.png"),
+        ("path,label,split\n1.png,ann,part 1\n", "'part 1'"),
+        ("path,label,split\n1.png,ann,train\n2.png,ann,\n", "faces.csv"),
+        ('path,label\n"1.png,ann\n', "faces.csv"),  # a quote that never ends
+        ("path,label\n../1.png,ann\n", "line 2"),
+        ("path,label\nann/../../1.png,ann\n", "line 2"),
+        ("path,label\n/etc/passwd,ann\n", "line 2"),
+        ("path,label\nC:\\1.png,ann\n", "line 2"),
+        ("path,label\n..\\1.png,ann\n", "line 2"),
+        ("path,label\n\\\\host\\1.png,ann\n", "line 2"),
         ("path,label\n1\0.png,ann\n", "line 2"),
     ],
 )
@@ -362,6 +389,14 @@ def test_a_table_that_is_not_text_is_refused(tmp_path):
             [("test/ann/1.png", "ann", "test"), ("train/ann/1.png", "ann", "train")],
         ),
         (["train/ann/1.png"], [("train/ann/1.png", "ann", "train")]),
+        (["./bob/1.png", "./ann/1.png"], "as above"),  # zip -r x.zip ./
+        (["bob\\1.png", "ann\\1.png"], "as above"),  # made on Windows
+        ([".\\bob\\1.png", "./ann/1.png", "./"], "as above"),
+        (["faces\\bob\\1.png", "faces\\ann\\1.png", "faces\\"], "as above"),
+        (
+            ["Training/ann/1.png", "Testing/ann/1.png"],
+            [("Testing/ann/1.png", "ann", "test"), ("Training/ann/1.png", "ann", "train")],
+        ),
         (
             ["f/train/ann/1.png", "f/val/ann/1.png"],
             [("train/ann/1.png", "ann", "train"), ("val/ann/1.png", "ann", "validation")],
@@ -376,7 +411,7 @@ def test_an_archive_of_class_folders(tmp_path, entries, expected):
     data = open_dataset(path)
     assert data.name == "faces"
     for record in data.records:
-        shade = next(i for i, entry in enumerate(entries) if entry.endswith(record.path))
+        shade = next(i for i, entry in enumerate(entries) if entry.replace("\\", "/").endswith(record.path))
         assert (data.source.read(record, None) == shade).all()
 
 
@@ -393,18 +428,23 @@ def entry(name: str, mode: int = 0, method: int = zipfile.ZIP_DEFLATED) -> zipfi
 
 
 DANGEROUS = [
-    (["ann/1.png", "../out.png"], "leads out of the archive"),
-    (["ann/1.png", "ann/../../out.png"], "leads out of the archive"),
-    (["ann/1.png", "/tmp/out.png"], "leads out of the archive"),
-    (["ann/1.png", "C:/out.png"], "leads out of the archive"),
-    (["ann/1.png", "..\\out.png"], "leads out of the archive"),
-    (["ann/1.png", "ann\\2.png"], "single slashes"),
-    (["ann/1.png", "ann//2.png"], "single slashes"),
-    (["ann/1.png", "./ann/2.png"], "single slashes"),
-    (["ann/1.png", entry("ann/2.png", stat.S_IFLNK | 0o777)], "is a link"),
-    (["ann/1.png", entry("ann/2.png", stat.S_IFIFO | 0o600)], "neither a file nor a folder"),
-    (["ann/1.png", entry("ann/2.png", method=zipfile.ZIP_LZMA)], "rare method"),
-    (["ann/1.png", "__MACOSX/../../x"], "leads out of the archive"),  # hidden parts are looked at too
+    (["ann/1.png", "../out.png"], "out"),
+    (["ann/1.png", "ann/../../out.png"], "out"),
+    (["ann/1.png", "/tmp/out.png"], "out"),
+    (["ann/1.png", "C:/out.png"], "out"),
+    (["ann/1.png", "..\\out.png"], "out"),
+    (["ann/1.png", "ann//2.png"], "ann//2.png"),
+    (["ann/1.png", "ann/./2.png"], "ann/./2.png"),
+    (["ann/1.png", "ann\\..\\2.png"], "2.png"),
+    (["ann/1.png", "\\\\host\\2.png"], "2.png"),
+    (["ann/1.png", "./ann/1.png"], "./ann/1.png"),
+    (["ann/1.png", "ann\\1.png"], "1.png"),  # one place in two spellings
+    ([unicodedata.normalize("NFC", "Zoë/1.png"), unicodedata.normalize("NFD", "Zoë/1.png")], "1.png"),
+    (["ann/1.png", "ann/2\u200b.png"], "U+200B"),
+    (["ann/1.png", entry("ann/2.png", stat.S_IFLNK | 0o777)], "ann/2.png"),
+    (["ann/1.png", entry("ann/2.png", stat.S_IFIFO | 0o600)], "ann/2.png"),
+    (["ann/1.png", entry("ann/2.png", method=zipfile.ZIP_LZMA)], "ann/2.png"),
+    (["ann/1.png", "__MACOSX/../../x"], "__MACOSX"),  # hidden parts are looked at too
 ]
 
 
@@ -417,14 +457,13 @@ def test_an_archive_with_one_dangerous_entry_is_refused_whole(tmp_path, entries,
     with pytest.raises(BadArchive) as caught:
         open_dataset(path)
     assert message in str(caught.value)
-    assert "refused whole" in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before  # not a byte was written
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("twice", [["ann/1.png", "ann/1.png"], ["ann/1.png", "ann/2.png/", "ann/2.png"]])
 def test_an_archive_with_a_name_twice_is_refused(tmp_path, twice):
-    with pytest.raises(BadArchive, match="comes twice"):
+    with pytest.raises(BadArchive, match=r"ann/[12]\.png"):
         open_dataset(zipped(tmp_path / "x.zip", *twice))
 
 
@@ -433,14 +472,14 @@ def test_an_encrypted_archive_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(data)
-    with pytest.raises(BadArchive, match="is encrypted"):
+    with pytest.raises(BadArchive, match=r"ann/1\.png"):
         open_dataset(path)
 
 
 def test_a_zip_bomb_is_refused(tmp_path):
     path = zipped(tmp_path / "x.zip", "ann/1.png", body=bytes(20_000_000))
     assert path.stat().st_size < 50_000
-    with pytest.raises(BadArchive, match="as a zip bomb does"):
+    with pytest.raises(BadArchive, match=r"20,000,000"):
         open_dataset(path)
 
 
@@ -456,17 +495,17 @@ def test_overlapping_entries_are_refused(tmp_path):
             for name in ("CRC", "compress_size", "file_size", "header_offset", "flag_bits"):
                 setattr(twin, name, getattr(first, name))
             archive.filelist.append(twin)
-    with pytest.raises(BadArchive, match="overlap"):
+    with pytest.raises(BadArchive, match=r"x\.zip"):
         open_dataset(path)
 
 
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (archives.ArchiveLimits(entries=1), "has 2 entries; the limit is 1"),
-        (archives.ArchiveLimits(bytes=100), "unpacked; the limit is 100"),
-        (archives.ArchiveLimits(directory=50), "table of contents"),
-        (archives.ArchiveLimits(ratio=0.5, ratio_from=10), "as a zip bomb does"),
+        (archives.ArchiveLimits(entries=1), r"2 .* 1$"),
+        (archives.ArchiveLimits(bytes=100), r"100$"),
+        (archives.ArchiveLimits(directory=50), r"50$"),
+        (archives.ArchiveLimits(ratio=0.5, ratio_from=10), r"ann/1\.png"),
     ],
 )
 def test_every_limit_of_an_archive_holds(tmp_path, limits, message):
@@ -480,7 +519,7 @@ def test_what_is_no_archive_is_refused(tmp_path):
     whole = zipped(tmp_path / "x.zip", "ann/1.png", "bob/1.png").read_bytes()
     for data in (b"", b"no zip", whole[: len(whole) // 2], whole[:-30], b"PK\5\6", b"PK\5\6" + b"\xff" * 18):
         (tmp_path / "y.zip").write_bytes(data)
-        with pytest.raises(BadArchive, match=r"expected a zip|table of contents"):
+        with pytest.raises(BadArchive, match=r"y\.zip"):
             open_dataset(tmp_path / "y.zip")
 
 
@@ -493,7 +532,7 @@ def test_a_size_that_lies_costs_the_picture_only(tmp_path):
     struct.pack_into("<I", data, at, 50)
     path.write_bytes(data)
     dataset = open_dataset(path)
-    with pytest.raises(BadImage, match=r"ann/1\.png: is damaged in the archive"):
+    with pytest.raises(BadImage, match=r"ann/1\.png"):
         dataset.source.read(dataset.records[0], None)
     assert dataset.source.read(dataset.records[1], None).shape == (4, 4, 3)
 

@@ -176,9 +176,9 @@ def address(data: str, order: ColourOrder | None) -> str:
     """
     if order is None:
         return data
-    from facewright.data.arrays import with_colour_order
+    from facewright.data.addresses import with_options
 
-    return with_colour_order(data, order.value)
+    return with_options(data, {"colour-order": order.value})
 
 
 def optional_address(data: str | None, order: ColourOrder | None) -> str | None:

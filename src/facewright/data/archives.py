@@ -1,31 +1,34 @@
-"""Pictures inside a zip, read in memory: nothing is ever extracted to the disk.
+"""Images inside a zip, read in memory: nothing is ever extracted to the disk.
 
-An archive is refused whole when one entry is dangerous: a path that leaves the archive (`..`, absolute), a link, two
-entries of one name, an encrypted entry, or when it declares more than `ArchiveLimits` (a zip bomb). Half an archive is
-never used: whoever made one bad entry may have made the others too.
+An archive is refused whole when one entry is dangerous: a path that leaves the archive (`..`, absolute), a link, a name
+that cannot be seen, two entries of one name, an encrypted entry, or when it declares more than `ArchiveLimits` (a zip
+bomb). Half an archive is never used: whoever made one bad entry may have made the others too.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
 import struct
 import threading
+import unicodedata
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright import images
-from facewright.data.records import Broken, Listing, Record
+from facewright.data.pixel_sources import HasPath, digest, stamp_of
+from facewright.data.trees import Tree, add_name
 from facewright.errors import BadArchive, BadImage
-from facewright.images.files import is_hidden, is_image, unread_reason
+from facewright.images.files import is_hidden, is_image
+from facewright.names import invisible
 
 
 @dataclass(frozen=True)
@@ -50,57 +53,50 @@ _DEFAULT_LIMITS = ArchiveLimits()
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def is_text(name: str) -> bool:
-    """Whether a file name ends like a plain text's."""
-    return name.lower().endswith(".txt")
-
-
 def escapes(path: str) -> bool:
-    """Whether a path with / or \\ between its parts could lead out of the folder it is relative to.
+    """Tell whether a path with / or \\ between its parts could lead out of the folder it is relative to.
 
     >>> [escapes(path) for path in ("ann/1.jpg", "../1.jpg", "/etc/passwd", "C:/x", "a/../b", "a..b/1.jpg")]
     [False, True, True, True, True, False]
     """
-    return path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or re.match("[A-Za-z]:", path) is not None
+    return path.startswith(("/", "\\")) or path[1:2] == ":" or (".." in path and ".." in re.split(r"[/\\]", path))
 
 
 class ArchiveSource:
     """Pixels of a zip's entries. Safe to share between threads, to fork and to pickle."""
 
-    def __init__(self, path: str, inside: str = "") -> None:
+    def __init__(self, path: str, inside: str = "", stored: Mapping[str, str] | None = None) -> None:
         """
         Args:
             path: the zip.
             inside: the folder in it that record paths are relative to; "" or "faces/".
+            stored: path in the archive → name of the entry, where that is written otherwise (`.\\ann\\1.jpg`).
         """
         self.path = path
         self.inside = inside
+        self.stored = dict(stored or {})
         self._lock = threading.Lock()
         self._zip: zipfile.ZipFile | None = None
         self._owner = 0
 
-    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`."""
         return images.read(self.content(record.path), name=record.path, at_least=at_least)
 
-    def content_key(self, record: Record) -> str:
+    def content_key(self, record: HasPath) -> str:
         """As `PixelSource.content_key`: a digest of the entry's bytes."""
-        return hashlib.blake2b(self.content(record.path), digest_size=16).hexdigest()
+        return digest(self.content(record.path))
 
-    def stamp(self, record: Record) -> str:
-        """As `PixelSource.stamp`: size, time of change and inode of the archive."""
-        try:
-            found = Path(self.path).stat()
-        except OSError as error:
-            raise BadImage(record.path, f"its archive cannot be read ({error.strerror})") from error
-        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+    def stamp(self, record: HasPath) -> str:
+        """As `PixelSource.stamp`, of the archive."""
+        return stamp_of(Path(self.path), record.path)
 
     def content(self, name: str) -> bytes:
-        """The bytes of the entry called `name`. Raises BadImage."""
+        """Return the bytes of the entry called `name`. Raises BadImage."""
         limit = images.Limits().bytes
         try:
             archive = self._open()
-            entry = archive.getinfo(self.inside + name)
+            entry = archive.getinfo(self.stored.get(self.inside + name, self.inside + name))
             if entry.file_size > limit:
                 raise BadImage(name, f"has {entry.file_size:,} bytes; the limit is {limit:,}")
             with archive.open(entry) as file:
@@ -118,7 +114,7 @@ class ArchiveSource:
             return self._zip
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "inside": self.inside}
+        return {"path": self.path, "inside": self.inside, "stored": self.stored}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -135,37 +131,43 @@ class ArchivedImage:
         return f"{self.source.path}/{self.source.inside}{self.name}"
 
     def content(self) -> bytes:
-        """Its bytes. Raises BadImage."""
+        """Return its bytes. Raises BadImage."""
         return self.source.content(self.name)
 
 
-def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[Listing, ArchiveSource]:
-    """The tree in a zip and the source of its pixels, after every entry has been found harmless.
+def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[Tree, ArchiveSource]:
+    """Return the tree in a zip and the source of its pixels, after every entry has been found harmless.
 
     A single folder around everything (faces/ann/1.jpg in faces.zip) is looked through.
 
     Raises:
         BadArchive: see the top of this file; names the entry and says why.
     """
-    entries = checked_entries(path, limits)
-    names = [entry.filename for entry in entries if not is_hidden(entry.filename)]
-    files = sorted(name for name in names if is_image(name) and not name.endswith("/"))
-    folders = {name.rstrip("/") for name in names if name.endswith("/")}
-    for name in (*files, *folders):
-        folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
-    listing, source = _unwrapped(str(path), files, sorted(folders))
-    for name in names:
-        reason = unread_reason(name)
-        below = name.removeprefix(source.inside) if name.startswith(source.inside) else ""
-        if below and reason is not None:
-            listing.broken.append(Broken(below, reason))
-        elif below and is_text(below):
-            listing.texts.append(below)
-    return listing, source
+    stored = checked_entries(path, limits)
+    names = [name for name in stored if not is_hidden(name)]
+    folders = {name for name in names if stored[name].is_dir()}
+    files = [name for name in names if not stored[name].is_dir()]
+    parents = {name.rpartition("/")[0] for name in (*files, *folders)} - {""}
+    while parents:
+        folders |= parents
+        parents = {name.rpartition("/")[0] for name in parents} - {""} - folders
+    inside = _wrapper(files, folders)
+    written = {name: entry.filename for name, entry in stored.items() if entry.filename.rstrip("/") != name}
+    source = ArchiveSource(str(path), inside, written)
+    tree = Tree(str(path), path.stem, source)
+    for name in sorted(folders):
+        if name.startswith(inside) and name != inside.rstrip("/"):
+            add_name(tree, name.removeprefix(inside), folder=True)
+    for name in sorted(files):
+        if name.startswith(inside):
+            add_name(tree, name.removeprefix(inside))
+    return tree, source
 
 
-def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> list[zipfile.ZipInfo]:
-    """The table of contents of a zip of which every entry has been found harmless.
+def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> dict[str, zipfile.ZipInfo]:
+    """Return the table of contents of a zip, path → entry, of which every entry has been found harmless.
+
+    Paths have single slashes between their parts, no `.` among them, and Unicode's form NFC.
 
     Raises:
         BadArchive: see the top of this file; names the entry and says why.
@@ -180,8 +182,7 @@ def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> list
             entries = archive.infolist()
     except (OSError, ValueError, NotImplementedError, EOFError, struct.error, zipfile.BadZipFile) as error:
         raise BadArchive(f"{path}: expected a zip; it cannot be opened ({error})") from error
-    _check(path, entries, limits)
-    return entries
+    return _checked(path, entries, limits)
 
 
 def _directory_size(path: Path) -> int:
@@ -201,24 +202,30 @@ def _directory_size(path: Path) -> int:
     return int(struct.unpack_from("<I", tail, end + 12)[0])
 
 
-def _unwrapped(where: str, files: list[str], folders: list[str]) -> tuple[Listing, ArchiveSource]:
-    """Look through a single top folder as long as it holds folders only; a lone train/ is a split, not a wrapper."""
+def _wrapper(files: list[str], folders: set[str]) -> str:
+    """The folders around everything, each the only one and without files; a lone train/ is a split, not a wrapper."""
     inside = ""
     while True:
-        tops = [folder for folder in folders if "/" not in folder]
-        if len(tops) != 1 or len(folders) == 1 or tops[0].casefold() == "train":
-            break
-        prefix = f"{tops[0]}/"
-        if any(not file.startswith(prefix) or "/" not in file[len(prefix) :] for file in files):
-            break
-        inside += prefix
-        files = [file[len(prefix) :] for file in files]
-        folders = [folder[len(prefix) :] for folder in folders if folder != tops[0]]
-    return Listing(where, files, folders), ArchiveSource(where, inside)
+        below = {name[len(inside) :] for name in folders if name.startswith(inside) and len(name) > len(inside)}
+        tops = {name for name in below if "/" not in name}
+        if len(tops) != 1 or len(below) == 1 or next(iter(tops)).casefold() == "train":
+            return inside
+        deeper = f"{inside}{next(iter(tops))}/"
+        if any(not file.startswith(deeper) or "/" not in file[len(deeper) :] for file in files if _counts(file)):
+            return inside
+        inside = deeper
 
 
-def _check(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
-    """Raise BadArchive at the first sign of danger."""
+_LABELS = re.compile(r"\.(csv|tsv)$|(label|list|split|partition|identity|train|test|annot)[^/]*\.txt$", re.IGNORECASE)
+
+
+def _counts(name: str) -> bool:
+    """Whether a file says something about the folder it lies in: an image, or what may be a label file."""
+    return is_image(name) or _LABELS.search(name) is not None
+
+
+def _checked(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> dict[str, zipfile.ZipInfo]:
+    """The entries by path. Raises BadArchive at the first sign of danger."""
     if len(entries) > limits.entries:
         raise BadArchive(f"{path}: has {len(entries):,} entries; the limit is {limits.entries:,}")
     unpacked, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
@@ -226,24 +233,39 @@ def _check(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) ->
         raise BadArchive(f"{path}: declares {unpacked:,} bytes unpacked; the limit is {limits.bytes:,}")
     if packed > path.stat().st_size:
         raise BadArchive(f"{path}: its entries overlap (they declare more bytes than the file has); refused whole")
-    seen: set[str] = set()
+    stored: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
-        reason = _danger(entry, limits)
-        if entry.filename.rstrip("/") in seen:
+        name, reason = _path_of(entry), _danger(entry, limits)
+        if reason is None and name in stored:
             reason = "comes twice"
         if reason is not None:
             raise BadArchive(f"{path}: entry {entry.filename[:200]!r} {reason}; the archive is refused whole")
-        seen.add(entry.filename.rstrip("/"))
+        if name:
+            stored[name] = entry
+    return stored
+
+
+def _path_of(entry: zipfile.ZipInfo) -> str:
+    """The entry's path: as the zip says it, or as Windows and `zip -r x.zip ./` write it."""
+    name = entry.filename.rstrip("/")
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    if "\\" in name or name.startswith("./") or name == ".":
+        name = "/".join(part for part in name.replace("\\", "/").split("/") if part != ".").rstrip("/")
+    return name
 
 
 def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
     """What is wrong with one entry, or None."""
-    name = entry.orig_filename
+    name, path = entry.orig_filename, _path_of(entry)
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if escapes(name) or escapes(entry.filename):
         return "leads out of the archive"
-    if "\0" in name or "\\" in name or {"", "."} & set(name.removesuffix("/").split("/")):
+    if "\0" in name or "//" in path or "/./" in path or path.startswith("/"):
         return "has a path that is not parts joined by single slashes"
+    hidden = None if path.isascii() and path.isprintable() else invisible(path)
+    if hidden is not None:
+        return f"has a name with the invisible character {hidden}"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link" if kind == stat.S_IFLNK else "is neither a file nor a folder"
     if entry.flag_bits & 0x1:

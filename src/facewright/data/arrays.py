@@ -12,18 +12,19 @@ pictures are read one by one, so the arrays may be larger than memory.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Literal, get_args
-from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data import npz
+from facewright.data.addresses import join_address
+from facewright.data.pixel_sources import HasPath, stamp_of
 from facewright.data.records import Dataset, Record
 from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.images import Limits, pixel_digest
@@ -31,56 +32,22 @@ from facewright.input_spec import ColourOrder
 
 Range = Literal["unit", "byte"]
 
-_ADDRESS = re.compile(r"(.+\.npz)\?(.*)", re.IGNORECASE | re.DOTALL)
 _OPTIONS: dict[str, tuple[str, ...]] = {"colour-order": get_args(ColourOrder), "range": get_args(Range)}
 _MOST_ROWS = 1_000_000  # as many as an archive may have entries
 _INPUTS, _TARGETS, _CLASSES = ("input", "X"), ("target", "y"), "classes"
 
 
-def without_query(where: str) -> tuple[str, str]:
-    """The file and the query of an address; every other text is a file.
-
-    >>> without_query("faces.npz?range=unit"), without_query("photos?")
-    (('faces.npz', 'range=unit'), ('photos?', ''))
-    """
-    match = _ADDRESS.fullmatch(where)
-    return (match[1], match[2]) if match is not None else (where, "")
-
-
-def with_colour_order(where: str, colour_order: str | None) -> str:
-    """The address that says the colour order too.
-
-    Args:
-        where: of a data set.
-        colour_order: "rgb" or "bgr"; None leaves `where` as it is.
-    Raises:
-        UsageError: `where` is no .npz (files of pictures say the order themselves), or says another order.
-
-    >>> with_colour_order("faces.npz", "bgr")
-    'faces.npz?colour-order=bgr'
-    """
-    if colour_order is None:
-        return where
-    file, query = without_query(where)
-    if not file.lower().endswith(".npz"):
-        raise UsageError(f"{where}: a colour order is for the arrays of an .npz; pictures in files say it themselves")
-    said = _options(where, query)
-    if said.get("colour-order", colour_order) != colour_order:
-        raise UsageError(f"{where}: says another colour order than {colour_order}; leave out one of the two")
-    return f"{file}?{_query(_options(where, query) | {'colour-order': colour_order})}"
-
-
-def open_arrays(path: Path, query: str = "") -> Dataset:
-    """List the pictures of an .npz.
+def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -> Dataset:
+    """List the images of an .npz.
 
     Args:
         path: the .npz, resolved.
-        query: "colour-order=bgr&range=unit", either or none.
+        options: "colour-order" and "range", either or none.
     Raises:
-        UnknownName, UsageError: the query.
+        UnknownName, UsageError: an option.
         BadArchive, DataError: the file; see npz.py and the top of this file.
     """
-    options = _options(str(path), query)
+    options = _checked(options)
     found = npz.arrays(path)
     pictures = _one_of(path, found, _INPUTS)
     _check_pictures(path, pictures, options.get("range"))
@@ -93,9 +60,8 @@ def open_arrays(path: Path, query: str = "") -> Dataset:
     width = max(5, len(str(count - 1)))
     records = tuple(Record(f"{row:0{width}d}", number[name]) for row, name in enumerate(labels))
     source = ArraySource(pictures, options.get("colour-order", "rgb"), options.get("range", "byte"))
-    query = _query({key: value for key, value in options.items() if value != "rgb"})  # what goes without saying
-    where = f"{path}?{query}" if query else str(path)
-    return Dataset(path.stem, where, classes, records, source)
+    where = join_address(str(path), {key: value for key, value in options.items() if value != "rgb"})
+    return Dataset(path.stem, where, classes, records, source, layout="npz")
 
 
 class ArraySource:
@@ -116,7 +82,7 @@ class ArraySource:
         self._start = 0
         self._failure: str | None = None
 
-    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`; `at_least` makes nothing cheaper here."""
         shape = (*self.array.shape[1:3], -1)
         values = np.frombuffer(self._row(record), self.array.dtype).reshape(shape)  # (H, W, 1 or 3)
@@ -126,19 +92,15 @@ class ArraySource:
             return np.repeat(values, 3, axis=2)
         return np.ascontiguousarray(values[..., ::-1] if self.colour_order == "bgr" else values)
 
-    def content_key(self, record: Record) -> str:
+    def content_key(self, record: HasPath) -> str:
         """As `PixelSource.content_key`: a digest of the pixels."""
         return pixel_digest(self.read(record, None))
 
-    def stamp(self, record: Record) -> str:
+    def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`: size, time of change and inode of the .npz, and how it is read."""
-        try:
-            found = Path(self.array.path).stat()
-        except OSError as error:
-            raise BadImage(record.path, f"its .npz cannot be read ({error.strerror})") from error
-        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}:{self.colour_order}:{self.scale}"
+        return f"{stamp_of(Path(self.array.path), record.path)}:{self.colour_order}:{self.scale}"
 
-    def _bytes(self, record: Record, values: NDArray[Any]) -> NDArray[np.uint8]:
+    def _bytes(self, record: HasPath, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Floating point to 0..255, rounded to nearest."""
         most = 1.0 if self.scale == "unit" else 255.0
         low, high = float(values.min()), float(values.max())
@@ -146,7 +108,7 @@ class ArraySource:
             raise BadImage(record.path, f"has values from {low:g} to {high:g}; range={self.scale} is 0 to {most:g}")
         return np.rint(values.astype(np.float64) * (255.0 / most)).astype(np.uint8)
 
-    def _row(self, record: Record) -> bytes:
+    def _row(self, record: HasPath) -> bytes:
         file, start = self._open(record)
         size = self.array.row_bytes
         try:
@@ -157,7 +119,7 @@ class ArraySource:
             raise BadImage(record.path, "is cut short: the .npz changed while it was read")
         return content
 
-    def _open(self, record: Record) -> tuple[IO[bytes], int]:
+    def _open(self, record: HasPath) -> tuple[IO[bytes], int]:
         with self._lock:
             if self._failure is not None:
                 raise BadImage(record.path, self._failure)
@@ -177,24 +139,11 @@ class ArraySource:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _options(where: str, query: str) -> dict[str, str]:
-    """The checked keys and values of a query."""
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError:
-        raise UsageError(f"{where}: expected key=value after the ?, joined by &, got {query!r}") from None
-    for key, value in pairs:
-        if key not in _OPTIONS:
-            raise UnknownName("key of an .npz", key, _OPTIONS)
+def _checked(options: Mapping[str, str]) -> dict[str, str]:
+    for key, value in options.items():
         if value not in _OPTIONS[key]:
             raise UnknownName(key, value, _OPTIONS[key])
-    if len(dict(pairs)) != len(pairs):
-        raise UsageError(f"{where}: a key is given twice")
-    return dict(pairs)
-
-
-def _query(options: Mapping[str, str]) -> str:
-    return "&".join(f"{key}={options[key]}" for key in sorted(options))
+    return dict(options)
 
 
 def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) -> npz.Array:

@@ -6,8 +6,6 @@ may stand beside their folder or above it.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +14,11 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.records import SPLIT_NAMES
+from facewright.data.records import split_of
+from facewright.data.text_tables import read_table
 from facewright.errors import DataError
 
 _NUMBERS = ("x", "y", "w", "h")
-_SPLITS = {**SPLIT_NAMES, "training": "train", "testing": "test"}
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,11 @@ def read_boxes(path: Path) -> TrueBoxes:
     """
     boxes: dict[str, list[list[float]]] = {}
     splits: dict[str, str] = {}
-    for line, row in _rows(path):
+    for line, row in read_table(path, "a table of boxes", _is_header, "file[,split],x,y,w,h"):
         where, file = f"{path}: line {line}", row["file"].replace("\\", "/")
         if not file:
             raise DataError(f"{where}: expected the name of a photo, got nothing")
-        split = _SPLITS.get(row.get("split", "").casefold(), "")
-        if row.get("split") and not split:
-            raise DataError(
-                f"{where}: expected the split {', '.join(sorted(_SPLITS))} or nothing, got {row['split']!r}"
-            )
+        split = split_of(row.get("split", ""), where)
         if splits.setdefault(file, split) != split:
             raise DataError(f"{where}: {file} stands in two splits")
         found = boxes.setdefault(file, [])
@@ -68,26 +62,8 @@ def read_boxes(path: Path) -> TrueBoxes:
     return TrueBoxes({file: np.array(found).reshape(-1, 4) for file, found in boxes.items()}, splits)
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected a table of boxes in UTF-8; it cannot be read ({error})") from error
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    rows = []
-    try:
-        header = [column.strip() for column in next(reader, [])]
-        if sorted(set(header) - {"split"}) != sorted(("file", *_NUMBERS)) or len(set(header)) != len(header):
-            raise DataError(f"{path}: expected the header file[,split],x,y,w,h; got {','.join(header)!r}")
-        for values in reader:
-            if values and len(values) != len(header):
-                got = len(values)
-                raise DataError(f"{path}: line {reader.line_num}: expected {len(header)} values, got {got}")
-            if values:
-                rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, values, strict=True)}))
-    except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: cannot be read as a table ({error})") from error
-    return rows
+def _is_header(header: Sequence[str]) -> bool:
+    return sorted(set(header) - {"split"}) == sorted(("file", *_NUMBERS))
 
 
 def _box(where: str, row: Mapping[str, str]) -> list[float]:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from facewright.data.pixel_sources import reason_of
 from facewright.data.records import Broken, Dataset, Record
 from facewright.errors import BadImage, FacewrightError
 from facewright.files import cache_folder as cache_folder  # its users look for it here
@@ -240,11 +241,6 @@ def make_private(folder: Path) -> None:
                 missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unusable(folder, error) from error
-
-
-def reason_of(error: BadImage | OSError) -> str:
-    """Why a picture cannot be used, without its path (which stands beside the reason)."""
-    return error.reason if isinstance(error, BadImage) else (error.strerror or str(error))
 
 
 def _pixel_folder(cache: Path | None) -> Path:

@@ -23,8 +23,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.cache import reason_of
-from facewright.data.records import PixelSource, Record
+from facewright.data.pixel_sources import PixelSource, reason_of
+from facewright.data.records import Record
 from facewright.errors import BadImage
 from facewright.images import pixel_digest
 from facewright.input_spec import InputSpec

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from facewright.data.arrays import with_colour_order
+from facewright.data.addresses import with_options
 from facewright.data.records import Broken, Dataset
 from facewright.data.store import PixelStore
 from facewright.errors import BadImage, DataError, UsageError
@@ -81,7 +81,7 @@ def export_npz(
             npy.write_array(entry, store.dataset.labels[:, None], version=(1, 0), allow_pickle=False)
         with _entry(archive, "classes") as entry:
             npy.write_array(entry, np.array(dataset.classes, dtype=np.str_), version=(1, 0), allow_pickle=False)
-    where = with_colour_order(str(out), colour_order if colour_order == "bgr" else None)
+    where = with_options(str(out), {"colour-order": "bgr" if colour_order == "bgr" else None})
     return Exported(where, len(store.dataset), height, width, dataset.classes, store.dataset.broken)
 
 

@@ -109,7 +109,7 @@ def arrays(path: Path) -> dict[str, Array]:
         BadArchive: the zip is dangerous or none; see archives.py.
         DataError: an entry is no array, holds Python objects, or has other bytes than its header declares.
     """
-    entries = [entry for entry in checked_entries(path, _LIMITS) if not entry.is_dir()]
+    entries = [entry for entry in checked_entries(path, _LIMITS).values() if not entry.is_dir()]
     try:
         with zipfile.ZipFile(path) as archive:
             found = [_array(archive, path, entry) for entry in entries]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.folders import said
+from facewright.data.pixel_sources import reason_of
 from facewright.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".npy")
@@ -56,7 +56,7 @@ def _read_array(path: Path) -> NumberTable:
         stored = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path}: expected an array of plain numbers in NumPy's format; it cannot be read ({said(error)}); "
+            f"{path}: expected an array of plain numbers in NumPy's format; it cannot be read ({reason_of(error)}); "
             "arrays of Python objects are never read"
         ) from None
     if stored.dtype.kind not in "iuf":
@@ -80,7 +80,7 @@ def _read_text(path: Path, delimiter: str) -> NumberTable:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected a table in UTF-8; it cannot be read ({said(error)})") from error
+        raise DataError(f"{path}: expected a table in UTF-8; it cannot be read ({reason_of(error)})") from error
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]

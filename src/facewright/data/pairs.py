@@ -15,8 +15,6 @@ the pair lists.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.archives import escapes
-from facewright.data.folders import FileSource, said, unusable
+from facewright.data.pixel_sources import FileSource, unusable
 from facewright.data.records import Broken, Dataset, Record
+from facewright.data.text_tables import read_table, read_text
+from facewright.data.trees import folder_of
 from facewright.errors import DataError
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
@@ -97,12 +97,8 @@ def read_pairs(where: str | Path, images: str | Path) -> Pairs:
     path, root = Path(where), Path(images).resolve()
     if not root.is_dir():
         raise DataError(f"{images}: expected the folder of the pictures that {path.name} names; there is none")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected a list of pairs in UTF-8; it cannot be read ({said(error)})") from error
     table = path.suffix.lower() in (".csv", ".tsv")
-    found = _read_table(path, text) if table else _read_lfw(path, text, root)
+    found = _read_table(path) if table else _read_lfw(path, read_text(path, "a list of pairs"), root)
     named = sorted({*found.a, *found.b})
     reasons = ((name, unusable(root, name)) for name in named)
     broken = tuple(Broken(name, reason) for name, reason in reasons if reason is not None)
@@ -208,27 +204,21 @@ class _Files:
         return self._known[person, number]
 
 
-def _read_table(path: Path, text: str) -> Pairs:
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    try:
-        header = [column.strip().lower() for column in next(reader, [])]
-        if len(set(header)) != len(header) or not {"a", "b", "same"} <= set(header) <= set(_COLUMNS):
-            raise DataError(f"{path}: expected the header a,b,same[,fold]; got {','.join(header)[:80]!r}")
-        rows = [_row(path, reader.line_num, header, values) for values in reader if values]
-    except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: cannot be read as a table ({error})") from error
+def _read_table(path: Path) -> Pairs:
+    rows = [_row(path, line, row) for line, row in read_table(path, "a list of pairs", _is_header, "a,b,same[,fold]")]
     if not rows:
         raise DataError(f"{path}: expected a row a pair below the header; found none")
     a, b = tuple(row["a"] for row in rows), tuple(row["b"] for row in rows)
     same = np.array([_SAME[row["same"]] for row in rows], np.bool_)
-    fold = np.array([int(row["fold"]) for row in rows], np.int64) if "fold" in header else None
+    fold = np.array([int(row["fold"]) for row in rows], np.int64) if "fold" in rows[0] else None
     return Pairs(path.stem, a, b, same, fold, _people(a, b, same))
 
 
-def _row(path: Path, line: int, header: list[str], values: list[str]) -> dict[str, str]:
-    if len(values) != len(header):
-        raise DataError(f"{path}: line {line}: expected {len(header)} values, got {len(values)}")
-    row = dict(zip(header, (value.strip() for value in values), strict=True))
+def _is_header(header: Sequence[str]) -> bool:
+    return {"a", "b", "same"} <= set(header) <= set(_COLUMNS)
+
+
+def _row(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
     for column in ("a", "b"):
         name = row[column].replace("\\", "/")
         if not name or "\0" in name or escapes(name):
@@ -246,10 +236,6 @@ def _row(path: Path, line: int, header: list[str], values: list[str]) -> dict[st
 
 def _people(a: Iterable[str], b: Iterable[str], same: NDArray[np.bool_]) -> tuple[tuple[str, str], ...] | None:
     """The folders of the pictures, where they are people: equal exactly where the list says that the people are."""
-    folders = [(_folder(first), _folder(second)) for first, second in zip(a, b, strict=True)]
+    folders = [(folder_of(first), folder_of(second)) for first, second in zip(a, b, strict=True)]
     agree = all(x and y and (x == y) == bool(one) for (x, y), one in zip(folders, same, strict=True))
     return tuple(folders) if agree else None
-
-
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]

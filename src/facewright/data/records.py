@@ -1,44 +1,51 @@
-"""What a data set is: its classes, one record a picture, where the pixels come from, and what is broken in it."""
+"""What a data set is: its classes, one record an image, where the pixels come from, and what is broken in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import EmptyClass
+from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, unusable
+from facewright.errors import DataError, EmptyClass, UsageError
+from facewright.names import checked_name, lookalikes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "validation", "test")
 
 # What people call the three parts, folded to lower case.
 SPLIT_NAMES = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "privatetest"), "test"),
 }
 
 
 @dataclass(frozen=True)
 class Record:
-    """One picture: where it lies and what is known about it.
+    """One image: where it lies and what is known about it.
 
-    path: posix, relative to the data set's root ("ann/03.jpg"); for drawn data a name such as "identity_03/00012".
+    path: posix, relative to the data set's root ("ann/03.jpg"); of synthetic data a name such as "identity_03/00012".
     label: index into `Dataset.classes`; None where the class is unknown.
     identity: who is shown, where that is known and is not the class.
     split: "train", "validation" or "test" where the data set prescribes it.
+    values: what else is known, as text in the order of `Dataset.columns`; "" where one is unknown.
     """
 
     path: str
     label: int | None
     identity: str | None = None
     split: str | None = None
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,31 +56,15 @@ class Broken:
     reason: str
 
 
-@dataclass
-class Listing:
-    """The pictures, folders and .txt files of a tree, as posix paths relative to its root, however it is stored."""
+@dataclass(frozen=True)
+class Labelled:
+    """An image as a label file, a folder or a file name describes it; "" is unknown."""
 
-    where: str
-    files: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    broken: list[Broken] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-
-
-class PixelSource(Protocol):
-    """Where the pixels of a data set come from. Can be pickled, so that worker processes can read too."""
-
-    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
-        """The picture, (H, W, 3) uint8 RGB, upright; `at_least` as in `images.read`. Raises BadImage."""
-        ...
-
-    def content_key(self, record: Record) -> str:
-        """A digest that changes when the picture's content changes. Raises BadImage where it cannot be read."""
-        ...
-
-    def stamp(self, record: Record) -> str:
-        """A very cheap sign of change (size, time): while it stays, so does the content key. Raises BadImage."""
-        ...
+    path: str
+    label: str
+    identity: str = ""
+    split: str = ""
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +73,9 @@ class Dataset:
 
     Classes are in order of their names and belong to the data set, so a class that is absent from one part (a split
     folder, a subset) never shifts another one's label. Records of an opened data set are sorted by path.
+
+    where: the address that opens it again. layout: how it was read. notes: what a person should know about that.
+    columns: names of `Record.values`.
     """
 
     name: str
@@ -90,18 +84,121 @@ class Dataset:
     records: tuple[Record, ...]
     source: PixelSource
     broken: tuple[Broken, ...] = ()
+    columns: tuple[str, ...] = ()
+    layout: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for record in self.records:
-            if record.path in seen:
-                raise ValueError(f"data set {self.name!r}: two records have the path {record.path!r}")
-            seen.add(record.path)
-            if record.label is not None and not 0 <= record.label < len(self.classes):
-                raise ValueError(f"{record.path}: label {record.label} is outside the {len(self.classes)} classes")
+        if len({record.path for record in self.records}) < len(self.records):
+            paths = sorted(record.path for record in self.records)
+            twice = next(path for path, after in pairwise(paths) if path == after)
+            raise ValueError(f"data set {self.name!r}: two records have the path {twice!r}")
+        for label in {record.label for record in self.records} - {None}:
+            if label is not None and not 0 <= label < len(self.classes):
+                raise ValueError(f"data set {self.name!r}: label {label} is outside the {len(self.classes)} classes")
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @classmethod
+    def of(cls, name: str, where: str, rows: Sequence[Labelled], source: PixelSource, **facts: Any) -> Dataset:
+        """Build a data set of labelled images: classes sorted by name, names in Unicode's form NFC.
+
+        Args:
+            rows: the images; a label "" is unknown.
+            facts: `broken`, `columns`, `layout`, `notes`.
+        Raises:
+            DataError: the name of a class or a person holds what cannot be seen, or an image is listed twice.
+        """
+        labels = _one_form(where, {row.label for row in rows} - {""}, "a class name")
+        people = _one_form(where, {row.identity for row in rows} - {""}, "a person's name")
+        classes = tuple(sorted(set(labels.values())))
+        number = {label: k for k, label in enumerate(classes)}
+        records = []
+        for row in sorted(rows, key=lambda row: row.path):
+            label = number[labels[row.label]] if row.label else None
+            records.append(Record(row.path, label, people.get(row.identity), row.split or None, row.values))
+            if len(records) > 1 and records[-2].path == row.path:
+                raise DataError(f"{where}: {row.path} is listed twice; keep one row an image")
+        notes = (*facts.pop("notes", ()), *_about_names(labels, classes))
+        return cls(name, where, classes, tuple(records), source, notes=notes, **facts)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        labels: Sequence[Any],
+        identities: Sequence[Any] | None = None,
+        *,
+        name: str = "arrays",
+    ) -> Dataset:
+        """Build a data set of images in memory.
+
+        Args:
+            images: (N, H, W, 3) or (N, H, W) uint8, or N images of such a shape of their own; RGB or grey.
+            labels: (N,) the class of each, as text or whole numbers.
+            identities: (N,) who is shown, where that is not the class.
+            name: of the data set.
+        Raises:
+            UsageError: pixels of another kind (scale floating-point ones to 0..255 first), or lengths that differ.
+
+        >>> data = Dataset.from_arrays(np.zeros((2, 8, 8, 3), np.uint8), ["ann", "bob"])
+        >>> data.classes, len(data)
+        (('ann', 'bob'), 2)
+        """
+        pixels = tuple(_checked_pixels(number, image) for number, image in enumerate(images))
+        people = [""] * len(pixels) if identities is None else [_text(value) for value in identities]
+        if not len(pixels) == len(labels) == len(people):
+            raise UsageError(
+                f"expected a label for each of {len(pixels)} images, got {len(labels)} ({len(people)} people)"
+            )
+        width = max(5, len(str(len(pixels) - 1)))
+        rows = [
+            Labelled(f"{number:0{width}d}", _text(label), person)
+            for number, (label, person) in enumerate(zip(labels, people, strict=True))
+        ]
+        return cls.of(name, f"{name} in memory", rows, MemorySource(pixels), layout="arrays")
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        image: str = "path",
+        label: str = "label",
+        *,
+        identity: str | None = None,
+        split: str | None = None,
+        root: str | Path = ".",
+    ) -> Dataset:
+        """Build a data set of a table in memory; its other columns become `Dataset.columns`.
+
+        Args:
+            frame: a pandas DataFrame (or anything with columns by name).
+            image, label, identity, split: names of its columns; paths are relative to `root`.
+            root: the folder of the images.
+        Raises:
+            UsageError: a column is not there. DataError: a path outside `root`, a split of another name.
+        """
+        for column in (image, label, identity, split):
+            if column is not None and column not in frame:
+                raise UsageError(f"expected the column {column!r}; the table has {', '.join(map(str, frame))}")
+        folder = Path(root).resolve()
+        others = tuple(column for column in frame if column not in (image, label, identity, split))
+        columns = {name: [_text(value) for value in frame[name]] for name in frame}
+        rows = [
+            Labelled(
+                _below(folder, columns[image][number]),
+                columns[label][number],
+                columns[identity][number] if identity else "",
+                split_of(columns[split][number], str(folder)) if split else "",
+                tuple(columns[name][number] for name in others),
+            )
+            for number in range(len(frame))
+        ]
+        broken = [Broken(row.path, reason) for row in rows if (reason := unusable(folder, row.path)) is not None]
+        names = tuple(map(str, others))
+        data = cls.of(folder.name, f"{folder} by a table", rows, FileSource(str(folder)), columns=names, layout="frame")
+        return data.without(broken)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -113,8 +210,13 @@ class Dataset:
         """(N,) who each image shows: the identity where it is known, else the class, else None."""
         return tuple(r.identity or (None if r.label is None else self.classes[r.label]) for r in self.records)
 
+    def column(self, name: str) -> tuple[str, ...]:
+        """Return (N,) values of one of `columns`, as text; "" where unknown."""
+        place = self.columns.index(name)
+        return tuple(record.values[place] for record in self.records)
+
     def counts(self) -> dict[str, int]:
-        """Number of records of each class, in class order; a class without records counts 0."""
+        """Return the number of records of each class, in class order; a class without records counts 0."""
         totals = [0] * len(self.classes)
         for record in self.records:
             if record.label is not None:
@@ -122,7 +224,7 @@ class Dataset:
         return dict(zip(self.classes, totals, strict=True))
 
     def without(self, broken: Sequence[Broken]) -> Dataset:
-        """This data set less the files in `broken`, which move to `.broken`.
+        """Return this data set less the files in `broken`, which move to `.broken`.
 
         Raises:
             EmptyClass: a class that had records has none left.
@@ -136,17 +238,17 @@ class Dataset:
             members = {r.path for r in self.records if r.label is not None and self.classes[r.label] == emptied[0]}
             first = next(item for item in broken if item.path in members)
             raise EmptyClass(
-                f"{self.where}: expected at least one readable picture in each class; none is left in "
+                f"{self.where}: expected at least one readable image in each class; none is left in "
                 f"{', '.join(emptied)} ({first.path}: {first.reason}); repair the files or remove the class"
             )
         return result
 
     def subset(self, indices: Iterable[int] | NDArray[np.int64]) -> Dataset:
-        """The records at `indices`, in that order, with the same classes (some may be left without records)."""
+        """Return the records at `indices`, in that order, with the same classes (some may be left without records)."""
         return replace(self, records=tuple(self.records[int(i)] for i in indices))
 
     def fingerprint(self, digests: Sequence[str]) -> str:
-        """32 hex characters that stand for classes, paths, labels and pixels.
+        """Return 32 hex characters that stand for classes, paths, labels and pixels.
 
         Args:
             digests: (N,) one pixel digest a record, in the order of `records`.
@@ -160,8 +262,71 @@ class Dataset:
 
 
 def merge_broken(first: Iterable[Broken], second: Iterable[Broken]) -> tuple[Broken, ...]:
-    """Both lists as one, sorted by path; the first reason given for a path stays."""
+    """Return both lists as one, sorted by path; the first reason given for a path stays."""
     reasons: dict[str, str] = {}
     for item in (*first, *second):
         reasons.setdefault(item.path, item.reason)
     return tuple(Broken(path, reasons[path]) for path in sorted(reasons))
+
+
+def split_of(text: str, called: str) -> str:
+    """Return train, validation or test for what people write; "" for nothing. Raises DataError, called `called`."""
+    split = SPLIT_NAMES.get(text.casefold().replace(" ", ""), "")
+    if text and not split:
+        raise DataError(f"{called}: expected the split {', '.join(SPLITS)} or nothing, got {text!r}")
+    return split
+
+
+def _one_form(where: str, names: set[str], what: str) -> dict[str, str]:
+    """Each name as it is written → in the form that is kept."""
+    try:
+        return {name: checked_name(name, what) for name in names}
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _about_names(written: dict[str, str], classes: tuple[str, ...]) -> list[str]:
+    notes = []
+    if len(written) > len(classes):
+        twice = sorted({kept for kept in classes if list(written.values()).count(kept) > 1})
+        notes.append(f"written in two Unicode forms and taken as one class: {', '.join(twice)}")
+    notes += [
+        f"classes that differ only in case or form: {', '.join(group)}; is that one class?"
+        for group in lookalikes(classes)
+    ]
+    return notes
+
+
+def _checked_pixels(number: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        raise UsageError(
+            f"image {number}: expected uint8 pixels from 0 to 255, got {pixels.dtype}; scale floating-point ones: "
+            "(255 * images).round().astype('uint8')"
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        hint = "; move its channels to the end" if pixels.ndim == 3 and pixels.shape[0] in (1, 3) else ""
+        raise UsageError(f"image {number}: expected H×W×3 or H×W, got {pixels.shape}{hint}")
+    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
+
+
+def _text(value: Any) -> str:
+    """A cell as text; what pandas holds for nothing is ""."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _below(folder: Path, path: str) -> str:
+    """A path relative to a folder that it is in. Raises DataError."""
+    try:
+        relative = (folder / path).relative_to(folder)
+    except ValueError:
+        raise DataError(f"{path}: expected a path below {folder}; give root=") from None
+    if not path or ".." in relative.parts or "\0" in path:
+        raise DataError(f"{path!r}: expected a path below {folder}; give root=")
+    return relative.as_posix()

@@ -1,171 +1,232 @@
-"""Where a data set comes from: `open_dataset` lists folders, tables of files, archives and drawn faces.
+"""Where a data set comes from: `open_dataset` lists folders, tables of files, archives, arrays and synthetic faces.
 
-Listing only: no picture is decoded here. Symbolic links are never followed; they are listed as broken. Everything is
-sorted, so the same files give the same data set on every machine. What `open_dataset` knows is the table `_OPENERS`;
-a new kind is one function and one row.
+Listing only: no image is decoded here. Symbolic links are never followed; they are listed as broken. Everything is
+sorted, so the same files give the same data set on every machine.
 
     faces/ann/1.jpg …                      a folder per class
-    faces/train/ann/1.jpg …                the same in train/, val/ and test/ (validation/ and valid/ are val/)
-    faces.csv, faces.tsv                   a header `path,label[,identity][,split]`: tables.py
-    faces.zip                              a folder per class, or split folders, in an archive: archives.py
-    faces/img/000001.jpg … label.txt       numbered pictures and their labels, one a line; also in a .zip: numbered.py
-    faces.npz, faces.npz?colour-order=bgr  pictures and targets in arrays: arrays.py
-    synthetic:faces?identities=20          faces drawn on demand
+    faces/train/ann/1.jpg …                the same in train/, val/ and test/ (Training/ and Testing/ too)
+    faces/labels.csv, faces/images/1.jpg   a label file with any columns beside its images: label_files.py
+    faces.csv, faces.tsv                   such a file alone
+    faces.zip                              any of these in an archive: archives.py
+    fer2013.csv, CelebA/ …                 known data sets as they come: layouts.py
+    faces/img/000001.jpg … label.txt       numbered images and their labels, one a line: numbered.py
+    faces.npz, faces.npz?colour-order=bgr  images and targets in arrays: arrays.py
+    synthetic:faces?identities=20          faces made on demand
+
+What else must be said stands in the address: faces/?columns=image:… (addresses.py).
 """
 
 from __future__ import annotations
 
-import os
+import re
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from facewright.data import archives, arrays, numbered
-from facewright.data.folders import FileSource, list_folder, said
-from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Listing, Record, merge_broken
-from facewright.data.tables import open_table
-from facewright.errors import DataError, EmptyClass
+from facewright.data import archives, arrays
+from facewright.data.addresses import join_address, refuse_options, split_address, with_options
+from facewright.data.class_folders import dataset_of_folders, looks_like_splits_only, rows_of_folders
+from facewright.data.label_files import LabelTable, class_names, dataset_of_labels, dataset_of_names, read_label_table
+from facewright.data.layouts import KNOWN
+from facewright.data.numbered import dataset_of_numbered, label_files
+from facewright.data.pixel_sources import FileSource, reason_of
+from facewright.data.records import SPLIT_NAMES, Dataset
+from facewright.data.trees import Tree, folder_of, list_folder
+from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from facewright.input_spec import ColourOrder
 
 _EXPECTED = (
     "expected a folder per class (faces/ann/1.jpg, faces/bob/1.jpg), train/ val/ test/ folders that each hold a folder "
-    "per class, a .csv or .tsv with the columns path,label[,identity][,split], numbered pictures with a label file "
-    "(train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, an .npz, or synthetic:faces"
+    "per class, images with a label file (labels.csv with the columns path,label), a .csv or .tsv alone, numbered "
+    "images (train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, an .npz, or synthetic:faces"
 )
+_GENERIC = ("folders", "labels", "numbered")
+_PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "pictures", "data", "jpg", "png", "files", "all"}
+_OF_FILES = ("columns", "label-from", "layout", "names")
 
 
 def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> Dataset:
     """List the data set at `where`.
 
     Args:
-        where: a folder, a .csv, .tsv, .zip or .npz, or "synthetic:…"; the kinds are at the top of this file.
-        colour_order: of an .npz, where `where` does not say it; None is RGB. The data set's own `where` says it, so
-            that opening that gives the same pixels.
+        where: a folder, a .csv, .tsv, .zip or .npz, or "synthetic:…"; the kinds are at the top of this file. Options
+            stand in it, as "photos/?layout=folders" (`addresses.with_options` puts them there).
+        colour_order: of an .npz, where `where` does not say it; None is RGB.
     Returns:
-        A data set whose records are sorted by path and whose classes are sorted by name (by code point: two names that
-        differ in case or in Unicode form only are two classes).
+        A data set whose records are sorted by path and whose classes are sorted by name (by code point, in Unicode's
+        form NFC: names that differ in case only are two classes, and `notes` says so).
     Raises:
-        EmptyClass: a class has no picture; names it.
+        EmptyClass: a class has no image; names it.
         BadArchive: an archive with a dangerous entry, refused whole.
-        UsageError: a colour order for what is no .npz, or an .npz of floating point without its range.
+        UsageError: an option that does not apply, or an .npz of floating point without its range.
         DataError: anything else that cannot be understood; says what was expected, what came and what to do.
     """
-    address = arrays.with_colour_order(str(where), colour_order)
+    address = str(where)
+    if colour_order is not None and not address.partition("?")[0].lower().endswith(".npz"):
+        raise UsageError(f"{where}: a colour order is for the arrays of an .npz; images in files say it themselves")
     if address.startswith("synthetic:"):
-        from facewright.data.synthetic import open_synthetic  # drawing is needed by nobody else
+        from facewright.data.synthetic import open_synthetic  # needed by nobody else
 
         return open_synthetic(address)
-    file, query = arrays.without_query(address)
+    file, options = split_address(with_options(address, {"colour-order": colour_order}))
     try:
         path = Path(file).resolve(strict=True)
-        found = path.stat()
+        mode = path.stat().st_mode
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, on Python 3.11
         missing = isinstance(error, FileNotFoundError)
-        why = "there is no such file or folder" if missing else f"it cannot be opened ({said(error)})"
+        why = "there is no such file or folder" if missing else f"it cannot be opened ({reason_of(error)})"
         raise DataError(f"{where}: {why}; {_EXPECTED}") from error
-    for opener in _OPENERS:
-        if opener.accepts(path, found):
-            return opener.open(path, query)
+    suffix = path.suffix.lower() if stat.S_ISREG(mode) else ""
+    if suffix == ".npz":
+        refuse_options(address, options, ("colour-order", "range"), "an .npz")
+        return arrays.open_arrays(path, options)
+    refuse_options(address, options, _OF_FILES, "images in files, which say it themselves")
+    if stat.S_ISDIR(mode):
+        data = arrange(list_folder(path), options)
+    elif suffix == ".zip":
+        data = arrange(archives.open_archive(path)[0], options)
+    elif suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
+        source = FileSource(str(path.parent))
+        data = arrange(Tree(str(path), path.stem, source, texts=[path.name], whole=False), options)
+    else:
+        kind = "a file" if stat.S_ISREG(mode) else "something"
+        raise DataError(f"{where}: {_EXPECTED}; got {kind} of another kind")
+    return replace(data, where=join_address(data.where, options))
+
+
+def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
+    """Make a data set of a tree, by the layout that is chosen or recognized.
+
+    Args:
+        options: `layout`, `columns`, `names`, `label-from` of the address.
+    Raises:
+        UnknownName: no such layout. DataError: no layout fits, or it is in doubt which does.
+    """
+    chosen = options.get("layout")
+    known = {layout.name: layout for layout in KNOWN}
+    if chosen is not None and chosen not in (*known, *_GENERIC):
+        raise UnknownName("layout", chosen, (*known, *_GENERIC))
+    if "label-from" in options:
+        pattern = options["label-from"]
+        return dataset_of_names(tree, pattern, options, layout="names", notes=(f"labels are the paths' {pattern}",))
+    for layout in KNOWN:
+        reason = layout.recognizes(tree) if chosen is None else ""
+        if chosen != layout.name and not reason:
+            continue
+        try:
+            data = layout.read(tree, options)
+        except UnknownName:  # a column of a label file that lies beside
+            if chosen is not None or not tree.texts:
+                raise
+            continue
+        why = f"read as {layout.name}: {reason}" if reason else f"read as {layout.name}, as asked"
+        return replace(data, layout=layout.name, notes=(why, *data.notes))
+    return _generic(tree, options, chosen)
+
+
+def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Dataset:
+    """A label file, numbered images or class folders: the one that fits, or the one that is chosen."""
+    names = class_names(options["names"]) if "names" in options else {}
+    tables = _label_tables(tree, options) if chosen in (None, "labels") else []
+    if not tables and (chosen == "labels" or "columns" in options or not tree.whole):
+        raise DataError(f"{tree.where}: {_EXPECTED}; found no label file (a .csv, .tsv or .txt with a row an image)")
+    if tables and (chosen == "labels" or not _folders_agree(tree, tables, options)):
+        note = f"labels are read from {' and '.join(table.name for table in tables)}"
+        return dataset_of_labels(tree, tables, options, layout="labels", notes=(note,))
+    numbered = label_files(tree) if chosen in (None, "numbered") else ()
+    if numbered or chosen == "numbered":
+        if not numbered:
+            raise DataError(f"{tree.where}: expected numbered images and a label file (labels.txt) for their folder")
+        return dataset_of_numbered(tree, numbered, names, layout="numbered")
+    if chosen is None and looks_like_splits_only(tree):
+        raise DataError(
+            f"{tree.where}: {' and '.join(f for f in tree.folders)} hold images without classes; expected class "
+            "folders or a label file; if these are the classes, say --layout folders"
+        )
+    if chosen is None and not tree.folders and tree.files:
+        raise DataError(_about_names(tree))
+    data = dataset_of_folders(tree, _EXPECTED, names, layout="folders")
+    agree = (f"{' and '.join(table.name for table in tables)} agrees with the folders",) if tables else ()
+    return replace(data, notes=(*agree, *data.notes))
+
+
+def _label_tables(tree: Tree, options: Mapping[str, str]) -> list[LabelTable]:
+    """The label files of a tree whose images are there. Raises UsageError where the chosen columns are in none."""
+    columns = options.get("columns")
+    tables, refused = [], []
+    for text in tree.texts:
+        try:
+            table = _label_table(tree, text, columns)
+        except UsageError as error:  # the columns are those of another text
+            refused.append(error)
+            continue
+        if table is not None:
+            tables.append(table)
+    if refused and not tables:
+        raise refused[0]
+    return tables
+
+
+def _label_table(tree: Tree, text: str, columns: str | None) -> LabelTable | None:
+    content = tree.source.content(text)
+    try:
+        table = read_label_table(text, content, columns, tree)
+    except DataError:
+        if tree.whole and (text.casefold().endswith(".txt") or not _names_images(tree, content)):
+            return None  # notes, or a table of something else
+        raise
+    if table is None or not tree.whole or columns is not None:
+        return table
+    if "image" not in table.roles or not {"label", "identity"} & set(table.roles):
+        return None
+    listed = (values[table.roles["image"]] for _, values in table.rows[:200] if table.roles["image"] < len(values))
+    return table if any(_is_there(tree, name, text) for name in listed) else None
+
+
+def _is_there(tree: Tree, name: str, text: str) -> bool:
+    try:
+        return bool(name) and not archives.escapes(name) and tree.find(name, folder_of(text)) is not None
+    except DataError:
+        return True
+
+
+def _names_images(tree: Tree, content: bytes) -> bool:
+    head = content[: 2**16].decode("utf-8-sig", "replace").casefold()
+    return any(path.rpartition("/")[2].casefold() in head for path in tree.files[:1000])
+
+
+def _folders_agree(tree: Tree, tables: list[LabelTable], options: Mapping[str, str]) -> bool:
+    """Whether class folders say the same as the label files beside them.
+
+    Raises:
+        DataError: both say what the classes are, and not the same.
+    """
+    try:
+        rows, _ = rows_of_folders(tree, _EXPECTED)
+    except (DataError, EmptyClass):
+        return False
+    folders = {row.label for row in rows}
+    plain = len(folders) == 1 or all(
+        folder.casefold() in _PLAIN_FOLDERS or folder.casefold() in SPLIT_NAMES for folder in folders
+    )
+    if plain or "columns" in options:
+        return False
+    said = dataset_of_labels(tree, tables, options)
+    of_folder = {row.path: row.label for row in rows}
+    pairs = {(of_folder.get(record.path), record.label) for record in said.records}
+    if len({folder for folder, _ in pairs}) == len(pairs) == len({label for _, label in pairs}):
+        return True
     raise DataError(
-        f"{where}: {_EXPECTED}; got {'a file' if stat.S_ISREG(found.st_mode) else 'something'} of another kind"
+        f"{tree.where}: the folders say {len(folders)} classes ({', '.join(sorted(folders)[:3])} …) and "
+        f"{tables[0].name} says {len(said.classes)} ({', '.join(said.classes[:3])} …); "
+        "say which counts: --layout folders or --layout labels"
     )
 
 
-def _open_folder(path: Path) -> Dataset:
-    return _arrange(path.name, list_folder(path), FileSource(str(path)))
-
-
-def _arrange(name: str, listing: Listing, source: FileSource | archives.ArchiveSource) -> Dataset:
-    """Classes and records of a tree: numbered pictures, a folder per class, or the same under split folders."""
-    by_number = numbered.parts(listing)
-    if by_number:
-        return numbered.arrange(name, listing, by_number, source)
-    splits = _split_folders(listing)
-    depth = 2 if splits else 1
-    class_folders = [f for f in listing.folders if f.count("/") == depth - 1 and (not splits or _top(f) in splits)]
-    _check_layout(listing, splits, class_folders)
-    classes = tuple(sorted({PurePosixPath(folder).name for folder in class_folders}))
-    label_of = {name: label for label, name in enumerate(classes)}
-    records, broken = [], list(listing.broken)
-    for path in listing.files:
-        parts = path.split("/")
-        if len(parts) == depth + 1:
-            records.append(Record(path, label_of[parts[-2]], split=splits.get(parts[0])))
-        else:
-            broken.append(Broken(path, "lies outside every class folder; move it into one"))
-    ordered = tuple(sorted(records, key=lambda record: record.path))
-    return Dataset(name, listing.where, classes, ordered, source, merge_broken(broken, ()))
-
-
-def _split_folders(listing: Listing) -> dict[str, str]:
-    """Top folder → split where the tree is laid out by splits, else empty.
-
-    Folders called train and test are split folders only where every top folder has such a name and one of them holds
-    folders; otherwise they are classes (toy trains).
-    """
-    tops = [folder for folder in listing.folders if "/" not in folder]
-    splits = {folder: SPLIT_NAMES.get(folder.casefold(), "") for folder in tops}
-    if "train" not in splits.values() or "" in splits.values() or len(tops) == len(listing.folders):
-        return {}
-    for folder in tops:
-        twins = [other for other in tops if splits[other] == splits[folder]]
-        if len(twins) > 1:
-            raise DataError(f"{listing.where}: {' and '.join(twins)} both name the {splits[folder]} part; keep one")
-        if not any(_top(other) == folder for other in listing.folders if other != folder):
-            raise DataError(f"{listing.where}/{folder}: expected a folder per class in each split folder; found none")
-    return splits
-
-
-def _check_layout(listing: Listing, splits: dict[str, str], class_folders: list[str]) -> None:
-    """Refuse what is no layout, in words that say what was found instead."""
-    if not class_folders:
-        found = f"{len(listing.files)} pictures without class folders" if listing.files else "no folder and no picture"
-        raise DataError(f"{listing.where}: {_EXPECTED}; found {found}")
-    filled = {path.rpartition("/")[0] for path in listing.files}
-    depth = class_folders[0].count("/")
-    nested = sorted(f for f in listing.folders if f.count("/") > depth and f in filled)
-    if nested:
-        hint = "" if splits else "; of several data sets open one; of splits keep only train, val and test"
-        found = f"found some in {nested[0]}/{hint}"
-        raise DataError(f"{listing.where}: expected pictures directly in each class folder; {found}")
-    empty = [folder for folder in class_folders if folder not in filled]
-    if empty:
-        left_out = next((f" ({b.path} {b.reason})" for b in listing.broken if _within(empty[0], b.path)), "")
-        raise EmptyClass(
-            f"{listing.where}: expected at least one picture in each class folder; found none in "
-            f"{', '.join(f'{folder}/' for folder in empty)}{left_out}; add some or remove the folder"
-        )
-
-
-def _top(path: str) -> str:
-    return path.partition("/")[0]
-
-
-def _within(folder: str, path: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
-
-
-def _open_archive(path: Path) -> Dataset:
-    listing, source = archives.open_archive(path)
-    return _arrange(path.stem, listing, source)
-
-
-@dataclass(frozen=True)
-class _Opener:
-    """One kind of data set: what it accepts, by path and `stat`, and how it is opened."""
-
-    accepts: Callable[[Path, os.stat_result], bool]
-    open: Callable[[Path, str], Dataset]  # and the query of the address, which only an .npz has
-
-
-_OPENERS: tuple[_Opener, ...] = (
-    _Opener(lambda path, found: stat.S_ISDIR(found.st_mode), lambda path, _: _open_folder(path)),
-    _Opener(lambda path, found: _is_file(path, found, ".csv", ".tsv"), lambda path, _: open_table(path)),
-    _Opener(lambda path, found: _is_file(path, found, ".zip"), lambda path, _: _open_archive(path)),
-    _Opener(lambda path, found: _is_file(path, found, ".npz"), arrays.open_arrays),
-)
-
-
-def _is_file(path: Path, found: os.stat_result, *suffixes: str) -> bool:
-    return stat.S_ISREG(found.st_mode) and path.suffix.lower() in suffixes
+def _about_names(tree: Tree) -> str:
+    """What to do with images that no folder and no list gives a class."""
+    pattern = r"(?P<label>.+)_\d+\.\w+"
+    fits = all(re.fullmatch(pattern, path.rpartition("/")[2]) for path in tree.files)
+    hint = f"; their names fit --label-from '{pattern}'" if fits else ""
+    return f"{tree.where}: {_EXPECTED}; found {len(tree.files)} images without class folders{hint}"

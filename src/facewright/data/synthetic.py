@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.pixel_sources import HasPath
 from facewright.data.portrait.face import draw_face
 from facewright.data.portrait.identity import Attributes, Identity, attributes_of, identity_of
 from facewright.data.portrait.scene import scene
@@ -130,7 +131,7 @@ class SyntheticFaces:
 
     spec: FacesSpec
 
-    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """Draw a record's picture: (size, size, 3) uint8 RGB. `at_least` makes no drawing cheaper."""
         person, index = self._place(record)
         identity = identity_of(self.spec.seed, person)
@@ -146,17 +147,17 @@ class SyntheticFaces:
         shown = Stream(spec.seed, 4, TASKS.index(spec.task), person, index).chance(0.5)
         return replace(attributes, **{spec.task: shown})
 
-    def content_key(self, record: Record) -> str:
+    def content_key(self, record: HasPath) -> str:
         """Changes when the picture does: the drawing's version and all that it depends on."""
         person, index = self._place(record)
         spec = self.spec
         return f"synthetic:faces/{DRAWING}/{spec.seed}/{spec.size}/{spec.task}/{person}/{index}"
 
-    def stamp(self, record: Record) -> str:
+    def stamp(self, record: HasPath) -> str:
         """Constant but for the drawing's version: nothing on disk can change."""
         return f"synthetic:{DRAWING}"
 
-    def _place(self, record: Record) -> tuple[int, int]:
+    def _place(self, record: HasPath) -> tuple[int, int]:
         match = _PATH.fullmatch(record.path)
         if match is None or int(match[1]) >= self.spec.identities or int(match[2]) >= self.spec.images:
             raise DataError(f"{record.path}: not a picture of {self.spec.where()}")

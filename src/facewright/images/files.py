@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
@@ -24,7 +24,7 @@ def is_image(name: str) -> bool:
     >>> is_image("ann/1.JPG"), is_image("notes.txt")
     (True, False)
     """
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+    return _suffix(name) in SUFFIXES
 
 
 def is_hidden(path: str) -> bool:
@@ -38,8 +38,15 @@ def is_hidden(path: str) -> bool:
 
 def unread_reason(name: str) -> str | None:
     """Return why a file that is an image by its name is not read, or None."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = _suffix(name)
     return f"is a {suffix} file, which is not read; save it as JPEG or PNG" if suffix in UNREAD_SUFFIXES else None
+
+
+def _suffix(name: str) -> str:
+    """The suffix in lower case. An archive may have 300,000 names, so no path object is made of each."""
+    file = name.rpartition("/")[2]
+    dot = file.rfind(".")
+    return file[dot:].lower() if dot > 0 else ""
 
 
 def images_below(folder: Path) -> list[Path]:

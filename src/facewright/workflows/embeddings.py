@@ -23,9 +23,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from facewright.data.decoding import Decoded, decode_all, default_workers
-from facewright.data.folders import FileSource, list_folder
+from facewright.data.pixel_sources import FileSource
 from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.sources import open_dataset
+from facewright.data.trees import list_folder
 from facewright.embedding import BATCH
 from facewright.errors import BadImage, DataError, FacewrightError, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event

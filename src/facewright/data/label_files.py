@@ -1,0 +1,342 @@
+"""Label files: tables that say of each image what it shows, with any columns; and labels in file names.
+
+A column's name tells what it holds where it leaves no doubt (`ROLES`), else `--columns image=filename,label=class`.
+Columns without a role are kept as `Dataset.columns`. Where the columns are in doubt the error shows three rows and the
+option to type.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from facewright.data.archives import escapes
+from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Labelled, split_of
+from facewright.data.text_tables import Row, TextTable, decode, parse
+from facewright.data.trees import Tree, folder_of, unlisted
+from facewright.errors import DataError, UnknownName, UsageError
+from facewright.images.files import is_image
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "image": (
+        *("path", "file", "filename", "file_name", "image", "image_path", "image_id", "image_name", "img", "img_name"),
+        *("img_path", "id", "photo"),
+    ),
+    "label": ("label", "class", "emotion", "expression", "target", "name", "class_name", "label_name", "category"),
+    "split": ("split", "usage", "partition"),
+    "identity": ("identity", "subject", "person", "identity_id", "subject_id", "person_id"),
+}
+_ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
+_LIKE = 0.8  # a column that is nearly called like a role is a slip
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A label file, read and understood: column numbers by role, the other columns by name."""
+
+    name: str
+    table: TextTable
+    rows: list[Row]
+    roles: Mapping[str, int]
+    others: Mapping[str, int]
+
+
+def chosen_columns(text: str) -> dict[str, str]:
+    """Return role → column of `image=filename,label=class`.
+
+    Raises:
+        UsageError: not written so. UnknownName: no such role.
+    """
+    chosen = {}
+    for part in text.split(","):
+        role, mark, column = part.partition("=")
+        if not mark or not column.strip() or role.strip() in chosen:
+            raise UsageError(f"--columns {text}: expected ROLE=COLUMN, joined by commas, as image=filename,label=class")
+        if role.strip() not in ROLES:
+            raise UnknownName("role of a column", role.strip(), ROLES)
+        chosen[role.strip()] = column.strip()
+    return chosen
+
+
+def class_names(text: str) -> dict[str, str]:
+    """Return label → class name of `0=angry,1=disgust`, or of a small file of such lines (or one name a line, from 0).
+
+    Raises:
+        UsageError: it is neither.
+    """
+    pairs = text.split(",") if "=" in text else _name_lines(text)
+    names: dict[str, str] = {}
+    for pair in pairs:
+        label, mark, name = (part.strip() for part in pair.partition("="))
+        if not (label and mark and name) or label in names:
+            raise UsageError(
+                f"--names {text[:80]}: expected LABEL=NAME, joined by commas, each label once; got {pair!r}"
+            )
+        names[label] = name
+    return names
+
+
+def _name_lines(path: str) -> list[str]:
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--names {path[:80]}: expected 0=angry,1=disgust or a file of such lines ({error})"
+        ) from error
+    if all(re.fullmatch(r"[^=,;\t]+[=,;\t].+", line) for line in lines):
+        return [re.sub(r"[=,;\t]", "=", line, count=1) for line in lines]
+    return [f"{number}={line}" for number, line in enumerate(lines)]
+
+
+def read_label_table(
+    name: str, content: bytes, columns: str | None = None, tree: Tree | None = None
+) -> LabelTable | None:
+    """Understand a text as a label file; None where it is none: it names no image and nothing was chosen.
+
+    Args:
+        name: its path.
+        content: its bytes.
+        columns: which column is what (`chosen_columns`); None where their names tell it.
+        tree: where its images are looked up, to tell columns without a name apart.
+    Raises:
+        DataError: it is a label file, but its columns are in doubt; shows three rows and what to type.
+    """
+    called = name if tree is None else called_in(tree, name)
+    table = parse(decode(content, called), called)
+    if not table.rows:
+        return None
+    first = [_folded(value) for value in table.rows[0][1]]
+    chosen = chosen_columns(columns) if columns else {}
+    if len(set(first)) < len(first) and len(set(first) & set(_ROLE_OF)) > 1:
+        raise doubt(table, "two columns have one name")
+    if len(set(first)) == len(first) and (
+        set(first) & set(_ROLE_OF) or {_folded(c) for c in chosen.values()} & set(first)
+    ):
+        return _with_header(name, table, chosen, tree)
+    return _without_header(name, table, chosen, tree)
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().casefold())
+
+
+def _with_header(name: str, table: TextTable, chosen: Mapping[str, str], tree: Tree | None) -> LabelTable:
+    written, rows = table.rows[0][1], table.rows[1:]
+    header = [_folded(column) for column in written]
+    taken: dict[str, list[int]] = {role: [] for role in ROLES}
+    for number, column in enumerate(header):
+        if _ROLE_OF.get(column) and _ROLE_OF[column] not in chosen:
+            taken[_ROLE_OF[column]].append(number)
+    for role, column in chosen.items():
+        taken[role] = [_column(table, header, column)]
+    roles = {}
+    for role, numbers in taken.items():
+        free = [number for number in numbers if number not in {taken[other][0] for other in chosen if other != role}]
+        if len(free) > 1 and role == "image":
+            free = [number for number in free if _are_images(rows, number, name, tree)]
+        if len(free) > 1 or (numbers and not free and role == "image"):
+            raise doubt(table, f"{' and '.join(written[number] for number in numbers)} may each be the {role}")
+        if free:
+            roles[role] = free[0]
+    others = {written[number]: number for number in range(len(header)) if number not in roles.values()}
+    _check_slips(table, others, roles)
+    return LabelTable(name, table, rows, roles, others)
+
+
+def _column(table: TextTable, header: Sequence[str], column: str) -> int:
+    """The place of a column that was chosen by its name or its number, from 1."""
+    if _folded(column) in header:
+        return list(header).index(_folded(column))
+    if column.isdigit() and 1 <= int(column) <= len(table.rows[0][1]):
+        return int(column) - 1
+    raise UnknownName(f"column of {table.name}", column, [*table.rows[0][1], "1", str(len(table.rows[0][1]))])
+
+
+def _without_header(name: str, table: TextTable, chosen: Mapping[str, str], tree: Tree | None) -> LabelTable | None:
+    width = len(table.rows[0][1])
+    roles = {role: _column(table, (), column) for role, column in chosen.items()}
+    if not roles:
+        images = [number for number in range(width) if _are_images(table.rows, number, name, tree)]
+        if not images or width == 1:
+            return None
+        if width != 2 or len(images) != 1:
+            raise doubt(table, "its columns have no names")
+        roles = {"image": images[0], "label": 1 - images[0]}
+    others = {f"column{number + 1}": number for number in range(width) if number not in roles.values()}
+    return LabelTable(name, table, table.rows, roles, others)
+
+
+def _are_images(rows: Sequence[Row], column: int, name: str, tree: Tree | None) -> bool:
+    """Whether most of the first values of a column name images."""
+    values = [values[column] for _, values in rows[:50] if column < len(values)]
+    named = [bool(value) and (is_image(value) or _is_listed(value, name, tree)) for value in values]
+    return bool(named) and 2 * sum(named) > len(named)
+
+
+def _is_listed(value: str, name: str, tree: Tree | None) -> bool:
+    try:
+        return tree is not None and not escapes(value) and tree.find(value, folder_of(name)) is not None
+    except DataError:  # several fit
+        return True
+
+
+def _check_slips(table: TextTable, others: Mapping[str, int], roles: Mapping[str, int]) -> None:
+    """Refuse a column that is nearly called like one that matters: `splt` would mix the test part into training."""
+    for column in others:
+        near = difflib.get_close_matches(_folded(column), ROLES["split"], n=1, cutoff=_LIKE)
+        if near and "split" not in roles:
+            raise doubt(table, f"the column {column!r} may be meant as {near[0]!r}")
+
+
+def called_in(tree: Tree, name: str) -> str:
+    """Return what errors call a text of a tree."""
+    return f"{tree.where}/{name}" if tree.whole else tree.where
+
+
+def doubt(table: TextTable, why: str) -> DataError:
+    """Return the error that shows three rows and the option to type."""
+    shown = "\n".join(f"  {table.mark.join(values)[:160]}" for _, values in table.rows[:3])
+    return DataError(
+        f"{table.name}: {why}; its first rows are\n{shown}\nsay which column is what, by name or number: "
+        "--columns image=COLUMN,label=COLUMN[,split=COLUMN][,identity=COLUMN]"
+    )
+
+
+def labelled(
+    read: LabelTable, tree: Tree, names: Mapping[str, str], chosen: bool = False
+) -> tuple[list[Labelled], list[Broken]]:
+    """Return the images of a label file, and those of its lines that cannot be used.
+
+    Args:
+        read: the label file.
+        tree: where its images are.
+        names: label → class name.
+        chosen: the label's column was chosen: an empty one is unknown, and its image left out.
+    Raises:
+        DataError: a line cannot be understood; names it.
+    """
+    roles, near = read.roles, folder_of(read.name)
+    if "image" not in roles or not {"label", "identity"} & set(roles):
+        raise doubt(read.table, f"no column is the {'image' if 'image' not in roles else 'label'}")
+    label = roles["label"] if "label" in roles else roles["identity"]
+    word = part_of(read.name)
+    rows: list[Labelled] = []
+    broken: list[Broken] = []
+    width = len(read.table.rows[0][1])
+    seen: set[str | None] = set()
+    for line, values in read.rows:
+        where = f"{read.table.name}: line {line}"
+        if len(values) != width:
+            raise DataError(f"{where}: expected {width} values, got {len(values)}")
+        name = values[roles["image"]].replace("\\", "/")
+        if not name or "\0" in name or escapes(name):
+            raise DataError(f"{where}: expected a path inside the table's folder, got {values[roles['image']]!r}")
+        name = PurePosixPath(name).as_posix()
+        path = tree.find(name, near, word)
+        if path in seen:
+            raise DataError(f"{where}: {name} is listed twice; keep one row an image")
+        value = values[label]
+        if path is None:
+            path = f"{near}/{name}" if near else name
+            broken.append(Broken(path, "no such file"))
+        elif (reason := tree.reason(path)) is not None:
+            broken.append(Broken(path, reason))
+        if not value and not chosen:
+            raise DataError(f"{where}: the label of {name} is empty")
+        if not value:
+            broken.append(Broken(path, "has no label"))
+        split = split_of(values[roles["split"]], where) if "split" in roles else word
+        person = values[roles["identity"]] if "identity" in roles else ""
+        others = tuple(values[number] for number in read.others.values())
+        rows.append(Labelled(path, names.get(value, value), person, split, others))
+        seen.add(path)
+    _check_rows(read, rows)
+    return rows, broken
+
+
+def _check_rows(read: LabelTable, rows: Sequence[Labelled]) -> None:
+    if not rows:
+        raise DataError(f"{read.table.name}: expected a row an image below the header; found none")
+    if "split" in read.roles and len({bool(row.split) for row in rows}) == 2:
+        raise DataError(f"{read.table.name}: expected a split in every row or in none; some rows leave it empty")
+
+
+def part_of(name: str) -> str:
+    """Return the split that a file's name says, or "".
+
+    >>> part_of("label_train.txt"), part_of("val.csv"), part_of("labels.txt")
+    ('train', 'validation', '')
+    """
+    words = re.split(r"[^a-z0-9]+", PurePosixPath(name).stem.casefold())
+    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return found.pop() if len(found) == 1 else ""
+
+
+def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping[str, str], **facts: object) -> Dataset:
+    """Build the data set of one label file, or of several that are parts of a split.
+
+    Args:
+        options: `names` and `columns` of the address. facts: `layout` and `notes`.
+    Raises:
+        DataError: as `labelled`; or label files of other columns, or no image that is there.
+    """
+    names = class_names(options["names"]) if "names" in options else {}
+    chosen = "label" in chosen_columns(options["columns"]) if "columns" in options else False
+    rows: list[Labelled] = []
+    broken = list(tree.broken)
+    for read in tables:
+        if tuple(read.others) != tuple(tables[0].others):
+            raise DataError(f"{tree.where}: {tables[0].name} and {read.name} have other columns; make them alike")
+        more, lost = labelled(read, tree, names, chosen)
+        rows += more
+        broken += lost
+    there = len(rows) - len({b.path for b in broken} & {row.path for row in rows})
+    if not there:
+        raise DataError(
+            f"{tree.where}: not one of the {len(rows):,} images of {tables[0].name} can be used "
+            f"(the first: {broken[-1].path}: {broken[-1].reason})"
+        )
+    if len(tables) == 1 and "split" not in tables[0].roles:
+        rows = [Labelled(row.path, row.label, row.identity, "", row.values) for row in rows]
+    parts = " and ".join(read.name for read in tables)
+    extra = unlisted(tree, (row.path for row in rows), parts) if tree.whole else []
+    data = Dataset.of(tree.name, tree.where, rows, tree.source, columns=tuple(tables[0].others), **facts)
+    return data.without([*broken, *extra])
+
+
+def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:
+    """Build the data set of images whose paths hold the labels, as named groups of a regular expression.
+
+    Args:
+        pattern: groups `label`, `identity`, `split`; any other group becomes a column.
+    Raises:
+        UsageError: no regular expression, or one without `label` or `identity`. DataError: it fits no path.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--label-from {pattern}: not a regular expression ({error})") from None
+    groups = tuple(expression.groupindex)
+    if not {"label", "identity"} & set(groups):
+        raise UsageError(f"--label-from {pattern}: expected a group (?P<label>…) or (?P<identity>…)")
+    names = class_names(options["names"]) if "names" in options else {}
+    others = tuple(group for group in groups if group not in ("label", "identity", "split"))
+    rows: list[Labelled] = []
+    broken = list(tree.broken)
+    for path in tree.files:
+        match = expression.search(path)
+        found = {} if match is None else {group: value or "" for group, value in match.groupdict().items()}
+        label = found.get("label", found.get("identity", ""))
+        if not label:
+            broken.append(Broken(path, f"its path does not fit {pattern}"))
+            continue
+        split = split_of(found.get("split", ""), path)
+        rows.append(
+            Labelled(path, names.get(label, label), found.get("identity", ""), split, tuple(found[o] for o in others))
+        )
+    if not rows:
+        raise DataError(f"{tree.where}: --label-from {pattern} fits none of its {len(tree.files):,} images")
+    return Dataset.of(tree.name, tree.where, rows, tree.source, columns=others, **facts).without(broken)

@@ -1,0 +1,125 @@
+"""Where pixels come from: files below one folder, arrays in memory.
+
+Symbolic links are never followed. A source can be pickled, so that worker processes can read too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import images
+from facewright.errors import BadImage
+
+LINK = "is a symbolic link, which is not followed; put the file itself there"
+
+
+class HasPath(Protocol):
+    """A record, as far as a source looks at it."""
+
+    @property
+    def path(self) -> str: ...
+
+
+class PixelSource(Protocol):
+    """Where the pixels of a data set come from. One whose images are files also has `content(path) -> bytes`."""
+
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+        """Return the image, (H, W, 3) uint8 RGB, upright; `at_least` as in `images.read`. Raises BadImage."""
+        ...
+
+    def content_key(self, record: HasPath) -> str:
+        """Return a digest that changes when the image's content changes. Raises BadImage where it cannot be read."""
+        ...
+
+    def stamp(self, record: HasPath) -> str:
+        """Return a cheap sign of change (size, times): while it stays, so does the content key. Raises BadImage."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Pixels of files below one folder. Links met on the way are refused, also when they appeared after the listing."""
+
+    root: str
+
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+        """As `PixelSource.read`."""
+        return images.read(self.content(record.path), name=record.path, at_least=at_least)
+
+    def content_key(self, record: HasPath) -> str:
+        """As `PixelSource.content_key`: a digest of the file's bytes."""
+        return digest(self.content(record.path))
+
+    def stamp(self, record: HasPath) -> str:
+        """As `PixelSource.stamp`."""
+        return stamp_of(Path(self.root, record.path), record.path)
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of the file called `name`. Raises BadImage."""
+        path = Path(self.root, name)
+        if os.path.realpath(path) != str(path):
+            raise BadImage(name, LINK)
+        return images.read_bytes(path, images.Limits(), name)
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Pixels of an array in memory: (N, H, W, 3) or a sequence of (H, W, 3), uint8 RGB; a record's path is its row."""
+
+    arrays: tuple[NDArray[np.uint8], ...]
+
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+        """As `PixelSource.read`; `at_least` makes nothing cheaper here."""
+        return self.arrays[int(record.path)]
+
+    def content_key(self, record: HasPath) -> str:
+        """As `PixelSource.content_key`: a digest of the pixels."""
+        return images.pixel_digest(self.arrays[int(record.path)])
+
+    def stamp(self, record: HasPath) -> str:
+        """As `PixelSource.stamp`: the pixels' digest, since nothing cheaper tells that memory has changed."""
+        return self.content_key(record)
+
+
+def digest(content: bytes) -> str:
+    """Return 32 hex characters that stand for some bytes."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def stamp_of(path: Path, name: str) -> str:
+    """Return size, times of change and inode of a file. Raises BadImage, called `name`.
+
+    The time of the last status change (ctime) cannot be set back, as the time of modification can.
+    """
+    try:
+        status = path.lstat()
+    except (OSError, ValueError) as error:
+        raise BadImage(name, f"cannot be read ({reason_of(error)})") from error
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
+
+
+def unusable(root: Path, name: str) -> str | None:
+    """Return why the file called `name` cannot be used, or None."""
+    path = root / name
+    try:
+        status = path.lstat()
+    except (OSError, ValueError) as error:
+        return "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason_of(error)})"
+    if os.path.realpath(path) != str(path):
+        return LINK
+    return None if stat.S_ISREG(status.st_mode) else "is not a regular file"
+
+
+def reason_of(error: Exception) -> str:
+    """Return what went wrong without number and path, which stand beside it."""
+    if isinstance(error, BadImage):
+        return error.reason
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -28,8 +28,8 @@ from facewright.files import write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
 from facewright.heads import CosineHead, Head, HeadSpec, LayeredHead, LinearHead, build
 from facewright.input_spec import InputSpec
+from facewright.models.blocks import Model
 from facewright.models.catalog import create_model
-from facewright.models.families import Model
 
 FORMAT = 1
 Precision = Literal["float32", "int8"]

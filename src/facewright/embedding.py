@@ -26,8 +26,8 @@ from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import DataError, UsageError
 from facewright.graphs import EMBEDDING
+from facewright.models.blocks import Model
 from facewright.models.catalog import create_model
-from facewright.models.families import Model
 from facewright.models.weights import open_weights, parse_model
 
 BATCH = 64

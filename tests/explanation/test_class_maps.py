@@ -19,12 +19,13 @@ from facewright.heads import HeadSpec
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models import catalog
-from facewright.models.families import FAMILIES, Model
+from facewright.models.blocks import Model
+from facewright.models.families import FAMILIES
 from facewright.models.vit import VisionTransformer
 
 CLASSES = ("ann", "bob", "cid")
 # the smallest architecture of each family
-SMALLEST = {family: min(row.parameters, key=row.parameters.__getitem__) for family, row in FAMILIES.items()}
+SMALLEST = {family: min(row.counts, key=row.counts.__getitem__) for family, row in FAMILIES.items()}
 HEAVY = {"vgg", "nfnet", "wide_resnet", "alexnet"}  # 60 million parameters and more
 FAMILY_ROWS = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in SMALLEST]
 

@@ -230,7 +230,7 @@ def test_describe_states_what_is_published() -> None:
     assert (facts.family, facts.parameters, facts.native_size) == ("densenet", 28_681_000, 224)
     assert "1608.06993" in facts.paper
     assert facts.source == "torchvision"
-    assert len(EVERY) == len(set(EVERY)) == sum(len(row.parameters) for row in catalog.FAMILIES.values())
+    assert len(EVERY) == len(set(EVERY)) == sum(len(row.counts) for row in catalog.FAMILIES.values())
 
 
 @pytest.mark.parametrize("name", REAL)

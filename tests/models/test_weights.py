@@ -406,7 +406,7 @@ def test_a_pickle_that_was_got_is_safetensors_from_then_on(
     row = replace(row, sha256=hashlib.sha256(by_hand.read_bytes()).hexdigest()[:8])
     monkeypatch.setattr(released, "RELEASED", (row,))
     file = get_weights(row, cache=tmp_path)
-    assert not by_hand.exists() and file == weights.cached_file(row, tmp_path)
+    assert not by_hand.exists() and file == released.cached_file(row, tmp_path)
     assert load_into(network(), open_weights(NAME, "imagenet", cache=tmp_path)) == ()
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(WeightsError, match=r"wrong checksum.*remove it and get it again"):

@@ -16,7 +16,7 @@ from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.models.anatomy import Anatomy
-    from facewright.models.families import Model
+    from facewright.models.blocks import Model
     from facewright.models.released import Weights
 
 CLASSES = 1000  # of the published networks, whose counts these are

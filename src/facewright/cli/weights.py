@@ -35,8 +35,7 @@ def list_weights(
       facewright weights list resnet50 --json
     """
     from facewright.models.catalog import describe
-    from facewright.models.released import RELEASED, released
-    from facewright.models.weights import cached_file
+    from facewright.models.released import RELEASED, cached_file, released
 
     rows = RELEASED if model is None else released(model)
     here = {weights: cached_file(weights).is_file() for weights in rows}

@@ -26,7 +26,7 @@ from facewright.data.augment import normalise, resize
 from facewright.errors import UnknownName, UsageError
 from facewright.explanation.layers import attentions, layer_gradients, map_shapes, telling
 from facewright.inference import Classifier
-from facewright.models.families import Model
+from facewright.models.blocks import Model
 from facewright.models.vit import PATCH, VisionTransformer
 
 METHODS = ("grad-cam", "grad-cam++", "rollout")

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from facewright.errors import UnknownName, UsageError
 from facewright.heads import SigmoidHead
-from facewright.models.families import Model
+from facewright.models.blocks import Model
 from facewright.models.grids import FixedGrid
 from facewright.models.vit import PATCH, Attention, Block, VisionTransformer
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from facewright.bundle import Bundle, own_head
 from facewright.errors import UsageError
 from facewright.graphs import EMBEDDING, LOGITS, PIXELS
-from facewright.models.families import Model
+from facewright.models.blocks import Model
 
 if TYPE_CHECKING:
     from onnx import ModelProto

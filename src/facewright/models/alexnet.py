@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 
-VARIANTS = {"alexnet": 61_100_840}  # parameters with 1,000 classes, as published by torchvision
+VARIANTS = ("alexnet",)
 SMALLEST_SIDE = 63  # px: leaves 14, 6 and 2 points before, and 1 point after the third pool
 HIDDEN = 4096
 
@@ -38,7 +38,7 @@ class Enlarge(nn.Module):
         return nn.functional.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
-class AlexNet(nn.Module):
+class AlexNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier.6"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,26 @@ class Stage:
 
     name: str
     parts: tuple[Part, ...]
+
+
+class Model(nn.Module):
+    """An architecture, as `create_model` builds it: `forward` (B, 3, H, W) -> (B, classes).
+
+    Attributes:
+        feature_width: length of a row of `forward_features`.
+        classifier_name: dotted path of the last layer with weights.
+    """
+
+    feature_width: int
+    classifier_name: ClassVar[str]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the features (B, feature_width) that the classifier reads, of images (B, 3, H, W)."""
+        raise NotImplementedError
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the outline that tables and drawings follow."""
+        raise NotImplementedError
 
 
 def reducer(stem: Stem) -> nn.Module:

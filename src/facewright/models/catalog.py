@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from facewright.errors import UnknownName, UsageError
-from facewright.models.blocks import Stem
-from facewright.models.families import FAMILIES, SMALLEST_SIDE, STEMS, Model
-from facewright.models.native_flops import NATIVE_FLOPS
+from facewright.models.families import FAMILIES, SMALLEST_SIDE, STEMS
 from facewright.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from facewright.models.blocks import Model, Stem
 
 COARSE_SIDE = 64  # px: the smallest side that the coarse stem takes
 
@@ -51,14 +53,10 @@ def _registered() -> Registry[Facts]:
     """Every architecture of every family; a name that two families claim raises."""
     known: Registry[Facts] = Registry("model")
     for family, row in FAMILIES.items():
-        for name, count in row.parameters.items():
+        for name, (count, flops) in row.counts.items():
             size = row.native_sizes.get(name, row.native_size)
-            known.register(
-                name,
-                Facts(
-                    name, family, row.paper, count, row.source, size, NATIVE_FLOPS[name], row.stems, row.smallest_side
-                ),
-            )
+            facts = Facts(name, family, row.paper, count, row.source, size, flops, row.stems, row.smallest_side)
+            known.register(name, facts)
     return known
 
 
@@ -129,6 +127,8 @@ def create_model(name: str, classes: int, *, input_size: int | None = None, stem
 
 def classifier_of(model: Model) -> nn.Linear | nn.Conv2d:
     """The last layer with weights: (B, feature_width) -> (B, classes); SqueezeNet's is a 1x1 convolution."""
+    from torch import nn
+
     layer = model.get_submodule(model.classifier_name)
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         raise UsageError(f"the classifier of {type(model).__name__} was replaced by {type(layer).__name__}")
@@ -137,6 +137,8 @@ def classifier_of(model: Model) -> nn.Linear | nn.Conv2d:
 
 def replace_classifier(model: Model, classes: int) -> nn.Linear | nn.Conv2d:
     """Put a fresh last layer of the same kind, for `classes` outputs, on a trained body; returns it."""
+    from torch import nn
+
     old = classifier_of(model)
     device, dtype = old.weight.device, old.weight.dtype
     fresh: nn.Linear | nn.Conv2d

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, reducer
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions, reducer
 
 BOTTLENECK = 4  # a layer's 1x1 convolution has 4 * growth outputs
 
@@ -30,14 +30,13 @@ class Variant:
     growth: int  # k: channels that each layer adds
     depths: tuple[int, int, int, int]
     first: int  # channels of the first convolution: 2 * growth
-    parameters: int  # with 1,000 classes and the imagenet stem, as published by torchvision
 
 
 VARIANTS = {
-    "densenet121": Variant(32, (6, 12, 24, 16), 64, 7_978_856),
-    "densenet161": Variant(48, (6, 12, 36, 24), 96, 28_681_000),
-    "densenet169": Variant(32, (6, 12, 32, 32), 64, 14_149_480),
-    "densenet201": Variant(32, (6, 12, 48, 32), 64, 20_013_928),
+    "densenet121": Variant(32, (6, 12, 24, 16), 64),
+    "densenet161": Variant(48, (6, 12, 36, 24), 96),
+    "densenet169": Variant(32, (6, 12, 32, 32), 64),
+    "densenet201": Variant(32, (6, 12, 48, 32), 64),
 }
 
 
@@ -84,7 +83,7 @@ class Transition(nn.Sequential):
         self.pool = nn.AvgPool2d(2, 2)
 
 
-class DenseNet(nn.Module):
+class DenseNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 
 EMBEDDING = 128
 SMALLEST_SIDE = 103  # px
@@ -60,7 +60,7 @@ def _filled(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     return F.pad(x, missing) if any(missing) else x
 
 
-class DlibResNet(nn.Module):
+class DlibResNet(Model):
     """Images to class scores; the features are the embedding."""
 
     classifier_name: ClassVar[str] = "classifier"

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.models.blocks import (
+    Model,
     Part,
     SqueezeExcitation,
     Stage,
@@ -41,15 +42,14 @@ class Variant:
     depth: float  # factor of the blocks of each stage
     size: int  # px: side of the pictures of the paper
     dropout: float
-    parameters: int  # with 1,000 classes, as published by torchvision
 
 
 VARIANTS = {
-    "efficientnet_b0": Variant(1.0, 1.0, 224, 0.2, 5_288_548),
-    "efficientnet_b1": Variant(1.0, 1.1, 240, 0.2, 7_794_184),
-    "efficientnet_b2": Variant(1.1, 1.2, 260, 0.3, 9_109_994),
-    "efficientnet_b3": Variant(1.2, 1.4, 300, 0.3, 12_233_232),
-    "efficientnet_b4": Variant(1.4, 1.8, 380, 0.4, 19_341_616),
+    "efficientnet_b0": Variant(1.0, 1.0, 224, 0.2),
+    "efficientnet_b1": Variant(1.0, 1.1, 240, 0.2),
+    "efficientnet_b2": Variant(1.1, 1.2, 260, 0.3),
+    "efficientnet_b3": Variant(1.2, 1.4, 300, 0.3),
+    "efficientnet_b4": Variant(1.4, 1.8, 380, 0.4),
 }
 # expansion, kernel, stride of the first block, width, blocks; the second row is the second place that halves the side
 STAGES = (
@@ -106,7 +106,7 @@ class MBConv(nn.Module):
         return x + self.stochastic_depth(out) if self.added else out
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier.1"

@@ -14,13 +14,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 
 FEATURES = 128
-VARIANTS = {"facenet_small": 278_120}  # parameters with 1,000 classes, counted here
+VARIANTS = ("facenet_small",)
 
 
-class SmallFaceNet(nn.Module):
+class SmallFaceNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier"

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 
 EMBEDDING = 512
 SMALLEST_SIDE = 75  # px: the last reduction then gives one point
@@ -122,7 +122,7 @@ def reduction_b() -> Reduction:
     return Reduction(first, second, long, nn.MaxPool2d(3, 2))
 
 
-class InceptionResNetV1(nn.Module):
+class InceptionResNetV1(Model):
     """Images to class scores; the features are the embedding."""
 
     classifier_name: ClassVar[str] = "logits"

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, residual_body
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions, residual_body
 from facewright.models.grids import FixedGrid
 
 EMBEDDING = 512
@@ -66,7 +66,7 @@ VARIANTS = {
 }
 
 
-class IResNet(nn.Module):
+class IResNet(Model):
     """Images to class scores; the features are the embedding."""
 
     classifier_name: ClassVar[str] = "classifier"

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 from facewright.models.grids import FixedGrid
 
 EMBEDDING = 128
@@ -71,7 +71,7 @@ class Repeated(nn.Module):
         return out
 
 
-class MobileFaceNet(nn.Module):
+class MobileFaceNet(Model):
     """Images to class scores; the features are the embedding."""
 
     classifier_name: ClassVar[str] = "classifier"

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.models.blocks import (
+    Model,
     Part,
     Stage,
     Stem,
@@ -35,14 +36,13 @@ from facewright.models.blocks import (
 @dataclass(frozen=True)
 class V1Variant:
     multiplier: float  # of every width; the paper's alpha
-    parameters: int  # with 1,000 classes, as published by imgclsmob (x1.0 by timm too)
 
 
 V1_VARIANTS = {
-    "mobilenet_v1_x0_25": V1Variant(0.25, 470_072),
-    "mobilenet_v1_x0_5": V1Variant(0.5, 1_331_592),
-    "mobilenet_v1_x0_75": V1Variant(0.75, 2_585_560),
-    "mobilenet_v1": V1Variant(1.0, 4_231_976),
+    "mobilenet_v1_x0_25": V1Variant(0.25),
+    "mobilenet_v1_x0_5": V1Variant(0.5),
+    "mobilenet_v1_x0_75": V1Variant(0.75),
+    "mobilenet_v1": V1Variant(1.0),
 }
 V1_STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))  # width, blocks; all but the first begin by halving
 
@@ -64,7 +64,7 @@ class DepthwiseSeparable(nn.Module):
         return out
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier"
@@ -109,7 +109,7 @@ class MobileNetV1(nn.Module):
         return stem, *body, Stage("head", (Part(("avgpool",)), Part(("classifier",))))
 
 
-V2_VARIANTS = {"mobilenet_v2": 3_504_872}  # parameters with 1,000 classes, as published by torchvision
+V2_VARIANTS = ("mobilenet_v2",)
 # expansion t, width c, blocks n, stride s of the first; the second row is the second place that halves the side
 V2_STAGES = (
     (1, 16, 1, 1),
@@ -142,7 +142,7 @@ class InvertedResidual(nn.Module):
         return x + out if self.added else out
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier.1"

@@ -24,7 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, SqueezeExcitation, Stage, Stem, reducer
+from facewright.models.blocks import Model, Part, SqueezeExcitation, Stage, Stem, reducer
 
 ALPHA = 0.2  # a residual branch is scaled by it
 GELU_GAMMA = 1.7015043497085571  # GELU times this keeps the variance of a unit normal input
@@ -118,16 +118,15 @@ class Block(nn.Module):
 class Variant:
     depths: tuple[int, int, int, int]
     native_size: int  # px that the paper trained with; it tested with 256 and 320
-    parameters: int  # with 1,000 classes, as published by timm
 
 
 VARIANTS = {
-    "nfnet_f0": Variant((1, 2, 6, 3), 192, 71_489_284),
-    "nfnet_f1": Variant((2, 4, 12, 6), 224, 132_634_256),
+    "nfnet_f0": Variant((1, 2, 6, 3), 192),
+    "nfnet_f1": Variant((2, 4, 12, 6), 224),
 }
 
 
-class NFNet(nn.Module):
+class NFNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "head.fc"

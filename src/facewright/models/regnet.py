@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from facewright.models.blocks import (
     Join,
+    Model,
     Part,
     SqueezeExcitation,
     Stage,
@@ -46,24 +47,23 @@ class Variant:
     step: float  # w_m: ratio of the widths of two stages
     group_width: int  # g: channels of a group
     squeeze: bool  # whether it is a Y
-    parameters: int  # with 1,000 classes, as published (see the catalogue for where)
 
 
 VARIANTS = {
-    "regnet_x_200mf": Variant(13, 24, 36.44, 2.49, 8, False, 2_684_792),
-    "regnet_x_400mf": Variant(22, 24, 24.48, 2.54, 16, False, 5_495_976),
-    "regnet_x_600mf": Variant(16, 48, 36.97, 2.24, 24, False, 6_196_040),
-    "regnet_x_800mf": Variant(16, 56, 35.73, 2.28, 16, False, 7_259_656),
-    "regnet_x_1_6gf": Variant(18, 80, 34.01, 2.25, 24, False, 9_190_136),
-    "regnet_x_3_2gf": Variant(25, 88, 26.31, 2.25, 48, False, 15_296_552),
-    "regnet_x_8gf": Variant(23, 80, 49.56, 2.88, 120, False, 39_572_648),
-    "regnet_y_200mf": Variant(13, 24, 36.44, 2.49, 8, True, 3_162_996),
-    "regnet_y_400mf": Variant(16, 48, 27.89, 2.09, 8, True, 4_344_144),
-    "regnet_y_600mf": Variant(15, 48, 32.54, 2.32, 16, True, 6_055_160),
-    "regnet_y_800mf": Variant(14, 56, 38.84, 2.4, 16, True, 6_432_512),
-    "regnet_y_1_6gf": Variant(27, 48, 20.71, 2.65, 24, True, 11_202_430),
-    "regnet_y_3_2gf": Variant(21, 80, 42.63, 2.66, 24, True, 19_436_338),
-    "regnet_y_8gf": Variant(17, 192, 76.82, 2.19, 56, True, 39_381_472),
+    "regnet_x_200mf": Variant(13, 24, 36.44, 2.49, 8, False),
+    "regnet_x_400mf": Variant(22, 24, 24.48, 2.54, 16, False),
+    "regnet_x_600mf": Variant(16, 48, 36.97, 2.24, 24, False),
+    "regnet_x_800mf": Variant(16, 56, 35.73, 2.28, 16, False),
+    "regnet_x_1_6gf": Variant(18, 80, 34.01, 2.25, 24, False),
+    "regnet_x_3_2gf": Variant(25, 88, 26.31, 2.25, 48, False),
+    "regnet_x_8gf": Variant(23, 80, 49.56, 2.88, 120, False),
+    "regnet_y_200mf": Variant(13, 24, 36.44, 2.49, 8, True),
+    "regnet_y_400mf": Variant(16, 48, 27.89, 2.09, 8, True),
+    "regnet_y_600mf": Variant(15, 48, 32.54, 2.32, 16, True),
+    "regnet_y_800mf": Variant(14, 56, 38.84, 2.4, 16, True),
+    "regnet_y_1_6gf": Variant(27, 48, 20.71, 2.65, 24, True),
+    "regnet_y_3_2gf": Variant(21, 80, 42.63, 2.66, 24, True),
+    "regnet_y_8gf": Variant(17, 192, 76.82, 2.19, 56, True),
 }
 FIRST_WIDTH = 32
 SQUEEZE = 0.25  # channels squeezed to, over those that enter the block
@@ -120,7 +120,7 @@ class Block(nn.Module):
         return "identity" if self.proj is None else "projection"
 
 
-class RegNet(nn.Module):
+class RegNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "fc"

@@ -16,8 +16,10 @@ host; `weights convert` reads one that is there.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from facewright.errors import UnknownName
+from facewright.files import cache_folder
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import describe
 
@@ -62,6 +64,12 @@ class Weights:
     def is_safe(self) -> bool:
         """Whether the source is safetensors, which can hold nothing but numbers."""
         return self.source.endswith(".safetensors")
+
+
+def cached_file(weights: Weights, cache: Path | None = None) -> Path:
+    """Return the path of the safetensors of released weights, downloaded or not."""
+    folder = (cache_folder() if cache is None else cache) / "weights"
+    return folder / f"{weights.architecture}@{weights.name}.safetensors"
 
 
 def released(architecture: str) -> tuple[Weights, ...]:

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Stage, Stem, initialise_convolutions, reducer, residual_outline
+from facewright.models.blocks import Model, Stage, Stem, initialise_convolutions, reducer, residual_outline
 
 RADIX = 2  # splits that compete for each channel
 EXPANSION = 4
@@ -75,16 +75,15 @@ class Bottleneck(nn.Module):
 class Variant:
     depths: tuple[int, int, int, int]
     first: int  # channels of the first two 3x3 convolutions; the third has twice as many
-    parameters: int  # with 1,000 classes, as published by timm
 
 
 VARIANTS = {
-    "resnest50": Variant((3, 4, 6, 3), 32, 27_483_240),
-    "resnest101": Variant((3, 4, 23, 3), 64, 48_275_016),
+    "resnest50": Variant((3, 4, 6, 3), 32),
+    "resnest101": Variant((3, 4, 23, 3), 64),
 }
 
 
-class ResNeSt(nn.Module):
+class ResNeSt(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "fc"

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.models.blocks import (
+    Model,
     SqueezeExcitation,
     Stage,
     Stem,
@@ -108,34 +109,29 @@ Block = BasicBlock | Bottleneck
 class Variant:
     block: Callable[[int, int, int], Block]  # inputs, width, stride -> a block
     depths: tuple[int, int, int, int]
-    parameters: int  # with 1,000 classes and the imagenet stem, as published (see the catalogue for where)
 
 
 VARIANTS = {
-    "resnet18": Variant(BasicBlock, (2, 2, 2, 2), 11_689_512),
-    "resnet34": Variant(BasicBlock, (3, 4, 6, 3), 21_797_672),
-    "resnet50": Variant(Bottleneck, (3, 4, 6, 3), 25_557_032),
-    "resnet101": Variant(Bottleneck, (3, 4, 23, 3), 44_549_160),
-    "resnet152": Variant(Bottleneck, (3, 8, 36, 3), 60_192_808),
-    "resnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3), 25_028_904),
-    "resnext101_64x4d": Variant(partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3), 83_455_272),
-    "resnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3), 88_791_336),
-    "wide_resnet50_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 6, 3), 68_883_240),
-    "wide_resnet101_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 23, 3), 126_886_696),
-    "seresnet50": Variant(partial(Bottleneck, squeeze=True), (3, 4, 6, 3), 28_088_024),
-    "seresnet101": Variant(partial(Bottleneck, squeeze=True), (3, 4, 23, 3), 49_326_872),
-    "seresnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 6, 3), 27_559_896),
-    "seresnext101_32x4d": Variant(
-        partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 23, 3), 48_955_416
-    ),
-    "seresnext101_32x8d": Variant(
-        partial(Bottleneck, groups=32, group_width=8, squeeze=True), (3, 4, 23, 3), 93_569_048
-    ),
+    "resnet18": Variant(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": Variant(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": Variant(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": Variant(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": Variant(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3)),
+    "resnext101_64x4d": Variant(partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3)),
+    "resnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3)),
+    "wide_resnet50_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 6, 3)),
+    "wide_resnet101_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 23, 3)),
+    "seresnet50": Variant(partial(Bottleneck, squeeze=True), (3, 4, 6, 3)),
+    "seresnet101": Variant(partial(Bottleneck, squeeze=True), (3, 4, 23, 3)),
+    "seresnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 6, 3)),
+    "seresnext101_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 23, 3)),
+    "seresnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8, squeeze=True), (3, 4, 23, 3)),
 }
 WIDTHS = (64, 128, 256, 512)
 
 
-class ResNet(nn.Module):
+class ResNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "fc"

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, first_strides, initialise_convolutions, reducer
+from facewright.models.blocks import Model, Part, Stage, Stem, first_strides, initialise_convolutions, reducer
 
 FireShape = tuple[int, int]  # channels squeezed to, channels that each of the two expanding convolutions gives
 
@@ -31,7 +31,6 @@ class Variant:
     first: int  # channels of the first convolution
     kernel: int  # of the first convolution
     stages: tuple[tuple[FireShape, ...], ...]  # a pool stands before each
-    parameters: int  # with 1,000 classes, as published by torchvision
 
 
 VARIANTS = {
@@ -43,7 +42,6 @@ VARIANTS = {
             ((32, 128), (48, 192), (48, 192), (64, 256)),
             ((64, 256),),
         ),
-        1_248_424,
     ),
     "squeezenet1_1": Variant(
         64,
@@ -53,7 +51,6 @@ VARIANTS = {
             ((32, 128), (32, 128)),
             ((48, 192), (48, 192), (64, 256), (64, 256)),
         ),
-        1_235_496,
     ),
 }
 
@@ -73,7 +70,7 @@ class Fire(nn.Module):
         return torch.cat([self.relu(self.expand1x1(x)), self.relu(self.expand3x3(x))], 1)
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier.1"

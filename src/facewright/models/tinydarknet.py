@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 from facewright.models.grids import FixedGrid
 
 POOL = 0  # stands for a max pool in the table below
@@ -30,7 +30,7 @@ LAYERS = (  # (outputs, kernel) of each convolution, as in the configuration fil
     *((64, 1), (512, 3), (64, 1), (512, 3), (128, 1)),
 )
 FACE_GRID = 16  # points along a side of the face net's last map, for 32 px
-VARIANTS = {"tinydarknet": 1_042_104, "pointwise_facenet": 8_193_608}  # parameters with 1,000 classes, counted here
+VARIANTS = ("tinydarknet", "pointwise_facenet")
 
 
 class ConvUnit(nn.Module):
@@ -47,7 +47,7 @@ class ConvUnit(nn.Module):
         return out
 
 
-class TinyDarknet(nn.Module):
+class TinyDarknet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "fc"
@@ -86,7 +86,7 @@ class TinyDarknet(nn.Module):
         return *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
 
 
-class PointwiseFaceNet(nn.Module):
+class PointwiseFaceNet(Model):
     """Images to class scores, each point by itself until the last layer."""
 
     classifier_name: ClassVar[str] = "fc"

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of the convolutions before each pool
 HIDDEN = 4096
@@ -26,22 +26,21 @@ HIDDEN = 4096
 class Variant:
     depths: tuple[int, int, int, int, int]  # convolutions before each pool
     norm: bool
-    parameters: int  # with 1,000 classes, as published by torchvision
 
 
 VARIANTS = {
-    "vgg11": Variant((1, 1, 2, 2, 2), False, 132_863_336),
-    "vgg11_bn": Variant((1, 1, 2, 2, 2), True, 132_868_840),
-    "vgg13": Variant((2, 2, 2, 2, 2), False, 133_047_848),
-    "vgg13_bn": Variant((2, 2, 2, 2, 2), True, 133_053_736),
-    "vgg16": Variant((2, 2, 3, 3, 3), False, 138_357_544),
-    "vgg16_bn": Variant((2, 2, 3, 3, 3), True, 138_365_992),
-    "vgg19": Variant((2, 2, 4, 4, 4), False, 143_667_240),
-    "vgg19_bn": Variant((2, 2, 4, 4, 4), True, 143_678_248),
+    "vgg11": Variant((1, 1, 2, 2, 2), False),
+    "vgg11_bn": Variant((1, 1, 2, 2, 2), True),
+    "vgg13": Variant((2, 2, 2, 2, 2), False),
+    "vgg13_bn": Variant((2, 2, 2, 2, 2), True),
+    "vgg16": Variant((2, 2, 3, 3, 3), False),
+    "vgg16_bn": Variant((2, 2, 3, 3, 3), True),
+    "vgg19": Variant((2, 2, 4, 4, 4), False),
+    "vgg19_bn": Variant((2, 2, 4, 4, 4), True),
 }
 
 
-class VGG(nn.Module):
+class VGG(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "classifier.6"

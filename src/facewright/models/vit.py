@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem
+from facewright.models.blocks import Model, Part, Stage, Stem
 
 PATCH = 16  # px
 GRID = 14  # patches along a side of the paper's 224 px
@@ -90,17 +90,16 @@ class Block(nn.Module):
 class Variant:
     width: int
     heads: int
-    parameters: int  # with 1,000 classes, as published by timm
 
 
 VARIANTS = {
-    "vit_ti_16": Variant(192, 3, 5_717_416),
-    "vit_s_16": Variant(384, 6, 22_050_664),
-    "vit_b_16": Variant(768, 12, 86_567_656),
+    "vit_ti_16": Variant(192, 3),
+    "vit_s_16": Variant(384, 6),
+    "vit_b_16": Variant(768, 12),
 }
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "head"

@@ -16,14 +16,13 @@ from typing import Any
 from torch import Tensor
 
 from facewright.errors import FacewrightError, UnknownName, UsageError, WeightsError
-from facewright.files import cache_folder
 from facewright.input_spec import InputSpec
 from facewright.models import conversion, released
+from facewright.models.blocks import Model
 from facewright.models.catalog import describe
 from facewright.models.downloads import Progress, Remote, fetch, pinned
-from facewright.models.families import Model
 from facewright.models.fitting import Fitted, compare, fit, published_stem, shapes, without_other_head
-from facewright.models.released import Weights, expected_input
+from facewright.models.released import Weights, cached_file, expected_input
 from facewright.models.renaming import namings
 from facewright.models.weight_files import WeightFile, read_weights
 
@@ -113,12 +112,6 @@ def get_weights(weights: Weights, *, cache: Path | None = None, progress: Progre
         for spent in (download, download.with_name(f"{download.name}.sha256")):
             spent.unlink(missing_ok=True)
     return file
-
-
-def cached_file(weights: Weights, cache: Path | None = None) -> Path:
-    """Where the safetensors of released weights belong."""
-    folder = (cache_folder() if cache is None else cache) / "weights"
-    return folder / f"{weights.architecture}@{weights.name}.safetensors"
 
 
 def load_into(model: Model, loaded: Loaded) -> tuple[str, ...]:

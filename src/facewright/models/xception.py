@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Part, Stage, Stem, initialise_convolutions, reducer
+from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions, reducer
 
-VARIANTS = {"xception": 22_855_952}  # parameters with 1,000 classes, as published by Keras (22.9 M) and timm (22.86 M)
+VARIANTS = ("xception",)
 MIDDLE_WIDTH = 728
 MIDDLE_BLOCKS = 8
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
         return out + identity
 
 
-class Xception(nn.Module):
+class Xception(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "fc"

@@ -16,8 +16,7 @@ from math import log2
 from torch import nn
 
 from facewright.models.anatomy import Anatomy, BlockRow, by_block, gather_alike, summarise
-from facewright.models.blocks import SqueezeExcitation
-from facewright.models.families import Model
+from facewright.models.blocks import Model, SqueezeExcitation
 from facewright.models.xception import SeparableConv2d
 
 WIDTH = 940  # px of the drawing; its height follows from the number of boxes

@@ -19,7 +19,7 @@ from torch import Tensor
 from facewright import bundle
 from facewright.errors import UnknownName, UsageError, WeightsError
 from facewright.input_spec import InputSpec
-from facewright.models import catalog, conversion, released, weight_files, weights
+from facewright.models import catalog, conversion, released, weight_files
 from facewright.models.weight_files import read_weights
 from facewright.models.weights import Loaded, get_weights, load_into, open_weights, parse_model
 

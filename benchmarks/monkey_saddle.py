@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facewright.data.points import Points, open_points
 from facewright.data.splits import Split
-from facewright.metrics.regression import measure
-from facewright.report.regression import quantity
-from facewright.workflows.regression import fit
+from facewright.regression.metrics import measure
+from facewright.regression.points import Points, open_points
+from facewright.regression.report import quantity
+from facewright.regression.run import fit
 
 EPOCHS, BATCH = 500, 16
 LAST, BEST, OURS = "usual network, last epoch", "usual network, best epoch", "facewright fit"

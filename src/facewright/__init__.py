@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facewright.gallery.gallery import Gallery
     from facewright.models.catalog import create_model
     from facewright.recognition import Recognizer
+    from facewright.regression.run import fit
     from facewright.workflows import (
         Run,
         calibrate,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from facewright.workflows.explanation import explain, explain_pair
     from facewright.workflows.exportation import export
     from facewright.workflows.face_scan import scan
-    from facewright.workflows.regression import fit
 
 __version__ = "0.1.0"
 
@@ -85,7 +85,7 @@ __getattr__ = lazy_names(
         "facewright.workflows.explanation": "explain explain_pair",
         "facewright.workflows.exportation": "export",
         "facewright.workflows.face_scan": "scan",
-        "facewright.workflows.regression": "fit",
+        "facewright.regression.run": "fit",
     },
 )
 

@@ -10,11 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from facewright.errors import UnknownName, UsageError
 from facewright.images import read
 from facewright.models import anatomy, catalog, iresnet, mobilefacenet, nfnet, vit
 from facewright.models.grids import FixedGrid
-from facewright.models.mlp import create_mlp
 
 SHARED = Path(__file__).parents[2] / "../shared"
 
@@ -102,31 +100,6 @@ def test_an_nfnet_block_starts_as_its_shortcut_and_keeps_the_variance() -> None:
     x = torch.randn(2, 256, 8, 8)
     assert torch.equal(block(x), x)
     assert float(nfnet.ScaledGELU()(torch.randn(100_000)).var()) == pytest.approx(1, abs=0.02)
-
-
-def test_the_perceptron_is_no_image_classifier_and_is_built_by_its_own() -> None:
-    assert "mlp" not in catalog.names()
-    torch.manual_seed(0)
-    model = create_mlp(3, [16, 8], 2, activation="gelu", dropout=0.1)
-    assert sum(p.numel() for p in model.parameters()) == 4 * 16 + 17 * 8 + 9 * 2
-    assert model(torch.randn(5, 3)).shape == (5, 2)
-    assert create_mlp(3, [], 2)(torch.zeros(3)).tolist() == [0, 0]
-
-
-# arguments -> what they are refused with
-@pytest.mark.parametrize(
-    ("hidden", "activation", "dropout", "error", "words"),
-    [
-        ([8], "rellu", 0.0, UnknownName, "did you mean 'relu'"),
-        ([8, 0], "relu", 0.0, UsageError, "width of at least 1"),
-        ([8], "relu", 1.0, UsageError, r"share in \[0, 1\)"),
-    ],
-)
-def test_the_perceptron_refuses(
-    hidden: list[int], activation: str, dropout: float, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        create_mlp(2, hidden, 1, activation=activation, dropout=dropout)
 
 
 def faces(folder: Path, count: int) -> Tensor:

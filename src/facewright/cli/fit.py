@@ -12,7 +12,7 @@ from facewright.cli.progress import listener
 
 if TYPE_CHECKING:
     from facewright.metrics.intervals import Rate
-    from facewright.metrics.regression import RegressionResult
+    from facewright.regression.metrics import RegressionResult
 
 
 def fit(
@@ -45,7 +45,7 @@ def fit(
     changed = opt.overrides(changes, epochs)
     targets = [name.strip() for name in target.split(",") if name.strip()]
 
-    from facewright.workflows import regression
+    from facewright.regression import run as regression
 
     with listener(quiet) as on_event:
         run = regression.fit(

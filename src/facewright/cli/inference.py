@@ -47,7 +47,7 @@ def predict(
     check_writable(csv_file)
 
     from facewright import workflows
-    from facewright.regressor import is_regression
+    from facewright.regression.regressor import is_regression
 
     if is_regression(model):
         if unknown_at is not None:
@@ -74,7 +74,7 @@ def predict(
 
 def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:
     """Print or write the predictions of a fitted function for the rows of tables."""
-    from facewright.workflows import regression
+    from facewright.regression import run as regression
 
     predictions = regression.predict_rows(model, files)
     text = "".join(

@@ -20,12 +20,13 @@ Table = dict[str, Any]
 class Shelf:
     """The recipes of one kind that are shipped with the package."""
 
-    folder: str  # beside this file
+    folder: str  # in the package
     kind: str  # in errors: "recipe"
+    package: str = "facewright.training"
 
     def names(self) -> list[str]:
         """Their names, sorted."""
-        found = resources.files("facewright.training").joinpath(self.folder).iterdir()
+        found = resources.files(self.package).joinpath(self.folder).iterdir()
         return sorted(item.name.removesuffix(".toml") for item in found if item.name.endswith(".toml"))
 
     def text(self, name: str | Path) -> tuple[str, str]:
@@ -36,7 +37,7 @@ class Shelf:
             UsageError: the file cannot be read.
         """
         if str(name) in self.names():
-            place = resources.files("facewright.training").joinpath(self.folder, f"{name}.toml")
+            place = resources.files(self.package).joinpath(self.folder, f"{name}.toml")
             return place.read_text(encoding="utf-8"), f"{self.kind} {name}"
         path = Path(name)
         if path.suffix != ".toml":

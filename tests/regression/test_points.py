@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.data.functions import FUNCTIONS, draw
-from facewright.data.points import open_points, read_inputs
 from facewright.errors import DataError, FacewrightError, UnknownName, UsageError
+from facewright.regression.points import FUNCTIONS, open_points, read_inputs
 
 ROWS = [(float(i), i * 0.5, i**2) for i in range(24)]
 
@@ -72,23 +71,23 @@ def changed(line: int, text: str) -> str:
 
 # text of the file -> what the one line says
 REFUSED = {
-    "a word": (changed(5, "1,zwei,3"), "line 6: b is 'zwei'; expected a finite number"),
+    "a word": (changed(5, "1,zwei,3"), "line 6: b is 'zwei'"),
     "NaN": (changed(5, "1,nan,3"), "line 6: b is 'nan'"),
     "infinity": (changed(5, "1,2,inf"), "line 6: c is 'inf'"),
-    "an empty cell": (changed(5, "1,,3"), "line 6: b is nothing"),
+    "an empty cell": (changed(5, "1,,3"), "line 6: b is ''"),
     "Python's digits": (changed(5, "1,1_000,3"), "line 6: b is '1_000'"),
     "too few values": (changed(5, "1,2"), "line 6: expected 3 values, got 2"),
-    "decimal commas": (changed(5, "1,2,3,4"), "line 6: expected 3 values, got 4; numbers take a point"),
-    "one column": (table([(i,) for i in range(24)], "a"), "at least two columns, inputs and a target; got 'a' alone"),
-    "semicolons": (table(ROWS).replace(",", ";"), "expected values with commas (.csv) between, got 'a;b;c'"),
-    "a name twice": (table(ROWS, "a,b,a"), "2 columns are called 'a'"),
-    "a nameless column": (table(ROWS, "a,,c"), "column 2 has no name"),
-    "names and numbers": (table(ROWS, "a,1,c"), "line 1: 'a' is no number"),
-    "a constant target": (table([(i, 2 * i, 7) for i in range(24)]), "the target c is 7 in every row"),
-    "too few rows": (table(ROWS[:19]), "at least 20 rows to train, validate and test; got 19"),
-    "a header alone": ("a,b,c\n", "found none"),
-    "nothing": ("", "the file is empty"),
-    "an open quote": (changed(5, '1,"2,3'), "cannot be read as a table"),
+    "decimal commas": (changed(5, "1,2,3,4"), "line 6: expected 3 values, got 4"),
+    "one column": (table([(i,) for i in range(24)], "a"), "got 'a' alone"),
+    "semicolons": (table(ROWS).replace(",", ";"), "got 'a;b;c'"),
+    "a name twice": (table(ROWS, "a,b,a"), "column 1 is called 'a'"),
+    "a nameless column": (table(ROWS, "a,,c"), "column 2 is called ''"),
+    "names and numbers": (table(ROWS, "a,1,c"), "line 1: column 2 is called '1'"),
+    "a constant target": (table([(i, 2 * i, 7) for i in range(24)]), "target c is 7"),
+    "too few rows": (table(ROWS[:19]), "got 19"),
+    "a header alone": ("a,b,c\n", "no row"),
+    "nothing": ("", "empty"),
+    "an open quote": (changed(5, '1,"2,3'), "cannot be read"),
 }
 
 
@@ -123,16 +122,16 @@ def promising_much() -> bytes:
 
 ARRAYS = {
     "objects": (lambda: array_file(np.array([[1, "a"]] * 30, object)), "never read"),
-    "one axis": (lambda: array_file(np.arange(30.0)), "got shape (30,)"),
-    "complex": (lambda: array_file(np.ones((30, 2), complex)), "real numbers, got complex128"),
-    "words": (lambda: array_file(np.full((30, 2), "a")), "real numbers, got <U1"),
+    "one axis": (lambda: array_file(np.arange(30.0)), "shape (30,)"),
+    "complex": (lambda: array_file(np.ones((30, 2), complex)), "complex128"),
+    "words": (lambda: array_file(np.full((30, 2), "a")), "<U1"),
     "NaN": (lambda: array_file(np.array([[1.0, 2.0], [np.nan, 3.0]])), "row 2, column 1 is nan"),
-    "no rows": (lambda: array_file(np.ones((0, 2))), "found none"),
-    "an archive": (archive, "cannot be read"),
-    "cut off": (lambda: array_file(np.ones((30, 2)))[:200], "cannot be read"),
-    "more than there is": (promising_much, "cannot be read"),
-    "no array": (lambda: b"a,b\n1,2\n", "cannot be read"),
-    "empty": (lambda: b"", "cannot be read"),
+    "no rows": (lambda: array_file(np.ones((0, 2))), "no row"),
+    "an archive": (archive, "NumPy"),
+    "cut off": (lambda: array_file(np.ones((30, 2)))[:200], "NumPy"),
+    "more than there is": (promising_much, "NumPy"),
+    "no array": (lambda: b"a,b\n1,2\n", "NumPy"),
+    "empty": (lambda: b"", "NumPy"),
 }
 
 
@@ -151,16 +150,16 @@ def test_bad_arrays_are_refused_in_one_line(tmp_path: Path, case: str) -> None:
     [
         ("points.csv", ["cc"], UnknownName, "did you mean 'c'?"),
         ("points.csv", ["c", "c"], UsageError, "'c' is named twice"),
-        ("points.csv", ["a", "b", "c"], UsageError, "every column is named as a target"),
-        ("absent.csv", [], DataError, "there is no such file"),
-        ("points.xlsx", [], DataError, "expected a table of numbers (.csv, .tsv, .npy), got .xlsx"),
+        ("points.csv", ["a", "b", "c"], UsageError, "at least one input"),
+        ("absent.csv", [], DataError, "no such file"),
+        ("points.xlsx", [], DataError, "got .xlsx"),
         ("function:monkey-sadle", [], UnknownName, "did you mean 'monkey-saddle'?"),
         ("function:monkey-saddle?point=5", [], UnknownName, "did you mean 'points'?"),
         ("function:monkey-saddle?points=5", [], DataError, "at least 20 rows"),
-        ("function:monkey-saddle?points=0", [], UsageError, "points must be from 1"),
-        ("function:monkey-saddle?points=1e3", [], UsageError, "points must be a whole number, not '1e3'"),
-        ("function:monkey-saddle?noise=nan", [], UsageError, "noise must be from 0"),
-        ("function:monkey-saddle?noise=-1", [], UsageError, "noise must be from 0"),
+        ("function:monkey-saddle?points=0", [], UsageError, "points: expected a whole number from 1"),
+        ("function:monkey-saddle?points=1e3", [], UsageError, "got '1e3'"),
+        ("function:monkey-saddle?noise=nan", [], UsageError, "noise: expected"),
+        ("function:monkey-saddle?noise=-1", [], UsageError, "noise: expected"),
         ("function:monkey-saddle?seed=1&seed=2", [], UsageError, "seed is given twice"),
         ("function:monkey-saddle?seed", [], UsageError, "expected key=value"),
     ],
@@ -186,15 +185,15 @@ def test_the_monkey_saddle_is_what_it_says() -> None:
 
 
 def test_noise_is_added_to_the_target_alone() -> None:
-    plain, noisy = (draw(f"function:monkey-saddle?points=4000&noise={noise}") for noise in (0, 50))
+    plain, noisy = (open_points(f"function:monkey-saddle?points=4000&noise={noise}") for noise in (0, 50))
     np.testing.assert_array_equal(plain.inputs, noisy.inputs)
-    assert 48 < float(np.std(noisy.target - plain.target)) < 52
+    assert 48 < float(np.std(noisy.targets - plain.targets)) < 52
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_equal_addresses_give_equal_points(name: str) -> None:
     one = open_points(f"function:{name}?points=30")
-    assert open_points(one.where).fingerprint == one.fingerprint
+    assert open_points(one.source).fingerprint == one.fingerprint
     assert open_points(f"function:{name}?points=30&seed=1").fingerprint != one.fingerprint
 
 
@@ -224,7 +223,7 @@ def test_rows_of_equal_inputs_stay_on_one_side(tmp_path: Path) -> None:
 
 def test_too_few_different_rows_cannot_be_split(tmp_path: Path) -> None:
     points = open_points(write(tmp_path, table([(1, 2, i) for i in range(30)])))
-    with pytest.raises(DataError, match="1 rows with different inputs"):
+    with pytest.raises(DataError, match="1 distinct inputs"):
         points.split(0, 0.15, 0.15)
 
 
@@ -233,7 +232,7 @@ def test_new_rows_are_found_by_name_or_by_place(tmp_path: Path) -> None:
     bare = write(tmp_path, "1,2,3\n", "bare.csv")
     for path in (named, bare):
         assert read_inputs(path, ["a", "b", "c"]).tolist() == [[1.0, 2.0, 3.0]]
-    with pytest.raises(DataError, match="column 'd' is missing; it has c, b, other, a"):
+    with pytest.raises(DataError, match="column 'd'"):
         read_inputs(named, ["a", "d"])
     with pytest.raises(DataError, match="expected 2 columns"):
         read_inputs(bare, ["a", "b"])

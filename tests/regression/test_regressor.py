@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
+import safetensors.numpy
 
-from facewright import regressor as regressors
 from facewright.errors import BundleError, UsageError
-from facewright.models.mlp import create_mlp
-from facewright.regressor import Column, Regressor, is_regression
+from facewright.regression import regressor as regressors
+from facewright.regression.network import Perceptron
+from facewright.regression.regressor import Column, Header, Regressor, is_regression
 
 INPUTS = (
     Column(name="x", mean=1.0, scale=2.0, low=-3.0, high=5.0),
@@ -26,13 +24,16 @@ TARGETS = (Column(name="z", mean=100.0, scale=10.0, low=70.0, high=130.0),)
 
 @pytest.fixture
 def regressor() -> Regressor:
-    torch.manual_seed(0)
-    weights = create_mlp(2, (4,), 1, activation="tanh").double().state_dict()
-    return Regressor((4,), "tanh", INPUTS, TARGETS, weights, {"seed": 0})
+    header = Header(hidden=(4,), activation="tanh", inputs=INPUTS, targets=TARGETS, provenance={"seed": 0})
+    return Regressor(header, Perceptron(2, (4,), 1, "tanh").initialize(0))
+
+
+def named(regressor: Regressor) -> dict[str, np.ndarray]:
+    return regressor.network.named(regressor.weights)
 
 
 def test_it_standardises_by_itself(regressor: Regressor) -> None:
-    w = {name: tensor.numpy() for name, tensor in regressor.weights.items()}
+    w = named(regressor)
     rows = np.array([[3.0, 0.5], [1.0, -1.0]])
     hidden = np.tanh(np.c_[(rows[:, 0] - 1) / 2, rows[:, 1]] @ w["layers.0.weight"].T + w["layers.0.bias"])
     expected = 100 + 10 * (hidden @ w["layers.2.weight"].T + w["layers.2.bias"])
@@ -53,7 +54,7 @@ def test_rows_beyond_the_training_rows_are_told(regressor: Regressor) -> None:
 
 
 def test_another_number_of_columns_is_refused(regressor: Regressor) -> None:
-    with pytest.raises(UsageError, match=r"expected rows of 2 inputs \(x, y\), got shape \(1, 3\)"):
+    with pytest.raises(UsageError, match=r"\(1, 3\)"):
         regressor.predict(np.ones((1, 3)))
 
 
@@ -64,7 +65,7 @@ def test_saved_and_read_it_says_the_same(regressor: Regressor, tmp_path: Path) -
     for where in (path, tmp_path):  # the file, or its folder
         back = regressors.load(where)
         assert is_regression(where)
-        assert (back.inputs, back.targets, back.provenance) == (INPUTS, TARGETS, {"seed": 0})
+        assert (back.inputs, back.targets, back.header.provenance) == (INPUTS, TARGETS, {"seed": 0})
         np.testing.assert_array_equal(back.predict(rows), regressor.predict(rows))
 
 
@@ -77,14 +78,14 @@ def header(**changes: Any) -> dict[str, str]:
 
 # metadata -> what is said
 BAD = {
-    "none": ({}, "not a fitted function's"),
-    "no JSON": ({"facewright": "{"}, "not a fitted function's"),
+    "none": ({}, "metadata"),
+    "no JSON": ({"facewright": "{"}, "metadata"),
     "a classifier": (header(task="classification"), "(task: "),
-    "a later format": (header(format=2), "format 2, this version reads 1"),
-    "an unknown activation": (header(activation="os.system"), "unknown activation 'os.system'"),
-    "other widths": (header(hidden=[5]), "the weights are not those of an MLP"),
-    "more layers": (header(hidden=[4, 4]), "the weights are not those of an MLP"),
-    "no width": (header(hidden=[0]), "width of at least 1"),
+    "a later format": (header(format=2), "format 2"),
+    "an unknown activation": (header(activation="os.system"), "os.system"),
+    "other widths": (header(hidden=[5]), "hidden layers"),
+    "more layers": (header(hidden=[4, 4]), "hidden layers"),
+    "no width": (header(hidden=[0]), "[0]"),
     "too many layers": (header(hidden=[1] * 65), "(hidden: "),
     "a scale of zero": (header(targets=[TARGETS[0].model_dump() | {"scale": 0.0}]), "(targets.0.scale: "),
     "a mean that is no number": (
@@ -99,7 +100,7 @@ BAD = {
 def test_other_files_are_refused(regressor: Regressor, tmp_path: Path, case: str) -> None:
     metadata, said = BAD[case]
     path = tmp_path / "model.safetensors"
-    safetensors.torch.save_file(dict(regressor.weights), path, metadata or None)
+    safetensors.numpy.save_file(named(regressor), path, metadata or None)
     with pytest.raises(BundleError) as caught:
         regressors.load(path)
     assert said in str(caught.value)
@@ -107,8 +108,8 @@ def test_other_files_are_refused(regressor: Regressor, tmp_path: Path, case: str
 
 def test_the_same_header_unchanged_is_read(regressor: Regressor, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    safetensors.torch.save_file(dict(regressor.weights), path, header())
-    assert regressors.load(path).hidden == (4,)
+    safetensors.numpy.save_file(named(regressor), path, header())
+    assert regressors.load(path).header.hidden == (4,)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"\xff" * 100, None])
@@ -121,7 +122,8 @@ def test_what_is_no_safetensors_is_refused(tmp_path: Path, content: bytes | None
         regressors.load(path)
 
 
-def test_weights_of_another_shape_are_named(regressor: Regressor) -> None:
-    cut = dict(regressor.weights) | {"layers.0.bias": torch.zeros(3)}
-    with pytest.raises(BundleError, match=r"layers\.0\.bias"):
-        dataclasses.replace(regressor, weights=cut).predict(np.ones((1, 2)))
+def test_weights_of_another_shape_are_refused(regressor: Regressor, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file(named(regressor) | {"layers.0.bias": np.zeros(3)}, path, header())
+    with pytest.raises(BundleError, match=r"\[4\]"):
+        regressors.load(path)

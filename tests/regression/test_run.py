@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from facewright.cli.main import main
-from facewright.data.points import open_points
 from facewright.errors import DataError, RunError, UsageError
-from facewright.metrics.regression import mean_absolute_error
-from facewright.regressor import load
-from facewright.training import fit_recipe as recipes
-from facewright.workflows.regression import Fit, fit, predict_rows
+from facewright.regression import recipe as recipes
+from facewright.regression.metrics import mean_absolute_error
+from facewright.regression.points import open_points
+from facewright.regression.regressor import load
+from facewright.regression.run import Fit, fit, predict_rows
 
 QUICK = {"network.hidden": "[6]", "training.epochs": "30"}
 SET = ["--set", "network.hidden=[6]", "--epochs", "30", "--quiet"]
@@ -94,7 +94,7 @@ def test_the_page_stands_alone(run: Fit) -> None:
 def test_one_input_gives_a_curve_and_five_none(tmp_path: Path, where: str, figures: int) -> None:
     page = (fit(where, out=tmp_path / "run", overrides=QUICK).folder / "report.html").read_text(encoding="utf-8")
     assert page.count('<svg class="plot"') == figures
-    assert ("fitted curve" in page) == (figures == 5)
+    assert ("fitted function and the points" in page) == (figures == 5)
 
 
 def hostile(folder: Path) -> Path:
@@ -110,7 +110,7 @@ def test_two_targets_and_foreign_names(tmp_path: Path) -> None:
     run = fit(hostile(tmp_path), targets=["u", "v"], out=tmp_path / "run", overrides=QUICK)
     assert [target.name for target in run.evaluation.targets] == ["u", "v"]
     assert run.evaluation.average_l2_error.value > run.evaluation.mean_absolute_error.value
-    assert run.facts.notes == ("still is the same in every training row; it tells nothing",)
+    assert len(run.facts.notes) == 1 and "still" in run.facts.notes[0]
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "<b>a</b>" not in page
     assert "&lt;b&gt;a&lt;/b&gt;" in page
@@ -161,7 +161,7 @@ def test_fit_says_its_numbers_to_people(capsys: pytest.CaptureFixture[str], tmp_
     assert status == 0
     assert re.search(r"^average L2 error +\S+ \(\S+ to \S+, n=9\)$", said, re.MULTILINE)
     assert "v: mean absolute error" in said
-    assert "note: still is the same" in told
+    assert "note: " in told and "still" in told
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_fit_says_its_numbers_to_people(capsys: pytest.CaptureFixture[str], tmp_
         (["fit", "rows.csv", "--target", "w"], "unknown column of"),
         (["fit", "rows.csv", "--set", "training.epoch=3"], "did you mean 'training.epochs'?"),
         (["fit", "rows.csv", "--recipe", "adm"], "did you mean 'adam'?"),
-        (["fit", "absent.csv"], "there is no such file"),
-        (["predict", "run", "absent.csv"], "there is no such file"),
+        (["fit", "absent.csv"], "no such file"),
+        (["predict", "run", "absent.csv"], "no such file"),
         (["predict", "run", "rows.csv"], "column 'x' is missing"),
         (["fit", "rows.csv", "--out", "run"], "a run is already there"),
     ],
@@ -193,21 +193,21 @@ def test_refusals_are_one_line(
 def test_what_cannot_be_fitted(tmp_path: Path) -> None:
     big = tmp_path / "big.csv"
     big.write_text("a,b\n" + "\n".join(f"{i},{i}e300" for i in range(30)))
-    with pytest.raises(DataError, match="too large to be standardised"):
+    with pytest.raises(DataError, match=r"big\.csv"):
         fit(big, out=tmp_path / "run")
     lone = tmp_path / "lone.csv"
     lone.write_text("a,b\n" + "\n".join(f"{i},{int(i == 3)}" for i in range(20)))
     held_out = next(seed for seed in range(99) if 3 not in open_points(lone).split(seed, 0.15, 0.15).train)
-    with pytest.raises(DataError, match="b is 0 in every training row"):
+    with pytest.raises(DataError, match="target b is 0"):
         fit(lone, out=tmp_path / "run", seed=held_out)
     assert not (tmp_path / "run").exists()
 
 
 def test_what_is_no_fit(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="not a run directory"):
-        Fit(tmp_path)
+    with pytest.raises(RunError, match=r"run\.json"):
+        Fit(tmp_path).facts  # noqa: B018
     (tmp_path / "run.json").write_text('{"classes": []}')
-    with pytest.raises(RunError, match="not of a run that `fit` made"):
-        Fit(tmp_path)
+    with pytest.raises(RunError, match=r"run\.json"):
+        Fit(tmp_path).facts  # noqa: B018
     with pytest.raises(UsageError, match="unknown recipe"):
         fit(WHERE, recipe="scratch", out=tmp_path / "run")

@@ -1,0 +1,169 @@
+"""Fitting: least squares to second order, or Adam; the weights with the lowest validation loss are kept.
+
+An epoch is a pass over the training rows, of whatever kind, so that 500 epochs mean as much reading of the points for
+both. Equal settings, seed, machine, versions and thread count give equal weights.
+Source: the second-order method is SciPy's trust region (Branch, Coleman, Li, SIAM J. Sci. Comput. 21, 1999), without
+bounds a Levenberg-Marquardt method; Adam is Kingma and Ba, arXiv:1412.6980, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from facewright.errors import NonFiniteLoss
+from facewright.events import EventHandler, Progress
+from facewright.regression.network import Perceptron
+from facewright.regression.recipe import FitRecipe
+from facewright.training.seeds import derive
+
+Array = NDArray[np.float64]
+Rows = tuple[Array, Array]  # standardized inputs (N, D) and targets (N, K)
+
+CHEAP = 5e8  # rows × weights × the smaller of both: one second-order step below about half a second
+
+
+class _Ended(Exception):
+    """The passes are used up, or patience is."""
+
+
+@dataclass(frozen=True)
+class FitRow:
+    """One row of metrics.csv. Losses are mean squared errors of the standardized targets."""
+
+    epoch: int  # passes over the training rows so far
+    train_loss: float  # adam: mean over the epoch, while the weights moved
+    validation_loss: float
+    step: float  # adam: learning rate at the end of the epoch; levenberg-marquardt: length of the step
+    seconds: float  # since the start of the fit
+    best: bool  # the lowest validation loss so far
+
+
+@dataclass
+class Fitted:
+    """The weights with the lowest validation loss, and the history."""
+
+    weights: Array  # (P,)
+    history: list[FitRow] = field(default_factory=list)
+    stopped_early: bool = False
+
+
+def resolved(recipe: FitRecipe, network: Perceptron, rows: int) -> FitRecipe:
+    """Replace the optimizer `auto`: second order if one step is cheap, else Adam. `rows`: of the training part."""
+    if recipe.optimizer.name != "auto":
+        return recipe
+    residuals, weights = rows * network.outputs, network.size
+    cheap = residuals * weights * min(residuals, weights) <= CHEAP
+    optimizer = recipe.optimizer.model_copy(update={"name": "levenberg-marquardt" if cheap else "adam"})
+    return recipe.model_copy(update={"optimizer": optimizer})
+
+
+def fit(
+    network: Perceptron, train: Rows, validation: Rows, recipe: FitRecipe, seed: int, on_event: EventHandler
+) -> Fitted:
+    """Fit a network to points.
+
+    Args:
+        train, validation: standardized by the training part.
+        recipe: with a resolved optimizer.
+        seed: of the first weights and of the order of the rows (adam).
+    Raises:
+        NonFiniteLoss: the loss is no number any more.
+    """
+    recorder = _Recorder(network, validation, recipe, on_event, Fitted(network.initialize(derive(seed, "weights"))))
+    method = _adam if recipe.optimizer.name == "adam" else _second_order
+    with contextlib.suppress(_Ended), np.errstate(over="ignore", invalid="ignore"):  # `record` looks for them
+        method(network, train, recipe, seed, recorder)
+    on_event(Progress("fitting", recipe.training.epochs, recipe.training.epochs))
+    return recorder.fitted
+
+
+def to_csv(rows: Iterable[FitRow]) -> str:
+    """Write the history as CSV with a header; floats keep every bit."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.name for column in fields(FitRow)])
+    writer.writerows([*astuple(row)[:-1], int(row.best)] for row in rows)
+    return out.getvalue()
+
+
+class _Recorder:
+    """Measure each state of the weights on the validation part; keep the best; end the fit in time."""
+
+    def __init__(
+        self, network: Perceptron, validation: Rows, recipe: FitRecipe, on_event: EventHandler, fitted: Fitted
+    ) -> None:
+        self.network, self.validation, self.on_event, self.fitted = network, validation, on_event, fitted
+        self.epochs, self.patience = recipe.training.epochs, recipe.selection.patience
+        self.passes, self.best_at, self.best, self.start = 0, 0, math.inf, time.perf_counter()
+
+    def read(self) -> None:
+        """Count a pass over the training rows; the one after the last ends the fit."""
+        if self.passes == self.epochs:
+            raise _Ended
+        self.passes += 1
+
+    def record(self, weights: Array, train_loss: float, step: float) -> None:
+        loss = float(np.mean((self.network(weights, self.validation[0]) - self.validation[1]) ** 2))
+        if not (math.isfinite(train_loss) and math.isfinite(loss)):
+            raise NonFiniteLoss(f"the loss is no number after {self.passes} passes; lower optimizer.learning_rate")
+        better = loss < self.best
+        if better:
+            self.best, self.best_at, self.fitted.weights = loss, self.passes, weights.copy()
+        seconds = time.perf_counter() - self.start
+        self.fitted.history.append(FitRow(self.passes, train_loss, loss, step, seconds, better))
+        self.on_event(Progress("fitting", self.passes, self.epochs))
+        if 0 < self.patience <= self.passes - self.best_at:
+            self.fitted.stopped_early = True
+            raise _Ended
+
+
+def _second_order(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int, recorder: _Recorder) -> None:
+    """Minimize all residuals at once; the Jacobian is asked for at each accepted step and only there."""
+    before = recorder.fitted.weights
+
+    def residuals(weights: Array) -> Array:
+        recorder.read()
+        return (network(weights, train[0]) - train[1]).ravel()
+
+    def jacobian(weights: Array) -> Array:
+        nonlocal before
+        loss = float(np.mean((network(weights, train[0]) - train[1]) ** 2))
+        recorder.record(weights, loss, float(np.linalg.norm(weights - before)))
+        before = weights.copy()
+        recorder.read()
+        return network.jacobian(weights, train[0])
+
+    tiny = float(np.finfo(float).eps)
+    least_squares(residuals, before, jacobian, ftol=tiny, xtol=tiny, gtol=tiny, max_nfev=recipe.training.epochs)
+
+
+def _adam(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int, recorder: _Recorder) -> None:
+    """Take small batches in an order of their own each epoch; the last batch of an epoch may be smaller."""
+    settings, weights, count = recipe.training, recorder.fitted.weights.copy(), len(train[0])
+    mean, square, step, rate = np.zeros_like(weights), np.zeros_like(weights), 0, recipe.optimizer.learning_rate
+    steps = settings.epochs * math.ceil(count / settings.batch)
+    for epoch in range(settings.epochs):
+        recorder.read()
+        order, total = np.random.default_rng(derive(seed, "order", epoch)).permutation(count), 0.0
+        for start in range(0, count, settings.batch):
+            rows = order[start : start + settings.batch]
+            loss, gradient = network.loss_and_gradient(weights, train[0][rows], train[1][rows])
+            if settings.schedule == "cosine":
+                rate = recipe.optimizer.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+            step += 1
+            mean += 0.1 * (gradient - mean)
+            square += 0.001 * (gradient**2 - square)
+            scale = np.sqrt(square / (1 - 0.999**step)) + 1e-8
+            weights -= rate * mean / (1 - 0.9**step) / scale
+            total += loss * len(rows)
+        recorder.record(weights, total / count, rate)

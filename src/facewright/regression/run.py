@@ -1,0 +1,279 @@
+"""`facewright fit`: open → split → standardize → fit → measure → report, in one run directory.
+
+recipe.toml         the resolved recipe             split.csv          which row is in which part
+metrics.csv         a row a step or an epoch        model.safetensors  the fitted function
+evaluation.json     errors on every part            predictions.csv    predictions of the test rows
+report.html         the page                        run.json           points, recipe, seed, versions, machine, time
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.splits import PARTS, Split
+from facewright.errors import DataError, RunError
+from facewright.events import EventHandler, ignore_event
+from facewright.files import read_json, write_atomic, write_json
+from facewright.records import Record
+from facewright.regression import fitting
+from facewright.regression import recipe as recipes
+from facewright.regression.metrics import Evaluation, measure
+from facewright.regression.network import Perceptron
+from facewright.regression.points import Points, open_points, read_inputs
+from facewright.regression.regressor import TASK, Column, Header, Regressor, load, save, standardize
+from facewright.regression.report import fit_page
+from facewright.runs import owned
+
+Array = NDArray[np.float64]
+
+
+class FitFacts(Record):
+    """run.json of a fit: its settings and what it took. None: not known yet."""
+
+    task: Literal["regression"] = TASK
+    where: str
+    dataset: str
+    fingerprint: str
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    counts: dict[str, int]  # rows in train, validation, test
+    recipe: str
+    optimizer: str
+    seed: int
+    parameters: int
+    threads: int
+    versions: dict[str, str]
+    machine: str
+    started: str  # ISO 8601, UTC
+    notes: tuple[str, ...] = ()
+    finished: str | None = None
+    epochs: int | None = None  # passes over the training rows
+    stopped_early: bool | None = None
+    train_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit on disk; everything is read when it is first asked for."""
+
+    folder: Path
+
+    @cached_property
+    def facts(self) -> FitFacts:
+        """The settings of the fit and what it took. Raises RunError: not a run directory of `fit`."""
+        return read_json(self.folder / "run.json", FitFacts, error=RunError)
+
+    @cached_property
+    def regressor(self) -> Regressor:
+        """The fitted function."""
+        return load(self.folder)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The errors on the test part and, beside them, on the others. Raises RunError: the fit did not finish."""
+        return read_json(self.folder / "evaluation.json", Evaluation, error=RunError)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `fit --json` prints."""
+        hidden = {"where", "fingerprint", "threads", "versions", "machine", "started", "finished"}
+        facts = self.facts.model_dump(mode="json", exclude=hidden)
+        return {"run": str(self.folder), **facts, "test": self.evaluation.to_dict()}
+
+
+@dataclass(frozen=True)
+class RowPredictions:
+    """Predictions of the rows of one table."""
+
+    path: str
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    rows: Array  # (N, D)
+    predicted: Array  # (N, K)
+    beyond: NDArray[np.bool_]  # (N,) outside the box of the training rows: extrapolated
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `predict --json` prints."""
+        rows = [
+            {"row": number, "predicted": dict(zip(self.targets, values, strict=True)), "beyond": beyond}
+            for number, (values, beyond) in enumerate(
+                zip(self.predicted.tolist(), self.beyond.tolist(), strict=True), 1
+            )
+        ]
+        return {"path": self.path, "inputs": list(self.inputs), "targets": list(self.targets), "rows": rows}
+
+    def to_csv(self) -> str:
+        """Write inputs, `predicted_…` and `beyond` (1: extrapolated); floats keep every bit."""
+        header = [*self.inputs, *(f"predicted_{name}" for name in self.targets), "beyond"]
+        rows = np.hstack([self.rows, self.predicted]).tolist()
+        return _csv(header, ([*row, int(beyond)] for row, beyond in zip(rows, self.beyond, strict=True)))
+
+
+def fit(
+    source: str | Path | Points,
+    *,
+    targets: Sequence[str] = (),
+    recipe: str | Path = recipes.DEFAULT,
+    out: str | Path | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, str] | None = None,
+    on_event: EventHandler = ignore_event,
+) -> Fit:
+    """Fit a small network to points, measure it on the test part, and leave everything in a run directory.
+
+    Args:
+        source: a .csv, .tsv or .npy, "function:…", or what `open_points` gave.
+        targets: names of the target columns; default: the last column.
+        recipe: a shipped recipe, or a TOML file.
+        out: the run directory; default: a new one under runs/.
+        seed: of the split, the first weights and the order of the rows.
+        overrides: recipe values to change, {"training.epochs": "100"}.
+    Raises:
+        DataError, UsageError: the points or settings cannot be used; found before fitting starts.
+        RunError: there is a run in `out` already. NonFiniteLoss: the fit diverged.
+    """
+    chosen = recipes.load(recipe, overrides)
+    points = source if isinstance(source, Points) else open_points(source, targets)
+    split = points.split(seed, chosen.shares.validation, chosen.shares.test)
+    inputs = _columns(points.source, points.input_names, points.inputs[split.train])
+    outputs = _columns(points.source, points.target_names, points.targets[split.train])
+    for column in outputs:
+        if column.low == column.high:
+            raise DataError(
+                f"{points.source}: the target {column.name} is {column.low:g} in every training row; "
+                "take another --seed or more rows"
+            )
+    number = next(n for n in range(1, 10**9) if not Path(f"runs/{points.name}-fit-{n}").exists())
+    folder = Path(out or f"runs/{points.name}-fit-{number}")
+    with owned(folder):
+        if (folder / "run.json").is_file():
+            raise RunError(f"{folder}: a run is already there; choose another --out")
+        _fit_in(folder, points, split, (inputs, outputs), chosen, seed, on_event)
+    return Fit(folder)
+
+
+def predict_rows(model: Path, files: Sequence[Path]) -> list[RowPredictions]:
+    """Predict the targets of new rows.
+
+    Args:
+        model: a run directory of `fit`, or its file.
+        files: tables with the inputs' columns by name (others are ignored), or without a header in their order.
+    Raises:
+        BundleError: no fitted function. DataError: a table cannot be used.
+    """
+    regressor = load(model)
+    inputs, targets = (tuple(column.name for column in kind) for kind in (regressor.inputs, regressor.targets))
+    tables = [(path, read_inputs(path, inputs)) for path in files]
+    return [
+        RowPredictions(str(path), inputs, targets, rows, regressor.predict(rows), regressor.beyond(rows))
+        for path, rows in tables
+    ]
+
+
+def _columns(source: str, names: Sequence[str], values: Array) -> tuple[Column, ...]:
+    """Measure the training rows (N, columns), by which everything is standardized."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        means, scales = values.mean(axis=0), values.std(axis=0)
+    if not (np.isfinite(means).all() and np.isfinite(scales).all()):
+        raise DataError(f"{source}: values are too large to be standardized; give them in a larger unit")
+    rows = zip(names, means, scales, values.min(axis=0), values.max(axis=0), strict=True)
+    return tuple(Column(name=n, mean=m, scale=s or 1.0, low=low, high=high) for n, m, s, low, high in rows)
+
+
+def _fit_in(
+    folder: Path, points: Points, split: Split, columns: tuple[tuple[Column, ...], ...], recipe: recipes.FitRecipe,
+    seed: int, on_event: EventHandler,
+) -> None:  # fmt: skip
+    """Take the steps of a fit in order."""
+    inputs, targets = columns
+    network = Perceptron(len(inputs), recipe.network.hidden, len(targets), recipe.network.activation)
+    recipe = fitting.resolved(recipe, network, len(split.train))
+    facts = _facts(points, split, inputs, recipe, seed, network.size)
+    write_atomic(folder / "recipe.toml", recipe.to_toml())
+    rows = {part: getattr(split, part) for part in PARTS}
+    part_of = sorted((int(row) + 1, part) for part in PARTS for row in rows[part])
+    write_atomic(folder / "split.csv", _csv(["row", "part"], part_of))
+    write_json(folder / "run.json", facts.to_dict())
+
+    standard = standardize(points.inputs, inputs), standardize(points.targets, targets)
+    train, validation = (tuple(values[rows[part]] for values in standard) for part in ("train", "validation"))
+    fitted = fitting.fit(network, train, validation, recipe, seed, on_event)
+    header = Header(
+        hidden=recipe.network.hidden, activation=recipe.network.activation, inputs=inputs, targets=targets,
+        provenance={"recipe": recipe.name, "seed": seed, "data": points.fingerprint, "versions": facts.versions},
+    )  # fmt: skip
+    regressor = Regressor(header, fitted.weights)
+    save(folder / "model.safetensors", regressor)
+    write_atomic(folder / "metrics.csv", fitting.to_csv(fitted.history))
+
+    predicted, names = regressor.predict(points.inputs), points.target_names
+    results = {part: measure(points.targets[at], predicted[at], names, part) for part, at in rows.items()}
+    constant = np.broadcast_to(points.targets[split.train].mean(axis=0), (len(split.test), len(names)))
+    evaluation = Evaluation(
+        **dict(results["test"]), validation=results["validation"], train=results["train"],
+        always_the_mean=measure(points.targets[split.test], constant, names, "test"),
+    )  # fmt: skip
+    write_json(folder / "evaluation.json", evaluation.to_dict())
+    table = np.hstack([points.inputs, points.targets, predicted])[split.test].tolist()
+    head = ["row", *points.input_names, *names, *(f"predicted_{name}" for name in names)]
+    write_atomic(
+        folder / "predictions.csv", _csv(head, ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True)))
+    )
+    last = fitted.history[-1] if fitted.history else None
+    facts = facts.model_copy(
+        update={
+            "finished": _now(),
+            "epochs": last.epoch if last else 0,
+            "stopped_early": fitted.stopped_early,
+            "train_seconds": last.seconds if last else 0.0,
+        }
+    )
+    write_json(folder / "run.json", facts.to_dict())
+    page = fit_page(points, split, regressor, evaluation, fitted.history, facts.to_dict(), recipe.to_toml())
+    write_atomic(folder / "report.html", page)
+
+
+def _facts(
+    points: Points, split: Split, inputs: Sequence[Column], recipe: recipes.FitRecipe, seed: int, parameters: int
+) -> FitFacts:
+    constant = [column.name for column in inputs if column.low == column.high]
+    packages = {name: metadata.version(name) for name in ("facewright", "numpy", "scipy", "safetensors")}
+    return FitFacts(
+        where=points.source,
+        dataset=points.name,
+        fingerprint=points.fingerprint,
+        inputs=points.input_names,
+        targets=points.target_names,
+        counts={part: len(getattr(split, part)) for part in PARTS},
+        recipe=recipe.name,
+        optimizer=recipe.optimizer.name,
+        seed=seed,
+        parameters=parameters,
+        threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        versions={"python": platform.python_version()} | packages,
+        machine=f"{platform.system()} {platform.machine()}",
+        started=_now(),
+        notes=tuple(f"the input {name} is the same in every training row" for name in constant),
+    )
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    return out.getvalue()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -36,7 +36,6 @@ FLOORS = {
     "models": 2,
     "bundle": 3,
     "faces": 3,
-    "decision": 4,
     "embedding": 4,
     "inference": 4,
     "training": 4,

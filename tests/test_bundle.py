@@ -19,8 +19,10 @@ from facewright.bundle import Bundle, put_head
 from facewright.errors import BundleError, FacewrightError, UnknownName
 from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
+from facewright.metrics.thresholds import choose_threshold
 from facewright.models.catalog import create_model
 
+THRESHOLD = choose_threshold([0.9, 0.5], [0.4, 0.3, 0.2, 0.1], far=0.25, data="a test")
 SPEC = InputSpec(32, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), resize="pad")
 
 
@@ -28,9 +30,7 @@ SPEC = InputSpec(32, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), resize="pad")
 def small() -> Bundle:
     torch.manual_seed(0)
     weights = create_model("resnet18", 3, input_size=32, stem="small").eval().state_dict()
-    return Bundle(
-        "resnet18", "small", ("ada", "bob", "eve"), SPEC, weights, {"seed": 0}, ({"name": "cosine", "at": 0.0},)
-    )
+    return Bundle("resnet18", "small", ("ada", "bob", "eve"), SPEC, weights, {"seed": 0}, (THRESHOLD,))
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,8 @@ def test_a_pickle_is_never_executed(name: str, tmp_path: Path) -> None:
         ({"input": {"height": 32}}, "input"),
         ({"input": {**SPEC.to_dict(), "hook": "os"}}, "input"),
         ({"code": "import os"}, "code"),
+        ({"thresholds": [{"kind": "verification", "value": 0.5}]}, r"thresholds\.0"),
+        ({"thresholds": None}, "thresholds"),
     ],
 )
 def test_metadata_that_lies(packed: bytes, tmp_path: Path, changes: dict[str, object], words: str) -> None:

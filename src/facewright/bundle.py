@@ -14,26 +14,26 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
-from facewright.files import write_atomic
+from facewright.files import parse_json, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
 from facewright.heads import CosineHead, Head, HeadSpec, LayeredHead, LinearHead, build
 from facewright.input_spec import InputSpec
+from facewright.metrics.thresholds import Threshold
 from facewright.models.blocks import Model
 from facewright.models.catalog import create_model
 
 FORMAT = 1
 Precision = Literal["float32", "int8"]
-Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Bundle:
     spec: InputSpec
     weights: Mapping[str, Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)  # recipe, seed, data fingerprint, versions
-    thresholds: tuple[Mapping[str, Any], ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
     head: HeadSpec | None = None  # None: the architecture's own classifier
     exported: Exported | None = None  # None: the weights are PyTorch's
 
@@ -147,7 +147,7 @@ class Header(BaseModel):
     classes: list[str]
     input: dict[str, Any]
     provenance: dict[str, Any]
-    thresholds: list[dict[str, Any]]
+    thresholds: tuple[Threshold, ...]
     head: dict[str, Any] | None = None
 
 
@@ -202,7 +202,7 @@ def _header_of(bundle: Bundle) -> Header:
         classes=list(bundle.classes),
         input=bundle.spec.to_dict(),
         provenance=dict(bundle.provenance),
-        thresholds=[dict(item) for item in bundle.thresholds],
+        thresholds=bundle.thresholds,
         head=None if bundle.head is None else bundle.head.to_dict(),
     )
 
@@ -230,7 +230,7 @@ def load(path: Path) -> Bundle:
 
 def _load_exported(path: Path) -> Bundle:
     graph, text = graphs.read(path)
-    header = _checked(path, ExportedHeader, text)
+    header = parse_json(text, ExportedHeader, f"{path}: its metadata", error=BundleError)
     _check_format(path, header.bundle)
     bundle = _bundle(path, header.bundle, {})
     outputs = {EMBEDDING, LOGITS} if bundle.classes else {EMBEDDING}
@@ -266,7 +266,7 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
         spec,
         weights,
         header.provenance,
-        tuple(header.thresholds),
+        header.thresholds,
         head,
     )
 
@@ -275,23 +275,9 @@ def _header(path: Path, metadata: Mapping[str, str]) -> Header:
     text = metadata.get(graphs.KEY)
     if text is None:
         raise BundleError(f"{path}: safetensors, but not a Facewright bundle (no metadata under '{graphs.KEY}')")
-    header = _checked(path, Header, text)
+    header = parse_json(text, Header, f"{path}: its metadata", error=BundleError)
     _check_format(path, header)
     return header
-
-
-def _checked(path: Path, kind: type[Kind], text: str) -> Kind:
-    """A JSON text as what it should be.
-
-    Raises:
-        BundleError: it is something else; names the first place.
-    """
-    try:
-        return kind.model_validate(json.loads(text))
-    except (ValidationError, ValueError, RecursionError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: its metadata is not a bundle's ({where}: {first['msg']})") from None
 
 
 def _check_format(path: Path, header: Header) -> None:

@@ -157,17 +157,23 @@ def parse_toml(
     text: bytes | str, model: type[Facts], source: str, *, error: type[FacewrightError] = FacewrightError
 ) -> Facts:
     """Check TOML that is at hand; `source` names it in messages. Raises as `read_json`."""
-    from pydantic import TypeAdapter, ValidationError
-
     try:
         facts = tomllib.loads(text if isinstance(text, str) else text.decode())
-        return TypeAdapter(model).validate_python(facts)
-    except ValidationError as wrong:
-        raise error(f"{source}: damaged ({_first(wrong.errors(include_url=False))})") from None
     except RecursionError:
         raise error(f"{source}: damaged (nested too deeply)") from None
     except ValueError as wrong:  # not UTF-8, not TOML, a number with too many digits
         raise error(f"{source}: damaged ({wrong})") from None
+    return as_record(facts, model, source, error=error)
+
+
+def as_record(facts: Any, model: type[Facts], source: str, *, error: type[FacewrightError] = FacewrightError) -> Facts:
+    """Check plain Python facts; `source` names them in messages. Raises as `read_json`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(model).validate_python(facts)
+    except ValidationError as wrong:
+        raise error(f"{source}: damaged ({_first(wrong.errors(include_url=False))})") from None
 
 
 def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, limit: int = LARGEST) -> bytes:
@@ -189,6 +195,14 @@ def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, 
     if len(content) > limit:
         raise error(f"{path}: larger than {limit:,} bytes, the limit for such a file")
     return content
+
+
+def read_text(path: Path, *, error: type[FacewrightError] = FacewrightError, limit: int = LARGEST) -> str:
+    """Read a UTF-8 file whole, up to a limit; errors as `read_limited`, and not UTF-8."""
+    try:
+        return read_limited(path, error=error, limit=limit).decode()
+    except UnicodeDecodeError as wrong:
+        raise error(f"{path}: damaged (not UTF-8: byte {wrong.start})") from None
 
 
 def _first(errors: Any) -> str:

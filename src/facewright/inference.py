@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +25,14 @@ from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError
 from facewright.graphs import LOGITS
-from facewright.metrics import binary_threshold
+from facewright.metrics.thresholds import class_threshold
+from facewright.records import Record
 
 BATCH = 64
 Picture = Path | ArchivedImage
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Record):
     """What a model of two classes decides by its own threshold."""
 
     name: str  # the class
@@ -41,8 +41,7 @@ class Answer:
     threshold: float  # accepted iff score >= threshold
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(Record):
     """The likeliest classes of one picture, best first; or why there is none.
 
     Where a threshold decides between two classes, the class it decides for comes first.
@@ -56,11 +55,11 @@ class Prediction:
     unknown: bool | None = None  # whether that is too little for any of the classes; None: not asked
     answer: Answer | None = None  # None: the model holds no threshold between two classes
 
-    def to_dict(self) -> dict[str, object]:
-        """As `predict --json` prints it; what is said of strangers only where that was asked, as with thresholds."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `predict --json` prints: `unknown` and `answer` only where a threshold was asked for or held."""
         top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
         asked = {} if self.unknown is None else {"unknown": self.unknown, "likeness": self.likeness}
-        answered = {} if self.answer is None else {"answer": asdict(self.answer)}
+        answered = {} if self.answer is None else {"answer": self.answer.to_dict()}
         return {"path": self.path, "top": top, **answered, **asked, "error": self.error}
 
 
@@ -80,7 +79,7 @@ class Classifier:
         self.classes = bundle.classes
         self.spec = bundle.spec
         try:
-            self.threshold = binary_threshold.stored(bundle.thresholds, bundle.classes)
+            self.threshold = class_threshold(bundle.thresholds, bundle.classes)
         except DataError as error:
             raise BundleError(str(error)) from None
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
@@ -181,7 +180,7 @@ class Classifier:
             scores = iter(zip(softmax(logits), self.likeness(logits), strict=True))
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):
-                    yield Prediction(str(path), (), (), pixels)
+                    yield Prediction(path=str(path), names=(), probabilities=(), error=pixels)
                 else:
                     yield self._top(path, *next(scores), top_k)
 
@@ -207,7 +206,7 @@ class Classifier:
         if answer is not None:
             order = order if self.classes[order[0]] == answer.name else order[::-1]
         names, values = tuple(self.classes[i] for i in order[:top_k]), tuple(float(scores[i]) for i in order[:top_k])
-        return Prediction(str(path), names, values, likeness=float(likeness), answer=answer)
+        return Prediction(path=str(path), names=names, probabilities=values, likeness=float(likeness), answer=answer)
 
     def _answer(self, scores: NDArray[np.float64]) -> Answer | None:
         """What the stored threshold makes of one picture's probabilities (2,)."""
@@ -215,7 +214,7 @@ class Classifier:
         if line is None:
             return None
         score = float(scores[self.classes.index(line.accepted)])
-        return Answer(line.decide(score), score, line.accepted, line.value)
+        return Answer(name=line.decide(score), score=score, accepted=line.accepted, threshold=line.value)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

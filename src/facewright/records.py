@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Number = Annotated[float, Field(strict=True)]
+"""A float that no text and no truth value stands for."""
+Count = Annotated[int, Field(strict=True, ge=0)]
+FloatArray = Annotated[NDArray[np.float64], PlainSerializer(np.ndarray.tolist, when_used="json")]
+"""An array in a record; a list in `to_dict`."""
 _SHOWN_ROWS = 20  # of a list of records, in a notebook
 
 
@@ -42,6 +49,10 @@ class Record(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as plain Python values: what is undefined is None, never NaN."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with other values for some fields, checked like the original."""
+        return self.model_validate({**dict(self), **changes})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the facts as a pandas table: a row for each entry of the main list, or one row in all.

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,26 +23,27 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from facewright.errors import RunError, RunLocked, UsageError
+from facewright.errors import RunError, RunLocked
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
 from facewright.evaluation.suspicion import Suspicion
-from facewright.files import write_atomic
+from facewright.events import EpochRow
+from facewright.files import read_json, read_text, write_atomic, write_json
 from facewright.inference import Classifier
+from facewright.records import Record
 from facewright.training import history
 from facewright.training.recipe import Recipe, parse
 
 SUSPICIOUS = "suspicious.json"
 
 
-@dataclass(frozen=True)
-class RunFacts:
+class RunFacts(Record):
     """run.json: what a run was started with and what it took. None: not known yet."""
 
     where: str
     dataset: str
     fingerprint: str  # of the data: classes, paths, labels, pixels
     classes: tuple[str, ...]
-    counts: Mapping[str, int]  # images in train, validation, test
+    counts: dict[str, int]  # images in train, validation, test
     model: str
     stem: str
     recipe: str
@@ -53,7 +52,7 @@ class RunFacts:
     threads: int
     processes: int
     precision: str
-    versions: Mapping[str, str]
+    versions: dict[str, str]
     machine: str
     started: str  # ISO 8601, UTC
     parameters: int
@@ -76,15 +75,11 @@ class RunFacts:
             RunError: this is no run directory, or its run.json is damaged.
         """
         path = folder / "run.json"
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            if facts.get("task") == "regression":
-                raise RunError(f"{folder}: a fit of `facewright fit`, not a classifier; see its report.html")
-            return cls(**{**facts, "classes": tuple(facts["classes"]), "notes": tuple(facts.get("notes", ()))})
-        except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made") from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{path}: damaged ({error})") from None
+        if not path.is_file():
+            raise RunError(f"{folder}: not a run directory (no run.json); expected one that `train` made")
+        if read_json(path, dict[str, Any], error=RunError).get("task") == "regression":
+            raise RunError(f"{folder}: a fit of `facewright fit`, not a classifier; see its report.html")
+        return read_json(path, cls, error=RunError)
 
     @property
     def start(self) -> str:
@@ -98,7 +93,7 @@ class RunFacts:
 
     def write(self, folder: Path) -> None:
         """Save as run.json."""
-        write_atomic(folder / "run.json", json.dumps(asdict(self), indent=2) + "\n")
+        write_json(folder / "run.json", self.to_dict())
 
 
 class Run:
@@ -114,11 +109,11 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe with every value resolved."""
-        path = self.folder / "recipe.toml"
-        return parse(self._text(path), str(path))
+        path = self._file("recipe.toml")
+        return parse(read_text(path, error=RunError), str(path))
 
     @cached_property
-    def history(self) -> tuple[history.EpochRow, ...]:
+    def history(self) -> tuple[EpochRow, ...]:
         """A row an epoch."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
@@ -128,11 +123,7 @@ class Run:
     @cached_property
     def evaluation(self) -> ClassificationResult:
         """The numbers of the test part."""
-        path = self.folder / "evaluation.json"
-        try:
-            return ClassificationResult.from_dict(json.loads(self._text(path)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: damaged ({error})") from None
+        return read_json(self._file("evaluation.json"), ClassificationResult, error=RunError)
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -143,12 +134,7 @@ class Run:
     def suspicion(self) -> Suspicion | None:
         """What was found suspicious about the labels; None where they were not inspected."""
         path = self.folder / SUSPICIOUS
-        if not path.is_file():
-            return None
-        try:
-            return Suspicion.from_dict(json.loads(self._text(path)))
-        except (ValueError, UsageError) as error:
-            raise RunError(f"{path}: damaged ({error}); inspect the labels again") from None
+        return read_json(path, Suspicion, error=RunError) if path.is_file() else None
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -189,11 +175,11 @@ class Run:
             "test": self.evaluation.to_dict(),
         }
 
-    def _text(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise RunError(f"{self.folder}: no {path.name}; the run is not finished, go on with --resume") from None
+    def _file(self, name: str) -> Path:
+        """Raise RunError where a file of a finished run is not there."""
+        if not (self.folder / name).is_file():
+            raise RunError(f"{self.folder}: no {name}; the run is not finished, go on with --resume")
+        return self.folder / name
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from facewright.events import Message
 from facewright.inference import Prediction
 from facewright.metrics.intervals import Rate
 
-RATE = Rate(0.75, 0.5, 0.9, 4)
+RATE = Rate(value=0.75, low=0.5, high=0.9, n=4)
 RESULT = ClassificationResult(
     split="test",
     n=4,
@@ -43,7 +43,10 @@ RESULT = ClassificationResult(
     macro_average_precision=None,
     calibration_error=0.1,
     confusion=((2, 0), (1, 1)),
-    per_class=tuple(ClassRow(name, 2, RATE, RATE, 0.75, None, None) for name in ("ann", "bo")),
+    per_class=tuple(
+        ClassRow(name=name, n=2, precision=RATE, recall=RATE, f1=0.75, auc=None, average_precision=None)
+        for name in ("ann", "bo")
+    ),
 )
 PREDICTIONS = Predictions(("a", "b"), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]))
 ENTRY = Entry(
@@ -59,7 +62,7 @@ ENTRY = Entry(
     train_seconds=12.0,
     peak_memory_bytes=None,
     file_bytes=44_000_000,
-    latency=Latency(5.25, 6.0, 200.0, 32, 1),
+    latency=Latency(median_ms=5.25, p95_ms=6.0, images_per_second=200.0, batch=32, threads=1),
     test=RESULT,
     predictions=PREDICTIONS,
     history=(),
@@ -79,7 +82,15 @@ AUDIT = Audit(
     statistics=Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
     warnings=("a picture is in two classes",),
 )
-COMPARISON = Comparison("photos", "f00d", ("ann", "bo"), {"train": 3, "test": 4}, (ENTRY,), (), ("Take resnet18.",))
+COMPARISON = Comparison(
+    dataset="photos",
+    fingerprint="f00d",
+    classes=("ann", "bo"),
+    counts={"train": 3, "test": 4},
+    entries=(ENTRY,),
+    pairs=(),
+    advice=("Take resnet18.",),
+)
 
 
 @dataclass
@@ -104,8 +115,8 @@ class Workflows:
 @pytest.fixture
 def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
     run = SimpleNamespace(folder=Path("runs/a"), evaluation=RESULT, summary=lambda: {"run": "runs/a"})
-    seen = Prediction("a.jpg", ("ann", "bo"), (0.75, 0.25))
-    broken = Prediction("b.jpg", (), (), "truncated")
+    seen = Prediction(path="a.jpg", names=("ann", "bo"), probabilities=(0.75, 0.25))
+    broken = Prediction(path="b.jpg", names=(), probabilities=(), error="truncated")
     compared = SimpleNamespace(
         runs=[run],
         comparison=COMPARISON,
@@ -347,8 +358,10 @@ def test_what_a_file_name_holds_is_shown_and_not_obeyed(
     workflows: Workflows, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workflows.answers["predict"] = [
-        Prediction("a\x1b[2J.jpg", ("\x9bann",), (1.0,)),
-        Prediction("b\udcff.jpg", (), (), "truncated"),  # a name that is not UTF-8, as Python gives it
+        Prediction(path="a\x1b[2J.jpg", names=("\x9bann",), probabilities=(1.0,)),
+        Prediction(
+            path="b\udcff.jpg", names=(), probabilities=(), error="truncated"
+        ),  # a name that is not UTF-8, as Python gives it
     ]
     assert main(["predict", "runs/a", "photos", "--quiet"]) == 0
     said = capsys.readouterr()

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from facewright.cli.main import main
+from facewright.errors import RunError
 from facewright.evaluation.suspicion import Likeness, PartedClass, Stranger, Suspect, Suspicion
+from facewright.files import as_record
 from facewright.metrics.intervals import Rate
 from facewright.workflows import label_issues
 
@@ -20,15 +22,20 @@ FOUND = Suspicion(
     n=100,
     folds=5,
     classes=("ann", "bo"),
-    accuracy=Rate(0.95, 0.9, 0.98, 100),
+    accuracy=Rate(value=0.95, low=0.9, high=0.98, n=100),
     estimated_errors=1.0,
-    suspects=tuple(Suspect(f"ann/{row}.png", "ann", "bo", 0.1, 0.9, -0.8) for row in range(12)),
+    suspects=tuple(
+        Suspect(
+            path=f"ann/{row}.png", label="ann", suggested="bo", probability=0.1, suggested_probability=0.9, margin=-0.8
+        )
+        for row in range(12)
+    ),
     likeness=Likeness(
-        (Stranger("bo/7.png", "bo", 0.08, "bo", 0.08),),
-        0.2,
-        0.01,
-        (PartedClass("bo", ("s",), ("l", "m"), 0.6, 0.2, 0.97),),
-        None,
+        strangers=(Stranger(path="bo/7.png", label="bo", likeness=0.08, nearest="bo", nearest_likeness=0.08),),
+        threshold=0.2,
+        chance=0.01,
+        parted=(PartedClass(label="bo", smaller=("s",), larger=("l", "m"), within=0.6, across=0.2, separation=0.97),),
+        refused=None,
     ),
     notes=(),
 )
@@ -63,7 +70,7 @@ def test_it_prints_the_three_lists(asked: list[Any], capsys: pytest.CaptureFixtu
 def test_json_is_one_object_with_everything(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "--labels", "runs/a", "--json", "--folds", "3", "--weights", "imagenet"]) == 0
     assert asked == [("runs/a", 3, "imagenet")]
-    assert Suspicion.from_dict(json.loads(capsys.readouterr().out)) == FOUND
+    assert as_record(json.loads(capsys.readouterr().out), Suspicion, "a test", error=RunError) == FOUND
 
 
 def test_a_page_is_written_where_asked(asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

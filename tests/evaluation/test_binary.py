@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, EmptyScores, UnknownName, UsageError
-from facewright.evaluation.binary import BinaryResult, judge_binary
+from facewright.evaluation.binary import evaluate_binary
+from facewright.evaluation.results import BinaryResult
+from facewright.files import as_record
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
 
 VALIDATION = ([0.9, 0.4, 0.3, 0.1], [True, True, False, False])
@@ -14,7 +16,7 @@ TEST = ([0.8, 0.6, 0.38, 0.3, 0.36, 0.1], [True, True, True, True, False, False]
 
 
 def test_the_threshold_comes_from_validation_and_the_errors_from_test() -> None:
-    result = judge_binary(VALIDATION, TEST)
+    result = evaluate_binary(VALIDATION, TEST)
     assert (result.positives, result.negatives, result.rule) == (4, 2, "min-hter")
     assert result.threshold == pytest.approx(0.35)
     assert result.validation_hter == 0.0
@@ -33,23 +35,23 @@ def test_rules(rule) -> None:
         labels = generator.random(400) < 0.88
         parts.append((generator.normal(size=400) + 1.5 * labels, labels))
     (scores, labels), (others, truth) = parts
-    result = judge_binary((scores, labels), (others, truth.astype(int)), rule)
+    result = evaluate_binary((scores, labels), (others, truth.astype(int)), rule)
     assert result.threshold == choose_binary_threshold(scores[labels], scores[~labels], rule)
     assert result.hter == binary_errors(others[truth], others[~truth], result.threshold).hter
     assert len(result.epc.weights) == 21
 
 
 def test_a_result_survives_json() -> None:
-    result = judge_binary(VALIDATION, TEST)
+    result = evaluate_binary(VALIDATION, TEST)
     facts = result.to_dict()
     text = json.dumps(facts, allow_nan=False)
     assert json.loads(text) == facts
-    assert BinaryResult.from_dict(json.loads(text)) == result
-    with pytest.raises(UsageError, match="'verification'"):
-        BinaryResult.from_dict({**facts, "task": "verification"})
+    assert as_record(json.loads(text), BinaryResult, "a test", error=UsageError) == result
+    with pytest.raises(UsageError, match="verification"):
+        as_record({**facts, "task": "verification"}, BinaryResult, "a test", error=UsageError)
     del facts["hter"]
-    with pytest.raises(UsageError, match="lack hter"):
-        BinaryResult.from_dict(facts)
+    with pytest.raises(UsageError, match="hter"):
+        as_record(facts, BinaryResult, "a test", error=UsageError)
 
 
 # Each row: validation, test, rule -> the error.
@@ -66,4 +68,4 @@ def test_a_result_survives_json() -> None:
 )
 def test_parts_that_are_refused(validation, test, rule, error, words) -> None:
     with pytest.raises(error, match=words):
-        judge_binary(validation, test, rule)
+        evaluate_binary(validation, test, rule)

@@ -48,12 +48,12 @@ def entry(name: str, right: range, ms: float = 20.0, parameters: int = 10_000_00
         train_seconds=60.0,
         peak_memory_bytes=None,
         file_bytes=4 * parameters,
-        latency=Latency(ms, 2 * ms, 500.0, 32, 2),
+        latency=Latency(median_ms=ms, p95_ms=2 * ms, images_per_second=500.0, batch=32, threads=2),
         test=classify(said, CLASSES, "test"),
         predictions=said,
         history=(),
     )
-    return replace(made, **changes)
+    return made.replace(**changes)
 
 
 def compared(*entries: Entry) -> Comparison:
@@ -114,18 +114,18 @@ def test_a_comparison_as_json() -> None:
 def with_path(of: Entry, i: int, path: str) -> Entry:
     paths = list(of.predictions.paths)
     paths[i] = path
-    return replace(of, predictions=replace(of.predictions, paths=tuple(paths)))
+    return of.replace(predictions=replace(of.predictions, paths=tuple(paths)))
 
 
 def with_label(of: Entry, i: int, label: int) -> Entry:
     labels = of.predictions.labels.copy()
     labels[i] = label
-    return replace(of, predictions=replace(of.predictions, labels=labels))
+    return of.replace(predictions=replace(of.predictions, labels=labels))
 
 
 def shorter(of: Entry) -> Entry:
     said = of.predictions
-    return replace(of, predictions=Predictions(said.paths[:-1], said.labels[:-1], said.probabilities[:-1]))
+    return of.replace(predictions=Predictions(said.paths[:-1], said.labels[:-1], said.probabilities[:-1]))
 
 
 A, B = entry("a", range(180)), entry("b", range(100))
@@ -133,16 +133,16 @@ BROKEN = replace(B.predictions, probabilities=B.predictions.probabilities * np.n
 # Each row: entries -> what is raised, and what the message must hold.
 REFUSED = {
     "no model": ([], UsageError, "at least one model"),
-    "a name twice": ([A, replace(B, name="a")], UsageError, "different names, got a"),
+    "a name twice": ([A, B.replace(name="a")], UsageError, "different names, got a"),
     "other images": ([A, with_path(B, 7, "x.jpg")], UsageError, "number 7 is '007.jpg' and 'x.jpg'"),
     "an image less": ([A, shorter(B)], UsageError, "200 and 199 of them"),
     "another label": ([A, with_label(B, 8, 1)], UsageError, "008.jpg is 'ann' for one, 'bob' for the other"),
     "other classes": (
-        [A, replace(B, test=replace(B.test, classes=("ann", "bob", "cyd", "eve")))],
+        [A, B.replace(test=B.test.replace(classes=("ann", "bob", "cyd", "eve")))],
         UsageError,
         "b was tested on other classes: number 3 is 'eve' and 'dee'",
     ),
-    "NaN": ([A, replace(B, predictions=BROKEN)], DataError, "finite"),
+    "NaN": ([A, B.replace(predictions=BROKEN)], DataError, "finite"),
 }
 
 
@@ -239,7 +239,13 @@ def test_advice_on_ease_of_training() -> None:
 def test_advice_says_what_else_differed() -> None:
     text = sentences(
         entry("a", range(180)),
-        entry("b", range(100), recipe="notebook-adam", images_seen=5_000, latency=Latency(9.0, 9.0, 9.0, 32, 1)),
+        entry(
+            "b",
+            range(100),
+            recipe="notebook-adam",
+            images_seen=5_000,
+            latency=Latency(median_ms=9.0, p95_ms=9.0, images_per_second=9.0, batch=32, threads=1),
+        ),
         entry("c", range(100), image_size=64),
     )
     assert "The budgets differ" in text

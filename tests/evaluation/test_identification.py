@@ -7,6 +7,7 @@ import pytest
 
 from facewright.errors import EmptyScores, Undefined, UsageError
 from facewright.evaluation.identification import IdentificationResult, identify
+from facewright.files import as_record
 from facewright.metrics.identification import open_set_split
 
 
@@ -48,13 +49,13 @@ def test_a_result_survives_json() -> None:
     facts = result.to_dict()
     text = json.dumps(facts, allow_nan=False)
     assert json.loads(text) == facts
-    assert IdentificationResult.from_dict(json.loads(text)) == result
+    assert as_record(json.loads(text), IdentificationResult, "a test", error=UsageError) == result
     assert facts["open_set"][0]["dir"] == pytest.approx(1 - facts["open_set"][0]["fnir"]["value"])
-    with pytest.raises(UsageError, match="'binary'"):
-        IdentificationResult.from_dict({**facts, "task": "binary"})
+    with pytest.raises(UsageError, match="binary"):
+        as_record({**facts, "task": "binary"}, IdentificationResult, "a test", error=UsageError)
     del facts["cmc"]
-    with pytest.raises(UsageError, match="lack cmc"):
-        IdentificationResult.from_dict(facts)
+    with pytest.raises(UsageError, match="cmc"):
+        as_record(facts, IdentificationResult, "a test", error=UsageError)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from facewright.errors import UsageError
 from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
+from facewright.files import as_record
 from facewright.metrics.class_parts import SEPARATION
 
 CLASSES = ("ann", "bo", "cy")
@@ -73,7 +74,19 @@ def made(likeness: bool) -> Suspicion:
     accuracy, errors, suspects = suspicion_of(PATHS, LABELS, CLASSES, surer)
     paths, labels, points = faces()
     alike = likeness_of(paths, labels, ("ann", "bo", "cy", "di"), points, paths) if likeness else None
-    return Suspicion("faces", "f00d", "a probe", 6, 5, CLASSES, accuracy, errors, suspects, alike, ("left out: gus",))
+    return Suspicion(
+        dataset="faces",
+        fingerprint="f00d",
+        source="a probe",
+        n=6,
+        folds=5,
+        classes=CLASSES,
+        accuracy=accuracy,
+        estimated_errors=errors,
+        suspects=suspects,
+        likeness=alike,
+        notes=("left out: gus",),
+    )
 
 
 @pytest.mark.parametrize("likeness", [True, False])
@@ -81,19 +94,19 @@ def test_what_is_written_is_read_back(likeness: bool) -> None:
     found = made(likeness)
     facts = found.to_dict()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert Suspicion.from_dict(json.loads(json.dumps(facts))) == found
+    assert as_record(json.loads(json.dumps(facts)), Suspicion, "a test", error=UsageError) == found
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "word"),
     [
-        ({"task": "classification"}, "got task 'classification'"),
-        ({"suspects": [{"path": "a"}]}, "incomplete"),
-        ({"accuracy": {}}, "incomplete"),
-        ({"surplus": 1}, "incomplete"),
-        ({"likeness": {"strangers": []}}, "incomplete"),
+        ({"task": "classification"}, "task"),
+        ({"suspects": [{"path": "a"}]}, "suspects"),
+        ({"accuracy": {}}, "accuracy"),
+        ({"surplus": 1}, "surplus"),
+        ({"likeness": {"strangers": []}}, "likeness"),
     ],
 )
-def test_other_facts_are_refused(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        Suspicion.from_dict(made(True).to_dict() | change)
+def test_other_facts_are_refused(change: dict[str, Any], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        as_record(made(True).to_dict() | change, Suspicion, "a test", error=UsageError)

@@ -1,15 +1,15 @@
 """Two classes as a yes or no: from predictions to thresholds and results, and where that is undefined."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from facewright.errors import Undefined, UnknownName
+from facewright.errors import RunError, Undefined, UnknownName
+from facewright.evaluation.binary import class_threshold_of, evaluate_two_classes, two_sides_of
 from facewright.evaluation.protocols import classify
 from facewright.evaluation.results import ClassificationResult, Predictions
-from facewright.evaluation.two_classes import judge, sides, threshold_of
+from facewright.files import as_record
 
 CLASSES = ("bare", "masked")
 
@@ -25,14 +25,14 @@ TEST = predictions([0.8, 0.55, 0.45, 0.6, 0.2], [1, 1, 1, 0, 0])
 
 
 def test_the_second_class_is_the_one_to_accept() -> None:
-    genuine, impostor = sides(TEST)
+    genuine, impostor = two_sides_of(TEST)
     assert genuine.tolist() == pytest.approx([0.8, 0.55, 0.45])
     assert impostor.tolist() == pytest.approx([0.6, 0.2])
 
 
 def test_the_threshold_of_validation_is_scored_on_test() -> None:
-    threshold = threshold_of(VALIDATION, CLASSES, "min-hter", "four pictures")
-    result = judge(VALIDATION, TEST, CLASSES, "min-hter")
+    threshold = class_threshold_of(VALIDATION, CLASSES, "min-hter", "four pictures")
+    result = evaluate_two_classes(VALIDATION, TEST, CLASSES, "min-hter")
     assert threshold is not None and result is not None
     assert threshold.value == result.threshold == 0.5
     assert (threshold.accepted, threshold.data, threshold.hter.value) == ("masked", "four pictures", 0.0)
@@ -51,23 +51,23 @@ def test_the_threshold_of_validation_is_scored_on_test() -> None:
     ],
 )
 def test_what_is_undefined_is_none(validation, test, classes) -> None:
-    assert judge(validation, test, classes, "min-hter") is None
+    assert evaluate_two_classes(validation, test, classes, "min-hter") is None
 
 
 def test_a_rule_that_no_threshold_meets() -> None:
     with pytest.raises(Undefined):
-        threshold_of(VALIDATION, CLASSES, "far=0.01", "four pictures")
-    assert judge(VALIDATION, TEST, CLASSES, "far=0.01") is None
+        class_threshold_of(VALIDATION, CLASSES, "far=0.01", "four pictures")
+    assert evaluate_two_classes(VALIDATION, TEST, CLASSES, "far=0.01") is None
     with pytest.raises(UnknownName):
-        judge(VALIDATION, TEST, CLASSES, "best")
+        evaluate_two_classes(VALIDATION, TEST, CLASSES, "best")
 
 
 def test_a_result_with_a_yes_or_no_survives_json() -> None:
     plain = classify(TEST, CLASSES, "test")
-    result = dataclasses.replace(plain, binary=judge(VALIDATION, TEST, CLASSES, "eer"))
+    result = plain.model_copy(update={"binary": evaluate_two_classes(VALIDATION, TEST, CLASSES, "eer")})
     facts = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert facts["binary"]["hter"]["n"] == 5
-    assert ClassificationResult.from_dict(facts) == result
+    assert as_record(facts, ClassificationResult, "a test", error=RunError) == result
     assert plain.to_dict()["binary"] is None
     del facts["binary"]  # as files of before are
-    assert ClassificationResult.from_dict(facts) == plain
+    assert as_record(facts, ClassificationResult, "a test", error=RunError) == plain

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, EmptyScores, UsageError
-from facewright.evaluation.verification import verify_all_pairs, verify_pairs
-from facewright.evaluation.verification_results import VerificationResult
+from facewright.evaluation.verification import VerificationResult, verify_all_pairs, verify_pairs
+from facewright.files import as_record
 from facewright.metrics.folds import accuracy_over_folds
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.verification import auc, eer, roc, tar_at_far
@@ -148,7 +148,7 @@ def test_a_result_survives_json(what) -> None:
     facts = result.to_dict()
     text = json.dumps(facts, allow_nan=False)
     assert json.loads(text) == facts
-    assert VerificationResult.from_dict(json.loads(text)) == result
+    assert as_record(json.loads(text), VerificationResult, "a test", error=UsageError) == result
     assert facts["task"] == "verification"
     if what != "all pairs":  # the contract of `pairs --json`
         assert {"accuracy", "eer", "auc", "tar_at_far", "failures"} <= set(facts)
@@ -158,11 +158,11 @@ def test_a_result_survives_json(what) -> None:
 
 def test_facts_of_something_else_are_refused() -> None:
     facts = verify_pairs(SCORES, SAME).to_dict()
-    with pytest.raises(UsageError, match="'classification'"):
-        VerificationResult.from_dict({**facts, "task": "classification"})
+    with pytest.raises(UsageError, match="classification"):
+        as_record({**facts, "task": "classification"}, VerificationResult, "a test", error=UsageError)
     del facts["eer"]
-    with pytest.raises(UsageError, match="lack eer"):
-        VerificationResult.from_dict(facts)
+    with pytest.raises(UsageError, match="eer"):
+        as_record(facts, VerificationResult, "a test", error=UsageError)
 
 
 # Each row: what is given besides the scores -> the error.

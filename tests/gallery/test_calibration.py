@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.errors import DataError, Undefined, UsageError
-from facewright.gallery.calibration import GalleryThreshold, choose, search_enrolled
+from facewright.errors import Undefined, UsageError
+from facewright.files import as_record
+from facewright.gallery.calibration import choose, search_enrolled
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, ModelSignature
+from facewright.metrics.thresholds import Threshold
 
 SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=1.0, flip=False, width=2)
 
@@ -55,18 +57,18 @@ def test_chosen(store: SqliteStore, fpir: float) -> None:
     store.add([turned("al", 0), turned("al", 10), turned("bo", 40), turned("cy", 100)])
     chosen = choose(store, fpir)
     value, achieved = CHOSEN[fpir]
-    assert chosen.threshold.value == pytest.approx(value, abs=1e-6) and chosen.threshold.far.value == achieved
-    assert (chosen.threshold.impostors, chosen.threshold.genuine) == (4, 2)
-    assert chosen.threshold.tar is not None and chosen.threshold.tar.value == 1.0
+    assert chosen.value == pytest.approx(value, abs=1e-6) and chosen.far.value == achieved
+    assert (chosen.impostors, chosen.genuine) == (4, 2)
+    assert chosen.tar is not None and chosen.tar.value == 1.0
     assert (chosen.people, chosen.entries) == (3, 4)
-    assert [(one.a, one.b) for one in chosen.alike] == [("al", "bo"), ("bo", "cy")]
-    assert GalleryThreshold.from_dict(chosen.to_dict()) == chosen
+    assert [(one.a, one.b) for one in chosen.similar_people] == [("al", "bo"), ("bo", "cy")]
+    assert as_record(chosen.to_dict(), Threshold, "a test") == chosen
     assert chosen.few_people is (fpir < 1 / 3)
 
 
 def test_one_photo_each_says_nothing_of_finding_them(store: SqliteStore) -> None:
     store.add([turned("al", 0), turned("bo", 40), turned("cy", 100)])
-    assert choose(store, 0.4).threshold.tar is None
+    assert choose(store, 0.4).tar is None
 
 
 REFUSED = [  # enrolled, rate -> exception, a word
@@ -91,9 +93,3 @@ def test_of_many_some_are_looked_up_and_the_same_ones_each_time(store: SqliteSto
     one, two, all_of_them = search_enrolled(store, 30, 0), search_enrolled(store, 30, 0), search_enrolled(store, 100, 0)
     assert one.other.size == 30 and all_of_them.other.size == 100
     np.testing.assert_array_equal(one.people, two.people)
-
-
-@pytest.mark.parametrize("facts", [{}, {"threshold": 1}, {"threshold": {}, "fpir_by_people": None}])
-def test_no_stored_threshold(facts: dict[str, object]) -> None:
-    with pytest.raises(DataError):
-        GalleryThreshold.from_dict(facts)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facewright import bundle as bundles
-from facewright.errors import FacewrightError, GalleryError, OtherModel, Undefined, UsageError
+from facewright.errors import FacewrightError, GalleryDamaged, GalleryError, OtherModel, Undefined, UsageError
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.gallery.sqlite import SqliteStore
@@ -80,7 +80,7 @@ def test_calibrated_it_says_unknown_by_itself(photos: list[Photo], model: Path, 
     with Gallery.open(tmp_path / "g.gallery") as gallery:
         assert gallery.threshold == chosen
         for found in gallery.identify(photos):
-            assert found.threshold == chosen.threshold.value and found.person is not None  # each finds itself
+            assert found.threshold == chosen.value and found.person is not None  # each finds itself
 
 
 def test_another_model_is_refused(photos: list[Photo], model: Path, other: Path, tmp_path: Path) -> None:
@@ -176,3 +176,11 @@ def test_real_people_are_found_and_strangers_are_not(tmp_path: Path) -> None:
         assert sum(one.person == photo.person for one, photo in zip(found, mates, strict=True)) >= 16
         strangers = gallery.identify([Photo.of(path) for person in people[9:] for path in person[:5]])
         assert sum(one.person is not None for one in strangers) <= 5
+
+
+@pytest.mark.parametrize("facts", [{}, {"threshold": 1}, {"threshold": {}, "fpir_by_people": None}])
+def test_a_stored_threshold_that_is_none(model: Path, tmp_path: Path, facts: dict[str, object]) -> None:
+    with Gallery.open(tmp_path / "g.gallery", model) as gallery:
+        gallery.store.set_threshold(facts)
+        with pytest.raises(GalleryDamaged, match="threshold"):
+            _ = gallery.threshold

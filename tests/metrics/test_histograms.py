@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, EmptyScores, FacewrightError, UsageError
+from facewright.files import as_record
 from facewright.metrics.histograms import Histograms, histograms
 
 
@@ -13,11 +14,26 @@ from facewright.metrics.histograms import Histograms, histograms
     ("genuine", "impostor", "bins", "expected"),
     [
         # the lower end belongs to a bin, the upper one to the next; the last bin has both
-        ([0.5, 1.0], [0.0, 0.25], 4, Histograms(0.0, 1.0, (0, 0, 1, 1), (1, 1, 0, 0))),
-        ([-1.0], [1.0], 2, Histograms(-1.0, 1.0, (1, 0), (0, 1))),  # all of the cosine
-        ([0.903], [0.897], 2, Histograms(0.89, 0.91, (0, 1), (1, 0))),  # outward to hundredths
-        ([0.5, 0.5], [0.5], 1, Histograms(0.5, 0.51, (2,), (1,))),  # one value still has a range
-        ([0.29], [0.1], 1, Histograms(0.1, 0.29, (1,), (1,))),  # 0.29 * 100 is less than 29 in binary
+        ([0.5, 1.0], [0.0, 0.25], 4, Histograms(low=0.0, high=1.0, genuine=(0, 0, 1, 1), impostor=(1, 1, 0, 0))),
+        ([-1.0], [1.0], 2, Histograms(low=-1.0, high=1.0, genuine=(1, 0), impostor=(0, 1))),  # all of the cosine
+        (
+            [0.903],
+            [0.897],
+            2,
+            Histograms(low=0.89, high=0.91, genuine=(0, 1), impostor=(1, 0)),
+        ),  # outward to hundredths
+        (
+            [0.5, 0.5],
+            [0.5],
+            1,
+            Histograms(low=0.5, high=0.51, genuine=(2,), impostor=(1,)),
+        ),  # one value still has a range
+        (
+            [0.29],
+            [0.1],
+            1,
+            Histograms(low=0.1, high=0.29, genuine=(1,), impostor=(1,)),
+        ),  # 0.29 * 100 is less than 29 in binary
     ],
 )
 def test_by_hand(genuine: list[float], impostor: list[float], bins: int, expected: Histograms) -> None:
@@ -33,7 +49,7 @@ def test_every_score_is_counted_once() -> None:
     for place in (0, 20, 40):
         inside = (genuine >= edges[place]) & (genuine < edges[place + 1])
         assert found.genuine[place] == inside.sum()
-    assert Histograms.from_dict(found.to_dict()) == found
+    assert as_record(found.to_dict(), Histograms, "a test", error=DataError) == found
 
 
 @pytest.mark.parametrize(
@@ -60,6 +76,6 @@ def test_undefined(genuine: list[float], impostor: list[float], bins: int, error
     ],
 )
 def test_what_is_no_histogram_is_refused(change: dict[str, object]) -> None:
-    facts = Histograms(0.0, 1.0, (1, 2), (3, 4)).to_dict()
-    with pytest.raises(DataError, match="no histograms"):
-        Histograms.from_dict(facts | change)
+    facts = Histograms(low=0.0, high=1.0, genuine=(1, 2), impostor=(3, 4)).to_dict()
+    with pytest.raises(DataError, match="a test: damaged"):
+        as_record(facts | change, Histograms, "a test", error=DataError)

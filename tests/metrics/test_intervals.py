@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from facewright.errors import Undefined, UsageError
+from facewright.files import as_record
 from facewright.metrics.classification import macro_f1, macro_recall
 from facewright.metrics.intervals import (
     Rate,
@@ -54,7 +55,7 @@ def test_no_error_of_3000_still_means_up_to_0_00123() -> None:
 
 def test_a_rate_survives_a_round_trip() -> None:
     rate = wilson(7, 9)
-    assert Rate.from_dict(rate.to_dict()) == rate
+    assert as_record(rate.to_dict(), Rate, "a test", error=UsageError) == rate
 
 
 @settings(deadline=None, max_examples=80)

@@ -8,6 +8,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.files import as_record
 from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
 
 
@@ -48,7 +49,9 @@ def test_the_logistic_map_is_that_of_scikit_learn() -> None:
 @pytest.mark.parametrize("chance", [logistic, stairs])
 def test_a_map_survives_json(chance) -> None:
     found = calibrate_scores(*drawn(chance), data="drawn")
-    back = ScoreCalibration.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    back = as_record(
+        json.loads(json.dumps(found.to_dict(), allow_nan=False)), ScoreCalibration, "a test", error=DataError
+    )
     assert back == found
     assert back.probability(0.123) == found.probability(0.123)
     assert isinstance(back.probability(0.123), float)
@@ -131,8 +134,8 @@ STEPS = STRAIGHT | {
 
 
 def test_maps_by_hand() -> None:
-    assert ScoreCalibration.from_dict(STRAIGHT).probability(0.0) == 0.5
-    steps = ScoreCalibration.from_dict(STEPS)
+    assert as_record(STRAIGHT, ScoreCalibration, "a test", error=DataError).probability(0.0) == 0.5
+    steps = as_record(STEPS, ScoreCalibration, "a test", error=DataError)
     assert [steps.probability(score) for score in (-5, 0, 0.5, 1, 5)] == pytest.approx([0.1, 0.1, 0.5, 0.9, 0.9])
     with pytest.raises(DataError, match="finite scores"):
         steps.probability(float("nan"))
@@ -158,9 +161,14 @@ def test_maps_by_hand() -> None:
 )
 def test_maps_that_are_none(facts, change, words) -> None:
     with pytest.raises(DataError, match=words):
-        ScoreCalibration.from_dict(facts | change)
+        as_record(facts | change, ScoreCalibration, "a test", error=DataError)
 
 
 def test_a_map_that_lacks_something() -> None:
-    with pytest.raises(DataError, match="KeyError 'data'"):
-        ScoreCalibration.from_dict({name: value for name, value in STEPS.items() if name != "data"})
+    with pytest.raises(DataError, match="data"):
+        as_record(
+            {name: value for name, value in STEPS.items() if name != "data"},
+            ScoreCalibration,
+            "a test",
+            error=DataError,
+        )

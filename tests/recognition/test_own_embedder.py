@@ -10,13 +10,12 @@ import pytest
 from PIL import Image
 
 from facewright import images
-from facewright.decision import with_decision
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, chip
 from facewright.faces.dlib.graphs import Source
+from facewright.metrics.thresholds import choose_threshold
 from facewright.recognition import Located, Recognizer
-from fixtures.decisions import decision
 from fixtures.faces import SIDE, saved, small_bundle
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
@@ -118,13 +117,14 @@ def test_a_threshold_belongs_to_a_detector(tmp_path: Path) -> None:
     for name, size in (("a", 90), ("b", 80)):
         Image.fromarray(PHOTO[:size]).save(tmp_path / f"{name}.png")
     plain = Recognizer(Embedder(small_bundle()))
-    mine = replace(decision(0.5), fingerprint=plain.fingerprint)
-    theirs = replace(decision(0.25), fingerprint="0" * 32, detector="dlib")
-    bundle = with_decision(with_decision(small_bundle(), mine), theirs)
+    genuine, impostor = [0.9, 0.8, 0.7, 0.4] * 5, [0.5, 0.3, 0.2, 0.1] * 5
+    mine = choose_threshold(genuine, impostor, 0.5, "a test").replace(fingerprint=plain.fingerprint)
+    theirs = choose_threshold(genuine, impostor, 0.25, "a test").replace(fingerprint="0" * 32, detector="dlib")
+    bundle = replace(small_bundle(), thresholds=(mine, theirs))
     both, found = Recognizer(Embedder(bundle)), [tmp_path / "a.png", tmp_path / "b.png"]
-    assert both.decisions() == (mine,)  # the one of the other detector has not taken its place
+    assert both.thresholds() == (mine,)  # the one of the other detector has not taken its place
     answer = both.verify(*found)
     assert answer.same is not None and answer.decided_with is None and answer.detector == "none"
-    other = Recognizer(Embedder(with_decision(small_bundle(), theirs))).verify(*found)
+    other = Recognizer(Embedder(replace(small_bundle(), thresholds=(theirs,)))).verify(*found)
     assert other.same is None and other.score == answer.score and other.decided_with == "dlib"
     assert other.to_dict()["decided_with"] == "dlib" and other.to_dict()["a"]["faces"] == 1

@@ -128,12 +128,9 @@ def test_thresholds_of_other_networks_are_left_out() -> None:
 @needs_networks
 def test_the_shipped_threshold_is_for_the_shipped_networks() -> None:
     held = shipped(Recognizer().fingerprint)
-    assert [one.threshold.far_target for one in held] == [0.001, 0.01]
+    assert [one.far_target for one in held] == [0.001, 0.01]
     for one in held:
-        assert (
-            one.threshold.impostors == one.threshold.genuine == 1100
-            and one.threshold.far.value <= one.threshold.far_target
-        )
+        assert one.impostors == one.genuine == 1100 and one.far.value <= one.far_target
         assert one.detector == "dlib" and one.histograms is not None
         assert sum(one.histograms.genuine) == sum(one.histograms.impostor) == 1100
     assert Recognizer(detector="none").fingerprint != Recognizer().fingerprint  # chosen with the detector

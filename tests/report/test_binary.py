@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from facewright.evaluation.advice import advise
+from facewright.evaluation.binary import evaluate_two_classes as judge
 from facewright.evaluation.compare import compare
 from facewright.evaluation.results import Comparison, Entry, Predictions
-from facewright.evaluation.two_classes import judge
 from facewright.report.binary_section import binary_section
 from facewright.report.html import ReportContext, comparison_page
 from facewright.report.tables import columns_of
@@ -33,7 +31,7 @@ def judged(entry: Entry, skill: float, rule: str = "min-hter", seed: int = 2) ->
     test = part(seed, skill)
     binary = judge(part(1, skill), test, CLASSES, rule)
     assert binary is not None
-    return dataclasses.replace(entry, predictions=test, test=dataclasses.replace(entry.test, binary=binary))
+    return entry.replace(predictions=test, test=entry.test.replace(binary=binary))
 
 
 @pytest.fixture
@@ -81,7 +79,7 @@ def test_advice_goes_by_the_error_that_weighs_both_classes_alike(build) -> None:
     assert "by half total error rate other came first with" in made.advice[0]
     assert "before plain (" in made.advice[0] and "overlap" not in made.advice[0]
     half = judged(plain, 0.3)
-    half = dataclasses.replace(half, test=dataclasses.replace(half.test, binary=None))
+    half = half.replace(test=half.test.replace(binary=None))
     assert "unequal" not in compare([half, judged(other, 0.9)], "masks", "0" * 16, CLASSES, {"test": 230}).advice[0]
 
 

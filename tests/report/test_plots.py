@@ -123,7 +123,7 @@ def test_cost_names_up_to_seven_models(build: Build, cost: str) -> None:
 
 
 def test_costs_that_differ_much_get_a_logarithmic_axis(three: Comparison) -> None:
-    wide = [dataclasses.replace(entry, parameters=10 ** (4 + 2 * n)) for n, entry in enumerate(three.entries)]
+    wide = [entry.replace(parameters=10 ** (4 + 2 * n)) for n, entry in enumerate(three.entries)]
     assert {"10 k", "1 M", "100 M"} <= set(texts(plots.accuracy_against_cost(wide, "parameters", "k")))
 
 

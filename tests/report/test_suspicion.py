@@ -17,7 +17,12 @@ from facewright.report.suspicion import SHOWN, SHOWN_OF_PART, LabelContext, in_w
 
 EVIL = "<script>alert(1)</script>"
 PARTED = PartedClass(
-    "bo", tuple(f"bo/s{i}.png" for i in range(20)), tuple(f"bo/l{i}.png" for i in range(40)), 0.6, 0.2, 0.97
+    label="bo",
+    smaller=tuple(f"bo/s{i}.png" for i in range(20)),
+    larger=tuple(f"bo/l{i}.png" for i in range(40)),
+    within=0.6,
+    across=0.2,
+    separation=0.97,
 )
 FOUND = Suspicion(
     dataset="made-up faces",
@@ -26,13 +31,23 @@ FOUND = Suspicion(
     n=200,
     folds=5,
     classes=("ann", "bo"),
-    accuracy=Rate(0.95, 0.91, 0.97, 200),
+    accuracy=Rate(value=0.95, low=0.91, high=0.97, n=200),
     estimated_errors=2.4,
     suspects=(
-        Suspect("ann/1.png", "ann", EVIL, 0.02, 0.95, -0.93),
-        Suspect(f"ann/{EVIL}.png", "ann", "bo", 0.2, 0.7, -0.5),
+        Suspect(
+            path="ann/1.png", label="ann", suggested=EVIL, probability=0.02, suggested_probability=0.95, margin=-0.93
+        ),
+        Suspect(
+            path=f"ann/{EVIL}.png", label="ann", suggested="bo", probability=0.2, suggested_probability=0.7, margin=-0.5
+        ),
     ),
-    likeness=Likeness((Stranger("bo/7.png", "bo", 0.08, "ann", 0.1),), 0.2, 0.01, (PARTED,), None),
+    likeness=Likeness(
+        strangers=(Stranger(path="bo/7.png", label="bo", likeness=0.08, nearest="ann", nearest_likeness=0.1),),
+        threshold=0.2,
+        chance=0.01,
+        parted=(PARTED,),
+        refused=None,
+    ),
     notes=("not judged, for too few different pictures: gus",),
 )
 CONTEXT = LabelContext("1 May 2026", "facewright inspect --labels runs/a", {"facewright": "1"})
@@ -63,8 +78,11 @@ def test_it_is_a_section_of_the_report(build: Callable[..., Comparison], thumbna
 
 
 def test_long_lists_are_cut_and_counted() -> None:
-    many = tuple(Suspect(f"{i}.png", "ann", "bo", 0.1, 0.9, -0.8) for i in range(SHOWN + 3))
-    page = label_page(replace(FOUND, suspects=many), CONTEXT)
+    many = tuple(
+        Suspect(path=f"{i}.png", label="ann", suggested="bo", probability=0.1, suggested_probability=0.9, margin=-0.8)
+        for i in range(SHOWN + 3)
+    )
+    page = label_page(FOUND.replace(suspects=many), CONTEXT)
     assert "and 3 more, in suspicious.json" in page
     assert f"{SHOWN - 1}.png" in page and f"{SHOWN}.png" not in page
 
@@ -75,14 +93,14 @@ def test_long_lists_are_cut_and_counted() -> None:
         (FOUND, "2 pictures of 200 look mislabelled"),
         (FOUND, "2 wrong labels estimated"),
         (FOUND, "1 picture is no more like the rest of the class than strangers are; 1 class falls in two"),
-        (replace(FOUND, suspects=FOUND.suspects[:1]), "1 picture of 200 looks mislabelled"),
-        (replace(FOUND, suspects=(), estimated_errors=0.0), "0 pictures of 200 look mislabelled"),
-        (replace(FOUND, likeness=None), "No public weights were at hand"),
+        (FOUND.replace(suspects=FOUND.suspects[:1]), "1 picture of 200 looks mislabelled"),
+        (FOUND.replace(suspects=(), estimated_errors=0.0), "0 pictures of 200 look mislabelled"),
+        (FOUND.replace(likeness=None), "No public weights were at hand"),
         (
-            replace(FOUND, likeness=Likeness((), None, 0.01, (), "too few")),
+            FOUND.replace(likeness=Likeness(strangers=(), threshold=None, chance=0.01, parted=(), refused="too few")),
             "not compared with the rest of their class: too few",
         ),
-        (replace(FOUND, accuracy=Rate(0.7, 0.6, 0.8, 200)), "makes many of these mistakes itself"),
+        (FOUND.replace(accuracy=Rate(value=0.7, low=0.6, high=0.8, n=200)), "makes many of these mistakes itself"),
         (FOUND, "Nothing was changed"),
     ],
 )

@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from facewright.evaluation.verification import verify_pairs
-from facewright.evaluation.verification_results import VerificationResult
+from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.metrics.intervals import Rate
+from facewright.metrics.thresholds import Threshold
+from facewright.metrics.verification import ErrorRates
 from facewright.report import verification_plots as plots
-from facewright.report.verification import PairContext, ShownPair, StoredThreshold, decisive_threshold, pair_page
+from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, decisive_threshold, pair_page
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "path", "rect", "use"}
 
@@ -77,7 +78,9 @@ def test_the_page_says_the_numbers() -> None:
 
 
 def test_the_models_own_threshold_and_whether_these_pairs_test_it() -> None:
-    held = StoredThreshold(0.31, 1e-3, "dev", Rate(0.002, 0.001, 0.01, 500), Rate(0.1, 0.05, 0.2, 500), False)
+    far, frr = Rate(value=0.002, low=0.001, high=0.01, n=500), Rate(value=0.1, low=0.05, high=0.2, n=500)
+    threshold = Threshold(value=0.31, far_target=1e-3, data="dev", rule="a test", far=far, impostors=500)
+    held = MeasuredThreshold(threshold, ErrorRates(far=far, frr=frr), on_its_own=False)
     assert "do not test it" not in pair_page(context(measured(), stored=held))
     assert "do not test it" in pair_page(context(measured(), stored=replace(held, on_its_own=True)))
 

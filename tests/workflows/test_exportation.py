@@ -20,7 +20,6 @@ from facewright import bundle as bundles
 from facewright.bundle import Bundle, put_head
 from facewright.cli.main import main
 from facewright.data.synthetic import FacesSpec
-from facewright.decision import VERIFICATION, Decision, stored
 from facewright.embedding import Embedder
 from facewright.errors import DataError, ExportDrift, OtherModel, UnknownName, UsageError
 from facewright.exportation import to_onnx
@@ -28,7 +27,8 @@ from facewright.gallery.gallery import Gallery, Photo
 from facewright.graphs import EMBEDDING, LOGITS
 from facewright.heads import HeadSpec
 from facewright.inference import Classifier
-from facewright.metrics import binary_threshold
+from facewright.metrics.binary import choose_class_threshold
+from facewright.metrics.thresholds import VERIFICATION, thresholds_for
 from facewright.models.catalog import create_model
 from facewright.workflows import calibrate, evaluate, pairs, predict, verify
 from facewright.workflows import exportation as workflow
@@ -252,8 +252,8 @@ def test_a_gallery_takes_the_exported_model_and_not_the_int8_one(place: Path, tm
 
 def test_thresholds_between_two_classes_go_with_float32_alone(place: Path, tmp_path: Path) -> None:
     draws = np.random.default_rng(0).random((2, 20))
-    line = binary_threshold.choose(draws[0], draws[1], "eer", ("person_00", "person_01"), "drawn")
-    two = replace(small(CLASSES[:2]), thresholds=(line.to_dict(),))
+    line = choose_class_threshold(draws[0], draws[1], "eer", ("person_00", "person_01"), "drawn")
+    two = replace(small(CLASSES[:2]), thresholds=(line,))
     bundles.save(tmp_path / "two.safetensors", two)
     assert Classifier.load(workflow_path(export(tmp_path / "two.safetensors"))).threshold == line
     options = {"quantise": "int8", "calibration": place / "others", "check": place / "photos"}
@@ -279,7 +279,7 @@ def test_every_job_takes_the_file(place: Path, tmp_path: Path) -> None:
     measured = [
         pairs(place / name, place / "pairs.csv", place / "photos") for name in ("model.safetensors", "model.onnx")
     ]
-    assert measured[0].at_decision == measured[1].at_decision
+    assert measured[0].at_threshold == measured[1].at_threshold
     with pytest.raises(UsageError, match="has no test part"):
         evaluate(place / "model.onnx")
 
@@ -288,9 +288,9 @@ def test_a_threshold_can_be_stored_in_the_file(place: Path, tmp_path: Path) -> N
     target = tmp_path / "own.onnx"
     made = calibrate(place / "model.onnx", place / "pairs.csv", place / "photos", 0.2, out=target)
     found = bundles.load(target)
-    held: tuple[Decision, ...] = stored(found, VERIFICATION, Embedder(found).fingerprint)
-    assert [one.threshold.far_target for one in held] == [0.1, 0.2]
-    assert made.decision == held[1]
+    held = thresholds_for(found.thresholds, VERIFICATION, Embedder(found).fingerprint)
+    assert [one.far_target for one in held] == [0.1, 0.2]
+    assert made.threshold == held[1]
     with pytest.raises(UsageError, match=r"of the same kind; call it NAME\.onnx"):
         calibrate(place / "model.onnx", place / "pairs.csv", place / "photos", 0.2, out=tmp_path / "x.safetensors")
 

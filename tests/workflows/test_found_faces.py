@@ -86,14 +86,14 @@ def test_several_faces_are_errors_where_that_is_asked(photos: Path, model: Path)
 def test_thresholds_of_two_detectors_lie_side_by_side(photos: Path, model: Path) -> None:
     a, b = photos / "person_02/0.png", photos / "person_02/1.png"
     made = calibrate(model, photos / "dev.csv", photos, 0.1, detector="dlib")
-    assert made.decision.detector == "dlib" and made.decision.failures == lost(photos)
-    histograms = made.decision.histograms
-    assert histograms is not None and sum(histograms.impostor) == made.decision.threshold.impostors
-    assert sum(histograms.genuine) == made.decision.threshold.genuine
+    assert made.threshold.detector == "dlib" and made.threshold.failures == lost(photos)
+    histograms = made.threshold.histograms
+    assert histograms is not None and sum(histograms.impostor) == made.threshold.impostors
+    assert sum(histograms.genuine) == made.threshold.genuine
     with_dlib, whole = verify(a, b, model=model, detector="dlib"), verify(a, b, model=model)
-    assert with_dlib.same is not None and with_dlib.threshold == made.decision.threshold.value
+    assert with_dlib.same is not None and with_dlib.threshold == made.threshold.value
     assert whole.same is None and whole.decided_with == "dlib"  # no decision by another's threshold
-    assert pairs(model, photos / "dev.csv", photos, detector="dlib").decision == made.decision
+    assert pairs(model, photos / "dev.csv", photos, detector="dlib").threshold == made.threshold
     calibrate(model, photos / "dev.csv", photos, 0.1)
     assert [facts["detector"] for facts in bundles.load(model).thresholds] == ["dlib", "none"]
     assert verify(a, b, model=model).same is not None and verify(a, b, model=model, detector="dlib").same is not None

@@ -21,6 +21,7 @@ from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError, RunError, UsageError
 from facewright.evaluation.suspicion import Suspicion, likeness_of
 from facewright.events import Event, Message
+from facewright.files import as_record
 from facewright.models.catalog import create_model
 from facewright.models.weights import open_weights
 from facewright.runs import Run
@@ -92,7 +93,12 @@ def test_wrong_labels_are_found_from_public_features(public: Run) -> None:
 def test_it_is_kept_in_the_run_and_shown_in_its_report(public: Run, tmp_path: Path) -> None:
     found = suspect_labels(public.folder, folds=4)
     assert Run(public.folder).suspicion == found
-    assert Suspicion.from_dict(json.loads((public.folder / "suspicious.json").read_text("utf-8"))) == found
+    assert (
+        as_record(
+            json.loads((public.folder / "suspicious.json").read_text("utf-8")), Suspicion, "a test", error=RunError
+        )
+        == found
+    )
     assert "These look mislabelled" in (public.folder / "report.html").read_text("utf-8")
     write_page(public.folder, tmp_path / "labels.html")
     assert "41.png" in (tmp_path / "labels.html").read_text("utf-8")

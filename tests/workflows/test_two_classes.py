@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from PIL import Image
 from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import BundleError, Undefined, UsageError
-from facewright.evaluation.two_classes import labelled_scores
+from facewright.evaluation.binary import labelled_scores
 from facewright.inference import Classifier
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
-from facewright.metrics.binary_threshold import stored
+from facewright.metrics.thresholds import class_threshold
 from facewright.runs import Run, read_predictions
 from facewright.workflows import evaluate, predict, train
 
@@ -71,20 +72,18 @@ def test_the_best_epoch_is_that_of_the_least_validation_hter(run: Run) -> None:
 
 def test_the_threshold_travels_with_the_weights(run: Run) -> None:
     bundle = bundles.load(run.folder / "model.safetensors")
-    record = stored(bundle.thresholds, bundle.classes)
+    record = class_threshold(bundle.thresholds, bundle.classes)
     assert record is not None and run.evaluation.binary is not None
     assert record.value == run.evaluation.binary.threshold
     assert record.data == f"validation part of covered, {run.facts.counts['validation']} pictures"
     assert record.hter.value == run.evaluation.binary.validation_hter
 
 
-def test_a_damaged_threshold_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_threshold_between_other_classes_is_refused(run: Run, tmp_path: Path) -> None:
     bundle = bundles.load(run.folder / "model.safetensors")
-    (facts,) = bundle.thresholds
-    bundles.save(
-        tmp_path / "m.safetensors", bundles.Bundle(**{**vars(bundle), "thresholds": ({**facts, "value": None},)})
-    )
-    with pytest.raises(BundleError, match="finite number as value"):
+    (threshold,) = bundle.thresholds
+    bundles.save(tmp_path / "m.safetensors", replace(bundle, thresholds=(threshold.replace(accepted="other"),)))
+    with pytest.raises(BundleError, match="other"):
         Classifier.load(tmp_path / "m.safetensors")
 
 

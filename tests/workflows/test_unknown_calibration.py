@@ -56,8 +56,8 @@ def test_people_never_seen_are_unknown_at_the_promised_rate(trained: Bundle, tmp
     bundle = trained if kind == "cosine" else as_linear(trained)
     model = saved(tmp_path, bundle)
     made = calibrate_unknown(model, CALIBRATION, FAR)
-    chosen = made.decision.threshold
-    assert (chosen.score, chosen.impostors, made.decision.people) == (kind, 120, 30)
+    chosen = made.threshold
+    assert (chosen.score, chosen.impostors, made.threshold.people) == (kind, 120, 30)
     assert chosen.far.value == FAR and chosen.far.low <= FAR <= chosen.far.high
     classifier, store = Classifier(bundle), opened(OTHERS)
     accepted = unknown_calibration.likenesses(classifier, store, np.arange(120), ignore_event) >= chosen.value
@@ -88,7 +88,7 @@ def test_predict_says_unknown_where_it_was_asked_to(trained: Bundle, tmp_path: P
     calibrate_unknown(model, CALIBRATION, FAR)
     photos = draw_people(tmp_path / "photos", 6, 2, seed=14)
     asked, plain = predict(model, [photos], unknown_at=FAR), predict(model, [photos])
-    threshold = bundles.load(model).thresholds[0]["threshold"]["value"]
+    threshold = bundles.load(model).thresholds[0].value
     for one, other in zip(asked, plain, strict=True):
         assert one.likeness is not None and one.unknown is (one.likeness < threshold)
         assert (one.names, one.probabilities, other.unknown) == (other.names, other.probabilities, None)
@@ -136,7 +136,7 @@ CHOICES = [
 @pytest.mark.parametrize(("scores", "far", "threshold", "achieved"), CHOICES)
 def test_the_threshold_by_hand(scores: list[float], far: float, threshold: float, achieved: float) -> None:
     known = np.array([0.95, 0.6, 0.2])
-    chosen = unknown_calibration.choose(np.array(scores), known, far, "x", "cosine")
+    chosen = unknown_calibration.choose(np.array(scores), known, far, "x")
     assert (chosen.value, chosen.far.value) == (pytest.approx(threshold), achieved)
     assert chosen.tar is not None and chosen.tar.value == np.mean(known >= chosen.value)
     assert resolvable((far,), len(scores)) == (far,)
@@ -150,8 +150,8 @@ def test_of_a_run_it_is_told_how_many_known_people_stay_known(tmp_path: Path) ->
     for folder in photos.iterdir():
         folder.rename(photos / f"other_{folder.name}")
     made = calibrate_unknown(run.folder, photos, 0.1)
-    chosen = made.decision.threshold
+    chosen = made.threshold
     assert chosen.tar is not None and chosen.genuine == run.facts.counts["validation"] == chosen.tar.n
-    assert json.loads(json.dumps(made.to_dict(), allow_nan=False))["kind"] == "unknown"
+    assert json.loads(json.dumps(made.to_dict(), allow_nan=False))["threshold"]["purpose"] == "unknown"
     assert run.evaluation  # the run is whole
     assert len(predict(run.folder, [photos], unknown_at=0.1)) == 20

@@ -16,7 +16,7 @@ from facewright.cli.training import describe_result
 if TYPE_CHECKING:
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.results import ClassificationResult
-    from facewright.evaluation.verification_results import VerificationResult
+    from facewright.evaluation.verification import VerificationResult
     from facewright.workflows.recognition import Recognition
 
 

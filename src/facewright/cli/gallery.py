@@ -164,7 +164,7 @@ def identify(
     calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one in found]
     facts = {"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed}
     report(facts, "\n".join(line for one in found for line in describe_identified(one)), as_json)
-    if stored is not None and people > stored.people:
+    if stored is not None and people > (stored.people or people):
         say(
             f"the threshold was chosen among {stored.people:,} people, now there are {people:,}, so the false-positive "
             "identification rate is higher; recalibrate"

@@ -13,8 +13,8 @@ from facewright.cli.output import check_writable, emit, number_of, percent, repo
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.gallery.calibration import GalleryThreshold
     from facewright.gallery.results import GalleryStats
+    from facewright.metrics.thresholds import Threshold
 
 GalleryAt = Annotated[
     str, typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: a file, or a PostgreSQL address.")
@@ -178,12 +178,12 @@ def calibrate(
 
     with Gallery.open(gallery_at) as gallery:
         chosen = gallery.calibrate(fpir)
-    report(
-        {"task": "calibrate", "gallery": gallery.store.location} | chosen.to_dict(), describe_threshold(chosen), as_json
-    )
+    counts = {"people": chosen.people, "entries": chosen.entries}
+    facts = {"task": "calibrate", "gallery": gallery.store.location, **counts, "threshold": chosen.to_dict()}
+    report(facts, describe_threshold(chosen), as_json)
     if chosen.few_people:
         say(
-            f"warning: {chosen.people:,} people are few for a rate of {chosen.threshold.far_target:g}, however many "
+            f"warning: {chosen.people:,} people are few for a rate of {chosen.far_target:g}, however many "
             "photos of each; expect a higher false-positive identification rate, or choose a higher --fpir"
         )
 
@@ -246,17 +246,17 @@ def describe_stats(found: GalleryStats) -> str:
     return "\n".join([*lines, *describe_threshold(found.threshold).splitlines()])
 
 
-def describe_threshold(chosen: GalleryThreshold) -> str:
+def describe_threshold(line: Threshold) -> str:
     """Return the threshold and the data it was chosen on."""
-    line = chosen.threshold
+    target = line.far_target or 0
     lines = [
-        f"threshold {line.value:.4f}, for a false-positive identification rate (FPIR) of {100 * line.far_target:g} %",
+        f"threshold {line.value:.4f}, for a false-positive identification rate (FPIR) of {100 * target:g} %",
         f"achieved  {percent(line.far)} of searches",
     ]
-    if chosen.fpir_by_people is not None:
-        lines.append(f"          {percent(chosen.fpir_by_people)} over resampled people")
+    if line.far_by_identity is not None:
+        lines.append(f"          {percent(line.far_by_identity)} over resampled people")
     if line.tar is not None:
         lines.append(f"finds     {percent(line.tar)} of enrolled photos by other photos of the person")
     lines.append(f"chosen on {line.data}; the FPIR rises as the gallery grows")
-    lines += [f"most similar people: {one.a} and {one.b} ({one.score:.4f})" for one in chosen.alike]
+    lines += [f"most similar people: {one.a} and {one.b} ({one.score:.4f})" for one in line.similar_people]
     return "\n".join(lines)

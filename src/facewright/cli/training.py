@@ -15,8 +15,7 @@ from facewright.cli.progress import listener
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.evaluation.binary import BinaryResult
-    from facewright.evaluation.results import ClassificationResult, Comparison
+    from facewright.evaluation.results import BinaryResult, ClassificationResult, Comparison
 
 
 def train(

@@ -199,18 +199,18 @@ def describe_verified(result: Matched) -> str:
 
 def describe_calibrated(result: Calibrated) -> str:
     """Return the threshold and the data it was chosen on."""
-    chosen = result.decision.threshold
+    chosen = result.threshold
     lines = [
         f"threshold {chosen.value:.4f} of {chosen.score}, for a false-accept rate of {chosen.far_target:g}",
         f"achieved  {precise(chosen.far)}",
     ]
     if chosen.tar is not None:
         lines.append(f"accepts   {precise(chosen.tar)} of genuine pairs")
-    calibration = result.decision.calibration
+    calibration = result.threshold.calibration
     if calibration is not None:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in calibration.log_loss.items())
         lines.append(f"probabilities by {calibration.method} calibration (held-out log loss: {losses})")
-    detector = "" if result.decision.detector == "none" else f", faces detected by {result.decision.detector}"
+    detector = "" if result.threshold.detector == "none" else f", faces detected by {result.threshold.detector}"
     return "\n".join([*lines, f"chosen on {chosen.data}{detector}"])
 
 

@@ -1,68 +1,29 @@
-"""From the scores of a binary task to its error rates: the threshold from the validation part, the errors from test."""
+"""Error rates of a binary task: the threshold from the validation part, the errors from test.
+
+Of a model of two classes the second in order is the one to accept; the score is its probability.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facewright.errors import UsageError
-from facewright.metrics.binary import Epc, binary_errors, expected_performance_curve
-from facewright.metrics.binary_threshold import choose
-from facewright.metrics.intervals import Rate
+from facewright.errors import EmptyScores, Undefined, UsageError
+from facewright.evaluation.results import BinaryResult, Predictions
+from facewright.metrics.binary import (
+    binary_errors,
+    choose_class_threshold,
+    expected_performance_curve,
+    half_total_error_rate,
+)
+from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import auc, eer, roc
 
-USUAL = 0.5  # the threshold that scripts take unasked
+DEFAULT_THRESHOLD = 0.5  # the threshold that scripts take unasked
 Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class BinaryResult:
-    """A binary task. Rates are Wilson's, each over its own class; the HTER's interval is made of the two."""
-
-    accepted: str  # the positive class: the second in order
-    rejected: str
-    positives: int  # in the test part
-    negatives: int
-    rule: str  # how the threshold was chosen on the validation part
-    threshold: float
-    validation_hter: float  # at that threshold, on the part it was chosen on: too good
-    far: Rate  # negatives accepted
-    frr: Rate  # positives rejected
-    hter: Rate  # n is of all images of the test part
-    hter_at_half: Rate  # at 0.5, what a script without a validation part would report
-    far_at_half: Rate
-    frr_at_half: Rate
-    eer: float  # of the test part
-    eer_low: float
-    eer_high: float
-    auc: float
-    epc: Epc
-
-    def to_dict(self) -> dict[str, Any]:
-        facts = {"task": "binary"} | asdict(self)
-        facts["epc"] = {name: list(value) for name, value in asdict(self.epc).items()}
-        return facts
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> BinaryResult:
-        """The inverse of `to_dict`; raises UsageError where the facts are of another task or incomplete."""
-        if facts.get("task") != "binary":
-            raise UsageError(f"expected the facts of a binary task, got task {facts.get('task')!r}")
-        missing = [field.name for field in fields(cls) if field.name not in facts]
-        if missing:
-            raise UsageError(f"the facts of a binary task lack {', '.join(missing)}: evaluate the run again")
-        values = {field.name: facts[field.name] for field in fields(cls)}
-        for name in ("far", "frr", "hter", "hter_at_half", "far_at_half", "frr_at_half"):
-            values[name] = Rate.from_dict(values[name])
-        values["epc"] = Epc(**{name: tuple(value) for name, value in values["epc"].items()})
-        return cls(**values)
-
-
-def judge_binary(
+def evaluate_binary(
     validation: tuple[ArrayLike, ArrayLike],
     test: tuple[ArrayLike, ArrayLike],
     rule: str = "min-hter",
@@ -80,18 +41,18 @@ def judge_binary(
     Source: docs/protocols.md, "Binary tasks and HTER".
     """
     chosen_on, scored_on = _sides(validation, "validation"), _sides(test, "test")
-    threshold = choose(*chosen_on, rule, classes, "validation")
-    errors, usual = binary_errors(*scored_on, threshold.value), binary_errors(*scored_on, USUAL)
+    threshold = choose_class_threshold(*chosen_on, rule, classes, "validation")
+    errors, usual = binary_errors(*scored_on, threshold.value), binary_errors(*scored_on, DEFAULT_THRESHOLD)
     curve = roc(*scored_on)
     equal = eer(curve)
     return BinaryResult(
-        accepted=threshold.accepted,
-        rejected=threshold.rejected,
+        accepted=classes[1],
+        rejected=classes[0],
         positives=curve.genuine,
         negatives=curve.impostors,
         rule=threshold.rule,
         threshold=threshold.value,
-        validation_hter=threshold.hter.value,
+        validation_hter=half_total_error_rate(*chosen_on, threshold.value),
         far=errors.far,
         frr=errors.frr,
         hter=errors.hter,
@@ -104,6 +65,52 @@ def judge_binary(
         auc=auc(curve),
         epc=expected_performance_curve(chosen_on, scored_on),
     )
+
+
+def two_sides_of(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The probabilities of the second class, of its own images (P,) and of those of the first (Q,)."""
+    scores, positive = labelled_scores(predictions)
+    return scores[positive], scores[~positive]
+
+
+def labelled_scores(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The probability of the second class of each image, (N,), and whether that is its class, (N,)."""
+    return predictions.probabilities[:, 1].astype(np.float64), predictions.labels == 1
+
+
+def class_threshold_of(validation: Predictions, classes: tuple[str, ...], rule: str, data: str) -> Threshold | None:
+    """The threshold that a rule chooses on the validation part; None where that part lacks one of the two classes.
+
+    Args:
+        validation: what the model said of the validation part.
+        classes: of the model; None also where they are not two.
+        data: what these images are, for the record.
+    Raises:
+        UnknownName: no such rule. DataError: a score is not finite.
+        Undefined: no threshold meets the rule's false-accept rate (too few images of the first class, or equal scores).
+    """
+    genuine, impostor = two_sides_of(validation) if len(classes) == 2 else (np.zeros(0), np.zeros(0))
+    if not genuine.size or not impostor.size:
+        return None
+    return choose_class_threshold(genuine, impostor, rule, (classes[0], classes[1]), data)
+
+
+def evaluate_two_classes(
+    validation: Predictions, test: Predictions, classes: tuple[str, ...], rule: str
+) -> BinaryResult | None:
+    """HTER, EER and EPC of a model of two classes; None where it is undefined.
+
+    That is where a part lacks one of the classes, where no threshold meets the rule, or where there are other classes.
+
+    Args: as `threshold_of`; test: what the model said of the images to measure on.
+    Raises: UnknownName: no such rule. DataError: a score is not finite.
+    """
+    if len(classes) != 2:
+        return None
+    try:
+        return evaluate_binary(labelled_scores(validation), labelled_scores(test), rule, (classes[0], classes[1]))
+    except (EmptyScores, Undefined):
+        return None
 
 
 def _sides(part: tuple[ArrayLike, ArrayLike], name: str) -> Sides:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,15 +18,16 @@ from facewright.metrics.identification import (
 )
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import resolvable
+from facewright.records import Record
 
 FPIRS = (0.3, 0.1, 0.01, 0.001)
 RANKS = 20
 
 
-@dataclass(frozen=True)
-class IdentificationResult:
+class IdentificationResult(Record):
     """Who is it, closed-set and open-set, in a gallery of so many identities."""
 
+    task: Literal["identification"] = "identification"
     identities: int  # N in the gallery; the FPIR grows with it
     gallery: int  # images enrolled
     mates: int  # probes of enrolled people
@@ -36,23 +35,6 @@ class IdentificationResult:
     seed: int  # of the split
     cmc: tuple[Rate, ...]  # at rank 1, 2, …; over the mates, Clopper-Pearson
     open_set: tuple[OpenSetPoint, ...]  # at the FPIRs that the strangers resolve
-
-    def to_dict(self) -> dict[str, Any]:
-        lists = {"cmc": [rate.to_dict() for rate in self.cmc], "open_set": [row.to_dict() for row in self.open_set]}
-        return {"task": "identification"} | asdict(self) | lists
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> IdentificationResult:
-        """The inverse of `to_dict`; raises UsageError where the facts are of another task or incomplete."""
-        if facts.get("task") != "identification":
-            raise UsageError(f"expected the facts of an identification, got task {facts.get('task')!r}")
-        missing = [field.name for field in fields(cls) if field.name not in facts]
-        if missing:
-            raise UsageError(f"the facts of an identification lack {', '.join(missing)}: measure again")
-        values = {field.name: facts[field.name] for field in fields(cls)}
-        values["cmc"] = tuple(Rate.from_dict(rate) for rate in values["cmc"])
-        values["open_set"] = tuple(OpenSetPoint.from_dict(row) for row in values["open_set"])
-        return cls(**values)
 
 
 def identify(

@@ -1,22 +1,18 @@
-"""What an evaluation says: frozen facts with `to_dict`, which is what `--json` prints and `evaluation.json` holds.
-
-`to_dict` yields plain Python values only (dicts, lists, strings, numbers, None): what is undefined is None, never NaN,
-and `json.loads(json.dumps(facts))` is equal to `facts`. `from_dict` takes it back.
-"""
+"""The results of an evaluation and of a comparison: what `--json` prints and `evaluation.json` holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, SkipValidation, computed_field
 
-from facewright.errors import UsageError
-from facewright.evaluation.binary import BinaryResult
 from facewright.events import EpochRow
+from facewright.metrics.binary import Epc
 from facewright.metrics.intervals import Rate
+from facewright.records import Record
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,7 @@ class Predictions:
     probabilities: NDArray[np.float64]  # (N, C), rows sum to one
 
 
-@dataclass(frozen=True)
-class ClassRow:
+class ClassRow(Record):
     """One class against the rest. None: undefined (no such image, or none predicted)."""
 
     name: str
@@ -40,19 +35,36 @@ class ClassRow:
     auc: float | None
     average_precision: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> ClassRow:
-        """The inverse of `to_dict`."""
-        return cls(**{**facts, "precision": _rate(facts["precision"]), "recall": _rate(facts["recall"])})
+class BinaryResult(Record):
+    """A binary task. Rates are Wilson's, each over its own class; the HTER's interval is made of the two."""
+
+    task: Literal["binary"] = "binary"
+    accepted: str  # the positive class: the second in order
+    rejected: str
+    positives: int  # in the test part
+    negatives: int
+    rule: str  # how the threshold was chosen on the validation part
+    threshold: float
+    validation_hter: float  # at that threshold, on the part it was chosen on: too good
+    far: Rate  # negatives accepted
+    frr: Rate  # positives rejected
+    hter: Rate  # n is of all images of the test part
+    hter_at_half: Rate  # at 0.5, what a script without a validation part would report
+    far_at_half: Rate
+    frr_at_half: Rate
+    eer: float  # of the test part
+    eer_low: float
+    eer_high: float
+    auc: float
+    epc: Epc
 
 
-@dataclass(frozen=True)
-class ClassificationResult:
+class ClassificationResult(Record):
     """Closed-set classification of one part of a dataset."""
 
+    frame_rows: ClassVar[str | None] = "per_class"
+    task: Literal["classification"] = "classification"
     split: str
     n: int
     classes: tuple[str, ...]
@@ -73,35 +85,8 @@ class ClassificationResult:
     per_class: tuple[ClassRow, ...]
     binary: BinaryResult | None = None  # of two classes, where the validation part and this one have both
 
-    def to_dict(self) -> dict[str, Any]:
-        facts = {"task": "classification"} | asdict(self)
-        facts["classes"] = list(self.classes)
-        facts["confusion"] = [list(row) for row in self.confusion]
-        facts["per_class"] = [row.to_dict() for row in self.per_class]
-        facts["binary"] = None if self.binary is None else self.binary.to_dict()
-        return facts
 
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> ClassificationResult:
-        """The inverse of `to_dict`; raises UsageError where the facts are of another task or incomplete."""
-        if facts.get("task") != "classification":
-            raise UsageError(f"expected the facts of a classification, got task {facts.get('task')!r}")
-        names = [field.name for field in fields(cls) if field.name != "binary"]  # which older files lack
-        missing = [name for name in names if name not in facts]
-        if missing:
-            raise UsageError(f"the facts of a classification lack {', '.join(missing)}: evaluate the run again")
-        values = {name: facts[name] for name in names}
-        for name in ("accuracy", "top5", "macro_precision", "macro_recall", "macro_f1"):
-            values[name] = _rate(values[name])
-        values["classes"] = tuple(values["classes"])
-        values["confusion"] = tuple(tuple(row) for row in values["confusion"])
-        values["per_class"] = tuple(ClassRow.from_dict(row) for row in values["per_class"])
-        values["binary"] = BinaryResult.from_dict(facts["binary"]) if facts.get("binary") is not None else None
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class Latency:
+class Latency(Record):
     """Of one image (batch of one, warmed up, preprocessed) and of a batch."""
 
     median_ms: float
@@ -110,17 +95,8 @@ class Latency:
     batch: int
     threads: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Latency:
-        """The inverse of `to_dict`."""
-        return cls(**{field.name: facts[field.name] for field in fields(cls)})
-
-
-@dataclass(frozen=True)
-class Entry:
+class Entry(Record):
     """One model of a comparison."""
 
     name: str
@@ -137,32 +113,17 @@ class Entry:
     file_bytes: int
     latency: Latency
     test: ClassificationResult
-    predictions: Predictions
-    history: tuple[EpochRow, ...]
+    predictions: Annotated[Predictions, SkipValidation, Field(exclude=True, repr=False)]  # in the run's predictions.csv
+    history: Annotated[tuple[EpochRow, ...], SkipValidation, Field(exclude=True, repr=False)]  # in its metrics.csv
 
-    def to_dict(self) -> dict[str, Any]:
-        """The facts of the model; its predictions and epochs stand in the run's predictions.csv and metrics.csv."""
-        return {
-            "name": self.name,
-            "run": self.run,
-            "model": self.model,
-            "recipe": self.recipe,
-            "image_size": self.image_size,
-            "parameters": self.parameters,
-            "flops": self.flops,
-            "images_seen": self.images_seen,
-            "epochs": self.epochs,
-            "train_seconds": self.train_seconds,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "file_bytes": self.file_bytes,
-            "latency_ms": self.latency.median_ms,
-            "latency": self.latency.to_dict(),
-            "test": self.test.to_dict(),
-        }
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def latency_ms(self) -> float:
+        """The median time of one image."""
+        return self.latency.median_ms
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(Record):
     """Two models on the same images."""
 
     a: str
@@ -173,33 +134,15 @@ class Pair:
     within_noise: bool  # holm_p_value >= 0.05
     holm_p_value: float | None = None  # p_value corrected for the number of pairs; None: not compared as a family
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Record):
     """Models trained and tested on the same split, side by side."""
 
+    frame_rows: ClassVar[str | None] = "models"
     dataset: str
     fingerprint: str
     classes: tuple[str, ...]
     counts: dict[str, int]  # images in train, validation, test
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry, ...] = Field(serialization_alias="models")
     pairs: tuple[Pair, ...]
     advice: tuple[str, ...]  # sentences: which to take for accuracy, for speed, for size; and what is noise
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "dataset": self.dataset,
-            "fingerprint": self.fingerprint,
-            "classes": list(self.classes),
-            "counts": dict(self.counts),
-            "models": [entry.to_dict() for entry in self.entries],
-            "pairs": [pair.to_dict() for pair in self.pairs],
-            "advice": list(self.advice),
-        }
-
-
-def _rate(facts: Mapping[str, float | int] | None) -> Rate | None:
-    return None if facts is None else Rate.from_dict(facts)

@@ -6,24 +6,21 @@ unlike the rest of their class; classes that fall in two, as if two people had b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import Undefined, UsageError
+from facewright.errors import Undefined
 from facewright.metrics import class_parts
 from facewright.metrics.class_likeness import CHANCE, class_likeness, unlike_own_class
 from facewright.metrics.intervals import Rate, wilson
 from facewright.metrics.label_noise import confident_joint, estimated_errors, suspects
+from facewright.records import Record
 
-TASK = "suspicious labels"
 
-
-@dataclass(frozen=True)
-class Suspect:
+class Suspect(Record):
     """A picture that looks mislabelled to a model that never saw it."""
 
     path: str
@@ -34,8 +31,7 @@ class Suspect:
     margin: float  # probability of the label less that of the most probable other class
 
 
-@dataclass(frozen=True)
-class Stranger:
+class Stranger(Record):
     """A picture that is no more like its class than strangers are."""
 
     path: str
@@ -45,8 +41,7 @@ class Stranger:
     nearest_likeness: float  # to that class; above the threshold the picture belongs there
 
 
-@dataclass(frozen=True)
-class PartedClass:
+class PartedClass(Record):
     """A class that falls in two. Paths: those nearest to the middle of their part first."""
 
     label: str
@@ -57,8 +52,7 @@ class PartedClass:
     separation: float  # how often a pair inside is more alike than one across, in [0.5, 1]
 
 
-@dataclass(frozen=True)
-class Likeness:
+class Likeness(Record):
     """What embeddings that know nothing of the labels say. `refused`: why there is no list of strangers, or None."""
 
     strangers: tuple[Stranger, ...]
@@ -68,10 +62,11 @@ class Likeness:
     refused: str | None
 
 
-@dataclass(frozen=True)
-class Suspicion:
+class Suspicion(Record):
     """What is suspicious about the labels of a run's dataset."""
 
+    frame_rows: ClassVar[str | None] = "suspects"
+    task: Literal["suspicious labels"] = "suspicious labels"
     dataset: str
     fingerprint: str
     source: str  # what made the probabilities, in words
@@ -83,30 +78,6 @@ class Suspicion:
     suspects: tuple[Suspect, ...]
     likeness: Likeness | None  # None: no embeddings that know nothing of the labels
     notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `inspect --labels --json` prints it and suspicious.json holds it."""
-        facts: dict[str, Any] = {"task": TASK} | _plain(asdict(self))
-        return facts
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Suspicion:
-        """The inverse of `to_dict`.
-
-        Raises:
-            UsageError: the facts are of another task or incomplete.
-        """
-        if facts.get("task") != TASK:
-            raise UsageError(f"expected the facts of {TASK}, got task {facts.get('task')!r}")
-        try:
-            values = {name: value for name, value in facts.items() if name != "task"}
-            values |= {name: tuple(values[name]) for name in ("classes", "notes")}
-            values["accuracy"] = Rate.from_dict(values["accuracy"])
-            values["suspects"] = tuple(Suspect(**row) for row in values["suspects"])
-            values["likeness"] = None if values["likeness"] is None else _likeness_from(values["likeness"])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"the facts of {TASK} are incomplete ({error}): inspect the labels again") from None
 
 
 def suspicion_of(
@@ -159,7 +130,13 @@ def likeness_of(
     else:
         threshold = found.threshold
         strangers = tuple(
-            Stranger(paths[row], classes[labels[row]], float(own), classes[nearest], float(alike))
+            Stranger(
+                path=paths[row],
+                label=classes[labels[row]],
+                likeness=float(own),
+                nearest=classes[nearest],
+                nearest_likeness=float(alike),
+            )
             for row, own, nearest, alike in zip(
                 found.rows.tolist(), found.likeness, found.nearest.tolist(), found.nearest_likeness, strict=True
             )
@@ -169,7 +146,7 @@ def likeness_of(
         elsewhere = {row.path for row in strangers if row.nearest_likeness > threshold}
         rows = np.array([row for row, path in enumerate(paths) if path not in elsewhere], np.int64)
         parted = _parted(paths, labels, classes, embeddings, groups, rows)
-    return Likeness(strangers, threshold, CHANCE, parted, refused)
+    return Likeness(strangers=strangers, threshold=threshold, chance=CHANCE, parted=parted, refused=refused)
 
 
 def _parted(
@@ -186,21 +163,14 @@ def _parted(
         parts = class_parts.parts_of(embeddings, rows[labels[rows] == number], groups)
         if parts is not None and parts.separation >= class_parts.SEPARATION:
             smaller, larger = (tuple(paths[row] for row in side.tolist()) for side in (parts.smaller, parts.larger))
-            found.append(PartedClass(name, smaller, larger, parts.within, parts.across, parts.separation))
+            found.append(
+                PartedClass(
+                    label=name,
+                    smaller=smaller,
+                    larger=larger,
+                    within=parts.within,
+                    across=parts.across,
+                    separation=parts.separation,
+                )
+            )
     return tuple(sorted(found, key=lambda parted: -parted.separation))
-
-
-def _likeness_from(facts: Mapping[str, Any]) -> Likeness:
-    strangers = tuple(Stranger(**row) for row in facts["strangers"])
-    parted = tuple(
-        PartedClass(**{**row, "smaller": tuple(row["smaller"]), "larger": tuple(row["larger"])})
-        for row in facts["parted"]
-    )
-    return Likeness(**{**facts, "strangers": strangers, "parted": parted})
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, all the way down, so that what is written and read back is equal."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.evaluation.verification_results import Folds, TarAtFar, VerificationResult
 from facewright.metrics.folds import FoldAccuracy, accuracy_over_folds, failure_mask
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import (
@@ -22,9 +22,63 @@ from facewright.metrics.people import (
 )
 from facewright.metrics.streaming import RocSummary, all_pairs, summarise
 from facewright.metrics.verification import OperatingPoint, roc
+from facewright.records import Record
 
 WORST = 12  # pairs listed of each kind of error
 EDGES = np.arange(-100, 101) / 100  # of the histograms; rows at these stand exactly in a thinned curve
+
+
+class TarAtFar(Record):
+    """The true-accept rate at a target for the false-accept rate."""
+
+    far: float  # the target
+    achieved: float  # at most the target
+    achieved_interval: Rate  # Clopper-Pearson
+    tar: Rate  # Clopper-Pearson
+    tar_by_identity: Rate | None  # bootstrap over people, n is theirs; None: not known who is in the pairs
+    impostors: int
+    threshold: float | None  # None: accept nothing, for the highest scores are too many impostors that tie
+
+
+class Folds(Record):
+    """Accuracy over folds; each fold at the threshold that was best on the others."""
+
+    mean: float
+    standard_error: float  # std / sqrt(folds)
+    std: float  # over folds, sample
+    accuracies: tuple[float, ...]
+    thresholds: tuple[float, ...]
+
+
+class VerificationResult(Record):
+    """Same person or not. None: undefined, or not asked for."""
+
+    frame_rows: ClassVar[str | None] = "tar_at_far"
+    task: Literal["verification"] = "verification"
+    genuine: int  # pairs with a score
+    impostors: int
+    people: int | None
+    failures: int  # pairs without a score
+    failed_pairs: tuple[int, ...]  # their indices
+    chosen: str | None  # how the threshold of the accuracy was chosen
+    accuracy: Rate | None  # Clopper-Pearson; failures count as errors unless they were left out
+    accuracy_by_identity: Rate | None  # bootstrap over people, at the same thresholds
+    folds: Folds | None
+    eer: float  # this and what follows: over the pairs with a score
+    eer_low: float  # the lesser of FAR and FRR there
+    eer_high: float
+    eer_threshold: float
+    eer_by_identity: Rate | None
+    auc: float
+    tar_at_far: tuple[TarAtFar, ...]
+    thresholds: tuple[float | None, ...]  # rows of the exact ROC, thinned; None: accept nothing
+    far: tuple[float, ...]
+    tar: tuple[float, ...]
+    histogram_edges: tuple[float, ...]  # B + 1; what lies beyond is counted in the first and the last bin
+    histogram_genuine: tuple[int, ...]  # B
+    histogram_impostors: tuple[int, ...]
+    worst_false_accepts: tuple[int, ...]  # indices of impostor pairs, the highest score first
+    worst_false_rejects: tuple[int, ...]  # indices of genuine pairs, the lowest score first
 
 
 def verify_pairs(

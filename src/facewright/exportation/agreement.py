@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from facewright.bundle import Bundle
 from facewright.data.store import PixelStore
-from facewright.decision import UNKNOWN, VERIFICATION, stored
 from facewright.embedding import Embedder
 from facewright.inference import Classifier, softmax
+from facewright.metrics.thresholds import UNKNOWN, VERIFICATION, thresholds_for
 
 TOLERANCE = 1e-5
 TIE = 1e-6
@@ -67,11 +67,11 @@ class Lines:
         binary = None
         if bundle.classes:
             classifier = Classifier(bundle)
-            unknown = tuple(one.threshold.value for one in stored(bundle, UNKNOWN, classifier.fingerprint))
+            unknown = tuple(one.value for one in thresholds_for(bundle.thresholds, UNKNOWN, classifier.fingerprint))
             line = classifier.threshold
             binary = None if line is None else (bundle.classes.index(line.accepted), line.value)
-        held = stored(bundle, VERIFICATION, Embedder(bundle).fingerprint)
-        return cls(binary, unknown, tuple(one.threshold.value for one in held))
+        held = thresholds_for(bundle.thresholds, VERIFICATION, Embedder(bundle).fingerprint)
+        return cls(binary, unknown, tuple(one.value for one in held))
 
 
 @dataclass(frozen=True)

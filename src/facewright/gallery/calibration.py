@@ -8,21 +8,16 @@ identification rate (FPIR), belongs to this gallery: it grows with the number of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, ValidationError
 
-from facewright.errors import DataError, Undefined, UsageError
-from facewright.gallery.store import Count, GalleryStore, Row
-from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.errors import Undefined, UsageError
+from facewright.gallery.store import GalleryStore, Row
+from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
-from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
-from facewright.metrics.verification import allowed_impostors
-from facewright.records import Record
+from facewright.metrics.thresholds import GALLERY, SimilarPeople, Threshold, accepting_at_most, allowed_at, rule_of
 
 MAX_SEARCHES = 10_000  # entries searched, drawn at random
 BLOCK = 256  # searched at a time
@@ -30,46 +25,8 @@ SHOWN_PAIRS = 3  # most similar pairs of people in the result
 SCORE = "cosine with the most alike person"
 METHOD = (
     "each enrolled photo searched among the other people; most of them accepted within the target, no interpolation, "
-    "ties together; midway to the next lower score. tar: own person first and accepted, by the other photos"
+    "ties together. tar: own person first and accepted, by the other photos"
 )
-
-
-class SimilarPair(Record):
-    """Two people whose photos are so similar that they may be one person."""
-
-    a: str
-    b: str
-    score: float
-
-
-class GalleryThreshold(Record):
-    """A threshold and the gallery that it was chosen on."""
-
-    threshold: Annotated[
-        Threshold, BeforeValidator(lambda facts: Threshold.from_dict(facts) if isinstance(facts, Mapping) else facts)
-    ]  # far: the FPIR
-    fpir_by_people: Rate | None  # the same with its interval over resampled people, n is their number
-    people: Count  # enrolled then
-    entries: Count
-    alike: tuple[SimilarPair, ...]  # the most similar two people, each two once
-
-    @property
-    def few_people(self) -> bool:
-        """One person alone is more than the requested share: photos of one person are not independent probes."""
-        return self.people * self.threshold.far_target < 1
-
-    @classmethod
-    def from_dict(cls, facts: Any) -> GalleryThreshold:
-        """The inverse of `to_dict`.
-
-        Raises:
-            DataError: the facts are not those of a threshold.
-        """
-        try:
-            return cls.model_validate(facts)
-        except (ValidationError, DataError) as error:
-            text = str(error) if isinstance(error, DataError) else str(error.errors()[0]["msg"])
-            raise DataError(f"the gallery's threshold is invalid: {text}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +38,13 @@ class NonmatedSearches:
     people: NDArray[np.str_]  # (Q, 2) the photo's person, and the other person with the best score
 
 
-def choose(store: GalleryStore, fpir: float, *, searches: int = MAX_SEARCHES, seed: int = 0) -> GalleryThreshold:
+def choose(
+    store: GalleryStore, fpir: float, *, confidence: float | None = None, searches: int = MAX_SEARCHES, seed: int = 0
+) -> Threshold:
     """Choose the threshold that identifies at most the share `fpir` of unknown people as enrolled ones.
 
     Args:
-        fpir: the target in (0, 1). searches: maximum number of enrolled photos searched. seed: of their choice.
+        fpir: the target in (0, 1). confidence: as `allowed_at`. searches: maximum number of enrolled photos searched. seed: of their choice.
     Raises:
         Undefined: fewer than two people, or too few photos to resolve the rate (says how many it takes).
         UsageError: the target is not in (0, 1).
@@ -98,31 +57,28 @@ def choose(store: GalleryStore, fpir: float, *, searches: int = MAX_SEARCHES, se
             f"{store.location}: a threshold takes at least two people, {len(enrolled)} enrolled; enrol more"
         )
     result = search_enrolled(store, searches, seed)
-    value = _value(result.other, fpir)
+    value = _value(result.other, fpir, confidence)
     share = weighted_share(result.other >= value, np.ones(result.other.size, bool))
     names, numbers = np.unique(result.people, return_inverse=True)
     pairs = People(numbers.reshape(-1, 2).astype(np.int64), names.size)
     own = ~np.isnan(result.own)
     right = (result.own >= value) & (result.own > result.other)
-    threshold = Threshold(
+    return Threshold(
         value=value,
+        purpose=GALLERY,
         score=SCORE,
-        direction=DIRECTION,
+        rule=rule_of(METHOD, confidence),
         far_target=float(fpir),
+        confidence=confidence,
         far=clopper_pearson(int((result.other >= value).sum()), result.other.size),
+        far_by_identity=identity_bootstrap(share, pairs)[0],
         tar=clopper_pearson(int(right[own].sum()), int(own.sum())) if own.any() else None,
         impostors=result.other.size,
         genuine=int(own.sum()),
         data=f"{store.header().entries:,} enrolled photos of {len(enrolled):,} people",
-        method=METHOD,
-    )
-    by_people = identity_bootstrap(share, pairs)[0]
-    return GalleryThreshold(
-        threshold=threshold,
-        fpir_by_people=by_people,
         people=len(enrolled),
         entries=store.header().entries,
-        alike=_similar(result),
+        similar_people=_similar(result),
     )
 
 
@@ -152,10 +108,10 @@ def _own(row: Row, photos: list[Row]) -> float:
     return float((np.stack(rest).astype(np.float64) @ row.entry.vector).max()) if rest else math.nan
 
 
-def _value(other: NDArray[np.float64], fpir: float) -> float:
+def _value(other: NDArray[np.float64], fpir: float, confidence: float | None) -> float:
     """Midway between the lowest accepted score and the next, so that rounding decides nothing."""
     try:
-        allowed = allowed_impostors(fpir, other.size)
+        allowed = allowed_at(fpir, other.size, confidence)
     except Undefined:
         raise Undefined(
             f"{other.size:,} enrolled photos cannot resolve a false-positive rate of {fpir:g}: "
@@ -164,11 +120,11 @@ def _value(other: NDArray[np.float64], fpir: float) -> float:
     return accepting_at_most(other, allowed)
 
 
-def _similar(result: NonmatedSearches) -> tuple[SimilarPair, ...]:
+def _similar(result: NonmatedSearches) -> tuple[SimilarPeople, ...]:
     best: dict[tuple[str, str], float] = {}
     for place in np.argsort(-result.other, kind="stable"):
         a, b = sorted(map(str, result.people[place]))
         best.setdefault((a, b), float(result.other[place]))
         if len(best) == SHOWN_PAIRS:
             break
-    return tuple(SimilarPair(a=a, b=b, score=score) for (a, b), score in best.items())
+    return tuple(SimilarPeople(a=a, b=b, score=score) for (a, b), score in best.items())

@@ -20,9 +20,10 @@ from types import TracebackType
 import numpy as np
 
 from facewright.data.records import Broken
-from facewright.errors import Undefined, UsageError
+from facewright.errors import GalleryDamaged, Undefined, UsageError
+from facewright.files import as_record
 from facewright.gallery import signatures
-from facewright.gallery.calibration import GalleryThreshold, choose
+from facewright.gallery.calibration import choose
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo, embed_photos, png_of, read
 from facewright.gallery.results import (
@@ -36,6 +37,7 @@ from facewright.gallery.results import (
     person_of,
 )
 from facewright.gallery.store import Entry, GalleryStore, check_name
+from facewright.metrics.thresholds import Threshold
 from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
 
 TOP = 5  # people in a search result
@@ -247,17 +249,18 @@ class Gallery:
                 f"{self.store.location}: the gallery has no threshold, so nobody can be called unknown; "
                 "choose one (facewright gallery calibrate), or give one (--threshold)"
             )
-        return stored.threshold.value
+        return stored.value
 
     @property
-    def threshold(self) -> GalleryThreshold | None:
+    def threshold(self) -> Threshold | None:
         """The threshold that `calibrate` has stored."""
         facts = self.store.header().threshold
-        return None if facts is None else GalleryThreshold.from_dict(facts)
+        source = f"{self.store.location}: its threshold"
+        return None if facts is None else as_record(dict(facts), Threshold, source, error=GalleryDamaged)
 
-    def calibrate(self, fpir: float) -> GalleryThreshold:
+    def calibrate(self, fpir: float, confidence: float | None = None) -> Threshold:
         """Choose the threshold from the enrolled people and store it; see `calibration.choose`."""
-        chosen = choose(self.store, fpir)
+        chosen = choose(self.store, fpir, confidence=confidence)
         self.store.set_threshold(chosen.to_dict())
         return chosen
 

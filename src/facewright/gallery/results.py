@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer
 
 from facewright.data.records import Broken
-from facewright.gallery.calibration import GalleryThreshold
 from facewright.gallery.store import Match, ModelSignature
+from facewright.metrics.thresholds import Threshold
 from facewright.records import Record
 
 Box = Annotated[  # x, y, width, height in px; as {"x", "y", "w", "h"} in JSON
@@ -117,7 +117,7 @@ class GalleryStats(Record):
     entries: int
     crops: int
     revision: int
-    threshold: GalleryThreshold | None
+    threshold: Threshold | None
 
     def to_dict(self) -> dict[str, Any]:
         """As `gallery stats --json` prints it."""

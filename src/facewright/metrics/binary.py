@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
 from facewright.metrics.intervals import Rate, wilson
-from facewright.metrics.thresholds import refuse_accepting_none
+from facewright.metrics.thresholds import BINARY, Threshold, refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
+from facewright.records import Record
 
 RULES = ("min-hter", "eer", "far=X")
 WEIGHTS = tuple(i / 20 for i in range(21))
@@ -31,8 +32,7 @@ class BinaryErrors:
     hter: Rate  # from the two, n is of all samples
 
 
-@dataclass(frozen=True)
-class Epc:
+class Epc(Record):
     """What the half total error rate on test data is for each weight of the two errors on validation data."""
 
     weights: tuple[float, ...]  # of the false accepts, in [0, 1]
@@ -77,7 +77,9 @@ def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> 
     value = (far.value + frr.value) / 2
     down = math.hypot(far.value - far.low, frr.value - frr.low) / 2
     up = math.hypot(far.high - far.value, frr.high - frr.value) / 2
-    return BinaryErrors(far, frr, Rate(value, max(0.0, value - down), min(1.0, value + up), far.n + frr.n))
+    return BinaryErrors(
+        far, frr, Rate(value=value, low=max(0.0, value - down), high=min(1.0, value + up), n=far.n + frr.n)
+    )
 
 
 def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) -> float:
@@ -102,6 +104,40 @@ def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) 
     point = tar_at_far(curve, asked_far(rule))
     refuse_accepting_none(point)
     return point.threshold
+
+
+def choose_class_threshold(
+    genuine: ArrayLike, impostor: ArrayLike, rule: str, classes: tuple[str, str], data: str
+) -> Threshold:
+    """Choose the threshold between two classes by a rule, with its errors on the data it is chosen on.
+
+    Args:
+        genuine: (P,) probabilities of the accepted class where it is the true one. impostor: (Q,) where it is not.
+        rule: as `choose_binary_threshold`.
+        classes: the rejected and the accepted class. data: what the scores are of, for the record.
+    Raises:
+        As `choose_binary_threshold`.
+    >>> choose_class_threshold([0.75, 0.5], [0.25, 0.0], "min-hter", ("bare", "masked"), data="a doctest").decide(0.4)
+    'masked'
+    """
+    value = choose_binary_threshold(genuine, impostor, rule)
+    errors = binary_errors(genuine, impostor, value)
+    frr = errors.frr
+    return Threshold(
+        value=value,
+        purpose=BINARY,
+        score="probability",
+        rule=rule,
+        far_target=asked_far(rule) if rule.startswith("far") else None,
+        far=errors.far,
+        tar=Rate(value=1 - frr.value, low=1 - frr.high, high=1 - frr.low, n=frr.n),
+        hter=errors.hter,
+        impostors=errors.far.n,
+        genuine=frr.n,
+        data=data,
+        accepted=classes[1],
+        rejected=classes[0],
+    )
 
 
 def asked_far(rule: str) -> float:
@@ -140,7 +176,9 @@ def expected_performance_curve(
         raise UsageError(f"expected weights in [0, 1], got {weights}")
     curve = roc(*validation)
     thresholds = tuple(_cheapest(curve, weight * curve.far + (1 - weight) * curve.frr) for weight in weights)
-    return Epc(tuple(weights), thresholds, tuple(half_total_error_rate(*test, t) for t in thresholds))
+    return Epc(
+        weights=tuple(weights), thresholds=thresholds, hter=tuple(half_total_error_rate(*test, t) for t in thresholds)
+    )
 
 
 def _cheapest(curve: Roc, cost: NDArray[np.number]) -> float:

@@ -10,39 +10,34 @@ the area under the interpolated curve over all its points, as the challenge has 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import Undefined, UsageError
 from facewright.metrics.intervals import Rate, wilson
-
-OVERLAP = 0.5  # share of the union from which on a found box is right
+from facewright.records import FloatArray, Record
 
 Floats = NDArray[np.float64]
+OVERLAP = 0.5  # share of the union from which on a found box is right
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(Record):
     """Precision and recall at every distinct score, from the highest down."""
 
-    thresholds: Floats  # (K,) descending
-    precision: Floats  # (K,)
-    recall: Floats  # (K,)
-
-    def to_dict(self) -> dict[str, list[float]]:
-        return {name: [float(value) for value in values] for name, values in asdict(self).items()}
+    thresholds: FloatArray  # (K,) descending
+    precision: FloatArray  # (K,)
+    recall: FloatArray  # (K,)
 
 
-@dataclass(frozen=True)
-class DetectionResult:
+class DetectionResult(Record):
     """How well the true boxes of some photos were found.
 
     None: undefined; precision where nothing was found.
     """
 
+    task: Literal["detection"] = "detection"
     photos: int
     faces: int  # true boxes
     overlap: float
@@ -51,19 +46,6 @@ class DetectionResult:
     precision: Rate | None  # of the boxes that reach the threshold
     recall: Rate
     curve: Curve
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "task": "detection",
-            "photos": self.photos,
-            "faces": self.faces,
-            "overlap": self.overlap,
-            "threshold": self.threshold,
-            "average_precision": self.average_precision,
-            "precision": None if self.precision is None else self.precision.to_dict(),
-            "recall": self.recall.to_dict(),
-            "curve": self.curve.to_dict(),
-        }
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -135,7 +117,7 @@ def precision_recall(scores: ArrayLike, right: ArrayLike, faces: int) -> Curve:
     surety, hits = surety[order], hits[order]
     last = np.flatnonzero(np.append(surety[1:] != surety[:-1], True)) if len(surety) else np.zeros(0, np.int64)
     found = np.cumsum(hits)[last]
-    return Curve(surety[last], found / (last + 1), found / faces)
+    return Curve(thresholds=surety[last], precision=found / (last + 1), recall=found / faces)
 
 
 def average_precision(curve: Curve) -> float:

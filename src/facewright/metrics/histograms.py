@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import model_validator
 
 from facewright.errors import DataError, EmptyScores, UsageError
+from facewright.records import Record
 
 BINS = 50
 STEP = 100  # ranges begin and end at hundredths
 
 
-@dataclass(frozen=True)
-class Histograms:
+class Histograms(Record):
     """Scores in K equal bins from `low` to `high`; a bin has its lower end, the last one both."""
 
     low: float
@@ -25,27 +23,13 @@ class Histograms:
     genuine: tuple[int, ...]  # K
     impostor: tuple[int, ...]  # K
 
-    def to_dict(self) -> dict[str, Any]:
-        """As it is kept."""
-        return asdict(self) | {"genuine": list(self.genuine), "impostor": list(self.impostor)}
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Histograms:
-        """The inverse of `to_dict`.
-
-        Raises:
-            DataError: the facts are no such counts.
-        """
-        try:
-            low, high = float(facts["low"]), float(facts["high"])
-            genuine, impostor = (tuple(int(count) for count in facts[side]) for side in ("genuine", "impostor"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"no histograms: {type(error).__name__} {error}") from None
-        if not (math.isfinite(low) and low < high < math.inf) or not genuine or len(genuine) != len(impostor):
-            raise DataError(f"no histograms: expected equal bins from low to high, got {low:g} to {high:g}")
-        if min(*genuine, *impostor) < 0:
-            raise DataError("no histograms: expected counts of at least 0")
-        return cls(low, high, genuine, impostor)
+    @model_validator(mode="after")
+    def _equal_bins(self) -> Histograms:
+        if not self.low < self.high or not self.genuine or len(self.genuine) != len(self.impostor):
+            raise ValueError(f"expected equal bins from low to high, got {self.low:g} to {self.high:g}")
+        if min(*self.genuine, *self.impostor) < 0:
+            raise ValueError("expected counts of at least 0")
+        return self
 
 
 def histograms(genuine: ArrayLike, impostor: ArrayLike, bins: int = BINS) -> Histograms:
@@ -69,4 +53,4 @@ def histograms(genuine: ArrayLike, impostor: ArrayLike, bins: int = BINS) -> His
     low, high = math.floor(round(every.min() * STEP, 9)), math.ceil(round(every.max() * STEP, 9))
     ends = low / STEP, max(high, low + 1) / STEP
     counts = [np.histogram(side, bins, ends)[0].tolist() for side in sides]
-    return Histograms(*ends, tuple(counts[0]), tuple(counts[1]))
+    return Histograms(low=ends[0], high=ends[1], genuine=tuple(counts[0]), impostor=tuple(counts[1]))

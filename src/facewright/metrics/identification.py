@@ -7,16 +7,17 @@ positives grow with the gallery, so every rate here belongs to a number N of enr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import computed_field, model_validator
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.verification import allowed_impostors
+from facewright.records import Record
 
 PROBES = 1_024  # searched at a time
 STRANGERS = 1 / 3  # of the identities
@@ -36,8 +37,7 @@ class Search:
         return self.rank > 0
 
 
-@dataclass(frozen=True)
-class OpenSetPoint:
+class OpenSetPoint(Record):
     """Open-set identification at one threshold."""
 
     target: float | None  # the FPIR asked for; None where the threshold was given
@@ -46,19 +46,16 @@ class OpenSetPoint:
     fnir: Rate  # mated probes whose mate is not first or not accepted
     identities: int  # N, without which the FPIR says little
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def dir(self) -> float:
         """The detection and identification rate at rank 1, 1 - FNIR."""
         return 1 - self.fnir.value
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"dir": self.dir}
-
+    @model_validator(mode="before")
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> OpenSetPoint:
-        """The inverse of `to_dict`."""
-        fpir, fnir = Rate.from_dict(facts["fpir"]), Rate.from_dict(facts["fnir"])
-        return cls(facts["target"], facts["threshold"], fpir, fnir, facts["identities"])
+    def _without_dir(cls, facts: Any) -> Any:
+        return {name: value for name, value in facts.items() if name != "dir"} if isinstance(facts, dict) else facts
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,38 +7,30 @@ much the number would move with *other test images of the same kind*. They say n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, betaincinv, ndtri
 
 from facewright.errors import Undefined, UsageError
+from facewright.records import Count, Number, Record
 
 RESAMPLES = 2_000
 
 
-@dataclass(frozen=True)
-class Rate:
+class Rate(Record):
     """A share with its 95 % interval and the count it rests on.
 
     >>> Rate(0.91, 0.87, 0.94, 257).to_dict()
     {'value': 0.91, 'low': 0.87, 'high': 0.94, 'n': 257}
     """
 
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, float | int]) -> Rate:
-        """The inverse of `to_dict`."""
-        return cls(float(facts["value"]), float(facts["low"]), float(facts["high"]), int(facts["n"]))
+    value: Number
+    low: Number
+    high: Number
+    n: Count
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> Rate:
     # At the ends the bound is exact in algebra and must not be 1e-17 off in floating point.
     low = 0.0 if k == 0 else max(0.0, centre - half)
     high = 1.0 if k == n else min(1.0, centre + half)
-    return Rate(share, low, high, n)
+    return Rate(value=share, low=low, high=high, n=n)
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
@@ -117,7 +109,18 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
     tail = (1 - confidence) / 2
     low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
     high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
-    return Rate(k / n, low, high, n)
+    return Rate(value=k / n, low=low, high=high, n=n)
+
+
+def upper_bound(rate: Rate, confidence: float) -> float:
+    """The one-sided upper bound of Clopper and Pearson of an observed rate.
+
+    >>> rate = clopper_pearson(0, 1100)
+    >>> round(upper_bound(rate, 0.95), 5)
+    0.00272
+    """
+    k = round(rate.value * rate.n)
+    return 1.0 if k == rate.n else float(betaincinv(k + 1, rate.n - k, confidence))
 
 
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
@@ -227,7 +230,7 @@ def _resample(
 
 def _percentiles(value: float, resampled: NDArray[np.float64], n: int) -> Rate:
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return Rate(value, float(low), float(high), n)
+    return Rate(value=value, low=float(low), high=float(high), n=n)
 
 
 def class_numbers(values: ArrayLike, classes: int, name: str) -> NDArray[np.int64]:

@@ -146,4 +146,4 @@ def _interval(value: float, drawn: NDArray[np.float64], n: int) -> Rate | None:
     if math.isnan(value) or 2 * defined.size < drawn.size:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
-    return Rate(value, float(low), float(high), n)
+    return Rate(value=value, low=float(low), high=float(high), n=n)

@@ -7,14 +7,13 @@ impostor pairs 0.5 means one thing, among one genuine pair in a thousand another
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -22,28 +21,42 @@ from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.classification import SMALLEST_PROBABILITY
 from facewright.metrics.people import people_halves, people_of
 from facewright.metrics.verification import two_sides
+from facewright.records import Record
 
-METHODS = ("logistic", "isotonic")
+Method = Literal["logistic", "isotonic"]
+METHODS: tuple[Method, ...] = ("logistic", "isotonic")
 FOLDS = 5  # where it is not known who is in the pairs
 
 
-@dataclass(frozen=True)
-class ScoreCalibration:
+class ScoreCalibration(Record):
     """A rising map from a score to a probability in (0, 1).
 
     logistic: 1 / (1 + exp(-(slope * score + intercept))). isotonic: straight lines between (scores, probabilities),
     level beyond the first and the last.
     """
 
-    method: str  # one of METHODS
+    method: Method
     slope: float | None
     intercept: float | None
     scores: tuple[float, ...]  # rising; empty for the logistic map
     probabilities: tuple[float, ...]  # rising, in (0, 1)
-    log_loss: dict[str, float]  # held out, nats a pair, of both methods
+    log_loss: Mapping[str, float]  # held out, nats a pair, of both methods
     genuine: int  # pairs it was fitted on
     impostors: int
     data: str  # what they were
+
+    @model_validator(mode="after")
+    def _rising(self) -> ScoreCalibration:
+        if (self.slope is not None and self.intercept is not None) != (self.method == "logistic"):
+            raise ValueError(f"{self.method!r} with slope {self.slope}, intercept {self.intercept}")
+        if self.slope is not None and self.slope <= 0:
+            raise ValueError(f"expected a slope above 0, got {self.slope}")
+        if self.method == "isotonic":
+            scores, values = self.scores, self.probabilities
+            rising = all(a < b for a, b in pairwise(scores)) and all(a <= b for a, b in pairwise(values))
+            if not (rising and all(0 < p < 1 for p in values) and len(scores) == len(values) > 0):
+                raise ValueError("expected rising scores with as many rising probabilities in (0, 1)")
+        return self
 
     def probability(self, score: float) -> float:
         """The probability that a pair with this score is of one person."""
@@ -61,45 +74,6 @@ class ScoreCalibration:
         if self.slope is not None and self.intercept is not None:
             return np.asarray(expit(self.slope * values + self.intercept), dtype=np.float64)
         return np.interp(values, self.scores, self.probabilities)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and texts."""
-        return {
-            "method": self.method,
-            "slope": self.slope,
-            "intercept": self.intercept,
-            "scores": list(self.scores),
-            "probabilities": list(self.probabilities),
-            "log_loss": dict(self.log_loss),
-            "genuine": self.genuine,
-            "impostors": self.impostors,
-            "data": self.data,
-        }
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> ScoreCalibration:
-        """The inverse of `to_dict`.
-
-        Raises:
-            DataError: the facts are no such map; says why.
-        """
-        try:
-            method, slope, intercept = facts["method"], facts["slope"], facts["intercept"]
-            made = cls(
-                method=str(method),
-                slope=None if slope is None else float(slope),
-                intercept=None if intercept is None else float(intercept),
-                scores=tuple(float(score) for score in facts["scores"]),
-                probabilities=tuple(float(value) for value in facts["probabilities"]),
-                log_loss={str(name): float(value) for name, value in facts["log_loss"].items()},
-                genuine=int(facts["genuine"]),
-                impostors=int(facts["impostors"]),
-                data=str(facts["data"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"no score calibration: {type(error).__name__} {error}") from None
-        _check(made)
-        return made
 
 
 def calibrate_scores(
@@ -124,18 +98,28 @@ def calibrate_scores(
         raise UsageError(f"expected scores and same (P,), got {values.shape} and {truth.shape}")
     two_sides(values[truth], values[~truth])  # refuses what is empty or not finite
     parts = _parts(truth, people, seed)
-    losses = {method: _held_out_loss(method, values, truth, parts) for method in METHODS}
+    losses: dict[str, float] = {method: _held_out_loss(method, values, truth, parts) for method in METHODS}
     best = min(METHODS, key=lambda method: losses[method])  # the logistic map where they are equal
     return _fit(best, values, truth, losses, data)
 
 
 def _fit(
-    method: str, scores: NDArray[np.float64], same: NDArray[np.bool_], losses: dict[str, float], data: str
+    method: Method, scores: NDArray[np.float64], same: NDArray[np.bool_], losses: Mapping[str, float], data: str
 ) -> ScoreCalibration:
     slope, intercept = _logistic(scores, same) if method == "logistic" else (None, None)
     knots, values = _isotonic(scores, same) if method == "isotonic" else ((), ())
     genuine = int(same.sum())
-    return ScoreCalibration(method, slope, intercept, knots, values, losses, genuine, same.size - genuine, data)
+    return ScoreCalibration(
+        method=method,
+        slope=slope,
+        intercept=intercept,
+        scores=knots,
+        probabilities=values,
+        log_loss=losses,
+        genuine=genuine,
+        impostors=same.size - genuine,
+        data=data,
+    )
 
 
 def _logistic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
@@ -196,25 +180,10 @@ def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list
     return parts
 
 
-def _held_out_loss(method: str, scores: NDArray[np.float64], same: NDArray[np.bool_], parts: list[Part]) -> float:
+def _held_out_loss(method: Method, scores: NDArray[np.float64], same: NDArray[np.bool_], parts: list[Part]) -> float:
     losses = []
     for fitted, held in parts:
         chance = _fit(method, scores[fitted], same[fitted], {}, "").probabilities_of(scores[held])
         of_truth = np.where(same[held], chance, 1 - chance)
         losses.append(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)))
     return float(np.concatenate(losses).mean())
-
-
-def _check(made: ScoreCalibration) -> None:
-    logistic = made.slope is not None and made.intercept is not None
-    if made.method not in METHODS or logistic != (made.method == "logistic"):
-        raise DataError(f"no score calibration: {made.method!r} with slope {made.slope}, intercept {made.intercept}")
-    if made.slope is not None and not (math.isfinite(made.slope) and made.slope > 0):
-        raise DataError(f"no score calibration: expected a finite slope above 0, got {made.slope}")
-    if made.intercept is not None and not math.isfinite(made.intercept):
-        raise DataError(f"no score calibration: expected a finite intercept, got {made.intercept}")
-    if not logistic:
-        rising = all(a < b for a, b in pairwise(made.scores)) and all(a <= b for a, b in pairwise(made.probabilities))
-        inside = all(math.isfinite(score) for score in made.scores) and all(0 < p < 1 for p in made.probabilities)
-        if not (rising and inside and len(made.scores) == len(made.probabilities) > 0):
-            raise DataError("no score calibration: expected rising scores with as many rising probabilities in (0, 1)")

@@ -1,99 +1,195 @@
-"""A decision threshold together with what it was chosen on, as it is stored in a model file."""
+"""A decision threshold with everything it was chosen on: the one record that model files, galleries and answers hold.
+
+purpose "verification"  score: the cosine of two embeddings; accepted: a match
+purpose "unknown"       score: similarity to the nearest class (`inference.Classifier`); accepted: one of the classes
+purpose "binary"        score: the probability of the class `accepted`; else the class `rejected`
+purpose "gallery"       score: the cosine with the nearest person of a gallery; accepted: that person; `far` is the FPIR
+
+No time and no path is kept: equal data and equal weights give equal files.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field, computed_field, model_validator
 
-from facewright.errors import DataError, Undefined
-from facewright.metrics.intervals import Rate
-from facewright.metrics.verification import OperatingPoint, roc, tar_at_far
+from facewright.errors import DataError, Undefined, UsageError
+from facewright.metrics.histograms import Histograms
+from facewright.metrics.intervals import Rate, upper_bound
+from facewright.metrics.score_calibration import ScoreCalibration
+from facewright.metrics.verification import OperatingPoint, allowed_impostors, roc, tar_at_far
+from facewright.records import Count, Number, Record
 
+Purpose = Literal["verification", "unknown", "binary", "gallery"]
+VERIFICATION: Purpose = "verification"
+UNKNOWN: Purpose = "unknown"
+BINARY: Purpose = "binary"
+GALLERY: Purpose = "gallery"
 DIRECTION = "accept iff score >= value"
 METHOD = "most impostors accepted within the target, no interpolation, ties together"
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """Where to draw the line, and how that was decided. `far` and `tar` are of the data it was chosen on."""
+class SimilarPeople(Record):
+    """Two people whose photos are so similar that they may be one person."""
 
-    value: float
-    score: str  # "cosine"
-    direction: str  # DIRECTION, and no other
-    far_target: float
-    far: Rate  # achieved, Clopper-Pearson
-    tar: Rate | None
-    impostors: int
-    genuine: int
+    a: str
+    b: str
+    score: float
+
+
+class Threshold(Record):
+    """Accept iff score >= value; the rates are those of the data the threshold was chosen on."""
+
+    value: Number
+    purpose: Purpose = "verification"
+    score: str = "cosine"  # what is compared with the value
+    direction: Literal["accept iff score >= value"] = "accept iff score >= value"
+    rule: str  # how the value was chosen
+    far_target: float | None = Field(default=None, gt=0, le=1)  # what was asked for; None: another rule
+    confidence: float | None = Field(default=None, gt=0, lt=1)  # see `bound`; None: the rate itself meets the target
+    far: Rate  # achieved: impostors accepted; of a gallery the FPIR
+    tar: Rate | None = None  # genuine scores accepted
+    hter: Rate | None = None  # of two classes
+    impostors: Count
+    genuine: Count = 0
     data: str  # what it was chosen on
-    method: str
+    digest: str = ""  # of the data: pixels and truth
+    people: Count | None = None  # in the data
+    entries: Count | None = None  # of the gallery
+    failures: Count = 0  # pairs or images without a score
+    far_by_identity: Rate | None = None  # with the interval over resampled people, n is theirs; None: not known
+    calibration: ScoreCalibration | None = None  # from a score to a match probability; None: undefined on these data
+    histograms: Histograms | None = None  # of the scores; None: not kept
+    similar_people: tuple[SimilarPeople, ...] = ()  # of the gallery, the most similar two first, each two once
+    accepted: str | None = None  # of two classes: the one of scores at or above the value
+    rejected: str | None = None
+    fingerprint: str = ""  # of detector, template, network and input, without which the value means nothing
+    detector: str = "none"  # "none": images are taken whole
+    crop: float = 1.0  # of the input
+    flip: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def prior(self) -> float | None:
+        """The share of genuine pairs in the data, at which a match probability holds."""
+        return self.genuine / (self.genuine + self.impostors) if self.calibration is not None else None
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def bound(self) -> float:
+        """The upper bound of the FAR: one-sided at the confidence that was asked for, else of the 95 % interval."""
+        return self.far.high if self.confidence is None else upper_bound(self.far, self.confidence)
+
+    @property
+    def few_people(self) -> bool:
+        """Tell whether one person alone is more than the share asked for: images of one are not independent."""
+        return self.people is not None and self.far_target is not None and self.people * self.far_target < 1
+
+    def decide(self, score: float) -> str:
+        """Return the class that a score means, of a threshold between two classes."""
+        return str(self.accepted if score >= self.value else self.rejected)
+
+    @model_validator(mode="before")
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Threshold:
-        """The inverse of `to_dict`.
+    def _accept_old(cls, facts: Any) -> Any:
+        """Turn what earlier versions wrote (four kinds of dictionaries) into this record."""
+        if not isinstance(facts, dict):
+            return facts
+        facts = {name: value for name, value in facts.items() if name not in ("prior", "bound")}
+        if isinstance(facts.get("threshold"), dict):  # a threshold inside its provenance
+            facts = {**facts.pop("threshold"), **facts}
+        if "fpir_by_people" in facts:
+            facts |= {"purpose": GALLERY, "far_by_identity": facts.pop("fpir_by_people")}
+            facts["similar_people"] = facts.pop("alike", ())
+        for old, new in (("kind", "purpose"), ("method", "rule")):
+            if old in facts:
+                facts[new] = facts.pop(old)
+        return _with_counts(facts) if "frr" in facts else facts
 
-        Raises:
-            DataError: the facts lack a field, have one too many, or hold what no threshold can.
-        """
-        known = [field.name for field in fields(cls)]
-        missing, extra = [name for name in known if name not in facts], sorted(set(facts) - set(known))
-        if missing or extra:
-            raise DataError(f"no threshold: it lacks {missing or 'nothing'} and has {extra or 'nothing'} too many")
-        tar = facts["tar"]
-        record = cls(
-            value=_number(facts, "value"),
-            score=_text(facts, "score"),
-            direction=_text(facts, "direction"),
-            far_target=_number(facts, "far_target"),
-            far=_rate(facts["far"], "far"),
-            tar=None if tar is None else _rate(tar, "tar"),
-            impostors=_count(facts, "impostors"),
-            genuine=_count(facts, "genuine"),
-            data=_text(facts, "data"),
-            method=_text(facts, "method"),
-        )
-        _check(record)
-        return record
+    @model_validator(mode="after")
+    def _consistent(self) -> Threshold:
+        for name, rate, n in (("far", self.far, self.impostors), ("tar", self.tar, self.genuine)):
+            if rate is not None and not (0 <= rate.low <= rate.value <= rate.high <= 1 and rate.n == n):
+                raise ValueError(f"{name} is no rate over {n} scores: {rate}")
+        if self.purpose == BINARY and (self.accepted is None or self.rejected is None):
+            raise ValueError("expected the classes accepted and rejected")
+        return self
 
 
 def choose_threshold(
-    genuine: ArrayLike, impostor: ArrayLike, far: float, data: str, score: str = "cosine"
+    genuine: ArrayLike, impostor: ArrayLike, far: float, data: str, confidence: float | None = None
 ) -> Threshold:
-    """Choose the threshold that accepts as many impostors as the target allows.
+    """Choose the threshold that accepts as many impostors as the target allows, midway to the next lower score.
+
+    Midway, because an image embedded in a batch of another size may score 5e-7 lower and must not then fall below a
+    threshold that is its own score.
 
     Args:
         genuine: (P,) scores of pairs of one person. impostor: (Q,) scores of pairs of two.
-        far: the target in (0, 1]. data: what the pairs are, for the record. score: the name of the similarity.
+        far: the target in (0, 1]. data: what the pairs are, for the record.
+        confidence: in (0, 1): the one-sided Clopper-Pearson upper bound of the FAR meets the target; None: the share
+            of these pairs does.
     Raises:
         Undefined: the impostors are too few to resolve the target (says how many it takes), or too many of them tie.
         EmptyScores: either side is empty. DataError: a score that is not finite. UsageError: far is no rate.
     Source: docs/protocols.md, "Verification".
     >>> choose_threshold([0.9, 0.5], [0.4, 0.3, 0.2, 0.1], far=0.25, data="a doctest").value
-    0.4
+    0.35
     """
     curve = roc(genuine, impostor)
-    point = tar_at_far(curve, far)
+    point = tar_at_far(curve, far, allowed_at(far, curve.impostors, confidence))
     refuse_accepting_none(point)
+    lower = curve.thresholds[curve.thresholds < point.threshold]
     return Threshold(
-        value=point.threshold,
-        score=score,
-        direction=DIRECTION,
+        value=float((point.threshold + lower.max()) / 2) if lower.size else point.threshold,
+        rule=rule_of(METHOD, confidence),
         far_target=point.target,
+        confidence=confidence,
         far=point.far,
         tar=point.tar,
         impostors=curve.impostors,
         genuine=curve.genuine,
         data=data,
-        method=METHOD,
     )
+
+
+def allowed_at(far: float, impostors: int, confidence: float | None) -> int:
+    """How many of so many impostors may be accepted: by their share, or by the upper bound of the rate.
+
+    Raises:
+        Undefined: not even one by the share, or none at all by the bound; says how many it would take.
+        UsageError: far or confidence is no rate.
+    >>> allowed_at(0.01, 1_000, None), allowed_at(0.01, 1_000, 0.95)
+    (10, 4)
+    """
+    if confidence is None:
+        return allowed_impostors(far, impostors)
+    if not 0 < far <= 1 or not 0 < confidence < 1:
+        raise UsageError(f"expected a rate in (0, 1] and a confidence in (0, 1), got {far} and {confidence}")
+    none = Rate(value=0, low=0, high=1, n=impostors)
+    if far < 1 and upper_bound(none, confidence) > far:
+        needed = math.ceil(round(math.log1p(-confidence) / math.log1p(-far), 6)) if far > 1e-15 else math.inf
+        raise Undefined(
+            f"{impostors} impostor scores cannot show a false-accept rate of {far:g} at {100 * confidence:g} % "
+            f"confidence: it takes at least {needed:,.0f} with no false accept; give more, or a higher rate"
+        )
+    low, high = 0, impostors  # the largest count whose bound meets the target
+    while low < high:
+        middle = (low + high + 1) // 2
+        rate = Rate(value=middle / impostors, low=0, high=1, n=impostors)
+        low, high = (middle, high) if upper_bound(rate, confidence) <= far else (low, middle - 1)
+    return low
+
+
+def rule_of(method: str, confidence: float | None) -> str:
+    """Name the rule that a threshold was chosen by: by the share of the data, or by the upper bound."""
+    by = "the share" if confidence is None else f"the one-sided {100 * confidence:g} % Clopper-Pearson upper bound"
+    return f"{method}; by {by}; midway to the next lower score"
 
 
 def accepting_at_most(impostor: ArrayLike, allowed: int) -> float:
@@ -125,40 +221,62 @@ def refuse_accepting_none(point: OperatingPoint) -> None:
         )
 
 
-def _check(record: Threshold) -> None:
-    if not math.isfinite(record.value):
-        raise DataError(f"no threshold: expected a finite value, got {record.value}")
-    if record.direction != DIRECTION:
-        raise DataError(f"no threshold: expected the direction {DIRECTION!r}, got {record.direction!r}")
-    if not 0 < record.far_target <= 1:
-        raise DataError(f"no threshold: expected a far_target in (0, 1], got {record.far_target}")
-    for name, rate, n in (("far", record.far, record.impostors), ("tar", record.tar, record.genuine)):
-        if rate is not None and not (0 <= rate.low <= rate.value <= rate.high <= 1 and rate.n == n):
-            raise DataError(f"no threshold: {name} is no rate over {n} pairs: {rate}")
+def thresholds_for(
+    thresholds: Iterable[Threshold], purpose: Purpose, fingerprint: str | None = None
+) -> tuple[Threshold, ...]:
+    """Select the thresholds for a purpose and, unless None, for the network and input in use; order stays."""
+    return tuple(t for t in thresholds if t.purpose == purpose and fingerprint in (None, t.fingerprint))
 
 
-def _number(facts: Mapping[str, Any], name: str) -> float:
-    value = facts[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DataError(f"no threshold: expected a number as {name}, got {value!r}")
-    return float(value)
+def class_threshold(thresholds: Iterable[Threshold], classes: Sequence[str]) -> Threshold | None:
+    """The threshold between a model's two classes; None where there is none.
+
+    Raises:
+        DataError: it is between other classes.
+    """
+    for threshold in thresholds_for(thresholds, BINARY):
+        names = [threshold.rejected, threshold.accepted]
+        if sorted(map(str, names)) != sorted(classes):
+            raise DataError(f"expected a threshold between {' and '.join(classes)}, got one between {names}")
+        return threshold
+    return None
 
 
-def _count(facts: Mapping[str, Any], name: str) -> int:
-    value = facts[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DataError(f"no threshold: expected a count as {name}, got {value!r}")
-    return value
+def pick(thresholds: Sequence[Threshold], far: float | None) -> Threshold | None:
+    """The threshold for a false-accept rate; the last one where none is named; None where there is none at all.
+
+    Raises:
+        Undefined: there are thresholds, but none for that rate; names them.
+    """
+    if far is None or not thresholds:
+        return thresholds[-1] if thresholds else None
+    for threshold in thresholds:
+        if threshold.far_target == far:
+            return threshold
+    known = ", ".join(f"{threshold.far_target:g}" for threshold in thresholds)
+    raise Undefined(f"the model has no threshold for a false-accept rate of {far:g}; it has one for {known}")
 
 
-def _text(facts: Mapping[str, Any], name: str) -> str:
-    value = facts[name]
-    if not isinstance(value, str):
-        raise DataError(f"no threshold: expected text as {name}, got {value!r}")
-    return value
+def with_threshold(thresholds: Iterable[Threshold], new: Threshold) -> tuple[Threshold, ...]:
+    """Add a threshold, which comes last and replaces one of its purpose, detector and target.
+
+    Thresholds of its purpose and detector that were chosen with another network or input are dropped: they mean nothing
+    any more. Those of another detector stay beside it.
+    """
+
+    def stays(old: Threshold) -> bool:
+        if (old.purpose, old.detector) != (new.purpose, new.detector):
+            return True
+        return old.fingerprint == new.fingerprint and old.far_target != new.far_target
+
+    return (*(old for old in thresholds if stays(old)), new)
 
 
-def _rate(facts: Any, name: str) -> Rate:
-    if not isinstance(facts, Mapping) or set(facts) != {"value", "low", "high", "n"}:
-        raise DataError(f"no threshold: expected value, low, high and n as {name}, got {facts!r}")
-    return Rate(_number(facts, "value"), _number(facts, "low"), _number(facts, "high"), _count(facts, "n"))
+def _with_counts(facts: dict[str, Any]) -> dict[str, Any]:
+    """The record of a threshold between two classes as earlier versions wrote it, with the false-reject rate."""
+    frr, far = facts.pop("frr"), facts.get("far")
+    if not isinstance(frr, dict) or not isinstance(far, dict):
+        return facts
+    rate = Rate.model_validate(frr)
+    tar = Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
+    return facts | {"tar": tar, "impostors": far.get("n"), "genuine": rate.n}

@@ -181,7 +181,7 @@ def eer_at(curve: Roc, i: int, below: float | None) -> Eer:
     above = float(curve.thresholds[i])
     if below is not None:  # above is infinite only where all scores are equal: then that score is as good as any
         above = below if math.isinf(above) else (above + below) / 2
-    return Eer((far + frr) / 2, min(far, frr), max(far, frr), above)
+    return Eer(value=(far + frr) / 2, low=min(far, frr), high=max(far, frr), threshold=above)
 
 
 def allowed_impostors(far: float, impostors: int) -> int:
@@ -204,14 +204,14 @@ def allowed_impostors(far: float, impostors: int) -> int:
     return allowed
 
 
-def tar_at_far(curve: Roc, far: float) -> OperatingPoint:
+def tar_at_far(curve: Roc, far: float, allowed: int | None = None) -> OperatingPoint:
     """The true-accept rate at the largest set of accepted impostors whose share is at most the target.
 
     Nothing is interpolated, and equal scores are accepted or rejected together; so the FAR achieved may lie below the
     target, down to 0 where ties are many.
 
     Args:
-        curve: of `roc`. far: the target in (0, 1].
+        curve: of `roc`. far: the target in (0, 1]. allowed: how many impostors may be accepted; None: that share.
     Raises:
         Undefined: the impostors are too few to resolve the target. UsageError: no rate.
     Source: docs/protocols.md, "Verification".
@@ -219,7 +219,7 @@ def tar_at_far(curve: Roc, far: float) -> OperatingPoint:
     >>> point.far.value, round(point.tar.value, 4), point.threshold  # the two at 0.2 would be three accepted
     (0.25, 1.0, 0.4)
     """
-    allowed = allowed_impostors(far, curve.impostors)
+    allowed = allowed_impostors(far, curve.impostors) if allowed is None else allowed
     i = int(np.searchsorted(curve.false_accepts, allowed, side="right")) - 1
     return OperatingPoint(
         target=float(far),

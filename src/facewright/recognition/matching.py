@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from facewright.decision import Decision
 from facewright.metrics.intervals import Rate
+from facewright.metrics.thresholds import Threshold
 from facewright.recognition.people import Picked
 
 
@@ -60,7 +60,7 @@ class Stack:
 
 def matched(
     score: float | None,
-    decision: Decision | None,
+    threshold: Threshold | None,
     sides: tuple[Picked, Picked],
     stack: Stack,
     decided_with: str | None,
@@ -68,20 +68,19 @@ def matched(
     """A score and what a threshold makes of it.
 
     Args:
-        score: cosine; None where a side has no face. decision: None where there is no threshold.
+        score: cosine; None where a side has no face. threshold: None where there is none.
         decided_with: the detector of a threshold that is of no use here.
     """
-    chosen = None if decision is None else decision.threshold
-    calibration = None if decision is None else decision.calibration
+    calibration = None if threshold is None else threshold.calibration
     return Matched(
         score=score,
-        threshold=None if chosen is None else chosen.value,
-        same=None if chosen is None or score is None else score >= chosen.value,
-        far=None if chosen is None else chosen.far,
-        far_by_identity=None if decision is None else decision.far_by_identity,
-        far_target=None if chosen is None else chosen.far_target,
+        threshold=None if threshold is None else threshold.value,
+        same=None if threshold is None or score is None else score >= threshold.value,
+        far=None if threshold is None else threshold.far,
+        far_by_identity=None if threshold is None else threshold.far_by_identity,
+        far_target=None if threshold is None else threshold.far_target,
         probability=None if calibration is None or score is None else calibration.probability(score),
-        data=None if chosen is None else chosen.data,
+        data=None if threshold is None else threshold.data,
         sides=sides,
         model=stack.model,
         detector=stack.detector,

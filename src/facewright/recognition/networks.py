@@ -8,20 +8,21 @@ from dataclasses import asdict
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facewright.decision import VERIFICATION, Decision, held
 from facewright.embedding import BATCH, Embedder
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template
 from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH
 from facewright.faces.dlib.vectors import FaceVectors
+from facewright.files import as_record, parse_json
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
+from facewright.metrics.thresholds import VERIFICATION, Threshold, thresholds_for
 
 BUILT_IN = "built-in"
 SHIPPED = "threshold.json"
@@ -50,7 +51,7 @@ class Network(Protocol):
         """N chips, each `spec.fit`, to (N, D) unit vectors."""
         ...
 
-    def thresholds(self) -> tuple[Decision, ...]:
+    def thresholds(self) -> tuple[Threshold, ...]:
         """Those that come with it, whatever detector and version they are for."""
         ...
 
@@ -86,10 +87,10 @@ class BuiltIn:
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
     @cached_property
-    def _thresholds(self) -> tuple[Decision, ...]:
+    def _thresholds(self) -> tuple[Threshold, ...]:
         return _shipped()
 
-    def thresholds(self) -> tuple[Decision, ...]:
+    def thresholds(self) -> tuple[Threshold, ...]:
         return self._thresholds
 
 
@@ -117,11 +118,11 @@ class Own:
             rows.append(self.embedder.embed(pixels))
         return np.concatenate(rows)
 
-    def thresholds(self) -> tuple[Decision, ...]:
-        return held(self.embedder.bundle, VERIFICATION)
+    def thresholds(self) -> tuple[Threshold, ...]:
+        return thresholds_for(self.embedder.bundle.thresholds, VERIFICATION)
 
 
-def shipped(fingerprint: str) -> tuple[Decision, ...]:
+def shipped(fingerprint: str) -> tuple[Threshold, ...]:
     """The thresholds that come with the package, those for other networks left out.
 
     Raises:
@@ -130,9 +131,7 @@ def shipped(fingerprint: str) -> tuple[Decision, ...]:
     return tuple(one for one in _shipped() if one.fingerprint == fingerprint)
 
 
-def _shipped() -> tuple[Decision, ...]:
-    try:
-        text = resources.files("facewright.faces").joinpath(SHIPPED).read_text("utf-8")
-        return tuple(Decision.from_dict(facts) for facts in json.loads(text)["decisions"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{SHIPPED} of the package is damaged ({error}); install facewright anew") from None
+def _shipped() -> tuple[Threshold, ...]:
+    path = resources.files("facewright.faces").joinpath(SHIPPED)
+    facts = parse_json(path.read_bytes(), dict[str, Any], SHIPPED, error=DataError)
+    return as_record(facts.get("decisions"), tuple[Threshold, ...], SHIPPED, error=DataError)

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from facewright import images
 from facewright.data.decoding import smallest_side
-from facewright.decision import Decision, pick
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
+from facewright.metrics.thresholds import Threshold, pick
 from facewright.recognition.detectors import EVERY, LARGE, LEAST, Dlib, Located, Whole, detector_of
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
@@ -189,7 +189,7 @@ class Recognizer:
         """`embed` for chips alone, (H, W, 3) uint8 each: what is kept of faces in a gallery."""
         return self._network.embed(chips)
 
-    def decisions(self) -> tuple[Decision, ...]:
+    def thresholds(self) -> tuple[Threshold, ...]:
         """The thresholds for this fingerprint: those that are shipped, or stored in the model file.
 
         Raises:
@@ -197,14 +197,14 @@ class Recognizer:
         """
         return tuple(one for one in self._network.thresholds() if one.fingerprint == self.fingerprint)
 
-    def decision(self, far: float | None = None) -> Decision | None:
+    def threshold(self, far: float | None = None) -> Threshold | None:
         """The threshold for a false-accept rate; the last one where none is named; None where there is none at all.
 
         Raises:
             Undefined: there are thresholds, but none for that rate.
         """
-        held = self.decisions()
-        known = [one.threshold.far_target for one in held]
+        held = self.thresholds()
+        known = [one.far_target for one in held]
         if self.embedder is None and held and far is not None and far not in known:
             raise Undefined(f"no threshold is shipped for a false-accept rate of {far:g}; there is one for {known}")
         return pick(held, far)
@@ -220,7 +220,7 @@ class Recognizer:
             BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UnknownName,
             WeightsError: as `pick`.
         """
-        self.decision(far)  # which may refuse, before anything is looked at
+        self.threshold(far)  # which may refuse, before anything is looked at
         one, other = (self.vector(self.read(Path(path)), policy) for path in (a, b))
         return self.match(one, other, far=far)
 
@@ -228,12 +228,12 @@ class Recognizer:
         self, a: tuple[Vector | None, Picked], b: tuple[Vector | None, Picked], *, far: float | None = None
     ) -> Matched:
         """What two sides, as `vector` gives them, say together. Raises: Undefined, as `verify`."""
-        decision = self.decision(far)
+        threshold = self.threshold(far)
         score = None if a[0] is None or b[0] is None else similarity(a[0], b[0])
         stack = Stack(self.name, self.detector_name, self.fingerprint)
-        others = [] if decision is not None else [one.detector for one in self._network.thresholds()]
+        others = [] if threshold is not None else [one.detector for one in self._network.thresholds()]
         elsewhere = [detector for detector in others if detector != self.detector_name]
-        return matched(score, decision, (a[1], b[1]), stack, elsewhere[-1] if elsewhere else None)
+        return matched(score, threshold, (a[1], b[1]), stack, elsewhere[-1] if elsewhere else None)
 
     def _found(self, photo: Pixels, sizes: Sequence[float], template: Template | None) -> tuple[Face, ...]:
         if min(sizes) < LEAST:

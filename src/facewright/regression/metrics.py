@@ -77,7 +77,7 @@ def root_mean_square_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0
     5.0
     """
     squared = _interval((_errors(truth, predicted) ** 2).mean(axis=1), seed)
-    return Rate(squared.value**0.5, squared.low**0.5, squared.high**0.5, squared.n)
+    return squared.replace(value=squared.value**0.5, low=squared.low**0.5, high=squared.high**0.5)
 
 
 def average_l2_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -> Rate:
@@ -134,7 +134,7 @@ def _interval(values: NDArray[np.float64], seed: int) -> Rate:
     sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
     means = [values[random.integers(0, n, (size, n))].mean(axis=1) for size in sizes]
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return Rate(float(values.mean()), float(low), float(high), n)
+    return Rate(value=float(values.mean()), low=float(low), high=float(high), n=n)
 
 
 def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:

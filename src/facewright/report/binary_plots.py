@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from facewright.evaluation.binary import USUAL, BinaryResult
+from facewright.evaluation.binary import DEFAULT_THRESHOLD
+from facewright.evaluation.results import BinaryResult
 from facewright.metrics.verification import Roc, probit
 from facewright.report.canvas import ACCENT, INK, MUTED, canvas, inline_svg, name_axes, series_colour
 
@@ -93,7 +94,7 @@ def histogram_figure(
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
         axes.stairs(shares, edges, color=colour, linewidth=1.6)
     axes.axvline(result.threshold, color=INK, linewidth=1.4)
-    axes.axvline(USUAL, color=MUTED, linewidth=1.2, linestyle=_DASH)
+    axes.axvline(DEFAULT_THRESHOLD, color=MUTED, linewidth=1.2, linestyle=_DASH)
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0.0)), np.square))
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(0, 1.08 * tallest)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from facewright.evaluation.binary import BinaryResult
-from facewright.evaluation.results import Entry
-from facewright.evaluation.two_classes import sides
+from facewright.evaluation.binary import two_sides_of
+from facewright.evaluation.results import BinaryResult, Entry
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import roc
 from facewright.report import binary_plots, words
@@ -48,7 +47,7 @@ def binary_section(entry: Entry, key: str, balancing: Balancing | None) -> Binar
     result = entry.test.binary
     if result is None:
         return None
-    genuine, impostor = sides(entry.predictions)
+    genuine, impostor = two_sides_of(entry.predictions)
     curve = roc(genuine, impostor)
     return BinarySection(
         result=result,

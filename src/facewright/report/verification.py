@@ -8,9 +8,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from facewright.evaluation.verification_results import TarAtFar, VerificationResult
+from facewright.evaluation.verification import TarAtFar, VerificationResult
 from facewright.files import write_atomic
 from facewright.metrics.intervals import Rate
+from facewright.metrics.thresholds import Threshold
+from facewright.metrics.verification import ErrorRates
 from facewright.report import pages, words
 from facewright.report import verification_plots as plots
 from facewright.report.model_section import Fact
@@ -29,15 +31,12 @@ class ShownPair:
 
 
 @dataclass(frozen=True)
-class StoredThreshold:
-    """How the threshold that travels with the model does on these pairs."""
+class MeasuredThreshold:
+    """The threshold that the model holds, and its errors on these pairs."""
 
-    value: float
-    far_target: float
-    data: str  # what it was chosen on
-    far: Rate
-    frr: Rate
-    on_its_own: bool  # these are the pairs it was chosen on
+    threshold: Threshold
+    rates: ErrorRates
+    on_its_own: bool  # it was chosen on these pairs
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class PairContext:
     false_accepts: Sequence[ShownPair]
     false_rejects: Sequence[ShownPair]
     thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the data
-    stored: StoredThreshold | None = None
+    stored: MeasuredThreshold | None = None
     broken: Sequence[tuple[str, str]] = ()  # pictures that could not be used, and why
     created: str = ""
     command: str = ""

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from facewright.evaluation.verification_results import VerificationResult
+from facewright.evaluation.verification import VerificationResult
 from facewright.metrics.verification import probit
 from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, series_colour
 

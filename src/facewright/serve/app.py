@@ -16,7 +16,6 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from facewright import __version__
-from facewright.decision import Decision
 from facewright.errors import FacewrightError
 from facewright.serve import gallery_routes, photo_routes, schemas
 from facewright.serve.guard import Guard
@@ -137,7 +136,7 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
     recognizer, classifier = models.recognizer, models.classifier
     spec = recognizer.spec if classifier is None else classifier.spec
     has_gallery = models.gallery is not None
-    decision = recognizer.decision()
+    threshold = recognizer.threshold()
     return {
         "version": __version__,
         "model": {
@@ -159,12 +158,7 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
             "gallery": has_gallery,
             "write": has_gallery,
         },
-        "threshold": None if decision is None else _threshold(decision),
+        "threshold": None if threshold is None else threshold.to_dict(),
         "gallery": gallery_routes.facts(service) if has_gallery else None,
         "limits": {"bytes": limits.bytes, "pixels": limits.pixels, "photos": limits.images},
     }
-
-
-def _threshold(decision: Decision) -> dict[str, Any]:
-    histograms = None if decision.histograms is None else decision.histograms.to_dict()
-    return decision.threshold.to_dict() | {"histograms": histograms}

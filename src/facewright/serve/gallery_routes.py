@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from facewright.errors import UsageError
-from facewright.gallery.calibration import GalleryThreshold
+from facewright.metrics.thresholds import Threshold
 from facewright.serve import forms, schemas
 from facewright.serve.forms import EntryNumber, NamePart, PageSize, PersonName, form_of, read_form
 from facewright.serve.http_errors import ApiError, documented, without_places
@@ -121,12 +121,12 @@ def _add_delete(app: FastAPI, service: Service) -> None:
         return await service.answer(request, partial(_delete, service, numbers=[number]))
 
 
-def _threshold(chosen: GalleryThreshold | None) -> dict[str, Any] | None:
+def _threshold(chosen: Threshold | None) -> dict[str, Any] | None:
     if chosen is None:
         return None
     return {
-        "value": chosen.threshold.value,
-        "fpir_target": chosen.threshold.far_target,
+        "value": chosen.value,
+        "fpir_target": chosen.far_target,
         "people": chosen.people,
         "entries": chosen.entries,
         "few_people": chosen.few_people,

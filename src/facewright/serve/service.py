@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from facewright.data.decoding import smallest_side
-from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import DataError
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.images import Pixels
 from facewright.inference import Classifier
+from facewright.metrics.thresholds import UNKNOWN, thresholds_for
 from facewright.recognition import DEFAULT_POLICY, Face, Picked, Policy, Recognizer
 from facewright.serve.decoding import Budget, bytes_to_decode, decode
 from facewright.serve.engine import CALL, Call, Engine, Kind
@@ -184,9 +184,9 @@ class Service:
             "classify", [classifier.spec.fit(self._decode(image, smallest_side(classifier.spec)))]
         )
         prediction = classifier.prediction(image.name, logits, top_k)
-        decision = pick(stored(classifier.bundle, UNKNOWN, classifier.fingerprint), None)
+        held = thresholds_for(classifier.bundle.thresholds, UNKNOWN, classifier.fingerprint)
         similarity = prediction.likeness
-        unknown = None if decision is None or similarity is None else similarity < decision.threshold.value
+        unknown = None if not held or similarity is None else similarity < held[-1].value
         return (
             {"answer": None}
             | prediction.to_dict()
@@ -195,7 +195,7 @@ class Service:
 
     def verify(self, a: Upload, b: Upload, select_face: str, far: float | None) -> dict[str, Any]:
         """Say whether two images show the same person."""
-        self._recognizer.decision(far)  # which may refuse, before an image is decoded
+        self._recognizer.threshold(far)  # which may refuse, before an image is decoded
         sides = [(image, *self._picked(image, select_face)) for image in (a, b)]
         vectors = iter(self._recognizer.embed([picked.face for _, _, picked in sides if picked.face is not None]))
         pairs = [(None if picked.face is None else next(vectors), picked) for _, _, picked in sides]
@@ -207,7 +207,7 @@ class Service:
         """Look up every face of an image in the gallery."""
         gallery = self.gallery()
         if threshold is None and (stored_threshold := gallery.threshold) is not None:
-            threshold = stored_threshold.threshold.value
+            threshold = stored_threshold.value
         used = ABOVE_ALL if threshold is None else threshold
         found = gallery.identify_faces(self._photo(image), threshold=used, k=top_k)
         return found.to_dict() | {"threshold": threshold}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
-from facewright.decision import VERIFICATION, Decision, with_decision
 from facewright.embedding import Embedder
 from facewright.errors import Undefined, UsageError
 from facewright.events import EventHandler, Message, ignore_event
@@ -20,28 +19,21 @@ from facewright.metrics.histograms import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
 from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
-from facewright.metrics.thresholds import METHOD, Threshold, choose_threshold
+from facewright.metrics.thresholds import VERIFICATION, Threshold, choose_threshold, with_threshold
 from facewright.recognition import Policy, Recognizer, built_in
+from facewright.records import Record
 from facewright.runs import owned
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
-MIDWAY = f"{METHOD}; midway to the next lower score"
 
-
-@dataclass(frozen=True)
-class Calibrated:
+class Calibrated(Record):
     """A threshold that was chosen and stored."""
 
+    task: Literal["calibration"] = "calibration"
     model: str
     written: str  # the model file
-    decision: Decision
+    threshold: Threshold
     note: str | None  # why there are no probabilities
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `calibrate --json` prints it."""
-        return {"task": "calibration", "model": self.model, "written": self.written, "note": self.note} | (
-            self.decision.to_dict()
-        )
 
 
 def calibrate(
@@ -50,6 +42,7 @@ def calibrate(
     images: str | Path,
     far: float,
     *,
+    confidence: float | None = None,
     out: Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
@@ -64,6 +57,7 @@ def calibrate(
         pairs: the list; development pairs, which no reported number may come from afterwards.
         images: the folder of its pictures.
         far: the target in (0, 1).
+        confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
         out: the model file to write; the model's own where left out, which then must be a file of ours.
         crop, flip: of the input, in place of the model's own; they are stored with it, so they need `out`.
         detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; the threshold is for
@@ -80,14 +74,18 @@ def calibrate(
     target = destination(model, out, changed=crop is not None or flip is not None)
     embedder = Embedder.load(model, crop=crop, flip=flip)
     recognizer = Recognizer(embedder, detector=detector)
-    decision, note = decide(score_pairs(recognizer, pairs, images, on_event, policy), recognizer, far)
+    scored = score_pairs(recognizer, pairs, images, on_event, policy)
+    threshold, note = choose(scored, recognizer, far, confidence)
     if note is not None:
         on_event(Message(note))
-    keep(with_decision(embedder.bundle, decision), target)
-    return Calibrated(str(model), str(target), decision, note)
+    bundle = embedder.bundle
+    keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
+    return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
 
 
-def decide(scored: ScoredPairs, recognizer: Recognizer, far: float) -> tuple[Decision, str | None]:
+def choose(
+    scored: ScoredPairs, recognizer: Recognizer, far: float, confidence: float | None = None
+) -> tuple[Threshold, str | None]:
     """The threshold and the map from score to probability; and why there is no map.
 
     Raises:
@@ -99,36 +97,25 @@ def decide(scored: ScoredPairs, recognizer: Recognizer, far: float) -> tuple[Dec
     who = None if people is None else people_of(people, same)
     count = "" if who is None else f" of {who.count:,} people"
     said = f"{scored.pairs.name}: {int(same.sum()):,} genuine and {int((~same).sum()):,} impostor pairs{count}"
-    threshold = midway(choose_threshold(scores[same], scores[~same], far, said), scores)
+    threshold = choose_threshold(scores[same], scores[~same], far, said, confidence)
     by_identity: list[Rate | None] = [None]
     if who is not None:
         by_identity = identity_bootstrap(weighted_share(scores >= threshold.value, ~same), who)
     calibration, note = _probabilities(scores, same, people, said)
-    return Decision(
-        kind=VERIFICATION,
-        threshold=threshold,
-        calibration=calibration,
-        far_by_identity=by_identity[0],
-        people=None if who is None else who.count,
-        failures=scored.failures.size,
-        digest=scored.digest,
-        fingerprint=recognizer.fingerprint,
-        crop=recognizer.spec.crop,
-        flip=recognizer.spec.flip,
-        detector=recognizer.detector_name,
-        histograms=histograms(scores[same], scores[~same]),
-    ), note
-
-
-def midway(threshold: Threshold, scores: NDArray[np.float64]) -> Threshold:
-    """The same decisions on these scores, from a value that no score is equal to.
-
-    A picture embedded in a batch of another size may score 5e-7 lower; it must not then fall below a threshold that is
-    its own score.
-    """
-    below = scores[scores < threshold.value]
-    between = float((threshold.value + below.max()) / 2) if below.size else threshold.value
-    return replace(threshold, value=between, method=MIDWAY)
+    facts = {
+        "purpose": VERIFICATION,
+        "calibration": calibration,
+        "far_by_identity": by_identity[0],
+        "people": None if who is None else who.count,
+        "failures": scored.failures.size,
+        "digest": scored.digest,
+        "fingerprint": recognizer.fingerprint,
+        "crop": recognizer.spec.crop,
+        "flip": recognizer.spec.flip,
+        "detector": recognizer.detector_name,
+        "histograms": histograms(scores[same], scores[~same]),
+    }
+    return threshold.replace(**facts), note
 
 
 def destination(model: str | Path, out: Path | None, *, changed: bool) -> Path:

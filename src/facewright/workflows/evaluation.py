@@ -13,13 +13,14 @@ from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import OtherClasses, Undefined, UsageError
-from facewright.evaluation import protocols, two_classes
+from facewright.evaluation import protocols
+from facewright.evaluation.binary import class_threshold_of, evaluate_two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_json
 from facewright.inference import Classifier
-from facewright.metrics import binary_threshold
 from facewright.metrics.binary import asked_far
+from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, read_predictions, write_predictions
 from facewright.training.recipe import Recipe
@@ -64,8 +65,8 @@ def measure(folder: Path, material: Material, recipe: Recipe, on_event: EventHan
             _keep_threshold(folder, validation, recipe.threshold.rule, material.store.dataset.name)
         except Undefined as error:  # the weights are as good without a threshold
             on_event(Message(f"not judged as a yes or no: {error}"))
-        binary = two_classes.judge(validation, predictions, classifier.classes, recipe.threshold.rule)
-        result = replace(result, binary=binary)
+        binary = evaluate_two_classes(validation, predictions, classifier.classes, recipe.threshold.rule)
+        result = result.replace(binary=binary)
     write_predictions(folder / "predictions.csv", predictions, classifier.classes)
     write_json(folder / "evaluation.json", result.to_dict())
     return result
@@ -76,9 +77,9 @@ def _keep_threshold(folder: Path, validation: Predictions, rule: str, dataset: s
     path = folder / "model.safetensors"
     found = bundles.load(path)
     data = f"validation part of {dataset}, {len(validation.paths):,} pictures"
-    threshold = two_classes.threshold_of(validation, found.classes, rule, data)
-    others = tuple(facts for facts in found.thresholds if facts.get("kind") != binary_threshold.KIND)
-    kept = others if threshold is None else (*others, threshold.to_dict())
+    threshold = class_threshold_of(validation, found.classes, rule, data)
+    others = tuple(one for one in found.thresholds if one.purpose != BINARY)
+    kept = others if threshold is None else (*others, threshold)
     bundles.save(path, replace(found, thresholds=kept))
 
 
@@ -157,8 +158,8 @@ def _classify(path: Path, data: str | Path | None, on_event: EventHandler) -> Cl
     if not (run.folder / VALIDATION).is_file():
         return result
     validation = read_predictions(run.folder / VALIDATION)
-    binary = two_classes.judge(validation, predictions, classifier.classes, run.recipe.threshold.rule)
-    return replace(result, binary=binary)
+    binary = evaluate_two_classes(validation, predictions, classifier.classes, run.recipe.threshold.rule)
+    return result.replace(binary=binary)
 
 
 def _on_all(classifier: Classifier, data: str | Path, on_event: EventHandler) -> Predictions:

@@ -94,10 +94,10 @@ def explain_pair(
         BadImage: a photo cannot be read. DataError: no face was found in it.
     """
     recognizer = Recognizer.load(model, detector=detector)
-    decision = recognizer.decision()
+    chosen = recognizer.threshold()
     seen = [_face(recognizer, path) for path in (a, b)]
     found = occlude(recognizer, seen[0][0], seen[1][0], lambda done, of: on_event(Progress("covering", done, of)))
-    threshold = None if decision is None else decision.threshold.value
+    threshold = None if chosen is None else chosen.value
     pair = ExplainedPair(str(model), (str(a), str(b)), found, (seen[0][1], seen[1][1]), threshold)
     return pair if out is None else _pair_written(pair, out)
 

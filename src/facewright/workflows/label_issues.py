@@ -110,8 +110,19 @@ def suspect_labels(
         probabilities = _regressed(judged, embeddings, folds, run.facts.seed, on_event)
         likeness = likeness_of(judged.paths, judged.labels, judged.names, embeddings, judged.units)
     accuracy, errors, found = suspicion_of(judged.paths, judged.labels, judged.names, probabilities)
-    named = (run.facts.dataset, run.facts.fingerprint, source, len(judged.rows), folds, judged.names)
-    result = Suspicion(*named, accuracy, errors, found, likeness, judged.notes)
+    result = Suspicion(
+        dataset=run.facts.dataset,
+        fingerprint=run.facts.fingerprint,
+        source=source,
+        n=len(judged.rows),
+        folds=folds,
+        classes=judged.names,
+        accuracy=accuracy,
+        estimated_errors=errors,
+        suspects=found,
+        likeness=likeness,
+        notes=judged.notes,
+    )
     write_json(run.folder / SUSPICIOUS, result.to_dict())
     compare([Run(folder)]).to_html(run.folder / "report.html")
     return result

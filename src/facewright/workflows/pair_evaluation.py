@@ -16,15 +16,14 @@ from typing import Any
 
 from PIL import Image
 
-from facewright.decision import Decision
-from facewright.evaluation.verification import verify_pairs
-from facewright.evaluation.verification_results import VerificationResult
+from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.events import EventHandler, ignore_event
 from facewright.files import write_atomic, write_json
 from facewright.input_spec import InputSpec
+from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.recognition import Policy, Recognizer
-from facewright.report.verification import PairContext, ShownPair, StoredThreshold, write_pair_report
+from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, write_pair_report
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
 
@@ -39,19 +38,19 @@ class PairsMeasured:
     policy: Policy | None  # of several faces; None where photos are taken whole
     scored: ScoredPairs
     result: VerificationResult
-    decision: Decision | None  # the threshold that the model file holds
-    at_decision: ErrorRates | None  # and what it does on these pairs
+    threshold: Threshold | None  # that the model file holds
+    at_threshold: ErrorRates | None  # and what it does on these pairs
 
     def to_dict(self) -> dict[str, Any]:
         """As `pairs --json` prints it."""
         pairs, broken = self.scored.pairs, self.scored.embedded.dataset.broken
         held = None
-        if self.decision is not None and self.at_decision is not None:
+        if self.threshold is not None and self.at_threshold is not None:
             held = {
-                "threshold": self.decision.threshold.to_dict(),
-                "far": self.at_decision.far.to_dict(),
-                "frr": self.at_decision.frr.to_dict(),
-                "chosen_on_these_pairs": self.decision.digest == self.scored.digest,
+                "threshold": self.threshold.to_dict(),
+                "far": self.at_threshold.far.to_dict(),
+                "frr": self.at_threshold.frr.to_dict(),
+                "chosen_on_these_pairs": self.threshold.digest == self.scored.digest,
             }
         return self.result.to_dict() | {
             "model": self.model,
@@ -108,12 +107,12 @@ def pairs(
     scored = score_pairs(recognizer, where, images, on_event, policy)
     truth = scored.pairs.same
     result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)
-    decision = recognizer.decision()
-    at_decision = None
-    if decision is not None:
+    threshold = recognizer.threshold()
+    at_threshold = None
+    if threshold is not None:
         usable = scored.scored
         sides = scored.scores[usable & truth], scored.scores[usable & ~truth]
-        at_decision = error_rates(*sides, decision.threshold.value)
+        at_threshold = error_rates(*sides, threshold.value)
     measured = PairsMeasured(
         model=recognizer.name,
         fingerprint=recognizer.fingerprint,
@@ -122,8 +121,8 @@ def pairs(
         policy=None if recognizer.takes_photos_whole else recognizer.policy(policy),
         scored=scored,
         result=result,
-        decision=decision,
-        at_decision=at_decision,
+        threshold=threshold,
+        at_threshold=at_threshold,
     )
     if out is not None:
         measured.write(out)
@@ -159,17 +158,10 @@ def _table(scored: ScoredPairs) -> str:
 
 
 def _context(measured: PairsMeasured) -> PairContext:
-    scored, result, decision = measured.scored, measured.result, measured.decision
+    scored, result, threshold = measured.scored, measured.result, measured.threshold
     held = None
-    if decision is not None and measured.at_decision is not None:
-        held = StoredThreshold(
-            value=decision.threshold.value,
-            far_target=decision.threshold.far_target,
-            data=decision.threshold.data,
-            far=measured.at_decision.far,
-            frr=measured.at_decision.frr,
-            on_its_own=decision.digest == scored.digest,
-        )
+    if threshold is not None and measured.at_threshold is not None:
+        held = MeasuredThreshold(threshold, measured.at_threshold, on_its_own=threshold.digest == scored.digest)
     packages = ("facewright", "torch", "numpy", "scipy", "pillow")
     return PairContext(
         result=result,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from facewright.data.archives import ArchivedImage, open_archive
-from facewright.decision import UNKNOWN, pick, stored
 from facewright.errors import Undefined, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.images.files import images_below, none_found
 from facewright.inference import Classifier, Picture, Prediction
+from facewright.metrics.thresholds import UNKNOWN, pick, thresholds_for
 
 
 def predict(
@@ -43,20 +42,20 @@ def predict(
     said = []
     for prediction in classifier.stream(pictures, top_k):
         unknown = None if least is None or prediction.likeness is None else prediction.likeness < least
-        said.append(replace(prediction, unknown=unknown))
+        said.append(prediction.replace(unknown=unknown))
         on_event(Progress("predicting", len(said), len(pictures)))
     return said
 
 
 def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:
     """The threshold for a rate of strangers accepted."""
-    decision = pick(stored(classifier.bundle, UNKNOWN, classifier.fingerprint), far)
-    if decision is None:
+    threshold = pick(thresholds_for(classifier.bundle.thresholds, UNKNOWN, classifier.fingerprint), far)
+    if threshold is None:
         raise Undefined(
             f"{model}: it was never shown strangers, so it cannot tell who is unknown; choose the threshold on people "
             f"who are none of its classes: facewright calibrate {model} --unknown-people DATA --far {far:g}"
         )
-    return decision.threshold.value
+    return threshold.value
 
 
 def pictures_of(paths: Sequence[Path]) -> list[Picture]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from facewright.data.sources import open_dataset
 from facewright.evaluation.identification import IdentificationResult, identify
-from facewright.evaluation.verification import verify_all_pairs
-from facewright.evaluation.verification_results import VerificationResult
+from facewright.evaluation.verification import VerificationResult, verify_all_pairs
 from facewright.events import EventHandler, ignore_event
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer

@@ -140,15 +140,15 @@ def _train_in(
         return Run(folder)  # nothing is left to do, and what run.json says of time and memory stays true
     if world.writes:
         measure(folder, material, recipe, on_event)
-        dataclasses.replace(
-            facts,
-            finished=_now(),
-            epochs=len(learned.rows),
-            images_seen=learned.rows[-1].images_seen,
-            train_seconds=learned.rows[-1].seconds,
-            cpu_seconds=None if learned.resumed else time.process_time() - begun,
-            peak_memory_bytes=speed.peak_memory_bytes(),
-        ).write(folder)
+        costs = {
+            "finished": _now(),
+            "epochs": len(learned.rows),
+            "images_seen": learned.rows[-1].images_seen,
+            "train_seconds": learned.rows[-1].seconds,
+            "cpu_seconds": None if learned.resumed else time.process_time() - begun,
+            "peak_memory_bytes": speed.peak_memory_bytes(),
+        }
+        facts.replace(**costs).write(folder)
     world.wait()
     return Run(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,18 @@ from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
-from facewright.decision import UNKNOWN, Decision, with_decision
 from facewright.errors import DataError, FacewrightError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.inference import Classifier
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
-from facewright.metrics.thresholds import DIRECTION, Threshold, accepting_at_most
-from facewright.metrics.verification import allowed_impostors
+from facewright.metrics.thresholds import UNKNOWN, Threshold, accepting_at_most, allowed_at, rule_of, with_threshold
 from facewright.runs import Run
 from facewright.workflows.calibration import Calibrated, destination, keep
 from facewright.workflows.embeddings import open_pictures
 from facewright.workflows.scores import BLOCK
 
-METHOD = "most strangers accepted within the target, no interpolation, ties together; midway to the next lower score"
+METHOD = "most unknown people accepted within the target, no interpolation, ties together"
 
 
 def calibrate_unknown(
@@ -32,6 +31,7 @@ def calibrate_unknown(
     strangers: str | Path,
     far: float,
     *,
+    confidence: float | None = None,
     out: Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Calibrated:
@@ -45,6 +45,7 @@ def calibrate_unknown(
         strangers: what `open_dataset` knows, or a folder of photos; nobody in it may be a class of the model, nor have
             been seen in training.
         far: the target in (0, 1).
+        confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
         out: the model file to write; the model's own where left out.
     Raises:
         DataError: one of the strangers is a class of the model. Undefined: the photos are too few to resolve the rate.
@@ -64,64 +65,67 @@ def calibrate_unknown(
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
         on_event(Message(note))
-    decision = _decision(classifier, store, scores, genuine, far)
-    keep(with_decision(classifier.bundle, decision), target)
-    return Calibrated(str(model), str(target), decision, note)
+    threshold = _with_provenance(choose(scores, genuine, far, _said(store), confidence), classifier, store, scores)
+    bundle = classifier.bundle
+    keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
+    return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
 
 
-def _decision(
-    classifier: Classifier,
-    store: PixelStore,
-    scores: NDArray[np.float64],
-    genuine: NDArray[np.float64] | None,
-    far: float,
-) -> Decision:
-    """The threshold for strangers with its provenance; scores: (Q,) of the pictures of the store."""
+def _said(store: PixelStore) -> str:
     people = _people(store)
-    count = "" if people is None else f" of {people.count:,} strangers"
-    said = f"{store.dataset.name}: {scores.size:,} photos{count}"
-    threshold = choose(scores, genuine, far, said, classifier.likeness_name)
+    count = "" if people is None else f" of {people.count:,} unknown people"
+    return f"{store.dataset.name}: {len(store.dataset):,} photos{count}"
+
+
+def _with_provenance(
+    threshold: Threshold, classifier: Classifier, store: PixelStore, scores: NDArray[np.float64]
+) -> Threshold:
+    """The threshold with the facts of the model and the data; scores: (Q,) of the images of the store."""
+    people = _people(store)
     share = weighted_share(scores >= threshold.value, np.ones(scores.size, bool))
-    return Decision(
-        kind=UNKNOWN,
-        threshold=threshold,
-        calibration=None,
-        far_by_identity=None if people is None else identity_bootstrap(share, people)[0],
-        people=None if people is None else people.count,
-        failures=len(store.dataset.broken),
-        digest=store.dataset.fingerprint(store.digests),
-        fingerprint=classifier.fingerprint,
-        crop=classifier.spec.crop,
-        flip=classifier.spec.flip,
-    )
+    facts = {
+        "score": classifier.likeness_name,
+        "far_by_identity": None if people is None else identity_bootstrap(share, people)[0],
+        "people": None if people is None else people.count,
+        "failures": len(store.dataset.broken),
+        "digest": store.dataset.fingerprint(store.digests),
+        "fingerprint": classifier.fingerprint,
+        "crop": classifier.spec.crop,
+        "flip": classifier.spec.flip,
+    }
+    return threshold.replace(**facts)
 
 
 def choose(
-    strangers: NDArray[np.float64], known: NDArray[np.float64] | None, far: float, data: str, score: str
+    strangers: NDArray[np.float64],
+    known: NDArray[np.float64] | None,
+    far: float,
+    data: str,
+    confidence: float | None = None,
 ) -> Threshold:
     """The threshold that takes as many strangers for known as the target allows.
 
     Args:
         strangers: (Q,) likenesses. known: (P,) those of known people, or None; they have no part in choosing.
-        far: the target in (0, 1]. data: what the strangers are. score: what the likeness is.
+        far: the target in (0, 1]. data: what the strangers are. confidence: as `allowed_at`.
     Raises:
         Undefined: the strangers are too few to resolve the target.
-    >>> choose(np.array([0.9, 0.5, 0.3, 0.1]), None, 0.25, "a doctest", "probability").value
+    >>> choose(np.array([0.9, 0.5, 0.3, 0.1]), None, 0.25, "a doctest").value
     0.7
     """
-    allowed = allowed_impostors(far, strangers.size)
+    allowed = allowed_at(far, strangers.size, confidence)
     value = accepting_at_most(strangers, allowed)
     return Threshold(
         value=value,
-        score=score,
-        direction=DIRECTION,
+        purpose=UNKNOWN,
+        rule=rule_of(METHOD, confidence),
         far_target=float(far),
         far=clopper_pearson(int((strangers >= value).sum()), strangers.size),
         tar=_accepted(known, value),
         impostors=strangers.size,
         genuine=0 if known is None else known.size,
         data=data,
-        method=METHOD,
+        confidence=confidence,
     )
 
 

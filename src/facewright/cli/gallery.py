@@ -158,7 +158,7 @@ def identify(
     only = opt.key_values(filters, "--where")
     with Gallery.open(gallery_at, model, detector=detector) as gallery:
         stored = None if threshold is not None else gallery.threshold
-        value = threshold if stored is None else stored.threshold.value
+        value = threshold if stored is None else stored.value
         found = _identify(gallery, photos, value, only, opt.face_choice(select_face), every_face)
         people, shown = len(gallery.people()), gallery.store.location
     calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one in found]

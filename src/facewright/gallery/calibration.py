@@ -44,7 +44,8 @@ def choose(
     """Choose the threshold that identifies at most the share `fpir` of unknown people as enrolled ones.
 
     Args:
-        fpir: the target in (0, 1). confidence: as `allowed_at`. searches: maximum number of enrolled photos searched. seed: of their choice.
+        fpir: the target in (0, 1). confidence: as `allowed_at`. searches: maximum number of
+            enrolled photos searched. seed: of their choice.
     Raises:
         Undefined: fewer than two people, or too few photos to resolve the rate (says how many it takes).
         UsageError: the target is not in (0, 1).

@@ -274,9 +274,10 @@ def with_threshold(thresholds: Iterable[Threshold], new: Threshold) -> tuple[Thr
 
 def _with_counts(facts: dict[str, Any]) -> dict[str, Any]:
     """The record of a threshold between two classes as earlier versions wrote it, with the false-reject rate."""
-    frr, far = facts.pop("frr"), facts.get("far")
+    frr, far = facts["frr"], facts.get("far")
     if not isinstance(frr, dict) or not isinstance(far, dict):
-        return facts
+        return facts  # refused as it stands
     rate = Rate.model_validate(frr)
     tar = Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
-    return facts | {"tar": tar, "impostors": far.get("n"), "genuine": rate.n}
+    others = {name: value for name, value in facts.items() if name != "frr"}
+    return others | {"tar": tar, "impostors": far.get("n"), "genuine": rate.n}

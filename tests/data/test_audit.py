@@ -203,7 +203,7 @@ def test_contact_sheet_shows_every_class(tmp_path, classes, each, options):
 
 
 def test_contact_sheet_shortens_long_names(tmp_path):
-    store = folder(tmp_path / "data", {f"{'a' * 200}/0.png": scene(1), "b\u202e<b>/0.png": scene(2)})
+    store = folder(tmp_path / "data", {f"{'a' * 200}/0.png": scene(1), "b<b>/0.png": scene(2)})
     assert contact_sheet(store, per_class=2).width < 1000
 
 

@@ -13,7 +13,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from facewright.data.records import Dataset, Record
-from facewright.data.splits import PARTS, Split, by_identity, given, groups_of, k_fold, stratified
+from facewright.data.splits import (
+    PARTS,
+    Split,
+    about_given_parts,
+    by_identity,
+    explained,
+    given,
+    groups_of,
+    k_fold,
+    stratified,
+)
 from facewright.errors import DataError, UsageError
 
 few = settings(max_examples=60, deadline=None)
@@ -42,7 +52,8 @@ def dataset(labels: list[int], splits: list[str | None] | None = None) -> Datase
     records = tuple(
         Record(f"p{i:03d}.png", label, split=None if splits is None else splits[i]) for i, label in enumerate(labels)
     )
-    return Dataset("d", "somewhere", ("ann", "bob", "cid"), records, source=None)  # type: ignore[arg-type]
+    classes = ("ann", "bob", "cid")[: max(labels) + 1]
+    return Dataset("d", "somewhere", classes, records, source=None)  # type: ignore[arg-type]
 
 
 # stratified
@@ -136,6 +147,59 @@ def test_small_classes(sizes, expected):
         split = stratified(np.zeros(len(groups), np.int64), groups, seed)
         lengths = len(split.train), len(split.validation), len(split.test)
         assert lengths == expected if expected else min(lengths) >= 1
+
+
+# Sizes of the units of each class → which classes are trained, and which are tested.
+COPIES = {
+    "three copies of one photo": ([[3], [1] * 20, [1] * 20], "abc", "bc"),
+    "a film of 40 frames": ([[40], [1] * 10, [1] * 10], "abc", "bc"),
+    "a burst and a few photos": ([[30, 1, 1, 1], [1] * 10], "ab", "ab"),
+    "offline augmentation, five of each": ([[5] * 10, [5] * 10], "ab", "ab"),
+    "two films": ([[20, 20], [1] * 20, [1] * 20], "abc", "bc"),
+    "a pair": ([[2], [1] * 9, [1] * 9], "abc", "bc"),
+    "a film and one photo": ([[40, 1], [1] * 10], "ab", "ab"),
+}
+
+
+@pytest.mark.parametrize("case", COPIES)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_class_made_of_copies_is_trained_and_that_is_said(case, seed):
+    sizes, trained, tested = COPIES[case]
+    labels = [label for label, units in enumerate(sizes) for size in units for _ in range(size)]
+    groups = [f"{label}.{u}" for label, units in enumerate(sizes) for u, size in enumerate(units) for _ in range(size)]
+    data = dataset(labels)
+    split = explained(stratified(data.labels, groups, seed), data, groups, 0.2)
+    names = ["ann", "bob", "cid"][: len(sizes)]
+    assert {data.classes[k][0] for k in data.labels[split.train]} == set(trained)
+    assert {data.classes[k][0] for k in data.labels[split.test]} == set(tested)
+    said = " ".join(split.notes)
+    for name in names:
+        assert (name in said) or name[0] in tested
+
+
+def test_without_an_honest_test_the_classes_are_named():
+    data = dataset([0] * 40 + [1] * 9)
+    groups = ["film"] * 40 + [f"{k}" for k in range(9)]
+    with pytest.raises(DataError, match="ann"):
+        explained(stratified(data.labels, groups, 0), data, groups, 0.2)
+
+
+def test_classes_that_are_absent_from_a_part_are_named_with_what_that_means():
+    data = dataset([0, 0, 1, 1, 2, 2], ["train", "validation", "train", "test", "test", "test"])
+    groups = list("abcdef")
+    notes = " | ".join(explained(given(data, groups, 0), data, groups, 0.2).notes)
+    assert "(cid)" in notes and " 2 test images" in notes  # cid is never trained
+    assert "(ann)" in notes and "3 images" in notes  # the test part lacks ann
+    assert "(bob, cid)" in notes  # the validation part lacks two
+    assert " | ".join(about_given_parts(data)) in notes
+    assert about_given_parts(dataset([0, 1, 2])) == []
+
+
+def test_sixty_classes_and_thirteen_test_images_are_said():
+    records = tuple(Record(f"{k:03d}.png", k % 60, split="test" if k < 13 else "train") for k in range(133))
+    data = Dataset("d", "x", tuple(f"p{k:02d}" for k in range(60)), records, source=None)  # type: ignore[arg-type]
+    note = next(note for note in about_given_parts(data) if "test" in note)
+    assert "47 of 60" in note and "13 images" in note and "42 more" in note
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.5, 0.5), (-0.1, 0.2), (0.1, 1.0), (float("nan"), 0.1)])

@@ -30,6 +30,7 @@ class CacheAction(StrEnum):
 
     LIST = "list"
     CLEAR = "clear"
+    VERIFY = "verify"
 
 
 class DatasetFormat(StrEnum):
@@ -176,19 +177,23 @@ def _mixed_class(mixed: PartedClass) -> str:
 
 def cache(
     action: Annotated[
-        CacheAction, typer.Argument(metavar="list|clear", help="List the entries, or remove them.")
+        CacheAction,
+        typer.Argument(metavar="list|clear|verify", help="List the entries, remove them, or check every byte."),
     ] = CacheAction.LIST,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry. Default: all.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """List or clear the cache of decoded images.
+    """List, clear or verify the cache of decoded images.
+
+    verify reads every byte and removes what is damaged; it is decoded again when needed.
 
     \b
     Example:
       facewright cache list
       facewright cache clear
+      facewright cache verify
     """
-    from facewright.data.cache import cache_clear, cache_entries, cache_folder
+    from facewright.data.cache import cache_clear, cache_entries, cache_folder, cache_verify
 
     every = cache_entries()
     entries = [entry for entry in every if name in (None, entry.name)]
@@ -196,11 +201,16 @@ def cache(
         raise UnknownName("cache entry", name, [entry.name for entry in every])
     size = sum(entry.bytes for entry in entries)
     freed = cache_clear(name) if action is CacheAction.CLEAR else 0
+    sound = cache_verify(name) if action is CacheAction.VERIFY else {}
     if as_json:
-        listed = [asdict(entry) for entry in entries]
+        listed = [asdict(e) | ({"sound": sound[e.name]} if e.name in sound else {}) for e in entries]
         emit({"folder": str(cache_folder()), "action": action.value, "bytes": size, "freed": freed, "entries": listed})
     elif action is CacheAction.CLEAR:
         show(f"{cache_folder()}: {freed / 1e6:.1f} MB freed")
+    elif action is CacheAction.VERIFY:
+        for entry in entries:
+            state = "sound" if sound[entry.name] else "damaged and removed; it is decoded again when needed"
+            show(f"{entry.name}: {entry.images:,} images: {state}")
     else:
         rows = [
             [entry.name, entry.where, f"{entry.images:,}", f"{entry.height}x{entry.width}", f"{entry.bytes / 1e6:.1f}"]

@@ -16,6 +16,7 @@ import numpy as np
 from facewright.data.contact_sheet import contact_sheet
 from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import Broken, Record
+from facewright.data.splits import about_given_parts
 from facewright.data.store import PixelStore, Statistics
 
 __all__ = ["Audit", "EqualPictures", "NearDuplicate", "Picture", "SizeTable", "about_copies", "audit", "contact_sheet"]
@@ -64,10 +65,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class SizeTable:
-    """Sizes in pixels as (height, width), before fitting; of a JPEG of 1,024 px or more a side, as it was decoded.
-
-    Such a JPEG may be decoded at a half, a quarter or an eighth of its size (`decoding.smallest_side`).
-    """
+    """Sizes in pixels as (height, width), as the files have them."""
 
     smallest: tuple[int, int]  # by area
     median: tuple[float, float]  # of heights, of widths
@@ -81,6 +79,8 @@ class Audit:
 
     name: str
     where: str
+    layout: str  # how it was read
+    notes: tuple[str, ...]  # why, and what to know about it
     images: int  # readable
     counts: dict[str, int]  # class → readable images
     sizes: SizeTable
@@ -115,6 +115,8 @@ def audit(store: PixelStore) -> Audit:
     return Audit(
         name=dataset.name,
         where=dataset.where,
+        layout=dataset.layout,
+        notes=dataset.notes,
         images=len(pictures),
         counts=counts,
         sizes=_sizes(store),
@@ -175,6 +177,7 @@ def _warnings(
 ) -> list[str]:
     return [
         *_about_classes(store, counts),
+        *about_given_parts(store.dataset),
         *_about_files(store),
         *_about_labels(exact, near),
         *_about_leakage(exact, near),

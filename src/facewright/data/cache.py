@@ -6,7 +6,7 @@
     <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
 
-Everything is created for the user alone (0700, 0600): these are pictures of people.
+Everything is created for the user alone (0700, 0600): these are images of people.
 """
 
 from __future__ import annotations
@@ -19,33 +19,40 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from facewright.data.pixel_sources import reason_of
+from facewright.data.pixel_sources import reason_of, stamp_of
 from facewright.data.records import Broken, Dataset, Record
 from facewright.errors import BadImage, FacewrightError
 from facewright.files import cache_folder as cache_folder  # its users look for it here
-from facewright.files import sync_folder, write_atomic
+from facewright.files import read_json, sync_folder, write_atomic
+from facewright.records import Record as Facts
 
-FORMAT = 1  # raised when the bytes of a store, or how they are made, change
+FORMAT = 2  # raised when the bytes of a store, or how they are made, change
+_INDEX_BYTES = 2**30  # a million images take 90 MB
+_BLOCK = 2**22
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(Facts):
     """What the rows of a pixel file are; all of index.json."""
 
+    format: Literal[2] = 2
     dataset: str  # name, for people
     where: str
     height: int
     width: int
     created: float  # seconds since 1970
     digests: tuple[str, ...]  # (N,) pixel digests
-    sizes: tuple[tuple[int, int], ...]  # (N,) height and width before fitting
+    sizes: tuple[tuple[int, int], ...]  # (N,) height and width in the file, upright
     broken: tuple[tuple[int, str], ...]  # number among the records that were given, and why it has no row
+    checksum: str  # of all bytes of the pixel file
+    stamp: str  # size and times of the pixel file when the checksum was last found right
 
     @property
     def pixel_bytes(self) -> int:
+        """Bytes of the pixel file."""
         return len(self.digests) * self.height * self.width * 3
 
 
@@ -65,7 +72,7 @@ class CacheEntry:
 
 
 def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
-    """The complete stores, the most recently used first.
+    """Return the complete stores, the most recently used first.
 
     Args:
         cache: the folder; `cache_folder()` where None.
@@ -84,7 +91,7 @@ def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
 
 
 def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
-    """Removes one store, or all of them and the stamps; what another process is building right now stays.
+    """Remove one store, or all of them and the stamps; what another process is building stays.
 
     Args:
         name: as `CacheEntry.name`; None for everything.
@@ -108,7 +115,7 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
 
 
 def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[str]]:
-    """The content key of each record, reading only the files whose stamp has changed since the last time.
+    """Return the content key of each record, reading only the files whose stamp has changed since the last time.
 
     Records whose file is gone or unreadable are dropped and named in the dataset's `broken`.
 
@@ -139,7 +146,7 @@ def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[st
 
 
 def store_folder(spec_key: str, records: Sequence[Record], keys: Sequence[str], cache: Path | None) -> Path:
-    """Where the pixels of these contents at this size belong.
+    """Return the folder where the pixels of these contents at this size belong.
 
     The name covers relative paths, contents, the InputSpec's key and the format, and not the root: a copy of the folder
     elsewhere shares the store, and a changed file never finds its old pixels.
@@ -151,41 +158,91 @@ def store_folder(spec_key: str, records: Sequence[Record], keys: Sequence[str], 
 
 
 def read_index(folder: Path, records: int | None = None) -> Index | None:
-    """The index of a store; None where there is none or it is not whole (cut file, other format, other length).
+    """Return the index of a store; None where there is none or it is not whole (cut file, other format, other length).
 
     Args:
         folder: of one store.
         records: how many it must account for, readable or broken; None for any number.
     """
     try:
-        content = json.loads((folder / "index.json").read_bytes())
-        if content.pop("format") != FORMAT:
-            return None
-        content["digests"] = tuple(content["digests"])
-        content["sizes"] = tuple(tuple(size) for size in content["sizes"])
-        content["broken"] = tuple((row, reason) for row, reason in content["broken"])
-        index = Index(**content)
+        index = read_json(folder / "index.json", Index, limit=_INDEX_BYTES)
         whole = (folder / "pixels.u8").stat().st_size == index.pixel_bytes and len(index.sizes) == len(index.digests)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, FacewrightError):
         return None
     accounted = records is None or records == len(index.digests) + len(index.broken)
     return index if whole and accounted and index.digests else None
 
 
+def sound_index(folder: Path, records: int | None = None, *, fully: bool = False) -> Index | None:
+    """Return the index of a store whose pixels are as they were written; None where there is none, or they are not.
+
+    While size and times of the pixel file stay (its ctime cannot be set back) they are not read.
+
+    Args:
+        folder, records: as `read_index`.
+        fully: compare the checksum of all bytes in any case.
+    """
+    index = read_index(folder, records)
+    if index is None:
+        return None
+    file = folder / "pixels.u8"
+    try:
+        stamp = stamp_of(file, str(file))
+        if not fully and stamp == index.stamp:
+            return index
+        if checksum_of(file) != index.checksum:
+            return None
+    except (BadImage, OSError):
+        return None
+    if stamp != index.stamp:
+        index = index.model_copy(update={"stamp": stamp})
+        with suppress(FacewrightError):  # a cache that may only be read is still a cache
+            write_index(folder, index)
+    return index
+
+
+def checksum_of(file: Path) -> str:
+    """Return 32 hex characters that stand for all bytes of a file."""
+    state = blake2b(digest_size=16)
+    with file.open("rb") as content:
+        while block := content.read(_BLOCK):
+            state.update(block)
+    return state.hexdigest()
+
+
+def cache_verify(name: str | None = None, cache: Path | None = None) -> dict[str, bool]:
+    """Read every byte of one store, or of all, and compare its checksum; a damaged store is removed.
+
+    Args:
+        name: as `CacheEntry.name`; None for all.
+        cache: the folder; `cache_folder()` where None.
+    Returns:
+        Name → whether it was sound. What was removed is decoded again when it is needed.
+    """
+    found = {}
+    for entry in cache_entries(cache):
+        if name in (None, entry.name):
+            folder = _pixel_folder(cache) / entry.name
+            found[entry.name] = sound_index(folder, fully=True) is not None
+            if not found[entry.name]:
+                _remove(folder)
+    return found
+
+
 def write_index(folder: Path, index: Index) -> None:
-    """Writes index.json, flushed to the disk."""
-    write_atomic(folder / "index.json", json.dumps({"format": FORMAT} | vars(index)), mode=0o600)
+    """Write index.json, flushed to the disk."""
+    write_atomic(folder / "index.json", index.model_dump_json(), mode=0o600)
 
 
 def mark_used(folder: Path) -> None:
-    """The index's modification time is when the store was last opened."""
+    """Set the time of the last use: the index's modification time."""
     with suppress(OSError):  # a cache that may only be read is still a cache
         os.utime(folder / "index.json")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time build this store; the others wait.
+    """Let one process at a time build this store; the others wait.
 
     Raises:
         FacewrightError: the cache folder cannot be written to.
@@ -204,7 +261,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """A fresh folder that takes the place of `folder` when the block ends well, and vanishes when it does not.
+    """Make a new folder that takes the place of `folder` when the block ends well, and vanishes when it does not.
 
     Raises:
         FacewrightError: the disk is full or refuses; nothing is left behind.
@@ -230,7 +287,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def make_private(folder: Path) -> None:
-    """Creates a folder, and those above it that are missing, for the user alone.
+    """Create a folder, and those above it that are missing, for the user alone.
 
     Raises:
         FacewrightError: it cannot be created.

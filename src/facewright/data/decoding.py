@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright import images
 from facewright.data.pixel_sources import PixelSource, reason_of
 from facewright.data.records import Record
 from facewright.errors import BadImage
@@ -42,7 +43,7 @@ class Decoded:
 
     pixels: NDArray[np.uint8] | None  # (height, width, 3) as InputSpec.fit gives it; None: broken
     digest: str  # of the picture before fitting
-    size: tuple[int, int]  # height and width before fitting
+    size: tuple[int, int]  # height and width in the file
     reason: str  # why it is broken; else empty
 
 
@@ -66,13 +67,21 @@ def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded
     results = []
     for record in records:
         try:
-            image = source.read(record, smallest_side(spec))
+            image, size = _read(source, record, smallest_side(spec))
         except (BadImage, OSError) as error:
             results.append(Decoded(None, "", (0, 0), reason_of(error)))
         else:
-            height, width, _ = image.shape
-            results.append(Decoded(spec.fit(image), pixel_digest(image), (height, width), ""))
+            results.append(Decoded(spec.fit(image), pixel_digest(image), size, ""))
     return results
+
+
+def _read(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The image, and its height and width in the file, which may be larger than what is decoded of it."""
+    content: Callable[[str], bytes] | None = getattr(source, "content", None)
+    if content is not None:
+        return images.read_sized(content(record.path), name=record.path, at_least=at_least)
+    image = source.read(record, at_least)
+    return image, (image.shape[0], image.shape[1])
 
 
 def decode_all(source: PixelSource, records: Chunk, spec: InputSpec, workers: int) -> Iterator[Decoded]:

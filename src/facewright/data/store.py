@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,23 +31,26 @@ from facewright.data.cache import (
     cache_clear,
     cache_entries,
     cache_folder,
+    cache_verify,
     content_keys,
     locked,
     mark_used,
     read_index,
+    sound_index,
     store_folder,
     write_index,
 )
 from facewright.data.decoding import Decoded, decode_all, default_workers
+from facewright.data.pixel_sources import stamp_of
 from facewright.data.records import Broken, Dataset
 from facewright.errors import DataError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder"]
+__all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder", "cache_verify"]
 
 STATISTICS_CHUNK = 2**22  # values counted at a time: bounds memory, large enough to be fast
 
@@ -68,7 +72,7 @@ class PixelStore:
         spec: size and rule of fitting (mean and std play no part: the pixels are raw).
         pixels: (N, H, W, 3) uint8 RGB, read-only mapped memory; row i is dataset.records[i].
         digests: (N,) pixel digests of the pictures before fitting; equal pixels, equal digest.
-        sizes: (N, 2) height and width of the pictures as decoded (a big JPEG may be decoded at a reduced scale).
+        sizes: (N, 2) height and width of the images in their files, upright.
         folder: where it lies in the cache.
     """
 
@@ -87,6 +91,7 @@ class PixelStore:
         cache: Path | None = None,
         workers: int | None = None,
         on_event: EventHandler = ignore_event,
+        verify: bool = False,
     ) -> PixelStore:
         """Opens the store of a dataset, decoding the pictures where that has not been done.
 
@@ -96,6 +101,7 @@ class PixelStore:
             cache: the cache folder; `cache_folder()` where None.
             workers: decoders at work; all cores where None.
             on_event: called after each decoded image; never for a complete store.
+            verify: compare the checksum of a complete store in any case, not only where its file has changed.
         Raises:
             DataError: no picture can be read.
             EmptyClass: no picture of a class can be read.
@@ -103,11 +109,15 @@ class PixelStore:
         """
         present, keys = content_keys(dataset, cache)
         folder = store_folder(spec.key(), present.records, keys, cache)
-        index = read_index(folder, len(keys))
+        index = sound_index(folder, len(keys), fully=verify)
         if index is None:
             with locked(folder):
-                index = read_index(folder, len(keys))  # another process may have built it while this one waited
+                index = sound_index(
+                    folder, len(keys), fully=verify
+                )  # another process may have built it while this one waited
                 if index is None:
+                    if read_index(folder) is not None:
+                        on_event(Message(f"the stored pixels of {dataset.where} are damaged; decoding them again"))
                     _build(folder, present, spec, workers or default_workers(), on_event)
                     index = read_index(folder, len(keys))
         if index is None:
@@ -176,13 +186,23 @@ def _build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_eve
     """Decodes everything into a new store; a killed build leaves nothing that could be mistaken for one."""
     with building(folder) as partial:
         results = decode_all(dataset.source, dataset.records, spec, workers)
-        rows, broken = _write_pixels(partial / "pixels.u8", results, len(dataset.records), on_event)
+        rows, broken, checksum = _write_pixels(partial / "pixels.u8", results, len(dataset.records), on_event)
         if not rows:
             first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
             raise DataError(f"{dataset.where}: not one picture can be read (the first: {first})")
-        digests, sizes = tuple(row.digest for row in rows), tuple(row.size for row in rows)
-        facts = (dataset.name, dataset.where, spec.height, spec.width, time.time())
-        write_index(partial, Index(*facts, digests, sizes, tuple(broken)))
+        index = Index(
+            dataset=dataset.name,
+            where=dataset.where,
+            height=spec.height,
+            width=spec.width,
+            created=time.time(),
+            digests=tuple(row.digest for row in rows),
+            sizes=tuple(row.size for row in rows),
+            broken=tuple(broken),
+            checksum=checksum,
+            stamp=stamp_of(partial / "pixels.u8", "pixels"),
+        )
+        write_index(partial, index)
 
 
 @dataclass(frozen=True)
@@ -193,18 +213,21 @@ class _Row:
 
 def _write_pixels(
     path: Path, results: Iterable[Decoded], total: int, on_event: EventHandler
-) -> tuple[list[_Row], list[tuple[int, str]]]:
-    """Writes the readable pictures one after the other and flushes them to the disk."""
+) -> tuple[list[_Row], list[tuple[int, str]], str]:
+    """Write the readable images one after the other, flushed to the disk; the checksum is of all their bytes."""
     rows: list[_Row] = []
     broken: list[tuple[int, str]] = []
+    checksum = blake2b(digest_size=16)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         for number, result in enumerate(results):
             if result.pixels is None:
                 broken.append((number, result.reason))
             else:
-                file.write(np.ascontiguousarray(result.pixels).data)
+                content = np.ascontiguousarray(result.pixels).data
+                file.write(content)
+                checksum.update(content)
                 rows.append(_Row(result.digest, result.size))
             on_event(Progress("decoding", number + 1, total))
         file.flush()
         os.fsync(file.fileno())
-    return rows, broken
+    return rows, broken, checksum.hexdigest()

@@ -43,7 +43,7 @@ def prepare(
     if len(dataset.classes) < 2:
         only = ", ".join(dataset.classes) or "none"
         raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
-    store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event)
+    store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event, verify=True)
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     split = Split.load(kept, store.dataset, store.digests) if kept.is_file() else _split(store, recipe, seed)
@@ -57,12 +57,12 @@ def prepare(
     return Material(store, split, _spec(store, split, recipe, wanted), store.dataset.fingerprint(store.digests))
 
 
-def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler) -> PixelStore:
+def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False) -> PixelStore:
     """The dataset's pixels at one size, raw."""
     raw = InputSpec.from_dict(
         {"height": size, "width": size, "mean": [0.0] * 3, "std": [1.0] * 3, "colour_order": "rgb", "resize": resize}
     )
-    return PixelStore.open(dataset, raw, on_event=on_event)
+    return PixelStore.open(dataset, raw, on_event=on_event, verify=verify)
 
 
 def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
@@ -74,7 +74,8 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
         split = splits.given(store.dataset, groups, seed, shares.validation, shares.test)
     else:
         split = splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
-    return replace(split, notes=(*split.notes, *about_copies(store, near)))
+    split = splits.explained(split, store.dataset, groups, shares.test)
+    return replace(split, notes=(*store.dataset.notes, *split.notes, *about_copies(store, near)))
 
 
 def _spec(store: PixelStore, split: Split, recipe: Recipe, wanted: InputSpec | None) -> InputSpec:

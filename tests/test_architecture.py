@@ -1,6 +1,6 @@
-"""The floors of the house, and what no file of it may hold.
+"""The layers of the package, and what no file of it may contain.
 
-A file imports only from floors below its own; files on one floor do not know each other, except inside one folder, and
+A file imports only from layers below its own; files on one layer do not know each other, except inside one folder, and
 there without cycles. The checks read the source with `ast` (an import for type checking alone counts too: it is still
 knowing). Below them stand mutants: small made-up packages that each break one rule and must be caught.
 """
@@ -17,8 +17,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "facewright"
 
-# The first part of a module's name below `facewright` -> its floor. A new file needs a line here.
-FLOORS = {
+# The first part of a module's name below `facewright` -> its layer. A new file needs a line here.
+LAYERS = {
     "errors": 0,
     "lazy": 0,
     "events": 1,
@@ -53,7 +53,7 @@ FLOORS = {
     "__init__": 9,  # the lazy names; `__version__` may be read from anywhere, for the package is there before its parts
     "__main__": 9,
 }
-TORCHLESS = {0, 1, FLOORS["cli"], FLOORS["__init__"]}  # floors that import no torch at module level
+TORCHLESS = {0, 1, LAYERS["cli"], LAYERS["__init__"]}  # layers that import no torch at module level
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {
@@ -106,26 +106,28 @@ def imports_of(path: str, package: Package) -> Iterator[Import]:
             top, _, rest = name.partition(".")
             if top != "facewright" or rest == "__version__":
                 continue
-            while rest and rest not in modules and rest not in FLOORS:  # `data.store.PixelStore` -> `data.store`
+            while rest and rest not in modules and rest not in LAYERS:  # `data.store.PixelStore` -> `data.store`
                 rest = rest.rpartition(".")[0]
             yield Import(node.lineno, rest or "__init__")
 
 
-def floor_breaks(package: Package) -> list[str]:
-    """Each import that goes up, or across, with its place and both floors."""
+def layer_breaks(package: Package) -> list[str]:
+    """Each import that goes up, or across, with its place and both layers."""
     found = []
     for path in package:
         module = module_of(path)
         part = module.partition(".")[0]
-        if part not in FLOORS:
-            found.append(f"{path}:1: {part} has no floor: give it one in tests/test_architecture.py and DESIGN")
+        if part not in LAYERS:
+            found.append(
+                f"{path}:1: {part} has no layer: add a row in tests/test_architecture.py and docs/architecture.md"
+            )
             continue
         for used in imports_of(path, package):
             other = used.target.partition(".")[0]
             same_folder = part == other and "/" in path
-            if other in FLOORS and FLOORS[other] >= FLOORS[part] and not same_folder:
-                floors = f"floor {FLOORS[part]} imports {used.target} of floor {FLOORS[other]}"
-                found.append(f"{path}:{used.line}: {module} of {floors}")
+            if other in LAYERS and LAYERS[other] >= LAYERS[part] and not same_folder:
+                layers = f"layer {LAYERS[part]} imports {used.target} of layer {LAYERS[other]}"
+                found.append(f"{path}:{used.line}: {module} of {layers}")
     return found
 
 
@@ -156,16 +158,16 @@ def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
 
 
 def torch_breaks(package: Package) -> list[str]:
-    """Module-level imports of torch on floors that do without."""
+    """Module-level imports of torch on layers that do without."""
     found = []
     for path, source in package.items():
-        if FLOORS.get(module_of(path).partition(".")[0]) not in TORCHLESS:
+        if LAYERS.get(module_of(path).partition(".")[0]) not in TORCHLESS:
             continue
         for node in at_import(ast.parse(source, path)):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.partition(".")[0] == "torch" for name in named):
-                found.append(f"{path}:{node.lineno}: torch at module level on a floor that does without")
+                found.append(f"{path}:{node.lineno}: torch at module level on a layer that does without")
     return found
 
 
@@ -236,14 +238,14 @@ PACKAGE = read_package(SOURCE)
 
 
 def test_every_import_goes_down() -> None:
-    assert not floor_breaks(PACKAGE)
+    assert not layer_breaks(PACKAGE)
 
 
 def test_no_folder_has_a_circle() -> None:
     assert not cycles(PACKAGE)
 
 
-def test_the_lower_floors_and_the_command_line_do_without_torch() -> None:
+def test_the_lower_layers_and_the_command_line_do_without_torch() -> None:
     assert not torch_breaks(PACKAGE)
 
 
@@ -261,33 +263,33 @@ def test_public_names_are_sorted() -> None:
 
 # Each row: a package that breaks one rule -> where it must be caught.
 MUTANTS = {
-    "up a floor": ({"errors.py": "", "images.py": "import facewright.data.store", "data/store.py": ""}, "images.py:1:"),
+    "up a layer": ({"errors.py": "", "images.py": "import facewright.data.store", "data/store.py": ""}, "images.py:1:"),
     "up, from inside a function": (
         {"data/store.py": "def f():\n    from facewright.training import trainer", "training/trainer.py": ""},
-        "data/store.py:2: data.store of floor 2 imports training.trainer of floor 4",
+        "data/store.py:2: data.store of layer 2 imports training.trainer of layer 4",
     ),
     "across, between folders": (
         {"data/store.py": "from facewright.models import catalog", "models/catalog.py": ""},
         "data/store.py:1:",
     ),
     "across, between files": ({"images.py": "from facewright import registry", "registry.py": ""}, "images.py:1:"),
-    "up, relatively": ({"data/store.py": "from ..training.trainer import fit", "training/trainer.py": ""}, "floor 4"),
+    "up, relatively": ({"data/store.py": "from ..training.trainer import fit", "training/trainer.py": ""}, "layer 4"),
     "up, for type checking": (
         {"images.py": "if TYPE_CHECKING:\n    from facewright.data import Dataset", "data/__init__.py": ""},
         "images.py:2:",
     ),
     "the package itself": (
         {"images.py": "import facewright", "__init__.py": ""},
-        "floor 1 imports __init__ of floor 9",
+        "layer 1 imports __init__ of layer 9",
     ),
-    "a file without a floor": ({"surprise.py": ""}, "surprise.py:1: surprise has no floor"),
+    "a file without a layer": ({"surprise.py": ""}, "surprise.py:1: surprise has no layer"),
 }
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_mutant_of_the_floors_is_caught(name: str) -> None:
+def test_a_mutant_of_the_layers_is_caught(name: str) -> None:
     package, expected = MUTANTS[name]
-    breaks = floor_breaks(package)
+    breaks = layer_breaks(package)
     assert len(breaks) == 1
     assert expected in breaks[0]
 
@@ -304,7 +306,7 @@ def test_what_is_allowed_passes() -> None:
         "data/store.py": "from facewright.data.records import Record\nfrom facewright import __version__",
         "training/trainer.py": "import torch\nfrom facewright.data import store",
     }
-    assert not floor_breaks(package) + cycles(package) + torch_breaks(package)
+    assert not layer_breaks(package) + cycles(package) + torch_breaks(package)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 _NEAREST = 5  # names that an error lists
 
@@ -56,6 +57,25 @@ class UnknownName(UsageError):
             listed = f"nearest of {len(names)}"
             names = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0)
         super().__init__(f"unknown {kind} {name!r}:{hint} {listed}: {', '.join(names)}")
+
+
+EXTRAS = {
+    "data": ("pyarrow",),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "postgres": ("psycopg", "pgvector"),
+    "serve": ("fastapi", "uvicorn"),
+}
+
+
+def require_extra(extra: str, purpose: str) -> None:
+    """Refuse, before anything is loaded, to work without the packages of an extra.
+
+    Raises:
+        UsageError: one of `EXTRAS[extra]` is not installed.
+    """
+    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"{purpose} needs {', '.join(missing)}, not installed: pip install 'facewright[{extra}]'")
 
 
 class Unconvertible(UsageError):

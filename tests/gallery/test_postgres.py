@@ -267,9 +267,9 @@ def test_a_gallery_of_another_version(server: Server, address: str) -> None:
 
 
 def test_without_the_libraries_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_spec", lambda name: None)
+    monkeypatch.setattr("facewright.errors.find_spec", lambda name: None)
     for ask in (opening.open_store, opening.exists):
-        with pytest.raises(UsageError, match=r"psycopg and pgvector.*pip install 'facewright\[postgres\]'") as refused:
+        with pytest.raises(UsageError, match=r"facewright\[postgres\]") as refused:
             ask("postgresql://ann:hush@db/faces")
         assert "hush" not in str(refused.value)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -166,15 +164,8 @@ def test_two_processes_do_not_write_one_file(photos: Path, model: Path, tmp_path
 def test_without_pyarrow_it_is_said_what_to_install(
     photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_import = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.partition(".")[0] == "pyarrow":
-            raise ImportError(name)
-        return true_import(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"pip install 'facewright\[data\]'"):
+    monkeypatch.setattr("facewright.errors.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"facewright\[data\]"):
         embed(model, photos, tmp_path / "v.parquet")
 
 

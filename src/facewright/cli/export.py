@@ -11,6 +11,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.output import number_of, percent, report
 from facewright.cli.progress import listener
+from facewright.errors import require_extra
 
 if TYPE_CHECKING:
     from facewright.exportation import Export, Quantised
@@ -60,6 +61,7 @@ def export(
       facewright export runs/a --quantise int8 --calibration photos/ --check other-photos/ --out small.onnx
     """
     del to  # there is one
+    require_extra("onnx", "facewright export")
 
     from facewright.workflows import exportation
 

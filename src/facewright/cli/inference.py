@@ -11,7 +11,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, emit, number_of, report, say, show
 from facewright.cli.progress import listener
-from facewright.errors import UsageError
+from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text, write_atomic
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def embed(
       facewright embed built-in photos/ --out vectors.parquet
     """
     check_writable(out)
+    require_extra("data", "facewright embed")
 
     from facewright import workflows
 

@@ -8,7 +8,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import say
-from facewright.errors import UsageError
+from facewright.errors import require_extra
 
 TOKEN = "FACEWRIGHT_TOKEN"
 
@@ -66,11 +66,7 @@ def serve(
       facewright serve --gallery people.gallery
       facewright serve runs/a --port 9000
     """
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise UsageError("`facewright serve` needs more packages: pip install 'facewright[serve]'") from None
+    require_extra("serve", "facewright serve")
     from facewright.serve import settings as serving
 
     used = serving.new_token() if token is None and not serving.is_loopback(host) else token

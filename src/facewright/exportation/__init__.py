@@ -13,7 +13,7 @@ from facewright.lazy import lazy_names
 if TYPE_CHECKING:
     from facewright.exportation.agreement import Agreement, Answers, Lines, Part, agree, answers_of
     from facewright.exportation.cost import Cost, cost_of
-    from facewright.exportation.network import check_installed, to_onnx
+    from facewright.exportation.network import to_onnx
     from facewright.exportation.quantisation import to_int8
     from facewright.exportation.results import Export, Quantised
 
@@ -27,7 +27,6 @@ __all__ = [
     "Quantised",
     "agree",
     "answers_of",
-    "check_installed",
     "cost_of",
     "to_int8",
     "to_onnx",
@@ -38,7 +37,7 @@ __getattr__ = lazy_names(
     {
         "facewright.exportation.agreement": "Agreement Answers Lines Part agree answers_of",
         "facewright.exportation.cost": "Cost cost_of",
-        "facewright.exportation.network": "check_installed to_onnx",
+        "facewright.exportation.network": "to_onnx",
         "facewright.exportation.quantisation": "to_int8",
         "facewright.exportation.results": "Export Quantised",
     },

@@ -6,14 +6,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from facewright.bundle import Bundle, own_head
-from facewright.errors import UsageError
+from facewright.errors import UsageError, require_extra
 from facewright.graphs import EMBEDDING, LOGITS, PIXELS
 from facewright.models.blocks import Model
 
@@ -21,17 +20,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 20  # of ONNX; ONNX Runtime knows it since 1.17
-
-
-def check_installed() -> None:
-    """Refuse, before any work, to export without the packages for it.
-
-    Raises:
-        UsageError: one is not installed.
-    """
-    for name in ("onnx", "onnxruntime", "onnxscript"):
-        if find_spec(name) is None:
-            raise UsageError(f"export needs the package {name}: pip install 'facewright[onnx]'")
 
 
 class Exportable(nn.Module):
@@ -101,7 +89,7 @@ def to_onnx(bundle: Bundle) -> ModelProto:
     Raises:
         UsageError: PyTorch's exporter does not know how; or it is not installed. BundleError: as `Bundle.model`.
     """
-    check_installed()
+    require_extra("onnx", "export")
     network = Exportable(bundle).eval()
     pixels = torch.zeros(2, bundle.spec.height, bundle.spec.width, 3, dtype=torch.uint8)
     with _quiet():

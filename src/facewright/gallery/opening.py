@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from facewright.errors import UsageError
+from facewright.errors import require_extra
 from facewright.gallery.addresses import is_address, path_of
 from facewright.gallery.store import GalleryStore, ModelSignature
 
@@ -19,7 +18,7 @@ def open_store(location: str | Path, signature: ModelSignature | None = None) ->
         UsageError: neither of the two, or no library for the second. GalleryError, GalleryDamaged: as the stores.
     """
     if is_address(location):
-        _require_libraries()
+        require_extra("postgres", "a gallery on PostgreSQL")
         from facewright.gallery.postgres import PostgresStore
 
         return PostgresStore(str(location), signature)
@@ -31,16 +30,8 @@ def open_store(location: str | Path, signature: ModelSignature | None = None) ->
 def exists(location: str | Path) -> bool:
     """Tell if there is such a gallery. Raises: as `open_store`."""
     if is_address(location):
-        _require_libraries()
+        require_extra("postgres", "a gallery on PostgreSQL")
         from facewright.gallery.postgres import gallery_exists
 
         return gallery_exists(str(location))
     return path_of(location).exists()
-
-
-def _require_libraries() -> None:
-    missing = [name for name in ("psycopg", "pgvector") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"a gallery on PostgreSQL needs {' and '.join(missing)}, not installed: pip install 'facewright[postgres]'"
-        )

@@ -28,7 +28,7 @@ from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.sources import open_dataset
 from facewright.data.trees import list_folder
 from facewright.embedding import BATCH
-from facewright.errors import BadImage, DataError, FacewrightError, UsageError
+from facewright.errors import BadImage, DataError, FacewrightError, require_extra
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import replacing, write_json
 from facewright.recognition import Policy, Recognizer
@@ -87,7 +87,8 @@ def embed(
         UsageError: pyarrow is not installed. DataError: not one picture can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
-    arrow = _Arrow.load()
+    require_extra("data", "embed")
+    arrow = _Arrow()
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
     chosen = recognizer.policy(policy)
     dataset = open_pictures(where)
@@ -219,21 +220,13 @@ def _label(record: Record, dataset: Dataset) -> str | None:
 
 
 class _Arrow:
-    """What is used of pyarrow, which is an extra: it is loaded here and nowhere else."""
+    """The use of pyarrow, which is an extra: it is loaded here and nowhere else."""
 
-    def __init__(self, pyarrow: Any, parquet: Any) -> None:
-        self.pyarrow, self.parquet = pyarrow, parquet
+    def __init__(self) -> None:
+        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow.parquet  # type: ignore[import-untyped]
 
-    @classmethod
-    def load(cls) -> _Arrow:
-        try:
-            import pyarrow  # type: ignore[import-untyped]
-            import pyarrow.parquet  # type: ignore[import-untyped]
-        except ImportError:
-            raise UsageError(
-                "Parquet files need pyarrow, which is not installed: pip install 'facewright[data]'"
-            ) from None
-        return cls(pyarrow, pyarrow.parquet)
+        self.pyarrow, self.parquet = pyarrow, pyarrow.parquet
 
     def schema(self, recognizer: Recognizer, dataset: Dataset) -> Any:
         pa = self.pyarrow

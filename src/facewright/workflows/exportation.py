@@ -18,7 +18,7 @@ from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder, open_model
-from facewright.errors import DataError, ExportDrift, UnknownName, UsageError
+from facewright.errors import DataError, ExportDrift, UnknownName, UsageError, require_extra
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.exportation import (
     Agreement,
@@ -29,7 +29,6 @@ from facewright.exportation import (
     Quantised,
     agree,
     answers_of,
-    check_installed,
     cost_of,
     to_int8,
     to_onnx,
@@ -78,7 +77,7 @@ def export(
         DataError: a picture is in both data sets, or int8 is to be measured on pictures without labels.
     """
     _refuse(model, quantise, check, calibration)
-    check_installed()
+    require_extra("onnx", "export")
     target = destination(model, out)
     bundle = bundles.with_input(open_model(model), crop, flip)
     exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, on_event)

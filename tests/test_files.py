@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,97 @@ def test_json_has_no_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x", {"a": float("nan")})
     assert content(tmp_path) == {"x": b'{\n  "a": 1.5\n}\n'}
+
+
+def test_two_threads_on_one_path_each_write_whole(tmp_path):
+    path, contents = tmp_path / "x", [bytes([letter]) * 20_000 for letter in b"ab"]
+    torn = []
+
+    def write(content: bytes) -> None:
+        for _ in range(300):
+            write_atomic(path, content)
+            if path.read_bytes() not in contents:
+                torn.append(path.stat().st_size)
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torn == [] and list(content(tmp_path)) == ["x"]
+
+
+def test_the_name_of_the_temporary_file_is_random_and_no_link_is_followed(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_bytes(b"mine")
+    names = []
+    opened = os.open
+
+    def planted(path, flags, *mode, **kw):
+        if Path(path).suffix == ".tmp" and not names:
+            Path(path).symlink_to(tmp_path / "victim")  # somebody guessed the name
+        if Path(path).suffix == ".tmp":
+            names.append(Path(path).name)
+            assert flags & os.O_EXCL and flags & os.O_NOFOLLOW
+        return opened(path, flags, *mode, **kw)
+
+    monkeypatch.setattr(os, "open", planted)
+    with pytest.raises(FacewrightError):
+        write_atomic(tmp_path / "x", b"new")
+    write_atomic(tmp_path / "x", b"new")
+    write_atomic(tmp_path / "x", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"mine" and (tmp_path / "x").read_bytes() == b"new"
+    assert len(set(names)) == 3
+
+
+def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
+    steps = []
+    synced, replaced = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        synced(descriptor)
+
+    def replace(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replaced(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    write_atomic(tmp_path / "x", b"new")
+    assert steps == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize("where", ["open", "fsync"])
+def test_where_a_folder_cannot_be_synced_the_file_is_written_all_the_same(tmp_path, monkeypatch, where):
+    """As on Windows, which opens no folder, and on file systems that sync none."""
+    real = getattr(os, where)
+
+    def refused(target, *rest, **kw):
+        is_folder = Path(target).is_dir() if where == "open" else stat.S_ISDIR(os.fstat(target).st_mode)
+        if is_folder:
+            raise PermissionError(13, "Permission denied") if where == "open" else OSError(22, "Invalid argument")
+        return real(target, *rest, **kw)
+
+    monkeypatch.setattr(os, where, refused)
+    write_atomic(tmp_path / "x", b"new")
+    assert content(tmp_path) == {"x": b"new"}
+
+
+def test_a_disk_that_fails_after_the_rename_is_told_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"old")
+    real = os.fsync
+
+    def fails(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(FacewrightError) as raised:
+        write_atomic(tmp_path / "x", b"new")
+    assert "unchanged" not in str(raised.value) and (tmp_path / "x").read_bytes() == b"new"
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    write_atomic(tmp_path / ("x" * 250), b"new")
+    assert content(tmp_path) == {"x" * 250: b"new"}

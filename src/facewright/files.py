@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
+import secrets
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from facewright.errors import FacewrightError
 
 LARGEST = 64 << 20  # bytes of a file that is read back as JSON or TOML
 Facts = TypeVar("Facts")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are wide forms
 
 
@@ -55,23 +58,24 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     Raises:
         FacewrightError: it could not be written whole (a full disk, say); the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = None
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with open(descriptor, "wb") as out:  # noqa: PTH123 - a descriptor, not a path
+        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+        with open(os.open(temporary, _NEW, mode), "wb") as out:  # noqa: PTH123 - a descriptor, not a path
             yield out
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         if not isinstance(error, OSError):
             raise
         raise FacewrightError(
             f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
         ) from error
+    sync_folder(path.parent)
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
@@ -109,10 +113,20 @@ def _safe_cell(cell: object) -> object:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make a rename inside the folder durable, where the system can: Windows opens no folder, and needs none of this.
+
+    Raises:
+        FacewrightError: the disk refused; the new file is in place, but may be lost if the machine stops now.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows; or a folder that may be written and not read
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that syncs no folders
+            raise FacewrightError(f"{folder}: written, but not flushed to the disk ({error.strerror})") from error
     finally:
         os.close(descriptor)
 

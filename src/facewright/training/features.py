@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -100,7 +101,7 @@ def _compute(
     progress: Callable[[int, int], None],
 ) -> None:
     """Fill the file under another name, then give it its own."""
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    partial = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
     total, done = draws * len(pictures.rows), 0
     target: NDArray[np.float32] | None = None
     try:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
-from facewright.files import parse_json, write_atomic
+from facewright.files import check_manifest, parse_json, rewriting, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
 from facewright.heads import CosineHead, Head, HeadSpec, LayeredHead, LinearHead, build
 from facewright.input_spec import InputSpec
@@ -177,7 +177,8 @@ def save(path: Path, bundle: Bundle) -> None:
         raise UsageError(f"{path}: the model is {kind}; call its file NAME{suffix}")
     if exported is None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
-        write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: _header_of(bundle).model_dump_json()}))
+        with rewriting(path):
+            write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: _header_of(bundle).model_dump_json()}))
         return
     header = ExportedHeader(
         bundle=_header_of(bundle),
@@ -218,6 +219,7 @@ def load(path: Path) -> Bundle:
         raise BundleError(f"{path}: no such file; expected a bundle (.safetensors) or a run directory that holds one")
     if is_exported(path):
         return _load_exported(path)
+    check_manifest(path.parent, [path.name], error=BundleError)
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from platformdirs import user_cache_path
 
 from facewright.errors import FacewrightError
 
+MANIFEST = "manifest.json"  # in a run directory
 LARGEST = 64 << 20  # bytes of a file that is read back as JSON or TOML
 Facts = TypeVar("Facts")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -129,6 +131,53 @@ def sync_folder(folder: Path) -> None:
             raise FacewrightError(f"{folder}: written, but not flushed to the disk ({error.strerror})") from error
     finally:
         os.close(descriptor)
+
+
+def write_manifest(folder: Path, names: Iterable[str]) -> None:
+    """Write manifest.json: the SHA-256 of those of the files that exist, so that a later change is noticed."""
+    write_json(folder / MANIFEST, {name: _sha256(folder / name) for name in names if (folder / name).is_file()})
+
+
+def check_manifest(
+    folder: Path, names: Iterable[str] | None = None, *, error: type[FacewrightError] = FacewrightError
+) -> None:
+    """Compare files with the folder's manifest; a folder without one (of an older version) passes.
+
+    Args:
+        names: of the files; None: all that are listed.
+        error: the class of what is raised.
+    Raises:
+        error: a file is missing or is not what was written; names each.
+    """
+    if not (folder / MANIFEST).is_file():
+        return
+    listed = read_json(folder / MANIFEST, dict[str, str], error=error)
+    asked = listed if names is None else [name for name in names if name in listed]
+    files = {name: folder / name for name in asked if Path(name).name == name}
+    changed = sorted(name for name, path in files.items() if not path.is_file() or _sha256(path) != listed[name])
+    if changed:
+        raise error(
+            f"{folder}: not as they were written (checksum): {', '.join(changed)}; restore them, or delete {MANIFEST} "
+            "to accept them as they are"
+        )
+
+
+@contextlib.contextmanager
+def rewriting(path: Path) -> Iterator[None]:
+    """While a file is replaced, keep its folder's manifest true: without it first, with the new checksum afterwards."""
+    manifest = path.parent / MANIFEST
+    listed = read_json(manifest, dict[str, str]) if manifest.is_file() else {}
+    if path.name not in listed:
+        yield
+        return
+    write_json(manifest, {name: digest for name, digest in listed.items() if name != path.name})
+    yield
+    write_json(manifest, listed | {path.name: _sha256(path)})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def read_json(

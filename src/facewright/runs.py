@@ -7,6 +7,7 @@ predictions.csv     what was said of each test picture
 validation_predictions.csv                     of two classes: of each validation picture, where the threshold is from
 report.html         the page                       events/           TensorBoard
 run.json            data, model, seed, versions, machine, time, images seen
+manifest.json       the checksums of a finished run's files
 suspicious.json     labels that look wrong, where they were inspected; folds/ holds what was trained to find them
 """
 
@@ -27,13 +28,22 @@ from facewright.errors import RunError, RunLocked
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
 from facewright.evaluation.suspicion import Suspicion
 from facewright.events import EpochRow
-from facewright.files import read_json, read_text, write_atomic, write_json
+from facewright.files import check_manifest, read_json, read_text, write_atomic, write_json
 from facewright.inference import Classifier
 from facewright.records import Record
 from facewright.training import history
 from facewright.training.recipe import Recipe, parse
 
 SUSPICIOUS = "suspicious.json"
+LISTED = (  # in the manifest, and compared with it when a run is opened; the model is compared when it is loaded
+    "recipe.toml",
+    "split.csv",
+    "metrics.csv",
+    "evaluation.json",
+    "predictions.csv",
+    "validation_predictions.csv",
+    "run.json",
+)
 
 
 class RunFacts(Record):
@@ -102,6 +112,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.facts = RunFacts.read(folder)
+        check_manifest(folder, LISTED, error=RunError)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, model={self.facts.model!r}, recipe={self.facts.recipe!r})"

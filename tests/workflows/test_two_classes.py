@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from PIL import Image
 
 from facewright import bundle as bundles
 from facewright.cli.main import main
-from facewright.errors import BundleError, Undefined, UsageError
+from facewright.errors import BundleError, FacewrightError, Undefined, UsageError
 from facewright.evaluation.binary import labelled_scores
 from facewright.inference import Classifier
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
@@ -77,6 +79,18 @@ def test_the_threshold_travels_with_the_weights(run: Run) -> None:
     assert record.value == run.evaluation.binary.threshold
     assert record.data == f"validation part of covered, {run.facts.counts['validation']} pictures"
     assert record.hter.value == run.evaluation.binary.validation_hter
+
+
+def test_a_changed_file_of_a_run_is_named(run: Run, tmp_path: Path) -> None:
+    names = ["recipe.toml", "split.csv", "metrics.csv", "evaluation.json", "predictions.csv", "model.safetensors"]
+    assert set(json.loads((run.folder / "manifest.json").read_text())) >= {*names, "run.json"}
+    for name in names:
+        copy = shutil.copytree(run.folder, tmp_path / name)
+        content = bytearray((copy / name).read_bytes())
+        content[-2] ^= 1
+        (copy / name).write_bytes(content)
+        with pytest.raises(FacewrightError, match=re.escape(name)):
+            _ = Run(copy).classifier
 
 
 def test_a_threshold_between_other_classes_is_refused(run: Run, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation import speed
 from facewright.events import EpochRow, EventHandler, Message, RunStarted, ignore_event
-from facewright.files import write_atomic
+from facewright.files import write_atomic, write_manifest
 from facewright.heads import HeadSpec
 from facewright.input_spec import InputSpec
 from facewright.models import anatomy
-from facewright.runs import Run, RunFacts, owned
+from facewright.runs import LISTED, Run, RunFacts, owned
 from facewright.training import checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, head_of, settings_of, starting_network
@@ -149,6 +149,7 @@ def _train_in(
             "peak_memory_bytes": speed.peak_memory_bytes(),
         }
         facts.replace(**costs).write(folder)
+        write_manifest(folder, [*LISTED, "model.safetensors"])
     world.wait()
     return Run(folder)
 

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from facewright.errors import UsageError
-from facewright.names import checked_name, lookalikes
+from facewright.names import checked_name, lookalikes, same_names, similar_names
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,9 @@ def test_one_form(typed, name):
         "Ann\u200d",
         "A\u200dnn",
         "\u202eAnn",
+        "A\u3164nn",
+        "A\u00a0nn",
+        "A\ufe0enn",
         "\ufeffAnn",
         "A\u00adnn",
         *("A\x7fnn", "A\x85nn", "A\u2028nn", "A\ue000nn", "A\udc80nn", "\u2066Ann\u2069", "A" * 201),
@@ -59,3 +62,9 @@ def test_names_that_look_alike_are_found():
         ("ANN", "Ann", "ann", "Ａnn"),
         ("strasse", "straße"),
     ]
+
+
+def test_names_that_are_meant():
+    decomposed = unicodedata.normalize("NFD", "José")
+    assert same_names("José", [decomposed, "JOSÉ", "Ann"]) == [decomposed] and same_names("Bo", ["Ann"]) == []
+    assert similar_names("ann", [decomposed, "Ann"]) == ["Ann"] and similar_names("Ann", ["Ann"]) == []

@@ -54,6 +54,29 @@ def test_what_the_server_does_not_see_is_noticed(what: str, server: Server, addr
             store.check()
 
 
+FOREIGN = {  # what was added to the schema -> its name
+    "CREATE TABLE kept (v bytea)": "kept",
+    "CREATE VIEW people AS SELECT person FROM entries": "people",
+    "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+    "CREATE TRIGGER keep AFTER INSERT ON entries FOR EACH ROW EXECUTE FUNCTION keep()": "keep",
+    "CREATE RULE keep AS ON DELETE TO entries DO INSTEAD NOTHING": "keep",
+    "ALTER TABLE entries ADD note text": "note",
+    "ALTER TABLE crops RENAME TO kept; CREATE VIEW crops AS SELECT * FROM kept": "crops",
+    "CREATE INDEX more ON entries (photo)": "more",
+    "CREATE MATERIALIZED VIEW kept AS SELECT vector FROM entries": "kept",
+}
+
+
+@pytest.mark.parametrize("script", FOREIGN)
+def test_a_foreign_schema_is_refused(script: str, server: Server, address: str) -> None:
+    with contextlib.closing(filled(address)) as store:
+        server.say(f"SET search_path = {address_of(address).gallery}, public; {script}")
+        with pytest.raises(GalleryDamaged, match=FOREIGN[script]):
+            store.delete(["person 0"])
+    with pytest.raises(GalleryDamaged, match=FOREIGN[script]):
+        PostgresStore(address)
+
+
 def test_a_row_changed_while_the_gallery_is_open_is_noticed_when_it_is_read(server: Server, address: str) -> None:
     with contextlib.closing(filled(address)) as store:
         server.say(f"UPDATE {store._address.gallery}.entries SET photo = 'other' WHERE number = 1")

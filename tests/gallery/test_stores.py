@@ -217,3 +217,37 @@ def test_many_threads_share_one(store: GalleryStore) -> None:
         thread.join()
     assert not failures and store.header().entries == 20
     store.check()
+
+
+def test_renamed_and_merged(store: GalleryStore, opener: Opener) -> None:
+    numbers = store.add(
+        [entry("al", 1, crop=b"al"), entry("bo", 0, 1, crop=b"bo"), entry("bo", 1), entry("cy", 0, 0, 1)]
+    )
+    other = opener(None)
+    assert store.rename(["bo", "nobody"], "al") == 2  # of the photo that both have one entry stays
+    assert store.people() == {"al": 2, "cy": 1} == other.people() and store.header().entries == 3
+    assert names(other, unit(0, 1)) == ["al", "cy"] and store.crop(numbers[1] or 0) == b"bo"
+    assert store.rename([], "al") == 0 and store.rename(["al"], "al") == 0
+    assert store.rename(["al"], 'di "x" é') == 2 and other.people() == {"cy": 1, 'di "x" é': 2}
+    store.check()
+    other.close()
+
+
+def test_the_log_has_kinds_and_counts_and_no_names(store: GalleryStore, opener: Opener) -> None:
+    assert store.log() == []
+    store.add([entry("al", 1), entry("bo", 0, 1)])
+    store.add([entry("al", 1)])  # nothing new
+    store.set_threshold({"value": 0.5})
+    store.rename(["al"], "cy")
+    store.delete(["bo"])
+    store.delete(["bo"])
+    other = opener(None)
+    kinds = [(one.action, one.entries, one.first, one.last) for one in other.log()]
+    assert kinds == [
+        ("enroll", 2, 1, 2),
+        ("calibrate", 2, None, None),
+        ("rename", 1, None, None),
+        ("delete", 1, None, None),
+    ]
+    assert not any(name in repr(other.log()) for name in ("'al'", "'bo'", "'cy'"))
+    other.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,12 +16,9 @@ from facewright.cli.progress import listener
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from facewright.gallery.gallery import Gallery
     from facewright.gallery.results import Identification, PhotoIdentification, SearchResult
     from facewright.gallery.store import Match
-    from facewright.recognition import Policy
 
 Model = Annotated[
     str | None,
@@ -80,11 +79,19 @@ def enroll(
         result = galleries.enroll(
             gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, policy=policy, on_event=on_event
         )
+    for warning in result.warnings:
+        say(f"warning: {warning}")
     for failed in result.failed:
         say(f"left out: {failed.path}: {failed.reason}")
     for photo in result.photos:
         if photo.message is not None:
             say(f"{photo.photo}: {photo.message}")
+        if photo.similar is not None:
+            say(
+                f"warning: {photo.photo}: already enrolled as {photo.similar.person} at {photo.similar.score:.2f}? "
+                f"If it is one person: facewright gallery merge -g {shlex.quote(gallery.store.location)} "
+                f"{shlex.quote(photo.person)} --into {shlex.quote(photo.similar.person)}"
+            )
     if as_json:
         emit(result.to_dict())
     else:
@@ -115,10 +122,12 @@ def search(
     """
     from facewright.gallery.gallery import Gallery
     from facewright.gallery.photos import Photo
+    from facewright.workflows.galleries import images_in
 
     with Gallery.open(gallery_at, model, detector=detector) as gallery:
+        _refuse_empty(gallery)
         policy, only = gallery.recognizer.policy(opt.face_choice(select_face)), opt.key_values(filters, "--where")
-        found = gallery.search([Photo.of(path) for path in photos], k=top, where=only, policy=policy)
+        found = gallery.search([Photo.of(path) for path in images_in(photos)], k=top, where=only, policy=policy)
     report(
         {"task": "search", "gallery": gallery.store.location, "photos": [one.to_dict() for one in found]},
         "\n".join(line for one in found for line in describe_search(one)),
@@ -141,25 +150,39 @@ def identify(
         float | None,
         opt.bounded("--threshold", low=-2, high=2, help="Min. similarity of a match. Default: chosen by `calibrate`."),
     ] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", metavar="DIR", help="Folder to write: each photo with the names. Every face."),
+    ] = None,
     filters: Filter = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Identify the person in each photo, or answer unknown.
+    """Identify the person in each photo, or answer unknown and why. A person is in a photo at most once.
 
     \b
     Example:
       facewright gallery identify -g people.gallery someone.jpg
-      facewright gallery identify -g people.gallery group.jpg --every-face
+      facewright gallery identify -g people.gallery holiday/ --draw named/
     """
     from facewright.gallery.gallery import Gallery
+    from facewright.workflows import galleries
 
+    every_face = every_face or draw is not None
     if every_face and select_face is not None:
-        raise UsageError("--select-face uses one of several faces, --every-face all; give one of them")
+        raise UsageError("--select-face uses one of several faces, --every-face and --draw all; give one of them")
     only = opt.key_values(filters, "--where")
     with Gallery.open(gallery_at, model, detector=detector) as gallery:
         stored = None if threshold is not None else gallery.threshold
         value = threshold if stored is None else stored.value
-        found = _identify(gallery, photos, value, only, opt.face_choice(select_face), every_face)
+        found = galleries.identify(
+            gallery,
+            photos,
+            threshold=value,
+            where=only,
+            policy=opt.face_choice(select_face),
+            every_face=every_face,
+            draw=draw,
+        )
         people, shown = len(gallery.people()), gallery.store.location
     calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one in found]
     facts = {"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed}
@@ -175,20 +198,9 @@ def identify(
 app.add_typer(records.app)
 
 
-def _identify(
-    gallery: Gallery,
-    paths: Sequence[Path],
-    threshold: float | None,
-    only: dict[str, str],
-    policy: Policy | None,
-    every_face: bool,
-) -> Sequence[Identification | PhotoIdentification]:
-    from facewright.gallery.photos import Photo
-
-    photos = [Photo.of(path) for path in paths]
-    if every_face:
-        return [gallery.identify_faces(photo, threshold=threshold, where=only) for photo in photos]
-    return gallery.identify(photos, threshold=threshold, where=only, policy=gallery.recognizer.policy(policy))
+def _refuse_empty(gallery: Gallery) -> None:
+    if gallery.store.header().entries == 0:
+        raise UsageError(f"{gallery.store.location}: the gallery is empty; enroll people first")
 
 
 def describe_identified(found: Identification | PhotoIdentification) -> list[str]:
@@ -204,6 +216,11 @@ def describe_identified(found: Identification | PhotoIdentification) -> list[str
     for face in found.faces:
         x, y, width, height = (round(value) for value in face.box)
         answer = decision(face.person, face.matches, found.threshold)
+        if face.person is None and face.reason and face.matches and face.matches[0].score >= found.threshold:
+            answer = f"unknown; {face.reason}"
+        elif face.person is not None and face.person != face.matches[0].person:
+            match = next(match for match in face.matches if match.person == face.person)
+            answer = decision(face.person, [match], found.threshold)
         lines.append(f"  {width} x {height} px at {x}, {y}: {answer}")
     return lines
 

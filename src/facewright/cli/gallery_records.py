@@ -20,6 +20,8 @@ GalleryAt = Annotated[
     str, typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: a file, or a PostgreSQL address.")
 ]
 
+MAX_DAYS = 36_500
+
 app = typer.Typer()
 
 
@@ -41,10 +43,7 @@ def list_people(
 
     with Gallery.open(gallery_at) as gallery:
         counts, shown = gallery.people(), gallery.store.location
-        rows = list(gallery.store.rows(people)) if people else []
-    missing = [repr(name) for name in people or () if name not in counts]
-    if missing:
-        raise UsageError(f"{shown}: not enrolled: {', '.join(missing)}")
+        rows = list(gallery.store.rows(gallery.resolve(people))) if people else []
     if as_json:
         listed = [
             {"number": r.number, "person": r.entry.person, "photo": r.entry.photo}
@@ -86,10 +85,100 @@ def delete(
         count = gallery.delete(people or (), entries or ())
     report(
         {"task": "delete", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains},
-        f"deleted {count:,} {'entry' if count == 1 else 'entries'} from {gallery.store.location}",
+        f"deleted {_entries(count)} from {gallery.store.location}",
         as_json,
     )
     _say_remains(gallery.store.remains)
+
+
+@app.command("rename")
+def rename(
+    gallery_at: GalleryAt,
+    person: Annotated[str, typer.Argument(metavar="NAME", help="An enrolled person.")],
+    name: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
+    as_json: opt.Json = False,
+) -> None:
+    """Rename a person; the old name leaves the files.
+
+    \b
+    Example:
+      facewright gallery rename -g people.gallery Ann "Ann Archer"
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        count = gallery.rename(person, name)
+    facts = {"task": "rename", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains}
+    report(facts, f"renamed {person} to {name}: {_entries(count)}", as_json)
+    _say_remains(gallery.store.remains)
+
+
+@app.command("merge")
+def merge(
+    gallery_at: GalleryAt,
+    people: Annotated[list[str], typer.Argument(metavar="NAME...", help="People who are one person.")],
+    into: Annotated[str, typer.Option("--into", help="The enrolled person who gets their entries.")],
+    as_json: opt.Json = False,
+) -> None:
+    """Merge people who are one person.
+
+    \b
+    Example:
+      facewright gallery merge -g people.gallery Anne Annie --into Ann
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        count = gallery.merge(people, into)
+    facts = {"task": "merge", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains}
+    report(facts, f"merged {', '.join(people)} into {into}: {_entries(count)}", as_json)
+    _say_remains(gallery.store.remains)
+
+
+@app.command("expire")
+def expire(
+    gallery_at: GalleryAt,
+    older_than: Annotated[str, typer.Option("--older-than", metavar="DAYS", help="Age of entries, such as 365d.")],
+    as_json: opt.Json = False,
+) -> None:
+    """Delete entries that were enrolled long ago, and every byte of them.
+
+    \b
+    Example:
+      facewright gallery expire -g people.gallery --older-than 365d
+    """
+    from datetime import timedelta
+
+    from facewright.gallery.gallery import Gallery
+
+    days = older_than.removesuffix("d")
+    if not days.isascii() or not days.isdecimal() or not 1 <= int(days[:7]) <= MAX_DAYS or len(days) > 7:
+        raise UsageError(f"expected --older-than DAYS such as 365d, 1 to {MAX_DAYS}, got {older_than!r}")
+    with Gallery.open(gallery_at) as gallery:
+        expired = gallery.expire(timedelta(days=int(days)))
+    facts = {"task": "expire", "gallery": gallery.store.location} | expired.to_dict()
+    report(facts | {"remains": gallery.store.remains}, f"deleted {_entries(expired.entries)}", as_json)
+    if expired.unknown:
+        say(f"{_entries(expired.unknown)} stay: version 0.1 did not record when they were enrolled")
+    _say_remains(gallery.store.remains)
+
+
+@app.command("log")
+def log(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
+    """Show the changes of the gallery: time, kind and number of entries; no names, nothing biometric.
+
+    \b
+    Example:
+      facewright gallery log -g people.gallery
+    """
+    from facewright.gallery.gallery import Gallery
+
+    with Gallery.open(gallery_at) as gallery:
+        records = gallery.store.log()
+    rows = [[one.time, one.action, f"{one.entries:,}"] for one in records]
+    text = table(["time", "action", "entries"], rows) if rows else "no change is recorded"
+    facts = {"task": "log", "gallery": gallery.store.location, "changes": [one.to_dict() for one in records]}
+    report(facts, text, as_json)
 
 
 @app.command("export")
@@ -117,7 +206,7 @@ def export(
         count = transfer.export(gallery.store, out, crops=crops)
     report(
         {"task": "export", "gallery": gallery.store.location, "out": str(out), "entries": count},
-        f"wrote {count:,} {'entry' if count == 1 else 'entries'} to {out}",
+        f"wrote {_entries(count)} to {out}",
         as_json,
     )
 
@@ -211,11 +300,15 @@ def reembed(
         count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
     report(
         {"task": "reembed", "gallery": gallery.store.location, "model": model, "entries": count},
-        f"moved {count:,} {'entry' if count == 1 else 'entries'} of {gallery.store.location} to {model}",
+        f"moved {_entries(count)} of {gallery.store.location} to {model}",
         as_json,
     )
     _say_remains(gallery.store.remains)
     say("the gallery has no threshold now; choose one with facewright gallery calibrate")
+
+
+def _entries(count: int) -> str:
+    return f"{count:,} {'entry' if count == 1 else 'entries'}"
 
 
 def _say_remains(places: str) -> None:
@@ -242,8 +335,10 @@ def describe_stats(found: GalleryStats) -> str:
         f"detector     {found.signature.detector}",
     ]
     if found.threshold is None:
-        return "\n".join([*lines, "threshold    none; choose one with facewright gallery calibrate"])
-    return "\n".join([*lines, *describe_threshold(found.threshold).splitlines()])
+        lines.append("threshold    none; choose one with facewright gallery calibrate")
+    else:
+        lines += describe_threshold(found.threshold).splitlines()
+    return "\n".join([*lines, *(f"advice       {text}" for text in found.advice)])
 
 
 def describe_threshold(line: Threshold) -> str:

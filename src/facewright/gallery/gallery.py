@@ -12,7 +12,9 @@ face crops, as its InputSpec wants them, unless a detector is named.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -29,18 +31,22 @@ from facewright.gallery.photos import Photo, embed_photos, png_of, read
 from facewright.gallery.results import (
     EnrolledPhoto,
     Enrollment,
+    Expired,
     GalleryStats,
     Identification,
     IdentifiedFace,
     PhotoIdentification,
     SearchResult,
-    person_of,
+    assign,
 )
-from facewright.gallery.store import Entry, GalleryStore, check_name
+from facewright.gallery.store import MAX_TEXT, Entry, GalleryStore, Match
 from facewright.metrics.thresholds import Threshold
+from facewright.names import checked_name, same_names, similar_names
 from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
 
 TOP = 5  # people in a search result
+FEW_PHOTOS = 3  # of a person; with more, more probes are found
+SAME_PHOTO = 0.999  # similarity of copies, for a model without a threshold
 
 
 class Gallery:
@@ -153,9 +159,12 @@ class Gallery:
         """
         enrolled: list[EnrolledPhoto] = []
         failed: list[Broken] = []
+        names: dict[str, str] = {}  # as given -> as enrolled
+        warnings: list[str] = []
         for batch in _batches(photos):
-            for photo in batch:
-                check_name(photo.person)
+            for name in {photo.person for photo in batch} - set(names):
+                names[name], warning = self._name_for(name)
+                warnings += warning
             entries, messages = list[Entry](), list[str | None]()
             for photo, embedded in zip(batch, embed_photos(self.recognizer, batch, policy), strict=True):
                 if isinstance(embedded, str):
@@ -163,11 +172,35 @@ class Gallery:
                     continue
                 crop = png_of(embedded.face.chip) if keep_crops else None
                 tags = dict(metadata or {})
-                entries.append(Entry(photo.person, embedded.vector, embedded.digest, photo.name, tags, crop))
+                entries.append(Entry(names[photo.person], embedded.vector, embedded.digest, photo.name, tags, crop))
                 messages.append(embedded.picked.said)
-            for entry, number, message in zip(entries, self.store.add(entries), messages, strict=True):
-                enrolled.append(EnrolledPhoto(person=entry.person, photo=entry.photo, number=number, message=message))
-        return Enrollment(photos=tuple(enrolled), failed=tuple(failed))
+            numbers = self.store.add(entries)
+            for entry, number, message, similar in zip(entries, numbers, messages, self._similar(entries), strict=True):
+                enrolled.append(
+                    EnrolledPhoto(
+                        person=entry.person, photo=entry.photo, number=number, message=message, similar=similar
+                    )
+                )
+        return Enrollment(photos=tuple(enrolled), failed=tuple(failed), warnings=tuple(warnings))
+
+    def _name_for(self, name: str) -> tuple[str, list[str]]:
+        """The enrolled form of a name, and a warning if another one differs in case only."""
+        normal, enrolled = checked_name(name, "a person's name", MAX_TEXT), list(self.store.people())
+        same = same_names(normal, enrolled)
+        others = [] if same else similar_names(normal, enrolled)
+        return (same or [normal])[0], [f"{normal!r} is new; {other!r} is enrolled: one person?" for other in others]
+
+    def _similar(self, entries: Sequence[Entry]) -> list[Match | None]:
+        """For each entry just enrolled, another person so similar that it may be the same one."""
+        if not entries:
+            return []
+        threshold = self.threshold or self.recognizer.threshold()
+        value = SAME_PHOTO if threshold is None else threshold.value
+        results = self.store.nearest(np.stack([entry.vector for entry in entries]), 2, {})
+        return [
+            next((one for one in matches if one.person != entry.person and one.score >= value), None)
+            for entry, matches in zip(entries, results, strict=True)
+        ]
 
     def search(
         self,
@@ -222,7 +255,7 @@ class Gallery:
         k: int = TOP,
         where: Mapping[str, str] | None = None,
     ) -> PhotoIdentification:
-        """Identify every face of a photo.
+        """Identify every face of a photo; each person at most once.
 
         Args, Raises: as `identify`.
         """
@@ -231,10 +264,11 @@ class Gallery:
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
         faces = self.recognizer.faces(pixels)
-        results = self.store.nearest(self.recognizer.embed(faces), k, where or {}) if faces else []
+        count = max(k, len(faces))  # so that a face whose person is taken has others
+        results = self.store.nearest(self.recognizer.embed(faces), count, where or {}) if faces else []
         identified = tuple(
-            IdentifiedFace(box=face.box, score=face.score, person=person_of(matches, value), matches=tuple(matches))
-            for face, matches in zip(faces, results, strict=True)
+            IdentifiedFace(box=face.box, score=face.score, person=person, matches=tuple(matches[:k]), reason=reason)
+            for face, matches, (person, reason) in zip(faces, results, assign(results, value), strict=True)
         )
         height, width = pixels.shape[:2]
         return PhotoIdentification(photo=photo.name, width=width, height=height, threshold=value, faces=identified)
@@ -242,6 +276,8 @@ class Gallery:
     def _threshold(self, given: float | None) -> float:
         """The given threshold, or the gallery's."""
         if given is not None:
+            if not math.isfinite(given):
+                raise UsageError(f"expected a finite threshold, got {given}")
             return given
         stored = self.threshold
         if stored is None:
@@ -276,13 +312,68 @@ class Gallery:
         Raises:
             UsageError: one of them is not enrolled; nothing is deleted.
         """
-        enrolled = self.store.people()
+        names = self.resolve(people)
         existing = {row.number for row in self.store.rows()} if numbers else set()
-        missing = [repr(name) for name in people if name not in enrolled]
-        missing += [str(number) for number in numbers if number not in existing]
+        missing = [str(number) for number in numbers if number not in existing]
         if missing:
             raise UsageError(f"{self.store.location}: not enrolled: {', '.join(missing)}; nothing was deleted")
-        return self.store.delete(people, numbers)
+        return self.store.delete(names, numbers)
+
+    def resolve(self, people: Sequence[str]) -> list[str]:
+        """The enrolled names that names mean, whatever Unicode form they are in.
+
+        Raises:
+            UsageError: one of them is not enrolled; names those that differ in case only.
+        """
+        enrolled = list(self.store.people()) if people else []
+        resolved = {name: same_names(name, enrolled) for name in people}
+        missing = [name for name, found in resolved.items() if not found]
+        if missing:
+            close = [other for name in missing for other in similar_names(name, enrolled)]
+            hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+            raise UsageError(f"{self.store.location}: not enrolled: {', '.join(map(repr, missing))}{hint}")
+        return list(dict.fromkeys(name for found in resolved.values() for name in found))
+
+    def rename(self, person: str, name: str) -> int:
+        """Rename a person. Returns the number of entries.
+
+        Raises:
+            UsageError: the person is not enrolled, or the new name is another person's; see `merge`.
+        """
+        old, new = self.resolve([person]), checked_name(name, "a person's name", MAX_TEXT)
+        taken = [other for other in same_names(new, self.store.people()) if other not in old]
+        if taken:
+            raise UsageError(f"{self.store.location}: {taken[0]!r} is enrolled; to make two people one, merge them")
+        return self.store.rename(old, new)
+
+    def merge(self, people: Sequence[str], into: str) -> int:
+        """Give the entries of several people to one. Returns the number of entries that changed their name.
+
+        Raises:
+            UsageError: somebody is not enrolled.
+        """
+        (target, *more), others = self.resolve([into]), self.resolve(people)
+        return self.store.rename([name for name in (*more, *others) if name != target], target)
+
+    def expire(self, older_than: timedelta, *, at: datetime | None = None) -> Expired:
+        """Delete the entries that were enrolled longer ago than `older_than`, and all their bytes.
+
+        Args:
+            at: the time to count back from, default: now.
+        Returns:
+            The entries deleted, and those whose time of enrolment is not known (enrolled by version 0.1).
+        """
+        limit = (datetime.now(UTC) if at is None else at) - older_than
+        enrolled = [one for one in self.store.log() if one.action == "enroll" and one.first is not None]
+        spans = [(datetime.fromisoformat(one.time), one.first or 0, one.last or 0) for one in enrolled]
+        old, unknown = list[int](), 0
+        for row in self.store.rows():
+            time = next((time for time, first, last in spans if first <= row.number <= last), None)
+            unknown += time is None
+            if time is not None and time < limit:
+                old.append(row.number)
+        deleted = self.store.delete(numbers=old, action="expire") if old else 0
+        return Expired(entries=deleted, unknown=unknown)
 
     def stats(self) -> GalleryStats:
         """Read and verify everything, and count it."""
@@ -296,6 +387,7 @@ class Gallery:
             crops=sum(row.has_crop for row in self.store.rows()),
             revision=header.revision,
             threshold=self.threshold,
+            advice=_advice(self.store.people(), self.threshold),
         )
 
     def reembed(
@@ -320,6 +412,18 @@ class Gallery:
         count = signatures.reembed(self.store, recognizer)
         self._recognizer = recognizer
         return count
+
+
+def _advice(people: Mapping[str, int], threshold: Threshold | None) -> tuple[str, ...]:
+    """What would make the answers of a gallery better."""
+    single = [name for name, count in people.items() if count < FEW_PHOTOS]
+    advice = []
+    if single:
+        shown = ", ".join(map(repr, single[:3])) + (", ..." if len(single) > 3 else "")
+        advice.append(f"{len(single):,} people have fewer than {FEW_PHOTOS} photos ({shown}): enroll more of each")
+    if threshold is not None and threshold.people is not None and len(people) > threshold.people:
+        advice.append(f"calibrate again: {threshold.people:,} people then, {len(people):,} now")
+    return tuple(advice)
 
 
 def _batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:

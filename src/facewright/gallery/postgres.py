@@ -26,7 +26,7 @@ from facewright.gallery import postgres_tables as tables
 from facewright.gallery.addresses import address_of
 from facewright.gallery.postgres_connection import Connection, connect, has_gallery, translated
 from facewright.gallery.row_checksums import RowFields, total_of
-from facewright.gallery.store import Entry, Match, ModelSignature, Row, StoreHeader, check_entry
+from facewright.gallery.store import Entry, LogRecord, Match, ModelSignature, Row, StoreHeader, check_entry
 
 PAGE = 4_096  # rows read at a time
 
@@ -100,6 +100,8 @@ class PostgresStore:
                         total=total_of((row[7] for row in rows), header.total),
                     )
                 )
+                last = header.next_number + len(rows) - 1
+                tables.write_log(self._connection, "enroll", len(rows), header.next_number, last)
         return numbers
 
     def rows(self, people: Sequence[str] = ()) -> Iterator[Row]:
@@ -145,7 +147,7 @@ class PostgresStore:
                 results.append(postgres_search.best(rows, probe, k))
         return results
 
-    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
+    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = (), *, action: str = "delete") -> int:
         """As `GalleryStore.delete`. All of them at once: each deletion rewrites the tables."""
         with self._writing() as header:
             deleted = self._connection.execute(
@@ -157,8 +159,43 @@ class PostgresStore:
                 self._connection.execute("DELETE FROM crops WHERE number = ANY(%s)", ([row[0] for row in deleted],))
                 left, total = header.entries - len(deleted), total_of((row[1] for row in deleted), header.total)
                 self._write(header.updated(only_added=False, entries=left, total=total, erasing=True))
+                tables.write_log(self._connection, action, len(deleted), None, None)
         self.erase()
         return len(deleted)
+
+    def rename(self, people: Sequence[str], name: str) -> int:
+        """As `GalleryStore.rename`."""
+        with self._writing() as header:
+            rows = self._select("WHERE person = ANY(%s::text[]) AND person <> %s ORDER BY number", (list(people), name))
+            taken = {row[4] for row in self._select("WHERE person = %s", (name,))}
+            total, duplicates, renamed = total_of((row[7] for row in rows), header.total), [], []
+            for number, _, *content, old in rows:
+                self._row((number, _, *content, old))
+                if content[2] in taken:
+                    duplicates.append(number)
+                    continue
+                taken.add(content[2])
+                checksum = tables.checksum_of((number, name, *content))
+                total = total_of([checksum], total)
+                renamed.append((name, checksum, number))
+            with self._connection.cursor() as cursor:
+                cursor.executemany("UPDATE entries SET person = %s, checksum = %s WHERE number = %s", renamed)
+            for table in ("entries", "crops"):
+                self._connection.execute(f"DELETE FROM {table} WHERE number = ANY(%s)", (duplicates,))
+            if rows:
+                left = header.entries - len(duplicates)
+                self._write(header.updated(only_added=False, entries=left, total=total, erasing=True))
+                tables.write_log(self._connection, "rename", len(rows), None, None)
+        self.erase()
+        return len(rows)
+
+    def log(self) -> list[LogRecord]:
+        """As `GalleryStore.log`."""
+        with self._session() as connection:
+            if not tables.has_log(connection):
+                return []
+            rows = connection.execute("SELECT time, action, entries, first, last FROM log ORDER BY id").fetchall()
+        return [LogRecord(**dict(zip(LogRecord.model_fields, row, strict=True))) for row in rows]
 
     def erase(self) -> None:
         """As `GalleryStore.erase`; `remains` then names what is out of this role's reach."""
@@ -194,12 +231,14 @@ class PostgresStore:
             total = total_of(row[7] for row in rows)
             changes = {"signature": signature, "threshold": None, "total": total, "erasing": True}
             self._write(header.updated(only_added=False, **changes))
+            tables.write_log(self._connection, "reembed", header.entries, None, None)
         self.erase()
 
     def set_threshold(self, facts: Mapping[str, Any] | None) -> None:
         """As `GalleryStore.set_threshold`."""
         with self._writing() as header:
             self._write(header.updated(only_added=True, threshold=facts))
+            tables.write_log(self._connection, "calibrate", header.entries, None, None)
 
     def check(self) -> None:
         """As `GalleryStore.check`."""

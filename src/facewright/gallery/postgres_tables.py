@@ -21,7 +21,7 @@ from facewright.errors import GalleryDamaged, GalleryError, UsageError
 from facewright.gallery.addresses import Address
 from facewright.gallery.postgres_connection import Connection, has_gallery
 from facewright.gallery.row_checksums import Content, RowFields, serialized
-from facewright.gallery.store import Entry, StoreHeader
+from facewright.gallery.store import Entry, StoreHeader, now
 
 VERSION = 1
 INLINE = 1_400  # D up to which a vector fits in its row's page (8 KB); a wider one is stored apart: slower
@@ -44,6 +44,10 @@ ALTER TABLE entries ALTER person SET STATISTICS 0, ALTER photo SET STATISTICS 0,
 ALTER TABLE crops ALTER png SET STATISTICS 0;
 ALTER TABLE book ALTER body SET STATISTICS 0, ALTER checksum SET STATISTICS 0;
 """
+LOG = """
+CREATE TABLE log (
+    id bigint PRIMARY KEY, time text NOT NULL, action text NOT NULL, entries bigint NOT NULL, first bigint, last bigint
+)"""  # galleries of version 0.1 get it with their next change
 COLUMNS = "number, person, photo, metadata::text, digest, substr(vector_send(vector), 5), crop_digest, checksum"
 CHECKSUM = """substr(sha256(
     convert_to(concat_ws(',', number, octet_length(person), octet_length(photo), octet_length(metadata::text),
@@ -84,6 +88,14 @@ EXPECTED = frozenset(
         *(("column crops", name) for name in ("number bigint", "png bytea")),
         *(("column entries", name) for name in ("number bigint", "person text", "photo text", "metadata jsonb")),
         *(("column entries", name) for name in ("digest text", "vector vector", "crop_digest bytea", "checksum bytea")),
+    ]
+)
+OF_LOG = frozenset(
+    [
+        ("r", "log"),
+        ("i", "log_pkey"),
+        *(("column log", name) for name in ("id bigint", "time text", "action text")),
+        *(("column log", name) for name in ("entries bigint", "first bigint", "last bigint")),
     ]
 )
 COLUMN_TYPES = ["int8", "text", "text", "jsonb", "text", "vector", "bytea", "bytea"]  # of the columns of `entries`
@@ -138,6 +150,7 @@ def create(connection: Connection, address: Address, header: StoreHeader) -> Non
         if connection.execute("SELECT current_schema()").fetchall() != [(name,)]:  # or the tables would be elsewhere
             raise GalleryError(f"{address.shown}: this role may not use the schema {name}; GRANT ALL ON SCHEMA to it")
         connection.execute(TABLES)
+        connection.execute(LOG)
         connection.execute(set_width(header.signature.width))
         values = (VERSION, body, digest_of(body.encode()))
         connection.execute("INSERT INTO book VALUES (1, %s, %s, %s)", values)
@@ -149,8 +162,9 @@ def check_schema(connection: Connection, address: Address) -> None:
     Raises:
         GalleryDamaged: names what was added, changed or removed.
     """
-    different = sorted(set(connection.execute(OBJECTS, {"schema": address.gallery}).fetchall()) ^ EXPECTED)
-    different = [one for one in different if one[1] != INDEX]
+    objects = set(connection.execute(OBJECTS, {"schema": f'"{address.gallery}"'}).fetchall())
+    ours = EXPECTED | OF_LOG if ("r", "log") in objects else EXPECTED
+    different = sorted((objects - {("i", INDEX)}) ^ ours)
     if different:
         raise GalleryDamaged(
             f"{address.shown}: the gallery's schema is not ours; added, changed or removed: "
@@ -164,6 +178,23 @@ def is_owner(connection: Connection) -> bool:
         "SELECT pg_has_role(relowner, 'USAGE') AND NOT pg_is_in_recovery() FROM pg_class WHERE oid = 'book'::regclass"
     )
     return connection.execute(query).fetchall() == [(True,)]
+
+
+def write_log(connection: Connection, action: str, entries: int, first: int | None, last: int | None) -> None:
+    """Add a line to the log, which is created if missing; the caller holds the lock of `book`."""
+    if not has_log(connection):
+        if not is_owner(connection):
+            return
+        connection.execute(LOG)
+    connection.execute(
+        "INSERT INTO log SELECT coalesce(max(id), 0) + 1, %s, %s, %s, %s, %s FROM log",
+        (now(), action, entries, first, last),
+    )
+
+
+def has_log(connection: Connection) -> bool:
+    """Tell if there is a log."""
+    return connection.execute("SELECT to_regclass('log') IS NULL").fetchall() == [(False,)]
 
 
 def has_index(connection: Connection) -> bool:

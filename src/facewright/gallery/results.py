@@ -25,6 +25,7 @@ class EnrolledPhoto(Record):
     photo: str
     number: int | None  # of its entry; None: this photo of this person was there already
     message: str | None  # which face was selected, if there were several
+    similar: Match | None = None  # another enrolled person who may be the same one
 
 
 class Enrollment(Record):
@@ -32,6 +33,7 @@ class Enrollment(Record):
 
     photos: tuple[EnrolledPhoto, ...]
     failed: tuple[Broken, ...]
+    warnings: tuple[str, ...] = ()  # about names
 
     @property
     def new(self) -> int:
@@ -47,7 +49,15 @@ class Enrollment(Record):
             "people": len({photo.person for photo in self.photos}),
             "photos": [photo.to_dict() for photo in self.photos],
             "failed": [{"photo": broken.path, "reason": broken.reason} for broken in self.failed],
+            "warnings": list(self.warnings),
         }
+
+
+class Expired(Record):
+    """The entries that `Gallery.expire` deleted."""
+
+    entries: int
+    unknown: int  # whose time of enrolment is not known; they stay
 
 
 class SearchResult(Record):
@@ -68,7 +78,8 @@ class SearchResult(Record):
         """
         person = person_of(self.matches, threshold)
         score = self.matches[0].score if self.matches else None
-        return Identification(**dict(self), person=person, score=score, threshold=threshold)
+        reason = None if person is not None or self.error else why_unknown(self.matches, threshold)
+        return Identification(**dict(self), person=person, score=score, threshold=threshold, reason=reason)
 
 
 class Identification(SearchResult):
@@ -77,6 +88,7 @@ class Identification(SearchResult):
     person: str | None  # None: unknown, or an error
     score: float | None  # of the best match
     threshold: float
+    reason: str | None = None  # why the person is unknown
 
 
 class IdentifiedFace(Record):
@@ -85,7 +97,8 @@ class IdentifiedFace(Record):
     box: Box
     score: float | None  # the detector's
     person: str | None  # None: unknown
-    matches: tuple[Match, ...]  # best first; the first decided
+    matches: tuple[Match, ...]  # best first
+    reason: str | None = None  # why the person is unknown
 
     def to_dict(self) -> dict[str, Any]:
         """The box flattened to x, y, w and h."""
@@ -118,14 +131,44 @@ class GalleryStats(Record):
     crops: int
     revision: int
     threshold: Threshold | None
+    advice: tuple[str, ...] = ()  # what would make the answers better
 
     def to_dict(self) -> dict[str, Any]:
         """As `gallery stats --json` prints it."""
-        facts = {"people": self.people, "entries": self.entries, "crops": self.crops, "revision": self.revision}
+        counts = {"people": self.people, "entries": self.entries, "crops": self.crops, "revision": self.revision}
         threshold = None if self.threshold is None else self.threshold.to_dict()
-        return {"task": "stats", "gallery": self.location, **facts, **self.signature.to_dict(), "calibrated": threshold}
+        facts = {"task": "stats", "gallery": self.location, **counts, **self.signature.to_dict()}
+        return facts | {"calibrated": threshold, "advice": list(self.advice)}
 
 
 def person_of(matches: Sequence[Match], threshold: float) -> str | None:
     """The person of the best match, if its score reaches the threshold."""
     return matches[0].person if matches and matches[0].score >= threshold else None
+
+
+def why_unknown(matches: Sequence[Match], threshold: float) -> str:
+    """The reason that a face is unknown."""
+    if not matches:
+        return "nobody to compare with: the gallery is empty, or no entry passes the filter"
+    best = matches[0]
+    return f"similarity {best.score:.4f} to the nearest match, {best.person}, is below the threshold {threshold:.4f}"
+
+
+def assign(matches: Sequence[Sequence[Match]], threshold: float) -> list[tuple[str | None, str | None]]:
+    """Give each face of one photo a person, each person at most once, the highest similarity first.
+
+    Returns:
+        For each face the person, or None and the reason.
+    """
+    pairs = [(one.score, face, one.person) for face, found in enumerate(matches) for one in found]
+    people: dict[int, str] = {}
+    for score, face, person in sorted(pairs, key=lambda pair: (-pair[0], pair[1])):
+        if score >= threshold and face not in people and person not in people.values():
+            people[face] = person
+    answers: list[tuple[str | None, str | None]] = []
+    for face, found in enumerate(matches):
+        reason = why_unknown(found, threshold)
+        if found and found[0].score >= threshold:
+            reason = f"{found[0].person} matches another face of this photo better"
+        answers.append((people[face], None) if face in people else (None, reason))
+    return answers

@@ -42,8 +42,12 @@ def load(
 ) -> Recognizer:
     """Load the recogniser of a gallery, or one that differs from it in the given arguments.
 
-    Raises: as `Recognizer.load`.
+    Raises:
+        GalleryError: the gallery names public weights that are not on this machine, or a model that is no file. As
+        `Recognizer.load`.
     """
+    if model is None:
+        _refuse_download(signature)
     chosen = signature.model if model is None else model
     if built_in(chosen) == built_in(signature.model):
         crop, flip = signature.crop if crop is None else crop, signature.flip if flip is None else flip
@@ -112,6 +116,24 @@ def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
         vectors.update(zip((row.number for row in batch), embedded, strict=True))
     store.reembed(signature_of(recognizer), vectors)
     return len(vectors)
+
+
+def _refuse_download(signature: ModelSignature) -> None:
+    """A gallery file of somebody else's must not start a download, or wait for ever for a pipe."""
+    architecture, _, which = signature.model.partition("@")
+    path = Path(which or architecture)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise GalleryError(f"the gallery's model {path} is no file or folder; name the model with --model")
+    if not which or path.exists() or path.suffix:
+        return
+    from facewright.models import released
+
+    row = next((one for one in released.released(architecture) if one.name == which), None)
+    if row is not None and not released.cached_file(row).is_file():
+        raise GalleryError(
+            f"the gallery was enrolled with the public weights {signature.model}, which are not on this machine; "
+            f"download them first: facewright weights get {signature.model}, or name a model with --model"
+        )
 
 
 def _crop_kind(signature: ModelSignature) -> str:

@@ -33,7 +33,7 @@ from facewright.gallery.row_checksums import (
     total_of,
     with_checksum,
 )
-from facewright.gallery.store import Entry, Match, ModelSignature, Row, StoreHeader, check_entry
+from facewright.gallery.store import Entry, LogRecord, Match, ModelSignature, Row, StoreHeader, check_entry, now
 from facewright.gallery.vector_index import VectorIndex
 
 PAGE = 4_096  # rows read at a time
@@ -93,6 +93,7 @@ class SqliteStore:
             count = header.entries + following - header.next_number
             if count > header.entries:
                 self._write(header.updated(only_added=True, entries=count, next_number=following, total=total))
+                self._log("enroll", count - header.entries, header.next_number, following - 1)
         self._truncate_log()
         return numbers
 
@@ -139,7 +140,7 @@ class SqliteStore:
             self._refresh(header)
             return [[self._match(*hit) for hit in hits] for hits in self._index.nearest(vectors, k, where)]
 
-    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
+    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = (), *, action: str = "delete") -> int:
         """As `GalleryStore.delete`."""
         with self._writing() as header:
             chosen = [("person = ?", name) for name in people] + [("number = ?", number) for number in numbers]
@@ -153,8 +154,44 @@ class SqliteStore:
             if count:
                 left = header.entries - count
                 self._write(header.updated(only_added=False, entries=left, total=total, erasing=True))
+                self._log(action, count)
         self.erase()
         return count
+
+    def rename(self, people: Sequence[str], name: str) -> int:
+        """As `GalleryStore.rename`."""
+        count, removed = 0, 0
+        with self._writing() as header:
+            total = header.total
+            rows = self._connection.execute(
+                f"SELECT {COLUMNS} FROM entries WHERE person IN (SELECT value FROM json_each(?)) AND person <> ?",
+                (json.dumps(list(people)), name),
+            ).fetchall()
+            for fields in rows:
+                number = self._row(fields).number
+                new = with_checksum((number, name, *fields[2:7]))
+                renamed = self._connection.execute(
+                    "UPDATE OR IGNORE entries SET person = ?, checksum = ? WHERE number = ?", (name, new[7], number)
+                ).rowcount
+                total, count = total_of([fields[7], *([new[7]] if renamed else [])], total), count + 1
+                if not renamed:  # this photo is enrolled under the new name
+                    removed += 1
+                    for table in ("entries", "crops"):
+                        self._connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+            if count:
+                left = header.entries - removed
+                self._write(header.updated(only_added=False, entries=left, total=total, erasing=True))
+                self._log("rename", count)
+        self.erase()
+        return count
+
+    def log(self) -> list[LogRecord]:
+        """As `GalleryStore.log`."""
+        with self._reading():
+            if not self._has_log():
+                return []
+            rows = self._connection.execute("SELECT time, action, entries, first, last FROM log ORDER BY id").fetchall()
+            return [LogRecord(**dict(zip(LogRecord.model_fields, row, strict=True))) for row in rows]
 
     def erase(self) -> None:
         """As `GalleryStore.erase`."""
@@ -187,12 +224,14 @@ class SqliteStore:
                 total = total_of([new[7]], total)
             changes = {"signature": signature, "threshold": None, "total": total, "erasing": True}
             self._write(header.updated(only_added=False, **changes))
+            self._log("reembed", header.entries)
         self.erase()
 
     def set_threshold(self, facts: Mapping[str, Any] | None) -> None:
         """As `GalleryStore.set_threshold`."""
         with self._writing() as header:
             self._write(header.updated(only_added=True, threshold=facts))
+            self._log("calibrate", header.entries)
         self._truncate_log()
 
     def check(self) -> None:
@@ -260,6 +299,16 @@ class SqliteStore:
     def _write(self, header: StoreHeader) -> None:
         body = header.to_json()
         self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, digest_of(body.encode())))
+
+    def _log(self, action: str, entries: int, first: int | None = None, last: int | None = None) -> None:
+        if not self._has_log():
+            self._connection.execute(sqlite_file.LOG)
+        values = (now(), action, entries, first, last)
+        self._connection.execute("INSERT INTO log (time, action, entries, first, last) VALUES (?, ?, ?, ?, ?)", values)
+
+    def _has_log(self) -> bool:
+        query = "SELECT 1 FROM sqlite_master WHERE name = 'log'"
+        return self._connection.execute(query).fetchone() is not None
 
     def _truncate_log(self) -> None:
         """Move the log into the file, unless another process is at work, whose next change will do it."""

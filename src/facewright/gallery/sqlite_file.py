@@ -49,6 +49,10 @@ CREATE TABLE entries (
 CREATE UNIQUE INDEX by_person ON entries (person, digest);
 CREATE TABLE crops (number INTEGER PRIMARY KEY, png BLOB NOT NULL);
 """
+LOG = """CREATE TABLE log (
+    id INTEGER PRIMARY KEY, time TEXT NOT NULL, action TEXT NOT NULL, entries INTEGER NOT NULL, first INTEGER,
+    last INTEGER
+)"""  # galleries of version 0.1 get it with their next change
 OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"  # of the schema
 
 
@@ -66,7 +70,7 @@ def create(path: Path, body: str, checksum: bytes) -> None:
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(SCHEMA)
+            connection.executescript(SCHEMA + LOG)
             connection.execute("INSERT INTO state VALUES (1, ?, ?)", (body, checksum))
         with contextlib.suppress(FileExistsError):  # another process was first: its gallery counts
             os.link(temporary, path)
@@ -120,8 +124,9 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         GalleryDamaged: names what was added, changed or removed.
     """
-    different = sorted({row[1] for row in set(connection.execute(OBJECTS)) ^ _our_schema()}, key=str)
-    if different:
+    objects = set(connection.execute(OBJECTS))
+    different = sorted({row[1] for row in objects ^ _our_schema()}, key=str)
+    if different and not (different == ["log"] and not any(row[1] == "log" for row in objects)):
         raise GalleryDamaged(
             f"{path}: the gallery's schema is not ours; added, changed or removed: "
             f"{', '.join(map(repr, different[:5]))}; restore a copy or an export of it"
@@ -198,7 +203,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 @functools.cache
 def _our_schema() -> frozenset[tuple[object, ...]]:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMA + LOG)
         return frozenset(connection.execute(OBJECTS))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -115,6 +116,16 @@ class Match(Record):
     metadata: dict[str, str]
 
 
+class LogRecord(Record):
+    """A change of a gallery: when, what kind, how many entries; no name and nothing biometric."""
+
+    time: str  # UTC, ISO 8601
+    action: str  # enroll, delete, rename, expire, calibrate or reembed
+    entries: int
+    first: int | None = None  # numbers of the entries, if they are consecutive
+    last: int | None = None
+
+
 class GalleryStore(Protocol):
     """A store of enrolled faces. Every method may be called from any thread, and while other processes write."""
 
@@ -156,7 +167,7 @@ class GalleryStore(Protocol):
         """
         ...
 
-    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
+    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = (), *, action: str = "delete") -> int:
         """Remove people, or single entries, and all their bytes from every file. Returns the number of entries.
 
         What a server's role cannot reach is named in `remains`.
@@ -168,6 +179,20 @@ class GalleryStore(Protocol):
 
     def erase(self) -> None:
         """Overwrite what deletions have left behind. `delete` does this, unless it was interrupted."""
+        ...
+
+    def rename(self, people: Sequence[str], name: str) -> int:
+        """Give the entries of some people one name; of photos that they share with it, one entry stays.
+
+        Returns:
+            The number of entries with the new name that had another before.
+        Raises:
+            GalleryError: as `delete`, about the bytes of the old names.
+        """
+        ...
+
+    def log(self) -> list[LogRecord]:
+        """The changes of the gallery, oldest first; of galleries of version 0.1 from their first change on."""
         ...
 
     def reembed(self, signature: ModelSignature, vectors: Mapping[int, NDArray[np.float32]]) -> None:
@@ -195,22 +220,29 @@ class GalleryStore(Protocol):
         ...
 
 
+def now() -> str:
+    """The time for the log, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def check_entry(entry: Entry, width: int) -> Entry:
     """Return the entry, if it can be enrolled.
 
     Raises:
         UsageError: a name or metadata that cannot be kept. DataError: no unit vector of the gallery's width.
     """
-    check_name(entry.person)
+    if not entry.person or entry.person != entry.person.strip():
+        raise UsageError(f"expected a person's name without space around it, got {entry.person!r}")
+    check_text(entry.person, "a person's name")
     if len(entry.metadata) > MAX_METADATA:
         raise UsageError(f"expected at most {MAX_METADATA} keys of metadata, got {len(entry.metadata)}")
     for key, value in entry.metadata.items():
         if not key or "=" in key:
             raise UsageError(f"expected metadata as key=value, the key without '=', got {key!r}")
-        _check_text(key, "a key of the metadata")
-        _check_text(value, f"the metadata's {key}")
-    _check_text(entry.photo, "a photo's name")
-    _check_text(entry.digest, "a digest")
+        check_text(key, "a key of the metadata")
+        check_text(value, f"the metadata's {key}")
+    check_text(entry.photo, "a photo's name")
+    check_text(entry.digest, "a digest")
     vector = entry.vector
     if vector.shape != (width,) or vector.dtype != np.float32:
         raise DataError(f"{entry.photo}: expected a vector ({width},) float32, got {vector.shape} {vector.dtype}")
@@ -220,18 +252,12 @@ def check_entry(entry: Entry, width: int) -> Entry:
     return entry
 
 
-def check_name(person: str) -> str:
-    """Return the name, if it can be a person's.
+def check_text(text: str, what: str) -> str:
+    """Return the text, if it can be stored.
 
     Raises:
-        UsageError: it is empty, too long or no text.
+        UsageError: it is too long, no UTF-8, or has a zero character.
     """
-    if not person or person != person.strip():
-        raise UsageError(f"expected a person's name without space around it, got {person!r}")
-    return _check_text(person, "a person's name")
-
-
-def _check_text(text: str, what: str) -> str:
     if len(text) > MAX_TEXT:
         raise UsageError(f"expected {what} of at most {MAX_TEXT} characters, got {len(text)}")
     try:

@@ -16,7 +16,7 @@ SIDE = 640  # px: lines and letters are made for photos of this longer side, and
 def draw_boxes(
     photo: NDArray[np.uint8],
     boxes: ArrayLike,
-    scores: Sequence[float | None],
+    scores: Sequence[float | str | None],
     truth: ArrayLike | None = None,
     points: ArrayLike = (),
 ) -> bytes:
@@ -24,7 +24,7 @@ def draw_boxes(
 
     Args:
         photo: (H, W, 3) uint8 RGB; it is not changed.
-        boxes: (K, 4) x, y, width, height, px. scores: K of them; None is not written.
+        boxes: (K, 4) x, y, width, height, px. scores: K of them, or names; None is not written.
         truth: (T, 4) likewise; None where it is not known.
         points: (K, P, 2) x, y of landmarks, px: dots.
     Returns:
@@ -40,7 +40,7 @@ def draw_boxes(
         draw.rectangle(box, outline=FOUND, width=line)
         if score is None:
             continue
-        label = f"{score:.2f}"
+        label = score if isinstance(score, str) else f"{score:.2f}"
         _, _, right, bottom = draw.textbbox((0, 0), label, font)
         at = (box[0], max(0, box[1] - (bottom + 2)))  # on the box; at the photo's upper edge, inside it
         draw.rectangle((at[0], at[1], at[0] + right + 3, at[1] + bottom + 2), fill=FOUND)

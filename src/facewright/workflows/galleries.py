@@ -8,15 +8,20 @@ from typing import Any
 
 from facewright.data.records import Broken, merge_broken
 from facewright.data.sources import open_dataset
-from facewright.errors import OtherModel, UsageError
+from facewright.errors import DataError, OtherModel, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
+from facewright.files import write_atomic
 from facewright.gallery import transfer
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.opening import exists, open_store
-from facewright.gallery.photos import Photo
-from facewright.gallery.results import Enrollment
+from facewright.gallery.photos import Photo, read
+from facewright.gallery.results import Enrollment, Identification, PhotoIdentification
+from facewright.gallery.store import MAX_TEXT
+from facewright.images.files import images_below, none_found
+from facewright.names import checked_name
 from facewright.recognition import Policy
 from facewright.records import Record
+from facewright.report.boxes import draw_boxes
 
 
 class ImportResult(Record):
@@ -65,23 +70,76 @@ def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
     """List the photos to enroll, and files that are no photos.
 
     Args:
-        people: a folder with a folder per person; or a name and the photos of that person.
+        people: a folder with a folder per person; or a name, and photos or folders of photos of that person.
     Raises:
-        UsageError: neither of the two. DataError: the folder holds no photos.
+        UsageError: neither of the two, or a name that cannot be enrolled (every name is checked). DataError: the folder
+        holds no photos.
     """
     if len(people) >= 2:
-        return [Photo.of(Path(path), people[0]) for path in people[1:]], ()
+        name = checked_name(people[0], "a person's name", MAX_TEXT)
+        return [Photo.of(path, name) for path in images_in([Path(one) for one in people[1:]])], ()
     folder = Path(people[0]) if people else None
     if folder is None or not folder.is_dir():
         raise UsageError("expected a folder with a folder per person, or a name and the photos of that person")
     data = open_dataset(folder)
     root = folder.resolve()
     photos = [
-        Photo.of(root / record.path, person)
+        Photo.of(root / record.path, checked_name(person, "a person's name", MAX_TEXT))
         for record, person in zip(data.records, data.people, strict=True)
         if person is not None
     ]
     return photos, data.broken
+
+
+def identify(
+    gallery: Gallery,
+    paths: Sequence[Path],
+    *,
+    threshold: float | None = None,
+    where: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
+    every_face: bool = False,
+    draw: Path | None = None,
+) -> list[Identification] | list[PhotoIdentification]:
+    """Identify the people in photos and in folders of photos.
+
+    Args:
+        threshold, where, policy: as `Gallery.identify`. every_face: every face of a photo, not one. draw: a folder for
+            the photos with a box and the name at each face; implies every_face.
+    Raises:
+        UsageError: no photo. Undefined: as `Gallery.identify`.
+    """
+    photos = [Photo.of(path) for path in images_in(paths)]
+    if not every_face and draw is None:
+        return gallery.identify(photos, threshold=threshold, where=where, policy=gallery.recognizer.policy(policy))
+    results = []
+    for number, photo in enumerate(photos):
+        results.append(gallery.identify_faces(photo, threshold=threshold, where=where))
+        if draw is not None and results[-1].error is None:
+            draw.mkdir(parents=True, exist_ok=True)
+            write_atomic(draw / f"{number + 1:04d}-{Path(photo.name).stem}.png", draw_identified(photo, results[-1]))
+    return results
+
+
+def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
+    """Draw a box and the name, or "unknown", at each face of a photo. Returns a PNG."""
+    pixels = read(photo, None)
+    if isinstance(pixels, str):
+        raise DataError(f"{photo.name}: {pixels}")
+    boxes = [face.box for face in result.faces]
+    return draw_boxes(pixels, boxes, [face.person or "unknown" for face in result.faces])
+
+
+def images_in(paths: Sequence[Path]) -> list[Path]:
+    """The photos at paths, and those in folders.
+
+    Raises:
+        UsageError: there is none.
+    """
+    photos = [photo for path in paths for photo in (images_below(path) if path.is_dir() else [path])]
+    if not photos:
+        raise UsageError(none_found(paths))
+    return photos
 
 
 def import_gallery(location: str | Path, source: Path) -> ImportResult:

@@ -1,0 +1,152 @@
+"""What people do with a gallery over time: copies, other spellings, group photos, names that change, old entries."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facewright.cli.main import main
+from facewright.errors import UsageError
+from facewright.gallery import postgres_tables, sqlite
+from facewright.gallery.gallery import Gallery
+from facewright.gallery.photos import Photo
+from facewright.gallery.results import assign
+from facewright.gallery.store import Match
+from facewright.workflows import galleries
+from fixtures.faces import draw_people, saved
+from fixtures.tiles import beside, stand_in
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    stand_in(monkeypatch)
+    return draw_people(tmp_path / "photos", people=4, photos=3)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def gallery(request: pytest.FixtureRequest, photos: Path, tmp_path: Path) -> Gallery:
+    """All people of `photos`."""
+    location = tmp_path / "g.gallery" if request.param == "sqlite" else request.getfixturevalue("server").address()
+    made = Gallery.open(location, saved(tmp_path), detector="dlib")
+    galleries.enroll(made, galleries.photos_of([str(photos)])[0])
+    return made
+
+
+def test_a_copy_under_another_name_is_told(gallery: Gallery, photos: Path) -> None:
+    result = gallery.enroll([Photo.of(photos / "person_01/0.png", "Somebody")])
+    similar = result.photos[0].similar
+    assert similar is not None and similar.person == "person_01" and similar.score == pytest.approx(1, abs=1e-5)
+    assert gallery.enroll([Photo.of(photos / "person_01/0.png", "person_01")]).photos[0].similar is not None
+    gallery.close()
+
+
+def test_other_spellings_of_a_name(gallery: Gallery, photos: Path) -> None:
+    composed = "José"
+    decomposed = unicodedata.normalize("NFD", composed)
+    gallery.store.rename(["person_00"], decomposed)  # as version 0.1 enrolled it
+    assert gallery.enroll([Photo.of(photos / "person_00/0.png", composed)]).new == 0  # one person
+    assert "JOSÉ" in gallery.enroll([Photo.of(photos / "person_01/0.png", "JOSÉ")]).warnings[0]
+    with pytest.raises(UsageError, match="JOSÉ"):
+        gallery.delete(["josé"])
+    assert gallery.delete([composed]) == 3 and decomposed not in gallery.people()
+    gallery.close()
+
+
+def test_renamed_merged_and_advised(gallery: Gallery) -> None:
+    assert gallery.rename("person_00", "Ann") == 3
+    with pytest.raises(UsageError, match="Ann"):
+        gallery.rename("person_01", "Ann")
+    assert gallery.merge(["person_01", "person_02"], into="Ann") == 6
+    assert gallery.people() == {"Ann": 9, "person_03": 3}
+    gallery.delete(numbers=[next(gallery.store.rows(["person_03"])).number])
+    assert "person_03" in gallery.stats().advice[0]
+    with pytest.raises(UsageError, match="Nobody"):
+        gallery.merge(["Nobody"], into="Ann")
+    gallery.close()
+
+
+def test_old_entries_expire(gallery: Gallery, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sqlite, postgres_tables):
+        monkeypatch.setattr(module, "now", lambda: "2001-01-01T00:00:00+00:00")
+    old = gallery.enroll([Photo.of(photos / "person_01/0.png", "Old")])
+    assert old.new == 1
+    result = gallery.expire(timedelta(days=365), at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert (result.entries, result.unknown) == (1, 0) and "Old" not in gallery.people() and len(gallery.people()) == 4
+    assert [one.action for one in gallery.store.log()][-1] == "expire"
+    gallery.close()
+
+
+def match(person: str, score: float) -> Match:
+    return Match(person=person, score=score, number=1, photo="", metadata={})
+
+
+ASSIGNED = [  # the matches of each face -> the people
+    ([[match("a", 0.9)], [match("a", 0.8), match("b", 0.7)]], ["a", "b"]),
+    ([[match("a", 0.8)], [match("a", 0.9)]], [None, "a"]),
+    ([[match("a", 0.8), match("b", 0.75)], [match("a", 0.9), match("b", 0.85)]], ["b", "a"]),
+    ([[match("a", 0.5)], []], [None, None]),
+    ([], []),
+]
+
+
+@pytest.mark.parametrize(("matches", "people"), ASSIGNED)
+def test_a_person_is_in_a_photo_once(matches: list[list[Match]], people: list[str | None]) -> None:
+    answers = assign(matches, 0.7)
+    assert [person for person, _ in answers] == people
+    assert all((person is None) == (reason is not None) for person, reason in answers)
+
+
+def test_folders_names_and_drawings(
+    gallery: Gallery, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "group"
+    folder.mkdir()
+    beside(folder / "g.png", photos / "person_00/1.png", photos / "person_01/1.png", photos / "person_00/1.png")
+    results = galleries.identify(gallery, [folder], threshold=0.999, draw=tmp_path / "drawn")
+    (found,) = results
+    people = [face.person for face in found.faces]  # type: ignore[union-attr]
+    assert sorted(map(str, people)) == ["None", "person_00", "person_01"]  # twice on it, named once
+    reasons = [face.reason for face in found.faces if face.person is None]  # type: ignore[union-attr]
+    assert reasons == [reasons[0]] and reasons[0] is not None and "person_00" in reasons[0]
+    (drawn,) = (tmp_path / "drawn").iterdir()
+    assert np.asarray(Image.open(drawn)).shape[2] == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty"):
+        galleries.identify(gallery, [tmp_path / "empty"], threshold=0.5)
+    gallery.close()
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    status = main(["gallery", *map(str, words)])
+    return status, "".join(capsys.readouterr())
+
+
+def test_the_commands(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    location = tmp_path / "new.gallery"
+    bad = draw_people(tmp_path / "bad", people=2, photos=1)
+    (bad / "person_01").rename(bad / "per\u200bson")
+    status, told = run(capsys, "enroll", "-g", location, "-m", saved(tmp_path), "--detector", "dlib", bad, "-q")
+    assert status == 1 and "200B" in told and not location.exists()  # all names are checked first
+    model = tmp_path / "model.safetensors"
+    assert (
+        run(capsys, "enroll", "-g", location, "-m", model, "--detector", "dlib", "Ann", photos / "person_00", "-q")[0]
+        == 0
+    )
+    status, told = run(capsys, "enroll", "-g", location, "Bob", photos / "person_00/0.png", "-q")
+    assert status == 0 and "merge" in told and "Ann" in told
+    assert run(capsys, "merge", "-g", location, "Bob", "--into", "Ann")[0] == 0
+    assert run(capsys, "rename", "-g", location, "Ann", "Ann Archer") == (0, "renamed Ann to Ann Archer: 3 entries\n")
+    status, told = run(capsys, "identify", "-g", location, photos, "--threshold", "0.99", "--draw", tmp_path / "d")
+    assert status == 0 and told.count("Ann Archer") >= 3 and len(list((tmp_path / "d").iterdir())) == 12
+    assert "rename" in run(capsys, "log", "-g", location)[1]
+    assert run(capsys, "expire", "-g", location, "--older-than", "365d")[0] == 0
+    status, told = run(capsys, "expire", "-g", location, "--older-than", "0")
+    assert status == 1 and "--older-than" in told
+    assert run(capsys, "delete", "-g", location, "Ann Archer")[0] == 0
+    status, told = run(capsys, "search", "-g", location, photos)
+    assert status == 1 and "empty" in told

@@ -1,16 +1,17 @@
 """How well each detector finds the faces of photos with true boxes, and how long a photo takes it.
 
-    python benchmarks/finding.py --photos groups/images --boxes groups/boxes.csv [--yunet FILE.onnx] [--draw DIR]
-        [--rounds 3] [--threads 1] [--json]
+    python benchmarks/finding.py --photos groups/images --boxes groups/boxes.csv [--detectors FILE.onnx ...]
+        [--heights 30 20 16 12] [--peers] [--draw DIR] [--rounds 3] [--json]
 
-This package's detector (dlib's network), YuNet, dlib's HOG detector, and OpenCV's Haar cascades, each as it comes and,
-where it can be told to, looking for smaller faces; needs dlib-bin (a development dependency) and OpenCV 4.
+This package's detectors (dlib's network, and those of ONNX files), as `faces` uses them and from some smallest side on;
+with --peers dlib's HOG detector and OpenCV's Haar cascades, which need dlib-bin and OpenCV 4. The photos come as they
+are, and shrunk until the middle one of their faces is as high as --heights say, px.
 
 Every detector draws its boxes another way, so each gets one frame: where the true boxes lie in its own, by the photos
-that are not for testing. A box counts at an overlap of 0.5. All that a detector gives at its own threshold is counted;
-average precision is over that too. The times are taken in turn, the best of some rounds for each detector.
+that are not for testing. A box counts at an overlap of 0.5. All that a detector gives at its own threshold is counted.
+The times are taken in turn, the best of some rounds for each detector. $FACEWRIGHT_THREADS says how many threads.
 
-Prints a table for the README, then the true faces that each does not find. --draw writes every photo once a detector:
+Prints a table for the docs, then the true faces that each does not find. --draw writes every photo once a detector:
 its boxes in amber with their scores, true ones in cyan. Photos that the table of boxes does not know are drawn and
 their faces counted, nothing else.
 """
@@ -22,12 +23,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from detectors import (
     CASCADES,
     SMALLEST,
@@ -41,14 +42,13 @@ from detectors import (
     frame_of,
     judged,
 )
+from PIL import Image
 
 from facewright import images
 from facewright.data.boxes import TrueBoxes, read_boxes
-from facewright.faces.dlib.detector import WINDOW, FaceDetector, searchable
 from facewright.faces.frame import Frame
-from facewright.faces.yunet import WINDOW as YUNET
-from facewright.faces.yunet import YuNet
 from facewright.metrics.detection import OVERLAP, iou
+from facewright.recognition.detectors import EVERY, Detector, detector_of
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
 
@@ -63,22 +63,35 @@ class Way:
     find: Find
 
 
-def ways(yunet: Path | None) -> list[Way]:
+def ways(detectors: list[str], peers: bool) -> list[Way]:
     """All of them, loaded."""
-    ours, hog = FaceDetector.load(), Hog()
-    found = [Way("dlib's CNN as it comes (80 px)", ours.find)]
-    found += [Way(f"dlib's CNN, from {side} px", partial(from_side, ours.find, WINDOW, side)) for side in (40, 20)]
-    if yunet is not None:
-        other = YuNet.load(yunet)
-        found.append(Way("YuNet", other.find))
-        found += [Way(f"YuNet, from {side} px", partial(from_side, other.find, YUNET, side)) for side in (40, 20)]
-    found += [Way("dlib's HOG", hog.find), Way("dlib's HOG, photo doubled", partial(hog.find, doublings=1))]
-    return found + [Way(f"Haar, {name}", Cascade(name).find) for name in CASCADES]
+    found = []
+    for name in detectors:
+        detector = detector_of(name)
+        found.append(Way(detector.name, partial(located, detector, EVERY)))
+        found += [Way(f"{detector.name}, from {side} px", partial(located, detector, (side,))) for side in (40, 20)]
+    if peers:
+        hog = Hog()
+        found += [Way("dlib's HOG", hog.find), Way("dlib's HOG, photo doubled", partial(hog.find, doublings=1))]
+        found += [Way(f"Haar, {name}", Cascade(name).find) for name in CASCADES]
+    return found
 
 
-def from_side(find: Callable[..., Any], window: int, side: float, photo: Pixels) -> Any:
-    """What is found from a smallest side on; in photos of millions of pixels from a larger one."""
-    return find(photo, smallest=searchable(photo, side, window))
+def located(detector: Detector, sizes: tuple[float | None, ...], photo: Pixels) -> tuple[Any, ...]:
+    """What is found at the first of some smallest sides at which anything is."""
+    faces = detector.locate(photo, sizes)
+    return faces.boxes, np.array(faces.scores, np.float64)
+
+
+def shrunk(known: Annotated, height: float) -> Annotated:
+    """The photos, smaller so that the middle one of their faces is so high, px."""
+    photos, boxes = [], []
+    for photo, truth in zip(known.photos, known.truth, strict=True):
+        factor = min(1.0, height / float(np.median(truth[:, 3])))
+        size = round(photo.shape[1] * factor), round(photo.shape[0] * factor)
+        photos.append(np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)))
+        boxes.append(truth * factor)
+    return replace(known, photos=photos, truth=boxes)
 
 
 def timed(every: list[Way], photos: list[Pixels], rounds: int) -> dict[str, tuple[Detections, float | None]]:
@@ -167,33 +180,34 @@ def cells_of(numbers: dict[str, Any]) -> list[str]:
     return [f"{numbers['ap']:.3f}", *said]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--boxes", type=Path, required=True, help="their true boxes: file[,split],x,y,w,h")
-    parser.add_argument("--yunet", type=Path, help="YuNet's ONNX file")
+    parser.add_argument("--detectors", nargs="*", default=[], help="ONNX files of detectors, beside dlib's")
+    parser.add_argument("--heights", type=float, nargs="*", default=[], help="px: the photos shrunk to faces so high")
+    parser.add_argument("--peers", action="store_true", help="also dlib's HOG detector and OpenCV's cascades")
     parser.add_argument("--draw", type=Path, help="a folder for the photos with the boxes drawn in")
     parser.add_argument("--rounds", type=int, default=3, help="of measuring times; 0 measures none")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    import cv2  # type: ignore[import-not-found]
-
-    cv2.setNumThreads(asked.threads)
+    asked = parser.parse_args(arguments)
     table: TrueBoxes = read_boxes(asked.boxes)
     paths = pictures_in(asked.photos)
-    known, every = annotated(paths, table), ways(asked.yunet)
+    known, every = annotated(paths, table), ways(["dlib", *asked.detectors], asked.peers)
     if not known.paths:
         raise SystemExit(f"{asked.boxes} knows none of the {len(paths)} photos")
     results = measured(every, known, asked.rounds, asked.draw)
+    small = {f"{height:g}": measured(every, shrunk(known, height), asked.rounds, None) for height in asked.heights}
     frames = {name: Frame(**result["frame"]) for name, result in results.items()}
     counts = counted(every, [path for path in paths if path not in known.paths], frames, asked.draw)
     if asked.json:
-        json.dump({"photos": len(known.photos), "detectors": results, "without_boxes": counts}, sys.stdout)
-        print()
-    else:
-        show(known, results, counts)
+        facts = {"photos": len(known.photos), "detectors": results, "shrunk": small, "without_boxes": counts}
+        print(json.dumps(facts))
+        return
+    show(known, results, counts)
+    for height, shown in small.items():
+        print(f"faces of {height} px:")
+        show(known, shown, {})
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from PIL import Image
 from facewright import images
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
-from facewright.faces.yunet import YuNet, dlib_squares
+from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.metrics.detection import iou
 from facewright.workflows.prediction import pictures_in
 
@@ -58,7 +58,7 @@ def changed(photo: Pixels, draw: np.random.Generator) -> Pixels:
     return np.ascontiguousarray(resized[:, ::-1] if draw.integers(2) else resized)
 
 
-def found(paths: list[Path], yunet: YuNet) -> Faces:
+def found(paths: list[Path], yunet: OnnxDetector) -> Faces:
     """Each face that both find."""
     dlib, trees, draw = FaceDetector.load(), FivePoints.load(), np.random.default_rng(0)
     rows: list[tuple[Any, ...]] = []
@@ -96,7 +96,7 @@ def squares(boxes: Floats, share: Floats, down: float) -> Floats:
     return np.column_stack([middle - side[:, None] / 2, side, side])
 
 
-def measured(paths: list[Path], yunet: YuNet) -> dict[str, Any]:
+def measured(paths: list[Path], yunet: OnnxDetector) -> dict[str, Any]:
     faces = found(paths, yunet)
     rest = faces.photo % 3 == 0
     share, down = fitted(faces, ~rest)
@@ -145,7 +145,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     paths = pictures_in(asked.photos)
     chosen = [paths[int(index)] for index in np.linspace(0, len(paths) - 1, min(asked.count, len(paths)))]
-    result = measured(chosen, YuNet.load(asked.yunet))
+    result = measured(chosen, OnnxDetector.load(asked.yunet))
     if asked.json:
         json.dump(result, sys.stdout)
         print()

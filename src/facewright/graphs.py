@@ -35,11 +35,11 @@ STANDARD = ("", "ai.onnx")  # the two names of ONNX's own operators
 # random numbers, text, and whatever is of no use here.
 # fmt: off
 OPERATORS = frozenset((
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Div", "Expand",
-    "Flatten", "Gather", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Greater", "Identity", "LayerNormalization",
-    "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2",
-    "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax",
-    "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "DequantizeLinear", "Div",
+    "Expand", "Flatten", "Gather", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Greater", "Identity",
+    "LayerNormalization", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad", "Pow", "QuantizeLinear", "Range",
+    "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid",
+    "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 ))
 # fmt: on
 
@@ -72,6 +72,10 @@ class Session:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no class in common
             raise BundleError(f"ONNX Runtime does not take the graph ({first_line(error)})") from None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self._session.get_inputs())
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """Compute outputs, all where None.
@@ -146,14 +150,11 @@ def read(path: Path) -> tuple[Graph, str]:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
-    onnx = import_onnx()
     try:
-        model = onnx.load_model_from_string(content)
-        held = [entry.value for entry in model.metadata_props if entry.key == KEY]
-    except Exception as error:  # protobuf's DecodeError is at another place in each of its versions
-        raise BundleError(f"{path}: not an ONNX file ({first_line(error)})") from None
-    if not model.HasField("graph"):
-        raise BundleError(f"{path}: not an ONNX file (it holds no graph)")
+        model = parse(content)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from None
+    held = [entry.value for entry in model.metadata_props if entry.key == KEY]
     if len(held) != 1 or len(held[0]) > MOST_METADATA:
         raise BundleError(f"{path}: ONNX, but not a file of `facewright export` (no metadata under '{KEY}')")
     try:
@@ -188,6 +189,44 @@ def plain(model: ModelProto) -> Graph:
         raise BundleError(f"expected an output {LOGITS} or {EMBEDDING}; got none")
     del model.metadata_props[:]
     return Graph(model.SerializeToString(deterministic=True), height, width, outputs)
+
+
+def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
+    """Make the batch, height and width of a graph's one image input, (B, 3, H, W) float32, open.
+
+    Returns:
+        The file with an open input; and the height and width it was closed to, px, None where they were open.
+    Raises:
+        BundleError: no ONNX, an operator that is not run here, or another input. UsageError: onnx is not installed.
+    """
+    model = parse(content)
+    for foreign in _foreign(model):
+        raise BundleError(f"a graph that is not run here: {foreign}")
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [one for one in model.graph.input if one.name not in held]
+    sides, kind = _shape(inputs[0], 4) if len(inputs) == 1 else ([], 0)
+    if kind != import_onnx().TensorProto.FLOAT or sides[1] not in (3, None):
+        raise BundleError(f"expected one input of float32 (B, 3, H, W); got {_names(inputs)}")
+    for axis in (0, 2, 3):
+        side = inputs[0].type.tensor_type.shape.dim[axis]
+        side.Clear()
+        side.dim_param = "BCHW"[axis]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    closed = None if sides[2] is None or sides[3] is None else (sides[2], sides[3])
+    return bytes(model.SerializeToString()), closed
+
+
+def parse(content: bytes) -> ModelProto:
+    """Read an ONNX file. Raises BundleError: it is none."""
+    try:
+        model = import_onnx().load_model_from_string(content)
+    except Exception as error:  # protobuf's DecodeError is at another place in each of its versions
+        raise BundleError(f"not an ONNX file ({first_line(error)})") from None
+    if not model.HasField("graph"):
+        raise BundleError("not an ONNX file (it holds no graph)")
+    return model
 
 
 def _foreign(model: ModelProto) -> Iterator[str]:

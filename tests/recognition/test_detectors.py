@@ -1,4 +1,4 @@
-"""YuNet as the detector of a recogniser: its own points for ArcFace's chips, dlib's squares for dlib's."""
+"""A network from an ONNX file as a recogniser's detector: its own points for ArcFace's crops, squares for dlib's."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from facewright.errors import UnknownName, WeightsError
-from facewright.faces import yunet
-from facewright.faces.yunet import dlib_squares
+from facewright.faces import onnx_detectors
+from facewright.faces.onnx_detectors import FAMILIES, dlib_squares
 from facewright.recognition import Recognizer
-from facewright.recognition.detectors import YuNet, detector_of
+from facewright.recognition.detectors import detector_of
 
 BOX = np.array([[50.0, 40.0, 60.0, 80.0]])
 POINTS = np.array([[[65.0, 70.0], [95.0, 70.0], [80.0, 85.0], [68.0, 100.0], [92.0, 100.0]]])
@@ -21,7 +21,7 @@ BLANK = np.zeros((200, 200, 3), np.uint8)
 class FakeYuNet:
     """Finds one face, where it is asked for faces as small as that."""
 
-    digest = "f" * 64
+    digest, family = "f" * 64, FAMILIES[0]
 
     def __init__(self) -> None:
         self.asked = list[float]()
@@ -35,14 +35,14 @@ class FakeYuNet:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeYuNet:
     found = FakeYuNet()
-    monkeypatch.setattr(yunet.YuNet, "load", lambda path: found)
+    monkeypatch.setattr(onnx_detectors.OnnxDetector, "load", lambda path: found)
     return found
 
 
 def test_boxes_points_and_squares(fake: FakeYuNet) -> None:
     detector = detector_of("some/where.ONNX")
     located = detector.locate(BLANK, (80, 40, 20))
-    assert isinstance(detector, YuNet) and (detector.name, detector.digest) == ("yunet", fake.digest)
+    assert (detector.name, detector.digest) == ("yunet", fake.digest)
     assert fake.asked == [80, 40] and located.scores == (0.9,)
     np.testing.assert_array_equal(located.boxes, BOX)
     np.testing.assert_array_equal(located.squares, dlib_squares(BOX))
@@ -61,14 +61,15 @@ def test_a_large_photo_is_searched_for_larger_faces(fake: FakeYuNet) -> None:
     assert recognizer.searchable(large, 40) == 56 and recognizer.searchable(BLANK, 40) == 40
     assert Recognizer(detector="none").searchable(large, 40) == 40  # nothing is searched
     detector_of("yunet.onnx").locate(large, (20,))
-    assert fake.asked == [56]
+    detector_of("yunet.onnx").locate(BLANK, (None,))  # as small as the photo's size allows
+    assert fake.asked == [56, 10]
 
 
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("haar", UnknownName, "known: a YuNet .onnx file"),
-        ("absent.onnx", WeightsError, "absent.onnx: no such file; expected YuNet's ONNX file"),
+        ("haar", UnknownName, "none"),
+        ("absent.onnx", WeightsError, "absent.onnx"),
     ],
 )
 def test_no_such_detector(tmp_path: Path, name: str, error: type[Exception], said: str) -> None:

@@ -44,7 +44,7 @@ class FakePoints:
 def with_faces(*boxes: tuple[float, float, float, float], detector: str = "dlib") -> tuple[Recognizer, FakeDetector]:
     recognizer, finder = Recognizer(detector=detector), FakeDetector(*boxes)
     vars(recognizer).update(_points=FakePoints())
-    vars(recognizer._detector).update(_network=finder)
+    vars(recognizer._detector).update(find=lambda photo, smallest: (*finder.find(photo, smallest=smallest), None))
     return recognizer, finder
 
 
@@ -79,7 +79,7 @@ def test_one_of_several(
 
 def test_small_faces_only_where_there_are_no_others() -> None:
     tiny = (200.0, 200.0, 25.0, 25.0)
-    for boxes, wanted, asked in [((tiny, SMALL), 1, [40]), ((tiny,), 1, [40, 20]), ((), 0, [40, 20])]:
+    for boxes, wanted, asked in [((tiny, SMALL), 1, [39]), ((tiny,), 1, [39, 20]), ((), 0, [39, 20])]:
         recognizer, finder = with_faces(*boxes)
         assert len(recognizer.faces(BLANK)) == wanted and finder.asked == asked
     recognizer, finder = with_faces(tiny, SMALL)
@@ -104,7 +104,7 @@ def test_cropped_photos_are_their_own_face() -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
-        (lambda r: r.faces(BLANK, smallest=19), UsageError, "at least 20 px, got 19"),
+        (lambda r: r.faces(BLANK, smallest=7), UsageError, "8 px, got 7"),
         (lambda r: r.pick(BLANK, "first"), UnknownName, "unknown policy 'first'"),
         (lambda r: Recognizer(detector="haar"), UnknownName, "unknown detector 'haar'"),
     ],

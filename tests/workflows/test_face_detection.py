@@ -63,8 +63,8 @@ def test_the_drawn_picture_shows_box_and_points(photos: Path, tmp_path: Path) ->
     ("asked", "error", "says"),
     [
         ({"draw": True}, UsageError, "--out DIR"),
-        ({"smallest": 19.0}, UsageError, "at least 20 px"),
-        ({"smallest": float("nan")}, UsageError, "at least 20 px"),
+        ({"smallest": 7.0}, UsageError, "8 px"),
+        ({"smallest": float("nan")}, UsageError, "8 px"),
         ({"template": "insight"}, UnknownName, "template"),
         ({"detector": "haar"}, UnknownName, "detector"),
     ],

@@ -95,7 +95,7 @@ def test_thresholds_of_two_detectors_lie_side_by_side(photos: Path, model: Path)
     assert whole.same is None and whole.decided_with == "dlib"  # no decision by another's threshold
     assert pairs(model, photos / "dev.csv", photos, detector="dlib").threshold == made.threshold
     calibrate(model, photos / "dev.csv", photos, 0.1)
-    assert [facts["detector"] for facts in bundles.load(model).thresholds] == ["dlib", "none"]
+    assert [one.detector for one in bundles.load(model).thresholds] == ["dlib", "none"]
     assert verify(a, b, model=model).same is not None and verify(a, b, model=model, detector="dlib").same is not None
 
 

@@ -41,7 +41,7 @@ def faces(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the crops and faces.json.")] = None,
     smallest: Annotated[
         float | None,
-        opt.bounded(low=20, high=LARGEST, help="Smallest face, px. Default: 40; 20 in photos without a larger face."),
+        opt.bounded(low=8, high=LARGEST, help="Smallest face, px. Default: 10 to 40, by the size of the photo."),
     ] = None,
     template: Annotated[
         CropTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")

@@ -67,7 +67,7 @@ Detector = Annotated[
     str | None,
     typer.Option(
         "--detector",
-        help="Face detector: dlib, a YuNet .onnx file, or none (each image is one face). "
+        help="Face detector: dlib, the .onnx file of YuNet, SCRFD or RetinaFace, or none (each image is one face). "
         "Default: dlib for built-in, none for other models.",
     ),
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, LEAST, Detector, Located
+    from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, SMALLEST_FACE, Detector, Located
     from facewright.recognition.matching import Matched
     from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
     from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
@@ -25,9 +25,9 @@ __all__ = [
     "DETECTORS",
     "EVERY",
     "LARGE",
-    "LEAST",
     "POLICIES",
     "SHIPPED",
+    "SMALLEST_FACE",
     "TEMPLATES",
     "Detector",
     "Face",
@@ -43,7 +43,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "facewright.recognition.detectors": "DETECTORS EVERY LARGE LEAST Detector Located",
+        "facewright.recognition.detectors": "DETECTORS EVERY LARGE SMALLEST_FACE Detector Located",
         "facewright.recognition.matching": "Matched",
         "facewright.recognition.networks": "BUILT_IN SHIPPED TEMPLATES built_in shipped",
         "facewright.recognition.people": "DEFAULT_POLICY POLICIES Face Picked Policy",

@@ -1,31 +1,35 @@
-"""What finds the faces of a photo: a detector gives their boxes, and perhaps five points of each.
+"""Detectors of the faces of a photo: their boxes, and perhaps five points of each.
 
 "dlib"    its CNN detector
 "none"    the whole photo is the box of its one face: pre-cropped photos
-*.onnx    YuNet, from its file, run by OpenCV
+*.onnx    YuNet, SCRFD or RetinaFace, from its file
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UnknownName
-from facewright.faces import yunet
-from facewright.faces.dlib.detector import FaceDetector, searchable
+from facewright.faces.dlib.detector import WINDOW, FaceDetector
 from facewright.faces.dlib.graphs import MAX_MARGIN
+from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
+from facewright.faces.scaling import searchable, usual
 from facewright.images import Pixels
 
-DETECTORS = ("dlib", "none", "a YuNet .onnx file")
-LEAST = 20  # px: a face of a shorter side is not looked for, and a photo of a shorter side shows none
-EVERY = (40, LEAST)  # px: the smallest face that is looked for; the second only where the first finds nothing
-LARGE = (80, *EVERY)  # where one person is asked for; looking for small faces at once takes four times as long
+DETECTORS = ("dlib", "none", "the .onnx file of YuNet, SCRFD or RetinaFace")
+SMALLEST_PHOTO = 20  # px: a photo of a shorter side shows no face
+SMALLEST_FACE = 8  # px: a face of a shorter side cannot be looked for
+EVERY = (None, 20)  # px: the smallest face that is looked for; the second only where the first finds nothing
+ALONE = (40, 20)  # where one person alone is expected
+LARGE = (80, *ALONE)  # where one person is asked for; looking for small faces at once takes four times as long
+BUDGETS = {"dlib": 1_000_000, "onnx": 500_000}  # px of a photo scaled for its smallest face; benchmarks/finding.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,81 +56,86 @@ class Detector(Protocol):
         """
         ...
 
-    def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
-        """The faces at the first of some smallest sizes at which there are any.
+    def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:
+        """Find the faces at the first of some smallest sizes at which there are any.
 
         Args:
-            photo: (H, W, 3) uint8, upright. sizes: px of the side of the smallest face, at least `LEAST`.
+            photo: (H, W, 3) uint8, upright. sizes: px of the side of the smallest face; None: the usual one.
         """
         ...
 
-    def searchable(self, photo: Pixels, smallest: float) -> float:
-        """The smallest face that is looked for in a photo where `smallest` is asked: larger in very large photos."""
+    def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        """Return the smallest face that is looked for in a photo where `smallest` is asked: larger in very large ones.
+
+        None: as small as can be looked for in the usual time.
+        """
         ...
 
 
-class Dlib:
-    """dlib's CNN detector, loaded when it is first needed.
+Find = Callable[[Pixels, float], tuple[Any, Any, Any]]
+"""A photo and its smallest face, px -> boxes, scores, and points or None."""
+
+
+class Searching:
+    """A network that is passed over a photo, scaled so that its smallest face has the size that the network knows.
 
     Args:
-        cache: the folder of the converted network; the user's own where None.
+        name: of the network. load: gives what finds, when it is first needed. digest: stands for the weights.
+        window: px: side of the smallest faces that the network knows.
+        budget: px that a photo may have once it is scaled for the usual smallest face.
+        squares: from the network's boxes to dlib's.
     """
 
-    name = "dlib"
-
-    def __init__(self, cache: Path | None = None) -> None:
-        self._cache = cache
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Find],
+        digest: Callable[[], str],
+        window: float,
+        budget: int,
+        squares: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.asarray,
+    ) -> None:
+        self.name, self._load, self._digest, self._squares = name, load, digest, squares
+        self._window, self._budget = window, budget
 
     @cached_property
-    def _network(self) -> FaceDetector:
-        return FaceDetector.load(cache=self._cache)
+    def find(self) -> Find:
+        return self._load()
 
     @property
     def digest(self) -> str:
-        return MAX_MARGIN.digest()
+        return self._digest()
 
-    def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
-        if min(photo.shape[:2]) < LEAST:
-            return _nowhere()
-        for size in dict.fromkeys(self.searchable(photo, size) for size in sizes):
-            boxes, scores = self._network.find(photo, smallest=size)
-            if len(boxes):
-                return Located(boxes, tuple(scores.tolist()), boxes)
+    def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:
+        if min(photo.shape[:2]) >= SMALLEST_PHOTO:
+            for size in dict.fromkeys(self.searchable(photo, size) for size in sizes):
+                boxes, scores, points = self.find(photo, size)
+                if len(boxes):
+                    return Located(boxes, tuple(scores.tolist()), self._squares(boxes), points)
         return _nowhere()
 
-    def searchable(self, photo: Pixels, smallest: float) -> float:
-        return searchable(photo, smallest)
+    def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        asked = usual(photo, self._window, self._budget) if smallest is None else smallest
+        return searchable(photo, asked, self._window)
 
 
-class YuNet:
-    """YuNet, with points of its own.
+def _dlib(cache: Path | None) -> Searching:
+    def load() -> Find:
+        network = FaceDetector.load(cache=cache)
+        return lambda photo, smallest: (*network.find(photo, smallest=smallest), None)
 
-    Args:
-        path: its ONNX file; loaded at once.
-    Raises:
-        WeightsError: it is not that, or OpenCV is not installed.
-    """
+    return Searching("dlib", load, MAX_MARGIN.digest, WINDOW, BUDGETS["dlib"])
 
-    name = "yunet"
 
-    def __init__(self, path: Path) -> None:
-        self._network = yunet.YuNet.load(path)
+def _from_file(path: Path) -> Searching:
+    """Raises WeightsError: the file holds none of `onnx_detectors.FAMILIES`."""
+    network = OnnxDetector.load(path)
 
-    @property
-    def digest(self) -> str:
-        return self._network.digest
+    def find(photo: Pixels, smallest: float) -> tuple[Any, Any, Any]:
+        return network.find(photo, smallest=smallest)
 
-    def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
-        if min(photo.shape[:2]) < LEAST:
-            return _nowhere()
-        for size in dict.fromkeys(self.searchable(photo, size) for size in sizes):
-            boxes, scores, points = self._network.find(photo, smallest=size)
-            if len(boxes):
-                return Located(boxes, tuple(scores.tolist()), yunet.dlib_squares(boxes), points)
-        return _nowhere()
-
-    def searchable(self, photo: Pixels, smallest: float) -> float:
-        return searchable(photo, smallest, yunet.WINDOW)
+    family = network.family
+    return Searching(family.name, lambda: find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares)
 
 
 class Whole:
@@ -137,36 +146,33 @@ class Whole:
 
     name = "none"
 
-    def __init__(self, cache: Path | None = None) -> None:
-        self._cache = cache
-
     @property
     def digest(self) -> str:
         return MAX_MARGIN.digest()
 
-    def locate(self, photo: Pixels, sizes: Sequence[float]) -> Located:
+    def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:
         height, width = photo.shape[:2]
-        if min(height, width) < LEAST:
+        if min(height, width) < SMALLEST_PHOTO:
             return _nowhere()
         box = np.array([[0.0, 0.0, width, height]])
         return Located(box, (None,), box)
 
-    def searchable(self, photo: Pixels, smallest: float) -> float:
-        return smallest
+    def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        return SMALLEST_PHOTO if smallest is None else smallest
 
 
 def detector_of(name: str, cache: Path | None = None) -> Detector:
-    """The detector of a name, or of YuNet's file.
+    """Return the detector of a name, or of an ONNX file.
 
     Raises:
-        UnknownName: there is none. WeightsError: the file is not YuNet's.
+        UnknownName: there is none. WeightsError: the file is no face detector's.
     """
-    if name == Dlib.name:
-        return Dlib(cache)
+    if name == "dlib":
+        return _dlib(cache)
     if name == Whole.name:
-        return Whole(cache)
+        return Whole()
     if Path(name).suffix.lower() == ".onnx":
-        return YuNet(Path(name))
+        return _from_file(Path(name))
     raise UnknownName("detector", name, DETECTORS)
 
 

@@ -25,7 +25,7 @@ from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold, pick
-from facewright.recognition.detectors import EVERY, LARGE, LEAST, Dlib, Located, Whole, detector_of
+from facewright.recognition.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
 from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
@@ -38,9 +38,9 @@ class Recognizer:
 
     Args:
         embedder: a network of one's own; the built-in one where None.
-        detector: "dlib"; YuNet's .onnx file; or "none" for pre-cropped photos: the whole photo is the box of its one
-            face, and an embedder of one's own takes it as it is. None: "dlib" for the built-in network, "none" for
-            another.
+        detector: "dlib"; the .onnx file of YuNet, SCRFD or RetinaFace; or "none" for pre-cropped photos: the whole
+            photo is the box of its one face, and an embedder of one's own takes it as it is. None: "dlib" for the
+            built-in network, "none" for another.
         cache: the folder of the converted networks of dlib; the user's own where None.
     Raises:
         UnknownName: another detector.
@@ -49,7 +49,7 @@ class Recognizer:
     def __init__(
         self, embedder: Embedder | None = None, *, detector: str | None = None, cache: Path | None = None
     ) -> None:
-        chosen = detector if detector is not None else Dlib.name if embedder is None else Whole.name
+        chosen = detector if detector is not None else "dlib" if embedder is None else Whole.name
         self.embedder = embedder
         self.detector = chosen
         self._cache = cache
@@ -141,17 +141,17 @@ class Recognizer:
 
         Args:
             photo: (H, W, 3) uint8, upright, as `images.read` gives it.
-            smallest: px: side of the smallest face that is looked for. None: 40, and 20 where nothing was found. In
-                photos so large that this would take too much memory it is `searchable(photo, smallest)`.
+            smallest: px: side of the smallest face that is looked for. None: 10 to 40, as small as the photo's size
+                allows in the usual time, and 20 where nothing was found; see `searchable`.
             template: of the chips, one of `TEMPLATES`; None: as `embed` takes them.
         Raises:
-            UsageError: `smallest` is under 20, or a template where photos are taken whole. WeightsError: the package
+            UsageError: `smallest` is under 8, or a template where photos are taken whole. WeightsError: the package
             of the networks is not installed.
         """
         return self._found(photo, EVERY if smallest is None else (smallest,), template)
 
-    def searchable(self, photo: Pixels, smallest: float) -> float:
-        """px: the smallest face that is looked for where `smallest` is asked; larger in very large photos."""
+    def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        """Return the smallest face, px, that is looked for where `smallest` is asked; larger in very large photos."""
         return self._detector.searchable(photo, smallest)
 
     def pick(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> Picked:
@@ -167,7 +167,7 @@ class Recognizer:
         """
         if policy not in POLICIES:
             raise UnknownName("policy", policy, POLICIES)
-        return one_of(self._found(photo, EVERY if policy == "error" else LARGE, None), photo.shape[:2], policy)
+        return one_of(self._found(photo, ALONE if policy == "error" else LARGE, None), photo.shape[:2], policy)
 
     def vector(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
         """The unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
@@ -235,9 +235,9 @@ class Recognizer:
         elsewhere = [detector for detector in others if detector != self.detector_name]
         return matched(score, threshold, (a[1], b[1]), stack, elsewhere[-1] if elsewhere else None)
 
-    def _found(self, photo: Pixels, sizes: Sequence[float], template: Template | None) -> tuple[Face, ...]:
-        if min(sizes) < LEAST:
-            raise UsageError(f"expected a smallest face of at least {LEAST} px, got {min(sizes):g}")
+    def _found(self, photo: Pixels, sizes: Sequence[float | None], template: Template | None) -> tuple[Face, ...]:
+        if (least := min(size or SMALLEST_FACE for size in sizes)) < SMALLEST_FACE:
+            raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {least:g}")
         if self.takes_photos_whole:
             if template is not None:
                 raise UsageError("a photo that is taken whole has no points to cut a chip by; leave out the template")

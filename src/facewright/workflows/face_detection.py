@@ -17,7 +17,7 @@ from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
 from facewright.images import Pixels
 from facewright.images.files import none_found
-from facewright.recognition import EVERY, LEAST, TEMPLATES, Face, Recognizer
+from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
 
@@ -77,18 +77,18 @@ def faces(
     Args:
         paths: photos, and folders of photos.
         out: a folder for the crops, `PHOTO-1.png` being the surest face of PHOTO, and for faces.json.
-        smallest: px: side of the smallest face that is looked for. None: 40, and 20 where nothing was found.
+        smallest: px: side of the smallest face that is looked for. None: as of `Recognizer.faces`.
         template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
-        detector: "dlib", YuNet's .onnx file, or "none" where each photo is one face already.
+        detector: "dlib", an .onnx file, or "none" where each photo is one face already.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
     Raises:
-        UsageError: no photo, a path that does not exist, nowhere to draw, a size under 20. UnknownName: no such
+        UsageError: no photo, a path that does not exist, nowhere to draw, a size under 8. UnknownName: no such
             template or detector. WeightsError: the package of the networks is not installed.
     """
     if template not in TEMPLATES:
         raise UnknownName("template", template, TEMPLATES)
-    if smallest is not None and not smallest >= LEAST:
-        raise UsageError(f"expected a smallest face of at least {LEAST} px, got {smallest:g}")
+    if smallest is not None and not smallest >= SMALLEST_FACE:
+        raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
     if draw and out is None:
         raise UsageError("to draw the faces, say where the pictures go with --out DIR")
     recognizer = Recognizer(detector=detector)
@@ -116,10 +116,9 @@ def _searched(
     if isinstance(photo, str):
         return None, PhotoFaces(str(path), error=photo)
     height, width = photo.shape[:2]
-    asked = EVERY[0] if smallest is None else smallest
-    least = recognizer.searchable(photo, asked)
+    least = recognizer.searchable(photo, smallest)
     seen = recognizer.faces(photo, smallest=smallest, template=template)
-    return photo, PhotoFaces(str(path), (width, height), least if least > asked else None, seen)
+    return photo, PhotoFaces(str(path), (width, height), least if least > (smallest or 40) else None, seen)
 
 
 def _written(seen: PhotoFaces, photo: Pixels, target: Path, draw: bool) -> PhotoFaces:

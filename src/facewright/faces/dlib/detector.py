@@ -13,18 +13,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from facewright.errors import UsageError
 from facewright.faces.dlib.graphs import MAX_MARGIN, MEANS, WINDOW
 from facewright.faces.dlib.pyramid import lay_out
+from facewright.faces.scaling import scaled
 from facewright.graphs import Session
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats
 
 STRIDE, FIRST = 8, 14  # px: between two windows of a level, and of the middle of the first
 OVERLAP = 0.3382761351109955  # share of the box around two windows from which on they show one face
-MOST_PIXELS = 4_000_000  # of a photo that is searched at its own size; its pyramid takes 0.9 GB of memory
 
 
 class FaceDetector:
@@ -69,54 +67,6 @@ class FaceDetector:
         boxes = layout.in_photo(centres, WINDOW)
         kept = _surest(boxes)
         return boxes[kept] * np.tile(back, 2), found[order][kept]
-
-
-def scaled(photo: Pixels, smallest: float | None, window: int) -> tuple[Pixels, Floats]:
-    """A photo so that its smallest face is as large as a network's window.
-
-    Args:
-        photo: (H, W, 3) uint8.
-        smallest: px of the photo; None: the window's side, or more in a photo of over four million pixels.
-        window: px: side of the smallest faces that the network is to see.
-    Returns:
-        The photo scaled; and (2,) how many of the given photo's px make one of it, x and y.
-    Raises:
-        UsageError: `smallest` is not above 0, or so small that the photo would have over four million pixels.
-    """
-    height, width = photo.shape[:2]
-    if smallest is None:
-        scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
-    elif smallest > 0:
-        scale = window / smallest
-    else:
-        raise UsageError(f"expected a smallest face of more than 0 pixels, got {smallest}")
-    if smallest is not None and (least := searchable(photo, smallest, window)) > smallest:
-        raise UsageError(
-            f"faces of {smallest:g} px in a photo of {width} x {height} would take too much memory;"
-            f" look for faces of at least {least:g} px, or cut the photo into parts"
-        )
-    if scale == 1:
-        return photo, np.ones(2)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    resized = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(resized), np.array([width / size[0], height / size[1]])
-
-
-def searchable(photo: Pixels, smallest: float, window: int = WINDOW) -> float:
-    """The smallest face that can be looked for in a photo: as asked, or larger in photos of millions of pixels.
-
-    Args:
-        photo: (H, W, 3). smallest: px of it. window: px: side of the smallest faces that the network is to see.
-    >>> searchable(np.zeros((250, 250, 3), np.uint8), 40)
-    40
-    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40)
-    139
-    >>> searchable(np.zeros((3000, 4000, 3), np.uint8), 40, window=32)
-    56
-    """
-    height, width = photo.shape[:2]
-    least = window * (height * width / MOST_PIXELS) ** 0.5
-    return smallest if smallest >= least else int(least) + 1
 
 
 def _surest(boxes: Floats) -> list[int]:

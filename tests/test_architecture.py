@@ -28,6 +28,8 @@ LAYERS = {
     "names": 1,
     "records": 1,
     "registry": 1,
+    "specs": 1,
+    "vectors": 1,
     "data": 2,
     "graphs": 2,
     "heads": 2,
@@ -54,6 +56,7 @@ LAYERS = {
     "__main__": 9,
 }
 TORCHLESS = {0, 1, LAYERS["cli"], LAYERS["__init__"]}  # layers that import no torch at module level
+TENSORS = {"vectors"}  # on those layers, and made of torch
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {
@@ -161,7 +164,8 @@ def torch_breaks(package: Package) -> list[str]:
     """Module-level imports of torch on layers that do without."""
     found = []
     for path, source in package.items():
-        if LAYERS.get(module_of(path).partition(".")[0]) not in TORCHLESS:
+        part = module_of(path).partition(".")[0]
+        if LAYERS.get(part) not in TORCHLESS or part in TENSORS:
             continue
         for node in at_import(ast.parse(source, path)):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -15,12 +15,13 @@ import safetensors.torch
 import torch
 
 from facewright import bundle as bundles
-from facewright.bundle import Bundle, put_head
+from facewright.bundle import Bundle
 from facewright.errors import BundleError, FacewrightError, UnknownName
-from facewright.heads import HeadSpec
+from facewright.heads import put_head
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import choose_threshold
 from facewright.models.catalog import create_model
+from facewright.specs import HeadSpec
 
 THRESHOLD = choose_threshold([0.9, 0.5], [0.4, 0.3, 0.2, 0.1], far=0.25, data="a test")
 SPEC = InputSpec(32, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), resize="pad")
@@ -193,9 +194,9 @@ def test_an_unknown_architecture_is_known_by_name_only(small: Bundle) -> None:
     ("name", "head"),
     [
         ("squeezenet1_1", HeadSpec()),  # whose own classifier is a convolution
-        ("vgg11", HeadSpec("hidden-256", dropout=0.5)),
-        ("mobilenet_v2", HeadSpec("two-layer", dropout=0.3)),
-        ("plain_cnn", HeadSpec("cosine", embedding=8, scale=16.0, subcentres=2)),
+        ("vgg11", HeadSpec(kind="hidden-256", dropout=0.5)),
+        ("mobilenet_v2", HeadSpec(kind="two-layer", dropout=0.3)),
+        ("plain_cnn", HeadSpec(kind="cosine", embedding=8, scale=16.0, subcentres=2)),
         ("vit_ti_16", HeadSpec()),
     ],
 )

@@ -14,8 +14,8 @@ from facewright import bundle as bundles
 from facewright.data.augment import normalise
 from facewright.embedding import Embedder, open_model, similarities, similarity
 from facewright.errors import BundleError, DataError, UnknownName, UsageError
-from facewright.heads import HeadSpec
 from facewright.inference import Classifier
+from facewright.specs import HeadSpec
 from fixtures.faces import SIDE, SPEC, saved, small_bundle
 
 DATA = Path(__file__).parents[1] / "../shared"
@@ -37,7 +37,7 @@ def reference(bundle: bundles.Bundle, pixels: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "head",
-    [None, HeadSpec("cosine", embedding=8, scale=16.0), HeadSpec("two-layer"), HeadSpec("linear", embedding=6)],
+    [None, HeadSpec(kind="cosine", embedding=8, scale=16.0), HeadSpec(kind="two-layer"), HeadSpec(embedding=6)],
 )
 def test_an_embedding_is_what_the_last_layer_sees_at_unit_length(head: HeadSpec | None) -> None:
     bundle = small_bundle(head=head)
@@ -91,7 +91,7 @@ FINGERPRINTS = {
     "the crop": (lambda b: replace(b, spec=replace(SPEC, crop=0.5)), False),
     "the flip": (lambda b: replace(b, spec=replace(SPEC, flip=True)), False),
     "the seed": (lambda b: small_bundle(seed=1), False),
-    "the head": (lambda b: small_bundle(head=HeadSpec("cosine", embedding=8, scale=16.0)), False),
+    "the head": (lambda b: small_bundle(head=HeadSpec(kind="cosine", embedding=8, scale=16.0)), False),
 }
 
 
@@ -109,7 +109,7 @@ def test_the_fingerprint_says_what_can_be_compared(name: str) -> None:
 
 
 def test_the_layers_of_a_head_count_its_classes_do_not() -> None:
-    bundle = small_bundle(head=HeadSpec("cosine", embedding=8, scale=16.0))
+    bundle = small_bundle(head=HeadSpec(kind="cosine", embedding=8, scale=16.0))
     names = [
         name for name in bundle.weights if name.startswith("fc.layers") and bundle.weights[name].is_floating_point()
     ]

@@ -26,11 +26,11 @@ from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
 from facewright.files import check_manifest, parse_json, rewriting, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
-from facewright.heads import CosineHead, Head, HeadSpec, LayeredHead, LinearHead, build
+from facewright.heads import put_head
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
-from facewright.models.blocks import Model
 from facewright.models.catalog import create_model
+from facewright.specs import HeadSpec
 
 FORMAT = 1
 Precision = Literal["float32", "int8"]
@@ -87,15 +87,6 @@ class Bundle:
         return model.eval().requires_grad_(False)
 
 
-def put_head(model: Model, head: HeadSpec | None, classes: int) -> None:
-    """Replace the architecture's own classifier by a fresh head; None leaves it.
-
-    Its weights come from PyTorch's global random generator. `model(pictures)` gives its scores from then on.
-    """
-    if head is not None:
-        model.set_submodule(model.classifier_name, build(head, model.feature_width, classes))
-
-
 def with_input(bundle: Bundle, crop: float | None, flip: bool | None) -> Bundle:
     """The bundle with another crop or flip of its InputSpec; None leaves the model's own.
 
@@ -111,12 +102,6 @@ def with_input(bundle: Bundle, crop: float | None, flip: bool | None) -> Bundle:
             "with: leave out --crop and --flip, or export the model anew with them"
         )
     return replace(bundle, spec=spec)
-
-
-def own_head(model: Model) -> Head | None:
-    """The head that was put in place of the architecture's own classifier; None where it was not, or there is none."""
-    head: nn.Module = model.get_submodule(model.classifier_name)
-    return head if isinstance(head, LinearHead | LayeredHead | CosineHead) else None
 
 
 def fingerprint(bundle: Bundle, tensors: Iterable[str]) -> str:

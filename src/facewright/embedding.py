@@ -26,6 +26,7 @@ from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import DataError, UsageError
 from facewright.graphs import EMBEDDING
+from facewright.heads import own_head
 from facewright.models.blocks import Model
 from facewright.models.catalog import create_model
 from facewright.models.weights import open_weights, parse_model
@@ -143,7 +144,7 @@ class _InPyTorch:
         self._bundle = bundle
         model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._body = cast(Model, model)
-        self._head = bundles.own_head(self._body)
+        self._head = own_head(self._body)
         self.width = self._body.feature_width if self._head is None else self._head.width  # D
 
     @cached_property

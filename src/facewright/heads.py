@@ -1,8 +1,7 @@
-"""What turns the features of a body into scores of classes: linear, sigmoid, two or one hidden layers, cosine.
+"""Heads: from the features of a backbone to class scores; linear, sigmoid, two or one hidden layers, cosine.
 
-Every head says in two steps what it does: `embed` gives what the last, class-specific layer sees (an embedding, not
-brought to unit length), `classify` is that layer, and `forward` is one after the other. A verifier throws the second
-step away.
+Every head has two steps: `embed` gives what the last, class-specific layer sees (an embedding, not scaled to unit
+length), `classify` is that layer, and `forward` is one after the other. A verifier uses the first step alone.
 
 Source: the two-layer head is that of the fine-tuning notebooks this package replaces (they train it with an L2 penalty
 of 1e-4, which is the optimizer's matter and stands in the recipe); the cosine head is the last layer of CosFace
@@ -12,95 +11,57 @@ of 1e-4, which is the optimizer's matter and stands in the recipe); the cosine h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facewright.errors import UnknownName, UsageError
-
-HEADS = ("linear", "sigmoid", "two-layer", "hidden-256", "cosine")
-WIDEST = 16_384  # of an embedding; a model file that asks for more is broken or hostile
-MOST_SUBCENTRES = 64
-LARGEST_SCALE = 1_000.0
+from facewright.errors import UsageError
+from facewright.specs import HeadSpec
+from facewright.vectors import exactly, unit
 
 
-@dataclass(frozen=True)
-class HeadSpec:
-    """What a head is, in plain values that a model file can hold.
+class Backbone(Protocol):
+    """A network of the catalogue, as a head sees it."""
 
-    kind: one of `HEADS`.
-    embedding: D; 0 = the features themselves, else a linear map to D without bias and a batch norm come first.
-    dropout: share of the values set to zero in training, in [0, 1). Linear and cosine heads drop features, before the
-        map to D (ArcFace's order, section 3.1: dropout, map, batch norm), so an embedding itself is never thinned out
-        unless it is the features; the others drop after each hidden layer, as their sources do.
-    scale: cosine heads only: scores are scale * cosine; in (0, 1000]. 0 elsewhere.
-    subcentres: cosine heads only: K directions a class, of which the nearest counts; 1 elsewhere.
+    @property
+    def classifier_name(self) -> str: ...  # of the module that reads the features
 
-    Raises:
-        UnknownName: no such kind. UsageError: a value of another type, out of range, or of no meaning for the kind.
-    >>> HeadSpec("cosine", embedding=128, scale=32.0).to_dict()
-    {'kind': 'cosine', 'embedding': 128, 'dropout': 0.0, 'scale': 32.0, 'subcentres': 1}
+    @property
+    def feature_width(self) -> int: ...
+
+    def get_submodule(self, target: str) -> nn.Module: ...
+
+    def set_submodule(self, target: str, module: nn.Module) -> None: ...
+
+
+def put_head(network: Backbone, head: HeadSpec | None, classes: int) -> None:
+    """Replace the architecture's own classifier by a new head; None or the kind `native` leaves it.
+
+    Its weights come from PyTorch's global random generator. `network(images)` gives its scores from then on.
     """
+    if head is not None and head.kind != "native":
+        network.set_submodule(network.classifier_name, build(head, network.feature_width, classes))
 
-    kind: str = "linear"
-    embedding: int = 0
-    dropout: float = 0.0
-    scale: float = 0.0
-    subcentres: int = 1
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.kind, str):
-            raise UsageError(f"expected the kind of a head as text, one of {', '.join(HEADS)}; got {self.kind!r}")
-        if self.kind not in HEADS:
-            raise UnknownName("head", self.kind[:80], HEADS)
-        _whole("embedding", self.embedding, 0, WIDEST)
-        _whole("subcentres", self.subcentres, 1, MOST_SUBCENTRES)
-        object.__setattr__(self, "dropout", _number("dropout", self.dropout, 1.0, open_above=True))
-        object.__setattr__(self, "scale", _number("scale", self.scale, LARGEST_SCALE))
-        if self.kind == "cosine" and self.scale == 0:
-            raise UsageError("a cosine head needs a scale above 0, for cosines alone make flat probabilities: try 32")
-        if self.kind == "sigmoid" and (self.embedding or self.dropout):
-            raise UsageError("a sigmoid head reads the features as they are: leave embedding and dropout at 0")
-        if self.kind != "cosine" and (self.scale != 0 or self.subcentres != 1):
-            raise UsageError(f"scale and subcentres are for cosine heads; leave them out of a {self.kind} head")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it; `from_dict` gives it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HeadSpec:
-        """The inverse of `to_dict`, for values that came in a file: everything is checked, nothing is built.
-
-        Raises:
-            UnknownName: a key that is not a field, or a kind that is no head.
-            UsageError: no mapping, or a value of another type or out of its range.
-        """
-        if not isinstance(values, Mapping):
-            raise UsageError(f"expected the description of a head as a table of values, got {type(values).__name__}")
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UnknownName("head key", str(key)[:80], known)
-        return cls(**cast(Any, values))  # the constructor checks every value
+def own_head(network: Backbone) -> Head | None:
+    """Return the head that replaced the architecture's own classifier; None where none did."""
+    head = network.get_submodule(network.classifier_name)
+    return head if isinstance(head, LinearHead | LayeredHead | CosineHead) else None
 
 
 def build(spec: HeadSpec, features: int, classes: int) -> Head:
-    """A fresh head; its weights come from PyTorch's global random generator.
+    """Build a new head; its weights come from PyTorch's global random generator.
 
     Args:
-        features: F, the width of what the body gives; at least 1.
+        features: F, the width of what the backbone gives; at least 1.
         classes: C, at least 1.
     Returns:
         A module (B, F) -> (B, C). A plain linear head is an `nn.Linear`, down to the names of its weights.
     Raises:
         UsageError: fewer than one feature or class.
-    >>> head = build(HeadSpec("two-layer", dropout=0.5), features=2048, classes=12)
+    >>> head = build(HeadSpec(kind="two-layer", dropout=0.5), features=2048, classes=12)
     >>> head.embed(torch.zeros(2, 2048)).shape, head(torch.zeros(2, 2048)).shape
     (torch.Size([2, 512]), torch.Size([2, 12]))
     """
@@ -187,7 +148,7 @@ class LayeredHead(nn.Module):
 class CosineHead(nn.Module):
     """Scores are scale times the cosine between the embedding and the class's direction, the nearest of K.
 
-    Fresh directions are drawn evenly from the sphere, at about unit length: a step of the optimizer then turns them
+    New directions are drawn evenly from the sphere, at about unit length: a step of the optimizer then turns them
     as far whatever D is.
 
     Args:
@@ -210,9 +171,9 @@ class CosineHead(nn.Module):
         return embeddings
 
     def cosines(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, C), in [-1, 1] up to rounding
-        with _exactly(embeddings):
+        with exactly(embeddings):
             directions = functional.normalize(self.weight)
-            every = functional.linear(_unit(embeddings.to(directions.dtype)), directions)  # (B, C * K)
+            every = functional.linear(unit(embeddings.to(directions.dtype)), directions)  # (B, C * K)
         return every.reshape(every.shape[0], -1, self.subcentres).amax(2)
 
     def classify(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, C)
@@ -244,38 +205,3 @@ def _two_layers(features: int, dropout: float) -> tuple[list[nn.Module], int]:
 def _hidden(features: int, width: int, dropout: float) -> tuple[list[nn.Module], int]:
     """One hidden layer, and its width."""
     return [nn.Linear(features, width), nn.ReLU(), nn.Dropout(dropout)], width
-
-
-def _unit(x: Tensor) -> Tensor:  # (B, D) -> (B, D)
-    """Each row at length 1. One below 1e-12 has no direction: it becomes zero and gets no gradient, not a huge one."""
-    squares = (x * x).sum(1, keepdim=True)
-    real = squares > 1e-24
-    return torch.where(real, x * torch.where(real, squares, 1.0).rsqrt(), 0.0)
-
-
-def _exactly(x: Tensor) -> AbstractContextManager[object]:
-    """In here, autocast leaves matrix products of x alone: bfloat16's three digits are too few for a small angle."""
-    kind = x.device.type
-    # Only where it is on: an exported graph would hold the switch, and some devices have none.
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if on else nullcontext()
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UsageError(f"expected {name} of a head as a whole number from {least} to {most}, got {_shown(value)}")
-
-
-def _number(name: str, value: object, most: float, *, open_above: bool = False) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
-    if not good or (open_above and value == most):
-        bound = f"below {most:g}" if open_above else f"up to {most:g}"
-        raise UsageError(f"expected {name} of a head as a number from 0, {bound}, got {_shown(value)}")
-    return float(cast(float, value))
-
-
-def _shown(value: object) -> str:
-    """A value from a file in a message: short, whatever it is."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        return "an integer of more than 64 bits"  # printing one of many digits is an error of its own
-    return repr(value)[:80]

@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facewright.bundle import Bundle, put_head
+from facewright.bundle import Bundle
 from facewright.errors import UnknownName, UsageError
 from facewright.explanation import METHODS, Explainer, grad_cam, grad_cam_plus_plus, rollout
 from facewright.explanation.layers import attentions, layer_gradients, map_shapes, telling
-from facewright.heads import HeadSpec
+from facewright.heads import put_head
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models import catalog
 from facewright.models.blocks import Model
 from facewright.models.families import FAMILIES
 from facewright.models.vit import VisionTransformer
+from facewright.specs import HeadSpec
 
 CLASSES = ("ann", "bob", "cid")
 # the smallest architecture of each family
@@ -183,10 +184,10 @@ def test_the_layer_is_the_last_that_says_where(name: str, side: int, layer: str)
 @pytest.mark.parametrize(
     "head",
     [
-        HeadSpec("two-layer", dropout=0.5),
-        HeadSpec("hidden-256"),
-        HeadSpec("cosine", embedding=16, scale=16.0, subcentres=2),
-        HeadSpec("linear", embedding=8),
+        HeadSpec(kind="two-layer", dropout=0.5),
+        HeadSpec(kind="hidden-256"),
+        HeadSpec(kind="cosine", embedding=16, scale=16.0, subcentres=2),
+        HeadSpec(kind="linear", embedding=8),
     ],
 )
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
@@ -196,7 +197,7 @@ def test_attached_heads(name: str, head: HeadSpec) -> None:
 
 
 def test_one_output_speaks_for_both_classes() -> None:
-    ready = classifier("patchnet", head=HeadSpec("sigmoid"), classes=("no", "yes"))
+    ready = classifier("patchnet", head=HeadSpec(kind="sigmoid"), classes=("no", "yes"))
     shown = pictures(48, 4)
     # Of the first class the score is 0 whatever is shown; what speaks for it is what speaks against the second.
     first, second = (Explainer(ready).maps(shown, [index] * 4) for index in (0, 1))

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from facewright.bundle import Bundle, Exported, put_head
+from facewright.bundle import Bundle, Exported
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
 from facewright.exportation import to_onnx
 from facewright.graphs import EMBEDDING, LOGITS, plain
-from facewright.heads import HeadSpec
+from facewright.heads import put_head
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models import catalog
+from facewright.specs import HeadSpec
 
 CLASSES = ("ann", "bob", "cid")
 
@@ -67,14 +68,14 @@ def furthest(bundle: Bundle, count: int = 5) -> tuple[float, float]:
 # What is exported, and why it is not like the others.
 KINDS = {
     "all that can be done to pixels": fresh("plain_cnn", colour_order="bgr", flip=True, width=48),
-    "a cosine head": fresh("plain_cnn", HeadSpec("cosine", embedding=8, scale=16.0, subcentres=2)),
+    "a cosine head": fresh("plain_cnn", HeadSpec(kind="cosine", embedding=8, scale=16.0, subcentres=2)),
     "no classes": fresh("plain_cnn", classes=()),  # it embeds only
 }
 MORE_KINDS = {
-    "two layers": fresh("plain_cnn", HeadSpec("two-layer", dropout=0.5)),
-    "a sigmoid": fresh("plain_cnn", HeadSpec("sigmoid"), ("no", "yes")),
+    "two layers": fresh("plain_cnn", HeadSpec(kind="two-layer", dropout=0.5)),
+    "a sigmoid": fresh("plain_cnn", HeadSpec(kind="sigmoid"), ("no", "yes")),
     "mirrored, no classes": fresh("plain_cnn", classes=(), flip=True),
-    "mirrored, a cosine head": fresh("plain_cnn", HeadSpec("cosine", embedding=8, scale=16.0), flip=True),
+    "mirrored, a cosine head": fresh("plain_cnn", HeadSpec(kind="cosine", embedding=8, scale=16.0), flip=True),
     "a convolution as classifier": fresh("squeezenet1_1", flip=True),  # SqueezeNet's own reads the map
 }
 

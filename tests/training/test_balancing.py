@@ -5,7 +5,6 @@ import pytest
 
 from facewright.errors import UsageError
 from facewright.training.balancing import balancing_of
-from facewright.training.planning import planner
 from facewright.training.recipe import Recipe, load, override, parse
 
 PICTURES = {"masked": 30, "bare": 210}
@@ -37,7 +36,7 @@ def test_numbers_and_words(name, changes, epoch, words) -> None:
 @pytest.mark.parametrize(("name", "changes", "epoch", "words"), ROWS)
 def test_the_plans_draw_what_is_said(name, changes, epoch, words) -> None:
     labels = np.repeat([0, 1], list(PICTURES.values()))
-    plan = planner(changed(name, changes).sampling, np.arange(labels.size), labels, batch=1, seed=0)
+    plan = changed(name, changes).sampling.batches(np.arange(labels.size), labels, batch=1, seed=0)
     drawn = np.bincount(labels[np.concatenate(plan(0))], minlength=2)
     assert drawn.tolist() == list(epoch.values())
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import Parameter
 
 from facewright.errors import UsageError
-from facewright.training.clipping import clip_unitwise
+from facewright.training.optimizers import clip_unitwise
 
 SHAPES = {
     "scalar": (),

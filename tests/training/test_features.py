@@ -15,17 +15,17 @@ from facewright.data.store import PixelStore
 from facewright.errors import FacewrightError
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
-from facewright.training.features import Pictures, features_of
+from facewright.training.features import FeatureInputs, features_of
 
 SPEC = InputSpec(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 TURNED = Augment(rotation=20.0)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> FeatureInputs:
     cache = tmp_path_factory.mktemp("pixels")
     store = PixelStore.open(open_dataset("synthetic:faces?identities=3&images=6&size=32"), SPEC, cache=cache, workers=1)
-    return Pictures(store, SPEC, np.array([7, 1, 4, 9, 12]), TURNED, 32, seed=5)
+    return FeatureInputs(store, SPEC, np.array([7, 1, 4, 9, 12]), TURNED, 32, seed=5)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def body() -> torch.nn.Module:
     return create_model("resnet18", 3, input_size=32)
 
 
-def test_each_draw_is_what_that_epoch_would_see(pictures: Pictures, body: torch.nn.Module, tmp_path: Path) -> None:
+def test_each_draw_is_what_that_epoch_would_see(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
     found = features_of(body, pictures, 3, torch.float32, tmp_path)
     assert found.values.shape == (3, 5, 512)
     body.eval()
@@ -47,7 +47,7 @@ def test_each_draw_is_what_that_epoch_would_see(pictures: Pictures, body: torch.
         assert torch.equal(found.batch(rows, draw + 3), found.batch(rows, draw)), "draws come round"
 
 
-def test_the_second_time_nothing_is_computed(pictures: Pictures, body: torch.nn.Module, tmp_path: Path) -> None:
+def test_the_second_time_nothing_is_computed(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
     first = features_of(body, pictures, 2, torch.float32, tmp_path)
     body.forward_features = lambda x: pytest.fail("the body ran again")  # type: ignore[assignment]
     again = features_of(body, pictures, 2, torch.float32, tmp_path)
@@ -56,9 +56,9 @@ def test_the_second_time_nothing_is_computed(pictures: Pictures, body: torch.nn.
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "features").iterdir()), "faces are private"
 
 
-def test_what_features_depend_on_names_them(pictures: Pictures, body: torch.nn.Module, tmp_path: Path) -> None:
-    def count(network: torch.nn.Module, changed: Pictures, number: int = 1, dtype: torch.dtype = torch.float32) -> int:
-        features_of(network, changed, number, dtype, tmp_path)
+def test_what_features_depend_on_names_them(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
+    def count(network: torch.nn.Module, changed: FeatureInputs, draws: int = 1, dtype=torch.float32) -> int:
+        features_of(network, changed, draws, dtype, tmp_path)
         return len(list((tmp_path / "features").iterdir()))
 
     assert count(body, pictures) == 1
@@ -77,14 +77,14 @@ def test_what_features_depend_on_names_them(pictures: Pictures, body: torch.nn.M
     assert count(body, pictures) == 9
 
 
-def test_a_damaged_file_is_computed_anew(pictures: Pictures, body: torch.nn.Module, tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_anew(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
     first = np.array(features_of(body, pictures, 1, torch.float32, tmp_path).values)
     (path,) = (tmp_path / "features").iterdir()
     path.write_bytes(path.read_bytes()[:200])
     assert np.array_equal(features_of(body, pictures, 1, torch.float32, tmp_path).values, first)
 
 
-def test_a_place_that_cannot_be_written(pictures: Pictures, body: torch.nn.Module, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where the folder should be")
     with pytest.raises(FacewrightError, match="FACEWRIGHT_CACHE"):
         features_of(body, pictures, 1, torch.float32, tmp_path)

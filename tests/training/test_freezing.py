@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from facewright.bundle import put_head
 from facewright.errors import UnknownName, UsageError
-from facewright.heads import HeadSpec
+from facewright.heads import put_head
 from facewright.models import catalog
+from facewright.specs import HeadSpec
 from facewright.training.freezing import freeze, rate_groups, trained_names, training_mode
 
 ONE_A_FAMILY = [next(name for name in catalog.names() if catalog.describe(name).family == family)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,10 +15,12 @@ from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, UsageError
+from facewright.events import ignore_event
 from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
-from facewright.training.feeding import Data
-from facewright.training.mining import Extended, Mine, harden
+from facewright.training.loading import Data
+from facewright.training.mining import ExtendedStore, mine_hard_negatives
+from facewright.training.recipe import Recipe
 from facewright.workflows import train
 
 SPEC = InputSpec(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -38,7 +39,7 @@ def data(tmp_path: Path) -> Data:
     where = "synthetic:faces?identities=4&images=6&size=32&task=glasses"
     store = PixelStore.open(open_dataset(where), SPEC, cache=tmp_path / "cache", workers=1)
     rows = np.arange(len(store.dataset.records))
-    return Data(store, SPEC, rows[:16], rows[16:], Augment(), lambda epoch: plan(rows[:16], 4, 0, epoch))
+    return Data(store, SPEC, rows[:16], rows[16:], Augment(), lambda epoch: plan(rows[:16], 4, 0, epoch), 4, 4, seed=0)
 
 
 def photos(folder: Path) -> Path:
@@ -53,16 +54,14 @@ def photos(folder: Path) -> Path:
     return folder
 
 
-def hardened(data: Data, mine: Mine, kept: Path) -> Data:
-    def planner(rows: np.ndarray, labels: np.ndarray):  # type: ignore[no-untyped-def]
-        return lambda epoch: plan(rows, 4, 0, epoch)
-
-    return harden(Bright(), data, mine, kept, planner, lambda event: None, World())
+def with_negatives(data: Data, kept: Path, photos: Path, limit: int = 5, on_event=ignore_event, **mining) -> Data:  # type: ignore[no-untyped-def]
+    mining = {"photos": str(photos), "threshold": 0.6, "face": data.store.dataset.classes[1], **mining}
+    recipe = Recipe.model_validate({"name": "a", "description": "b", "mining": mining})
+    return mine_hard_negatives(Bright(), data, recipe, limit, kept, on_event, World())
 
 
 def test_false_alarms_join_the_training_part_as_what_they_are(data: Data, tmp_path: Path) -> None:
-    mine = Mine(photos(tmp_path / "p"), None, "", 5, 0.6, 0, face=1)
-    found = hardened(data, mine, tmp_path / "mined.npy")
+    found = with_negatives(data, tmp_path / "mined.npy", photos(tmp_path / "p"))
     more = found.train[len(data.train) :]
     assert 1 <= len(more) <= 5
     assert (found.store.dataset.labels[more] == 0).all()
@@ -76,11 +75,10 @@ def test_false_alarms_join_the_training_part_as_what_they_are(data: Data, tmp_pa
 
 
 def test_a_resume_takes_what_was_found_before(data: Data, tmp_path: Path) -> None:
-    mine = Mine(photos(tmp_path / "p"), None, "", 5, 0.6, 0, face=1)
-    first = hardened(data, mine, tmp_path / "mined.npy")
+    first = with_negatives(data, tmp_path / "mined.npy", photos(tmp_path / "p"))
     for path in (tmp_path / "p").iterdir():
         path.unlink()
-    again = hardened(data, mine, tmp_path / "mined.npy")
+    again = with_negatives(data, tmp_path / "mined.npy", tmp_path / "p")
     assert np.array_equal(first.train, again.train)
     assert torch.equal(first.store.batch(first.train), again.store.batch(again.train))
 
@@ -89,21 +87,21 @@ def test_known_faces_are_no_alarms(data: Data, tmp_path: Path) -> None:
     folder = photos(tmp_path / "p")
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("file,split,x,y,w,h\nlit.png,training,20,10,80,80\ndark.png,testing,,,,\n")
-    everywhere = hardened(data, Mine(folder, boxes, "", 50, 0.6, 0, face=1), tmp_path / "all.npy")
-    without = hardened(data, Mine(folder, None, "", 50, 0.6, 0, face=1), tmp_path / "none.npy")
+    everywhere = with_negatives(data, tmp_path / "all.npy", folder, 50, boxes=str(boxes))
+    without = with_negatives(data, tmp_path / "none.npy", folder, 50)
     assert len(everywhere.train) < len(without.train)
-    dark = hardened(data, Mine(folder, boxes, "test", 50, 0.6, 0, face=1), tmp_path / "dark.npy")
+    dark = with_negatives(data, tmp_path / "dark.npy", folder, 50, boxes=str(boxes), part="test")
     assert dark is data or len(dark.train) == len(data.train), "the dark photo fools nobody"
 
 
 def test_a_folder_without_photos(data: Data, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="expected photos"):
-        hardened(data, Mine(tmp_path / "empty", None, "", 5, 0.6, 0, face=1), tmp_path / "mined.npy")
+        with_negatives(data, tmp_path / "mined.npy", tmp_path / "empty")
 
 
 def test_an_extended_store_keeps_the_other_alone(data: Data) -> None:
-    more = Extended(data.store, np.full((2, 32, 32, 3), 7, np.uint8), 1)
+    more = ExtendedStore(data.store, np.full((2, 32, 32, 3), 7, np.uint8), 1)
     assert len(more.dataset.records) == len(data.store.dataset.records) + 2 == len(more.digests)
     assert torch.equal(more.batch(np.array([0, 5])), data.store.batch(np.array([0, 5])))
     assert (more.batch(np.array([more.first + 1])) == 7).all()
@@ -146,7 +144,6 @@ def test_mining_wants_a_class_of_faces(tmp_path: Path) -> None:
 
 
 def test_it_is_said_which_patches_were_found(data: Data, tmp_path: Path) -> None:
-    said: list[object] = []
-    mine = replace(Mine(photos(tmp_path / "p"), None, "", 5, 0.6, 0, face=1), threshold=0.999999)
-    harden(Bright(), data, mine, tmp_path / "m.npy", lambda r, la: lambda e: [], said.append, World())
-    assert any("false alarms" in str(line) for line in said)
+    events: list[object] = []
+    with_negatives(data, tmp_path / "m.npy", photos(tmp_path / "p"), on_event=events.append, threshold=0.999999)
+    assert any("false alarms" in str(event) for event in events)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from facewright.errors import UsageError
-from facewright.training.planning import planner
 from facewright.training.recipe_parts import Sampling
 
 LABELS = np.array([0] * 30 + [1] * 6 + [2] * 12)
@@ -17,7 +16,7 @@ ROWS = np.arange(100, 148)
 
 
 def batches(batch: int = 8, epoch: int = 0, **sampling: Any) -> list[np.ndarray]:
-    return planner(Sampling(**sampling), ROWS, LABELS, batch, seed=0)(epoch)
+    return Sampling(**sampling).batches(ROWS, LABELS, batch, seed=0)(epoch)
 
 
 def labels_of(batch: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import torch
 from facewright.errors import Interrupted, ResumeError
 from facewright.events import EpochFinished, StepFinished
 from facewright.training import checkpoints
-from fixtures.trainers import SETTINGS, bits, make_trainer
+from fixtures.trainers import bits, make_trainer
 
 STEPS = 16  # of a whole run: 4 epochs of 4 batches; a checkpoint lies after every third step
 
@@ -76,9 +75,13 @@ def test_a_resume_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str) ->
 
 
 def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, patience=3)
-    eight = (32,) * 8
-    whole = make_trainer(tmp_path / "whole", tmp_path / "cache", settings, schedule="plateau", rate=0.2, sizes=eight)
+    changes = {
+        "selection": {"patience": 3},
+        "schedule": {"name": "plateau", "factor": 0.5, "patience": 0},
+        "optimizer": {"learning_rate": 0.2},
+        "training": {"epochs": 8},
+    }
+    whole = make_trainer(tmp_path / "whole", tmp_path / "cache", **changes)
     whole.fit()
     assert whole.plateau is not None and whole.plateau.scale < 1, "the test wants a run in which the rate is lowered"
 
@@ -86,13 +89,13 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
         pass
 
     def on_event(event: object) -> None:
-        if isinstance(event, EpochFinished) and event.row.epoch == len(whole.progress.rows) - 1:
+        if isinstance(event, EpochFinished) and event.row.epoch == len(whole.position.rows) - 1:
             raise Stop
 
-    broken = make_trainer(tmp_path / "b", tmp_path / "cache", settings, on_event, "plateau", 0.2, eight)
+    broken = make_trainer(tmp_path / "b", tmp_path / "cache", on_event, **changes)
     with pytest.raises(Stop):
         broken.fit()
-    again = make_trainer(tmp_path / "b", tmp_path / "cache", settings, schedule="plateau", rate=0.2, sizes=eight)
+    again = make_trainer(tmp_path / "b", tmp_path / "cache", **changes)
     state = checkpoints.load(tmp_path / "b" / "checkpoints")
     assert state is not None
     again.restore(state)
@@ -112,18 +115,18 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_a_signal_saves_and_stops_and_the_run_goes_on_to_the_same_bits(tmp_path: Path, number: signal.Signals) -> None:
     whole = make_trainer(tmp_path / "whole", tmp_path / "cache")
     whole.fit()
-    settings = replace(SETTINGS, checkpoint_steps=0)
+    no_checkpoints = {"checkpoint_steps": 0}
 
     def on_event(event: object) -> None:
-        if isinstance(event, StepFinished) and stopped.progress.steps == 7:
+        if isinstance(event, StepFinished) and stopped.position.steps == 7:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    stopped = make_trainer(tmp_path / "s", tmp_path / "cache", settings, on_event)
+    stopped = make_trainer(tmp_path / "s", tmp_path / "cache", on_event, training=no_checkpoints)
     with pytest.raises(Interrupted, match="step 7"):
         stopped.fit()
     assert signal.getsignal(number) is before
-    again = make_trainer(tmp_path / "s", tmp_path / "cache", settings)
+    again = make_trainer(tmp_path / "s", tmp_path / "cache", training=no_checkpoints)
     state = checkpoints.load(tmp_path / "s" / "checkpoints")
     assert state is not None and state.facts["progress"]["steps"] == 7
     again.restore(state)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from facewright.data.sampling import derive
 from facewright.errors import NonFiniteLoss
 from facewright.events import EpochFinished, StepFinished
 from facewright.training import checkpoints
-from facewright.training.phases import Settings
-from facewright.training.seeds import derive
 from facewright.training.validation import Validation
-from fixtures.trainers import SETTINGS, make_phased_trainer, make_trainer
+from fixtures.trainers import PHASED, make_phased_trainer, make_trainer
+
+HEAD = PHASED["phases"]["head"]
+STAGES = [{"until": 0.5, "scale": 0.5}, {"until": 1.0, "scale": 1.0}]
 
 
 def test_counts_and_curves(tmp_path: Path) -> None:
@@ -31,16 +32,20 @@ def test_counts_and_curves(tmp_path: Path) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, checkpoint_steps=0)
-    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.02, sizes=(32,) * 25, smoothing=0.0).fit()
+    rows = make_trainer(
+        tmp_path,
+        tmp_path / "cache",
+        optimizer={"learning_rate": 0.02},
+        training={"epochs": 25, "label_smoothing": 0.0, "checkpoint_steps": 0},
+    ).fit()
     assert rows[-1].train_loss < 0.6 * rows[0].train_loss
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
-    trainer = make_trainer(tmp_path, tmp_path / "cache", replace(SETTINGS, metric=metric))
+    trainer = make_trainer(tmp_path, tmp_path / "cache", selection={"metric": metric})
     kept: list[int] = []
-    trainer.keep = lambda model: kept.append(trainer.progress.epoch + 1)
+    trainer.save_best = lambda model: kept.append(trainer.position.epoch + 1)
     rows = trainer.fit()
     scores = [(0 if metric == "loss" else row.validation_accuracy, -row.validation_loss) for row in rows]  # ties: loss
     firsts = [n for n, score in enumerate(scores, start=1) if all(score > other for other in scores[: n - 1])]
@@ -48,23 +53,27 @@ def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
 
 
 def test_only_epochs_at_the_full_size_are_kept(tmp_path: Path) -> None:
-    rows = make_trainer(tmp_path, tmp_path / "cache", sizes=(16, 16, 32, 32)).fit()
-    assert [row.image_size for row in rows] == [16, 16, 32, 32]
+    rows = make_trainer(tmp_path, tmp_path / "cache", input={"size": 64}, training={"stages": STAGES}).fit()
+    assert [row.image_size for row in rows] == [32, 32, 64, 64]
     assert not any(row.best for row in rows[:2]) and rows[2].best
 
 
 def test_stops_early_without_improvement(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, patience=2, checkpoint_steps=0)
-    rows = make_trainer(tmp_path, tmp_path / "cache", settings, rate=0.5, sizes=(32,) * 30).fit()
+    rows = make_trainer(
+        tmp_path,
+        tmp_path / "cache",
+        optimizer={"learning_rate": 0.5},
+        training={"epochs": 30, "checkpoint_steps": 0},
+        selection={"patience": 2},
+    ).fit()
     assert len(rows) < 30
     assert not rows[-1].best and not rows[-2].best
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_pictures_train(tmp_path: Path, kind: str) -> None:
-    settings = replace(SETTINGS, mixup=0.4) if kind == "mixup" else replace(SETTINGS, cutmix=1.0)
-    rows = make_trainer(tmp_path, tmp_path / "cache", settings).fit()
-    assert len(rows) == 4
+    rows = make_trainer(tmp_path, tmp_path / "cache", training={kind: 0.4, "epochs": 1}).fit()
+    assert len(rows) == 1
 
 
 class Poisoned(nn.Module):
@@ -84,7 +93,7 @@ class Poisoned(nn.Module):
 def test_a_loss_that_is_no_number_stops_at_its_step(tmp_path: Path, step: int) -> None:
     trainer = make_trainer(tmp_path, tmp_path / "cache")
     trainer.wrapped = Poisoned(trainer.wrapped, at=step)
-    with pytest.raises(NonFiniteLoss, match=rf"nan at step {step} .*learning rate .*pictures: person_") as error:
+    with pytest.raises(NonFiniteLoss, match=rf"nan at step {step} .*learning rate .*images: person_") as error:
         trainer.fit()
     assert "\n" not in str(error.value)
     state = checkpoints.load(tmp_path / "checkpoints")
@@ -95,17 +104,16 @@ def test_a_loss_that_is_no_number_stops_at_its_step(tmp_path: Path, step: int) -
 
 def test_averaged_weights_are_what_is_judged(tmp_path: Path) -> None:
     with_average = make_trainer(tmp_path / "a", tmp_path / "cache")
-    without = make_trainer(tmp_path / "b", tmp_path / "cache", replace(SETTINGS, ema=0.0))
-    assert with_average.judged() is not with_average.model
-    assert without.judged() is without.model
+    without = make_trainer(tmp_path / "b", tmp_path / "cache", training={"ema": 0.0})
+    assert with_average.validated_network is not with_average.network
+    assert without.validated_network is without.network
 
 
 def test_averaging_against_a_loop(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, ema=0.7)
-    trainer = make_trainer(tmp_path, tmp_path / "cache", settings, sizes=(32,))
+    trainer = make_trainer(tmp_path, tmp_path / "cache", training={"ema": 0.7, "epochs": 1})
     seen: list[torch.Tensor] = []
     trainer.on_event = lambda event: (
-        seen.append(trainer.model[0].weight.detach().clone()) if isinstance(event, StepFinished) else None  # type: ignore[index,func-returns-value]
+        seen.append(trainer.network[0].weight.detach().clone()) if isinstance(event, StepFinished) else None  # type: ignore[index,func-returns-value]
     )
     trainer.fit()
     expected = seen[0]
@@ -120,18 +128,17 @@ def test_seeds_of_places_differ_and_stay() -> None:
     places = {derive(seed, "step", step) for seed in range(10) for step in range(100)}
     assert len(places) == 1000
     assert derive(0, "weights") == derive(0, "weights")
-    assert Settings(1, 2, 0, (32,)).ema == 0.0
 
 
 def test_phases_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
-    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", replace(SETTINGS, ema=0.0))
-    body = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", training={"ema": 0.0})
+    body = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
     seen: list[tuple[str, set[str]]] = []
 
     def changed(event: object) -> None:
         if isinstance(event, EpochFinished):
-            now = trainer.model.state_dict()
+            now = trainer.network.state_dict()
             moved = {name.split(".")[0] for name, tensor in now.items() if not torch.equal(tensor, body[name])}
             seen.append((event.row.phase, moved))
 
@@ -145,7 +152,10 @@ def test_phases_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_features_computed_once_train_as_the_frozen_body_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
-    rows = [make_phased_trainer(tmp_path / str(draws), tmp_path / "cache", draws=draws).fit()[:3] for draws in (3, 0)]
+    rows = []
+    for draws in (3, 0):
+        phases = {"head": HEAD | {"draws": draws}}
+        rows.append(make_phased_trainer(tmp_path / str(draws), tmp_path / "cache", phases=phases).fit()[:3])
     for once, always in zip(*rows, strict=True):
         assert once.train_loss == pytest.approx(always.train_loss, rel=1e-4)
         assert once.validation_loss == pytest.approx(always.validation_loss, rel=1e-4)
@@ -153,11 +163,11 @@ def test_features_computed_once_train_as_the_frozen_body_does(tmp_path: Path, mo
 
 def test_a_stalled_phase_gives_way_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
-    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", replace(SETTINGS, patience=1))
+    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", selection={"patience": 1})
     scores = iter([1.0, 0.5, 0.8, 1.5])
     monkeypatch.setattr(trainer, "validate", lambda: Validation(1.0, 0.5, next(scores)))
     kept: list[int] = []
-    trainer.keep = lambda model: kept.append(trainer.progress.epoch + 1)
+    trainer.save_best = lambda model: kept.append(trainer.position.epoch + 1)
     rows = trainer.fit()
     assert [row.phase for row in rows] == ["head", "head", "body"], "the best of all phases is what a phase must beat"
     assert kept == [1]
@@ -169,16 +179,47 @@ def test_adaptive_clipping_holds_back_the_body_and_not_the_head(
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
     moved = []
     for clip in (0.0, 1e-9):
-        settings = replace(SETTINGS, clip=0.0, ema=0.0, adaptive_clip=clip)
-        trainer = make_phased_trainer(tmp_path / str(clip), tmp_path / "cache", settings, draws=0)
-        trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.1)
+        trainer = make_phased_trainer(
+            tmp_path / str(clip),
+            tmp_path / "cache",
+            training={"clip": 0.0, "ema": 0.0, "adaptive_clip": clip},
+            phases={"head": HEAD | {"draws": 0}},
+        )
+        trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
         for group in trainer.optimizer.param_groups:
             group["base"] = 0.1
-        for parameter in trainer.model.parameters():
+        for parameter in trainer.network.parameters():
             parameter.requires_grad_(True)
-        before = {name: tensor.clone() for name, tensor in trainer.model.named_parameters()}
+        before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
         trainer.train_epoch(lambda: False)
-        after = dict(trainer.model.named_parameters())
+        after = dict(trainer.network.named_parameters())
         moved.append({name: float((after[name] - before[name]).detach().norm()) for name in before})
     assert moved[1]["conv1.weight"] < 1e-3 * moved[0]["conv1.weight"]
     assert moved[1]["fc.classifier.weight"] > 0.1 * moved[0]["fc.classifier.weight"]
+
+
+def test_the_next_phase_starts_from_the_averaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    trainer = make_phased_trainer(tmp_path, tmp_path / "cache")
+    ends: dict[str, torch.Tensor] = {}
+
+    def on_event(event: object) -> None:
+        if isinstance(event, EpochFinished) and event.row.epoch == 3:  # the last of the first phase
+            assert trainer.average is not None
+            ends["averaged"] = trainer.average.module.fc.classifier.weight.detach().clone()  # type: ignore[union-attr]
+            ends["raw"] = trainer.network.fc.classifier.weight.detach().clone()  # type: ignore[union-attr,operator]
+        elif isinstance(event, StepFinished) and event.epoch == 4 and event.step == 1:
+            ends["next"] = starts.pop()
+
+    starts: list[torch.Tensor] = []
+    start_phase = trainer.start_phase
+
+    def watched() -> None:
+        starts.append(trainer.network.fc.classifier.weight.detach().clone())  # type: ignore[union-attr,operator]
+        start_phase()
+
+    monkeypatch.setattr(trainer, "start_phase", watched)
+    trainer.on_event = on_event
+    trainer.fit()
+    assert not torch.equal(ends["raw"], ends["averaged"]), "the test wants a run in which the two differ"
+    assert torch.equal(ends["next"], ends["averaged"])

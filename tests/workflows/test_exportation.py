@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from facewright import bundle as bundles
-from facewright.bundle import Bundle, put_head
+from facewright.bundle import Bundle
 from facewright.cli.main import main
 from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder
@@ -25,11 +25,12 @@ from facewright.errors import DataError, ExportDrift, OtherModel, UnknownName, U
 from facewright.exportation import to_onnx
 from facewright.gallery.gallery import Gallery, Photo
 from facewright.graphs import EMBEDDING, LOGITS
-from facewright.heads import HeadSpec
+from facewright.heads import put_head
 from facewright.inference import Classifier
 from facewright.metrics.binary import choose_class_threshold
 from facewright.metrics.thresholds import VERIFICATION, thresholds_for
 from facewright.models.catalog import create_model
+from facewright.specs import HeadSpec
 from facewright.workflows import calibrate, evaluate, pairs, predict, verify
 from facewright.workflows import exportation as workflow
 from facewright.workflows.explanation import explain
@@ -69,8 +70,8 @@ def small(classes: tuple[str, ...] = CLASSES) -> Bundle:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = create_model("plain_cnn", len(classes), input_size=SPEC.height)
-        put_head(model, HeadSpec("linear", embedding=16), len(classes))
-    head = HeadSpec("linear", embedding=16)
+        put_head(model, HeadSpec(kind="linear", embedding=16), len(classes))
+    head = HeadSpec(kind="linear", embedding=16)
     return Bundle("plain_cnn", "imagenet", classes, SPEC, model.state_dict(), {"seed": 0}, (), head)
 
 

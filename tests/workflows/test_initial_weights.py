@@ -129,7 +129,7 @@ def test_weights_that_changed_are_noticed(weights: Path, tmp_path: Path) -> None
         ("plain_cnm@imagenet", {}, UnknownName, "did you mean 'plain_cnn'"),
         ("plain_cnn@WEIGHTS", {"training.epochs": "3"}, UsageError, "phases.head.epochs"),
         ("plain_cnn@WEIGHTS", {"phases.body.train": "from layer 9"}, UnknownName, "layer 2"),
-        ("plain_cnn@WEIGHTS", {"head.kind": "native"}, UsageError, "set head.kind to linear"),
+        ("plain_cnn@WEIGHTS", {"head.kind": "native"}, UsageError, "head.kind"),
         ("plain_cnn@WEIGHTS", {"objective.kind": "arcface", "training.label_smoothing": "0"}, UsageError, "cosine"),
         ("plain_cnn@WEIGHTS", {"phases.body.draws": "2"}, UsageError, "draws above 0 want"),
     ],

@@ -27,7 +27,7 @@ from facewright.models.weights import open_weights
 from facewright.runs import Run
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
-from facewright.training.features import Pictures, features_of
+from facewright.training.features import FeatureInputs, features_of
 from facewright.workflows import label_issues, train
 from facewright.workflows.label_issues import suspect_labels, write_page
 
@@ -196,7 +196,7 @@ def test_a_second_woman_in_a_real_class_is_found_and_only_there() -> None:
     dataset = open_dataset(photos)
     chosen = [row for row, label in enumerate(dataset.labels) if dataset.classes[label] in names]
     store = PixelStore.open(dataset.subset(chosen), loaded.spec)
-    pictures = Pictures(store, loaded.spec, np.arange(len(chosen)), None, loaded.spec.height, 0)
+    pictures = FeatureInputs(store, loaded.spec, np.arange(len(chosen)), None, loaded.spec.height, 0)
     found = features_of(network, pictures, 1, torch.float32, cache_folder()).values[0]
     labels = np.unique(store.dataset.labels, return_inverse=True)[1]
     paths = [record.path for record in store.dataset.records]

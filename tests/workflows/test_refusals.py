@@ -93,3 +93,34 @@ def test_nothing_to_predict(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(UsageError, match=r"\.jpg"):
         predict(tmp_path / "run", [tmp_path])
+
+
+@pytest.mark.parametrize("recipe", ["finetune", "finetune-strong", "head-only", "finetune-last-stage"])
+def test_a_frozen_backbone_wants_public_weights(tmp_path: Path, recipe: str) -> None:
+    with pytest.raises(UsageError, match=recipe):
+        train(WHERE, model="plain_cnn", recipe=recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_classes_are_checked_before_images_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facewright.workflows.training_runs.prepare", lambda *_: pytest.fail("decoded"))
+    where = "synthetic:faces?identities=3&images=4&size=32"
+    for changes in (
+        {"selection.metric": "hter"},
+        {"head.kind": "sigmoid"},
+        {"phases.hard.hard_negatives": "5", "mining.photos": "here"},
+    ):
+        recipe = "face-or-not" if "mining.photos" in changes else "scratch"
+        with pytest.raises(UsageError, match=r"two classes"):
+            train(where, model="plain_cnn", recipe=recipe, out=tmp_path / "run", overrides=changes)
+
+
+def test_a_part_that_the_network_has_not_is_found_before_images_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facewright.workflows.training_runs.prepare", lambda *_: pytest.fail("decoded"))
+    recipe = tmp_path / "mine.toml"
+    text = 'name = "mine"\ndescription = ""\n[phases.one]\nepochs = 1\nlearning_rate = 0.1\n'
+    recipe.write_text(text + '[phases.two]\nepochs = 1\nlearning_rate = 0.1\ntrain = "from nowhere"')
+    with pytest.raises(UsageError, match="nowhere"):
+        train(WHERE, model="plain_cnn", recipe=recipe, out=tmp_path / "run")

@@ -9,19 +9,24 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright.data import sampling
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, FacewrightError, ResumeError, RunError, RunLocked, UnknownName
 from facewright.events import EpochFinished, Event, Message
 from facewright.runs import Run, owned
-from facewright.workflows import evaluate, predict, resume, train
+from facewright.training import assembly
+from facewright.workflows import comparison, evaluate, predict, resume, train, training_runs
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 SMALL = {"input.size": "32", "training.epochs": "2", "training.batch": "8", "training.precision": "float32"}
@@ -39,6 +44,35 @@ def test_everything_lies_in_the_directory(run: Run) -> None:
         "predictions.csv", "report.html", "events", "run.json",
     }  # fmt: skip
     assert not list(run.folder.rglob("*.tmp"))
+
+
+def test_the_end_of_a_run_uses_what_is_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset of one's own, whose address opens nothing: its images are in the report, and nothing is done twice."""
+    opened = open_dataset(WHERE)
+    dataset = replace(opened, where="made in a notebook")
+    calls: Counter[str] = Counter()
+
+    def counted(module: Any, name: str) -> None:
+        original = getattr(module, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return original(*args, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(bundles, "load")
+    counted(comparison, "open_dataset")
+    counted(training_runs, "open_dataset")
+    counted(training_runs, "check_model")
+    counted(bundles, "create_model")
+    counted(assembly, "create_model")
+    counted(sampling, "plan")
+    changes = {**SMALL, "training.epochs": "1"}
+    run = train(dataset, model="plain_cnn", out=tmp_path / "own", overrides=changes)
+    assert calls == {"load": 1, "check_model": 1, "create_model": 2, "plan": 2}  # plan: the check, and the one epoch
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "data:image/png" in page, "the images of the dataset are shown"
 
 
 def test_the_facts_are_those_of_the_run(run: Run) -> None:

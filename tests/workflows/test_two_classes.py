@@ -77,7 +77,7 @@ def test_the_threshold_travels_with_the_weights(run: Run) -> None:
     record = class_threshold(bundle.thresholds, bundle.classes)
     assert record is not None and run.evaluation.binary is not None
     assert record.value == run.evaluation.binary.threshold
-    assert record.data == f"validation part of covered, {run.facts.counts['validation']} pictures"
+    assert record.data == f"validation part of covered, {run.facts.counts['validation']} images"
     assert record.hter.value == run.evaluation.binary.validation_hter
 
 

@@ -18,10 +18,10 @@ from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
 from facewright.errors import BundleError, DataError, Undefined, UsageError
 from facewright.events import ignore_event
-from facewright.heads import HeadSpec
 from facewright.inference import Classifier, softmax
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.verification import resolvable
+from facewright.specs import HeadSpec
 from facewright.workflows import calibrate_unknown, predict, train, unknown_calibration
 from fixtures.faces import SPEC, draw_people, saved, small_bundle
 
@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     vectors = Embedder(bundle).embed(store.batch(np.arange(50)))
     fitted = LogisticRegression(C=300.0, max_iter=2000).fit(vectors, store.dataset.labels)
     # The network's own features are not of unit length: the classifier is put on the embedding by a cosine head.
-    head = HeadSpec("cosine", scale=1.0)
+    head = HeadSpec(kind="cosine", scale=1.0)
     weights = {name: tensor for name, tensor in bundle.weights.items() if not name.startswith("fc.")}
     directions = torch.from_numpy(fitted.coef_).float()
     return replace(bundle, head=head, weights={**weights, "fc.weight": directions})
@@ -77,7 +77,7 @@ def as_linear(bundle: Bundle) -> Bundle:
 
 def test_the_likeness_is_the_cosine_or_the_largest_probability() -> None:
     logits = np.array([[2.0, -1.0, 0.5], [-3.0, -2.0, -4.0]])
-    cosine = Classifier(small_bundle(head=HeadSpec("cosine", embedding=8, scale=4.0)))
+    cosine = Classifier(small_bundle(head=HeadSpec(kind="cosine", embedding=8, scale=4.0)))
     np.testing.assert_allclose(cosine.likeness(logits), [0.5, -0.5])
     np.testing.assert_allclose(Classifier(small_bundle()).likeness(logits), softmax(logits).max(1))
     assert (cosine.likeness_name, Classifier(small_bundle()).likeness_name) == ("cosine", "probability")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 from facewright.data.sampling import Stream, random_words
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
+from facewright.specs import Augment
 
 # Where each random number of a picture lies in its row of draws.
 _FLIP, _AREA, _ASPECT, _ROTATION, _ZOOM, _MOVE_X, _MOVE_Y = range(7)
@@ -34,75 +34,6 @@ _SLOTS = _TRIES + 2 * (_ATTEMPTS - 1)
 _ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
 _CHUNK = 100_000  # pixels worked on at once (eight pictures of 112 px): their float planes stay in a core's cache
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-
-
-@dataclass(frozen=True)
-class Augment:
-    """What may happen to a training picture; the default mirrors every second one.
-
-    Each number is a range: a picture gets its own draw from it. Order: crop, rotation, zoom, translation and mirroring
-    in one resampling (what comes in from outside is the picture's reflection), then brightness, contrast and
-    saturation, then erasing.
-
-    Attributes:
-        flip: probability of mirroring left and right.
-        area: (low, high) share of the picture's area that the crop shows, uniform; above 1 shows a reflected border.
-        aspect: the crop's width : height varies by exp(U(-aspect, aspect)).
-        crop: "centre" keeps the crop's middle in the picture's middle; "inside" puts the crop anywhere inside.
-        rotation: largest angle, degrees, either way.
-        zoom: the side of what is shown varies by 1 + U(-zoom, zoom); below 1 enlarges.
-        translate: largest shift along each axis, as a share of the side.
-        brightness, contrast, saturation: the factor is U(1 - j, 1 + j); pixels are clamped once, after all three.
-            Contrast turns around the picture's own mean.
-        grey: probability of losing all colour.
-        erase: probability of covering a rectangle with the picture's mean colour.
-        erase_area: (low, high) share of the area that the rectangle covers.
-    Raises:
-        UsageError: a value out of its range, named.
-
-    `Augment(area=(0.08, 1), aspect=math.log(4 / 3), crop="inside")` is torchvision's RandomResizedCrop with its
-    defaults and a flip (the box is not rounded to whole pixels); `Augment(rotation=36, zoom=0.1, translate=0.1)` is
-    Keras' RandomFlip("horizontal"), RandomRotation(0.1), RandomZoom(0.1) and RandomTranslation(0.1, 0.1).
-    """
-
-    flip: float = 0.5
-    area: tuple[float, float] = (1.0, 1.0)
-    aspect: float = 0.0
-    rotation: float = 0.0
-    zoom: float = 0.0
-    translate: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    erase: float = 0.0
-    erase_area: tuple[float, float] = (0.02, 0.2)
-    crop: Literal["centre", "inside"] = "centre"
-    grey: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "erase", "grey", "brightness", "contrast", "saturation", "translate"):
-            _check(name, getattr(self, name), 0.0, 1.0)
-        _check("rotation", self.rotation, 0.0, 180.0)
-        _check("aspect", self.aspect, 0.0, math.log(4.0))
-        _check("zoom", self.zoom, 0.0, 0.9)
-        if self.crop not in ("centre", "inside"):
-            raise UsageError(f"augmentation: crop is 'centre' or 'inside', got {self.crop!r}")
-        _check_range("area", self.area, 1.0 if self.crop == "inside" else 4.0)
-        _check_range("erase_area", self.erase_area, 0.9)
-
-    @property
-    def moves(self) -> bool:
-        """Whether pixels must be resampled (mirroring alone needs none)."""
-        return self.area != (1.0, 1.0) or any((self.aspect, self.rotation, self.zoom, self.translate))
-
-    @property
-    def colours(self) -> bool:
-        """Whether the values of pixels change."""
-        return any((self.brightness, self.contrast, self.saturation, self.grey))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, ranges as lists."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def draws(augment: Augment, seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -368,13 +299,3 @@ def _erased(uniforms: NDArray[np.float64], augment: Augment, pixels: Tensor) -> 
 
 def _column(values: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).to(device)[:, None, None, None]
-
-
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"augmentation: {name} must lie in {low:g} … {high:.3g}, got {value}")
-
-
-def _check_range(name: str, value: tuple[float, float], high: float) -> None:
-    if not (len(value) == 2 and 0.0 < value[0] <= value[1] <= high):
-        raise UsageError(f"augmentation: {name} must be (low, high) with 0 < low <= high <= {high:g}, got {value}")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from facewright.bundle import Bundle, own_head
+from facewright.bundle import Bundle
 from facewright.errors import UsageError, require_extra
 from facewright.graphs import EMBEDDING, LOGITS, PIXELS
+from facewright.heads import own_head
 from facewright.models.blocks import Model
 
 if TYPE_CHECKING:

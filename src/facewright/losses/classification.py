@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facewright.errors import UsageError
-from facewright.losses.vectors import check_labels, exactly, precise
+from facewright.vectors import exactly, precise
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
@@ -124,3 +124,16 @@ class CentreLoss(nn.Module):
 
 def _shares(logits: Tensor, labels: Tensor) -> Tensor:  # (B,) -> (B, C)
     return functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+
+
+def check_labels(x: Tensor, labels: Tensor) -> None:
+    """Refuse anything but rows of two dimensions and one whole number for each.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if x.ndim != 2 or labels.shape != x.shape[:1] or labels.dtype.is_floating_point:
+        raise UsageError(
+            f"expected (B, D) rows and (B,) whole numbers as labels, got {tuple(x.shape)} and "
+            f"{tuple(labels.shape)} of {labels.dtype}"
+        )

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from facewright.errors import UsageError
-from facewright.losses.classification import cross_entropy
-from facewright.losses.vectors import check_labels, precise
+from facewright.losses.classification import check_labels, cross_entropy
+from facewright.vectors import precise
 
 
 def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:

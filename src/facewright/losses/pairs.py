@@ -6,15 +6,15 @@ of unit vectors. What a batch does not hold (a genuine pair, a valid triplet) co
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from facewright.errors import UnknownName, UsageError
-from facewright.losses.vectors import check_labels, cosines_within, square_root, unit
-
-Mining = Literal["all", "semi-hard", "batch-hard"]
+from facewright.losses.classification import check_labels
+from facewright.specs import TripletMining
+from facewright.vectors import cosines_within, square_root, unit
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
@@ -77,7 +77,7 @@ def score_distributions(embeddings: Tensor, labels: Tensor, nodes: int = 101) ->
     return (impostor * genuine.cumsum(0)).sum()
 
 
-def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: Mining = "batch-hard") -> Tensor:
+def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: TripletMining = "batch-hard") -> Tensor:
     """The mean over triplets of max(0, d^2(anchor, positive) - d^2(anchor, negative) + margin).
 
     Args:
@@ -97,8 +97,8 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: Min
     of the Triplet Loss", arXiv:1703.07737, eq. 5, who take d of free vectors where this takes FaceNet's d^2 on the
     sphere: the same triplets for unit vectors, one scale of margins, and no infinite slope at d = 0.
     """
-    if mining not in get_args(Mining):
-        raise UnknownName("mining", mining, get_args(Mining))
+    if mining not in get_args(TripletMining):
+        raise UnknownName("mining", mining, get_args(TripletMining))
     check_labels(embeddings, labels)
     distances = 2 - 2 * cosines_within(embeddings)  # (B, B)
     same = labels.unsqueeze(1) == labels  # (B, B)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from facewright.records import Record
 from facewright.regression.network import Activation
+from facewright.specs import checked
 from facewright.training import toml_recipes
 
 DEFAULT = "function"
@@ -95,8 +96,4 @@ def load(name: str | Path, changes: Mapping[str, str] | None = None) -> FitRecip
 
 
 def _validated(table: dict[str, Any], origin: str) -> FitRecipe:
-    try:
-        return FitRecipe.model_validate(table)
-    except ValidationError as error:
-        complete = FitRecipe(name="", description="").to_dict()
-        raise toml_recipes.explained(error, origin, complete) from None
+    return checked(FitRecipe, table, origin, FitRecipe(name="", description="").to_dict())

@@ -1,15 +1,17 @@
-"""One run over several processes, as started by torchrun: who am I, who writes, what do we agree on."""
+"""The processes of a run, as started by torchrun: ranks, sums over all of them, one writer, requests to stop."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -21,45 +23,42 @@ class World:
     size: int = 1
 
     @property
-    def writes(self) -> bool:
-        """Whether this process is the one that owns the run directory."""
+    def is_main_process(self) -> bool:
+        """This process owns the run directory."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model whose gradients are averaged over all processes."""
+        """Return the model whose gradients are averaged over all processes."""
         return model if self.size == 1 else DistributedDataParallel(model)
 
-    def total(self, numbers: Sequence[float]) -> list[float]:
-        """Element by element, the sum over all processes."""
+    def all_reduce_sum(self, numbers: Sequence[float]) -> list[float]:
+        """Add up each number over all processes."""
         if self.size == 1:
             return list(numbers)
         shared = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(shared)
         return [float(number) for number in shared.tolist()]
 
-    def first_says(self, numbers: Sequence[float]) -> list[float]:
-        """The numbers of the first process, everywhere."""
-        if self.size == 1:
-            return list(numbers)
-        shared = torch.tensor(numbers, dtype=torch.float64)
-        dist.broadcast(shared, src=0)
-        return [float(number) for number in shared.tolist()]
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Add up a tensor over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
 
-    def wait(self) -> None:
-        """Until every process has come here."""
+    def barrier(self) -> None:
+        """Wait until every process has come here."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The world torchrun made, or a world of one.
+    """Join the processes that torchrun started; without torchrun, a world of one.
 
     Yields:
         A world whose process group is taken down at the end, also after an error.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
     dist.init_process_group("gloo")
@@ -67,3 +66,30 @@ def joined() -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGTERM or Ctrl-C into a request to stop; the second one acts as if nothing had caught the first.
+
+    Yields:
+        A function that tells whether a request has come.
+    """
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def take(number: int, _frame: Any) -> None:
+        received.append(number)
+        for taken, handler in previous.items():
+            signal.signal(taken, handler)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        try:
+            previous[signum] = signal.signal(signum, take)
+        except ValueError:  # not the main thread: signals are somebody else's business
+            break
+    try:
+        yield lambda: bool(received)
+    finally:
+        for taken, handler in previous.items():
+            signal.signal(taken, handler)

@@ -1,8 +1,8 @@
-"""What a frozen body makes of the pictures, computed once: the head then trains on numbers instead of pictures.
+"""Features of a frozen backbone, computed once: the head then trains on them instead of images.
 
-A body that does not learn gives the same features for the same pixels, so it runs once for each picture and draw of
+A backbone that does not learn gives the same features for the same pixels, so it runs once for each image and draw of
 the augmentation. Epoch e of the head reads draw e modulo the number of draws; with at least as many draws as epochs the
-head sees exactly what it would see behind a body that runs at every step.
+head sees exactly what it would see behind a backbone that runs at every step.
 
 The features lie in the user's cache folder, named by everything they depend on, and are read through memory mapping.
 """
@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +22,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facewright.data.augment import Augment
 from facewright.data.cache import make_private
 from facewright.data.loaders import Loader, Pixels
 from facewright.errors import FacewrightError
 from facewright.files import sync_folder
 from facewright.input_spec import InputSpec
+from facewright.specs import Augment
 
 BATCH = 64
 FORMAT = 1  # raised when the numbers, or how they are made, change
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What features are computed of."""
+class FeatureInputs:
+    """Images to compute features of."""
 
     store: Pixels
     spec: InputSpec
@@ -53,37 +53,37 @@ class Features:
     values: NDArray[np.float32]  # (draws, N, F), memory-mapped
 
     def batch(self, indices: NDArray[np.int64], draw: int) -> Tensor:
-        """Features of some rows, (B, F) float32; `draw` is taken modulo the number of draws."""
+        """Return features of some rows, (B, F) float32; `draw` is taken modulo the number of draws."""
         places = np.searchsorted(self.rows, indices)
         return torch.from_numpy(np.ascontiguousarray(self.values[draw % len(self.values)][places]))
 
 
 def features_of(
-    body: nn.Module,
-    pictures: Pictures,
+    backbone: nn.Module,
+    inputs: FeatureInputs,
     draws: int,
     dtype: torch.dtype,
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Features:
-    """Read features from the cache, or run the body over every picture and draw and keep them.
+    """Read features from the cache, or run the backbone over every image and draw and keep them.
 
     Args:
-        body: has `forward_features`; put into inference mode. Its classifier has no part in this.
-        draws: augmentation draws; draw d is what epoch d of a training on pictures would see.
-        dtype: what the body computes in; features are kept as float32.
+        backbone: has `forward_features`; put into inference mode. Its classifier has no part in this.
+        draws: augmentation draws; draw d is what epoch d of a training on images would see.
+        dtype: what the backbone computes in; features are kept as float32.
         cache: the folder of `data.cache.cache_folder`.
-        progress: called with the pictures done and all that there are, draws counted.
+        progress: called with the images done and all of them, draws counted.
     Raises:
         FacewrightError: the cache cannot be written.
     """
-    rows = np.sort(pictures.rows)
+    rows = np.sort(inputs.rows)
     folder = cache / "features"
-    path = folder / f"{_name(body, pictures, draws, dtype)}.npy"
+    path = folder / f"{_name(backbone, inputs, draws, dtype)}.npy"
     known = _opened(path, (draws, len(rows)))
     if known is None:
         make_private(folder)
-        _compute(body, pictures, draws, dtype, path, progress)
+        _compute(backbone, inputs, draws, dtype, path, progress)
         known = _opened(path, (draws, len(rows)))
     if known is None:
         raise FacewrightError(f"{path}: cannot be read back; free some space or set FACEWRIGHT_CACHE to another disk")
@@ -93,8 +93,8 @@ def features_of(
 
 
 def _compute(
-    body: nn.Module,
-    pictures: Pictures,
+    backbone: nn.Module,
+    inputs: FeatureInputs,
     draws: int,
     dtype: torch.dtype,
     path: Path,
@@ -102,12 +102,12 @@ def _compute(
 ) -> None:
     """Fill the file under another name, then give it its own."""
     partial = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
-    total, done = draws * len(pictures.rows), 0
+    total, done = draws * len(inputs.rows), 0
     target: NDArray[np.float32] | None = None
     try:
-        for draw, start, part in _passes(body, pictures, draws, dtype):
+        for draw, start, part in _passes(backbone, inputs, draws, dtype):
             if target is None:
-                shape = (draws, len(pictures.rows), part.shape[1])
+                shape = (draws, len(inputs.rows), part.shape[1])
                 target = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
                 partial.chmod(0o600)
             target[draw, start : start + len(part)] = part
@@ -128,22 +128,22 @@ def _compute(
 
 @torch.inference_mode()
 def _passes(
-    body: nn.Module, pictures: Pictures, draws: int, dtype: torch.dtype
+    backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.dtype
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Draw, first place among the sorted rows, and features (B, F) of each batch."""
-    body.eval()
-    rows = np.sort(pictures.rows)
+    """Yield draw, first place among the sorted rows, and features (B, F) of each batch."""
+    backbone.eval()
+    rows = np.sort(inputs.rows)
     blocks = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    loader = Loader(pictures.store, pictures.spec, pictures.augment, pictures.size, pictures.seed)
+    loader = Loader(inputs.store, inputs.spec, inputs.augment, inputs.size, inputs.seed)
     for draw in range(draws):
         for number, batch in enumerate(loader.epoch(blocks, draw)):
             with torch.autocast(batch.images.device.type, dtype, enabled=dtype is not torch.float32):
-                found = body.forward_features(batch.images)  # type: ignore[operator]
+                found = backbone.forward_features(batch.images)  # type: ignore[operator]
             yield draw, number * BATCH, found.float().numpy()
 
 
 def _opened(path: Path, leading: tuple[int, int]) -> NDArray[np.float32] | None:
-    """The file's array, or None where there is none or it is not whole."""
+    """Open the file's array, or return None where there is none or it is not whole."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -152,28 +152,30 @@ def _opened(path: Path, leading: tuple[int, int]) -> NDArray[np.float32] | None:
     return found if whole else None
 
 
-def _name(body: nn.Module, pictures: Pictures, draws: int, dtype: torch.dtype) -> str:
-    """A digest of the body's structure and weights, the pixels, their preparation and the draws."""
-    classifier = f"{body.classifier_name}."
+def _name(backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.dtype) -> str:
+    """Compute a digest of the backbone's structure and weights, the pixels, their preparation and the draws."""
+    classifier = f"{backbone.classifier_name}."
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(body.state_dict().items()):
+    for name, tensor in sorted(backbone.state_dict().items()):
         if not name.startswith(classifier):
             digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().contiguous().numpy().tobytes())
-    behind = str(body.classifier_name).split(".")[0]  # its layers' weights, where they are the body's, are named above
-    digest.update("\n".join(f"{name} {module}" for name, module in body.named_children() if name != behind).encode())
-    rows = np.sort(pictures.rows)
-    augment = None if pictures.augment is None else asdict(pictures.augment)
+    # Its layers' weights, where they are the backbone's, are named above.
+    behind = str(backbone.classifier_name).split(".")[0]
+    layers = (f"{name} {module}" for name, module in backbone.named_children() if name != behind)
+    digest.update("\n".join(layers).encode())
+    rows = np.sort(inputs.rows)
+    augment = None if inputs.augment is None else inputs.augment.model_dump()
     facts = (
         FORMAT,
-        pictures.spec.to_dict(),
+        inputs.spec.to_dict(),
         augment,
-        pictures.size,
-        pictures.seed if augment else 0,
+        inputs.size,
+        inputs.seed if augment else 0,
         draws,
         str(dtype),
     )
     digest.update(repr(facts).encode())
     for row in rows:  # which row it is matters too: the draws are made for it
-        digest.update(f"{row} {pictures.store.digests[row]}\n".encode())
+        digest.update(f"{row} {inputs.store.digests[row]}\n".encode())
     return digest.hexdigest()

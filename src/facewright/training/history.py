@@ -1,22 +1,45 @@
-"""The course of a run: one row an epoch, kept in `metrics.csv`."""
+"""The course of a run: its position, a row of metrics.csv for each epoch, and the handlers that write them down."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from facewright.errors import RunError
-from facewright.events import EpochRow
+from facewright.events import EpochFinished, EpochRow, Event, EventHandler
+from facewright.files import write_atomic
 
 FIELDS = tuple(field.name for field in fields(EpochRow))
 
 
+@dataclass
+class Position:
+    """How far a run has come; all of it goes into a checkpoint."""
+
+    phase: int = 0
+    phase_epoch: int = 0  # whole epochs done in the phase under way
+    phase_steps: int = 0
+    epoch: int = 0  # whole epochs done
+    step: int = 0  # steps done in the epoch under way
+    steps: int = 0  # steps done in all
+    images: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0  # over the images of the epoch under way
+    correct: float = 0.0
+    seen: int = 0
+    best: float | None = None
+    best_loss: float = 0.0  # of the epoch with the best score; of no meaning before there is one
+    waited: int = 0  # epochs of the phase since the best
+    finished: bool = False
+    rows: list[EpochRow] = field(default_factory=list)
+
+
 def to_csv(rows: Iterable[EpochRow]) -> str:
-    """The rows as CSV with a header; floats keep every bit."""
+    """Write the rows as CSV with a header; floats keep every bit."""
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -26,7 +49,7 @@ def to_csv(rows: Iterable[EpochRow]) -> str:
 
 
 def read_csv(path: Path) -> tuple[EpochRow, ...]:
-    """The rows of a `metrics.csv`.
+    """Read the rows of a `metrics.csv`.
 
     Raises:
         RunError: a column is missing or a cell is no number.
@@ -42,3 +65,51 @@ def read_csv(path: Path) -> tuple[EpochRow, ...]:
             raise RunError(
                 f"{path}: not a table of epochs ({error}); expected the columns {', '.join(FIELDS)}"
             ) from None
+
+
+def writing_csv(path: Path, rows: Callable[[], Sequence[EpochRow]]) -> EventHandler:
+    """Return a handler that rewrites metrics.csv after every epoch; `rows` gives all of them so far."""
+
+    def handle(event: Event) -> None:
+        if isinstance(event, EpochFinished):
+            write_atomic(path, to_csv(rows()))
+
+    return handle
+
+
+def writing_tensorboard(folder: Path) -> EventHandler | None:
+    """Return a handler that writes TensorBoard curves; None where it is not installed (extra `tensorboard`)."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    writer = SummaryWriter(str(folder))
+
+    def handle(event: Event) -> None:
+        if not isinstance(event, EpochFinished):
+            return
+        row = event.row
+        curves = {
+            "loss/train": row.train_loss,
+            "loss/validation": row.validation_loss,
+            "accuracy/train": row.train_accuracy,
+            "accuracy/validation": row.validation_accuracy,
+            "learning rate": row.learning_rate,
+            "images per second": row.images_per_second,
+        }
+        for name, value in curves.items():
+            writer.add_scalar(name, value, row.images_seen)
+        writer.flush()
+
+    return handle
+
+
+def joined_handlers(*handlers: EventHandler | None) -> EventHandler:
+    """Return one handler that passes every event to each, in order; Nones are left out."""
+    present = [handler for handler in handlers if handler is not None]
+
+    def handle(event: Event) -> None:
+        for handler in present:
+            handler(event)
+
+    return handle

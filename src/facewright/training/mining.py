@@ -1,4 +1,4 @@
-"""Hard negatives: what the network so far takes for faces where there are none, added to what it trains on.
+"""Hard negatives: false alarms of the network so far, added to what it trains on.
 
 Source: Sung and Poggio 1998, "Example-based learning for view-based human face detection" (bootstrapping: false alarms
 of the classifier, found in whole pictures, become training examples).
@@ -7,8 +7,8 @@ of the classifier, found in whole pictures, become training examples).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -21,46 +21,32 @@ from facewright import images
 from facewright.data.boxes import read_boxes
 from facewright.data.loaders import Pixels
 from facewright.data.records import Dataset, Record
-from facewright.errors import BadImage, DataError
+from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.faces.mining import false_alarms
 from facewright.faces.scan import Scanner, Search
 from facewright.files import write_atomic
 from facewright.images.files import images_below
-from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
-from facewright.training.feeding import Data
-
-Plan = Callable[[int], list[NDArray[np.int64]]]
-
-
-@dataclass(frozen=True)
-class Mine:
-    """Where hard negatives come from."""
-
-    photos: Path  # a folder of photos
-    boxes: Path | None  # the true faces in them; None: they show none
-    part: str  # only photos of this part of the boxes file: train, validation or test; "" for all
-    limit: int
-    threshold: float  # probability from which on a patch is an alarm
-    seed: int
-    face: int  # the class of the faces
+from facewright.training.loading import Data
+from facewright.training.recipe import Recipe
+from facewright.training.recipe_parts import HardNegativeMining
 
 
-class Extended:
-    """A store with pictures of its own behind those of another; what a loader needs of a store.
+class ExtendedStore:
+    """A store with further images behind those of another; what a loader needs of a store.
 
     Args:
-        pictures: (K, H, W, 3) uint8, of the store's size.
+        patches: (K, H, W, 3) uint8, of the store's size.
         label: their class.
     """
 
-    def __init__(self, store: Pixels, pictures: NDArray[np.uint8], label: int) -> None:
+    def __init__(self, store: Pixels, patches: NDArray[np.uint8], label: int) -> None:
         self.store = store
-        self.pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        self.patches = torch.from_numpy(patches).permute(0, 3, 1, 2)
         self.first = len(store.dataset.records)
-        more = tuple(Record(f"mined/{self.first + number}", label) for number in range(len(pictures)))
-        self.digests = (*store.digests, *(images.pixel_digest(picture) for picture in pictures))
+        more = tuple(Record(f"mined/{self.first + number}", label) for number in range(len(patches)))
+        self.digests = (*store.digests, *(images.pixel_digest(patch) for patch in patches))
         self.dataset: Dataset = replace(store.dataset, records=(*store.dataset.records, *more))
 
     def batch(self, indices: NDArray[np.int64]) -> Tensor:
@@ -69,73 +55,78 @@ class Extended:
         if not mined.any():
             return self.store.batch(indices)
         rows = torch.from_numpy(mined)
-        out = torch.empty((len(indices), *self.pictures.shape[1:]), dtype=torch.uint8)
+        out = torch.empty((len(indices), *self.patches.shape[1:]), dtype=torch.uint8)
         out = out.contiguous(memory_format=torch.channels_last)
-        out[rows] = self.pictures[torch.from_numpy(indices[mined] - self.first)]
+        out[rows] = self.patches[torch.from_numpy(indices[mined] - self.first)]
         if not mined.all():
             out[~rows] = self.store.batch(indices[~mined])
         return out
 
 
-def harden(
-    model: nn.Module,
-    data: Data,
-    mine: Mine,
-    kept: Path,
-    plan: Callable[[NDArray[np.int64], NDArray[np.int64]], Plan],
-    on_event: EventHandler,
-    world: World,
+def mine_hard_negatives(
+    network: nn.Module, data: Data, recipe: Recipe, limit: int, kept: Path, on_event: EventHandler, world: World
 ) -> Data:
-    """The data with the network's false alarms among the training part.
+    """Add the network's false alarms to the training part.
 
     Args:
-        model: what is fooled.
-        kept: a .npy file of patches; where it exists it is what was found before, so that a run that goes on trains on
+        network: images to the scores of two classes.
+        recipe: its `mining` says where to look, its `sampling` how batches are made.
+        limit: most false alarms to add.
+        kept: a .npy file of patches; where it exists it holds what was found before, so that a resumed run trains on
             the same.
-        plan: from rows and labels of the training part to the plan of its batches.
     Raises:
-        DataError: no readable photo is there.
+        DataError: no readable photo is there. UsageError: there are not two classes, one of them `mining.face`.
     """
-    if not kept.is_file() and world.writes:
-        found = _found(model, data.spec, mine, on_event)
+    mining, face = recipe.mining, face_class(recipe, data.store.dataset.classes)
+    if not kept.is_file() and world.is_main_process:
+        photos, boxes = _photos(mining)
+        if not photos:
+            raise DataError(f"{mining.photos}: expected photos to find false alarms in, found none that can be read")
+        on_event(Message(f"looking for false alarms in {len(photos)} photos"))
+        scanner = Scanner(network.eval(), data.spec, face, Search(threshold=mining.threshold))
+        with torch.inference_mode():
+            patches = false_alarms(scanner, _LazyPhotos(photos), limit, data.seed, boxes)
         packed = io.BytesIO()
-        np.save(packed, found, allow_pickle=False)
+        np.save(packed, patches, allow_pickle=False)
         write_atomic(kept, packed.getvalue(), mode=0o600)
-    world.wait()
+    world.barrier()
     patches = np.load(kept, allow_pickle=False)
-    on_event(Message(f"hard negatives: {len(patches)} false alarms in {mine.photos} join the training part"))
+    on_event(Message(f"hard negatives: {len(patches)} false alarms in {mining.photos} join the training part"))
     if not len(patches):
         return data
-    store = Extended(data.store, patches, 1 - mine.face)
-    more = np.arange(store.first, len(store.dataset.records))
-    rows = np.concatenate([data.train, more])
-    return replace(data, store=store, train=rows, plan=plan(rows, store.dataset.labels[rows]))
+    store = ExtendedStore(data.store, patches, 1 - face)
+    rows = np.concatenate([data.train, np.arange(store.first, len(store.dataset.records))])
+    plan = recipe.sampling.batches(rows, store.dataset.labels[rows], data.batch, data.seed)
+    return replace(data, store=store, train=rows, plan=plan)
 
 
-def _found(model: nn.Module, spec: InputSpec, mine: Mine, on_event: EventHandler) -> NDArray[np.uint8]:
-    """Patches (K, H, W, 3) uint8."""
-    photos, boxes = _photos(mine)
-    if not photos:
-        raise DataError(f"{mine.photos}: expected photos to find false alarms in, found none that can be read")
-    scanner = Scanner(model.eval(), spec, mine.face, Search(threshold=mine.threshold))
-    on_event(Message(f"looking for false alarms in {len(photos)} photos"))
-    with torch.inference_mode():
-        return false_alarms(scanner, _Read(photos), mine.limit, mine.seed, boxes)
+def face_class(recipe: Recipe, classes: Sequence[str]) -> int:
+    """Return which of two classes is that of the faces.
+
+    Raises:
+        UsageError: there are not two classes, one of them `mining.face`.
+    """
+    face = recipe.mining.face
+    if len(classes) != 2 or face not in classes:
+        raise UsageError(
+            f"hard negatives are for two classes, one of them {face!r} (mining.face); got {', '.join(classes)}"
+        )
+    return classes.index(face)
 
 
-def _photos(mine: Mine) -> tuple[list[Path], list[NDArray[np.float64]] | None]:
-    """The photos, and their true boxes where there is a table; photos that it does not name are then left out."""
-    photos = images_below(mine.photos)
-    if mine.boxes is None:
+def _photos(mining: HardNegativeMining) -> tuple[list[Path], list[NDArray[np.float64]] | None]:
+    """List the photos, with their true boxes where there is a table; photos that it does not name are left out."""
+    photos = images_below(Path(mining.photos))
+    if not mining.boxes:
         return photos, None
-    known = read_boxes(mine.boxes)
+    known = read_boxes(Path(mining.boxes))
     entries = [(photo, known.entry_of(photo)) for photo in photos]
-    chosen = [(p, entry) for p, entry in entries if entry is not None and mine.part in ("", known.splits[entry])]
+    chosen = [(p, entry) for p, entry in entries if entry is not None and mining.part in ("", known.splits[entry])]
     return [photo for photo, _ in chosen], [known.boxes[entry] for _, entry in chosen]
 
 
-class _Read(Sequence[NDArray[np.uint8]]):
-    """Photos that are read when they are asked for; one that cannot be read is a black one, which fools nobody."""
+class _LazyPhotos(Sequence[NDArray[np.uint8]]):
+    """Photos read on access; one that cannot be read is black, which gives no false alarm."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
@@ -149,7 +140,7 @@ class _Read(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: slice) -> Sequence[NDArray[np.uint8]]: ...
     def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Sequence[NDArray[np.uint8]]:
         if isinstance(index, slice):
-            return _Read(self.paths[index])
+            return _LazyPhotos(self.paths[index])
         try:
             return images.read(self.paths[index])
         except (BadImage, OSError):

@@ -1,33 +1,23 @@
-"""Optimizers over groups of parameters: by rate, and into those that decay and those that do not."""
+"""Optimizers over groups of parameters (by rate; with and without weight decay), and adaptive gradient clipping."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from facewright.errors import UsageError
 from facewright.training.freezing import Group
+from facewright.training.recipe_parts import OptimizerSpec
 
-NAMES = ("adamw", "adam", "sgd")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """An update rule and its numbers."""
-
-    name: str = "adamw"  # decoupled decay, arXiv:1711.05101; adam (arXiv:1412.6980; decay as L2); sgd (Nesterov)
-    weight_decay: float = 0.0
-    decay_all: bool = False  # norms and biases decay too
-    momentum: float = 0.9  # sgd
-    beta2: float = 0.999  # adam and adamw
-    head_decay: float = 0.0  # above 0: weight decay of the head, in place of `weight_decay`
+SMALLEST_GRADIENT = 1e-6  # below it a norm is not divided by; the authors' code has the same
 
 
-def build(rule: Rule, groups: Sequence[Group], learning_rate: float) -> Optimizer:
-    """An optimizer for groups of parameters.
+def build(rule: OptimizerSpec, groups: Sequence[Group], learning_rate: float) -> Optimizer:
+    """Build an optimizer for groups of parameters.
 
     Weight decay spares norms and biases (every parameter of one dimension) unless `decay_all`; see He et al.,
     "Bag of Tricks", arXiv:1812.01187, section 3.1.
@@ -35,23 +25,19 @@ def build(rule: Rule, groups: Sequence[Group], learning_rate: float) -> Optimize
     Args:
         groups: from `freezing.rate_groups`.
         learning_rate: the base rate; times a group's factor it is kept as `base`, scaled by the schedule at every step.
-    Raises:
-        UsageError: an unknown name.
     """
-    name, momentum, beta2 = rule.name, rule.momentum, rule.beta2
+    momentum, beta2 = rule.momentum, rule.beta2
     parts = [part for group in groups for part in _parts(rule, group, learning_rate)]
-    if name == "adamw":
+    if rule.name == "adamw":
         return torch.optim.AdamW(parts, lr=learning_rate, betas=(0.9, beta2), fused=True)
-    if name == "adam":
+    if rule.name == "adam":
         return torch.optim.Adam(parts, lr=learning_rate, betas=(0.9, beta2), fused=True)
-    if name == "sgd":
-        return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
-    raise UsageError(f"unknown optimizer {name!r}; known: {', '.join(NAMES)}")
+    return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
-def _parts(rule: Rule, group: Group, learning_rate: float) -> list[dict[str, object]]:
-    """The group's parameters that decay and those that do not, as torch's optimizers want them."""
-    decay = rule.head_decay if group.head and rule.head_decay else rule.weight_decay
+def _parts(rule: OptimizerSpec, group: Group, learning_rate: float) -> list[dict[str, object]]:
+    """Split a group into parameters with and without weight decay, as torch's optimizers want them."""
+    decay = rule.head_weight_decay if group.head and rule.head_weight_decay else rule.weight_decay
     base = learning_rate * group.factor
     decayed = [p for p in group.parameters if rule.decay_all or p.ndim > 1]
     spared = [p for p in group.parameters if not (rule.decay_all or p.ndim > 1)]
@@ -69,16 +55,16 @@ def set_rate(optimizer: Optimizer, factor: float) -> float:
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
-def tensors_of(optimizer: Optimizer) -> dict[str, torch.Tensor]:
-    """The state by position of the parameter: {"3.exp_avg": …}."""
+def tensors_of(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the state by position of the parameter: {"3.exp_avg": …}."""
     state = optimizer.state_dict()["state"]
     return {f"{number}.{key}": value for number, slots in state.items() for key, value in slots.items()}
 
 
-def restore(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Take back what `tensors_of` gave, each tensor in the memory layout of its parameter."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, key = name.split(".", 1)
         parameter = parameters[int(number)]
@@ -86,3 +72,41 @@ def restore(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@torch.no_grad()
+def clip_unitwise(parameters: Iterable[Parameter], factor: float, eps: float = 1e-3) -> None:
+    """Scale down, in place, each unit's gradient whose norm exceeds `factor` times the norm of the unit's weights.
+
+    A unit is what feeds one output: a row of a linear layer, a filter of a convolution. Biases, gains of norms and
+    everything else with one axis longer than 1 is a single unit, as in the authors' code.
+
+    Args:
+        parameters: those to clip; those without a gradient are passed over. The paper leaves the last layer, the
+            classifier, out: so should the caller.
+        factor: lambda > 0; 0.01 in the paper for batches of 4096, more for smaller ones.
+        eps: the norm of a unit's weights counts as at least this, so that what starts at zero can grow.
+    Raises:
+        UsageError: the factor is not above 0.
+    Source: Brock et al. 2021, "High-Performance Large-Scale Image Recognition Without Normalization",
+    arXiv:2102.06171, eq. 3.
+    >>> layer = Parameter(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    >>> layer.grad = torch.tensor([[0.0, 10.0], [0.0, 10.0]])
+    >>> clip_unitwise([layer], factor=0.1)
+    >>> [[round(value, 6) for value in row] for row in layer.grad.tolist()]  # norms 5 and 0.001, times 0.1
+    [[0.0, 0.5], [0.0, 0.0001]]
+    """
+    if not factor > 0:
+        raise UsageError(f"expected a clipping factor above 0, got {factor!r}; to clip nothing, do not call this")
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        most = factor * _unit_norms(parameter).clamp_min(eps)
+        parameter.grad.mul_((most / _unit_norms(parameter.grad).clamp_min(SMALLEST_GRADIENT)).clamp_max(1))
+
+
+def _unit_norms(x: Tensor) -> Tensor:
+    """Compute the Euclidean norm of each unit, in a shape that broadcasts over x."""
+    one_unit = sum(length > 1 for length in x.shape) <= 1
+    norms: Tensor = torch.linalg.vector_norm(x, dim=tuple(range(0 if one_unit else 1, x.ndim)), keepdim=True)
+    return norms

@@ -7,98 +7,122 @@ recipe: loading it again gives an equal object.
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from facewright.data.augment import Augment
-from facewright.errors import UnknownName, UsageError
+from facewright.errors import UsageError
+from facewright.specs import ON_COSINES, SHARED, SMOOTHED, Augment, HeadSpec, ObjectiveSpec, Spec, checked
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
-    Head,
+    MOST_EPOCHS,
+    HardNegativeMining,
     Input,
-    Mining,
-    Objective,
-    Optimizer,
-    Part,
+    OptimizerSpec,
     Phase,
     Probe,
     Sampling,
-    Schedule,
     Selection,
     Shares,
     Threshold,
     Training,
 )
+from facewright.training.schedule import Schedule
 
 SHELF = toml_recipes.Shelf("recipes", "recipe")
+RENAMED = {"head.l2": "optimizer.head_weight_decay"}  # keys of version 0.1, still read
 
 
-class Recipe(Part):
+class Recipe(Spec):
     """Everything but the data, the architecture and the seed."""
 
     name: str
     description: str
     input: Input = Input()
     shares: Shares = Shares()
-    optimizer: Optimizer = Optimizer()
+    optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Schedule = Schedule()
     training: Training = Training()
     selection: Selection = Selection()
     threshold: Threshold = Threshold()
-    head: Head = Head()
-    objective: Objective = Objective()
+    head: HeadSpec = HeadSpec(kind="native")
+    objective: ObjectiveSpec = ObjectiveSpec()
     sampling: Sampling = Sampling()
-    mining: Mining = Mining()
+    mining: HardNegativeMining = HardNegativeMining()
     augment: Augment = Augment()
     probe: Probe | None = None  # where present, optimizer, schedule, training and phases have no part in the run
     phases: dict[str, Phase] = Field({})  # in this order; none: one of `training.epochs` at `optimizer.learning_rate`
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Recipe:
-        if self.probe is not None and self.head.kind != "linear":
-            raise ValueError("a probe fits a linear head: set head.kind to linear")
-        if self.phases and self.training.stages:
-            raise ValueError("choose training.stages or phases, not both")
-        if self.head.kind == "native" and self.objective.kind not in ("cross-entropy", "focal"):
-            raise ValueError(
-                f"objective.kind = {self.objective.kind!r} wants a head: set head.kind to linear or cosine"
-            )
-        if self.head.kind == "native" and any(phase.draws for phase in self.phases.values()):
-            raise ValueError("features computed once want a head of their own: set head.kind to linear")
-        if (self.training.mixup or self.training.cutmix) and self.objective.kind not in ("cross-entropy", "focal"):
-            raise ValueError(f"mixed pictures have no single label, which objective {self.objective.kind!r} wants")
-        if (self.training.mixup or self.training.cutmix) and any(phase.draws for phase in self.phases.values()):
-            raise ValueError("pictures cannot be mixed where features are computed once; set the phase's draws to 0")
+    def _fits_together(self) -> Self:
+        kind, head, training = self.objective.kind, self.head.kind, self.training
+        mixed = bool(training.mixup or training.cutmix)
+        computed_once = any(phase.draws for phase in self.phases.values())
+        plain = " or ".join(SHARED)
+        for wrong, message in (
+            (self.probe is not None and self.head != HeadSpec(), "a probe fits a linear head: set head.kind to linear"),
+            (bool(self.phases and training.stages), "choose training.stages or phases, not both"),
+            (kind in ON_COSINES and head != "cosine", f"objective.kind = {kind} wants head.kind = cosine, got {head}"),
+            (head == "native" and kind not in SHARED, f"objective.kind = {kind} wants head.kind = linear or cosine"),
+            (head == "native" and computed_once, "features computed once want a head of their own: head.kind = linear"),
+            (mixed and kind not in SHARED, f"objective.kind = {kind} wants one label an image: no mixup, or {plain}"),
+            (mixed and computed_once, "images cannot be mixed where features are computed once: set draws to 0"),
+            (
+                bool(training.label_smoothing) and kind not in SMOOTHED,
+                f"objective.kind = {kind} takes no training.label_smoothing: set it to 0, or choose {SMOOTHED}",
+            ),
+            (
+                sum(phase.epochs for phase in self.phases.values()) > MOST_EPOCHS,
+                f"the phases have more than {MOST_EPOCHS:,} epochs",
+            ),
+        ):
+            if wrong:
+                raise ValueError(message)
         return self
 
     @property
     def all_phases(self) -> dict[str, Phase]:
-        """The phases that take place, or the one that a recipe without phases is."""
+        """The phases that take place, or the single one of a recipe without phases."""
         whole = Phase(epochs=self.training.epochs, learning_rate=self.optimizer.learning_rate)
         taking_place = {
             name: phase for name, phase in self.phases.items() if self.mining.photos or not phase.hard_negatives
         }
         return taking_place or {"train": whole}
 
+    @property
+    def wants_weights(self) -> bool:
+        """The backbone is frozen at the start, so it must have been trained before."""
+        first = next(iter(self.all_phases.values()))
+        return self.probe is None and first.train != "all"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return sum(phase.epochs for phase in self.all_phases.values())
+
+    def image_size(self, epoch: int) -> int:
+        """Return the side in pixels that an epoch, counted from 0, trains at; below the full size a multiple of 16."""
+        share = (epoch + 1) / self.epochs
+        scale = next((stage.scale for stage in self.training.stages if share <= stage.until + 1e-9), 1.0)
+        full = self.input.size
+        return full if scale == 1.0 else max(32, round(full * scale / 16) * 16)
+
     def to_toml(self) -> str:
         """The whole recipe, defaults included; `parse` gives back an equal one."""
-        table = self.model_dump(exclude={"augment"}, exclude_none=True) | {"augment": dataclasses.asdict(self.augment)}
-        return tomli_w.dumps(_plain(table))
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def names() -> list[str]:
-    """Recipes shipped with the package."""
+    """Return the names of the recipes shipped with the package."""
     return SHELF.names()
 
 
 def load(name: str | Path) -> Recipe:
-    """A shipped recipe by name, or a file of your own.
+    """Load a shipped recipe by name, or a TOML file.
 
     Raises:
         UnknownName: no shipped recipe has this name, or a key is unknown.
@@ -108,12 +132,12 @@ def load(name: str | Path) -> Recipe:
 
 
 def parse(text: str, origin: str) -> Recipe:
-    """TOML to a recipe; `origin` is named in errors."""
+    """Read a recipe from TOML; `origin` is named in errors."""
     return _validated(toml_recipes.table_of(text, origin), origin)
 
 
 def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
-    """A recipe with some values replaced.
+    """Replace some values of a recipe.
 
     Args:
         recipe: the one to start from.
@@ -125,28 +149,13 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     if recipe.phases and "training.epochs" in changes:
         known = ", ".join(f"phases.{name}.epochs" for name in recipe.phases)
         raise UsageError(f"recipe {recipe.name} counts its epochs by phase: set {known}")
+    changes = {RENAMED.get(key, key): text for key, text in changes.items()}
     return _validated(toml_recipes.change(tomllib.loads(recipe.to_toml()), changes, "recipe"), "--set")
 
 
 def _validated(table: dict[str, Any], origin: str) -> Recipe:
-    augment = table.get("augment", {})
-    known = {field.name for field in dataclasses.fields(Augment)}
-    for key in augment if isinstance(augment, dict) else ():
-        if key not in known:
-            raise UnknownName(f"key of {origin} in [augment]", key, known)
-    try:
-        return Recipe.model_validate(table)
-    except ValidationError as error:
-        complete = tomllib.loads(Recipe(name="", description="").to_toml())
-        raise toml_recipes.explained(error, origin, complete) from None
-    except UsageError as error:  # a value that the augmentation itself refuses
-        raise UsageError(f"{origin}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, all the way down: TOML knows only lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    for old, new in RENAMED.items():
+        (old_table, old_key), (new_table, new_key) = old.split("."), new.split(".")
+        if isinstance(table.get(old_table), dict) and old_key in table[old_table]:
+            table.setdefault(new_table, {})[new_key] = table[old_table].pop(old_key)
+    return checked(Recipe, table, origin, Recipe(name="", description="").to_dict())

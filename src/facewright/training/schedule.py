@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from facewright.errors import UsageError
+from pydantic import Field
 
-NAMES = ("constant", "cosine", "one-cycle", "step", "plateau")
+from facewright.specs import Spec
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A factor of the base learning rate for each step.
+class Schedule(Spec):
+    """The learning rate over a phase, as a factor of its base learning rate.
 
     constant   1
     cosine     half a cosine from 1 to `floor`                     (Loshchilov and Hutter, arXiv:1608.03983, eq. 5)
@@ -21,52 +21,42 @@ class Schedule:
     plateau    times `factor` whenever `Plateau` says so
     """
 
-    name: str
-    steps: int  # of the whole run
-    steps_per_epoch: int
-    warmup: float = 0.0  # share of all steps
-    floor: float = 0.0
-    every: int = 10
-    factor: float = 0.1
+    name: Literal["constant", "cosine", "one-cycle", "step", "plateau"] = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1)  # share of all steps, linear from near zero; one-cycle: its rise
+    floor: float = Field(0.0, ge=0, le=1)  # where cosine and one-cycle end; below which plateau does not go
+    every: int = Field(10, ge=1, le=100_000)  # step: epochs between drops
+    factor: float = Field(0.1, gt=0, lt=1)  # step, plateau: multiply by this
+    patience: int = Field(5, ge=0, le=100_000)  # plateau: epochs without a better validation loss
 
-    def __post_init__(self) -> None:
-        if self.name not in NAMES:
-            raise UsageError(f"unknown schedule {self.name!r}; known: {', '.join(NAMES)}")
+    def at(self, step: int, steps: int, steps_per_epoch: int) -> float:
+        """Return the factor for a step counted from 0, of so many in the phase.
 
-    def at(self, step: int) -> float:
-        """The factor for a step counted from 0.
-
-        >>> schedule = Schedule("cosine", steps=10, steps_per_epoch=5, warmup=0.2)
-        >>> [round(schedule.at(step), 3) for step in (0, 1, 2, 6, 9)]
+        >>> schedule = Schedule(name="cosine", warmup=0.2)
+        >>> [round(schedule.at(step, steps=10, steps_per_epoch=5), 3) for step in (0, 1, 2, 6, 9)]
         [0.5, 1.0, 1.0, 0.5, 0.038]
         """
-        rise = self.warmup * self.steps
+        rise = self.warmup * steps
+        gone = min(1.0, (step - rise) / max(1.0, steps - rise))
         if self.name == "one-cycle":
-            if step < rise:
-                return 0.04 + 0.96 * _ease(step / rise)
-            return max(self.floor, 1 - _ease(min(1.0, (step - rise) / max(1.0, self.steps - rise))))
+            return 0.04 + 0.96 * _ease(step / rise) if step < rise else max(self.floor, 1 - _ease(gone))
         if step < rise:
             return min(1.0, (step + 1) / rise)
         if self.name == "cosine":
-            gone = min(1.0, (step - rise) / max(1.0, self.steps - rise))
             return self.floor + (1 - self.floor) * (1 - _ease(gone))
         if self.name == "step":
-            return float(self.factor ** (step // (self.steps_per_epoch * self.every)))
+            return float(self.factor ** (step // (steps_per_epoch * self.every)))
         return 1.0
 
 
 @dataclass
 class Plateau:
-    """Multiplies the learning rate by `factor` after `patience` epochs in which the cost did not fall."""
+    """Multiplies the learning rate by the schedule's factor after `patience` epochs in which the cost did not fall."""
 
-    factor: float
-    patience: int
-    floor: float = 0.0
     scale: float = 1.0
     best: float = math.inf
     waited: int = 0
 
-    def update(self, cost: float) -> bool:
+    def update(self, cost: float, schedule: Schedule) -> bool:
         """Take an epoch's cost on the validation part (the chosen metric, turned so that less is better).
 
         Returns:
@@ -76,15 +66,15 @@ class Plateau:
             self.best, self.waited = cost, 0
             return False
         self.waited += 1
-        if self.waited <= self.patience:
+        if self.waited <= schedule.patience:
             return False
         self.waited = 0
-        lowered = max(self.floor, self.scale * self.factor)
+        lowered = max(schedule.floor, self.scale * schedule.factor)
         changed = lowered < self.scale
         self.scale = lowered
         return changed
 
 
 def _ease(share: float) -> float:
-    """From 0 to 1 along half a cosine."""
+    """Rise from 0 to 1 along half a cosine."""
     return (1 - math.cos(math.pi * share)) / 2

@@ -1,4 +1,4 @@
-"""What recipes of every kind share: shipped ones by name, files, single values changed, errors that help."""
+"""Recipes of every kind as TOML: shipped ones by name, files, single values changed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from facewright.errors import UnknownName, UsageError
+from facewright.files import read_limited
+from facewright.specs import dotted
 
 Table = dict[str, Any]
 
@@ -25,12 +25,12 @@ class Shelf:
     package: str = "facewright.training"
 
     def names(self) -> list[str]:
-        """Their names, sorted."""
+        """Return their names, sorted."""
         found = resources.files(self.package).joinpath(self.folder).iterdir()
         return sorted(item.name.removesuffix(".toml") for item in found if item.name.endswith(".toml"))
 
     def text(self, name: str | Path) -> tuple[str, str]:
-        """The text of a shipped recipe, or of a file; and what errors call it.
+        """Return the text of a shipped recipe, or of a file; and what errors call it.
 
         Raises:
             UnknownName: no shipped recipe has this name, and it is no TOML file.
@@ -43,23 +43,22 @@ class Shelf:
         if path.suffix != ".toml":
             raise UnknownName(self.kind, str(name), self.names())
         try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            why = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
-            shipped = f"name a TOML file that exists, or a shipped recipe: {', '.join(self.names())}"
-            raise UsageError(f"{name}: the recipe cannot be read ({why}); {shipped}") from None
+            return read_limited(path, error=UsageError).decode(), str(path)
+        except (UsageError, UnicodeDecodeError) as error:
+            why = error if isinstance(error, UsageError) else f"{path}: not UTF-8"
+            raise UsageError(f"{why}; name a TOML file, or a shipped recipe: {', '.join(self.names())}") from None
 
 
 def table_of(text: str, origin: str) -> Table:
-    """TOML as a table.
+    """Read TOML as a table.
 
     Raises:
         UsageError: it is not TOML.
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{origin}: not TOML ({error})") from None
+    except (ValueError, RecursionError) as error:  # also: a number of too many digits
+        raise UsageError(f"{origin}: not TOML ({str(error)[:200]})") from None
 
 
 def change(table: Table, changes: Mapping[str, str], kind: str) -> Table:
@@ -83,34 +82,8 @@ def change(table: Table, changes: Mapping[str, str], kind: str) -> Table:
     return table
 
 
-def explained(error: ValidationError, origin: str, complete: Table) -> UsageError:
-    """The first thing wrong, in one line.
-
-    Args:
-        complete: a table with every key that there is, for the nearest to an unknown one.
-    """
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return UnknownName(f"key of {origin}", where, dotted(complete) if "." in where else complete)
-    got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
-    return UsageError(f"{origin}: {where}: {first['msg']}{got}")
-
-
-def dotted(table: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Every key of a table of tables.
-
-    >>> dotted({"name": "a", "input": {"size": 64}})
-    ['name', 'input.size']
-    """
-    keys: list[str] = []
-    for key, value in table.items():
-        keys += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return keys
-
-
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -1,7 +1,7 @@
 """The training loop, top to bottom: phases of epochs of steps, validation, best weights, a state that resumes to the
 same bits.
 
-Everything random is a pure function of (seed, position): the order of the pictures, their augmentation, and the global
+Everything random is a pure function of (seed, position): the order of the images, their augmentation, and the global
 generator that dropout draws from, which is seeded anew at every step. So the position is all there is to restore, and
 neither the number of loader workers nor a kill changes one bit of the weights.
 """
@@ -12,9 +12,9 @@ import math
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,294 +23,307 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facewright.data.augment import mix
+from facewright.data.sampling import derive
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
-from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished
+from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
 from facewright.training import checkpoints, freezing, optimizers, validation
-from facewright.training.averaging import averaged
-from facewright.training.clipping import clip_unitwise
-from facewright.training.distributed import World
-from facewright.training.feeding import Data, FeatureFeed, PictureFeed, feature_feed
-from facewright.training.learner import Learner
-from facewright.training.phases import Phase, Position, Settings
+from facewright.training.distributed import World, stop_requests
+from facewright.training.history import Position
+from facewright.training.loading import Data, FeatureLoader, ImageLoader
+from facewright.training.mining import mine_hard_negatives
+from facewright.training.recipe import Recipe
+from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
-from facewright.training.seeds import derive
-from facewright.training.signals import stop_requests
+from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
 
 
 class Trainer:
-    """Trains one model in one run directory.
+    """Trains one network in one run directory.
 
     Args:
-        model: in channels_last memory where that is wanted; its parameters are trained in place.
-        objective: what is minimised, as `losses.Objective`.
-        head: name of the model's head; None where the model is trained as a whole to class scores.
-        phases: in order.
-        keep: called with the weights' owner whenever they are the best so far.
+        module: the network with its objective; its parameters are trained in place.
+        recipe: what to do.
+        folder: the run directory: checkpoints/ and hard negatives are kept here.
+        save_best: called with the network whenever its weights are the best so far.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        objective: nn.Module,
-        head: str | None,
-        phases: tuple[Phase, ...],
+        module: TrainingModule,
         data: Data,
-        settings: Settings,
+        recipe: Recipe,
         folder: Path,
-        keep: Callable[[nn.Module], None],
-        on_event: EventHandler,
-        world: World,
+        save_best: Callable[[nn.Module], None],
+        on_event: EventHandler = ignore_event,
+        world: World = World(),  # noqa: B008 - frozen
     ) -> None:
-        self.model = model
-        self.objective = objective
-        self.head = head
-        self.phases = phases
-        self.data = data
-        self.settings = settings
-        self.folder = folder
-        self.keep = keep
-        self.on_event = on_event
-        self.world = world
-        self.progress = Position()
-        self.enter()
-        self._clock = time.monotonic()
-        self._saved = time.monotonic()
+        self.module, self.data, self.recipe, self.folder = module, data, recipe, folder
+        self.save_best, self.on_event, self.world = save_best, on_event, world
+        self.phases = tuple(recipe.all_phases.items())
+        # Settled before a phase freezes anything.
+        self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]
+        self.position = Position()
+        self.start_phase()
+        self._clock = self._saved = time.monotonic()
 
     # The loop ------------------------------------------------------------------------------------------------------
 
     def fit(self) -> tuple[EpochRow, ...]:
-        """Train to the end (or until the last phase ends early) from wherever `progress` stands.
+        """Train to the end (or until the last phase ends early) from wherever `position` stands.
 
         Raises:
             NonFiniteLoss: the loss is no longer a number; the last checkpoint is still finite.
             Interrupted: asked to stop by a signal; a checkpoint was written first.
         """
-        progress = self.progress
+        position = self.position
         self._clock = self._saved = time.monotonic()
-        with stop_requests() as stop:
-            while not progress.finished:
-                self.feed()
+        with stop_requests() as stop_requested:
+            while not position.finished:
+                self.prepare_inputs()
                 started = time.monotonic()
-                before = progress.images
-                self.train_epoch(stop)
-                speed = (progress.images - before) / max(1e-9, time.monotonic() - started)
-                self.close_epoch(self.validate(), speed)
+                before = position.images
+                self.train_epoch(stop_requested)
+                speed = (position.images - before) / max(1e-9, time.monotonic() - started)
+                self.finish_epoch(self.validate(), speed)
         self.checkpoint()
-        return tuple(progress.rows)
+        return tuple(position.rows)
 
-    def enter(self) -> None:
-        """Make ready for the phase that `progress` stands in: what learns, how fast, and from pictures or features."""
-        phase, settings = self.phase, self.settings
-        self.used = self.data  # in this phase
-        self.labels = torch.from_numpy(self.used.store.dataset.labels)  # (N,) class numbers, built once a phase
-        self.optimizer = phase.begin(self.model)
-        self.plateau = None if phase.plateau is None else replace(phase.plateau)
-        self.average = averaged(self.model, settings.ema) if settings.ema else None
-        self.wrapped = self.world.wrap(Learner(self.model, self.objective, self.head, settings.dtype))
-        self._feed: PictureFeed | FeatureFeed | None = None  # made when the phase's first step is taken
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self.module.network
 
     @property
     def phase(self) -> Phase:
         """The phase under way."""
-        return self.phases[self.progress.phase]
+        return self.phases[self.position.phase][1]
 
-    def feed(self) -> PictureFeed | FeatureFeed:
-        """Where the phase's steps get their inputs from; of a frozen body the features are computed here, once."""
-        if self._feed is None:
-            phase, settings, world = self.phase, self.settings, self.world
-            for until_now in self.phases[: self.progress.phase + 1]:  # what earlier phases added stays
-                if until_now.extend is not None:
-                    self.used = until_now.extend(self.judged(), self.used)
-            self.labels = torch.from_numpy(self.used.store.dataset.labels)
-            data = self.used
-            if phase.draws and self.head is not None:
-                size, seed, dtype = phase.sizes[0], settings.seed, settings.dtype
-                self._feed = feature_feed(
-                    self.model, self.head, data, phase.draws, size, seed, dtype, self.on_event, world
-                )
-            else:
-                self._feed = PictureFeed(data, phase.sizes, settings.seed, world)
-        return self._feed
+    def start_phase(self) -> None:
+        """Make ready for the phase that `position` stands in: what learns, and how fast."""
+        phase, recipe = self.phase, self.recipe
+        freezing.freeze(self.network, self.trained[self.position.phase])
+        groups = freezing.rate_groups(self.network, phase.layer_decay)
+        self.optimizer = optimizers.build(recipe.optimizer, groups, phase.learning_rate)
+        self.plateau = Plateau() if recipe.schedule.name == "plateau" else None
+        self.average = AveragedNetwork(self.network, recipe.training.ema) if recipe.training.ema else None
+        self.wrapped = self.world.wrap(self.module)
+        self.loader: ImageLoader | FeatureLoader | None = None  # made when the phase's first step is taken
 
-    def train_epoch(self, stop: Callable[[], bool]) -> None:
-        """The steps of one epoch, from `progress.step` on."""
-        progress, settings = self.progress, self.settings
-        batches = self.used.plan(progress.epoch)
-        started, first = time.monotonic(), progress.step
+    def prepare_inputs(self) -> None:
+        """Find the phase's hard negatives, and compute the features of a frozen backbone, once a phase."""
+        if self.loader is not None:
+            return
+        phase, data = self.phase, self.data
+        for name, so_far in self.phases[: self.position.phase + 1]:  # what earlier phases added stays
+            if so_far.hard_negatives:
+                data = mine_hard_negatives(
+                    self.validated_network, data, self.recipe, so_far.hard_negatives,
+                    self.folder / f"mined-{name}.npy", self.on_event, self.world,
+                )  # fmt: skip
+        self.inputs_data = data
+        self.labels = torch.from_numpy(data.store.dataset.labels)  # (N,) class numbers
+        if phase.draws and self.module.head is not None:
+            size = self.recipe.image_size(self.position.epoch)
+            self.loader = FeatureLoader(
+                data, self.network, self.module.head, phase.draws, size, self.module.dtype, self.on_event, self.world
+            )
+        else:
+            self.loader = ImageLoader(data, self.world)
+
+    def train_epoch(self, stop_requested: Callable[[], bool]) -> None:
+        """Take the steps of one epoch, from `position.step` on."""
+        self.prepare_inputs()
+        position, loader = self.position, self.loader
+        assert loader is not None
+        batches = self.inputs_data.plan(position.epoch)
+        started, seen = time.monotonic(), position.images
         self.wrapped.train()
-        freezing.training_mode(self.model, self.phase.frozen_norms)
-        for inputs, indices in self.feed().training(batches, progress.epoch, progress.phase_epoch, first):
+        freezing.training_mode(self.network, self.phase.frozen_norms)
+        size = self.recipe.image_size(position.epoch)
+        for inputs, indices in loader.training(batches, size, position.epoch, position.phase_epoch, position.step):
             self.step(inputs, indices)
-            done = progress.step - first
-            speed = done * settings.batch / max(1e-9, time.monotonic() - started)
+            speed = (position.images - seen) / max(1e-9, time.monotonic() - started)
             self.report(len(batches), speed)
             self.checkpoint_if_due()
-            if self.world.total([float(stop())])[0] > 0:
+            if self.world.all_reduce_sum([float(stop_requested())])[0] > 0:
                 self.checkpoint()
                 raise Interrupted(
-                    f"stopped at step {progress.steps}; the state is saved, "
-                    f"go on with: facewright train --resume --out {shlex.quote(str(self.folder))}"
+                    f"stopped at step {position.steps}; the state is saved, "
+                    f"resume with: facewright train --resume --out {shlex.quote(str(self.folder))}"
                 )
 
     def step(self, inputs: Tensor, indices: NDArray[np.int64]) -> None:
-        """One update of the weights: pictures or features, and the rows (B,) of the store they are of."""
-        progress, settings = self.progress, self.settings
-        torch.manual_seed(derive(settings.seed, "step", progress.steps, self.world.rank))
-        rate = optimizers.set_rate(self.optimizer, self.factor())
+        """Update the weights once.
+
+        Args:
+            inputs: images or features. indices: (B,) the rows of the store they are of.
+        """
+        position = self.position
+        torch.manual_seed(derive(self.data.seed, "step", position.steps, self.world.rank))
+        rate = optimizers.set_rate(self.optimizer, self.rate_factor())
         labels = self.labels[torch.from_numpy(indices)]
         inputs, targets = self.targets(inputs, labels)
-        loss, scores = self.wrapped(inputs, targets, progress.phase_steps)
+        loss, scores = self.wrapped(inputs, targets, position.phase_steps)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NonFiniteLoss(self._diverged(f"the loss is {value}", rate, indices))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        self.clip(rate, indices)
+        self.clip_gradients(rate, indices)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.model)
-        correct = float((scores.detach().argmax(1) == labels).sum())
-        self._count(value, correct, len(labels))
+            self.average.update(self.network)
+        position.step += 1
+        position.steps += 1
+        position.phase_steps += 1
+        position.images += len(labels) * self.world.size
+        position.loss_sum += value * len(labels)
+        position.correct += float((scores.detach().argmax(1) == labels).sum())
+        position.seen += len(labels)
 
-    def clip(self, rate: float, indices: NDArray[np.int64]) -> None:
+    def clip_gradients(self, rate: float, indices: NDArray[np.int64]) -> None:
         """Shorten gradients that are too long."""
-        settings = self.settings
-        if settings.adaptive_clip:
-            head = f"{getattr(self.model, 'classifier_name', self.head)}."
-            body = (p for name, p in self.model.named_parameters() if not name.startswith(head))
-            clip_unitwise(body, settings.adaptive_clip)
-        if settings.clip:
-            norm = float(nn.utils.clip_grad_norm_(self.wrapped.parameters(), settings.clip, foreach=True))
+        training = self.recipe.training
+        if training.adaptive_clip:
+            head = f"{getattr(self.network, 'classifier_name', self.module.head)}."
+            backbone = (p for name, p in self.network.named_parameters() if not name.startswith(head))
+            optimizers.clip_unitwise(backbone, training.adaptive_clip)
+        if training.clip:
+            norm = float(nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=True))
             if not math.isfinite(norm):
                 raise NonFiniteLoss(self._diverged(f"the gradient's norm is {norm}", rate, indices))
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Class numbers (B,), or where pictures are mixed, shares of classes (B, C)."""
-        settings, progress = self.settings, self.progress
-        alpha = settings.mixup or settings.cutmix
+        """Return images and class numbers (B,); of mixed images the shares of classes (B, C)."""
+        training, position = self.recipe.training, self.position
+        alpha = training.mixup or training.cutmix
         if not alpha:
             return images, labels
-        shares = functional.one_hot(labels, len(self.used.store.dataset.classes)).float()
-        kind: Literal["mixup", "cutmix"] = "mixup" if settings.mixup else "cutmix"
-        return mix(images, shares, alpha, kind, settings.seed, progress.epoch, progress.step)
+        shares = functional.one_hot(labels, self.data.classes).float()
+        kind = "mixup" if training.mixup else "cutmix"
+        return mix(images, shares, alpha, kind, self.data.seed, position.epoch, position.step)  # type: ignore[arg-type]
+
+    @property
+    def validated_network(self) -> nn.Module:
+        """The network that is validated and kept: the average of the weights where there is one."""
+        return self.network if self.average is None else self.average.module
 
     @torch.inference_mode()
     def validate(self) -> Validation:
-        """The validation part, judged by the averaged weights where there are any."""
-        found = Validation(0.0, 0.0, 0.0)
-        if self.world.writes:
-            model = self.judged().eval()
-            scores, rows = zip(*self.feed().validation(model, self.progress.phase_epoch), strict=True)
-            labels = self.labels[torch.from_numpy(np.concatenate(rows))]
-            found = validation.judge(torch.cat(scores), labels, self.settings.metric)
-        return Validation(*self.world.first_says([found.loss, found.accuracy, found.score]))
+        """Measure the validation part, each process its share."""
+        assert self.loader is not None
+        rows = np.sort(self.data.validation)
+        scores = torch.zeros(len(rows), self.data.classes)
+        network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
+        for part, indices in self.loader.validation(network, size):
+            scores[torch.from_numpy(np.searchsorted(rows, indices))] = part
+        self.world.all_reduce(scores)  # each row is zero in all processes but one
+        return validation.judge(scores, self.labels[torch.from_numpy(rows)], self.recipe.selection.metric)
 
-    def judged(self) -> nn.Module:
-        """The weights that are validated and kept."""
-        return self.model if self.average is None else self.average.module
-
-    def close_epoch(self, found: Validation, speed: float) -> None:
+    def finish_epoch(self, result: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""
-        progress, settings = self.progress, self.settings
-        if not found.finite():
-            raise NonFiniteLoss(self._diverged(f"the validation loss is {found.loss}", self.rate(), None))
-        best = self.judge(found)
-        progress.rows.append(self.row(found, speed, best))
-        if self.plateau is not None and self.plateau.update(-found.score):
+        position, patience = self.position, self.recipe.selection.patience
+        if not result.finite():
+            raise NonFiniteLoss(self._diverged(f"the validation loss is {result.loss}", self.rate(), None))
+        best = self.update_best(result)
+        position.rows.append(self.row(result, speed, best))
+        if self.plateau is not None and self.plateau.update(-result.score, self.recipe.schedule):
             self.on_event(Message(f"validation stalled: learning rate times {self.plateau.scale:g}"))
-        progress.epoch, progress.step = progress.epoch + 1, 0
-        progress.phase_epoch += 1
-        progress.loss_sum = progress.correct = 0.0
-        progress.seen = 0
-        stalled = bool(settings.patience) and progress.waited >= settings.patience
+        position.epoch, position.step = position.epoch + 1, 0
+        position.phase_epoch += 1
+        position.loss_sum = position.correct = 0.0
+        position.seen = 0
+        stalled = bool(patience) and position.waited >= patience
         if stalled:
-            self.on_event(
-                Message(f"no better epoch in {settings.patience}: stopped early after epoch {progress.epoch}")
-            )
-        self.on_event(EpochFinished(progress.rows[-1]))
-        if stalled or progress.phase_epoch == len(self.phase.sizes):
-            self.leave()
+            self.on_event(Message(f"no better epoch in {patience}: stopped early after epoch {position.epoch}"))
+        self.on_event(EpochFinished(position.rows[-1]))
+        if stalled or position.phase_epoch == self.phase.epochs:
+            self.finish_phase()
         self.checkpoint_if_due()
 
-    def leave(self) -> None:
+    def finish_phase(self) -> None:
         """Go on to the next phase, or finish."""
-        progress = self.progress
-        if progress.phase + 1 == len(self.phases):
-            progress.finished = True
+        position = self.position
+        if position.phase + 1 == len(self.phases):
+            position.finished = True
             return
-        progress.phase, progress.phase_epoch, progress.phase_steps, progress.waited = progress.phase + 1, 0, 0, 0
+        position.phase, position.phase_epoch, position.phase_steps, position.waited = position.phase + 1, 0, 0, 0
         if self.average is not None:
-            self.model.load_state_dict(self.average.module.state_dict())  # what was judged is what goes on
-        self.enter()
+            self.network.load_state_dict(self.average.module.state_dict())  # what was validated is what goes on
+        self.start_phase()
 
-    def judge(self, found: Validation) -> bool:
-        """Whether this epoch is the best so far, and if so, keep its weights; only epochs at the full size compete.
+    def update_best(self, result: Validation) -> bool:
+        """Keep the weights if the epoch is the best so far; only epochs at the full size compete.
 
         Of equal scores the lower loss is better: on a small validation part accuracy and HTER soon stand still.
         """
-        progress, sizes = self.progress, self.phase.sizes
-        if sizes[progress.phase_epoch] != sizes[-1]:
+        position = self.position
+        if self.recipe.image_size(position.epoch) != self.recipe.image_size(self.recipe.epochs - 1):
             return False
-        if progress.best is not None and (found.score, -found.loss) <= (progress.best, -progress.best_loss):
-            progress.waited += 1
+        if position.best is not None and (result.score, -result.loss) <= (position.best, -position.best_loss):
+            position.waited += 1
             return False
-        progress.best, progress.best_loss, progress.waited = found.score, found.loss, 0
-        if self.world.writes:
-            self.keep(self.judged())
+        position.best, position.best_loss, position.waited = result.score, result.loss, 0
+        if self.world.is_main_process:
+            self.save_best(self.validated_network)
         return True
 
-    def row(self, found: Validation, speed: float, best: bool) -> EpochRow:
-        """The epoch just done, as it stands in metrics.csv."""
-        progress, phase = self.progress, self.phase
-        loss_sum, correct, seen = self.world.total([progress.loss_sum, progress.correct, float(progress.seen)])
+    def row(self, result: Validation, speed: float, best: bool) -> EpochRow:
+        """Return the epoch just done, as it stands in metrics.csv."""
+        position = self.position
+        loss_sum, correct, seen = self.world.all_reduce_sum([position.loss_sum, position.correct, float(position.seen)])
         self._tick()
         return EpochRow(
-            epoch=progress.epoch + 1,
-            phase=phase.name,
-            images_seen=progress.images,
-            steps=progress.steps,
-            image_size=phase.sizes[progress.phase_epoch],
+            epoch=position.epoch + 1,
+            phase=self.phases[position.phase][0],
+            images_seen=position.images,
+            steps=position.steps,
+            image_size=self.recipe.image_size(position.epoch),
             learning_rate=self.rate(),
             train_loss=loss_sum / seen,
             train_accuracy=correct / seen,
-            validation_loss=found.loss,
-            validation_accuracy=found.accuracy,
-            validation_score=found.score,
-            seconds=progress.seconds,
+            validation_loss=result.loss,
+            validation_accuracy=result.accuracy,
+            validation_score=result.score,
+            seconds=position.seconds,
             images_per_second=speed,
             best=best,
         )
 
     def rate(self) -> float:
-        """The learning rate of the step just taken, of what learns fastest."""
+        """Return the learning rate of the step just taken, of what learns fastest."""
         return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
-    def factor(self) -> float:
-        """Of the learning rate, for the step about to be taken."""
+    def rate_factor(self) -> float:
+        """Return the factor of the learning rate for the step about to be taken."""
+        per_epoch = self.data.steps + self.phase.hard_negatives // self.data.batch  # if as many are found as wanted
         scale = 1.0 if self.plateau is None else self.plateau.scale
-        return self.phase.schedule.at(self.progress.phase_steps) * scale
+        steps = per_epoch * self.phase.epochs
+        return self.recipe.schedule.at(self.position.phase_steps, steps, per_epoch) * scale
 
     def report(self, steps: int, speed: float) -> None:
-        """Tell the listener about the step just taken."""
-        progress = self.progress
-        later = sum(len(phase.sizes) for phase in self.phases[progress.phase + 1 :])
-        epochs = progress.epoch + len(self.phase.sizes) - progress.phase_epoch + later
-        left = ((epochs - progress.epoch) * steps - progress.step) * self.settings.batch / max(speed, 1e-9)
-        loss, accuracy = progress.loss_sum / progress.seen, progress.correct / progress.seen
-        self.on_event(StepFinished(progress.epoch + 1, epochs, progress.step, steps, loss, accuracy, speed, left))
+        """Report the step just taken."""
+        position = self.position
+        later = sum(phase.epochs for _, phase in self.phases[position.phase + 1 :])
+        epochs = position.epoch + self.phase.epochs - position.phase_epoch + later
+        left = ((epochs - position.epoch) * steps - position.step) * self.data.batch / max(speed, 1e-9)
+        loss, accuracy = position.loss_sum / position.seen, position.correct / position.seen
+        self.on_event(StepFinished(position.epoch + 1, epochs, position.step, steps, loss, accuracy, speed, left))
 
     # The state -----------------------------------------------------------------------------------------------------
 
     def state(self) -> checkpoints.State:
-        """Everything that a run needs to go on as if nothing had happened."""
+        """Return everything that a run needs to resume as if nothing had happened."""
         self._tick()
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
-        tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizers.tensors_of(self.optimizer).items()}
-        facts = {"progress": asdict(self.progress), "plateau": None if self.plateau is None else asdict(self.plateau)}
+        parts = {
+            "model": self.network.state_dict(),
+            "average": {} if self.average is None else self.average.state_dict(),
+            "objective": self.module.objective.state_dict(),
+            "optimizer": optimizers.tensors_of(self.optimizer),
+        }
+        tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+        facts = {"progress": asdict(self.position), "plateau": None if self.plateau is None else asdict(self.plateau)}
         return checkpoints.State(tensors, facts)
 
     def restore(self, state: checkpoints.State) -> None:
@@ -323,54 +336,46 @@ class Trainer:
         for name, tensor in state.tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
-        facts: dict[str, Any] = dict(state.facts["progress"])
-        facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
         try:
-            self.progress = Position(**facts)
-            self.enter()
-            self.model.load_state_dict(parts["model"])
-            self.objective.load_state_dict(parts["objective"])
+            facts: dict[str, Any] = dict(state.facts["progress"])
+            facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
+            self.position = Position(**facts)
+            self.start_phase()
+            self.network.load_state_dict(parts["model"])
+            self.module.objective.load_state_dict(parts["objective"])
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])
             optimizers.restore(self.optimizer, parts["optimizer"])
+            if self.plateau is not None:
+                stood = state.facts["plateau"]
+                self.plateau = Plateau(*(stood[name] for name in ("scale", "best", "waited")))
         except (RuntimeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
-        if self.plateau is not None:
-            self.plateau = Plateau(**state.facts["plateau"])
 
     def checkpoint(self) -> None:
         """Save the state; only one process writes."""
-        if self.world.writes:
-            checkpoints.save(self.folder / "checkpoints", self.state(), self.progress.steps)
+        if self.world.is_main_process:
+            checkpoints.save(self.folder / "checkpoints", self.state(), self.position.steps)
         self._saved = time.monotonic()
 
     def checkpoint_if_due(self) -> None:
         """Save the state every so many seconds or steps."""
-        settings = self.settings
-        by_steps = settings.checkpoint_steps and self.progress.steps % settings.checkpoint_steps == 0
-        if by_steps or time.monotonic() - self._saved >= settings.checkpoint_seconds:
+        training = self.recipe.training
+        by_steps = training.checkpoint_steps and self.position.steps % training.checkpoint_steps == 0
+        if by_steps or time.monotonic() - self._saved >= training.checkpoint_seconds:
             self.checkpoint()
-
-    def _count(self, loss: float, correct: float, images: int) -> None:
-        progress = self.progress
-        progress.step += 1
-        progress.steps += 1
-        progress.phase_steps += 1
-        progress.images += images * self.world.size
-        progress.loss_sum += loss * images
-        progress.correct += correct
-        progress.seen += images
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self.progress.seconds += now - self._clock
+        self.position.seconds += now - self._clock
         self._clock = now
 
-    def _diverged(self, what: str, rate: float, indices: NDArray[np.int64] | None) -> str:
-        records = self.used.store.dataset.records
+    def _diverged(self, fault: str, rate: float, indices: NDArray[np.int64] | None) -> str:
+        records = self.inputs_data.store.dataset.records
         shown = [] if indices is None else [records[row].path for row in indices[:4]]
         if indices is not None and len(indices) > len(shown):
             shown.append("…")
-        files = f"; pictures: {', '.join(shown)}" if shown else ""
-        place = f"step {self.progress.steps + 1} (epoch {self.progress.epoch + 1})"
-        return f"{what} at {place}, learning rate {rate:.3g}{files}; lower optimizer.learning_rate or set training.clip"
+        files = f"; images: {', '.join(shown)}" if shown else ""
+        place = f"step {self.position.steps + 1} (epoch {self.position.epoch + 1})"
+        remedy = "lower optimizer.learning_rate or set training.clip"
+        return f"{fault} at {place}, learning rate {rate:.3g}{files}; {remedy}"

@@ -1,17 +1,14 @@
-"""Putting runs side by side: the comparison and its page."""
+"""Compare runs: the comparison and its page."""
 
 from __future__ import annotations
 
 import csv
 import io
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
@@ -22,19 +19,21 @@ from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
 from facewright.evaluation.results import Comparison
 from facewright.files import write_json
-from facewright.models.catalog import create_model
+from facewright.models.blocks import Model
 from facewright.report.drawing import draw_architecture
 from facewright.report.html import DatasetFacts, ReportContext, write_report
 from facewright.runs import Run
 from facewright.training.balancing import balancing_of
+from facewright.workflows import provenance
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Runs and what comparing them says."""
+    """Runs and their comparison."""
 
     runs: tuple[Run, ...]
     comparison: Comparison
+    store: PixelStore | None  # of the data they were trained on; None: not there any more
 
     def to_dict(self) -> dict[str, Any]:
         """As `compare --json` prints it."""
@@ -42,7 +41,7 @@ class Compared:
 
     def to_html(self, path: Path | str) -> Path:
         """Write the self-contained page."""
-        write_report(Path(path), self.comparison, context=_context(self.runs, self.comparison))
+        write_report(Path(path), self.comparison, context=_context(self))
         return Path(path)
 
     def write(self, folder: Path) -> Path:
@@ -52,9 +51,11 @@ class Compared:
         return self.to_html(folder / "report.html")
 
 
-def compare(runs: Sequence[Run | Path]) -> Compared:
+def compare(runs: Sequence[Run | Path], store: PixelStore | None = None) -> Compared:
     """Put finished runs side by side; latency and throughput are measured now, one model after the other.
 
+    Args:
+        store: the images they were trained on, where it is at hand; else their dataset is opened again.
     Raises:
         RunError: a run is not finished.
         UsageError: they were not tested on the same images, or one is given twice.
@@ -69,7 +70,7 @@ def compare(runs: Sequence[Run | Path]) -> Compared:
     if other is not None:
         raise UsageError(
             f"{opened[0].folder} and {other.folder} were trained on different data "
-            f"({first.where} and {other.facts.where}); only runs on the same pictures can be compared"
+            f"({first.where} and {other.facts.where}); only runs on the same images can be compared"
         )
     names = _names(opened)
     entries = [
@@ -77,11 +78,11 @@ def compare(runs: Sequence[Run | Path]) -> Compared:
         for run, name in zip(opened, names, strict=True)
     ]
     comparison = comparing.compare(entries, first.dataset, first.fingerprint, first.classes, first.counts)
-    return Compared(tuple(opened), comparison)
+    return Compared(tuple(opened), comparison, store if store is not None else _store(opened[0]))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The model's name; with its recipe or folder where that is not enough to tell runs apart."""
+    """Name the runs by model; with recipe or folder where that is not enough to tell them apart."""
     for name in (
         lambda run: run.facts.title,
         lambda run: f"{run.facts.title} {run.facts.recipe}",
@@ -94,19 +95,22 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [f"{run.folder} ({number})" for number, run in enumerate(runs, start=1)]
 
 
-def _context(runs: Sequence[Run], comparison: Comparison) -> ReportContext:
+def _context(compared: Compared) -> ReportContext:
+    runs, store = compared.runs, compared.store
     facts = runs[0].facts
     spec = runs[0].classifier.spec
-    named = {entry.name: run for entry, run in zip(comparison.entries, runs, strict=True)}
-    store = _store(facts.where, runs[0])
+    named = {entry.name: run for entry, run in zip(compared.comparison.entries, runs, strict=True)}
     return ReportContext(
         title=f"{facts.dataset}: {', '.join(named)}" if len(runs) < 4 else f"{facts.dataset}: {len(runs)} models",
-        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
-        command=shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
+        created=provenance.created(),
+        command=provenance.command(),
         versions=facts.versions,
         facts=DatasetFacts({} if store is None else store.dataset.counts(), spec.mean, spec.std, facts.notes),
         thumbnail=None if store is None else thumbnails(store),
-        drawings={name: _drawing(run) for name, run in named.items()},
+        drawings={
+            name: draw_architecture(cast(Model, run.classifier.model), run.facts.model, run.facts.image_size)
+            for name, run in named.items()
+        },
         recipes={name: run.recipe.to_toml() for name, run in named.items()},
         suspicions={name: found for name, run in named.items() if (found := run.suspicion) is not None},
         balancing={
@@ -117,23 +121,23 @@ def _context(runs: Sequence[Run], comparison: Comparison) -> ReportContext:
     )
 
 
-def _store(where: str, run: Run) -> PixelStore | None:
-    """The pixels the runs were trained on, where they are still there."""
+def _store(run: Run) -> PixelStore | None:
+    """Open the images that a run was trained on, where they are still there."""
     try:
-        return PixelStore.open(open_dataset(where), run.classifier.spec)
+        return PixelStore.open(open_dataset(run.facts.where), run.classifier.spec)
     except FacewrightError:
         return None
 
 
 def _training_counts(run: Run) -> Mapping[str, int]:
-    """Pictures of each class in the training part, by the run's split.csv."""
+    """Count the images of each class in the training part, by the run's split.csv."""
     with (run.folder / "split.csv").open(newline="", encoding="utf-8") as lines:
         found = Counter(row["label"] for row in csv.DictReader(lines) if row["part"] == "train")
     return {name: found[name] for name in run.facts.classes}
 
 
 def thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:
-    """A PNG of a picture as the network sees it, by its path in the dataset; None where there is no such picture."""
+    """Return a function from a path in the dataset to a PNG as the network sees the image; None where there is none."""
     rows: Mapping[str, int] = {record.path: row for row, record in enumerate(store.dataset.records)}
 
     def thumbnail(path: str) -> bytes | None:
@@ -144,9 +148,3 @@ def thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:
         return out.getvalue()
 
     return thumbnail
-
-
-def _drawing(run: Run) -> str:
-    facts = run.facts
-    model = create_model(facts.model, len(facts.classes), input_size=facts.image_size, stem=facts.stem)
-    return draw_architecture(model, facts.model, facts.image_size)

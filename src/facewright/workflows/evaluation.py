@@ -24,7 +24,7 @@ from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, read_predictions, write_predictions
 from facewright.training.recipe import Recipe
-from facewright.workflows.prepared_data import Material
+from facewright.workflows.prepared_data import PreparedData
 
 if TYPE_CHECKING:
     from facewright.workflows.recognition import Recognition
@@ -34,53 +34,48 @@ VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold 
 BLOCK = 256  # rows between two reports of progress
 
 
-def check_judgeable(material: Material, recipe: Recipe) -> None:
-    """Refuse, before anything is trained, what could not be judged afterwards.
+def check_evaluation(data: PreparedData, recipe: Recipe) -> None:
+    """Refuse, before anything is trained, what could not be evaluated afterwards.
 
     Raises:
-        UsageError: the recipe chooses by HTER and there are not two classes.
-        Undefined: the validation part has too few pictures of the first class for the rule's false-accept rate.
+        Undefined: the validation part has too few images of the first class for the rule's false-accept rate.
     """
-    classes, rule = material.store.dataset.classes, recipe.threshold.rule
-    if recipe.selection.metric == "hter" and len(classes) != 2:
-        raise UsageError(f"selection.metric = hter wants two classes, the data has {len(classes)}; choose loss")
-    if len(classes) == 2 and rule.startswith("far="):
-        negatives = int((material.store.dataset.labels[material.split.validation] == 0).sum())
+    rule = recipe.threshold.rule
+    if len(data.store.dataset.classes) == 2 and rule.startswith("far="):
+        negatives = int((data.store.dataset.labels[data.split.validation] == 0).sum())
         allowed_impostors(asked_far(rule), negatives)
 
 
-def measure(folder: Path, material: Material, recipe: Recipe, on_event: EventHandler) -> ClassificationResult:
-    """Judge the best weights on the test part; writes predictions.csv and evaluation.json.
+def evaluate_test_part(run: Run, data: PreparedData, on_event: EventHandler) -> None:
+    """Evaluate the best weights on the test part; writes predictions.csv and evaluation.json.
 
     Of two classes also as a yes or no: the threshold is chosen on the validation part, whose predictions are kept in
-    validation_predictions.csv, and travels with the weights in model.safetensors.
+    validation_predictions.csv, and is stored with the weights in model.safetensors.
     """
-    classifier = Classifier.load(folder)
-    predictions = predictions_of(classifier, material.store, material.split.test, on_event)
-    result = protocols.classify(predictions, classifier.classes, "test")
-    if len(classifier.classes) == 2:
-        validation = predictions_of(classifier, material.store, material.split.validation, on_event)
-        write_predictions(folder / VALIDATION, validation, classifier.classes)
+    path = run.folder / "model.safetensors"
+    bundle = bundles.load(path)
+    run.classifier = classifier = Classifier(bundle)
+    classes, rule = classifier.classes, run.recipe.threshold.rule
+    run.predictions = predictions_of(classifier, data.store, data.split.test, on_event)
+    result = protocols.classify(run.predictions, classes, "test")
+    if len(classes) == 2:
+        validation = predictions_of(classifier, data.store, data.split.validation, on_event)
+        write_predictions(run.folder / VALIDATION, validation, classes)
+        chosen_on = f"validation part of {data.store.dataset.name}, {len(validation.paths):,} images"
         try:
-            _keep_threshold(folder, validation, recipe.threshold.rule, material.store.dataset.name)
+            classifier.threshold = class_threshold_of(validation, classes, rule, chosen_on)
         except Undefined as error:  # the weights are as good without a threshold
-            on_event(Message(f"not judged as a yes or no: {error}"))
-        binary = evaluate_two_classes(validation, predictions, classifier.classes, recipe.threshold.rule)
+            classifier.threshold = None
+            on_event(Message(f"no threshold between the two classes: {error}"))
+        others = tuple(one for one in bundle.thresholds if one.purpose != BINARY)
+        kept = () if classifier.threshold is None else (classifier.threshold,)
+        classifier.bundle = replace(bundle, thresholds=(*others, *kept))
+        bundles.save(path, classifier.bundle)
+        binary = evaluate_two_classes(validation, run.predictions, classes, rule)
         result = result.replace(binary=binary)
-    write_predictions(folder / "predictions.csv", predictions, classifier.classes)
-    write_json(folder / "evaluation.json", result.to_dict())
-    return result
-
-
-def _keep_threshold(folder: Path, validation: Predictions, rule: str, dataset: str) -> None:
-    """Choose the threshold between two classes and store it in the model file, in place of one that was there."""
-    path = folder / "model.safetensors"
-    found = bundles.load(path)
-    data = f"validation part of {dataset}, {len(validation.paths):,} pictures"
-    threshold = class_threshold_of(validation, found.classes, rule, data)
-    others = tuple(one for one in found.thresholds if one.purpose != BINARY)
-    kept = others if threshold is None else (*others, threshold)
-    bundles.save(path, replace(found, thresholds=kept))
+    run.evaluation = result
+    write_predictions(run.folder / "predictions.csv", run.predictions, classes)
+    write_json(run.folder / "evaluation.json", result.to_dict())
 
 
 def evaluate(

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib import metadata
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -29,6 +24,7 @@ from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
+from facewright.workflows import provenance
 from facewright.workflows.prediction import pictures_in
 
 SHOWN_SIDE = 320  # px at least of the longer side of a picture that is shown
@@ -172,11 +168,10 @@ def _pair_written(pair: ExplainedPair, folder: Path) -> ExplainedPair:
 
 
 def _context() -> PageContext:
-    packages = ("facewright", "torch", "numpy", "pillow")
     return PageContext(
-        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        created=provenance.created(),
+        command=provenance.command(),
+        versions=provenance.versions("torch", "numpy", "pillow"),
     )
 
 

@@ -1,10 +1,11 @@
-"""What a run starts from: an architecture, public weights or none, and the recipe that suits."""
+"""The start of a run: an architecture, public weights or none, and the recipe that suits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from facewright.errors import UsageError
 from facewright.events import EventHandler, Progress
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import resolve_stem
@@ -14,22 +15,22 @@ from facewright.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a run starts from."""
+class InitialWeights:
+    """An architecture and the public weights it starts from."""
 
     model: str  # architecture
     stem: str
-    weights: str | None  # as it was asked for: a released name or a file; None: fresh weights
+    weights: str | None  # as the user named them: a released name or a file; None: random weights
     loaded: Loaded | None
 
     @property
     def spec(self) -> InputSpec | None:
-        """What the public weights want to see."""
+        """The input that the public weights were trained with."""
         return None if self.loaded is None else self.loaded.spec
 
 
 def default_recipe(model: str) -> str:
-    """Fine-tuning for public weights, training from scratch for fresh ones.
+    """Return the recipe for fine-tuning public weights, or for training from random ones.
 
     >>> default_recipe("mobilenet_v2@imagenet"), default_recipe("mobilenet_v2")
     ('finetune', 'scratch')
@@ -38,31 +39,43 @@ def default_recipe(model: str) -> str:
 
 
 def recipe_for(model: str, recipe: str | Path | None) -> Recipe:
-    """The recipe asked for, or the one that suits the start."""
+    """Load the recipe, or the one that suits the model."""
     return recipes.load(default_recipe(model) if recipe is None else recipe)
 
 
-def check_model(model: str, recipe: Recipe) -> None:
-    """Refuse an unknown architecture, stem or size before anything is decoded or read."""
-    resolve_stem(parse_model(model)[0], recipe.input.size, recipe.input.stem)
+def check_model(model: str, recipe: Recipe) -> str:
+    """Refuse an unknown architecture, stem or size before anything is decoded or read; return the stem.
+
+    Raises:
+        UnknownName: no such architecture or stem.
+    """
+    return resolve_stem(parse_model(model)[0], recipe.input.size, recipe.input.stem)
 
 
-def start(model: str, recipe: Recipe, on_event: EventHandler) -> Start:
-    """Open what a run starts from.
+def check_weights(model: str, recipe: Recipe) -> None:
+    """Refuse a recipe that freezes a backbone of random weights."""
+    if recipe.wants_weights and parse_model(model)[1] is None:
+        raise UsageError(
+            f"recipe {recipe.name} starts with a frozen backbone, which must be trained already: "
+            f"choose --model {model}@WEIGHTS (see `facewright weights list`), or --recipe scratch"
+        )
+
+
+def initial_weights(model: str, recipe: Recipe, stem: str, on_event: EventHandler) -> InitialWeights:
+    """Open the weights that a run starts from.
 
     Args:
         model: an architecture, or architecture@weights, where weights are a released name or a file.
+        stem: of random weights, from `check_model`.
     Raises:
-        UnknownName: no such architecture, stem or released weights.
+        UnknownName: no such stem or released weights.
         FacewrightError: the weights cannot be had or are not what they should be.
     """
-    architecture, which = parse_model(model)
-    check_model(architecture, recipe)
-    if which is None:
-        stem = resolve_stem(architecture, recipe.input.size, recipe.input.stem)
-        return Start(architecture, stem, None, None)
+    architecture, weights = parse_model(model)
+    if weights is None:
+        return InitialWeights(architecture, stem, None, None)
     loaded = open_weights(
-        architecture, which, progress=lambda done, total: on_event(Progress(f"fetching {which}", done, total))
+        architecture, weights, progress=lambda done, total: on_event(Progress(f"fetching {weights}", done, total))
     )
     wanted = loaded.stem if recipe.input.stem == "auto" else recipe.input.stem
-    return Start(architecture, resolve_stem(architecture, recipe.input.size, wanted), which, loaded)
+    return InitialWeights(architecture, resolve_stem(architecture, recipe.input.size, wanted), weights, loaded)

@@ -10,11 +10,8 @@ What is found is kept in RUN/suspicious.json, and the run's report shows it. Not
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from numpy.typing import NDArray
 
 from facewright.data.cache import cache_folder
 from facewright.data.duplicates import near_pairs
+from facewright.data.sampling import derive
 from facewright.data.sources import open_dataset
 from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
@@ -37,8 +35,8 @@ from facewright.runs import SUSPICIOUS, Run
 from facewright.training import probe
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
-from facewright.training.features import Pictures, features_of
-from facewright.training.seeds import derive
+from facewright.training.features import FeatureInputs, features_of
+from facewright.workflows import provenance
 from facewright.workflows.comparison import compare, thumbnails
 from facewright.workflows.prepared_data import open_store
 from facewright.workflows.training_runs import train
@@ -141,8 +139,8 @@ def write_page(folder: Path, page: Path) -> None:
     chosen = run.recipe.input
     store = open_store(open_dataset(run.facts.where), chosen.size, chosen.resize, ignore_event)
     context = LabelContext(
-        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
-        command=shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
+        created=provenance.created(),
+        command=provenance.command(),
         versions=run.facts.versions,
         thumbnail=thumbnails(store),
     )
@@ -216,7 +214,7 @@ def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -
     for line in said:
         on_event(Message(line))
     store = PixelStore.open(judged.store.dataset, spec, on_event=on_event)
-    pictures = Pictures(store, spec, judged.rows, None, size, run.facts.seed)
+    pictures = FeatureInputs(store, spec, judged.rows, None, size, run.facts.seed)
     features = features_of(
         network, pictures, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
     )

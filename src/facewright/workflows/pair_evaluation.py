@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.recognition import Policy, Recognizer
 from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, write_pair_report
+from facewright.workflows import provenance
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
 
@@ -162,7 +158,6 @@ def _context(measured: PairsMeasured) -> PairContext:
     held = None
     if threshold is not None and measured.at_threshold is not None:
         held = MeasuredThreshold(threshold, measured.at_threshold, on_its_own=threshold.digest == scored.digest)
-    packages = ("facewright", "torch", "numpy", "scipy", "pillow")
     return PairContext(
         result=result,
         model=measured.model,
@@ -173,9 +168,9 @@ def _context(measured: PairsMeasured) -> PairContext:
         thumbnail=_as_seen(scored),
         stored=held,
         broken=[(item.path, item.reason) for item in scored.embedded.dataset.broken],
-        created=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        created=provenance.created(),
+        command=provenance.command(),
+        versions=provenance.versions("torch", "numpy", "scipy", "pillow"),
         fingerprint=measured.fingerprint,
     )
 

@@ -1,4 +1,4 @@
-"""Data made ready to train on: decoded, split, measured."""
+"""Prepare a dataset for training: decode, split, measure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from facewright.data.duplicates import near_pairs
 from facewright.data.records import Dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
-from facewright.errors import DataError
+from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.input_spec import InputSpec
+from facewright.training.mining import face_class
 from facewright.training.recipe import Recipe
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
 
 
 @dataclass(frozen=True)
-class Material:
+class PreparedData:
     """A dataset decoded and split."""
 
     store: PixelStore
@@ -29,20 +30,35 @@ class Material:
     fingerprint: str
 
 
+def check_classes(dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse, before anything is decoded, classes that the recipe cannot be trained on.
+
+    Raises:
+        DataError: fewer than two classes.
+        UsageError: the recipe is for two classes and there are more; or none of the two is that of the faces.
+    """
+    count = len(dataset.classes)
+    if count < 2:
+        only = ", ".join(dataset.classes) or "none"
+        raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
+    for two_only, setting in ((recipe.selection.metric, "hter"), (recipe.head.kind, "sigmoid")):
+        if two_only == setting and count != 2:
+            raise UsageError(f"{setting} is for two classes, the data has {count}; choose another recipe or value")
+    if any(phase.hard_negatives for phase in recipe.all_phases.values()):
+        face_class(recipe, dataset.classes)
+
+
 def prepare(
     dataset: Dataset, recipe: Recipe, seed: int, kept: Path, on_event: EventHandler, wanted: InputSpec | None = None
-) -> Material:
+) -> PreparedData:
     """Decode, split and measure the pixels.
 
     Args:
         kept: a split.csv; where it exists, it is the split.
-        wanted: what the public weights were trained to see; None where there are none.
+        wanted: the input of the public weights; None where there are none.
     Raises:
-        DataError: fewer than two classes, too few images for three parts, or nothing readable.
+        DataError: too few images for three parts, or nothing readable.
     """
-    if len(dataset.classes) < 2:
-        only = ", ".join(dataset.classes) or "none"
-        raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
     store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event, verify=True)
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
@@ -54,11 +70,11 @@ def prepare(
             f"{dataset.where}: expected images for training, validation and test, got "
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
-    return Material(store, split, _spec(store, split, recipe, wanted), store.dataset.fingerprint(store.digests))
+    return PreparedData(store, split, _spec(store, split, recipe, wanted), store.dataset.fingerprint(store.digests))
 
 
 def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False) -> PixelStore:
-    """The dataset's pixels at one size, raw."""
+    """Open the dataset's pixels at one size, not normalised."""
     raw = InputSpec.from_dict(
         {"height": size, "width": size, "mean": [0.0] * 3, "std": [1.0] * 3, "colour_order": "rgb", "resize": resize}
     )
@@ -66,7 +82,7 @@ def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler,
 
 
 def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
-    """By the data's own parts, or stratified; copies of a picture, exact or nearly so, stay on one side."""
+    """Split by the data's own parts, or stratified; exact and near duplicates are kept in the same part."""
     near = near_pairs(store.pixels, store.digests)
     groups = splits.groups_of(store.digests, [(int(first), int(second)) for first, second in near.pairs])
     shares = recipe.shares
@@ -79,7 +95,7 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
 
 
 def _spec(store: PixelStore, split: Split, recipe: Recipe, wanted: InputSpec | None) -> InputSpec:
-    """What the network is fed; statistics are of the training part alone."""
+    """Return the network's input; statistics are of the training part alone."""
     if recipe.input.normalise == "weights" and wanted is not None:
         size = recipe.input.size
         return replace(wanted, height=size, width=size, resize=recipe.input.resize)

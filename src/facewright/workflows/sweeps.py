@@ -1,4 +1,4 @@
-"""Several architectures on one split, one after the other, and their comparison."""
+"""Train several architectures on one split, one after the other, and compare them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from facewright.errors import UsageError
 from facewright.events import EventHandler, ignore_event
 from facewright.training import recipe as recipes
 from facewright.workflows.comparison import Compared, compare
-from facewright.workflows.initial_weights import check_model, recipe_for
+from facewright.workflows.initial_weights import check_model, check_weights, recipe_for
 from facewright.workflows.training_runs import folder_name, free_folder, train
 
 
 def train_all(
-    where: str | Path | Dataset,
+    data: str | Path | Dataset,
     models: Sequence[str],
     *,
     recipe: str | Path | None = None,
@@ -27,7 +27,7 @@ def train_all(
 ) -> Compared:
     """Train several models on one split and compare them; the page is `out`/report.html.
 
-    Called again with the same `out` it goes on where it stopped: finished runs are kept, an unfinished one is resumed.
+    Called again with the same `out` it resumes: finished runs are kept, an unfinished one is resumed.
 
     Args:
         models: names of `facewright models`, or name@weights. Everything else as for `train`.
@@ -37,8 +37,10 @@ def train_all(
     if len(set(models)) != len(models) or not models:
         raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
     for name in models:
-        check_model(name, recipes.override(recipe_for(name, recipe), overrides or {}))
-    dataset = where if isinstance(where, Dataset) else open_dataset(where)
+        chosen = recipes.override(recipe_for(name, recipe), overrides or {})
+        check_model(name, chosen)
+        check_weights(name, chosen)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data)
     folder = out or free_folder(f"{dataset.name}-compare")
     runs = [
         train(

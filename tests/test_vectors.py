@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facewright.losses.vectors import cosines_within, precise, square_root, unit
+from facewright.vectors import cosines_within, precise, square_root, unit
 
 
 def test_cosines_never_leave_their_range() -> None:

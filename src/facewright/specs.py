@@ -1,0 +1,229 @@
+"""Settings of a head, an objective and an augmentation: the tables of a recipe that lower layers take as they are.
+
+No torch here: a recipe is read, shown and checked without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from facewright.errors import UnknownName, UsageError
+
+HeadKind = Literal["native", "linear", "sigmoid", "two-layer", "hidden-256", "cosine"]
+HEADS = tuple(kind for kind in get_args(HeadKind) if kind != "native")
+TripletMining = Literal["all", "semi-hard", "batch-hard"]
+ON_SCORES = ("cross-entropy", "focal", "centre")
+ON_COSINES = ("a-softmax", "cosface", "arcface")
+ON_PAIRS = ("contrastive", "pairwise", "triplet")
+KINDS = (*ON_SCORES, *ON_COSINES, *ON_PAIRS)
+SHARED = ("cross-entropy", "focal")  # take shares of classes, as mixup makes them
+SMOOTHED = ("cross-entropy", "centre", *ON_PAIRS)  # contain a plain cross-entropy, whose labels can be smoothed
+MARGINS = {"a-softmax": 4.0, "cosface": 0.35, "arcface": 0.5, "contrastive": 1.0, "triplet": 0.2}  # the papers'
+LARGEST_MARGINS = {"a-softmax": 16.0, "cosface": 2.0, "arcface": math.pi / 2, "contrastive": 2.0, "triplet": 4.0}
+Share = Annotated[float, Field(ge=0, le=1)]
+Table = TypeVar("Table", bound=BaseModel)
+
+
+class Spec(BaseModel):
+    """A table of settings: values are checked and fixed, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them; `from_dict` gives them back."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """Check settings that came in a file.
+
+        Raises:
+            UnknownName: a key or a name that is not known; names the nearest.
+            UsageError: no table, or a value of another type or out of its range.
+        """
+        return checked(cls, values, f"the {cls.__name__.removesuffix('Spec').lower()}", list(cls.model_fields))
+
+
+def checked(table: type[Table], values: object, source: str, known: list[str] | Mapping[str, Any]) -> Table:
+    """Check values that came from outside; `source` names them in errors.
+
+    Args:
+        known: every key there is, dotted, or the complete table: for the nearest to an unknown one.
+    """
+    try:
+        return table.model_validate(values)
+    except ValidationError as error:
+        raise first_error(error, source, dotted(known) if isinstance(known, Mapping) else known) from None
+
+
+def first_error(error: ValidationError, source: str, known: list[str]) -> UsageError:
+    """Return the first thing wrong, in one line; of an unknown name the nearest of `known` or of the choices."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        names = known if "." in place else {key.split(".")[0] for key in known}
+        return UnknownName(f"key of {source}", place[:80], names)
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        choices = [part.strip("'") for part in first["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        return UnknownName(f"{place} of {source}", first["input"][:80], choices)
+    came = "" if isinstance(first["input"], dict | BaseModel) else f" (got {shown(first['input'])})"
+    return UsageError(f"{source}: {place}{': ' if place else ''}{first['msg'].removeprefix('Value error, ')}{came}")
+
+
+def dotted(table: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return every key of a table of tables.
+
+    >>> dotted({"name": "a", "input": {"size": 64}})
+    ['name', 'input.size']
+    """
+    keys: list[str] = []
+    for key, value in table.items():
+        keys += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def shown(value: object) -> str:
+    """Return a value from a file for a message: short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "an integer of more than 64 bits"  # printing one of many digits is an error of its own
+    return repr(value)[:80]
+
+
+class HeadSpec(Spec):
+    """What turns the backbone's features into class scores.
+
+    Linear and cosine heads drop features, before the map to the embedding (ArcFace's order, section 3.1: dropout, map,
+    batch norm), so an embedding itself is never thinned out unless it is the features; the others drop after each
+    hidden layer, as their sources do.
+
+    >>> HeadSpec(kind="cosine", embedding=128, scale=32.0).to_dict()
+    {'kind': 'cosine', 'embedding': 128, 'dropout': 0.0, 'scale': 32.0, 'subcentres': 1}
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    kind: HeadKind = "linear"  # native: the architecture's own classifier
+    embedding: int = Field(0, ge=0, le=16_384)  # width of a linear map and norm before it; 0: the features themselves
+    dropout: float = Field(0.0, ge=0, lt=1)  # share of the values set to zero in training
+    scale: float = Field(0.0, ge=0, le=1000)  # cosine: scores are scale * cosine
+    subcentres: int = Field(1, ge=1, le=64)  # cosine: directions a class, of which the nearest counts
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> Self:
+        if self.kind == "native" and (self.embedding or self.dropout or self.scale or self.subcentres != 1):
+            raise ValueError(f"the native head has no options; choose kind = {', '.join(HEADS)}")
+        if self.kind == "cosine" and self.scale == 0:
+            raise ValueError("a cosine head needs a scale above 0, for cosines alone make flat probabilities: try 32")
+        if self.kind == "sigmoid" and (self.embedding or self.dropout):
+            raise ValueError("a sigmoid head reads the features as they are: leave embedding and dropout at 0")
+        if self.kind != "cosine" and (self.scale != 0 or self.subcentres != 1):
+            raise ValueError(f"scale and subcentres are for cosine heads; leave them out of a {self.kind} head")
+        return self
+
+
+class ObjectiveSpec(Spec):
+    """What training minimises.
+
+    Three groups. On class scores: cross-entropy, focal, centre. On the cosines of a cosine head: a-softmax, cosface,
+    arcface. On pairs of embeddings: contrastive, pairwise, triplet.
+
+    >>> ObjectiveSpec(kind="arcface").used_margin
+    0.5
+    """
+
+    kind: Literal[
+        "cross-entropy",
+        "focal",
+        "centre",
+        "a-softmax",
+        "cosface",
+        "arcface",
+        "contrastive",
+        "pairwise",
+        "triplet",
+    ] = "cross-entropy"
+    margin: float | Literal["paper"] = "paper"  # a-softmax: a whole number; arcface: radians
+    mining: TripletMining = "batch-hard"  # triplet
+    weight: float = Field(0.003, ge=0, le=1e6)  # centre: of the centre loss beside cross-entropy; lambda of the paper
+    centre_rate: float = Field(0.5, gt=0, le=1)  # centre: how fast centres follow; alpha of the paper
+    gamma: float = Field(2.0, ge=0, le=100)  # focal
+    blend_start: float = Field(1000.0, ge=0, le=1e9)  # a-softmax: the share of plain softmax falls from this,
+    blend_fall: float = Field(0.12, ge=0, le=1e9)  # the faster the greater this is,
+    blend_least: float = Field(5.0, ge=0, le=1e9)  # down to this
+    class_weights: Literal["none", "inverse"] = "none"  # inverse: rare classes count as much as frequent ones in all
+
+    @model_validator(mode="after")
+    def _margin_fits(self) -> Self:
+        if self.margin == "paper":
+            return self
+        if self.kind not in MARGINS:
+            raise ValueError(f"{self.kind} has no margin: leave it out, or choose one of {', '.join(MARGINS)}")
+        largest = LARGEST_MARGINS[self.kind]
+        whole = self.kind == "a-softmax"
+        if not (1 if whole else 0) <= self.margin <= largest or (whole and self.margin != int(self.margin)):
+            wanted = f"a whole number from 1 to {largest:g}" if whole else f"a number in [0, {largest:.4g}]"
+            raise ValueError(f"expected a margin of {wanted} for {self.kind}, got {self.margin:g}")
+        return self
+
+    @property
+    def used_margin(self) -> float:
+        """The margin that counts; 0 for kinds without one."""
+        return MARGINS.get(self.kind, 0.0) if isinstance(self.margin, str) else self.margin
+
+
+class Augment(Spec):
+    """What may happen to a training image; the default mirrors every second one.
+
+    Each number is a range: an image gets its own draw from it. Order: crop, rotation, zoom, translation and mirroring
+    in one resampling (what comes in from outside is the image's reflection), then brightness, contrast and
+    saturation, then erasing.
+
+    `Augment(area=(0.08, 1), aspect=math.log(4 / 3), crop="inside")` is torchvision's RandomResizedCrop with its
+    defaults and a flip (the box is not rounded to whole pixels); `Augment(rotation=36, zoom=0.1, translate=0.1)` is
+    Keras' RandomFlip("horizontal"), RandomRotation(0.1), RandomZoom(0.1) and RandomTranslation(0.1, 0.1).
+    """
+
+    flip: Share = 0.5  # probability of mirroring left and right
+    area: tuple[float, float] = (1.0, 1.0)
+    """(low, high) share of the image's area that the crop shows, uniform; above 1 shows a reflected border."""
+    aspect: float = Field(0.0, ge=0, le=math.log(4.0))  # the crop's width : height varies by exp(U(-aspect, aspect))
+    rotation: float = Field(0.0, ge=0, le=180)  # largest angle, degrees, either way
+    zoom: float = Field(0.0, ge=0, le=0.9)  # the side of what is shown varies by 1 + U(-zoom, zoom); below 1 enlarges
+    translate: Share = 0.0  # largest shift along each axis, as a share of the side
+    brightness: Share = 0.0  # the factor is U(1 - j, 1 + j); pixels are clamped once, after all three
+    contrast: Share = 0.0  # as above, around the image's own mean
+    saturation: Share = 0.0
+    erase: Share = 0.0  # probability of covering a rectangle with the image's mean colour
+    erase_area: tuple[float, float] = (0.02, 0.2)  # (low, high) share of the area that the rectangle covers
+    crop: Literal["centre", "inside"] = "centre"
+    """"centre" keeps the crop's middle in the image's middle; "inside" puts the crop anywhere inside."""
+    grey: Share = 0.0  # probability of losing all colour
+
+    @field_validator("area", "erase_area")
+    @classmethod
+    def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] <= 4:
+            raise ValueError("expected (low, high) with 0 < low <= high <= 4")
+        return value
+
+    @model_validator(mode="after")
+    def _areas_fit(self) -> Self:
+        if self.crop == "inside" and self.area[1] > 1:
+            raise ValueError("a crop inside the image takes an area up to 1")
+        if self.erase_area[1] > 0.9:
+            raise ValueError("expected erase_area up to 0.9")
+        return self
+
+    @property
+    def moves(self) -> bool:
+        """Pixels must be resampled (mirroring alone needs none)."""
+        return self.area != (1.0, 1.0) or any((self.aspect, self.rotation, self.zoom, self.translate))
+
+    @property
+    def colours(self) -> bool:
+        """The values of pixels change."""
+        return any((self.brightness, self.contrast, self.saturation, self.grey))

@@ -1,0 +1,138 @@
+"""The inputs of each step: augmented images, or features of a frozen backbone that were computed before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facewright.data.loaders import Loader, Pixels
+from facewright.data.sampling import shard
+from facewright.events import EventHandler, Progress
+from facewright.files import cache_folder
+from facewright.input_spec import InputSpec
+from facewright.specs import Augment
+from facewright.training.distributed import World
+from facewright.training.features import FeatureInputs, Features, features_of
+from facewright.training.recipe_parts import Plan
+
+VALIDATED = 64  # images a batch
+
+Inputs = tuple[Tensor, NDArray[np.int64]]
+"""Images (B, 3, H, W) or features (B, F), float32, and the rows (B,) of the store they are of."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained and validated on."""
+
+    store: Pixels
+    spec: InputSpec
+    train: NDArray[np.int64]  # rows of the store
+    validation: NDArray[np.int64]
+    augment: Augment
+    plan: Plan  # the batches of an epoch
+    batch: int  # images a batch, over all processes
+    steps: int  # of an epoch
+    seed: int
+    workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.store.dataset.classes)
+
+
+class ImageLoader:
+    """Images, augmented anew in every epoch."""
+
+    def __init__(self, data: Data, world: World) -> None:
+        self.data = data
+        self.world = world
+
+    def training(
+        self, batches: list[NDArray[np.int64]], size: int, epoch: int, phase_epoch: int, start: int
+    ) -> Iterator[Inputs]:
+        """Yield this process's share of each batch from `start` on; `epoch` of the run chooses the augmentation.
+
+        Args:
+            size: side in pixels.
+        """
+        data = self.data
+        loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers)
+        for batch in loader.epoch(_shares(batches, self.world), epoch, start=start):
+            yield batch.images, batch.indices
+
+    def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
+        """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
+        data = self.data
+        loader = Loader(data.store, data.spec, None, size, 0, data.workers)
+        for batch in loader.epoch(_blocks(data.validation, self.world), 0):
+            yield network(batch.images).float(), batch.indices
+
+
+class FeatureLoader:
+    """Features of a frozen backbone; each epoch of the phase reads the next draw of the augmentation.
+
+    Made by running the backbone once over everything; under several processes one computes and the others read.
+
+    Args:
+        network: the backbone with its head.
+        head: name of the network's module that reads features.
+        draws: augmentation draws to compute.
+        size: side in pixels.
+    Raises:
+        FacewrightError: the cache cannot be written.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        network: nn.Module,
+        head: str,
+        draws: int,
+        size: int,
+        dtype: torch.dtype,
+        on_event: EventHandler,
+        world: World,
+    ) -> None:
+        self.data, self.head, self.world = data, head, world
+        parts: list[Features] = []
+
+        def report(done: int, total: int) -> None:
+            on_event(Progress("features of the frozen backbone", done, total))
+
+        for rows, augment, number in ((data.train, data.augment, draws), (data.validation, None, 1)):
+            inputs = FeatureInputs(data.store, data.spec, rows, augment, size, data.seed)
+            for rank in range(world.size):
+                if rank == world.rank:
+                    parts.append(features_of(network, inputs, number, dtype, cache_folder(), report))
+                world.barrier()
+        self.training_part, self.validation_part = parts
+
+    def training(
+        self, batches: list[NDArray[np.int64]], size: int, epoch: int, phase_epoch: int, start: int
+    ) -> Iterator[Inputs]:
+        """Yield this process's share of each batch from `start` on; `phase_epoch` chooses the draw."""
+        for indices in _shares(batches, self.world)[start:]:
+            yield self.training_part.batch(indices, phase_epoch), indices
+
+    def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
+        """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
+        head = network.get_submodule(self.head)
+        for block in _blocks(self.data.validation, self.world):
+            yield head(self.validation_part.batch(block, 0)).float(), block
+
+
+def _shares(batches: list[NDArray[np.int64]], world: World) -> list[NDArray[np.int64]]:
+    return [shard(batch, world.rank, world.size) for batch in batches]
+
+
+def _blocks(rows: NDArray[np.int64], world: World) -> list[NDArray[np.int64]]:
+    """Cut rows into batches of nearly equal length, and take every `world.size`-th of them."""
+    return np.array_split(rows, max(1, math.ceil(len(rows) / VALIDATED)))[world.rank :: world.size]

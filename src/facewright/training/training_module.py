@@ -1,0 +1,94 @@
+"""Network and objective as one module, and the moving average of the network's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class NoHead(nn.Identity):
+    """Stands for a head where the network gives class scores by itself."""
+
+    def embed(self, scores: Tensor) -> Tensor:  # (B, C) -> the same
+        return scores
+
+    def classify(self, scores: Tensor) -> Tensor:  # (B, C) -> the same
+        return scores
+
+
+class TrainingModule(nn.Module):
+    """A network and its objective, as one module: what gradients are averaged for across processes.
+
+    Args:
+        network: images to class scores; with `forward_features` where there is a head.
+        objective: as `losses.Objective`: (head, features, targets, step) to (loss, class scores).
+        head: name of the module inside the network that the objective is given; None: the network's own classifier,
+            whatever it is, and the objective sees class scores.
+        dtype: what the backbone computes in; head and loss are always float32.
+    """
+
+    def __init__(
+        self, network: nn.Module, objective: nn.Module, head: str | None, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.head = head
+        self.dtype = dtype
+        self.no_head = NoHead()
+
+    def forward(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Compute the loss and the class scores (B, C).
+
+        Args:
+            inputs: (B, 3, H, W) images, or (B, F) features.
+            targets: (B,) class numbers or (B, C) shares.
+            step: of the phase, from 0; for losses that are annealed.
+        """
+        if inputs.ndim == 2:
+            features = inputs
+        else:
+            with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+                features = self.network(inputs) if self.head is None else self.network.forward_features(inputs)  # type: ignore[operator]
+        head = self.no_head if self.head is None else self.network.get_submodule(self.head)
+        loss, scores = self.objective(head, features.float(), targets, step)
+        return loss, scores
+
+
+class AveragedNetwork(nn.Module):
+    """A copy of a network whose weights and norm statistics follow it as an exponential moving average.
+
+    The average forgets faster at first: min(decay, (1 + n) / (10 + n)) after n updates.
+
+    Args:
+        decay: share of the old average that a step keeps, in (0, 1).
+    Source: the `num_updates` rule of TensorFlow's ExponentialMovingAverage.
+    """
+
+    n_averaged: Tensor  # stays on the CPU, where reading it waits for nothing
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(network)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights of one more step."""
+        count = int(self.n_averaged)
+        share = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
+        pairs = [
+            (mine, theirs.detach())
+            for kind in ("parameters", "buffers")
+            for mine, theirs in zip(getattr(self.module, kind)(), getattr(network, kind)(), strict=True)
+        ]
+        moving = [pair for pair in pairs if count and pair[0].is_floating_point()]
+        copied = [pair for pair in pairs if not (count and pair[0].is_floating_point())]
+        if moving:
+            torch._foreach_lerp_([mine for mine, _ in moving], [theirs for _, theirs in moving], 1 - share)
+        if copied:
+            torch._foreach_copy_([mine for mine, _ in copied], [theirs for _, theirs in copied])
+        self.n_averaged += 1

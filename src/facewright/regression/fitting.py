@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from facewright.data.sampling import derive
 from facewright.errors import NonFiniteLoss
 from facewright.events import EventHandler, Progress
 from facewright.regression.network import Perceptron
 from facewright.regression.recipe import FitRecipe
-from facewright.training.seeds import derive
 
 Array = NDArray[np.float64]
 Rows = tuple[Array, Array]  # standardized inputs (N, D) and targets (N, K)

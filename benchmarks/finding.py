@@ -46,9 +46,9 @@ from PIL import Image
 
 from facewright import images
 from facewright.data.boxes import TrueBoxes, read_boxes
+from facewright.faces.detectors import EVERY, Detector, detector_of
 from facewright.faces.frame import Frame
 from facewright.metrics.detection import OVERLAP, iou
-from facewright.recognition.detectors import EVERY, Detector, detector_of
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from facewright.recognition.detectors import DETECTORS, EVERY, LARGE, SMALLEST_FACE, Detector, Located
+    from facewright.faces.detectors import DETECTORS, EVERY, LARGE, SMALLEST_FACE, Detector, Located
+    from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
     from facewright.recognition.matching import Matched
     from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
-    from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
     from facewright.recognition.recognizer import Recognizer
 
 __all__ = [
@@ -43,10 +43,10 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "facewright.recognition.detectors": "DETECTORS EVERY LARGE SMALLEST_FACE Detector Located",
+        "facewright.faces.detectors": "DETECTORS EVERY LARGE SMALLEST_FACE Detector Located",
         "facewright.recognition.matching": "Matched",
         "facewright.recognition.networks": "BUILT_IN SHIPPED TEMPLATES built_in shipped",
-        "facewright.recognition.people": "DEFAULT_POLICY POLICIES Face Picked Policy",
+        "facewright.faces.selection": "DEFAULT_POLICY POLICIES Face Picked Policy",
         "facewright.recognition.recognizer": "Recognizer",
     },
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from facewright.faces.selection import Picked
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
-from facewright.recognition.people import Picked
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
+from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
+from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold, pick
-from facewright.recognition.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
-from facewright.recognition.people import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
 
 STEPS = "1"  # of what happens between the networks; a change makes other vectors
 

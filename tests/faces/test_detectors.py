@@ -9,9 +9,9 @@ import pytest
 
 from facewright.errors import UnknownName, WeightsError
 from facewright.faces import onnx_detectors
+from facewright.faces.detectors import detector_of
 from facewright.faces.onnx_detectors import FAMILIES, dlib_squares
 from facewright.recognition import Recognizer
-from facewright.recognition.detectors import detector_of
 
 BOX = np.array([[50.0, 40.0, 60.0, 80.0]])
 POINTS = np.array([[[65.0, 70.0], [95.0, 70.0], [80.0, 85.0], [68.0, 100.0], [92.0, 100.0]]])

@@ -56,6 +56,10 @@ def inspect(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --labels: also write this page.")] = None,
     order: opt.Order = None,
+    columns: opt.Columns = None,
+    names: opt.Names = None,
+    layout: opt.Layout = None,
+    label_from: opt.LabelFrom = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -70,8 +74,8 @@ def inspect(
       facewright inspect --labels runs/a --out label-issues.html
     """
     if labels is not None:
-        if data is not None or sheet is not None or order is not None:
-            raise UsageError("--labels inspects the data of a run: remove DATA, --sheet and --colour-order")
+        if data is not None or sheet is not None or order is not None or columns or names or layout or label_from:
+            raise UsageError("--labels inspects the data of a run: remove DATA and what describes it")
         _inspect_labels(labels, folds, weights, out, quiet, as_json)
         return
     if data is None:
@@ -79,7 +83,7 @@ def inspect(
     if weights is not None or out is not None:
         raise UsageError("--weights and --out belong to --labels RUN")
     check_writable(sheet)
-    data = opt.address(data, order)
+    data = opt.address(data, order, columns, names, layout, label_from)
 
     from facewright import workflows
 
@@ -121,6 +125,7 @@ def describe(audit: Audit) -> str:
         f"exact duplicates  {number_of(len(audit.exact), 'group')}",
         f"near duplicates   {number_of(len(audit.near), 'pair')}",
     ]
+    lines += [f"note: {note}" for note in audit.notes]
     lines += [f"broken: {broken.path}: {broken.reason}" for broken in audit.broken[:SHOWN]]
     lines += [f"exact: {', '.join(image.path for image in group.pictures)}" for group in audit.exact[:SHOWN]]
     lines += [f"near: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]

@@ -40,6 +40,10 @@ def evaluate(
     seed: opt.Seed = 0,
     detector: opt.Detector = None,
     order: opt.Order = None,
+    columns: opt.Columns = None,
+    names: opt.Names = None,
+    layout: opt.Layout = None,
+    label_from: opt.LabelFrom = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -54,7 +58,7 @@ def evaluate(
       facewright evaluate runs/a other-photos/ --json
       facewright evaluate built-in other-people/ --task identification
     """
-    data = opt.optional_address(data, order)
+    data = opt.optional_address(data, order, columns, names, layout, label_from)
 
     from facewright import workflows
 

@@ -89,6 +89,26 @@ Far = Annotated[
 ]
 ImagesFolder = Annotated[Path | None, typer.Option("--images", help="Folder of the images that PAIRS names.")]
 Order = Annotated[ColourOrder | None, typer.Option("--colour-order", help="Of the images in an .npz. Default: rgb.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="ROLE=COLUMN,...",
+        help="Columns of DATA's label file by role: image, label, split, identity. Default: as their names tell.",
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option("--names", metavar="LABEL=NAME,...|FILE", help="Class names for the labels of DATA: 0=angry,1=happy."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", metavar="NAME", help="How DATA is laid out: folders, labels, celeba, ... Default: auto."),
+]
+LabelFrom = Annotated[
+    str | None,
+    typer.Option("--label-from", metavar="REGEX", help="Read labels from file paths: '(?P<label>.+)_[0-9]+'."),
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the split, the initial weights and every random choice."),
@@ -165,31 +185,41 @@ def face_choice(chosen: SelectFace | None) -> recognition.Policy | None:
     return None if chosen is None else names[chosen]
 
 
-def address(data: str, order: ColourOrder | None) -> str:
-    """Add the colour order to the address of an .npz, so that a resumed run reads the same pixels.
+def address(
+    data: str,
+    order: ColourOrder | None,
+    columns: str | None = None,
+    names: str | None = None,
+    layout: str | None = None,
+    label_from: str | None = None,
+) -> str:
+    """Add what the options say about DATA to its address, so that a resumed run reads the same images and labels.
 
     Raises:
-        UsageError: DATA is no .npz, or its address has another order.
+        UsageError: a colour order for what is no .npz, or the address says something else.
 
     >>> address("faces.npz", ColourOrder.BGR)
     'faces.npz?colour-order=bgr'
     """
-    if order is None:
+    options = {"columns": columns, "names": names, "layout": layout, "label-from": label_from}
+    options["colour-order"] = None if order is None else order.value
+    if not any(options.values()):
         return data
     from facewright.data.addresses import with_options
 
-    return with_options(data, {"colour-order": order.value})
+    return with_options(data, options)
 
 
-def optional_address(data: str | None, order: ColourOrder | None) -> str | None:
-    """Add the colour order where DATA is optional.
+def optional_address(data: str | None, order: ColourOrder | None, *reading: str | None) -> str | None:
+    """Add the options where DATA is optional; `reading` as in `address`.
 
     Raises:
-        UsageError: an order without DATA.
+        UsageError: an option without DATA.
     """
-    if data is None and order is not None:
-        raise UsageError("--colour-order describes DATA; give DATA, or remove the option")
-    return None if data is None else address(data, order)
+    if data is None and (order is not None or any(value is not None for value in reading)):
+        given = "--colour-order" if order is not None else "--columns, --names, --layout or --label-from"
+        raise UsageError(f"{given} describes DATA; give DATA, or remove the option")
+    return None if data is None else address(data, order, *reading)
 
 
 def key_values(words: Sequence[str] | None, option: str) -> dict[str, str]:

@@ -36,6 +36,10 @@ def train(
     size: opt.Size = None,
     precision: opt.Precision = None,
     order: opt.Order = None,
+    columns: opt.Columns = None,
+    names: opt.Names = None,
+    layout: opt.Layout = None,
+    label_from: opt.LabelFrom = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -50,7 +54,7 @@ def train(
       facewright train --resume --out runs/a
     """
     changed = opt.overrides(changes, epochs, size, precision)
-    data = opt.optional_address(data, order)
+    data = opt.optional_address(data, order, columns, names, layout, label_from)
     started = None if data is not None else run_to_resume(out, resume, changed)
 
     from facewright import workflows
@@ -87,6 +91,10 @@ def compare(
     size: opt.Size = None,
     precision: opt.Precision = None,
     order: opt.Order = None,
+    columns: opt.Columns = None,
+    names: opt.Names = None,
+    layout: opt.Layout = None,
+    label_from: opt.LabelFrom = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -99,10 +107,10 @@ def compare(
       facewright compare photos/ --models resnet50,xception,densenet121
       facewright compare runs/a runs/b
     """
-    names = [name.strip() for name in models.split(",") if name.strip()]
+    chosen = [name.strip() for name in models.split(",") if name.strip()]
     changed = opt.overrides(changes, epochs, size, precision)
-    check_comparison(inputs, names, training_options=bool(changed or seed or recipe is not None))
-    data = opt.optional_address(inputs[0] if names else None, order)
+    check_comparison(inputs, chosen, training_options=bool(changed or seed or recipe is not None))
+    data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 
     from facewright import workflows
     from facewright.workflows.training_runs import free_folder
@@ -110,7 +118,7 @@ def compare(
     with listener(quiet) as on_event:
         if data is not None:
             compared = workflows.train_all(
-                data, names, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
+                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
             )
             folder = compared.runs[0].folder.parent
         else:

@@ -79,8 +79,6 @@ class Audit:
 
     name: str
     where: str
-    layout: str  # how it was read
-    notes: tuple[str, ...]  # why, and what to know about it
     images: int  # readable
     counts: dict[str, int]  # class → readable images
     sizes: SizeTable
@@ -91,6 +89,8 @@ class Audit:
     balance: float | None  # entropy of the class shares over its maximum: 1 is even; None: as above
     statistics: Statistics
     warnings: tuple[str, ...]
+    layout: str = ""  # how the data set was read
+    notes: tuple[str, ...] = ()  # why, and what to know about it
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; equal pictures carry whether they cross classes or parts."""

@@ -1,13 +1,13 @@
-"""Lists of pairs to verify: which two pictures, whether they show one person, and in which fold.
+"""Lists of pairs to verify: which two images, whether they show one person, and in which fold.
 
     pairs.txt            LFW View 2: `10<TAB>300`, then ten times 300 pairs of one person and 300 of two
     pairsDevTrain.txt    LFW View 1: `1100`, then 1,100 pairs of one person and 1,100 of two
     pairs.csv, .tsv      a header `a,b,same[,fold]`, then a row a pair; paths are relative to the folder of images
 
-A line of LFW's is `name n1 n2` (pictures n1 and n2 of one person) or `name1 n1 name2 n2`. Its pictures are looked for
+A line of LFW's is `name n1 n2` (images n1 and n2 of one person) or `name1 n1 name2 n2`. Its images are looked for
 as LFW lays them out, `Name/Name_0001.jpg`, then in one flat folder, `Name_0001.jpg`; then with another suffix.
 
-A picture that is missing is a failure to acquire: listed in `Pairs.broken`, and its pairs stay in their folds.
+A image that is missing is a failure to acquire: listed in `Pairs.broken`, and its pairs stay in their folds.
 
 Source: Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces in the Wild", TR 07-49, 2007, section III and the README of
 the pair lists.
@@ -15,8 +15,9 @@ the pair lists.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,7 +28,9 @@ from facewright.data.pixel_sources import FileSource, unusable
 from facewright.data.records import Broken, Dataset, Record
 from facewright.data.text_tables import read_table, read_text
 from facewright.data.trees import folder_of
+from facewright.data.units import groups_of
 from facewright.errors import DataError
+from facewright.images.files import is_hidden
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
 _SAME = {"1": True, "true": True, "0": False, "false": False}
@@ -36,14 +39,15 @@ _COLUMNS = ("a", "b", "same", "fold")
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """P pairs of pictures.
+    """P pairs of images.
 
     name: of the list, without folder and suffix.
     a, b: (P,) paths below the folder of images, posix.
     same: (P,) whether both show one person.
     fold: (P,) the number of the set, from 0; None where the list has no folds.
     people: (P,) who is on a and on b; None where that is not known.
-    broken: the pictures that cannot be used, sorted by path, and why; each once.
+    broken: the images that cannot be used, sorted by path, and why; each once.
+    notes: what a person should know about the list.
     """
 
     name: str
@@ -53,12 +57,13 @@ class Pairs:
     fold: NDArray[np.int64] | None
     people: tuple[tuple[str, str], ...] | None
     broken: tuple[Broken, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.a)
 
     def dataset(self, images: str | Path) -> Dataset:
-        """The pictures of all pairs, each once, as a data set without classes; `PixelStore.open` takes it.
+        """The images of all pairs, each once, as a data set without classes; `PixelStore.open` takes it.
 
         Args:
             images: the folder that the paths are relative to.
@@ -73,12 +78,12 @@ class Pairs:
         return Dataset(self.name, root, (), records, FileSource(root), self.broken)
 
     def rows(self, records: Sequence[Record]) -> NDArray[np.int64]:
-        """Where the pictures of each pair are found.
+        """Where the images of each pair are found.
 
         Args:
             records: of the data set that was embedded (`store.dataset.records`).
         Returns:
-            (P, 2) positions in `records`; -1 for a picture that is not there: a failure to acquire.
+            (P, 2) positions in `records`; -1 for a image that is not there: a failure to acquire.
         """
         place = {record.path: row for row, record in enumerate(records)}
         return np.array([[place.get(path, -1) for path in pair] for pair in zip(self.a, self.b, strict=True)], np.int64)
@@ -89,22 +94,63 @@ def read_pairs(where: str | Path, images: str | Path) -> Pairs:
 
     Args:
         where: the list; .csv and .tsv are tables, everything else is read as LFW's.
-        images: the folder of the pictures.
+        images: the folder of the images.
     Raises:
-        DataError: the list cannot be understood (names the line), a path leads out of the folder, or not one picture of
+        DataError: the list cannot be understood (names the line), a path leads out of the folder, or not one image of
             the list is there.
     """
     path, root = Path(where), Path(images).resolve()
     if not root.is_dir():
-        raise DataError(f"{images}: expected the folder of the pictures that {path.name} names; there is none")
+        raise DataError(f"{images}: expected the folder of the images that {path.name} names; there is none")
     table = path.suffix.lower() in (".csv", ".tsv")
     found = _read_table(path) if table else _read_lfw(path, read_text(path, "a list of pairs"), root)
     named = sorted({*found.a, *found.b})
     reasons = ((name, unusable(root, name)) for name in named)
     broken = tuple(Broken(name, reason) for name, reason in reasons if reason is not None)
     if len(broken) == len(named):
-        raise DataError(f"{path}: not one of its {len(named):,} pictures is in {root} (the first: {broken[0].path})")
-    return Pairs(path.stem, found.a, found.b, found.same, found.fold, found.people, broken)
+        raise DataError(f"{path}: not one of its {len(named):,} images is in {root} (the first: {broken[0].path})")
+    _refuse_contradictions(path, found)
+    return replace(found, broken=broken, notes=_notes(found, {item.path for item in broken}))
+
+
+def _refuse_contradictions(path: Path, pairs: Pairs) -> None:
+    """Raise DataError where a list says of one pair both that it is a match and that it is none."""
+    said: dict[tuple[str, ...], bool] = {}
+    keys = [tuple(sorted(pair)) for pair in zip(pairs.a, pairs.b, strict=True)]
+    wrong = [key for key, same in zip(keys, pairs.same.tolist(), strict=True) if said.setdefault(key, same) != same]
+    if wrong:
+        named = "; ".join(" and ".join(key) for key in wrong[:3])
+        raise DataError(
+            f"{path}: {len(wrong):,} pairs are listed as match and as no match ({named}); remove one of the two rows"
+        )
+
+
+def _contradicted(pairs: Pairs) -> list[int]:
+    """Rows listed as no match although matches link both images to one person."""
+    person = groups_of([*pairs.a, *pairs.b], [(k, k + len(pairs)) for k in np.flatnonzero(pairs.same).tolist()])
+    return [k for k in np.flatnonzero(~pairs.same).tolist() if person[k] == person[k + len(pairs)]]
+
+
+def _notes(pairs: Pairs, lost: set[str]) -> tuple[str, ...]:
+    notes = []
+    keys = [tuple(sorted(pair)) for pair in zip(pairs.a, pairs.b, strict=True)]
+    twice = len(keys) - len(set(keys))
+    if twice:
+        notes.append(
+            f"{twice:,} of {len(keys):,} pairs are listed more than once; each counts as often as it is listed"
+        )
+    wrong = _contradicted(pairs)
+    if wrong:
+        first = f"{pairs.a[wrong[0]]} and {pairs.b[wrong[0]]}"
+        notes.append(
+            f"{len(wrong):,} pairs are listed as no match although other rows link them ({first}); look at them"
+        )
+    if pairs.people is None and pairs.fold is None:
+        notes.append("who is shown is not known (folders are not people), so no accuracy is measured without folds")
+    without = sum(bool(lost & {a, b}) for a, b in zip(pairs.a, pairs.b, strict=True))
+    if without:
+        notes.append(f"{without:,} of {len(keys):,} pairs lack an image: {len(lost):,} images cannot be used")
+    return tuple(notes)
 
 
 @dataclass(frozen=True)
@@ -112,7 +158,7 @@ class _Line:
     """One line of LFW's."""
 
     number: int
-    a: tuple[str, int]  # who, which picture
+    a: tuple[str, int]  # who, which image
     b: tuple[str, int]
 
     @property
@@ -175,11 +221,11 @@ def _line(path: Path, number: int, line: str) -> _Line:
         if not name or "/" in name or escapes(name) or "\\" in name or "\0" in name or name == ".":
             raise DataError(f"{path}: line {number}: expected the name of a person, got {name!r}")
     if not (_is_number(which) and _is_number(also)):
-        raise DataError(f"{path}: line {number}: expected the numbers of pictures from 1, got {which!r} and {also!r}")
+        raise DataError(f"{path}: line {number}: expected the numbers of images from 1, got {which!r} and {also!r}")
     if who == other and not one:
         raise DataError(f"{path}: line {number}: expected two people, got {who} twice; `name n1 n2` is one person")
     if one and int(which) == int(also):
-        raise DataError(f"{path}: line {number}: expected two pictures, got picture {which} of {who} twice")
+        raise DataError(f"{path}: line {number}: expected two images, got image {which} of {who} twice")
     return _Line(number, (who, int(which)), (other, int(also)))
 
 
@@ -193,15 +239,27 @@ class _Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._known: dict[tuple[str, int], str] = {}
+        self._folders: dict[str, dict[str, str]] = {}
 
     def path(self, person: str, number: int) -> str:
-        """The picture's path, whether nested or flat; as LFW has it where there is none."""
+        """The image's path, whether nested or flat; as LFW has it where there is none."""
         if (person, number) not in self._known:
             stem = f"{person}_{number:04d}"
-            ways = (f"{folder}{stem}{suffix}" for suffix in _SUFFIXES for folder in (f"{person}/", ""))
-            there = (way for way in ways if (self._root / way).exists())
-            self._known[person, number] = next(there, f"{person}/{stem}.jpg")
+            there = (self._in_folder(folder).get(stem) for folder in (person, ""))
+            self._known[person, number] = next((path for path in there if path), f"{person}/{stem}.jpg")
         return self._known[person, number]
+
+    def _in_folder(self, folder: str) -> dict[str, str]:
+        """Stem → path of the images in a folder; of several suffixes the first of `_SUFFIXES`, in any case."""
+        if folder not in self._folders:
+            try:
+                names = sorted(entry.name for entry in os.scandir(self._root / folder) if not is_hidden(entry.name))
+            except OSError:
+                names = []
+            found = [PurePosixPath(folder, name) for name in names if PurePosixPath(name).suffix.lower() in _SUFFIXES]
+            found.sort(key=lambda path: -_SUFFIXES.index(path.suffix.lower()))
+            self._folders[folder] = {path.stem: path.as_posix() for path in found}
+        return self._folders[folder]
 
 
 def _read_table(path: Path) -> Pairs:
@@ -225,7 +283,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
             raise DataError(f"{path}: line {line}: expected a path inside the folder of images, got {row[column]!r}")
         row[column] = PurePosixPath(name).as_posix()
     if row["a"] == row["b"]:
-        raise DataError(f"{path}: line {line}: expected two pictures, got {row['a']} twice")
+        raise DataError(f"{path}: line {line}: expected two images, got {row['a']} twice")
     row["same"] = row["same"].lower()
     if row["same"] not in _SAME:
         raise DataError(f"{path}: line {line}: expected same to be 1 or 0 (or true, false), got {row['same']!r}")
@@ -235,7 +293,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
 
 
 def _people(a: Iterable[str], b: Iterable[str], same: NDArray[np.bool_]) -> tuple[tuple[str, str], ...] | None:
-    """The folders of the pictures, where they are people: equal exactly where the list says that the people are."""
+    """The folders of the images, where they are people: equal exactly where the list says that the people are."""
     folders = [(folder_of(first), folder_of(second)) for first, second in zip(a, b, strict=True)]
     agree = all(x and y and (x == y) == bool(one) for (x, y), one in zip(folders, same, strict=True))
     return tuple(folders) if agree else None

@@ -63,13 +63,12 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> 
         DataError: anything else that cannot be understood; says what was expected, what came and what to do.
     """
     address = str(where)
-    if colour_order is not None and not address.partition("?")[0].lower().endswith(".npz"):
-        raise UsageError(f"{where}: a colour order is for the arrays of an .npz; images in files say it themselves")
+    address = with_options(address, {"colour-order": colour_order})
     if address.startswith("synthetic:"):
         from facewright.data.synthetic import open_synthetic  # needed by nobody else
 
         return open_synthetic(address)
-    file, options = split_address(with_options(address, {"colour-order": colour_order}))
+    file, options = split_address(address)
     try:
         path = Path(file).resolve(strict=True)
         mode = path.stat().st_mode

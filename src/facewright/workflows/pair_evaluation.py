@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from facewright.evaluation.verification import VerificationResult, verify_pairs
-from facewright.events import EventHandler, ignore_event
+from facewright.events import EventHandler, Message, ignore_event
 from facewright.files import write_atomic, write_json
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
@@ -103,6 +103,8 @@ def pairs(
     scored = score_pairs(recognizer, where, images, on_event, policy)
     truth = scored.pairs.same
     result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)
+    for note in (*scored.pairs.notes, *_about_halves(scored, result)):
+        on_event(Message(note))
     threshold = recognizer.threshold()
     at_threshold = None
     if threshold is not None:
@@ -138,6 +140,18 @@ def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = No
         which = {"largest": "largest face", "centre": "face nearest to the centre"}.get(policy or "", "only face")
         part += f", the {which}, found by {detector}"
     return f"{spec.height} × {spec.width} px{part}" + (", averaged with the mirror image" if spec.flip else "")
+
+
+def _about_halves(scored: ScoredPairs, result: VerificationResult) -> list[str]:
+    """How many pairs the accuracy leaves out because their two people lie in different halves."""
+    listed = len(scored.pairs)
+    if scored.pairs.fold is not None or result.accuracy is None or result.accuracy.n >= listed:
+        return []
+    across = listed - result.accuracy.n
+    return [
+        f"accuracy is over two halves of the people: {across:,} of {listed:,} pairs show a person of each half and are "
+        f"left out of it (n = {result.accuracy.n:,}); the other rates count every pair"
+    ]
 
 
 def _table(scored: ScoredPairs) -> str:

@@ -95,7 +95,8 @@ def test_a_large_photo_gives_the_vector_that_its_file_gives(client: httpx.Client
 def test_why(client: httpx.Client) -> None:
     pair = client.post("/v1/explain", files={"a": A, "b": B}).json()
     assert pair["kind"] == "pair" and pair["a"]["overlay"].startswith("data:image/png;base64,")
-    shown = client.post("/v1/explain", files={"photo": A}, data={"class": small_bundle().classes[0]}).json()
+    shown = client.post("/v1/explain/class", files={"photo": A}, data={"class": small_bundle().classes[0]}).json()
+    assert client.post("/v1/explain", files={"photo": A}, data={"class": shown["class"]}).json() == shown  # as in 0.1
     assert shown["kind"] == "class" and shown["class"] == small_bundle().classes[0]
     refused = client.post("/v1/explain", files={"photo": A}, data={"class": "nobody"})
     assert refused.status_code == 400 and "'nobody'" in refused.json()["error"]["message"]

@@ -154,7 +154,7 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
             "faces": True,
             "embed": True,
             "explain": True,
-            "explain_class": classifier is not None and models.runtime == "pytorch",
+            "explain_class": service.explains_classes,
             "gallery": has_gallery,
             "write": has_gallery,
         },

@@ -6,7 +6,7 @@ An unknown field is refused. The fields' classes are also their description in O
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
@@ -199,16 +199,20 @@ def name_of(sent: str | None) -> str:
     return shown if shown not in ("", ".", "..") else "image"
 
 
-def form_of(fields: type[Fields], *images: str, several: bool = False) -> dict[str, Any]:
+def form_of(
+    fields: type[Fields], *images: str, several: bool = False, choices: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Return the body of a request for OpenAPI: images and fields of one form.
 
     Args:
         images: the names of the files. several: whether each may come more than once.
+        choices: the values of a field, where only this server knows them.
     """
     one = {"type": "string", "format": "binary", "description": "An image file"}
     many = {"type": "array", "items": one, "minItems": 1, "maxItems": Limits.images}
     schema = fields.model_json_schema(by_alias=True)
-    properties = dict.fromkeys(images, many if several else one) | schema.get("properties", {})
+    values = {name: _without_null(value) for name, value in schema.get("properties", {}).items()}
+    properties = dict.fromkeys(images, many if several else one) | values
     if "metadata" in properties:
         about = "A JSON object whose keys and values are texts"
         properties["metadata"] = {
@@ -217,6 +221,8 @@ def form_of(fields: type[Fields], *images: str, several: bool = False) -> dict[s
             "description": about,
             "examples": ['{"team": "a"}'],
         }
+    for name, allowed in (choices or {}).items():
+        properties[name] = {**properties[name], "enum": list(allowed)}
     whole = {
         "type": "object",
         "properties": properties,
@@ -226,7 +232,9 @@ def form_of(fields: type[Fields], *images: str, several: bool = False) -> dict[s
     return {"requestBody": {"required": True, "content": {TYPE: {"schema": whole}}}}
 
 
-def either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Return the body of a request that takes one of two forms."""
-    schemas = [one["requestBody"]["content"][TYPE]["schema"] for one in (first, second)]
-    return {"requestBody": {"required": True, "content": {TYPE: {"schema": {"oneOf": schemas}}}}}
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field of a form is a text or absent, never null."""
+    kept = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(kept) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name not in ("anyOf", "default")}, **kept[0]}

@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from facewright.serve import forms, schemas
-from facewright.serve.forms import either, form_of, read_form
-from facewright.serve.http_errors import ApiError, documented
+from facewright.serve.forms import Form, form_of, read_form
+from facewright.serve.http_errors import documented
 from facewright.serve.service import Service
 from facewright.serve.settings import Settings
 
@@ -57,6 +57,15 @@ def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
         image = given.one("photo")
         return await service.answer(request, partial(service.predict, image, fields.top_k), [image])
 
+    classes = () if service.models.classifier is None else service.models.classifier.classes
+    form, served = form_of(forms.ExplainFields, "photo", choices={"class": classes}), service.explains_classes
+
+    @app.post("/v1/explain/class", response_model=schemas.ExplainedClass, responses=ERRORS, tags=TAGS,
+              openapi_extra=form, include_in_schema=served)  # fmt: skip
+    async def explain_class(request: Request) -> dict[str, Any]:
+        """Show where the network saw a class; the most probable one by default."""
+        return await _explain_class(request, await read_form(request, settings.limits), service)
+
 
 def _add_two_images(app: FastAPI, service: Service, settings: Settings) -> None:
     form = form_of(forms.VerifyFields, "a", "b")
@@ -69,22 +78,21 @@ def _add_two_images(app: FastAPI, service: Service, settings: Settings) -> None:
         a, b = given.one("a"), given.one("b")
         return await service.answer(request, partial(service.verify, a, b, fields.select_face, fields.far), [a, b])
 
-    explains_classes = service.models.classifier is not None and service.models.runtime == "pytorch"
     form = form_of(forms.ExplainPairFields, "a", "b")
-    if explains_classes:
-        form = either(form, form_of(forms.ExplainFields, "photo"))
-    answers: Any = schemas.ExplainedPair | schemas.ExplainedClass if explains_classes else schemas.ExplainedPair
+    answers: Any = schemas.ExplainedPair | schemas.ExplainedClass
 
     @app.post("/v1/explain", response_model=answers, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def explain(request: Request) -> dict[str, Any]:
-        """Show which regions made two faces similar (files `a`, `b`), or where a class was seen (file `photo`)."""
+        """Show which regions made two faces similar."""
         given = await read_form(request, settings.limits)
-        if "photo" in given.images:
-            named = given.read(forms.ExplainFields, "photo")
-            image = given.one("photo")
-            if not explains_classes:
-                raise ApiError(404, "only a PyTorch model with classes shows where a class was seen", code="not_served")
-            return await service.answer(request, partial(service.explain_class, image, named.name), [image])
+        if "photo" in given.images:  # as in 0.1, before there was /v1/explain/class
+            return await _explain_class(request, given, service)
         fields = given.read(forms.ExplainPairFields, "a", "b")
         a, b = given.one("a"), given.one("b")
         return await service.answer(request, partial(service.explain_pair, a, b, fields.select_face), [a, b])
+
+
+async def _explain_class(request: Request, given: Form, service: Service) -> dict[str, Any]:
+    fields = given.read(forms.ExplainFields, "photo")
+    image = given.one("photo")
+    return await service.answer(request, partial(service.explain_class, image, fields.name), [image])

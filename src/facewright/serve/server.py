@@ -60,8 +60,9 @@ def public_name(name: str) -> str:
 def _warm(recognizer: Recognizer) -> None:
     """Load every network, so that what cannot be loaded is reported now and the first request is as fast as others."""
     spec = recognizer.spec
-    recognizer.faces(np.zeros((spec.height, spec.width, 3), np.uint8))
-    recognizer.embed_chips([np.zeros((spec.height, spec.width, 3), np.uint8)])
+    grey = np.full((spec.height, spec.width, 3), 128, np.uint8)
+    recognizer.faces(grey)
+    recognizer.embed_chips([grey])
 
 
 def run(models: Models, settings: Settings, listening: socket.socket) -> None:

@@ -244,10 +244,16 @@ class Service:
 
     def explain_class(self, image: Upload, name: str | None) -> dict[str, Any]:
         """Show where a class was seen."""
-        self._classifier()
+        if not self.explains_classes:
+            raise ApiError(404, "only a PyTorch model with classes shows where one was seen", code="not_served")
         work = partial(self._explanations.of_class, image.name, self._decode(image), name)
         (answer,) = self.engine.do("call", [work])
         return dict(answer)
+
+    @property
+    def explains_classes(self) -> bool:
+        """Whether there are classes, and a network whose gradients can be had."""
+        return self.models.classifier is not None and self.models.runtime == "pytorch"
 
     def gallery(self) -> Gallery:
         """Return the gallery.

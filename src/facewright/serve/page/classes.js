@@ -52,7 +52,7 @@ function whyButton(photo, name, place) {
   const why = async () => {
     place.replaceChildren(busyLine("Looking for what speaks for it …"));
     try {
-      const found = await postForm("v1/explain", { photo, class: name });
+      const found = await postForm("v1/explain/class", { photo, class: name });
       const words = `Where the network saw ${found.class} (${percent(found.probability)})`;
       place.replaceChildren(heatFigure([{ ...found, name: photo.name }], words, "nothing", "most"));
     } catch (error) {

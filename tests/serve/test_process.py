@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from facewright.cli.main import main
+from facewright.serve.settings import Limits
 from fixtures.faces import saved
+from fixtures.large_images import large
 from fixtures.photos import jpeg
 
 LIMIT = 16 * 2**20  # bytes of a request, by default
@@ -23,10 +31,16 @@ MARGIN = 8 * 2**20  # what the first request of all makes Python load
 
 
 @contextlib.contextmanager
-def started(*words: object, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """The process, its address, and what it printed until it served."""
+def started(*words: object, descriptors: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+    """The process, its address, and what it printed until it served.
+
+    Args:
+        descriptors: file descriptors that it may have.
+    """
     command = [sys.executable, "-m", "facewright", "serve", "--port", "0", *map(str, words)]
-    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
+    variables = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
     printed: list[str] = []
     try:
@@ -74,6 +88,82 @@ def test_a_token_is_made_and_large_uploads_take_no_more_memory_than_twice_the_li
         process.send_signal(signal.SIGTERM)
         process.wait()
         assert process.stderr.read() == ""
+
+
+def hostile(number: int) -> bytes:
+    """A small file that decodes to a large image, or claims to."""
+    kinds: list[tuple[str, str, int, dict[str, Any]]] = [
+        ("PNG", "1", 7_000, {}),
+        ("WEBP", "RGB", 4_300, {"lossless": True}),
+        ("PNG", "L", 5_000, {}),
+        ("JPEG", "L", 7_000, {"quality": 1}),
+        ("GIF", "P", 5_000, {}),
+        ("PNG", "RGBA", 5_300, {"compress_level": 1}),
+        ("PNG", "1", 9_000, {}),
+    ]
+    kind, mode, side, options = kinds[number % len(kinds)]
+    return large(kind, mode, side, **options)
+
+
+def attack(address: str, requests: int, at_once: int) -> Counter[int]:
+    """Send hostile images, so many at once; the statuses of the answers."""
+
+    async def send() -> Counter[int]:
+        most = httpx.Limits(max_connections=at_once)
+        async with httpx.AsyncClient(base_url=address, timeout=None, limits=most) as client:
+            turns = asyncio.Semaphore(at_once)
+
+            async def one(number: int) -> int:
+                names = (("photo",), ("a", "b"))[number % 2]
+                files = {name: hostile(number // 2) for name in names}
+                async with turns:
+                    return (await client.post(("v1/faces", "v1/verify")[number % 2], files=files)).status_code
+
+            return Counter(await asyncio.gather(*(one(number) for number in range(requests))))
+
+    return asyncio.run(send())
+
+
+def check_memory(folder: Path, requests: int) -> None:
+    """Memory stays within base + 2 x the budget; with 64 descriptors, 150 readers that do not read shut nobody out."""
+    with started(saved(folder), descriptors=64) as (process, address, _), ExitStack() as stack:
+        attack(address, 1, 1)
+        base = most_memory(process)
+        statuses = attack(address, requests, min(16, requests // 2))
+        assert set(statuses) <= {200, 400, 413, 503} and statuses[200] >= requests // 2
+        grown = most_memory(process) - base
+        print(f"{requests} requests: {grown / 2**20:.0f} MiB over the {base / 2**20:.0f} of one request; {statuses}")
+        assert grown <= 2 * Limits.decoded
+        name, port = address.removeprefix("http://").rstrip("/").split(":")
+        for _ in range(150):
+            lazy = stack.enter_context(socket.create_connection((name, int(port))))
+            with contextlib.suppress(ConnectionError):
+                lazy.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        while True:
+            with contextlib.suppress(httpx.TransportError):  # its place may be taken as soon as it has it
+                assert httpx.get(f"{address}healthz", timeout=None).status_code == 200
+                break
+        threading.Thread(target=attack_in_vain, args=[address], daemon=True).start()
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        assert process.stderr is not None
+        lines = process.stderr.read().splitlines()
+        assert len([line for line in lines if "connections" in line]) <= 1 and len(lines) <= 40
+
+
+def attack_in_vain(address: str) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        attack(address, 16, 16)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_hostile_images_take_no_more_memory_than_the_budget(tmp_path: Path) -> None:
+    check_memory(tmp_path, 16)
+
+
+@pytest.mark.slow
+def test_two_thousand_hostile_images_take_no_more_memory_than_the_budget(tmp_path: Path) -> None:
+    check_memory(tmp_path, 2_000)
 
 
 # words after `serve` -> what the one line names

@@ -25,6 +25,7 @@ from facewright.serve.service import Models, Runtime
 from facewright.serve.settings import Settings
 
 LOG = logging.getLogger("facewright.serve")
+GIVE_UP_SECONDS = 3.0  # after the requests in progress were cancelled
 
 
 def load(
@@ -79,7 +80,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         seconds = self.config.timeout_graceful_shutdown or 0
-        watch = threading.Timer(seconds + 3, _end_now, [sig])
+        watch = threading.Timer(seconds + GIVE_UP_SECONDS, _end_now, [sig])
         watch.daemon = True
         watch.start()
         super().handle_exit(sig, frame)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from facewright.bundle import Bundle
 from facewright.errors import UnknownName, UsageError
 from facewright.explanation import METHODS, Explainer, grad_cam, grad_cam_plus_plus, rollout
-from facewright.explanation.layers import attentions, layer_gradients, map_shapes, telling
+from facewright.explanation.layers import attentions, choose_target_layer, layer_gradients, map_shapes
 from facewright.heads import put_head
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
@@ -177,7 +177,7 @@ def test_every_family_has_a_map_of_each_class(family: str) -> None:
 def test_the_layer_is_the_last_that_says_where(name: str, side: int, layer: str) -> None:
     model = catalog.create_model(name, 3, input_size=side).eval()
     shapes = map_shapes(model, side, side)
-    assert telling(shapes) == layer
+    assert choose_target_layer(shapes) == layer
     assert min(shapes[layer]) >= 4
 
 

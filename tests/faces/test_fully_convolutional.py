@@ -12,7 +12,7 @@ from facewright.errors import Unconvertible
 from facewright.faces import fully_convolutional
 from facewright.faces.fully_convolutional import to_dense
 from facewright.models import catalog
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid
 
 
 def lived_in(model: nn.Module) -> nn.Module:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
+from facewright import models
 from facewright.errors import UnknownName, UsageError
-from facewright.models import catalog
+from facewright.models import catalog, families, plain_cnn
+from facewright.models.summary import summarize
+from facewright.models.weight_matching import match_weights
 
 EVERY = catalog.names()
+
+
+def test_a_new_family_is_one_module_and_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(plain_cnn.__file__).read_text(encoding="utf-8").replace("plain_cnn", "newest_cnn")
+    (tmp_path / "newest.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    row = replace(families.FAMILIES["plain_cnn"], module="newest", counts={"newest_cnn": (16_404_392, 77_594_624)})
+    monkeypatch.setitem(families.FAMILIES, "newest", row)
+    monkeypatch.setattr(catalog, "_KNOWN", catalog._registered())
+    assert catalog.names()[-1] == "newest_cnn"
+    model = catalog.create_model("newest_cnn", 3, input_size=32)
+    summary = summarize(model, 64)
+    assert summary.parameters == sum(parameter.numel() for parameter in model.parameters())
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    matched = match_weights("newest_cnn", state, "newest.safetensors")  # our own names need no rule
+    assert (matched.classes, len(matched.state)) == (3, len(state))
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
 SMALLEST = [  # one of each kind of block
     "resnet18",
     "resnet50",

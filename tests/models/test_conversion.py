@@ -91,8 +91,8 @@ def test_a_pickle_of_tensors_becomes_safetensors(
     content: Any = {wrapped: state, "epoch": 3} if wrapped else state
     torch.save(content, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
     out = tmp_path / "net.safetensors"
-    fitted = convert(tmp_path / "net.pth", NAME, out)
-    assert (fitted.classes, fitted.naming.name) == (CLASSES, "facewright")
+    matched = convert(tmp_path / "net.pth", NAME, out)
+    assert (matched.classes, matched.naming.name) == (CLASSES, "facewright")
     loaded = open_weights(NAME, out)
     assert list(loaded.state) == list(state)
     assert all(torch.equal(loaded.state[name], tensor) for name, tensor in state.items())

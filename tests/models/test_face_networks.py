@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facewright.images import read
-from facewright.models import anatomy, catalog, iresnet, mobilefacenet, nfnet, vit
-from facewright.models.grids import FixedGrid
+from facewright.models import catalog, iresnet, mobilefacenet, nfnet, summary, vit
+from facewright.models.blocks import FixedGrid
 
 SHARED = Path(__file__).parents[2] / "../shared"
 
@@ -48,7 +48,7 @@ def test_tiny_darknet_needs_the_operations_that_its_author_states() -> None:
 def test_the_native_size_needs_no_averaging(name: str, side: int, grid: int) -> None:
     with torch.device("meta"):
         model = catalog.create_model(name, 2)
-    whole = anatomy.summarise(model, side)
+    whole = summary.summarize(model, side)
     before = [row for row in whole.rows if len(row.output_shape) == 3]
     place = next(index for index, row in enumerate(before) if row.kind == "FixedGrid")
     assert before[place - 1].output_shape == before[place].output_shape

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from facewright.errors import WeightsError
-from facewright.models import catalog, fitting, renaming
-from facewright.models.fitting import fit
+from facewright.models import catalog, renaming, weight_matching
+from facewright.models.weight_matching import match_weights
 
 Public = dict[str, tuple[int, ...]]
 Row = tuple[str, tuple[int, ...]]
@@ -148,23 +148,23 @@ def blank(public: Public) -> dict[str, Tensor]:
 
 def ours(architecture: str, classes: int = 1000) -> Public:
     with torch.device("meta"):
-        model = catalog.create_model(architecture, classes, stem=fitting.published_stem(architecture))
-    return fitting.shapes(model.state_dict())
+        model = catalog.create_model(architecture, classes, stem=weight_matching.published_stem(architecture))
+    return weight_matching.shapes(model.state_dict())
 
 
 @pytest.mark.parametrize(("architecture", "naming", "public"), TABLE, ids=[row[0] for row in TABLE])
 def test_public_names_become_ours(architecture: str, naming: str, public: Callable[[], Iterator[Row]]) -> None:
-    fitted = fit(architecture, blank(dict(public())), "public.safetensors")
-    assert fitted.naming.name == naming
-    assert fitting.shapes(fitted.state) == ours(architecture)
-    assert fitted.classes == 1000
+    matched = match_weights(architecture, blank(dict(public())), "public.safetensors")
+    assert matched.naming.name == naming
+    assert weight_matching.shapes(matched.state) == ours(architecture)
+    assert matched.classes == 1000
 
 
 def test_every_tensor_lands_where_it_belongs() -> None:
     """Names that two blocks share in one naming and not in the other, each with its own number."""
     public = dict(inverted_residuals(EFFICIENT, squeeze=True))
     marked = {name: torch.full((), float(number)).expand(public[name]) for number, name in enumerate(public)}
-    state = fit("efficientnet_b0", marked, "x").state
+    state = match_weights("efficientnet_b0", marked, "x").state
     at = list(public).index
     # theirs -> ours, by hand from both sources
     for theirs, own in {
@@ -189,37 +189,37 @@ def test_names_that_differ_in_a_word(name: str) -> None:
         "mobilefacenet": lambda key: f"arcface.{key}",
     }[name]
     public = {change(key): shape for key, shape in ours(name).items()}
-    assert fitting.shapes(fit(name, blank(public), "x").state) == ours(name)
+    assert weight_matching.shapes(match_weights(name, blank(public), "x").state) == ours(name)
 
 
 def test_the_classifier_of_timesler_has_the_identities_of_its_data() -> None:
     """The published file carries `logits` for 8,631 people; those of no network that is made here."""
     public = ours("inception_resnet_v1", 8631)
     assert public["logits.weight"] == (8631, 512) and public["last_linear.weight"] == (512, 1792)
-    assert fit("inception_resnet_v1", blank(public), "x").classes == 8631
+    assert match_weights("inception_resnet_v1", blank(public), "x").classes == 8631
     bare = {key: shape for key, shape in public.items() if not key.startswith("logits.")}
-    assert fit("inception_resnet_v1", blank(bare), "x").classes == 0
+    assert match_weights("inception_resnet_v1", blank(bare), "x").classes == 0
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
 def test_what_a_program_puts_before_every_name_is_taken_off(wrapper: str) -> None:
     public = {f"{wrapper}{key}": shape for key, shape in ours("resnet18").items()}
-    assert fit("resnet18", blank(public), "x").naming.name == renaming.OURS
+    assert match_weights("resnet18", blank(public), "x").naming.name == renaming.OURS
     public["fc.weight"] = public.pop(f"{wrapper}fc.weight")  # not before every one: then it means something
     with pytest.raises(WeightsError, match="missing"):
-        fit("resnet18", blank(public), "x")
+        match_weights("resnet18", blank(public), "x")
 
 
 def test_matrices_may_be_convolutions_of_one_point() -> None:
     public = ours("seresnet50")
     flat = {key: shape[:2] if ".se.fc" in key and len(shape) == 4 else shape for key, shape in public.items()}
-    assert fitting.shapes(fit("seresnet50", blank(flat), "x").state) == public
+    assert weight_matching.shapes(match_weights("seresnet50", blank(flat), "x").state) == public
 
 
 def test_two_names_for_one_place_are_refused() -> None:
     public = ours("nfnet_f0") | {"stages.0.0.conv1.weight": (128, 128, 1, 1)}
     with pytest.raises(WeightsError, match=r"both body\.0\.0\.conv1\.weight"):
-        fit("nfnet_f0", blank(public), "x")
+        match_weights("nfnet_f0", blank(public), "x")
 
 
 def test_every_family_with_a_rule_is_a_family() -> None:

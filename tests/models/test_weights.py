@@ -21,7 +21,7 @@ from facewright.errors import UnknownName, UsageError, WeightsError
 from facewright.input_spec import InputSpec
 from facewright.models import catalog, conversion, released, weight_files
 from facewright.models.weight_files import read_weights
-from facewright.models.weights import Loaded, get_weights, load_into, open_weights, parse_model
+from facewright.models.weights import PretrainedWeights, get_weights, load_into, open_weights, parse_model
 
 NAME, CLASSES = "mobilenet_v1_x0_25", 7
 Change = Callable[[dict[str, Tensor]], None]
@@ -443,6 +443,6 @@ def test_whose_naming_it_was_decides_what_a_vit_expects(tmp_path: Path) -> None:
     file = written(tmp_path / "torchvision.safetensors", theirs)
     assert open_weights("vit_ti_16", file).spec.mean == (0.485, 0.456, 0.406)
     conversion.convert(file, "vit_ti_16", tmp_path / "ours.safetensors")  # under our names, and still of their origin
-    converted: Loaded = open_weights("vit_ti_16", tmp_path / "ours.safetensors")
+    converted: PretrainedWeights = open_weights("vit_ti_16", tmp_path / "ours.safetensors")
     assert converted.spec.mean == (0.485, 0.456, 0.406)
     assert all(torch.equal(converted.state[name], tensor) for name, tensor in state.items())

@@ -94,7 +94,7 @@ def test_a_pair(model: Path, photos: Path, tmp_path: Path) -> None:
     a, b = photos / "person_00/0.png", photos / "person_01/0.png"
     heard: list[Event] = []
     found = fw.explain_pair(model, a, b, out=tmp_path / "pair", on_event=heard.append)
-    assert found.found.score == pytest.approx(fw.verify(a, b, model=model).score, abs=1e-6)
+    assert found.occlusion.score == pytest.approx(fw.verify(a, b, model=model).score, abs=1e-6)
     assert found.threshold is None and found.same is None
     assert [Path(path).name for path in found.overlays] == ["0.png", "0~2.png"]
     assert "What made the two alike" in (tmp_path / "pair/report.html").read_text("utf-8")
@@ -141,7 +141,7 @@ def test_a_face_is_alike_in_its_middle() -> None:
     if not (weights.is_file() and faces.is_dir()):
         pytest.skip("needs ../shared/weights and ../shared/data/celebrities12")
     a, b = sorted((faces / "Tina_Fey").glob("*.png"))[:2]
-    found = fw.explain_pair(f"mobilefacenet@{weights}", a, b).found
+    found = fw.explain_pair(f"mobilefacenet@{weights}", a, b).occlusion
     for heat in (found.heat_a, found.heat_b):
         middle = heat[28:84, 28:84]
         assert middle.mean() > 1.5 * (heat.sum() - middle.sum()) / (heat.size - middle.size)

@@ -183,7 +183,7 @@ def test_a_graph_that_drifts_is_not_written(
             "model.safetensors",
             {"quantise": "int8", "calibration": "photos", "check": "others/person_00"},
             DataError,
-            "who is on each picture",
+            "person_00",
         ),
         ("plain_cnn", {}, UsageError, "say plain_cnn@WEIGHTS"),
     ],

@@ -108,7 +108,9 @@ def describe_photo(photo: ExplainedPhoto) -> str:
 
 def describe_pair(found: ExplainedPair) -> str:
     """Return the decision, if there is one, the similarity, and its largest drop when a region is covered."""
-    lines = [f"similarity {found.found.score:.4f}, falls by {found.found.drop:.4f} at most when a region is covered"]
+    lines = [
+        f"similarity {found.occlusion.score:.4f}, falls by {found.occlusion.drop:.4f} at most when a region is covered"
+    ]
     if found.same is not None and found.threshold is not None:
         lines.insert(0, f"{'match' if found.same else 'no match'} (threshold {found.threshold:.4f})")
     return "\n".join([*lines, *(f"{a} -> {b}" for a, b in zip(found.paths, found.overlays, strict=True))])

@@ -14,7 +14,7 @@ from facewright.cli.progress import listener
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
-    from facewright.exportation import Export, Quantised
+    from facewright.exportation import Export, Int8Report
 
 
 class Format(StrEnum):
@@ -91,7 +91,7 @@ def describe_export(made: Export) -> str:
         f"decisions changed: {found.changed} of {found.decisions:,} ({number_of(found.ties, 'tie')} not counted)",
     ]
     if made.quantised is not None:
-        lines += describe_quantised(made.quantised, made.size)
+        lines += describe_int8(made.quantised, made.size)
     lines.append(
         f"wrote {made.path}: {made.precision}, {made.size / 1e6:.1f} MB, pixels "
         f"(B, {made.spec.height}, {made.spec.width}, 3) uint8 -> {outputs}"
@@ -99,7 +99,7 @@ def describe_export(made: Export) -> str:
     return "\n".join(lines)
 
 
-def describe_quantised(made: Quantised, size: int) -> list[str]:
+def describe_int8(made: Int8Report, size: int) -> list[str]:
     """Return what int8 costs and saves."""
     cost = made.cost
     correct = "classified correctly" if cost.question == "class" else "nearest other image is of the same person"

@@ -15,9 +15,9 @@ from facewright.errors import UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
-    from facewright.models.anatomy import Anatomy
     from facewright.models.blocks import Model
     from facewright.models.released import Weights
+    from facewright.models.summary import ModelSummary
 
 CLASSES = 1000  # of the published networks, whose counts these are
 
@@ -81,8 +81,8 @@ def _markdown() -> None:
     import torch
 
     from facewright.models import catalog
-    from facewright.models.fitting import published_stem
     from facewright.models.released import released
+    from facewright.models.weight_matching import published_stem
 
     lines = ["| model | parameters | published | by | GFLOPs | at px | weights |", "|---|--:|--:|---|--:|--:|---|"]
     for row in (catalog.describe(name) for name in catalog.names()):
@@ -102,7 +102,7 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
 
     import torch
 
-    from facewright.models import anatomy, catalog
+    from facewright.models import catalog, summary
     from facewright.models.released import released
     from facewright.report.drawing import draw_architecture
 
@@ -110,7 +110,7 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
     resolved = catalog.resolve_stem(name, side, stem)
     with torch.device("meta"):  # shapes are all that is needed
         model = catalog.create_model(name, CLASSES, input_size=side, stem=resolved)
-    layers = anatomy.summarise(model, side)
+    layers = summary.summarize(model, side)
     if plot is not None:
         write_atomic(plot, draw_architecture(model, name, side))
         say(f"wrote {plot}")
@@ -151,13 +151,13 @@ def _three(values: tuple[float, float, float]) -> str:
     return " ".join(f"{value:.3g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
-def _by_layer(layers: Anatomy) -> str:
+def _by_layer(layers: ModelSummary) -> str:
     rows = [(row.name, row.kind, _shape(row.output_shape), row.parameters, row.flops) for row in layers.rows]
     return _layer_table(rows, layers)
 
 
-def _by_block(model: Model, layers: Anatomy) -> str:
-    from facewright.models.anatomy import by_block, gather_alike
+def _by_block(model: Model, layers: ModelSummary) -> str:
+    from facewright.models.summary import by_block, group_repeats
 
     rows = [
         (
@@ -167,12 +167,12 @@ def _by_block(model: Model, layers: Anatomy) -> str:
             row.parameters * repeat,
             row.flops * repeat,
         )
-        for row, repeat in gather_alike(by_block(model, layers))
+        for row, repeat in group_repeats(by_block(model, layers))
     ]
     return _layer_table(rows, layers)
 
 
-def _layer_table(rows: list[tuple[str, str, str, int, int]], layers: Anatomy) -> str:
+def _layer_table(rows: list[tuple[str, str, str, int, int]], layers: ModelSummary) -> str:
     cells = [
         (name, kind, shape, f"{parameters:,}", f"{flops / 1e6:,.1f}") for name, kind, shape, parameters, flops in rows
     ]

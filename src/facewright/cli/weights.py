@@ -103,20 +103,20 @@ def convert(
     from facewright.models import conversion
     from facewright.models.weight_files import sha256_of
 
-    fitted = conversion.convert(source, model, target)
+    matched = conversion.convert(source, model, target)
     result = {
         "file": str(target),
         "sha256": sha256_of(target),
         "model": model,
-        "naming": fitted.naming.name,
-        "tensors": len(fitted.state),
-        "classes": fitted.classes,
+        "naming": matched.naming.name,
+        "tensors": len(matched.state),
+        "classes": matched.classes,
     }
     if as_json:
         emit(result)
         return
-    head = f"a classifier of {fitted.classes:,} classes" if fitted.classes else "no classifier"
-    show(f"wrote {target}: {len(fitted.state):,} tensors of {model} ({fitted.naming.name} names), {head}")
+    head = f"a classifier of {matched.classes:,} classes" if matched.classes else "no classifier"
+    show(f"wrote {target}: {len(matched.state):,} tensors of {model} ({matched.naming.name} names), {head}")
 
 
 def facts(weights: Weights) -> dict[str, Any]:

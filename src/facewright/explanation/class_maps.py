@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from facewright.data.augment import normalise, resize
 from facewright.errors import UnknownName, UsageError
-from facewright.explanation.layers import attentions, layer_gradients, map_shapes, telling
+from facewright.explanation.layers import attentions, choose_target_layer, layer_gradients, map_shapes
 from facewright.inference import Classifier
 from facewright.models.blocks import Model
 from facewright.models.vit import PATCH, VisionTransformer
@@ -40,7 +40,7 @@ class Explainer:
     Args:
         classifier: the model; others may use it meanwhile, and several threads may share an explainer.
         method: one of `METHODS`; None: "rollout" for vision transformers, "grad-cam" for everything else.
-        layer: dotted path of the module whose map is read by Grad-CAM; None: see `layers.telling`.
+        layer: dotted path of the module whose map is read by Grad-CAM; None: see `layers.choose_target_layer`.
     Raises:
         UnknownName: no such method. UsageError: a method that the architecture has no use for, or a layer that is none
         or that gives no map.
@@ -52,7 +52,7 @@ class Explainer:
         self._lock = Lock()
         self.method = _method(self._model, method)
         shapes = map_shapes(self._model, classifier.spec.height, classifier.spec.width, layer)
-        self.layer = telling(shapes)
+        self.layer = choose_target_layer(shapes)
         self.points = shapes[self.layer]  # rows and columns of the map before it is enlarged
 
     @property

@@ -13,8 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from facewright.errors import UnknownName, UsageError
 from facewright.heads import SigmoidHead
-from facewright.models.blocks import Model
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid, Model
 from facewright.models.vit import PATCH, Attention, Block, VisionTransformer
 
 FEWEST = 4  # points along the shorter side of a map that says where
@@ -42,16 +41,18 @@ def map_shapes(model: Model, height: int, width: int, layer: str | None = None) 
             shapes[path] = (output.shape[2], output.shape[3])
 
     paths = [path for stage in model.stages() for part in stage.parts for path in part.paths if path]
-    wanted = [path for path in paths if _makes_a_map(model, path)] if layer is None else [_existing(model, layer)]
+    wanted = (
+        [path for path in paths if _gives_feature_map(model, path)] if layer is None else [_known_layer(model, layer)]
+    )
     handles = [model.get_submodule(path).register_forward_hook(partial(note, path)) for path in wanted]
-    with _removed_afterwards(handles), torch.inference_mode():
+    with _removing(handles), torch.inference_mode():
         model(torch.zeros(1, 3, height, width))
     if not shapes:
         raise UsageError(f"{layer or type(model).__name__} gives no map, so there is nothing to read a place from")
     return shapes
 
 
-def telling(shapes: Shapes) -> str:
+def choose_target_layer(shapes: Shapes) -> str:
     """The layer to read a place from: the last whose map has at least 4 points along both sides.
 
     The papers take the last convolution, which at the sizes they work with has 7 or 14 points a side. A small picture
@@ -59,8 +60,10 @@ def telling(shapes: Shapes) -> str:
 
     Args:
         shapes: at least one.
-    >>> telling({"a": (28, 28), "b": (7, 7), "c": (2, 2)}), telling({"a": (3, 3), "b": (3, 3), "c": (1, 1)})
-    ('b', 'b')
+    >>> choose_target_layer({"a": (28, 28), "b": (7, 7), "c": (2, 2)})
+    'b'
+    >>> choose_target_layer({"a": (3, 3), "b": (3, 3), "c": (1, 1)})
+    'b'
     """
     enough = min(FEWEST, max(min(shape) for shape in shapes.values()))
     return [path for path, shape in shapes.items() if min(shape) >= enough][-1]
@@ -83,9 +86,9 @@ def layer_gradients(model: Model, layer: str, inputs: Tensor, index: int) -> tup
         held.append(output.detach().requires_grad_().clone())
         return held[-1]
 
-    with _removed_afterwards([model.get_submodule(layer).register_forward_hook(hold)]), torch.enable_grad():
-        evidence = _evidence(model, model(inputs), index).sum()
-        (gradients,) = torch.autograd.grad(evidence, held[-1])
+    with _removing([model.get_submodule(layer).register_forward_hook(hold)]), torch.enable_grad():
+        score = _class_score(model, model(inputs), index).sum()
+        (gradients,) = torch.autograd.grad(score, held[-1])
     return held[-1].detach(), gradients
 
 
@@ -106,24 +109,24 @@ def attentions(model: VisionTransformer, inputs: Tensor) -> list[Tensor]:
 
     blocks = (cast(Block, block) for block in model.blocks)
     handles = [block.attn.register_forward_pre_hook(weigh) for block in blocks]
-    with _removed_afterwards(handles), torch.inference_mode():
+    with _removing(handles), torch.inference_mode():
         model(inputs)
     return found
 
 
-def _makes_a_map(model: Model, path: str) -> bool:
+def _gives_feature_map(model: Model, path: str) -> bool:
     resampled = isinstance(model.get_submodule(path), nn.AdaptiveAvgPool2d | FixedGrid)
     return not resampled and path != model.classifier_name
 
 
-def _existing(model: Model, layer: str) -> str:
+def _known_layer(model: Model, layer: str) -> str:
     paths = [path for path, _ in model.named_modules() if path]
     if layer not in paths:
         raise UnknownName("layer", layer, [path for path in paths if path.count(".") < 2])
     return layer
 
 
-def _evidence(model: Model, scores: Tensor, index: int) -> Tensor:
+def _class_score(model: Model, scores: Tensor, index: int) -> Tensor:
     """A class's score before softmax, (B, C) -> (B,); with one output for two classes, what sets it off the other.
 
     There the first class's score is 0 by definition, and what speaks for it is what speaks against the second.
@@ -134,7 +137,7 @@ def _evidence(model: Model, scores: Tensor, index: int) -> Tensor:
 
 
 @contextmanager
-def _removed_afterwards(handles: list[RemovableHandle]) -> Iterator[None]:
+def _removing(handles: list[RemovableHandle]) -> Iterator[None]:
     try:
         yield
     finally:

@@ -82,7 +82,7 @@ class ExplainedPair:
 
     model: str
     paths: tuple[str, str]
-    found: Occlusion
+    occlusion: Occlusion
     photos: tuple[Pixels, Pixels]  # the parts that the network sees, finer
     threshold: float | None  # that the model holds; None: none
     overlays: tuple[str, ...] = ()
@@ -91,20 +91,20 @@ class ExplainedPair:
     @property
     def same(self) -> bool | None:
         """Whether the similarity reaches the threshold; None where there is none."""
-        return None if self.threshold is None else self.found.score >= self.threshold
+        return None if self.threshold is None else self.occlusion.score >= self.threshold
 
     def to_dict(self) -> dict[str, Any]:
         """As `explain --pair --json` prints it."""
-        heats = (self.found.heat_a, self.found.heat_b)
+        heats = (self.occlusion.heat_a, self.occlusion.heat_b)
         return {
             "task": "explain-pair",
             "model": self.model,
-            "score": self.found.score,
+            "score": self.occlusion.score,
             "threshold": self.threshold,
             "same": self.same,
-            "drop": self.found.drop,
+            "drop": self.occlusion.drop,
             "photos": [
-                {"path": path, "greatest_drop": float(heat.max()) * self.found.drop}
+                {"path": path, "greatest_drop": float(heat.max()) * self.occlusion.drop}
                 for path, heat in zip(self.paths, heats, strict=True)
             ],
             "overlays": list(self.overlays),

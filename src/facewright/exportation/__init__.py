@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING
 from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from facewright.exportation.agreement import Agreement, Answers, Lines, Part, agree, answers_of
-    from facewright.exportation.cost import Cost, cost_of
+    from facewright.exportation.agreement import (
+        Agreement,
+        ImageSubset,
+        ModelOutputs,
+        StoredThresholds,
+        compare_outputs,
+        compute_outputs,
+    )
+    from facewright.exportation.cost import Int8Cost, measure_int8_cost
     from facewright.exportation.network import to_onnx
-    from facewright.exportation.quantisation import to_int8
-    from facewright.exportation.results import Export, Quantised
+    from facewright.exportation.quantization import to_int8
+    from facewright.exportation.results import Export, Int8Report
 
 __all__ = [
     "Agreement",
-    "Answers",
-    "Cost",
     "Export",
-    "Lines",
-    "Part",
-    "Quantised",
-    "agree",
-    "answers_of",
-    "cost_of",
+    "ImageSubset",
+    "Int8Cost",
+    "Int8Report",
+    "ModelOutputs",
+    "StoredThresholds",
+    "compare_outputs",
+    "compute_outputs",
+    "measure_int8_cost",
     "to_int8",
     "to_onnx",
 ]
@@ -35,10 +42,11 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "facewright.exportation.agreement": "Agreement Answers Lines Part agree answers_of",
-        "facewright.exportation.cost": "Cost cost_of",
+        "facewright.exportation.agreement": "Agreement ImageSubset ModelOutputs StoredThresholds "
+        "compare_outputs compute_outputs",
+        "facewright.exportation.cost": "Int8Cost measure_int8_cost",
         "facewright.exportation.network": "to_onnx",
-        "facewright.exportation.quantisation": "to_int8",
-        "facewright.exportation.results": "Export Quantised",
+        "facewright.exportation.quantization": "to_int8",
+        "facewright.exportation.results": "Export Int8Report",
     },
 )

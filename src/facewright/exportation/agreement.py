@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ModelOutputs:
     """What one model says of N pictures."""
 
     vectors: NDArray[np.float32]  # (N, D) of length 1
@@ -38,14 +38,14 @@ class Answers:
     probabilities: Floats | None  # (N, C)
     likeness: Floats | None  # (N,) of `Classifier.likeness`
 
-    def first(self, count: int) -> Answers:
+    def first(self, count: int) -> ModelOutputs:
         """Those to the first pictures."""
         scores = (self.logits, self.probabilities, self.likeness)
-        return Answers(self.vectors[:count], *(None if part is None else part[:count] for part in scores))
+        return ModelOutputs(self.vectors[:count], *(None if part is None else part[:count] for part in scores))
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ImageSubset:
     """Some pictures of a store."""
 
     store: PixelStore
@@ -53,7 +53,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Lines:
+class StoredThresholds:
     """The thresholds that a model decides by."""
 
     binary: tuple[int, float] | None = None  # column of the accepted class, and from which probability on
@@ -61,7 +61,7 @@ class Lines:
     verification: tuple[float, ...] = ()  # of cosines
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Lines:
+    def of(cls, bundle: Bundle) -> StoredThresholds:
         """Those that a model file holds for its present input."""
         unknown: tuple[float, ...] = ()
         binary = None
@@ -93,7 +93,7 @@ class Agreement:
         return asdict(self) | {"tolerance": TOLERANCE, "tie": TIE}
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """What is wrong with the exported model; None: nothing."""
         parts = {"probabilities": self.probabilities, "vectors": self.vectors, "cosines": self.cosines}
         worst = {name: value for name, value in parts.items() if value is not None and not value <= TOLERANCE}
@@ -104,7 +104,7 @@ class Agreement:
         return f"{told}, and {self.changed:,} of {self.decisions:,} decisions change, over {self.pictures:,} pictures"
 
 
-def answers_of(bundle: Bundle, parts: Sequence[Part]) -> Answers:
+def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset]) -> ModelOutputs:
     """What a model says of some pictures, in batches of several sizes: one alone, three, then many."""
     embedder = Embedder(bundle)
     classifier = Classifier(bundle) if bundle.classes else None
@@ -117,34 +117,34 @@ def answers_of(bundle: Bundle, parts: Sequence[Part]) -> Answers:
                 logits.append(classifier.logits(pixels))
     every = np.concatenate(vectors)
     if classifier is None:
-        return Answers(every, None, None, None)
+        return ModelOutputs(every, None, None, None)
     scores = np.concatenate(logits)
-    return Answers(every, scores, softmax(scores), classifier.likeness(scores))
+    return ModelOutputs(every, scores, softmax(scores), classifier.likeness(scores))
 
 
-def agree(ours: Answers, theirs: Answers, lines: Lines) -> Agreement:
+def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThresholds) -> Agreement:
     """Compare two models' answers to the same pictures.
 
     Args:
         ours: PyTorch's, by which a tie is judged. lines: the thresholds of the model; where it has none for pairs, the
             one is tried that a thousandth of these pairs reaches.
     """
-    tally = _Tally()
+    counts = _DecisionCounts()
     logits = probabilities = None
     if ours.probabilities is not None and theirs.probabilities is not None:
         logits = _furthest(ours.logits, theirs.logits)
         probabilities = _furthest(ours.probabilities, theirs.probabilities)
-        tally.classes(ours.probabilities, theirs.probabilities)
+        counts.classes(ours.probabilities, theirs.probabilities)
         if lines.binary is not None:
             column, line = lines.binary
-            tally.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)
+            counts.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)
         for line in lines.unknown:
-            tally.line(ours.likeness, theirs.likeness, line)
+            counts.line(ours.likeness, theirs.likeness, line)
     cosines, pairs = 0.0, 0
     for one, other in _cosines(ours.vectors, theirs.vectors):
         cosines, pairs = float(np.fmax(cosines, _furthest(one, other))), pairs + one.size
         for line in lines.verification or (float(np.quantile(one, 1 - FEW)),):
-            tally.line(one, other, line)
+            counts.line(one, other, line)
     return Agreement(
         pictures=len(ours.vectors),
         pairs=pairs,
@@ -152,13 +152,13 @@ def agree(ours: Answers, theirs: Answers, lines: Lines) -> Agreement:
         probabilities=probabilities,
         vectors=_furthest(ours.vectors, theirs.vectors),
         cosines=cosines,
-        decisions=tally.decisions,
-        changed=tally.changed,
-        ties=tally.ties,
+        decisions=counts.decisions,
+        changed=counts.changed,
+        ties=counts.ties,
     )
 
 
-class _Tally:
+class _DecisionCounts:
     """Decisions counted."""
 
     def __init__(self) -> None:

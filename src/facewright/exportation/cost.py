@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import DataError
-from facewright.exportation.agreement import Answers
+from facewright.exportation.agreement import ModelOutputs
 from facewright.metrics.intervals import Rate, mcnemar_exact, wilson
 from facewright.metrics.streaming import all_pairs
 
@@ -19,7 +19,7 @@ Question = Literal["class", "nearest"]
 
 
 @dataclass(frozen=True)
-class Cost:
+class Int8Cost:
     """Right answers before and after, on the same pictures."""
 
     data: str
@@ -39,7 +39,9 @@ class Cost:
         return asdict(self)
 
 
-def cost_of(before: Answers, after: Answers, people: NDArray[np.str_], classes: tuple[str, ...], data: str) -> Cost:
+def measure_int8_cost(
+    before: ModelOutputs, after: ModelOutputs, people: NDArray[np.str_], classes: tuple[str, ...], data: str
+) -> Int8Cost:
     """Judge both models on labelled pictures.
 
     Whether a class is named right is asked where everybody on the pictures is one of the model's classes; else whether
@@ -63,7 +65,7 @@ def cost_of(before: Answers, after: Answers, people: NDArray[np.str_], classes: 
         right = [(people[nearest(answers.vectors)] == people)[usable] for answers in (before, after)]
     first, second = right
     curves = [all_pairs(answers.vectors, people) for answers in (before, after)]
-    return Cost(
+    return Int8Cost(
         data=data,
         question=question,
         float32=wilson(int(first.sum()), first.size),

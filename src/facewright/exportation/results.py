@@ -8,18 +8,18 @@ from typing import Any
 
 from facewright.bundle import Precision
 from facewright.exportation.agreement import Agreement
-from facewright.exportation.cost import Cost
+from facewright.exportation.cost import Int8Cost
 from facewright.input_spec import InputSpec
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Int8Report:
     """How the int8 file came about, and what it costs."""
 
     calibration: str  # the data
     pictures: int  # of them, that were used
     float32_bytes: int  # the file that it would have been
-    cost: Cost
+    cost: Int8Cost
 
     def to_dict(self) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("calibration", "pictures", "float32_bytes")}
@@ -42,7 +42,7 @@ class Export:
     agreement: Agreement  # of the float32 graph, also where the file is int8
     thresholds: int  # in the file
     dropped: int  # thresholds of the model that do not hold for it
-    quantised: Quantised | None = None  # None: float32
+    quantised: Int8Report | None = None  # None: float32
 
     def to_dict(self) -> dict[str, Any]:
         """As `export --json` prints it."""

@@ -27,7 +27,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facewright.errors import Unconvertible
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid
 
 TOLERANCE = 1e-4  # largest difference of a score between the pass over a photo and the patch alone
 

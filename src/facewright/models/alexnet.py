@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 VARIANTS = ("alexnet",)
 SMALLEST_SIDE = 63  # px: leaves 14, 6 and 2 points before, and 1 point after the third pool
@@ -72,7 +72,7 @@ class AlexNet(Model):
             nn.ReLU(inplace=True),
             nn.Linear(HIDDEN, classes),
         )
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 4096): what the last linear layer reads
         x = torch.flatten(self.avgpool(self.features(self.enlarge(x))), 1)
@@ -86,8 +86,8 @@ class AlexNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: what lies between two pools, and the three linear layers."""
         convolutions = (("0",), ("2", "3"), ("5", "6"), ("8",), ("10", "12"))
-        parts = [Part(tuple(f"features.{index}" for index in indices)) for indices in convolutions]
-        head = Part(("avgpool",)), *(Part((f"classifier.{index}",)) for index in (1, 4, 6))
+        parts = [Unit(tuple(f"features.{index}" for index in indices)) for indices in convolutions]
+        head = Unit(("avgpool",)), *(Unit((f"classifier.{index}",)) for index in (1, 4, 6))
         return Stage("stem", (parts[0],)), Stage("body", tuple(parts[1:])), Stage("head", head)
 
 

@@ -1,4 +1,4 @@
-"""What every convolutional family of the zoo shares: the names of the stems, the outline, the initialisation."""
+"""What every convolutional family of the zoo shares: the names of the stems, the outline, the initialization."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Join = Literal["none", "identity", "projection", "dense"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Unit:
     """What one would draw as one box: a block, or a convolution with its norm."""
 
     paths: tuple[str, ...]  # dotted paths of its modules, in order; last may be "": parameters of the model itself
@@ -28,7 +28,7 @@ class Stage:
     """Parts that the paper names together; together, the parts of all stages hold every parameter of a model."""
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[Unit, ...]
 
 
 class Model(nn.Module):
@@ -106,9 +106,34 @@ class SqueezeExcitation(nn.Module):
         return x * weights
 
 
+class FixedGrid(nn.Module):
+    """Average a feature map to the grid that the layer behind it was made for; a map of that side stays as it is.
+
+    Networks that flatten their last map, or weigh its points one by one, then take images of every size.
+
+    >>> import torch
+    >>> FixedGrid(2)(torch.arange(16.0).reshape(1, 1, 4, 4)).flatten().tolist()
+    [2.5, 4.5, 10.5, 12.5]
+    >>> FixedGrid(2)(torch.ones(1, 1, 1, 1)).shape
+    torch.Size([1, 1, 2, 2])
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, side, side)
+        if x.shape[-2:] == (self.side, self.side):
+            return x
+        return nn.functional.adaptive_avg_pool2d(x, self.side)
+
+    def extra_repr(self) -> str:
+        return str(self.side)
+
+
 @torch.no_grad()
-def initialise_convolutions(model: nn.Module) -> None:
-    """He initialisation of every convolution, in place; norms and linear layers keep PyTorch's default.
+def initialize_convolutions(model: nn.Module) -> None:
+    """He initialization of every convolution, in place; norms and linear layers keep PyTorch's default.
 
     A convolution's standard deviation is sqrt(2 / fan), where fan is the number of outputs that one input value
     reaches (`fan_out`), counted inside its group: k * k * outputs / groups. Counting across groups, as
@@ -131,7 +156,7 @@ def residual_body(model: nn.Module, stages: int) -> list[Stage]:
         Stage(
             f"stage {number}",
             tuple(
-                Part((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
+                Unit((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
                 for index, block in enumerate(model.get_submodule(f"layer{number}").children())
             ),
         )
@@ -143,7 +168,7 @@ def residual_outline(model: nn.Module, stages: int) -> tuple[Stage, ...]:
     """The whole outline of a network with ResNet's names: a reducer and a pool that may be absent, layers, a head."""
     absent = [isinstance(model.get_submodule(name), nn.Identity) for name in ("reduce", "maxpool")]
     reduced, pooled = (
-        [] if gone else [Part((name,))] for gone, name in zip(absent, ("reduce", "maxpool"), strict=True)
+        [] if gone else [Unit((name,))] for gone, name in zip(absent, ("reduce", "maxpool"), strict=True)
     )
-    stem = Stage("stem", (*reduced, Part(("conv1", "bn1")), *pooled))
-    return stem, *residual_body(model, stages), Stage("head", (Part(("avgpool",)), Part(("fc",))))
+    stem = Stage("stem", (*reduced, Unit(("conv1", "bn1")), *pooled))
+    return stem, *residual_body(model, stages), Stage("head", (Unit(("avgpool",)), Unit(("fc",))))

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from facewright.errors import WeightsError
 from facewright.files import write_atomic
-from facewright.models.fitting import Fitted, fit
 from facewright.models.weight_files import MOST_BYTES, as_numbers, looks_pickled, read_weights, sha256_of
+from facewright.models.weight_matching import MatchedWeights, match_weights
 
 METADATA = "facewright.weights"
 WRAPPED = ("state_dict", "model", "model_state_dict", "model_state", "params")  # where trainers keep the parameters
 
 
-def convert(source: Path, architecture: str, target: Path) -> Fitted:
+def convert(source: Path, architecture: str, target: Path) -> MatchedWeights:
     """Write the weights of a public file as safetensors, under our names.
 
     Args:
@@ -41,11 +41,11 @@ def convert(source: Path, architecture: str, target: Path) -> Fitted:
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: expected a name that ends in .safetensors")
     raw = _unpickled(source) if _is_pickle(source) else read_weights(source).tensors
-    fitted = fit(architecture, raw, str(source))
-    note = {"architecture": architecture, "naming": fitted.naming.name, "source_sha256": sha256_of(source)}
-    tensors = {name: tensor.contiguous() for name, tensor in fitted.state.items()}
+    matched = match_weights(architecture, raw, str(source))
+    note = {"architecture": architecture, "naming": matched.naming.name, "source_sha256": sha256_of(source)}
+    tensors = {name: tensor.contiguous() for name, tensor in matched.state.items()}
     write_atomic(target, safetensors.torch.save(tensors, {METADATA: json.dumps(note)}))
-    return fitted
+    return matched
 
 
 def naming_of(metadata: Mapping[str, str]) -> str:

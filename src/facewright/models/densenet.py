@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions, reducer
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions, reducer
 
 BOTTLENECK = 4  # a layer's 1x1 convolution has 4 * growth outputs
 
@@ -110,7 +110,7 @@ class DenseNet(Model):
         self.relu = nn.ReLU(inplace=True)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.relu(self.features(self.reduce(x)))), 1)
@@ -122,17 +122,17 @@ class DenseNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: each dense block with the transition that ends it."""
         layers = dict(self.features.named_children())
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
-        stem = [*reduced, Part(("features.conv0", "features.norm0"))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
+        stem = [*reduced, Unit(("features.conv0", "features.norm0"))]
         if not isinstance(layers["pool0"], nn.Identity):
-            stem.append(Part(("features.pool0",)))
+            stem.append(Unit(("features.pool0",)))
         body = []
         for number in range(1, 5):
-            parts = [Part((f"features.denseblock{number}",), "dense")]
+            parts = [Unit((f"features.denseblock{number}",), "dense")]
             if f"transition{number}" in layers:
-                parts.append(Part((f"features.transition{number}",)))
+                parts.append(Unit((f"features.transition{number}",)))
             body.append(Stage(f"stage {number}", tuple(parts)))
-        head = Part(("features.norm5", "avgpool")), Part(("classifier",))
+        head = Unit(("features.norm5", "avgpool")), Unit(("classifier",))
         return Stage("stem", tuple(stem)), *body, Stage("head", head)
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 EMBEDDING = 128
 SMALLEST_SIDE = 103  # px
@@ -80,7 +80,7 @@ class DlibResNet(Model):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.embedding = nn.Linear(inputs, EMBEDDING, bias=False)
         self.classifier = nn.Linear(EMBEDDING, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 128), of any length
         x = self.pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
@@ -95,11 +95,15 @@ class DlibResNet(Model):
         """The outline that tables and drawings follow."""
         levels, first = [], 0
         for number, (_, depth) in enumerate(LEVELS):
-            parts = tuple(Part((f"blocks.{index}",), "identity") for index in range(first, first + depth))
+            parts = tuple(Unit((f"blocks.{index}",), "identity") for index in range(first, first + depth))
             levels.append(Stage(f"stage {number + 1}", parts))
             first += depth
-        stem = Stage("stem", (Part(("conv1", "bn1")), Part(("pool",))))
-        return (stem, *levels, Stage("head", (Part(("avgpool",)), Part(("embedding",)), Part(("classifier",)))))
+        stem = Stage("stem", (Unit(("conv1", "bn1")), Unit(("pool",))))
+        return (
+            stem,
+            *levels,
+            Stage("head", (Unit(("avgpool",)), Unit(("embedding",)), Unit(("classifier",)))),
+        )
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> DlibResNet:

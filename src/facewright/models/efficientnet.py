@@ -24,13 +24,13 @@ from torch import Tensor, nn
 
 from facewright.models.blocks import (
     Model,
-    Part,
     SqueezeExcitation,
     Stage,
     Stem,
+    Unit,
     conv_norm,
     first_strides,
-    initialise_convolutions,
+    initialize_convolutions,
     reducer,
     round_channels,
 )
@@ -132,7 +132,7 @@ class EfficientNet(Model):
         self.features = nn.Sequential(*layers)  # the name is torchvision's
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.feature_width, classes))
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.features(self.reduce(x))), 1)
@@ -143,19 +143,19 @@ class EfficientNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
         body = []
         for number in range(1, len(STAGES) + 1):
             blocks = self.get_submodule(f"features.{number}").children()
             parts = (
-                Part((f"features.{number}.{index}",), "identity" if block.added else "none")
+                Unit((f"features.{number}.{index}",), "identity" if block.added else "none")
                 for index, block in enumerate(blocks)
                 if isinstance(block, MBConv)
             )
             body.append(Stage(f"stage {number}", tuple(parts)))
         last = f"features.{len(STAGES) + 1}"
-        head = Part((f"{last}.0", f"{last}.1")), Part(("avgpool",)), Part(("classifier.1",))
-        return Stage("stem", (*reduced, Part(("features.0.0", "features.0.1")))), *body, Stage("head", head)
+        head = Unit((f"{last}.0", f"{last}.1")), Unit(("avgpool",)), Unit(("classifier.1",))
+        return Stage("stem", (*reduced, Unit(("features.0.0", "features.0.1")))), *body, Stage("head", head)
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> EfficientNet:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 FEATURES = 128
 VARIANTS = ("facenet_small",)
@@ -38,7 +38,7 @@ class SmallFaceNet(Model):
         self.dropout = nn.Dropout(0.4)
         self.fc = nn.Linear(192, FEATURES)
         self.classifier = nn.Linear(FEATURES, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.pool1(self.relu(self.conv1(x)))
@@ -54,9 +54,9 @@ class SmallFaceNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
         return (
-            Stage("stem", (Part(("conv1",)), Part(("pool1",)))),
-            Stage("body", (Part(("conv2",)), Part(("conv3",)), Part(("pool3",)))),
-            Stage("head", (Part(("avgpool",)), Part(("fc",)), Part(("classifier",)))),
+            Stage("stem", (Unit(("conv1",)), Unit(("pool1",)))),
+            Stage("body", (Unit(("conv2",)), Unit(("conv3",)), Unit(("pool3",)))),
+            Stage("head", (Unit(("avgpool",)), Unit(("fc",)), Unit(("classifier",)))),
         )
 
 

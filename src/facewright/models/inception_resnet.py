@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 EMBEDDING = 512
 SMALLEST_SIDE = 75  # px: the last reduction then gives one point
@@ -148,7 +148,7 @@ class InceptionResNetV1(Model):
         self.last_linear = nn.Linear(1792, EMBEDDING, bias=False)
         self.last_bn = nn.BatchNorm1d(EMBEDDING, eps=1e-3)
         self.logits = nn.Linear(EMBEDDING, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 512), an embedding of any length
         x = self.conv2d_2b(self.conv2d_2a(self.conv2d_1a(x)))
@@ -165,18 +165,18 @@ class InceptionResNetV1(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        first = tuple(Part((name,)) for name in ("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a"))
-        then = tuple(Part((name,)) for name in ("conv2d_3b", "conv2d_4a", "conv2d_4b"))
+        first = tuple(Unit((name,)) for name in ("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a"))
+        then = tuple(Unit((name,)) for name in ("conv2d_3b", "conv2d_4a", "conv2d_4b"))
         a, b, c = (
-            tuple(Part((f"repeat_{number}.{index}",), "identity") for index in range(depth))
+            tuple(Unit((f"repeat_{number}.{index}",), "identity") for index in range(depth))
             for number, depth in ((1, 5), (2, 10), (3, 5))
         )
         return (
             Stage("stem", first + then),
             Stage("stage A", a),
-            Stage("stage B", (Part(("mixed_6a",)), *b)),
-            Stage("stage C", (Part(("mixed_7a",)), *c, Part(("block8",), "identity"))),
-            Stage("head", (Part(("avgpool_1a",)), Part(("last_linear", "last_bn")), Part(("logits",)))),
+            Stage("stage B", (Unit(("mixed_6a",)), *b)),
+            Stage("stage C", (Unit(("mixed_7a",)), *c, Unit(("block8",), "identity"))),
+            Stage("head", (Unit(("avgpool_1a",)), Unit(("last_linear", "last_bn")), Unit(("logits",)))),
         )
 
 

@@ -18,8 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions, residual_body
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions, residual_body
 
 EMBEDDING = 512
 GRID = 7  # points along a side of the last map, for 112 px
@@ -94,7 +93,7 @@ class IResNet(Model):
         self.features = nn.BatchNorm1d(EMBEDDING)
         self.features.weight.requires_grad_(False)
         self.classifier = nn.Linear(EMBEDDING, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 512), an embedding of any length
         x = self.prelu(self.bn1(self.conv1(x)))
@@ -109,8 +108,8 @@ class IResNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
         body = residual_body(self, len(WIDTHS))
-        head = Part(("bn2", "grid")), Part(("fc", "features")), Part(("classifier",))
-        return Stage("stem", (Part(("conv1", "bn1", "prelu")),)), *body, Stage("head", head)
+        head = Unit(("bn2", "grid")), Unit(("fc", "features")), Unit(("classifier",))
+        return Stage("stem", (Unit(("conv1", "bn1", "prelu")),)), *body, Stage("head", head)
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> IResNet:

@@ -15,8 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
 
 EMBEDDING = 128
 GRID = 7  # points along a side of the last map, for 112 px
@@ -96,7 +95,7 @@ class MobileFaceNet(Model):
         self.features = nn.Conv2d(512, EMBEDDING, 1, bias=False)
         self.last_bn = nn.BatchNorm2d(EMBEDDING)
         self.classifier = nn.Linear(EMBEDDING, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 128), an embedding of any length
         x = self.conv_3(self.conv_23(self.conv2_dw(self.conv1(x))))
@@ -112,16 +111,20 @@ class MobileFaceNet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
         third, fourth, fifth = (
-            tuple(Part((f"conv_{number}.model.{index}",), "identity") for index in range(depth))
+            tuple(Unit((f"conv_{number}.model.{index}",), "identity") for index in range(depth))
             for number, depth in ((3, 4), (4, 6), (5, 2))
         )
-        head = (Part(("sep", "sep_bn", "prelu")), Part(("GDC_dw", "GDC_bn")), Part(("features", "last_bn")))
+        head = (
+            Unit(("sep", "sep_bn", "prelu")),
+            Unit(("GDC_dw", "GDC_bn")),
+            Unit(("features", "last_bn")),
+        )
         return (
-            Stage("stem", (Part(("conv1",)), Part(("conv2_dw",)))),
-            Stage("stage 1", (Part(("conv_23",)), *third)),
-            Stage("stage 2", (Part(("conv_34",)), *fourth)),
-            Stage("stage 3", (Part(("conv_45",)), *fifth)),
-            Stage("head", (*head, Part(("classifier",)))),
+            Stage("stem", (Unit(("conv1",)), Unit(("conv2_dw",)))),
+            Stage("stage 1", (Unit(("conv_23",)), *third)),
+            Stage("stage 2", (Unit(("conv_34",)), *fourth)),
+            Stage("stage 3", (Unit(("conv_45",)), *fifth)),
+            Stage("head", (*head, Unit(("classifier",)))),
         )
 
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from facewright.models.blocks import (
     Model,
-    Part,
     Stage,
     Stem,
+    Unit,
     conv_norm,
     first_strides,
-    initialise_convolutions,
+    initialize_convolutions,
     reducer,
 )
 
@@ -88,7 +88,7 @@ class MobileNetV1(Model):
         self.feature_width = inputs
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(inputs, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.blocks(self.relu(self.bn1(self.conv_stem(self.reduce(x)))))
@@ -100,13 +100,13 @@ class MobileNetV1(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: blocks of one width."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
         body = (
-            Stage(f"stage {number + 1}", tuple(Part((f"blocks.{number}.{index}",)) for index in range(depth)))
+            Stage(f"stage {number + 1}", tuple(Unit((f"blocks.{number}.{index}",)) for index in range(depth)))
             for number, (_, depth) in enumerate(V1_STAGES)
         )
-        stem = Stage("stem", (*reduced, Part(("conv_stem", "bn1"))))
-        return stem, *body, Stage("head", (Part(("avgpool",)), Part(("classifier",))))
+        stem = Stage("stem", (*reduced, Unit(("conv_stem", "bn1"))))
+        return stem, *body, Stage("head", (Unit(("avgpool",)), Unit(("classifier",))))
 
 
 V2_VARIANTS = ("mobilenet_v2",)
@@ -163,7 +163,7 @@ class MobileNetV2(Model):
         self.features = nn.Sequential(*layers)  # the name is torchvision's
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.feature_width, classes))
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1280)
         return torch.flatten(self.avgpool(self.features(self.reduce(x))), 1)
@@ -174,9 +174,9 @@ class MobileNetV2(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
         blocks = iter(
-            Part((f"features.{index}",), "identity" if layer.added else "none")
+            Unit((f"features.{index}",), "identity" if layer.added else "none")
             for index, layer in enumerate(self.features)
             if isinstance(layer, InvertedResidual)
         )
@@ -185,8 +185,8 @@ class MobileNetV2(Model):
             for number, (_, _, depth, _) in enumerate(V2_STAGES, start=1)
         )
         last = f"features.{len(self.features) - 1}"
-        head = Part((f"{last}.0", f"{last}.1")), Part(("avgpool",)), Part(("classifier.1",))
-        return Stage("stem", (*reduced, Part(("features.0.0", "features.0.1")))), *body, Stage("head", head)
+        head = Unit((f"{last}.0", f"{last}.1")), Unit(("avgpool",)), Unit(("classifier.1",))
+        return Stage("stem", (*reduced, Unit(("features.0.0", "features.0.1")))), *body, Stage("head", head)
 
 
 def build_v1(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV1:

@@ -24,7 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, SqueezeExcitation, Stage, Stem, reducer
+from facewright.models.blocks import Model, SqueezeExcitation, Stage, Stem, Unit, reducer
 
 ALPHA = 0.2  # a residual branch is scaled by it
 GELU_GAMMA = 1.7015043497085571  # GELU times this keeps the variance of a unit normal input
@@ -160,7 +160,7 @@ class NFNet(Model):
         self.final_act = ScaledGELU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(FEATURES, classes)))
-        initialise(self)
+        initialize(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.final_act(self.final_conv(self.body(self.stem(self.reduce(x)))))
@@ -172,19 +172,19 @@ class NFNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
-        stem = [*reduced, *(Part((f"stem.conv{number}",)) for number in range(1, len(STEM_WIDTHS) + 1))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
+        stem = [*reduced, *(Unit((f"stem.conv{number}",)) for number in range(1, len(STEM_WIDTHS) + 1))]
         body = [
             Stage(
                 f"stage {number + 1}",
                 tuple(
-                    Part((f"body.{number}.{index}",), "identity" if block.downsample is None else "projection")
+                    Unit((f"body.{number}.{index}",), "identity" if block.downsample is None else "projection")
                     for index, block in enumerate(self.get_submodule(f"body.{number}").children())
                 ),
             )
             for number in range(len(WIDTHS))
         ]
-        head = Part(("final_conv",)), Part(("avgpool",)), Part(("head.fc",))
+        head = Unit(("final_conv",)), Unit(("avgpool",)), Unit(("head.fc",))
         return Stage("stem", tuple(stem)), *body, Stage("head", head)
 
 
@@ -194,7 +194,7 @@ def build(name: str, classes: int, stem: Stem = "imagenet") -> NFNet:
 
 
 @torch.no_grad()
-def initialise(model: NFNet) -> None:
+def initialize(model: NFNet) -> None:
     """Convolutions: normal, variance 1 / fan-in, biases 0; last layer: normal, deviation 0.01, bias 0 (the paper's).
 
     The scale of a standardised kernel changes nothing but how fast it turns. Gains start at 1, those of the branches

@@ -18,8 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
 
 LAYERS = ((16, 4, 2), (24, 3, 1), (32, 3, 2), (48, 3, 1), (64, 3, 1), (64, 3, 1))  # (outputs, kernel, stride) of each
 GRID = 8  # points along a side of the last map, for 64 px
@@ -50,7 +49,7 @@ class PatchNet(Model):
         self.feature_width = TEMPLATES * inputs
         self.templates = unit(inputs, self.feature_width, GRID, groups=inputs)
         self.fc = nn.Linear(self.feature_width, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.templates(self.grid(self.layers(x))), 1)
@@ -61,9 +60,9 @@ class PatchNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
-        parts = [Part((f"layers.{index}",)) for index in range(len(LAYERS))]
+        parts = [Unit((f"layers.{index}",)) for index in range(len(LAYERS))]
         half, quarter = Stage("half", tuple(parts[:2])), Stage("quarter", tuple(parts[2:]))
-        return half, quarter, Stage("head", (Part(("grid", "templates")), Part(("fc",))))
+        return half, quarter, Stage("head", (Unit(("grid", "templates")), Unit(("fc",))))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> PatchNet:

@@ -13,8 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
 
 GRID = 16  # points along a side of the last map, for 64 px
 VARIANTS = ("plain_cnn",)
@@ -35,7 +34,7 @@ class PlainCNN(Model):
         self.pool2 = nn.MaxPool2d(2)
         self.grid = FixedGrid(GRID)
         self.fc = nn.Linear(self.feature_width, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.pool1(self.relu(self.conv1(x)))
@@ -48,8 +47,11 @@ class PlainCNN(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        first, second = (Part(("conv1",)), Part(("pool1",))), (Part(("conv2",)), Part(("pool2", "grid")))
-        return Stage("layer 1", first), Stage("layer 2", second), Stage("head", (Part(("fc",)),))
+        first, second = (
+            (Unit(("conv1",)), Unit(("pool1",))),
+            (Unit(("conv2",)), Unit(("pool2", "grid"))),
+        )
+        return Stage("layer 1", first), Stage("layer 2", second), Stage("head", (Unit(("fc",)),))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> PlainCNN:

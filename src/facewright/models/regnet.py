@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from facewright.models.blocks import (
     Join,
     Model,
-    Part,
     SqueezeExcitation,
     Stage,
     Stem,
+    Unit,
     conv_norm,
     first_strides,
-    initialise_convolutions,
+    initialize_convolutions,
     reducer,
     round_channels,
 )
@@ -143,7 +143,7 @@ class RegNet(Model):
         self.feature_width = inputs
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(inputs, classes)
-        initialise(self)
+        initialize(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.trunk_output(self.stem(self.reduce(x)))), 1)
@@ -154,25 +154,25 @@ class RegNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
         body = []
         for number, (name, stage) in enumerate(self.trunk_output.named_children(), start=1):
             parts = (
-                Part((f"trunk_output.{name}.{path}",), block.join)
+                Unit((f"trunk_output.{name}.{path}",), block.join)
                 for path, block in stage.named_children()
                 if isinstance(block, Block)
             )
             body.append(Stage(f"stage {number}", tuple(parts)))
-        stem = Stage("stem", (*reduced, Part(("stem.0", "stem.1"))))
-        return stem, *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
+        stem = Stage("stem", (*reduced, Unit(("stem.0", "stem.1"))))
+        return stem, *body, Stage("head", (Unit(("avgpool",)), Unit(("fc",))))
 
 
-def initialise(model: RegNet) -> None:
-    """He initialisation; the last norm of each residual branch starts at zero, so each block starts as identity.
+def initialize(model: RegNet) -> None:
+    """He initialization; the last norm of each residual branch starts at zero, so each block starts as identity.
 
     Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
-    initialise_convolutions(model)
+    initialize_convolutions(model)
     for module in model.modules():
         if isinstance(module, Block):
             nn.init.zeros_(module.get_submodule("f.c.1").get_parameter("weight"))

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Stage, Stem, initialise_convolutions, reducer, residual_outline
+from facewright.models.blocks import Model, Stage, Stem, initialize_convolutions, reducer, residual_outline
 
 RADIX = 2  # splits that compete for each channel
 EXPANSION = 4
@@ -117,7 +117,7 @@ class ResNeSt(Model):
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.feature_width, classes)
-        initialise(self)
+        initialize(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.reduce(x)))))
@@ -147,12 +147,12 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(mean, nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
-def initialise(model: nn.Module) -> None:
-    """He initialisation; the last norm of each residual branch starts at zero, so each block starts as identity.
+def initialize(model: nn.Module) -> None:
+    """He initialization; the last norm of each residual branch starts at zero, so each block starts as identity.
 
     Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
-    initialise_convolutions(model)
+    initialize_convolutions(model)
     for module in model.modules():
         if isinstance(module, Bottleneck):
             nn.init.zeros_(module.bn3.weight)

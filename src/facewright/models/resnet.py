@@ -30,7 +30,7 @@ from facewright.models.blocks import (
     SqueezeExcitation,
     Stage,
     Stem,
-    initialise_convolutions,
+    initialize_convolutions,
     reducer,
     residual_outline,
 )
@@ -164,7 +164,7 @@ class ResNet(Model):
         self.feature_width = inputs
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.feature_width, classes)
-        initialise(self)
+        initialize(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.reduce(x)))))
@@ -193,12 +193,12 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
-def initialise(model: nn.Module) -> None:
-    """He initialisation; the last norm of each residual branch starts at zero, so each block starts as identity.
+def initialize(model: nn.Module) -> None:
+    """He initialization; the last norm of each residual branch starts at zero, so each block starts as identity.
 
     Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
-    initialise_convolutions(model)
+    initialize_convolutions(model)
     for module in model.modules():
         if isinstance(module, BasicBlock | Bottleneck):
             nn.init.zeros_(module.last_norm.weight)

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, first_strides, initialise_convolutions, reducer
+from facewright.models.blocks import Model, Stage, Stem, Unit, first_strides, initialize_convolutions, reducer
 
 FireShape = tuple[int, int]  # channels squeezed to, channels that each of the two expanding convolutions gives
 
@@ -93,7 +93,7 @@ class SqueezeNet(Model):
         self.classifier = nn.Sequential(
             nn.Dropout(0.5), nn.Conv2d(inputs, classes, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1)
         )
-        initialise_convolutions(self)
+        initialize_convolutions(self)
         nn.init.normal_(self.get_submodule(self.classifier_name).get_parameter("weight"), 0.0, 0.01)  # the authors'
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 512)
@@ -109,15 +109,15 @@ class SqueezeNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: each pool with the fire modules behind it."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
-        groups = [[*reduced, Part(("features.0",))]]
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
+        groups = [[*reduced, Unit(("features.0",))]]
         for index, layer in enumerate(self.features):
             if isinstance(layer, nn.MaxPool2d) or (isinstance(layer, nn.Identity) and index == 2):
                 groups.append([])
             if isinstance(layer, nn.MaxPool2d | Fire):
-                groups[-1].append(Part((f"features.{index}",)))
+                groups[-1].append(Unit((f"features.{index}",)))
         stem, *body = (tuple(group) for group in groups)
-        head = Part(("classifier.1",)), Part(("classifier.3",))
+        head = Unit(("classifier.1",)), Unit(("classifier.3",))
         stages = (Stage(f"stage {number}", parts) for number, parts in enumerate(body, start=1))
         return Stage("stem", stem), *stages, Stage("head", head)
 

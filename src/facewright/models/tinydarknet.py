@@ -19,8 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
-from facewright.models.grids import FixedGrid
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
 
 POOL = 0  # stands for a max pool in the table below
 LAYERS = (  # (outputs, kernel) of each convolution, as in the configuration file
@@ -66,7 +65,7 @@ class TinyDarknet(Model):
         self.layers = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(inputs, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.layers(x)), 1)
@@ -77,13 +76,13 @@ class TinyDarknet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
-        stages: list[list[Part]] = [[]]
+        stages: list[list[Unit]] = [[]]
         for index, layer in enumerate(LAYERS):
             if layer == POOL:
                 stages.append([])
-            stages[-1].append(Part((f"layers.{index}",)))
+            stages[-1].append(Unit((f"layers.{index}",)))
         body = (Stage(f"stage {number}", tuple(parts)) for number, parts in enumerate(stages, start=1))
-        return *body, Stage("head", (Part(("avgpool",)), Part(("fc",))))
+        return *body, Stage("head", (Unit(("avgpool",)), Unit(("fc",))))
 
 
 class PointwiseFaceNet(Model):
@@ -100,7 +99,7 @@ class PointwiseFaceNet(Model):
         self.relu = nn.ReLU(inplace=True)
         self.grid = FixedGrid(FACE_GRID)
         self.fc = nn.Linear(self.feature_width, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.relu(self.conv2(self.pool(self.relu(self.conv1(x)))))
@@ -112,8 +111,8 @@ class PointwiseFaceNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow."""
-        body = Part(("conv1",)), Part(("pool",)), Part(("conv2", "grid"))
-        return Stage("body", body), Stage("head", (Part(("fc",)),))
+        body = Unit(("conv1",)), Unit(("pool",)), Unit(("conv2", "grid"))
+        return Stage("body", body), Stage("head", (Unit(("fc",)),))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> TinyDarknet | PointwiseFaceNet:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of the convolutions before each pool
 HIDDEN = 4096
@@ -68,7 +68,7 @@ class VGG(Model):
             nn.Dropout(0.5),
             nn.Linear(HIDDEN, classes),
         )
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 4096): what the last linear layer reads
         x = torch.flatten(self.avgpool(self.features(x)), 1)
@@ -82,17 +82,17 @@ class VGG(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the convolutions before each pool, each with its norm."""
         stages: list[Stage] = []
-        parts: list[Part] = []
+        parts: list[Unit] = []
         for index, layer in enumerate(self.features):
             path = f"features.{index}"
             if isinstance(layer, nn.Conv2d):
-                parts.append(Part((path,)))
+                parts.append(Unit((path,)))
             elif isinstance(layer, nn.BatchNorm2d):
-                parts[-1] = Part((*parts[-1].paths, path))
+                parts[-1] = Unit((*parts[-1].paths, path))
             elif isinstance(layer, nn.MaxPool2d):
-                stages.append(Stage(f"stage {len(stages) + 1}", (*parts, Part((path,)))))
+                stages.append(Stage(f"stage {len(stages) + 1}", (*parts, Unit((path,)))))
                 parts = []
-        head = Part(("avgpool",)), *(Part((f"classifier.{index}",)) for index in (0, 3, 6))
+        head = Unit(("avgpool",)), *(Unit((f"classifier.{index}",)) for index in (0, 3, 6))
         return *stages, Stage("head", head)
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem
+from facewright.models.blocks import Model, Stage, Stem, Unit
 
 PATCH = 16  # px
 GRID = 14  # patches along a side of the paper's 224 px
@@ -113,7 +113,7 @@ class VisionTransformer(Model):
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(DEPTH)))
         self.norm = nn.LayerNorm(width, eps=EPSILON)
         self.head = nn.Linear(width, classes)
-        initialise(self)
+        initialize(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width): the class token
         patches = self.patch_embed(x)  # (B, width, rows, columns)
@@ -129,9 +129,9 @@ class VisionTransformer(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow; "" stands for the class token and the positions."""
-        blocks = tuple(Part((f"blocks.{index}",), "identity") for index in range(DEPTH))
-        head = Stage("head", (Part(("norm", "head")),))
-        return Stage("stem", (Part(("patch_embed", "")),)), Stage("encoder", blocks), head
+        blocks = tuple(Unit((f"blocks.{index}",), "identity") for index in range(DEPTH))
+        head = Stage("head", (Unit(("norm", "head")),))
+        return Stage("stem", (Unit(("patch_embed", "")),)), Stage("encoder", blocks), head
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> VisionTransformer:
@@ -156,7 +156,7 @@ def positions(embeddings: Tensor, rows: int, columns: int) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(model: VisionTransformer) -> None:
+def initialize(model: VisionTransformer) -> None:
     """Linear layers and positions: normal cut at two deviations of 0.02, biases 0; patches: variance 1 / fan-in.
 
     The class token starts at 0. Source: the authors' code and timm's.

@@ -21,16 +21,23 @@ from facewright.models import conversion, released
 from facewright.models.blocks import Model
 from facewright.models.catalog import describe
 from facewright.models.downloads import Progress, Remote, fetch, pinned
-from facewright.models.fitting import Fitted, compare, fit, published_stem, shapes, without_other_head
 from facewright.models.released import Weights, cached_file, expected_input
 from facewright.models.renaming import namings
 from facewright.models.weight_files import WeightFile, read_weights
+from facewright.models.weight_matching import (
+    MatchedWeights,
+    compare,
+    match_weights,
+    published_stem,
+    shapes,
+    without_other_head,
+)
 
 NONE = "none"  # what stands for fresh weights
 
 
 @dataclass(frozen=True)
-class Loaded:
+class PretrainedWeights:
     """Weights in memory that are an architecture's."""
 
     architecture: str
@@ -67,7 +74,7 @@ def parse_model(text: str) -> tuple[str, str | None]:
 
 def open_weights(
     architecture: str, which: str | Path, *, cache: Path | None = None, progress: Progress | None = None
-) -> Loaded:
+) -> PretrainedWeights:
     """Weights by name or out of a file.
 
     Args:
@@ -114,7 +121,7 @@ def get_weights(weights: Weights, *, cache: Path | None = None, progress: Progre
     return file
 
 
-def load_into(model: Model, loaded: Loaded) -> tuple[str, ...]:
+def load_into(model: Model, loaded: PretrainedWeights) -> tuple[str, ...]:
     """Put weights into a network, whole or not at all.
 
     Returns:
@@ -136,7 +143,7 @@ def load_into(model: Model, loaded: Loaded) -> tuple[str, ...]:
     return () if same else (_said(loaded, own_head.get(f"{prefix}weight")),)
 
 
-def _said(loaded: Loaded, weight: Tensor | None) -> str:
+def _said(loaded: PretrainedWeights, weight: Tensor | None) -> str:
     """That the classifier is a fresh one.
 
     Args:
@@ -148,7 +155,7 @@ def _said(loaded: Loaded, weight: Tensor | None) -> str:
     return f"{loaded.title}: its classifier of {loaded.classes:,} classes was replaced by {fresh}"
 
 
-def _open_released(weights: Weights, cache: Path | None, progress: Progress | None) -> Loaded:
+def _open_released(weights: Weights, cache: Path | None, progress: Progress | None) -> PretrainedWeights:
     file = cached_file(weights, cache)
     if not file.is_file() and not weights.is_safe:
         raise WeightsError(
@@ -157,33 +164,35 @@ def _open_released(weights: Weights, cache: Path | None, progress: Progress | No
         )
     get_weights(weights, cache=cache, progress=progress)
     opened = read_weights(file)
-    fitted = fit(weights.architecture, opened.tensors, str(file))
-    return Loaded(
+    matched = match_weights(weights.architecture, opened.tensors, str(file))
+    return PretrainedWeights(
         weights.architecture,
         weights.name,
         opened.sha256,
         weights.spec,
-        fitted.state,
-        fitted.classes,
+        matched.state,
+        matched.classes,
         weights.licence,
         published_stem(weights.architecture),
     )
 
 
-def _open_file(architecture: str, path: Path) -> Loaded:
+def _open_file(architecture: str, path: Path) -> PretrainedWeights:
     opened = read_weights(path)
     header = _bundle_header(opened, path)
     if header is not None:
         return _from_bundle(architecture, path, opened, header)
-    fitted = fit(architecture, opened.tensors, str(path))
-    spec = _input_of(architecture, fitted, opened)
+    matched = match_weights(architecture, opened.tensors, str(path))
+    spec = _input_of(architecture, matched, opened)
     stem = published_stem(architecture)
-    return Loaded(architecture, path.name, opened.sha256, spec, fitted.state, fitted.classes, "unknown", stem)
+    return PretrainedWeights(
+        architecture, path.name, opened.sha256, spec, matched.state, matched.classes, "unknown", stem
+    )
 
 
-def _input_of(architecture: str, fitted: Fitted, opened: WeightFile) -> InputSpec:
+def _input_of(architecture: str, matched: MatchedWeights, opened: WeightFile) -> InputSpec:
     """What weights of a file expect: the family's habit, or that of those who name parameters so."""
-    origin = conversion.naming_of(opened.metadata) or fitted.naming.name
+    origin = conversion.naming_of(opened.metadata) or matched.naming.name
     spec = expected_input(architecture)
     if any(naming.imagenet for naming in namings(describe(architecture).family) if naming.name == origin):
         return replace(spec, mean=released.IMAGENET_MEAN, std=released.IMAGENET_STD)
@@ -205,7 +214,7 @@ def _bundle_header(opened: WeightFile, path: Path) -> dict[str, Any] | None:
     raise WeightsError(f"{path}: its metadata is not a bundle's")
 
 
-def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict[str, Any]) -> Loaded:
+def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict[str, Any]) -> PretrainedWeights:
     """A network that was trained here; a head of another kind than the architecture's own stays behind."""
     if header["architecture"] != architecture:
         raise WeightsError(f"{path}: a bundle of {header['architecture']}, not of {architecture}")
@@ -215,7 +224,7 @@ def _from_bundle(architecture: str, path: Path, opened: WeightFile, header: dict
         spec = InputSpec.from_dict(header["input"])
     except (FacewrightError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its input description is not usable ({error})") from None
-    fitted = fit(architecture, without_other_head(architecture, opened.tensors), str(path), header["stem"])
-    return Loaded(
-        architecture, path.name, opened.sha256, spec, fitted.state, fitted.classes, "its maker's", header["stem"]
+    matched = match_weights(architecture, without_other_head(architecture, opened.tensors), str(path), header["stem"])
+    return PretrainedWeights(
+        architecture, path.name, opened.sha256, spec, matched.state, matched.classes, "its maker's", header["stem"]
     )

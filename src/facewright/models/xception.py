@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Part, Stage, Stem, initialise_convolutions, reducer
+from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions, reducer
 
 VARIANTS = ("xception",)
 MIDDLE_WIDTH = 728
@@ -93,7 +93,7 @@ class Xception(Model):
         self.relu = nn.ReLU(inplace=True)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.feature_width, classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         x = self.relu(self.bn1(self.conv1(self.reduce(x))))
@@ -110,14 +110,17 @@ class Xception(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the paper's three flows."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Part(("reduce",))]
-        entry = (*(Part((f"block{number}",), "projection") for number in range(1, 4)),)
-        middle = (*(Part((f"block{number}",), "identity") for number in range(4, 4 + MIDDLE_BLOCKS)),)
+        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
+        entry = (*(Unit((f"block{number}",), "projection") for number in range(1, 4)),)
+        middle = (*(Unit((f"block{number}",), "identity") for number in range(4, 4 + MIDDLE_BLOCKS)),)
         return (
-            Stage("entry flow", (*reduced, Part(("conv1", "bn1")), Part(("conv2", "bn2")), *entry)),
+            Stage("entry flow", (*reduced, Unit(("conv1", "bn1")), Unit(("conv2", "bn2")), *entry)),
             Stage("middle flow", middle),
-            Stage("exit flow", (Part(("block12",), "projection"), Part(("conv3", "bn3")), Part(("conv4", "bn4")))),
-            Stage("head", (Part(("avgpool",)), Part(("fc",)))),
+            Stage(
+                "exit flow",
+                (Unit(("block12",), "projection"), Unit(("conv3", "bn3")), Unit(("conv4", "bn4"))),
+            ),
+            Stage("head", (Unit(("avgpool",)), Unit(("fc",)))),
         )
 
 

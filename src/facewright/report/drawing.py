@@ -15,8 +15,8 @@ from math import log2
 
 from torch import nn
 
-from facewright.models.anatomy import Anatomy, BlockRow, by_block, gather_alike, summarise
 from facewright.models.blocks import Model, SqueezeExcitation
+from facewright.models.summary import BlockRow, ModelSummary, by_block, group_repeats, summarize
 from facewright.models.xception import SeparableConv2d
 
 WIDTH = 940  # px of the drawing; its height follows from the number of boxes
@@ -86,35 +86,35 @@ def draw_architecture(model: Model, name: str, size: int) -> str:
     Returns:
         One SVG document without scripts, fonts or addresses of others.
     """
-    anatomy = summarise(model, size)
-    boxes = _boxes(model, anatomy, size)
+    summary = summarize(model, size)
+    boxes = _boxes(model, summary, size)
     height = round(boxes[-1].end + 108)
     label = html.escape(name, quote=True)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
         f' role="img" aria-label="Architecture of {label}" font-family="{FONT}" font-size="13" fill="currentColor">',
         f"<style>{STYLE}</style>",
-        *_heading(name, anatomy, size),
+        *_heading(name, summary, size),
         *_photo(size),
     ]
     start = float(TOP + 34)
     heaviest = max(box.row.flops for box in boxes)
     for box in boxes:
-        lines += [_arrow(start, box.top), *_shortcut(box), *_block(box), *_numbers(box, heaviest, anatomy.flops)]
+        lines += [_arrow(start, box.top), *_shortcut(box), *_block(box), *_numbers(box, heaviest, summary.flops)]
         start = box.end
     lines += [_arrow(start, start + 24), _text(MIDDLE, start + 40, "scores", 'text-anchor="middle"')]
     lines += [*_brackets(boxes), *_legend(boxes, height - 16), "</svg>"]
     return "\n".join(lines) + "\n"
 
 
-def _boxes(model: Model, anatomy: Anatomy, size: int) -> list[Box]:
+def _boxes(model: Model, summary: ModelSummary, size: int) -> list[Box]:
     """Gather blocks that follow each other and are alike, and stack the boxes from top to bottom."""
-    rows = by_block(model, anatomy)
+    rows = by_block(model, summary)
     body = [stage for stage in dict.fromkeys(row.stage for row in rows) if stage not in ("stem", "head")]
     hues = {stage: HUES[index % len(HUES)] for index, stage in enumerate(body)}
     boxes: list[Box] = []
     y = float(TOP + 34)
-    for first, repeat in gather_alike(rows):
+    for first, repeat in group_repeats(rows):
         whole = replace(first, parameters=first.parameters * repeat, flops=first.flops * repeat)
         side = first.output_shape[-1] if len(first.output_shape) == 3 else 1
         text = _inside(model, first)
@@ -176,9 +176,9 @@ def _convolution(layer: nn.Conv2d) -> str:
     return f"{'dw ' if depthwise else ''}{kernel} {layer.out_channels}{groups}{stride}"
 
 
-def _heading(name: str, anatomy: Anatomy, size: int) -> list[str]:
+def _heading(name: str, summary: ModelSummary, size: int) -> list[str]:
     """The title, the totals, and the names of the columns."""
-    totals = f"{_short(anatomy.parameters)} parameters · {_short(anatomy.flops)}FLOPs for a photo of {size} × {size} px"
+    totals = f"{_short(summary.parameters)} parameters · {_short(summary.flops)}FLOPs for a photo of {size} × {size} px"
     faint = 'opacity="0.65" font-size="12"'
     return [
         _text(24, 38, name, 'font-size="22" font-weight="650"'),

@@ -148,7 +148,7 @@ def _photo_card(photo: ExplainedPhoto, method: str) -> Card:
 
 def _of_pair(found: ExplainedPair) -> dict[str, object]:
     """What the template is told of two photos."""
-    score, drop = words.number(found.found.score, 3), words.number(found.found.drop, 3)
+    score, drop = words.number(found.occlusion.score, 3), words.number(found.occlusion.drop, 3)
     answer = "" if found.same is None else "the same person" if found.same else "two people"
     lead = [found.model, answer, f"similarity {score}"]
     if found.threshold is not None:
@@ -159,9 +159,11 @@ def _of_pair(found: ExplainedPair) -> dict[str, object]:
         "the mean of the squares that lie on a point; grey for none, or for a rise.",
         "The cover itself is a strange sight for the network; that part of a fall says nothing of likeness.",
     ]
-    heats = (found.found.heat_a, found.found.heat_b)
+    heats = (found.occlusion.heat_a, found.occlusion.heat_b)
     cards = [
-        _card(path, title, (f"falls by {words.number(float(heat.max()) * found.found.drop, 3)} at most",), photo, heat)
+        _card(
+            path, title, (f"falls by {words.number(float(heat.max()) * found.occlusion.drop, 3)} at most",), photo, heat
+        )
         for path, title, photo, heat in zip(found.paths, ("First", "Second"), found.photos, heats, strict=True)
     ]
     return {

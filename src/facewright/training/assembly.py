@@ -17,7 +17,7 @@ from facewright.heads import put_head
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Objective
 from facewright.models.catalog import create_model
-from facewright.models.weights import Loaded, load_into
+from facewright.models.weights import PretrainedWeights, load_into
 from facewright.training import freezing, history
 from facewright.training.distributed import World
 from facewright.training.loading import Data
@@ -27,7 +27,7 @@ from facewright.training.training_module import TrainingModule
 
 
 def starting_network(
-    model: str, stem: str, classes: int, recipe: Recipe, seed: int, loaded: Loaded | None
+    model: str, stem: str, classes: int, recipe: Recipe, seed: int, loaded: PretrainedWeights | None
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Build a network with random weights, a function of the seed alone, or with public ones under a new head.
 

@@ -160,7 +160,7 @@ def _written(explained: Explained, folder: Path) -> Explained:
 def _pair_written(pair: ExplainedPair, folder: Path) -> ExplainedPair:
     folder.mkdir(parents=True, exist_ok=True)
     targets = [folder / name for name in _file_names(pair.paths)]
-    for target, photo, heat in zip(targets, pair.photos, (pair.found.heat_a, pair.found.heat_b), strict=True):
+    for target, photo, heat in zip(targets, pair.photos, (pair.occlusion.heat_a, pair.occlusion.heat_b), strict=True):
         write_atomic(target, side_by_side(photo, heat))
     written = replace(pair, overlays=tuple(map(str, targets)), page=str(folder / REPORT))
     write_explanations(folder / REPORT, written, _context())

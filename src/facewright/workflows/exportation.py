@@ -22,14 +22,14 @@ from facewright.errors import DataError, ExportDrift, UnknownName, UsageError, r
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.exportation import (
     Agreement,
-    Answers,
     Export,
-    Lines,
-    Part,
-    Quantised,
-    agree,
-    answers_of,
-    cost_of,
+    ImageSubset,
+    Int8Report,
+    ModelOutputs,
+    StoredThresholds,
+    compare_outputs,
+    compute_outputs,
+    measure_int8_cost,
     to_int8,
     to_onnx,
 )
@@ -137,7 +137,7 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
 
 def _proven(
     bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, on_event: EventHandler
-) -> tuple[Exported, str, Agreement, Quantised | None]:
+) -> tuple[Exported, str, Agreement, Int8Report | None]:
     """What takes the place of the weights; on which pictures it was compared, how near it came, what int8 costs.
 
     Raises:
@@ -148,8 +148,8 @@ def _proven(
     on_event(Progress("exporting", 1, 1))
     parts = _faces(bundle.spec, check, on_event)
     ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, on_event)
-    if agreement.trouble is not None:
-        raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.trouble}")
+    if agreement.problem is not None:
+        raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.problem}")
     quantised = None
     if calibration is not None:
         exported, quantised = _in_int8(bundle, exported, ours, parts[0].store, calibration, on_event)
@@ -174,18 +174,18 @@ def _in_float32(bundle: Bundle) -> Exported:
     return Exported(graph, "float32", fingerprints, {})
 
 
-def _faces(spec: InputSpec, check: str | Path | None, on_event: EventHandler) -> tuple[Part, ...]:
+def _faces(spec: InputSpec, check: str | Path | None, on_event: EventHandler) -> tuple[ImageSubset, ...]:
     """The pictures that were given, and drawn faces, of everybody as many, where those are fewer than a thousand."""
-    given: tuple[Part, ...] = ()
+    given: tuple[ImageSubset, ...] = ()
     if check is not None:
         store = _pixels(open_pictures(check), spec, on_event)
-        given = (Part(store, np.arange(len(store.dataset))),)
+        given = (ImageSubset(store, np.arange(len(store.dataset))),)
     missing = FEWEST - sum(part.rows.size for part in given)
     if missing <= 0:
         return given
     size = min(1024, max(16, spec.height, spec.width))
     drawn = _pixels(open_dataset(replace(DRAWN, size=size).where()), spec, on_event)
-    return (*given, Part(drawn, _spread(missing, len(drawn.dataset))))
+    return (*given, ImageSubset(drawn, _spread(missing, len(drawn.dataset))))
 
 
 def _spread(count: int, among: int) -> NDArray[np.int64]:
@@ -193,7 +193,7 @@ def _spread(count: int, among: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, among - 1, min(count, among)).round().astype(np.int64))
 
 
-def _said(part: Part) -> str:
+def _said(part: ImageSubset) -> str:
     """Which pictures those are."""
     data = part.store.dataset
     kind = "drawn faces" if data.where.startswith("synthetic:") else f"pictures of {data.name}"
@@ -208,25 +208,25 @@ def _pixels(dataset: Dataset, spec: InputSpec, on_event: EventHandler) -> PixelS
 
 
 def _compared(
-    bundle: Bundle, ready: Bundle, parts: Sequence[Part], on_event: EventHandler
-) -> tuple[Answers, Agreement]:
+    bundle: Bundle, ready: Bundle, parts: Sequence[ImageSubset], on_event: EventHandler
+) -> tuple[ModelOutputs, Agreement]:
     """PyTorch's answers, and how near those of ONNX Runtime come."""
     on_event(Progress("comparing", 0, 2))
-    ours = answers_of(bundle, parts)
+    ours = compute_outputs(bundle, parts)
     on_event(Progress("comparing", 1, 2))
-    theirs = answers_of(ready, parts)
+    theirs = compute_outputs(ready, parts)
     on_event(Progress("comparing", 2, 2))
-    return ours, agree(ours, theirs, Lines.of(bundle))
+    return ours, compare_outputs(ours, theirs, StoredThresholds.of(bundle))
 
 
 def _in_int8(
     bundle: Bundle,
     exported: Exported,
-    before: Answers,
+    before: ModelOutputs,
     tested: PixelStore,
     calibration: str | Path,
     on_event: EventHandler,
-) -> tuple[Exported, Quantised]:
+) -> tuple[Exported, Int8Report]:
     """An int8 graph with fingerprints of its own, and what it costs.
 
     Args:
@@ -249,9 +249,9 @@ def _in_int8(
     facts = json.dumps(["int8", graph.digest, bundle.spec.to_dict()]).encode()
     own = hashlib.blake2b(facts, digest_size=16).hexdigest()
     small = Exported(graph, "int8", dict.fromkeys(graph.outputs, own), {})
-    after = answers_of(as_exported(bundle, small), (Part(tested, np.arange(len(tested.dataset))),))
-    cost = cost_of(before.first(len(tested.dataset)), after, people, bundle.classes, tested.dataset.name)
-    return small, Quantised(store.dataset.name, rows.size, len(exported.graph.content), cost)
+    after = compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(tested.dataset))),))
+    cost = measure_int8_cost(before.first(len(tested.dataset)), after, people, bundle.classes, tested.dataset.name)
+    return small, Int8Report(store.dataset.name, rows.size, len(exported.graph.content), cost)
 
 
 def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

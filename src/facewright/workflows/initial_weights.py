@@ -9,7 +9,7 @@ from facewright.errors import UsageError
 from facewright.events import EventHandler, Progress
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import resolve_stem
-from facewright.models.weights import Loaded, open_weights, parse_model
+from facewright.models.weights import PretrainedWeights, open_weights, parse_model
 from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
 
@@ -21,7 +21,7 @@ class InitialWeights:
     model: str  # architecture
     stem: str
     weights: str | None  # as the user named them: a released name or a file; None: random weights
-    loaded: Loaded | None
+    loaded: PretrainedWeights | None
 
     @property
     def spec(self) -> InputSpec | None:

@@ -19,7 +19,7 @@ from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation import speed
 from facewright.events import EpochRow, EventHandler, Message, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
-from facewright.models import anatomy
+from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts, owned
 from facewright.training import checkpoints, precision
 from facewright.training import recipe as recipes
@@ -247,7 +247,7 @@ def _facts(
             raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
         return facts
     size, split = recipe.input.size, data.split
-    summary = anatomy.summarise(network, size)
+    summary = summarize(network, size)
     return RunFacts(
         where=dataset.where,
         dataset=dataset.name,

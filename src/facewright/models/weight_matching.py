@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class MatchedWeights:
     """Weights under our names."""
 
     state: Mapping[str, Tensor]  # the classifier's where the file has one
@@ -48,7 +48,7 @@ class Difference:
         return "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds if names)
 
 
-def fit(architecture: str, raw: Mapping[str, Tensor], path: str, stem: str | None = None) -> Fitted:
+def match_weights(architecture: str, raw: Mapping[str, Tensor], path: str, stem: str | None = None) -> MatchedWeights:
     """The tensors as parameters of an architecture.
 
     Counters of batch norms that old files lack start at 0. A convolution over the whole map and the linear layer that
@@ -65,10 +65,10 @@ def fit(architecture: str, raw: Mapping[str, Tensor], path: str, stem: str | Non
     family = describe(architecture).family
     stem = published_stem(architecture) if stem is None else stem
     tried = [(naming, *_under(naming, architecture, raw, path, stem)) for naming in namings(family)]
-    naming, difference, fitted = min(tried, key=lambda row: row[1].count)
+    naming, difference, matched = min(tried, key=lambda row: row[1].count)
     if difference.count:
         raise WeightsError(f"{path}: not weights of {architecture}: {difference}")
-    return Fitted(fitted, _classes(fitted, _classifier(architecture)), naming)
+    return MatchedWeights(matched, _classes(matched, _classifier(architecture)), naming)
 
 
 def published_stem(architecture: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facewright.models import anatomy, catalog
+from facewright.models import catalog, summary
 
 # 10^9 multiply-adds for one picture of the native size: torchvision's table of weights; timm's results, which count
 # norms too, for xception, the SE networks, ResNeSt and ViT; the paper's table 6 for MobileNet v1; the name itself for
@@ -102,10 +102,10 @@ def test_counts_are_the_published_ones(name: str) -> None:
     facts = catalog.describe(name)
     with torch.device("meta"):
         model = catalog.create_model(name, 1000)
-    flops = anatomy.count_flops(model, facts.native_size)
+    flops = summary.count_flops(model, facts.native_size)
     assert flops == facts.flops
     if name in PUBLISHED_AT:
-        flops = anatomy.count_flops(model, PUBLISHED_AT[name])
+        flops = summary.count_flops(model, PUBLISHED_AT[name])
     if name not in UNPUBLISHED:
         assert flops / 2e9 == pytest.approx(PUBLISHED_GMACS[name], rel=0.008)
 
@@ -115,21 +115,21 @@ def test_counts_are_the_published_ones(name: str) -> None:
 def test_rows_add_up_to_the_totals(name: str, size: int) -> None:
     with torch.device("meta"):
         model = catalog.create_model(name, 12, input_size=size)
-    whole = anatomy.summarise(model, size)
-    assert sum(row.flops for row in whole.rows) == whole.flops == anatomy.count_flops(model, size)
+    whole = summary.summarize(model, size)
+    assert sum(row.flops for row in whole.rows) == whole.flops == summary.count_flops(model, size)
     assert sum(row.parameters for row in whole.rows) == whole.parameters
     assert whole.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert whole.rows[-1].output_shape in ((12,), (12, 1, 1))  # SqueezeNet ends with a pool
-    blocks = anatomy.by_block(model, whole)
+    blocks = summary.by_block(model, whole)
     assert sum(row.flops for row in blocks) == whole.flops
     assert sum(row.parameters for row in blocks) == whole.parameters
-    assert sum(row.flops * repeat for row, repeat in anatomy.gather_alike(blocks)) == whole.flops
+    assert sum(row.flops * repeat for row, repeat in summary.group_repeats(blocks)) == whole.flops
 
 
 def test_rows_of_a_network_counted_by_hand() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 4 * 4, 5))
-    whole = anatomy.summarise(model, 4)
-    row = anatomy.LayerRow
+    whole = summary.summarize(model, 4)
+    row = summary.LayerRow
     assert whole.rows == (
         row("0", "Conv2d", (8, 4, 4), 8 * 27 + 8, 2 * 27 * 8 * 16),  # 27 products an output, 8 x 4 x 4 outputs
         row("1", "ReLU", (8, 4, 4), 0, 0),
@@ -152,7 +152,7 @@ class OwnArithmetic(nn.Module):
 
 
 def test_arithmetic_between_layers_and_repeated_calls_are_counted_once() -> None:
-    whole = anatomy.summarise(OwnArithmetic(), 4)
+    whole = summary.summarize(OwnArithmetic(), 4)
     assert [(row.name, row.parameters, row.flops) for row in whole.rows] == [
         ("inner", 16, 32),
         ("inner", 0, 32),
@@ -166,7 +166,7 @@ def test_the_model_stays_as_it_was() -> None:
     model.get_submodule("bn1").eval()
     before = {path: tensor.clone() for path, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    anatomy.summarise(model, 32)
+    summary.summarize(model, 32)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(tensor, before[path]) for path, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -40,7 +40,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ModelSummary:
     """Every layer in the order of execution, and the totals for one picture."""
 
     rows: tuple[LayerRow, ...]
@@ -76,7 +76,7 @@ def count_flops(model: nn.Module, size: int) -> int:
     return int(counter.get_total_flops())
 
 
-def summarise(model: nn.Module, size: int) -> Anatomy:
+def summarize(model: nn.Module, size: int) -> ModelSummary:
     """The layers of a model with their shapes, parameters and FLOPs, by forward hooks.
 
     A row is a call of a layer that has no children, or that does arithmetic or holds parameters of its own beside them:
@@ -95,16 +95,18 @@ def summarise(model: nn.Module, size: int) -> Anatomy:
         with counter:
             _run_on_shapes(model, size)
     rows = tuple(recorder.rows)
-    return Anatomy(rows, sum(row.parameters for row in rows), int(counter.get_total_flops()), recorder.output_shapes)
+    return ModelSummary(
+        rows, sum(row.parameters for row in rows), int(counter.get_total_flops()), recorder.output_shapes
+    )
 
 
-def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
+def by_block(model: Outlined, summary: ModelSummary) -> tuple[BlockRow, ...]:
     """The same layers gathered into the parts of the model's outline."""
     gathered = []
     for stage in model.stages():
         for part in stage.parts:
             inside = tuple(f"{path}." for path in part.paths)
-            rows = [row for row in anatomy.rows if row.name in part.paths or row.name.startswith(inside)]
+            rows = [row for row in summary.rows if row.name in part.paths or row.name.startswith(inside)]
             first, last = part.paths[0], [path for path in part.paths if path][-1]
             gathered.append(
                 BlockRow(
@@ -113,7 +115,7 @@ def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
                     part.paths,
                     type(model.get_submodule(first)).__name__,
                     part.join,
-                    anatomy.output_shapes[last],
+                    summary.output_shapes[last],
                     sum(row.parameters for row in rows),
                     sum(row.flops for row in rows),
                 )
@@ -121,7 +123,7 @@ def by_block(model: Outlined, anatomy: Anatomy) -> tuple[BlockRow, ...]:
     return tuple(gathered)
 
 
-def gather_alike(rows: Iterable[BlockRow]) -> tuple[tuple[BlockRow, int], ...]:
+def group_repeats(rows: Iterable[BlockRow]) -> tuple[tuple[BlockRow, int], ...]:
     """Blocks of one stage that follow each other with equal shape and size, once each with how many there are."""
     groups = (list(group) for _, group in groupby(rows, key=lambda row: replace(row, name="", paths=())))
     return tuple((group[0], len(group)) for group in groups)

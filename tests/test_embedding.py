@@ -128,7 +128,7 @@ def test_files_are_read_cropped_and_a_broken_one_stops_nothing(tmp_path: Path) -
     middle = torch.from_numpy(pixels[None, SIDE // 2 : -SIDE // 2, SIDE // 2 : -SIDE // 2].copy()).permute(0, 3, 1, 2)
     assert a.vector is not None
     np.testing.assert_array_equal(a.vector, Embedder(small_bundle()).embed(middle)[0])
-    assert b.vector is None and "no picture" in (b.error or "")
+    assert b.vector is None and "JPEG" in (b.error or "")
     assert c.vector is None and c.error == "no such file"
 
 

@@ -33,6 +33,7 @@ from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec
 
 FORMAT = 1
+LARGEST_SIDE = 2048  # px of the input
 Precision = Literal["float32", "int8"]
 
 
@@ -73,16 +74,17 @@ class Bundle:
                 "an exported .onnx holds no PyTorch network, which this needs: use the run or the .safetensors it was "
                 "made of"
             )
+        from facewright.models.fitting import compare, shapes
+
         with torch.device("meta"):
             count = max(1, len(self.classes))
             model = create_model(self.architecture, count, input_size=self.spec.height, stem=self.stem)
             put_head(model, self.head, count)
             if not self.classes:
                 model.set_submodule(model.classifier_name, nn.Identity())
-        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+        expected, found = shapes(model.state_dict()), shapes(self.weights)
         if expected != found:
-            raise BundleError(f"the weights are not those of {self.architecture}: {_difference(expected, found)}")
+            raise BundleError(f"the weights are not those of {self.architecture}: {compare(expected, found)}")
         model.load_state_dict(dict(self.weights), strict=True, assign=True)
         return model.eval().requires_grad_(False)
 
@@ -209,10 +211,26 @@ def load(path: Path) -> Bundle:
         with safetensors.safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             header = _header(path, metadata)
-            weights: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: not a safetensors file that can be trusted ({error})") from None
-    return _bundle(path, header, weights)
+    return _bundle(path, header, {name: _usable(path, name, tensor) for name, tensor in weights.items()})
+
+
+def _usable(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """A weight as the network takes it: half precision becomes float32; whole numbers (batch counters) stay.
+
+    Raises:
+        BundleError: another type, or a value that is not finite.
+    """
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        tensor = tensor.float()
+    if tensor.dtype not in (torch.float32, torch.int64):
+        raise BundleError(f"{path}: {name} is {tensor.dtype}; expected float32, half precision or int64")
+    if tensor.dtype == torch.float32 and not bool(torch.isfinite(tensor).all()):
+        count = int((~torch.isfinite(tensor)).sum())
+        raise BundleError(f"{path}: {name} holds {count:,} values that are NaN or infinite: the weights are damaged")
+    return tensor
 
 
 def _load_exported(path: Path) -> Bundle:
@@ -242,6 +260,14 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
         spec = InputSpec.from_dict(header.input)
     except (FacewrightError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: its input description is not usable ({error})") from None
+    if max(spec.height, spec.width) > LARGEST_SIDE:
+        raise BundleError(
+            f"{path}: its input is {spec.height} x {spec.width} px; expected at most {LARGEST_SIDE} a side"
+        )
+    names = header.classes
+    if len(set(names)) < len(names) or not all(name.strip() for name in names):
+        wrong = next((name for name in names if not name.strip() or names.count(name) > 1), "")
+        raise BundleError(f"{path}: expected different, non-empty class names, got {wrong!r}")
     try:
         head = None if header.head is None else HeadSpec.from_dict(header.head)
     except FacewrightError as error:
@@ -270,19 +296,3 @@ def _header(path: Path, metadata: Mapping[str, str]) -> Header:
 def _check_format(path: Path, header: Header) -> None:
     if header.format != FORMAT:
         raise BundleError(f"{path}: bundle format {header.format}, this version reads {FORMAT}; use a newer Facewright")
-
-
-def _difference(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
-    missing = sorted(expected.keys() - found.keys())
-    extra = sorted(found.keys() - expected.keys())
-    shaped = [
-        f"{name} is {found[name]}, not {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if expected[name] != found[name]
-    ]
-    parts = [("missing", missing), ("unexpected", extra), ("misshapen", shaped)]
-    return "; ".join(
-        f"{len(items)} {kind} ({', '.join(items[:3])}{', …' if len(items) > 3 else ''})"
-        for kind, items in parts
-        if items
-    )

@@ -128,11 +128,16 @@ class Classifier:
         Args:
             pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
         Returns:
-            (B, C) float64.
+            (B, C) float64, finite.
+        Raises:
+            BundleError: a score is not finite.
         """
         height, width = self.spec.height, self.spec.width
         rows = [self._scores(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
-        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
+        scores = np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
+        if not np.isfinite(scores).all():
+            raise BundleError("the model's scores are NaN or infinite: its weights are damaged")
+        return scores
 
     def probabilities(self, pixels: Tensor) -> NDArray[np.float64]:
         """Class probabilities.

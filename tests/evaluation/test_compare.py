@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from facewright.errors import DataError, UsageError
-from facewright.evaluation.advice import reached, unsteadiness
+from facewright.evaluation.advice import converged, reached, validation_volatility
 from facewright.evaluation.compare import compare, hardest, holm, most_confused
 from facewright.evaluation.protocols import classify
 from facewright.evaluation.results import Comparison, Entry, Latency, Predictions
@@ -273,7 +273,7 @@ def test_a_last_incomplete_batch_is_no_other_budget() -> None:
 def test_when_a_model_was_trained_and_how_steadily(validation, epoch, moves) -> None:
     row = reached(history(*validation))
     assert (row.epoch if row else None) == epoch
-    assert unsteadiness(history(*validation)) == (None if moves is None else pytest.approx(moves))
+    assert validation_volatility(history(*validation)) == (None if moves is None else pytest.approx(moves))
 
 
 def test_a_model_that_only_guesses_is_advised_for_nothing() -> None:
@@ -295,3 +295,54 @@ def test_where_all_guess_the_fastest_is_still_the_fastest() -> None:
 def test_one_look_at_the_end_says_nothing_of_ease() -> None:
     found = compared(entry("a", range(180), history=history(0.9)), entry("b", range(150), history=history(0.8)))
     assert not any("of its own best validation accuracy" in line for line in found.advice)
+
+
+def course(*losses: float) -> tuple[EpochRow, ...]:
+    return tuple(
+        EpochRow(i, "train", 1000 * i, 10 * i, 112, 1e-3, 1.0, 0.5, loss, 0.5, -loss, 9.0 * i, 100.0, False)
+        for i, loss in enumerate(losses, start=1)
+    )
+
+
+FALLING = course(2.0, 1.5)
+LEVEL = course(*np.geomspace(2.0, 0.5, 10), *[0.5] * 4)
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (course(), True),
+        (course(1.0), True),  # a linear probe: one look
+        (FALLING, False),
+        (course(1.5, 2.0), True),
+        (course(*np.linspace(2.0, 1.0, 20)), False),
+        (LEVEL, True),
+        (course(*np.linspace(2.0, 1.0, 16), 1.0, 0.97, 1.02, 0.99), True),  # noise, not a fall
+        (course(*np.linspace(2.0, 1.0, 16), 1.0, 0.9, 0.82, 0.7), False),
+        (course(*np.linspace(2.0, 1.0, 16), 1.0, 1.1, 1.2, 1.3), True),  # overfitting is no reason to train longer
+    ],
+)
+def test_a_run_is_converged_where_its_loss_has_stopped_falling(history: tuple[EpochRow, ...], expected: bool) -> None:
+    assert converged(history) is expected
+
+
+def test_a_run_that_is_not_converged_takes_no_part_in_the_advice() -> None:
+    found = compared(
+        entry("short", range(190), ms=1.0, parameters=1, history=FALLING),
+        entry("long", range(150), history=LEVEL),
+        entry("other", range(120), ms=30.0, history=LEVEL),
+    )
+    assert found.not_converged == ("short",)
+    first = found.advice[0]
+    assert "long" in first and "short" not in first
+    assert all("short" not in sentence or "onverged" in sentence or "seen" in sentence for sentence in found.advice)
+
+
+def test_without_a_converged_run_nothing_is_advised() -> None:
+    found = compared(entry("a", range(190), history=FALLING), entry("b", range(100), history=FALLING))
+    assert found.not_converged == ("a", "b")
+    assert not any("take a" in sentence or "take b" in sentence for sentence in found.advice)
+
+
+def test_the_baseline_is_the_largest_class() -> None:
+    assert compared(entry("a", range(100))).baseline == 0.25

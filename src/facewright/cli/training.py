@@ -256,4 +256,6 @@ def describe_comparison(comparison: Comparison) -> str:
         row = [entry.name, percent(entry.test.accuracy), *([hter] if binary else []), f"{entry.test.log_loss:.3f}"]
         row += [f"{entry.parameters / 1e6:.1f} M", f"{entry.flops / 1e9:.2f}", f"{entry.images_seen:,}"]
         rows.append([*row, f"{entry.train_seconds:,.0f} s", f"{entry.latency.median_ms:.1f} ms"])
+    guessing = ["always the largest class", f"{100 * comparison.baseline:.1f} %"]
+    rows.append([*guessing, *[""] * (len(header) - len(guessing))])
     return "\n".join([table(header, rows), "", *comparison.advice])

@@ -28,12 +28,16 @@ def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
         Plain sentences without markup, in that order, then what limits them. Names of models stand in them as they are:
         whoever puts them into a page escapes them.
     """
-    best = ranking(entries)[0]
-    sentences = [_unequal(entries), _accuracy(best, entries, pairs)]
-    useful = _better_than_guessing(entries)
+    trained = [entry for entry in entries if converged(entry.history)]
+    rising = _not_converged([entry for entry in entries if entry not in trained])
+    if not trained:
+        return (rising, *_limits(entries))
+    best = ranking(trained)[0]
+    sentences = [_unequal(trained), _accuracy(best, trained, pairs), rising]
+    useful = _better_than_guessing(trained)
     if not _is_one_network(useful):
         sentences += [_speed(best, useful, pairs), _size(best, useful, pairs)]
-    sentences += [*_training(useful), _guessing(entries, useful), *_limits(entries)]
+    sentences += [*_training(useful), _guessing(trained, useful), *_limits(entries)]
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -53,8 +57,8 @@ def reached(history: Sequence[EpochRow], share: float = REACHED) -> EpochRow | N
     return next(row for row in history if row.validation_accuracy >= share * best)
 
 
-def unsteadiness(history: Sequence[EpochRow]) -> float | None:
-    """By how much the validation accuracy moves from one epoch to the next, in [0, 1]: the mean over the last half.
+def validation_volatility(history: Sequence[EpochRow]) -> float | None:
+    """Return the mean change of the validation accuracy from one epoch to the next over the last half, in [0, 1].
 
     None for fewer than four epochs, which have no second half to speak of.
     """
@@ -62,6 +66,38 @@ def unsteadiness(history: Sequence[EpochRow]) -> float | None:
         return None
     late = [row.validation_accuracy for row in history[len(history) // 2 :]]
     return float(np.abs(np.diff(late)).mean())
+
+
+def converged(history: Sequence[EpochRow]) -> bool:
+    """Return False where the validation loss still falls by more than its own noise in the last fifth of the epochs.
+
+    A line is fitted to the losses of the last fifth, of three epochs at least; its fall over them is compared with the
+    standard deviation around it and with 1 % of the loss, since a smooth curve has no noise. Of two epochs the fall
+    alone counts; of one epoch (a linear probe) nothing can be said.
+
+    Source: docs/protocols.md, "Comparison". Deviation: the 1 %.
+    """
+    losses = np.array([row.validation_loss for row in history[-max(3, -(-len(history) // 5)) :]])
+    if len(losses) < 2:
+        return True
+    epochs = np.arange(len(losses))
+    slope, start = np.polyfit(epochs, losses, 1)
+    noise = float(np.std(losses - (start + slope * epochs)))
+    return bool(-slope * (len(losses) - 1) <= max(noise, 0.01 * abs(losses[-1])))
+
+
+def baseline(entry: Entry) -> float:
+    """Return the accuracy of always naming the class with the most test images."""
+    return max(row.n for row in entry.test.per_class) / entry.test.n
+
+
+def _not_converged(entries: Sequence[Entry]) -> str:
+    if not entries:
+        return ""
+    epochs = _join([f"{entry.name} (epoch {entry.history[-1].epoch})" for entry in entries])
+    takes, was = ("takes", "its validation loss was") if len(entries) == 1 else ("take", "their validation loss was")
+    rest = f"Train longer; until then {_names(entries)} {takes} no part here."
+    return f"Not converged: {epochs}; {was} still falling. {rest}"
 
 
 def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
@@ -103,14 +139,9 @@ def _unequal(entries: Sequence[Entry]) -> str:
     return f"{why} {best.name} came first with {found}, before {rest}{noise}."
 
 
-def _chance(entry: Entry) -> float:
-    """The accuracy of always naming the class with the most test images."""
-    return max(row.n for row in entry.test.per_class) / entry.test.n
-
-
 def _better_than_guessing(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Models worth advising for speed or size; all of them where fewer than two are."""
-    learnt = [entry for entry in entries if entry.test.accuracy.low > _chance(entry)]
+    learnt = [entry for entry in entries if entry.test.accuracy.low > baseline(entry)]
     return learnt if len(learnt) > 1 else entries
 
 
@@ -120,7 +151,7 @@ def _guessing(entries: Sequence[Entry], useful: Sequence[Entry]) -> str:
         return ""
     told = _join([f"{entry.name} ({_percent(entry.test.accuracy.value)})" for entry in rest])
     return (
-        f"{told} did no better than always naming the largest class would ({_percent(_chance(rest[0]))}), and "
+        f"{told} did no better than always naming the largest class would ({_percent(baseline(rest[0]))}), and "
         f"{'has' if len(rest) == 1 else 'have'} no part in what is said of speed, size and training."
     )
 
@@ -195,7 +226,7 @@ def _training(entries: Sequence[Entry]) -> list[str]:
 
 
 def _steadiness(entries: list[Entry]) -> str:
-    moves = [(move, entry) for entry in entries if (move := unsteadiness(entry.history)) is not None]
+    moves = [(move, entry) for entry in entries if (move := validation_volatility(entry.history)) is not None]
     if len(moves) < 2:
         return ""
     moves.sort(key=lambda item: item[0])

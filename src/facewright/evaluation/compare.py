@@ -43,6 +43,8 @@ def compare(
         counts=dict(counts),
         entries=tuple(entries),
         pairs=pairs,
+        baseline=advice.baseline(entries[0]),
+        not_converged=tuple(entry.name for entry in entries if not advice.converged(entry.history)),
         advice=advice.advise(entries, pairs),
     )
 

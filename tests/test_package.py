@@ -76,7 +76,7 @@ def test_importing_does_nothing() -> None:
 
 @pytest.mark.parametrize("name", facewright.__all__)
 def test_a_public_name_loads(name: str) -> None:
-    assert getattr(facewright, name).__name__ == name
+    assert callable(getattr(facewright, name))
     assert name in dir(facewright)
 
 

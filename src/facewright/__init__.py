@@ -1,4 +1,4 @@
-"""From a folder of face photos to a trained, honestly measured, usable face classifier or verifier.
+"""Train, evaluate and use face classifiers and verifiers: what the command line does, with the same names.
 
     import facewright as fw
 
@@ -17,12 +17,26 @@ from typing import TYPE_CHECKING
 from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from facewright.data.cache import cache_clear as clear_cache
+    from facewright.data.cache import cache_entries
+    from facewright.data.exporting import export_npz as export_dataset
     from facewright.data.sources import open_dataset
+    from facewright.embedding import Embedder
     from facewright.errors import FacewrightError
     from facewright.gallery.gallery import Gallery
+    from facewright.gallery.photos import Photo
+    from facewright.images import as_image
+    from facewright.inference import Classifier
     from facewright.models.catalog import create_model
+    from facewright.models.catalog import describe as describe_model
+    from facewright.models.catalog import names as model_names
+    from facewright.models.conversion import convert as convert_weights
+    from facewright.models.released import released as known_weights
+    from facewright.models.weights import get_weights
     from facewright.recognition import Recognizer
     from facewright.regression.run import fit
+    from facewright.training.recipe import load as load_recipe
+    from facewright.training.recipe import names as recipe_names
     from facewright.workflows import (
         Run,
         calibrate,
@@ -41,30 +55,52 @@ if TYPE_CHECKING:
     )
     from facewright.workflows.explanation import explain, explain_pair
     from facewright.workflows.exportation import export
+    from facewright.workflows.face_detection import faces as detect_faces
     from facewright.workflows.face_scan import scan
+    from facewright.workflows.galleries import enroll, export_gallery, import_gallery
+    from facewright.workflows.label_issues import suspect_labels as find_label_issues
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Classifier",
+    "Embedder",
     "FacewrightError",
     "Gallery",
+    "Photo",
     "Recognizer",
     "Run",
+    "as_image",
+    "cache_entries",
     "calibrate",
     "calibrate_unknown",
+    "clear_cache",
     "compare",
+    "convert_weights",
     "create_model",
     "demo",
+    "describe_model",
+    "detect_faces",
     "embed",
+    "enroll",
     "evaluate",
     "explain",
     "explain_pair",
     "export",
+    "export_dataset",
+    "export_gallery",
+    "find_label_issues",
     "fit",
+    "get_weights",
+    "import_gallery",
     "inspect",
+    "known_weights",
+    "load_recipe",
+    "model_names",
     "open_dataset",
     "pairs",
     "predict",
+    "recipe_names",
     "resume",
     "scan",
     "train",
@@ -75,17 +111,30 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "facewright.data.cache": "cache_entries clear_cache=cache_clear",
+        "facewright.data.exporting": "export_dataset=export_npz",
         "facewright.data.sources": "open_dataset",
+        "facewright.embedding": "Embedder",
         "facewright.errors": "FacewrightError",
         "facewright.gallery.gallery": "Gallery",
-        "facewright.models.catalog": "create_model",
+        "facewright.gallery.photos": "Photo",
+        "facewright.images": "as_image",
+        "facewright.inference": "Classifier",
+        "facewright.models.catalog": "create_model describe_model=describe model_names=names",
+        "facewright.models.conversion": "convert_weights=convert",
+        "facewright.models.released": "known_weights=released",
+        "facewright.models.weights": "get_weights",
         "facewright.recognition": "Recognizer",
-        "facewright.workflows": "Run calibrate calibrate_unknown compare demo embed evaluate inspect pairs predict "
-        "resume train train_all verify",
+        "facewright.regression.run": "fit",
+        "facewright.training.recipe": "load_recipe=load recipe_names=names",
+        "facewright.workflows": "Run calibrate calibrate_unknown compare demo embed evaluate "
+        "inspect pairs predict resume train train_all verify",
         "facewright.workflows.explanation": "explain explain_pair",
         "facewright.workflows.exportation": "export",
+        "facewright.workflows.face_detection": "detect_faces=faces",
         "facewright.workflows.face_scan": "scan",
-        "facewright.regression.run": "fit",
+        "facewright.workflows.galleries": "enroll export_gallery import_gallery",
+        "facewright.workflows.label_issues": "find_label_issues=suspect_labels",
     },
 )
 

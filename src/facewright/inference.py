@@ -25,11 +25,12 @@ from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError
 from facewright.graphs import LOGITS
+from facewright.images import MemoryImage
 from facewright.metrics.thresholds import class_threshold
 from facewright.records import Record
 
 BATCH = 64
-Picture = Path | ArchivedImage
+Picture = Path | ArchivedImage | MemoryImage
 
 
 class Answer(Record):
@@ -91,12 +92,13 @@ class Classifier:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
     @classmethod
-    def load(cls, path: Path) -> Classifier:
+    def load(cls, path: str | Path) -> Classifier:
         """From a run directory, a bundle file, or an .onnx file of `facewright export`.
 
         Raises:
             BundleError: it is neither, or the file is not what it says.
         """
+        path = Path(path)
         return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path))
 
     @cached_property
@@ -199,7 +201,7 @@ class Classifier:
     def _read(self, path: Picture) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
         try:
-            content = path if isinstance(path, Path) else path.content()
+            content = path.content() if isinstance(path, ArchivedImage) else path
         except BadImage as error:
             return error.reason
         pixels = images.try_read(content, name=str(path), at_least=smallest_side(self.spec))

@@ -13,19 +13,23 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object
 
     Args:
         package: the full name of the package.
-        homes: for each module its public names, separated by spaces. No module is named like one of them: importing it
-            would replace the name.
+        homes: for each module its public names, separated by spaces; "public=own" where the module has another name for
+            it. No module is named like a public name: importing it would replace the name.
     """
-    modules = {name: module for module, names in homes.items() for name in names.split()}
+    table = {name.partition("=")[0]: (home, name.partition("=")[2] or name) for home, name in _rows(homes)}
 
     def get_name(name: str) -> object:
-        if name not in modules:
+        if name not in table:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = load_name(modules[name], name)
+        value = load_name(*table[name])
         setattr(sys.modules[package], name, value)  # the next use does not come here
         return value
 
     return get_name
+
+
+def _rows(homes: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(module, name) for module, names in homes.items() for name in names.split()]
 
 
 def load_name(module: str, name: str) -> Any:

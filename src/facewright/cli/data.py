@@ -251,10 +251,9 @@ def export(
     check_writable(out)
 
     from facewright.data.exporting import export_npz
-    from facewright.data.sources import open_dataset
 
     with listener(quiet) as on_event:
-        written = export_npz(open_dataset(data), out, size=size, colour_order=order.value, on_event=on_event)
+        written = export_npz(data, out, size=size, colour_order=order.value, on_event=on_event)
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")
     if as_json:

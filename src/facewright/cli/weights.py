@@ -12,7 +12,6 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, emit, report, say, show, table
 from facewright.cli.progress import counter
-from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.models.released import Weights
@@ -68,15 +67,10 @@ def get(
     Example:
       facewright weights get mobilenet_v2@imagenet
     """
-    from facewright.models import released
     from facewright.models.weight_files import sha256_of
-    from facewright.models.weights import get_weights, parse_model
+    from facewright.models.weights import find_weights, get_weights
 
-    architecture, name = parse_model(what)
-    if name is None:
-        names = ", ".join(row.name for row in released.released(architecture)) or "none known by name"
-        raise UsageError(f"{what}: expected NAME@WEIGHTS; weights of {architecture}: {names}")
-    weights = released.find(architecture, name)
+    weights = find_weights(what)
     with counter(f"{what}, kB", quiet) as count:
         file = get_weights(weights, progress=lambda done, total: count(done // KILOBYTE, total // KILOBYTE))
     report({"weights": facts(weights), "file": str(file), "sha256": sha256_of(file)}, f"{file}", as_json)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from facewright.data.addresses import with_options
 from facewright.data.records import Broken, Dataset
+from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, ignore_event
@@ -36,8 +37,8 @@ class Exported:
 
 
 def export_npz(
-    dataset: Dataset,
-    out: Path,
+    dataset: str | Path | Dataset,
+    out: str | Path,
     *,
     size: int | None = None,
     colour_order: ColourOrder = "rgb",
@@ -49,7 +50,7 @@ def export_npz(
     by picture and put in place at the end: an old file stays until the new one is whole.
 
     Args:
-        dataset: with a class for every record.
+        dataset: with a class for every record; or what `open_dataset` knows.
         out: the .npz to write; its folder must exist.
         size: side in pixels that pictures are brought to (the middle, scaled to cover it); None keeps them as they
             are, which asks that all have one size.
@@ -60,6 +61,8 @@ def export_npz(
         DataError: a record has no class, or no picture can be read.
         FacewrightError: the file cannot be written whole.
     """
+    out = Path(out)
+    dataset = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
     if out.suffix.lower() != ".npz":
         raise UsageError(f"{out}: expected the name of an .npz file")
     if any(record.label is None for record in dataset.records):

@@ -1,9 +1,9 @@
 """A gallery of people: enroll their photos, search for others in it, and identify people or call them unknown.
 
 >>> gallery = Gallery.for_enrolling("people.gallery")                                  # doctest: +SKIP
->>> gallery.enroll([Photo.of(Path("ann/1.jpg"), "ann")])                               # doctest: +SKIP
+>>> gallery.enroll([Photo.of("ann/1.jpg", "ann")])                                     # doctest: +SKIP
 >>> gallery.calibrate(fpir=0.01)                                                       # doctest: +SKIP
->>> gallery.identify([Photo.of(Path("someone.jpg"))])[0].person                        # doctest: +SKIP
+>>> gallery.identify(["someone.jpg"])[0].person                                        # doctest: +SKIP
 'ann'
 
 Without a model's name, the built-in networks find the face in each photo. A model of your own takes photos as aligned
@@ -40,6 +40,7 @@ from facewright.gallery.results import (
     assign,
 )
 from facewright.gallery.store import MAX_TEXT, Entry, GalleryStore, Match
+from facewright.images import ImageLike
 from facewright.metrics.thresholds import Threshold
 from facewright.names import checked_name, same_names, similar_names
 from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
@@ -204,7 +205,7 @@ class Gallery:
 
     def search(
         self,
-        photos: Iterable[Photo],
+        photos: Iterable[Photo | ImageLike],
         *,
         k: int = TOP,
         where: Mapping[str, str] | None = None,
@@ -213,10 +214,11 @@ class Gallery:
         """Find the nearest people to each photo, best first, whatever their scores.
 
         Args:
-            k: how many people. where: only entries with all these in their metadata. policy: which of several faces.
+            photos: photos, paths, H x W x 3 uint8 arrays or PIL images. k: number of people. where: only entries with
+                all these in their metadata. policy: which of several faces.
         """
         results = []
-        for batch in _batches(photos):
+        for batch in _batches(map(Photo.of, photos)):
             embedded = embed_photos(self.recognizer, batch, policy)
             vectors = [one.vector for one in embedded if not isinstance(one, str)]
             matches = iter(self.store.nearest(np.stack(vectors), k, where or {}) if vectors else ())
@@ -230,7 +232,7 @@ class Gallery:
 
     def identify(
         self,
-        photos: Iterable[Photo],
+        photos: Iterable[Photo | ImageLike],
         *,
         threshold: float | None = None,
         k: int = TOP,
@@ -249,7 +251,7 @@ class Gallery:
 
     def identify_faces(
         self,
-        photo: Photo,
+        photo: Photo | ImageLike,
         *,
         threshold: float | None = None,
         k: int = TOP,
@@ -259,7 +261,7 @@ class Gallery:
 
         Args, Raises: as `identify`.
         """
-        value = self._threshold(threshold)
+        value, photo = self._threshold(threshold), Photo.of(photo)
         pixels = read(photo, self.recognizer.at_least)
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)

@@ -18,16 +18,18 @@ from facewright.recognition import DEFAULT_POLICY, Face, Picked, Policy, Recogni
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo: a file, the bytes of one, or its pixels (H, W, 3)."""
+    """A photo with a name, and the person it shows if it is to be enrolled."""
 
     name: str  # in results
-    source: Path | bytes | images.Pixels
+    source: images.ImageLike
     person: str = ""  # to be enrolled as
 
     @classmethod
-    def of(cls, path: Path, person: str = "") -> Photo:
-        """A file, named by its path."""
-        return cls(str(path), path, person)
+    def of(cls, image: Photo | images.ImageLike, person: str = "") -> Photo:
+        """Return an image as a photo; a file is named by its path."""
+        if isinstance(image, Photo):
+            return image
+        return cls(str(image) if isinstance(image, (str, Path, images.MemoryImage)) else "image", image, person)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,6 @@ def _pick(recognizer: Recognizer, photo: Photo, policy: Policy) -> tuple[Face, s
 
 def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:
     """The pixels of a photo (H, W, 3), or why it cannot be read."""
-    if isinstance(photo.source, np.ndarray):
-        return photo.source
     return images.try_read(photo.source, name=photo.name, at_least=at_least)
 
 

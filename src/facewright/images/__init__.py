@@ -33,13 +33,26 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from facewright.errors import BadImage, UsageError
 from facewright.images import formats, jpeg
 from facewright.images.formats import Pixels, to_rgb
 
-__all__ = ["Limits", "Pixels", "pixel_digest", "read", "read_bytes", "read_sized", "try_read"]
+__all__ = [
+    "IMAGE_TYPES",
+    "ImageLike",
+    "Limits",
+    "MemoryImage",
+    "Pixels",
+    "as_image",
+    "pixel_digest",
+    "read",
+    "read_bytes",
+    "read_sized",
+    "try_read",
+]
 
 # EXIF tag 274: how the stored image must be turned to stand upright (EXIF 2.32, 4.6.4 A).
 _ORIENTATION_TAG = 274
@@ -78,13 +91,65 @@ class Limits:
     reducible: int = 5
 
 
+@dataclass(frozen=True, eq=False)
+class MemoryImage:
+    """An image in memory with a name, for lists that hold files too."""
+
+    name: str
+    pixels: Pixels  # (H, W, 3) uint8
+
+    @property
+    def stem(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+IMAGE_TYPES = (str, Path, bytes, np.ndarray, Image.Image, MemoryImage)
+ImageLike = str | Path | bytes | NDArray[np.uint8] | Image.Image | MemoryImage
+"""A path, the bytes of a file, an H x W x 3 uint8 array, or a PIL image."""
+
+
+def as_image(source: ImageLike) -> Pixels:
+    """Return the pixels of an image, wherever it is.
+
+    Args:
+        source: a path, the bytes of a file, an (H, W, 3) uint8 RGB array, or a PIL image.
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous; files and PIL images upright by EXIF.
+    Raises:
+        BadImage: a file that `read` refuses. UsageError: anything else, such as a float, grey or C x H x W array.
+
+    >>> as_image(np.zeros((4, 6, 3), np.uint8)).shape
+    (4, 6, 3)
+    """
+    if isinstance(source, (str, Path, bytes)):
+        return read(source)
+    if isinstance(source, MemoryImage):
+        return source.pixels
+    if isinstance(source, Image.Image):
+        try:
+            source.load()
+            upright = _UPRIGHT.get(_orientation(source))
+            pixels = to_rgb(source)
+        except (OSError, ValueError) as error:
+            raise BadImage(_UNNAMED, f"the PIL image cannot be read ({error})") from None
+        return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
+    is_array = isinstance(source, np.ndarray)
+    if is_array and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3 and source.size:
+        return np.ascontiguousarray(source)
+    found = f"{source.dtype} of shape {source.shape}" if is_array else type(source).__name__
+    raise UsageError(f"expected a path, an H x W x 3 uint8 RGB array or a PIL image, got {found}")
+
+
 def read(
-    source: Path | bytes, *, limits: Limits | None = None, name: str | None = None, at_least: int | None = None
+    source: ImageLike, *, limits: Limits | None = None, name: str | None = None, at_least: int | None = None
 ) -> Pixels:
     """Decode one image.
 
     Args:
-        source: a file (a link to one is followed: the caller named it), or the bytes of one.
+        source: a file (a link to one is followed: the caller named it), the bytes of one, an array or a PIL image.
         limits: what is refused from the header; the default where None.
         name: what error messages call it; default: the path.
         at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this many
@@ -98,12 +163,16 @@ def read(
 
 
 def read_sized(
-    source: Path | bytes, *, limits: Limits | None = None, name: str | None = None, at_least: int | None = None
+    source: ImageLike, *, limits: Limits | None = None, name: str | None = None, at_least: int | None = None
 ) -> tuple[Pixels, tuple[int, int]]:
     """Decode one image as `read`, and return the height and width that it has in the file, upright, too."""
     if at_least is not None and at_least < 1:
         raise UsageError(f"expected at_least of 1 pixel or more, got {at_least}")
+    if not isinstance(source, (str, Path, bytes)):
+        pixels = as_image(source)
+        return pixels, (pixels.shape[0], pixels.shape[1])
     limits = Limits() if limits is None else limits
+    source = Path(source) if isinstance(source, str) else source
     called = name if name is not None else (str(source) if isinstance(source, Path) else _UNNAMED)
     data = read_bytes(source, limits, called) if isinstance(source, Path) else source
     if len(data) > limits.bytes:
@@ -121,7 +190,7 @@ def read_sized(
 
 
 def try_read(
-    source: Path | bytes, *, limits: Limits | None = None, name: str | None = None, at_least: int | None = None
+    source: ImageLike, *, limits: Limits | None = None, name: str | None = None, at_least: int | None = None
 ) -> Pixels | str:
     """Decode one image as `read`, or return the reason why it cannot be used."""
     try:

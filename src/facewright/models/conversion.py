@@ -26,7 +26,7 @@ METADATA = "facewright.weights"
 WRAPPED = ("state_dict", "model", "model_state_dict", "model_state", "params")  # where trainers keep the parameters
 
 
-def convert(source: Path, architecture: str, target: Path) -> MatchedWeights:
+def convert(source: str | Path, architecture: str, target: str | Path) -> MatchedWeights:
     """Write the weights of a public file as safetensors, under our names.
 
     Args:
@@ -38,6 +38,7 @@ def convert(source: Path, architecture: str, target: Path) -> MatchedWeights:
     Raises:
         WeightsError: the file is not there, not what it says, asks for code, or holds other weights.
     """
+    source, target = Path(source), Path(target)
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: expected a name that ends in .safetensors")
     raw = _unpickled(source) if _is_pickle(source) else read_weights(source).tensors

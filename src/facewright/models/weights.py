@@ -97,14 +97,30 @@ def open_weights(
     return _open_file(architecture, path)
 
 
-def get_weights(weights: Weights, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+def find_weights(text: str) -> Weights:
+    """Return released weights by architecture@name.
+
+    Raises:
+        UsageError: another form. UnknownName: no such architecture or weights.
+    """
+    architecture, name = parse_model(text)
+    if name is None:
+        names = ", ".join(row.name for row in released.released(architecture)) or "none known by name"
+        raise UsageError(f"{text}: expected NAME@WEIGHTS; weights of {architecture}: {names}")
+    return released.find(architecture, name)
+
+
+def get_weights(weights: str | Weights, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
     """Download released weights, and convert them where they are a pickle.
 
+    Args:
+        weights: a row of `released`, or architecture@name.
     Returns:
         The safetensors file in the cache.
     Raises:
         WeightsError: they cannot be had, or are not what they should be; nothing of them stays.
     """
+    weights = find_weights(weights) if isinstance(weights, str) else weights
     file = cached_file(weights, cache)
     if file.is_file():
         pinned(file, weights.sha256 if weights.is_safe else "")

@@ -24,7 +24,7 @@ from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
-from facewright.images import Pixels
+from facewright.images import ImageLike, Pixels, as_image
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold, pick
 from facewright.recognition.matching import Matched, Stack, matched
@@ -125,7 +125,7 @@ class Recognizer:
             raise UnknownName("policy", asked, POLICIES)
         return DEFAULT_POLICY if asked is None else asked
 
-    def read(self, source: Path | bytes, *, name: str | None = None) -> Pixels:
+    def read(self, source: ImageLike, *, name: str | None = None) -> Pixels:
         """A photo, decoded as finely as this recogniser needs it; see `images.read`."""
         return images.read(source, name=name, at_least=self.at_least)
 
@@ -135,12 +135,12 @@ class Recognizer:
         return smallest_side(self.spec) if self.takes_photos_whole else None
 
     def faces(
-        self, photo: Pixels, *, smallest: float | None = None, template: Template | None = None
+        self, photo: ImageLike, *, smallest: float | None = None, template: Template | None = None
     ) -> tuple[Face, ...]:
         """The faces of a photo, the surest first; none is an answer.
 
         Args:
-            photo: (H, W, 3) uint8, upright, as `images.read` gives it.
+            photo: a path, an (H, W, 3) uint8 array or a PIL image; see `images.as_image`.
             smallest: px: side of the smallest face that is looked for. None: 10 to 40, as small as the photo's size
                 allows in the usual time, and 20 where nothing was found; see `searchable`.
             template: of the chips, one of `TEMPLATES`; None: as `embed` takes them.
@@ -148,17 +148,17 @@ class Recognizer:
             UsageError: `smallest` is under 8, or a template where photos are taken whole. WeightsError: the package
             of the networks is not installed.
         """
-        return self._found(photo, EVERY if smallest is None else (smallest,), template)
+        return self._found(as_image(photo), EVERY if smallest is None else (smallest,), template)
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
         """Return the smallest face, px, that is looked for where `smallest` is asked; larger in very large photos."""
         return self._detector.searchable(photo, smallest)
 
-    def pick(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> Picked:
+    def pick(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> Picked:
         """The face of a photo that is taken for the person.
 
         Args:
-            photo: (H, W, 3) uint8, upright.
+            photo: as `faces`.
             policy: of several faces the "largest", the one nearest to the "centre", or none: "error". For the first two
                 faces from 80 px up are looked for, and smaller ones only where there are none: a small face in the
                 background is not the person. For "error" every face from 40 px up counts.
@@ -167,9 +167,10 @@ class Recognizer:
         """
         if policy not in POLICIES:
             raise UnknownName("policy", policy, POLICIES)
-        return one_of(self._found(photo, ALONE if policy == "error" else LARGE, None), photo.shape[:2], policy)
+        pixels = as_image(photo)
+        return one_of(self._found(pixels, ALONE if policy == "error" else LARGE, None), pixels.shape[:2], policy)
 
-    def vector(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
+    def vector(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
         """The unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
 
         Args, Raises: as `pick`.
@@ -210,25 +211,24 @@ class Recognizer:
         return pick(held, far)
 
     def verify(
-        self, a: str | Path, b: str | Path, *, policy: Policy = DEFAULT_POLICY, far: float | None = None
+        self, a: ImageLike, b: ImageLike, *, policy: Policy = DEFAULT_POLICY, far: float | None = None
     ) -> Matched:
-        """Say whether two photos show the same person.
+        """Decide whether two photos show the same person.
 
         Args:
-            far: which of the thresholds; the last one where left out.
+            far: false-accept rate of the threshold to use; default: the last one.
         Raises:
             BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UnknownName,
             WeightsError: as `pick`.
         """
-        self.threshold(far)  # which may refuse, before anything is looked at
-        one, other = (self.vector(self.read(Path(path)), policy) for path in (a, b))
-        return self.match(one, other, far=far)
+        threshold = self.threshold(far)  # may raise, before an image is read
+        one, other = (self.vector(self.read(photo), policy) for photo in (a, b))
+        return self.match(one, other, threshold)
 
     def match(
-        self, a: tuple[Vector | None, Picked], b: tuple[Vector | None, Picked], *, far: float | None = None
+        self, a: tuple[Vector | None, Picked], b: tuple[Vector | None, Picked], threshold: Threshold | None
     ) -> Matched:
-        """What two sides, as `vector` gives them, say together. Raises: Undefined, as `verify`."""
-        threshold = self.threshold(far)
+        """Compare two sides, as `vector` returns them, with the threshold of `threshold`."""
         score = None if a[0] is None or b[0] is None else similarity(a[0], b[0])
         stack = Stack(self.name, self.detector_name, self.fingerprint)
         others = [] if threshold is not None else [one.detector for one in self._network.thresholds()]

@@ -199,7 +199,7 @@ class Service:
         sides = [(image, *self._picked(image, select_face)) for image in (a, b)]
         vectors = iter(self._recognizer.embed([picked.face for _, _, picked in sides if picked.face is not None]))
         pairs = [(None if picked.face is None else next(vectors), picked) for _, _, picked in sides]
-        answer = self.models.recognizer.match(pairs[0], pairs[1], far=far).to_dict()
+        answer = self.models.recognizer.match(pairs[0], pairs[1], self.models.recognizer.threshold(far)).to_dict()
         shown = [size | picked.to_dict() | {"message": picked.said, "said": picked.said} for _, size, picked in sides]
         return answer | dict(zip("ab", shown, strict=True))
 

@@ -43,7 +43,7 @@ def calibrate(
     far: float,
     *,
     confidence: float | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
     detector: str | None = None,
@@ -118,7 +118,7 @@ def choose(
     return threshold.replace(**facts), note
 
 
-def destination(model: str | Path, out: Path | None, *, changed: bool) -> Path:
+def destination(model: str | Path, out: str | Path | None, *, changed: bool) -> Path:
     """The model file to write.
 
     Args:
@@ -129,6 +129,7 @@ def destination(model: str | Path, out: Path | None, *, changed: bool) -> Path:
     """
     path = Path(model)
     if out is not None:
+        out = Path(out)
         if out.is_dir() or not out.parent.is_dir():
             raise UsageError(f"{out}: expected a file to write, in a folder that exists")
         if bundles.is_exported(out) != bundles.is_exported(path):

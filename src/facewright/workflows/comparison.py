@@ -51,7 +51,7 @@ class Compared:
         return self.to_html(folder / "report.html")
 
 
-def compare(runs: Sequence[Run | Path], store: PixelStore | None = None) -> Compared:
+def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -> Compared:
     """Put finished runs side by side; latency and throughput are measured now, one model after the other.
 
     Args:
@@ -60,7 +60,7 @@ def compare(runs: Sequence[Run | Path], store: PixelStore | None = None) -> Comp
         RunError: a run is not finished.
         UsageError: they were not tested on the same images, or one is given twice.
     """
-    opened = [run if isinstance(run, Run) else Run(run) for run in runs]
+    opened = [run if isinstance(run, Run) else Run(Path(run)) for run in runs]
     places = [run.folder.resolve() for run in opened]
     twice = next((run.folder for run, place in zip(opened, places, strict=True) if places.count(place) > 1), None)
     if twice is not None:

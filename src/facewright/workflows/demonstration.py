@@ -63,10 +63,10 @@ class Demonstration:
         }
 
 
-def demo(out: Path, *, quick: bool = False, on_event: EventHandler = ignore_event) -> Demonstration:
+def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignore_event) -> Demonstration:
     """Run the main job on drawn faces; everything lies in `out` afterwards, the page is `out`/report.html."""
     size = QUICK if quick else FULL
-    folder = out / ("quick" if quick else "full")
+    folder = Path(out) / ("quick" if quick else "full")
     folder.mkdir(parents=True, exist_ok=True)
     on_event(Message(f"1. look at the data: facewright inspect '{size.where}'"))
     found, sheet = inspect(size.where, on_event)

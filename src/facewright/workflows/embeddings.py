@@ -61,7 +61,7 @@ class VectorsWritten:
 def embed(
     model: str | Path,
     where: str | Path,
-    out: Path,
+    out: str | Path,
     *,
     crop: float | None = None,
     flip: bool | None = None,
@@ -87,6 +87,7 @@ def embed(
         UsageError: pyarrow is not installed. DataError: not one picture can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
+    out = Path(out)
     require_extra("data", "embed")
     arrow = _Arrow()
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
@@ -19,7 +18,7 @@ from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
 from facewright.files import write_atomic
-from facewright.images.files import none_found
+from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
@@ -30,16 +29,14 @@ from facewright.workflows.prediction import pictures_in
 SHOWN_SIDE = 320  # px at least of the longer side of a picture that is shown
 REPORT = "report.html"
 
-Pixels = NDArray[np.uint8]
-
 
 def explain(
-    model: Path,
-    paths: Sequence[Path],
+    model: str | Path,
+    paths: ImageLike | Sequence[ImageLike],
     *,
     name: str | None = None,
     method: str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Explained:
     """Where in photos a classifier saw a class.
@@ -55,8 +52,6 @@ def explain(
         UnknownName: no such class or method.
     """
     pictures = pictures_in(paths)
-    if not pictures:
-        raise UsageError(none_found(paths))
     classifier = Classifier.load(model)
     if name is not None and name not in classifier.classes:
         raise UnknownName("class", name, classifier.classes)
@@ -69,16 +64,16 @@ def explain(
         on_event(Progress("explaining", len(found), len(pictures)))
     size = (classifier.spec.height, classifier.spec.width)
     explained = Explained(str(model), explainer.method, explainer.layer, explainer.points, size, tuple(found))
-    return explained if out is None else _written(explained, out)
+    return explained if out is None else _written(explained, Path(out))
 
 
 def explain_pair(
     model: str | Path,
-    a: Path,
-    b: Path,
+    a: ImageLike,
+    b: ImageLike,
     *,
     detector: str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ExplainedPair:
     """Which regions of two photos made them alike: what their similarity loses when a region is covered.
@@ -91,14 +86,15 @@ def explain_pair(
     """
     recognizer = Recognizer.load(model, detector=detector)
     chosen = recognizer.threshold()
-    seen = [_face(recognizer, path) for path in (a, b)]
+    first, second = pictures_in([a, b])
+    seen = [_face(recognizer, path) for path in (first, second)]
     found = occlude(recognizer, seen[0][0], seen[1][0], lambda done, of: on_event(Progress("covering", done, of)))
     threshold = None if chosen is None else chosen.value
-    pair = ExplainedPair(str(model), (str(a), str(b)), found, (seen[0][1], seen[1][1]), threshold)
-    return pair if out is None else _pair_written(pair, out)
+    pair = ExplainedPair(str(model), (str(first), str(second)), found, (seen[0][1], seen[1][1]), threshold)
+    return pair if out is None else _pair_written(pair, Path(out))
 
 
-def _face(recognizer: Recognizer, path: Path) -> tuple[Pixels, Pixels]:
+def _face(recognizer: Recognizer, path: Path | MemoryImage) -> tuple[Pixels, Pixels]:
     """The face of a photo as the network is fed it, and as it is shown.
 
     Raises:
@@ -114,7 +110,7 @@ def _face(recognizer: Recognizer, path: Path) -> tuple[Pixels, Pixels]:
     return chip, np.asarray(Image.fromarray(chip).resize((times * chip.shape[1], times * chip.shape[0])))
 
 
-def _seen(spec: InputSpec, path: Path) -> tuple[Pixels, Pixels]:
+def _seen(spec: InputSpec, path: Path | MemoryImage) -> tuple[Pixels, Pixels]:
     """What the network is fed, and the same part of the photo with more pixels.
 
     Raises:
@@ -126,7 +122,7 @@ def _seen(spec: InputSpec, path: Path) -> tuple[Pixels, Pixels]:
     return spec.fit(photo), finer.fit(photo)
 
 
-def _explained(explainer: Explainer, path: Path, name: str | None) -> ExplainedPhoto:
+def _explained(explainer: Explainer, path: Path | MemoryImage, name: str | None) -> ExplainedPhoto:
     classifier = explainer.classifier
     said = classifier.of_files([path], top_k=len(classifier.classes))[0]
     if said.error is not None:

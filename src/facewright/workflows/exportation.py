@@ -49,7 +49,7 @@ BATCH = 32
 
 def export(
     model: str | Path,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     check: str | Path | None = None,
     quantise: str | None = None,
@@ -103,7 +103,7 @@ def export(
     )
 
 
-def destination(model: str | Path, out: Path | None) -> Path:
+def destination(model: str | Path, out: str | Path | None) -> Path:
     """The file to write.
 
     Raises:
@@ -113,6 +113,7 @@ def destination(model: str | Path, out: Path | None) -> Path:
     if out is None:
         beside = path / "model" if path.is_dir() else path if path.is_file() else Path(parse_model(str(model))[0])
         out = beside.with_suffix(SUFFIX)
+    out = Path(out)
     if not bundles.is_exported(out):
         raise UsageError(f"{out}: expected a file to write whose name ends in {SUFFIX}")
     if out.is_dir() or not out.parent.is_dir():

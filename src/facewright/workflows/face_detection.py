@@ -15,8 +15,7 @@ from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
-from facewright.images import Pixels
-from facewright.images.files import none_found
+from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
@@ -63,9 +62,9 @@ class FoundFaces:
 
 
 def faces(
-    paths: Sequence[Path],
+    paths: ImageLike | Sequence[ImageLike],
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     smallest: float | None = None,
     template: str = "dlib",
     detector: str = "dlib",
@@ -85,6 +84,7 @@ def faces(
         UsageError: no photo, a path that does not exist, nowhere to draw, a size under 8. UnknownName: no such
             template or detector. WeightsError: the package of the networks is not installed.
     """
+    out = None if out is None else Path(out)
     if template not in TEMPLATES:
         raise UnknownName("template", template, TEMPLATES)
     if smallest is not None and not smallest >= SMALLEST_FACE:
@@ -93,8 +93,6 @@ def faces(
         raise UsageError("to draw the faces, say where the pictures go with --out DIR")
     recognizer = Recognizer(detector=detector)
     pictures = pictures_in(paths)
-    if not pictures:
-        raise UsageError(none_found(paths))
     names, found = _stems(pictures), []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +107,7 @@ def faces(
 
 
 def _searched(
-    recognizer: Recognizer, path: Path, smallest: float | None, template: Template
+    recognizer: Recognizer, path: Path | MemoryImage, smallest: float | None, template: Template
 ) -> tuple[Pixels | None, PhotoFaces]:
     """A photo and its faces; a photo that cannot be read has its reason instead."""
     photo = images.try_read(path)
@@ -134,7 +132,7 @@ def _written(seen: PhotoFaces, photo: Pixels, target: Path, draw: bool) -> Photo
     return replace(seen, crops=crops, drawn=str(drawn))
 
 
-def _stems(paths: Sequence[Path]) -> list[str]:
+def _stems(paths: Sequence[Path | MemoryImage]) -> list[str]:
     """A name for each photo's files; photos of one name in several folders, or of several kinds, get a number.
 
     >>> _stems([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.jpg")])

@@ -17,7 +17,7 @@ from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
-from facewright.images.files import none_found
+from facewright.images import ImageLike, MemoryImage
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.report.boxes import draw_boxes
 from facewright.workflows.prediction import pictures_in
@@ -68,15 +68,15 @@ class Scanned:
 
 
 def scan(
-    model: Path,
-    paths: Sequence[Path],
+    model: str | Path,
+    paths: ImageLike | Sequence[ImageLike],
     *,
-    boxes: Path | None = None,
+    boxes: str | Path | None = None,
     threshold: float | None = None,
     search: Search | None = None,
     frame: Frame | None = None,
     face: str | None = None,
-    draw: Path | None = None,
+    draw: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Scanned:
     """Find the faces of photos with a trained classifier of patches.
@@ -96,11 +96,9 @@ def scan(
         UsageError: no photo, or no such class. DataError: the table of boxes cannot be understood, or knows no photo.
     """
     pictures = pictures_in(paths)
-    if not pictures:
-        raise UsageError(none_found(paths))
-    table = None if boxes is None else read_boxes(boxes)
+    table = None if boxes is None else read_boxes(Path(boxes))
     search = _candidates(Search() if search is None else search, threshold)
-    scanner = _scanner(model, search, face)
+    scanner = _scanner(Path(model), search, face)
     found = []
     for path in pictures:
         found.append(_scanned(scanner, path, table))
@@ -124,7 +122,7 @@ def scan(
         frame_from,
         scanner.why_windows,
         {name: result for name, result in detection.items() if result is not None},
-        () if draw is None else _draw(photos, draw),
+        () if draw is None else _draw(photos, Path(draw)),
     )
 
 
@@ -144,8 +142,8 @@ def _scanner(path: Path, search: Search, face: str | None) -> Scanner:
     return Scanner(bundle.model(), bundle.spec, bundle.classes.index(name), search)
 
 
-def _scanned(scanner: Scanner, path: Path, table: TrueBoxes | None) -> ScannedPhoto:
-    entry = None if table is None else table.entry_of(path)
+def _scanned(scanner: Scanner, path: Path | MemoryImage, table: TrueBoxes | None) -> ScannedPhoto:
+    entry = None if table is None else table.entry_of(Path(str(path)))
     truth = None if table is None or entry is None else table.boxes[entry]
     photo = images.try_read(path)
     if isinstance(photo, str):

@@ -142,7 +142,7 @@ def images_in(paths: Sequence[Path]) -> list[Path]:
     return photos
 
 
-def import_gallery(location: str | Path, source: Path) -> ImportResult:
+def import_gallery(location: str | Path, source: str | Path) -> ImportResult:
     """Import an exported gallery; a missing gallery is created, with the threshold of the exported one.
 
     Args:
@@ -151,6 +151,7 @@ def import_gallery(location: str | Path, source: Path) -> ImportResult:
         DataError: the file is not what was exported; nothing is imported. OtherModel: its vectors are of another model
         than the gallery's.
     """
+    source = Path(source)
     header = transfer.read_header(source)
     for _ in transfer.read(source, header.signature.width):  # before anything is created
         pass
@@ -167,3 +168,15 @@ def import_gallery(location: str | Path, source: Path) -> ImportResult:
         if created and header.threshold is not None:
             gallery.store.set_threshold(header.threshold)
     return ImportResult(source=str(source), new=new, already=already)
+
+
+def export_gallery(location: str | Path, out: str | Path, *, crops: bool = True) -> int:
+    """Write a gallery as JSON lines; return the number of entries.
+
+    Args:
+        location: the file or the address of the gallery. out: the file to write. crops: with the face crops it keeps.
+    Raises:
+        GalleryError: the gallery changed meanwhile; no file is written.
+    """
+    with Gallery.open(location) as gallery:
+        return transfer.export(gallery.store, Path(out), crops=crops)

@@ -76,7 +76,7 @@ class _Judged:
 
 
 def suspect_labels(
-    folder: Path, *, folds: int = 5, weights: str | None = None, on_event: EventHandler = ignore_event
+    folder: str | Path, *, folds: int = 5, weights: str | None = None, on_event: EventHandler = ignore_event
 ) -> Suspicion:
     """Look for wrong labels in the dataset of a run; writes suspicious.json and the run's report.
 
@@ -92,6 +92,7 @@ def suspect_labels(
         DataError: its data has changed, or fewer than two classes have enough different pictures.
         UsageError: fewer than two folds.
     """
+    folder = Path(folder)
     run = Run(folder)
     _ = run.evaluation  # an unfinished run is refused before anything is computed
     if folds < 2:

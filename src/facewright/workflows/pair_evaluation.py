@@ -74,7 +74,7 @@ def pairs(
     where: str | Path,
     images: str | Path,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
     detector: str | None = None,
@@ -99,6 +99,7 @@ def pairs(
         DataError: the list cannot be understood, or none of its pictures can be used. EmptyScores: one kind of pair
         has no score.
     """
+    out = None if out is None else Path(out)
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
     scored = score_pairs(recognizer, where, images, on_event, policy)
     truth = scored.pairs.same

@@ -20,7 +20,7 @@ def train_all(
     models: Sequence[str],
     *,
     recipe: str | Path | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
     on_event: EventHandler = ignore_event,
@@ -34,6 +34,7 @@ def train_all(
     Raises:
         UsageError: a model is named twice, or unknown; found before training starts.
     """
+    out = None if out is None else Path(out)
     if len(set(models)) != len(models) or not models:
         raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
     for name in models:

@@ -39,7 +39,7 @@ def train(
     *,
     model: str = "resnet18",
     recipe: str | Path | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
     resume: bool = False,
@@ -63,6 +63,7 @@ def train(
         NonFiniteLoss: training diverged.
         Interrupted: a signal came; the state is saved.
     """
+    out = None if out is None else Path(out)
     chosen = recipes.override(recipe_for(model, recipe), overrides or {})
     stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
@@ -91,13 +92,14 @@ def train(
         return run
 
 
-def resume(folder: Path, *, on_event: EventHandler = ignore_event) -> Run:
+def resume(folder: str | Path, *, on_event: EventHandler = ignore_event) -> Run:
     """Resume the run in a directory, with the data, model, recipe and seed it was started with.
 
     Raises:
         RunError: this is no run directory.
         ResumeError: its data changed since, or no checkpoint is whole.
     """
+    folder = Path(folder)
     facts = Run(folder).facts
     recipe = folder / "recipe.toml"
     return train(

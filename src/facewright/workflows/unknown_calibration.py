@@ -32,7 +32,7 @@ def calibrate_unknown(
     far: float,
     *,
     confidence: float | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Calibrated:
     """Choose how unlike all classes a photo must be to be called unknown, and store that with the model.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from facewright.images import ImageLike
 from facewright.recognition import Matched, Policy, Recognizer
 
 
 def verify(
-    a: str | Path,
-    b: str | Path,
+    a: ImageLike,
+    b: ImageLike,
     *,
     model: str | Path | None = None,
     far: float | None = None,
@@ -19,6 +20,7 @@ def verify(
     """Compare two photos and decide with the threshold that is stored with the model.
 
     Args:
+        a, b: paths, H x W x 3 uint8 arrays or PIL images.
         model: a run directory, a bundle file, or architecture@weights (which holds no threshold); None or "built-in":
             the built-in networks and the shipped threshold.
         far: false-accept rate of the threshold to use; default: the last stored.

@@ -52,6 +52,7 @@ LAYERS = {
     "serve": 7,
     "workflows": 7,
     "cli": 8,
+    "client": 8,
     "__init__": 9,  # the lazy names; `__version__` may be read from anywhere, for the package is there before its parts
     "__main__": 9,
 }

@@ -74,7 +74,7 @@ class Bundle:
                 "an exported .onnx holds no PyTorch network, which this needs: use the run or the .safetensors it was "
                 "made of"
             )
-        from facewright.models.fitting import compare, shapes
+        from facewright.models.weight_matching import compare, shapes
 
         with torch.device("meta"):
             count = max(1, len(self.classes))

@@ -253,24 +253,31 @@ def stats(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
 def calibrate(
     gallery_at: GalleryAt,
     fpir: Annotated[float, opt.rate("--fpir", help="Max. false-positive identification rate (FPIR), in (0, 1).")],
+    confidence: Annotated[
+        float | None,
+        opt.bounded("--confidence", low=0.5, high=0.9999, help="Confidence that the FPIR is met. Default: on average."),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Choose the threshold for a match from the enrolled people themselves.
+    """Choose the threshold for a match from the enrolled people and the model's impostor scores.
 
-    Each enrolled photo is searched for among the other people. Fails if there are too few photos for this FPIR.
+    The FPIR is the share of unknown people who are identified as enrolled ones. With --confidence its upper bound meets
+    the target. Ten people, or a model calibrated on pairs, are enough; fewer get a conservative default, which is said.
 
     \b
     Example:
-      facewright gallery calibrate -g people.gallery --fpir 0.01
+      facewright gallery calibrate -g people.gallery --fpir 0.01 --confidence 0.9
     """
     from facewright.gallery.gallery import Gallery
 
     with Gallery.open(gallery_at) as gallery:
-        chosen = gallery.calibrate(fpir)
+        chosen = gallery.calibrate(fpir, confidence)
     counts = {"people": chosen.people, "entries": chosen.entries}
     facts = {"task": "calibrate", "gallery": gallery.store.location, **counts, "threshold": chosen.to_dict()}
     report(facts, describe_threshold(chosen), as_json)
-    if chosen.few_people:
+    if chosen.rule.startswith("conservative default"):
+        say(f"warning: {chosen.people:,} people are too few to know an FPIR: {chosen.rule}")
+    elif chosen.few_people and confidence is None:
         say(
             f"warning: {chosen.people:,} people are few for a rate of {chosen.far_target:g}, however many "
             "photos of each; expect a higher false-positive identification rate, or choose a higher --fpir"

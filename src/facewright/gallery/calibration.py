@@ -1,19 +1,21 @@
 """The threshold below which a face is unknown, chosen from the enrolled people themselves.
 
-Each enrolled photo is searched as if its person were not enrolled: the best score of another person is that of a
-non-mated probe. The threshold accepts at most the requested share of these searches. That share, the false-positive
-identification rate (FPIR), belongs to this gallery: it grows with the number of people.
+The target is a false-positive identification rate (FPIR): the share of unknown people who are identified as enrolled
+ones. The threshold follows from the tail of the impostor scores (`impostor_tail`). What was achieved is counted: each
+enrolled photo is searched as if its person were not enrolled. The FPIR grows with the number of people.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined, UsageError
+from facewright.gallery.impostor_tail import Comparisons, compare_people, fit, scores_of, threshold_for
 from facewright.gallery.store import GalleryStore, Row
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
@@ -24,9 +26,21 @@ BLOCK = 256  # searched at a time
 SHOWN_PAIRS = 3  # most similar pairs of people in the result
 SCORE = "cosine with the most alike person"
 METHOD = (
+    "tail of the scores between each enrolled photo and each other person{}, FPIR = 1 - (1 - FMR)^N, {}. far: enrolled "
+    "photos searched among the other people. tar: own person first and accepted, by the other photos"
+)
+COUNTED = (
     "each enrolled photo searched among the other people; most of them accepted within the target, no interpolation, "
     "ties together. tar: own person first and accepted, by the other photos"
 )
+DEFAULT_METHOD = (
+    "conservative default, no rate is known: {:g} standard deviations above the highest score of two enrolled people; "
+    "far, tar: of enrolled photos"
+)
+FEW_PEOPLE = 10  # fewer have no tail of their own; the model's prior is needed
+FEWEST = 20  # comparisons for the default
+DEVIATIONS = 2.5  # of the default above the highest score of two people
+COMPARED_PEOPLE, COMPARED_PHOTOS = 250, 20  # for the tail: people drawn at random, and photos of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,36 +53,51 @@ class NonmatedSearches:
 
 
 def choose(
-    store: GalleryStore, fpir: float, *, confidence: float | None = None, searches: int = MAX_SEARCHES, seed: int = 0
+    store: GalleryStore,
+    fpir: float,
+    *,
+    confidence: float | None = None,
+    prior: Threshold | None = None,
+    searches: int = MAX_SEARCHES,
+    seed: int = 0,
 ) -> Threshold:
     """Choose the threshold that identifies at most the share `fpir` of unknown people as enrolled ones.
 
     Args:
-        fpir: the target in (0, 1). confidence: as `allowed_at`. searches: maximum number of
-            enrolled photos searched. seed: of their choice.
+        fpir: the target in (0, 1). confidence: in (0, 1), that the target is met; None: it is met on average.
+        prior: a threshold of the model with the histogram of impostor scores. searches: maximum number of enrolled
+            photos searched. seed: of every random choice.
     Raises:
-        Undefined: fewer than two people, or too few photos to resolve the rate (says how many it takes).
-        UsageError: the target is not in (0, 1).
+        Undefined: fewer than two people; so few that neither a rate nor a safe default is known; or nobody could be
+        identified at that threshold, because two enrolled people are too similar (names them).
+        UsageError: the target or the confidence is not in (0, 1).
     """
     if not 0 < fpir < 1:
         raise UsageError(f"expected a false-positive rate in (0, 1), got {fpir}")
     enrolled = store.people()
     if len(enrolled) < 2:
         raise Undefined(
-            f"{store.location}: a threshold takes at least two people, {len(enrolled)} enrolled; enrol more"
+            f"{store.location}: a threshold takes at least two people, {len(enrolled)} enrolled; enroll more"
         )
     result = search_enrolled(store, searches, seed)
-    value = _value(result.other, fpir, confidence)
+    value, rule = _value(store, result, (fpir, confidence, seed), prior)
     share = weighted_share(result.other >= value, np.ones(result.other.size, bool))
     names, numbers = np.unique(result.people, return_inverse=True)
     pairs = People(numbers.reshape(-1, 2).astype(np.int64), names.size)
     own = ~np.isnan(result.own)
     right = (result.own >= value) & (result.own > result.other)
+    similar = _similar(result)
+    if own.any() and not right.any():
+        raise Undefined(
+            f"{store.location}: at the threshold {value:.4f} not one enrolled photo finds its person. The most "
+            f"similar people are {similar[0].a} and {similar[0].b} ({similar[0].score:.4f}): if they are one person, "
+            "merge them (facewright gallery merge); else enroll more photos or ask for a higher rate"
+        )
     return Threshold(
         value=value,
         purpose=GALLERY,
         score=SCORE,
-        rule=rule_of(METHOD, confidence),
+        rule=rule,
         far_target=float(fpir),
         confidence=confidence,
         far=clopper_pearson(int((result.other >= value).sum()), result.other.size),
@@ -76,10 +105,11 @@ def choose(
         tar=clopper_pearson(int(right[own].sum()), int(own.sum())) if own.any() else None,
         impostors=result.other.size,
         genuine=int(own.sum()),
-        data=f"{store.header().entries:,} enrolled photos of {len(enrolled):,} people",
+        data=f"{store.header().entries:,} enrolled photos of {len(enrolled):,} people"
+        + (f"; prior: {prior.data}" if prior is not None else ""),
         people=len(enrolled),
         entries=store.header().entries,
-        similar_people=_similar(result),
+        similar_people=similar,
     )
 
 
@@ -109,16 +139,47 @@ def _own(row: Row, photos: list[Row]) -> float:
     return float((np.stack(rest).astype(np.float64) @ row.entry.vector).max()) if rest else math.nan
 
 
-def _value(other: NDArray[np.float64], fpir: float, confidence: float | None) -> float:
-    """Midway between the lowest accepted score and the next, so that rounding decides nothing."""
+def _value(
+    store: GalleryStore,
+    searches: NonmatedSearches,
+    target: tuple[float, float | None, int],
+    prior: Threshold | None,
+) -> tuple[float, str]:
+    """The threshold, and the rule it was chosen by. target: the rate, the confidence, and the seed."""
+    fpir, confidence, seed = target
+    enrolled = store.people()
+    comparisons = _compare(store, enrolled, seed)
+    known = scores_of(None if prior is None else prior.histograms)
+    if known.size or len(enrolled) >= FEW_PEOPLE:
+        value = threshold_for(fit(comparisons, known, seed), len(enrolled), fpir, confidence)
+        by = "on average" if confidence is None else f"with {100 * confidence:g} % confidence"
+        return value, METHOD.format(" and of the model's impostor pairs" if known.size else "", by)
     try:
-        allowed = allowed_at(fpir, other.size, confidence)
+        allowed = allowed_at(fpir, searches.other.size, confidence)
+        return accepting_at_most(searches.other, allowed), rule_of(COUNTED, confidence)
     except Undefined:
+        pass
+    if comparisons.scores.size < FEWEST:
         raise Undefined(
-            f"{other.size:,} enrolled photos cannot resolve a false-positive rate of {fpir:g}: "
-            f"it takes at least {math.ceil(round(1 / fpir, 9)):,}; enrol more, or ask for a higher rate"
-        ) from None
-    return accepting_at_most(other, allowed)
+            f"{store.location}: {len(enrolled)} people are too few to know a false-positive rate of {fpir:g}, and the "
+            f"model has no impostor scores: enroll {FEW_PEOPLE} people, or calibrate the model on pairs (facewright "
+            "calibrate MODEL PAIRS)"
+        )
+    value = float(comparisons.scores.max()) + DEVIATIONS * float(comparisons.scores.std())
+    return min(value, 1.0), DEFAULT_METHOD.format(DEVIATIONS)
+
+
+def _compare(store: GalleryStore, enrolled: Mapping[str, int], seed: int) -> Comparisons:
+    names = sorted(enrolled)
+    if len(names) > COMPARED_PEOPLE:
+        drawn = np.random.default_rng(seed).choice(len(names), COMPARED_PEOPLE, replace=False)
+        names = [names[place] for place in sorted(drawn.tolist())]
+    of: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    for row in store.rows(names):
+        if len(of[row.entry.person]) < COMPARED_PHOTOS:
+            of[row.entry.person].append(row.entry.vector)
+    people = np.repeat(np.arange(len(names)), [len(vectors) for vectors in of.values()])
+    return compare_people(np.stack([vector for vectors in of.values() for vector in vectors]), people)
 
 
 def _similar(result: NonmatedSearches) -> tuple[SimilarPeople, ...]:

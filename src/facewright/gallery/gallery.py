@@ -22,7 +22,7 @@ from types import TracebackType
 import numpy as np
 
 from facewright.data.records import Broken
-from facewright.errors import GalleryDamaged, Undefined, UsageError
+from facewright.errors import FacewrightError, GalleryDamaged, Undefined, UsageError
 from facewright.files import as_record
 from facewright.gallery import signatures
 from facewright.gallery.calibration import choose
@@ -297,10 +297,21 @@ class Gallery:
         return None if facts is None else as_record(dict(facts), Threshold, source, error=GalleryDamaged)
 
     def calibrate(self, fpir: float, confidence: float | None = None) -> Threshold:
-        """Choose the threshold from the enrolled people and store it; see `calibration.choose`."""
-        chosen = choose(self.store, fpir, confidence=confidence)
+        """Choose the threshold from the enrolled people and store it; see `calibration.choose`.
+
+        The impostor scores of the pairs that the model was calibrated on are used too, if the model can be loaded.
+        """
+        chosen = choose(self.store, fpir, confidence=confidence, prior=self._prior())
         self.store.set_threshold(chosen.to_dict())
         return chosen
+
+    def _prior(self) -> Threshold | None:
+        """A threshold of the model that has the histogram of its impostor scores."""
+        try:
+            thresholds = self.recognizer.thresholds()
+        except (FacewrightError, OSError):  # the model is not on this machine
+            return None
+        return next((one for one in reversed(thresholds) if one.histograms is not None), None)
 
     def people(self) -> dict[str, int]:
         """The number of entries of each person."""

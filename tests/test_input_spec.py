@@ -1,4 +1,4 @@
-"""Pictures of any size fitted to one, and what a spec refuses."""
+"""Images of any size fitted to one, and what a spec refuses."""
 
 import json
 
@@ -22,7 +22,7 @@ def spec(height: int = 8, width: int = 8, resize: str = "cover") -> InputSpec:
     return InputSpec(height, width, HALF, HALF, resize=resize)
 
 
-def test_a_picture_that_fits_is_left_alone():
+def test_an_image_that_fits_is_left_alone():
     image = photo(8, 12)
     for resize in ("stretch", "cover", "pad"):
         assert (spec(8, 12, resize).fit(image) == image).all()
@@ -88,7 +88,7 @@ def test_a_crop_keeps_the_centre(resize):
     assert least.fit(photo(1, 3)).shape == (8, 8, 3)  # one pixel at least
 
 
-def test_a_crop_of_a_picture_that_then_fits_is_its_very_pixels():
+def test_a_crop_of_an_image_that_then_fits_is_its_very_pixels():
     image = photo(16, 24)
     assert (InputSpec(8, 12, HALF, HALF, crop=0.5).fit(image) == image[4:12, 6:18]).all()
 

@@ -1,4 +1,4 @@
-"""What a network wants to be fed: the part of a picture, the size, mean and std, the order of the channels."""
+"""What a network wants to be fed: the part of an image, the size, mean and std, the order of the channels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Resize = Literal["stretch", "cover", "pad"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network is fed. It travels with the weights and is never a caller's option.
+    """The input that a network expects. It travels with the weights and is never a caller's option.
 
     height, width: pixels, at least 1.
     mean, std: per channel in the order R, G, B, for pixels scaled to [0, 1].
     colour_order: the order of the channels the network sees; stored pixels are always RGB.
     resize: "stretch" ignores the aspect ratio; "cover" scales until the box is covered and cuts from the centre;
-        "pad" scales until the picture fits and fills the rest with mid grey.
+        "pad" scales until the image fits and fills the rest with mid grey.
     crop: the share of both sides that is kept, around the centre, before anything else; in (0, 1].
-    flip: an embedding is the mean of those of the picture and of its mirror image; class scores are not touched.
+    flip: an embedding is the mean of those of the image and of its mirror image; class scores are not touched.
     """
 
     height: int
@@ -57,7 +57,7 @@ class InputSpec:
             raise UsageError(f"expected an input flip of true or false, got {self.flip!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it; `from_dict` gives it back."""
+        """Return plain values for JSON; `from_dict` reads them back."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
@@ -90,7 +90,7 @@ class InputSpec:
         return f"{self.height}x{self.width}-{self.resize}{part}"
 
     def fit(self, image: Pixels) -> Pixels:
-        """Crop and scale a picture of any size to this one, antialiased (bicubic over all pixels that fall into one).
+        """Crop and scale an image of any size to this one, antialiased (bicubic over all pixels that fall into one).
 
         Args:
             image: (H, W, 3) uint8.
@@ -119,7 +119,7 @@ class InputSpec:
 
 
 def _centre(image: Pixels, share: float) -> Pixels:
-    """The middle of a picture, to whole pixels; at least one."""
+    """The middle of an image, to whole pixels; at least one."""
     height, width = (max(1, round(share * side)) for side in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
@@ -127,6 +127,6 @@ def _centre(image: Pixels, share: float) -> Pixels:
 
 def _scaled(image: Pixels, size: tuple[int, int], box: tuple[float, float, float, float]) -> Pixels:
     """`box` (left, top, right, bottom in pixels) of `image`, scaled to `size` (height, width)."""
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    source = Image.fromarray(np.ascontiguousarray(image))
     # A gap of 3: shrink by whole factors first while three times the target remains; invisible, fast for big photos.
-    return np.array(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
+    return np.array(source.resize((size[1], size[0]), Image.Resampling.BICUBIC, box, reducing_gap=3.0))

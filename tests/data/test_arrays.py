@@ -1,4 +1,4 @@
-"""Pictures and targets of an npz: which pixels and classes they mean, and what is refused for being unclear."""
+"""Images and targets of an npz: which pixels and classes they mean, and what is refused for being unclear."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_names_of_classes_are_kept(tmp_path):
 OK = {"input": RGB, "target": TARGET}
 # What is in the file and the query -> the error and what its message names.
 REFUSED = [
-    ({"pictures": RGB, "target": TARGET}, "", DataError, "called input or X; it holds pictures, target"),
+    ({"images": RGB, "target": TARGET}, "", DataError, "called input or X; it holds images, target"),
     (OK | {"X": RGB}, "", DataError, "expected one array called input or X"),
     ({"input": RGB}, "", DataError, "called target or y; it holds input"),
     (OK | {"input": RGB.reshape(6, -1)}, "", DataError, "got 6×60"),
@@ -105,7 +105,7 @@ REFUSED = [
     (OK | {"input": RGB / 255}, "", UsageError, r"is float64; .*faces\.npz\?range=unit .*range=byte"),
     (OK | {"input": RGB / 255}, "?colour-order=bgr", UsageError, "range=unit"),
     (OK, "?range=unit", UsageError, "is uint8, which is 0 to 255"),
-    (OK | {"target": TARGET[:5]}, "", DataError, "for each of the 6 pictures, got 5"),
+    (OK | {"target": TARGET[:5]}, "", DataError, "for each of the 6 images, got 5"),
     (OK | {"target": np.eye(6)}, "", DataError, "got 6×6; of one-hot rows"),
     (OK | {"target": np.array(3)}, "", DataError, "expected target as N or N×1"),
     (OK | {"target": TARGET + 0.5}, "", DataError, "got 0.5 at row 0"),
@@ -142,10 +142,10 @@ def test_limits_hold(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "query"), [(1.001, "unit"), (-0.001, "unit"), (np.nan, "unit"), (256, "byte"), (np.inf, "byte")]
 )
-def test_a_picture_out_of_the_range_is_broken(tmp_path, values, query):
-    pictures = np.zeros((6, 5, 4, 3), np.float32)
-    pictures[1, 2, 2, 1] = values
-    data = open_dataset(f"{saved(tmp_path, input=pictures, target=TARGET)}?range={query}")
+def test_an_image_out_of_the_range_is_broken(tmp_path, values, query):
+    images = np.zeros((6, 5, 4, 3), np.float32)
+    images[1, 2, 2, 1] = values
+    data = open_dataset(f"{saved(tmp_path, input=images, target=TARGET)}?range={query}")
     data.source.read(data.records[0], None)
     with pytest.raises(BadImage, match=f"range={query} is 0 to"):
         data.source.read(data.records[1], None)

@@ -40,8 +40,8 @@ def encoded(image: Image.Image, kind: str, **options: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-def folder(root: Path, pictures: dict[str, Image.Image]) -> PixelStore:
-    for path, image in pictures.items():
+def folder(root: Path, images: dict[str, Image.Image]) -> PixelStore:
+    for path, image in images.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         image.save(root / path)
     return PixelStore.open(open_dataset(root), SPEC, root.parent / "cache")
@@ -71,7 +71,7 @@ COPIES = {
     ),
 }
 OTHERS = {
-    "another picture": lambda image: scene(999),
+    "another image": lambda image: scene(999),
     "upside down": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
     "negative": lambda image: image.point(lambda value: 255 - value),
     "a new lower half": lambda image: Image.composite(
@@ -86,20 +86,20 @@ def test_altered_copies_are_found(tmp_path, name):
     result = audit(folder(tmp_path / "data", healthy() | {"c1/copy.png": change(scene(3))}))
     assert found(result) == [("c0/03.png", "c1/copy.png", mirrored)]
     assert result.near[0].similarity >= 0.96
-    assert any("nearly the same picture is in 'c0' and 'c1'" in warning for warning in result.warnings)
+    assert any("nearly the same image is in 'c0' and 'c1'" in warning for warning in result.warnings)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_pictures_are_not(tmp_path, name):
+def test_other_images_are_not(tmp_path, name):
     assert audit(folder(tmp_path / "data", healthy() | {"c1/other.png": OTHERS[name](scene(3))})).near == ()
 
 
-def test_pictures_of_one_colour_match_nothing():
+def test_images_of_one_colour_match_nothing():
     pixels = np.stack([np.full((20, 30, 3), grey, np.uint8) for grey in (0, 1, 128, 255)])
     assert near_pairs(pixels, [pixel_digest(image) for image in pixels]).pairs.shape == (0, 2)
 
 
-def test_exact_copies_count_once_and_symmetrical_pictures_are_listed_once():
+def test_exact_copies_count_once_and_symmetrical_images_are_listed_once():
     half = np.array(scene(1))[:, :48]
     whole = np.concatenate([half, half[:, ::-1]], axis=1)
     darker = (whole * 0.9).astype(np.uint8)
@@ -131,9 +131,9 @@ def test_healthy_data_gives_no_warning(tmp_path):
 
 
 def test_what_is_wrong_is_said(tmp_path):
-    pictures = healthy() | {f"few/{i}.png": scene(500 + i, 40 + i) for i in range(2)}
+    images = healthy() | {f"few/{i}.png": scene(500 + i, 40 + i) for i in range(2)}
     root = tmp_path / "data"
-    folder(root, pictures)
+    folder(root, images)
     shutil.copy(root / "c0/05.png", root / "c0/05_again.png")
     shutil.copy(root / "c0/06.png", root / "c1/06_other.png")
     (root / "c1/torn.jpg").write_bytes(b"\xff\xd8\xff")
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said(tmp_path):
     assert result.counts == {"c0": 13, "c1": 13, "few": 2}
     assert result.imbalance == 6.5 and 0 < result.balance < 1
     assert [item.path for item in result.broken] == ["c1/torn.jpg"]
-    assert [[picture.path for picture in group.pictures] for group in result.exact] == [
+    assert [[image.path for image in group.images] for group in result.exact] == [
         ["c0/05.png", "c0/05_again.png"], ["c0/06.png", "c1/06_other.png"],
     ]  # fmt: skip
     assert [group.across_classes for group in result.exact] == [False, True]
@@ -152,7 +152,7 @@ def test_what_is_wrong_is_said(tmp_path):
         "unbalanced: class 'c0' has 13 images and 'few' 2",
         "1 file cannot be used: c1/torn.jpg",
         "2 images of 28 must be enlarged to 48 × 48",
-        "the same picture is in 'c0' and 'c1': c0/06.png and c1/06_other.png",
+        "the same image is in 'c0' and 'c1': c0/06.png and c1/06_other.png",
         "2 images repeat another one pixel by pixel (such as ",
     ):
         assert part in said
@@ -160,12 +160,12 @@ def test_what_is_wrong_is_said(tmp_path):
 
 def test_leakage_across_given_parts_is_said(tmp_path):
     names = [f"{part}/c{c}/{part}{i}.png" for part in ("train", "test") for c in (0, 1) for i in range(10)]
-    pictures = {name: scene(number) for number, name in enumerate(names)}
-    again = pictures["train/c0/train4.png"]
-    result = audit(folder(tmp_path / "data", pictures | {"test/c0/seen.png": again}))
+    images = {name: scene(number) for number, name in enumerate(names)}
+    again = images["train/c0/train4.png"]
+    result = audit(folder(tmp_path / "data", images | {"test/c0/seen.png": again}))
     assert [group.across_splits for group in result.exact] == [True]
-    assert "leakage: 1 picture in more than one of the given parts" in "\n".join(result.warnings)
-    near = folder(tmp_path / "more", pictures | {"test/c0/seen.png": encoded(again, "JPEG")})
+    assert "leakage: 1 image in more than one of the given parts" in "\n".join(result.warnings)
+    near = folder(tmp_path / "more", images | {"test/c0/seen.png": encoded(again, "JPEG")})
     assert "likely leakage: 1 near duplicate across the given parts" in "\n".join(audit(near).warnings)
 
 
@@ -173,7 +173,7 @@ def test_to_dict_is_json(tmp_path):
     result = audit(folder(tmp_path / "data", healthy() | {"c1/copy.png": scene(0)}))
     content = json.loads(json.dumps(result.to_dict()))
     assert content["images"] == 25 and content["exact"][0]["across_classes"] is True
-    assert content["exact"][0]["pictures"][1] == {"path": "c1/copy.png", "label": "c1", "split": None}
+    assert content["exact"][0]["images"][1] == {"path": "c1/copy.png", "label": "c1", "split": None}
     assert content["statistics"]["mean"] == list(result.statistics.mean)
 
 

@@ -37,7 +37,7 @@ RANDOM_RESIZED_CROP = Augment(area=(0.08, 1.0), aspect=math.log(4 / 3), crop="in
 
 
 def _smooth(count: int, height: int = 40, width: int = 40, seed: int = 0) -> torch.Tensor:
-    """Random smooth pictures, (count, 3, height, width) uint8 in channels_last memory, as the store gives them."""
+    """Random smooth images, (count, 3, height, width) uint8 in channels_last memory, as the store gives them."""
     coarse = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(seed)) * 255
     fine = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 255)
     return fine.to(torch.uint8).contiguous(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ def test_result_is_uint8_channels_last(augment: Augment, size: int) -> None:
 
 @pytest.mark.parametrize("size", [24, 40, 56])
 @pytest.mark.parametrize("augment", [EVERYTHING, changed(RANDOM_RESIZED_CROP, contrast=0.4, erase=1.0)])
-def test_a_picture_does_not_depend_on_its_neighbours(augment: Augment, size: int) -> None:
+def test_an_image_does_not_depend_on_its_neighbours(augment: Augment, size: int) -> None:
     batch, images = _smooth(150), np.arange(150)
     together = apply(batch, draws(augment, 1, 2, images), augment, size)
     order = np.random.default_rng(0).permutation(150)
@@ -118,14 +118,14 @@ def test_input_is_left_alone() -> None:
 
 def _dot(row: int, column: int, side: int = 41) -> torch.Tensor:
     """Black but for a white 3 x 3 square around one pixel."""
-    picture = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-    picture[:, :, row - 1 : row + 2, column - 1 : column + 2] = 255
-    return picture
+    image = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    image[:, :, row - 1 : row + 2, column - 1 : column + 2] = 255
+    return image
 
 
-def _centre(picture: torch.Tensor) -> tuple[float, float]:
+def _centre(image: torch.Tensor) -> tuple[float, float]:
     """Row and column of the white square's middle."""
-    weights = picture[0, 0].double()
+    weights = image[0, 0].double()
     places = torch.arange(len(weights), dtype=torch.float64)
     return tuple(float((weights.sum(axis) * places).sum() / weights.sum()) for axis in (1, 0))  # type: ignore[return-value]
 
@@ -156,7 +156,7 @@ def test_rotation_keeps_the_centre(value: float) -> None:
     assert _centre(apply(_dot(20, 20), _at(value, augment), augment, 41)) == pytest.approx((20, 20), abs=0.05)
 
 
-def test_rotation_does_not_shear_pictures_that_are_no_squares() -> None:
+def test_rotation_does_not_shear_images_that_are_no_squares() -> None:
     augment = changed(STILL, rotation=90)
     theta = affine(_at(1.0, augment).T.astype(np.float64), augment, tallness=2.0)[0]
     # In pixels (half sides 1 wide, 2 high) the map must be a rotation after the stretch to the square.
@@ -178,7 +178,7 @@ def test_reducing_does_not_alias() -> None:
         assert (_run(stripes, augment, 16)[:, :, :, 1:-1].int() - 127).abs().max() <= 2
 
 
-# Colour at the high end of its range on a picture of two halves (60, 100, 20) and (100, 140, 60), mean 80
+# Colour at the high end of its range on an image of two halves (60, 100, 20) and (100, 140, 60), mean 80
 # -> the first half.
 COLOURS = [
     (changed(STILL, brightness=0.5), (90, 150, 30)),
@@ -283,7 +283,7 @@ def _one_box(generator: np.random.Generator) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def test_draws_belong_to_the_picture() -> None:
+def test_draws_belong_to_the_image() -> None:
     whole = draws(EVERYTHING, 5, 6, np.arange(50))
     assert np.array_equal(draws(EVERYTHING, 5, 6, np.array([31, 7])), whole[[31, 7]])
     assert whole.dtype == np.float32
@@ -323,7 +323,7 @@ def test_a_value_out_of_range_is_named(fields: dict[str, Any], named: str) -> No
         Augment.from_dict(fields)
 
 
-def test_apply_refuses_other_pictures() -> None:
+def test_apply_refuses_other_images() -> None:
     with pytest.raises(UsageError, match="uint8"):
         apply(torch.zeros(1, 3, 8, 8), _at(0.5, STILL), STILL, 8)
     with pytest.raises(UsageError, match="uint8"):
@@ -352,12 +352,12 @@ def _labelled(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_mixing_gives_pictures_and_targets_the_same_shares(kind: Any) -> None:
+def test_mixing_gives_images_and_targets_the_same_shares(kind: Any) -> None:
     images, targets = _labelled()
     for step in range(20):
         mixed, shares = mix(images, targets, 0.8, kind, 0, 0, step)
         assert torch.allclose(shares.sum(1), torch.ones(6))
-        # Each picture's value is its number: the mean of a mixed one is the mean number under its target.
+        # Each image's value is its number: the mean of a mixed one is the mean number under its target.
         assert torch.allclose(mixed.mean((1, 2, 3)), shares @ torch.arange(6.0), atol=1e-4)
     assert torch.equal(images, _labelled()[0])  # not changed in place
 
@@ -375,7 +375,7 @@ def test_mixing_is_a_function_of_seed_epoch_and_step(kind: Any) -> None:
 def test_share_of_mixup_follows_the_beta_distribution() -> None:
     images, targets = torch.zeros(2, 3, 2, 2), torch.eye(2)
     shares = [float(mix(images, targets, 0.4, "mixup", 0, 0, step)[1][0, 0]) for step in range(1500)]
-    mixed = [share for share in shares if share < 1]  # a picture can be its own partner
+    mixed = [share for share in shares if share < 1]  # an image can be its own partner
     assert stats.kstest(mixed, stats.beta(0.4, 0.4).cdf).pvalue > 1e-4
 
 

@@ -80,7 +80,7 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize("dies_at", ["", "040"])
-def test_processes_give_every_picture_in_order_and_end(tmp_path, dies_at):
+def test_processes_give_every_image_in_order_and_end(tmp_path, dies_at):
     _, (started, children, rows, left) = run(tmp_path, "whole", dies_at)
     assert started == "started" and len(json.loads(children)) == 2
     assert json.loads(rows) == list(range(64))

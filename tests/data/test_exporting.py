@@ -78,11 +78,11 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(UsageError, match=r"expected the name of an \.npz"):
         export_npz(data, tmp_path / "x.zip")
     nameless = Dataset("x", "x", (), (Record("ann/1.png", None),), data.source)
-    with pytest.raises(DataError, match="a class for every picture"):
+    with pytest.raises(DataError, match="a class for every image"):
         export_npz(nameless, tmp_path / "x.npz")
     for path in (tmp_path / "faces").rglob("*.png"):
         path.write_bytes(b"torn")
-    with pytest.raises(DataError, match="not one picture can be read"):
+    with pytest.raises(DataError, match="not one image can be read"):
         export_npz(data, tmp_path / "x.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
@@ -94,7 +94,7 @@ def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporting, "_write_pictures", full)
+    monkeypatch.setattr(exporting, "_write_images", full)
     with pytest.raises(FacewrightError, match=r"x\.npz: could not be written .*No space left.* is unchanged"):
         export_npz(data, tmp_path / "x.npz")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x.npz": b"old"}

@@ -1,4 +1,4 @@
-"""P people × K pictures, pairs, triplets: what a batch holds, and that nothing but (seed, epoch) decides it."""
+"""P people × K images, pairs, triplets: what a batch holds, and that nothing but (seed, epoch) decides it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def who(indices: np.ndarray, labels: np.ndarray) -> dict[int, int]:
 
 @settings(max_examples=60, deadline=None)
 @given(COUNTS, st.integers(1, 12), st.integers(1, 5), st.integers(-5, 5), st.integers(0, 3))
-def test_a_batch_is_p_people_with_k_pictures(counts, people, images, seed, epoch):
+def test_a_batch_is_p_people_with_k_images(counts, people, images, seed, epoch):
     indices, labels = crowd(counts)
     if people > len(counts):
         with pytest.raises(UsageError, match=f"needs {people} different people; the data shows {len(counts)}"):
@@ -73,7 +73,7 @@ def test_equal_people_are_used_up():
     assert sorted(np.concatenate(batches).tolist()) == sorted(indices.tolist())
 
 
-def test_every_picture_has_its_turn():
+def test_every_image_has_its_turn():
     indices, labels = crowd([5, 5, 5])  # one of each is left over in an epoch
     used = [set(np.concatenate(identities(indices, labels, 3, 2, 0, epoch)).tolist()) for epoch in range(20)]
     assert {len(part) for part in used} == {12}
@@ -96,7 +96,7 @@ def test_people_meet_others_each_epoch():
 def test_pairs_are_half_and_half(counts, half, seed, epoch):
     indices, labels = crowd(counts)
     if max(counts) < 2:
-        with pytest.raises(UsageError, match="two pictures or more"):
+        with pytest.raises(UsageError, match="two images or more"):
             pair_plan(indices, labels, 2 * half, seed, epoch)
         return
     batches = pair_plan(indices, labels, 2 * half, seed, epoch)
@@ -164,7 +164,7 @@ def test_seed_and_epoch_alone_decide(name):
 @pytest.mark.parametrize("name", PLANS)
 def test_what_no_plan_can_be_made_of(name):
     for indices, labels, message in (
-        (np.arange(0), np.arange(0), "no pictures"),
+        (np.arange(0), np.arange(0), "no images"),
         (np.arange(3), np.arange(2), "one label for each"),
         (np.arange(3), np.zeros(3, int), "people"),
     ):

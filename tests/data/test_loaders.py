@@ -37,7 +37,7 @@ class NoSource:
 
 @dataclass
 class Store:
-    """Random pictures in memory; counts its batches and fails at one picture where told to."""
+    """Random images in memory; counts its batches and fails at one image where told to."""
 
     dataset: Dataset
     pixels: NDArray[np.uint8]
@@ -139,7 +139,7 @@ def test_shards_get_the_pixels_of_the_whole() -> None:
         assert torch.equal(batch.images, torch.cat([half.images for half in halves]))
 
 
-def test_a_repeated_picture_is_augmented_anew() -> None:
+def test_a_repeated_image_is_augmented_anew() -> None:
     batches = list(Loader(_store(), SPEC, AUGMENT, 16, 0).epoch([np.array([3, 4, 3]), np.array([3, 5])], 0))
     first, second, third = batches[0].images[0], batches[0].images[2], batches[1].images[0]
     assert not torch.equal(first, second)

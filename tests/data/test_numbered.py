@@ -1,4 +1,4 @@
-"""Numbered pictures and label files: which label each picture gets, and what is refused."""
+"""Numbered images and label files: which label each image gets, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, DataError, EmptyClass
 
 
-def picture(shade: int) -> bytes:
+def image(shade: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (shade, shade, shade)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def tree(names: str, labels: dict[str, str]) -> dict[str, bytes]:
-    """Path → content; a picture's shade is its place in `names`."""
-    found = {name: picture(shade) for shade, name in enumerate(names.split())}
+    """Path → content; an image's shade is its place in `names`."""
+    found = {name: image(shade) for shade, name in enumerate(names.split())}
     return found | {name: text.encode() for name, text in labels.items()}
 
 
@@ -47,7 +47,7 @@ def listed(where: Path) -> dict[str, str]:
     return {r.path: data.classes[r.label] + (f" {r.split}" if r.split else "") for r in data.records}
 
 
-# (pictures, label files, path → label and split)
+# (images, label files, path → label and split)
 READ = {
     "as the origin lays it out": (
         "train_img/000002.jpg train_img/000001.jpg train_img/000010.jpg".replace("10", "03"),
@@ -82,7 +82,7 @@ READ = {
 
 @BOTH
 @pytest.mark.parametrize("case", READ)
-def test_each_picture_has_its_line(tmp_path, made, case):
+def test_each_image_has_its_line(tmp_path, made, case):
     names, labels, expected = READ[case]
     assert listed(made(tmp_path, tree(names, labels))) == expected
 
@@ -95,13 +95,13 @@ def test_a_wrapped_archive_is_looked_through(tmp_path):
 
 
 @BOTH
-def test_pictures_without_labels_are_named_as_left_out(tmp_path, made):
+def test_images_without_labels_are_named_as_left_out(tmp_path, made):
     data = open_dataset(made(tmp_path, tree("train/1.png test/1.png test/2.png", {"label_train.txt": "a"})))
     assert [(item.path, "2" in item.reason) for item in data.broken] == [("test", True)]
     assert len(data) == 1
 
 
-# (pictures, label files, what the message names)
+# (images, label files, what the message names)
 REFUSED = [
     ("f/1.png f/2.png f/4.png", {"labels.txt": "a\nb\nc"}, "number 3"),
     ("f/1.png f/2.png f/3.png", {"labels.txt": "a\nb"}, r"2 lines.*got 3: f/3\.png"),
@@ -131,7 +131,7 @@ def test_labels_that_are_not_text_are_refused(tmp_path):
         open_dataset(as_folder(tmp_path, tree("f/1.png", {}) | {"labels.txt": b"\xff\xfe1"}))
 
 
-def test_a_picture_that_is_not_read_keeps_its_line(tmp_path):
+def test_an_image_that_is_not_read_keeps_its_line(tmp_path):
     files = tree("f/1.png f/3.png", {"labels.txt": "a\nb\na"}) | {"f/2.jxl": b"x"}
     with pytest.raises(EmptyClass, match=r"f/2\.jxl"):
         open_dataset(as_folder(tmp_path, files))
@@ -143,7 +143,7 @@ def test_a_picture_that_is_not_read_keeps_its_line(tmp_path):
 
 def test_a_link_is_neither_followed_nor_does_it_shift_labels(tmp_path):
     root = as_folder(tmp_path / "data", tree("f/1.png f/3.png", {"labels.txt": "a\na\nb"}))
-    (tmp_path / "outside.png").write_bytes(picture(9))
+    (tmp_path / "outside.png").write_bytes(image(9))
     (root / "f" / "2.png").symlink_to(tmp_path / "outside.png")
     data = open_dataset(root)
     assert [r.path for r in data.records] == ["f/1.png", "f/3.png"]

@@ -1,4 +1,4 @@
-"""Lists of pairs: which pictures, who, which fold; what is missing; and what is refused."""
+"""Lists of pairs: which images, who, which fold; what is missing; and what is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLE = (
 )
 
 
-def pictures(root: Path, nested: bool = True, suffix: str = ".jpg") -> Path:
+def make_images(root: Path, nested: bool = True, suffix: str = ".jpg") -> Path:
     for shade, name in enumerate(NAMES):
         person, _, number = name.partition("_")
         path = root / (person if nested else "") / f"{person}_{int(number):04d}{suffix}"
@@ -41,7 +41,7 @@ def listed(folder: Path, text: str, name: str = "pairs.txt") -> Path:
 
 
 def test_ten_folds_as_lfw_has_them(tmp_path):
-    found = read_pairs(listed(tmp_path, VIEW_2), pictures(tmp_path / "images"))
+    found = read_pairs(listed(tmp_path, VIEW_2), make_images(tmp_path / "images"))
     assert (found.name, len(found)) == ("pairs", 4)
     assert found.a == ("ann/ann_0001.jpg", "ann/ann_0001.jpg", "bob/bob_0001.jpg", "bob/bob_0003.jpg")
     assert found.b == ("ann/ann_0002.jpg", "bob/bob_0002.jpg", "bob/bob_0003.jpg", "cy/cy_0001.jpg")
@@ -53,13 +53,13 @@ def test_ten_folds_as_lfw_has_them(tmp_path):
 
 
 def test_the_development_view_has_no_folds(tmp_path):
-    found = read_pairs(listed(tmp_path, VIEW_1.replace("\n", "\r\n") + "\n\n"), pictures(tmp_path / "images"))
+    found = read_pairs(listed(tmp_path, VIEW_1.replace("\n", "\r\n") + "\n\n"), make_images(tmp_path / "images"))
     assert found.same.tolist() == [True, True, False, False]
     assert found.fold is None
 
 
 def test_a_table_says_the_same(tmp_path):
-    images = pictures(tmp_path / "images")
+    images = make_images(tmp_path / "images")
     lfw, table = read_pairs(listed(tmp_path, VIEW_2), images), read_pairs(listed(tmp_path, TABLE, "p.csv"), images)
     assert (lfw.a, lfw.b, lfw.people) == (table.a, table.b, table.people)  # the people are the folders
     assert (lfw.same == table.same).all()
@@ -79,13 +79,13 @@ PEOPLE = [
 
 @pytest.mark.parametrize(("row", "people"), PEOPLE)
 def test_folders_are_people_where_the_list_agrees(tmp_path, row, people):
-    images = pictures(tmp_path / "images")
+    images = make_images(tmp_path / "images")
     assert read_pairs(listed(tmp_path, "a,b,same\n" + row, "p.csv"), images).people == people
 
 
 @pytest.mark.parametrize(("nested", "suffix"), [(True, ".jpg"), (False, ".jpg"), (True, ".png"), (False, ".pgm")])
-def test_pictures_are_found_nested_or_flat(tmp_path, nested, suffix):
-    found = read_pairs(listed(tmp_path, VIEW_1), pictures(tmp_path / "images", nested, suffix))
+def test_images_are_found_nested_or_flat(tmp_path, nested, suffix):
+    found = read_pairs(listed(tmp_path, VIEW_1), make_images(tmp_path / "images", nested, suffix))
     folder = "ann/" if nested else ""
     assert found.a[0] == f"{folder}ann_0001{suffix}"
     assert found.people is not None
@@ -93,20 +93,20 @@ def test_pictures_are_found_nested_or_flat(tmp_path, nested, suffix):
 
 
 def test_a_flat_table_knows_no_people(tmp_path):
-    images = pictures(tmp_path / "images", nested=False)
+    images = make_images(tmp_path / "images", nested=False)
     assert read_pairs(listed(tmp_path, "a,b,same\nann_0001.jpg,ann_0002.jpg,1\n", "p.csv"), images).people is None
 
 
 @pytest.mark.parametrize("suffix", [".JPG", ".Jpeg", ".PNG", ".jpeg", ".bmp", ".WEBP"])
 @pytest.mark.parametrize("nested", [True, False])
 def test_suffixes_are_found_in_any_case(tmp_path, nested, suffix):
-    found = read_pairs(listed(tmp_path, VIEW_1), pictures(tmp_path / "images", nested, suffix))
+    found = read_pairs(listed(tmp_path, VIEW_1), make_images(tmp_path / "images", nested, suffix))
     assert found.broken == ()
     assert found.a[0].endswith(f"ann_0001{suffix}")
 
 
 def test_hidden_files_are_no_images_of_a_list(tmp_path):
-    folder = pictures(tmp_path / "images")
+    folder = make_images(tmp_path / "images")
     (folder / "ann" / "._ann_0001.jpg").write_bytes(b"x")
     (folder / "ann" / "ann_0001.JPG.txt").write_bytes(b"x")
     assert read_pairs(listed(tmp_path, VIEW_1), folder).a[0] == "ann/ann_0001.jpg"
@@ -122,11 +122,11 @@ CONTRADICTIONS = [
 @pytest.mark.parametrize("rows", CONTRADICTIONS)
 def test_a_pair_that_is_a_match_and_none_is_refused_by_name(tmp_path, rows):
     with pytest.raises(DataError, match=r"ann/ann_0001\.jpg"):
-        read_pairs(listed(tmp_path, f"a,b,same\n{rows}", "p.csv"), pictures(tmp_path / "images"))
+        read_pairs(listed(tmp_path, f"a,b,same\n{rows}", "p.csv"), make_images(tmp_path / "images"))
 
 
 def test_what_a_list_says_between_its_lines_is_noted(tmp_path):
-    folder = pictures(tmp_path / "images")
+    folder = make_images(tmp_path / "images")
     a, b, c = "ann/ann_0001.jpg", "ann/ann_0002.jpg", "bob/bob_0001.jpg"
     linked = f"{a},{b},1\n{b},{c},1\n{a},{c},0\n"
     notes = " ".join(read_pairs(listed(tmp_path, f"a,b,same\n{linked}", "p.csv"), folder).notes)
@@ -137,8 +137,8 @@ def test_what_a_list_says_between_its_lines_is_noted(tmp_path):
     assert read_pairs(listed(tmp_path, VIEW_2), folder).notes == ()
 
 
-def test_missing_pictures_are_failures_to_acquire(tmp_path):
-    images = pictures(tmp_path / "images")
+def test_missing_images_are_failures_to_acquire(tmp_path):
+    images = make_images(tmp_path / "images")
     (images / "bob" / "bob_0002.jpg").unlink()
     (images / "cy" / "cy_0001.jpg").unlink()
     (images / "cy" / "cy_0001.jpg").symlink_to(images / "ann" / "ann_0001.jpg")
@@ -202,14 +202,14 @@ REFUSED = [
 def test_wrong_lists_are_refused_with_the_line(tmp_path, text, message):
     where = listed(tmp_path, text, "p.csv" if text.startswith(("a,", '"')) else "p.txt")
     with pytest.raises(DataError, match=message):
-        read_pairs(where, pictures(tmp_path / "images"))
+        read_pairs(where, make_images(tmp_path / "images"))
 
 
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(DataError, match="absent"):
         read_pairs(listed(tmp_path, VIEW_1), tmp_path / "absent")
     with pytest.raises(DataError, match=r"absent\.txt"):
-        read_pairs(tmp_path / "absent.txt", pictures(tmp_path / "images"))
+        read_pairs(tmp_path / "absent.txt", make_images(tmp_path / "images"))
     (tmp_path / "x.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="UTF-8"):
         read_pairs(tmp_path / "x.txt", tmp_path / "images")

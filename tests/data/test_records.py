@@ -39,7 +39,7 @@ def test_broken_files_are_dropped_and_kept_in_mind():
     assert dataset().without([]) == dataset()
 
 
-def test_a_class_left_without_pictures_is_named():
+def test_a_class_left_without_images_is_named():
     with pytest.raises(EmptyClass, match=r"none is left in cleo \(cleo/1\.jpg: is empty\)"):
         dataset().without([Broken("cleo/1.jpg", "is empty")])
 

@@ -16,7 +16,7 @@ from facewright.errors import UsageError
 
 @settings(max_examples=50, deadline=None)
 @given(n=st.integers(1, 60), batch=st.integers(1, 20), seed=st.integers(-(2**70), 2**70), epoch=st.integers(0, 500))
-def test_a_plan_uses_each_picture_once(n: int, batch: int, seed: int, epoch: int) -> None:
+def test_a_plan_uses_each_image_once(n: int, batch: int, seed: int, epoch: int) -> None:
     indices = np.arange(100, 100 + n)
     whole = plan(indices, batch, seed, epoch, drop_last=False)
     assert sorted(np.concatenate(whole).tolist()) == indices.tolist()
@@ -45,8 +45,8 @@ def test_every_place_is_as_likely() -> None:
 
 # (arguments, what the message names)
 BAD_PLANS = [
-    ((np.arange(0), 2, 0, 0), "no pictures"),
-    ((np.arange(4), 0, 0, 0), "at least 1 picture"),
+    ((np.arange(0), 2, 0, 0), "no images"),
+    ((np.arange(4), 0, 0, 0), "at least 1 image"),
 ]
 
 
@@ -68,7 +68,7 @@ def test_over_sampling_brings_each_class_to_the_largest() -> None:
     assert np.bincount(LABELS[drawn]).tolist() == [20, 20, 20]
     uses = np.bincount(drawn, minlength=30)
     assert set(uses[:20]) == {1}
-    assert set(uses[20:27]) == {2, 3}  # 20 uses of 7 pictures
+    assert set(uses[20:27]) == {2, 3}  # 20 uses of 7 images
     assert set(uses[27:]) == {6, 7}
 
 
@@ -89,7 +89,7 @@ def test_balanced_refuses() -> None:
         balanced(np.arange(3), np.zeros(2, np.int64), 2, 0, 0, "over")
     with pytest.raises(UsageError, match="'over' or 'under'"):
         balanced(np.arange(3), np.zeros(3, np.int64), 2, 0, 0, "both")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         balanced(np.arange(0), np.arange(0), 2, 0, 0, "over")
 
 
@@ -158,7 +158,7 @@ def test_one_bit_of_the_key_turns_half_the_bits() -> None:
 
 
 def test_streams_are_unrelated() -> None:
-    # The order of an epoch and the first draw of each picture, from one seed.
+    # The order of an epoch and the first draw of each image, from one seed.
     order = np.concatenate(plan(np.arange(4000), 4000, 0, 0))
     first = _uniform(random_words(Stream.AUGMENT, 0, 0, order, 1))[:, 0]
     assert abs(np.corrcoef(first, np.arange(4000))[0, 1]) < 5 / 4000**0.5
@@ -188,7 +188,7 @@ def test_repeating_a_class() -> None:
     uses = np.bincount(repeated(indices, LABELS, 2, label=1) - 100, minlength=30)
     assert [set(uses[label == LABELS]) for label in range(3)] == [{1}, {2}, {1}]
     assert repeated(np.arange(2), np.array([5, 3]), 2).tolist() == [0, 1, 1]  # as rare: the lower number
-    # What is repeated goes into a plan as any pictures do.
+    # What is repeated goes into a plan as any images do.
     assert (
         sorted(np.concatenate(plan(repeated(indices, LABELS, 3), 6, 0, 0)).tolist())[-9:]
         == [127] * 3 + [128] * 3 + [129] * 3
@@ -198,9 +198,9 @@ def test_repeating_a_class() -> None:
 # (arguments, what the message names)
 BAD_REPEATS = [
     ((np.arange(3), np.zeros(2, np.int64), 2), "one label for each"),
-    ((np.arange(0), np.arange(0), 2), "no pictures"),
+    ((np.arange(0), np.arange(0), 2), "no images"),
     ((np.arange(3), np.zeros(3, np.int64), 0), "factor of 1 or more, got 0"),
-    ((np.arange(3), np.zeros(3, np.int64), 2, 1), "a class that has pictures, got 1"),
+    ((np.arange(3), np.zeros(3, np.int64), 2, 1), "a class that has images, got 1"),
 ]
 
 

@@ -21,14 +21,14 @@ from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, BadImage, DataError, EmptyClass
 
 
-def picture(shade: int = 0) -> bytes:
+def image(shade: int = 0) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (shade, shade, shade)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def build(root: Path, *paths: str) -> Path:
-    """Pictures at these paths under `root`; a path that ends in / is an empty folder."""
+    """Images at these paths under `root`; a path that ends in / is an empty folder."""
     root.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(paths):
         target = root / path
@@ -36,14 +36,14 @@ def build(root: Path, *paths: str) -> Path:
             target.mkdir(parents=True, exist_ok=True)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(picture(number))
+            target.write_bytes(image(number))
     return root
 
 
 def zipped(path: Path, *entries: str | zipfile.ZipInfo, body: bytes | None = None) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, entry in enumerate(entries):
-            archive.writestr(entry, picture(number) if body is None else body)
+            archive.writestr(entry, image(number) if body is None else body)
     return path
 
 
@@ -108,12 +108,12 @@ def test_a_class_name_that_cannot_be_seen_is_refused(tmp_path, name):
         open_dataset(zipped(tmp_path / "x.zip", f"{name}/1.png", "bob/1.png"))
 
 
-def test_what_is_no_picture_is_passed_over(tmp_path):
+def test_what_is_no_image_is_passed_over(tmp_path):
     build(tmp_path, "ann/1.png", "ann/.hidden.png", ".git/x/1.png", "ann/.cache/1.png")
     for name in ("notes.txt", "Thumbs.db", ".DS_Store", "x.png.txt"):
         (tmp_path / "ann" / name).write_text("x")
     (tmp_path / "README.md").write_text("x")
-    (tmp_path / "ann" / "not_really.png").write_text("x")  # a picture by its name: found broken when it is read
+    (tmp_path / "ann" / "not_really.png").write_text("x")  # an image by its name: found broken when it is read
     data = open_dataset(tmp_path)
     assert [r.path for r in data.records] == ["ann/1.png", "ann/not_really.png"]
     assert data.broken == ()
@@ -121,7 +121,7 @@ def test_what_is_no_picture_is_passed_over(tmp_path):
         data.source.read(data.records[1], None)
 
 
-def test_pictures_of_kinds_that_are_not_read_are_named(tmp_path):
+def test_images_of_kinds_that_are_not_read_are_named(tmp_path):
     build(tmp_path, "ann/1.png", "ann/2.JXL", "bob/1.jxl")
     with pytest.raises(EmptyClass, match=r"bob/ \(bob/1\.jxl"):
         open_dataset(tmp_path)
@@ -142,7 +142,7 @@ def test_a_relative_path_stays_valid_elsewhere(tmp_path, monkeypatch):
         assert data.source.read(data.records[0], None).shape == (4, 4, 3)
 
 
-def test_pictures_beside_the_class_folders_are_named(tmp_path):
+def test_images_beside_the_class_folders_are_named(tmp_path):
     build(tmp_path, "ann/1.png", "loose.png")
     assert [b.path for b in open_dataset(tmp_path).broken] == ["loose.png"]
 
@@ -203,7 +203,7 @@ def test_links_are_listed_and_never_followed(tmp_path, monkeypatch):
     (root / "ann" / "loop").symlink_to(root)
     (root / "ann" / "self.png").symlink_to("self.png")
     (root / "ann" / "gone.png").symlink_to("nowhere")
-    (root / "ann" / "twin.png").symlink_to("1.png")  # inside, but still a link: the same picture twice
+    (root / "ann" / "twin.png").symlink_to("1.png")  # inside, but still a link: the same image twice
     (root / "cleo").symlink_to(outside / "deep")
     (root / "up").symlink_to("..")
     opened = []
@@ -248,7 +248,7 @@ def test_the_named_folder_itself_may_be_a_link(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_no_picture(tmp_path):
+def test_a_pipe_is_no_image(tmp_path):
     root = build(tmp_path / "faces", "ann/1.png")
     os.mkfifo(root / "ann" / "pipe.png")
     assert [item.path for item in open_dataset(root).broken] == ["ann/pipe.png"]
@@ -257,7 +257,7 @@ def test_a_pipe_is_no_picture(tmp_path):
 def test_a_name_that_is_not_text_is_listed(tmp_path):
     root = build(tmp_path / "faces", "ann/1.png")
     try:
-        Path(os.fsdecode(os.fsencode(root / "ann") + b"/\xff.png")).write_bytes(picture())
+        Path(os.fsdecode(os.fsencode(root / "ann") + b"/\xff.png")).write_bytes(image())
     except OSError:
         pytest.skip("this file system holds UTF-8 names only")
     assert [item.path for item in open_dataset(root).broken] == ["ann/\\udcff.png"]
@@ -270,7 +270,7 @@ def test_stamps_and_keys_follow_the_content(tmp_path):
     key, stamp = data.source.content_key(first), data.source.stamp(first)
     assert key != data.source.content_key(second)
     assert (data.source.content_key(first), data.source.stamp(first)) == (key, stamp)
-    (root / "ann" / "1.png").write_bytes(picture(99) + b"more")
+    (root / "ann" / "1.png").write_bytes(image(99) + b"more")
     assert data.source.content_key(first) != key
     assert data.source.stamp(first) != stamp
     (root / "ann" / "1.png").unlink()
@@ -523,12 +523,12 @@ def test_what_is_no_archive_is_refused(tmp_path):
             open_dataset(tmp_path / "y.zip")
 
 
-def test_a_size_that_lies_costs_the_picture_only(tmp_path):
+def test_a_size_that_lies_costs_the_image_only(tmp_path):
     """The table of contents says 50 bytes, the body unpacks to more: never more than 50 are unpacked."""
     path = zipped(tmp_path / "x.zip", "ann/1.png", "bob/1.png")
     data = bytearray(path.read_bytes())
     at = data.index(b"PK\1\2") + 24
-    assert struct.unpack_from("<I", data, at)[0] == len(picture())
+    assert struct.unpack_from("<I", data, at)[0] == len(image())
     struct.pack_into("<I", data, at, 50)
     path.write_bytes(data)
     dataset = open_dataset(path)
@@ -602,9 +602,9 @@ DATA = Path(__file__).parents[2] / "../shared/data"
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(("name", "classes", "pictures"), [("celebrities12", 12, 1281), ("orl40", 40, 400)])
-def test_the_photos_are_listed(name, classes, pictures):
+@pytest.mark.parametrize(("name", "classes", "images"), [("celebrities12", 12, 1281), ("orl40", 40, 400)])
+def test_the_photos_are_listed(name, classes, images):
     if not (DATA / name).is_dir():
         pytest.skip(f"needs the photos of ../shared/data/{name}")
     dataset = open_dataset(DATA / name)
-    assert (len(dataset.classes), len(dataset.records), dataset.broken) == (classes, pictures, ())
+    assert (len(dataset.classes), len(dataset.records), dataset.broken) == (classes, images, ())

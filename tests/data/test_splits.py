@@ -116,7 +116,7 @@ def test_each_class_keeps_its_shares_within_one_unit(sizes, seed, share):
 
 @few
 @cases(labelled(), st.integers(0, 9), st.randoms(use_true_random=False))
-def test_order_of_the_input_does_not_change_a_pictures_part(data, seed, random):
+def test_order_of_the_input_does_not_change_an_images_part(data, seed, random):
     labels, groups = data
     labels = np.array([int(group) % 4 for group in groups])  # a group has one class
     order = list(range(len(labels)))
@@ -135,10 +135,10 @@ def test_seed_changes_the_split():
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
-        ([1, 1, 1], (1, 1, 1)),  # three pictures: one each, though round(0.1 · 3) is 0
+        ([1, 1, 1], (1, 1, 1)),  # three images: one each, though round(0.1 · 3) is 0
         ([1, 1], (2, 0, 0)),  # two: round(0.2 · 2) is 0, everything trains
         ([1] * 4, (2, 1, 1)),
-        ([30, 1, 1], None),  # one picture thirty times: whatever the order, no part is empty
+        ([30, 1, 1], None),  # one image thirty times: whatever the order, no part is empty
     ],
 )
 def test_small_classes(sizes, expected):
@@ -250,10 +250,10 @@ def test_nobody_is_in_two_parts_and_parts_are_balanced(sizes, seed):
         assert all(abs(filled + sizes[k] - wanted) >= abs(filled - wanted) for k in trained)
 
 
-def test_by_identity_depends_on_the_seed_and_keeps_shared_pictures_together():
+def test_by_identity_depends_on_the_seed_and_keeps_shared_images_together():
     who = [f"p{k}" for k in range(20) for _ in range(5)]
     groups = [f"{i}" for i in range(100)]
-    groups[7] = groups[93]  # one picture under two names
+    groups[7] = groups[93]  # one image under two names
     seen = set()
     for seed in range(10):
         split = by_identity(who, groups, seed)
@@ -307,15 +307,15 @@ def test_missing_validation_is_carved_from_train_and_said():
     split = given(dataset([0, 1, 0, 1, 0] + [0, 1] * 20, names), [f"{i}" for i in range(45)], seed=0)
     assert split.test.tolist() == list(range(5))
     assert len(split.validation) == 4 and len(split.train) == 36
-    assert split.notes == ("the data has no validation part: 4 pictures were carved from train",)
+    assert split.notes == ("the data has no validation part: 4 images were carved from train",)
 
 
-def test_copies_of_test_pictures_are_not_trained_on():
+def test_copies_of_test_images_are_not_trained_on():
     names = ["train", "train", "validation", "validation", "test", "train"]
     split = given(dataset([0] * 6, names), ["t", "v", "v", "t", "t", "x"], seed=0)
     assert part_of(split, 6) == ["", "", "validation", "", "test", "train"]
     assert [note.split(" is")[0] for note in split.notes] == [
-        "1 train picture", "1 validation picture", "1 train picture",
+        "1 train image", "1 validation image", "1 train image",
     ]  # fmt: skip
 
 
@@ -346,7 +346,7 @@ def test_save_and_load(tmp_path: Path):
         ([0, 1], "ab", "'p002.png' is in the split file, not in the data"),
         ([0, 1, 2, 2], "abcd", "'p003.png' is in the data, not in the split file"),
         ([0, 2, 1], "abc", "'p001.png': label is 'bob' in the split file"),  # the first of two that differ
-        ([0, 1, 2], "axc", "'p001.png': picture has changed"),
+        ([0, 1, 2], "axc", "'p001.png': image has changed"),
     ],
 )
 def test_load_refuses_other_records_and_names_the_first(tmp_path: Path, labels, digests, said):

@@ -74,14 +74,14 @@ def left_behind(cache: Path) -> list[str]:
 # What it holds
 
 
-def test_row_is_the_fitted_picture_of_its_record(tmp_path):
+def test_row_is_the_fitted_image_of_its_record(tmp_path):
     data = drawn()
     store = PixelStore.open(data, SPEC, tmp_path)
     assert store.pixels.shape == (10, 12, 10, 3) and store.pixels.dtype == np.uint8
     for row, record in enumerate(store.dataset.records):
-        picture = data.source.read(record, None)
-        np.testing.assert_array_equal(store.pixels[row], SPEC.fit(picture))
-        assert store.digests[row] == pixel_digest(picture)  # before fitting: it must not depend on the input size
+        image = data.source.read(record, None)
+        np.testing.assert_array_equal(store.pixels[row], SPEC.fit(image))
+        assert store.digests[row] == pixel_digest(image)  # before fitting: it must not depend on the input size
         assert store.sizes[row].tolist() == [20, 30]
 
 
@@ -115,7 +115,7 @@ def test_statistics_are_those_of_all_pixels(tmp_path, monkeypatch):
 
 
 def test_true_deviation_is_not_the_mean_of_batch_deviations(tmp_path):
-    class Steps(Drawn):  # each picture is one grey, from black to white: within a picture nothing deviates
+    class Steps(Drawn):  # each image is one grey, from black to white: within an image nothing deviates
         def read(self, record: Record, at_least: int | None) -> np.ndarray:
             return np.full((12, 10, 3), 255 * (self.names.index(record.path) % 2), np.uint8)
 
@@ -125,7 +125,7 @@ def test_true_deviation_is_not_the_mean_of_batch_deviations(tmp_path):
     assert store.statistics(np.arange(8)).std == (0.5, 0.5, 0.5)
     of_batches = np.mean([store.statistics(np.array([row])).std[0] for row in range(8)])
     assert of_batches == 0.0
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         store.statistics(np.array([], np.int64))
 
 
@@ -284,14 +284,14 @@ def test_file_removed_after_the_listing_is_named(tmp_path):
         assert len(store.dataset.records) == len(store.pixels) == 5
 
 
-# Broken pictures
+# Broken images
 
 
 def test_broken_files_are_named_and_remembered(tmp_path):
     root = photos(tmp_path / "photos")
     whole = (root / "bob/2.png").read_bytes()
     (root / "bob/2.png").write_bytes(whole[: len(whole) // 2])
-    (root / "ann/3.png").write_bytes(b"no picture")
+    (root / "ann/3.png").write_bytes(b"no image")
     for attempt in range(2):
         progress = (lambda *_: pytest.fail("decoded again")) if attempt else ignore_event
         store = PixelStore.open(open_dataset(root), SPEC, tmp_path / "cache", on_event=progress)
@@ -301,7 +301,7 @@ def test_broken_files_are_named_and_remembered(tmp_path):
         np.testing.assert_array_equal(store.pixels[0], SPEC.fit(np.array(Image.open(root / "ann/1.png"))))
 
 
-def test_class_left_without_a_picture_is_an_error(tmp_path):
+def test_class_left_without_an_image_is_an_error(tmp_path):
     with pytest.raises(EmptyClass, match="c1"):
         PixelStore.open(drawn(4, broken=("c1/001", "c1/003")), SPEC, tmp_path)
 
@@ -417,8 +417,8 @@ KILLS = """
         setattr(owner, name, counted)
 
     steps = {
-        "at the first picture": lambda: {"on_event": lambda event: event.done == 1 and die()},
-        "at the last picture": lambda: {"on_event": lambda event: event.done == event.total and die()},
+        "at the first image": lambda: {"on_event": lambda event: event.done == 1 and die()},
+        "at the last image": lambda: {"on_event": lambda event: event.done == event.total and die()},
         "before the stamps are flushed": lambda: after(os, "fsync", 1),
         "before the pixels are flushed": lambda: after(os, "fsync", 3),
         "before the index is flushed": lambda: after(os, "fsync", 4),

@@ -1,4 +1,4 @@
-"""Mutated pictures end in pixels or in BadImage: never in a crash, a hang or another exception (fault 6).
+"""Mutated images end in pixels or in BadImage: never in a crash, a hang or another exception (fault 6).
 
 The work is done by this very file, run as a program in a child process with little memory, so that a crash of the
 decoder would be seen as the child's death and not take the tests with it.
@@ -42,14 +42,14 @@ KINDS = [
 
 def originals() -> list[bytes]:
     pixels = np.random.default_rng(5).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC)
+    image = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC)
     exif = Image.Exif()
     exif[274], exif[271] = 6, "a maker"
     files = []
     for kind, options in KINDS:
         buffer = io.BytesIO()
         extra = {"exif": exif.tobytes()} if kind in ("JPEG", "PNG", "WebP", "TIFF") else {}
-        picture.save(buffer, kind, **options, **extra)
+        image.save(buffer, kind, **options, **extra)
         files.append(buffer.getvalue())
     buffer = io.BytesIO()
     Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32) * 64).save(buffer, "PNG")
@@ -79,7 +79,7 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def is_refused(data: bytes, at_least: int | None) -> bool:
-    """Whether the picture is refused; anything but pixels and BadImage ends the process."""
+    """Whether the image is refused; anything but pixels and BadImage ends the process."""
     try:
         image = images.read(data, name="mutant", at_least=at_least)
     except BadImage as error:
@@ -120,14 +120,14 @@ def run_child(count: int, seed: int, folder: Path) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
-def test_mutated_pictures_are_errors_at_worst(tmp_path):
+def test_mutated_images_are_errors_at_worst(tmp_path):
     found = run_child(1_500, 0, tmp_path)
     assert found["count"] == 1_500
     assert found["refused"] > 300  # the mutations do bite
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_pictures_are_errors_at_worst(tmp_path):
+def test_ten_thousand_mutated_images_are_errors_at_worst(tmp_path):
     found = run_child(12_000, 1, tmp_path)
     assert found["refused"] > 2_400
 

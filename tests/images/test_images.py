@@ -24,9 +24,9 @@ from facewright.images import Limits, formats
 pillow_heif.register_heif_opener()  # to write such files; reading needs no registration
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -76,16 +76,16 @@ def test_every_format_gives_its_pixels(kind, options, tolerance):
 
 
 def palette(transparency: object = None, kind: str = "PNG") -> bytes:
-    picture = Image.new("P", (3, 1))
-    picture.putpalette([10, 20, 30, 200, 100, 50, 255, 0, 0])
-    picture.putdata([0, 1, 2])
-    return encoded(picture, kind, **({} if transparency is None else {"transparency": transparency}))
+    image = Image.new("P", (3, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50, 255, 0, 0])
+    image.putdata([0, 1, 2])
+    return encoded(image, kind, **({} if transparency is None else {"transparency": transparency}))
 
 
 def one_row(mode: str, values: list, kind: str, **options: object) -> bytes:
-    picture = Image.new(mode, (len(values), 1))
-    picture.putdata(values)
-    return encoded(picture, kind, **options)
+    image = Image.new(mode, (len(values), 1))
+    image.putdata(values)
+    return encoded(image, kind, **options)
 
 
 def grey16(values: list[int], kind: str = "PNG") -> bytes:
@@ -332,7 +332,7 @@ def test_every_orientation_comes_upright(orientation, kind):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08"])
-def test_damaged_metadata_does_not_cost_the_picture(exif):
+def test_damaged_metadata_does_not_cost_the_image(exif):
     assert (images.read(encoded(Image.fromarray(photo()), "PNG", exif=exif)) == photo()).all()
 
 
@@ -349,9 +349,9 @@ def test_damaged_metadata_does_not_cost_the_picture(exif):
     ],
 )
 def test_big_jpegs_are_decoded_smaller_where_asked(at_least, size):
-    picture = Image.fromarray(photo(480, 640))
-    assert images.read(encoded(picture, "JPEG"), at_least=at_least).shape == (*size, 3)
-    assert images.read(encoded(picture, "PNG"), at_least=at_least).shape == (480, 640, 3)
+    image = Image.fromarray(photo(480, 640))
+    assert images.read(encoded(image, "JPEG"), at_least=at_least).shape == (*size, 3)
+    assert images.read(encoded(image, "PNG"), at_least=at_least).shape == (480, 640, 3)
 
 
 LOSSES = [
@@ -494,6 +494,6 @@ def test_the_digest_is_what_the_contract_says():
     assert images.pixel_digest(image[:, ::-1]) != expected
 
 
-def test_torch_is_not_loaded_for_a_picture():
+def test_torch_is_not_loaded_for_an_image():
     code = "import sys, facewright.images; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -127,7 +127,7 @@ def describe(audit: Audit) -> str:
     ]
     lines += [f"note: {note}" for note in audit.notes]
     lines += [f"broken: {broken.path}: {broken.reason}" for broken in audit.broken[:SHOWN]]
-    lines += [f"exact: {', '.join(image.path for image in group.pictures)}" for group in audit.exact[:SHOWN]]
+    lines += [f"exact: {', '.join(image.path for image in group.images)}" for group in audit.exact[:SHOWN]]
     lines += [f"near: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]
     lines += [f"warning: {warning}" for warning in audit.warnings]
     return "\n".join(lines)

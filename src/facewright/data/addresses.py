@@ -60,9 +60,9 @@ def with_options(address: str, options: Mapping[str, str | None]) -> str:
     added = {key: value for key, value in options.items() if value is not None}
     if not added:
         return address
-    path, there = split_address(address)
-    if "colour-order" in added and not path.lower().endswith(".npz"):
+    if "colour-order" in added and not address.partition("?")[0].lower().endswith(".npz"):
         raise UsageError(f"{address}: a colour order is for the arrays of an .npz; images in files say it themselves")
+    path, there = split_address(address)
     for key, value in added.items():
         if there.get(key, value) != value:
             raise UsageError(f"{address}: says {key}={there[key]} and not {value}; leave out one of the two")

@@ -220,7 +220,7 @@ _LABELS = re.compile(r"\.(csv|tsv)$|(label|list|split|partition|identity|train|t
 
 
 def _counts(name: str) -> bool:
-    """Whether a file says something about the folder it lies in: an image, or what may be a label file."""
+    """Tell whether a file says something about the folder it lies in: an image, or what may be a label file."""
     return is_image(name) or _LABELS.search(name) is not None
 
 
@@ -256,7 +256,7 @@ def _path_of(entry: zipfile.ZipInfo) -> str:
 
 
 def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
-    """What is wrong with one entry, or None."""
+    """The reason why one entry is dangerous, or None."""
     name, path = entry.orig_filename, _path_of(entry)
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if escapes(name) or escapes(entry.filename):

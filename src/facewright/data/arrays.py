@@ -1,12 +1,12 @@
-"""Pictures in arrays: an .npz with the pictures as `input` or `X` and their classes as `target` or `y`.
+"""Images in arrays: an .npz with the images as `input` or `X` and their classes as `target` or `y`.
 
     input   N×H×W×3 in RGB, or in BGR where that is said (faces.npz?colour-order=bgr); N×H×W×1 and N×H×W are grey
             uint8, or floating point where the range is said: ?range=unit is 0 to 1, ?range=byte is 0 to 255
     target  N or N×1: whole numbers (also as floating point), or text; the classes are the distinct ones as text, sorted
     classes optional, C names: a target k is then the class names[k]
 
-What the numbers mean is never guessed. A picture's path is its row, "00017". All is read without unpickling (npz.py);
-pictures are read one by one, so the arrays may be larger than memory.
+What the numbers mean is never guessed. An image's path is its row, "00017". All is read without unpickling (npz.py);
+images are read one by one, so the arrays may be larger than memory.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
     """
     options = _checked(options)
     found = npz.arrays(path)
-    pictures = _one_of(path, found, _INPUTS)
-    _check_pictures(path, pictures, options.get("range"))
+    images = _one_of(path, found, _INPUTS)
+    _check_images(path, images, options.get("range"))
     labels = _labels(path, _one_of(path, found, _TARGETS), found.get(_CLASSES))
-    count = pictures.shape[0]
+    count = images.shape[0]
     if len(labels) != count:
-        raise DataError(f"{path}: expected a target for each of the {count:,} pictures, got {len(labels):,}")
+        raise DataError(f"{path}: expected a target for each of the {count:,} images, got {len(labels):,}")
     classes = tuple(sorted(set(labels)))
     number = {name: label for label, name in enumerate(classes)}
     width = max(5, len(str(count - 1)))
     records = tuple(Record(f"{row:0{width}d}", number[name]) for row, name in enumerate(labels))
-    source = ArraySource(pictures, options.get("colour-order", "rgb"), options.get("range", "byte"))
+    source = ArraySource(images, options.get("colour-order", "rgb"), options.get("range", "byte"))
     where = join_address(str(path), {key: value for key, value in options.items() if value != "rgb"})
     return Dataset(path.stem, where, classes, records, source, layout="npz")
 
@@ -154,15 +154,15 @@ def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) 
     return found[there[0]]
 
 
-def _check_pictures(path: Path, array: npz.Array, scale: str | None) -> None:
+def _check_images(path: Path, array: npz.Array, scale: str | None) -> None:
     shape, dtype = array.shape, array.dtype
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:
         hint = "; its channels come first: move them to the end" if len(shape) == 4 and shape[1] in (1, 3) else ""
         raise DataError(f"{path}: expected {array.name} as N×H×W×3 (or ×1, or N×H×W: grey), got {_by(shape)}{hint}")
     if shape[0] > _MOST_ROWS:
-        raise DataError(f"{path}: has {shape[0]:,} pictures; the limit is {_MOST_ROWS:,}")
+        raise DataError(f"{path}: has {shape[0]:,} images; the limit is {_MOST_ROWS:,}")
     if shape[1] * shape[2] > Limits().pixels:
-        raise DataError(f"{path}: its pictures have {_by(shape[1:3])} pixels; the limit is {Limits().pixels:,}")
+        raise DataError(f"{path}: its images have {_by(shape[1:3])} pixels; the limit is {Limits().pixels:,}")
     if dtype == np.uint8:
         if scale == "unit":
             raise UsageError(f"{path}: {array.name} is uint8, which is 0 to 255; leave out range=unit")

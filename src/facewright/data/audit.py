@@ -1,7 +1,7 @@
 """A data set's health: what is in it, and what would spoil a training or make its result a lie.
 
 Counts, sizes, broken files, copies (within a class, across classes, across the parts that the data prescribes),
-balance, mean and deviation, and warnings in words. `to_dict` is what `facewright inspect --json` prints.
+balance, mean and std, and warnings in words. `to_dict` is what `facewright inspect --json` prints.
 """
 
 from __future__ import annotations
@@ -19,17 +19,26 @@ from facewright.data.records import Broken, Record
 from facewright.data.splits import about_given_parts
 from facewright.data.store import PixelStore, Statistics
 
-__all__ = ["Audit", "EqualPictures", "NearDuplicate", "Picture", "SizeTable", "about_copies", "audit", "contact_sheet"]
+__all__ = [
+    "Audit",
+    "AuditedImage",
+    "ExactDuplicates",
+    "NearDuplicate",
+    "SizeTable",
+    "about_copies",
+    "audit",
+    "contact_sheet",
+]
 
-FEW_IMAGES = 10  # a class with fewer cannot be tested: at 20 % for test, two pictures decide its score
+FEW_IMAGES = 10  # a class with fewer cannot be tested: at 20 % for test, two images decide its score
 IMBALANCE = 5.0  # largest class over smallest, from which plain accuracy hides the small classes
 COMMON_SIZES = 8
 NAMED = 5  # how many cases a warning spells out
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One of several pictures that are the same."""
+class AuditedImage:
+    """One of several images that are the same."""
 
     path: str
     label: str | None  # class name
@@ -37,28 +46,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class EqualPictures:
-    """Pictures with equal pixels."""
+class ExactDuplicates:
+    """Images with equal pixels."""
 
-    pictures: tuple[Picture, ...]  # two or more
+    images: tuple[AuditedImage, ...]  # two or more
 
     @property
     def across_classes(self) -> bool:
-        """Whether at least one of the labels must be wrong."""
-        return len({picture.label for picture in self.pictures}) > 1
+        """True where at least one of the labels must be wrong."""
+        return len({image.label for image in self.images}) > 1
 
     @property
     def across_splits(self) -> bool:
-        """Whether a test picture was trained on (leakage)."""
-        return len({picture.split for picture in self.pictures if picture.split is not None}) > 1
+        """True where a test image was trained on (leakage)."""
+        return len({image.split for image in self.images if image.split is not None}) > 1
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Two pictures that are the same photo but for encoding, size, brightness or mirroring."""
+    """Two images that are the same photo but for encoding, size, brightness or mirroring."""
 
-    first: Picture
-    second: Picture
+    first: AuditedImage
+    second: AuditedImage
     similarity: float  # cosine of edges, up to 1
     mirrored: bool
 
@@ -75,7 +84,7 @@ class SizeTable:
 
 @dataclass(frozen=True)
 class Audit:
-    """What `audit` found."""
+    """A data set's health."""
 
     name: str
     where: str
@@ -83,7 +92,7 @@ class Audit:
     counts: dict[str, int]  # class → readable images
     sizes: SizeTable
     broken: tuple[Broken, ...]
-    exact: tuple[EqualPictures, ...]
+    exact: tuple[ExactDuplicates, ...]
     near: tuple[NearDuplicate, ...]  # the most alike first; exact ones not among them
     imbalance: float | None  # largest class over smallest; None: fewer than two classes
     balance: float | None  # entropy of the class shares over its maximum: 1 is even; None: as above
@@ -93,7 +102,7 @@ class Audit:
     notes: tuple[str, ...] = ()  # why, and what to know about it
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; equal pictures carry whether they cross classes or parts."""
+        """Plain values for JSON; equal images carry whether they cross classes or parts."""
         content = asdict(self)
         for group, equal in zip(content["exact"], self.exact, strict=True):
             group |= {"across_classes": equal.across_classes, "across_splits": equal.across_splits}
@@ -101,15 +110,15 @@ class Audit:
 
 
 def audit(store: PixelStore) -> Audit:
-    """Looks a data set over; reads every stored pixel once or twice.
+    """Audit a data set; reads every stored pixel once or twice.
 
     Args:
         store: the opened data set, at any size (near duplicates are compared at 32 px).
     """
     dataset = store.dataset
     counts = dataset.counts()
-    pictures = [_picture(record, dataset.classes) for record in dataset.records]
-    exact, near = _exact(store.digests, pictures), _near(near_pairs(store.pixels, store.digests), pictures)
+    images = [_image(record, dataset.classes) for record in dataset.records]
+    exact, near = _exact(store.digests, images), _near(near_pairs(store.pixels, store.digests), images)
     shares = np.array([count for count in counts.values() if count > 0], np.float64)
     several = len(shares) > 1
     return Audit(
@@ -117,7 +126,7 @@ def audit(store: PixelStore) -> Audit:
         where=dataset.where,
         layout=dataset.layout,
         notes=dataset.notes,
-        images=len(pictures),
+        images=len(images),
         counts=counts,
         sizes=_sizes(store),
         broken=dataset.broken,
@@ -125,37 +134,37 @@ def audit(store: PixelStore) -> Audit:
         near=near,
         imbalance=float(shares.max() / shares.min()) if several else None,
         balance=_evenness(shares) if several else None,
-        statistics=store.statistics(np.arange(len(pictures))),
+        statistics=store.statistics(np.arange(len(images))),
         warnings=tuple(_warnings(store, counts, exact, near)),
     )
 
 
 def about_copies(store: PixelStore, near: NearPairs) -> tuple[str, ...]:
-    """What to know before training: which pictures are in two classes, and how many repeat another one.
+    """Tell before training which images are in two classes, and how many repeat another one.
 
     Args:
         store: the opened data set.
         near: its near duplicates (`duplicates.near_pairs`).
     """
-    pictures = [_picture(record, store.dataset.classes) for record in store.dataset.records]
-    exact, alike = _exact(store.digests, pictures), _near(near, pictures)
+    images = [_image(record, store.dataset.classes) for record in store.dataset.records]
+    exact, alike = _exact(store.digests, images), _near(near, images)
     return (*_about_labels(exact, alike), *_about_copies(exact, alike))
 
 
-def _picture(record: Record, classes: tuple[str, ...]) -> Picture:
-    return Picture(record.path, None if record.label is None else classes[record.label], record.split)
+def _image(record: Record, classes: tuple[str, ...]) -> AuditedImage:
+    return AuditedImage(record.path, None if record.label is None else classes[record.label], record.split)
 
 
-def _exact(digests: tuple[str, ...], pictures: list[Picture]) -> tuple[EqualPictures, ...]:
-    groups: dict[str, list[Picture]] = defaultdict(list)
-    for digest, picture in zip(digests, pictures, strict=True):
-        groups[digest].append(picture)
-    return tuple(EqualPictures(tuple(group)) for group in groups.values() if len(group) > 1)
+def _exact(digests: tuple[str, ...], images: list[AuditedImage]) -> tuple[ExactDuplicates, ...]:
+    groups: dict[str, list[AuditedImage]] = defaultdict(list)
+    for digest, image in zip(digests, images, strict=True):
+        groups[digest].append(image)
+    return tuple(ExactDuplicates(tuple(group)) for group in groups.values() if len(group) > 1)
 
 
-def _near(found: NearPairs, pictures: list[Picture]) -> tuple[NearDuplicate, ...]:
+def _near(found: NearPairs, images: list[AuditedImage]) -> tuple[NearDuplicate, ...]:
     rows = zip(found.pairs.tolist(), found.similarity.tolist(), found.mirrored.tolist(), strict=True)
-    return tuple(NearDuplicate(pictures[i], pictures[j], round(similar, 4), flip) for (i, j), similar, flip in rows)
+    return tuple(NearDuplicate(images[i], images[j], round(similar, 4), flip) for (i, j), similar, flip in rows)
 
 
 def _sizes(store: PixelStore) -> SizeTable:
@@ -173,7 +182,7 @@ def _evenness(counts: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
 
 
 def _warnings(
-    store: PixelStore, counts: dict[str, int], exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]
+    store: PixelStore, counts: dict[str, int], exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]
 ) -> list[str]:
     return [
         *_about_classes(store, counts),
@@ -222,33 +231,31 @@ def _about_files(store: PixelStore) -> list[str]:
     return said
 
 
-def _about_labels(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+def _about_labels(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
     said = [
-        f"the same picture is in {_joined(sorted({repr(picture.label) for picture in group.pictures}))}: "
-        + _joined([picture.path for picture in group.pictures])
+        f"the same image is in {_joined(sorted({repr(image.label) for image in group.images}))}: "
+        + _joined([image.path for image in group.images])
         for group in exact
         if group.across_classes
     ]
     said += [
-        f"nearly the same picture is in {pair.first.label!r} and {pair.second.label!r}: "
+        f"nearly the same image is in {pair.first.label!r} and {pair.second.label!r}: "
         f"{pair.first.path} and {pair.second.path}"
         for pair in near
         if pair.first.label != pair.second.label
     ]
     hidden = len(said) - NAMED
-    return [*said[:NAMED], f"and {hidden} more pictures in two classes"] if hidden > 0 else said
+    return [*said[:NAMED], f"and {hidden} more images in two classes"] if hidden > 0 else said
 
 
-def _about_leakage(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+def _about_leakage(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
     """Copies in two of the prescribed parts, said first of exact ones."""
     said = []
     leaks = [
-        _joined([f"{picture.path} ({picture.split})" for picture in group.pictures])
-        for group in exact
-        if group.across_splits
+        _joined([f"{image.path} ({image.split})" for image in group.images]) for group in exact if group.across_splits
     ]
     if leaks:
-        said.append(f"leakage: {_number(len(leaks), 'picture')} in more than one of the given parts: {_listed(leaks)}")
+        said.append(f"leakage: {_number(len(leaks), 'image')} in more than one of the given parts: {_listed(leaks)}")
     likely = [
         f"{pair.first.path} ({pair.first.split}) and {pair.second.path} ({pair.second.split})"
         for pair in near
@@ -261,12 +268,12 @@ def _about_leakage(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, 
     return said
 
 
-def _about_copies(exact: tuple[EqualPictures, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
+def _about_copies(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
     said = []
-    spare = sum(len(group.pictures) - 1 for group in exact)
+    spare = sum(len(group.images) - 1 for group in exact)
     if spare:
         repeat = f"{_number(spare, 'image')} {'repeats' if spare == 1 else 'repeat'} another one pixel by pixel"
-        first = _joined([picture.path for picture in exact[0].pictures[:2]])
+        first = _joined([image.path for image in exact[0].images[:2]])
         said.append(f"{repeat} (such as {first}); no split parts them")
     if near:
         first = f"{near[0].first.path} and {near[0].second.path}"

@@ -1,8 +1,8 @@
-"""Augmentation of whole batches: uint8 pictures in, uint8 pictures out, one resampling for all geometry.
+"""Augmentation of whole batches: uint8 images in, uint8 images out, one resampling for all geometry.
 
-`Augment` says what may happen, `draws` makes the random numbers (a function of seed, epoch and picture only),
+`Augment` says what may happen, `draws` makes the random numbers (a function of seed, epoch and image only),
 `apply` changes the pixels, `normalise` makes a network's input of them, `mix` blends finished inputs and targets.
-A picture's result never depends on the batch it is in, on the worker or process that computes it, or on threads: the
+An image's result never depends on the batch it is in, on the worker or process that computes it, or on threads: the
 arithmetic on pixels is made of single correctly rounded operations and of sums that are exact.
 """
 
@@ -23,28 +23,28 @@ from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
 
-# Where each random number of a picture lies in its row of draws.
+# Where each random number of an image lies in its row of draws.
 _FLIP, _AREA, _ASPECT, _ROTATION, _ZOOM, _MOVE_X, _MOVE_Y = range(7)
 _BRIGHTNESS, _CONTRAST, _SATURATION, _GREY = range(7, 11)
 _ERASE, _ERASE_AREA, _ERASE_ASPECT, _ERASE_X, _ERASE_Y = range(11, 16)
 _BOX_X, _BOX_Y = 16, 17
-_TRIES = 18  # from here on: area and aspect of the further attempts at a box inside the picture
+_TRIES = 18  # from here on: area and aspect of the further attempts at a box inside the image
 _ATTEMPTS = 10  # torchvision's number
 _SLOTS = _TRIES + 2 * (_ATTEMPTS - 1)
 _ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
-_CHUNK = 100_000  # pixels worked on at once (eight pictures of 112 px): their float planes stay in a core's cache
+_CHUNK = 100_000  # pixels worked on at once (eight images of 112 px): their float planes stay in a core's cache
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def draws(augment: Augment, seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The random numbers of some pictures: the same whatever the batch, the worker or the process.
+    """The random numbers of some images: the same whatever the batch, the worker or the process.
 
     Args:
-        augment: what they are for; every augmentation of a picture gets the same numbers, so that switching one part
+        augment: what they are for; every augmentation of an image gets the same numbers, so that switching one part
             of it off leaves the others as they were.
         seed: of the run.
         epoch: counted from 0.
-        images: (B,) which pictures: positions in the store.
+        images: (B,) which images: positions in the store.
     Returns:
         (B, K) float32, uniform in [0, 1), independent.
     """
@@ -56,7 +56,7 @@ def draws(augment: Augment, seed: int, epoch: int, images: NDArray[np.int64]) ->
 def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int) -> Tensor:
     """Augment a batch and bring it to its size.
 
-    Where the pictures are larger than `size` they are reduced with an antialiasing filter first.
+    Where the images are larger than `size` they are reduced with an antialiasing filter first.
 
     Args:
         batch: (B, 3, H, W) uint8, any memory format.
@@ -66,12 +66,12 @@ def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int
     Returns:
         (B, 3, size, size) uint8 in channels_last memory.
     Raises:
-        UsageError: the batch is not (B, 3, H, W) uint8, or has another number of pictures than draws.
+        UsageError: the batch is not (B, 3, H, W) uint8, or has another number of images than draws.
     """
     if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != 3:
-        raise UsageError(f"expected (B, 3, H, W) uint8 pictures, got {tuple(batch.shape)} {batch.dtype}")
+        raise UsageError(f"expected (B, 3, H, W) uint8 images, got {tuple(batch.shape)} {batch.dtype}")
     if len(batch) != len(draws):
-        raise UsageError(f"expected a row of draws for each of the {len(batch)} pictures, got {len(draws)}")
+        raise UsageError(f"expected a row of draws for each of the {len(batch)} images, got {len(draws)}")
     uniforms = np.asarray(draws, np.float64).T  # (K, B)
     result = torch.empty(len(batch), size, size, 3, dtype=torch.uint8, device=batch.device).permute(0, 3, 1, 2)
     chunk = max(1, _CHUNK // size**2)
@@ -87,25 +87,25 @@ def _augmented(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment, s
         theta = affine(uniforms, augment, batch.shape[2] / batch.shape[3])
         theta[:, :, 0] *= np.where(mirrored, -1.0, 1.0)[:, None]
         small = resize(batch, min(size, batch.shape[2]), min(size, batch.shape[3]))
-        pictures = _resample(small, theta, size)
+        images = _resample(small, theta, size)
     else:
-        pictures = resize(batch, size, size)
+        images = resize(batch, size, size)
         if mirrored.any():
-            turned = _column(mirrored, pictures.device).bool()
-            pictures = torch.where(turned, pictures.flip(3), pictures)
+            turned = _column(mirrored, images.device).bool()
+            images = torch.where(turned, images.flip(3), images)
     if augment.colours or augment.erase > 0:
-        pictures = _recolour_and_erase(pictures, uniforms, augment)
+        images = _recolour_and_erase(images, uniforms, augment)
     # Whole and in range before the change of type, which would cut off fractions and wrap around.
-    return pictures.clamp_(0.0, 255.0).round_() if pictures.is_floating_point() else pictures
+    return images.clamp_(0.0, 255.0).round_() if images.is_floating_point() else images
 
 
 def affine(uniforms: NDArray[np.float64], augment: Augment, tallness: float) -> NDArray[np.float64]:
-    """From the coordinates of the result to those of the picture, both in [-1, 1] from edge to edge.
+    """From the coordinates of the result to those of the image, both in [-1, 1] from edge to edge.
 
     Args:
         uniforms: (K, B) in [0, 1).
         augment: what may happen.
-        tallness: height / width of the picture, so that a rotation stays one in pictures that are no squares.
+        tallness: height / width of the image, so that a rotation stays one in images that are no squares.
     Returns:
         (B, 2, 3): rotation @ scale and shift, without mirroring.
     """
@@ -163,13 +163,13 @@ def mix(
     epoch: int,
     step: int,
 ) -> tuple[Tensor, Tensor]:
-    """Blend each picture, and its target, with another one of the batch.
+    """Blend each image, and its target, with another one of the batch.
 
     Args:
         images: (B, C, H, W) float, normalised.
         targets: (B, K) float, a distribution over classes each.
         alpha: of the Beta(alpha, alpha) distribution of the share; above 0.
-        kind: "mixup" weighs whole pictures; "cutmix" puts a rectangle of the one into the other.
+        kind: "mixup" weighs whole images; "cutmix" puts a rectangle of the one into the other.
         seed, epoch, step: the blend is a pure function of these.
     Returns:
         New images and targets, shaped as they came.
@@ -208,13 +208,13 @@ def _signed(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
 def _crop_sides(
     uniforms: NDArray[np.float64], augment: Augment, tallness: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Width and height of the crop as shares of the picture's, (B,) each."""
+    """Width and height of the crop as shares of the image's, (B,) each."""
     low, high = augment.area
     if augment.crop == "centre":
         area = low + (high - low) * uniforms[_AREA]
         half = np.exp(0.5 * augment.aspect * _signed(uniforms[_ASPECT]))
         return np.sqrt(area) * half, np.sqrt(area) / half
-    # torchvision's rule: up to ten boxes, the first that fits; else the whole picture.
+    # torchvision's rule: up to ten boxes, the first that fits; else the whole image.
     areas = low + (high - low) * uniforms[[_AREA, *range(_TRIES, _SLOTS, 2)]]  # (attempts, B)
     halves = np.exp(0.5 * augment.aspect * _signed(uniforms[[_ASPECT, *range(_TRIES + 1, _SLOTS, 2)]]))
     widths, heights = np.sqrt(areas * tallness) * halves, np.sqrt(areas / tallness) / halves
@@ -238,10 +238,10 @@ def _resample(batch: Tensor, theta: NDArray[np.float64], size: int) -> Tensor:
     )
 
 
-def _recolour_and_erase(pictures: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> Tensor:
+def _recolour_and_erase(images: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> Tensor:
     """(B, 3, S, S) uint8 or float -> float32; not yet clamped."""
     # Whole numbers sum without rounding in float32 along a row and in float64 over rows: no order can matter.
-    pixels = pictures.contiguous().float().round_()
+    pixels = images.contiguous().float().round_()
     side = pixels.shape[2] * pixels.shape[3]
     means = (pixels.sum(3).double().sum(2) / side).float()[:, :, None, None]  # (B, 3, 1, 1)
     if augment.colours:
@@ -281,7 +281,7 @@ def _recolour(pixels: Tensor, pivots: Tensor, factors: Sequence[NDArray[np.float
 
 
 def _erased(uniforms: NDArray[np.float64], augment: Augment, pixels: Tensor) -> Tensor:
-    """Which pixels are covered, (B, 1, H, W) bool."""
+    """The covered pixels, (B, 1, H, W) bool."""
     low, high = augment.erase_area
     side = np.sqrt(low + (high - low) * uniforms[_ERASE_AREA])
     stretch = np.exp(0.5 * _ERASE_LOG_ASPECT * _signed(uniforms[_ERASE_ASPECT]))

@@ -36,7 +36,7 @@ _BLOCK = 2**22
 
 
 class Index(Facts):
-    """What the rows of a pixel file are; all of index.json."""
+    """The contents of index.json: what the rows of a pixel file are."""
 
     format: Literal[2] = 2
     dataset: str  # name, for people
@@ -325,7 +325,7 @@ def _unusable(folder: Path, error: OSError) -> FacewrightError:
 
 
 def _sweep(root: Path) -> int:
-    """Removes what killed builds left; returns its bytes. What is being built is locked, and stays."""
+    """Remove what killed builds left; returns its bytes. What is being built is locked, and stays."""
     freed = 0
     for partial in root.glob("*.partial/"):
         with suppress(Timeout), FileLock(partial.with_suffix(".lock"), mode=0o600, timeout=0):
@@ -334,7 +334,7 @@ def _sweep(root: Path) -> int:
 
 
 def _remove(folder: Path) -> int:
-    """Removes a folder that may be absent; returns its bytes."""
+    """Remove a folder that may be absent; returns its bytes."""
     if not folder.is_dir():
         return 0
     size = sum(file.stat().st_size for file in folder.iterdir())

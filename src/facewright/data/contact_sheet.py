@@ -1,4 +1,4 @@
-"""A contact sheet: a few pictures of every class on one page, for the eye to judge what no number says."""
+"""A contact sheet: a few images of every class on one page, for the eye to judge what no number says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facewright.data.store import PixelStore
 
-MARGIN, GAP = 24, 4  # pixels around the page, between pictures
+MARGIN, GAP = 24, 4  # pixels around the page, between images
 PAPER, INK, FAINT, EMPTY = (250, 250, 248), (32, 33, 36), (128, 130, 134), (236, 236, 232)
 SPELT = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ı": "i"}
@@ -22,13 +22,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def contact_sheet(
     store: PixelStore, per_class: int = 6, columns: int | None = None, side: int = 96, most_classes: int = 60
 ) -> Image.Image:
-    """Draws a block per class, its name and count above a row of evenly spaced pictures.
+    """Draw a block per class, its name and count above a row of evenly spaced images.
 
     Args:
         store: the opened data set.
-        per_class: pictures of each class, at least 1; evenly spaced in the order of the records.
+        per_class: images of each class, at least 1; evenly spaced in the order of the records.
         columns: blocks side by side; None chooses what makes the page nearest to 4:3.
-        side: height of a picture on the page in pixels; its width follows the store's aspect ratio.
+        side: height of an image on the page in pixels; its width follows the store's aspect ratio.
         most_classes: classes drawn at most; a line at the bottom says how many are not.
     Returns:
         An RGB page.
@@ -51,7 +51,7 @@ def contact_sheet(
         left = MARGIN + number % columns * (block[0] + MARGIN)
         top = MARGIN + 34 + number // columns * (block[1] + 12)
         _caption(draw, (left, top), block[0], name, count)
-        _pictures(
+        _paste_images(
             page, (left, top + 24), store, np.flatnonzero(store.dataset.labels == number), (per_class, width, side)
         )
     if footer:
@@ -100,7 +100,7 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float) -
 
 
 def _drawable(text: str) -> str:
-    """What the font that Pillow brings can draw of a name: it has ASCII and hardly more.
+    """The characters of a name that Pillow's own font can draw: it has ASCII and hardly more.
 
     Letters lose their accents; of other scripts a question mark stays. Blocks stand in the order of the classes, so
     such a name is found by its place.
@@ -114,14 +114,14 @@ def _drawable(text: str) -> str:
     )
 
 
-def _pictures(
+def _paste_images(
     page: Image.Image,
     at: tuple[int, int],
     store: PixelStore,
     rows: np.ndarray[tuple[int], np.dtype[np.int64]],
     grid: tuple[int, int, int],
 ) -> None:
-    """Pastes up to grid[0] pictures of grid[1] × grid[2] pixels; a class with fewer leaves faint places."""
+    """Paste up to grid[0] images of grid[1] × grid[2] pixels; a class with fewer leaves faint places."""
     places, width, side = grid
     chosen = rows[np.linspace(0, len(rows) - 1, min(places, len(rows))).round().astype(int)] if len(rows) else rows
     for place in range(places):
@@ -129,5 +129,5 @@ def _pictures(
         if place >= len(chosen):
             ImageDraw.Draw(page).rectangle((left, at[1], left + width - 1, at[1] + side - 1), fill=EMPTY)
             continue
-        picture = Image.fromarray(np.array(store.pixels[int(chosen[place])]))
-        page.paste(picture.resize((width, side), Image.Resampling.LANCZOS), (left, at[1]))
+        image = Image.fromarray(np.array(store.pixels[int(chosen[place])]))
+        page.paste(image.resize((width, side), Image.Resampling.LANCZOS), (left, at[1]))

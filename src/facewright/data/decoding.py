@@ -1,7 +1,7 @@
 """Records → fitted pixels, on all cores, in the order of the records.
 
 Files are decoded by threads: Pillow lets other threads run while it decodes and resamples, and so does hashing. A
-source whose work is done in Python itself (the drawn faces) gains little from threads; it says so with an attribute
+source whose work is done in Python itself (the synthetic faces) gains little from threads; it says so with an attribute
 `in_processes = True` and is read by worker processes instead, where there are enough records to be worth their start.
 """
 
@@ -42,7 +42,7 @@ class Decoded:
     """One record, decoded or not."""
 
     pixels: NDArray[np.uint8] | None  # (height, width, 3) as InputSpec.fit gives it; None: broken
-    digest: str  # of the picture before fitting
+    digest: str  # of the image before fitting
     size: tuple[int, int]  # height and width in the file
     reason: str  # why it is broken; else empty
 
@@ -51,7 +51,7 @@ def smallest_side(spec: InputSpec) -> int:
     """To how many pixels a big JPEG's shorter side may be reduced while it is decoded.
 
     A JPEG decoder can give a half, a quarter or an eighth of the size for a fraction of the time. Twice the target side
-    keeps the last step down to the resampling filter. At least 512, so that for all sizes up to 256 px the same picture
+    keeps the last step down to the resampling filter. At least 512, so that for all sizes up to 256 px the same image
     is seen: digests, and with them splits, must not change with the input size. Of a crop, what is kept counts.
     """
     return max(DRAFT_SIDE, math.ceil(2 * max(spec.height, spec.width) / spec.crop))
@@ -63,7 +63,7 @@ def default_workers() -> int:
 
 
 def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded]:
-    """Decodes and fits some records; a broken one gives its reason."""
+    """Decode and fits some records; a broken one gives its reason."""
     results = []
     for record in records:
         try:
@@ -85,13 +85,13 @@ def _read(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[n
 
 
 def decode_all(source: PixelSource, records: Chunk, spec: InputSpec, workers: int) -> Iterator[Decoded]:
-    """Decodes and fits every record; the results come in order, and only a few wait in memory.
+    """Decode and fits every record; the results come in order, and only a few wait in memory.
 
     However it ends, waiting tasks are cancelled, running ones waited for, and no worker stays. Where a worker process
     dies (for want of memory, say), what it leaves is decoded here.
 
     Args:
-        source: where the pictures come from.
+        source: where the images come from.
         records: what to decode.
         spec: the size and the rule of fitting.
         workers: threads or processes; with 1, everything happens in the calling thread.
@@ -120,11 +120,11 @@ def decode_all(source: PixelSource, records: Chunk, spec: InputSpec, workers: in
 
 
 def _pool(source: PixelSource, records: int, workers: int) -> Executor | None:
-    """Who decodes beside the calling thread."""
+    """The workers beside the calling thread."""
     if workers <= 1:
         return None
-    drawn = getattr(source, "in_processes", False) and records >= WORTH_PROCESSES
-    if drawn and type(source).__module__ != "__main__":  # which workers do not load, see _nameless_main
+    by_processes = getattr(source, "in_processes", False) and records >= WORTH_PROCESSES
+    if by_processes and type(source).__module__ != "__main__":  # which workers do not load, see _nameless_main
         try:
             context = multiprocessing.get_context("spawn")  # a fork of a process with threads may deadlock
             return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)

@@ -1,17 +1,17 @@
 """Near duplicates: the same photo saved again, smaller or larger, lighter or darker, mirrored.
 
-A picture becomes a 32 × 32 grey thumbnail and its discrete cosine transform. Two unit vectors are cut from that:
+An image becomes a 32 × 32 grey thumbnail and its discrete cosine transform. Two unit vectors are cut from that:
 
     coarse   8 × 8 lowest frequencies without the constant: 63 numbers, compared for all pairs by matrix products
     fine     24 × 24 frequencies without the lowest, each times its frequency: edges, compared for what is left
 
-Aligned faces look alike when they are blurred (cosines of 0.95 between strangers are common), so the coarse vector only
+Aligned faces look alike when they are blurred (cosines of 0.95 between people are common), so the coarse vector only
 picks candidates and the fine one decides. Mirroring negates the odd horizontal frequencies: a second product finds
 mirrored copies. Both thresholds leave room below what saving as JPEG at quality 30, halving the size or brightening by
 15 % does to a photo (fine cosine above 0.98), and lie above different photos of one sitting (up to 0.951 on ORL).
 Shifted or cropped copies are not looked for.
 
-For N pictures the search costs N² · 126 multiplications and additions, in a matrix library: seconds for 50,000.
+For N images the search costs N² · 126 multiplications and additions, in a matrix library: seconds for 50,000.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of pictures that are nearly the same, the most alike first."""
+    """Pairs of images that are nearly the same, the most alike first."""
 
     pairs: NDArray[np.int64]  # (P, 2) rows, first < second
     similarity: NDArray[np.float64]  # (P,) fine cosine in [FINE_LEAST, 1]
@@ -40,9 +40,9 @@ class NearPairs:
 
 
 def near_pairs(pixels: NDArray[np.uint8], digests: Sequence[str]) -> NearPairs:
-    """Finds the near duplicates among pictures that differ.
+    """Find the near duplicates among images that differ.
 
-    Of pictures with one digest only the first takes part: exact duplicates are told by their digests. Pictures without
+    Of images with one digest only the first takes part: exact duplicates are told by their digests. Images without
     any structure (one colour all over) match nothing.
 
     Args:
@@ -68,7 +68,7 @@ def near_pairs(pixels: NDArray[np.uint8], digests: Sequence[str]) -> NearPairs:
 
 
 def _sorted(found: Sequence[tuple[NDArray[np.int64], NDArray[np.float64], bool]]) -> NearPairs:
-    """One list, the most alike first; a symmetrical picture that matches both ways is listed once."""
+    """One list, the most alike first; a symmetrical image that matches both ways is listed once."""
     pairs = np.concatenate([part[0] for part in found])
     similarity = np.minimum(np.concatenate([part[1] for part in found]), 1.0)
     mirrored = np.concatenate([np.full(len(part[0]), part[2]) for part in found])

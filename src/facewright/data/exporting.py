@@ -20,13 +20,13 @@ from facewright.events import EventHandler, ignore_event
 from facewright.files import replacing
 from facewright.input_spec import ColourOrder, InputSpec
 
-_BLOCK = 256  # pictures written at a time
+_BLOCK = 256  # images written at a time
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # no time in the file, so that equal data gives equal files
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: `where` opens it again, with the same pixels."""
+    """The written file; `where` opens it again, with the same pixels."""
 
     where: str
     images: int
@@ -46,19 +46,19 @@ def export_npz(
 ) -> Exported:
     """Write a data set as arrays: `input` (N, H, W, 3) uint8, `target` (N, 1) int64, `classes` (C,) the names.
 
-    Pictures are in the order of the records. Their paths, identities and a given split are not kept. Written picture
-    by picture and put in place at the end: an old file stays until the new one is whole.
+    Images are in the order of the records. Their paths, identities and a given split are not kept. Written image
+    by image and put in place at the end: an old file stays until the new one is whole.
 
     Args:
         dataset: with a class for every record; or what `open_dataset` knows.
         out: the .npz to write; its folder must exist.
-        size: side in pixels that pictures are brought to (the middle, scaled to cover it); None keeps them as they
+        size: side in pixels that images are brought to (the middle, scaled to cover it); None keeps them as they
             are, which asks that all have one size.
         colour_order: of the channels in the file.
         on_event: called while images are decoded.
     Raises:
-        UsageError: `out` does not end in .npz, or the pictures differ in size and none is given.
-        DataError: a record has no class, or no picture can be read.
+        UsageError: `out` does not end in .npz, or the images differ in size and none is given.
+        DataError: a record has no class, or no image can be read.
         FacewrightError: the file cannot be written whole.
     """
     out = Path(out)
@@ -66,7 +66,7 @@ def export_npz(
     if out.suffix.lower() != ".npz":
         raise UsageError(f"{out}: expected the name of an .npz file")
     if any(record.label is None for record in dataset.records):
-        raise DataError(f"{dataset.where}: expected a class for every picture; some have none")
+        raise DataError(f"{dataset.where}: expected a class for every image; some have none")
     height, width = (size, size) if size is not None else _size_of_the_first(dataset)
     store = PixelStore.open(dataset, InputSpec(height, width, (0, 0, 0), (1, 1, 1)), on_event=on_event)
     other = np.flatnonzero((store.sizes != (height, width)).any(axis=1))
@@ -74,12 +74,12 @@ def export_npz(
         found = "×".join(str(side) for side in store.sizes[other[0]])
         path = store.dataset.records[int(other[0])].path
         raise UsageError(
-            f"{dataset.where}: expected pictures of one size ({height}×{width} as the first), got {found} of {path}; "
+            f"{dataset.where}: expected images of one size ({height}×{width} as the first), got {found} of {path}; "
             "give the --size to bring them to"
         )
     with replacing(out) as file, zipfile.ZipFile(file, "w") as archive:
         with _entry(archive, "input") as entry:
-            _write_pictures(entry, store, colour_order)
+            _write_images(entry, store, colour_order)
         with _entry(archive, "target") as entry:
             npy.write_array(entry, store.dataset.labels[:, None], version=(1, 0), allow_pickle=False)
         with _entry(archive, "classes") as entry:
@@ -89,14 +89,14 @@ def export_npz(
 
 
 def _size_of_the_first(dataset: Dataset) -> tuple[int, int]:
-    """Height and width of the first picture that can be read."""
+    """Height and width of the first image that can be read."""
     for record in dataset.records:
         try:
             height, width, _ = dataset.source.read(record, None).shape
         except BadImage:
             continue
         return height, width
-    raise DataError(f"{dataset.where}: not one picture can be read")
+    raise DataError(f"{dataset.where}: not one image can be read")
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
@@ -105,7 +105,7 @@ def _entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(info, "w", force_zip64=True)  # the size is known too late to tell whether it needs 64 bits
 
 
-def _write_pictures(entry: IO[bytes], store: PixelStore, colour_order: ColourOrder) -> None:
+def _write_images(entry: IO[bytes], store: PixelStore, colour_order: ColourOrder) -> None:
     npy.write_array_header_1_0(entry, {"descr": "|u1", "fortran_order": False, "shape": store.pixels.shape})
     for start in range(0, len(store.pixels), _BLOCK):
         block: NDArray[np.uint8] = store.pixels[start : start + _BLOCK]

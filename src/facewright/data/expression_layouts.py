@@ -20,6 +20,7 @@ AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", 
 
 
 def is_fer(tree: Tree) -> str | None:
+    """Tell why a tree is FER-2013, or None."""
     for text in tree.texts:
         if text.lower().endswith(".csv") and {"pixels"} < set(header_of(tree, text)):
             return f"{text} holds pixels"
@@ -27,6 +28,7 @@ def is_fer(tree: Tree) -> str | None:
 
 
 def read_fer(tree: Tree, options: Options) -> Dataset:
+    """Read FER-2013."""
     text = next((text for text in tree.texts if "pixels" in header_of(tree, text)), None)
     if text is None:
         raise DataError(f"{tree.where}: expected a table with a column of pixels, as fer2013.csv")
@@ -61,6 +63,7 @@ def _votes(tree: Tree, text: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def is_ferplus(tree: Tree) -> str | None:
+    """Tell why a tree is FER+, or None."""
     folders = {"fer2013train", "fer2013valid", "fer2013test"} & {folder.casefold() for folder in tree.folders}
     text = text_called(tree, r"fer2013new\.csv")
     if text is not None and is_fer(tree) is None:
@@ -69,6 +72,7 @@ def is_ferplus(tree: Tree) -> str | None:
 
 
 def read_ferplus(tree: Tree, options: Options) -> Dataset:
+    """Read FER+."""
     texts = [t for t in tree.texts if t.rpartition("/")[2].casefold() in ("fer2013new.csv", "label.csv")]
     images = []
     for text in texts:
@@ -87,6 +91,7 @@ _RAF_LIST = r"list_par?tition_label\.txt"  # "patition" in the original
 
 
 def is_raf(tree: Tree) -> str | None:
+    """Tell why a tree is RAF-DB, or None."""
     text = text_called(tree, _RAF_LIST)
     if text is not None:
         return f"{text} is RAF-DB's"
@@ -96,6 +101,7 @@ def is_raf(tree: Tree) -> str | None:
 
 
 def read_raf(tree: Tree, options: Options) -> Dataset:
+    """Read RAF-DB."""
     text = text_called(tree, _RAF_LIST)
     images = []
     if text is not None:
@@ -112,6 +118,7 @@ def read_raf(tree: Tree, options: Options) -> Dataset:
 
 
 def is_affectnet(tree: Tree) -> str | None:
+    """Tell why a tree is AffectNet, or None."""
     for folder in tree.folders:
         if folder.endswith("annotations") and f"{folder_of(folder)}/images".lstrip("/") in tree.folders:
             return f"{folder}/ and images/ beside it"
@@ -119,6 +126,7 @@ def is_affectnet(tree: Tree) -> str | None:
 
 
 def read_affectnet(tree: Tree, options: Options) -> Dataset:
+    """Read AffectNet."""
     images = []
     for path in tree.files:
         folder, _, name = path.rpartition("/")

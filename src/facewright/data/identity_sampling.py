@@ -1,4 +1,4 @@
-"""Plans for learning who is who: P people × K pictures, pairs, triplets.
+"""Plans for learning who is who: P people × K images, pairs, triplets.
 
 Like all plans (sampling.py) these are pure functions of (seed, epoch), and a batch is an array of positions in the
 store, so that a `Loader` can make it. What belongs together lies side by side: `batch.reshape(-1, K)` is one person a
@@ -19,24 +19,24 @@ from facewright.errors import UsageError
 def identities(
     indices: NDArray[np.int64], labels: NDArray[np.int64], people: int, images: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """Batches of P people with K pictures each, as losses that compare within a batch need them.
+    """Batches of P people with K images each, as losses that compare within a batch need them.
 
-    Each person's pictures are shuffled and cut into groups of K; no picture comes twice in an epoch, and those left
-    over (fewer than K) have their turn in another epoch. A person with fewer than K pictures gives one group, in which
+    Each person's images are shuffled and cut into groups of K; no image comes twice in an epoch, and those left
+    over (fewer than K) have their turn in another epoch. A person with fewer than K images gives one group, in which
     they repeat as evenly as possible. As many batches come about as can without a person twice in one; of somebody
-    with very many pictures, groups may be left out.
+    with very many images, groups may be left out.
 
     Args:
         indices: (N,) positions in the store.
         labels: (N,) who is shown on each.
         people: P, different people a batch, >= 1.
-        images: K, pictures a person, >= 1.
+        images: K, images a person, >= 1.
         seed: of the run.
         epoch: counted from 0; each has other groups and another order.
     Returns:
         The batches, (P * K,) int64 each, person by person; at least one.
     Raises:
-        UsageError: fewer than P people, P or K below 1, no pictures, or labels of another length.
+        UsageError: fewer than P people, P or K below 1, no images, or labels of another length.
     Source: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-Identification", 2017, section 2 (PK).
 
     >>> [batch.tolist() for batch in identities(np.arange(6), np.array([0, 0, 0, 1, 1, 2]), 2, 2, seed=0, epoch=0)]
@@ -44,9 +44,9 @@ def identities(
     """
     indices, labels = labelled(indices, labels)
     if people < 1 or images < 1:
-        raise UsageError(f"expected at least 1 person and 1 picture of each a batch, got {people} and {images}")
+        raise UsageError(f"expected at least 1 person and 1 image of each a batch, got {people} and {images}")
     chance = random_words(Stream.GROUP, seed, epoch, indices, 1)[:, 0]
-    pictures = indices[np.lexsort((chance, labels))]  # person by person, each person's shuffled
+    shuffled_images = indices[np.lexsort((chance, labels))]  # person by person, each person's shuffled
     _, counts = np.unique(labels, return_counts=True)
     if len(counts) < people:
         raise UsageError(f"a batch needs {people} different people; the data shows {len(counts)}")
@@ -55,11 +55,11 @@ def identities(
     person, group = seats[..., 0, None], seats[..., 1, None]
     starts = np.cumsum(counts) - counts
     places = starts[person] + (group * images + np.arange(images)) % counts[person]  # (batches, P, K)
-    return list(pictures[places].reshape(len(seats), -1))
+    return list(shuffled_images[places].reshape(len(seats), -1))
 
 
 def _seats(groups: NDArray[np.int64], people: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Who sits in which batch, with which group: (batches, P, 2) person and group; nobody twice in a batch.
+    """Seat people in batches: (batches, P, 2) person and group; nobody twice in a batch.
 
     B batches come about where no person gives more than B groups and P * B remain; the largest such B is taken. Seats
     are dealt in P rounds, each over all batches in a random order, and people follow one another in a random order with
@@ -76,7 +76,7 @@ def _seats(groups: NDArray[np.int64], people: int, seed: int, epoch: int) -> NDA
     seats = np.empty((batches, people, 2), np.int64)
     before = np.empty(0, np.int64)  # batches in the order of the last round
     for number in range(people):
-        chance = random_words(Stream.GROUP, seed, epoch, np.array([~number]), batches)[0]  # ~: no picture's number
+        chance = random_words(Stream.GROUP, seed, epoch, np.array([~number]), batches)[0]  # ~: no image's number
         now = np.argsort(chance, kind="stable")
         dealt = slice(number * batches, (number + 1) * batches)
         if number:
@@ -105,8 +105,8 @@ def pair_plan(
 ) -> list[NDArray[np.int64]]:
     """Batches of pairs, half of one person and half of two.
 
-    A picture is the first of at most one pair an epoch; the second is drawn uniformly from the person's other pictures
-    or from all pictures of others. People with one picture occur in pairs of two people only.
+    An image is the first of at most one pair an epoch; the second is sampled uniformly from the person's other images
+    or from all images of others. People with one image occur in pairs of two people only.
 
     Args:
         indices: (N,) positions in the store.
@@ -117,7 +117,7 @@ def pair_plan(
         The batches, (2 * batch,) int64 each; `reshape(-1, 2)` is a pair a row, the two kinds shuffled. A short last
         batch is left out; where there are fewer pairs than one batch holds, it stays (and still is half and half).
     Raises:
-        UsageError: an odd batch or one below 2, one person only, nobody with two pictures, no pictures, or labels of
+        UsageError: an odd batch or one below 2, one person only, nobody with two images, no images, or labels of
             another length.
     Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", 2006 (pairs); the
         balance of both kinds is ours.
@@ -126,14 +126,14 @@ def pair_plan(
         raise UsageError(f"half of the pairs are of one person: expected an even batch of 2 pairs or more, got {batch}")
     crowd = _Crowd.of(indices, labels)
     order = shuffled(np.arange(len(crowd.indices)), seed, epoch, Stream.ANCHOR)  # places in the crowd
-    able = order[crowd.has_mate[order]]
+    able = order[crowd.has_other[order]]
     same = able[: len(order) // 2]
     different = order[~np.isin(order, same)][: len(same)]
     same = same[: len(different)]
     pairs = np.stack(  # (kind, pair, 2)
         [
-            np.stack([crowd.indices[same], crowd.mates(same, seed, epoch)], axis=1),
-            np.stack([crowd.indices[different], crowd.strangers(different, seed, epoch)], axis=1),
+            np.stack([crowd.indices[same], crowd.same_person(same, seed, epoch)], axis=1),
+            np.stack([crowd.indices[different], crowd.other_people(different, seed, epoch)], axis=1),
         ]
     )
     half = batch // 2
@@ -147,9 +147,9 @@ def pair_plan(
 def triplet_plan(
     indices: NDArray[np.int64], labels: NDArray[np.int64], batch: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """Batches of triplets: an anchor, another picture of the same person, one of somebody else.
+    """Batches of triplets: an anchor, another image of the same person, one of somebody else.
 
-    Each picture of a person with two or more is the anchor once an epoch; the others are drawn as in `pair_plan`.
+    Each image of a person with two or more is the anchor once an epoch; the others are sampled as in `pair_plan`.
 
     Args:
         indices: (N,) positions in the store.
@@ -167,9 +167,10 @@ def triplet_plan(
         raise UsageError(f"a batch holds at least 1 triplet, got {batch}")
     crowd = _Crowd.of(indices, labels)
     order = shuffled(np.arange(len(crowd.indices)), seed, epoch, Stream.ANCHOR)
-    anchors = order[crowd.has_mate[order]]
+    anchors = order[crowd.has_other[order]]
     triplets = np.stack(
-        [crowd.indices[anchors], crowd.mates(anchors, seed, epoch), crowd.strangers(anchors, seed, epoch)], axis=1
+        [crowd.indices[anchors], crowd.same_person(anchors, seed, epoch), crowd.other_people(anchors, seed, epoch)],
+        axis=1,
     )
     return _whole([triplets[start : start + batch].ravel() for start in range(0, len(anchors), batch)], 3 * batch)
 
@@ -181,10 +182,10 @@ def _whole(batches: list[NDArray[np.int64]], size: int) -> list[NDArray[np.int64
 
 @dataclass(frozen=True)
 class _Crowd:
-    """Pictures sorted by person, so that "another of the same" and "one of the others" are arithmetic on places."""
+    """Images sorted by person, so that "another of the same" and "one of the others" are arithmetic on places."""
 
     indices: NDArray[np.int64]  # (N,) positions in the store, person by person
-    start: NDArray[np.int64]  # (N,) where the block of this picture's person begins
+    start: NDArray[np.int64]  # (N,) where the block of this image's person begins
     count: NDArray[np.int64]  # (N,) how long it is
 
     @classmethod
@@ -195,24 +196,24 @@ class _Crowd:
         if len(counts) < 2:
             raise UsageError("to tell people apart takes two or more; the data shows one")
         if counts.max() < 2:
-            raise UsageError("expected somebody with two pictures or more; everybody has one")
+            raise UsageError("expected somebody with two images or more; everybody has one")
         return cls(indices[order], first[member].astype(np.int64), counts[member].astype(np.int64))
 
     @property
-    def has_mate(self) -> NDArray[np.bool_]:
+    def has_other(self) -> NDArray[np.bool_]:
         return self.count > 1
 
-    def mates(self, places: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """For each place another picture of that person, each of them as likely."""
+    def same_person(self, places: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """For each place another image of that person, each of them as likely."""
         start, count = self.start[places], self.count[places]
         step = 1 + self._draw(Stream.PARTNER, places, count - 1, seed, epoch)
         return self.indices[start + (places - start + step) % count]
 
-    def strangers(self, places: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """For each place a picture of somebody else, each of them as likely."""
+    def other_people(self, places: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """For each place an image of somebody else, each of them as likely."""
         start, count = self.start[places], self.count[places]
-        drawn = self._draw(Stream.STRANGER, places, len(self.indices) - count, seed, epoch)
-        return self.indices[np.where(drawn < start, drawn, drawn + count)]
+        sampled = self._draw(Stream.OTHER_PERSON, places, len(self.indices) - count, seed, epoch)
+        return self.indices[np.where(sampled < start, sampled, sampled + count)]
 
     def _draw(
         self, stream: Stream, places: NDArray[np.int64], below: NDArray[np.int64], seed: int, epoch: int

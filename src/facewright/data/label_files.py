@@ -170,7 +170,7 @@ def _without_header(name: str, table: TextTable, chosen: Mapping[str, str], tree
 
 
 def _are_images(rows: Sequence[Row], column: int, name: str, tree: Tree | None) -> bool:
-    """Whether most of the first values of a column name images."""
+    """Tell whether most of the first values of a column name images."""
     values = [values[column] for _, values in rows[:50] if column < len(values)]
     named = [bool(value) and (is_image(value) or _is_listed(value, name, tree)) for value in values]
     return bool(named) and 2 * sum(named) > len(named)

@@ -21,7 +21,7 @@ _HEAD = 2**14  # bytes of a text that are looked at
 
 @dataclass(frozen=True)
 class Layout:
-    """How one data set lies on a disk.
+    """One way in which a data set lies on a disk.
 
     recognizes: gives the reason why a tree is one, or None. read: makes a data set of it.
     """
@@ -65,6 +65,7 @@ def rows_of(tree: Tree, text: str, width: int | None = None) -> list[list[str]]:
 
 
 def numbered_names(names: Sequence[str], first: int = 0) -> dict[str, str]:
+    """Return the number of each name as text → the name."""
     return {str(number): name for number, name in enumerate(names, first)}
 
 

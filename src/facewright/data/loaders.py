@@ -16,19 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facewright.data.augment import Augment, apply, draws, normalise, resize
+from facewright.data.augment import apply, draws, normalise, resize
 from facewright.data.records import Dataset
 from facewright.errors import DataError, UsageError
 from facewright.input_spec import InputSpec
+from facewright.specs import Augment
 
 _AHEAD = 2  # batches each worker may be ahead of the consumer: bounds memory
 _KEPT = 8  # free buffers a loader keeps at most
 _NAMED = 8  # files an error message names at most
-_REPEAT = 2**40  # more than any store holds: the second use of a picture in an epoch counts as another picture
+_REPEAT = 2**40  # more than any store holds: the second use of an image in an epoch counts as another image
 
 
-class Pixels(Protocol):
-    """What a loader needs of a `PixelStore`."""
+class ImageStore(Protocol):
+    """The part of a `PixelStore` that a loader needs."""
 
     @property
     def dataset(self) -> Dataset: ...
@@ -41,7 +42,7 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures ready for a network and where they came from."""
+    """Images ready for a network and where they came from."""
 
     images: Tensor  # (B, 3, size, size) float32, normalised, channels_last memory
     indices: NDArray[np.int64]  # (B,) positions in the store
@@ -56,12 +57,12 @@ class _Job:
 
 
 class Loader:
-    """Makes the batches of a plan.
+    """Make the batches of a plan.
 
     Args:
         store: the pixels.
         spec: mean, std and colour order of the network's input.
-        augment: what may happen to the pictures; None only resizes.
+        augment: what may happen to the images; None only resizes.
         size: side of the network's input, pixels.
         seed: of the run.
         workers: threads that prepare batches ahead. 0 prepares each when it is asked for: the right number where
@@ -72,10 +73,10 @@ class Loader:
     """
 
     def __init__(
-        self, store: Pixels, spec: InputSpec, augment: Augment | None, size: int, seed: int, workers: int = 0
+        self, store: ImageStore, spec: InputSpec, augment: Augment | None, size: int, seed: int, workers: int = 0
     ) -> None:
         if size < 1:
-            raise UsageError(f"the size of the pictures must be at least 1 px, got {size}")
+            raise UsageError(f"the size of the images must be at least 1 px, got {size}")
         if workers < 0:
             raise UsageError(f"the number of workers must be 0 or more, got {workers}")
         self.store = store
@@ -134,14 +135,14 @@ class Loader:
 
     def _make(self, job: _Job) -> Batch:
         try:
-            pictures = self.store.batch(job.indices)
+            images = self.store.batch(job.indices)
             if self.augment is None:
-                pictures = resize(pictures, self.size, self.size)
+                images = resize(images, self.size, self.size)
             else:
                 uniforms = draws(self.augment, self.seed, job.epoch, job.keys)
-                pictures = apply(pictures, uniforms, self.augment, self.size)
+                images = apply(images, uniforms, self.augment, self.size)
             out = self._buffers.take((len(job.indices), 3, self.size, self.size))
-            return Batch(normalise(pictures, self.spec, out), job.indices)
+            return Batch(normalise(images, self.spec, out), job.indices)
         except Exception as error:
             raise DataError(f"batch {job.step} of epoch {job.epoch} ({self._files(job)}): {error}") from error
 
@@ -175,7 +176,7 @@ class _Buffers:
 
 
 def _jobs(plan: Sequence[NDArray[np.int64]], epoch: int, start: int) -> list[_Job]:
-    """The work from `start` on; a picture that a plan repeats gets other random numbers each time."""
+    """The work from `start` on; an image that a plan repeats gets other random numbers each time."""
     if not plan:
         return []
     every = np.concatenate(plan)

@@ -78,7 +78,7 @@ class Pairs:
         return Dataset(self.name, root, (), records, FileSource(root), self.broken)
 
     def rows(self, records: Sequence[Record]) -> NDArray[np.int64]:
-        """Where the images of each pair are found.
+        """Find the images of each pair.
 
         Args:
             records: of the data set that was embedded (`store.dataset.records`).
@@ -234,7 +234,7 @@ def _is_number(text: str) -> bool:
 
 
 class _Files:
-    """Names and numbers → paths, as they lie in a folder."""
+    """Name and numbers → paths, as they lie in a folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

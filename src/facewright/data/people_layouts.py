@@ -24,6 +24,7 @@ _CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}
 
 
 def is_celeba(tree: Tree) -> str | None:
+    """Tell why a tree is CelebA, or None."""
     text = text_called(tree, r"(identity_celeba|list_attr_celeba|list_eval_partition)\.(txt|csv)")
     return None if text is None else f"{text} is CelebA's"
 
@@ -52,6 +53,7 @@ def _celeba(tree: Tree, stem: str) -> dict[str, dict[str, str]]:
 
 
 def read_celeba(tree: Tree, options: Options) -> Dataset:
+    """Read CelebA."""
     people, parts = _celeba(tree, "identity_celeba"), _celeba(tree, "list_eval_partition")
     attributes, points = _celeba(tree, "list_attr_celeba"), _celeba(tree, r"list_landmarks_(align_)?celeba")
     names = sorted({*people, *parts, *attributes} if not tree.whole else {*people, *parts, *attributes, *points})
@@ -103,28 +105,34 @@ def _mostly(tree: Tree, pattern: str) -> str | None:
 
 
 def is_utkface(tree: Tree) -> str | None:
+    """Tell why a tree is UTKFace, or None."""
     return _mostly(tree, _UTK)
 
 
 def is_agedb(tree: Tree) -> str | None:
+    """Tell why a tree is AgeDB, or None."""
     return _mostly(tree, _AGEDB)
 
 
 def is_imdb(tree: Tree) -> str | None:
+    """Tell why a tree is IMDB-Wiki, or None."""
     return _mostly(tree, _IMDB)
 
 
 def read_utkface(tree: Tree, options: Options) -> Dataset:
+    """Read UTKFace."""
     names = {"gender": {"0": "male", "1": "female"}, "race": numbered_names(UTK_RACES)}
     return described(tree, options, _from_names(tree, _UTK), ("age", "gender", "race"), "gender", names=names)
 
 
 def read_agedb(tree: Tree, options: Options) -> Dataset:
+    """Read AgeDB."""
     names = {"gender": {"m": "male", "f": "female"}}
     return described(tree, options, _from_names(tree, _AGEDB), ("identity", "age", "gender"), "identity", names=names)
 
 
 def read_imdb(tree: Tree, options: Options) -> Dataset:
+    """Read IMDB-Wiki."""
     images = []
     for path, facts in _from_names(tree, _IMDB):
         if facts:
@@ -137,6 +145,7 @@ def read_imdb(tree: Tree, options: Options) -> Dataset:
 
 
 def is_fairface(tree: Tree) -> str | None:
+    """Tell why a tree is FairFace, or None."""
     for text in tree.texts:
         if {"file", "age", "gender", "race"} <= set(header_of(tree, text)):
             return f"{text} has the columns file, age, gender, race"
@@ -144,6 +153,7 @@ def is_fairface(tree: Tree) -> str | None:
 
 
 def read_fairface(tree: Tree, options: Options) -> Dataset:
+    """Read FairFace."""
     texts = [text for text in tree.texts if {"file", "age", "gender", "race"} <= set(header_of(tree, text))]
     images = []
     for text in texts:
@@ -159,6 +169,7 @@ def read_fairface(tree: Tree, options: Options) -> Dataset:
 
 
 def is_vggface2(tree: Tree) -> str | None:
+    """Tell why a tree is VGGFace2, or None."""
     text = text_called(tree, r"identity_meta\.csv|(train|test)_list\.txt")
     people = [folder for folder in tree.folders if re.fullmatch(r"(?:.*/)?n\d{6}", folder)]
     return (
@@ -169,6 +180,7 @@ def is_vggface2(tree: Tree) -> str | None:
 
 
 def read_vggface2(tree: Tree, options: Options) -> Dataset:
+    """Read VGGFace2."""
     meta = text_called(tree, r"identity_meta\.csv")
     rows = rows_of(tree, meta) if meta else []
     names = {row[0]: row[1].strip('" ') for row in rows[1:] if len(row) > 1}
@@ -182,12 +194,14 @@ def read_vggface2(tree: Tree, options: Options) -> Dataset:
 
 
 def is_casia(tree: Tree) -> str | None:
+    """Tell why a tree is CASIA-WebFace, or None."""
     people = {folder_of(path) for path in tree.files}
     fits = bool(people) and all(re.fullmatch(r"(?:.*/)?\d{7}", folder) for folder in people)
     return "people in folders of seven digits" if fits else None
 
 
 def is_lfw(tree: Tree) -> str | None:
+    """Tell why a tree is LFW, or None."""
     fits = all(re.fullmatch(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+", path) for path in tree.files)
     return "images called Name/Name_0001.jpg" if tree.files and fits else None
 

@@ -29,7 +29,7 @@ class HasPath(Protocol):
 
 
 class PixelSource(Protocol):
-    """Where the pixels of a data set come from. One whose images are files also has `content(path) -> bytes`."""
+    """A source of pixels. One whose images are files also has `content(path) -> bytes`."""
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 RGB, upright; `at_least` as in `images.read`. Raises BadImage."""

@@ -1,4 +1,4 @@
-"""Plans: which pictures form which batch of an epoch, and the counter-based random numbers behind them.
+"""Plans: which images form which batch of an epoch, and the counter-based random numbers behind them.
 
 Everything here is a pure function of (seed, epoch): a plan can be made again after a kill, in another process, or by
 every rank of a distributed run, and is the same.
@@ -22,7 +22,7 @@ _WORD = 2**64 - 1
 
 
 class Stream(IntEnum):
-    """What random numbers are for. Uses that shared a stream would move together: early pictures always mirrored."""
+    """Purposes of random numbers. Uses that shared a stream would move together: early images always mirrored."""
 
     ORDER = 1
     BALANCE = 2
@@ -31,25 +31,25 @@ class Stream(IntEnum):
     GROUP = 5
     ANCHOR = 6
     PARTNER = 7
-    STRANGER = 8
+    OTHER_PERSON = 8
 
 
 def plan(
     indices: NDArray[np.int64], batch: int, seed: int, epoch: int, drop_last: bool = True
 ) -> list[NDArray[np.int64]]:
-    """Shuffle the pictures of one epoch and cut them into batches.
+    """Shuffle the images of one epoch and cut them into batches.
 
     Args:
         indices: (N,) positions in the store, N >= 1; each is used once.
-        batch: pictures a batch, >= 1.
+        batch: images a batch, >= 1.
         seed: of the run, any integer.
         epoch: counted from 0; each has another order.
-        drop_last: leave out the last batch where it is short (another epoch leaves out other pictures). Where there
-            are fewer pictures than one batch holds, the short batch stays: a plan is never empty.
+        drop_last: leave out the last batch where it is short (another epoch leaves out other images). Where there
+            are fewer images than one batch holds, the short batch stays: a plan is never empty.
     Returns:
         The batches, (batch,) int64 each.
     Raises:
-        UsageError: no pictures, or a batch below 1.
+        UsageError: no images, or a batch below 1.
 
     >>> [part.tolist() for part in plan(np.arange(5), batch=2, seed=0, epoch=0, drop_last=False)]
     [[3, 4], [2, 0], [1]]
@@ -60,18 +60,18 @@ def plan(
 def balanced(
     indices: NDArray[np.int64], labels: NDArray[np.int64], batch: int, seed: int, epoch: int, balance: Balance
 ) -> list[NDArray[np.int64]]:
-    """A plan in which every class has as many pictures.
+    """A plan in which every class has as many images.
 
     Args:
         indices: (N,) positions in the store, N >= 1.
         labels: (N,) the class of each.
         batch, seed, epoch: as in `plan`; a short last batch is left out as there.
-        balance: "over" brings every class to the size of the largest: each picture is used equally often but for a
+        balance: "over" brings every class to the size of the largest: each image is used equally often but for a
             remainder drawn anew each epoch. "under" takes as many of each class as the smallest has, others each epoch.
     Returns:
         The batches, (batch,) int64 each, shuffled over the classes.
     Raises:
-        UsageError: no pictures, a batch below 1, labels of another length, or an unknown balance.
+        UsageError: no images, a batch below 1, labels of another length, or an unknown balance.
     """
     indices, labels = labelled(indices, labels)
     if balance not in ("over", "under"):
@@ -86,35 +86,35 @@ def balanced(
 def repeated(
     indices: NDArray[np.int64], labels: NDArray[np.int64], factor: int, label: int | None = None
 ) -> NDArray[np.int64]:
-    """The pictures of one epoch where those of one class come several times: `plan(repeated(…), …)`.
+    """The images of one epoch where those of one class come several times: `plan(repeated(…), …)`.
 
-    Each use of a picture draws another augmentation (`Loader` sees to it), so this is the class augmented ×factor.
+    Each use of an image draws another augmentation (`Loader` sees to it), so this is the class augmented ×factor.
 
     Args:
         indices: (N,) positions in the store.
         labels: (N,) the class of each.
-        factor: how often a picture of that class comes, >= 1.
+        factor: how often an image of that class comes, >= 1.
         label: the class; None for the rarest that occurs (of two as rare, the one with the lower number).
     Returns:
         (M,) int64: `indices`, then factor - 1 times those of the class.
     Raises:
-        UsageError: no pictures, a factor below 1, labels of another length, or a class without pictures.
+        UsageError: no images, a factor below 1, labels of another length, or a class without images.
 
     >>> repeated(np.array([4, 5, 6]), np.array([0, 0, 1]), factor=3).tolist()
     [4, 5, 6, 6, 6]
     """
     indices, labels = labelled(indices, labels)
     if factor < 1:
-        raise UsageError(f"a picture comes at least once: expected a factor of 1 or more, got {factor}")
+        raise UsageError(f"an image comes at least once: expected a factor of 1 or more, got {factor}")
     found, counts = np.unique(labels, return_counts=True)
     chosen = int(found[np.argmin(counts)]) if label is None else label
     if chosen not in found:
-        raise UsageError(f"expected the number of a class that has pictures, got {chosen}")
+        raise UsageError(f"expected the number of a class that has images, got {chosen}")
     return np.concatenate([indices, np.tile(indices[labels == chosen], factor - 1)])
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """What a mistake costs by class: inversely as frequent as the class, on average 1.
+    """Compute what a mistake costs by class: inversely as frequent as the class, on average 1.
 
     Args:
         labels: (N,) class numbers of the training part.
@@ -122,7 +122,7 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64
     Returns:
         (C,) float64, > 0, mean 1; for a cross-entropy's `weight`.
     Raises:
-        UsageError: a label outside 0 … C - 1, or a class without pictures.
+        UsageError: a label outside 0 … C - 1, or a class without images.
 
     >>> class_weights(np.array([0, 0, 0, 1]), classes=2).tolist()
     [0.5, 1.5]
@@ -134,7 +134,7 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64
     absent = np.flatnonzero(counts == 0)
     if classes < 1 or absent.size:
         which = f"class {absent[0]} has none" if absent.size else "there is no class"
-        raise UsageError(f"expected pictures of each of the {classes} classes to weigh them; {which}")
+        raise UsageError(f"expected images of each of the {classes} classes to weigh them; {which}")
     rarity = 1.0 / counts
     weights: NDArray[np.float64] = rarity / rarity.mean()
     return weights
@@ -148,9 +148,9 @@ def labelled(indices: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[NDA
     """
     indices, labels = np.asarray(indices, np.int64), np.asarray(labels, np.int64)
     if indices.shape != labels.shape:
-        raise UsageError(f"expected one label for each of the {indices.size} pictures, got {labels.size}")
+        raise UsageError(f"expected one label for each of the {indices.size} images, got {labels.size}")
     if indices.size == 0:
-        raise UsageError("there are no pictures to make batches of")
+        raise UsageError("there are no images to make batches of")
     return indices, labels
 
 
@@ -221,9 +221,9 @@ def shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: Stream) 
 
 def _cut(order: NDArray[np.int64], batch: int, drop_last: bool) -> list[NDArray[np.int64]]:
     if batch < 1:
-        raise UsageError(f"a batch holds at least 1 picture, got {batch}")
+        raise UsageError(f"a batch holds at least 1 image, got {batch}")
     if order.size == 0:
-        raise UsageError("there are no pictures to make batches of")
+        raise UsageError("there are no images to make batches of")
     parts = [order[start : start + batch] for start in range(0, len(order), batch)]
     if drop_last and len(parts) > 1 and len(parts[-1]) < batch:
         parts.pop()

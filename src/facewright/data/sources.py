@@ -42,7 +42,7 @@ _EXPECTED = (
     "images (train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, an .npz, or synthetic:faces"
 )
 _GENERIC = ("folders", "labels", "numbered")
-_PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "pictures", "data", "jpg", "png", "files", "all"}
+_PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "data", "jpg", "png", "files", "all"}
 _OF_FILES = ("columns", "label-from", "layout", "names")
 
 
@@ -196,7 +196,7 @@ def _names_images(tree: Tree, content: bytes) -> bool:
 
 
 def _folders_agree(tree: Tree, tables: list[LabelTable], options: Mapping[str, str]) -> bool:
-    """Whether class folders say the same as the label files beside them.
+    """Tell whether class folders say the same as the label files beside them.
 
     Raises:
         DataError: both say what the classes are, and not the same.
@@ -224,7 +224,7 @@ def _folders_agree(tree: Tree, tables: list[LabelTable], options: Mapping[str, s
 
 
 def _about_names(tree: Tree) -> str:
-    """What to do with images that no folder and no list gives a class."""
+    """The error for images that no folder and no list gives a class."""
     pattern = r"(?P<label>.+)_\d+\.\w+"
     fits = all(re.fullmatch(pattern, path.rpartition("/")[2]) for path in tree.files)
     hint = f"; their names fit --label-from '{pattern}'" if fits else ""

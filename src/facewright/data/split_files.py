@@ -15,7 +15,7 @@ COLUMNS = ["path", "label", "part", "group"]
 
 
 def write_parts(path: Path, dataset: Dataset, parts: Sequence[str], groups: Sequence[str]) -> None:
-    """Writes the file whole or not at all.
+    """Write the file whole or not at all.
 
     Args:
         parts: (N,) "train", "validation", "test", or "" for a record that is in none.
@@ -35,7 +35,7 @@ def write_parts(path: Path, dataset: Dataset, parts: Sequence[str], groups: Sequ
 
 
 def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> list[str]:
-    """Reads the part of each record and checks that the file is about these records.
+    """Read the part of each record and checks that the file is about these records.
 
     Returns:
         (N,) part names, in the dataset's order.
@@ -55,7 +55,7 @@ def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> li
             raise DataError(f"{path}: line {number + 2} is not `{','.join(COLUMNS)}`")
         for name, wanted, found in zip(COLUMNS, expected, row, strict=True):
             if wanted is not None and wanted != found:
-                what = "picture has changed" if name == "group" else f"{name} is {found!r} in the split file"
+                what = "image has changed" if name == "group" else f"{name} is {found!r} in the split file"
                 raise DataError(f"{path} is about other data: {record.path!r}: {what}")
     _check_length(path, dataset, rows[1:])
     return [row[2] for row in rows[1:]]

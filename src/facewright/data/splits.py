@@ -1,8 +1,8 @@
-"""Train, validation, test: who sees which picture.
+"""Train, validation, test: who sees which image.
 
 Every splitter moves whole units (units.py): records that must stay together are never parted. The order in which units
 are dealt out comes from a hash of seed and unit, so it depends neither on the order of the input nor on a random
-generator, and a picture added later moves few of the others.
+generator, and an image added later moves few of the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path, dataset: Dataset, digests: Sequence[str]) -> None:
-        """Writes `path,label,part,group`, one line a record in the dataset's order; atomic.
+        """Write `path,label,part,group`, one line a record in the dataset's order; atomic.
 
         Args:
             path: the file to write (a run's split.csv).
@@ -59,12 +59,12 @@ class Split:
 
     @classmethod
     def load(cls, path: Path, dataset: Dataset, digests: Sequence[str] | None = None) -> Split:
-        """Reads what `save` wrote, for the same records.
+        """Read what `save` wrote, for the same records.
 
         Args:
             path: a split.csv.
             dataset: must list the same paths and labels in the same order.
-            digests: (N,) where given, the pictures must be unchanged too.
+            digests: (N,) where given, the images must be unchanged too.
         Raises:
             DataError: no such file, not a split file, or other records (the first that differs is named).
         """
@@ -75,7 +75,7 @@ class Split:
 def stratified(
     labels: NDArray[np.int64], groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2
 ) -> Split:
-    """Splits every class by the same shares, whole units at a time.
+    """Split every class by the same shares, whole units at a time.
 
     Per class the units stand in the order of a hash of seed and group. With n records in the class and k placed so far,
     a unit goes to test while k < round(test·n), then to validation while k < round(test·n) + round(validation·n), then
@@ -106,10 +106,10 @@ def stratified(
 def by_identity(
     identities: Sequence[str], groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2
 ) -> Split:
-    """Splits people, not pictures: nobody is in two parts (verification must be tested on strangers).
+    """Split people, not images: nobody is in two parts (verification must be tested on unknown people).
 
     People in the order of a hash fill test, then validation: one is taken where that brings the part nearer to its
-    share, so no single person left over would bring it nearer. Two people who share a group (one picture under two
+    share, so no single person left over would bring it nearer. Two people who share a group (one image under two
     names) stay together.
 
     Args:
@@ -140,7 +140,7 @@ def by_identity(
 def k_fold(
     labels: NDArray[np.int64], groups: Sequence[str], seed: int, folds: int = 5, validation: float = 0.1
 ) -> list[Split]:
-    """Cuts every class into `folds` test parts of nearly equal size; each record is tested exactly once.
+    """Cut every class into `folds` test parts of nearly equal size; each record is tested exactly once.
 
     Args:
         labels, groups, seed: as in `stratified`.
@@ -167,7 +167,7 @@ def k_fold(
 def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2) -> Split:
     """The split that the data came with (folders or a column), completed where a part is missing.
 
-    A missing validation part is carved from train, stratified; so is a missing test part. A train or validation picture
+    A missing validation part is carved from train, stratified; so is a missing test part. A train or validation image
     whose group is in test too is left out of every part, and of validation's groups none stays in train: the given test
     part is kept as published and stays unseen. `notes` says all this.
 
@@ -185,7 +185,7 @@ def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float 
         kept = [index for index in parts[loser] if groups[index] not in owned]
         if len(kept) < len(parts[loser]):
             lost = len(parts[loser]) - len(kept)
-            verb = "picture is" if lost == 1 else "pictures are"
+            verb = "image is" if lost == 1 else "images are"
             notes.append(f"{lost} {loser} {verb} left out, for having a copy in {owner}")
         parts[loser] = kept
     missing = [name for name in ("validation", "test") if not parts[name]]
@@ -200,7 +200,7 @@ def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float 
         )
         for name in missing:
             parts[name] = rest[getattr(carved, name)].tolist()
-            notes.append(f"the data has no {name} part: {len(parts[name])} pictures were carved from train")
+            notes.append(f"the data has no {name} part: {len(parts[name])} images were carved from train")
         parts["train"] = rest[carved.train].tolist()
     if not parts["train"]:
         raise DataError(f"{dataset.where}: nothing is left to train on in the split that the data came with")
@@ -264,7 +264,7 @@ def _class_counts(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _about_absent(classes: Sequence[str], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """Which classes have no image in a part, and what its numbers then mean."""
+    """Notes on classes without an image in a part, and what its numbers then mean."""
     notes = []
     never = np.flatnonzero((counts["train"] == 0) & (counts["validation"] + counts["test"] > 0))
     if never.size:

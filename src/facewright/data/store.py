@@ -1,7 +1,7 @@
-"""PixelStore: pictures decoded once, kept as uint8, mapped into memory.
+"""PixelStore: images decoded once, kept as uint8, mapped into memory.
 
 Decoding a JPEG costs a hundred times more than copying the pixels that came out of it, and a training sees each
-picture dozens of times. So the first use of a dataset at a size decodes every picture with all cores and writes the
+image dozens of times. So the first use of a dataset at a size decodes every image with all cores and writes the
 pixels to the user's cache folder (layout: cache.py); from then on opening takes a glance at each file's size and time,
 and a batch is a gather from mapped memory.
 
@@ -60,18 +60,18 @@ class Statistics:
     """Per channel, over pixels scaled to [0, 1]."""
 
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]  # of all pixels (divided by n), not a mean of batch deviations
+    std: tuple[float, float, float]  # of all pixels (divided by n), not a mean of batch stds
 
 
 @dataclass(frozen=True)
 class PixelStore:
-    """The decoded pictures of one dataset at one size.
+    """The decoded images of one dataset at one size.
 
     Attributes:
         dataset: the readable records; `dataset.broken` names the others.
         spec: size and rule of fitting (mean and std play no part: the pixels are raw).
         pixels: (N, H, W, 3) uint8 RGB, read-only mapped memory; row i is dataset.records[i].
-        digests: (N,) pixel digests of the pictures before fitting; equal pixels, equal digest.
+        digests: (N,) pixel digests of the images before fitting; equal pixels, equal digest.
         sizes: (N, 2) height and width of the images in their files, upright.
         folder: where it lies in the cache.
     """
@@ -93,7 +93,7 @@ class PixelStore:
         on_event: EventHandler = ignore_event,
         verify: bool = False,
     ) -> PixelStore:
-        """Opens the store of a dataset, decoding the pictures where that has not been done.
+        """Open the store of a dataset, decoding the images where that has not been done.
 
         Args:
             dataset: what to look at; may contain broken files.
@@ -103,8 +103,8 @@ class PixelStore:
             on_event: called after each decoded image; never for a complete store.
             verify: compare the checksum of a complete store in any case, not only where its file has changed.
         Raises:
-            DataError: no picture can be read.
-            EmptyClass: no picture of a class can be read.
+            DataError: no image can be read.
+            EmptyClass: no image of a class can be read.
             FacewrightError: the cache cannot hold the pixels; nothing is left behind.
         """
         present, keys = content_keys(dataset, cache)
@@ -134,7 +134,7 @@ class PixelStore:
         return cls(readable, spec, pixels, index.digests, np.asarray(index.sizes, np.int64), folder)
 
     def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Gathers some pictures; the gather is the only copy.
+        """Gather some images; the gather is the only copy.
 
         Args:
             indices: (B,) rows.
@@ -149,9 +149,9 @@ class PixelStore:
         return torch.from_numpy(gathered).permute(0, 3, 1, 2)
 
     def statistics(self, indices: NDArray[np.int64]) -> Statistics:
-        """Mean and deviation of all pixels of some pictures, in one pass over exact whole numbers.
+        """Mean and std of all pixels of some images, in one pass over exact whole numbers.
 
-        The deviation of all pixels is not the mean of the deviations of batches: the latter leaves out how much the
+        The standard deviation of all pixels is not the mean of the stds of batches: the latter leaves out how much the
         batches differ from each other.
 
         Args:
@@ -160,7 +160,7 @@ class PixelStore:
             DataError: no rows.
         """
         if len(indices) == 0:
-            raise DataError("mean and deviation of no picture: expected at least one row")
+            raise DataError("mean and std of no image: expected at least one row")
         counts = np.zeros((3, 256), np.int64)  # how often each value occurs
         step = max(1, STATISTICS_CHUNK // (self.spec.height * self.spec.width * 3))
         for start in range(0, len(indices), step):
@@ -171,25 +171,25 @@ class PixelStore:
 
 
 def _moments(counts: NDArray[np.int64]) -> Statistics:
-    """Mean and deviation from counts of values (3, 256); whole numbers until the last division."""
-    means, deviations = [], []
+    """Mean and std from counts of values (3, 256); whole numbers until the last division."""
+    means, stds = [], []
     for row in counts.tolist():
         n = sum(row)
         total = sum(value * count for value, count in enumerate(row))
         squares = sum(value * value * count for value, count in enumerate(row))
         means.append(total / n / 255)
-        deviations.append(math.sqrt((n * squares - total * total) / (n * n)) / 255)
-    return Statistics((means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2]))
+        stds.append(math.sqrt((n * squares - total * total) / (n * n)) / 255)
+    return Statistics((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
 
 def _build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_event: EventHandler) -> None:
-    """Decodes everything into a new store; a killed build leaves nothing that could be mistaken for one."""
+    """Decode everything into a new store; a killed build leaves nothing that could be mistaken for one."""
     with building(folder) as partial:
         results = decode_all(dataset.source, dataset.records, spec, workers)
         rows, broken, checksum = _write_pixels(partial / "pixels.u8", results, len(dataset.records), on_event)
         if not rows:
             first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
-            raise DataError(f"{dataset.where}: not one picture can be read (the first: {first})")
+            raise DataError(f"{dataset.where}: not one image can be read (the first: {first})")
         index = Index(
             dataset=dataset.name,
             where=dataset.where,

@@ -2,7 +2,7 @@
 
 `synthetic:faces?identities=20&images=40&seed=0&size=112&task=identity` is read as a web address is: what is left out
 has the value shown here. The classes are the people, or, where the task is an attribute (glasses, hat, beard, mask,
-smile), the pictures with it and those without, half of each.
+smile), the images with it and those without, half of each.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
-from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.addresses import parse_query
 from facewright.data.pixel_sources import HasPath
 from facewright.data.portrait.face import draw_face
 from facewright.data.portrait.identity import Attributes, Identity, attributes_of, identity_of
 from facewright.data.portrait.scene import scene
-from facewright.data.portrait.stream import Stream
+from facewright.data.portrait.stream import RandomStream
 from facewright.data.records import Dataset, Record
 from facewright.errors import DataError, UnknownName, UsageError
 
@@ -38,13 +38,13 @@ _PATH = re.compile(r"person_(\d+)/(\d+)\.png")
 
 @dataclass(frozen=True)
 class FacesSpec:
-    """Which faces: the parameters of `synthetic:faces`.
+    """The parameters of `synthetic:faces`.
 
     Args:
         identities: how many people, 1 to 10,000.
-        images: pictures of each, 1 to 100,000.
+        images: images of each, 1 to 100,000.
         seed: which world of people, 0 to 2³² − 1.
-        size: side of a picture in pixels, 16 to 1024.
+        size: side of an image in pixels, 16 to 1024.
         task: "identity", or the attribute that makes the two classes.
     Raises:
         UsageError: a number out of its range. UnknownName: no such task.
@@ -71,7 +71,7 @@ class FacesSpec:
         """Read `synthetic:faces?key=value&…`.
 
         Raises:
-            UnknownName: a picture kind, key or task that is not known; the nearest one is named.
+            UnknownName: an image kind, key or task that is not known; the nearest one is named.
             UsageError: a key given twice or without a whole number, or a number out of range.
         >>> FacesSpec.parse("synthetic:faces?size=64").size
         64
@@ -81,7 +81,7 @@ class FacesSpec:
         kind, _, query = where.removeprefix(_SCHEME).partition("?")
         if kind != "faces":
             raise UnknownName("synthetic data set", kind, ["faces"])
-        return cls._of(_pairs(where, query))
+        return cls._of(parse_query(where, query, [*_RANGES, "task"], "synthetic:faces"))
 
     @classmethod
     def _of(cls, given: Mapping[str, str]) -> FacesSpec:
@@ -96,22 +96,6 @@ class FacesSpec:
         )
 
 
-def _pairs(where: str, query: str) -> dict[str, str]:
-    """The keys and values of a query, each key known and given once."""
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError:
-        raise UsageError(f"{where!r}: expected key=value, several joined by &") from None
-    given: dict[str, str] = {}
-    for key, text in pairs:
-        if key != "task" and key not in _RANGES:
-            raise UnknownName("key of synthetic:faces", key, [*_RANGES, "task"])
-        if key in given:
-            raise UsageError(f"{where!r}: {key} is given twice")
-        given[key] = text
-    return given
-
-
 def _whole(key: str, text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,12}", text):
         raise UsageError(f"synthetic:faces: {key} must be a whole number, not {text!r}")
@@ -120,7 +104,7 @@ def _whole(key: str, text: str) -> int:
 
 @dataclass(frozen=True)
 class SyntheticFaces:
-    """The source of the pictures: draws the picture that a record names. Holds numbers only, so it pickles small.
+    """The source of the images: draws the image that a record names. Holds numbers only, so it pickles small.
 
     >>> source = SyntheticFaces(FacesSpec(identities=2, images=3, size=32))
     >>> source.read(Record("person_01/00002.png", 1), None).shape
@@ -132,35 +116,35 @@ class SyntheticFaces:
     spec: FacesSpec
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
-        """Draw a record's picture: (size, size, 3) uint8 RGB. `at_least` makes no drawing cheaper."""
+        """Draw a record's image: (size, size, 3) uint8 RGB. `at_least` makes no drawing cheaper."""
         person, index = self._place(record)
         identity = identity_of(self.spec.seed, person)
         attributes = self.attributes(person, index)
         return draw_face(identity, self.spec.seed, index, self.spec.size, attributes)[0]
 
     def attributes(self, person: int, index: int) -> Attributes:
-        """What picture number `index` of a person shows; the task's attribute is in half of the pictures."""
+        """Return what image number `index` of a person shows; the task's attribute is in half of the images."""
         spec = self.spec
         attributes = attributes_of(identity_of(spec.seed, person), spec.seed, index)
         if spec.task == "identity":
             return attributes
-        shown = Stream(spec.seed, 4, TASKS.index(spec.task), person, index).chance(0.5)
+        shown = RandomStream(spec.seed, 4, TASKS.index(spec.task), person, index).chance(0.5)
         return replace(attributes, **{spec.task: shown})
 
     def content_key(self, record: HasPath) -> str:
-        """Changes when the picture does: the drawing's version and all that it depends on."""
+        """As `PixelSource.content_key`: the drawing's version and all that it depends on."""
         person, index = self._place(record)
         spec = self.spec
         return f"synthetic:faces/{DRAWING}/{spec.seed}/{spec.size}/{spec.task}/{person}/{index}"
 
     def stamp(self, record: HasPath) -> str:
-        """Constant but for the drawing's version: nothing on disk can change."""
+        """As `PixelSource.stamp`: constant but for the drawing's version: nothing on disk can change."""
         return f"synthetic:{DRAWING}"
 
     def _place(self, record: HasPath) -> tuple[int, int]:
         match = _PATH.fullmatch(record.path)
         if match is None or int(match[1]) >= self.spec.identities or int(match[2]) >= self.spec.images:
-            raise DataError(f"{record.path}: not a picture of {self.spec.where()}")
+            raise DataError(f"{record.path}: not an image of {self.spec.where()}")
         return int(match[1]), int(match[2])
 
 
@@ -168,10 +152,10 @@ def open_synthetic(where: str) -> Dataset:
     """The data set at an address such as `synthetic:faces?identities=20&images=40&seed=0`.
 
     Args:
-        where: see the head of this file; `synthetic:faces` alone is 20 people × 40 pictures at 112 px.
+        where: see the head of this file; `synthetic:faces` alone is 20 people × 40 images at 112 px.
     Returns:
         Records `person_07/00012.png`, each with its identity; classes in the order of their names.
-        Nothing is drawn until the source is asked for a picture.
+        Nothing is drawn until the source is asked for an image.
     Raises:
         UnknownName: an unknown key or task. UsageError: a value out of its range.
     >>> data = open_synthetic("synthetic:faces?identities=3&images=2&task=mask")

@@ -22,7 +22,7 @@ _DEPTH = 5  # names on the way to an image: one more than a layout needs
 
 
 class TreeSource(Protocol):
-    """What reads the files of a tree."""
+    """A reader of the files of a tree."""
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]: ...
     def content_key(self, record: HasPath) -> str: ...
@@ -178,7 +178,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _left_out(entry: os.DirEntry[str]) -> str | None:
-    """Why an entry of a folder is not used although somebody may think it is, or None."""
+    """The reason why an entry of a folder is not used although somebody may think it is, or None."""
     try:
         entry.name.encode()
     except UnicodeEncodeError:  # bytes that are not UTF-8 arrive as lone surrogates

@@ -1,6 +1,6 @@
 """Units: records that must stay on one side of a split, and the order in which units are dealt out.
 
-A unit is a set of pictures with equal pixels (one digest), of near duplicates where the caller asks for it, or of one
+A unit is a set of images with equal pixels (one digest), of near duplicates where the caller asks for it, or of one
 person.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 def groups_of(digests: Sequence[str], near: Iterable[Sequence[int]] = ()) -> list[str]:
-    """Names the unit of each record: equal digests share one, and so do the two sides of each near pair.
+    """Name the unit of each record: equal digests share one, and so do the two sides of each near pair.
 
     Args:
         digests: (N,) pixel digests.
@@ -41,7 +41,7 @@ def groups_of(digests: Sequence[str], near: Iterable[Sequence[int]] = ()) -> lis
 
 
 def people_of(identities: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """Names the unit of each record when people must stay together: two people who share a group are one unit.
+    """Name the unit of each record when people must stay together: two people who share a group are one unit.
 
     Args:
         identities: (N,) who is shown.

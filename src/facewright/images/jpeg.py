@@ -22,7 +22,7 @@ _END = b"\xff\xd9"
 
 @dataclass
 class Scans:
-    """What the scans of a JPEG hold."""
+    """The scans of a JPEG, as their headers announce them."""
 
     count: int = 0
     height: int = 0
@@ -33,7 +33,7 @@ class Scans:
 
     @property
     def complete(self) -> bool:
-        """Whether every bit of every coefficient of every component has its scan."""
+        """True where every bit of every coefficient of every component has its scan."""
         sent = len(self.missing_bits) == 64 * len(self.components) > 0
         return sent and not any(self.missing_bits.values())
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facewright.data.cache import make_private
-from facewright.data.loaders import Loader, Pixels
+from facewright.data.loaders import ImageStore, Loader
 from facewright.errors import FacewrightError
 from facewright.files import sync_folder
 from facewright.input_spec import InputSpec
@@ -37,7 +37,7 @@ FORMAT = 1  # raised when the numbers, or how they are made, change
 class FeatureInputs:
     """Images to compute features of."""
 
-    store: Pixels
+    store: ImageStore
     spec: InputSpec
     rows: NDArray[np.int64]  # (N,) rows of the store
     augment: Augment | None  # None: only resized

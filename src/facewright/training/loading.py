@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facewright.data.loaders import Loader, Pixels
+from facewright.data.loaders import ImageStore, Loader
 from facewright.data.sampling import shard
 from facewright.events import EventHandler, Progress
 from facewright.files import cache_folder
@@ -31,7 +31,7 @@ Inputs = tuple[Tensor, NDArray[np.int64]]
 class Data:
     """What is trained and validated on."""
 
-    store: Pixels
+    store: ImageStore
     spec: InputSpec
     train: NDArray[np.int64]  # rows of the store
     validation: NDArray[np.int64]

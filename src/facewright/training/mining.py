@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from facewright import images
 from facewright.data.boxes import read_boxes
-from facewright.data.loaders import Pixels
+from facewright.data.loaders import ImageStore
 from facewright.data.records import Dataset, Record
 from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, Message
@@ -41,7 +41,7 @@ class ExtendedStore:
         label: their class.
     """
 
-    def __init__(self, store: Pixels, patches: NDArray[np.uint8], label: int) -> None:
+    def __init__(self, store: ImageStore, patches: NDArray[np.uint8], label: int) -> None:
         self.store = store
         self.patches = torch.from_numpy(patches).permute(0, 3, 1, 2)
         self.first = len(store.dataset.records)

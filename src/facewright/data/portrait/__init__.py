@@ -1,1 +1,1 @@
-"""Drawn faces: who they are, how they stand, and the drawing of them, at any size."""
+"""Synthetic faces: who they are, how they stand, and the drawing of them, at any size."""

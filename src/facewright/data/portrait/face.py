@@ -1,4 +1,4 @@
-"""One drawn face: everything in its order, lit, and photographed."""
+"""One synthetic face: everything in its order, lit, and photographed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from PIL import Image, ImageFilter
 from . import features, hair, wear
 from .backdrop import backdrop
 from .canvas import Canvas
-from .head import Head
+from .head import HeadPose
 from .identity import Attributes, Identity, attributes_of
 from .light import light_map
 from .moment import Moment, moment_of
-from .stream import Stream
+from .stream import RandomStream
 
 
 def draw_face(
     identity: Identity, seed: int, index: int, size: int, attributes: Attributes | None = None
 ) -> tuple[NDArray[np.uint8], Attributes]:
-    """Picture number `index` of a person.
+    """Image number `index` of a person.
 
     Args:
         identity: who.
         seed: the seed of the world; another one gives other moments.
-        index: which picture of the person, an integer >= 0.
-        size: side in pixels; the same picture at any size.
+        index: which image of the person, an integer >= 0.
+        size: side in pixels; the same image at any size.
         attributes: what it shows instead of what the seed says.
     Returns:
         (size, size, 3) uint8 RGB, and what it shows.
@@ -35,14 +35,14 @@ def draw_face(
     """
     shown = attributes_of(identity, seed, index) if attributes is None else attributes
     moment = moment_of(identity, seed, index, shown)
-    surroundings = Stream(seed, 7, identity.number, index)
+    surroundings = RandomStream(seed, 7, identity.number, index)
     person, cover = draw_person(identity, moment, shown, surroundings, size)
-    picture = person + (1.0 - cover[..., None]) * backdrop(surroundings, size, size) * np.array(moment.tint, np.float32)
-    return photograph(picture, moment, surroundings), shown
+    image = person + (1.0 - cover[..., None]) * backdrop(surroundings, size, size) * np.array(moment.tint, np.float32)
+    return photograph(image, moment, surroundings), shown
 
 
 def draw_person(
-    identity: Identity, moment: Moment, shown: Attributes, stream: Stream, size: int
+    identity: Identity, moment: Moment, shown: Attributes, stream: RandomStream, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A person, lit, on black.
 
@@ -51,7 +51,7 @@ def draw_person(
     """
     times = max(2, -(-256 // size))  # drawn this many times larger, then reduced
     canvas = Canvas(size * times)
-    head = Head(identity, moment, canvas.side)
+    head = HeadPose(identity, moment, canvas.side)
     wear.draw_clothes(canvas, head, stream)
     hair.draw_back_hair(canvas, head, shown.hat)
     wear.draw_neck(canvas, head, stream)
@@ -89,10 +89,10 @@ def _held(bright: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(bright * (1.0 - above * (above / (above + 85.0)) / np.maximum(peak, 1.0))[..., None])
 
 
-def photograph(picture: NDArray[np.float32], moment: Moment, stream: Stream) -> NDArray[np.uint8]:
+def photograph(image: NDArray[np.float32], moment: Moment, stream: RandomStream) -> NDArray[np.uint8]:
     """Blur and noise of a camera: (H, W, 3) in [0, 255] or over → uint8."""
     if moment.blur > 0:
-        image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
-        picture = np.asarray(image.filter(ImageFilter.GaussianBlur(moment.blur * len(picture)))).astype(np.float32)
-    grain = stream.bell(picture.size).reshape(picture.shape) * np.float32(moment.noise)
-    return np.clip(picture + grain + 0.5, 0, 255).astype(np.uint8)
+        sharp = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+        image = np.asarray(sharp.filter(ImageFilter.GaussianBlur(moment.blur * len(image)))).astype(np.float32)
+    grain = stream.bell(image.size).reshape(image.shape) * np.float32(moment.noise)
+    return np.clip(image + grain + 0.5, 0, 255).astype(np.uint8)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
-from .head import Head
+from .head import HeadPose
 from .identity import Colour
-from .stream import Stream
+from .stream import RandomStream
 
 _DARK = Colour(38, 24, 24)
 _WHITE = Colour(250, 247, 243)
@@ -32,7 +32,7 @@ class Shape(NamedTuple):
     opacity: float = 1.0
 
 
-def _fill_all(canvas: Canvas, head: Head, shapes: Sequence[Shape], lift: float = 0.0) -> None:
+def _fill_all(canvas: Canvas, head: HeadPose, shapes: Sequence[Shape], lift: float = 0.0) -> None:
     """Fill shapes on the face, the first undermost; turned together, which is many times faster than one by one."""
     pixels = head.face(np.concatenate([shape.points for shape in shapes]), lift)
     start = 0
@@ -42,8 +42,8 @@ def _fill_all(canvas: Canvas, head: Head, shapes: Sequence[Shape], lift: float =
         start = end
 
 
-def draw_eye(canvas: Canvas, head: Head, side: float) -> None:
-    """One eye, left (side −1) or right (+1) in the picture: white, iris, lashes, lid."""
+def draw_eye(canvas: Canvas, head: HeadPose, side: float) -> None:
+    """One eye, left (side −1) or right (+1) in the image: white, iris, lashes, lid."""
     who, now = head.identity, head.moment
     lid = (1.0 - now.blink) * (1.0 + 0.18 * now.brow_raise) * (1.0 - 0.18 * max(0.0, now.smile))
     x, opening = who.eye_width * _ACROSS, who.eye_width * who.eye_openness * lid
@@ -66,7 +66,7 @@ def draw_eye(canvas: Canvas, head: Head, side: float) -> None:
     _fill_all(canvas, head, [shape._replace(points=shape.points @ tilt + middle) for shape in shapes])
 
 
-def _iris(head: Head, opening: float, x: Points, upper: Points, lower: Points) -> list[Shape]:
+def _iris(head: HeadPose, opening: float, x: Points, upper: Points, lower: Points) -> list[Shape]:
     """Ring, iris, pupil and glint, cut to the opening between the lids (heights at x)."""
     who, now = head.identity, head.moment
     shift = 0.3 * who.eye_width * now.gaze
@@ -83,7 +83,7 @@ def _iris(head: Head, opening: float, x: Points, upper: Points, lower: Points) -
     return shapes
 
 
-def draw_brow(canvas: Canvas, head: Head, side: float) -> None:
+def draw_brow(canvas: Canvas, head: HeadPose, side: float) -> None:
     """One eyebrow: a tapered stroke in the colour of the hair."""
     who, now = head.identity, head.moment
     t = np.linspace(0.0, 1.0, 11)
@@ -95,7 +95,7 @@ def draw_brow(canvas: Canvas, head: Head, side: float) -> None:
     canvas.fill(head.face(shape), who.hair.times(0.72).mix(_DARK, 0.25), 0.92)
 
 
-def draw_nose(canvas: Canvas, head: Head) -> None:
+def draw_nose(canvas: Canvas, head: HeadPose) -> None:
     """Bridge, tip, wings and nostrils; the tip stands out, so it moves most when the head turns."""
     who, now = head.identity, head.moment
     top, bottom, wide = who.eye_height + 0.02, who.eye_height + who.nose_length, who.nose_width
@@ -127,7 +127,7 @@ def draw_nose(canvas: Canvas, head: Head) -> None:
         canvas.fill(head.face(hole, 0.12), who.skin.times(0.36), 0.72)
 
 
-def draw_mouth(canvas: Canvas, head: Head) -> None:
+def draw_mouth(canvas: Canvas, head: HeadPose) -> None:
     """Lips and what is between them: a line, teeth, or dark."""
     who, now = head.identity, head.moment
     smile, middle = now.smile, who.mouth_height
@@ -167,7 +167,7 @@ def draw_mouth(canvas: Canvas, head: Head) -> None:
     _fill_all(canvas, head, shapes, 0.05)
 
 
-def draw_smile_lines(canvas: Canvas, head: Head) -> None:
+def draw_smile_lines(canvas: Canvas, head: HeadPose) -> None:
     """The folds from nose to mouth that a smile deepens."""
     who, now = head.identity, head.moment
     if now.smile < 0.3:
@@ -188,7 +188,7 @@ def draw_smile_lines(canvas: Canvas, head: Head) -> None:
         )
 
 
-def draw_ear(canvas: Canvas, head: Head, side: float) -> None:
+def draw_ear(canvas: Canvas, head: HeadPose, side: float) -> None:
     """One ear, an oval with a darker hollow, level with the nose."""
     who = head.identity
     middle = who.eye_height + 0.12
@@ -211,15 +211,15 @@ def draw_ear(canvas: Canvas, head: Head, side: float) -> None:
     canvas.fill(head.place(hollow), who.skin.times(0.68), 0.55)
 
 
-def draw_skin(canvas: Canvas, head: Head) -> None:
-    """The face, its red cheeks, and freckles and mole: the same spots on each picture of the person."""
+def draw_skin(canvas: Canvas, head: HeadPose) -> None:
+    """The face, its red cheeks, and freckles and mole: the same spots on each image of the person."""
     who = head.identity
     canvas.fill(head.place(head.outline()), who.skin)
     level = who.eye_height + 0.75 * who.nose_length
     x, red = 0.62 * who.cheek, who.skin.mix(_BLUSH, 0.4)
     cheeks = [disc(side * x, level, r, 0.8 * r, 20) for r in (0.1, 0.15, 0.2, 0.24) for side in (-1.0, 1.0)]
     _fill_all(canvas, head, [Shape(cheek, red, 0.05 + 0.1 * who.blush) for cheek in cheeks])
-    stream = Stream(who.marks)
+    stream = RandomStream(who.marks)
     if who.freckles:
         spread = stream.units(who.freckles, 2) + stream.units(who.freckles, 2) - 1.0
         spots = head.face(spread * (0.5, 0.2) + (0.0, who.eye_height + 0.25))

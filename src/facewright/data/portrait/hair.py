@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import Canvas, Points, closed_curve, disc, open_curve
-from .head import Head
+from .head import HeadPose
 from .identity import Colour, HairStyle
 
 _LIGHT = Colour(255, 244, 224)
@@ -67,8 +67,8 @@ def _bumpy(shape: Points, bumps: int, height: float) -> Points:
     return np.asarray(middle + (fine - middle) * (1.0 + height * np.abs(np.sin(phase)))[:, None])
 
 
-def draw_back_hair(canvas: Canvas, head: Head, hat: bool) -> None:
-    """What lies behind neck and face: the back of the head, and hair that hangs down."""
+def draw_back_hair(canvas: Canvas, head: HeadPose, hat: bool) -> None:
+    """Draw what lies behind neck and face: the back of the head, and hair that hangs down."""
     who = head.identity
     turn = -0.2 * np.sin(head.moment.yaw)
     skull = disc(turn, -0.28, 0.97 * who.cheek, 0.72, 32)
@@ -89,7 +89,7 @@ def draw_back_hair(canvas: Canvas, head: Head, hat: bool) -> None:
         canvas.fill(head.place(disc(1.2 * turn, -1.12 - 0.5 * radius, 1.1 * radius, radius)), who.hair.times(0.86))
 
 
-def draw_front_hair(canvas: Canvas, head: Head, hat: bool) -> None:
+def draw_front_hair(canvas: Canvas, head: HeadPose, hat: bool) -> None:
     """The hair that frames the forehead, from behind one ear over the crown to behind the other."""
     who = head.identity
     if who.hair_style == "bald":
@@ -104,7 +104,7 @@ def draw_front_hair(canvas: Canvas, head: Head, hat: bool) -> None:
         _draw_sheen(canvas, head, inner, outer)
 
 
-def _hairline(head: Head, cut: _Cut) -> Points:
+def _hairline(head: HeadPose, cut: _Cut) -> Points:
     """(49, 2) flat: from behind the left ear along the forehead to behind the right ear."""
     who = head.identity
     right = np.array(cut.line)
@@ -119,7 +119,7 @@ def _hairline(head: Head, cut: _Cut) -> Points:
     return _resampled(open_curve(head.around(line[:, 0], line[:, 1]), 5))
 
 
-def _edge(head: Head, cut: _Cut, hat: bool) -> Points:
+def _edge(head: HeadPose, cut: _Cut, hat: bool) -> Points:
     """(49, 2) flat: the outer edge, from left over the crown to the right."""
     who = head.identity
     volume = who.hair_volume
@@ -158,7 +158,7 @@ def _between(inner: Points, outer: Points, share: float | NDArray[np.float64]) -
     return np.asarray(inner + (outer - inner) * np.asarray(share).reshape(-1, 1))
 
 
-def _draw_sheen(canvas: Canvas, head: Head, inner: Points, outer: Points) -> None:
+def _draw_sheen(canvas: Canvas, head: HeadPose, inner: Points, outer: Points) -> None:
     """A soft band of light over the crown, of four thin layers, and a few combed strands."""
     who = head.identity
     arch = np.sin(np.linspace(0.0, np.pi, 27))
@@ -176,7 +176,7 @@ def _draw_sheen(canvas: Canvas, head: Head, inner: Points, outer: Points) -> Non
         canvas.fill(head.place(shape), who.hair.times(0.6 if k % 4 else 1.3), 0.3)
 
 
-def _draw_curls(canvas: Canvas, head: Head, inner: Points, outer: Points) -> None:
+def _draw_curls(canvas: Canvas, head: HeadPose, inner: Points, outer: Points) -> None:
     """Rings of lighter and darker curls between hairline and edge."""
     who = head.identity
     fine = _resampled(inner, len(outer))
@@ -186,7 +186,7 @@ def _draw_curls(canvas: Canvas, head: Head, inner: Points, outer: Points) -> Non
             canvas.fill(head.place(disc(x, y, 0.075, 0.065, 12)), colour, 0.3)
 
 
-def draw_beard(canvas: Canvas, head: Head) -> None:
+def draw_beard(canvas: Canvas, head: HeadPose) -> None:
     """The person's kind of beard; the mouth is drawn over it."""
     who = head.identity
     style, mouth, wide = who.beard_style, who.mouth_height, who.mouth_width
@@ -212,7 +212,7 @@ def _mirrored(right: list[tuple[float, float]]) -> Points:
     return np.array([(-x, y) for x, y in right[::-1] if x > 0] + right)
 
 
-def _draw_on_jaw(canvas: Canvas, head: Head, upper: Points, grow: float, colour: Colour, opacity: float) -> None:
+def _draw_on_jaw(canvas: Canvas, head: HeadPose, upper: Points, grow: float, colour: Colour, opacity: float) -> None:
     """Fill from an upper line (shares of the face's width, heights) down to the jaw, grown by so much."""
     heights = np.linspace(0.06, 1.0, 16)
     swell = grow * np.clip((heights - 0.1) / 0.5, 0.0, 1.0) * (1.0 - 0.55 * heights**6)

@@ -19,8 +19,8 @@ from .moment import Moment
 _FAR = 1.5  # radians: what has turned further than this lies on the silhouette
 
 
-class Head:
-    """A posed head on a picture of side × side pixels."""
+class HeadPose:
+    """A posed head on an image of side × side pixels."""
 
     def __init__(self, identity: Identity, moment: Moment, side: int) -> None:
         self.identity = identity
@@ -103,7 +103,7 @@ class Head:
 
 
 def _forward(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far the middle of the head lies in front of the ears at these heights: the chin well in front."""
+    """The distance of the head's middle in front of the ears, at these heights: the chin well in front."""
     below = np.minimum(np.maximum(y - 0.05, 0.0), 0.95)
     return np.asarray(below * (0.12 + 0.21 * below))
 

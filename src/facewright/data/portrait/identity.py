@@ -1,6 +1,6 @@
 """What is drawn: the identity that stays, and the moment that passes.
 
-Lengths are in half heights of the face: the crown is at y = -1, the chin at y = +1, x to the right of the picture.
+Lengths are in half heights of the face: the crown is at y = -1, the chin at y = +1, x to the right of the image.
 Angles are in radians, colours are sRGB triples in [0, 255].
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .stream import Stream
+from .stream import RandomStream
 
 HairStyle = Literal["bald", "cropped", "parted", "fringe", "bob", "long", "curly", "afro", "bun", "receding", "quiff"]
 HAIR_STYLES: tuple[HairStyle, ...] = (
@@ -48,7 +48,7 @@ EYES = _palette("462c1c", "684424", "54703e", "4276a0", "70828e", "281e1c")
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a drawn person this person; nothing here changes from one picture to the next."""
+    """Everything that makes a synthetic person this person; nothing here changes from one image to the next."""
 
     number: int
     forehead: float
@@ -91,7 +91,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a picture of a person may show besides the person; each is a task of its own."""
+    """Things that an image may show besides the person; each is a task of its own."""
 
     glasses: bool = False
     hat: bool = False
@@ -126,7 +126,7 @@ def identity_of(seed: int, k: int) -> Identity:
     >>> identity_of(0, 3) == identity_of(0, 3)
     True
     """
-    world, own = Stream(seed, 1), Stream(seed, 2, k)
+    world, own = RandomStream(seed, 1), RandomStream(seed, 2, k)
     depth = _stratum(world.unit(), k, 0.6180339887)
     skin = _blend(SKINS, depth)
     shift = int(world.unit() * len(HAIR_STYLES))
@@ -176,8 +176,8 @@ def identity_of(seed: int, k: int) -> Identity:
 
 
 def attributes_of(identity: Identity, seed: int, index: int) -> Attributes:
-    """What picture number `index` of this person shows: glasses, hat, beard, mask, smile."""
-    stream = Stream(seed, 3, identity.number, index)
+    """Return what image number `index` of this person shows: glasses, hat, beard, mask, smile."""
+    stream = RandomStream(seed, 3, identity.number, index)
     return Attributes(
         glasses=stream.chance(0.25),
         hat=stream.chance(0.15),

@@ -1,4 +1,4 @@
-"""Soft light on a drawn face: a small map of factors, enlarged and multiplied in."""
+"""Soft light on a synthetic face: a small map of factors, enlarged and multiplied in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .head import Head
+from .head import HeadPose
 
 _GRID = 48
 
 
-def light_map(head: Head, size: int) -> NDArray[np.float32]:
+def light_map(head: HeadPose, size: int) -> NDArray[np.float32]:
     """(size, size) factors by which the light changes the person's colours: 1 leaves them.
 
     The head is lit as an egg is (Lambert's cosine law plus an even ambient part); sockets, nostrils' shade, the
@@ -35,11 +35,11 @@ def light_map(head: Head, size: int) -> NDArray[np.float32]:
     weight = np.clip((1.5 - radius) / 0.5, 0.0, 1.0)
     shade = now.ambient + now.diffuse * (flat + (1.25 * cosine_law - flat) * weight)
     shade *= _soft_spots(head, x, y)
-    picture = Image.fromarray(shade.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+    image = Image.fromarray(shade.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
 
 
-def _soft_spots(head: Head, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+def _soft_spots(head: HeadPose, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     who, now = head.identity, head.moment
     eye, tip, mouth = who.eye_height, who.eye_height + who.nose_length, who.mouth_height
     gleam = 0.16 * now.diffuse

@@ -1,16 +1,16 @@
-"""The moment of one picture: pose, framing, light, expression, and the seeds of what surrounds the face."""
+"""The moment of one image: pose, framing, light, expression, and the seeds of what surrounds the face."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .identity import Attributes, Colour, Identity
-from .stream import Stream
+from .stream import RandomStream
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What changes from picture to picture: angles in radians, positions and lengths in shares of the side."""
+    """Everything that changes from image to image: angles in radians, positions and lengths in shares of the side."""
 
     yaw: float
     pitch: float
@@ -29,12 +29,12 @@ class Moment:
     blink: float  # 0 open … 1 shut
     gaze: float
     blur: float
-    noise: float  # deviation in grey levels
+    noise: float  # standard deviation in grey levels
 
 
 def moment_of(identity: Identity, seed: int, index: int, attributes: Attributes) -> Moment:
-    """The moment of picture number `index` of a person; the same each time."""
-    s = Stream(seed, 6, identity.number, index)
+    """The moment of image number `index` of a person; the same each time."""
+    s = RandomStream(seed, 6, identity.number, index)
     warmth = s.around(0.03, 0.14)
     diffuse = s.between(0.3, 0.85)
     exposure = s.around(0.98, 0.34)

@@ -14,17 +14,17 @@ from facewright.errors import UsageError
 from .backdrop import backdrop
 from .canvas import Canvas, Points, closed_curve, disc
 from .face import draw_person, photograph
-from .head import Head
+from .head import HeadPose
 from .identity import attributes_of, identity_of
 from .moment import Moment, moment_of
-from .stream import Stream
+from .stream import RandomStream
 
 _TRIES = 400
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a face stands, in pixels: its middle and half its height."""
+    """The place of a face, in pixels: its middle and half its height."""
 
     x: float
     y: float
@@ -49,39 +49,37 @@ def scene(seed: int, index: int, width: int, height: int, faces: int) -> tuple[N
     Args:
         seed: the seed of the world the people are from.
         index: which scene, an integer >= 0.
-        width, height: of the picture in pixels, 32 to 4096 each.
+        width, height: of the image in pixels, 32 to 4096 each.
         faces: how many people, 0 to 40.
     Returns:
         (height, width, 3) uint8 RGB, and (faces, 4) boxes x, y, w, h in whole pixels: of each face from crown to
-        chin and from cheek to cheek (hair, ears and hats stand out of it), inside the picture, the nearest
+        chin and from cheek to cheek (hair, ears and hats stand out of it), inside the image, the nearest
         person first. A face is hidden by a nearer person by a fifth at most, as long as there is room.
     Raises:
         UsageError: a size or number out of range.
-    >>> picture, boxes = scene(seed=0, index=1, width=160, height=120, faces=3)
-    >>> picture.shape, boxes.shape
+    >>> image, boxes = scene(seed=0, index=1, width=160, height=120, faces=3)
+    >>> image.shape, boxes.shape
     ((120, 160, 3), (3, 4))
     """
     if not (32 <= width <= 4096 and 32 <= height <= 4096 and 0 <= faces <= 40):
         asked = f"{width}×{height} and {faces}"
         raise UsageError(f"a scene has sides of 32 to 4096 pixels and 0 to 40 faces, not {asked}")
-    stream = Stream(seed, 5, index)
-    picture = _background(stream, width, height)
+    stream = RandomStream(seed, 5, index)
+    image = _background(stream, width, height)
     light = moment_of(identity_of(seed, 0), seed, index, attributes_of(identity_of(seed, 0), seed, index))
     first = int(stream.unit() * 9_000)
     places = _places(stream, width, height, faces)
     boxes = [np.zeros(4, np.int64)] * faces
     for k in reversed(range(faces)):  # the farthest first, the nearer over it
-        picture, boxes[k] = _with_person(picture, places[k], (seed, first + 7 * k, index), light)
-    return photograph(picture, replace(light, blur=0.0, noise=0.6 * light.noise), stream), np.array(boxes).reshape(
-        -1, 4
-    )
+        image, boxes[k] = _with_person(image, places[k], (seed, first + 7 * k, index), light)
+    return photograph(image, replace(light, blur=0.0, noise=0.6 * light.noise), stream), np.array(boxes).reshape(-1, 4)
 
 
 def _with_person(
-    picture: NDArray[np.float32], place: _Place, who: tuple[int, int, int], light: Moment
+    image: NDArray[np.float32], place: _Place, who: tuple[int, int, int], light: Moment
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The picture with one more person in front, and the box of the face. `who` is (seed, person, index)."""
-    height, width = picture.shape[:2]
+    """The image with one more person in front, and the box of the face. `who` is (seed, person, index)."""
+    height, width = image.shape[:2]
     side = max(height, width)
     seed, person, index = who
     identity = identity_of(seed, person)
@@ -91,16 +89,16 @@ def _with_person(
         x=place.x / side, y=place.y / side, half=place.half / side, tint=light.tint,
         light_x=light.light_x, light_y=light.light_y, ambient=light.ambient, diffuse=light.diffuse,
     )  # fmt: skip
-    drawn, cover = draw_person(identity, moment, shown, Stream(seed, 7, person, index), side)
-    head = Head(identity, moment, side)
+    drawn, cover = draw_person(identity, moment, shown, RandomStream(seed, 7, person, index), side)
+    head = HeadPose(identity, moment, side)
     outline = head.place(head.outline())
     low = np.floor(np.maximum(outline.min(axis=0), 0.0)).astype(np.int64)
     high = np.ceil(np.minimum(outline.max(axis=0), (width, height))).astype(np.int64)
-    behind = picture * (1.0 - cover[:height, :width, None])
+    behind = image * (1.0 - cover[:height, :width, None])
     return drawn[:height, :width] + behind, np.concatenate([low, high - low])
 
 
-def _places(stream: Stream, width: int, height: int, faces: int) -> list[_Place]:
+def _places(stream: RandomStream, width: int, height: int, faces: int) -> list[_Place]:
     """Places for so many faces, largest first, each little hidden by the larger ones before it."""
     large = min(0.26 * height, 0.42 * width / math.sqrt(max(faces, 1)))
     small = max(0.3 * large, 5.0)
@@ -111,7 +109,7 @@ def _places(stream: Stream, width: int, height: int, faces: int) -> list[_Place]
     return places
 
 
-def _free_place(stream: Stream, size: tuple[int, int], half: float, taken: list[_Place]) -> _Place:
+def _free_place(stream: RandomStream, size: tuple[int, int], half: float, taken: list[_Place]) -> _Place:
     """The first place drawn that little hides, the face made smaller when it takes long; else the best one seen."""
     best, least = _Place(size[0] / 2, size[1] / 2, half), math.inf
     for attempt in range(_TRIES):
@@ -126,7 +124,7 @@ def _free_place(stream: Stream, size: tuple[int, int], half: float, taken: list[
     return best
 
 
-def _background(stream: Stream, width: int, height: int) -> NDArray[np.float32]:
+def _background(stream: RandomStream, width: int, height: int) -> NDArray[np.float32]:
     """A backdrop with things on it: boxes, balls, rings, leaves and poles, some of the colours of skin."""
     side = max(width, height)
     times = 2 if side <= 2048 else 1
@@ -143,23 +141,23 @@ def _background(stream: Stream, width: int, height: int) -> NDArray[np.float32]:
     return np.asarray(0.85 * (things + (1.0 - cover) * backdrop(stream, width, height)), np.float32)
 
 
-def _box(stream: Stream, size: float) -> Points:
+def _box(stream: RandomStream, size: float) -> Points:
     wide, tall, turn = size * stream.between(0.4, 1.2), size * stream.between(0.4, 1.6), stream.around(0.0, 0.3)
     corners = np.array([(-wide, -tall), (wide, -tall), (wide, tall), (-wide, tall)])
     cosine, sine = math.cos(turn), math.sin(turn)
     return np.asarray(corners @ np.array([[cosine, sine], [-sine, cosine]]))
 
 
-def _ball(stream: Stream, size: float) -> Points:
+def _ball(stream: RandomStream, size: float) -> Points:
     return disc(0.0, 0.0, size * stream.between(0.5, 0.9), size * stream.between(0.5, 1.0), 40)
 
 
-def _leaf(stream: Stream, size: float) -> Points:
+def _leaf(stream: RandomStream, size: float) -> Points:
     return closed_curve((stream.units(6, 2) - 0.5) * 2.2 * size, 8)
 
 
-def _pole(stream: Stream, size: float) -> Points:
+def _pole(stream: RandomStream, size: float) -> Points:
     return _box(stream, size) * (0.2, 3.0)
 
 
-_THINGS: tuple[Callable[[Stream, float], Points], ...] = (_box, _ball, _leaf, _pole)
+_THINGS: tuple[Callable[[RandomStream, float], Points], ...] = (_box, _ball, _leaf, _pole)

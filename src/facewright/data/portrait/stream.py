@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 
-class Stream:
+class RandomStream:
     """Numbers that depend on the key and on nothing else.
 
-    >>> Stream(0, 7).unit() == Stream(0, 7).unit()
+    >>> RandomStream(0, 7).unit() == RandomStream(0, 7).unit()
     True
     """
 
@@ -54,7 +54,7 @@ class Stream:
         return np.asarray((raw >> np.uint64(11)).reshape(shape) * 2.0**-53, np.float64)
 
     def bell(self, count: int) -> NDArray[np.float32]:
-        """(count,) numbers of mean 0 and deviation 1, nearly normal: sums of four bytes."""
+        """(count,) numbers of mean 0 and standard deviation 1, nearly normal: sums of four bytes."""
         raw: NDArray[np.uint64] = self._generator.random_raw((count + 1) // 2)
         quads = raw.view(np.uint32)[:count]
         # Bytes are taken by shifting, not by viewing, so that the order of bytes in memory plays no part.

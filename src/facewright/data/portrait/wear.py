@@ -1,4 +1,4 @@
-"""What people wear: clothes, glasses, hats and masks, drawn anew for each picture."""
+"""What people wear: clothes, glasses, hats and masks, drawn anew for each image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
 from .hair import COVERS_EARS
-from .head import Head
+from .head import HeadPose
 from .identity import Colour
-from .stream import Stream
+from .stream import RandomStream
 
 _CLOTH = tuple(
     Colour(*bytes.fromhex(code))
@@ -29,12 +29,12 @@ _CLOTH = tuple(
 _FRAMES = tuple(Colour(*bytes.fromhex(code)) for code in ("1c1c20", "4a2f22", "6b6f78", "8a2f35", "2b4370", "b08a4a"))
 _LENSES = {"round": (0.215, 0.205), "square": (0.235, 0.17), "oval": (0.235, 0.155), "shades": (0.25, 0.19)}
 _KINDS = ("round", "square", "oval", "round", "square", "shades")  # one in six is dark
-_FEET = 40.0  # below the lower edge of any picture
+_FEET = 40.0  # below the lower edge of any image
 _GLASS = Colour(235, 245, 250)
 _MASKS = tuple(Colour(*bytes.fromhex(code)) for code in ("a9cfe4", "f1f1ee", "2b2d33", "e6b9c4", "9cc5a8"))
 
 
-def draw_clothes(canvas: Canvas, head: Head, stream: Stream) -> None:
+def draw_clothes(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     """Shoulders in a garment; the neck is drawn over it afterwards."""
     colour = stream.pick(_CLOTH).mix(stream.pick(_CLOTH), stream.between(0.0, 0.3))
     wide = stream.between(1.15, 1.4)
@@ -64,7 +64,7 @@ def draw_clothes(canvas: Canvas, head: Head, stream: Stream) -> None:
         canvas.fill(head.body(ribbon(fold, 0.03)), colour.times(0.6), 0.5)
 
 
-def draw_neck(canvas: Canvas, head: Head, stream: Stream) -> None:
+def draw_neck(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     """The neck, the chin's shade on it, and the collar."""
     who = head.identity
     half, depth = 0.68 * who.jaw + 0.02, stream.between(1.5, 1.85)
@@ -96,7 +96,7 @@ def draw_neck(canvas: Canvas, head: Head, stream: Stream) -> None:
     canvas.fill(head.body(ribbon(scoop, 0.085)), stream.pick(_CLOTH).times(0.9))
 
 
-def draw_glasses(canvas: Canvas, head: Head, stream: Stream) -> None:
+def draw_glasses(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     """Two lenses on a frame, standing off the face; now and then dark ones."""
     who = head.identity
     kind, frame = stream.pick(_KINDS), stream.pick(_FRAMES)
@@ -136,7 +136,7 @@ def _loop(path: Points, width: float) -> Points:
     return np.concatenate([stroke[1 : half - 1], stroke[half + 1 : -1]])
 
 
-def draw_mask(canvas: Canvas, head: Head, stream: Stream) -> None:
+def draw_mask(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     """A cloth mask from the bridge of the nose to below the chin, with its straps."""
     who, colour = head.identity, stream.pick(_MASKS)
     top, nose = who.eye_height + 0.2, who.eye_height + 0.14
@@ -161,7 +161,7 @@ def draw_mask(canvas: Canvas, head: Head, stream: Stream) -> None:
         canvas.fill(head.place(ribbon(open_curve(fold), 0.016)), colour.times(0.7), 0.5)
 
 
-def draw_hat(canvas: Canvas, head: Head, stream: Stream) -> None:
+def draw_hat(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:
     """A beanie, a cap with a visor, or a hat with a brim."""
     kind, colour, band = stream.pick(("beanie", "cap", "brim")), stream.pick(_CLOTH), stream.pick(_CLOTH)
     degrees = np.linspace(-90.0, 90.0, 13)
@@ -184,7 +184,7 @@ def draw_hat(canvas: Canvas, head: Head, stream: Stream) -> None:
         canvas.fill(head.place(disc(0.55 * x, y - 0.02, wide, flat, 36)), colour.times(0.82))
 
 
-def _dome(head: Head, rise: float, grow: float) -> Points:
+def _dome(head: HeadPose, rise: float, grow: float) -> Points:
     """The upper edge of a hat, flat: from its right over the top to its left."""
     rows = np.array([-0.5, -0.62, -0.74, -0.85, -0.94, -0.99])
     out = np.array([0.1, 0.11, 0.12, 0.12, 0.09, 0.03]) + grow * np.array([1.0, 1.0, 1.0, 1.0, 0.9, 0.6])

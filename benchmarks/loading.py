@@ -1,6 +1,6 @@
 """Loading: a warm pixel store against opening and augmenting each JPEG anew, as the notebooks do.
 
-    python benchmarks/loading.py [--size 112] [--pictures 256] [--rounds 7] [--threads 2] [--json]
+    python benchmarks/loading.py [--size 112] [--images 256] [--rounds 7] [--threads 2] [--json]
 
 Draws a folder of JPEGs (quality 95, 112 px) into a temporary place, then times whole epochs of the ways in turn,
 several rounds, and compares medians of pictures a second:
@@ -31,12 +31,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facewright.data.augment import Augment
 from facewright.data.loaders import Loader
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.input_spec import InputSpec
+from facewright.specs import Augment
 
 BATCH = 32
 STORED = 112  # pixels: side of the JPEGs and of the stored pictures
@@ -101,7 +101,7 @@ def measure(folder: Path, size: int, rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=STORED, help="side of the network's input, pixels")
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -109,7 +109,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
-        draw_folder(photos, arguments.pictures)
+        draw_folder(photos, arguments.images)
         rates = measure(photos, arguments.size, arguments.rounds)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {name: value / medians["notebook"] for name, value in medians.items()}
@@ -118,7 +118,7 @@ def main() -> None:
         return
     for name, value in medians.items():
         spread = f"{min(rates[name]):,.0f} to {max(rates[name]):,.0f}"
-        sys.stdout.write(f"{name:<18}{value:>10,.0f} pictures/s ({spread}) {ratios[name]:>6.1f} x\n")
+        sys.stdout.write(f"{name:<18}{value:>10,.0f} images/s ({spread}) {ratios[name]:>6.1f} x\n")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def train_usual(points: Points, split: Split, seed: int) -> tuple[nn.Sequential,
     for _ in range(EPOCHS):
         for rows in torch.split(torch.from_numpy(split.train)[torch.randperm(len(split.train))], BATCH):
             optimizer.zero_grad()
-            nn.functional.mse_loss(network(x[rows]), z[rows]).backward()
+            torch.autograd.backward(nn.functional.mse_loss(network(x[rows]), z[rows]))
             optimizer.step()
         with torch.no_grad():
             loss = float(nn.functional.mse_loss(network(x[split.validation]), z[split.validation]))
@@ -90,7 +90,7 @@ def one_seed(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
         run = fit(points, out=Path(folder) / "run", seed=seed)
         seconds = time.perf_counter() - begun  # with the report
         facts = run.facts
-        cost = {"parameters": facts.parameters, "epochs": facts.epochs, "seconds": round(seconds, 2)}
+        cost = {"parameters": facts.parameters, "epochs": facts.epochs or 0, "seconds": round(seconds, 2)}
         found[OURS] = facts_of(points, split, run.regressor.predict(points.inputs), cost)
     return found
 

@@ -96,7 +96,7 @@ def gallery_threshold(of: Embedded, split: OpenSetSplit, recognizer: Recognizer,
         store = SqliteStore(Path(folder) / "open.gallery", signature_of(recognizer))
         rows = split.gallery[~of.failed[split.gallery]]
         store.add([Entry(str(of.names[row]), of.vectors[row], str(row)) for row in rows])
-        value = choose(store, fpir).threshold.value
+        value: float = choose(store, fpir).value
         store.close()
     return value
 

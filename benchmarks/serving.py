@@ -35,7 +35,7 @@ from PIL import Image
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
 from facewright.data.sources import open_dataset
-from facewright.images import IMAGE_SUFFIXES
+from facewright.images.files import SUFFIXES
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 
@@ -69,7 +69,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def found(folder: Path) -> list[bytes]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return [path.read_bytes() for path in paths[:PHOTOS]]
 
 

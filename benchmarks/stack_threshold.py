@@ -29,7 +29,7 @@ from facewright.evaluation.verification import verify_pairs
 from facewright.events import Event, Message, Progress
 from facewright.files import write_atomic
 from facewright.recognition import POLICIES, Recognizer
-from facewright.workflows.calibration import decide
+from facewright.workflows.calibration import choose
 from facewright.workflows.scores import score_pairs
 
 COMMAND = ("python", "benchmarks/stack_threshold.py")
@@ -39,7 +39,7 @@ def tell(event: Event) -> None:
     if isinstance(event, Message):
         print(event.text, file=sys.stderr)
     elif isinstance(event, Progress):
-        print(f"{event.what}: {event.done} of {event.total}", file=sys.stderr, flush=True)
+        print(f"{event.task}: {event.done} of {event.total}", file=sys.stderr, flush=True)
 
 
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
     decisions, refused = [], {}
     for far in asked.far:
         try:
-            decisions.append(decide(scored, recognizer, far)[0])
+            decisions.append(choose(scored, recognizer, far)[0])
         except Undefined as why:
             refused[f"{far:g}"] = str(why)
     dataset = scored.embedded.dataset
@@ -79,10 +79,11 @@ def show(found: dict[str, Any]) -> None:
     print(f"failures to acquire {found['failures']} pairs; thresholds of the halves {found['half_thresholds']}")
     print(f"EER {found['eer']:.4f}")
     for decision in found["decisions"]:
-        one = decision["threshold"]
-        far, tar = one["far"], one["tar"]
-        print(f"FAR {one['far_target']:g}: threshold {one['value']:.4f}, achieved {far['value']:.4f} of {far['n']}"
-              f" ({far['low']:.4f} to {far['high']:.4f}), accepts {tar['value']:.4f} of {tar['n']}")  # fmt: skip
+        far, tar = decision["far"], decision["tar"]
+        print(
+            f"FAR {decision['far_target']:g}: threshold {decision['value']:.4f}, achieved {far['value']:.4f} "
+            f"of {far['n']} ({far['low']:.4f} to {far['high']:.4f}), accepts {tar['value']:.4f} of {tar['n']}"
+        )
     for far, why in found["refused"].items():
         print(f"FAR {far}: refused: {why}")
 

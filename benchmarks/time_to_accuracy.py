@@ -29,6 +29,8 @@ from facewright.models.catalog import create_model
 from facewright.runs import Run
 from facewright.workflows import train
 
+RESULTS = Path(__file__).parent / "results"
+
 
 def epochs_needed(plain: Run, ours: Run) -> tuple[float, int, int | None]:
     """The validation accuracy at which the plain run ended, its epochs, and ours until it is reached."""
@@ -95,7 +97,7 @@ def main() -> None:
         "seconds": totals,
         "ratio": {side: total / totals["ours"] for side, total in totals.items()},
     }
-    path = Path(__file__).parent / "results" / f"time-to-accuracy-{found['model']}.json"
+    path = RESULTS / f"time-to-accuracy-{found['model']}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
     print(f"validation accuracy {100 * accuracy:.1f} %, {asked.threads} threads")

@@ -1,0 +1,161 @@
+"""Each benchmark runs to its end on tiny input: a table in the docs names its command, and that command works."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facewright import bundle as bundles
+from facewright.data.portrait.scene import scene
+from facewright.runs import Run
+from facewright.workflows.training_runs import train
+from fixtures.faces import draw_people, saved, small_bundle, write_pairs
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+# Modules that the others import, and those that need files which are not made here.
+OTHERS = {"notebook_loop", "detectors", "training", "yunet_frame"}
+PEOPLE = 4
+TINY = {
+    "training.epochs": "1",
+    "input.size": "40",
+    "training.precision": "float32",
+    "training.batch": "8",
+    "split.validation": "0.3",
+}
+
+
+def tiny_train(data: Any, **options: Any) -> Run:
+    """Train PatchNet for one epoch in place of what the benchmark asks for."""
+    kept = {name: options[name] for name in ("out", "seed", "resume", "on_event") if name in options}
+    return train(data, model="patchnet", recipe="scratch", overrides=TINY, report=False, **kept)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Photos, pairs, boxes, models and runs that the commands below name."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    people = draw_people(folder / "people", PEOPLE, 14)
+    faces = folder / "two"
+    for part, names in {"face": ("person_00", "person_01"), "other": ("person_02", "person_03")}.items():
+        (faces / part).mkdir(parents=True)
+        for name in names:
+            for path in (people / name).iterdir():
+                shutil.copy(path, faces / part / f"{name}-{path.name}")
+    lines = ["file,x,y,w,h"]
+    (folder / "scenes").mkdir()
+    for number in range(2):
+        photo, boxes = scene(seed=number, index=0, width=160, height=120, faces=1)
+        Image.fromarray(photo).save(folder / f"scenes/{number}.png")
+        lines += [f"{number}.png,{x},{y},{w},{h}" for x, y, w, h in np.asarray(boxes).tolist()]
+    (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
+    bundles.save(folder / "embedder.safetensors", small_bundle(()))
+    for name in ("plain", "ours"):
+        tiny_train(people, out=folder / name)
+    return {
+        "people": str(people),
+        "pairs": str(write_pairs(folder / "pairs.csv", PEOPLE, 2, 6)),
+        "two": str(faces),
+        "scenes": str(folder / "scenes"),
+        "boxes": str(folder / "boxes.csv"),
+        "model": str(saved(folder)),
+        "embedder": str(folder / "embedder.safetensors"),
+        "plain": str(folder / "plain"),
+        "ours": str(folder / "ours"),
+    }
+
+
+# Script -> its words, and what it prints.
+CASES = {
+    "all_pairs": ("--faces 60 --dimensions 4 --threads 1", "60"),
+    "balancing": ("{two}", "best by validation"),
+    "embeddings": ("{people} --unseen 2 --losses cross-entropy", "| cross-entropy |"),
+    "face_stack": ("--photos {scenes} --count 1 --rounds 1 --threads 1", "dlib"),
+    "finding": ("--photos {scenes} --boxes {boxes} --rounds 0", "dlib"),
+    "frozen_features": ("{people} patchnet@{model} --epochs 2", "| patchnet"),
+    "gallery_scale": ("--people 300 --width 8 --server 0", "300"),
+    "kills": ("--kills 1 --model plain_cnn", "1 of 1"),
+    "loading": ("--rounds 1 --images 32 --size 40 --threads 1", "images/s"),
+    "monkey_saddle": ("--seeds 1 --points 40", "| facewright fit |"),
+    "onnx_speed": (
+        "{embedder} --rounds 1 --calibration synthetic:faces?identities=4&images=8&size=40",
+        "times as fast",
+    ),
+    "open_set": ("{people} --models {embedder} --detectors none --strangers 2 --enrol 2 --splits 2 --fpir 0.5", "none"),
+    "patches": ("{two} --models patchnet", "| patchnet |"),
+    "recipes": ("{people} --models patchnet", "patchnet"),
+    "run": ("--rounds 1 --images 32 --threads 1", "| ratio |"),
+    "scanning": ("--rounds 1", "patches of a photo"),
+    "serving": ("--clients 1 --seconds 0.2 --model {model} --routes embed", "embed"),
+    "stack_threshold": ("{pairs} --images {people} --far 0.5 --threads 1", "EER"),
+    "structure": (str(ROOT), "lines of src"),
+    "time_to_accuracy": ("{people} {plain} {ours} --rounds 1 --threads 1", "ours"),
+}
+SLOW = {"kills", "serving", "structure", "onnx_speed", "face_stack", "all_pairs", "scanning", "stack_threshold"}
+NEEDS = {"face_stack": ("dlib", "cv2"), "finding": ("face_recognition_models",), "onnx_speed": ("onnxscript",)}
+
+
+def test_every_script_has_a_case() -> None:
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(CASES) | OTHERS
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CASES])
+def test_a_benchmark_runs_to_its_end(
+    name: str,
+    files: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    missing = [package for package in NEEDS.get(name, ()) if find_spec(package) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    words, expected = CASES[name]
+    module = load(name, monkeypatch)
+    make_tiny(module, tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *(word.format(**files) for word in words.split())])
+    threads = torch.get_num_threads()
+    try:
+        module.main()
+    finally:
+        torch.set_num_threads(threads)
+    assert expected in capsys.readouterr().out
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Import a script and forget it after the test, with its neighbours."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for path in BENCHMARKS.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    return importlib.import_module(name)
+
+
+def make_tiny(module: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write results elsewhere; train small networks, and take small batches."""
+    if hasattr(module, "RESULTS"):
+        monkeypatch.setattr(module, "RESULTS", folder / "results")
+    if hasattr(module, "RESAMPLES"):
+        monkeypatch.setattr(module, "RESAMPLES", 3)
+    if getattr(module, "train", None) is train and module.__name__ != "frozen_features":
+        monkeypatch.setattr(module, "train", tiny_train)
+    if module.__name__ == "run":
+        for constant, value in {"BATCH": 2, "STEP_MODEL": "facenet_small", "EPOCH_MODEL": "facenet_small"}.items():
+            monkeypatch.setattr(module.training, constant, value)
+        monkeypatch.setattr(module.training.precision, "choose", lambda *_: torch.float32)
+
+
+def test_the_results_in_the_repository_are_json() -> None:
+    for path in (BENCHMARKS / "results").glob("*.json"):
+        assert json.loads(path.read_text(encoding="utf-8"))

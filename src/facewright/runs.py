@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -220,6 +221,23 @@ def owned(folder: Path) -> Iterator[None]:
             (folder / ".lock").unlink()  # while it is held, so that nobody else can be waiting behind it
             folder.rmdir()
         lock.release()
+
+
+def seen_images(folder: Path, digests: Sequence[str]) -> dict[str, int]:
+    """Count images that a run was made with, by their pixels, whatever they are called.
+
+    Args:
+        folder: the run; without a split.csv nothing is known. digests: of the images, as `PixelStore.digests`.
+    Returns:
+        The number in the "train" and in the "validation" part; a part without any is left out.
+    """
+    path = folder / "split.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as lines:
+        part_of = {row["group"]: row["part"] for row in csv.DictReader(lines)}
+    found = Counter(part_of.get(digest, "") for digest in digests)
+    return {part: found[part] for part in ("train", "validation") if found[part]}
 
 
 def write_predictions(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:

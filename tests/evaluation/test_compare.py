@@ -8,11 +8,13 @@ import pytest
 from scipy.stats import binomtest
 
 from facewright.errors import DataError, UsageError
-from facewright.evaluation.advice import converged, reached, validation_volatility
+from facewright.evaluation.advice import advise, converged, reached, validation_volatility
 from facewright.evaluation.compare import compare, hardest, holm, most_confused
 from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import Comparison, Entry, Latency, Predictions
+from facewright.evaluation.results import BinaryResult, Comparison, Entry, Latency, Predictions
 from facewright.events import EpochRow
+from facewright.metrics.binary import Epc
+from facewright.metrics.intervals import Rate
 
 CLASSES = ("ann", "bob", "cyd", "dee")
 N = 200
@@ -346,3 +348,21 @@ def test_without_a_converged_run_nothing_is_advised() -> None:
 
 def test_the_baseline_is_the_largest_class() -> None:
     assert compared(entry("a", range(100))).baseline == 0.25
+
+
+@pytest.mark.parametrize(("second", "overlaps"), [((0.2, 0.1, 0.3), True), ((0.5, 0.4, 0.6), False)])
+def test_intervals_are_said_to_overlap_where_they_do(second, overlaps) -> None:
+    def binary(value: float, low: float, high: float) -> BinaryResult:
+        rate = Rate(value=value, low=low, high=high, n=100)
+        half = {"hter_at_half": rate, "far_at_half": rate, "frr_at_half": rate, "far": rate, "frr": rate, "hter": rate}
+        curve = Epc(weights=(0.5,), thresholds=(0.5,), hter=(0.1,))
+        eer = {"eer": 0.1, "eer_low": 0.1, "eer_high": 0.1, "auc": 0.9, "validation_hter": 0.1, "threshold": 0.5}
+        return BinaryResult(
+            accepted="bob", rejected="ann", positives=20, negatives=80, rule="eer", epc=curve, **half, **eer
+        )
+
+    entries = [entry("a", range(180)), entry("b", range(100))]
+    results = [binary(0.15, 0.1, 0.25), binary(*second)]
+    whole = [one.replace(test=one.test.replace(binary=result)) for one, result in zip(entries, results, strict=True)]
+    sentence = next(line for line in advise(whole, compared(*entries).pairs) if line.startswith("The classes are"))
+    assert ("overlap" in sentence) is overlaps

@@ -28,6 +28,13 @@ class Task(StrEnum):
     IDENTIFICATION = "identification"
 
 
+class UnknownClasses(StrEnum):
+    """What is done with images of classes that the model does not know."""
+
+    ERRORS = "errors"
+    LEAVE_OUT = "leave-out"
+
+
 def evaluate(
     model: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run directory; with DATA any model file, name@weights, built-in.")
@@ -39,6 +46,9 @@ def evaluate(
     ] = None,
     seed: opt.Seed = 0,
     detector: opt.Detector = None,
+    unknown_classes: Annotated[
+        UnknownClasses, typer.Option("--unknown-classes", help="Images of classes the model does not know.")
+    ] = UnknownClasses.ERRORS,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -64,7 +74,13 @@ def evaluate(
 
     with listener(quiet) as on_event:
         result = workflows.evaluate(
-            model, data, task=None if task is None else task.value, seed=seed, detector=detector, on_event=on_event
+            model,
+            data,
+            task=None if task is None else task.value,
+            seed=seed,
+            detector=detector,
+            unknown_classes=unknown_classes.value,
+            on_event=on_event,
         )
     say_notes(result)
     report(result.to_dict(), describe(result), as_json)
@@ -72,6 +88,8 @@ def evaluate(
 
 def say_notes(result: ClassificationResult | Recognition) -> None:
     """Print why the task was chosen and how many images were left out."""
+    for sentence in getattr(result, "notes", ()):
+        say(f"note: {sentence}")
     note, left_out = getattr(result, "note", None), getattr(result, "left_out", 0)
     if note is not None:
         say(note)

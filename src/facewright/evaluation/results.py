@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -84,6 +85,38 @@ class ClassificationResult(Record):
     confusion: tuple[tuple[int, ...], ...]  # [true][predicted] counts
     per_class: tuple[ClassRow, ...]
     binary: BinaryResult | None = None  # of two classes, where the validation part and this one have both
+    unknown_classes: dict[str, int] = Field(default_factory=dict)  # of the data, not of the model: images of each
+    unknown_as_errors: bool = True  # in the accuracy; False: they are left out of it
+    seen: dict[str, int] = Field(default_factory=dict)  # images that are also in the run's "train" and "validation"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader must know before trusting the numbers."""
+        absent = [row.name for row in self.per_class if row.n == 0]
+        sentences = []
+        if self.seen:
+            parts = " and ".join(f"{count:,} are in its {part} part" for part, count in self.seen.items())
+            sentences.append(
+                f"Of these {self.n:,} images {parts}: the model was made with them, this is no test of it."
+            )
+        if absent:
+            rest = len(self.classes) - len(absent)
+            sentences.append(
+                f"{len(absent)} of {len(self.classes)} classes have no image here ({_some(absent)}): accuracy and "
+                f"means are over the images of the other {rest}."
+            )
+        if self.unknown_classes:
+            count, how = sum(self.unknown_classes.values()), "count as errors in the accuracy"
+            how = how if self.unknown_as_errors else "are left out"
+            sentences.append(
+                f"{count:,} images of {len(self.unknown_classes)} classes that the model does not know {how}: "
+                f"{_some(list(self.unknown_classes))}."
+            )
+        return tuple(sentences)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 class Latency(Record):

@@ -112,6 +112,19 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
     return Rate(value=k / n, low=low, high=high, n=n)
 
 
+def not_a_point(rate: Rate) -> Rate:
+    """Replace an interval of resampling that collapsed to a point by the one of Clopper and Pearson.
+
+    >>> rate = not_a_point(Rate(value=0, low=0, high=0, n=20))
+    >>> rate.low, round(rate.high, 3)
+    (0.0, 0.168)
+    """
+    if rate.low < rate.high or rate.n == 0 or not 0 <= rate.value <= 1:
+        return rate
+    exact = clopper_pearson(round(rate.value * rate.n), rate.n)
+    return rate.replace(low=min(exact.low, rate.value), high=max(exact.high, rate.value))
+
+
 def upper_bound(rate: Rate, confidence: float) -> float:
     """The one-sided upper bound of Clopper and Pearson of an observed rate.
 
@@ -158,15 +171,15 @@ def bootstrap(
         labels: (N,) class numbers. predicted: (N,) likewise. classes: C.
         seed: of the resampling. resamples: R.
     Returns:
-        The value on all images, the 2.5 and 97.5 percentiles over the resamples, N. Where every image is right, so is
-        every resample, and the interval has no width: read the Wilson interval of the accuracy then.
+        The value on all images, the 2.5 and 97.5 percentiles over the resamples, N. Where every resample is equal
+        (all images right, say), the interval of Clopper and Pearson.
     Raises:
         Undefined: no image. UsageError: not the same images, or a number that is no class.
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
     """
     observed = tally(labels, predicted, classes)
     (resampled,) = _resample(np.asarray(labels), [np.asarray(predicted)], classes, seed, resamples)
-    return _percentiles(float(statistic(observed)), statistic(resampled), int(observed.labelled.sum()))
+    return not_a_point(_percentiles(float(statistic(observed)), statistic(resampled), int(observed.labelled.sum())))
 
 
 def paired_bootstrap(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.metrics.intervals import Rate
+from facewright.metrics.intervals import Rate, not_a_point
 from facewright.metrics.verification import Roc, eer
 
 RESAMPLES = 1_000
@@ -146,4 +146,4 @@ def _interval(value: float, drawn: NDArray[np.float64], n: int) -> Rate | None:
     if math.isnan(value) or 2 * defined.size < drawn.size:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
-    return Rate(value=value, low=float(low), high=float(high), n=n)
+    return not_a_point(Rate(value=value, low=float(low), high=float(high), n=n))

@@ -20,15 +20,17 @@ from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.metrics.binary import asked_far
+from facewright.metrics.intervals import wilson
 from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
-from facewright.runs import Run, read_predictions, write_predictions
+from facewright.runs import Run, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
 from facewright.workflows.prepared_data import PreparedData
 
 if TYPE_CHECKING:
     from facewright.workflows.recognition import Recognition
 
+UnknownClasses = Literal["errors", "leave-out"]
 Task = Literal["classification", "verification", "identification"]
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
 BLOCK = 256  # rows between two reports of progress
@@ -85,6 +87,7 @@ def evaluate(
     task: Task | None = None,
     seed: int = 0,
     detector: str | None = None,
+    unknown_classes: UnknownClasses = "errors",
     on_event: EventHandler = ignore_event,
 ) -> ClassificationResult | Recognition:
     """Evaluate a model on the test part of its run, or on other data.
@@ -93,8 +96,10 @@ def evaluate(
         model: a run, its directory, a bundle or .onnx file; with `data` also architecture@weights or "built-in".
         data: what `open_dataset` knows; None: the test part of the run.
         task: "classification", "verification" (every pair of images) or "identification" (search in a gallery). None:
-            classification where the model has the classes of the data, else verification.
+            classification where the model has a class of the data, else verification.
         seed: of the split into gallery and probes. detector: as of `Recognizer`; not for classification.
+        unknown_classes: images of classes that the model does not know count as "errors" of the accuracy, or are left
+            out ("leave-out").
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
         is given for classification.
@@ -110,7 +115,7 @@ def evaluate(
                 "--detector is for --task verification and identification; a classifier takes whole images"
             )
         try:
-            return _classify(Path(model), data, on_event)
+            return _classify(Path(model), data, unknown_classes, on_event)
         except OtherClasses:
             if task is not None:
                 raise
@@ -133,23 +138,32 @@ def _has_no_classes(model: str | Path) -> bool:
     return path.is_file() and not bundles.load(path).classes
 
 
-def _classify(path: Path, data: str | Path | None, on_event: EventHandler) -> ClassificationResult:
+def _classify(
+    path: Path, data: str | Path | None, unknown_classes: UnknownClasses, on_event: EventHandler
+) -> ClassificationResult:
     """Evaluate a classifier.
 
     Raises:
-        OtherClasses: the data have other classes. UsageError: a file, which has no test part, and no data.
+        OtherClasses: the data have no class of the model. UsageError: a file, which has no test part, and no data.
     """
-    if path.is_file():
-        if data is None:
-            raise UsageError(f"{path}: a model file has no test part; give DATA")
-        classifier = Classifier.load(path)
-        return protocols.classify(_on_all(classifier, data, on_event), classifier.classes, str(data))
-    run = Run(path)
+    if path.is_file() and data is None:
+        raise UsageError(f"{path}: a model file has no test part; give DATA")
+    run = None if path.is_file() else Run(path)
     if data is None:
+        assert run is not None
         return run.evaluation
-    classifier = run.classifier
-    predictions = _on_all(classifier, data, on_event)
+    classifier = Classifier.load(path) if run is None else run.classifier
+    store = PixelStore.open(open_dataset(data), classifier.spec, on_event=on_event)
+    rows, labels, unknown = _known(store, classifier.classes, data)
+    predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)
     result = protocols.classify(predictions, classifier.classes, str(data))
+    if unknown:
+        errors = unknown_classes == "errors"
+        right, n = round(result.accuracy.value * result.n), result.n + (sum(unknown.values()) if errors else 0)
+        result = result.replace(accuracy=wilson(right, n), unknown_classes=unknown, unknown_as_errors=errors)
+    if run is None:
+        return result
+    result = result.replace(seen=seen_images(run.folder, store.digests))
     if not (run.folder / VALIDATION).is_file():
         return result
     validation = read_predictions(run.folder / VALIDATION)
@@ -157,19 +171,27 @@ def _classify(path: Path, data: str | Path | None, on_event: EventHandler) -> Cl
     return result.replace(binary=binary)
 
 
-def _on_all(classifier: Classifier, data: str | Path, on_event: EventHandler) -> Predictions:
-    """Predict every image of a dataset that has the model's classes.
+def _known(
+    store: PixelStore, classes: tuple[str, ...], data: str | Path
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int]]:
+    """Find the images of the model's classes.
 
+    Returns:
+        Their rows, (N,); the model's class numbers, (N,); and the number of images of each class it does not know.
     Raises:
-        OtherClasses: it has other ones.
+        OtherClasses: no class of the data is one of the model's.
     """
-    store = PixelStore.open(open_dataset(data), classifier.spec, on_event=on_event)
-    if store.dataset.classes != classifier.classes:
+    names, labels = store.dataset.classes, store.dataset.labels
+    number = {name: place for place, name in enumerate(classes)}
+    if not number.keys() & set(names):
         raise OtherClasses(
-            f"{data}: expected the classes the model was trained on ({', '.join(classifier.classes)}), "
-            f"found {', '.join(store.dataset.classes)}"
+            f"{data}: expected classes the model was trained on ({', '.join(classes[:5])}, ...), "
+            f"found {', '.join(names[:5])}"
         )
-    return predictions_of(classifier, store, np.arange(len(store.dataset.records)), on_event)
+    of_model = np.array([number.get(name, -1) for name in names], np.int64)[labels]
+    unknown = {name: int((labels == place).sum()) for place, name in enumerate(names) if name not in number}
+    rows = np.flatnonzero(of_model >= 0)
+    return rows, of_model[rows], unknown
 
 
 def predictions_of(

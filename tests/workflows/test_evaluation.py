@@ -1,0 +1,83 @@
+"""Evaluating a run on its own images, on data without some of its classes, and with classes it does not know."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from facewright.errors import OtherClasses
+from facewright.evaluation.results import ClassificationResult
+from facewright.runs import Run
+from facewright.workflows import evaluate, train
+from fixtures.faces import draw_people
+
+PEOPLE, PHOTOS = 4, 10
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_people(tmp_path_factory.mktemp("data") / "faces", PEOPLE, PHOTOS)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    small = {"input.size": "40", "training.epochs": "1", "training.batch": "8", "training.precision": "float32"}
+    return train(data, model="patchnet", out=tmp_path_factory.mktemp("runs") / "a", overrides=small, report=False)
+
+
+def measured(run: Run, data: Path, **options: str) -> ClassificationResult:
+    result = evaluate(run.folder, data, **options)  # type: ignore[arg-type]
+    assert isinstance(result, ClassificationResult)
+    return result
+
+
+def test_images_the_run_was_made_with_are_counted_whatever_they_are_called(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    counts = {part: run.facts.counts[part] for part in ("train", "validation")}
+    assert measured(run, data).seen == counts
+    for folder in sorted(data.iterdir()):
+        (tmp_path / "copy" / folder.name).mkdir(parents=True)
+        for number, photo in enumerate(sorted(folder.iterdir())):
+            shutil.copy(photo, tmp_path / "copy" / folder.name / f"other-name-{100 - number}.png")
+    result = measured(run, tmp_path / "copy")
+    assert result.seen == counts and str(counts["train"]) in result.notes[0]
+    fresh = draw_people(tmp_path / "fresh", PEOPLE, 3, seed=9)
+    assert measured(run, fresh).seen == {}
+
+
+def test_a_class_without_images_is_named_and_the_rest_is_classified(run: Run, data: Path, tmp_path: Path) -> None:
+    fewer = shutil.copytree(data, tmp_path / "fewer")
+    shutil.rmtree(fewer / "person_02")
+    result = measured(run, fewer)
+    assert result.classes == run.facts.classes and result.n == (PEOPLE - 1) * PHOTOS
+    assert [row.name for row in result.per_class if row.n == 0] == ["person_02"]
+    assert any("person_02" in note for note in result.notes)
+    whole = measured(run, data)
+    hits = sum(whole.confusion[place][place] for place in (0, 1, 3))
+    assert result.accuracy.value == pytest.approx(hits / result.n)
+
+
+@pytest.mark.parametrize(("choice", "more"), [("errors", 6), ("leave-out", 0)])
+def test_a_class_the_model_does_not_know(run: Run, data: Path, tmp_path: Path, choice: str, more: int) -> None:
+    known = measured(run, data)
+    both = shutil.copytree(data, tmp_path / "both")
+    others = draw_people(tmp_path / "others", 1, 6, seed=5)
+    (others / "person_00").rename(both / "zoe")
+    result = measured(run, both, unknown_classes=choice)
+    right = round(known.accuracy.value * known.n)
+    assert result.unknown_classes == {"zoe": 6}
+    assert (result.accuracy.n, round(result.accuracy.value * result.accuracy.n)) == (known.n + more, right)
+    assert any("zoe" in note for note in result.notes)
+    assert ClassificationResult.model_validate(result.to_dict()) == result
+
+
+def test_data_without_any_class_of_the_model(run: Run, tmp_path: Path) -> None:
+    others = draw_people(tmp_path / "others", 2, 2, seed=5)
+    for folder in list(others.iterdir()):
+        folder.rename(others / f"x{folder.name}")
+    with pytest.raises(OtherClasses, match="xperson_00"):
+        evaluate(run.folder, others, task="classification")
+    assert evaluate(run.folder, others).to_dict()["task"] == "verification"

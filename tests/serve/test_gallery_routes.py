@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
+from facewright.errors import GalleryDamaged, GalleryError, OtherModel, UsageError
+from facewright.gallery.gallery import Gallery
 from facewright.serve.app import create_app
 from facewright.serve.server import load
 from facewright.serve.settings import Settings
@@ -152,3 +156,67 @@ def test_a_rate_that_cannot_be_is_refused(client: httpx.Client, fpir: Any) -> No
 def test_a_path_has_one_list_of_methods(client: httpx.Client) -> None:
     found = client.put("/v1/gallery/people")
     assert found.status_code == 405 and found.headers["allow"] == "DELETE, GET, HEAD"
+
+
+# what happens to the file of the gallery while it is served
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "moved": lambda path: path.rename(path.with_suffix(".old")),
+    "deleted": lambda path: path.unlink(),
+    "replaced": lambda path: (path.unlink(), path.write_bytes(b"x" * 8192)),
+    "replaced by a copy": lambda path: (
+        shutil.copy(path, path.with_suffix(".copy")), path.with_suffix(".copy").replace(path)
+    ),
+    "replaced by a folder": lambda path: (path.unlink(), path.mkdir()),
+    "its folder moved": lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nothing_is_acknowledged_once_the_file_is_lost(loss: str, serving: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "secret-folder"
+    folder.mkdir()
+    settings = Settings(port=0)
+    models = load(str(saved(tmp_path)), str(folder / "people.gallery"))
+    with (
+        serving(create_app(models, settings), settings) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None) as client,
+    ):
+        assert enrol(client, "Ann", 0).status_code == 200
+        LOSSES[loss](folder / "people.gallery")
+        answers = [
+            enrol(client, "Bo", 1),
+            client.post("/v1/gallery/identify", files={"photo": jpeg(0)}, data={"threshold": "0.5"}),
+            client.delete("/v1/gallery/people", params={"person": "Ann"}),
+            client.get("/v1/gallery/people"),
+            client.get("/v1/about"),
+        ]
+        assert {answer.status_code for answer in answers} <= {500, 503}
+        assert {answer.json()["error"]["code"] for answer in answers} <= {"gallery_unavailable", "gallery_damaged"}
+        assert not any("secret-folder" in answer.text or str(tmp_path) in answer.text for answer in answers)
+        assert client.post("/v1/predict", files={"photo": jpeg(0)}).status_code == 200
+
+
+# what the gallery says -> status, code
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (GalleryError("/home/me/people.gallery: database or disk is full"), 507, "storage_full"),
+        (GalleryError("postgresql://me:pw@db.example/people: No space left on device"), 507, "storage_full"),
+        (GalleryError("/home/me/people.gallery: database is locked"), 503, "gallery_unavailable"),
+        (GalleryError('server at "db.example": no password for user "me"'), 503, "gallery_unavailable"),
+        (GalleryDamaged("/home/me/my people/a.gallery: row 3 is not what was written"), 500, "gallery_damaged"),
+        (OtherModel("~/people.gallery: enrolled with /opt/models/x.safetensors"), 409, "other_model"),
+        (UsageError("C:\\Users\\me\\people.gallery: expected a name"), 400, "bad_request"),
+    ],
+)  # fmt: skip
+def test_errors_name_no_place_and_no_account(
+    error: Exception, status: int, code: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Gallery, "enroll", fail)
+    found = enrol(client, "Ann", 0)
+    assert (found.status_code, found.json()["error"]["code"]) == (status, code)
+    for secret in ("/home", "my people/", "postgres", "db.example", "pw", "/opt", "~", "Users", '"me"'):
+        assert secret not in found.json()["error"]["message"]

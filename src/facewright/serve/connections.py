@@ -153,7 +153,7 @@ class OncePerMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is logged."""
-        now, text = time.monotonic(), str(record.msg)[:100]
+        now, text = time.monotonic(), record.getMessage()[:100]
         if now - self._last.get(text, -SILENCE) < SILENCE:
             return False
         if len(self._last) > 100:

@@ -45,7 +45,7 @@ STATUSES: tuple[tuple[type[FacewrightError], int, str | None], ...] = (
 FULL = re.compile(r"disk is full|no space left|disk quota|file too large", re.IGNORECASE)
 # What a message must not tell a client: folders of this machine, and the address of a database.
 DATABASE = re.compile(r"\bpostgres\w*://[^\s'\"]*[^\s'\":;,.]", re.IGNORECASE)
-PATH = re.compile(r"(?<![\w./~-])(?:~|[A-Za-z]:)?[/\\][^\n:;,'\"()<>|?*]*[/\\]")
+PATH = re.compile(r"(?<![\w./~-])(?:~|[A-Za-z]:)?[/\\](?:[^\n:;,'\"()<>|?*]*[/\\])?(?=[\w.])")
 
 
 class ApiError(Exception):

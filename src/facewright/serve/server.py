@@ -94,7 +94,9 @@ def _end_now(sig: int) -> None:
 def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Return how uvicorn serves an application of ours."""
     connections, backlog = capacity(settings.limits.connections)
-    logging.getLogger("asyncio").addFilter(OncePerMinute())
+    for name in ("asyncio", LOG.name):
+        if not logging.getLogger(name).filters:
+            logging.getLogger(name).addFilter(OncePerMinute())
     return uvicorn.Config(
         app,
         http=protocol_of(replace(settings.limits, connections=connections)),

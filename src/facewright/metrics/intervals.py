@@ -7,14 +7,15 @@ much the number would move with *other test images of the same kind*. They say n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, betaincinv, ndtri
 
 from facewright.errors import Undefined, UsageError
+from facewright.metrics.distributions import beta_cdf, beta_quantile, normal_quantile
 from facewright.records import Count, Number, Record
 
 RESAMPLES = 2_000
@@ -86,7 +87,7 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> Rate:
     (0.0, 0.0, 0.2775)
     """
     _check_share(k, n, confidence)
-    z = -float(ndtri((1 - confidence) / 2))
+    z = -normal_quantile((1 - confidence) / 2)
     share, spread = k / n, z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = (z / (1 + spread)) * ((share * (1 - share) + spread / 4) / n) ** 0.5
@@ -107,8 +108,8 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
     """
     _check_share(k, n, confidence)
     tail = (1 - confidence) / 2
-    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
-    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
+    low = 0.0 if k == 0 else beta_quantile(k, n - k + 1, tail)
+    high = 1.0 if k == n else beta_quantile(k + 1, n - k, 1 - tail)
     return Rate(value=k / n, low=low, high=high, n=n)
 
 
@@ -133,7 +134,7 @@ def upper_bound(rate: Rate, confidence: float) -> float:
     0.00272
     """
     k = round(rate.value * rate.n)
-    return 1.0 if k == rate.n else float(betaincinv(k + 1, rate.n - k, confidence))
+    return 1.0 if k == rate.n else beta_quantile(k + 1, rate.n - k, confidence)
 
 
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
@@ -153,7 +154,7 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     same_length(a, b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return min(1.0, 2.0 * _coin(min(only_a, only_b), only_a + only_b))
 
 
 def bootstrap(
@@ -271,3 +272,10 @@ def _check_share(k: int, n: int, confidence: float) -> None:
         raise UsageError(f"expected k in [0, n], got k = {k} of n = {n}")
     if not 0 < confidence < 1:
         raise UsageError(f"expected a confidence in (0, 1), got {confidence}")
+
+
+def _coin(heads: int, throws: int) -> float:
+    """The chance of at most so many heads in throws of a fair coin."""
+    if throws <= 1000:
+        return sum(math.comb(throws, count) for count in range(heads + 1)) / 2**throws
+    return beta_cdf(0.5, throws - heads, heads + 1)

@@ -14,8 +14,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import model_validator
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.classification import SMALLEST_PROBABILITY
@@ -72,7 +70,7 @@ class ScoreCalibration(Record):
         if not np.isfinite(values).all():
             raise DataError("expected finite scores, got NaN or infinity: the model's output is broken")
         if self.slope is not None and self.intercept is not None:
-            return np.asarray(expit(self.slope * values + self.intercept), dtype=np.float64)
+            return np.asarray(_sigmoid(self.slope * values + self.intercept), dtype=np.float64)
         return np.interp(values, self.scores, self.probabilities)
 
 
@@ -134,25 +132,62 @@ def _logistic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[flo
         raise Undefined(f"all scores are {centre:g}: they tell nothing apart")
     standard = (scores - centre) / scale
 
-    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = parameters[0] * standard + parameters[1]
-        apart = expit(logits) - targets
-        value = float((np.logaddexp(0, logits) - targets * logits).mean())
-        return value, np.array([(apart * standard).mean(), apart.mean()])
-
-    a, b = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    a, b = _newton(standard, targets)
     if a <= 0:
         raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
     return float(a / scale), float(b - a * centre / scale)
 
 
+def _newton(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of the logistic map with the least log loss, by Newton's method with halved steps.
+
+    Source: Lin, Lin and Weng 2007, "A note on Platt's probabilistic outputs for support vector machines".
+    """
+
+    def loss(at: NDArray[np.float64]) -> float:
+        logits = at[0] * scores + at[1]
+        return float((np.logaddexp(0, logits) - targets * logits).mean())
+
+    features = np.stack([scores, np.ones_like(scores)], axis=1)
+    at = np.zeros(2)
+    for _ in range(100):
+        chance = _sigmoid(features @ at)
+        slope = features.T @ (chance - targets) / len(scores)
+        if np.abs(slope).max() < 1e-12:
+            break
+        curvature = (features.T * (chance * (1 - chance))) @ features / len(scores) + 1e-12 * np.eye(2)
+        step, before = np.linalg.solve(curvature, slope), loss(at)
+        while loss(at - step) > before and np.abs(step).max() > 1e-12:
+            step = step / 2
+        at = at - step
+    return float(at[0]), float(at[1])
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1, small) / (1 + small)
+
+
+def _rising(scores: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The least squares rising map: its knots and values there, by pooling adjacent violators."""
+    knots, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    pools: list[list[float]] = []  # sum, weight, knots
+    for total, weight in zip(np.bincount(places, values).tolist(), counts.tolist(), strict=True):
+        pools.append([total, weight, 1])
+        while len(pools) > 1 and pools[-2][0] * pools[-1][1] >= pools[-1][0] * pools[-2][1]:
+            last = pools.pop()
+            pools[-1] = [one + other for one, other in zip(pools[-1], last, strict=True)]
+    levels = np.repeat([total / weight for total, weight, _ in pools], [int(pool[2]) for pool in pools])
+    turns = np.flatnonzero(np.diff(levels))
+    kept = np.unique(np.concatenate([[0], turns, turns + 1, [len(levels) - 1]]))
+    return knots[kept], levels[kept]
+
+
 def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Knots of the least squares rising map, kept 1 / (P + 2) away from 0 and 1: no count shows certainty."""
     least = 1 / (scores.size + 2)
-    from sklearn.isotonic import IsotonicRegression  # a heavy import
-
-    fit = IsotonicRegression(y_min=least, y_max=1 - least).fit(scores, same.astype(np.float64))
-    knots, values = fit.X_thresholds_, fit.y_thresholds_
+    knots, values = _rising(scores, same.astype(np.float64))
+    values = np.clip(values, least, 1 - least)
     if values[0] == values[-1]:
         raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
     return tuple(knots.tolist()), tuple(values.tolist())

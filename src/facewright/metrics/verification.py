@@ -13,9 +13,9 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.metrics.distributions import normal_quantile
 from facewright.metrics.intervals import Rate, clopper_pearson
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # what is reported, as far down as the impostors resolve it
@@ -255,7 +255,7 @@ def probit(rates: ArrayLike) -> NDArray[np.float64]:
     >>> probit([0.5]).tolist()
     [0.0]
     """
-    return np.asarray(norm.ppf(np.asarray(rates, dtype=np.float64)), dtype=np.float64)
+    return np.vectorize(normal_quantile, otypes=[np.float64])(np.asarray(rates, dtype=np.float64))
 
 
 def best_threshold(curve: Roc) -> float:

@@ -14,23 +14,22 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors
-import safetensors.torch
-import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
 
 from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
 from facewright.files import check_manifest, parse_json, rewriting, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
-from facewright.heads import put_head
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
-from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 FORMAT = 1
 LARGEST_SIDE = 2048  # px of the input
@@ -74,6 +73,11 @@ class Bundle:
                 "an exported .onnx holds no PyTorch network, which this needs: use the run or the .safetensors it was "
                 "made of"
             )
+        import torch
+        from torch import nn
+
+        from facewright.heads import put_head
+        from facewright.models.catalog import create_model
         from facewright.models.weight_matching import compare, shapes
 
         with torch.device("meta"):
@@ -113,6 +117,8 @@ def fingerprint(bundle: Bundle, tensors: Iterable[str]) -> str:
         tensors: the names of those weights that have a part in it; beside them count the architecture, the stem, the
             head and the InputSpec.
     """
+    import torch
+
     head = None if bundle.head is None else bundle.head.to_dict()
     facts = [bundle.architecture, bundle.stem, head, bundle.spec.to_dict()]
     state = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16)
@@ -163,6 +169,8 @@ def save(path: Path, bundle: Bundle) -> None:
         suffix = ".safetensors" if exported is None else graphs.SUFFIX
         raise UsageError(f"{path}: the model is {kind}; call its file NAME{suffix}")
     if exported is None:
+        import safetensors.torch
+
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
         with rewriting(path):
             write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: _header_of(bundle).model_dump_json()}))

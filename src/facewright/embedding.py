@@ -12,24 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle, Exported
-from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import DataError, UsageError
-from facewright.graphs import EMBEDDING
-from facewright.heads import own_head
-from facewright.models.blocks import Model
-from facewright.models.catalog import create_model
-from facewright.models.weights import open_weights, parse_model
+from facewright.graphs import EMBEDDING, as_rows, fitted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from facewright.models.blocks import Model
 
 BATCH = 64
 SHORTEST = 1e-12  # of a vector that has a direction
@@ -85,22 +83,27 @@ class Embedder:
         """
         return self._network.fingerprint
 
-    @torch.inference_mode()
-    def embed(self, pixels: Tensor) -> NDArray[np.float32]:
+    def embed(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float32]:
         """Unit vectors of pictures.
 
         In a batch of another size the same picture's vector may differ in its last bits, its cosines by up to 5e-7.
 
         Args:
-            pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
+            pixels: (B, H, W, 3) uint8 RGB, or a tensor (B, 3, H, W); resized where H and W are not the network's.
         Returns:
             (B, D) float32; each row of length 1.
         Raises:
             DataError: the network gives no finite vector, or none with a direction.
         """
-        height, width = self.spec.height, self.spec.width
-        rows = [self._network.vectors(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
-        return torch.cat(rows).to(torch.float32).numpy() if rows else np.zeros((0, self.width), np.float32)
+        given = as_rows(pixels)
+        rows = [self._vectors(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
+        return np.concatenate([np.zeros((0, self.width), np.float32), *rows])
+
+    def _vectors(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vectors = _unit(self._network.features(rows))
+        if self.spec.flip and self.bundle.exported is None:
+            vectors = _unit(vectors + _unit(self._network.features(rows[:, :, ::-1])))
+        return vectors.astype(np.float32)
 
     def of_files(self, paths: Sequence[Path]) -> list[Embedded]:
         """The vector of each picture; a broken file gets an error of its own and stops nothing."""
@@ -112,7 +115,7 @@ class Embedder:
             part = paths[start : start + BATCH]
             read = [self._read(path) for path in part]
             good = [pixels for pixels in read if not isinstance(pixels, str)]
-            rows = iter(self.embed(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else ())
+            rows = iter(self.embed(np.stack(good)) if good else ())
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):
                     yield Embedded(str(path), None, pixels)
@@ -133,7 +136,7 @@ class _Network(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def vectors(self, pixels: Tensor) -> Tensor:  # (B, 3, H, W) uint8 of its size -> (B, D) float64 of length 1
+    def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:  # (B, H, W, 3) -> (B, D)
         ...
 
 
@@ -141,9 +144,13 @@ class _InPyTorch:
     """The body of a bundle, and the layers of its head."""
 
     def __init__(self, bundle: Bundle) -> None:
+        import torch
+
+        from facewright.heads import own_head
+
         self._bundle = bundle
         model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._body = cast(Model, model)
+        self._body = cast("Model", model)
         self._head = own_head(self._body)
         self.width = self._body.feature_width if self._head is None else self._head.width  # D
 
@@ -153,27 +160,30 @@ class _InPyTorch:
         used = (n for n in self._bundle.weights if not n.startswith(prefix) or n.startswith(f"{prefix}layers."))
         return bundles.fingerprint(self._bundle, used)
 
-    def vectors(self, pixels: Tensor) -> Tensor:
-        found = self._of_one(pixels)
-        return _unit(found + self._of_one(pixels.flip(3))) if self._bundle.spec.flip else found
+    def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
+        import torch
 
-    def _of_one(self, pixels: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, D)
-        features = self._body.forward_features(normalise(pixels, self._bundle.spec))
-        return _unit((features if self._head is None else self._head.embed(features)).double())
+        from facewright.data.augment import normalise, resize
+
+        spec = self._bundle.spec
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(rows)).permute(0, 3, 1, 2)
+            features = self._body.forward_features(normalise(resize(pixels, spec.height, spec.width), spec))
+            embedded: Tensor = features if self._head is None else self._head.embed(features)
+            return np.asarray(embedded.double().numpy())
 
 
 class _InOnnxRuntime:
     """A graph, in which lies all that is done to pixels."""
 
     def __init__(self, exported: Exported) -> None:
+        self._graph = exported.graph
         self.width = exported.graph.outputs[EMBEDDING]  # D
         self.fingerprint = exported.fingerprints[EMBEDDING]
         self._run = exported.graph.run(EMBEDDING)
 
-    def vectors(self, pixels: Tensor) -> Tensor:
-        return _unit(
-            torch.from_numpy(self._run(pixels.permute(0, 2, 3, 1).numpy()))
-        )  # of length 1 to float32's last bits; now to float64's
+    def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return self._run(fitted(rows, self._graph.height, self._graph.width))
 
 
 def open_model(model: str | Path) -> Bundle:
@@ -187,6 +197,8 @@ def open_model(model: str | Path) -> Bundle:
     text = str(model)
     if "@" not in text and (path.suffix or path.name != text):
         return bundles.load(path)  # which says that there is no such file
+    from facewright.models.weights import open_weights, parse_model
+
     architecture, which = parse_model(text)
     if which is None:
         raise UsageError(f"{text}: an architecture alone embeds nothing; say {architecture}@WEIGHTS, or a run")
@@ -218,14 +230,17 @@ def similarities(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.clip((a * b).sum(axis=1), -1.0, 1.0), np.float64)
 
 
-def _unit(vectors: Tensor) -> Tensor:  # (B, D) -> (B, D)
-    lengths = vectors.norm(dim=1, keepdim=True)
-    if not bool((torch.isfinite(lengths) & (lengths > SHORTEST)).all()):
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:  # (B, D) -> (B, D)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > SHORTEST)).all():
         raise DataError("the network's embedding is not finite, or has no direction: its weights are broken")
-    unit: Tensor = vectors / lengths
-    return unit
+    return np.asarray(vectors / lengths, np.float64)
 
 
 def _classifier_name(architecture: str, stem: str) -> str:
+    import torch
+
+    from facewright.models.catalog import create_model
+
     with torch.device("meta"):
         return create_model(architecture, 1, stem=stem).classifier_name

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from facewright.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
+    from torch import Tensor
 
 SUFFIX = ".onnx"
 PIXELS, LOGITS, EMBEDDING = "pixels", "logits", "embedding"
@@ -136,6 +138,26 @@ class Graph:
         return np.asarray(values, np.float64)
 
 
+def as_rows(images: NDArray[np.uint8] | Tensor) -> NDArray[np.uint8]:
+    """Return images (B, H, W, 3) uint8 as they are, a tensor (B, 3, H, W) as such an array.
+
+    Raises:
+        UsageError: an array of another shape or kind.
+    """
+    rows = images if isinstance(images, np.ndarray) else images.detach().cpu().permute(0, 2, 3, 1).numpy()
+    if rows.ndim != 4 or rows.shape[3] != 3 or rows.dtype != np.uint8:
+        raise UsageError(f"expected images (B, H, W, 3) of uint8, got {rows.shape} of {rows.dtype}")
+    return rows
+
+
+def fitted(rows: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale images (B, H, W, 3) to a height and width, bilinear and antialiased; the same where they fit."""
+    if rows.shape[1:3] == (height, width):
+        return rows
+    scaled = [Image.fromarray(row).resize((width, height), Image.Resampling.BILINEAR) for row in rows]
+    return np.array(scaled, np.uint8).reshape(-1, height, width, 3)
+
+
 def read(path: Path) -> tuple[Graph, str]:
     """The graph of a file, and our metadata in it, which the caller has to check.
 
@@ -220,8 +242,9 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
 
 def parse(content: bytes) -> ModelProto:
     """Read an ONNX file. Raises BundleError: it is none."""
+    onnx = import_onnx()
     try:
-        model = import_onnx().load_model_from_string(content)
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError is at another place in each of its versions
         raise BundleError(f"not an ONNX file ({first_line(error)})") from None
     if not model.HasField("graph"):

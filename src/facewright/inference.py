@@ -10,24 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
 from facewright.data.archives import ArchivedImage
-from facewright.data.augment import normalise, resize
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError
-from facewright.graphs import LOGITS
+from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
 from facewright.metrics.thresholds import class_threshold
 from facewright.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 BATCH = 64
 Picture = Path | ArchivedImage | MemoryImage
@@ -84,7 +84,7 @@ class Classifier:
         except DataError as error:
             raise BundleError(str(error)) from None
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
-        # (B, 3, H, W) uint8 of the network's size -> (B, C)
+        # (B, H, W, 3) uint8 -> (B, C)
         self._scores = self._by_pytorch if bundle.exported is None else self._by_onnx_runtime
         if bundle.exported is not None:
             self._run = bundle.exported.graph.run(LOGITS)
@@ -108,6 +108,8 @@ class Classifier:
         Raises:
             BundleError: it was exported.
         """
+        import torch
+
         network: nn.Module = self.bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
@@ -123,25 +125,24 @@ class Classifier:
         """What `likeness` is: "cosine" for cosine heads, else "probability"."""
         return "cosine" if self._scale else "probability"
 
-    @torch.inference_mode()
-    def logits(self, pixels: Tensor) -> NDArray[np.float64]:
+    def logits(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float64]:
         """Scores of the classes before softmax.
 
         Args:
-            pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
+            pixels: (B, H, W, 3) uint8 RGB, or a tensor (B, 3, H, W); resized where H and W are not the network's.
         Returns:
             (B, C) float64, finite.
         Raises:
             BundleError: a score is not finite.
         """
-        height, width = self.spec.height, self.spec.width
-        rows = [self._scores(resize(part, height, width)) for part in torch.split(pixels, BATCH)]
+        given = as_rows(pixels)
+        rows = [self._scores(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
         scores = np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
         if not np.isfinite(scores).all():
             raise BundleError("the model's scores are NaN or infinite: its weights are damaged")
         return scores
 
-    def probabilities(self, pixels: Tensor) -> NDArray[np.float64]:
+    def probabilities(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float64]:
         """Class probabilities.
 
         Args:
@@ -183,7 +184,7 @@ class Classifier:
             part = paths[start : start + BATCH]
             read = [self._read(path) for path in part]
             good = [pixels for pixels in read if not isinstance(pixels, str)]
-            logits = self.logits(torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)) if good else np.zeros((0, 1))
+            logits = self.logits(np.stack(good)) if good else np.zeros((0, 1))
             scores = iter(zip(softmax(logits), self.likeness(logits), strict=True))
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):
@@ -191,12 +192,18 @@ class Classifier:
                 else:
                     yield self._top(path, *next(scores), top_k)
 
-    def _by_pytorch(self, pixels: Tensor) -> NDArray[np.float64]:
-        scores: NDArray[np.float64] = self.model(normalise(pixels, self.spec)).double().numpy()
+    def _by_pytorch(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
+        import torch
+
+        from facewright.data.augment import normalise, resize
+
+        with torch.inference_mode():
+            pixels = resize(torch.from_numpy(rows).permute(0, 3, 1, 2), self.spec.height, self.spec.width)
+            scores: NDArray[np.float64] = self.model(normalise(pixels, self.spec)).double().numpy()
         return scores
 
-    def _by_onnx_runtime(self, pixels: Tensor) -> NDArray[np.float64]:
-        return self._run(pixels.permute(0, 2, 3, 1).numpy())
+    def _by_onnx_runtime(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return self._run(fitted(rows, self.spec.height, self.spec.width))
 
     def _read(self, path: Picture) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
@@ -226,4 +233,5 @@ class Classifier:
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities from scores, (B, C) -> (B, C)."""
-    return np.asarray(torch.softmax(torch.from_numpy(logits), dim=1).numpy(), np.float64)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

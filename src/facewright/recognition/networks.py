@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from facewright.embedding import BATCH, Embedder
+from facewright.embedding import Embedder
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template
 from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH
@@ -112,11 +111,7 @@ class Own:
         wrong = [chip.shape for chip in chips if chip.shape != expected]
         if wrong:
             raise UsageError(f"expected chips {expected}, as `faces` cuts them without a template, got {wrong[0]}")
-        rows = [np.zeros((0, self.width), np.float32)]
-        for start in range(0, len(chips), BATCH):
-            pixels = torch.from_numpy(np.stack(chips[start : start + BATCH])).permute(0, 3, 1, 2)  # (B, 3, H, W)
-            rows.append(self.embedder.embed(pixels))
-        return np.concatenate(rows)
+        return self.embedder.embed(np.array(chips, np.uint8).reshape(-1, *expected))
 
     def thresholds(self) -> tuple[Threshold, ...]:
         return thresholds_for(self.embedder.bundle.thresholds, VERIFICATION)

@@ -231,6 +231,8 @@ def _usable(path: Path, name: str, tensor: Tensor) -> Tensor:
     Raises:
         BundleError: another type, or a value that is not finite.
     """
+    import torch
+
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
     if tensor.dtype not in (torch.float32, torch.int64):

@@ -13,17 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from facewright.data.records import Dataset, Record
-from facewright.data.splits import (
-    PARTS,
-    Split,
-    about_given_parts,
-    by_identity,
-    explained,
-    given,
-    groups_of,
-    k_fold,
-    stratified,
-)
+from facewright.data.split_notes import about_given_parts, explained
+from facewright.data.splits import PARTS, Split, by_identity, given, groups_of, k_fold, stratified
 from facewright.errors import DataError, UsageError
 
 few = settings(max_examples=60, deadline=None)

@@ -16,7 +16,7 @@ import numpy as np
 from facewright.data.contact_sheet import contact_sheet
 from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import Broken, Record
-from facewright.data.splits import about_given_parts
+from facewright.data.split_notes import about_given_parts
 from facewright.data.store import PixelStore, Statistics
 
 __all__ = [

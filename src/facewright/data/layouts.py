@@ -7,10 +7,29 @@ rows of the table.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from facewright.data import archives
 from facewright.data import expression_layouts as expressions
 from facewright.data import people_layouts as people
+from facewright.data.class_folders import dataset_of_folders, looks_like_splits_only, rows_of_folders
+from facewright.data.label_files import LabelTable, class_names, read_label_table
+from facewright.data.labelled_images import dataset_of_labels, dataset_of_names
 from facewright.data.layout_reading import Layout
+from facewright.data.numbered import dataset_of_numbered, label_files
+from facewright.data.records import SPLIT_NAMES, Dataset
+from facewright.data.trees import Tree, folder_of
+from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 
+EXPECTED = (
+    "expected a folder per class (faces/ann/1.jpg, faces/bob/1.jpg), train/ val/ test/ folders that each hold a folder "
+    "per class, images with a label file (labels.csv with the columns path,label), a .csv or .tsv alone, numbered "
+    "images (train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, an .npz, or synthetic:faces"
+)
+_GENERIC = ("folders", "labels", "numbered")
+_PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "data", "jpg", "png", "files", "all"}
 KNOWN: tuple[Layout, ...] = (
     Layout("ferplus", expressions.is_ferplus, expressions.read_ferplus),
     Layout("fer2013", expressions.is_fer, expressions.read_fer),
@@ -25,3 +44,140 @@ KNOWN: tuple[Layout, ...] = (
     Layout("casia-webface", people.is_casia, people.read_people),
     Layout("lfw", people.is_lfw, people.read_people),
 )
+
+
+def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
+    """Make a data set of a tree, by the layout that is chosen or recognized.
+
+    Args:
+        options: `layout`, `columns`, `names`, `label-from` of the address.
+    Raises:
+        UnknownName: no such layout. DataError: no layout fits, or it is in doubt which does.
+    """
+    chosen = options.get("layout")
+    known = {layout.name: layout for layout in KNOWN}
+    if chosen is not None and chosen not in (*known, *_GENERIC):
+        raise UnknownName("layout", chosen, (*known, *_GENERIC))
+    if "label-from" in options:
+        pattern = options["label-from"]
+        return dataset_of_names(tree, pattern, options, layout="names", notes=(f"labels are the paths' {pattern}",))
+    for layout in KNOWN:
+        reason = layout.recognizes(tree) if chosen is None else ""
+        if chosen != layout.name and not reason:
+            continue
+        try:
+            data = layout.read(tree, options)
+        except UnknownName:  # a column of a label file that lies beside
+            if chosen is not None or not tree.texts:
+                raise
+            continue
+        why = f"read as {layout.name}: {reason}" if reason else f"read as {layout.name}, as asked"
+        return replace(data, layout=layout.name, notes=(why, *data.notes))
+    return _generic(tree, options, chosen)
+
+
+def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Dataset:
+    """A label file, numbered images or class folders: the one that fits, or the one that is chosen."""
+    names = class_names(options["names"]) if "names" in options else {}
+    tables = _label_tables(tree, options) if chosen in (None, "labels") else []
+    if not tables and (chosen == "labels" or "columns" in options or not tree.whole):
+        raise DataError(f"{tree.where}: {EXPECTED}; found no label file (a .csv, .tsv or .txt with a row an image)")
+    if tables and (chosen == "labels" or not _folders_agree(tree, tables, options)):
+        note = f"labels are read from {' and '.join(table.name for table in tables)}"
+        return dataset_of_labels(tree, tables, options, layout="labels", notes=(note,))
+    numbered = label_files(tree) if chosen in (None, "numbered") else ()
+    if numbered or chosen == "numbered":
+        if not numbered:
+            raise DataError(f"{tree.where}: expected numbered images and a label file (labels.txt) for their folder")
+        return dataset_of_numbered(tree, numbered, names, layout="numbered")
+    if chosen is None and looks_like_splits_only(tree):
+        raise DataError(
+            f"{tree.where}: {' and '.join(f for f in tree.folders)} hold images without classes; expected class "
+            "folders or a label file; if these are the classes, say --layout folders"
+        )
+    if chosen is None and not tree.folders and tree.files:
+        raise DataError(_about_names(tree))
+    data = dataset_of_folders(tree, EXPECTED, names, layout="folders")
+    agree = (f"{' and '.join(table.name for table in tables)} agrees with the folders",) if tables else ()
+    return replace(data, notes=(*agree, *data.notes))
+
+
+def _label_tables(tree: Tree, options: Mapping[str, str]) -> list[LabelTable]:
+    """The label files of a tree whose images are there. Raises UsageError where the chosen columns are in none."""
+    columns = options.get("columns")
+    tables, refused = [], []
+    for text in tree.texts:
+        try:
+            table = _label_table(tree, text, columns)
+        except UsageError as error:  # the columns are those of another text
+            refused.append(error)
+            continue
+        if table is not None:
+            tables.append(table)
+    if refused and not tables:
+        raise refused[0]
+    return tables
+
+
+def _label_table(tree: Tree, text: str, columns: str | None) -> LabelTable | None:
+    content = tree.source.content(text)
+    try:
+        table = read_label_table(text, content, columns, tree)
+    except DataError:
+        if tree.whole and (text.casefold().endswith(".txt") or not _names_images(tree, content)):
+            return None  # notes, or a table of something else
+        raise
+    if table is None or not tree.whole or columns is not None:
+        return table
+    if "image" not in table.roles or not {"label", "identity"} & set(table.roles):
+        return None
+    listed = (values[table.roles["image"]] for _, values in table.rows[:200] if table.roles["image"] < len(values))
+    return table if any(_is_there(tree, name, text) for name in listed) else None
+
+
+def _is_there(tree: Tree, name: str, text: str) -> bool:
+    try:
+        return bool(name) and not archives.escapes(name) and tree.find(name, folder_of(text)) is not None
+    except DataError:
+        return True
+
+
+def _names_images(tree: Tree, content: bytes) -> bool:
+    head = content[: 2**16].decode("utf-8-sig", "replace").casefold()
+    return any(path.rpartition("/")[2].casefold() in head for path in tree.files[:1000])
+
+
+def _folders_agree(tree: Tree, tables: list[LabelTable], options: Mapping[str, str]) -> bool:
+    """Tell whether class folders say the same as the label files beside them.
+
+    Raises:
+        DataError: both say what the classes are, and not the same.
+    """
+    try:
+        rows, _ = rows_of_folders(tree, EXPECTED)
+    except (DataError, EmptyClass):
+        return False
+    folders = {row.label for row in rows}
+    plain = len(folders) == 1 or all(
+        folder.casefold() in _PLAIN_FOLDERS or folder.casefold() in SPLIT_NAMES for folder in folders
+    )
+    if plain or "columns" in options:
+        return False
+    said = dataset_of_labels(tree, tables, options)
+    of_folder = {row.path: row.label for row in rows}
+    pairs = {(of_folder.get(record.path), record.label) for record in said.records}
+    if len({folder for folder, _ in pairs}) == len(pairs) == len({label for _, label in pairs}):
+        return True
+    raise DataError(
+        f"{tree.where}: the folders say {len(folders)} classes ({', '.join(sorted(folders)[:3])} …) and "
+        f"{tables[0].name} says {len(said.classes)} ({', '.join(said.classes[:3])} …); "
+        "say which counts: --layout folders or --layout labels"
+    )
+
+
+def _about_names(tree: Tree) -> str:
+    """The error for images that no folder and no list gives a class."""
+    pattern = r"(?P<label>.+)_\d+\.\w+"
+    fits = all(re.fullmatch(pattern, path.rpartition("/")[2]) for path in tree.files)
+    hint = f"; their names fit --label-from '{pattern}'" if fits else ""
+    return f"{tree.where}: {EXPECTED}; found {len(tree.files)} images without class folders{hint}"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright import images
-from facewright.errors import BadImage
+from facewright.errors import BadImage, DataError, UsageError
 
 LINK = "is a symbolic link, which is not followed; put the file itself there"
 
@@ -123,3 +123,30 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, BadImage):
         return error.reason
     return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def checked_pixels(number: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image in memory as (H, W, 3) uint8. Raises UsageError."""
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        raise UsageError(
+            f"image {number}: expected uint8 pixels from 0 to 255, got {pixels.dtype}; scale floating-point ones: "
+            "(255 * images).round().astype('uint8')"
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        hint = "; move its channels to the end" if pixels.ndim == 3 and pixels.shape[0] in (1, 3) else ""
+        raise UsageError(f"image {number}: expected H×W×3 or H×W, got {pixels.shape}{hint}")
+    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
+
+
+def path_below(folder: Path, path: str) -> str:
+    """Return a path relative to a folder that it is in. Raises DataError."""
+    try:
+        relative = (folder / path).relative_to(folder)
+    except ValueError:
+        raise DataError(f"{path}: expected a path below {folder}; give root=") from None
+    if not path or ".." in relative.parts or "\0" in path:
+        raise DataError(f"{path!r}: expected a path below {folder}; give root=")
+    return relative.as_posix()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, unusable
+from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, checked_pixels, path_below, unusable
 from facewright.errors import DataError, EmptyClass, UsageError
 from facewright.names import checked_name, lookalikes
 
@@ -146,7 +146,7 @@ class Dataset:
         >>> data.classes, len(data)
         (('ann', 'bob'), 2)
         """
-        pixels = tuple(_checked_pixels(number, image) for number, image in enumerate(images))
+        pixels = tuple(checked_pixels(number, image) for number, image in enumerate(images))
         people = [""] * len(pixels) if identities is None else [_text(value) for value in identities]
         if not len(pixels) == len(labels) == len(people):
             raise UsageError(
@@ -187,7 +187,7 @@ class Dataset:
         columns = {name: [_text(value) for value in frame[name]] for name in frame}
         rows = [
             Labelled(
-                _below(folder, columns[image][number]),
+                path_below(folder, columns[image][number]),
                 columns[label][number],
                 columns[identity][number] if identity else "",
                 split_of(columns[split][number], str(folder)) if split else "",
@@ -297,21 +297,6 @@ def _about_names(written: dict[str, str], classes: tuple[str, ...]) -> list[str]
     return notes
 
 
-def _checked_pixels(number: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    pixels = np.asarray(image)
-    if pixels.dtype != np.uint8:
-        raise UsageError(
-            f"image {number}: expected uint8 pixels from 0 to 255, got {pixels.dtype}; scale floating-point ones: "
-            "(255 * images).round().astype('uint8')"
-        )
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        hint = "; move its channels to the end" if pixels.ndim == 3 and pixels.shape[0] in (1, 3) else ""
-        raise UsageError(f"image {number}: expected H×W×3 or H×W, got {pixels.shape}{hint}")
-    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
-
-
 def _text(value: Any) -> str:
     """A cell as text; what pandas holds for nothing is ""."""
     if value is None or value != value:
@@ -319,14 +304,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
     return str(value).strip()
-
-
-def _below(folder: Path, path: str) -> str:
-    """A path relative to a folder that it is in. Raises DataError."""
-    try:
-        relative = (folder / path).relative_to(folder)
-    except ValueError:
-        raise DataError(f"{path}: expected a path below {folder}; give root=") from None
-    if not path or ".." in relative.parts or "\0" in path:
-        raise DataError(f"{path!r}: expected a path below {folder}; give root=")
-    return relative.as_posix()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,7 @@ from facewright.data.split_files import read_parts, write_parts
 from facewright.data.units import groups_of, in_hash_order, people_of, units_by_class
 from facewright.errors import DataError, UsageError
 
-NAMED = 5  # classes that a note names
-
-__all__ = ["PARTS", "Split", "by_identity", "explained", "given", "groups_of", "k_fold", "stratified"]
+__all__ = ["PARTS", "Split", "by_identity", "given", "groups_of", "k_fold", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -207,89 +205,6 @@ def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float 
     return _split(parts, tuple(notes))
 
 
-def explained(split: Split, dataset: Dataset, groups: Sequence[str], test: float) -> Split:
-    """Return a split whose notes say which classes are absent from which part, and what that means for its numbers.
-
-    Args:
-        split: as any function here gives it.
-        dataset: its data.
-        groups: (N,) unit names (`groups_of`).
-        test: the share that was asked for the test part of each class.
-    Raises:
-        DataError: fewer than two classes have test images, because the others are made of copies.
-    """
-    counts = {name: _class_counts(dataset, getattr(split, name)) for name in PARTS}
-    copies = _made_of_copies(dataset, groups, test)
-    tested = int((counts["test"] > 0).sum())
-    untested = [name for number, name in enumerate(dataset.classes) if name in copies and not counts["test"][number]]
-    if untested and tested < 2:
-        raise DataError(
-            f"{dataset.where}: no honest test is possible: of {_listed(untested)} all images are copies or near copies "
-            "of one another, which stay in the training part; add other photos, or a test part of your own"
-        )
-    notes = [
-        f"class {name!r}: {large} of {total} images are copies or near copies of one another and stay in training; "
-        + (
-            f"its test rests on {counts['test'][dataset.classes.index(name)]} of the others"
-            if name not in untested
-            else "it is not tested, so no number says how well it is recognized"
-        )
-        for name, (large, total) in list(copies.items())[:NAMED]
-    ]
-    if len(copies) > NAMED:
-        notes.append(f"and {len(copies) - NAMED} more classes hold many copies")
-    return replace(split, notes=(*split.notes, *notes, *_about_absent(dataset.classes, counts)))
-
-
-def _made_of_copies(dataset: Dataset, groups: Sequence[str], test: float) -> dict[str, tuple[int, int]]:
-    """Class → size of its largest unit and of the class, where that is larger than a test share."""
-    found = {}
-    for label, units in units_by_class(dataset.labels, groups).items():
-        total, largest = sum(map(len, units.values())), max(map(len, units.values()))
-        if label >= 0 and largest > _most(total, 0.0, test) and largest > 2:
-            found[dataset.classes[label]] = (largest, total)
-    return found
-
-
-def about_given_parts(dataset: Dataset) -> list[str]:
-    """Return which classes are absent from the parts that the data prescribe; nothing where they prescribe none."""
-    parts = {name: [i for i, record in enumerate(dataset.records) if record.split == name] for name in PARTS}
-    counts = {name: _class_counts(dataset, np.asarray(rows, np.int64)) for name, rows in parts.items()}
-    return _about_absent(dataset.classes, counts) if parts["train"] else []
-
-
-def _class_counts(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    labels = dataset.labels[rows]
-    return np.bincount(labels[labels >= 0], minlength=len(dataset.classes))
-
-
-def _about_absent(classes: Sequence[str], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """Notes on classes without an image in a part, and what its numbers then mean."""
-    notes = []
-    never = np.flatnonzero((counts["train"] == 0) & (counts["validation"] + counts["test"] > 0))
-    if never.size:
-        names = _listed([classes[int(k)] for k in never])
-        notes.append(
-            f"no training image shows {len(never)} of {len(classes)} classes ({names}); "
-            f"the model cannot answer these, so their {counts['test'][never].sum()} test images count as errors"
-        )
-    for part in ("validation", "test"):
-        absent = np.flatnonzero(counts[part] == 0)
-        if absent.size and counts[part].any():
-            names = _listed([classes[int(k)] for k in absent])
-            notes.append(
-                f"the {part} part lacks {len(absent)} of {len(classes)} classes ({names}); "
-                f"its numbers rest on {counts[part].sum()} images of the other {len(classes) - len(absent)} and say "
-                "nothing about the classes it lacks"
-            )
-    return notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
-
-
 def _check_shares(records: int, groups: int, validation: float, test: float) -> None:
     if records != groups:
         raise UsageError(f"expected a group for each of {records} records, got {groups}")
@@ -297,7 +212,7 @@ def _check_shares(records: int, groups: int, validation: float, test: float) -> 
         raise UsageError(f"validation ({validation}) and test ({test}) must be >= 0 and together below 1")
 
 
-def _most(total: int, validation: float, test: float) -> int:
+def largest_unit(total: int, validation: float, test: float) -> int:
     """The size of the largest unit that may leave the training part of a class."""
     return max(1, round((test or validation) * total))
 
@@ -305,8 +220,8 @@ def _most(total: int, validation: float, test: float) -> int:
 def _dealt(units: Sequence[list[int]], validation: float, test: float) -> tuple[list[list[int]], ...]:
     """The units of a class for train, validation and test; they are dealt out in their order."""
     total = sum(map(len, units))
-    large = [unit for unit in units if len(unit) > _most(total, validation, test)]
-    small = [unit for unit in units if len(unit) <= _most(total, validation, test)]
+    large = [unit for unit in units if len(unit) > largest_unit(total, validation, test)]
+    small = [unit for unit in units if len(unit) <= largest_unit(total, validation, test)]
     starts = np.concatenate([[0], np.cumsum([len(unit) for unit in small])])[:-1]  # records placed before each unit
     for_test = round(test * total)
     first = int((starts < for_test).sum())

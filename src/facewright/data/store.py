@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from facewright.data.cache import (
     CacheEntry,
-    Index,
     building,
     cache_clear,
     cache_entries,
@@ -34,15 +33,12 @@ from facewright.data.cache import (
     cache_verify,
     content_keys,
     locked,
-    mark_used,
-    read_index,
-    sound_index,
     store_folder,
-    write_index,
 )
 from facewright.data.decoding import Decoded, decode_all, default_workers
 from facewright.data.pixel_sources import stamp_of
 from facewright.data.records import Broken, Dataset
+from facewright.data.store_index import Index, mark_used, read_index, sound_index, write_index
 from facewright.errors import DataError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.input_spec import InputSpec

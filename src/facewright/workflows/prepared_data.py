@@ -9,6 +9,7 @@ from facewright.data import splits
 from facewright.data.audit import about_copies
 from facewright.data.duplicates import near_pairs
 from facewright.data.records import Dataset
+from facewright.data.split_notes import explained
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, UsageError
@@ -90,7 +91,7 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
         split = splits.given(store.dataset, groups, seed, shares.validation, shares.test)
     else:
         split = splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
-    split = splits.explained(split, store.dataset, groups, shares.test)
+    split = explained(split, store.dataset, groups, shares.test)
     return replace(split, notes=(*store.dataset.notes, *split.notes, *about_copies(store, near)))
 
 

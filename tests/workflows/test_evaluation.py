@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from facewright.errors import OtherClasses
+from facewright.errors import DataError, OtherClasses
 from facewright.evaluation.results import ClassificationResult
+from facewright.events import Event, Message
 from facewright.runs import Run
-from facewright.workflows import evaluate, train
-from fixtures.faces import draw_people
+from facewright.workflows import calibrate, evaluate, train
+from facewright.workflows import pairs as measure_pairs
+from fixtures.faces import draw_people, write_pairs
 
 PEOPLE, PHOTOS = 4, 10
 
@@ -81,3 +83,18 @@ def test_data_without_any_class_of_the_model(run: Run, tmp_path: Path) -> None:
     with pytest.raises(OtherClasses, match="xperson_00"):
         evaluate(run.folder, others, task="classification")
     assert evaluate(run.folder, others).to_dict()["task"] == "verification"
+
+
+def test_a_threshold_is_not_chosen_on_training_images(run: Run, data: Path, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "own.csv", PEOPLE, PHOTOS, 20)
+    with pytest.raises(DataError, match=str(run.folder)):
+        calibrate(run.folder, pairs, data, 0.2, out=tmp_path / "m.safetensors")
+    messages: list[Event] = []
+    measured_pairs = measure_pairs(run.folder, pairs, data, on_event=messages.append)
+    assert measured_pairs.to_dict()["seen"]["train"] == run.facts.counts["train"]
+    assert any("no test of it" in message.text for message in messages if isinstance(message, Message))
+    fresh = draw_people(tmp_path / "fresh", 5, 4, seed=9)
+    other = write_pairs(tmp_path / "fresh.csv", 5, 4, 40)
+    found = calibrate(run.folder, other, fresh, 0.2, confidence=0.9, out=tmp_path / "m.safetensors").threshold
+    assert found.confidence == 0.9 and found.bound <= 0.2
+    assert measure_pairs(run.folder, other, fresh).to_dict()["seen"] == {}

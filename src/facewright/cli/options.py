@@ -31,6 +31,14 @@ def rate(*names: str, help: str) -> Any:
     return bounded(*names, low=1e-9, high=1, help=help)
 
 
+def confidence() -> Any:
+    """Return the option that chooses a threshold by the upper bound of the error rate."""
+    return bounded(
+        "--confidence", low=0.5, high=0.9999,
+        help="Choose by the one-sided upper bound at this confidence, e.g. 0.95. Default: by the rate itself.",
+    )  # fmt: skip
+
+
 def _not_nan(value: float | None) -> float | None:
     if value is not None and math.isnan(value):
         raise typer.BadParameter("expected a number, got NaN")

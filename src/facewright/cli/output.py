@@ -15,6 +15,7 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.metrics.intervals import Rate
+    from facewright.metrics.thresholds import Threshold
 
 
 # Control characters, which a file name may hold and a terminal would obey: shown as \x1b. Line ends stay.
@@ -134,3 +135,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in (header, *rows)
     )
+
+
+def chosen_by(threshold: Threshold) -> str:
+    """Return which of the two rules a threshold was chosen by, and the upper bound of its rate."""
+    bound = f"upper bound {100 * threshold.bound:.2g} %"
+    if threshold.confidence is None:
+        return f"chosen by the rate itself, {bound}; --confidence 0.95 chooses by the bound"
+    return f"chosen by the {bound} (one-sided, confidence {threshold.confidence:g})"

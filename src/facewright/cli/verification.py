@@ -9,7 +9,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.evaluation import describe_verification
-from facewright.cli.output import emit, number_of, precise, report, say, show
+from facewright.cli.output import chosen_by, emit, number_of, precise, report, say, show
 from facewright.cli.progress import listener
 from facewright.errors import UsageError
 
@@ -123,6 +123,7 @@ def calibrate(
     flip: opt.Flip = None,
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
+    confidence: Annotated[float | None, opt.confidence()] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Model file to write. Default: MODEL's own.")] = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -146,11 +147,13 @@ def calibrate(
 
     with listener(quiet) as on_event:
         if unknown_people is not None:
-            result = workflows.calibrate_unknown(model, unknown_people, far, out=out, on_event=on_event)
+            result = workflows.calibrate_unknown(
+                model, unknown_people, far, confidence=confidence, out=out, on_event=on_event
+            )
         elif pairs is not None:
             result = workflows.calibrate(
-                model, pairs, required_folder(images), far, out=out, crop=crop, flip=flip, detector=detector,
-                policy=opt.face_choice(select_face), on_event=on_event,
+                model, pairs, required_folder(images), far, confidence=confidence, out=out, crop=crop, flip=flip,
+                detector=detector, policy=opt.face_choice(select_face), on_event=on_event,
             )  # fmt: skip
     report(result.to_dict(), describe_calibrated(result), as_json)
     say(f"wrote {result.written}")
@@ -203,6 +206,7 @@ def describe_calibrated(result: Calibrated) -> str:
     lines = [
         f"threshold {chosen.value:.4f} of {chosen.score}, for a false-accept rate of {chosen.far_target:g}",
         f"achieved  {precise(chosen.far)}",
+        chosen_by(chosen),
     ]
     if chosen.tar is not None:
         lines.append(f"accepts   {precise(chosen.tar)} of genuine pairs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
 from facewright.embedding import Embedder
-from facewright.errors import Undefined, UsageError
+from facewright.errors import DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.histograms import histograms
 from facewright.metrics.intervals import Rate
@@ -22,7 +23,7 @@ from facewright.metrics.score_calibration import ScoreCalibration, calibrate_sco
 from facewright.metrics.thresholds import VERIFICATION, Threshold, choose_threshold, with_threshold
 from facewright.recognition import Policy, Recognizer, built_in
 from facewright.records import Record
-from facewright.runs import owned
+from facewright.runs import owned, seen_images
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
 
@@ -75,9 +76,11 @@ def calibrate(
     embedder = Embedder.load(model, crop=crop, flip=flip)
     recognizer = Recognizer(embedder, detector=detector)
     scored = score_pairs(recognizer, pairs, images, on_event, policy)
+    refuse_training_images(model, scored.embedded.digests, pairs)
     threshold, note = choose(scored, recognizer, far, confidence)
     if note is not None:
         on_event(Message(note))
+    warn_of_accepting_nobody(threshold, on_event)
     bundle = embedder.bundle
     keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
@@ -116,6 +119,31 @@ def choose(
         "histograms": histograms(scores[same], scores[~same]),
     }
     return threshold.replace(**facts), note
+
+
+def warn_of_accepting_nobody(threshold: Threshold, on_event: EventHandler) -> None:
+    """Report a threshold that no genuine score reaches: it meets any false-accept rate, and is of no use."""
+    if threshold.tar is not None and threshold.tar.value == 0:
+        on_event(
+            Message(
+                f"warning: the threshold {threshold.value:.4f} accepts none of {threshold.genuine:,} genuine scores; "
+                "look for people under two names in the data, or choose a higher rate"
+            )
+        )
+
+
+def refuse_training_images(model: str | Path, digests: Sequence[str], data: str | Path) -> None:
+    """Refuse to choose a threshold on images that the run was trained on; of a model file alone nothing is known.
+
+    Raises:
+        DataError: there are such images; says how many.
+    """
+    count = seen_images(Path(model), digests).get("train", 0)
+    if count:
+        raise DataError(
+            f"{data}: {count:,} of its images are in the training part of {model}, where scores are higher than on new "
+            "images; choose the threshold on other images"
+        )
 
 
 def destination(model: str | Path, out: str | Path | None, *, changed: bool) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.recognition import Policy, Recognizer
 from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, write_pair_report
+from facewright.runs import seen_images
 from facewright.workflows import provenance
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
@@ -35,6 +36,7 @@ class PairsMeasured:
     scored: ScoredPairs
     result: VerificationResult
     threshold: Threshold | None  # that the model file holds
+    seen: Mapping[str, int]  # images that the run was made with: of its "train" and "validation" part
     at_threshold: ErrorRates | None  # and what it does on these pairs
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class PairsMeasured:
             "several_faces": self.scored.embedded.several,
             "pairs": pairs.name,
             "stored": held,
+            "seen": self.seen,
             "broken": [{"path": item.path, "reason": item.reason} for item in broken],
         }
 
@@ -112,6 +115,10 @@ def pairs(
         usable = scored.scored
         sides = scored.scores[usable & truth], scored.scores[usable & ~truth]
         at_threshold = error_rates(*sides, threshold.value)
+    seen = {} if model is None else seen_images(Path(model), scored.embedded.digests)
+    if seen:
+        parts = " and ".join(f"{count:,} in its {part} part" for part, count in seen.items())
+        on_event(Message(f"note: of the images of {where}, {model} was made with {parts}: this is no test of it"))
     measured = PairsMeasured(
         model=recognizer.name,
         fingerprint=recognizer.fingerprint,
@@ -121,6 +128,7 @@ def pairs(
         scored=scored,
         result=result,
         threshold=threshold,
+        seen=seen,
         at_threshold=at_threshold,
     )
     if out is not None:

@@ -19,7 +19,13 @@ from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.thresholds import UNKNOWN, Threshold, accepting_at_most, allowed_at, rule_of, with_threshold
 from facewright.runs import Run
-from facewright.workflows.calibration import Calibrated, destination, keep
+from facewright.workflows.calibration import (
+    Calibrated,
+    destination,
+    keep,
+    refuse_training_images,
+    warn_of_accepting_nobody,
+)
 from facewright.workflows.embeddings import open_pictures
 from facewright.workflows.scores import BLOCK
 
@@ -61,11 +67,13 @@ def calibrate_unknown(
             f"{strangers}: expected people whom the model does not know; {', '.join(known)} are its classes"
         )
     store = PixelStore.open(data, classifier.spec, on_event=on_event)
+    refuse_training_images(model, store.digests, strangers)
     scores = likenesses(classifier, store, np.arange(len(store.dataset)), on_event)
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
         on_event(Message(note))
     threshold = _with_provenance(choose(scores, genuine, far, _said(store), confidence), classifier, store, scores)
+    warn_of_accepting_nobody(threshold, on_event)
     bundle = classifier.bundle
     keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)

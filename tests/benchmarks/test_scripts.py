@@ -32,7 +32,7 @@ TINY = {
     "input.size": "40",
     "training.precision": "float32",
     "training.batch": "8",
-    "split.validation": "0.3",
+    "shares.validation": "0.3",
 }
 
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
-VARIANTS = ("alexnet",)
 SMALLEST_SIDE = 63  # px: leaves 14, 6 and 2 points before, and 1 point after the third pool
 HIDDEN = 4096
 
@@ -79,10 +78,6 @@ class AlexNet(Model):
         features: Tensor = self.classifier[:-1](x)
         return features
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier[-1](self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: what lies between two pools, and the three linear layers."""
         convolutions = (("0",), ("2", "3"), ("5", "6"), ("8",), ("10", "12"))
@@ -92,7 +87,5 @@ class AlexNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> AlexNet:
-    """The one of `VARIANTS`, with fresh weights; the stem is the imagenet stem."""
-    if name not in VARIANTS or stem != "imagenet":
-        raise KeyError((name, stem))
+    """Build one of the architectures with random weights; there is one stem."""
     return AlexNet(classes)

@@ -46,6 +46,10 @@ class Model(nn.Module):
         """Return the features (B, feature_width) that the classifier reads, of images (B, 3, H, W)."""
         raise NotImplementedError
 
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.get_submodule(self.classifier_name)(self.forward_features(x))
+        return scores
+
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline that tables and drawings follow."""
         raise NotImplementedError

@@ -115,10 +115,6 @@ class DenseNet(Model):
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.relu(self.features(self.reduce(x)))), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: each dense block with the transition that ends it."""
         layers = dict(self.features.named_children())
@@ -137,6 +133,6 @@ class DenseNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> DenseNet:
-    """One of `VARIANTS`, with fresh weights."""
+    """Build one of the architectures with random weights."""
     variant = VARIANTS[name]
     return DenseNet(variant.growth, variant.depths, variant.first, classes, stem)

@@ -87,12 +87,8 @@ class DlibResNet(Model):
         features: Tensor = self.embedding(torch.flatten(self.avgpool(self.blocks(x)), 1))
         return features
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         levels, first = [], 0
         for number, (_, depth) in enumerate(LEVELS):
             parts = tuple(Unit((f"blocks.{index}",), "identity") for index in range(first, first + depth))
@@ -107,7 +103,5 @@ class DlibResNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> DlibResNet:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return DlibResNet(classes)

@@ -137,10 +137,6 @@ class EfficientNet(Model):
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.features(self.reduce(x))), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
         reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
@@ -159,6 +155,6 @@ class EfficientNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> EfficientNet:
-    """One of `VARIANTS`, with fresh weights."""
+    """Build one of the architectures with random weights."""
     variant = VARIANTS[name]
     return EfficientNet(variant.width, variant.depth, variant.dropout, classes, stem)

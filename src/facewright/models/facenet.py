@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 FEATURES = 128
-VARIANTS = ("facenet_small",)
 
 
 class SmallFaceNet(Model):
@@ -47,12 +46,8 @@ class SmallFaceNet(Model):
         features: Tensor = self.relu(self.fc(pooled))
         return features
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         return (
             Stage("stem", (Unit(("conv1",)), Unit(("pool1",)))),
             Stage("body", (Unit(("conv2",)), Unit(("conv3",)), Unit(("pool3",)))),
@@ -61,7 +56,5 @@ class SmallFaceNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> SmallFaceNet:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return SmallFaceNet(classes)

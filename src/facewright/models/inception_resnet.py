@@ -159,12 +159,8 @@ class InceptionResNetV1(Model):
         embedding: Tensor = self.last_bn(self.last_linear(pooled))
         return embedding
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.logits(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         first = tuple(Unit((name,)) for name in ("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a"))
         then = tuple(Unit((name,)) for name in ("conv2d_3b", "conv2d_4a", "conv2d_4b"))
         a, b, c = (
@@ -181,7 +177,5 @@ class InceptionResNetV1(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> InceptionResNetV1:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return InceptionResNetV1(classes)

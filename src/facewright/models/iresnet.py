@@ -101,17 +101,13 @@ class IResNet(Model):
         embedding: Tensor = self.features(self.fc(torch.flatten(self.grid(self.bn2(x)), 1)))
         return embedding
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         body = residual_body(self, len(WIDTHS))
         head = Unit(("bn2", "grid")), Unit(("fc", "features")), Unit(("classifier",))
         return Stage("stem", (Unit(("conv1", "bn1", "prelu")),)), *body, Stage("head", head)
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> IResNet:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
+    """Build one of the architectures with random weights; there is one stem."""
     return IResNet(VARIANTS[name].depths, classes)

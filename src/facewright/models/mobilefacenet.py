@@ -104,12 +104,8 @@ class MobileFaceNet(Model):
         x = self.GDC_bn(self.GDC_dw(x))  # a weight for every point of every channel instead of their mean
         return torch.flatten(self.last_bn(self.features(x)), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         third, fourth, fifth = (
             tuple(Unit((f"conv_{number}.model.{index}",), "identity") for index in range(depth))
             for number, depth in ((3, 4), (4, 6), (5, 2))
@@ -129,7 +125,5 @@ class MobileFaceNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> MobileFaceNet:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return MobileFaceNet(classes)

@@ -94,10 +94,6 @@ class MobileNetV1(Model):
         x = self.blocks(self.relu(self.bn1(self.conv_stem(self.reduce(x)))))
         return torch.flatten(self.avgpool(x), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: blocks of one width."""
         reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
@@ -168,10 +164,6 @@ class MobileNetV2(Model):
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, 1280)
         return torch.flatten(self.avgpool(self.features(self.reduce(x))), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
         reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
@@ -190,12 +182,10 @@ class MobileNetV2(Model):
 
 
 def build_v1(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV1:
-    """One of `V1_VARIANTS`, with fresh weights."""
+    """Build one of `V1_VARIANTS` with random weights."""
     return MobileNetV1(V1_VARIANTS[name].multiplier, classes, stem)
 
 
 def build_v2(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV2:
-    """One of `V2_VARIANTS`, with fresh weights."""
-    if name not in V2_VARIANTS:
-        raise KeyError(name)
+    """Build one of `V2_VARIANTS` with random weights."""
     return MobileNetV2(classes, stem)

@@ -166,12 +166,8 @@ class NFNet(Model):
         x = self.final_act(self.final_conv(self.body(self.stem(self.reduce(x)))))
         return torch.flatten(self.avgpool(x), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.head(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
         stem = [*reduced, *(Unit((f"stem.conv{number}",)) for number in range(1, len(STEM_WIDTHS) + 1))]
         body = [
@@ -189,7 +185,7 @@ class NFNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> NFNet:
-    """One of `VARIANTS`, with fresh weights."""
+    """Build one of the architectures with random weights."""
     return NFNet(VARIANTS[name].depths, classes, stem)
 
 

@@ -24,7 +24,6 @@ LAYERS = ((16, 4, 2), (24, 3, 1), (32, 3, 2), (48, 3, 1), (64, 3, 1), (64, 3, 1)
 GRID = 8  # points along a side of the last map, for 64 px
 SMALLEST_SIDE = 36  # px: then one point of the last map is left
 TEMPLATES = 2  # of the whole map, a channel
-VARIANTS = ("patchnet",)
 
 
 def unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -54,10 +53,6 @@ class PatchNet(Model):
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.templates(self.grid(self.layers(x))), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
         parts = [Unit((f"layers.{index}",)) for index in range(len(LAYERS))]
@@ -66,7 +61,5 @@ class PatchNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> PatchNet:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return PatchNet(classes)

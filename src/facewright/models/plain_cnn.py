@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
 
 GRID = 16  # points along a side of the last map, for 64 px
-VARIANTS = ("plain_cnn",)
 
 
 class PlainCNN(Model):
@@ -41,12 +40,8 @@ class PlainCNN(Model):
         x = self.pool2(self.relu(self.conv2(x)))
         return torch.flatten(self.grid(x), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         first, second = (
             (Unit(("conv1",)), Unit(("pool1",))),
             (Unit(("conv2",)), Unit(("pool2", "grid"))),
@@ -55,7 +50,5 @@ class PlainCNN(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> PlainCNN:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return PlainCNN(classes)

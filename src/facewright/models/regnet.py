@@ -148,12 +148,8 @@ class RegNet(Model):
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.trunk_output(self.stem(self.reduce(x)))), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
         body = []
         for number, (name, stage) in enumerate(self.trunk_output.named_children(), start=1):
@@ -179,6 +175,6 @@ def initialize(model: RegNet) -> None:
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> RegNet:
-    """One of `VARIANTS`, with fresh weights."""
+    """Build one of the architectures with random weights."""
     variant = VARIANTS[name]
     return RegNet(stage_shapes(variant), variant.squeeze, classes, stem)

@@ -171,17 +171,13 @@ class ResNet(Model):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         return residual_outline(self, len(WIDTHS))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> ResNet:
-    """One of `VARIANTS`, with fresh weights."""
+    """Build one of the architectures with random weights."""
     variant = VARIANTS[name]
     return ResNet(variant.block, variant.depths, classes, stem)
 

@@ -123,5 +123,5 @@ class SqueezeNet(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> SqueezeNet:
-    """One of `VARIANTS`, with fresh weights."""
+    """Build one of the architectures with random weights."""
     return SqueezeNet(VARIANTS[name], classes, stem)

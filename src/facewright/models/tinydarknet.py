@@ -29,7 +29,6 @@ LAYERS = (  # (outputs, kernel) of each convolution, as in the configuration fil
     *((64, 1), (512, 3), (64, 1), (512, 3), (128, 1)),
 )
 FACE_GRID = 16  # points along a side of the face net's last map, for 32 px
-VARIANTS = ("tinydarknet", "pointwise_facenet")
 
 
 class ConvUnit(nn.Module):
@@ -70,10 +69,6 @@ class TinyDarknet(Model):
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.layers(x)), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
         stages: list[list[Unit]] = [[]]
@@ -105,18 +100,12 @@ class PointwiseFaceNet(Model):
         x = self.relu(self.conv2(self.pool(self.relu(self.conv1(x)))))
         return torch.flatten(self.grid(x), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
-        """The outline that tables and drawings follow."""
+        """Return the outline."""
         body = Unit(("conv1",)), Unit(("pool",)), Unit(("conv2", "grid"))
         return Stage("body", body), Stage("head", (Unit(("fc",)),))
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> TinyDarknet | PointwiseFaceNet:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights; there is one stem."""
     return TinyDarknet(classes) if name == "tinydarknet" else PointwiseFaceNet(classes)

@@ -75,10 +75,6 @@ class VGG(Model):
         features: Tensor = self.classifier[:-1](x)
         return features
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.classifier[-1](self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the convolutions before each pool, each with its norm."""
         stages: list[Stage] = []
@@ -97,8 +93,6 @@ class VGG(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> VGG:
-    """One of `VARIANTS`, with fresh weights; the stem is the imagenet stem."""
-    if stem != "imagenet":
-        raise KeyError(stem)
+    """Build one of the architectures with random weights; there is one stem."""
     variant = VARIANTS[name]
     return VGG(variant.depths, variant.norm, classes)

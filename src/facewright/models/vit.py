@@ -123,10 +123,6 @@ class VisionTransformer(Model):
         features: Tensor = self.norm(tokens[:, 0])
         return features
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.head(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow; "" stands for the class token and the positions."""
         blocks = tuple(Unit((f"blocks.{index}",), "identity") for index in range(DEPTH))
@@ -135,7 +131,7 @@ class VisionTransformer(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> VisionTransformer:
-    """One of `VARIANTS`, with fresh weights; there is one stem."""
+    """Build one of the architectures with random weights; there is one stem."""
     variant = VARIANTS[name]
     return VisionTransformer(variant.width, variant.heads, classes)
 

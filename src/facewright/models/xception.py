@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions, reducer
 
-VARIANTS = ("xception",)
 MIDDLE_WIDTH = 728
 MIDDLE_BLOCKS = 8
 
@@ -104,10 +103,6 @@ class Xception(Model):
         x = self.relu(self.bn4(self.conv4(x)))
         return torch.flatten(self.avgpool(x), 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, classes)
-        scores: Tensor = self.fc(self.forward_features(x))
-        return scores
-
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the paper's three flows."""
         reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
@@ -125,7 +120,5 @@ class Xception(Model):
 
 
 def build(name: str, classes: int, stem: Stem = "imagenet") -> Xception:
-    """One of `VARIANTS`, with fresh weights."""
-    if name not in VARIANTS:
-        raise KeyError(name)
+    """Build one of the architectures with random weights."""
     return Xception(classes, stem)

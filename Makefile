@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # -qq: errors only; a package index that is absent is not one.
 # What decides what is installed: a change to either installs again.
 PINS := pyproject.toml constraints.txt
-EXTRAS := client,data,faces,frames,heic,onnx,opencv,postgres,serve,tensorboard
+EXTRAS := client,data,faces,frames,heic,onnx,postgres,serve,tensorboard,train
 # One thread a test process: OpenMP threads of two processes spin against each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
@@ -52,7 +52,7 @@ clean:  ## remove what make and the tests made, .venv too
 
 .venv/installed: .venv/pip $(PINS)
 	@echo "Installing Facewright into .venv (about two minutes the first time)" >&2
-	$(PIP) install -qq --constraint constraints.txt --build-constraint constraints.txt --editable .
+	$(PIP) install -qq --constraint constraints.txt --build-constraint constraints.txt --editable '.[train]'
 	@touch $@
 
 .venv/developing: .venv/installed $(PINS)

@@ -61,9 +61,10 @@ class UnknownName(UsageError):
 
 EXTRAS = {
     "data": ("pyarrow",),
-    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "onnx": ("onnxscript", "torch"),
     "postgres": ("psycopg", "pgvector"),
     "serve": ("fastapi", "uvicorn"),
+    "train": ("torch", "scipy", "sklearn", "matplotlib", "jinja2"),
 }
 
 
@@ -76,6 +77,14 @@ def require_extra(extra: str, purpose: str) -> None:
     missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise UsageError(f"{purpose} needs {', '.join(missing)}, not installed: pip install 'facewright[{extra}]'")
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """Return what to install where a package of the extra `train` is missing; None for any other package."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS["train"]:
+        return None
+    return f"this needs {package}, which is not installed: pip install 'facewright[train]'"
 
 
 class Unconvertible(UsageError):

@@ -29,7 +29,7 @@ from facewright.cli import (
 )
 from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, say
-from facewright.errors import FacewrightError, Interrupted
+from facewright.errors import FacewrightError, Interrupted, UsageError, missing_extra
 
 STOPPED = 130  # the status that shells report after Ctrl-C
 
@@ -112,6 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=[word for word in words if word != "--debug"], prog_name="facewright")
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
         return leaving.code if isinstance(leaving.code, int) else 0
+    except ModuleNotFoundError as error:
+        if debug or (advice := missing_extra(error)) is None:
+            raise
+        return _refuse(UsageError(advice))
     except (FacewrightError, OSError) as error:
         if debug:
             raise

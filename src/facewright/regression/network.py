@@ -15,10 +15,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr
 
 Array = NDArray[np.float64]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
+
+
+def expit(x: Array) -> Array:
+    from scipy import special  # of the extra `train`: what asks whether a file is a regression does without
+
+    return np.asarray(special.expit(x))
+
+
+def ndtr(x: Array) -> Array:
+    from scipy import special
+
+    return np.asarray(special.ndtr(x))
 
 
 def _silu_slope(x: Array) -> Array:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from facewright.errors import UnknownName, UsageError
-from facewright.explanation import Explainer, occlude
+from facewright.errors import UnknownName, UsageError, missing_extra
 from facewright.images import Pixels
 from facewright.inference import Classifier
 from facewright.recognition import Face, Recognizer
-from facewright.report.explanations import overlay
+
+if TYPE_CHECKING:
+    from facewright.explanation import Explainer
 
 SHOWN = 224  # px: least side of the images that are shown
 
@@ -32,10 +34,15 @@ class Explanations:
     def _explainer(self) -> Explainer:
         if self._classifier is None:
             raise UsageError("the model has no classes; send two images a and b to see what made them similar")
+        from facewright.explanation import Explainer
+
         return Explainer(self._classifier)
 
     def pair(self, a: Face, b: Face) -> dict[str, Any]:
         """Show which regions made two faces similar."""
+        from facewright.explanation.occlusion import occlude
+
+        overlay = _overlay()
         result = occlude(self._recognizer, a.chip, b.chip)
         sides = ((a.chip, result.heat_a), (b.chip, result.heat_b))
         shown = [{"overlay": _uri(overlay(_shown(p), heat)), "photo": _uri(_shown(p))} for p, heat in sides]
@@ -43,7 +50,9 @@ class Explanations:
 
     def of_class(self, photo: str, pixels: Pixels, name: str | None) -> dict[str, Any]:
         """Show where the network saw a class; the most probable one where none is named."""
-        explainer = self._explainer
+        import torch
+
+        overlay, explainer = _overlay(), self._explainer
         classifier = explainer.classifier
         inputs = classifier.spec.fit(pixels)
         batch = torch.from_numpy(inputs).permute(2, 0, 1)[None]
@@ -60,6 +69,15 @@ class Explanations:
             "overlay": _uri(overlay(_shown(inputs), heat)),
             "photo": _uri(_shown(inputs)),
         }
+
+
+def _overlay() -> Callable[[Pixels, NDArray[np.float32]], Pixels]:
+    """Return `report.explanations.overlay`. Raises UsageError: the extra `train` is not installed."""
+    try:
+        from facewright.report.explanations import overlay
+    except ModuleNotFoundError as error:
+        raise UsageError(missing_extra(error) or str(error)) from None
+    return overlay
 
 
 def _shown(pixels: Pixels) -> Pixels:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from starlette.requests import Request
 
@@ -271,7 +270,7 @@ class Service:
         return self.models.classifier
 
     def _logits(self, inputs: Sequence[Pixels]) -> Sequence[NDArray[np.float64]]:
-        return list(self._classifier().logits(torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)))
+        return list(self._classifier().logits(np.stack(inputs)))
 
     def _decode(self, image: Upload, at_least: int | None = None) -> Pixels:
         return decode(image, self.models.recognizer.at_least if at_least is None else at_least, self._limits)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -18,10 +18,12 @@ from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.recognition import Policy, Recognizer
-from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, write_pair_report
 from facewright.runs import seen_images
 from facewright.workflows import provenance
 from facewright.workflows.scores import ScoredPairs, score_pairs
+
+if TYPE_CHECKING:
+    from facewright.report.verification import PairContext, ShownPair
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,8 @@ class PairsMeasured:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "verification.json", self.to_dict())
         write_atomic(folder / "scores.csv", _table(self.scored).encode(errors="backslashreplace"))
+        from facewright.report.verification import write_pair_report
+
         write_pair_report(folder / "report.html", _context(self))
         return folder / "report.html"
 
@@ -177,6 +181,8 @@ def _table(scored: ScoredPairs) -> str:
 
 
 def _context(measured: PairsMeasured) -> PairContext:
+    from facewright.report.verification import MeasuredThreshold, PairContext
+
     scored, result, threshold = measured.scored, measured.result, measured.threshold
     held = None
     if threshold is not None and measured.at_threshold is not None:
@@ -199,6 +205,8 @@ def _context(measured: PairsMeasured) -> PairContext:
 
 
 def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
+    from facewright.report.verification import ShownPair
+
     return [ShownPair(scored.pairs.a[row], scored.pairs.b[row], float(scored.scores[row])) for row in rows]
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
-from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Plain, counter, lines_of, listener
+from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Plain, counter, event_printer, lines_of
 from facewright.events import EpochFinished, EpochRow, Message, Progress, RunStarted, StepFinished
 
 ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, -1.2, 75.0, 41.5, best=True)
@@ -104,7 +104,7 @@ def test_a_terminal_is_whole_again_after_an_error(monkeypatch: pytest.MonkeyPatc
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with pytest.raises(ValueError, match="in the middle"), listener() as on_event:
+    with pytest.raises(ValueError, match="in the middle"), event_printer() as on_event:
         assert isinstance(on_event, Live)
         on_event(Message("hello"))
         raise ValueError("in the middle")
@@ -115,10 +115,10 @@ def test_a_terminal_is_whole_again_after_an_error(monkeypatch: pytest.MonkeyPatc
 def test_quiet_and_other_processes_say_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with listener(quiet=True) as on_event:
+    with event_printer(quiet=True) as on_event:
         on_event(Message("hello"))
     monkeypatch.setenv("RANK", "1")
-    with listener() as on_event:
+    with event_printer() as on_event:
         on_event(Message("hello"))
     assert capsys.readouterr() == ("", "")
 

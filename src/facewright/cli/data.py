@@ -12,7 +12,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, emit, number_of, report, say, show, table
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UnknownName, UsageError
 from facewright.files import write_atomic
 
@@ -87,7 +87,7 @@ def inspect(
 
     from facewright import workflows
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         audit, image = workflows.inspect(data, on_event=on_event)
     if sheet is not None:
         write_atomic(sheet, image)
@@ -101,7 +101,7 @@ def _inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None
 
     from facewright.workflows import label_issues
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         result = label_issues.suspect_labels(run, folds=folds, weights=weights, on_event=on_event)
     report(result.to_dict(), describe_label_issues(result), as_json)
     say(f"wrote {run / 'suspicious.json'}")
@@ -252,7 +252,7 @@ def export(
 
     from facewright.data.exporting import export_npz
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         written = export_npz(data, out, size=size, colour_order=order.value, on_event=on_event)
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")

@@ -10,7 +10,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import number_of, percent, precise, report, say, table
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.cli.training import describe_result
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def evaluate(
 
     from facewright import workflows
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         result = workflows.evaluate(
             model,
             data,

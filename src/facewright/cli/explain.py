@@ -10,7 +10,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import report, say
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def explain(
     from facewright.workflows.training_runs import free_folder
 
     folder = free_folder("explain") if out is None else out
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         found: Explained | ExplainedPair
         if pair:
             found = explanation.explain_pair(

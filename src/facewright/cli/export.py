@@ -10,7 +10,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import number_of, percent, report
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def export(
 
     from facewright.workflows import exportation
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         made = exportation.export(
             model,
             out,

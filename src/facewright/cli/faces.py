@@ -11,7 +11,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, number_of, percent, report, say, table
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 from facewright.files import csv_text, write_atomic
 
@@ -63,7 +63,7 @@ def faces(
     """
     from facewright.workflows import face_detection
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         found = face_detection.faces(
             photos,
             out=out,
@@ -120,7 +120,7 @@ def scan(
     from facewright.faces.scan import Search
     from facewright.workflows import face_scan
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         scanned = face_scan.scan(
             model,
             photos,

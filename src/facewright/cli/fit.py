@@ -8,7 +8,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import number_of, report, say
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 
 if TYPE_CHECKING:
     from facewright.metrics.intervals import Rate
@@ -47,7 +47,7 @@ def fit(
 
     from facewright.regression import run as regression
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         run = regression.fit(
             points, targets=targets, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
         )

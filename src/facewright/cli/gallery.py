@@ -12,7 +12,7 @@ import typer
 from facewright.cli import gallery_records as records
 from facewright.cli import options as opt
 from facewright.cli.output import emit, number_of, report, say, show
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def enroll(
     photos, broken = galleries.photos_of(people)  # before a file is created
     policy = opt.face_choice(select_face)
     opened = Gallery.for_enrolling(gallery_at, model, detector=detector, crop=crop, flip=flip, policy=policy)
-    with opened as gallery, listener(quiet) as on_event:
+    with opened as gallery, event_printer(quiet) as on_event:
         result = galleries.enroll(
             gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, policy=policy, on_event=on_event
         )

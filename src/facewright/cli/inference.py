@@ -10,7 +10,7 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, emit, number_of, report, say, show
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text, write_atomic
 
@@ -54,7 +54,7 @@ def predict(
             raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at")
         predict_tables(model, files, csv_file, as_json)
         return
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         predictions = workflows.predict(model, files, top_k=top_k, unknown_at=unknown_at, on_event=on_event)
     for prediction in predictions:
         if prediction.error is not None:
@@ -121,7 +121,7 @@ def embed(
 
     from facewright import workflows
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         written = workflows.embed(
             model, data, out, crop=crop, flip=flip, detector=detector, policy=opt.face_choice(select_face),
             on_event=on_event,

@@ -54,7 +54,7 @@ def describe(event: StepFinished) -> str:
 
 
 @contextmanager
-def listener(quiet: bool = False) -> Iterator[EventHandler]:
+def event_printer(quiet: bool = False) -> Iterator[EventHandler]:
     """Show the events of a command while the block runs; the terminal is restored afterwards, also after an error.
 
     Args:
@@ -74,7 +74,7 @@ def listener(quiet: bool = False) -> Iterator[EventHandler]:
 @contextmanager
 def counter(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show the progress of work that only counts: the block gets a function of (done, total)."""
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         yield lambda done, total: on_event(Progress(what, done, total))
 
 

@@ -11,7 +11,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.inference import prediction_line
 from facewright.cli.output import emit, percent, report, say, show, table
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def train(
 
     from facewright import workflows
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         if data is not None:
             run = workflows.train(
                 data,
@@ -115,7 +115,7 @@ def compare(
     from facewright import workflows
     from facewright.workflows.training_runs import free_folder
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         if data is not None:
             compared = workflows.train_all(
                 data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
@@ -145,7 +145,7 @@ def demo(
     """
     from facewright import workflows
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         result = workflows.demo(out, quick=quick, on_event=on_event)
     text = [describe_comparison(result.compared.comparison), "", *map(prediction_line, result.predictions)]
     report(result.to_dict(), "\n".join(text), as_json)

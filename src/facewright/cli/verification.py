@@ -10,7 +10,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.evaluation import describe_verification
 from facewright.cli.output import chosen_by, emit, number_of, precise, report, say, show
-from facewright.cli.progress import listener
+from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def pairs(
     from facewright import workflows
 
     model = words[0] if len(words) == 2 else opt.BUILT_IN
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         result = workflows.pairs(
             model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
             policy=opt.face_choice(select_face), on_event=on_event,
@@ -145,7 +145,7 @@ def calibrate(
 
     from facewright import workflows
 
-    with listener(quiet) as on_event:
+    with event_printer(quiet) as on_event:
         if unknown_people is not None:
             result = workflows.calibrate_unknown(
                 model, unknown_people, far, confidence=confidence, out=out, on_event=on_event

@@ -35,7 +35,7 @@ from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.dlib.vectors import FaceVectors
 from facewright.metrics.detection import iou
-from facewright.workflows.prediction import pictures_in
+from facewright.workflows.prediction import images_in
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -234,8 +234,8 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["FACEWRIGHT_THREADS"] = str(asked.threads)
     ours, theirs = Ours(), Theirs()
-    groups = pictures_in(asked.groups) if asked.groups else []
-    photos = taken(pictures_in(asked.photos), asked.count)
+    groups = images_in(asked.groups) if asked.groups else []
+    photos = taken(images_in(asked.photos), asked.count)
     doubled = [
         np.asarray(Image.fromarray(p).resize((2 * p.shape[1], 2 * p.shape[0]))) for p in map(images.read, groups)
     ]

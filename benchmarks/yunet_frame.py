@@ -29,7 +29,7 @@ from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.metrics.detection import iou
-from facewright.workflows.prediction import pictures_in
+from facewright.workflows.prediction import images_in
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    paths = pictures_in(asked.photos)
+    paths = images_in(asked.photos)
     chosen = [paths[int(index)] for index in np.linspace(0, len(paths) - 1, min(asked.count, len(paths)))]
     result = measured(chosen, OnnxDetector.load(asked.yunet))
     if asked.json:

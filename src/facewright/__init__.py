@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from facewright.workflows.face_detection import faces as detect_faces
     from facewright.workflows.face_scan import scan
     from facewright.workflows.galleries import enroll, export_gallery, import_gallery
-    from facewright.workflows.label_issues import suspect_labels as find_label_issues
+    from facewright.workflows.label_issues import find_label_issues
 
 __version__ = "0.1.0"
 
@@ -134,7 +134,7 @@ __getattr__ = lazy_names(
         "facewright.workflows.face_detection": "detect_faces=faces",
         "facewright.workflows.face_scan": "scan",
         "facewright.workflows.galleries": "enroll export_gallery import_gallery",
-        "facewright.workflows.label_issues": "find_label_issues=suspect_labels",
+        "facewright.workflows.label_issues": "find_label_issues",
     },
 )
 

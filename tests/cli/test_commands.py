@@ -89,6 +89,8 @@ COMPARISON = Comparison(
     counts={"train": 3, "test": 4},
     entries=(ENTRY,),
     pairs=(),
+    baseline=0.5,
+    not_converged=(),
     advice=("Take resnet18.",),
 )
 
@@ -260,7 +262,7 @@ def test_comparing_runs(workflows: Workflows, tmp_path: Path, capsys: pytest.Cap
     assert main(["compare", *map(str, runs), "--out", str(tmp_path / "both")]) == 0
     assert workflows.asked == [("compare", (runs,), {})]
     said = capsys.readouterr()
-    assert "resnet18  75.0 % (50.0 to 90.0, n=4)" in said.out
+    assert "75.0 % (50.0 to 90.0, n=4)" in said.out
     assert "Take resnet18." in said.out
     assert said.err == f"report: {tmp_path / 'both' / 'report.html'}\n"
     assert (tmp_path / "both" / "report.html").read_text() == "page"

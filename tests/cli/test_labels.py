@@ -45,14 +45,14 @@ FOUND = Suspicion(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
 
-    def suspect_labels(folder: Path, *, folds: int, weights: str | None, on_event: object) -> Suspicion:
+    def find_label_issues(folder: Path, *, folds: int, weights: str | None, on_event: object) -> Suspicion:
         calls.append((str(folder), folds, weights))
         return FOUND
 
     def write_page(folder: Path, page: Path) -> None:
         calls.append((str(folder), page.name))
 
-    monkeypatch.setattr(label_issues, "suspect_labels", suspect_labels)
+    monkeypatch.setattr(label_issues, "find_label_issues", find_label_issues)
     monkeypatch.setattr(label_issues, "write_page", write_page)
     return calls
 

@@ -15,8 +15,8 @@ from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = draw_people(tmp_path_factory.mktemp("photos"), people=8, photos=3)
-    write_pairs(folder / "dev.csv", 8, 3, 40)
+    folder = draw_people(tmp_path_factory.mktemp("data") / "photos", people=8, photos=3)
+    write_pairs(folder.parent / "dev.csv", 8, 3, 40)
     return folder
 
 
@@ -39,7 +39,7 @@ def test_from_a_score_to_a_decision(photos: Path, model: Path, capsys: pytest.Ca
     assert status == 1 and json.loads(out)["same"] is None
 
     status, out, err = run(
-        capsys, "calibrate", model, "--pairs", photos / "dev.csv", "--images", photos, "--far", "0.1"
+        capsys, "calibrate", model, "--pairs", photos.parent / "dev.csv", "--images", photos, "--far", "0.1"
     )
     assert status == 0 and "0.1" in out and f"wrote {model}" in err
     status, out, err = run(capsys, "verify", model, a, b)
@@ -53,7 +53,7 @@ def test_from_a_score_to_a_decision(photos: Path, model: Path, capsys: pytest.Ca
 
 
 def test_pairs(photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("pairs", model, photos / "dev.csv", "--images", photos, "--crop", "0.8")
+    words = ("pairs", model, photos.parent / "dev.csv", "--images", photos, "--crop", "0.8")
     status, out, err = run(capsys, *words, "--json", "--out", tmp_path / "report")
     assert status == 0
     result = json.loads(out)
@@ -67,7 +67,7 @@ def test_pairs(photos: Path, model: Path, tmp_path: Path, capsys: pytest.Capture
 def test_a_rate_beyond_the_pairs_is_one_clear_line(
     photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("calibrate", model, "--pairs", photos / "dev.csv", "--images", photos, "--far", "1e-3", "-q")
+    words = ("calibrate", model, "--pairs", photos.parent / "dev.csv", "--images", photos, "--far", "1e-3", "-q")
     status, out, err = run(capsys, *words)
     assert (status, out) == (1, "")
     assert err.startswith("error: ") and "40" in err and err.count("\n") == 1

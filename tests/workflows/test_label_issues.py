@@ -29,7 +29,7 @@ from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.features import FeatureInputs, features_of
 from facewright.workflows import label_issues, train
-from facewright.workflows.label_issues import suspect_labels, write_page
+from facewright.workflows.label_issues import find_label_issues, write_page
 
 SHARED = Path(__file__).parents[2] / "../shared"
 CLASSES, IMAGES, WRONG = 4, 15, (3, 22, 41)
@@ -79,7 +79,7 @@ def fresh(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_wrong_labels_are_found_from_public_features(public: Run) -> None:
-    found = suspect_labels(public.folder, folds=4)
+    found = find_label_issues(public.folder, folds=4)
     named = [row.path for row in found.suspects]
     assert set(named[: len(WRONG)]) == {f"{number:02}.png" for number in WRONG}
     assert len(named) <= len(WRONG) + 2
@@ -91,7 +91,7 @@ def test_wrong_labels_are_found_from_public_features(public: Run) -> None:
 
 
 def test_it_is_kept_in_the_run_and_shown_in_its_report(public: Run, tmp_path: Path) -> None:
-    found = suspect_labels(public.folder, folds=4)
+    found = find_label_issues(public.folder, folds=4)
     assert Run(public.folder).suspicion == found
     assert (
         as_record(
@@ -113,13 +113,13 @@ def test_a_copy_is_never_on_the_side_that_learns(public: Run, monkeypatch: pytes
         return kept(features, labels, groups, strengths, folds, seed)
 
     monkeypatch.setattr(label_issues.probe, "fit", fit)
-    suspect_labels(public.folder, folds=4)
+    find_label_issues(public.folder, folds=4)
     assert len(sizes) == 4 and sum(pictures - units for pictures, units in sizes) == 3  # in three of four folds' rests
 
 
 def test_a_fresh_run_is_trained_anew_on_each_fold_and_goes_on(fresh: Run) -> None:
     said: list[Event] = []
-    found = suspect_labels(fresh.folder, folds=2, on_event=said.append)
+    found = find_label_issues(fresh.folder, folds=2, on_event=said.append)
     texts = [event.text for event in said if isinstance(event, Message)]
     assert any("trained anew 2 times" in text for text in texts)
     folds = [Run(fresh.folder / "folds" / f"{number}-of-2") for number in (1, 2)]
@@ -131,15 +131,15 @@ def test_a_fresh_run_is_trained_anew_on_each_fold_and_goes_on(fresh: Run) -> Non
     for fold in folds:
         assert fold.recipe == fresh.recipe
     stamps = [(fold.folder / "model.safetensors").stat().st_mtime_ns for fold in folds]
-    assert suspect_labels(fresh.folder, folds=2) == found  # nothing is trained twice
+    assert find_label_issues(fresh.folder, folds=2) == found  # nothing is trained twice
     assert [(fold.folder / "model.safetensors").stat().st_mtime_ns for fold in folds] == stamps
 
 
 def test_a_fresh_run_may_be_judged_by_public_weights(fresh: Run, weights: Path) -> None:
-    found = suspect_labels(fresh.folder, folds=3, weights=str(weights))
+    found = find_label_issues(fresh.folder, folds=3, weights=str(weights))
     assert "features of tinydarknet@public" in found.source
     assert {f"{number:02}.png" for number in WRONG} <= {row.path for row in found.suspects}
-    other = suspect_labels(fresh.folder, folds=3, weights=f"tinydarknet@{weights}")
+    other = find_label_issues(fresh.folder, folds=3, weights=f"tinydarknet@{weights}")
     assert other == found
 
 
@@ -169,10 +169,10 @@ def test_refusals(public: Run, faces: Path, tmp_path: Path) -> None:
     ]
     for folder, folds, weights, error, words in cases:
         with pytest.raises(error, match=words):
-            suspect_labels(folder, folds=folds, weights=weights)
+            find_label_issues(folder, folds=folds, weights=weights)
     faces.write_text(faces.read_text("utf-8").replace("10.png,kind0", "10.png,kind3"), "utf-8")
     with pytest.raises(DataError, match="changed since the run"):
-        suspect_labels(public.folder)
+        find_label_issues(public.folder)
 
 
 def test_a_page_wants_labels_that_were_inspected(fresh: Run, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None
     from facewright.workflows import label_issues
 
     with event_printer(quiet) as on_event:
-        result = label_issues.suspect_labels(run, folds=folds, weights=weights, on_event=on_event)
+        result = label_issues.find_label_issues(run, folds=folds, weights=weights, on_event=on_event)
     report(result.to_dict(), describe_label_issues(result), as_json)
     say(f"wrote {run / 'suspicious.json'}")
     say(f"report: {run / 'report.html'}")

@@ -122,12 +122,12 @@ def search(
     """
     from facewright.gallery.gallery import Gallery
     from facewright.gallery.photos import Photo
-    from facewright.workflows.galleries import images_in
+    from facewright.workflows.galleries import photos_in
 
     with Gallery.open(gallery_at, model, detector=detector) as gallery:
         _refuse_empty(gallery)
         policy, only = gallery.recognizer.policy(opt.face_choice(select_face)), opt.key_values(filters, "--where")
-        found = gallery.search([Photo.of(path) for path in images_in(photos)], k=top, where=only, policy=policy)
+        found = gallery.search([Photo.of(path) for path in photos_in(photos)], k=top, where=only, policy=policy)
     report(
         {"task": "search", "gallery": gallery.store.location, "photos": [one.to_dict() for one in found]},
         "\n".join(line for one in found for line in describe_search(one)),
@@ -157,7 +157,9 @@ def identify(
     filters: Filter = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Identify the person in each photo, or answer unknown and why. A person is in a photo at most once.
+    """Identify the person in each photo, or answer unknown and why.
+
+    A person is in a photo at most once.
 
     \b
     Example:

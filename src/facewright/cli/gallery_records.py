@@ -165,7 +165,9 @@ def expire(
 
 @app.command("log")
 def log(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
-    """Show the changes of the gallery: time, kind and number of entries; no names, nothing biometric.
+    """Show the changes of the gallery: time, kind and number of entries.
+
+    It holds no names and nothing biometric.
 
     \b
     Example:

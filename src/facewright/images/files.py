@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from facewright.errors import UsageError
+from facewright.images import IMAGE_TYPES, ImageLike, MemoryImage, as_image
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
@@ -65,3 +69,48 @@ def none_found(paths: Iterable[Path | str]) -> str:
     bare = sum(file.is_file() and not file.suffix for file in below)
     there = f"; {bare} files have no suffix, add it (.jpg)" if bare else ""
     return f"{', '.join(map(str, folders))}: found no image{there}; expected {', '.join(sorted(SUFFIXES))}"
+
+
+def images_in(paths: ImageLike | Sequence[ImageLike]) -> list[Path | MemoryImage]:
+    """List images: files as they are, the images below folders in order (links are not followed), images in memory.
+
+    Raises:
+        UsageError: a path does not exist, an array is no image, or there is no image at all.
+    """
+    listed = as_list(paths)
+    found = [image for one in listed for image in images_at(one)]
+    if not found:
+        raise UsageError(none_found(str(one) for one in listed))
+    return found
+
+
+def as_list(paths: ImageLike | Sequence[ImageLike]) -> list[Path | MemoryImage]:
+    """Return one image or several as a list; those in memory are named by their place in it."""
+    several: Sequence[ImageLike] = [paths] if isinstance(paths, IMAGE_TYPES) else paths
+    return [
+        Path(one) if isinstance(one, (str, Path)) else MemoryImage(f"image-{number}", as_image(one))
+        for number, one in enumerate(several, start=1)
+    ]
+
+
+def images_at(one: Path | MemoryImage) -> list[Path | MemoryImage]:
+    """Return an image, or those below a folder, in order.
+
+    Raises:
+        UsageError: there is no such path.
+    """
+    if isinstance(one, Path) and one.is_dir():
+        return sorted(images_below(one), key=in_order)
+    if isinstance(one, Path) and not one.exists():
+        raise UsageError(f"{one}: no such file or folder")
+    return [one]
+
+
+def in_order(image: object) -> list[str | int]:
+    """Return a key that sorts by name, and numbers in names by their value.
+
+    >>> [str(path) for path in sorted([Path("10.png"), Path("9.png")], key=in_order)]
+    ['9.png', '10.png']
+    """
+    parts = re.split(r"([0-9]+)", str(image))
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]

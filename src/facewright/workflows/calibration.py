@@ -1,4 +1,4 @@
-"""Choosing a threshold on development data and keeping it in the model file: who is the same, who is a stranger."""
+"""The choice of a threshold on development data, and its place in the model file."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def calibrate(
     Args:
         model: a run directory, a bundle file, or architecture@weights.
         pairs: the list; development pairs, which no reported number may come from afterwards.
-        images: the folder of its pictures.
+        images: the folder of its images.
         far: the target in (0, 1).
         confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
-        out: the model file to write; the model's own where left out, which then must be a file of ours.
+        out: the model file to write; the model's own by default, which then must be a file of ours.
         crop, flip: of the input, in place of the model's own; they are stored with it, so they need `out`.
         detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; the threshold is for
             this detector alone, and those for others stay beside it.
@@ -172,7 +172,7 @@ def destination(model: str | Path, out: str | Path | None, *, changed: bool) -> 
 
 
 def keep(bundle: Bundle, target: Path) -> None:
-    """Write a model file, atomically; that of a run directory only while nobody trains in it.
+    """Write a model file, atomically; that of a run directory only while no one trains in it.
 
     Raises:
         RunLocked: another process trains there. FacewrightError: it could not be written; the old one is untouched.

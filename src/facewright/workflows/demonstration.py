@@ -1,4 +1,4 @@
-"""The main job on drawn faces: inspect → three trainings → compare → predict."""
+"""The main job on synthetic faces: inspect → three trainings → compare → predict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from facewright.workflows.inspection import inspect
 from facewright.workflows.prediction import predict
 from facewright.workflows.sweeps import train_all
 
-SHOWN = 5  # test pictures to predict, none of which was trained on
+SHOWN = 5  # test images to predict, none of which was trained on
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Demonstration:
 
 
 def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignore_event) -> Demonstration:
-    """Run the main job on drawn faces; everything lies in `out` afterwards, the page is `out`/report.html."""
+    """Run the main job on synthetic faces; everything lies in `out` afterwards, the page is `out`/report.html."""
     size = QUICK if quick else FULL
     folder = Path(out) / ("quick" if quick else "full")
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
 
 
 def _test_pictures(run: Run, folder: Path) -> list[Path]:
-    """A few pictures of the test part as files, named by who they truly are."""
+    """A few images of the test part as files, named by who they truly are."""
     folder.mkdir(exist_ok=True)
     dataset = open_dataset(run.facts.where)
     records = {record.path: record for record in dataset.records}

@@ -1,10 +1,10 @@
-"""`facewright embed`: the vector of every picture of a data set, in one Parquet file.
+"""`facewright embed`: the vector of every image of a data set, in one Parquet file.
 
     vectors.parquet              id, path, label, digest, vector, model; written in one step once everything is there
-    .vectors.parquet.parts/      while the work goes on: plan.json (which model, which pictures) and a part for every
-                                 2,048 pictures, each whole or absent; the next run with the same plan goes on with it
+    .vectors.parquet.parts/      while the work goes on: plan.json (which model, which images) and a part for every
+                                 2,048 images, each whole or absent; the next run with the same plan goes on with it
 
-In memory lie the list of pictures and one part. Vectors of faces are biometric data: the files are the user's alone.
+In memory lie the list of images and one part. Vectors of faces are biometric data: the files are the user's alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from facewright.recognition import Policy, Recognizer
 from facewright.workflows.scores import picked_faces
 
 FORMAT = 1
-ROWS = 2_048  # pictures a part; a run that is stopped loses at most so many
+ROWS = 2_048  # images a part; a run that is stopped loses at most so many
 PRIVATE = 0o600
 
 
@@ -48,7 +48,7 @@ class VectorsWritten:
     width: int  # D
     model: str
     fingerprint: str
-    resumed: int  # pictures that an earlier, stopped run had done
+    resumed: int  # images that an earlier, stopped run had done
     broken: tuple[Broken, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,22 +69,22 @@ def embed(
     policy: Policy | None = None,
     on_event: EventHandler = ignore_event,
 ) -> VectorsWritten:
-    """Embed every picture of a data set into a Parquet file; what cannot be read is listed and left out.
+    """Embed every image of a data set into a Parquet file; what cannot be read is listed and left out.
 
-    Columns: id (int64, the picture's number in the list), path, label (null where unknown), digest (of the decoded
+    Columns: id (int64, the image's number in the list), path, label (null where unknown), digest (of the decoded
     pixels), vector (D float32, unit length), model (the fingerprint); the schema's metadata say the same of the model
     and the input it was fed.
 
     Args:
         model: a run directory, a bundle file, architecture@weights or "built-in".
-        where: what `open_dataset` knows, or a folder of pictures without labels.
+        where: what `open_dataset` knows, or a folder of images without labels.
         out: the file; replaced where it exists. A stopped run goes on when it is started again with the same model,
-            input and pictures.
+            input and images.
         crop, flip: of the input, in place of the model's own.
-        detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; a picture without a face
+        detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; an image without a face
             is left out.
     Raises:
-        UsageError: pyarrow is not installed. DataError: not one picture can be read.
+        UsageError: pyarrow is not installed. DataError: not one image can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
     out = Path(out)
@@ -92,7 +92,7 @@ def embed(
     arrow = _Arrow()
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
     chosen = recognizer.policy(policy)
-    dataset = open_pictures(where)
+    dataset = open_images(where)
     plan = _plan(recognizer, dataset) | ({} if recognizer.takes_photos_whole else {"policy": chosen})
     with _parts_folder(out, plan, on_event) as folder:
         schema = arrow.schema(recognizer, dataset)
@@ -109,14 +109,14 @@ def embed(
         rows, broken = arrow.join(sorted(folder.glob("*.parquet")), out, schema)
         if rows == 0:
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
-            raise DataError(f"{where}: not one picture can be read{first}")
+            raise DataError(f"{where}: not one image can be read{first}")
         shutil.rmtree(folder)
     everything = merge_broken(dataset.broken, broken)
     return VectorsWritten(str(out), rows, recognizer.width, str(model), recognizer.fingerprint, resumed, everything)
 
 
-def open_pictures(where: str | Path) -> Dataset:
-    """What `open_dataset` knows; and a folder of pictures without class folders, as a data set without labels."""
+def open_images(where: str | Path) -> Dataset:
+    """What `open_dataset` knows; and a folder of images without class folders, as a data set without labels."""
     folder = Path(where)
     if not folder.is_dir():
         return open_dataset(where)
@@ -153,7 +153,7 @@ def _parts_folder(out: Path, plan: Mapping[str, Any], on_event: EventHandler) ->
     try:
         left = [path for path in folder.iterdir() if path.name != ".lock"]
         if left and _read_plan(folder) != plan:
-            on_event(Message(f"{folder}: of another model or other pictures; begun anew"))
+            on_event(Message(f"{folder}: of another model or other images; begun anew"))
             for path in left:
                 path.unlink()
             left = []
@@ -172,7 +172,7 @@ def _read_plan(folder: Path) -> object:
 
 
 def _seen(recognizer: Recognizer, dataset: Dataset, records: tuple[Record, ...], policy: Policy) -> Iterator[Decoded]:
-    """Each picture as the network sees it, or why it cannot be seen."""
+    """Each image as the network sees it, or why it cannot be seen."""
     if recognizer.takes_photos_whole:
         yield from decode_all(dataset.source, records, recognizer.spec, default_workers())
         return
@@ -256,7 +256,7 @@ class _Arrow:
         schema: Any,
         broken: list[Broken],
     ) -> None:
-        """One part, whole or not at all; the list of broken pictures travels in its metadata."""
+        """One part, whole or not at all; the list of broken images travels in its metadata."""
         pa = self.pyarrow
         flat = pa.array(vectors.reshape(-1), pa.float32())
         arrays = [pa.array(columns[name], schema.field(name).type) for name in ("id", "path", "label", "digest")]
@@ -268,7 +268,7 @@ class _Arrow:
             self.parquet.write_table(table, file)
 
     def join(self, parts: list[Path], out: Path, schema: Any) -> tuple[int, list[Broken]]:
-        """The parts as one file, a row group each; how many rows, and the pictures that were left out."""
+        """The parts as one file, a row group each; how many rows, and the images that were left out."""
         rows, broken = 0, list[Broken]()
         with replacing(out, mode=PRIVATE) as file, self.parquet.ParquetWriter(file, schema) as writer:
             for part in parts:

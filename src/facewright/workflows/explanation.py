@@ -19,14 +19,14 @@ from facewright.events import EventHandler, Progress, ignore_event
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
 from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage, Pixels
+from facewright.images.files import images_in
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
 from facewright.workflows import provenance
-from facewright.workflows.prediction import pictures_in
 
-SHOWN_SIDE = 320  # px at least of the longer side of a picture that is shown
+SHOWN_SIDE = 320  # px at least of the longer side of an image that is shown
 REPORT = "report.html"
 
 
@@ -51,7 +51,7 @@ def explain(
         UsageError: no photo, a method that is not for this architecture, or rollout asked about a class.
         UnknownName: no such class or method.
     """
-    pictures = pictures_in(paths)
+    pictures = images_in(paths)
     classifier = Classifier.load(model)
     if name is not None and name not in classifier.classes:
         raise UnknownName("class", name, classifier.classes)
@@ -86,7 +86,7 @@ def explain_pair(
     """
     recognizer = Recognizer.load(model, detector=detector)
     chosen = recognizer.threshold()
-    first, second = pictures_in([a, b])
+    first, second = images_in([a, b])
     seen = [_face(recognizer, path) for path in (first, second)]
     found = occlude(recognizer, seen[0][0], seen[1][0], lambda done, of: on_event(Progress("covering", done, of)))
     threshold = None if chosen is None else chosen.value

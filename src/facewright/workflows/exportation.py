@@ -37,13 +37,13 @@ from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.weights import parse_model
-from facewright.workflows.embeddings import open_pictures
+from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import people_on
 
 PRECISIONS = ("int8",)
 FEWEST = 1_000  # faces that PyTorch and ONNX Runtime answer alike before anything is written
 DRAWN = FacesSpec(identities=50, images=20, seed=29)  # for those that are not given
-CALIBRATED_ON = 512  # pictures at most
+CALIBRATED_ON = 512  # images at most
 BATCH = 32
 
 
@@ -65,16 +65,16 @@ def export(
 
     Args:
         model: a run directory, a bundle file, or architecture@weights.
-        out: the file, NAME.onnx; MODEL.onnx beside the model where left out.
-        check: what `open_dataset` knows; the two are compared on its pictures, and on drawn faces where those are fewer
-            than a thousand. Of int8 also what the accuracy is measured on, so its pictures need labels.
+        out: the file, NAME.onnx; MODEL.onnx beside the model by default.
+        check: what `open_dataset` knows; the two are compared on its images, and on synthetic faces if those are fewer
+            than a thousand. Of int8 also what the accuracy is measured on, so its images need labels.
         quantise: "int8", or None for float32.
-        calibration: pictures that set the scales of int8; none of them may be among those of `check`.
+        calibration: images that set the scales of int8; none of them may be among those of `check`.
         crop, flip: of the input, in place of the model's own; they become part of the file.
     Raises:
         ExportDrift: the graph does not answer as PyTorch does; says by how much.
         UsageError: a package is not installed, the network cannot be exported, or the request makes no sense.
-        DataError: a picture is in both data sets, or int8 is to be measured on pictures without labels.
+        DataError: an image is in both data sets, or int8 is to be measured on images without labels.
     """
     _refuse(model, quantise, check, calibration)
     require_extra("onnx", "export")
@@ -128,10 +128,10 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
     if quantise is not None and quantise not in PRECISIONS:
         raise UnknownName("precision", quantise, PRECISIONS)
     if quantise is None and calibration is not None:
-        raise UsageError("pictures to calibrate on are for int8: add --quantise int8")
+        raise UsageError("images to calibrate on are for int8: add --quantise int8")
     if quantise is not None and (calibration is None or check is None):
         raise UsageError(
-            "int8 needs pictures to set its scales on and other, labelled ones to measure what it costs: add "
+            "int8 needs images to set its scales on and other, labelled ones to measure what it costs: add "
             "--calibration DATA and --check OTHER-DATA"
         )
 
@@ -139,7 +139,7 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
 def _proven(
     bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, on_event: EventHandler
 ) -> tuple[Exported, str, Agreement, Int8Report | None]:
-    """What takes the place of the weights; on which pictures it was compared, how near it came, what int8 costs.
+    """What takes the place of the weights; on which images it was compared, how near it came, what int8 costs.
 
     Raises:
         ExportDrift: not near enough.
@@ -176,10 +176,10 @@ def _in_float32(bundle: Bundle) -> Exported:
 
 
 def _faces(spec: InputSpec, check: str | Path | None, on_event: EventHandler) -> tuple[ImageSubset, ...]:
-    """The pictures that were given, and drawn faces, of everybody as many, where those are fewer than a thousand."""
+    """The images that were given, and synthetic faces, of everybody as many, where those are fewer than a thousand."""
     given: tuple[ImageSubset, ...] = ()
     if check is not None:
-        store = _pixels(open_pictures(check), spec, on_event)
+        store = _pixels(open_images(check), spec, on_event)
         given = (ImageSubset(store, np.arange(len(store.dataset))),)
     missing = FEWEST - sum(part.rows.size for part in given)
     if missing <= 0:
@@ -195,9 +195,9 @@ def _spread(count: int, among: int) -> NDArray[np.int64]:
 
 
 def _said(part: ImageSubset) -> str:
-    """Which pictures those are."""
+    """Which images those are."""
     data = part.store.dataset
-    kind = "drawn faces" if data.where.startswith("synthetic:") else f"pictures of {data.name}"
+    kind = "synthetic faces" if data.where.startswith("synthetic:") else f"images of {data.name}"
     return f"{part.rows.size:,} {kind}"
 
 
@@ -231,17 +231,17 @@ def _in_int8(
     """An int8 graph with fingerprints of its own, and what it costs.
 
     Args:
-        exported: in float32. before: PyTorch's answers, the first of them to all pictures of `tested`.
+        exported: in float32. before: PyTorch's answers, the first of them to all images of `tested`.
     Raises:
-        DataError: a picture is in both data sets, or it is not known who is on those of `tested`.
+        DataError: an image is in both data sets, or it is not known who is on those of `tested`.
     """
     people = people_on(tested.dataset)
-    store = _pixels(open_pictures(calibration), bundle.spec, on_event)
+    store = _pixels(open_images(calibration), bundle.spec, on_event)
     shared = len(set(store.digests) & set(tested.digests))
     if shared:
         raise DataError(
-            f"{calibration}: {shared:,} of its pictures are also among those that int8 is measured on; the scales of "
-            "int8 are set on other pictures"
+            f"{calibration}: {shared:,} of its images are also among those that int8 is measured on; the scales of "
+            "int8 are set on other images"
         )
     rows = _spread(CALIBRATED_ON, len(store.dataset))
     on_event(Progress("quantising", 0, 1))

@@ -16,9 +16,9 @@ from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
+from facewright.images.files import images_in
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
-from facewright.workflows.prediction import pictures_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class PhotoFaces:
     searched: float | None = None  # px: side of the smallest face that a photo this large could be searched for
     faces: tuple[Face, ...] = ()  # the surest first
     crops: tuple[str, ...] = ()  # the file of each face, where they were written
-    drawn: str | None = None  # the annotated picture
+    drawn: str | None = None  # the annotated image
     error: str | None = None  # why the photo could not be read
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def faces(
     if smallest is not None and not smallest >= SMALLEST_FACE:
         raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
     if draw and out is None:
-        raise UsageError("to draw the faces, say where the pictures go with --out DIR")
+        raise UsageError("to draw the faces, say where the images go with --out DIR")
     recognizer = Recognizer(detector=detector)
-    pictures = pictures_in(paths)
+    pictures = images_in(paths)
     names, found = _stems(pictures), []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,9 @@ from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage
+from facewright.images.files import images_in
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.report.boxes import draw_boxes
-from facewright.workflows.prediction import pictures_in
 
 FACE = "face"  # the class of the faces, where it has this name
 THRESHOLD = 0.9  # where none is given and there are no photos to choose one on
@@ -51,7 +51,7 @@ class Scanned:
     frame_from: str
     why_windows: str | None  # why the network looked at patches one by one; None: one pass a level
     detection: Mapping[str, DetectionResult] = field(default_factory=dict)  # "all", and each split of the true boxes
-    drawn: tuple[str, ...] = ()  # pictures written
+    drawn: tuple[str, ...] = ()  # images written
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -95,7 +95,7 @@ def scan(
     Raises:
         UsageError: no photo, or no such class. DataError: the table of boxes cannot be understood, or knows no photo.
     """
-    pictures = pictures_in(paths)
+    pictures = images_in(paths)
     table = None if boxes is None else read_boxes(Path(boxes))
     search = _candidates(Search() if search is None else search, threshold)
     scanner = _scanner(Path(model), search, face)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from facewright.data.records import Broken, merge_broken
-from facewright.data.sources import open_dataset
 from facewright.errors import DataError, OtherModel, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import write_atomic
-from facewright.gallery import transfer
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo, read
@@ -21,7 +19,6 @@ from facewright.images.files import images_below, none_found
 from facewright.names import checked_name
 from facewright.recognition import Policy
 from facewright.records import Record
-from facewright.report.boxes import draw_boxes
 
 
 class ImportResult(Record):
@@ -77,10 +74,12 @@ def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
     """
     if len(people) >= 2:
         name = checked_name(people[0], "a person's name", MAX_TEXT)
-        return [Photo.of(path, name) for path in images_in([Path(one) for one in people[1:]])], ()
+        return [Photo.of(path, name) for path in photos_in([Path(one) for one in people[1:]])], ()
     folder = Path(people[0]) if people else None
     if folder is None or not folder.is_dir():
         raise UsageError("expected a folder with a folder per person, or a name and the photos of that person")
+    from facewright.data.sources import open_dataset
+
     data = open_dataset(folder)
     root = folder.resolve()
     photos = [
@@ -109,7 +108,7 @@ def identify(
     Raises:
         UsageError: no photo. Undefined: as `Gallery.identify`.
     """
-    photos = [Photo.of(path) for path in images_in(paths)]
+    photos = [Photo.of(path) for path in photos_in(paths)]
     if not every_face and draw is None:
         return gallery.identify(photos, threshold=threshold, where=where, policy=gallery.recognizer.policy(policy))
     results = []
@@ -123,6 +122,8 @@ def identify(
 
 def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     """Draw a box and the name, or "unknown", at each face of a photo. Returns a PNG."""
+    from facewright.report.boxes import draw_boxes
+
     pixels = read(photo, None)
     if isinstance(pixels, str):
         raise DataError(f"{photo.name}: {pixels}")
@@ -130,8 +131,8 @@ def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     return draw_boxes(pixels, boxes, [face.person or "unknown" for face in result.faces])
 
 
-def images_in(paths: Sequence[Path]) -> list[Path]:
-    """The photos at paths, and those in folders.
+def photos_in(paths: Sequence[Path]) -> list[Path]:
+    """List photos and those in folders; one that is missing is reported with the others that cannot be read.
 
     Raises:
         UsageError: there is none.
@@ -152,6 +153,8 @@ def import_gallery(location: str | Path, source: str | Path) -> ImportResult:
         than the gallery's.
     """
     source = Path(source)
+    from facewright.gallery import transfer
+
     header = transfer.read_header(source)
     for _ in transfer.read(source, header.signature.width):  # before anything is created
         pass
@@ -178,5 +181,7 @@ def export_gallery(location: str | Path, out: str | Path, *, crops: bool = True)
     Raises:
         GalleryError: the gallery changed meanwhile; no file is written.
     """
+    from facewright.gallery import transfer
+
     with Gallery.open(location) as gallery:
         return transfer.export(gallery.store, Path(out), crops=crops)

@@ -1,8 +1,8 @@
-"""Which labels of a run's dataset look wrong: every picture is judged by a model that saw neither it nor its copies.
+"""Which labels of a run's dataset look wrong: every image is evaluated by a model that saw neither it nor its copies.
 
-Public weights:  the frozen public body's features, and on each fold's other pictures a logistic regression: seconds.
+Public weights:  the frozen public body's features, and on each fold's other images a logistic regression: seconds.
                  Never the run's own body, which has learned the labels that are in question.
-Fresh weights:   the run's recipe is trained anew on each fold's other pictures, in RUN/folds: as many trainings as
+Random weights:  the run's recipe is trained anew on each fold's other images, in RUN/folds: as many trainings as
                  folds. What is trained stays there, and an interrupted one goes on.
 
 What is found is kept in RUN/suspicious.json, and the run's report shows it. Nothing is ever dropped.
@@ -43,12 +43,12 @@ from facewright.workflows.training_runs import train
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest
 INNER_FOLDS = 3
-PLAIN = 0.1  # where a fold's rest has too few pictures of a class to choose
+PLAIN = 0.1  # where a fold's rest has too few images of a class to choose
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """The pictures whose labels can be judged; the others' classes have too few different ones."""
+    """The images whose labels can be evaluated; the others' classes have too few different ones."""
 
     store: PixelStore
     groups: tuple[str, ...]  # of every row of the store: copies, exact and near, share one
@@ -71,33 +71,35 @@ class _Judged:
 
     @property
     def units(self) -> list[str]:
-        """(N,) the groups of the judged pictures."""
+        """(N,) the groups of the evaluated images."""
         return [self.groups[row] for row in self.rows.tolist()]
 
 
-def suspect_labels(
+def find_label_issues(
     folder: str | Path, *, folds: int = 5, weights: str | None = None, on_event: EventHandler = ignore_event
 ) -> Suspicion:
     """Look for wrong labels in the dataset of a run; writes suspicious.json and the run's report.
 
     Args:
         folder: a finished run.
-        folds: 2 or more; each picture is judged by a model trained on the other folds.
-        weights: judge by the features of these public weights, whatever the run began with: of the run's architecture a
+        folds: 2 or more; each image is evaluated by a model trained on the other folds.
+        weights: use the features of these public weights, whatever the run began with: of the run's architecture a
             released name or a file, or ARCHITECTURE@WEIGHTS; "none": train the run anew on each fold. None: features
             where the run began with public weights, trainings where not.
         on_event: hears what it will cost before it starts, and how far it is.
     Raises:
         RunError: this is no finished run.
-        DataError: its data has changed, or fewer than two classes have enough different pictures.
+        DataError: its data has changed, or fewer than two classes have enough different images.
         UsageError: fewer than two folds.
     """
     folder = Path(folder)
     run = Run(folder)
     _ = run.evaluation  # an unfinished run is refused before anything is computed
     if folds < 2:
-        raise UsageError(f"--folds {folds}: expected 2 or more, for the judge of a picture must not have seen it")
-    model = judge_of(run.facts.start, weights)
+        raise UsageError(
+            f"--folds {folds}: expected 2 or more: no image is evaluated by a model that was trained on it"
+        )
+    model = backbone_of(run.facts.start, weights)
     judged = _open(run, folds, on_event)
     likeness = None
     if model is None:
@@ -128,7 +130,7 @@ def suspect_labels(
 
 
 def write_page(folder: Path, page: Path) -> None:
-    """Write what `suspect_labels` found in a run's dataset as a page of its own, with the pictures.
+    """Write what `find_label_issues` found in a run's dataset as a page of its own, with the images.
 
     Raises:
         RunError: the labels of this run's dataset were not inspected.
@@ -148,16 +150,16 @@ def write_page(folder: Path, page: Path) -> None:
     write_label_page(page, run.suspicion, context)
 
 
-def judge_of(begun: str, weights: str | None) -> str | None:
-    """The public body whose features judge, as ARCHITECTURE@WEIGHTS; None: the run is trained anew.
+def backbone_of(begun: str, weights: str | None) -> str | None:
+    """Return the public backbone whose features are used, as ARCHITECTURE@WEIGHTS; None: the run is trained anew.
 
     Args:
         begun: what the run began with, architecture or architecture@weights.
-        weights: as `suspect_labels` is asked.
+        weights: as `find_label_issues` is asked.
 
-    >>> judge_of("resnet18", None), judge_of("resnet18@imagenet", None), judge_of("resnet18@imagenet", "none")
+    >>> backbone_of("resnet18", None), backbone_of("resnet18@imagenet", None), backbone_of("resnet18@imagenet", "none")
     (None, 'resnet18@imagenet', None)
-    >>> judge_of("resnet18", "imagenet"), judge_of("resnet18", "mobilenet_v2@imagenet")
+    >>> backbone_of("resnet18", "imagenet"), backbone_of("resnet18", "mobilenet_v2@imagenet")
     ('resnet18@imagenet', 'mobilenet_v2@imagenet')
     """
     architecture, own = parse_model(begun)
@@ -169,7 +171,7 @@ def judge_of(begun: str, weights: str | None) -> str | None:
 
 
 def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
-    """The run's data, its copies grouped, and the classes whose labels can be judged."""
+    """The run's data, its copies grouped, and the classes whose labels can be evaluated."""
     chosen, facts = run.recipe.input, run.facts
     store = open_store(open_dataset(facts.where), chosen.size, chosen.resize, on_event)
     if store.dataset.fingerprint(store.digests) != facts.fingerprint:
@@ -183,14 +185,14 @@ def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
     left_out = [name for number, name in enumerate(facts.classes) if number not in enough]
     if len(enough) < 2:
         raise DataError(
-            f"{facts.where}: expected at least two classes with three different pictures or more, found {len(enough)}"
+            f"{facts.where}: expected at least two classes with three different images or more, found {len(enough)}"
         )
-    notes = (f"not judged, for too few different pictures: {', '.join(left_out)}",) if left_out else ()
+    notes = (f"not evaluated, for too few different images: {', '.join(left_out)}",) if left_out else ()
     return _Judged(store, groups, np.flatnonzero(np.isin(labels, enough)), np.array(enough, np.int64), notes)
 
 
 def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int, seed: int) -> bool:
-    """Whether two different pictures of a class or more are left to learn from, whichever fold is judged."""
+    """Whether two different images of a class or more are left to learn from, whichever fold is evaluated."""
     units = [groups[row] for row in np.flatnonzero(members).tolist()]
     if len(set(units)) < 2:
         return False
@@ -199,7 +201,7 @@ def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int
 
 
 def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -> NDArray[np.float32]:
-    """What the frozen public body makes of the judged pictures, (N, F)."""
+    """What the frozen public body makes of the evaluated images, (N, F)."""
     architecture, which = parse_model(model)
     loaded = open_weights(
         architecture, str(which), progress=lambda done, total: on_event(Progress(f"fetching {which}", done, total))
@@ -225,7 +227,7 @@ def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -
 def _regressed(
     judged: _Judged, embeddings: NDArray[np.float32], folds: int, seed: int, on_event: EventHandler
 ) -> NDArray[np.float64]:
-    """Probabilities (N, C) of logistic regressions, each on the pictures outside of a fold."""
+    """Probabilities (N, C) of logistic regressions, each on the images outside of a fold."""
     labels, units = judged.labels, judged.units
     groups = np.unique(np.array(units), return_inverse=True)[1]
     probabilities = np.zeros((len(labels), len(judged.classes)))
@@ -244,7 +246,7 @@ def _regressed(
 
 
 def _retrained(run: Run, judged: _Judged, folds: int, on_event: EventHandler) -> NDArray[np.float64]:
-    """Probabilities (N, C) of the run's recipe, trained anew on the pictures outside of each fold."""
+    """Probabilities (N, C) of the run's recipe, trained anew on the images outside of each fold."""
     facts, store = run.facts, judged.store
     splits = k_fold(store.dataset.labels, judged.groups, facts.seed, folds, run.recipe.shares.validation)
     places = {path: place for place, path in enumerate(judged.paths)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PairsMeasured:
-    """A list of pairs, scored and judged."""
+    """A list of pairs, scored and evaluated."""
 
     model: str
     fingerprint: str
@@ -96,14 +96,14 @@ def pairs(
     Args:
         model: a run directory, a bundle file, or architecture@weights; None or "built-in": the built-in networks.
         where: the list: LFW's pairs.txt and development files, or a table a,b,same[,fold].
-        images: the folder of its pictures.
+        images: the folder of its images.
         out: a folder for verification.json, scores.csv and report.html.
-        crop: the share of both sides of a picture that is kept, in (0, 1]; the model's own where left out.
-        flip: whether the embeddings of a picture and its mirror image are averaged; likewise.
-        detector, policy: what finds the faces, and which of several is taken; as `Recognizer`. A picture without a
+        crop: the share of both sides of an image that is kept, in (0, 1]; the model's own by default.
+        flip: whether the embeddings of an image and its mirror image are averaged; likewise.
+        detector, policy: what finds the faces, and which of several is taken; as `Recognizer`. An image without a
             face is a failure to acquire, and its pairs are errors.
     Raises:
-        DataError: the list cannot be understood, or none of its pictures can be used. EmptyScores: one kind of pair
+        DataError: the list cannot be understood, or none of its images can be used. EmptyScores: one kind of pair
         has no score.
     """
     out = None if out is None else Path(out)
@@ -211,7 +211,7 @@ def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
 
 
 def _as_seen(scored: ScoredPairs) -> Callable[[str], bytes | None]:
-    """Pictures as the network sees them, as the bytes of a PNG."""
+    """Images as the network sees them, as the bytes of a PNG."""
     embedded = scored.embedded
     rows = {record.path: row for row, record in enumerate(embedded.dataset.records)}
 

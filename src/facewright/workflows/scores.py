@@ -1,4 +1,4 @@
-"""Pictures embedded, and pairs of them scored: what verification, calibration and search share."""
+"""Images embedded, and pairs of them scored: what verification, calibration and search share."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from facewright.events import EventHandler, Message, Progress
 from facewright.images import Pixels, pixel_digest
 from facewright.recognition import Face, Picked, Policy, Recognizer
 
-BLOCK = 256  # pictures between two reports of progress
+BLOCK = 256  # images between two reports of progress
 FACES = 64  # embedded at a time
 PAIRS = 65_536  # scored at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Embedded pictures of a data set."""
+    """Embedded images of a data set."""
 
     dataset: Dataset  # broken: what could not be read, or shows no face that could be taken
     vectors: NDArray[np.float32]  # (N, D) unit length, row i is dataset.records[i]
-    digests: tuple[str, ...]  # (N,) of the pictures' pixels
+    digests: tuple[str, ...]  # (N,) of the images' pixels
     picture: Callable[[int], Pixels]  # what the network saw of record i, (H, W, 3)
-    several: int  # pictures with more than one face
+    several: int  # images with more than one face
 
     @property
     def people(self) -> NDArray[np.str_]:
-        """(N,) who each picture shows. Raises: as `people_on`."""
+        """(N,) who each image shows. Raises: as `people_on`."""
         return people_on(self.dataset)
 
 
@@ -48,7 +48,7 @@ class ScoredPairs:
 
     pairs: Pairs
     embedded: Vectors
-    scores: NDArray[np.float64]  # (P,) NaN where a picture could not be used
+    scores: NDArray[np.float64]  # (P,) NaN where an image could not be used
     failures: NDArray[np.int64]  # the indices of those
     digest: str  # of the pixels, who is who, and the folds: equal for equal data, wherever they lie
 
@@ -64,10 +64,10 @@ class ScoredPairs:
 
 
 def people_on(data: Dataset) -> NDArray[np.str_]:
-    """(N,) who each picture of a data set shows: the identity where the data say it, else the class.
+    """(N,) who each image of a data set shows: the identity where the data say it, else the class.
 
     Raises:
-        DataError: of some picture neither is known.
+        DataError: of some image neither is known.
     """
     if None in data.people:
         path = data.records[data.people.index(None)].path
@@ -78,12 +78,12 @@ def people_on(data: Dataset) -> NDArray[np.str_]:
 def embed_all(
     recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, policy: Policy | None = None
 ) -> Vectors:
-    """Every picture of a data set, decoded once and embedded; what cannot be read or shows no face is said, left out.
+    """Every image of a data set, decoded once and embedded; what cannot be read or shows no face is said, left out.
 
     Args:
         policy: which of several faces; the default where None.
     Raises:
-        DataError: not one picture can be used. UsageError: a policy where photos are taken whole.
+        DataError: not one image can be used. UsageError: a policy where photos are taken whole.
     """
     chosen = recognizer.policy(policy)
     if recognizer.takes_photos_whole:
@@ -94,12 +94,12 @@ def embed_all(
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     if found.several:
         which = "largest" if chosen == "largest" else "one nearest to the centre"
-        on_event(Message(f"{found.several:,} pictures show several faces; took the {which}"))
+        on_event(Message(f"{found.several:,} images show several faces; took the {which}"))
     return found
 
 
 def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> Vectors:
-    """Pictures that are fed to the network as they are, by way of the cache of decoded pixels."""
+    """Images that are fed to the network as they are, by way of the cache of decoded pixels."""
     store = PixelStore.open(dataset, recognizer.spec, on_event=on_event)
     count = len(store.dataset)
     vectors = np.empty((count, recognizer.width), np.float32)
@@ -111,7 +111,7 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
 
 
 def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, policy: Policy) -> Vectors:
-    """Pictures whose face has to be found first; faces wait until there are enough to embed."""
+    """Images whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
     broken, waiting, several = list[Broken](), list[Face](), 0
     for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, policy), 1):
@@ -131,17 +131,17 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, p
     left = replace(dataset, records=tuple(records), broken=merge_broken(dataset.broken, broken))
     if not records:
         first = f"{left.broken[0].path}: {left.broken[0].reason}" if left.broken else "it lists none"
-        raise DataError(f"{dataset.where}: not one picture can be used (the first: {first})")
+        raise DataError(f"{dataset.where}: not one image can be used (the first: {first})")
 
-    def picture(row: int) -> Pixels:  # found anew: the faces of all pictures would fill the memory
+    def pixels_of(row: int) -> Pixels:  # found anew: the faces of all images would fill the memory
         face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), policy).face
         return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
 
-    return Vectors(left, np.concatenate(vectors), tuple(digests), picture, several)
+    return Vectors(left, np.concatenate(vectors), tuple(digests), pixels_of, several)
 
 
 def picked_faces(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> Iterator[tuple[Record, str, Picked]]:
-    """Each picture with its digest and the face that is taken; or why there is none."""
+    """Each image with its digest and the face that is taken; or why there is none."""
     for record in dataset.records:
         try:
             photo = dataset.source.read(record, recognizer.at_least)
@@ -154,12 +154,12 @@ def picked_faces(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> It
 def score_pairs(
     recognizer: Recognizer, where: str | Path, images: str | Path, on_event: EventHandler, policy: Policy | None = None
 ) -> ScoredPairs:
-    """Read a list of pairs, embed its pictures, each once, and compare.
+    """Read a list of pairs, embed its images, each once, and compare.
 
     Args:
-        where: the list (`data.pairs.read_pairs`). images: the folder of its pictures. policy: as `embed_all`.
+        where: the list (`data.pairs.read_pairs`). images: the folder of its images. policy: as `embed_all`.
     Raises:
-        DataError: the list cannot be understood, or none of its pictures can be used.
+        DataError: the list cannot be understood, or none of its images can be used.
     """
     pairs = read_pairs(where, images)
     embedded = embed_all(recognizer, pairs.dataset(images), on_event, policy)

@@ -26,7 +26,7 @@ from facewright.workflows.calibration import (
     refuse_training_images,
     warn_of_accepting_nobody,
 )
-from facewright.workflows.embeddings import open_pictures
+from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import BLOCK
 
 METHOD = "most unknown people accepted within the target, no interpolation, ties together"
@@ -34,7 +34,7 @@ METHOD = "most unknown people accepted within the target, no interpolation, ties
 
 def calibrate_unknown(
     model: str | Path,
-    strangers: str | Path,
+    unknown_people: str | Path,
     far: float,
     *,
     confidence: float | None = None,
@@ -43,28 +43,28 @@ def calibrate_unknown(
 ) -> Calibrated:
     """Choose how unlike all classes a photo must be to be called unknown, and store that with the model.
 
-    At the stored threshold at most the share `far` of the strangers' photos is taken for one of the classes. For a run
+    At the stored threshold at most the share `far` of their photos is taken for one of the classes. For a run
     whose data are still there, the share of its validation photos that stay known is measured beside it.
 
     Args:
         model: a run directory or a bundle file, with classes.
-        strangers: what `open_dataset` knows, or a folder of photos; nobody in it may be a class of the model, nor have
-            been seen in training.
+        unknown_people: what `open_dataset` knows, or a folder of photos; none of them may be a class of the model
+            or have been seen in training.
         far: the target in (0, 1).
         confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
-        out: the model file to write; the model's own where left out.
+        out: the model file to write; the model's own by default.
     Raises:
-        DataError: one of the strangers is a class of the model. Undefined: the photos are too few to resolve the rate.
+        DataError: one of them is a class of the model. Undefined: the photos are too few for this rate.
         BundleError: the model has no classes.
     """
     target = destination(model, out, changed=False)
     folder = Path(model)
     classifier = Classifier(bundles.load(folder / "model.safetensors" if folder.is_dir() else folder))
-    data = open_pictures(strangers)
+    data = open_images(unknown_people)
     known = sorted(set(classifier.classes) & {*data.people, *data.classes})
     if known:
         raise DataError(
-            f"{strangers}: expected people whom the model does not know; {', '.join(known)} are its classes"
+            f"{unknown_people}: expected people whom the model does not know; {', '.join(known)} are its classes"
         )
     store = PixelStore.open(data, classifier.spec, on_event=on_event)
     refuse_training_images(model, store.digests, strangers)
@@ -105,32 +105,32 @@ def _with_provenance(
 
 
 def choose(
-    strangers: NDArray[np.float64],
+    unknown_people: NDArray[np.float64],
     known: NDArray[np.float64] | None,
     far: float,
     data: str,
     confidence: float | None = None,
 ) -> Threshold:
-    """The threshold that takes as many strangers for known as the target allows.
+    """The threshold that takes as many unknown people for known as the target allows.
 
     Args:
-        strangers: (Q,) likenesses. known: (P,) those of known people, or None; they have no part in choosing.
-        far: the target in (0, 1]. data: what the strangers are. confidence: as `allowed_at`.
+        unknown_people: (Q,) similarities. known: (P,) those of known people, or None; they have no part in choosing.
+        far: the target in (0, 1]. data: what the unknown people are. confidence: as `allowed_at`.
     Raises:
-        Undefined: the strangers are too few to resolve the target.
+        Undefined: the unknown people are too few to resolve the target.
     >>> choose(np.array([0.9, 0.5, 0.3, 0.1]), None, 0.25, "a doctest").value
     0.7
     """
-    allowed = allowed_at(far, strangers.size, confidence)
-    value = accepting_at_most(strangers, allowed)
+    allowed = allowed_at(far, unknown_people.size, confidence)
+    value = accepting_at_most(unknown_people, allowed)
     return Threshold(
         value=value,
         purpose=UNKNOWN,
         rule=rule_of(METHOD, confidence),
         far_target=float(far),
-        far=clopper_pearson(int((strangers >= value).sum()), strangers.size),
+        far=clopper_pearson(int((unknown_people >= value).sum()), unknown_people.size),
         tar=_accepted(known, value),
-        impostors=strangers.size,
+        impostors=unknown_people.size,
         genuine=0 if known is None else known.size,
         data=data,
         confidence=confidence,
@@ -140,7 +140,7 @@ def choose(
 def likenesses(
     classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> NDArray[np.float64]:
-    """How much each of some pictures is like its nearest class, (B,)."""
+    """How much each of some images is like its nearest class, (B,)."""
     found = np.empty(rows.size)
     for start in range(0, rows.size, BLOCK):
         part = slice(start, start + BLOCK)
@@ -156,7 +156,7 @@ def _accepted(known: NDArray[np.float64] | None, threshold: float) -> Rate | Non
 
 
 def _people(store: PixelStore) -> People | None:
-    """Who is on each photo, each paired with himself; None where the data do not say."""
+    """Who is on each photo, each paired with the same person; None where the data do not say."""
     people = store.dataset.people
     if None in people:
         return None
@@ -167,7 +167,7 @@ def _people(store: PixelStore) -> People | None:
 def _validation(
     folder: Path, classifier: Classifier, on_event: EventHandler
 ) -> tuple[NDArray[np.float64] | None, str | None]:
-    """The likenesses of a run's validation photos; or why there are none."""
+    """The similarities of a run's validation photos; or why there are none."""
     if not (folder / "split.csv").is_file():
         return None, None
     try:

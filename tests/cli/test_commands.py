@@ -16,7 +16,7 @@ import pytest
 import facewright
 from facewright import workflows as real
 from facewright.cli.main import main
-from facewright.data.audit import Audit, EqualPictures, NearDuplicate, Picture, SizeTable
+from facewright.data.audit import Audit, AuditedImage, ExactDuplicates, NearDuplicate, SizeTable
 from facewright.data.records import Broken
 from facewright.data.store import Statistics
 from facewright.evaluation.results import ClassificationResult, ClassRow, Comparison, Entry, Latency, Predictions
@@ -67,7 +67,7 @@ ENTRY = Entry(
     predictions=PREDICTIONS,
     history=(),
 )
-PICTURES = (Picture("ann/1.jpg", "ann", None), Picture("bo/1.jpg", "bo", None))
+IMAGES = (AuditedImage("ann/1.jpg", "ann", None), AuditedImage("bo/1.jpg", "bo", None))
 AUDIT = Audit(
     name="photos",
     where="/photos",
@@ -75,8 +75,8 @@ AUDIT = Audit(
     counts={"ann": 2, "bo": 2},
     sizes=SizeTable((8, 8), (9.5, 9.0), (12, 10), ((8, 8, 4),)),
     broken=(Broken("c.jpg", "truncated"),),
-    exact=(EqualPictures(PICTURES),),
-    near=(NearDuplicate(*PICTURES, similarity=0.99, mirrored=False),),
+    exact=(ExactDuplicates(IMAGES),),
+    near=(NearDuplicate(*IMAGES, similarity=0.99, mirrored=False),),
     imbalance=1.0,
     balance=1.0,
     statistics=Statistics((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),

@@ -190,12 +190,17 @@ CALLS = [
         ("photos", ["a", "b"]),
         {"recipe": None, "out": None, "seed": 0, "overrides": {}},
     ),
-    (["evaluate", "runs/a"], "evaluate", (Path("runs/a"), None), {"task": None, "seed": 0, "detector": None}),
+    (
+        ["evaluate", "runs/a"],
+        "evaluate",
+        (Path("runs/a"), None),
+        {"task": None, "seed": 0, "detector": None, "unknown_classes": "errors"},
+    ),
     (
         ["evaluate", "built-in", "other", "--task", "identification", "--seed", "3", "--detector", "none"],
         "evaluate",
         (Path("built-in"), "other"),
-        {"task": "identification", "seed": 3, "detector": "none"},
+        {"task": "identification", "seed": 3, "detector": "none", "unknown_classes": "errors"},
     ),
     (
         ["verify", "a.jpg", "b.jpg", "--policy", "centre"],

@@ -67,7 +67,7 @@ def calibrate_unknown(
             f"{unknown_people}: expected people whom the model does not know; {', '.join(known)} are its classes"
         )
     store = PixelStore.open(data, classifier.spec, on_event=on_event)
-    refuse_training_images(model, store.digests, strangers)
+    refuse_training_images(model, store.digests, unknown_people)
     scores = likenesses(classifier, store, np.arange(len(store.dataset)), on_event)
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:

@@ -19,7 +19,9 @@ from facewright.lazy import lazy_names
 if TYPE_CHECKING:
     from facewright.data.cache import cache_clear as clear_cache
     from facewright.data.cache import cache_entries
+    from facewright.data.cache import cache_verify as verify_cache
     from facewright.data.exporting import export_npz as export_dataset
+    from facewright.data.records import Dataset
     from facewright.data.sources import open_dataset
     from facewright.embedding import Embedder
     from facewright.errors import FacewrightError
@@ -64,6 +66,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Classifier",
+    "Dataset",
     "Embedder",
     "FacewrightError",
     "Gallery",
@@ -106,13 +109,15 @@ __all__ = [
     "train",
     "train_all",
     "verify",
+    "verify_cache",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "facewright.data.cache": "cache_entries clear_cache=cache_clear",
+        "facewright.data.cache": "cache_entries clear_cache=cache_clear verify_cache=cache_verify",
         "facewright.data.exporting": "export_dataset=export_npz",
+        "facewright.data.records": "Dataset",
         "facewright.data.sources": "open_dataset",
         "facewright.embedding": "Embedder",
         "facewright.errors": "FacewrightError",

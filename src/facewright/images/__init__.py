@@ -22,22 +22,17 @@ phone's 108 or 200 megapixels) is decoded at 1/2, 1/4 or 1/8 of its size. `FACEW
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import stat
-import threading
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
 from facewright.errors import BadImage, UsageError
-from facewright.images import formats, jpeg
+from facewright.images import formats
+from facewright.images.decoding import QUIET, UNNAMED, UPRIGHT, Limits, decode, orientation_of
 from facewright.images.formats import Pixels, to_rgb
 
 __all__ = [
@@ -53,42 +48,6 @@ __all__ = [
     "read_sized",
     "try_read",
 ]
-
-# EXIF tag 274: how the stored image must be turned to stand upright (EXIF 2.32, 4.6.4 A).
-_ORIENTATION_TAG = 274
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_UNNAMED = "image"
-_MEGAPIXELS = "FACEWRIGHT_MAX_MEGAPIXELS"
-
-
-def _pixels() -> int:
-    """Read the limit that the user set, in pixels."""
-    text = os.environ.get(_MEGAPIXELS, "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 2_000):
-        raise UsageError(f"{_MEGAPIXELS}: expected a whole number of megapixels from 1 to 2,000, got {text!r}")
-    return int(text) * 1_000_000
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest image that is decoded.
-
-    pixels: height times width that are decoded; 50 million, or as `FACEWRIGHT_MAX_MEGAPIXELS` says.
-    bytes: of the file.
-    reducible: times `pixels` that a JPEG may declare, which is then decoded at a reduced size.
-    """
-
-    pixels: int = field(default_factory=_pixels)
-    bytes: int = 64 * 2**20
-    reducible: int = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +90,10 @@ def as_image(source: ImageLike) -> Pixels:
     if isinstance(source, Image.Image):
         try:
             source.load()
-            upright = _UPRIGHT.get(_orientation(source))
+            upright = UPRIGHT.get(orientation_of(source))
             pixels = to_rgb(source)
         except (OSError, ValueError) as error:
-            raise BadImage(_UNNAMED, f"the PIL image cannot be read ({error})") from None
+            raise BadImage(UNNAMED, f"the PIL image cannot be read ({error})") from None
         return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
     is_array = isinstance(source, np.ndarray)
     if is_array and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3 and source.size:
@@ -173,14 +132,14 @@ def read_sized(
         return pixels, (pixels.shape[0], pixels.shape[1])
     limits = Limits() if limits is None else limits
     source = Path(source) if isinstance(source, str) else source
-    called = name if name is not None else (str(source) if isinstance(source, Path) else _UNNAMED)
+    called = name if name is not None else (str(source) if isinstance(source, Path) else UNNAMED)
     data = read_bytes(source, limits, called) if isinstance(source, Path) else source
     if len(data) > limits.bytes:
         raise BadImage(called, f"has {len(data):,} bytes; the limit is {limits.bytes:,}")
     try:
         kind, reader = formats.recognize(data)
-        with _QUIET:
-            return _decode(kind, reader, data, limits, at_least)
+        with QUIET:
+            return decode(kind, reader, data, limits, at_least)
     except BadImage as refusal:  # one of our own rules, which does not know the name
         raise BadImage(called, refusal.reason) from None
     except Image.DecompressionBombError:  # a GIF's frame is checked by Pillow itself, before we can ask
@@ -227,118 +186,3 @@ def pixel_digest(image: Pixels) -> str:
     state = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     state.update(np.ascontiguousarray(image).data)
     return state.hexdigest()
-
-
-def _decode(
-    kind: str,
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile],
-    data: bytes,
-    limits: Limits,
-    at_least: int | None,
-) -> tuple[Pixels, tuple[int, int]]:
-    """The pixels, and the size (height, width) in the file."""
-    if kind == "WebP":  # its reader makes room for the whole canvas while it opens, so ask the header first
-        _check_size(formats.webp_size(data), limits.pixels)
-    elif kind == "JPEG":
-        scans = jpeg.check(data)
-        if not scans.ended:
-            return _decode_without_end(reader, data, scans, limits, at_least)
-    elif kind in formats.WORK:
-        formats.WORK[kind](data)
-    return _decode_checked(kind, reader, data, limits, at_least)
-
-
-def _decode_without_end(
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile],
-    data: bytes,
-    scans: jpeg.Scans,
-    limits: Limits,
-    at_least: int | None,
-) -> tuple[Pixels, tuple[int, int]]:
-    """Decode a JPEG that lacks its end marker, if it lacks nothing else.
-
-    Whatever follows complete data is never decoded. So different paddings give the same pixels exactly where nothing is
-    missing; a progressive file must have sent every bit of every coefficient, too.
-    """
-    if not scans.complete:
-        raise BadImage(_UNNAMED, "is truncated (JPEG: scans are missing)")
-    first, *others = (_decode_checked("JPEG", reader, padded, limits, at_least) for padded in jpeg.with_paddings(data))
-    if not all(np.array_equal(first[0], pixels) for pixels, _ in others):
-        raise BadImage(_UNNAMED, "is truncated (JPEG)")
-    return first
-
-
-def _decode_checked(
-    kind: str,
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile],
-    data: bytes,
-    limits: Limits,
-    at_least: int | None,
-) -> tuple[Pixels, tuple[int, int]]:
-    with reader(io.BytesIO(data)) as image:
-        reducible = limits.reducible if kind == "JPEG" else 1
-        # A progressive JPEG is held in memory whole, at 3 to 6 bytes a pixel, at whatever size it is decoded.
-        if kind == "JPEG" and image.info.get("progressive"):
-            reducible = min(reducible, 2)
-        _check_size(image.size, limits.pixels * reducible, limits.pixels)
-        width, height = image.size
-        if kind == "JPEG":
-            reduction = jpeg.reduction(width, height, at_least, limits.pixels)
-            if reduction > 1:
-                image.draft(None, (max(1, width // reduction), max(1, height // reduction)))
-        image.load()
-        _check_size(image.size, limits.pixels)
-        orientation = _orientation(image)
-        upright = _UPRIGHT.get(orientation)
-        pixels = to_rgb(image)
-    size = (width, height) if orientation >= 5 else (height, width)
-    return (pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))), size
-
-
-def _check_size(size: tuple[int, int], most: int, told: int | None = None) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise BadImage(_UNNAMED, f"declares a size of {width} x {height} pixels")
-    if width * height > most:
-        claim = f"declares {width} x {height} = {width * height:,} pixels"
-        hint = f"save it smaller, or set {_MEGAPIXELS}"
-        raise BadImage(_UNNAMED, f"{claim}; the limit is {most if told is None else told:,} ({hint})")
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1..8; 1 where there is none or the metadata cannot be read (the pixels still can)."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # damaged metadata fails in as many ways as damaged pixels
-        return 1
-    return value if isinstance(value, int) and value in _UPRIGHT else 1
-
-
-class _Quiet:
-    """Hold back Pillow's warnings while any thread decodes.
-
-    They are about odd metadata; an unusable image is refused with an error. `warnings.catch_warnings` alone is no
-    answer, because two threads that leave it in the order they came would restore each other's filters.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._saved = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._saved = warnings.catch_warnings()
-                self._saved.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._inside += 1
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._saved.__exit__(kind, error, at)
-
-
-_QUIET = _Quiet()

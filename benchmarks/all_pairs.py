@@ -83,7 +83,7 @@ def largest_prefix(options: argparse.Namespace) -> dict[str, float]:
     """scikit-learn on about as many faces as stay below the limit: two guesses by memory a pair, each stepped down."""
     small, fits = measure("scikit-learn", 500, options), measure("scikit-learn", 2_000, options)
     for _ in range(2):
-        a_pair = (fits["mb"] - small["mb"]) / (fits["pairs"] - small["pairs"])
+        a_pair = max(fits["mb"] - small["mb"], 1e-6) / (fits["pairs"] - small["pairs"])
         n = min(options.faces, int((2 * (options.limit_mb - small["mb"]) / a_pair) ** 0.5))
         while n > fits["faces"] * 1.01:
             row = measure("scikit-learn", n, options)

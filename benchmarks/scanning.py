@@ -145,7 +145,7 @@ def main() -> None:
         raise SystemExit("to measure accuracy give --model, --photos and --boxes; to measure speed alone, none of them")
     torch.set_num_threads(asked.threads)
     model, spec, face = fresh() if asked.model is None else trained(asked.model)
-    paths = images_in(asked.photos)
+    paths = images_in(asked.photos) if asked.photos else []
     photo = images.read(paths[0]) if paths else scene(0, 0, 500, 375, 6)[0]
     scanner = Scanner(model, spec, face, Search(threshold=CANDIDATE, smallest=asked.smallest))
     if scanner.why_windows is not None:

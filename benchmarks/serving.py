@@ -100,6 +100,8 @@ def server(words: list[str]) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(30)
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def request(route: str, photos: tuple[bytes, ...]) -> bytes:

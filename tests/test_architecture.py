@@ -45,6 +45,7 @@ LAYERS = {
     "explanation": 5,
     "exportation": 5,
     "recognition": 5,
+    "clustering": 5,
     "gallery": 6,
     "report": 6,
     "runs": 6,

@@ -15,10 +15,10 @@ from scipy.stats import genpareto
 from facewright.errors import Undefined, UsageError
 from facewright.files import as_record
 from facewright.gallery.calibration import choose, search_enrolled
-from facewright.gallery.impostor_tail import _moments, compare_people, fit, scores_of, threshold_for
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, ModelSignature
 from facewright.metrics.histograms import histograms
+from facewright.metrics.impostor_tail import _moments, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.thresholds import Threshold
 

@@ -13,6 +13,7 @@ import typer
 
 from facewright import __version__
 from facewright.cli import (
+    cluster,
     data,
     evaluation,
     explain,
@@ -84,6 +85,7 @@ for command in (
     fit.fit,
     faces.faces,
     faces.scan,
+    cluster.cluster,
     serve.serve,
     models.models,
     training.recipes,

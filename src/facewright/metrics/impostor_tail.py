@@ -112,6 +112,26 @@ def fit(comparisons: Comparisons, prior: Scores, seed: int = 0) -> Tails:
     return Tails(start, share, scale, shape)
 
 
+def score_at(impostors: Scores, fmr: float) -> float:
+    """The score that a share `fmr` of impostors reach: counted within the scores, by the fitted tail beyond them.
+
+    Args:
+        impostors: (Q,) scores of different people, at least 20. fmr: the false-match rate, in (0, 1].
+
+    >>> round(score_at(np.linspace(0, 1, 1001), 0.25), 3)
+    0.75
+    """
+    start = float(np.quantile(impostors, 1 - TAIL))
+    if fmr >= TAIL:
+        return float(np.quantile(impostors, 1 - fmr))
+    excesses = np.sort(impostors[impostors > start] - start)
+    if not excesses.size:
+        return start
+    share, scale, shape = _moments(np.ones((1, excesses.size)), excesses, np.array([float(impostors.size)]))
+    rest: float = (float(share[0]) / fmr) ** float(shape[0])
+    return min(1.0, start + float(scale[0]) * (rest - 1) / float(shape[0]))
+
+
 def _moments(weights: Scores, excesses: Scores, total: Scores) -> tuple[Scores, Scores, Scores]:
     """Share, scale and shape by weighted probability-weighted moments, of each repetition that has excesses."""
     sums = weights.sum(1)

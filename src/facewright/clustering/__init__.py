@@ -1,0 +1,1 @@
+"""Faces of unknown people, sorted into clusters of one person each."""

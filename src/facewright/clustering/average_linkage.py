@@ -1,0 +1,162 @@
+"""Clusters of faces by average linkage, without knowing how many people there are.
+
+Two clusters are one person if the average cosine between their faces reaches a threshold. It depends on how many people
+there are to be mistaken for: with K of them, a face is expected to meet K * FMR(t) false matches, so
+
+    FMR(t) = EXPECTED / K
+
+where FMR comes from impostor scores of the model (`metrics.impostor_tail`), and K, the effective number of people, is
+exp(entropy) of the clusters' sizes. Both are found together: the threshold starts at K = number of faces and falls
+until K no longer changes. So no distance has to be chosen, and none was fitted to the people who are sorted.
+
+Clusters whose average reaches t have a pair that reaches t. So the faces are first parted into the connected components
+of the graph of such pairs, which gives the same clusters and needs no matrix of all faces.
+
+Compared on `celebrities12` and LFW (docs/clustering.md) with DBSCAN at its best distance in hindsight, and with
+likelihood ratios of a two-covariance model, which split people of many different photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import pdist
+
+from facewright.errors import Undefined, UsageError
+from facewright.metrics.impostor_tail import score_at
+
+EXPECTED = 0.5  # false matches of a face; chosen on LFW
+ROUNDS = 30  # at most, of the search for the threshold
+BLOCK = 2_048  # rows of similarities at a time
+FEWEST = 20  # impostor scores
+APART = 1e9  # the distance of faces that are not one person: no average with it is small
+Link = tuple[int, int]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Faces sorted by person."""
+
+    labels: Labels  # (N,) 0 for the largest cluster, and so on
+    threshold: float  # the average cosine within a person
+    people: float  # K, the effective number of people
+
+
+def cluster(
+    vectors: NDArray[np.float32],
+    impostors: NDArray[np.float64],
+    *,
+    threshold: float | None = None,
+    must: Sequence[Link] = (),
+    cannot: Sequence[Link] = (),
+) -> Clusters:
+    """Sort faces by person.
+
+    Args:
+        vectors: (N, D) unit vectors. impostors: (Q,) scores of different people by the same model, at least 20.
+        threshold: of the average cosine; None: found from the impostors. must, cannot: pairs of faces, by their rows,
+            that are one person, and that are not.
+    Raises:
+        UsageError: a link of a face to itself or beyond the faces, or one that is both. Undefined: too few impostors.
+    """
+    _check(len(vectors), must, cannot)
+    if threshold is None and impostors.size < FEWEST:
+        raise Undefined(f"expected at least {FEWEST} impostor scores of the model, got {impostors.size}")
+    if len(vectors) == 0:
+        return Clusters(np.zeros(0, np.int64), 1.0 if threshold is None else threshold, 0.0)
+    must = _within_groups(_groups(len(vectors), must), must)
+    people = float(len(vectors))
+    for _ in range(ROUNDS):
+        value = score_at(impostors, min(EXPECTED / people, 0.5)) if threshold is None else threshold
+        labels = _average_linkage(vectors, value, must, cannot)
+        now = _effective(labels)
+        if threshold is not None or abs(now - people) < 0.5:
+            break
+        people = now
+    return Clusters(_by_size(labels), value, now)
+
+
+def _average_linkage(
+    vectors: NDArray[np.float32], value: float, must: Sequence[Link], cannot: Sequence[Link]
+) -> Labels:
+    """Labels of any order."""
+    parts = _components(vectors, value, must)
+    labels = np.zeros(len(vectors), np.int64)
+    following = 0
+    order = np.argsort(parts, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
+        found = np.ones(1, np.int64)
+        if rows.size > 1:
+            distances = np.clip(pdist(vectors[rows].astype(np.float64), "cosine"), 0, None)
+            for links, distance in ((must, 0.0), (cannot, APART)):
+                distances[_places(rows, links)] = distance
+            found = fcluster(linkage(distances, "average"), 1 - value, "distance")
+        labels[rows] = found + following
+        following += int(found.max())
+    return labels
+
+
+def _components(vectors: NDArray[np.float32], value: float, must: Sequence[Link]) -> Labels:
+    """The connected components of the graph of pairs that reach a similarity, or are linked."""
+    ends = [np.array(must, np.int64).reshape(-1, 2).T]
+    for start in range(0, len(vectors), BLOCK):
+        rows, columns = np.nonzero(vectors[start : start + BLOCK] @ vectors.T >= value - 1e-6)
+        ends.append(np.stack([rows + start, columns])[:, rows + start < columns])
+    rows, columns = np.concatenate(ends, axis=1)
+    graph = coo_matrix((np.ones(rows.size, bool), (rows, columns)), (len(vectors), len(vectors)))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _places(rows: NDArray[np.int64], links: Sequence[Link]) -> list[int]:
+    """Where the distances of linked faces stand among those of all pairs of `rows`."""
+    at = {int(row): place for place, row in enumerate(rows)} if links else {}
+    pairs = [sorted((at[a], at[b])) for a, b in links if a in at and b in at]
+    return [len(rows) * i - (i + 2) * (i + 1) // 2 + j for i, j in pairs]
+
+
+def _effective(labels: Labels) -> float:
+    """exp(entropy) of the clusters' sizes: the number of equally large clusters that are as hard to guess."""
+    shares = np.unique(labels, return_counts=True)[1] / labels.size
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _by_size(labels: Labels) -> Labels:
+    """The same clusters, numbered by size; of equals the one with the first face first."""
+    _, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    rank = np.empty(counts.size, np.int64)
+    rank[np.lexsort((first, -counts))] = np.arange(counts.size)
+    return rank[inverse]
+
+
+def _groups(faces: int, links: Sequence[Link]) -> Labels:
+    """The groups of faces that links make one person."""
+    rows, columns = np.array(links, np.int64).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(rows.size, bool), (rows, columns)), (faces, faces))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _within_groups(groups: Labels, links: Sequence[Link]) -> list[Link]:
+    """All pairs within the groups of linked faces: so each group is joined before anything else is."""
+    linked = sorted({face for link in links for face in link})
+    together: dict[int, list[int]] = {}
+    for face in linked:
+        together.setdefault(int(groups[face]), []).append(face)
+    return [pair for members in together.values() for pair in combinations(members, 2)]
+
+
+def _check(faces: int, must: Sequence[Link], cannot: Sequence[Link]) -> None:
+    for a, b in (*must, *cannot):
+        if a == b or not (0 <= a < faces and 0 <= b < faces):
+            raise UsageError(f"expected links between two of {faces} faces, got {a} and {b}")
+    group = _groups(faces, must)
+    for a, b in cannot:
+        if group[a] == group[b]:
+            raise UsageError(f"faces {a} and {b} are linked as one person and as two; remove one of the links")

@@ -1,0 +1,101 @@
+"""Faces sorted by person: against scipy on all faces, with links, and the threshold that is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
+
+from facewright.clustering import average_linkage
+from facewright.clustering.average_linkage import cluster
+from facewright.errors import DataError, Undefined, UsageError
+from facewright.metrics.clustering import cluster_scores
+from facewright.metrics.impostor_tail import score_at
+
+WIDTH = 64
+
+
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def people(sizes: list[int], seed: int = 0, noise: float = 0.8) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    centers = unit(rng.standard_normal((len(sizes), WIDTH)))
+    who = np.repeat(np.arange(len(sizes)), sizes)
+    return unit(centers[who] + noise * rng.standard_normal((who.size, WIDTH)) / WIDTH**0.5), who
+
+
+def impostors(seed: int = 9) -> NDArray[np.float64]:
+    vectors, _ = people([1] * 2_000, seed)
+    return (vectors[::2] * vectors[1::2]).sum(axis=1).astype(np.float64)
+
+
+@pytest.mark.parametrize("sizes", [[30, 20, 10, 5, 3, 1, 1, 1], [2] * 100, [200], [40] * 12])
+def test_people_are_found_without_a_distance(sizes: list[int]) -> None:
+    vectors, who = people(sizes)
+    found = cluster(vectors, impostors())
+    assert cluster_scores(found.labels, who).bcubed_f > 0.97
+    assert (np.diff(np.bincount(found.labels)) <= 0).all()  # the largest first
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.5, 0.9])
+def test_components_change_nothing(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_linkage, "BLOCK", 16)
+    vectors, _ = people([10, 8, 5, 3, 1, 1], noise=1.2)
+    whole = fcluster(linkage(pdist(vectors.astype(np.float64), "cosine"), "average"), 1 - value, "distance")
+    scores = cluster_scores(cluster(vectors, impostors(), threshold=value).labels, whole)
+    assert scores.bcubed_precision == scores.bcubed_recall == 1.0
+
+
+def test_links_are_kept() -> None:
+    vectors, who = people([6, 6, 6])
+    free = cluster(vectors, impostors(), threshold=0.3).labels
+    np.testing.assert_array_equal(free, who)
+    joined = cluster(vectors, impostors(), threshold=0.3, must=[(0, row) for row in range(1, 12)]).labels
+    assert len(set(joined[:12])) == 1 and joined[12] != joined[0]
+    apart = cluster(vectors, impostors(), threshold=0.3, cannot=[(0, 1)]).labels
+    assert apart[0] != apart[1]
+    both = cluster(vectors, impostors(), threshold=0.3, must=[(0, 6)], cannot=[(0, 1), (1, 6)]).labels
+    assert both[0] == both[6] and both[1] != both[0]
+
+
+REFUSED: list[dict[str, list[tuple[int, int]]]] = [
+    {"must": [(0, 0)]},
+    {"must": [(0, 99)]},
+    {"cannot": [(-1, 2)]},
+    {"must": [(0, 1), (1, 2)], "cannot": [(2, 0)]},
+]
+
+
+@pytest.mark.parametrize("links", REFUSED)
+def test_links_that_cannot_be(links: dict[str, list[tuple[int, int]]]) -> None:
+    with pytest.raises(UsageError):
+        cluster(people([3, 3])[0], impostors(), **links)  # type: ignore[arg-type]
+
+
+def test_nothing_one_and_too_few_impostors() -> None:
+    assert cluster(np.zeros((0, 4), np.float32), impostors()).labels.size == 0
+    assert cluster(people([1])[0], impostors()).labels.tolist() == [0]
+    with pytest.raises(Undefined, match="20"):
+        cluster(people([3])[0], np.zeros(3))
+
+
+def test_the_score_at_a_rate_counts_and_then_follows_the_tail() -> None:
+    scores = np.random.default_rng(0).normal(0, 0.1, 20_000)
+    values = [score_at(scores, rate) for rate in (0.5, 0.1, 0.01, 1e-3, 1e-4)]
+    np.testing.assert_allclose(values, [0.0, 0.128, 0.233, 0.309, 0.372], atol=0.03)
+    assert score_at(np.zeros(50), 1e-3) == 0.0
+
+
+def test_scores_by_hand() -> None:
+    scores = cluster_scores([0, 0, 0, 1, 1], ["a", "a", "b", "b", "b"])
+    assert scores.bcubed_precision == pytest.approx((2 * 2 / 3 + 1 / 3 + 2) / 5)
+    assert scores.bcubed_recall == pytest.approx((2 + 1 / 3 + 2 * 2 / 3) / 5)
+    assert (scores.pairwise_precision, scores.pairwise_recall) == (0.5, 0.5) and scores.pairwise_f == 0.5
+    alone = cluster_scores([0, 1], ["a", "b"])
+    assert alone.bcubed_f == 1.0 and alone.pairwise_f is None and (alone.clusters, alone.people, alone.n) == (2, 2, 2)
+    with pytest.raises(DataError):
+        cluster_scores([], [])

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, DataError, EmptyClass
+from fixtures.trees import BOTH, as_folder, as_zip, image, images, listed
 
 
-def image(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4), (shade, shade, shade)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def tree(names: str, labels: dict[str, str]) -> dict[str, bytes]:
+def tree(names: str, labels: dict[str, str]) -> dict[str, str | int]:
     """Path → content; an image's shade is its place in `names`."""
-    found = {name: image(shade) for shade, name in enumerate(names.split())}
-    return found | {name: text.encode() for name, text in labels.items()}
-
-
-def as_folder(root: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    return root
-
-
-def as_zip(root: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(root / "data.zip", "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return root / "data.zip"
-
-
-BOTH = pytest.mark.parametrize("made", [as_folder, as_zip])
-
-
-def listed(where: Path) -> dict[str, str]:
-    data = open_dataset(where)
-    return {r.path: data.classes[r.label] + (f" {r.split}" if r.split else "") for r in data.records}
+    return images(names) | labels
 
 
 # (images, label files, path → label and split)

@@ -1,6 +1,5 @@
 """Listing data sets: layouts, tables, archives; links and dangerous archives (faults 5 and 10)."""
 
-import io
 import multiprocessing
 import os
 import pickle
@@ -13,18 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from facewright.data import archives
 from facewright.data.records import Record
 from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, BadImage, DataError, EmptyClass
-
-
-def image(shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4), (shade, shade, shade)).save(buffer, "PNG")
-    return buffer.getvalue()
+from fixtures.trees import image
 
 
 def build(root: Path, *paths: str) -> Path:

@@ -274,10 +274,10 @@ def _about_copies(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate,
     if spare:
         repeat = f"{_number(spare, 'image')} {'repeats' if spare == 1 else 'repeat'} another one pixel by pixel"
         first = _joined([image.path for image in exact[0].images[:2]])
-        said.append(f"{repeat} (such as {first}); no split parts them")
+        said.append(f"{repeat} (such as {first}); kept in the same split")
     if near:
         first = f"{near[0].first.path} and {near[0].second.path}"
-        said.append(f"{_number(len(near), 'pair')} of near duplicates (such as {first}); no split parts them")
+        said.append(f"{_number(len(near), 'pair')} of near duplicates (such as {first}); kept in the same split")
     return said
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: a few images of every class on one page, for the eye to judge what no number says."""
+"""A contact sheet: a few images of every class on one page, to check by eye what no number says."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def identities(
 
     Each person's images are shuffled and cut into groups of K; no image comes twice in an epoch, and those left
     over (fewer than K) have their turn in another epoch. A person with fewer than K images gives one group, in which
-    they repeat as evenly as possible. As many batches come about as can without a person twice in one; of somebody
+    they repeat as evenly as possible. As many batches come about as can without a person twice in one; of a person
     with very many images, groups may be left out.
 
     Args:
@@ -59,11 +59,11 @@ def identities(
 
 
 def _seats(groups: NDArray[np.int64], people: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Seat people in batches: (batches, P, 2) person and group; nobody twice in a batch.
+    """Seat people in batches: (batches, P, 2) person and group; no person twice in a batch.
 
     B batches come about where no person gives more than B groups and P * B remain; the largest such B is taken. Seats
     are dealt in P rounds, each over all batches in a random order, and people follow one another in a random order with
-    all their groups. Somebody whom the end of a round interrupts goes on in batches that they are not in yet.
+    all their groups. A person whom the end of a round interrupts goes on in batches that they are not in yet.
 
     Args:
         groups: (people in all,) how many each has, >= 1.
@@ -147,7 +147,7 @@ def pair_plan(
 def triplet_plan(
     indices: NDArray[np.int64], labels: NDArray[np.int64], batch: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """Batches of triplets: an anchor, another image of the same person, one of somebody else.
+    """Batches of triplets: an anchor, another image of the same person, one of another person.
 
     Each image of a person with two or more is the anchor once an epoch; the others are sampled as in `pair_plan`.
 
@@ -196,7 +196,7 @@ class _Crowd:
         if len(counts) < 2:
             raise UsageError("to tell people apart takes two or more; the data shows one")
         if counts.max() < 2:
-            raise UsageError("expected somebody with two images or more; everybody has one")
+            raise UsageError("expected a person with two images or more; every person has one")
         return cls(indices[order], first[member].astype(np.int64), counts[member].astype(np.int64))
 
     @property
@@ -210,7 +210,7 @@ class _Crowd:
         return self.indices[start + (places - start + step) % count]
 
     def other_people(self, places: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """For each place an image of somebody else, each of them as likely."""
+        """For each place an image of another person, each of them as likely."""
         start, count = self.start[places], self.count[places]
         sampled = self._draw(Stream.OTHER_PERSON, places, len(self.indices) - count, seed, epoch)
         return self.indices[np.where(sampled < start, sampled, sampled + count)]

@@ -29,7 +29,7 @@ from facewright.data.archives import ArchiveLimits, checked_entries
 from facewright.errors import BadArchive, DataError, FacewrightError
 from facewright.files import cache_folder
 
-# Labels and drawn images pack far better than photos, so what counts here is what would be filled, not the ratio.
+# Labels and synthetic images pack far better than photos, so what counts here is what would be filled, not the ratio.
 _LIMITS = ArchiveLimits(entries=1_000, directory=2**20, bytes=64 * 2**30, ratio=200.0, ratio_from=64 * 2**20)
 _MOST_LOADED = 256 * 2**20  # bytes of an array that is read into memory whole
 _MOST_HEADER = 2**14  # bytes; the parser would read as many as the header itself declares

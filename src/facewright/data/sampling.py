@@ -79,8 +79,8 @@ def balanced(
     members = [indices[labels == label] for label in np.unique(labels)]
     counts = [len(part) for part in members]
     wanted = max(counts) if balance == "over" else min(counts)
-    drawn = [np.resize(shuffled(part, seed, epoch, Stream.BALANCE), wanted) for part in members]
-    return _cut(shuffled(np.concatenate(drawn), seed, epoch, Stream.ORDER), batch, drop_last=True)
+    sampled = [np.resize(shuffled(part, seed, epoch, Stream.BALANCE), wanted) for part in members]
+    return _cut(shuffled(np.concatenate(sampled), seed, epoch, Stream.ORDER), batch, drop_last=True)
 
 
 def repeated(

@@ -1,4 +1,4 @@
-"""split.csv: which record is in which part, one line a record, so that a run can be judged and repeated."""
+"""split.csv: which record is in which part, one line a record, so that a run can be evaluated and repeated."""
 
 from __future__ import annotations
 

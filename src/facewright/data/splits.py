@@ -104,7 +104,7 @@ def stratified(
 def by_identity(
     identities: Sequence[str], groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2
 ) -> Split:
-    """Split people, not images: nobody is in two parts (verification must be tested on unknown people).
+    """Split people, not images: no person is in two parts (verification must be tested on unknown people).
 
     People in the order of a hash fill test, then validation: one is taken where that brings the part nearer to its
     share, so no single person left over would bring it nearer. Two people who share a group (one image under two

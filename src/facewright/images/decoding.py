@@ -80,7 +80,7 @@ def _decode_without_end(
     limits: Limits,
     at_least: int | None,
 ) -> tuple[Pixels, tuple[int, int]]:
-    """Decode a JPEG that lacks its end marker, if it lacks nothing else.
+    """Decode a JPEG of which only the end marker is missing.
 
     Whatever follows complete data is never decoded. So different paddings give the same pixels exactly where nothing is
     missing; a progressive file must have sent every bit of every coefficient, too.

@@ -91,7 +91,9 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
         split = splits.given(store.dataset, groups, seed, shares.validation, shares.test)
     else:
         split = splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
-    split = explained(split, store.dataset, groups, shares.test)
+    given_test = any(record.split == "test" for record in store.dataset.records)
+    test = 1.0 if given_test else shares.test  # a given part is kept as published, copies and all
+    split = explained(split, store.dataset, groups, test)
     return replace(split, notes=(*store.dataset.notes, *split.notes, *about_copies(store, near)))
 
 

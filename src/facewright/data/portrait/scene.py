@@ -1,4 +1,4 @@
-"""Scenes: several drawn people before a cluttered background, with the boxes of their faces."""
+"""Scenes: several synthetic people before a cluttered background, with the boxes of their faces."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from facewright import images
 from facewright.bundle import Bundle
 from facewright.data.archives import ArchivedImage
 from facewright.data.decoding import smallest_side
+from facewright.devices import choose, moved
 from facewright.errors import BadImage, BundleError, DataError
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
@@ -27,6 +28,7 @@ from facewright.metrics.thresholds import class_threshold
 from facewright.records import Record
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 BATCH = 64
@@ -69,14 +71,16 @@ class Classifier:
 
     Args:
         bundle: weights or graph, classes and InputSpec.
+        device: what PyTorch computes on, as for `devices.choose`.
     Raises:
         BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: str | None = "cpu") -> None:
         if not bundle.classes:
             raise BundleError("the model has no classes: it compares faces (verify, pairs, embed), it names none")
         self.bundle = bundle
+        self._device = device
         self.classes = bundle.classes
         self.spec = bundle.spec
         try:
@@ -92,14 +96,19 @@ class Classifier:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
     @classmethod
-    def load(cls, path: str | Path) -> Classifier:
+    def load(cls, path: str | Path, device: str | None = "cpu") -> Classifier:
         """From a run directory, a bundle file, or an .onnx file of `facewright export`.
 
         Raises:
             BundleError: it is neither, or the file is not what it says.
         """
         path = Path(path)
-        return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path))
+        return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path), device)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """What PyTorch computes on."""
+        return choose(self._device)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -111,7 +120,7 @@ class Classifier:
         import torch
 
         network: nn.Module = self.bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+        return network.to(self.device)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -199,7 +208,9 @@ class Classifier:
 
         with torch.inference_mode():
             pixels = resize(torch.from_numpy(rows).permute(0, 3, 1, 2), self.spec.height, self.spec.width)
-            scores: NDArray[np.float64] = self.model(normalise(pixels, self.spec)).double().numpy()
+            scores: NDArray[np.float64] = (
+                self.model(moved(normalise(pixels, self.spec), self.device)).cpu().double().numpy()
+            )
         return scores
 
     def _by_onnx_runtime(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:

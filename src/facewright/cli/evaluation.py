@@ -54,6 +54,7 @@ def evaluate(
     names: opt.Names = None,
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -80,6 +81,7 @@ def evaluate(
             seed=seed,
             detector=detector,
             unknown_classes=unknown_classes.value,
+            device=device,
             on_event=on_event,
         )
     say_notes(result)

@@ -31,6 +31,7 @@ def predict(
         opt.rate("--unknown-at", help="Use the threshold that `calibrate --unknown-people` stored for this rate."),
     ] = None,
     csv_file: opt.CsvFile = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -55,7 +56,9 @@ def predict(
         predict_tables(model, files, csv_file, as_json)
         return
     with event_printer(quiet) as on_event:
-        predictions = workflows.predict(model, files, top_k=top_k, unknown_at=unknown_at, on_event=on_event)
+        predictions = workflows.predict(
+            model, files, top_k=top_k, unknown_at=unknown_at, device=device, on_event=on_event
+        )
     for prediction in predictions:
         if prediction.error is not None:
             say(f"error: {prediction.path}: {prediction.error}")

@@ -60,6 +60,15 @@ class SelectFace(StrEnum):
     ERROR = "error"
 
 
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        envvar="FACEWRIGHT_DEVICE",
+        help="auto, cpu, cuda, cuda:N, mps or xpu; default: auto, the accelerator if there is one.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")]

@@ -40,6 +40,7 @@ def train(
     names: opt.Names = None,
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -69,10 +70,11 @@ def train(
                 seed=seed,
                 overrides=changed,
                 resume=resume,
+                device=device,
                 on_event=on_event,
             )
         elif started is not None:
-            run = workflows.resume(started, on_event=on_event)
+            run = workflows.resume(started, device=device, on_event=on_event)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
     say(f"report: {run.folder / 'report.html'}")
@@ -95,6 +97,7 @@ def compare(
     names: opt.Names = None,
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -118,7 +121,7 @@ def compare(
     with event_printer(quiet) as on_event:
         if data is not None:
             compared = workflows.train_all(
-                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, on_event=on_event
+                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, device=device, on_event=on_event
             )
             folder = compared.runs[0].folder.parent
         else:

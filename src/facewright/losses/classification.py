@@ -115,7 +115,8 @@ class CentreLoss(nn.Module):
 
     def _start(self, sums: Tensor, counts: Tensor) -> None:
         fresh = (counts.squeeze(1) > 0) & ~self.met
-        self.centres[fresh] = (sums / counts.clamp_min(1))[fresh]
+        means = sums / counts.clamp_min(1)
+        self.centres.copy_(torch.where(fresh.unsqueeze(1), means, self.centres))  # no index that the CPU must wait for
         self.met |= fresh
 
     def _move(self, sums: Tensor, counts: Tensor) -> None:

@@ -131,12 +131,13 @@ def _contrast(cosines: Tensor, same: Tensor, margin: float) -> Tensor:
 
 def _histogram(cosines: Tensor, chosen: Tensor, nodes: int) -> Tensor:
     """Shares of the chosen scores at each node, (R,); all 0 where none is chosen."""
-    places = (cosines[chosen] + 1) * ((nodes - 1) / 2)  # in [0, R - 1]
+    places = (cosines + 1) * ((nodes - 1) / 2)  # in [0, R - 1]
     lower = places.detach().floor().long().clamp(0, nodes - 2)
     upper_share = places - lower
     empty = cosines.new_zeros(nodes)
-    counts = empty.index_add(0, lower, 1 - upper_share).index_add(0, lower + 1, upper_share)
-    return counts / max(1, len(places))
+    counted = chosen.to(places.dtype)  # a product, not an index: the CPU need not wait for how many there are
+    counts = empty.index_add(0, lower, (1 - upper_share) * counted).index_add(0, lower + 1, upper_share * counted)
+    return counts / counted.sum().clamp_min(1)
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ from facewright.training.loading import Data
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
 from facewright.training.training_module import TrainingModule
+
+LOADERS = 4  # threads that prepare batches while a device computes; on the CPU they would only take its time
 
 
 def starting_network(
@@ -86,7 +89,9 @@ def assemble(
     inverse = recipe.objective.class_weights == "inverse"
     weights = torch.from_numpy(class_weights(labels, data.classes)).float() if inverse else None
     objective = Objective(recipe.objective, data.classes, width, weights, recipe.training.label_smoothing)
-    module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype)
+    workers = 0 if world.device.type == "cpu" else LOADERS
+    data = replace(data, workers=workers)
+    module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype).to(world.device)
     trainer = Trainer(module, data, recipe, folder, save_best, on_event, world)
     if world.is_main_process:
         table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position.rows)

@@ -44,7 +44,8 @@ def save(folder: Path, state: State, step: int) -> Path:
         NonFiniteLoss: a weight is not finite; nothing is written.
         FacewrightError: the disk is full or not writable; the previous checkpoint stays in force.
     """
-    bad = [name for name, tensor in state.tensors.items() if tensor.is_floating_point() and not _finite(tensor)]
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _finite(tensor)]
     if bad:
         raise NonFiniteLoss(
             f"step {step}: {bad[0]} is not finite, so no checkpoint was written; "
@@ -52,7 +53,7 @@ def save(folder: Path, state: State, step: int) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"format": FORMAT, "facts": json.dumps(state.facts)}
-    packed = safetensors.torch.save({name: t.detach().contiguous() for name, t in state.tensors.items()}, metadata)
+    packed = safetensors.torch.save(tensors, metadata)
     path = folder / f"step-{step:08d}.safetensors"
     write_atomic(path, packed, mode=0o600)
     entry = {"file": path.name, "blake2b": hashlib.blake2b(packed, digest_size=16).hexdigest()}

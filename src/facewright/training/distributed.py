@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class World:
@@ -21,6 +23,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    device: torch.device = CPU  # of this process
 
     @property
     def is_main_process(self) -> bool:
@@ -35,7 +38,7 @@ class World:
         """Add up each number over all processes."""
         if self.size == 1:
             return list(numbers)
-        shared = torch.tensor(numbers, dtype=torch.float64)
+        shared = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         dist.all_reduce(shared)
         return [float(number) for number in shared.tolist()]
 
@@ -52,18 +55,25 @@ class World:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def joined(device: torch.device = CPU) -> Iterator[World]:
     """Join the processes that torchrun started; without torchrun, a world of one.
 
+    On CUDA each process takes the GPU of its LOCAL_RANK, and they speak NCCL; on CPUs gloo.
+
+    Args:
+        device: what to compute on.
     Yields:
         A world whose process group is taken down at the end, also after an error.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World()
+        yield World(device=device)
         return
-    dist.init_process_group("gloo")
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(dist.get_rank(), dist.get_world_size())
+        yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
 

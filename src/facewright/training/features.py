@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from facewright.data.cache import make_private
 from facewright.data.loaders import ImageStore, Loader
+from facewright.devices import moved
 from facewright.errors import FacewrightError
 from facewright.files import sync_folder
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
+from facewright.training.training_module import autocast
 
 BATCH = 64
 FORMAT = 1  # raised when the numbers, or how they are made, change
@@ -132,14 +134,15 @@ def _passes(
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Yield draw, first place among the sorted rows, and features (B, F) of each batch."""
     backbone.eval()
+    device = next(backbone.parameters()).device
     rows = np.sort(inputs.rows)
     blocks = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     loader = Loader(inputs.store, inputs.spec, inputs.augment, inputs.size, inputs.seed)
     for draw in range(draws):
         for number, batch in enumerate(loader.epoch(blocks, draw)):
-            with torch.autocast(batch.images.device.type, dtype, enabled=dtype is not torch.float32):
-                found = backbone.forward_features(batch.images)  # type: ignore[operator]
-            yield draw, number * BATCH, found.float().numpy()
+            with autocast(device, dtype):
+                found = backbone.forward_features(moved(batch.images, device))  # type: ignore[operator]
+            yield draw, number * BATCH, found.float().cpu().numpy()
 
 
 def _opened(path: Path, leading: tuple[int, int]) -> NDArray[np.float32] | None:
@@ -159,7 +162,7 @@ def _name(backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.d
     for name, tensor in sorted(backbone.state_dict().items()):
         if not name.startswith(classifier):
             digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     # Its layers' weights, where they are the backbone's, are named above.
     behind = str(backbone.classifier_name).split(".")[0]
     layers = (f"{name} {module}" for name, module in backbone.named_children() if name != behind)

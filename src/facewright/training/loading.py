@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from facewright.data.loaders import ImageStore, Loader
 from facewright.data.sampling import shard
+from facewright.devices import moved
 from facewright.events import EventHandler, Progress
 from facewright.files import cache_folder
 from facewright.input_spec import InputSpec
@@ -66,14 +67,14 @@ class ImageLoader:
         data = self.data
         loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers)
         for batch in loader.epoch(_shares(batches, self.world), epoch, start=start):
-            yield batch.images, batch.indices
+            yield moved(batch.images, self.world.device), batch.indices
 
     def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
         """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
         data = self.data
         loader = Loader(data.store, data.spec, None, size, 0, data.workers)
         for batch in loader.epoch(_blocks(data.validation, self.world), 0):
-            yield network(batch.images).float(), batch.indices
+            yield network(moved(batch.images, self.world.device)).float(), batch.indices
 
 
 class FeatureLoader:
@@ -120,13 +121,13 @@ class FeatureLoader:
     ) -> Iterator[Inputs]:
         """Yield this process's share of each batch from `start` on; `phase_epoch` chooses the draw."""
         for indices in _shares(batches, self.world)[start:]:
-            yield self.training_part.batch(indices, phase_epoch), indices
+            yield moved(self.training_part.batch(indices, phase_epoch), self.world.device), indices
 
     def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
         """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
         head = network.get_submodule(self.head)
         for block in _blocks(self.data.validation, self.world):
-            yield head(self.validation_part.batch(block, 0)).float(), block
+            yield head(moved(self.validation_part.batch(block, 0), self.world.device)).float(), block
 
 
 def _shares(batches: list[NDArray[np.int64]], world: World) -> list[NDArray[np.int64]]:

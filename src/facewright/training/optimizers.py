@@ -13,6 +13,7 @@ from facewright.errors import UsageError
 from facewright.training.freezing import Group
 from facewright.training.recipe_parts import OptimizerSpec
 
+FUSED = ("cpu", "cuda", "mps", "xpu")  # devices on which torch updates all parameters in one kernel
 SMALLEST_GRADIENT = 1e-6  # below it a norm is not divided by; the authors' code has the same
 
 
@@ -27,12 +28,13 @@ def build(rule: OptimizerSpec, groups: Sequence[Group], learning_rate: float) ->
         learning_rate: the base rate; times a group's factor it is kept as `base`, scaled by the schedule at every step.
     """
     momentum, beta2 = rule.momentum, rule.beta2
+    fused = groups[0].parameters[0].device.type in FUSED
     parts = [part for group in groups for part in _parts(rule, group, learning_rate)]
     if rule.name == "adamw":
-        return torch.optim.AdamW(parts, lr=learning_rate, betas=(0.9, beta2), fused=True)
+        return torch.optim.AdamW(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
     if rule.name == "adam":
-        return torch.optim.Adam(parts, lr=learning_rate, betas=(0.9, beta2), fused=True)
-    return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+        return torch.optim.Adam(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
+    return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
 
 
 def _parts(rule: OptimizerSpec, group: Group, learning_rate: float) -> list[dict[str, object]]:

@@ -51,7 +51,7 @@ def _known(path: Path) -> dict[str, str]:
 
 def _step_seconds(model: nn.Module, images: Tensor) -> tuple[float, float]:
     """Median seconds of a step in float32 and in bfloat16, taken in turn; each format's first step does not count."""
-    twin = copy.deepcopy(model).train()
+    twin = copy.deepcopy(model).to(images.device).train()
     taken: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     for _ in range(REPEATS + 1):

@@ -165,7 +165,7 @@ class Training(Spec):
     adaptive_clip: float = Field(0.0, ge=0, le=1e12)  # largest gradient of a unit over its weights' norm; 0: none
     ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights a step; 0: none
     stages: tuple[Stage, ...] = ()
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpoint_seconds: float = Field(60.0, gt=0, le=1e9)  # how much work a kill may cost; no effect on the result
     checkpoint_steps: int = Field(0, ge=0, le=10**9)  # also after every so many steps; 0: by time alone
 

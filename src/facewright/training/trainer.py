@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import shlex
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch.nn import functional
 
 from facewright.data.augment import mix
 from facewright.data.sampling import derive
+from facewright.devices import Readback, moved
 from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
 from facewright.training import checkpoints, freezing, optimizers, validation
@@ -37,12 +39,23 @@ from facewright.training.schedule import Plateau
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
 
+STOP_EVERY = 8  # steps between two questions among processes whether one of them is to stop
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose loss, hits and perhaps norm of the gradient are on their way."""
+
+    place: str
+    indices: NDArray[np.int64]
+    numbers: Readback
+
 
 class Trainer:
     """Trains one network in one run directory.
 
     Args:
-        module: the network with its objective; its parameters are trained in place.
+        module: the network with its objective, on the device of the world; its parameters are trained in place.
         recipe: what to do.
         folder: the run directory: checkpoints/ and hard negatives are kept here.
         save_best: called with the network whenever its weights are the best so far.
@@ -64,6 +77,8 @@ class Trainer:
         # Settled before a phase freezes anything.
         self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]
         self.position = Position()
+        self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
+        self.pending: deque[_Pending] = deque()  # steps whose numbers are still on their way from the device
         self.start_phase()
         self._clock = self._saved = time.monotonic()
 
@@ -122,7 +137,7 @@ class Trainer:
                     self.folder / f"mined-{name}.npy", self.on_event, self.world,
                 )  # fmt: skip
         self.inputs_data = data
-        self.labels = torch.from_numpy(data.store.dataset.labels)  # (N,) class numbers
+        self.labels = moved(torch.from_numpy(data.store.dataset.labels), self.world.device)  # (N,) class numbers
         if phase.draws and self.module.head is not None:
             size = self.recipe.image_size(self.position.epoch)
             self.loader = FeatureLoader(
@@ -146,12 +161,14 @@ class Trainer:
             speed = (position.images - seen) / max(1e-9, time.monotonic() - started)
             self.report(len(batches), speed)
             self.checkpoint_if_due()
-            if self.world.all_reduce_sum([float(stop_requested())])[0] > 0:
+            together = self.world.size > 1 and position.steps % STOP_EVERY
+            if not together and self.world.all_reduce_sum([float(stop_requested())])[0] > 0:
                 self.checkpoint()
                 raise Interrupted(
                     f"stopped at step {position.steps}; the state is saved, "
                     f"resume with: facewright train --resume --out {shlex.quote(str(self.folder))}"
                 )
+        self.settle()
 
     def step(self, inputs: Tensor, indices: NDArray[np.int64]) -> None:
         """Update the weights once.
@@ -162,37 +179,58 @@ class Trainer:
         position = self.position
         torch.manual_seed(derive(self.data.seed, "step", position.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.rate_factor())
-        labels = self.labels[torch.from_numpy(indices)]
+        labels = self.labels[moved(torch.from_numpy(indices), self.world.device)]
         inputs, targets = self.targets(inputs, labels)
         loss, scores = self.wrapped(inputs, targets, position.phase_steps)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise NonFiniteLoss(self._diverged(f"the loss is {value}", rate, indices))
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self.clip_gradients(rate, indices)
-        self.optimizer.step()
+        torch.autograd.backward(self.scaler.scale(loss))
+        norm = self.clip_gradients()
+        correct = (scores.detach().argmax(1) == labels).sum()
+        numbers = torch.stack([loss.detach().float(), correct.float(), *([] if norm is None else [norm.float()])])
+        place = f"step {position.steps + 1} (epoch {position.epoch + 1}), learning rate {rate:.3g}"
+        self.pending.append(_Pending(place, indices, Readback(numbers)))
+        self.settle(later=0 if self.world.device.type == "cpu" or not position.seen else 1)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.average is not None:
             self.average.update(self.network)
         position.step += 1
         position.steps += 1
         position.phase_steps += 1
-        position.images += len(labels) * self.world.size
-        position.loss_sum += value * len(labels)
-        position.correct += float((scores.detach().argmax(1) == labels).sum())
-        position.seen += len(labels)
+        position.images += len(indices) * self.world.size
 
-    def clip_gradients(self, rate: float, indices: NDArray[np.int64]) -> None:
-        """Shorten gradients that are too long."""
+    def settle(self, later: int = 0) -> None:
+        """Count the loss and the hits of the steps taken, all but the last `later`: no step waits for its own numbers.
+
+        Raises:
+            NonFiniteLoss: the loss of a step, or the norm of its gradient, is no number.
+        """
+        position = self.position
+        while len(self.pending) > later:
+            step = self.pending.popleft()
+            loss, correct, *norm = step.numbers.read()
+            if not math.isfinite(loss):
+                raise NonFiniteLoss(self._diverged(f"the loss is {loss}", step.place, step.indices))
+            if norm and not math.isfinite(norm[0]):
+                raise NonFiniteLoss(self._diverged(f"the gradient's norm is {norm[0]}", step.place, step.indices))
+            position.loss_sum += loss * len(step.indices)
+            position.correct += correct
+            position.seen += len(step.indices)
+
+    def clip_gradients(self) -> Tensor | None:
+        """Shorten gradients that are too long; return their norm where it was to be clipped and must be a number."""
         training = self.recipe.training
+        if training.adaptive_clip or training.clip:
+            self.scaler.unscale_(self.optimizer)
         if training.adaptive_clip:
             head = f"{getattr(self.network, 'classifier_name', self.module.head)}."
             backbone = (p for name, p in self.network.named_parameters() if not name.startswith(head))
             optimizers.clip_unitwise(backbone, training.adaptive_clip)
-        if training.clip:
-            norm = float(nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=True))
-            if not math.isfinite(norm):
-                raise NonFiniteLoss(self._diverged(f"the gradient's norm is {norm}", rate, indices))
+        if not training.clip:
+            return None
+        foreach = True if self.world.device.type in optimizers.FUSED else None
+        norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=foreach)
+        return None if self.scaler.is_enabled() else norm  # float16: the scaler skips a step that overflows
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and class numbers (B,); of mixed images the shares of classes (B, C)."""
@@ -214,18 +252,20 @@ class Trainer:
         """Measure the validation part, each process its share."""
         assert self.loader is not None
         rows = np.sort(self.data.validation)
-        scores = torch.zeros(len(rows), self.data.classes)
+        scores = torch.zeros(len(rows), self.data.classes, device=self.world.device)
         network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
         for part, indices in self.loader.validation(network, size):
-            scores[torch.from_numpy(np.searchsorted(rows, indices))] = part
+            scores[moved(torch.from_numpy(np.searchsorted(rows, indices)), self.world.device)] = part
         self.world.all_reduce(scores)  # each row is zero in all processes but one
-        return validation.judge(scores, self.labels[torch.from_numpy(rows)], self.recipe.selection.metric)
+        labels = torch.from_numpy(self.data.store.dataset.labels[rows])
+        return validation.judge(scores, labels, self.recipe.selection.metric)
 
     def finish_epoch(self, result: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""
         position, patience = self.position, self.recipe.selection.patience
         if not result.finite():
-            raise NonFiniteLoss(self._diverged(f"the validation loss is {result.loss}", self.rate(), None))
+            fault, place = f"the validation loss is {result.loss}", f"epoch {position.epoch + 1}"
+            raise NonFiniteLoss(self._diverged(fault, place, None))
         best = self.update_best(result)
         position.rows.append(self.row(result, speed, best))
         if self.plateau is not None and self.plateau.update(-result.score, self.recipe.schedule):
@@ -303,7 +343,7 @@ class Trainer:
         return self.recipe.schedule.at(self.position.phase_steps, steps, per_epoch) * scale
 
     def report(self, steps: int, speed: float) -> None:
-        """Report the step just taken."""
+        """Report the step just taken; the loss and the accuracy of a device are those up to the step before it."""
         position = self.position
         later = sum(phase.epochs for _, phase in self.phases[position.phase + 1 :])
         epochs = position.epoch + self.phase.epochs - position.phase_epoch + later
@@ -316,6 +356,7 @@ class Trainer:
     def state(self) -> checkpoints.State:
         """Return everything that a run needs to resume as if nothing had happened."""
         self._tick()
+        self.settle()
         parts = {
             "model": self.network.state_dict(),
             "average": {} if self.average is None else self.average.state_dict(),
@@ -323,7 +364,11 @@ class Trainer:
             "optimizer": optimizers.tensors_of(self.optimizer),
         }
         tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-        facts = {"progress": asdict(self.position), "plateau": None if self.plateau is None else asdict(self.plateau)}
+        facts = {
+            "progress": asdict(self.position),
+            "plateau": None if self.plateau is None else asdict(self.plateau),
+            "scaler": self.scaler.state_dict(),
+        }
         return checkpoints.State(tensors, facts)
 
     def restore(self, state: checkpoints.State) -> None:
@@ -340,6 +385,8 @@ class Trainer:
             facts: dict[str, Any] = dict(state.facts["progress"])
             facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
             self.position = Position(**facts)
+            self.pending.clear()
+            self.scaler.load_state_dict(state.facts.get("scaler", {}))
             self.start_phase()
             self.network.load_state_dict(parts["model"])
             self.module.objective.load_state_dict(parts["objective"])
@@ -370,12 +417,11 @@ class Trainer:
         self.position.seconds += now - self._clock
         self._clock = now
 
-    def _diverged(self, fault: str, rate: float, indices: NDArray[np.int64] | None) -> str:
+    def _diverged(self, fault: str, place: str, indices: NDArray[np.int64] | None) -> str:
         records = self.inputs_data.store.dataset.records
         shown = [] if indices is None else [records[row].path for row in indices[:4]]
         if indices is not None and len(indices) > len(shown):
             shown.append("…")
         files = f"; images: {', '.join(shown)}" if shown else ""
-        place = f"step {self.position.steps + 1} (epoch {self.position.epoch + 1})"
         remedy = "lower optimizer.learning_rate or set training.clip"
-        return f"{fault} at {place}, learning rate {rate:.3g}{files}; {remedy}"
+        return f"{fault} at {place}{files}; {remedy}"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Compute in `dtype` where autocast does; float32 leaves everything as it is."""
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
 class NoHead(nn.Identity):
@@ -50,7 +56,7 @@ class TrainingModule(nn.Module):
         if inputs.ndim == 2:
             features = inputs
         else:
-            with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            with autocast(inputs.device, self.dtype):
                 features = self.network(inputs) if self.head is None else self.network.forward_features(inputs)  # type: ignore[operator]
         head = self.no_head if self.head is None else self.network.get_submodule(self.head)
         loss, scores = self.objective(head, features.float(), targets, step)

@@ -37,6 +37,7 @@ def judge(scores: Tensor, labels: Tensor, metric: str) -> Validation:
     Raises:
         UsageError: hter for more or less than two classes.
     """
+    scores, labels = scores.float().cpu(), labels.cpu()  # float64 only after leaving the device
     loss = float(functional.cross_entropy(scores.double(), labels))
     accuracy = float((scores.argmax(1) == labels).double().mean())
     if metric == "accuracy":

@@ -48,7 +48,7 @@ def check_evaluation(data: PreparedData, recipe: Recipe) -> None:
         allowed_impostors(asked_far(rule), negatives)
 
 
-def evaluate_test_part(run: Run, data: PreparedData, on_event: EventHandler) -> None:
+def evaluate_test_part(run: Run, data: PreparedData, device: str, on_event: EventHandler) -> None:
     """Evaluate the best weights on the test part; writes predictions.csv and evaluation.json.
 
     Of two classes also as a yes or no: the threshold is chosen on the validation part, whose predictions are kept in
@@ -56,7 +56,7 @@ def evaluate_test_part(run: Run, data: PreparedData, on_event: EventHandler) -> 
     """
     path = run.folder / "model.safetensors"
     bundle = bundles.load(path)
-    run.classifier = classifier = Classifier(bundle)
+    run.classifier = classifier = Classifier(bundle, device)
     classes, rule = classifier.classes, run.recipe.threshold.rule
     run.predictions = predictions_of(classifier, data.store, data.split.test, on_event)
     result = protocols.classify(run.predictions, classes, "test")
@@ -88,6 +88,7 @@ def evaluate(
     seed: int = 0,
     detector: str | None = None,
     unknown_classes: UnknownClasses = "errors",
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ClassificationResult | Recognition:
     """Evaluate a model on the test part of its run, or on other data.
@@ -100,6 +101,7 @@ def evaluate(
         seed: of the split into gallery and probes. detector: as of `Recognizer`; not for classification.
         unknown_classes: images of classes that the model does not know count as "errors" of the accuracy, or are left
             out ("leave-out").
+        device: of a classifier, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
         is given for classification.
@@ -115,7 +117,7 @@ def evaluate(
                 "--detector is for --task verification and identification; a classifier takes whole images"
             )
         try:
-            return _classify(Path(model), data, unknown_classes, on_event)
+            return _classify(Path(model), data, device, unknown_classes, on_event)
         except OtherClasses:
             if task is not None:
                 raise
@@ -139,7 +141,11 @@ def _has_no_classes(model: str | Path) -> bool:
 
 
 def _classify(
-    path: Path, data: str | Path | None, unknown_classes: UnknownClasses, on_event: EventHandler
+    path: Path,
+    data: str | Path | None,
+    device: str | None,
+    unknown_classes: UnknownClasses,
+    on_event: EventHandler,
 ) -> ClassificationResult:
     """Evaluate a classifier.
 
@@ -152,7 +158,7 @@ def _classify(
     if data is None:
         assert run is not None
         return run.evaluation
-    classifier = Classifier.load(path) if run is None else run.classifier
+    classifier = Classifier.load(path, device)
     store = PixelStore.open(open_dataset(data), classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
     predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)

@@ -66,9 +66,11 @@ def _row(
     head: nn.Module, training: Features, held_out: Features, labels: np.ndarray, recipe: Recipe, seconds: float
 ) -> EpochRow:
     """Measure both parts at the end; a probe has one row."""
+    device = next(head.parameters()).device
     inside, outside = (
-        validation.judge(head(part.batch(part.rows, 0)), torch.from_numpy(labels[part.rows]), recipe.selection.metric)
+        validation.judge(scores, torch.from_numpy(labels[part.rows]), recipe.selection.metric)
         for part in (training, held_out)
+        for scores in (head(part.batch(part.rows, 0).to(device)),)
     )
     return EpochRow(
         epoch=1,

@@ -20,6 +20,7 @@ def predict(
     *,
     top_k: int = 5,
     unknown_at: float | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> list[Prediction]:
     """Predict the most probable classes of images.
@@ -31,13 +32,14 @@ def predict(
         paths: images; a folder or a zip stands for every image in it.
         unknown_at: answer "unknown" below the similarity threshold that `calibrate_unknown` stored for this rate of
             unknown people accepted; None: never.
+        device: as for `train`.
     Raises:
         UsageError: a path does not exist, or there is no image at all.
         Undefined: no threshold is stored for this rate.
     """
     model = Path(model)
     pictures = images_of(paths)
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, device)
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
     said = []
     for prediction in classifier.stream(pictures, top_k):

@@ -23,6 +23,7 @@ def train_all(
     out: str | Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Compared:
     """Train several models on one split and compare them; the page is `out`/report.html.
@@ -53,6 +54,7 @@ def train_all(
             overrides=overrides,
             resume=True,
             report=False,
+            device=device,
             on_event=on_event,
         )
         for name in models

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from facewright import bundle as bundles
+from facewright import devices
 from facewright.data.loaders import Loader
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
@@ -44,6 +45,7 @@ def train(
     overrides: Mapping[str, str] | None = None,
     resume: bool = False,
     report: bool = True,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Run:
     """Train one model, evaluate it on the test part, and leave everything in a run directory.
@@ -57,6 +59,7 @@ def train(
         overrides: recipe values to change, {"training.epochs": "5"}.
         resume: resume a run that stopped, bit-identical to one that did not; start it where there is none.
         report: also write report.html.
+        device: auto, cpu, cuda, cuda:N, mps or xpu; None: FACEWRIGHT_DEVICE, else auto.
     Raises:
         DataError, UsageError: what was asked for cannot be done; found before training starts.
         RunLocked: another process trains there.
@@ -71,7 +74,7 @@ def train(
     folder = out or free_folder(f"{dataset.name}-{folder_name(model)}")
     if folder.resolve().is_relative_to(dataset.where):  # its folders would be classes the next time
         raise UsageError(f"{folder}: lies in the dataset {dataset.where}; choose an --out beside it")
-    with joined() as world, owned(folder) if world.is_main_process else nullcontext():
+    with joined(devices.choose(device)) as world, owned(folder) if world.is_main_process else nullcontext():
         if (folder / "run.json").is_file():
             _check_same(folder, model, chosen, seed, resume)
         else:
@@ -82,7 +85,7 @@ def train(
         run = Run(folder)
         if world.is_main_process:
             if result is not None:
-                evaluate_test_part(run, job.data, job.on_event)
+                evaluate_test_part(run, job.data, str(world.device), job.on_event)
                 run.facts = _finished(job, result)
                 run.facts.write(folder)
                 write_manifest(folder, [*LISTED, "model.safetensors"])
@@ -92,7 +95,7 @@ def train(
         return run
 
 
-def resume(folder: str | Path, *, on_event: EventHandler = ignore_event) -> Run:
+def resume(folder: str | Path, *, device: str | None = None, on_event: EventHandler = ignore_event) -> Run:
     """Resume the run in a directory, with the data, model, recipe and seed it was started with.
 
     Raises:
@@ -103,7 +106,14 @@ def resume(folder: str | Path, *, on_event: EventHandler = ignore_event) -> Run:
     facts = Run(folder).facts
     recipe = folder / "recipe.toml"
     return train(
-        facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed, resume=True, on_event=on_event
+        facts.where,
+        model=facts.start,
+        recipe=recipe,
+        out=folder,
+        seed=facts.seed,
+        resume=True,
+        device=device,
+        on_event=on_event,
     )
 
 
@@ -163,6 +173,9 @@ def _prepared(
     network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
     for message in messages:
         on_event(Message(message))
+    used = devices.describe(world.device)
+    if used is not None:
+        on_event(Message(used))
     data = prepare(dataset, recipe, seed, folder / "split.csv", on_event, start.spec)
     check_evaluation(data, recipe)
     facts = _facts(folder, network, data, start, recipe, seed, world)
@@ -183,7 +196,8 @@ def _train(job: _Job) -> _Result | None:
     if recipe.probe is not None:
         if was_finished:
             return None
-        rows = probe(folder, job.network, job.data, recipe, facts.seed, save_best, on_event) if not world.rank else ()
+        network = job.network.to(world.device)
+        rows = probe(folder, network, job.data, recipe, facts.seed, save_best, on_event) if not world.rank else ()
         return _Result(rows, resumed=False)
     data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, world)
     dtype = getattr(torch, facts.precision)
@@ -265,7 +279,7 @@ def _facts(
         seed=seed,
         threads=torch.get_num_threads(),
         processes=world.size,
-        precision=_precision(network, data, recipe, start),
+        precision=_precision(network, data, recipe, start, world.device),
         versions=provenance.versions("torch", "numpy", "pillow", "safetensors"),
         machine=provenance.machine(),
         started=provenance.now(),
@@ -275,7 +289,9 @@ def _facts(
     )
 
 
-def _precision(network: nn.Module, data: PreparedData, recipe: Recipe, start: InitialWeights) -> str:
+def _precision(
+    network: nn.Module, data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
+) -> str:
     """Return float32 or bfloat16, as the recipe says or as measured."""
     chosen = "float32" if recipe.probe is not None else recipe.training.precision
     if chosen != "auto":
@@ -283,7 +299,7 @@ def _precision(network: nn.Module, data: PreparedData, recipe: Recipe, start: In
     rows = data.split.train[: recipe.training.batch]
     batch = next(iter(Loader(data.store, data.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
     key = f"{start.model}|{start.stem}|{recipe.input.size} px|batch {len(rows)}"
-    return str(precision.choose(network, batch.images, key, cache_folder())).removeprefix("torch.")
+    return str(precision.choose(network, batch.images.to(device), key, cache_folder())).removeprefix("torch.")
 
 
 def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: bool) -> None:

@@ -41,7 +41,7 @@ def test_everything_lies_in_the_directory(run: Run) -> None:
     found = {path.name for path in run.folder.iterdir()} - {".lock"}
     assert found == {
         "recipe.toml", "split.csv", "metrics.csv", "model.safetensors", "checkpoints", "evaluation.json",
-        "predictions.csv", "report.html", "events", "run.json",
+        "predictions.csv", "report.html", "events", "run.json", "manifest.json",
     }  # fmt: skip
     assert not list(run.folder.rglob("*.tmp"))
 

@@ -25,10 +25,11 @@ from facewright.files import check_manifest, parse_json, rewriting, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
-from facewright.specs import HeadSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from facewright.specs import HeadSpec
 
 
 FORMAT = 1
@@ -279,7 +280,11 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
         wrong = next((name for name in names if not name.strip() or names.count(name) > 1), "")
         raise BundleError(f"{path}: expected different, non-empty class names, got {wrong!r}")
     try:
-        head = None if header.head is None else HeadSpec.from_dict(header.head)
+        head = None
+        if header.head is not None:
+            from facewright.specs import HeadSpec  # few commands open a model with a head of its own
+
+            head = HeadSpec.from_dict(header.head)
     except FacewrightError as error:
         raise BundleError(f"{path}: its head is not usable ({error})") from None
     return Bundle(

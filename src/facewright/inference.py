@@ -20,7 +20,6 @@ from facewright import images
 from facewright.bundle import Bundle
 from facewright.data.archives import ArchivedImage
 from facewright.data.decoding import smallest_side
-from facewright.devices import choose, moved
 from facewright.errors import BadImage, BundleError, DataError
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
@@ -108,6 +107,8 @@ class Classifier:
     @cached_property
     def device(self) -> torch.device:
         """What PyTorch computes on."""
+        from facewright.devices import choose
+
         return choose(self._device)
 
     @cached_property
@@ -205,6 +206,7 @@ class Classifier:
         import torch
 
         from facewright.data.augment import normalise, resize
+        from facewright.devices import moved
 
         with torch.inference_mode():
             pixels = resize(torch.from_numpy(rows).permute(0, 3, 1, 2), self.spec.height, self.spec.width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import stat
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from facewright.errors import DataError, FacewrightError
-from facewright.files import replacing, write_atomic, write_json
+from facewright.files import csv_text, plain_cell, replacing, write_atomic, write_json
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -159,3 +161,10 @@ def test_a_disk_that_fails_after_the_rename_is_told_as_it_is(tmp_path, monkeypat
 def test_a_name_as_long_as_the_file_system_takes(tmp_path):
     write_atomic(tmp_path / ("x" * 250), b"new")
     assert content(tmp_path) == {"x" * 250: b"new"}
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\tx", "＝1", "'=x", "''@y"])
+def test_a_cell_that_a_spreadsheet_would_run_is_quoted_and_read_back(text: str) -> None:
+    header, row = csv.reader(io.StringIO(csv_text(["name", "plain", "number"], [[text, "'a", "-0.5"]])))
+    assert row[0] == f"'{text}" and plain_cell(row[0]) == text
+    assert [plain_cell(cell) for cell in row[1:]] == ["'a", "-0.5"] and header == ["name", "plain", "number"]

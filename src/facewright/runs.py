@@ -14,7 +14,6 @@ suspicious.json     labels that look wrong, where they were inspected; folds/ ho
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from facewright.errors import RunError, RunLocked
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
 from facewright.evaluation.suspicion import Suspicion
 from facewright.events import EpochRow
-from facewright.files import check_manifest, read_json, read_text, write_atomic, write_json
+from facewright.files import check_manifest, csv_text, plain_cell, read_json, read_text, write_atomic, write_json
 from facewright.inference import Classifier
 from facewright.records import Record
 from facewright.training import history
@@ -241,13 +240,12 @@ def seen_images(folder: Path, digests: Sequence[str]) -> dict[str, int]:
 
 
 def write_predictions(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:
-    """`path,label,predicted,p_<class>…`, a row a picture; probabilities keep every bit."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in classes)])
-    for name, label, row in zip(predictions.paths, predictions.labels, predictions.probabilities, strict=True):
-        writer.writerow([name, classes[label], classes[int(row.argmax())], *(repr(float(p)) for p in row)])
-    write_atomic(path, out.getvalue())
+    """Write `path,label,predicted,p_<class>…`, a row for each image; probabilities keep every bit."""
+    rows = (
+        [name, classes[label], classes[int(row.argmax())], *map(float, row)]
+        for name, label, row in zip(predictions.paths, predictions.labels, predictions.probabilities, strict=True)
+    )
+    write_atomic(path, csv_text(["path", "label", "predicted", *(f"p_{name}" for name in classes)], rows))
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -260,8 +258,8 @@ def read_predictions(path: Path) -> Predictions:
         with path.open(newline="", encoding="utf-8") as lines:
             header, *rows = list(csv.reader(lines))
         classes = [name.removeprefix("p_") for name in header[3:]]
-        labels = np.array([classes.index(row[1]) for row in rows], np.int64)
+        labels = np.array([classes.index(plain_cell(row[1])) for row in rows], np.int64)
         probabilities = np.array([[float(cell) for cell in row[3:]] for row in rows]).reshape(len(rows), len(classes))
     except (OSError, ValueError, IndexError) as error:
         raise RunError(f"{path}: no table of predictions ({error}); evaluate the run again") from None
-    return Predictions(tuple(row[0] for row in rows), labels, probabilities)
+    return Predictions(tuple(plain_cell(row[0]) for row in rows), labels, probabilities)

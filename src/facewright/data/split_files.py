@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from facewright.data.records import SPLITS, Dataset, Record
 from facewright.errors import DataError
-from facewright.files import write_atomic
+from facewright.files import csv_text, plain_cell, write_atomic
 
 COLUMNS = ["path", "label", "part", "group"]
 
@@ -26,12 +25,10 @@ def write_parts(path: Path, dataset: Dataset, parts: Sequence[str], groups: Sequ
     """
     if not len(parts) == len(groups) == len(dataset.records):
         raise DataError(f"{path}: {len(dataset.records)} records, {len(parts)} parts, {len(groups)} groups")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for record, part, group in zip(dataset.records, parts, groups, strict=True):
-        writer.writerow([record.path, _label(dataset, record), part, group])
-    write_atomic(path, text.getvalue())
+    rows = zip(dataset.records, parts, groups, strict=True)
+    write_atomic(
+        path, csv_text(COLUMNS, ([record.path, _label(dataset, record), part, group] for record, part, group in rows))
+    )
 
 
 def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> list[str]:
@@ -44,7 +41,7 @@ def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> li
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+            rows = [[plain_cell(cell) for cell in row] for row in csv.reader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable split file: {error}") from error
     if not rows or rows[0] != COLUMNS:

@@ -18,7 +18,7 @@ from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
 from facewright.evaluation.results import Comparison
-from facewright.files import write_json
+from facewright.files import plain_cell, write_json
 from facewright.models.blocks import Model
 from facewright.report.drawing import draw_architecture
 from facewright.report.html import DatasetFacts, ReportContext, write_report
@@ -132,7 +132,7 @@ def _store(run: Run) -> PixelStore | None:
 def _training_counts(run: Run) -> Mapping[str, int]:
     """Count the images of each class in the training part, by the run's split.csv."""
     with (run.folder / "split.csv").open(newline="", encoding="utf-8") as lines:
-        found = Counter(row["label"] for row in csv.DictReader(lines) if row["part"] == "train")
+        found = Counter(plain_cell(row["label"]) for row in csv.DictReader(lines) if row["part"] == "train")
     return {name: found[name] for name in run.facts.classes}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from PIL import Image
 
 from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.events import EventHandler, Message, ignore_event
-from facewright.files import write_atomic, write_json
+from facewright.files import csv_text, write_atomic, write_json
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
@@ -168,16 +167,13 @@ def _about_halves(scored: ScoredPairs, result: VerificationResult) -> list[str]:
 
 
 def _table(scored: ScoredPairs) -> str:
-    """`a,b,same,fold,score`, a row a pair; the fold is empty where there are none, the score where there is none."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["a", "b", "same", "fold", "score"])
+    """Return `a,b,same,fold,score`, a row for each pair; an undefined fold or score is empty."""
     listed = scored.pairs
+    rows: list[list[object]] = []
     for i, (a, b) in enumerate(zip(listed.a, listed.b, strict=True)):
         fold = "" if listed.fold is None else int(listed.fold[i])
-        score = repr(float(scored.scores[i])) if scored.scored[i] else ""
-        writer.writerow([a, b, int(listed.same[i]), fold, score])
-    return out.getvalue()
+        rows.append([a, b, int(listed.same[i]), fold, float(scored.scores[i]) if scored.scored[i] else ""])
+    return csv_text(["a", "b", "same", "fold", "score"], rows)
 
 
 def _context(measured: PairsMeasured) -> PairContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from facewright import images
 from facewright.data.boxes import TrueBoxes, splits_of
 from facewright.errors import Undefined
 from facewright.faces.frame import Frame, fit_frame
+from facewright.images.files import images_at
 from facewright.metrics.detection import DetectionResult, best_threshold, evaluate_detections
 
 CASCADES = ("frontalface_default", "frontalface_alt", "frontalface_alt2")
@@ -45,6 +47,11 @@ def annotated(paths: list[Path], table: TrueBoxes) -> Annotated:
         truth=[table.boxes[entry] for _, entry in known],
         splits=splits_of([entry for _, entry in known], table),
     )
+
+
+def image_paths(folders: Sequence[Path]) -> list[Path]:
+    """List image files, and those below folders, in order."""
+    return [path for folder in folders for path in images_at(folder) if isinstance(path, Path)]
 
 
 class Cascade:

@@ -24,7 +24,7 @@ from typing import Any
 
 import dlib
 import numpy as np
-from detectors import Cascade, Hog, as_array
+from detectors import Cascade, Hog, as_array, image_paths
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -35,7 +35,6 @@ from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.dlib.vectors import FaceVectors
 from facewright.metrics.detection import iou
-from facewright.workflows.prediction import images_in
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -234,8 +233,8 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["FACEWRIGHT_THREADS"] = str(asked.threads)
     ours, theirs = Ours(), Theirs()
-    groups = images_in(asked.groups) if asked.groups else []
-    photos = taken(images_in(asked.photos), asked.count)
+    groups = image_paths(asked.groups) if asked.groups else []
+    photos = taken(image_paths(asked.photos), asked.count)
     doubled = [
         np.asarray(Image.fromarray(p).resize((2 * p.shape[1], 2 * p.shape[0]))) for p in map(images.read, groups)
     ]

@@ -40,6 +40,7 @@ from detectors import (
     Pixels,
     annotated,
     frame_of,
+    image_paths,
     judged,
 )
 from PIL import Image
@@ -50,7 +51,6 @@ from facewright.faces.detectors import EVERY, Detector, detector_of
 from facewright.faces.frame import Frame
 from facewright.metrics.detection import OVERLAP, iou
 from facewright.report.boxes import draw_boxes
-from facewright.workflows.prediction import images_in
 
 Find = Callable[[Pixels], tuple[Any, ...]]  # boxes and scores, and perhaps more
 
@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args(arguments)
     table: TrueBoxes = read_boxes(asked.boxes)
-    paths = images_in(asked.photos)
+    paths = image_paths(asked.photos)
     known, every = annotated(paths, table), ways(["dlib", *asked.detectors], asked.peers)
     if not known.paths:
         raise SystemExit(f"{asked.boxes} knows none of the {len(paths)} photos")

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectors import CASCADES, SMALLEST, Cascade, annotated, frame_of, judged
+from detectors import CASCADES, SMALLEST, Cascade, annotated, frame_of, image_paths, judged
 from numpy.typing import NDArray
 from torch import nn
 
@@ -38,7 +38,6 @@ from facewright.data.synthetic import scene
 from facewright.faces.scan import BATCH, Scanner, Search, levels
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
-from facewright.workflows.prediction import images_in
 
 CANDIDATE = 0.3  # probability from which on a patch of ours is a candidate: the curve goes down to it
 
@@ -145,7 +144,7 @@ def main() -> None:
         raise SystemExit("to measure accuracy give --model, --photos and --boxes; to measure speed alone, none of them")
     torch.set_num_threads(asked.threads)
     model, spec, face = fresh() if asked.model is None else trained(asked.model)
-    paths = images_in(asked.photos) if asked.photos else []
+    paths = image_paths(asked.photos)
     photo = images.read(paths[0]) if paths else scene(0, 0, 500, 375, 6)[0]
     scanner = Scanner(model, spec, face, Search(threshold=CANDIDATE, smallest=asked.smallest))
     if scanner.why_windows is not None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectors import image_paths
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,7 +30,6 @@ from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.metrics.detection import iou
-from facewright.workflows.prediction import images_in
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    paths = images_in(asked.photos)
+    paths = image_paths(asked.photos)
     chosen = [paths[int(index)] for index in np.linspace(0, len(paths) - 1, min(asked.count, len(paths)))]
     result = measured(chosen, OnnxDetector.load(asked.yunet))
     if asked.json:

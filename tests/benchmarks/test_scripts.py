@@ -67,6 +67,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "people": str(people),
         "large": str(large),
+        "many": str(draw_people(folder / "many", 14, 3)),
         "pairs": str(write_pairs(folder / "pairs.csv", PEOPLE, 3, 6)),
         "two": str(faces),
         "scenes": str(folder / "scenes"),
@@ -87,6 +88,10 @@ CASES = {
     "finding": ("--photos {scenes} --boxes {boxes} --rounds 0", "dlib"),
     "frozen_features": ("{people} patchnet@{model} --epochs 2", "| patchnet"),
     "gallery_scale": ("--people 300 --width 8 --server 0", "300"),
+    "gallery_thresholds": (
+        "{many} --model {embedder} --enroll 4x2 --unknown 3 --draws 2 --fpir 0.5",
+        "| counted |",
+    ),
     "kills": ("--kills 1 --model plain_cnn", "1 of 1"),
     "loading": ("--rounds 1 --images 32 --size 40 --threads 1", "images/s"),
     "monkey_saddle": ("--seeds 1 --points 40", "| facewright fit |"),
@@ -130,7 +135,7 @@ def test_a_benchmark_runs_to_its_end(
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *(word.format(**files) for word in words.split())])
     threads = torch.get_num_threads()
     try:
-        module.main()
+        module.main(*([sys.argv[1:]] if name == "gallery_thresholds" else []))
     finally:
         torch.set_num_threads(threads)
     assert expected in capsys.readouterr().out

@@ -8,17 +8,19 @@ tie: there, PyTorch itself answers now so, now so, as the batch happens to be.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from facewright.bundle import Bundle
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
 from facewright.inference import Classifier, softmax
 from facewright.metrics.thresholds import UNKNOWN, VERIFICATION, thresholds_for
+from facewright.records import Record
 
 TOLERANCE = 1e-5
 TIE = 1e-6
@@ -74,9 +76,10 @@ class StoredThresholds:
         return cls(binary, unknown, tuple(one.value for one in held))
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(Record):
     """The largest differences between two models over the same pictures, and the decisions that they part on."""
+
+    model_config = ConfigDict(allow_inf_nan=True)  # a graph may answer NaN: that is a problem, see below
 
     pictures: int
     pairs: int
@@ -87,10 +90,8 @@ class Agreement:
     decisions: int  # that were compared
     changed: int
     ties: int  # of the decisions, too near to call
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `export --json` prints it and the exported file keeps it."""
-        return asdict(self) | {"tolerance": TOLERANCE, "tie": TIE}
+    tolerance: float = TOLERANCE
+    tie: float = TIE
 
     @property
     def problem(self) -> str | None:

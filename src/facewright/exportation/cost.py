@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,14 @@ from facewright.errors import DataError
 from facewright.exportation.agreement import ModelOutputs
 from facewright.metrics.intervals import Rate, mcnemar_exact, wilson
 from facewright.metrics.streaming import all_pairs
+from facewright.records import Record
 
 BLOCK = 1_024  # pictures whose neighbours are looked for at once
 
 Question = Literal["class", "nearest"]
 
 
-@dataclass(frozen=True)
-class Int8Cost:
+class Int8Cost(Record):
     """Right answers before and after, on the same pictures."""
 
     data: str
@@ -33,10 +32,6 @@ class Int8Cost:
     auc_int8: float
     eer_float32: float
     eer_int8: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `export --json` prints it."""
-        return asdict(self)
 
 
 def measure_int8_cost(

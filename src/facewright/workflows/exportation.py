@@ -252,7 +252,9 @@ def _in_int8(
     small = Exported(graph, "int8", dict.fromkeys(graph.outputs, own), {})
     after = compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(tested.dataset))),))
     cost = measure_int8_cost(before.first(len(tested.dataset)), after, people, bundle.classes, tested.dataset.name)
-    return small, Int8Report(store.dataset.name, rows.size, len(exported.graph.content), cost)
+    return small, Int8Report(
+        calibration=store.dataset.name, pictures=rows.size, float32_bytes=len(exported.graph.content), cost=cost
+    )
 
 
 def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

@@ -28,7 +28,7 @@ def plain(serving: Serve) -> Iterator[str]:
 def test_what_a_server_cannot_do_is_not_shown(chromium: Any, plain: str) -> None:
     with tab(chromium, plain) as shown:
         assert shown.page.get_by_role("tab").all_inner_texts() == ["Look", "Compare"]
-        assert shown.page.locator("h1:visible").inner_text() == "What is on the photo?"
+        assert shown.page.locator("h1:visible").inner_text() == "Which class is it?"
 
 
 def test_a_classifier_names_a_photo_and_shows_where_it_saw_that(chromium: Any, plain: str) -> None:
@@ -47,12 +47,12 @@ def test_a_classifier_names_a_photo_and_shows_where_it_saw_that(chromium: Any, p
 def test_two_photos_the_verdict_where_it_stands_and_why(chromium: Any, plain: str) -> None:
     with tab(chromium, plain) as shown:
         page = shown.page
-        assert shown.compare(portrait(0), portrait(0, name=PAYLOADS[1])) == "The same person"
+        assert shown.compare(portrait(0), portrait(0, name=PAYLOADS[1])) == "Match"
         words = page.locator(".verdict-words").inner_text()
         for said in (
-            "Score 1.0000, at or above the threshold 0.8900",
-            "Of 50 pairs of two people none scored this high; of 50 pairs of one person",
-            "At this threshold 1 of 50 (2.0 %, 95 % interval 0.1 to 10.6) impostor pairs were taken for one person.",
+            "Score 1.0000, at or above the threshold 0.88",
+            "Of 50 impostor pairs none scored this high; of 50 genuine pairs",
+            "1 of 50 (2.0 %, 95 % interval 0.1 to 10.6) impostor pairs",
             "Measured on drawn pairs <b>bold</b>.",
         ):
             assert said in words
@@ -72,9 +72,9 @@ def test_other_people_and_two_photos_in_one_place(chromium: Any, plain: str) -> 
         shown.page.get_by_role("tab", name="Compare").click()
         both = [portrait(0), portrait(3, 1)]
         shown.page.locator("#compare input[type=file]").first.set_input_files(both)
-        shown.page.locator(".verdict", has_text="Different people").wait_for()
+        shown.page.locator(".verdict", has_text="No match").wait_for()
         assert "below the threshold" in shown.page.locator(".verdict-words").inner_text()
-        assert "of two people" in shown.page.locator(".legend").inner_text()
+        assert "impostor" in shown.page.locator(".legend").inner_text()
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_of_several_faces_the_one_that_was_taken_is_outlined_and_may_be_another(
         assert "3 faces; took the one nearest to the centre" in said.inner_text()
         boxes = [page.locator("#compare .box").first.bounding_box()]
         assert page.get_by_role("button", name="Why?").count() == 1
-        page.get_by_label("Of several faces take the one that is").select_option("largest")
+        page.get_by_label("If there are several faces, use the one").select_option("largest")
         said.get_by_text("3 faces; took the largest").wait_for()
         boxes.append(page.locator("#compare .box").first.bounding_box())
         assert boxes[0]["x"] != boxes[1]["x"] and boxes[0]["width"] < boxes[1]["width"]
@@ -179,7 +179,7 @@ def test_by_keyboard_alone(chromium: Any, plain: str) -> None:
         assert focused() == "Look"
         keys.press("Tab")
         keys.press("Enter")
-        assert page.get_by_role("dialog", name="What answers here").is_visible()
+        assert page.get_by_role("dialog", name="About this server").is_visible()
         keys.press("Escape")
         assert page.get_by_role("dialog").count() == 0 and focused() == "About"
         keys.press("Tab")

@@ -61,6 +61,7 @@ def create_app(models: Models, settings: Settings) -> ASGIApp:
     if models.gallery is not None:
         gallery_routes.add(app, service, settings)
     _add_pages(app)
+    _describe(app)
     return Guard(app, settings, telemetry.answered)
 
 
@@ -93,6 +94,15 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
         return page_file(name)
+
+
+def _describe(app: FastAPI) -> None:
+    """Take FastAPI's own kind of refusal out of the description: this server answers 400."""
+    for operations in app.openapi()["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        app.openapi()["components"]["schemas"].pop(name, None)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import math
-import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,9 @@ from facewright.serve.forms import Upload
 from facewright.serve.http_errors import ApiError
 from facewright.serve.settings import Limits
 
-DECODERS = threading.BoundedSemaphore(2)  # images that are decoded at once
+# Images are decoded two at a time, always by the same threads: the allocator keeps what a thread has freed for that
+# thread, so that thirty threads in turn would hold thirty times as much.
+DECODERS = ThreadPoolExecutor(2, "facewright-decoder")
 # The most bytes that a pixel takes while it is decoded: decoder, Pillow and the array together, rounded up from what
 # `tests/serve/test_decoding.py` measures.
 PIXEL_BYTES = {"WebP": 26, "AVIF": 26, "HEIC": 26}
@@ -93,15 +95,18 @@ def decode(upload: Upload, at_least: int | None, limits: Limits) -> Pixels:
         at_least: px that the shorter side of a big JPEG keeps, as the same model reads it from a file; None: all.
             An image of more than `limits.kept_pixels` is reduced.
     """
+    return DECODERS.submit(_decode, upload, at_least, limits).result()
+
+
+def _decode(upload: Upload, at_least: int | None, limits: Limits) -> Pixels:
     header = read_header(upload)
     if header is not None and (times := header.reduction(at_least, limits.kept_pixels)) > 1:
         at_least = min(header.width, header.height) // times
-    with DECODERS:
-        within = images.Limits(pixels=limits.pixels, bytes=limits.bytes)
-        pixels = images.read(upload.content, limits=within, name=upload.name, at_least=at_least)
-        height, width = pixels.shape[:2]
-        times = math.ceil(math.sqrt(height * width / limits.kept_pixels))
-        return pixels if times < 2 else np.asarray(Image.fromarray(pixels).reduce(times))
+    within = images.Limits(pixels=limits.pixels, bytes=limits.bytes)
+    pixels = images.read(upload.content, limits=within, name=upload.name, at_least=at_least)
+    height, width = pixels.shape[:2]
+    times = math.ceil(math.sqrt(height * width / limits.kept_pixels))
+    return pixels if times < 2 else np.asarray(Image.fromarray(pixels).reduce(times))
 
 
 class Budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from html import escape
 from importlib import resources
@@ -42,22 +43,27 @@ def api_page(schema: dict[str, Any]) -> Response:
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
     ]
-    sections = "".join(_operation(*one) for one in operations)
+    sections = "".join(_operation(*one, schema["components"]["schemas"]) for one in operations)
     title = f"{schema['info']['title']} {schema['info']['version']}: HTTP API"
     return HTMLResponse(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<title>{escape(title)}</title><link rel="stylesheet" href="static/style.css">'
         f'<main class="wrap docs"><h1>{escape(title)}</h1>'
-        f"<p>{escape(schema['info']['description'])}</p>"
+        f"<p>{_words(schema['info']['description'])}</p>"
         f'<p>For programs: <a href="openapi.json">openapi.json</a>. To try it: <a href=".">the page</a>.</p>'
         f"{sections}</main></html>"
     )
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _words(text: str) -> str:
+    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
+
+
+def _operation(method: str, path: str, operation: dict[str, Any], named: dict[str, Any]) -> str:
     body = operation.get("requestBody", {}).get("content", {})
     kind = next(iter(body), "")
     schema = body[kind].get("schema", {}) if kind else {}
+    schema = named.get(schema.get("$ref", "").rpartition("/")[2], schema)
     required = schema.get("required", [])
     fields = [(name, one, name in required) for name, one in schema.get("properties", {}).items()]
     fields += [
@@ -65,12 +71,12 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     ]
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code></td><td>{escape(_type(one))}</td>"
-        f"<td>{'required' if needed else ''}</td><td>{escape(one.get('description', ''))}</td></tr>"
+        f"<td>{'required' if needed else ''}</td><td>{_words(one.get('description', ''))}</td></tr>"
         for name, one, needed in fields
     )
     statuses = ", ".join(operation.get("responses", {}))
     return (
-        f"<section><h2><code>{method} {escape(path)}</code></h2><p>{escape(operation.get('description', ''))}</p>"
+        f"<section><h2><code>{method} {escape(path)}</code></h2><p>{_words(operation.get('description', ''))}</p>"
         f"<p class='sub'>{escape(kind)} → {escape(statuses)}</p>"
         + (f"<table>{rows}</table>" if rows else "")
         + "</section>"
@@ -88,5 +94,5 @@ def _type(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"one or more: {_type(schema['items'])}"
     low, high = schema.get("minimum"), schema.get("maximum")
-    bounds = f", {low:g} to {high:g}" if low is not None and high is not None else ""
+    bounds = f", {low:,} to {high:,}" if low is not None and high is not None else ""
     return f"{schema.get('type', '')}{bounds}"

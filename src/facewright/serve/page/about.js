@@ -23,7 +23,7 @@ function openAbout() {
   const rows = facts().flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
   const close = button("primary", "Close", () => dialog.close());
   const dialog = openSheet(
-    { title: "What answers here" },
+    { title: "About this server" },
     make("dl", { class: "facts" }, ...rows),
     note("The same as an API: ", make("a", { href: "openapi.json" }, "openapi.json")),
     actions(close),
@@ -33,7 +33,7 @@ function openAbout() {
 const DETECTORS = {
   dlib: "found by dlib's detector",
   yunet: "found by YuNet",
-  none: "the whole photo is taken for the face",
+  none: "none: the whole image is one face",
 };
 const RUNTIMES = { pytorch: "PyTorch", onnx: "ONNX Runtime" };
 
@@ -42,18 +42,18 @@ function facts() {
   const told = [
     ["Model", `${model.name}, on ${RUNTIMES[model.runtime] ?? model.runtime}`],
     ["Faces", DETECTORS[model.detector] ?? model.detector],
-    ["It sees", `${model.input.width} × ${model.input.height} px`],
+    ["Input size", `${model.input.width} × ${model.input.height} px`],
   ];
   if (model.classes?.length) told.push(["Classes", count(model.classes.length)]);
   if (threshold !== null) {
-    const most = `for at most ${target(threshold.far_target)} of impostor pairs`;
+    const most = `for a max. false-accept rate of ${target(threshold.far_target)}`;
     told.push(["Threshold", `${score(threshold.value)}, ${most}`]);
-    told.push(["It accepted", `${rate(threshold.far)} impostor pairs`], ["Chosen on", threshold.data]);
+    told.push(["False-accept rate", `${rate(threshold.far)} impostor pairs`], ["Chosen on", threshold.data]);
   }
   if (gallery !== null) {
     told.push(["Gallery", `${amount(gallery.entries, "photo")} of ${amount(gallery.people, "person", "people")}`]);
   }
-  told.push(["A photo has", `at most ${bytes(limits.bytes)} and ${count(limits.pixels)} pixels`]);
+  told.push(["Max. image", `${bytes(limits.bytes)} and ${count(limits.pixels)} pixels`]);
   told.push(["Fingerprint", model.fingerprint], ["Facewright", version]);
   return told;
 }

@@ -100,7 +100,7 @@ function legend({ genuine, impostor }) {
   return make(
     "figcaption",
     { class: "legend" },
-    row("impostor", `${total(impostor)} pairs of two people`),
-    row("genuine", `${total(genuine)} pairs of one person`),
+    row("impostor", `${total(impostor)} impostor pairs`),
+    row("genuine", `${total(genuine)} genuine pairs`),
   );
 }

@@ -8,7 +8,7 @@ import { percent, score } from "./words.js";
 
 /** One line: the answer. */
 export function answerLine({ top, answer, unknown }) {
-  if (unknown) return `Unknown, most like ${top[0].name}`;
+  if (unknown) return `Unknown, nearest match ${top[0].name}`;
   return answer ? answer.name : top[0].name;
 }
 

@@ -18,7 +18,7 @@ const SELECTIONS = [
   ["largest", "largest"],
 ];
 
-const UNDECIDED = "No threshold is known for this model, so it stays a score; of a photo with itself it is 1.";
+const UNDECIDED = "No threshold is known for this model, so only the score is shown; an image compared with itself scores 1.";
 
 const slots = {}; // side → {photo, place, pressed, words}
 let asking = null;
@@ -32,7 +32,7 @@ export function startCompare() {
     selectFace = choice.value;
     compare();
   });
-  byId("compare-select").append("Of several faces take the one that is ", choice);
+  byId("compare-select").append("If there are several faces, use the one ", choice);
 }
 
 function slot(side) {
@@ -137,7 +137,7 @@ function showVerdict(found) {
 function verdict({ score: value, same }) {
   if (value === null) return "Nothing to compare";
   if (same === null) return `Score ${score(value)}`;
-  return same ? "The same person" : "Different people";
+  return same ? "Match" : "No match";
 }
 
 function remarks(found) {
@@ -150,11 +150,11 @@ function remarks(found) {
   const lines = [`Score ${score(found.score)}, ${where}.`];
   if (found.probability !== null) {
     const chance = percent(found.probability);
-    lines.push(`The chance that it is one person is ${chance}, among pairs mixed as those it was measured on.`);
+    lines.push(`Match probability: ${chance}, at the calibration set's prior.`);
   }
   const histograms = about.threshold?.histograms ?? null;
   if (histograms !== null) lines.push(standing(histograms, found.score));
-  if (found.far !== null) lines.push(`At this threshold ${rate(found.far)} impostor pairs were taken for one person.`);
+  if (found.far !== null) lines.push(`False-accept rate at this threshold: ${rate(found.far)} impostor pairs.`);
   if (found.data !== null) lines.push(`Measured on ${found.data}.`);
   return lines;
 }
@@ -166,7 +166,7 @@ async function showWhy(place, ask) {
   place.scrollIntoView({ block: "nearest" });
   try {
     const found = await postForm("v1/explain", { a: a.photo, b: b.photo, select_face: selectFace });
-    const words = "How much less alike the two become when a region is covered";
+    const words = "How far the similarity falls when a region is covered";
     const sides = SIDES.map((side) => ({ ...found[side], name: slots[side].photo.name }));
     place.replaceChildren(heatFigure(sides, words, "no change", `${score(found.drop)} less`));
     announce(words);

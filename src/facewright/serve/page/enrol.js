@@ -47,7 +47,7 @@ function dialogOf(person, known) {
   const quiet = { autocomplete: "off", spellcheck: "false" };
   const name = make("input", { id: "enrol-name", required: true, list: "enrol-known", value: person, ...quiet });
   const list = make("ul", { class: "staged" });
-  const submit = make("button", { type: "submit", class: "primary" }, "Enrol");
+  const submit = make("button", { type: "submit", class: "primary" }, "Enroll");
   const problem = make("div", { class: "errors", role: "alert" });
   const close = button("secondary", "Close");
   const form = make(
@@ -65,7 +65,7 @@ function dialogOf(person, known) {
     shown.waiting.forEach(({ photo }) => closePhoto(photo));
     if (shown.changed) document.dispatchEvent(new Event("gallery-changed"));
   };
-  shown.dialog = openSheet({ title: "Enrol a person", kind: "wide-sheet", closed }, form);
+  shown.dialog = openSheet({ title: "Enroll a person", kind: "wide-sheet", closed }, form);
   close.addEventListener("click", () => shown.dialog.close());
   return shown;
 }
@@ -75,7 +75,7 @@ async function staged(shown, file) {
   const photo = await openPhoto(file, about.limits);
   const state = span("state sub", photo.note ?? "");
   const picture = photo.url === null ? span("no-crop", "No preview") : make("img", { src: photo.url, alt: "" });
-  const leave = button("link", "Leave out", null, { "aria-label": `Leave out ${photo.name}` });
+  const leave = button("link", "Remove", null, { "aria-label": `Remove ${photo.name}` });
   const item = make("li", {}, picture, span("entry-words", span("file-name", photo.name), state), leave);
   const one = { photo, item, state, leave, done: false };
   leave.addEventListener("click", () => {
@@ -92,7 +92,7 @@ function update({ waiting, submit, close }) {
   const open = waiting.filter(({ done }) => !done).length;
   submit.disabled = open === 0;
   submit.hidden = open === 0 && waiting.length > 0;
-  submit.textContent = open === 0 ? "Enrol" : `Enrol ${amount(open, "photo")}`;
+  submit.textContent = open === 0 ? "Enroll" : `Enroll ${amount(open, "photo")}`;
   close.textContent = submit.hidden ? "Done" : "Close";
   close.className = submit.hidden ? "primary" : "secondary";
   if (submit.hidden) close.focus();
@@ -127,14 +127,14 @@ async function enrolAll(shown) {
 }
 
 const summary = (person, { enrolled, already, failed }) =>
-  `${person}: ${amount(enrolled, "photo")} enrolled, ${already} enrolled before, ${failed} failed`;
+  `${person}: ${amount(enrolled, "photo")} enrolled, ${already} already enrolled, ${failed} failed`;
 
 function settle(shown, one, { photos, failed }) {
   one.done = true; // asked again, the answer would be the same
   one.leave.hidden = true;
   if (failed.length > 0) return tell(one, "bad", failed[0].reason);
   const [{ number, message }] = photos;
-  if (number === null) return tell(one, "", "Was enrolled before");
+  if (number === null) return tell(one, "", "Already enrolled");
   shown.changed = true;
   tell(one, "good", message === null ? "Enrolled" : `Enrolled; ${message}`);
 }

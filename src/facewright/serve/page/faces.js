@@ -65,15 +65,15 @@ function title(face, number, answer) {
 function subtitle(face, { threshold }) {
   const size = `${count(Math.round(face.w))} × ${count(Math.round(face.h))} px`;
   if (face.matches === undefined) return face.score === null ? size : `${size}, detector ${face.score.toFixed(2)}`;
-  if (!face.matches.length) return "nobody is enrolled to compare with";
-  return face.person !== null ? `threshold ${score(threshold)}` : `most like ${face.matches[0].person}`;
+  if (!face.matches.length) return "the gallery is empty";
+  return face.person !== null ? `threshold ${score(threshold)}` : `nearest match: ${face.matches[0].person}`;
 }
 
 function filling(face, number, answer, enrol) {
   const made = [];
   if (face.matches?.length) made.push(matchList(face.matches, answer.threshold));
   if (face.matches !== undefined && enrol !== null) {
-    const words = face.person === null ? "Enrol this face" : "Enrol this face, too";
+    const words = face.person === null ? "Enroll this face" : "Enroll this face too";
     made.push(button("secondary small", words, () => enrol(number)));
   }
   if (face.matches === undefined) {
@@ -96,7 +96,7 @@ function matchList(matches, threshold) {
       span("match-score", score(match.score)),
     );
   });
-  const undecided = "No threshold is chosen yet, so nobody is named.";
+  const undecided = "No threshold is set, so no face is identified.";
   const told = threshold === null ? undecided : `The line is the threshold, ${score(threshold)}.`;
   return make("div", {}, make("ol", { class: "matches" }, ...rows), note(told));
 }

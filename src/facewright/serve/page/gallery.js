@@ -30,7 +30,7 @@ export function startGallery() {
     byId("gallery-enrol").hidden = false;
     byId("gallery-enrol").addEventListener("click", () => enrol([]));
     const { zone } = intake({
-      title: { mouse: "Drop photos of one person here to enrol them", touch: "Choose photos to enrol a person" },
+      title: { mouse: "Drop photos of one person here to enroll them", touch: "Choose photos to enroll a person" },
       hint: "Or choose them; their name is asked next",
       camera: null,
       many: true,
@@ -107,9 +107,9 @@ function replacePeople(cards) {
 function showEmptiness(total, like) {
   const place = byId("gallery-empty");
   place.hidden = total > 0;
-  const more = about.can.write ? "A few photos a person are enough." : "This server takes nobody.";
-  place.textContent = like === "" ? `Nobody is enrolled yet. ${more}` : `Nobody's name has "${like}" in it.`;
-  if (like !== "") announce(total === 0 ? "Nobody found" : `${count(total)} found`);
+  const more = about.can.write ? "A few photos of each person are enough." : "This server is read-only.";
+  place.textContent = like === "" ? `The gallery is empty. ${more}` : `No name contains "${like}".`;
+  if (like !== "") announce(total === 0 ? "None found" : `${count(total)} found`);
 }
 
 function card({ person, entries, crop }) {

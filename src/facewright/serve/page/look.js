@@ -14,9 +14,9 @@ import { amount, count } from "./words.js";
 
 const KEPT = 8; // photos that can be seen again without asking the server
 
-const WHO = ["Who is on the photo?", "Every face is found, and named if it is one that is enrolled here."];
-const WHAT = ["What is on the photo?", "The likeliest classes, and how sure the model is of each."];
-const WHERE = ["Where are the faces?", "Every face is found. To name them, start the server with a gallery."];
+const WHO = ["Who is on the photo?", "Finds every face and identifies those that are enrolled."];
+const WHAT = ["Which class is it?", "The most probable classes."];
+const WHERE = ["Where are the faces?", "Finds every face. To identify people, start the server with a gallery."];
 
 const seen = []; // {photo, answer}, the newest first
 let current = null; // the one that is shown
@@ -174,15 +174,15 @@ function headline({ found, predicted }) {
   if (faces[0].matches === undefined || threshold === null) return amount(faces.length, "face");
   if (faces.length === 1) return faces[0].person ?? "Unknown";
   const known = faces.filter((face) => face.person !== null).length;
-  return `${amount(faces.length, "face")}, ${known === 0 ? "nobody" : count(known)} known`;
+  return `${amount(faces.length, "face")}, ${known === 0 ? "none" : count(known)} known`;
 }
 
 function remarks({ found }) {
   if (found === null) return [];
   if (found.faces.length === 0) return [note("Faces that are very small, turned away or covered are missed.")];
-  if (about.gallery?.people === 0) return [note("Nobody is enrolled yet, so nobody can be named.")];
+  if (about.gallery?.people === 0) return [note("The gallery is empty, so no face can be identified.")];
   if (found.threshold === null) {
-    return [note("The gallery has no threshold yet, so nobody is named. Choose one in the Gallery tab.")];
+    return [note("The gallery has no threshold, so no face is identified. Choose one in the Gallery tab.")];
   }
   return [];
 }

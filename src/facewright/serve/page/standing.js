@@ -12,8 +12,8 @@ export function standing({ low, high, genuine, impostor }, value) {
   const total = (bins) => bins.reduce((sum, number) => sum + number, 0);
   const above = (bins) => total(bins.slice(Math.max(0, bin + 1)));
   const range = (bins) => between(above(bins), above(bins) + (bins[bin] ?? 0));
-  const strangers = `Of ${count(total(impostor))} pairs of two people ${range(impostor)} scored this high`;
-  return `${strangers}; of ${count(total(genuine))} pairs of one person ${range(genuine)}.`;
+  const impostors = `Of ${count(total(impostor))} impostor pairs ${range(impostor)} scored this high`;
+  return `${impostors}; of ${count(total(genuine))} genuine pairs ${range(genuine)}.`;
 }
 
 /** The number of the bin that a value falls into, from 0; under 0 or over the last for a value outside. */

@@ -11,7 +11,7 @@ const TARGETS = [0.1, 0.01, 0.001];
 export function showThreshold(changed) {
   const place = byId("gallery-threshold");
   place.hidden = about.gallery.entries === 0;
-  const words = make("div", { class: "known-words" }, make("h2", {}, "Known or unknown"), ...state());
+  const words = make("div", { class: "known-words" }, make("h2", {}, "Threshold"), ...state());
   place.replaceChildren(words);
   if (about.can.write) place.append(chooser(changed));
 }
@@ -19,18 +19,18 @@ export function showThreshold(changed) {
 function state() {
   const { threshold, people, entries } = about.gallery;
   if (threshold === null) {
-    return [make("p", {}, "No threshold is chosen yet: faces are found and compared, and nobody is named.")];
+    return [make("p", {}, "No threshold is set: faces are compared, and none is identified.")];
   }
   const share = target(threshold.fpir_target);
-  const from = `From a score of ${score(threshold.value)} on, a face has a name.`;
-  const lines = [make("p", {}, `${from} Chosen so that at most ${share} of strangers get one.`)];
+  const from = `A face is identified if its score is at least ${score(threshold.value)}.`;
+  const lines = [make("p", {}, `${from} Max. false-positive identification rate: ${share}.`)];
   if (threshold.few_people) {
     const on = amount(threshold.people, "person", "people");
-    lines.push(make("p", { class: "warning" }, `Chosen on ${on}: with so few, that share is known only roughly.`));
+    lines.push(make("p", { class: "warning" }, `Chosen on ${on}: too few to know that rate well.`));
   }
   if (threshold.people !== people || threshold.entries !== entries) {
     const then = `${amount(threshold.entries, "photo")} of ${amount(threshold.people, "person", "people")}`;
-    lines.push(make("p", { class: "warning" }, `Chosen when the gallery held ${then}; choose it anew.`));
+    lines.push(make("p", { class: "warning" }, `Chosen when the gallery held ${then}; recalibrate.`));
   }
   return lines;
 }
@@ -41,19 +41,19 @@ function chooser(changed) {
   const options = offered.map((share) => make("option", { value: share, selected: share === asked }, target(share)));
   const choice = make("select", {}, ...options);
   const told = make("div", { class: "told", role: "alert" });
-  const words = about.gallery.threshold === null ? "Choose a threshold" : "Choose anew";
+  const words = about.gallery.threshold === null ? "Choose a threshold" : "Recalibrate";
   const submit = make("button", { type: "submit", class: "secondary" }, words);
   const form = make(
     "form",
     { class: "chooser" },
-    make("label", {}, "Strangers named, at most ", choice),
+    make("label", {}, "Max. false-positive rate ", choice),
     submit,
     told,
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     submit.disabled = true;
-    told.replaceChildren(busyLine("Comparing everybody with everybody …"));
+    told.replaceChildren(busyLine("Comparing all people …"));
     try {
       const { threshold, warning } = await postJson("v1/gallery/calibrate", { fpir: Number(choice.value) });
       await changed();

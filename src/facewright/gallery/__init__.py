@@ -1,1 +1,1 @@
-"""Enrolled faces: a store, the search in it, and the decision who somebody is."""
+"""Enrolled faces: a store, the search in it, and the identification of a person."""

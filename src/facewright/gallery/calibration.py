@@ -68,8 +68,8 @@ def choose(
         prior: a threshold of the model with the histogram of impostor scores. searches: maximum number of enrolled
             photos searched. seed: of every random choice.
     Raises:
-        Undefined: fewer than two people; so few that neither a rate nor a safe default is known; or nobody could be
-        identified at that threshold, because two enrolled people are too similar (names them).
+        Undefined: fewer than two people; so few that neither a rate nor a safe default is known; or no enrolled
+        photo is identified at that threshold, because two enrolled people are too similar (names them).
         UsageError: the target or the confidence is not in (0, 1).
     """
     if not 0 < fpir < 1:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ import numpy as np
 from facewright.data.records import Broken
 from facewright.errors import FacewrightError, GalleryDamaged, Undefined, UsageError
 from facewright.files import as_record
-from facewright.gallery import signatures
+from facewright.gallery import editing, signatures
 from facewright.gallery.calibration import choose
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo, embed_photos, png_of, read
@@ -39,24 +39,22 @@ from facewright.gallery.results import (
     SearchResult,
     assign,
 )
-from facewright.gallery.store import MAX_TEXT, Entry, GalleryStore, Match
+from facewright.gallery.store import Entry, GalleryStore, Match
 from facewright.images import ImageLike
 from facewright.metrics.thresholds import Threshold
-from facewright.names import checked_name, same_names, similar_names
 from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
 
 TOP = 5  # people in a search result
-FEW_PHOTOS = 3  # of a person; with more, more probes are found
 SAME_PHOTO = 0.999  # similarity of copies, for a model without a threshold
 
 
 class Gallery:
-    """A store, and the recogniser that its vectors are of.
+    """A store, and the recognizer that its vectors are of.
 
     Args:
         store: the enrolled people. recognizer: None: loaded by the name in the store when needed.
     Raises:
-        OtherModel: the recogniser is not the one that the gallery was enrolled with.
+        OtherModel: the recognizer is not the one that the gallery was enrolled with.
     """
 
     def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None) -> None:
@@ -131,7 +129,7 @@ class Gallery:
 
     @property
     def recognizer(self) -> Recognizer:
-        """The recogniser that makes the vectors, loaded by the name in the store if none was given.
+        """The recognizer that makes the vectors, loaded by the name in the store if none was given.
 
         Raises:
             OtherModel: another network has that name now.
@@ -164,7 +162,7 @@ class Gallery:
         warnings: list[str] = []
         for batch in _batches(photos):
             for name in {photo.person for photo in batch} - set(names):
-                names[name], warning = self._name_for(name)
+                names[name], warning = editing.name_for(self.store, name)
                 warnings += warning
             entries, messages = list[Entry](), list[str | None]()
             for photo, embedded in zip(batch, embed_photos(self.recognizer, batch, policy), strict=True):
@@ -183,13 +181,6 @@ class Gallery:
                     )
                 )
         return Enrollment(photos=tuple(enrolled), failed=tuple(failed), warnings=tuple(warnings))
-
-    def _name_for(self, name: str) -> tuple[str, list[str]]:
-        """The enrolled form of a name, and a warning if another one differs in case only."""
-        normal, enrolled = checked_name(name, "a person's name", MAX_TEXT), list(self.store.people())
-        same = same_names(normal, enrolled)
-        others = [] if same else similar_names(normal, enrolled)
-        return (same or [normal])[0], [f"{normal!r} is new; {other!r} is enrolled: one person?" for other in others]
 
     def _similar(self, entries: Sequence[Entry]) -> list[Match | None]:
         """For each entry just enrolled, another person so similar that it may be the same one."""
@@ -284,7 +275,7 @@ class Gallery:
         stored = self.threshold
         if stored is None:
             raise Undefined(
-                f"{self.store.location}: the gallery has no threshold, so nobody can be called unknown; "
+                f"{self.store.location}: the gallery has no threshold, so no face can be called unknown; "
                 "choose one (facewright gallery calibrate), or give one (--threshold)"
             )
         return stored.value
@@ -318,75 +309,24 @@ class Gallery:
         return self.store.people()
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-        """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`.
-
-        Returns:
-            The number of entries deleted.
-        Raises:
-            UsageError: one of them is not enrolled; nothing is deleted.
-        """
-        names = self.resolve(people)
-        existing = {row.number for row in self.store.rows()} if numbers else set()
-        missing = [str(number) for number in numbers if number not in existing]
-        if missing:
-            raise UsageError(f"{self.store.location}: not enrolled: {', '.join(missing)}; nothing was deleted")
-        return self.store.delete(names, numbers)
+        """Remove people, or single entries, and all their bytes; see `editing.delete`."""
+        return editing.delete(self.store, people, numbers)
 
     def resolve(self, people: Sequence[str]) -> list[str]:
-        """The enrolled names that names mean, whatever Unicode form they are in.
-
-        Raises:
-            UsageError: one of them is not enrolled; names those that differ in case only.
-        """
-        enrolled = list(self.store.people()) if people else []
-        resolved = {name: same_names(name, enrolled) for name in people}
-        missing = [name for name, found in resolved.items() if not found]
-        if missing:
-            close = [other for name in missing for other in similar_names(name, enrolled)]
-            hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-            raise UsageError(f"{self.store.location}: not enrolled: {', '.join(map(repr, missing))}{hint}")
-        return list(dict.fromkeys(name for found in resolved.values() for name in found))
+        """The enrolled names that names mean, whatever Unicode form they are in; see `editing.resolve`."""
+        return editing.resolve(self.store, people)
 
     def rename(self, person: str, name: str) -> int:
-        """Rename a person. Returns the number of entries.
-
-        Raises:
-            UsageError: the person is not enrolled, or the new name is another person's; see `merge`.
-        """
-        old, new = self.resolve([person]), checked_name(name, "a person's name", MAX_TEXT)
-        taken = [other for other in same_names(new, self.store.people()) if other not in old]
-        if taken:
-            raise UsageError(f"{self.store.location}: {taken[0]!r} is enrolled; to make two people one, merge them")
-        return self.store.rename(old, new)
+        """Rename a person, and return the number of entries; see `editing.rename`."""
+        return editing.rename(self.store, person, name)
 
     def merge(self, people: Sequence[str], into: str) -> int:
-        """Give the entries of several people to one. Returns the number of entries that changed their name.
-
-        Raises:
-            UsageError: somebody is not enrolled.
-        """
-        (target, *more), others = self.resolve([into]), self.resolve(people)
-        return self.store.rename([name for name in (*more, *others) if name != target], target)
+        """Give the entries of several people to one, and return how many changed; see `editing.merge`."""
+        return editing.merge(self.store, people, into)
 
     def expire(self, older_than: timedelta, *, at: datetime | None = None) -> Expired:
-        """Delete the entries that were enrolled longer ago than `older_than`, and all their bytes.
-
-        Args:
-            at: the time to count back from, default: now.
-        Returns:
-            The entries deleted, and those whose time of enrolment is not known (enrolled by version 0.1).
-        """
-        limit = (datetime.now(UTC) if at is None else at) - older_than
-        enrolled = [one for one in self.store.log() if one.action == "enroll" and one.first is not None]
-        spans = [(datetime.fromisoformat(one.time), one.first or 0, one.last or 0) for one in enrolled]
-        old, unknown = list[int](), 0
-        for row in self.store.rows():
-            time = next((time for time, first, last in spans if first <= row.number <= last), None)
-            unknown += time is None
-            if time is not None and time < limit:
-                old.append(row.number)
-        deleted = self.store.delete(numbers=old, action="expire") if old else 0
-        return Expired(entries=deleted, unknown=unknown)
+        """Delete the entries that were enrolled longer ago than `older_than`; see `editing.expire`."""
+        return editing.expire(self.store, older_than, at=at)
 
     def stats(self) -> GalleryStats:
         """Read and verify everything, and count it."""
@@ -400,7 +340,7 @@ class Gallery:
             crops=sum(row.has_crop for row in self.store.rows()),
             revision=header.revision,
             threshold=self.threshold,
-            advice=_advice(self.store.people(), self.threshold),
+            advice=editing.advice_for(self.store.people(), self.threshold),
         )
 
     def reembed(
@@ -425,18 +365,6 @@ class Gallery:
         count = signatures.reembed(self.store, recognizer)
         self._recognizer = recognizer
         return count
-
-
-def _advice(people: Mapping[str, int], threshold: Threshold | None) -> tuple[str, ...]:
-    """What would make the answers of a gallery better."""
-    single = [name for name, count in people.items() if count < FEW_PHOTOS]
-    advice = []
-    if single:
-        shown = ", ".join(map(repr, single[:3])) + (", ..." if len(single) > 3 else "")
-        advice.append(f"{len(single):,} people have fewer than {FEW_PHOTOS} photos ({shown}): enroll more of each")
-    if threshold is not None and threshold.people is not None and len(people) > threshold.people:
-        advice.append(f"calibrate again: {threshold.people:,} people then, {len(people):,} now")
-    return tuple(advice)
 
 
 def _batches(photos: Iterable[Photo]) -> Iterator[list[Photo]]:

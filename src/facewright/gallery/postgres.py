@@ -51,7 +51,7 @@ class PostgresStore:
         try:
             if not has_gallery(self._connection, self._address):
                 if signature is None:
-                    raise GalleryError(f"{self.location}: there is no such gallery; enroll somebody to create it")
+                    raise GalleryError(f"{self.location}: there is no such gallery; enroll photos to create it")
                 with self._session() as connection:
                     tables.create(connection, self._address, StoreHeader(signature=signature))
             header = self._verified()

@@ -73,7 +73,7 @@ class SearchResult(Record):
     def identified(self, threshold: float) -> Identification:
         """The best match is the person, if its score reaches the threshold.
 
-        >>> SearchResult(photo="a.jpg").identified(0.5).person is None  # nobody is enrolled
+        >>> SearchResult(photo="a.jpg").identified(0.5).person is None  # the gallery is empty
         True
         """
         person = person_of(self.matches, threshold)
@@ -149,7 +149,7 @@ def person_of(matches: Sequence[Match], threshold: float) -> str | None:
 def why_unknown(matches: Sequence[Match], threshold: float) -> str:
     """The reason that a face is unknown."""
     if not matches:
-        return "nobody to compare with: the gallery is empty, or no entry passes the filter"
+        return "the gallery is empty, or no entry passes the filter"
     best = matches[0]
     return f"similarity {best.score:.4f} to the nearest match, {best.person}, is below the threshold {threshold:.4f}"
 

@@ -1,4 +1,4 @@
-"""Recognisers of a gallery: what its vectors were made with, and moving it to another model."""
+"""Recognizers of a gallery: what its vectors were made with, and moving it to another model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 64  # aligned crops embedded at a time
 
 
 def signature_of(recognizer: Recognizer) -> ModelSignature:
-    """The signature of a recogniser; files are named by absolute paths."""
+    """The signature of a recognizer; files are named by absolute paths."""
     spec = recognizer.spec
     model = recognizer.name if recognizer.embedder is None else _absolute(recognizer.name)
     detector = _absolute(recognizer.detector) if Path(recognizer.detector).suffix else recognizer.detector
@@ -40,7 +40,7 @@ def load(
     crop: float | None = None,
     flip: bool | None = None,
 ) -> Recognizer:
-    """Load the recogniser of a gallery, or one that differs from it in the given arguments.
+    """Load the recognizer of a gallery, or one that differs from it in the given arguments.
 
     Raises:
         GalleryError: the gallery names public weights that are not on this machine, or a model that is no file. As
@@ -55,7 +55,7 @@ def load(
 
 
 def check_same(location: str, signature: ModelSignature, recognizer: Recognizer) -> None:
-    """Refuse a recogniser whose vectors cannot be compared with the gallery's.
+    """Refuse a recognizer whose vectors cannot be compared with the gallery's.
 
     Raises:
         OtherModel: it is not the one that the gallery was enrolled with.
@@ -74,7 +74,7 @@ def check_same(location: str, signature: ModelSignature, recognizer: Recognizer)
 
 
 def check_crops(signature: ModelSignature, recognizer: Recognizer) -> None:
-    """Refuse a recogniser that crops faces differently from those that the gallery keeps.
+    """Refuse a recognizer that crops faces differently from those that the gallery keeps.
 
     Raises:
         UsageError: another detector, template or crop.
@@ -93,7 +93,7 @@ def check_crops(signature: ModelSignature, recognizer: Recognizer) -> None:
 
 
 def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
-    """Replace the vectors of all entries by those of another recogniser. The threshold is removed.
+    """Replace the vectors of all entries by those of another recognizer. The threshold is removed.
 
     Returns:
         The number of entries.
@@ -119,7 +119,7 @@ def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
 
 
 def _refuse_download(signature: ModelSignature) -> None:
-    """A gallery file of somebody else's must not start a download, or wait for ever for a pipe."""
+    """A gallery file from another machine must not start a download, or wait for ever for a pipe."""
     architecture, _, which = signature.model.partition("@")
     path = Path(which or architecture)
     if path.exists() and not (path.is_file() or path.is_dir()):

@@ -91,7 +91,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     if path.exists() and not path.is_file():
         raise GalleryError(f"{path}: expected the file of a gallery, got a device, a pipe or a socket")
     if not path.is_file():
-        raise GalleryError(f"{path}: there is no such gallery; enroll somebody to create it")
+        raise GalleryError(f"{path}: there is no such gallery; enroll photos to create it")
     read_only = not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
     if read_only and _size(_log_of(path)):
         raise GalleryError(

@@ -11,9 +11,13 @@ import torch
 from PIL import Image
 
 from facewright import devices
+from facewright.bundle import Bundle
 from facewright.data.sources import open_dataset
+from facewright.embedding import Embedder
 from facewright.errors import NonFiniteLoss, UsageError
 from facewright.events import EpochFinished, EpochRow, StepFinished
+from facewright.input_spec import InputSpec
+from facewright.models.catalog import create_model
 from facewright.training import checkpoints, optimizers
 from facewright.training.distributed import World
 from facewright.workflows import evaluate, predict, train
@@ -204,3 +208,13 @@ def test_every_kind_of_recipe_trains_evaluates_and_predicts(name: str, pretend: 
     Image.fromarray(dataset.source.read(dataset.records[0], None)).save(image)
     said, expected = (predict(there.folder, [image], device=kind)[0] for kind in (str(pretend), "cpu"))
     assert said.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_embeddings_of_a_device_are_the_cpus(pretend: torch.device) -> None:
+    torch.manual_seed(0)
+    network = create_model("plain_cnn", 3, input_size=32)
+    spec = InputSpec(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    bundle = Bundle("plain_cnn", "imagenet", ("a", "b", "c"), spec, network.state_dict())
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    here, there = (Embedder(bundle, device=name).embed(images) for name in ("cpu", str(pretend)))
+    assert (here * there).sum(1) == pytest.approx(1.0, abs=1e-6)

@@ -51,27 +51,33 @@ class Embedder:
         bundle: weights or graph, and InputSpec; its head's embedding is taken where it has one, else the body's
             features.
         name: what it is called in results.
+        device: what PyTorch computes on, as for `devices.choose`.
     """
 
-    def __init__(self, bundle: Bundle, name: str = "") -> None:
+    def __init__(self, bundle: Bundle, name: str = "", device: str | None = "cpu") -> None:
         self.bundle = bundle
         self.name = name or bundle.architecture
         self.spec = bundle.spec
-        self._network: _Network = _InPyTorch(bundle) if bundle.exported is None else _InOnnxRuntime(bundle.exported)
+        self._network: _Network = (
+            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle.exported)
+        )
         self.width = self._network.width  # D
 
     @classmethod
-    def load(cls, model: str | Path, *, crop: float | None = None, flip: bool | None = None) -> Embedder:
+    def load(
+        cls, model: str | Path, *, crop: float | None = None, flip: bool | None = None, device: str | None = "cpu"
+    ) -> Embedder:
         """From a run directory, a bundle file, an .onnx file, or architecture@weights (see `models.weights`).
 
         Args:
             crop, flip: of the InputSpec, in place of the model's own; a changed one is another embedder, with a
                 fingerprint of its own.
+            device: as of the class.
         Raises:
             BundleError, WeightsError: the file is not what it should be. UsageError: an architecture without weights,
             or no such thing at all. UnknownName: no such architecture or weights.
         """
-        return cls(bundles.with_input(open_model(model), crop, flip), str(model))
+        return cls(bundles.with_input(open_model(model), crop, flip), str(model), device)
 
     @property
     def fingerprint(self) -> str:
@@ -143,14 +149,15 @@ class _Network(Protocol):
 class _InPyTorch:
     """The body of a bundle, and the layers of its head."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: str | None) -> None:
         import torch
 
+        from facewright.devices import choose
         from facewright.heads import own_head
 
-        self._bundle = bundle
+        self._bundle, self._device = bundle, choose(device)
         model = bundle.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._body = cast("Model", model)
+        self._body = cast("Model", model.to(self._device))
         self._head = own_head(self._body)
         self.width = self._body.feature_width if self._head is None else self._head.width  # D
 
@@ -164,13 +171,15 @@ class _InPyTorch:
         import torch
 
         from facewright.data.augment import normalise, resize
+        from facewright.devices import moved
 
         spec = self._bundle.spec
         with torch.inference_mode():
             pixels = torch.from_numpy(np.ascontiguousarray(rows)).permute(0, 3, 1, 2)
-            features = self._body.forward_features(normalise(resize(pixels, spec.height, spec.width), spec))
+            inputs = moved(normalise(resize(pixels, spec.height, spec.width), spec), self._device)
+            features = self._body.forward_features(inputs)
             embedded: Tensor = features if self._head is None else self._head.embed(features)
-            return np.asarray(embedded.double().numpy())
+            return np.asarray(embedded.cpu().double().numpy())
 
 
 class _InOnnxRuntime:

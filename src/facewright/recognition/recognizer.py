@@ -67,17 +67,19 @@ class Recognizer:
         crop: float | None = None,
         flip: bool | None = None,
         cache: Path | None = None,
+        device: str | None = "cpu",
     ) -> Recognizer:
         """By the name of a model.
 
         Args:
             model: a run directory, a bundle file or architecture@weights; None or "built-in": dlib's networks.
             crop, flip: of the input, in place of the model's own. detector, cache: as of the class.
+            device: of a model that PyTorch runs, as for `devices.choose`.
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
         """
         if not built_in(model):
-            return cls(Embedder.load(str(model), crop=crop, flip=flip), detector=detector, cache=cache)
+            return cls(Embedder.load(str(model), crop=crop, flip=flip, device=device), detector=detector, cache=cache)
         if crop not in (None, 1.0) or flip:
             raise UsageError("the built-in networks cut faces out themselves; leave out --crop and --flip")
         return cls(detector=detector, cache=cache)

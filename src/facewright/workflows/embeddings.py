@@ -67,6 +67,7 @@ def embed(
     flip: bool | None = None,
     detector: str | None = None,
     policy: Policy | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> VectorsWritten:
     """Embed every image of a data set into a Parquet file; what cannot be read is listed and left out.
@@ -83,6 +84,7 @@ def embed(
         crop, flip: of the input, in place of the model's own.
         detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; an image without a face
             is left out.
+        device: as for `train`.
     Raises:
         UsageError: pyarrow is not installed. DataError: not one image can be read.
         FacewrightError: another process writes this file, or it cannot be written.
@@ -90,7 +92,7 @@ def embed(
     out = Path(out)
     require_extra("data", "embed")
     arrow = _Arrow()
-    recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+    recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
     chosen = recognizer.policy(policy)
     dataset = open_images(where)
     plan = _plan(recognizer, dataset) | ({} if recognizer.takes_photos_whole else {"policy": chosen})

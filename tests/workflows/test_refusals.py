@@ -75,7 +75,7 @@ def test_copies_are_named_before_training(photos: Path, tmp_path: Path) -> None:
     material = prepare(open_dataset(photos), recipe, 0, tmp_path / "split.csv", said.append)
     told = [event.text for event in said if isinstance(event, Message)]
     copied = f"person_00/{first.name} and person_01/copy.png"
-    assert f"the same picture is in 'person_00' and 'person_01': {copied}" in told
+    assert f"the same image is in 'person_00' and 'person_01': {copied}" in told
     assert f"1 image repeats another one pixel by pixel (such as {copied}); kept in the same split" in told
     assert material.split.notes == tuple(told)  # and so they reach run.json and the report
 

@@ -21,6 +21,7 @@ from facewright.bundle import Bundle
 from facewright.data.archives import ArchivedImage
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError
+from facewright.faces.crops import READ_AT_LEAST, FaceCropper, cropper_for
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
 from facewright.metrics.thresholds import class_threshold
@@ -71,11 +72,12 @@ class Classifier:
     Args:
         bundle: weights or graph, classes and InputSpec.
         device: what PyTorch computes on, as for `devices.choose`.
+        detector: the file of the detector, where the model was trained on face crops of another detector than dlib's.
     Raises:
         BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
     """
 
-    def __init__(self, bundle: Bundle, device: str | None = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: str | None = "cpu", *, detector: str | None = None) -> None:
         if not bundle.classes:
             raise BundleError("the model has no classes: it compares faces (verify, pairs, embed), it names none")
         self.bundle = bundle
@@ -86,6 +88,7 @@ class Classifier:
             self.threshold = class_threshold(bundle.thresholds, bundle.classes)
         except DataError as error:
             raise BundleError(str(error)) from None
+        self._detector = detector
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
         # (B, H, W, 3) uint8 -> (B, C)
         self._scores = self._by_pytorch if bundle.exported is None else self._by_onnx_runtime
@@ -95,14 +98,14 @@ class Classifier:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
     @classmethod
-    def load(cls, path: str | Path, device: str | None = "cpu") -> Classifier:
+    def load(cls, path: str | Path, device: str | None = "cpu", *, detector: str | None = None) -> Classifier:
         """From a run directory, a bundle file, or an .onnx file of `facewright export`.
 
         Raises:
             BundleError: it is neither, or the file is not what it says.
         """
         path = Path(path)
-        return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path), device)
+        return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path), device, detector=detector)
 
     @cached_property
     def device(self) -> torch.device:
@@ -129,6 +132,26 @@ class Classifier:
         if self.bundle.exported is not None:
             return self.bundle.exported.fingerprints[LOGITS]
         return bundles.fingerprint(self.bundle, self.bundle.weights)
+
+    @cached_property
+    def cropper(self) -> FaceCropper | None:
+        """What cuts the face out of an image, for a model that was trained on such crops. Raises: as `cropper_for`."""
+        return cropper_for(self.spec, self._detector)
+
+    @property
+    def at_least(self) -> int:
+        """px: the shorter side that a large JPEG may be reduced to while it is decoded."""
+        return smallest_side(self.spec) if self.spec.faces is None else READ_AT_LEAST
+
+    def fit(self, image: NDArray[np.uint8], name: str = "image") -> NDArray[np.uint8]:
+        """Return an image as the network takes it: its face crop, if the model was trained on those; resized.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, upright. name: for the error.
+        Raises:
+            BadImage: no face is found where one is needed.
+        """
+        return self.spec.fit(image if self.cropper is None else self.cropper.crop(image, name))
 
     @property
     def likeness_name(self) -> str:
@@ -224,8 +247,11 @@ class Classifier:
             content = path.content() if isinstance(path, ArchivedImage) else path
         except BadImage as error:
             return error.reason
-        pixels = images.try_read(content, name=str(path), at_least=smallest_side(self.spec))
-        return pixels if isinstance(pixels, str) else self.spec.fit(pixels)
+        pixels = images.try_read(content, name=str(path), at_least=self.at_least)
+        try:
+            return pixels if isinstance(pixels, str) else self.fit(pixels, str(path))
+        except BadImage as error:
+            return error.reason
 
     def _top(self, path: Picture | str, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -17,6 +17,25 @@ Resize = Literal["stretch", "cover", "pad"]
 
 
 @dataclass(frozen=True)
+class FaceCrop:
+    """How the face was cut out of the images that a network was trained on.
+
+    detector: its name, without the folder of its file. digest: of its weights.
+    select_face: which of several faces. template: where the face's points lie in the crop.
+    """
+
+    detector: str
+    digest: str
+    select_face: Literal["largest", "centre", "error"] = "centre"
+    template: Literal["arcface"] = "arcface"
+
+    def __post_init__(self) -> None:
+        texts = all(isinstance(value, str) and len(value) <= 200 for value in (self.detector, self.digest))
+        if not texts or self.select_face not in ("largest", "centre", "error") or self.template != "arcface":
+            raise UsageError(f"expected the input's faces as detector, digest, select_face and template, got {self}")
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """The input that a network expects. It travels with the weights and is never a caller's option.
 
@@ -27,6 +46,7 @@ class InputSpec:
         "pad" scales until the image fits and fills the rest with mid grey.
     crop: the share of both sides that is kept, around the centre, before anything else; in (0, 1].
     flip: an embedding is the mean of those of the image and of its mirror image; class scores are not touched.
+    faces: the image is first replaced by its aligned face crop, cut like this; None: the image is taken whole.
     """
 
     height: int
@@ -37,6 +57,7 @@ class InputSpec:
     resize: Resize = "cover"
     crop: float = 1.0
     flip: bool = False
+    faces: FaceCrop | None = None
 
     def __post_init__(self) -> None:
         for side in (self.height, self.width):
@@ -58,7 +79,9 @@ class InputSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; `from_dict` reads them back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        facts = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(replace(self, faces=None)).items()}
+        del facts["faces"]  # absent from the files, and the fingerprints, of models that take images whole
+        return facts if self.faces is None else facts | {"faces": asdict(self.faces)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
@@ -78,6 +101,11 @@ class InputSpec:
         if not all(isinstance(values[key], (list, tuple)) for key in ("mean", "std")):
             raise UsageError("expected lists of three numbers as the input's mean and std")
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        if given.get("faces") is not None:
+            try:
+                given["faces"] = FaceCrop(**cast(Any, given["faces"]))
+            except TypeError:
+                raise UsageError("expected the input's faces as detector, digest, select_face and template") from None
         return cls(**cast(Any, given))  # the constructor checks every value
 
     def key(self) -> str:

@@ -150,7 +150,7 @@ class Run:
     @cached_property
     def classifier(self) -> Classifier:
         """The best weights, ready for use."""
-        return Classifier.load(self.folder)
+        return load_classifier(self.folder)
 
     def entry(self, name: str, latency: Latency) -> Entry:
         """This run as one model of a comparison."""
@@ -191,6 +191,23 @@ class Run:
         if not (self.folder / name).is_file():
             raise RunError(f"{self.folder}: no {name}; the run is not finished, go on with --resume")
         return self.folder / name
+
+
+def load_classifier(model: Path, device: str | None = "cpu", detector: str | None = None) -> Classifier:
+    """Load the classifier of a run directory or of a model file.
+
+    Args:
+        device: as of `Classifier`.
+        detector: the file of the detector, for a model trained on face crops of another detector than dlib's. None: of
+            a run, the one that it was trained with.
+    Raises:
+        BundleError: it is neither, or the file is damaged.
+    """
+    recipe = model / "recipe.toml"
+    if detector is None and recipe.is_file():
+        chosen = parse(recipe.read_text("utf-8"), str(recipe)).input.detector
+        detector = None if chosen == "none" else chosen
+    return Classifier.load(model, device, detector=detector)
 
 
 @contextmanager

@@ -55,6 +55,7 @@ def inspect(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --labels: also write this page.")] = None,
+    detector: opt.CropDetector = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -88,7 +89,7 @@ def inspect(
     from facewright import workflows
 
     with event_printer(quiet) as on_event:
-        audit, image = workflows.inspect(data, on_event=on_event)
+        audit, image = workflows.inspect(data, detector=detector, on_event=on_event)
     if sheet is not None:
         write_atomic(sheet, image)
         say(f"wrote {sheet}")

@@ -43,7 +43,7 @@ def explain(
     """Show which image regions a prediction depends on.
 
     Writes each photo with its heat map, and a page of all. A photo that cannot be read is named on standard error; the
-    exit status is 1 if none could be read. --detector is for --pair, as in `facewright verify`.
+    exit status is 1 if none could be read. --detector: for --pair as in `facewright verify`, else as in `predict`.
 
     \b
     Example:
@@ -53,8 +53,6 @@ def explain(
     """
     if pair:
         check_pair(photos, name, method)
-    elif detector is not None:
-        raise UsageError("--detector is for --pair: a classifier takes whole images")
 
     from facewright.explanation import Explained
     from facewright.workflows import explanation
@@ -69,7 +67,9 @@ def explain(
             )
         else:
             how = None if method is None else method.value
-            found = explanation.explain(Path(model), photos, name=name, method=how, out=folder, on_event=on_event)
+            found = explanation.explain(
+                Path(model), photos, name=name, method=how, detector=detector, out=folder, on_event=on_event
+            )
     broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
     for photo in broken:
         say(f"error: {photo.path}: {photo.error}")

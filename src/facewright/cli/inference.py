@@ -30,6 +30,7 @@ def predict(
         float | None,
         opt.rate("--unknown-at", help="Use the threshold that `calibrate --unknown-people` stored for this rate."),
     ] = None,
+    detector: opt.ModelDetector = None,
     csv_file: opt.CsvFile = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
@@ -57,7 +58,7 @@ def predict(
         return
     with event_printer(quiet) as on_event:
         predictions = workflows.predict(
-            model, files, top_k=top_k, unknown_at=unknown_at, device=device, on_event=on_event
+            model, files, top_k=top_k, unknown_at=unknown_at, detector=detector, device=device, on_event=on_event
         )
     for prediction in predictions:
         if prediction.error is not None:

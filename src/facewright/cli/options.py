@@ -152,6 +152,23 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. 
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]
 
 
+CropDetector = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="Crop each image to its face, found by dlib or an .onnx file (YuNet, SCRFD, RetinaFace). "
+        "Default: none, images are crops.",
+    ),
+]
+ModelDetector = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="The .onnx file of the detector, for a model trained with --detector FILE. Default: the run's, or dlib.",
+    ),
+]
+
+
 class OldOption(NamedTuple):
     """An option that has a new name; the old one works for one version."""
 
@@ -255,7 +272,12 @@ def key_values(words: Sequence[str] | None, option: str) -> dict[str, str]:
 
 
 def overrides(
-    changes: list[str] | None, epochs: int | None, size: int | None = None, precision: str | None = None
+    changes: list[str] | None,
+    epochs: int | None,
+    size: int | None = None,
+    precision: str | None = None,
+    detector: str | None = None,
+    select_face: SelectFace | None = None,
 ) -> Mapping[str, str]:
     """Collect the recipe values to change, from `--set` and its short forms.
 
@@ -265,5 +287,6 @@ def overrides(
     >>> overrides(["training.batch=64"], 3)
     {'training.batch': '64', 'training.epochs': '3'}
     """
-    short = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
+    short: dict[str, object] = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
+    short |= {"input.detector": detector, "input.select_face": face_choice(select_face)}
     return key_values([*(changes or []), *(f"{key}={n}" for key, n in short.items() if n is not None)], "--set")

@@ -35,6 +35,8 @@ def train(
     epochs: opt.Epochs = None,
     size: opt.Size = None,
     precision: opt.Precision = None,
+    detector: opt.CropDetector = None,
+    select_face: opt.FaceChoice = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -54,7 +56,7 @@ def train(
       facewright train photos/ --model mobilenet_v2 --weights imagenet --recipe finetune
       facewright train --resume --out runs/a
     """
-    changed = opt.overrides(changes, epochs, size, precision)
+    changed = opt.overrides(changes, epochs, size, precision, detector, select_face)
     data = opt.optional_address(data, order, columns, names, layout, label_from)
     started = None if data is not None else run_to_resume(out, resume, changed)
 
@@ -92,6 +94,8 @@ def compare(
     epochs: opt.Epochs = None,
     size: opt.Size = None,
     precision: opt.Precision = None,
+    detector: opt.CropDetector = None,
+    select_face: opt.FaceChoice = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -111,7 +115,7 @@ def compare(
       facewright compare runs/a runs/b
     """
     chosen = [name.strip() for name in models.split(",") if name.strip()]
-    changed = opt.overrides(changes, epochs, size, precision)
+    changed = opt.overrides(changes, epochs, size, precision, detector, select_face)
     check_comparison(inputs, chosen, training_options=bool(changed or seed or recipe is not None))
     data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 

@@ -49,7 +49,7 @@ class Recognizer:
     def __init__(
         self, embedder: Embedder | None = None, *, detector: str | None = None, cache: Path | None = None
     ) -> None:
-        chosen = detector if detector is not None else "dlib" if embedder is None else Whole.name
+        chosen = detector if detector is not None else _usual_detector(embedder)
         self.embedder = embedder
         self.detector = chosen
         self._cache = cache
@@ -264,3 +264,9 @@ class Recognizer:
                 located.boxes.tolist(), located.scores, every, chips, strict=True
             )
         )
+
+
+def _usual_detector(embedder: Embedder | None) -> str:
+    """Return the detector of a network where none is named: dlib's where it was trained on its crops."""
+    cropped = embedder is not None and embedder.spec.faces is not None and embedder.spec.faces.detector == "dlib"
+    return "dlib" if embedder is None or cropped else Whole.name

@@ -54,7 +54,7 @@ class Explanations:
 
         overlay, explainer = _overlay(), self._explainer
         classifier = explainer.classifier
-        inputs = classifier.spec.fit(pixels)
+        inputs = classifier.fit(pixels, photo)
         batch = torch.from_numpy(inputs).permute(2, 0, 1)[None]
         prediction = classifier.prediction(photo, classifier.logits(batch)[0], len(classifier.classes))
         wanted = prediction.names[0] if name is None else name

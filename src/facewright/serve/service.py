@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from facewright.data.decoding import smallest_side
 from facewright.errors import DataError
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
@@ -179,9 +178,7 @@ class Service:
     def predict(self, image: Upload, top_k: int) -> dict[str, Any]:
         """Return the most probable classes."""
         classifier = self._classifier()
-        (logits,) = self.engine.do(
-            "classify", [classifier.spec.fit(self._decode(image, smallest_side(classifier.spec)))]
-        )
+        (logits,) = self.engine.do("classify", [classifier.fit(self._decode(image, classifier.at_least), image.name)])
         prediction = classifier.prediction(image.name, logits, top_k)
         held = thresholds_for(classifier.bundle.thresholds, UNKNOWN, classifier.fingerprint)
         similarity = prediction.likeness

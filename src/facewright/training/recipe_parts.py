@@ -30,6 +30,9 @@ class Input(Spec):
     """Mean and standard deviation: of the training part; none ([0, 1]); ImageNet's; those the public weights were
     trained with (of the training part where a run starts from random weights)."""
     stem: Literal["auto", "coarse", "imagenet", "medium", "small"] = "auto"
+    detector: str = Field("none", min_length=1, max_length=1000)
+    """What finds the face that each image is cropped to: dlib, or a detector's .onnx file; none: images are crops."""
+    select_face: Literal["centre", "largest", "error"] = "centre"  # of several faces
 
 
 class Shares(Spec):

@@ -18,6 +18,7 @@ from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
 from facewright.evaluation.results import Comparison
+from facewright.faces.crops import with_face_crops
 from facewright.files import plain_cell, write_json
 from facewright.models.blocks import Model
 from facewright.report.drawing import draw_architecture
@@ -25,6 +26,7 @@ from facewright.report.html import DatasetFacts, ReportContext, write_report
 from facewright.runs import Run
 from facewright.training.balancing import balancing_of
 from facewright.workflows import provenance
+from facewright.workflows.prepared_data import cropper_of
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def _context(compared: Compared) -> ReportContext:
 def _store(run: Run) -> PixelStore | None:
     """Open the images that a run was trained on, where they are still there."""
     try:
-        return PixelStore.open(open_dataset(run.facts.where), run.classifier.spec)
+        dataset = with_face_crops(open_dataset(run.facts.where), cropper_of(run.recipe))
+        return PixelStore.open(dataset, run.classifier.spec)
     except FacewrightError:
         return None
 

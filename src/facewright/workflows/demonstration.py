@@ -69,7 +69,7 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     folder = Path(out) / ("quick" if quick else "full")
     folder.mkdir(parents=True, exist_ok=True)
     on_event(Message(f"1. look at the data: facewright inspect '{size.where}'"))
-    found, sheet = inspect(size.where, on_event)
+    found, sheet = inspect(size.where, on_event=on_event)
     write_atomic(folder / "contact-sheet.png", sheet)
     changed = " ".join(f"--set {key}={value}" for key, value in size.overrides.items())
     on_event(

@@ -17,13 +17,14 @@ from facewright.evaluation import protocols
 from facewright.evaluation.binary import class_threshold_of, evaluate_two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.metrics.binary import asked_far
 from facewright.metrics.intervals import wilson
 from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
-from facewright.runs import Run, read_predictions, seen_images, write_predictions
+from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
 from facewright.workflows.prepared_data import PreparedData
 
@@ -98,7 +99,7 @@ def evaluate(
         data: what `open_dataset` knows; None: the test part of the run.
         task: "classification", "verification" (every pair of images) or "identification" (search in a gallery). None:
             classification where the model has a class of the data, else verification.
-        seed: of the split into gallery and probes. detector: as of `Recognizer`; not for classification.
+        seed: of the split into gallery and probes. detector: as of `Recognizer`; for classification as of `predict`.
         unknown_classes: images of classes that the model does not know count as "errors" of the accuracy, or are left
             out ("leave-out").
         device: of a classifier, as for `train`.
@@ -112,12 +113,8 @@ def evaluate(
         raise UsageError(f"--task {task} needs labelled images: give DATA")
     note = None
     if task in (None, "classification") and not (task is None and data is not None and _has_no_classes(model)):
-        if detector is not None:
-            raise UsageError(
-                "--detector is for --task verification and identification; a classifier takes whole images"
-            )
         try:
-            return _classify(Path(model), data, device, unknown_classes, on_event)
+            return _classify(Path(model), data, device, detector, unknown_classes, on_event)
         except OtherClasses:
             if task is not None:
                 raise
@@ -144,6 +141,7 @@ def _classify(
     path: Path,
     data: str | Path | None,
     device: str | None,
+    detector: str | None,
     unknown_classes: UnknownClasses,
     on_event: EventHandler,
 ) -> ClassificationResult:
@@ -158,8 +156,8 @@ def _classify(
     if data is None:
         assert run is not None
         return run.evaluation
-    classifier = Classifier.load(path, device)
-    store = PixelStore.open(open_dataset(data), classifier.spec, on_event=on_event)
+    classifier = load_classifier(path, device, detector)
+    store = PixelStore.open(with_face_crops(open_dataset(data), classifier.cropper), classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
     predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)
     result = protocols.classify(predictions, classifier.classes, str(data))

@@ -17,13 +17,14 @@ from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
+from facewright.faces.crops import READ_AT_LEAST, FaceCropper
 from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.images.files import images_in
-from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
+from facewright.runs import load_classifier
 from facewright.workflows import provenance
 
 SHOWN_SIDE = 320  # px at least of the longer side of an image that is shown
@@ -36,6 +37,7 @@ def explain(
     *,
     name: str | None = None,
     method: str | None = None,
+    detector: str | None = None,
     out: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Explained:
@@ -45,6 +47,7 @@ def explain(
         model: a run directory or a bundle file.
         paths: photos, and folders of photos; about half a megabyte of memory is kept of each.
         name: the class to ask about; None: of each photo the one that the model says it shows.
+        detector: as of `predict`.
         method: "grad-cam", "grad-cam++" or "rollout"; None: rollout for vision transformers, else grad-cam.
         out: a folder for an overlay of each photo and a page of all; None: nothing is written.
     Raises:
@@ -52,7 +55,7 @@ def explain(
         UnknownName: no such class or method.
     """
     pictures = images_in(paths)
-    classifier = Classifier.load(model)
+    classifier = load_classifier(Path(model), detector=detector)
     if name is not None and name not in classifier.classes:
         raise UnknownName("class", name, classifier.classes)
     explainer = Explainer(classifier, method)
@@ -110,7 +113,7 @@ def _face(recognizer: Recognizer, path: Path | MemoryImage) -> tuple[Pixels, Pix
     return chip, np.asarray(Image.fromarray(chip).resize((times * chip.shape[1], times * chip.shape[0])))
 
 
-def _seen(spec: InputSpec, path: Path | MemoryImage) -> tuple[Pixels, Pixels]:
+def _seen(spec: InputSpec, path: Path | MemoryImage, cropper: FaceCropper | None = None) -> tuple[Pixels, Pixels]:
     """What the network is fed, and the same part of the photo with more pixels.
 
     Raises:
@@ -118,7 +121,8 @@ def _seen(spec: InputSpec, path: Path | MemoryImage) -> tuple[Pixels, Pixels]:
     """
     times = ceil(SHOWN_SIDE / max(spec.height, spec.width))
     finer = replace(spec, height=times * spec.height, width=times * spec.width)
-    photo = images.read(path, at_least=smallest_side(finer))
+    photo = images.read(path, at_least=smallest_side(finer) if cropper is None else READ_AT_LEAST)
+    photo = photo if cropper is None else cropper.crop(photo, str(path))
     return spec.fit(photo), finer.fit(photo)
 
 
@@ -128,7 +132,7 @@ def _explained(explainer: Explainer, path: Path | MemoryImage, name: str | None)
     if said.error is not None:
         return ExplainedPhoto(str(path), error=said.error)
     try:
-        fed, shown = _seen(classifier.spec, path)
+        fed, shown = _seen(classifier.spec, path, classifier.cropper)
     except BadImage as error:
         return ExplainedPhoto(str(path), error=error.reason)
     asked = said.names[0] if name is None else name

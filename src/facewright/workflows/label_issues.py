@@ -27,6 +27,7 @@ from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
 from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import NONE, open_weights, parse_model
@@ -38,7 +39,7 @@ from facewright.training.assembly import starting_network
 from facewright.training.features import FeatureInputs, features_of
 from facewright.workflows import provenance
 from facewright.workflows.comparison import compare, thumbnails
-from facewright.workflows.prepared_data import open_store
+from facewright.workflows.prepared_data import cropper_of, open_store
 from facewright.workflows.training_runs import train
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest
@@ -140,7 +141,8 @@ def write_page(folder: Path, page: Path) -> None:
     if run.suspicion is None:
         raise RunError(f"{folder}: no {SUSPICIOUS}; inspect its labels first")
     chosen = run.recipe.input
-    store = open_store(open_dataset(run.facts.where), chosen.size, chosen.resize, ignore_event)
+    dataset = with_face_crops(open_dataset(run.facts.where), cropper_of(run.recipe))
+    store = open_store(dataset, chosen.size, chosen.resize, ignore_event)
     context = LabelContext(
         created=provenance.created(),
         command=provenance.command(),
@@ -173,7 +175,8 @@ def backbone_of(begun: str, weights: str | None) -> str | None:
 def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
     """The run's data, its copies grouped, and the classes whose labels can be evaluated."""
     chosen, facts = run.recipe.input, run.facts
-    store = open_store(open_dataset(facts.where), chosen.size, chosen.resize, on_event)
+    dataset = with_face_crops(open_dataset(facts.where), cropper_of(run.recipe))
+    store = open_store(dataset, chosen.size, chosen.resize, on_event)
     if store.dataset.fingerprint(store.digests) != facts.fingerprint:
         raise DataError(f"{run.folder}: the data at {facts.where} changed since the run; train a new one to inspect it")
     near = near_pairs(store.pixels, store.digests)

@@ -12,6 +12,7 @@ from facewright.images import ImageLike
 from facewright.images.files import as_list, images_at, in_order, none_found
 from facewright.inference import Classifier, Picture, Prediction
 from facewright.metrics.thresholds import UNKNOWN, pick, thresholds_for
+from facewright.runs import load_classifier
 
 
 def predict(
@@ -20,6 +21,7 @@ def predict(
     *,
     top_k: int = 5,
     unknown_at: float | None = None,
+    detector: str | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> list[Prediction]:
@@ -33,13 +35,15 @@ def predict(
         unknown_at: answer "unknown" below the similarity threshold that `calibrate_unknown` stored for this rate of
             unknown people accepted; None: never.
         device: as for `train`.
+        detector: the file of the detector, for a model trained on face crops of another detector than dlib's; of a run
+            directory the one that it was trained with.
     Raises:
         UsageError: a path does not exist, or there is no image at all.
         Undefined: no threshold is stored for this rate.
     """
     model = Path(model)
     pictures = images_of(paths)
-    classifier = Classifier.load(model, device)
+    classifier = load_classifier(model, device, detector)
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
     said = []
     for prediction in classifier.stream(pictures, top_k):

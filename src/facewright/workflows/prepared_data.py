@@ -14,6 +14,7 @@ from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message
+from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
 from facewright.input_spec import InputSpec
 from facewright.training.mining import face_class
 from facewright.training.recipe import Recipe
@@ -60,6 +61,10 @@ def prepare(
     Raises:
         DataError: too few images for three parts, or nothing readable.
     """
+    cropper = cropper_of(recipe)
+    if cropper is None and (share := sample_share(dataset)) is not None:
+        on_event(Message(advice(share)))
+    dataset = with_face_crops(dataset, cropper)
     store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event, verify=True)
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
@@ -71,7 +76,14 @@ def prepare(
             f"{dataset.where}: expected images for training, validation and test, got "
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
-    return PreparedData(store, split, _spec(store, split, recipe, wanted), store.dataset.fingerprint(store.digests))
+    spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
+    return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests))
+
+
+def cropper_of(recipe: Recipe) -> FaceCropper | None:
+    """Return what cuts the faces out of a recipe's images; None where images are taken whole."""
+    chosen = recipe.input
+    return None if chosen.detector == "none" else FaceCropper(chosen.detector, chosen.select_face, chosen.size)
 
 
 def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False) -> PixelStore:

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError
 from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.faces.crops import with_face_crops
 from facewright.inference import Classifier
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.thresholds import UNKNOWN, Threshold, accepting_at_most, allowed_at, rule_of, with_threshold
-from facewright.runs import Run
+from facewright.runs import Run, load_classifier
 from facewright.workflows.calibration import (
     Calibrated,
     destination,
@@ -59,8 +59,8 @@ def calibrate_unknown(
     """
     target = destination(model, out, changed=False)
     folder = Path(model)
-    classifier = Classifier(bundles.load(folder / "model.safetensors" if folder.is_dir() else folder))
-    data = open_images(unknown_people)
+    classifier = load_classifier(folder)
+    data = with_face_crops(open_images(unknown_people), classifier.cropper)
     known = sorted(set(classifier.classes) & {*data.people, *data.classes})
     if known:
         raise DataError(
@@ -171,7 +171,7 @@ def _validation(
     if not (folder / "split.csv").is_file():
         return None, None
     try:
-        data = open_dataset(Run(folder).facts.where)
+        data = with_face_crops(open_dataset(Run(folder).facts.where), classifier.cropper)
         store = PixelStore.open(data, classifier.spec, on_event=on_event)
         part = Split.load(folder / "split.csv", store.dataset, store.digests).validation
     except FacewrightError as error:

@@ -1,0 +1,67 @@
+"""Train on uncropped photos with a detector; the model then takes whole photos, from the run or from its file."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facewright.data.sources import open_dataset
+from facewright.errors import UsageError
+from facewright.workflows import evaluate, inspect, predict, train
+
+pytestmark = pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs face_recognition_models")
+SETTINGS = {"input.size": "64", "training.epochs": "1", "training.precision": "float32", "input.detector": "dlib"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people, eight photos each, with the face somewhere in it; and a photo without a face."""
+    root = tmp_path_factory.mktemp("uncropped") / "photos"
+    dataset = open_dataset("synthetic:faces?identities=2&images=10&size=160&seed=1")
+    for number, record in enumerate(dataset.records):
+        photo = np.full((480, 640, 3), 90, np.uint8)
+        left, top = 17 * number % 400, 29 * number % 300
+        photo[top : top + 160, left : left + 160] = dataset.source.read(record, None)
+        path = root / record.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo).save(path)
+    Image.fromarray(np.full((480, 640, 3), 90, np.uint8)).save(root / "person_00" / "wall.png")
+    return root
+
+
+def test_a_model_trained_on_face_crops_takes_whole_photos(photos: Path, tmp_path: Path) -> None:
+    messages: list[str] = []
+    run = train(
+        photos, model="patchnet", out=tmp_path / "run", overrides=SETTINGS, report=False,
+        on_event=lambda event: messages.append(str(event)),
+    )  # fmt: skip
+    assert any("wall.png" in message for message in messages)
+    assert not any("add --detector" in message for message in messages)
+    assert run.classifier.spec.faces is not None
+    one = photos / "person_01" / "00001.png"
+    by_run, by_file, wall = (
+        predict(model, [path])[0]
+        for model, path in (
+            (run.folder, one),
+            (run.folder / "model.safetensors", one),
+            (run.folder, photos / "person_00" / "wall.png"),
+        )
+    )
+    assert by_run.error is None
+    assert by_run.probabilities == by_file.probabilities
+    assert wall.error is not None
+    assert evaluate(run.folder, photos).n == sum(run.facts.counts.values())
+    with pytest.raises(UsageError, match="none-such"):
+        predict(run.folder, [one], detector="none-such")
+
+
+def test_uncropped_photos_are_said(photos: Path) -> None:
+    audit, _ = inspect(photos)
+    assert any("--detector" in warning for warning in audit.warnings)
+    cropped, _ = inspect(photos, detector="dlib")
+    assert not any("--detector" in warning for warning in cropped.warnings)
+    assert "person_00/wall.png" in [broken.path for broken in cropped.broken]

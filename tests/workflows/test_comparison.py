@@ -14,7 +14,7 @@ from facewright.workflows import Compared, compare, train, train_all
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 SMALL = {"input.size": "32", "training.epochs": "1", "training.batch": "8", "training.precision": "float32"}
-MODELS = ("resnet18", "densenet121")
+MODELS = ("mobilenet_v1_x0_25", "squeezenet1_1")
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def test_called_again_it_keeps_what_is_finished(compared: tuple[Compared, Path])
     out = compared[1]
     models = {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS}
     said: list[Event] = []
-    again = train_all(WHERE, (*MODELS, "resnet34"), out=out, overrides=SMALL, on_event=said.append)
+    again = train_all(WHERE, (*MODELS, "mobilenet_v1_x0_5"), out=out, overrides=SMALL, on_event=said.append)
     assert len(again.runs) == 3
     assert {name: (out / name / "model.safetensors").stat().st_mtime_ns for name in MODELS} == models
-    assert [event.model for event in said if isinstance(event, RunStarted)][-1] == "resnet34"
+    assert [event.model for event in said if isinstance(event, RunStarted)][-1] == "mobilenet_v1_x0_5"
 
 
 def test_called_again_with_another_recipe_it_refuses(compared: tuple[Compared, Path]) -> None:
@@ -65,14 +65,14 @@ def test_called_again_with_another_recipe_it_refuses(compared: tuple[Compared, P
         train_all(WHERE, MODELS, out=compared[1], overrides={**SMALL, "training.epochs": "2"})
 
 
-@pytest.mark.parametrize("models", [(), ("resnet18", "resnet18")])
+@pytest.mark.parametrize("models", [(), ("mobilenet_v1_x0_25", "mobilenet_v1_x0_25")])
 def test_models_are_distinct_and_some(models: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="distinct models"):
         train_all(WHERE, models, out=tmp_path / "out", overrides=SMALL)
 
 
 def test_runs_on_other_splits_cannot_be_compared(compared: tuple[Compared, Path], tmp_path: Path) -> None:
-    other = train(WHERE, model="resnet18", out=tmp_path / "other", overrides=SMALL, seed=1, report=False)
+    other = train(WHERE, model="mobilenet_v1_x0_25", out=tmp_path / "other", overrides=SMALL, seed=1, report=False)
     with pytest.raises(UsageError):
         compare([compared[0].runs[0], other])
 
@@ -90,7 +90,7 @@ def test_an_unfinished_run_cannot_be_compared(compared: tuple[Compared, Path], t
 
 def test_equal_models_are_told_apart_by_recipe_or_folder(compared: tuple[Compared, Path], tmp_path: Path) -> None:
     first = compared[0].runs[0]
-    second = train(WHERE, model="resnet18", out=tmp_path / "b", overrides=SMALL, report=False)
+    second = train(WHERE, model="mobilenet_v1_x0_25", out=tmp_path / "b", overrides=SMALL, report=False)
     names = [entry.name for entry in compare([first, second]).comparison.entries]
     assert names == [first.folder.name, "b"]
 
@@ -98,7 +98,7 @@ def test_equal_models_are_told_apart_by_recipe_or_folder(compared: tuple[Compare
 def test_runs_on_other_pictures_of_the_same_names_cannot_be_compared(
     compared: tuple[Compared, Path], tmp_path: Path
 ) -> None:
-    other = train(f"{WHERE}&seed=7", model="resnet34", out=tmp_path / "other", overrides=SMALL, report=False)
+    other = train(f"{WHERE}&seed=7", model="mobilenet_v1_x0_5", out=tmp_path / "other", overrides=SMALL, report=False)
     with pytest.raises(UsageError, match="different data"):
         compare([compared[0].runs[0], other])
 

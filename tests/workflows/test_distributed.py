@@ -30,7 +30,7 @@ def on_event(event):
     if isinstance(event, StepFinished) and (event.epoch, event.step) == (2, 2):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train({WHERE!r}, model="resnet18", out=Path(sys.argv[1]), overrides={dict(SMALL)!r}, on_event=on_event)
+train({WHERE!r}, model="mobilenet_v1_x0_25", out=Path(sys.argv[1]), overrides={dict(SMALL)!r}, on_event=on_event)
 """
 
 
@@ -47,7 +47,9 @@ def torchrun(*program: str) -> subprocess.CompletedProcess[str]:
 
 def train_in_two(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     options = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-    return torchrun("-m", "facewright", "train", WHERE, "--model", "resnet18", "--out", str(out), *options, *more)
+    return torchrun(
+        "-m", "facewright", "train", WHERE, "--model", "mobilenet_v1_x0_25", "--out", str(out), *options, *more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_one_process_writes_and_prints(shared: tuple[Run, str]) -> None:
 
 def test_the_plan_is_the_single_process_plan_and_the_numbers_are_close(shared: tuple[Run, str], tmp_path: Path) -> None:
     two = shared[0]
-    one = train(WHERE, model="resnet18", out=tmp_path / "one", overrides=SMALL, report=False)
+    one = train(WHERE, model="mobilenet_v1_x0_25", out=tmp_path / "one", overrides=SMALL, report=False)
     assert one.facts.images_seen == two.facts.images_seen
     assert (one.folder / "split.csv").read_text() == (two.folder / "split.csv").read_text()
     # The first epoch sees the same pictures in the same order; batch statistics are of each half batch.

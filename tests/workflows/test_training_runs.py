@@ -35,7 +35,7 @@ SMALL = {"input.size": "32", "training.epochs": "2", "training.batch": "8", "tra
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(WHERE, model="resnet18", out=tmp_path_factory.mktemp("runs") / "a", overrides=SMALL)
+    return train(WHERE, model="mobilenet_v1_x0_25", out=tmp_path_factory.mktemp("runs") / "a", overrides=SMALL)
 
 
 def test_everything_lies_in_the_directory(run: Run) -> None:
@@ -79,7 +79,7 @@ def test_the_end_of_a_run_uses_what_is_in_hand(tmp_path: Path, monkeypatch: pyte
 def test_the_facts_are_those_of_the_run(run: Run) -> None:
     facts = run.facts
     assert (facts.model, facts.recipe, facts.seed, facts.image_size, facts.stem) == (
-        "resnet18",
+        "mobilenet_v1_x0_25",
         "scratch",
         0,
         32,
@@ -142,8 +142,8 @@ def test_evaluate_other_data_counts_unknown_classes(run: Run) -> None:
 
 
 def test_equal_runs_are_equal_files_and_other_seeds_are_not(run: Run, tmp_path: Path) -> None:
-    again = train(WHERE, model="resnet18", out=tmp_path / "a", overrides=SMALL, report=False)
-    other = train(WHERE, model="resnet18", out=tmp_path / "b", overrides=SMALL, report=False, seed=1)
+    again = train(WHERE, model="mobilenet_v1_x0_25", out=tmp_path / "a", overrides=SMALL, report=False)
+    other = train(WHERE, model="mobilenet_v1_x0_25", out=tmp_path / "b", overrides=SMALL, report=False, seed=1)
     model = (run.folder / "model.safetensors").read_bytes()
     assert (again.folder / "model.safetensors").read_bytes() == model
     assert (other.folder / "model.safetensors").read_bytes() != model
@@ -153,9 +153,9 @@ def test_equal_runs_are_equal_files_and_other_seeds_are_not(run: Run, tmp_path: 
 def test_a_directory_with_a_run_is_not_overwritten(run: Run) -> None:
     before = (run.folder / "run.json").read_text()
     with pytest.raises(RunError, match="--resume"):
-        train(WHERE, model="resnet18", out=run.folder, overrides=SMALL)
+        train(WHERE, model="mobilenet_v1_x0_25", out=run.folder, overrides=SMALL)
     for changes in ({"model": "resnet34"}, {"seed": 1}, {"overrides": {**SMALL, "training.epochs": "3"}}):
-        asked = {"model": "resnet18", "seed": 0, "overrides": SMALL, **changes}
+        asked = {"model": "mobilenet_v1_x0_25", "seed": 0, "overrides": SMALL, **changes}
         with pytest.raises(ResumeError, match=r"another|has"):
             train(WHERE, out=run.folder, resume=True, **asked)
     assert (run.folder / "run.json").read_text() == before
@@ -191,7 +191,7 @@ KILLED = """
         if isinstance(event, StepFinished) and (event.epoch, event.step) == (2, 1):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train({where!r}, model="resnet18", out=Path(sys.argv[1]), overrides={small!r}, on_event=on_event)
+    train({where!r}, model="mobilenet_v1_x0_25", out=Path(sys.argv[1]), overrides={small!r}, on_event=on_event)
 """
 
 
@@ -219,7 +219,7 @@ def test_data_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL, on_event=on_event)
+        train(photos, model="mobilenet_v1_x0_25", out=tmp_path / "run", overrides=SMALL, on_event=on_event)
     first = next(iter(sorted(photos.rglob("*.png"))))
     Image.new("RGB", (32, 32), "red").save(first)
     with pytest.raises(FacewrightError, match=r"changed|another|differ"):
@@ -231,7 +231,7 @@ def test_a_broken_picture_is_left_out_named_and_remembered(tmp_path: Path) -> No
     cut = sorted(photos.rglob("*.png"))[5]
     cut.write_bytes(cut.read_bytes()[:100])
     said: list[Event] = []
-    run = train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL, on_event=said.append)
+    run = train(photos, model="mobilenet_v1_x0_25", out=tmp_path / "run", overrides=SMALL, on_event=said.append)
     name = cut.relative_to(photos).as_posix()
     assert any(isinstance(event, Message) and name in event.text for event in said)
     assert any(name in note for note in run.facts.notes)
@@ -241,7 +241,7 @@ def test_a_broken_picture_is_left_out_named_and_remembered(tmp_path: Path) -> No
 def test_too_little_data_is_one_clear_line(tmp_path: Path) -> None:
     photos = write_faces(tmp_path / "photos", open_dataset("synthetic:faces?identities=2&images=2&size=32"))
     with pytest.raises(DataError, match="at least three"):
-        train(photos, model="resnet18", out=tmp_path / "run", overrides=SMALL)
+        train(photos, model="mobilenet_v1_x0_25", out=tmp_path / "run", overrides=SMALL)
 
 
 HOLD = """

@@ -39,7 +39,7 @@ Precision = Literal["float32", "int8"]
 
 @dataclass(frozen=True)
 class Exported:
-    """What an exported model has in place of weights."""
+    """The graph that an exported model has in place of weights."""
 
     graph: Graph
     precision: Precision  # of its weights and sums
@@ -112,7 +112,7 @@ def with_input(bundle: Bundle, crop: float | None, flip: bool | None) -> Bundle:
 
 
 def fingerprint(bundle: Bundle, tensors: Iterable[str]) -> str:
-    """32 hex characters that stand for what becomes of a picture in a network: not for classes, thresholds or origin.
+    """32 hex characters that stand for what becomes of an image in a network: not for classes, thresholds or origin.
 
     Args:
         tensors: the names of those weights that have a part in it; beside them count the architecture, the stem, the
@@ -187,7 +187,7 @@ def save(path: Path, bundle: Bundle) -> None:
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a file is, by its name, one of `facewright export`."""
+    """Tell whether a file is, by its name, one of `facewright export`."""
     return path.suffix.lower() == graphs.SUFFIX
 
 
@@ -262,7 +262,7 @@ def _load_exported(path: Path) -> Bundle:
 
 
 def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle:
-    """What a checked header says.
+    """Return what a checked header says.
 
     Raises:
         BundleError: its input or head is none.

@@ -1,4 +1,4 @@
-"""From pictures to unit vectors that can be compared: a bundle, or public weights, made ready to tell people apart.
+"""From images to unit vectors that can be compared: a bundle, or public weights, made ready to tell people apart.
 
 >>> embedder = Embedder.load("mobilefacenet@weights.safetensors")                      # doctest: +SKIP
 >>> a, b = embedder.of_files([Path("a.jpg"), Path("b.jpg")])                           # doctest: +SKIP
@@ -90,9 +90,9 @@ class Embedder:
         return self._network.fingerprint
 
     def embed(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float32]:
-        """Unit vectors of pictures.
+        """Unit vectors of images.
 
-        In a batch of another size the same picture's vector may differ in its last bits, its cosines by up to 5e-7.
+        In a batch of another size the same image's vector may differ in its last bits, its cosines by up to 5e-7.
 
         Args:
             pixels: (B, H, W, 3) uint8 RGB, or a tensor (B, 3, H, W); resized where H and W are not the network's.
@@ -112,7 +112,7 @@ class Embedder:
         return vectors.astype(np.float32)
 
     def of_files(self, paths: Sequence[Path]) -> list[Embedded]:
-        """The vector of each picture; a broken file gets an error of its own and stops nothing."""
+        """The vector of each image; a broken file gets an error of its own and stops nothing."""
         return list(self.stream(paths))
 
     def stream(self, paths: Sequence[Path]) -> Iterator[Embedded]:
@@ -135,7 +135,7 @@ class Embedder:
 
 
 class _Network(Protocol):
-    """What embeds."""
+    """A network that embeds."""
 
     width: int  # D
 

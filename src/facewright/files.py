@@ -28,7 +28,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the l
 
 
 def cache_folder() -> Path:
-    """Where decoded pixels and public weights are kept: $FACEWRIGHT_CACHE, else the system's place for caches."""
+    """Return the cache folder of decoded pixels and public weights: $FACEWRIGHT_CACHE, else the system's place."""
     override = os.environ.get("FACEWRIGHT_CACHE", "")
     return Path(override).expanduser() if override else user_cache_path("facewright", appauthor=False)
 

@@ -1,4 +1,4 @@
-"""From pictures to probabilities: a bundle made ready for use.
+"""From images to probabilities: a bundle made ready for use.
 
 >>> classifier = Classifier.load(Path("runs/a"))                         # doctest: +SKIP
 >>> classifier.of_files([Path("someone.jpg")])[0].names[0]               # doctest: +SKIP
@@ -36,7 +36,7 @@ Picture = Path | ArchivedImage | MemoryImage
 
 
 class Answer(Record):
-    """What a model of two classes decides by its own threshold."""
+    """The decision of a model of two classes by its own threshold."""
 
     name: str  # the class
     score: float  # the probability of the accepted class
@@ -109,7 +109,7 @@ class Classifier:
 
     @cached_property
     def device(self) -> torch.device:
-        """What PyTorch computes on."""
+        """Return what PyTorch computes on."""
         from facewright.devices import choose
 
         return choose(self._device)
@@ -155,7 +155,7 @@ class Classifier:
 
     @property
     def likeness_name(self) -> str:
-        """What `likeness` is: "cosine" for cosine heads, else "probability"."""
+        """Return what `likeness` is: "cosine" for cosine heads, else "probability"."""
         return "cosine" if self._scale else "probability"
 
     def logits(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float64]:
@@ -186,7 +186,7 @@ class Classifier:
         return softmax(self.logits(pixels))
 
     def likeness(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much each picture is like the class it is most like: low for strangers.
+        """Return how much each image is like the class it is most like: low for strangers.
 
         With a cosine head it is the cosine to the nearest class direction, in [-1, 1], which does not depend on how
         near the others are; with any other head the largest softmax probability, in (0, 1].
@@ -200,7 +200,7 @@ class Classifier:
         return np.asarray(best, np.float64)
 
     def prediction(self, path: str, logits: NDArray[np.float64], top_k: int = 5) -> Prediction:
-        """What is said of one picture.
+        """Return what is said of one image.
 
         Args:
             path: what it is called. logits: (C,), a row of `logits`.
@@ -208,7 +208,7 @@ class Classifier:
         return self._top(path, softmax(logits[None])[0], float(self.likeness(logits[None])[0]), top_k)
 
     def of_files(self, paths: Sequence[Picture], top_k: int = 5) -> list[Prediction]:
-        """The likeliest classes of each picture; a broken file gets an error of its own and stops nothing."""
+        """The likeliest classes of each image; a broken file gets an error of its own and stops nothing."""
         return list(self.stream(paths, top_k))
 
     def stream(self, paths: Sequence[Picture], top_k: int = 5) -> Iterator[Prediction]:
@@ -262,7 +262,7 @@ class Classifier:
         return Prediction(path=str(path), names=names, probabilities=values, likeness=float(likeness), answer=answer)
 
     def _answer(self, scores: NDArray[np.float64]) -> Answer | None:
-        """What the stored threshold makes of one picture's probabilities (2,)."""
+        """Return what the stored threshold makes of one image's probabilities (2,)."""
         line = self.threshold
         if line is None:
             return None

@@ -1,9 +1,9 @@
 """A run directory: what lies in it, who owns it, and reading it back.
 
-recipe.toml         the resolved recipe            split.csv         which picture was in which part
+recipe.toml         the resolved recipe            split.csv         which image was in which part
 metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
 checkpoints/        to resume from                 evaluation.json   the test part's numbers
-predictions.csv     what was said of each test picture
+predictions.csv     what was said of each test image
 validation_predictions.csv                     of two classes: of each validation picture, where the threshold is from
 report.html         the page                       events/           TensorBoard
 run.json            data, model, seed, versions, machine, time, images seen
@@ -93,7 +93,7 @@ class RunFacts(Record):
 
     @property
     def start(self) -> str:
-        """What `train` is asked for to begin such a run: architecture, or architecture@weights."""
+        """Return what `train` is asked for to begin such a run: architecture, or architecture@weights."""
         return self.model if self.weights is None else f"{self.model}@{self.weights}"
 
     @property
@@ -138,12 +138,12 @@ class Run:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """What the best weights said of each test picture."""
+        """Return what the best weights said of each test image."""
         return read_predictions(self.folder / "predictions.csv")
 
     @cached_property
     def suspicion(self) -> Suspicion | None:
-        """What was found suspicious about the labels; None where they were not inspected."""
+        """Return what was found suspicious about the labels; None where they were not inspected."""
         path = self.folder / SUSPICIOUS
         return read_json(path, Suspicion, error=RunError) if path.is_file() else None
 

@@ -157,7 +157,7 @@ def _guessing(entries: Sequence[Entry], useful: Sequence[Entry]) -> str:
 
 
 def _is_one_network(entries: Sequence[Entry]) -> bool:
-    """Whether the models differ only in how they were trained: then their latencies differ by chance alone."""
+    """Tell whether the models differ only in how they were trained: then their latencies differ by chance alone."""
     return len({(entry.model, entry.image_size, entry.parameters, entry.flops) for entry in entries}) == 1
 
 
@@ -201,7 +201,7 @@ def _size(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
 
 
 def _price(best: Entry, taken: Entry, pairs: Sequence[Pair]) -> str:
-    """What taking this model instead of the most accurate one costs."""
+    """Return what taking this model instead of the most accurate one costs."""
     if taken is best:
         return "; it is also the most accurate"
     if _gap(best, taken) == 0:
@@ -235,7 +235,7 @@ def _steadiness(entries: list[Entry]) -> str:
 
 
 def _limits(entries: Sequence[Entry]) -> list[str]:
-    """What a reader must know before trusting the sentences above."""
+    """Return what a reader must know before trusting the sentences above."""
     if len(entries) == 1:
         return []
     n = entries[0].test.n

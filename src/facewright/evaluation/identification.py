@@ -25,7 +25,7 @@ RANKS = 20
 
 
 class IdentificationResult(Record):
-    """Who is it, closed-set and open-set, in a gallery of so many identities."""
+    """Identification rates, closed-set and open-set, in a gallery of so many identities."""
 
     task: Literal["identification"] = "identification"
     identities: int  # N in the gallery; the FPIR grows with it

@@ -18,7 +18,7 @@ from facewright.records import Record
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of each image of one part; row i of every field is one image."""
+    """The predictions for each image of one part; row i of every field is one image."""
 
     paths: tuple[str, ...]  # as in the dataset, relative to its root
     labels: NDArray[np.int64]  # (N,) class numbers

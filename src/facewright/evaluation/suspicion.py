@@ -1,6 +1,6 @@
 """What is suspicious about a dataset's labels: frozen facts, kept in a run's suspicious.json. Nothing is ever dropped.
 
-Three lists, for three kinds of fault: pictures a model takes for another class with confidence; pictures that are
+Three lists, for three kinds of fault: images a model takes for another class with confidence; images that are
 unlike the rest of their class; classes that fall in two, as if two people had been sorted into one folder.
 """
 
@@ -21,7 +21,7 @@ from facewright.records import Record
 
 
 class Suspect(Record):
-    """A picture that looks mislabelled to a model that never saw it."""
+    """An image that looks mislabelled to a model that never saw it."""
 
     path: str
     label: str
@@ -32,13 +32,13 @@ class Suspect(Record):
 
 
 class Stranger(Record):
-    """A picture that is no more like its class than strangers are."""
+    """An image that is no more like its class than strangers are."""
 
     path: str
     label: str
     likeness: float  # median cosine to the rest of its class
     nearest: str  # the class it is most like; its own where no other is nearer
-    nearest_likeness: float  # to that class; above the threshold the picture belongs there
+    nearest_likeness: float  # to that class; above the threshold the image belongs there
 
 
 class PartedClass(Record):
@@ -53,7 +53,7 @@ class PartedClass(Record):
 
 
 class Likeness(Record):
-    """What embeddings that know nothing of the labels say. `refused`: why there is no list of strangers, or None."""
+    """The evidence of embeddings that know nothing of the labels. `refused`: why there is no list of strangers, or None."""
 
     strangers: tuple[Stranger, ...]
     threshold: float | None  # likeness that strangers reach with a chance of `chance`
@@ -63,14 +63,14 @@ class Likeness(Record):
 
 
 class Suspicion(Record):
-    """What is suspicious about the labels of a run's dataset."""
+    """The label issues of a run's dataset."""
 
     frame_rows: ClassVar[str | None] = "suspects"
     task: Literal["suspicious labels"] = "suspicious labels"
     dataset: str
     fingerprint: str
     source: str  # what made the probabilities, in words
-    n: int  # pictures judged
+    n: int  # images judged
     folds: int
     classes: tuple[str, ...]  # judged
     accuracy: Rate  # share of labels that the out-of-fold model gives the highest probability
@@ -142,7 +142,7 @@ def likeness_of(
             )
         )
     parted: tuple[PartedClass, ...] = ()
-    if threshold is not None:  # a class that many pictures of other classes were put into is not two people
+    if threshold is not None:  # a class that many images of other classes were put into is not two people
         elsewhere = {row.path for row in strangers if row.nearest_likeness > threshold}
         rows = np.array([row for row, path in enumerate(paths) if path not in elsewhere], np.int64)
         parted = _parted(paths, labels, classes, embeddings, groups, rows)

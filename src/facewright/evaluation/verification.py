@@ -270,7 +270,7 @@ def _tar_at_far(point: OperatingPoint, by_identity: Rate | None) -> TarAtFar:
 
 
 def _histogram(thresholds: NDArray[np.float64], accepted: NDArray[np.int64], total: int) -> tuple[int, ...]:
-    """How many scores lie between neighbouring EDGES; the first and the last bin take what lies beyond."""
+    """Return how many scores lie between neighbouring EDGES; the first and the last bin take what lies beyond."""
     rows = np.searchsorted(-thresholds, -EDGES, side="right") - 1  # the last threshold at or above each edge
     above = accepted[rows]
     above[0], above[-1] = total, 0

@@ -33,7 +33,7 @@ class BinaryErrors:
 
 
 class Epc(Record):
-    """What the half total error rate on test data is for each weight of the two errors on validation data."""
+    """The half total error rate on test data for each weight of the two errors on validation data."""
 
     weights: tuple[float, ...]  # of the false accepts, in [0, 1]
     thresholds: tuple[float, ...]  # least weight * FAR + (1 - weight) * FRR on the validation part

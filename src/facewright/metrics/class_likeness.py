@@ -4,15 +4,15 @@ Where every photo of a second person lies in one class, a classifier learns that
 too, and is right each time. Embeddings that know faces but not this dataset still tell: the second person's photos are
 no more like the class than any stranger's are.
 
-The likeness of a picture and a class is the median cosine to the class's pictures, itself and its copies left out: a
-median, since up to half of a class may be wrong without moving it far. Strangers are at hand: a picture that is most
+The likeness of an image and a class is the median cosine to the class's pictures, itself and its copies left out: a
+median, since up to half of a class may be wrong without moving it far. Strangers are at hand: an image that is most
 like its own class is a stranger to every other (one that is not may be in the wrong class, and no stranger where it
-belongs). So a picture is unlike its class where its likeness is one that strangers reach, too: with a chance of a
-hundredth or more (the share of likenesses between pictures and classes they are strangers to that are as high).
+belongs). So an image is unlike its class where its likeness is one that strangers reach, too: with a chance of a
+hundredth or more (the share of likenesses between images and classes they are strangers to that are as high).
 
 This is the p-value of an outlier test that is calibrated on known non-members; it assumes nothing of the embedding but
-that it puts one class's pictures nearer to each other than to others'. Where it does not (the features are no face
-embeddings, or a class is no person), many pictures are unlike their class, and `unlike_own_class` refuses to name any.
+that it puts one class's images nearer to each other than to others'. Where it does not (the features are no face
+embeddings, or a class is no person), many images are unlike their class, and `unlike_own_class` refuses to name any.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from numpy.typing import NDArray
 from facewright.errors import Undefined, UsageError
 
 CHANCE = 0.01  # of a stranger being this much like the class
-LEAST_AT_HOME = 0.5  # share of pictures most like their own class; with fewer, it is the features that fail
-MOST = 1 / 3  # share of pictures unlike their class; likewise with more
+LEAST_AT_HOME = 0.5  # share of images most like their own class; with fewer, it is the features that fail
+MOST = 1 / 3  # share of images unlike their class; likewise with more
 
 
 @dataclass(frozen=True)
 class Unlike:
     """Pictures that are no more like their class than strangers are, the least alike first.
 
-    rows: (U,) which pictures. likeness: (U,) to their own class. nearest: (U,) class they are most like; their own
-    where no other is nearer. nearest_likeness: (U,) to that one; above the threshold the picture belongs there.
+    rows: (U,) which images. likeness: (U,) to their own class. nearest: (U,) class they are most like; their own
+    where no other is nearer. nearest_likeness: (U,) to that one; above the threshold the image belongs there.
     threshold: likeness that strangers reach with a chance of `CHANCE`.
     """
 
@@ -49,12 +49,12 @@ class Unlike:
 def class_likeness(
     embeddings: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str], classes: int
 ) -> NDArray[np.float64]:
-    """Median cosine of every picture to every class, itself and its copies left out.
+    """Median cosine of every image to every class, itself and its copies left out.
 
     Args:
         embeddings: (N, D) of any length, from a network that never saw these labels.
         labels: (N,) class numbers 0 … classes - 1.
-        groups: (N,) pictures of one name are copies of each other (`data.units.groups_of`).
+        groups: (N,) images of one name are copies of each other (`data.units.groups_of`).
         classes: C.
     Returns:
         (N, C) in [-1, 1]; NaN where a class has nothing to be compared with.
@@ -78,7 +78,7 @@ def class_likeness(
         if not len(members):
             continue
         cosines = (unit @ unit[members].T).astype(np.float64)  # (N, members)
-        copies = unit_of[:, None] == unit_of[members][None]  # a picture is its own copy
+        copies = unit_of[:, None] == unit_of[members][None]  # an image is its own copy
         found[:, number] = _medians(cosines, copies)
     return found
 
@@ -87,7 +87,7 @@ def unlike_own_class(likeness: NDArray[np.float64], labels: NDArray[np.int64]) -
     """Pictures whose likeness to their class is one that strangers reach with a chance of `CHANCE` or more.
 
     Args:
-        likeness: (N, C) of `class_likeness`; where a picture has none to its own class, it is not judged.
+        likeness: (N, C) of `class_likeness`; where an image has none to its own class, it is not judged.
         labels: (N,) class numbers.
     Raises:
         Undefined: too few strangers to tell a chance of `CHANCE`, or these embeddings do not tell the classes apart.

@@ -8,7 +8,7 @@ across.
 Any cloud of points can be cut in two, and the parts then are a little denser than the whole. So the separation that is
 asked for was set from classes that hold one person: on random parts of 40 of the ones in a public set of twelve people
 it stays below 0.91 (embeddings of a MobileFaceNet), with two people mixed in it is above 0.97, with a mother and her
-daughter about 0.94. With fewer than `LEAST` pictures it says nothing.
+daughter about 0.94. With fewer than `LEAST` images it says nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from facewright.errors import UsageError
 
-LEAST = 30  # different pictures in a class
-SMALLEST = 5  # different pictures in a part; fewer are no second person but odd ones out
+LEAST = 30  # different images in a class
+SMALLEST = 5  # different images in a part; fewer are no second person but odd ones out
 SEPARATION = 0.9
 ROUNDS = 100  # of two-means; it settles in about ten
 PICTURES = 2_000  # of a class, for the pairs: at most two million of them
@@ -45,12 +45,12 @@ class Parts:
 
 
 def parts_of(embeddings: NDArray[np.float32], rows: NDArray[np.int64], groups: Sequence[str]) -> Parts | None:
-    """Cut the pictures of one class in two.
+    """Cut the images of one class in two.
 
     Args:
         embeddings: (N, D) of any length.
-        rows: (M,) the pictures of the class.
-        groups: (N,) pictures of one name are copies of each other and count once.
+        rows: (M,) the images of the class.
+        groups: (N,) images of one name are copies of each other and count once.
     Returns:
         The parts, however badly they are separated; None where there are fewer than `LEAST` pictures, or fewer than
         `SMALLEST` in a part.
@@ -110,7 +110,7 @@ def _by_distance(unit: NDArray[np.float32], rows: NDArray[np.int64], centre: NDA
 def _pairs(
     unit: NDArray[np.float32], sides: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cosines of the pairs inside the parts, and of those across; of large classes evenly spaced pictures."""
+    """Cosines of the pairs inside the parts, and of those across; of large classes evenly spaced images."""
     total = sum(map(len, sides))
     chosen = [unit[side[:: max(1, -(-total // PICTURES))]].astype(np.float64) for side in sides]
     inside = [(part @ part.T)[np.triu_indices(len(part), 1)] for part in chosen]

@@ -25,7 +25,7 @@ STRANGERS = 1 / 3  # of the identities
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a gallery of N identities answers to each probe."""
+    """The answers of a gallery of N identities to each probe."""
 
     mate: NDArray[np.float64]  # (Q,) score of the probe's own identity; NaN for strangers
     other: NDArray[np.float64]  # (Q,) the best score of another; -inf where there is no other

@@ -1,8 +1,8 @@
-"""Which labels are probably wrong, judged by a model that never saw the pictures it judges (confident learning).
+"""Which labels are probably wrong, judged by a model that never saw the images it judges (confident learning).
 
 The question is not how probable the given label is, but whether another class is as probable as it usually is for its
 own pictures: each class has a threshold of its own, so that a class the model is shy about is not drowned by one it is
-sure about, and a picture that is hard for every class is no suspect.
+sure about, and an image that is hard for every class is no suspect.
 
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
 arXiv:1911.00068, sections 3.1 (count) and 3.2 (rank; the candidates are the off-diagonal of the confident joint).
@@ -24,9 +24,9 @@ ROUNDING = 1e-12  # a mean of equal numbers may come out above all of them by th
 class ConfidentJoint:
     """Given labels against the classes that the model is confident of.
 
-    thresholds: (C,) mean probability of class j over the pictures labelled j; infinite where there is none.
-    counts: (C, C) pictures labelled i (row) that are confidently of class j (column).
-    confident: (N,) the class a picture is confidently of; -1 where it reaches no class's threshold.
+    thresholds: (C,) mean probability of class j over the images labelled j; infinite where there is none.
+    counts: (C, C) images labelled i (row) that are confidently of class j (column).
+    confident: (N,) the class an image is confidently of; -1 where it reaches no class's threshold.
     """
 
     thresholds: NDArray[np.float64]
@@ -38,7 +38,7 @@ class ConfidentJoint:
 class Suspects:
     """Pictures that are confidently of another class than their label says, the clearest first.
 
-    rows: (S,) which pictures. classes: (S,) what each is confidently of. margins: (S,) `normalised_margin` of each.
+    rows: (S,) which images. classes: (S,) what each is confidently of. margins: (S,) `normalised_margin` of each.
     """
 
     rows: NDArray[np.int64]
@@ -47,16 +47,16 @@ class Suspects:
 
 
 def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> ConfidentJoint:
-    """Count each picture under its label and the class that the model is confident of.
+    """Count each image under its label and the class that the model is confident of.
 
-    A picture is confidently of the class with the highest probability among those whose threshold it reaches. Where its
+    An image is confidently of the class with the highest probability among those whose threshold it reaches. Where its
     own label is as high as another class, it stays with its label.
 
     Args:
-        probabilities: (N, C) rows that sum to one, each from a model that never saw that picture (out of fold).
+        probabilities: (N, C) rows that sum to one, each from a model that never saw that image (out of fold).
         labels: (N,) class numbers 0 … C - 1, as given.
     Raises:
-        EmptyScores: no pictures.
+        EmptyScores: no images.
         UsageError: shapes that do not fit, a number that is no class, or rows that are no probabilities.
     Source: Northcutt et al. 2021, section 3.1: the confident joint and the thresholds in it.
 
@@ -118,10 +118,10 @@ def normalised_margin(probabilities: NDArray[np.float64], labels: NDArray[np.int
 
 
 def estimated_errors(joint: ConfidentJoint, labels: NDArray[np.int64]) -> float:
-    """How many of the labels are wrong, by the calibrated joint: 0 … N, not a whole number.
+    """Return how many of the labels are wrong, by the calibrated joint: 0 … N, not a whole number.
 
-    Each row of the counts is scaled to the number of pictures with that label, since pictures that reach no threshold
-    are not counted; what is off the diagonal then is the estimate. A label of which no picture was counted adds
+    Each row of the counts is scaled to the number of images with that label, since images that reach no threshold
+    are not counted; what is off the diagonal then is the estimate. A label of which no image was counted adds
     nothing.
 
     Source: Northcutt et al. 2021, section 3.1: the estimate of the joint from the confident joint.

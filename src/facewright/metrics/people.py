@@ -24,7 +24,7 @@ Statistics = Callable[[NDArray[np.int64]], list[float]]  # weights of pairs (P,)
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Who is in each pair."""
+    """The people of each pair."""
 
     pairs: NDArray[np.int64]  # (P, 2) numbers in [0, count)
     count: int

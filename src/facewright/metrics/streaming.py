@@ -42,7 +42,7 @@ GRID = 100  # rows of a thinned curve along each of its scales
 
 @dataclass(frozen=True, eq=False)
 class RocSummary:
-    """What is read from an exact ROC, and a thin copy of it whose rows are exact.
+    """The numbers of an exact ROC, and a thin copy of it whose rows are exact.
 
     The copy has the rows where the false accepts, the true accepts and the misses reach each of about a hundred counts
     (evenly and in equal ratios), those of the operating points, and those where the threshold passes each hundredth.

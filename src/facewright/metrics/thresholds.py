@@ -159,7 +159,7 @@ def choose_threshold(
 
 
 def allowed_at(far: float, impostors: int, confidence: float | None) -> int:
-    """How many of so many impostors may be accepted: by their share, or by the upper bound of the rate.
+    """Return how many of so many impostors may be accepted: by their share, or by the upper bound of the rate.
 
     Raises:
         Undefined: not even one by the share, or none at all by the bound; says how many it would take.

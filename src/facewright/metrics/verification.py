@@ -70,7 +70,7 @@ class Eer:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a target for the FAR amounts to on these pairs."""
+    """The rates on these pairs at a target for the FAR."""
 
     target: float
     threshold: float  # a score that occurred: the lowest that is accepted
@@ -185,7 +185,7 @@ def eer_at(curve: Roc, i: int, below: float | None) -> Eer:
 
 
 def allowed_impostors(far: float, impostors: int) -> int:
-    """How many impostors may be accepted for the share to be at most `far`: floor(far * impostors), in decimal.
+    """Return how many impostors may be accepted for the share to be at most `far`: floor(far * impostors), in decimal.
 
     Raises:
         UsageError: far is not in (0, 1]. Undefined: not even one; says how many pairs it would take.

@@ -81,7 +81,7 @@ def epc_figure(result: BinaryResult, key: str) -> str:
 def histogram_figure(
     genuine: NDArray[np.float64], impostor: NDArray[np.float64], result: BinaryResult, key: str
 ) -> str:
-    """How the scores of both classes lie, each as shares of its own class, and the threshold between them.
+    """Return how the scores of both classes lie, each as shares of its own class, and the threshold between them.
 
     The shares are drawn by their square roots: what is rare is what matters here.
     """

@@ -112,7 +112,7 @@ def inline_svg(figure: Figure, key: str, label: str) -> str:
     Args:
         figure: drawn in the token colours of this module.
         key: unique in the page; every id of the drawing starts with it.
-        label: what a screen reader says instead of the picture.
+        label: what a screen reader says instead of the image.
     Returns:
         One element with text as text, a transparent ground, no namespace addresses, no style sheet of its own.
     """

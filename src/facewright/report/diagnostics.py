@@ -112,7 +112,7 @@ def pr_figure(predictions: Predictions, key: str) -> str:
     """Precision-recall curves, one class against the rest: micro (bold), macro (dashed), each class thin.
 
     The macro curve is the mean of the classes' precisions at equal recall, drawn straight between their points: a
-    picture; the number to quote is the average precision, which is not interpolated.
+    image; the number to quote is the average precision, which is not interpolated.
     """
     figure, axes = _unit_square()
     _curves(axes, predictions, pr_curve, thresholds_first=1.0)
@@ -161,7 +161,7 @@ def _thinned(curve: Curve, points: int) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def reliability_figure(predictions: Predictions, key: str) -> str:
-    """How often the model is right (with 95 % intervals) where it is how sure, in 15 bins of equal mass."""
+    """Return how often the model is right (with 95 % intervals) where it is how sure, in 15 bins of equal mass."""
     confidence = predictions.probabilities.max(axis=1)
     correct = predictions.probabilities.argmax(axis=1) == predictions.labels
     figure, axes = _unit_square()

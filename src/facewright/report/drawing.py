@@ -57,12 +57,12 @@ class Box:
 
     @property
     def end(self) -> float:
-        """Where the data leaves: below the sum, if there is one."""
+        """Return where the data leaves: below the sum, if there is one."""
         return self.sum + 7 if self.added else self.bottom + self.sheets * 4
 
     @property
     def added(self) -> bool:
-        """Whether the input is added to the output."""
+        """Tell whether the input is added to the output."""
         return self.row.join in ("identity", "projection")
 
     @property
@@ -72,7 +72,7 @@ class Box:
 
     @property
     def sheets(self) -> int:
-        """How many more edges show behind the box."""
+        """Return how many more edges show behind the box."""
         return min(self.repeat, 3) - 1
 
 
@@ -82,7 +82,7 @@ def draw_architecture(model: Model, name: str, size: int) -> str:
     Args:
         model: of the catalogue, on any device (meta too); nothing is computed.
         name: the title.
-        size: side of the square pictures it sees, px.
+        size: side of the square images it sees, px.
     Returns:
         One SVG document without scripts, fonts or addresses of others.
     """
@@ -190,7 +190,7 @@ def _heading(name: str, summary: ModelSummary, size: int) -> list[str]:
 
 
 def _photo(size: int) -> list[str]:
-    """What goes in: a small face."""
+    """Return what goes in: a small face."""
     x, y = MIDDLE, TOP + 17
     line = 'fill="none" stroke="currentColor" stroke-width="1.4"'
     return [
@@ -288,7 +288,7 @@ def _brackets(boxes: list[Box]) -> list[str]:
 
 
 def _legend(boxes: list[Box], y: float) -> list[str]:
-    """What the signs mean, of those that occur."""
+    """Return what the signs mean, of those that occur."""
     joins = {box.row.join for box in boxes}
     words = ["7×7 64 /2: kernel, channels, stride", "narrower: smaller side", "higher: more channels"]
     if any(box.text.startswith("sep") or "(sep" in box.text for box in boxes):

@@ -33,7 +33,7 @@ Heat = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PageContext:
-    """What a page says beside what was found. Nothing is looked up: the caller says the time and the versions."""
+    """The facts beside the explanations on a page. Nothing is looked up: the caller says the time and the versions."""
 
     created: str
     command: str = ""
@@ -103,7 +103,7 @@ def explanations_page(found: Explained | ExplainedPair, context: PageContext) ->
 
 
 def _of_photos(found: Explained) -> dict[str, object]:
-    """What the template is told of photos and their classes."""
+    """Return what the template is told of photos and their classes."""
     broken = [(photo.path, photo.error) for photo in found.photos if photo.error is not None]
     whole = [photo for photo in found.photos if photo.heat is not None]
     count = len(whole)
@@ -120,7 +120,7 @@ def _of_photos(found: Explained) -> dict[str, object]:
 
 
 def how_made(found: Explained) -> list[str]:
-    """How the maps were made and how to read them, in sentences."""
+    """Return how the maps were made and how to read them, in sentences."""
     rows, columns = found.points
     height, width = found.input_size
     if found.method == "rollout":
@@ -147,7 +147,7 @@ def _photo_card(photo: ExplainedPhoto, method: str) -> Card:
 
 
 def _of_pair(found: ExplainedPair) -> dict[str, object]:
-    """What the template is told of two photos."""
+    """Return what the template is told of two photos."""
     score, drop = words.number(found.occlusion.score, 3), words.number(found.occlusion.drop, 3)
     answer = "" if found.same is None else "the same person" if found.same else "two people"
     lead = [found.model, answer, f"similarity {score}"]

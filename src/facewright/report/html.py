@@ -27,7 +27,7 @@ from facewright.training.balancing import Balancing
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the audit found. Mean and deviation are of RGB pixels scaled to [0, 1]."""
+    """The findings of the audit. Mean and standard deviation (std) are of RGB pixels scaled to [0, 1]."""
 
     per_class: Mapping[str, int]  # images
     mean: tuple[float, float, float] | None = None
@@ -37,7 +37,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What a page says beside the measured numbers. Nothing is looked up: the caller says the time and the versions."""
+    """The facts beside the measured numbers on a page. Nothing is looked up: the caller says the time and the versions."""
 
     title: str
     created: str  # as it shall be read

@@ -46,7 +46,7 @@ class ModelSection:
 def model_section(
     entry: Entry, index: int, album: Album, *, drawing: Markup | None, recipe: str | None, balancing: Balancing | None
 ) -> ModelSection:
-    """Draw the figures and choose the pictures of one model."""
+    """Draw the figures and choose the images of one model."""
     key, test, predictions = f"m{index}", entry.test, entry.predictions
     curves = [("Loss", "loss"), ("Accuracy", "accuracy"), ("Learning rate", "learning rate")] if entry.history else []
     return ModelSection(

@@ -26,7 +26,7 @@ class Picture:
     """One test image and what the model said of it."""
 
     path: str
-    uri: str | None  # None: the picture cannot be shown
+    uri: str | None  # None: the image cannot be shown
     true: str
     predicted: str
     probability: float  # of the predicted class
@@ -52,7 +52,7 @@ class Album:
         self._made: dict[str, str | None] = {}
 
     def uri(self, path: str) -> str | None:
-        """A JPEG of at most 96 pixels as a data URI; None where there is no such picture or it cannot be read."""
+        """A JPEG of at most 96 pixels as a data URI; None where there is no such image or it cannot be read."""
         if path not in self._made:
             data = self._source(path) if self._source is not None else None
             self._made[path] = None if data is None else _shrunk(data, path)

@@ -101,7 +101,7 @@ def _name_points(axes: Axes, xs: Sequence[float], entries: Sequence[Entry]) -> N
 
 
 def curves_of_models(entries: Sequence[Entry], what: str, over: str, key: str) -> str:
-    """The validation curves of all models in one picture.
+    """The validation curves of all models in one image.
 
     Args:
         entries: one or more models; one without a history has no line.

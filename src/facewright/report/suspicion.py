@@ -11,7 +11,7 @@ from facewright.files import write_atomic
 from facewright.report import pages, words
 from facewright.report.pictures import Album
 
-SHOWN = 48  # pictures of a list; suspicious.json has all
+SHOWN = 48  # images of a list; suspicious.json has all
 SHOWN_OF_PART = 12
 SURE = 0.9  # out-of-fold accuracy; below it, the reader is warned of the judge
 
@@ -22,7 +22,7 @@ class Doubt:
 
     path: str
     name: str  # of the file alone
-    uri: str | None  # None: the picture cannot be shown
+    uri: str | None  # None: the image cannot be shown
     label: str
     other: str  # the class it looks like; "" where none
     note: str
@@ -47,7 +47,7 @@ class Halves:
 
 @dataclass(frozen=True)
 class SuspicionSection:
-    """What the page says of the labels, ready to be laid out."""
+    """The label issues, ready to be laid out."""
 
     found: Suspicion
     sentences: tuple[str, ...]
@@ -60,7 +60,7 @@ class SuspicionSection:
 
 @dataclass(frozen=True)
 class LabelContext:
-    """What a page of its own says beside what was found. Nothing is looked up: the caller says the time."""
+    """The facts beside the label issues on a page of their own. Nothing is looked up: the caller says the time."""
 
     created: str
     command: str = ""
@@ -69,7 +69,7 @@ class LabelContext:
 
 
 def suspicion_section(found: Suspicion, album: Album) -> SuspicionSection:
-    """Choose the pictures and put the numbers into words."""
+    """Choose the images and put the numbers into words."""
     strangers = () if found.likeness is None else found.likeness.strangers
     parted = () if found.likeness is None else found.likeness.parted
     return SuspicionSection(
@@ -84,7 +84,7 @@ def suspicion_section(found: Suspicion, album: Album) -> SuspicionSection:
 
 
 def in_words(found: Suspicion) -> list[str]:
-    """What was found and how, in sentences."""
+    """Return what was found and how, in sentences."""
     said = [
         f"{_count(len(found.suspects), 'picture')} of {found.n:,} {_verb(len(found.suspects), 'looks', 'look')} "
         "mislabelled: judged unseen, the model is confident of another class. In all, "
@@ -149,7 +149,7 @@ def _halves(row: PartedClass, album: Album) -> Halves:
 
 
 def _part(size: str, paths: Sequence[str], label: str, album: Album) -> Part:
-    """The pictures of a part that are nearest to its middle."""
+    """The images of a part that are nearest to its middle."""
     title = f"The {size} part, {_count(len(paths), 'picture')}"
     return Part(title, tuple(_doubt(path, label, "", "", album) for path in paths[:SHOWN_OF_PART]))
 
@@ -162,7 +162,7 @@ def _count(count: int, one: str, many: str = "") -> str:
     """A count and its noun.
 
     >>> _count(1, "picture"), _count(2, "class", "classes")
-    ('1 picture', '2 classes')
+    ('1 image', '2 classes')
     """
     return f"{count:,} {one if count == 1 else many if many else one + 's'}"
 

@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a rate's interval lies on the column's common scale, in percent of its width."""
+    """A rate's interval on the column's common scale, in percent of its width."""
 
     low: float
     value: float

@@ -18,12 +18,12 @@ from facewright.report import verification_plots as plots
 from facewright.report.model_section import Fact
 from facewright.report.pictures import Album
 
-_LISTED = 30  # broken pictures named
+_LISTED = 30  # broken images named
 
 
 @dataclass(frozen=True)
 class ShownPair:
-    """Two pictures by their paths in the data, and their score."""
+    """Two images by their paths in the data, and their score."""
 
     a: str
     b: str
@@ -51,7 +51,7 @@ class PairContext:
     false_rejects: Sequence[ShownPair]
     thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the data
     stored: MeasuredThreshold | None = None
-    broken: Sequence[tuple[str, str]] = ()  # pictures that could not be used, and why
+    broken: Sequence[tuple[str, str]] = ()  # images that could not be used, and why
     created: str = ""
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def decisive_threshold(result: VerificationResult) -> float:
 
 
 def _sentences(context: PairContext) -> list[str]:
-    """What to take away."""
+    """Return what to take away."""
     result, lines = context.result, []
     if result.accuracy is not None:
         people = result.accuracy_by_identity
@@ -139,7 +139,7 @@ def _sentences(context: PairContext) -> list[str]:
 
 
 def _protocol(result: VerificationResult) -> str:
-    """How the threshold of the accuracy was chosen, in words."""
+    """Return how the threshold of the accuracy was chosen, in words."""
     folds = result.folds
     if folds is None:
         return "at a threshold that was chosen on other data"

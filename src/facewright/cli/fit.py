@@ -78,7 +78,7 @@ def amount(rate: Rate) -> str:
     """Return an error with its interval and count, in the target's units.
 
     >>> from facewright.metrics.intervals import Rate
-    >>> amount(Rate(12.3456, 10.0, 15.25, 75))
+    >>> amount(Rate(value=12.3456, low=10.0, high=15.25, n=75))
     '12.35 (10 to 15.25, n=75)'
     """
     return f"{rate.value:.4g} ({rate.low:.4g} to {rate.high:.4g}, n={rate.n:,})"

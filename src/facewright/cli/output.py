@@ -103,7 +103,7 @@ def percent(rate: Rate) -> str:
     """Return a rate in percent with its interval and count.
 
     >>> from facewright.metrics.intervals import Rate
-    >>> percent(Rate(0.9125, 0.874, 0.9405, 257))
+    >>> percent(Rate(value=0.9125, low=0.874, high=0.9405, n=257))
     '91.2 % (87.4 to 94.0, n=257)'
     """
     return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f}, n={rate.n:,})"
@@ -113,7 +113,7 @@ def precise(rate: Rate) -> str:
     """Return a rate as `percent` does, to hundredths of a percent.
 
     >>> from facewright.metrics.intervals import Rate
-    >>> precise(Rate(0.98125, 0.97, 0.99, 1600))
+    >>> precise(Rate(value=0.98125, low=0.97, high=0.99, n=1600))
     '98.12 % (97.00 to 99.00, n=1,600)'
     """
     return f"{100 * rate.value:.2f} % ({100 * rate.low:.2f} to {100 * rate.high:.2f}, n={rate.n:,})"

@@ -53,7 +53,7 @@ class PartedClass(Record):
 
 
 class Likeness(Record):
-    """The evidence of embeddings that know nothing of the labels. `refused`: why there is no list of strangers, or None."""
+    """The evidence of embeddings that know nothing of the labels. `refused`: why no strangers are listed."""
 
     strangers: tuple[Stranger, ...]
     threshold: float | None  # likeness that strangers reach with a chance of `chance`

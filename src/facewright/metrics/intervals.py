@@ -24,7 +24,7 @@ RESAMPLES = 2_000
 class Rate(Record):
     """A share with its 95 % interval and the count it rests on.
 
-    >>> Rate(0.91, 0.87, 0.94, 257).to_dict()
+    >>> Rate(value=0.91, low=0.87, high=0.94, n=257).to_dict()
     {'value': 0.91, 'low': 0.87, 'high': 0.94, 'n': 257}
     """
 

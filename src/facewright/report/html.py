@@ -37,7 +37,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class ReportContext:
-    """The facts beside the measured numbers on a page. Nothing is looked up: the caller says the time and the versions."""
+    """The facts beside the numbers on a page. Nothing is looked up: the caller gives the time and the versions."""
 
     title: str
     created: str  # as it shall be read

@@ -38,6 +38,7 @@ def test_a_new_family_is_one_module_and_one_row(tmp_path: Path, monkeypatch: pyt
 
 SMALLEST = [  # one of each kind of block
     "resnet18",
+    "plain18",
     "resnet50",
     "seresnext50_32x4d",
     "xception",

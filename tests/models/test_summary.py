@@ -79,6 +79,8 @@ PUBLISHED_GMACS = {
     "mobilefacenet": 0.221,
 }
 UNPUBLISHED = {
+    "plain18",
+    "plain34",
     "iresnet18",
     "iresnet50",
     "dlib_resnet29",

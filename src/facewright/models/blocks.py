@@ -155,17 +155,25 @@ def initialize_convolutions(model: nn.Module) -> None:
 
 
 def residual_body(model: nn.Module, stages: int) -> list[Stage]:
-    """The outline of `layer1` … `layerN`: blocks whose `downsample` is None where the input is added as it is."""
+    """Return the outline of `layer1` … `layerN`, from the `downsample` of each block."""
+    layers = {f"stage {number}": f"layer{number}" for number in range(1, stages + 1)}
     return [
         Stage(
-            f"stage {number}",
+            stage,
             tuple(
-                Unit((f"layer{number}.{index}",), "identity" if block.downsample is None else "projection")
-                for index, block in enumerate(model.get_submodule(f"layer{number}").children())
+                Unit((f"{layer}.{index}",), _join(block))
+                for index, block in enumerate(model.get_submodule(layer).children())
             ),
         )
-        for number in range(1, stages + 1)
+        for stage, layer in layers.items()
     ]
+
+
+def _join(block: nn.Module) -> Join:
+    """Return how a block's input meets its output; a block without `downsample` has no shortcut."""
+    if not hasattr(block, "downsample"):
+        return "none"
+    return "identity" if block.downsample is None else "projection"
 
 
 def residual_outline(model: nn.Module, stages: int) -> tuple[Stage, ...]:

@@ -82,6 +82,16 @@ FAMILIES = {
             "resnet152": (60_192_808, 23_027_253_248),
         },
     ),
+    "plain": Family(
+        module="resnet",
+        paper="He et al. 2016, arXiv:1512.03385, section 3.3",
+        source="counted here: ResNet without its projections",
+        native_size=224,
+        counts={
+            "plain18": (11_515_688, 3_589_611_520),
+            "plain34": (21_623_848, 7_288_987_648),
+        },
+    ),
     "resnext": Family(
         module="resnet",
         paper="Xie et al. 2017, arXiv:1611.05431",

@@ -1,4 +1,4 @@
-"""ResNet-18/34/50/101/152, ResNeXt, Wide ResNet and SE-ResNet: residual learning with identity shortcuts.
+"""ResNet-18/34/50/101/152, Plain-18/34, ResNeXt, Wide ResNet and SE-ResNet: residual learning with identity shortcuts.
 
 Sources: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), table 1;
 Xie et al., "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017 (arXiv:1611.05431), table 1:
@@ -61,6 +61,24 @@ class BasicBlock(nn.Module):
         return self.bn2
 
 
+class PlainBlock(nn.Module):
+    """Two 3x3 convolutions without a shortcut: the paper's plain networks, which are harder to train when deep."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.outputs = width
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
+        out = self.relu(self.bn1(self.conv1(x)))
+        deeper: Tensor = self.relu(self.bn2(self.conv2(out)))
+        return deeper
+
+
 class Bottleneck(nn.Module):
     """1x1 down, 3x3, 1x1 up, and a shortcut (ResNet-50 and deeper).
 
@@ -102,7 +120,7 @@ class Bottleneck(nn.Module):
         return self.bn3
 
 
-Block = BasicBlock | Bottleneck
+Block = BasicBlock | PlainBlock | Bottleneck
 
 
 @dataclass(frozen=True)
@@ -117,6 +135,8 @@ VARIANTS = {
     "resnet50": Variant(Bottleneck, (3, 4, 6, 3)),
     "resnet101": Variant(Bottleneck, (3, 4, 23, 3)),
     "resnet152": Variant(Bottleneck, (3, 8, 36, 3)),
+    "plain18": Variant(PlainBlock, (2, 2, 2, 2)),
+    "plain34": Variant(PlainBlock, (3, 4, 6, 3)),
     "resnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3)),
     "resnext101_64x4d": Variant(partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3)),
     "resnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3)),

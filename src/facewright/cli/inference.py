@@ -107,6 +107,7 @@ def embed(
     flip: opt.Flip = None,
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -128,7 +129,7 @@ def embed(
     with event_printer(quiet) as on_event:
         written = workflows.embed(
             model, data, out, crop=crop, flip=flip, detector=detector, policy=opt.face_choice(select_face),
-            on_event=on_event,
+            device=device, on_event=on_event,
         )  # fmt: skip
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")

@@ -197,8 +197,8 @@ def called_in(tree: Tree, name: str) -> str:
 
 def doubt(table: TextTable, why: str) -> DataError:
     """Return the error that shows three rows and the option to type."""
-    shown = "\n".join(f"  {table.mark.join(values)[:160]}" for _, values in table.rows[:3])
+    shown = " | ".join(table.mark.join(values)[:160] for _, values in table.rows[:3])  # an error is one line
     return DataError(
-        f"{table.name}: {why}; its first rows are\n{shown}\nsay which column is what, by name or number: "
+        f"{table.name}: {why}; its first rows: {shown} | Say which column is what, by name or number: "
         "--columns image=COLUMN,label=COLUMN[,split=COLUMN][,identity=COLUMN]"
     )

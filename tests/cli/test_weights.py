@@ -84,3 +84,15 @@ def test_one_model_shows_its_weights_in_full() -> None:
     assert "resnest50@imagenet" in shown and "sha256   528c19ca…" in shown
     facts = json.loads(CliRunner().invoke(app, ["models", "resnest50", "--json"]).stdout)
     assert [row["name"] for row in facts["weights"]] == ["imagenet"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [(b"", "empty"), (b"<!DOCTYPE html><html>", "HTML"), (b"version https://git-lfs.github.com/spec/v1\n", "LFS")],
+)
+def test_what_a_download_may_hold_in_place_of_weights(
+    content: bytes, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    words = (str(tmp_path / "a.pth"), "--model", NAME, "--to", str(tmp_path / "o.safetensors"))
+    assert named in refusal(capsys, "convert", *words)

@@ -104,7 +104,8 @@ def _check_beginning(path: Path) -> None:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            beginning = file.read(9)
+            start = file.read(64)
+            beginning = start[:9]
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     if size > MOST_BYTES:
@@ -121,6 +122,12 @@ def _check_beginning(path: Path) -> None:
             f"{path}: a pickle (PyTorch's .pth), whatever it is called: reading one can run code, so it is not read"
             f" here; convert it once: facewright weights convert {path} --model NAME --to OUT.safetensors"
         )
+    if not start:
+        raise WeightsError(f"{path}: the file is empty; download it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path}: a Git LFS pointer, not the weights; fetch them with git lfs pull")
+    if start.lstrip().startswith(b"<"):
+        raise WeightsError(f"{path}: an HTML or XML page, not weights; download the file itself")
     raise WeightsError(f"{path}: no safetensors file; expected a header of at most {MOST_HEADER:,} bytes")
 
 

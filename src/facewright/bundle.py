@@ -23,7 +23,7 @@ from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
 from facewright.files import check_manifest, parse_json, rewriting, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
-from facewright.input_spec import InputSpec
+from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Bundle:
     thresholds: tuple[Threshold, ...] = ()
     head: HeadSpec | None = None  # None: the architecture's own classifier
     exported: Exported | None = None  # None: the weights are PyTorch's
+    template: Template | None = None  # of the aligned crops it expects; None: ArcFace's
 
     def model(self) -> nn.Module:
         """The network with these weights, in inference mode; without classes it gives features in place of scores.
@@ -143,6 +144,7 @@ class Header(BaseModel):
     provenance: dict[str, Any]
     thresholds: tuple[Threshold, ...]
     head: dict[str, Any] | None = None
+    template: Template | None = None
 
 
 class ExportedHeader(BaseModel):
@@ -201,6 +203,7 @@ def _header_of(bundle: Bundle) -> Header:
         provenance=dict(bundle.provenance),
         thresholds=bundle.thresholds,
         head=None if bundle.head is None else bundle.head.to_dict(),
+        template=bundle.template,
     )
 
 
@@ -296,6 +299,7 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
         header.provenance,
         header.thresholds,
         head,
+        template=header.template,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast, get_args
 
@@ -33,6 +34,30 @@ class FaceCrop:
         texts = all(isinstance(value, str) and len(value) <= 200 for value in (self.detector, self.digest))
         if not texts or self.select_face not in ("largest", "centre", "error") or self.template != "arcface":
             raise UsageError(f"expected the input's faces as detector, digest, select_face and template, got {self}")
+
+
+@dataclass(frozen=True)
+class Template:
+    """Where the points of a face belong in an aligned crop. It travels with the weights, and is compared by value.
+
+    side: px of the crops that networks with this template expect.
+    points: (K, 2) x, y as shares of the side.
+    rule: what of the crop is mapped onto the photo: "centres" of pixels, as OpenCV does; or the "corners" of the
+        whole crop, the middle of its first and last pixel half a pixel of the photo inside, as dlib does; or "box": as
+        "centres", where the points are the corners of the detector's box.
+    """
+
+    name: str
+    side: int
+    points: tuple[tuple[float, float], ...]
+    rule: Literal["centres", "corners", "box"] = "centres"
+
+    def __post_init__(self) -> None:
+        places = [value for point in self.points for value in point]
+        if len(self.points) not in (4, 5) or not all(math.isfinite(value) and -2 <= value <= 3 for value in places):
+            raise UsageError(f"expected the points of a template as shares of its side, got {self.points!r:.200}")
+        if not 8 <= self.side <= 2048:
+            raise UsageError(f"expected a template's side of 8 to 2048 px, got {self.side!r}")
 
 
 @dataclass(frozen=True)

@@ -9,36 +9,20 @@ pixel, for the chips of its network; insightface's `arcface_dst` for ArcFace's t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facewright.errors import UsageError
+from facewright.errors import UnknownName, UsageError
 from facewright.images import Pixels
+from facewright.input_spec import Template
 
 Points = NDArray[np.complex128]
 """x + iy: a turn and scale is then a multiplication."""
 
 _BINOMIAL = (1, 4, 6, 4, 1)
 _HALVED = 1.25 + 0.75j  # dlib's: where the middle of a halved photo's first pixel is taken to lie, times two
-
-
-@dataclass(frozen=True)
-class Template:
-    """Where the points of a face belong in a chip.
-
-    side: px of the chips that networks with this template expect.
-    points: (K, 2) x, y as shares of the side.
-    rule: what of the chip is mapped onto the photo: "centres" of pixels, as OpenCV does; or the "corners" of the
-        whole chip, the middle of its first and last pixel half a pixel of the photo inside, as dlib does.
-    """
-
-    name: str
-    side: int
-    points: tuple[tuple[float, float], ...]
-    rule: Literal["centres", "corners"] = "centres"
 
 
 def _padded(points: tuple[tuple[float, float], ...], padding: float) -> tuple[tuple[float, float], ...]:
@@ -69,6 +53,59 @@ _CORNERS_112 = ((81.2985, 51.9651), (66.6355, 53.1093), (30.5266, 52.2626), (45.
 
 ARCFACE_CORNERS = Template("arcface-corners", 112, tuple((x / 112, y / 112) for x, y in _CORNERS_112))
 """ArcFace's chips for the points of `landmarks.FivePoints`."""
+
+
+FFHQ = Template(
+    "ffhq",
+    512,
+    tuple((x / 512, y / 512) for x, y in ((192.981, 239.947), (318.903, 240.194), (256.635, 314.014),
+                                          (201.261, 371.410), (313.089, 371.151))),
+)  # fmt: skip
+"""Looser crops, for the points of `ARCFACE`. Source: facexlib's `face_restoration_helper.py`."""
+
+
+def box_template(name: str, side: int, margin: float) -> Template:
+    """Return the template of a detector's box, not turned, with a margin: both sides together, in shares of the box."""
+    low = margin / (1 + margin) / 2
+    corners = ((low, low), (1 - low, low), (1 - low, 1 - low), (low, 1 - low))
+    return Template(name, side, corners, "box")
+
+
+MTCNN = box_template("mtcnn", 160, 44 / 116)
+"""FaceNet's crops: 44 px of margin in 160. Boxes keep their shape here; facenet-pytorch stretches them to squares."""
+
+NAMED = {template.name: template for template in (ARCFACE, FFHQ, MTCNN, DLIB)}
+
+
+def parse_template(text: str, side: int) -> Template:
+    """Read a template: a name of `NAMED`, "box:MARGIN", or five points "x1,y1,...,x5,y5" in px of the side.
+
+    Raises:
+        UnknownName: another name. UsageError: another count of numbers, or numbers out of range.
+    >>> parse_template("box:0.5", 160).rule
+    'box'
+    """
+    if text in NAMED:
+        return replace(NAMED[text], side=side)
+    try:
+        if text.startswith("box:"):
+            return box_template("box", side, float(text.removeprefix("box:")))
+        numbers = [float(part) / side for part in text.split(",")]
+    except ValueError:
+        raise UnknownName("template", text, (*NAMED, "box:MARGIN", "x1,y1,...,x5,y5")) from None
+    if len(numbers) != 10:
+        raise UsageError(f"expected five points x1,y1,...,x5,y5 as a template, got {len(numbers)} numbers")
+    return Template("points", side, tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+
+
+def for_corners(template: Template) -> Template:
+    """Return the template for the points of `landmarks.FivePoints` of one for the points of `ARCFACE`."""
+    if template.rule != "centres" or template.points == ARCFACE.points:
+        return replace(ARCFACE_CORNERS, side=template.side) if template.rule == "centres" else template
+    turn, shift = similarity(ARCFACE.points, template.points)
+    points = [turn * complex(x, y) + shift for x, y in ARCFACE_CORNERS.points]
+    name = f"{template.name}-corners"
+    return Template(name, template.side, tuple((point.real, point.imag) for point in points))
 
 
 def chip(photo: Pixels, points: ArrayLike, size: int | None = None, template: Template = DLIB) -> Pixels:

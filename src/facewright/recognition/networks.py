@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from facewright.embedding import Embedder
 from facewright.errors import DataError, UsageError
-from facewright.faces.alignment import ARCFACE_CORNERS, DLIB, Template
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, for_corners
 from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH
 from facewright.faces.dlib.vectors import FaceVectors
 from facewright.files import as_record, parse_json
 from facewright.images import Pixels
-from facewright.input_spec import InputSpec
+from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import VERIFICATION, Threshold, thresholds_for
 
 BUILT_IN = "built-in"
@@ -39,7 +39,8 @@ class Network(Protocol):
     name: str
     width: int  # D
     spec: InputSpec  # what it is fed
-    template: Template  # of its chips, for the points of `landmarks.FivePoints`
+    template: Template  # of its crops, for the points of `landmarks.FivePoints`
+    own_template: Template | None  # the same for the points of `alignment.ARCFACE`; None: there is none
 
     @property
     def digest(self) -> str:
@@ -65,6 +66,7 @@ class BuiltIn:
     name = BUILT_IN
     width = WIDTH
     template = DLIB
+    own_template = None
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
@@ -94,13 +96,13 @@ class BuiltIn:
 
 
 class Own:
-    """An embedder of one's own; its chips are ArcFace's, 112 px, fitted to its input."""
-
-    template = ARCFACE_CORNERS
+    """An embedder of one's own; its crops are of its template, ArcFace's where it has none, fitted to its input."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.name, self.width, self.spec = embedder.name, embedder.width, embedder.spec
+        self.own_template = embedder.bundle.template or ARCFACE
+        self.template = for_corners(self.own_template)
 
     @property
     def digest(self) -> str:

@@ -20,12 +20,12 @@ from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
-from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, Template, chip
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, chip, for_corners
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
 from facewright.images import ImageLike, Pixels, as_image
-from facewright.input_spec import InputSpec
+from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
@@ -251,8 +251,13 @@ class Recognizer:
     def _cut(self, photo: Pixels, located: Located, template: Template | None) -> tuple[Face, ...]:
         """The located faces with their points and chips."""
         wanted = self._network.template if template is None else template
-        if located.points is not None and wanted is ARCFACE_CORNERS:
-            wanted, every = ARCFACE, located.points  # the detector's own points are nearer to those of ArcFace
+        own = ARCFACE if template is not None and template == ARCFACE_CORNERS else self._network.own_template
+        if wanted.rule == "box":
+            x, y, width, height = located.boxes.T
+            corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+            every = corners.transpose(2, 0, 1)
+        elif located.points is not None and own is not None and wanted == for_corners(own):
+            wanted, every = own, located.points  # the detector's own points are nearer to those of ArcFace
         else:
             every = self._points.of(photo, located.squares)
         chips = [chip(photo, points, template=wanted) for points in every]

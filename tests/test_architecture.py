@@ -39,6 +39,7 @@ LAYERS = {
     "models": 2,
     "bundle": 3,
     "faces": 3,
+    "onnx_import": 3,
     "embedding": 4,
     "inference": 4,
     "training": 4,

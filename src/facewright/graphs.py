@@ -106,7 +106,8 @@ class Graph:
     content: bytes = field(repr=False)  # the ONNX file without its metadata
     height: int  # px, of `pixels`
     width: int
-    outputs: Mapping[str, int]  # `LOGITS` and `EMBEDDING`, those it has -> how many numbers a picture
+    outputs: Mapping[str, int]  # `LOGITS` and `EMBEDDING`, those it has -> how many numbers an image
+    batch: int | None = None  # images that it takes at once; None: any number
 
     @property
     def digest(self) -> str:
@@ -129,6 +130,9 @@ class Graph:
         return partial(self._run, Session(self.content), output)
 
     def _run(self, session: Session, output: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        if self.batch == 1 and len(images) != 1:
+            rows = [self._run(session, output, images[index : index + 1]) for index in range(len(images))]
+            return np.concatenate([np.zeros((0, self.outputs[output])), *rows])
         (values,) = session.run({PIXELS: images}, [output])
         expected = (len(images), self.outputs[output])
         if values.shape != expected:
@@ -191,14 +195,13 @@ def plain(model: ModelProto) -> Graph:
     Raises:
         BundleError: it is not plain; says what is in the way.
     """
-    for foreign in _foreign(model):
-        raise BundleError(f"a graph that is not run here: {foreign}")
+    check_plain(model)
     graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
     inputs = [one for one in graph.input if one.name not in held]
     if len(inputs) != 1 or inputs[0].name != PIXELS:
         raise BundleError(f"expected one input, {PIXELS}; got {_names(inputs)}")
-    (_, height, width, channels), kind = _shape(inputs[0], 4)
+    (batch, height, width, channels), kind = _shape(inputs[0], 4)
     if kind != import_onnx().TensorProto.UINT8 or channels != 3 or height is None or width is None:
         raise BundleError(f"expected {PIXELS} as uint8 (B, H, W, 3); got other numbers or another shape")
     outputs: dict[str, int] = {}
@@ -210,7 +213,7 @@ def plain(model: ModelProto) -> Graph:
     if not outputs:
         raise BundleError(f"expected an output {LOGITS} or {EMBEDDING}; got none")
     del model.metadata_props[:]
-    return Graph(model.SerializeToString(deterministic=True), height, width, outputs)
+    return Graph(model.SerializeToString(deterministic=True), height, width, outputs, batch)
 
 
 def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
@@ -222,8 +225,7 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
         BundleError: no ONNX, an operator that is not run here, or another input. UsageError: onnx is not installed.
     """
     model = parse(content)
-    for foreign in _foreign(model):
-        raise BundleError(f"a graph that is not run here: {foreign}")
+    check_plain(model)
     held = {tensor.name for tensor in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in held]
     sides, kind = _shape(inputs[0], 4) if len(inputs) == 1 else ([], 0)
@@ -238,6 +240,12 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
     del model.graph.value_info[:]
     closed = None if sides[2] is None or sides[3] is None else (sides[2], sides[3])
     return bytes(model.SerializeToString()), closed
+
+
+def check_plain(model: ModelProto) -> None:
+    """Raise BundleError where a model loops, branches, or brings operators or numbers from elsewhere."""
+    for foreign in _foreign(model):
+        raise BundleError(f"a graph that is not run here: {foreign}")
 
 
 def parse(content: bytes) -> ModelProto:

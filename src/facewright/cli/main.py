@@ -93,6 +93,7 @@ for command in (
     training.demo,
 ):
     app.command()(command)
+app.command("models import")(models.import_)  # `main` joins the two words
 app.add_typer(data.app, name="data")
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(weights.app, name="weights")
@@ -110,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in notes:
         say(f"warning: {note}")
     debug = "--debug" in words
+    if words[:2] == ["models", "import"]:
+        words[:2] = ["models import"]
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="facewright")
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage

@@ -52,6 +52,81 @@ def models(
         raise UsageError("--size, --plot and --all need the NAME of an architecture")
 
 
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A face recognition network as ONNX.")],
+    name: Annotated[str, typer.Option(help="The model file to write, NAME.onnx.")],
+    template: Annotated[
+        str,
+        typer.Option(help="Aligned crops: arcface, ffhq, mtcnn, dlib, box:MARGIN or x1,y1,…,x5,y5 in px."),
+    ] = "arcface",
+    size: Annotated[int, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of its input, px.")] = 112,
+    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels of 0..255: a number, or three.")] = None,
+    std: Annotated[str | None, typer.Option(help="Then divided by: a number, or three.")] = None,
+    colour: Annotated[str | None, typer.Option(help="Order of the channels: rgb or bgr.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Add the vector of the mirror image.")] = False,
+    output: Annotated[str | None, typer.Option(help="Output with the embedding, where there are several.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Labelled pairs to find out mean, std and colour on, at most 200 photos.")
+    ] = None,
+    photos: Annotated[Path | None, typer.Option("--images", help="Folder of the pairs' photos.")] = None,
+    detector: Annotated[str, typer.Option(help="Face detector for those photos.")] = "dlib",
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Import an ONNX recogniser: from then on it is a model like any other.
+
+    \b
+    Example:
+      facewright models import w600k.onnx --name w600k --mean 127.5 --std 127.5 --colour rgb
+      facewright models import unknown.onnx --name mine --pairs pairs.csv --images lfw/
+    """
+    from facewright.cli.progress import event_printer
+    from facewright.workflows.model_import import import_model
+
+    if colour not in (None, "rgb", "bgr"):
+        raise UsageError(f"expected --colour rgb or bgr, got {colour!r}")
+    with event_printer(quiet) as on_event:
+        imported = import_model(
+            file,
+            name if name.lower().endswith(".onnx") else f"{name}.onnx",
+            template=template,
+            size=size,
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+            colour=colour,  # type: ignore[arg-type]
+            flip=flip,
+            output=output,
+            licence=licence,
+            pairs=pairs,
+            photos=photos,
+            detector=detector,
+            on_event=on_event,
+        )
+    if as_json:
+        emit(imported.to_dict())
+        return
+    rows = [(row.colour, row.scaling, f"{row.auc:.4f}", f"{row.separation:.2f}", "chosen" if row.chosen else "")
+            for row in imported.trials]  # fmt: skip
+    if rows:
+        show(table(("colour", "scaling", "AUC", "separation", ""), rows))
+    show(f"wrote {imported.path}: {imported.width} numbers, {imported.template} crops, {imported.fingerprint}")
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
+    """Read one number, or three; raises UsageError."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3):
+        raise UsageError(f"expected {option} as one number or three, got {text!r}")
+    red, green, blue = values * 3 if len(values) == 1 else values
+    return red, green, blue
+
+
 def _list(as_json: bool) -> None:
     from facewright.models import catalog
     from facewright.models.released import released

@@ -1,0 +1,248 @@
+"""An ONNX recogniser made a model file; what it does not say of its input is found out on labelled pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import bundle as bundles
+from facewright import images
+from facewright.bundle import Bundle, Exported
+from facewright.data.pairs import read_pairs
+from facewright.embedding import Embedder, similarities
+from facewright.errors import BadImage, BundleError, DataError, Undefined, UsageError
+from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.faces.alignment import parse_template
+from facewright.graphs import EMBEDDING, MOST_BYTES
+from facewright.input_spec import ColourOrder, InputSpec
+from facewright.onnx_import import wrap
+from facewright.recognition import Recognizer
+from facewright.records import Record
+
+MOST_IMAGES = 200  # that preprocessings are tried on
+SURE = 0.95  # the share of resampled pairs on which the best must beat every other that differs
+RESAMPLES = 500
+ALIKE = 0.01  # mean difference of two preprocessings' scores up to which they are one
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+USUAL = {
+    "(x - 127.5) / 127.5": ((127.5,) * 3, (127.5,) * 3),
+    "(x - 127.5) / 128": ((127.5,) * 3, (128.0,) * 3),
+    "x / 255": ((0.0,) * 3, (255.0,) * 3),
+    "(x - ImageNet's mean) / std": IMAGENET,
+}
+Numbers = tuple[float, float, float]
+
+
+class Trial(Record):
+    """A preprocessing that was tried."""
+
+    colour: ColourOrder
+    scaling: str
+    flip: bool
+    auc: float  # of the pairs, in [0, 1]
+    separation: float  # between the means of both kinds of pairs, in pooled standard deviations
+    chosen: bool = False
+
+
+class ImportedModel(Record):
+    """A model file made of an ONNX file."""
+
+    path: str
+    fingerprint: str
+    width: int  # numbers of an embedding
+    input: dict[str, object]
+    template: str
+    licence: str | None
+    images: int  # that preprocessings were tried on; 0: the preprocessing was given
+    trials: tuple[Trial, ...]  # the furthest apart first
+
+
+def import_model(
+    file: str | Path,
+    out: str | Path,
+    *,
+    template: str = "arcface",
+    size: int = 112,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    colour: ColourOrder | None = None,
+    flip: bool = False,
+    output: str | None = None,
+    licence: str | None = None,
+    pairs: str | Path | None = None,
+    photos: str | Path | None = None,
+    detector: str = "dlib",
+    on_event: EventHandler = ignore_event,
+) -> ImportedModel:
+    """Make a model file of an ONNX recogniser.
+
+    Args:
+        file: the ONNX file. out: the model file, NAME.onnx.
+        template: of its aligned crops: arcface, ffhq, mtcnn, dlib, "box:MARGIN", or five points x1,y1,...,x5,y5 in px.
+        size: px, side of its input.
+        mean, std: subtracted from pixels of 0..255, and divided by, red green blue. colour: the order it is fed.
+        flip: whether the mirror image's vector is added. output: the name of the embedding, where there are several.
+        licence: of the weights, as their source says.
+        pairs, photos: a list of pairs and the folder of its photos, where mean, std and colour are not known: the usual
+            ones are tried on at most 200 photos. detector: finds their faces.
+    Raises:
+        BundleError: the file cannot be read, or is no plain graph of a recogniser. UsageError: an option does not fit.
+        Undefined: no preprocessing is clearly the best.
+    """
+    target = Path(out)
+    if target.suffix.lower() != ".onnx":
+        raise UsageError(f"{target}: an imported model is an .onnx file; name it {target.name}.onnx")
+    content = _content(Path(file))
+    found = parse_template(template, size)
+    known = mean is not None and std is not None and colour is not None
+    if not known and pairs is None:
+        raise UsageError("say --mean, --std and --colour; or --pairs (and --images), to find them out")
+    origin = {"file": Path(file).name, "sha256": sha256(content).hexdigest(), "licence": licence}
+
+    def made(spec: InputSpec) -> Bundle:
+        graph = wrap(content, spec, output)
+        exported = Exported(graph, "float32", {EMBEDDING: graph.digest}, {"imported": origin})
+        return Bundle("imported", "none", (), spec, {}, origin, exported=exported, template=found)
+
+    trials: list[Trial] = []
+    count = 0
+    if known and mean is not None and std is not None and colour is not None:
+        spec = _spec(size, mean, std, colour, flip)
+    else:
+        assert pairs is not None
+        photographed = _Pairs(made, pairs, photos, detector, on_event)
+        options = [colour] if colour is not None else ["rgb", "bgr"]
+        trials, spec = photographed.best([c for c in ("rgb", "bgr") if c in options], size, flip)
+        count = len(photographed.crops)
+    bundle = made(spec)
+    bundles.save(target, bundle)
+    return ImportedModel(
+        path=str(target),
+        fingerprint=Embedder(bundle).fingerprint,
+        width=Embedder(bundle).width,
+        input=spec.to_dict(),
+        template=found.name,
+        licence=licence,
+        images=count,
+        trials=tuple(trials),
+    )
+
+
+def _spec(size: int, mean: Numbers, std: Numbers, colour: ColourOrder, flip: bool) -> InputSpec:
+    """The order of `InputSpec`'s mean and std is red, green, blue."""
+    shares = [tuple(value / 255 for value in values) for values in (mean, std)]
+    return InputSpec(size, size, shares[0], shares[1], colour, "stretch", flip=flip)  # type: ignore[arg-type]
+
+
+class _Pairs:
+    """Aligned crops of photos with labelled pairs."""
+
+    def __init__(
+        self,
+        made: Callable[[InputSpec], Bundle],
+        pairs: str | Path,
+        photos: str | Path | None,
+        detector: str,
+        on_event: EventHandler,
+    ) -> None:
+        listed = read_pairs(pairs, photos if photos is not None else Path(pairs).parent)
+        self.made, self._on_event = made, on_event
+        order = [index for both in zip(*(np.flatnonzero(listed.same == kind) for kind in (True, False)), strict=False)
+                 for index in both]  # fmt: skip
+        folder = Path(photos if photos is not None else Path(pairs).parent)
+        spec = _spec(112, (127.5,) * 3, (127.5,) * 3, "rgb", False)
+        self.crops: list[NDArray[np.uint8]] = []
+        self.rows: list[tuple[int, int]] = []
+        self.same: list[bool] = []
+        places: dict[str, int | None] = {}
+        self._recognizer: Recognizer | None = None
+        for index in order:
+            names = (listed.a[index], listed.b[index])
+            if len(places) + sum(name not in places for name in names) > MOST_IMAGES:
+                break
+            for name in names:
+                if name not in places:
+                    places[name] = self._crop(folder / name, spec, detector)
+                    on_event(Progress("finding faces", len(places), MOST_IMAGES))
+            rows = [places[name] for name in names]
+            if rows[0] is not None and rows[1] is not None:
+                self.rows.append((rows[0], rows[1]))
+                self.same.append(bool(listed.same[index]))
+        if min(self.same.count(True), self.same.count(False)) < 10:
+            raise DataError("expected at least 10 pairs of each kind with a face on both photos")
+
+    def _crop(self, path: Path, spec: InputSpec, detector: str) -> int | None:
+        if self._recognizer is None:
+            self._recognizer = Recognizer(Embedder(self.made(spec)), detector=detector)
+        try:
+            face = self._recognizer.pick(images.read(path)).face
+        except (BadImage, OSError):
+            return None
+        if face is None:
+            return None
+        self.crops.append(face.chip)
+        return len(self.crops) - 1
+
+    def best(self, colours: Sequence[ColourOrder], size: int, flip: bool) -> tuple[list[Trial], InputSpec]:
+        """Try the usual preprocessings; raises Undefined where none is clearly the best."""
+        tried: list[tuple[Trial, InputSpec, NDArray[np.float64]]] = []
+        for colour, (name, (mean, std)) in product(colours, USUAL.items()):
+            spec = _spec(size, mean, std, colour, flip)
+            scores = self._scores(Embedder(self.made(spec)).embed(np.stack(self.crops)))
+            genuine, impostor = scores[self._same], scores[~self._same]
+            wins = (genuine[:, None] > impostor).mean() + (genuine[:, None] == impostor).mean() / 2
+            apart = _separation(scores, self._same)
+            trial = Trial(colour=colour, scaling=name, flip=flip, auc=float(wins), separation=apart)
+            self._on_event(Message(f"{_named(trial)}: AUC {wins:.4f}, separation {apart:.2f}"))
+            tried.append((trial, spec, scores))
+        tried.sort(key=lambda row: -row[0].separation)
+        first = tried[0]
+        for other in tried[1:]:
+            if np.abs(other[2] - first[2]).mean() > ALIKE and self._confidence(first[2], other[2]) < SURE:
+                raise Undefined(
+                    f"no preprocessing is clearly the best: {_named(first[0])} separates the pairs by"
+                    f" {first[0].separation:.2f} standard deviations, {_named(other[0])} by {other[0].separation:.2f};"
+                    " say --mean, --std and --colour"
+                )
+        return [row[0].model_copy(update={"chosen": row is first}) for row in tried], first[1]
+
+    @property
+    def _same(self) -> NDArray[np.bool_]:
+        return np.array(self.same)
+
+    def _scores(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        rows = np.array(self.rows)
+        return similarities(vectors[rows[:, 0]], vectors[rows[:, 1]])
+
+    def _confidence(self, first: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        """The share of resampled pairs on which the first preprocessing separates better than another."""
+        rng, same, wins = np.random.default_rng(0), self._same, 0
+        for _ in range(RESAMPLES):
+            rows = np.concatenate([rng.choice(np.flatnonzero(same == kind), (same == kind).sum()) for kind in (0, 1)])
+            wins += _separation(first[rows], same[rows]) > _separation(other[rows], same[rows])
+        return wins / RESAMPLES
+
+
+def _separation(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    """The difference of the means of both kinds of pairs, in pooled standard deviations."""
+    genuine, impostor = scores[same], scores[~same]
+    spread = float(np.sqrt((genuine.var() + impostor.var()) / 2))
+    return float(genuine.mean() - impostor.mean()) / max(spread, 1e-12)
+
+
+def _named(trial: Trial) -> str:
+    return f"{trial.colour} {trial.scaling}"
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise BundleError(f"{path}: expected an ONNX file of at most {MOST_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None

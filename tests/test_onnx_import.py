@@ -1,0 +1,155 @@
+"""ONNX recognisers as they come: layouts, kinds of numbers, batches, outputs; and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from facewright import bundle as bundles
+from facewright.embedding import Embedder
+from facewright.errors import FacewrightError
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, FFHQ, NAMED, for_corners, parse_template
+from facewright.graphs import EMBEDDING
+from facewright.input_spec import InputSpec
+from facewright.onnx_import import wrap
+from facewright.recognition import Recognizer
+from facewright.workflows.model_import import import_model
+
+SIDE = 8
+SPEC = InputSpec(SIDE, SIDE, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2), "rgb", "stretch")
+
+
+def recogniser(*, last: bool = False, uint8: bool = False, batch: Any = "B", outputs: int = 1) -> Any:
+    """The weighted sums of an image: six numbers, of which three weigh the left half more than the right."""
+    shape = [batch, SIDE, SIDE, 3] if last else [batch, 3, SIDE, SIDE]
+    weight = np.random.default_rng(0).normal(size=(3 * SIDE * SIDE, 6)).astype(np.float32)
+    nodes = [helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT)]
+    nodes += [] if last else [helper.make_node("Transpose", ["f"], ["rows"], perm=[0, 2, 3, 1])]
+    nodes += [
+        helper.make_node("Reshape", ["f" if last else "rows", "flat"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["vectors"]),
+        helper.make_node("Identity", ["vectors"], ["others"]),
+    ]
+    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "recogniser",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 6]) for n in ("vectors", "others")[:outputs]],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([-1, 3 * SIDE * SIDE]), "flat")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
+def wanted(images: np.ndarray, spec: InputSpec, uint8: bool = False) -> np.ndarray:
+    weight = np.random.default_rng(0).normal(size=(3 * SIDE * SIDE, 6)).astype(np.float32)
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        fed = rows.astype(np.float64) if uint8 else (rows / 255 - np.array(spec.mean)) / np.array(spec.std)
+        fed = fed[..., ::-1] if spec.colour_order == "bgr" else fed
+        vectors = fed.reshape(len(rows), -1) @ weight
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+    return normalised(unit(images) + unit(images[:, :, ::-1])) if spec.flip else unit(images)
+
+
+def normalised(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("batch", ["B", 1, 4])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_wrapped_graph_gives_unit_vectors_of_prepared_images(last: bool, batch: Any, flip: bool) -> None:
+    for colour in ("rgb", "bgr"):
+        spec = InputSpec(SIDE, SIDE, SPEC.mean, SPEC.std, colour, "stretch", flip=flip)  # type: ignore[arg-type]
+        graph = wrap(recogniser(last=last, batch=batch).SerializeToString(), spec)
+        np.testing.assert_allclose(graph.run(EMBEDDING)(IMAGES), wanted(IMAGES, spec), atol=1e-5)
+
+
+def test_a_graph_of_uint8_is_fed_pixels_as_they_are() -> None:
+    graph = wrap(recogniser(uint8=True).SerializeToString(), SPEC)
+    np.testing.assert_allclose(graph.run(EMBEDDING)(IMAGES), wanted(IMAGES, SPEC, uint8=True), atol=1e-5)
+
+
+def test_an_output_is_chosen_by_name() -> None:
+    content = recogniser(outputs=2).SerializeToString()
+    with pytest.raises(FacewrightError, match="--output"):
+        wrap(content, SPEC)
+    assert wrap(content, SPEC, "others").outputs == {EMBEDDING: 6}
+    with pytest.raises(FacewrightError, match="absent"):
+        wrap(content, SPEC, "absent")
+
+
+def with_loop(model: Any) -> None:
+    model.graph.node[0].op_type = "Loop"
+
+
+def of_its_own(model: Any) -> None:
+    model.graph.node[0].domain = "com.example"
+
+
+def outside(model: Any) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    model.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+
+
+def huge(model: Any) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 10**9
+
+
+def detector(model: Any) -> None:
+    model.graph.node[-2].op_type, model.graph.node[-2].output[0] = "Identity", "vectors"
+    del model.graph.node[-2].input[1]
+    model.graph.node[-2].input[0] = "f"
+
+
+@pytest.mark.parametrize("change", [with_loop, of_its_own, outside, huge, detector])
+def test_a_graph_that_is_no_plain_recogniser_is_refused(change: Callable[[Any], None]) -> None:
+    model = recogniser()
+    change(model)
+    with pytest.raises(FacewrightError):
+        wrap(model.SerializeToString(), SPEC)
+
+
+def test_another_size_is_refused() -> None:
+    with pytest.raises(FacewrightError, match="16"):
+        wrap(recogniser().SerializeToString(), InputSpec(16, 16, SPEC.mean, SPEC.std))
+
+
+def test_an_imported_model_is_one_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "theirs.onnx").write_bytes(recogniser().SerializeToString())
+    told: dict[str, Any] = {"size": SIDE, "mean": (127.5,) * 3, "std": (128.0,) * 3, "colour": "bgr", "licence": "MIT"}
+    made = import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", template="ffhq", **told)
+    bundle = bundles.load(tmp_path / "ours.onnx")
+    assert bundle.template == parse_template("ffhq", SIDE) and bundle.provenance["licence"] == "MIT"
+    assert made.fingerprint == Embedder(bundle).fingerprint and made.trials == ()
+    assert Embedder(bundle).embed(IMAGES).shape == (3, 6)
+    other = import_model(tmp_path / "theirs.onnx", tmp_path / "arcface.onnx", template="arcface", **told)
+    of = [Recognizer.load(tmp_path / name, detector="dlib").fingerprint for name in ("ours.onnx", "arcface.onnx")]
+    assert other.fingerprint == made.fingerprint and of[0] != of[1]  # the template is part of what makes a vector
+
+
+def test_without_a_preprocessing_pairs_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "theirs.onnx").write_bytes(recogniser().SerializeToString())
+    with pytest.raises(FacewrightError, match="--pairs"):
+        import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", size=SIDE)
+
+
+def test_templates() -> None:
+    assert for_corners(ARCFACE) == ARCFACE_CORNERS
+    assert parse_template("ffhq", 512) == FFHQ and set(NAMED) == {"arcface", "ffhq", "mtcnn", "dlib"}
+    text = ",".join(str(112 * value) for point in ARCFACE.points for value in point)
+    np.testing.assert_allclose(parse_template(text, 112).points, ARCFACE.points)
+    assert for_corners(parse_template("box:0.5", 160)).rule == "box"
+    for wrong in ("round", "1,2,3", "box:x", "nan," * 9 + "1"):
+        with pytest.raises(FacewrightError):
+            parse_template(wrong, 112)

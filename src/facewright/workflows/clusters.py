@@ -41,7 +41,7 @@ from facewright.report.contact_sheet import Person, contact_sheet
 from facewright.workflows.galleries import photos_in
 
 SMALLEST = 40.0  # px: side of a face
-MARGIN = 0.05  # of the similarity to another person, below which a face is doubtful
+MARGIN = 0.15  # of the way from impostors to the threshold: a face is doubtful if another person is so near
 PRIVATE = 0o600
 FACES, VECTORS = "clusters.json", "vectors.safetensors"
 UNSORTED = "unsorted"
@@ -233,10 +233,11 @@ def _sort(state: _State, impostors: NDArray[np.float64], threshold: float | None
     result = cluster(vectors, impostors, threshold=threshold, must=must, cannot=cannot + _in_one_photo(record, must))
     people = _names(record, result.labels)
     own, other = _similarities(vectors, result.labels)
+    margin = MARGIN * (result.threshold - impostors.mean() if impostors.size else 1 - result.threshold)
     faces = []
     for place, (face, label) in enumerate(zip(record.faces, result.labels.tolist(), strict=True)):
         mean = own[place]
-        doubtful = mean is not None and (mean - other[place] < MARGIN or mean < result.threshold)
+        doubtful = mean is not None and (mean - other[place] < margin or mean < result.threshold)
         changes = {"person": people[label], "similarity": mean, "doubtful": bool(doubtful)}
         faces.append(face.model_copy(update=changes))
     old = {face.key: face for face in record.faces}

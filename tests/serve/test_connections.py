@@ -62,6 +62,7 @@ def port(serving: Serving) -> Iterator[int]:
 def few(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server for twenty connections, which is never impatient by itself."""
     monkeypatch.setattr(connections, "PATIENCE", 0.0)
+    logging.getLogger("facewright.serve").filters.clear()  # of the servers of other tests
     settings = Settings(port=0, limits=FEW)
     with serving(Guard(application(), settings), settings) as port:
         yield port

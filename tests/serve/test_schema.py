@@ -43,6 +43,8 @@ def models_of(kind: str, folder: Path) -> Any:
 def failures(address: str, headers: dict[str, str], examples: int) -> tuple[dict[str, str], int]:
     """What the server does that its description does not say, and how many requests were made."""
     schemathesis.openapi.format("binary", strategies.sampled_from([jpeg(seed) for seed in range(3)]))
+    names = strategies.text("abcDEF üß-'", min_size=1, max_size=40).map(str.strip).filter(bool)
+    schemathesis.openapi.format("person-name", names)
     schemathesis.openapi.format("json", strategies.sampled_from(["{}", '{"team": "a"}']))
     generation = GenerationConfig(max_examples=examples, deterministic=True, no_shrink=True, database="none")
     project = ProjectConfig(base_url=address, headers=headers, continue_on_failure=True, generation=generation)

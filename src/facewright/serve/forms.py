@@ -74,7 +74,12 @@ def _from_json(text: Any) -> Any:
 
 
 class EnrollFields(Fields):
-    person: str = Field(min_length=1, max_length=LONGEST_PERSON)
+    person: str = Field(
+        min_length=1,
+        max_length=LONGEST_PERSON,
+        description="A name: no control or invisible characters, no space at its ends",
+        json_schema_extra={"format": "person-name"},
+    )
     select_face: SelectFace = "center"
     metadata: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(default_factory=dict)
 

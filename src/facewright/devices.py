@@ -91,7 +91,7 @@ class Readback:
 def _recorded_event() -> torch.cuda.Event:
     import torch
 
-    event = torch.cuda.Event()
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record()
     return event
 

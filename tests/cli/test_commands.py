@@ -214,9 +214,18 @@ CALLS = [
         (Path("runs/a"), [Path("a.jpg"), Path("b.jpg")]),
         {"top_k": 5, "unknown_at": None},
     ),
+    (
+        ["predict", "runs/a", "a.jpg", "--device", "cuda:1"],
+        "predict",
+        (Path("runs/a"), [Path("a.jpg")]),
+        {"top_k": 5, "unknown_at": None, "device": "cuda:1"},
+    ),
     (["inspect", "photos"], "inspect", ("photos",), {}),
     (["demo", "--quick", "--out", "d"], "demo", (Path("d"),), {"quick": True}),
 ]
+
+
+ON_A_DEVICE = ("train", "resume", "train_all", "evaluate", "predict")
 
 
 @pytest.mark.parametrize(("arguments", "name", "given", "options"), CALLS, ids=[" ".join(row[0]) for row in CALLS])
@@ -224,7 +233,8 @@ def test_what_is_asked(
     arguments: list[str], name: str, given: tuple[Any, ...], options: dict[str, Any], workflows: Workflows
 ) -> None:
     assert main(arguments) == 0
-    assert workflows.asked == [(name, given, options)]
+    device = {"device": None} if name in ON_A_DEVICE else {}
+    assert workflows.asked == [(name, given, {**device, **options})]
 
 
 @pytest.mark.parametrize("arguments", [row[0] for row in CALLS], ids=" ".join)

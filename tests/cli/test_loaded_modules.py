@@ -48,11 +48,11 @@ TABLE: dict[str, tuple[int, int, set[str]]] = {
     "--version": (0, 27, NUMPY),
     "models": (0, 34, HEAVY),
     "weights list": (0, 34, HEAVY),
-    "recipes": (0, 45, HEAVY - {"torch", "scipy"}),
+    "recipes": (0, 45, HEAVY),
     "export {model} --out {folder}/x.onnx": (1, 27, NUMPY),  # the extra is missing
     "embed {model} {folder} --out {folder}/x.parquet": (1, 27, NUMPY),  # likewise
-    "verify {a} {b}": (0, 90, HEAVY - {"torch", "scipy"}),
-    "gallery identify -g {gallery} {a} --threshold 0.5": (0, 100, HEAVY - {"torch", "scipy"}),
+    "verify {a} {b}": (0, 90, HEAVY),
+    "gallery identify -g {gallery} {a} --threshold 0.5": (0, 100, HEAVY),
 }
 
 

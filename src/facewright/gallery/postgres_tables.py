@@ -167,7 +167,7 @@ def check_schema(connection: Connection, address: Address) -> None:
     different = sorted((objects - {("i", INDEX)}) ^ ours)
     if different:
         raise GalleryDamaged(
-            f"{address.shown}: the gallery's schema is not ours; added, changed or removed: "
+            f"{address.shown}: the gallery is damaged: its schema is not ours; added, changed or removed: "
             f"{', '.join(' '.join(one) for one in different[:5])}; restore a backup of it"
         )
 

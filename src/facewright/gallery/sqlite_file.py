@@ -128,7 +128,7 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
     different = sorted({row[1] for row in objects ^ _our_schema()}, key=str)
     if different and not (different == ["log"] and not any(row[1] == "log" for row in objects)):
         raise GalleryDamaged(
-            f"{path}: the gallery's schema is not ours; added, changed or removed: "
+            f"{path}: the gallery is damaged: its schema is not ours; added, changed or removed: "
             f"{', '.join(map(repr, different[:5]))}; restore a copy or an export of it"
         )
 

@@ -212,15 +212,15 @@ CALLS = [
         ["predict", "runs/a", "a.jpg", "b.jpg"],
         "predict",
         (Path("runs/a"), [Path("a.jpg"), Path("b.jpg")]),
-        {"top_k": 5, "unknown_at": None},
+        {"top_k": 5, "unknown_at": None, "detector": None},
     ),
     (
         ["predict", "runs/a", "a.jpg", "--device", "cuda:1"],
         "predict",
         (Path("runs/a"), [Path("a.jpg")]),
-        {"top_k": 5, "unknown_at": None, "device": "cuda:1"},
+        {"top_k": 5, "unknown_at": None, "detector": None, "device": "cuda:1"},
     ),
-    (["inspect", "photos"], "inspect", ("photos",), {}),
+    (["inspect", "photos"], "inspect", ("photos",), {"detector": None}),
     (["demo", "--quick", "--out", "d"], "demo", (Path("d"),), {"quick": True}),
 ]
 

@@ -286,7 +286,7 @@ def test_every_command_works_on_a_server(plain: str, tmp_path: Path, capsys: pyt
     steps = [  # words -> what is said
         (
             ("enroll", photos, "-m", model, "--keep-crops", "--meta", "team=a", "-q"),
-            "enrolled 20 photos in postgres",
+            "20 photos in postgres",
         ),
         (("calibrate", "--fpir", "0.1"), "20 enrolled photos of 5 people"),
         (("identify", photo), "person_02 (1.0000 >="),
@@ -294,11 +294,11 @@ def test_every_command_works_on_a_server(plain: str, tmp_path: Path, capsys: pyt
         (("list",), "person_00       4"),
         (("list", "person_02", "--json"), '"gallery": "postgresql://plain@'),
         (("stats",), "20 photos of 5 people, verified"),
-        (("export", "--out", out), "wrote 20 entries"),
-        (("delete", "person_02"), "bytes of what was deleted may remain in the server's write-ahead log"),
+        (("export", "--out", out), "20 entries"),
+        (("delete", "person_02"), "write-ahead log"),
         (("delete", "person_03", "--json"), "GRANT pg_checkpoint"),
-        (("import", out), "took 8 photos into postgresql:"),
-        (("reembed", "-m", other), "moved 20 entries of postgresql:"),
+        (("import", out), "8 photos into postgresql:"),
+        (("reembed", "-m", other), "20 entries of postgresql:"),
         (("stats",), "threshold    none"),
     ]
     for (command, *words), said in steps:

@@ -27,7 +27,7 @@ test: .venv/developing  ## the tests, without the slow ones and those that need 
 test-all: .venv/developing  ## all tests; what a test lacks makes it skip and say so
 	$(PYTEST)
 
-check: .venv/developing  ## lint, format, types
+check: docs  ## lint, format, types, the documentation site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -70,8 +70,9 @@ class Embedder:
         """From a run directory, a bundle file, an .onnx file, or architecture@weights (see `models.weights`).
 
         Args:
-            crop, flip: of the InputSpec, in place of the model's own; a changed one is another embedder, with a
-                fingerprint of its own.
+            crop: of the InputSpec, in place of the model's own; a changed one is another embedder, with another
+                fingerprint.
+            flip: as `crop`.
             device: as of the class.
         Raises:
             BundleError, WeightsError: the file is not what it should be. UsageError: an architecture without weights,

@@ -252,7 +252,7 @@ def parse(content: bytes) -> ModelProto:
     """Read an ONNX file. Raises BundleError: it is none."""
     onnx = import_onnx()
     try:
-        model = onnx.load_model_from_string(content)
+        model: ModelProto = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's DecodeError is at another place in each of its versions
         raise BundleError(f"not an ONNX file ({first_line(error)})") from None
     if not model.HasField("graph"):

@@ -174,7 +174,10 @@ class Dataset:
 
         Args:
             frame: a pandas DataFrame (or anything with columns by name).
-            image, label, identity, split: names of its columns; paths are relative to `root`.
+            image: the name of the column of paths, relative to `root`.
+            label: the name of the column of classes.
+            identity: the name of the column of people, if there is one.
+            split: the name of the column of parts, if there is one.
             root: the folder of the images.
         Raises:
             UsageError: a column is not there. DataError: a path outside `root`, a split of another name.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UnknownName
-from facewright.faces.dlib.detector import WINDOW, FaceDetector
-from facewright.faces.dlib.graphs import MAX_MARGIN
+from facewright.faces.dlib.detector import FaceDetector
+from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.faces.scaling import searchable, usual
 from facewright.images import Pixels

@@ -165,7 +165,7 @@ def _newton(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[
 
 def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1, small) / (1 + small)
+    return np.asarray(np.where(logits >= 0, 1, small) / (1 + small), np.float64)
 
 
 def _rising(scores: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

@@ -255,7 +255,8 @@ def probit(rates: ArrayLike) -> NDArray[np.float64]:
     >>> probit([0.5]).tolist()
     [0.0]
     """
-    return np.vectorize(normal_quantile, otypes=[np.float64])(np.asarray(rates, dtype=np.float64))
+    quantiles = np.vectorize(normal_quantile, otypes=[np.float64])(np.asarray(rates, dtype=np.float64))
+    return np.asarray(quantiles, np.float64)
 
 
 def best_threshold(curve: Roc) -> float:

@@ -77,8 +77,9 @@ def released(architecture: str) -> tuple[Weights, ...]:
 
     Raises:
         UnknownName: no such architecture.
-    >>> [weights.name for weights in released("inception_resnet_v1")]
-    ['vggface2']
+
+    >>> released("inception_resnet_v1")[0].name
+    'vggface2'
     """
     describe(architecture)
     return tuple(weights for weights in RELEASED if weights.architecture == architecture)

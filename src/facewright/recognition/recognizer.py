@@ -73,7 +73,10 @@ class Recognizer:
 
         Args:
             model: a run directory, a bundle file or architecture@weights; None or "built-in": dlib's networks.
-            crop, flip: of the input, in place of the model's own. detector, cache: as of the class.
+            crop: share of each side to keep, in place of the model's own.
+            flip: average with the mirror image, in place of the model's own.
+            detector: as of the class.
+            cache: as of the class.
             device: of a model that PyTorch runs, as for `devices.choose`.
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.

@@ -60,9 +60,11 @@ def calibrate(
         far: the target in (0, 1).
         confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
         out: the model file to write; the model's own by default, which then must be a file of ours.
-        crop, flip: of the input, in place of the model's own; they are stored with it, so they need `out`.
-        detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; the threshold is for
-            this detector alone, and those for others stay beside it.
+        crop: share of each side to keep, in place of the model's own; stored with the model, so it needs `out`.
+        flip: average with the mirror image, in place of the model's own; as `crop`.
+        detector: what finds the faces, as of `Recognizer`. The threshold is for this detector alone; those for others
+            stay beside it.
+        policy: which of several faces is used, as of `Recognizer`.
     Raises:
         Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write,
         or the built-in networks, whose thresholds are shipped.

@@ -81,9 +81,10 @@ def embed(
         where: what `open_dataset` knows, or a folder of images without labels.
         out: the file; replaced where it exists. A stopped run goes on when it is started again with the same model,
             input and images.
-        crop, flip: of the input, in place of the model's own.
-        detector, policy: what finds the faces, and which of several is taken, as `Recognizer`; an image without a face
-            is left out.
+        crop: share of each side to keep, in place of the model's own.
+        flip: average with the mirror image, in place of the model's own.
+        detector: what finds the faces, as of `Recognizer`; an image without a face is left out.
+        policy: which of several faces is used, as of `Recognizer`.
         device: as for `train`.
     Raises:
         UsageError: pyarrow is not installed. DataError: not one image can be read.

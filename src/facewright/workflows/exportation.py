@@ -70,7 +70,8 @@ def export(
             than a thousand. Of int8 also what the accuracy is measured on, so its images need labels.
         quantise: "int8", or None for float32.
         calibration: images that set the scales of int8; none of them may be among those of `check`.
-        crop, flip: of the input, in place of the model's own; they become part of the file.
+        crop: share of each side to keep, in place of the model's own; it becomes part of the file.
+        flip: average with the mirror image, in place of the model's own; likewise.
     Raises:
         ExportDrift: the graph does not answer as PyTorch does; says by how much.
         UsageError: a package is not installed, the network cannot be exported, or the request makes no sense.

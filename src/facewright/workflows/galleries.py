@@ -46,8 +46,11 @@ def enroll(
     """Enroll photos with progress events.
 
     Args:
-        photos, broken: as `photos_of` lists them. metadata, keep_crops: as `Gallery.enroll`. policy: which of several
-            faces.
+        photos: as `photos_of` lists them.
+        broken: likewise.
+        metadata: as of `Gallery.enroll`.
+        keep_crops: likewise.
+        policy: which of several faces is used.
     Raises:
         UsageError: a policy for a model that takes whole photos.
     """

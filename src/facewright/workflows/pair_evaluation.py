@@ -99,8 +99,9 @@ def pairs(
         out: a folder for verification.json, scores.csv and report.html.
         crop: the share of both sides of an image that is kept, in (0, 1]; the model's own by default.
         flip: whether the embeddings of an image and its mirror image are averaged; likewise.
-        detector, policy: what finds the faces, and which of several is taken; as `Recognizer`. An image without a
-            face is a failure to acquire, and its pairs are errors.
+        detector: what finds the faces, as of `Recognizer`. An image without a face is a failure to acquire; its pairs
+            are errors.
+        policy: which of several faces is used, as of `Recognizer`.
     Raises:
         DataError: the list cannot be understood, or none of its images can be used. EmptyScores: one kind of pair
         has no score.

@@ -20,11 +20,13 @@ def verify(
     """Compare two photos and decide with the threshold that is stored with the model.
 
     Args:
-        a, b: paths, H x W x 3 uint8 arrays or PIL images.
+        a: a path, an H x W x 3 uint8 array or a PIL image.
+        b: likewise.
         model: a run directory, a bundle file, or architecture@weights (which holds no threshold); None or "built-in":
             the built-in networks and the shipped threshold.
         far: false-accept rate of the threshold to use; default: the last stored.
-        detector, policy: as `Recognizer`. A threshold is valid for the detector that it was chosen with.
+        detector: as of `Recognizer`. A threshold is valid for the detector that it was chosen with.
+        policy: which of several faces is used, as of `Recognizer`.
     Raises:
         BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UsageError: a policy
         where photos are taken whole.

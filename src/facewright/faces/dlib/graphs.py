@@ -163,7 +163,7 @@ def _scaled(first: Convolution, means: Sequence[float]) -> Convolution:
     """The first convolution for pixels of 0..255: (x - mean) / 256 becomes part of it, which pads nothing."""
     weight = first.weight.astype(np.float64) / 256
     bias = first.bias - (weight * np.asarray(means)[None, :, None, None]).sum(axis=(1, 2, 3))
-    return Convolution(weight, bias, first.stride, first.padding)
+    return Convolution(weight.astype(np.float32), bias.astype(np.float32), first.stride, first.padding)
 
 
 def _detector(path: Path) -> bytes:

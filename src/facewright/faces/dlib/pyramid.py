@@ -106,7 +106,7 @@ def _interpolated(image: NDArray[np.float32], length: int) -> NDArray[np.float32
     low = np.minimum(places.astype(np.int64), max(len(image) - 2, 0))
     share = (places - low).astype(np.float32)[:, None, None]
     above = image[low]
-    return above + share * (image[np.minimum(low + 1, len(image) - 1)] - above)
+    return np.asarray(above + share * (image[np.minimum(low + 1, len(image) - 1)] - above), np.float32)
 
 
 def _sizes(height: int, width: int) -> list[tuple[int, int]]:

@@ -119,7 +119,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     made = trained(asked.data, asked.model, asked.start, asked.out, asked.seed)
     if len({run.predictions.paths for run in made.values()}) > 1:
-        raise SystemExit("the runs were tested on different pictures")
+        raise SystemExit("the runs were tested on different images")
     rows = {name: facts_of(run) for name, run in made.items()}
     script = rows.pop("script")
     over = [name for name, row in rows.items() if row["images_seen"] > script["images_seen"]]

@@ -3,9 +3,9 @@
     python benchmarks/embeddings.py PHOTOS [--unseen 3] [--model resnet18] [--epochs 20] [--seed 0] [--out FOLDER]
 
 PHOTOS is a folder per person. So many people, drawn by the seed, are left out of training altogether; each loss trains
-on the rest by the same recipe and split. Judged are all pairs of pictures of the people never seen: AUC, EER, and TAR
-at FAR 1 %. The accuracy is at the threshold that is best on pairs of the *validation* pictures of the people trained
-on. Intervals are bootstraps over pictures within each person (200 resamples, seeded): with three people, one over
+on the rest by the same recipe and split. Judged are all pairs of images of the people never seen: AUC, EER, and TAR
+at FAR 1 %. The accuracy is at the threshold that is best on pairs of the *validation* images of the people trained
+on. Intervals are bootstraps over images within each person (200 resamples, seeded): with three people, one over
 people says nothing.
 """
 
@@ -112,7 +112,7 @@ def _embedded(embedder: Embedder, dataset: Dataset) -> tuple[NDArray[np.float32]
 
 
 def _validation_rows(run: Run, dataset: Dataset) -> NDArray[np.int64]:
-    """Rows of the pictures that chose the best epoch."""
+    """Rows of the images that chose the best epoch."""
     store = PixelStore.open(dataset, run.classifier.spec)
     return Split.load(run.folder / "split.csv", store.dataset, store.digests).validation
 
@@ -126,7 +126,7 @@ def _sides(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDA
 
 
 def _resampled(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-    """As many pictures of each person, drawn with replacement."""
+    """As many images of each person, drawn with replacement."""
     return np.concatenate(
         [random.choice(np.flatnonzero(labels == label), np.sum(labels == label)) for label in np.unique(labels)]
     )
@@ -136,7 +136,7 @@ def _numbers(
     vectors: NDArray[np.float32], labels: NDArray[np.int64], threshold: float, rows: NDArray[np.int64]
 ) -> tuple[float, float, float, float]:
     first, second = np.triu_indices(len(rows), 1)
-    apart = rows[first] != rows[second]  # a picture drawn twice makes no pair with itself
+    apart = rows[first] != rows[second]  # an image drawn twice makes no pair with itself
     scores = (vectors @ vectors.T)[rows[first[apart]], rows[second[apart]]]
     same = labels[rows[first[apart]]] == labels[rows[second[apart]]]
     curve = verification.roc(scores[same], scores[~same])

@@ -3,9 +3,9 @@
     python benchmarks/loading.py [--size 112] [--images 256] [--rounds 7] [--threads 2] [--json]
 
 Draws a folder of JPEGs (quality 95, 112 px) into a temporary place, then times whole epochs of the ways in turn,
-several rounds, and compares medians of pictures a second:
+several rounds, and compares medians of images a second:
 
-    notebook            decode, random resized crop, mirror, to float, normalise, stack: one picture after another
+    notebook            decode, random resized crop, mirror, to float, normalise, stack: one image after another
     store               gather from the warm store, normalise
     store, augmented    the same with the augmentation of the notebook
     store, all of it    the same with geometry, colour and erasing
@@ -39,7 +39,7 @@ from facewright.input_spec import InputSpec
 from facewright.specs import Augment
 
 BATCH = 32
-STORED = 112  # pixels: side of the JPEGs and of the stored pictures
+STORED = 112  # pixels: side of the JPEGs and of the stored images
 AUGMENTS = {
     "store": None,
     "store, augmented": Augment(area=(0.08, 1.0), aspect=math.log(4 / 3), crop="inside"),
@@ -56,27 +56,27 @@ AUGMENTS = {
 }
 
 
-def draw_folder(folder: Path, pictures: int, side: int = STORED) -> None:
+def draw_folder(folder: Path, images: int, side: int = STORED) -> None:
     """Draws synthetic faces of eight people as JPEGs of `side` pixels, a folder per person."""
-    drawn = open_dataset(f"synthetic:faces?identities=8&images={max(1, pictures // 8)}&size={side}")
+    drawn = open_dataset(f"synthetic:faces?identities=8&images={max(1, images // 8)}&size={side}")
     for record in drawn.records:
         path = (folder / record.path).with_suffix(".jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn.source.read(record, None)).save(path, quality=95)
 
 
-def rate(epoch: Callable[[], Iterable[object]], pictures: int, at_least: float = 0.3) -> float:
-    """Pictures a second over whole epochs, for at least some seconds."""
+def rate(epoch: Callable[[], Iterable[object]], images: int, at_least: float = 0.3) -> float:
+    """Images a second over whole epochs, for at least some seconds."""
     done, start = 0, time.perf_counter()
     while True:
         done += sum(1 for _ in epoch())
         elapsed = time.perf_counter() - start
         if elapsed >= at_least:
-            return done * min(BATCH, pictures) / elapsed
+            return done * min(BATCH, images) / elapsed
 
 
 def measure(folder: Path, size: int, rounds: int) -> dict[str, list[float]]:
-    """Pictures a second of each way, a number a round; the ways take turns."""
+    """Images a second of each way, a number a round; the ways take turns."""
     paths, labels = notebook_loop.list_folder(folder)
     dataset = open_dataset(folder)
     store = PixelStore.open(

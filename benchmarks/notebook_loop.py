@@ -1,6 +1,6 @@
 """The peer of the benchmarks: the plain training loop of the notebooks our users come from.
 
-A folder of JPEGs or PNGs; each picture opened, converted, cropped at random, resized and mirrored by Pillow in the main
+A folder of JPEGs or PNGs; each image opened, converted, cropped at random, resized and mirrored by Pillow in the main
 process, each time it is needed; to a float tensor in [0, 1]; normalised; stacked. The model is float32 in contiguous
 (B, C, H, W) memory, the loss is read after every step. Written as fast as that style allows: no needless copies.
 """
@@ -23,7 +23,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def list_folder(folder: Path) -> tuple[list[Path], list[int]]:
-    """The pictures of a folder per class and their labels, by name."""
+    """The images of a folder per class and their labels, by name."""
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     found = [(path, label) for label, part in enumerate(classes) for path in sorted(part.iterdir()) if path.is_file()]
     return [path for path, _ in found], [label for _, label in found]
@@ -32,13 +32,13 @@ def list_folder(folder: Path) -> tuple[list[Path], list[int]]:
 def batches(
     paths: Sequence[Path], labels: Sequence[int], size: int, batch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One shuffled epoch of (batch, 3, size, size) float32 pictures and (batch,) labels; a short last batch goes.
+    """One shuffled epoch of (batch, 3, size, size) float32 images and (batch,) labels; a short last batch goes.
 
     Args:
-        paths: the pictures.
+        paths: the images.
         labels: the class of each.
-        size: side of a picture, pixels.
-        batch: pictures a batch.
+        size: side of an image, pixels.
+        batch: images a batch.
         seed: of the order and the crops.
     """
     generator = random.Random(seed)
@@ -51,14 +51,14 @@ def batches(
 
 
 def load(path: Path, size: int, generator: random.Random) -> Tensor:
-    """One picture: decoded, a random resized crop of it, mirrored every second time, normalised (3, size, size)."""
+    """One image: decoded, a random resized crop of it, mirrored every second time, normalised (3, size, size)."""
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    picture = picture.crop(random_box(picture.width, picture.height, generator))
-    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+        image = opened.convert("RGB")
+    image = image.crop(random_box(image.width, image.height, generator))
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
     if generator.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div_(255)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div_(255)
     return pixels.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
 
 
@@ -77,7 +77,7 @@ def random_box(width: int, height: int, generator: random.Random) -> tuple[int, 
 def train_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, loaded: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[float, float, int]:
-    """One epoch of plain training; returns the mean loss, the accuracy on the batches as trained, and pictures seen."""
+    """One epoch of plain training; returns the mean loss, the accuracy on the batches as trained, and images seen."""
     model.train()
     total, correct, seen = 0.0, 0, 0
     for images, labels in loaded:

@@ -1,10 +1,10 @@
-"""How much faster ONNX Runtime answers than PyTorch, in float32 and in int8: the same pictures, the same two threads.
+"""How much faster ONNX Runtime answers than PyTorch, in float32 and in int8: the same images, the same two threads.
 
     python benchmarks/onnx_speed.py [MODEL ...] [--calibration DATA] [--rounds 15] [--out FILE.json]
 
 MODEL is a run, a bundle file or architecture@weights; untrained networks of several families where none is named, for
-time does not depend on what the weights are. Measured is `Embedder.embed`, from bytes of pictures in memory to unit
-vectors, one picture and 32 at once. The three take turns, so that whatever else the machine does meets all of them;
+time does not depend on what the weights are. Measured is `Embedder.embed`, from bytes of images in memory to unit
+vectors, one image and 32 at once. The three take turns, so that whatever else the machine does meets all of them;
 ratios are of the same round, their median with the lowest and highest quarter. Wants an otherwise idle machine.
 """
 

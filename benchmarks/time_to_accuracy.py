@@ -6,7 +6,7 @@ DATA is a folder per class. The two runs (of `benchmarks/recipes.py`) say how ma
 takes is measured here, in turn, several rounds, medians, so that the ratio does not depend on what else the machine did
 while the runs were trained:
 
-    plain loop     the notebook's recipe in the plain loop: float32, contiguous, pictures one by one; no validation
+    plain loop     the notebook's recipe in the plain loop: float32, contiguous, images one by one; no validation
     plain, ours    the notebook's recipe in our loop, validation included
     ours           the default recipe in our loop, validation included
 """

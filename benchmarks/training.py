@@ -2,12 +2,12 @@
 
     python benchmarks/training.py [--rounds 3] [--images 160] [--threads 2] [--json]
 
-    step    ResNet-50 at 112 px, batch 32, pictures ready in memory: forward, loss, backward, AdamW
+    step    ResNet-50 at 112 px, batch 32, images ready in memory: forward, loss, backward, AdamW
             plain: float32, contiguous memory, the optimizer as torch builds it
             ours: channels_last, fused optimizer, and the precision that `auto` measures to be faster on this machine
     epoch   ResNet-18 at 64 px (the stem of the paper on both sides), JPEGs of 112 px, then of 250 px (the size of
             LFW's photos), batch 32:
-            plain: decode, random resized crop and mirror picture by picture; ours: warm store, the same augmentation
+            plain: decode, random resized crop and mirror image by image; ours: warm store, the same augmentation
             on whole batches, then the step as above
 
 The sides take turns; medians are compared. Ours in float32 is a row of its own, so that one sees what the precision

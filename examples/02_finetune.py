@@ -1,4 +1,4 @@
-"""Fine-tune: begin with a network that has seen other people, and learn new ones from few pictures.
+"""Fine-tune: begin with a network that has seen other people, and learn new ones from few images.
 
     python examples/02_finetune.py           # drawn faces
     python examples/02_finetune.py photos/   # your own: a folder for each person
@@ -18,9 +18,9 @@ own = sys.argv[1:]
 others = "synthetic:faces?identities=24&images=20&size=48&seed=0"
 settings = {"input.size": "48", "training.precision": "float32"}
 before = fw.train(others, model="plain_cnn", overrides={**settings, "training.epochs": "8"}, report=False)
-print(f"to begin with: {before.evaluation.accuracy.value:.1%} of the others' test pictures right")
+print(f"to begin with: {before.evaluation.accuracy.value:.1%} of the others' test images right")
 
-# Few pictures of new people; half of them are kept to measure on. First a fresh network, which has only the other half.
+# Few images of new people; half of them are kept to measure on. First a fresh network, which has only the other half.
 few = own[0] if own else "synthetic:faces?identities=8&images=16&size=48&seed=1"
 settings["shares.test"] = "0.5"
 fresh = fw.train(few, model="plain_cnn", overrides={**settings, "training.epochs": "15"}, report=False)
@@ -30,7 +30,7 @@ start = f"plain_cnn@{before.folder / 'model.safetensors'}"
 settings |= {"training.batch": "8", "phases.body.epochs": "5", "phases.body.learning_rate": "1e-4"}
 tuned = fw.train(few, model=start, recipe="finetune", overrides=settings, report=False)
 
-# Both saw and are measured on the same pictures.
+# Both saw and are measured on the same images.
 for name, run in (("fresh", fresh), ("fine-tuned", tuned)):
     rate = run.evaluation.accuracy
     print(f"{name}: {rate.value:.1%} right, between {rate.low:.1%} and {rate.high:.1%} (n={rate.n}), {run.folder}")

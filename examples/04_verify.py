@@ -1,4 +1,4 @@
-"""Verify: do two pictures show the same person, where neither was in the training data?
+"""Verify: do two images show the same person, where neither was in the training data?
 
     python examples/04_verify.py             # drawn faces
     python examples/04_verify.py photos/     # your own: a folder for each person, sixteen people or more
@@ -33,7 +33,7 @@ for record in people.records:
     Image.fromarray(people.source.read(record, None)).save(path)
     files[group].append(path)
 
-# A list of pairs is a table: two pictures, and whether they show one person.
+# A list of pairs is a table: two images, and whether they show one person.
 for group in ("others", "new"):
     pairs = [(a, b, int(a.parent == b.parent)) for a, b in itertools.combinations(files[group], 2)]
     rows = [f"{a.relative_to(folder / group)},{b.relative_to(folder / group)},{same}" for a, b, same in pairs]
@@ -55,7 +55,7 @@ at = measured.at_decision
 print(f"new people: {at.far.value:.1%} of strangers accepted, {at.frr.value:.1%} of same-person pairs refused")
 print(f"where both are equally frequent: {measured.result.eer:.1%}; area under the curve: {measured.result.auc:.3f}")
 
-# The first picture of a new person, with two more of the same and two of someone else.
+# The first image of a new person, with two more of the same and two of someone else.
 first = files["new"][0]
 strangers = [path for path in files["new"] if path.parent != first.parent]
 for other in (*files["new"][1:3], *strangers[:2]):

@@ -40,7 +40,7 @@ Image.fromarray(people.source.read(people.records[0], None)).save(photo)
 answer = fw.predict(Path(made.path), [photo])[0]
 print(f"with facewright: {answer.names[0]}, {answer.probabilities[0]:.1%}")
 
-# And it needs nothing but ONNX Runtime: what a picture goes through before and after the network is inside.
+# And it needs nothing but ONNX Runtime: what an image goes through before and after the network is inside.
 session = onnxruntime.InferenceSession(made.path)
 size = session.get_inputs()[0].shape[1]
 pixels = np.asarray(Image.open(photo).convert("RGB").resize((size, size)))[None]  # (1, H, W, 3) bytes

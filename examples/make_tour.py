@@ -21,7 +21,7 @@ OPENING = """# A tour of Facewright
 From drawn faces to a classifier, a comparison, a verifier, a scanner, a fitted function and a file that others can run:
 run it from top to bottom, which takes two minutes or three. Nothing is downloaded. To see what your own data give, put
 their path into the list `own`, as `own = ["../photos"]`. What is trained lies in `runs/` beside this notebook."""
-SHOWN = {"05_scan.py": "Image.open(scanned.drawn[-1]).copy()"}  # script -> a cell that shows a picture it made
+SHOWN = {"05_scan.py": "Image.open(scanned.drawn[-1]).copy()"}  # script -> a cell that shows an image it made
 
 
 def notebook() -> dict[str, Any]:

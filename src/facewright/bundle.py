@@ -256,7 +256,7 @@ def _load_exported(path: Path) -> Bundle:
     if header.graph != graph.digest:
         raise BundleError(f"{path}: its graph is not the one that was exported: something changed it; export anew")
     if (graph.height, graph.width) != (bundle.spec.height, bundle.spec.width):
-        raise BundleError(f"{path}: its graph reads pictures of another size than its metadata say")
+        raise BundleError(f"{path}: its graph reads images of another size than its metadata say")
     if not set(graph.outputs) == set(header.fingerprints) == outputs:
         raise BundleError(f"{path}: expected the outputs {', '.join(sorted(outputs))}, got {', '.join(graph.outputs)}")
     if graph.outputs.get(LOGITS, 0) != len(bundle.classes):

@@ -5,9 +5,9 @@ FacewrightError
     UnknownName         a name that is in no table; names the nearest ones
     Unconvertible       a network that cannot score a whole photo in one pass
   DataError             what was given to look at
-    BadImage            one picture cannot be used (file and reason)
+    BadImage            one image cannot be used (file and reason)
     BadArchive          a zip that is refused whole
-    EmptyClass          a class folder without one readable picture
+    EmptyClass          a class folder without one readable image
     OtherClasses        data with other classes than the model's
   BundleError           a model file that is not what it says
   ExportDrift           an exported model that does not answer as PyTorch does
@@ -92,11 +92,11 @@ class Unconvertible(UsageError):
 
 
 class DataError(FacewrightError):
-    """What was given to look at cannot be used."""
+    """The given data cannot be used."""
 
 
 class BadImage(DataError):
-    """One picture cannot be used."""
+    """One image cannot be used."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -109,7 +109,7 @@ class BadArchive(DataError):
 
 
 class EmptyClass(DataError):
-    """A class folder without one readable picture."""
+    """A class folder without one readable image."""
 
 
 class OtherClasses(DataError):
@@ -153,7 +153,7 @@ class GalleryError(FacewrightError):
 
 
 class GalleryDamaged(GalleryError):
-    """What the gallery holds is not what was written into it."""
+    """The content of the gallery is not what was written into it."""
 
 
 class OtherModel(GalleryError):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH = 64
-Picture = Path | ArchivedImage | MemoryImage
+ImageInput = Path | ArchivedImage | MemoryImage
 
 
 class Answer(Record):
@@ -45,7 +45,7 @@ class Answer(Record):
 
 
 class Prediction(Record):
-    """The likeliest classes of one picture, best first; or why there is none.
+    """The most probable classes of one image, best first, or the reason why there are none.
 
     Where a threshold decides between two classes, the class it decides for comes first.
     """
@@ -54,8 +54,8 @@ class Prediction(Record):
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
     error: str | None = None
-    likeness: float | None = None  # of `Classifier.likeness`
-    unknown: bool | None = None  # whether that is too little for any of the classes; None: not asked
+    likeness: float | None = None  # of `Classifier.similarity`
+    unknown: bool | None = None  # True: too low for any of the classes; None: not asked
     answer: Answer | None = None  # None: the model holds no threshold between two classes
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Classifier:
 
     @cached_property
     def cropper(self) -> FaceCropper | None:
-        """What cuts the face out of an image, for a model that was trained on such crops. Raises: as `cropper_for`."""
+        """The face cropper of a model that was trained on face crops, or None. Raises: as `cropper_for`."""
         return cropper_for(self.spec, self._detector)
 
     @property
@@ -154,8 +154,8 @@ class Classifier:
         return self.spec.fit(image if self.cropper is None else self.cropper.crop(image, name))
 
     @property
-    def likeness_name(self) -> str:
-        """Return what `likeness` is: "cosine" for cosine heads, else "probability"."""
+    def similarity_kind(self) -> str:
+        """The measure that `similarity` returns: "cosine" for cosine heads, else "probability"."""
         return "cosine" if self._scale else "probability"
 
     def logits(self, pixels: NDArray[np.uint8] | Tensor) -> NDArray[np.float64]:
@@ -185,11 +185,11 @@ class Classifier:
         """
         return softmax(self.logits(pixels))
 
-    def likeness(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how much each image is like the class it is most like: low for strangers.
+    def similarity(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the similarity of each image to its nearest class: low for unknown people.
 
-        With a cosine head it is the cosine to the nearest class direction, in [-1, 1], which does not depend on how
-        near the others are; with any other head the largest softmax probability, in (0, 1].
+        With a cosine head it is the cosine to the nearest class direction, in [-1, 1], which does not depend on the
+        other classes; with any other head the largest softmax probability, in (0, 1].
 
         Args:
             logits: (B, C) of `logits`.
@@ -199,26 +199,28 @@ class Classifier:
         best = logits.max(axis=1) / self._scale if self._scale else softmax(logits).max(axis=1)
         return np.asarray(best, np.float64)
 
+    likeness, likeness_name = similarity, similarity_kind  # the names in 0.1
+
     def prediction(self, path: str, logits: NDArray[np.float64], top_k: int = 5) -> Prediction:
-        """Return what is said of one image.
+        """Return the prediction for one image.
 
         Args:
             path: what it is called. logits: (C,), a row of `logits`.
         """
-        return self._top(path, softmax(logits[None])[0], float(self.likeness(logits[None])[0]), top_k)
+        return self._top(path, softmax(logits[None])[0], float(self.similarity(logits[None])[0]), top_k)
 
-    def of_files(self, paths: Sequence[Picture], top_k: int = 5) -> list[Prediction]:
-        """The likeliest classes of each image; a broken file gets an error of its own and stops nothing."""
+    def of_files(self, paths: Sequence[ImageInput], top_k: int = 5) -> list[Prediction]:
+        """Return the most probable classes of each image; a broken file gets an error and stops nothing."""
         return list(self.stream(paths, top_k))
 
-    def stream(self, paths: Sequence[Picture], top_k: int = 5) -> Iterator[Prediction]:
+    def stream(self, paths: Sequence[ImageInput], top_k: int = 5) -> Iterator[Prediction]:
         """As `of_files`, a batch at a time: any number of files in bounded memory."""
         for start in range(0, len(paths), BATCH):
             part = paths[start : start + BATCH]
             read = [self._read(path) for path in part]
             good = [pixels for pixels in read if not isinstance(pixels, str)]
             logits = self.logits(np.stack(good)) if good else np.zeros((0, 1))
-            scores = iter(zip(softmax(logits), self.likeness(logits), strict=True))
+            scores = iter(zip(softmax(logits), self.similarity(logits), strict=True))
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):
                     yield Prediction(path=str(path), names=(), probabilities=(), error=pixels)
@@ -241,7 +243,7 @@ class Classifier:
     def _by_onnx_runtime(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         return self._run(fitted(rows, self.spec.height, self.spec.width))
 
-    def _read(self, path: Picture) -> NDArray[np.uint8] | str:
+    def _read(self, path: ImageInput) -> NDArray[np.uint8] | str:
         """Pixels fitted to the network's input (H, W, 3), or why there are none."""
         try:
             content = path.content() if isinstance(path, ArchivedImage) else path
@@ -253,13 +255,13 @@ class Classifier:
         except BadImage as error:
             return error.reason
 
-    def _top(self, path: Picture | str, scores: NDArray[np.float64], likeness: float, top_k: int) -> Prediction:
+    def _top(self, path: ImageInput | str, scores: NDArray[np.float64], similarity: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")
         answer = self._answer(scores)
         if answer is not None:
             order = order if self.classes[order[0]] == answer.name else order[::-1]
         names, values = tuple(self.classes[i] for i in order[:top_k]), tuple(float(scores[i]) for i in order[:top_k])
-        return Prediction(path=str(path), names=names, probabilities=values, likeness=float(likeness), answer=answer)
+        return Prediction(path=str(path), names=names, probabilities=values, likeness=float(similarity), answer=answer)
 
     def _answer(self, scores: NDArray[np.float64]) -> Answer | None:
         """Return what the stored threshold makes of one image's probabilities (2,)."""

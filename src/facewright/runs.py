@@ -4,7 +4,7 @@ recipe.toml         the resolved recipe            split.csv         which image
 metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
 checkpoints/        to resume from                 evaluation.json   the test part's numbers
 predictions.csv     what was said of each test image
-validation_predictions.csv                     of two classes: of each validation picture, where the threshold is from
+validation_predictions.csv                     of two classes: of each validation image, where the threshold is from
 report.html         the page                       events/           TensorBoard
 run.json            data, model, seed, versions, machine, time, images seen
 manifest.json       the checksums of a finished run's files
@@ -138,12 +138,12 @@ class Run:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """Return what the best weights said of each test image."""
+        """The predictions of the best weights for each test image."""
         return read_predictions(self.folder / "predictions.csv")
 
     @cached_property
-    def suspicion(self) -> Suspicion | None:
-        """Return what was found suspicious about the labels; None where they were not inspected."""
+    def label_issues(self) -> Suspicion | None:
+        """The label issues that `inspect --labels` found; None if the labels were not inspected."""
         path = self.folder / SUSPICIOUS
         return read_json(path, Suspicion, error=RunError) if path.is_file() else None
 
@@ -153,7 +153,7 @@ class Run:
         return load_classifier(self.folder)
 
     def entry(self, name: str, latency: Latency) -> Entry:
-        """This run as one model of a comparison."""
+        """Return this run as one model of a comparison."""
         facts = self.facts
         if facts.images_seen is None or facts.epochs is None or facts.train_seconds is None:
             raise RunError(f"{self.folder}: not finished; go on with --resume")
@@ -234,7 +234,7 @@ def owned(folder: Path) -> Iterator[None]:
         yield
     finally:
         if fresh and [path.name for path in folder.glob("*")] == [".lock"]:
-            (folder / ".lock").unlink()  # while it is held, so that nobody else can be waiting behind it
+            (folder / ".lock").unlink()  # while it is held, so that no other process can be waiting for it
             folder.rmdir()
         lock.release()
 

@@ -67,8 +67,8 @@ def shifted(by: float) -> tuple[ModelOutputs, ModelOutputs, float]:
     """Two models of which the second is a bit more sure of the first picture, and the first one's probability."""
     ours = np.array([[0.6, 0.4], [0.2, 0.8]])
     theirs = ours + np.array([[by, -by], [0, 0]])
-    base = replace(SAME, vectors=UNIT[:2], logits=np.log(ours), probabilities=ours, likeness=ours.max(1))
-    return base, replace(base, logits=np.log(theirs), probabilities=theirs, likeness=theirs.max(1)), 0.6
+    base = replace(SAME, vectors=UNIT[:2], logits=np.log(ours), probabilities=ours, similarities=ours.max(1))
+    return base, replace(base, logits=np.log(theirs), probabilities=theirs, similarities=theirs.max(1)), 0.6
 
 
 @pytest.mark.parametrize(

@@ -46,5 +46,5 @@ def test_a_class_that_the_model_does_not_know_makes_it_a_search() -> None:
 
 
 def test_nobody_on_two_pictures_is_refused() -> None:
-    with pytest.raises(DataError, match="somebody who is on two pictures"):
+    with pytest.raises(DataError, match="at least two images"):
         measure_int8_cost(on_circle(ANGLES), on_circle(ANGLES), np.array(list("abcde")), (), "by hand")

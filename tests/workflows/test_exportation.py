@@ -156,7 +156,7 @@ def test_a_graph_that_drifts_is_not_written(
     (tmp_path / "m.onnx").write_bytes(b"what was there")
     with pytest.raises(ExportDrift, match=r"the ONNX graph differs in .* by up to .*\(at most 1e-05") as refused:
         export(place / "model.safetensors", tmp_path / "m.onnx")
-    assert "over 60 pictures" in str(refused.value)
+    assert "over 60 images" in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert (tmp_path / "m.onnx").read_bytes() == b"what was there"
 

@@ -92,7 +92,7 @@ def test_wrong_labels_are_found_from_public_features(public: Run) -> None:
 
 def test_it_is_kept_in_the_run_and_shown_in_its_report(public: Run, tmp_path: Path) -> None:
     found = find_label_issues(public.folder, folds=4)
-    assert Run(public.folder).suspicion == found
+    assert Run(public.folder).label_issues == found
     assert (
         as_record(
             json.loads((public.folder / "suspicious.json").read_text("utf-8")), Suspicion, "a test", error=RunError

@@ -75,12 +75,12 @@ def as_linear(bundle: Bundle) -> Bundle:
     return replace(bundle, head=None, weights=weights)
 
 
-def test_the_likeness_is_the_cosine_or_the_largest_probability() -> None:
+def test_the_similarity_is_the_cosine_or_the_largest_probability() -> None:
     logits = np.array([[2.0, -1.0, 0.5], [-3.0, -2.0, -4.0]])
     cosine = Classifier(small_bundle(head=HeadSpec(kind="cosine", embedding=8, scale=4.0)))
-    np.testing.assert_allclose(cosine.likeness(logits), [0.5, -0.5])
-    np.testing.assert_allclose(Classifier(small_bundle()).likeness(logits), softmax(logits).max(1))
-    assert (cosine.likeness_name, Classifier(small_bundle()).likeness_name) == ("cosine", "probability")
+    np.testing.assert_allclose(cosine.similarity(logits), [0.5, -0.5])
+    np.testing.assert_allclose(Classifier(small_bundle()).similarity(logits), softmax(logits).max(1))
+    assert (cosine.similarity_kind, Classifier(small_bundle()).similarity_kind) == ("cosine", "probability")
 
 
 def test_predict_says_unknown_where_it_was_asked_to(trained: Bundle, tmp_path: Path) -> None:

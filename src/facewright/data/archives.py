@@ -39,7 +39,7 @@ class ArchiveLimits:
     directory: bytes of its table of contents, checked before that is read.
     bytes: all entries together, unpacked.
     ratio: unpacked to packed bytes of one entry, where it unpacks to more than `ratio_from` bytes (photos hardly pack,
-        and a few kilobytes of one colour harm nobody).
+        and a few kilobytes of one colour do no harm).
     """
 
     entries: int = 1_000_000

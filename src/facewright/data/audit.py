@@ -102,7 +102,7 @@ class Audit:
     notes: tuple[str, ...] = ()  # why, and what to know about it
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; equal images carry whether they cross classes or parts."""
+        """Plain values for JSON; each group of exact duplicates says whether it crosses classes or parts."""
         content = asdict(self)
         for group, equal in zip(content["exact"], self.exact, strict=True):
             group |= {"across_classes": equal.across_classes, "across_splits": equal.across_splits}

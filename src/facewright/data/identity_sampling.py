@@ -117,7 +117,7 @@ def pair_plan(
         The batches, (2 * batch,) int64 each; `reshape(-1, 2)` is a pair a row, the two kinds shuffled. A short last
         batch is left out; where there are fewer pairs than one batch holds, it stays (and still is half and half).
     Raises:
-        UsageError: an odd batch or one below 2, one person only, nobody with two images, no images, or labels of
+        UsageError: an odd batch or one below 2, one person only, no person with two images, no images, or labels of
             another length.
     Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", 2006 (pairs); the
         balance of both kinds is ours.

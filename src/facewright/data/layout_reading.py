@@ -1,4 +1,4 @@
-"""What the readers of known data sets share: looking at lists, and images with several facts each."""
+"""Shared parts of the readers of known data sets: lists, and images with several facts each."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def numbered_names(names: Sequence[str], first: int = 0) -> dict[str, str]:
     return {str(number): name for number, name in enumerate(names, first)}
 
 
-def choose_label(tree: Tree, options: Options, columns: Sequence[str], usual: str) -> str:
-    """The column that is the label: the one chosen, else the usual one."""
-    chosen = chosen_columns(options["columns"]).get("label", usual) if "columns" in options else usual
+def choose_label(tree: Tree, options: Options, columns: Sequence[str], default: str) -> str:
+    """The column that is the label: the chosen one, else the default."""
+    chosen = chosen_columns(options["columns"]).get("label", default) if "columns" in options else default
     known = {column.casefold(): column for column in columns}
     if chosen.casefold() not in known:
         raise UnknownName(f"column of {tree.where}", chosen, columns)
@@ -83,7 +83,7 @@ def described(
     options: Options,
     images: Iterable[tuple[str, Mapping[str, str]]],
     columns: Sequence[str],
-    usual: str,
+    default: str,
     *,
     note: str = "",
     names: Mapping[str, Mapping[str, str]] | None = None,
@@ -93,10 +93,10 @@ def described(
     Args:
         images: path as the data set's lists write it, and column → value; also "identity" and "split".
         columns: the facts that may be the label, the others are kept.
-        usual: the label where none is chosen.
+        default: the label if none is chosen.
         names: column → value → name of the class.
     """
-    label = choose_label(tree, options, columns, usual)
+    label = choose_label(tree, options, columns, default)
     others = [column for column in columns if column != label]
     named = class_names(options["names"]) if "names" in options else dict((names or {}).get(label, {}))
     rows: list[Labelled] = []

@@ -154,13 +154,13 @@ class Loader:
 
 
 class _Buffers:
-    """Memory for batches, used again once nobody holds a batch's storage: fresh pages cost more than filling them."""
+    """Memory for batches, reused once nothing holds a batch's storage: fresh pages cost more than filling them."""
 
     def __init__(self) -> None:
         self._free: deque[Tensor] = deque(maxlen=_KEPT)
 
     def take(self, shape: tuple[int, ...]) -> Tensor:
-        """A float32 channels_last tensor, contents undefined, that is nobody else's."""
+        """A float32 channels_last tensor, contents undefined, in no other use."""
         try:
             memory = self._free.pop()
         except IndexError:

@@ -1,4 +1,4 @@
-"""Where pixels come from: files below one folder, arrays in memory.
+"""Sources of pixels: files below one folder, arrays in memory.
 
 Symbolic links are never followed. A source can be pickled, so that worker processes can read too.
 """

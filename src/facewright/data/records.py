@@ -1,4 +1,4 @@
-"""What a data set is: its classes, one record an image, where the pixels come from, and what is broken in it."""
+"""A data set: its classes, one record per image, the source of the pixels, and the broken files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a data set comes from: `open_dataset` lists folders, tables of files, archives, arrays and synthetic faces.
+"""Sources of data sets: `open_dataset` lists folders, tables of files, archives, arrays and synthetic faces.
 
 Listing only: no image is decoded here. Symbolic links are never followed; they are listed as broken. Everything is
 sorted, so the same files give the same data set on every machine.

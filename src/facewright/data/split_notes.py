@@ -1,4 +1,4 @@
-"""What a split means for its numbers: classes made of copies, classes that a part lacks."""
+"""Warnings about a split: classes made of copies, classes that a part lacks."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _left_out(entry: os.DirEntry[str]) -> str | None:
-    """The reason why an entry of a folder is not used although somebody may think it is, or None."""
+    """The reason why an entry of a folder is skipped although a user may expect it to be used, or None."""
     try:
         entry.name.encode()
     except UnicodeEncodeError:  # bytes that are not UTF-8 arrive as lone surrogates

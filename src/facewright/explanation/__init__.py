@@ -1,4 +1,4 @@
-"""Why a network said so: which part of a picture spoke for a class, or made two faces alike.
+"""Explanations of a network's answers: the image regions that support a class, or that make two faces similar.
 
 >>> from facewright.explanation import Explainer, occlude                                   # doctest: +SKIP
 >>> explainer = Explainer(Classifier.load(Path("runs/a")))                              # doctest: +SKIP

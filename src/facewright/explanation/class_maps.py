@@ -1,4 +1,4 @@
-"""Where in a picture a classifier saw a class: Grad-CAM, Grad-CAM++ and, for transformers, attention rollout.
+"""Heat maps of a class in an image: Grad-CAM, Grad-CAM++ and, for transformers, attention rollout.
 
 Sources:
     Grad-CAM: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
@@ -35,15 +35,15 @@ Heat = NDArray[np.float32]
 
 
 class Explainer:
-    """A classifier that can say where in a picture it saw a class.
+    """A classifier that shows which regions of an image support a class.
 
     Args:
-        classifier: the model; others may use it meanwhile, and several threads may share an explainer.
+        classifier: the model; it can be used elsewhere at the same time, and several threads may share an explainer.
         method: one of `METHODS`; None: "rollout" for vision transformers, "grad-cam" for everything else.
         layer: dotted path of the module whose map is read by Grad-CAM; None: see `layers.choose_target_layer`.
     Raises:
-        UnknownName: no such method. UsageError: a method that the architecture has no use for, or a layer that is none
-        or that gives no map.
+        UnknownName: no such method or layer. UsageError: a method that does not fit the architecture, or a layer
+        without a map.
     """
 
     def __init__(self, classifier: Classifier, method: str | None = None, layer: str | None = None) -> None:
@@ -57,21 +57,21 @@ class Explainer:
 
     @property
     def by_class(self) -> bool:
-        """Whether a map depends on the class that is asked about; rollout tells what was looked at, whatever for."""
+        """True if a map depends on the class asked about; rollout shows attention, whatever the class."""
         return self.method != "rollout"
 
     def maps(self, pixels: Tensor, classes: Sequence[int]) -> Heat:
-        """Where in each picture its class was seen.
+        """Compute, for each image, a heat map of one class.
 
         Args:
-            pixels: (B, 3, H, W) uint8 RGB; resized where H and W are not the network's.
+            pixels: (B, 3, H, W) uint8 RGB; resized if H and W are not the network's.
             classes: B class indices, the classes asked about; they need not be the predicted ones.
         Returns:
-            (B, height, width) float32 in [0, 1], at the size of the network's input. Grad-CAM: 1 where most speaks for
-            the class, 0 where nothing does; 0 everywhere if nothing at all does. Rollout: 1 where most attention came
-            from, 0 where least did.
+            (B, height, width) float32 in [0, 1], at the size of the network's input. Grad-CAM: 1 at the strongest
+            support for the class, 0 where there is none; 0 everywhere if there is none at all. Rollout: 1 at the most
+            attention, 0 at the least.
         Raises:
-            UsageError: another number of classes than of pictures, or an index that is no class.
+            UsageError: the number of classes is not the number of images, or an index is out of range.
         """
         known = range(len(self.classifier.classes))
         if len(classes) != len(pixels) or not all(index in known for index in classes):
@@ -87,7 +87,7 @@ class Explainer:
         if isinstance(self._model, VisionTransformer):
             read = rollout(attentions(self._model, inputs))[:, 1:].reshape(1, *self.points)
             rows, columns = (count * PATCH for count in self.points)
-            # Patches cover the picture filled up to whole ones; what lies outside of it is cut off.
+            # The patches cover the image padded to whole patches; the padding is cut off.
             return _stretched(_enlarged(read, rows, columns)[0, :height, :width])
         weigh = grad_cam if self.method == "grad-cam" else grad_cam_plus_plus
         heat = _enlarged(weigh(*layer_gradients(self._model, self.layer, inputs, index)), height, width)[0]
@@ -95,7 +95,7 @@ class Explainer:
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM's map: channels weighted by the mean of their gradient, summed, what speaks against left out.
+    """Compute Grad-CAM's map: the sum of channels weighted by their mean gradient; negative values become 0.
 
     Args:
         activations: (B, K, H, W), a layer's map A.
@@ -111,7 +111,7 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM++'s map: as Grad-CAM, but each point's positive gradient counts by itself, so several places all show.
+    """Compute Grad-CAM++'s map: each point's positive gradient is weighted by itself, so several places all show.
 
     With Y = exp(S), S the score, the higher derivatives are exp(S) g², exp(S) g³, and the coefficient of a point with
     g > 0, g² / (2 g² + g³ ΣA), is 1 / (2 + g ΣA); the factor exp(S) is common to a map and is left out. Points with
@@ -131,7 +131,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def rollout(attentions: Sequence[Tensor]) -> Tensor:
-    """How much of each token's input reaches the class token's output, through all layers.
+    """Compute the share of each token's input in the class token's output, through all layers.
 
     The residual connection of each layer counts as much as its attention: half and half.
 
@@ -153,7 +153,7 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
 
 
 def _twin(model: Model) -> Model:
-    """Modules of its own around the same weights: hooks on them change what nobody else computes."""
+    """A copy of the modules that shares the weights: hooks on it do not affect other users of the model."""
     tensors = chain(model.parameters(), model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 

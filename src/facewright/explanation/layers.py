@@ -1,4 +1,4 @@
-"""Which layer of a network says where, what its map and gradients are, and what a transformer's layers attend to."""
+"""Target layers for heat maps, their activations and gradients, and the attention of a transformer's layers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from facewright.heads import SigmoidHead
 from facewright.models.blocks import FixedGrid, Model
 from facewright.models.vit import PATCH, Attention, Block, VisionTransformer
 
-FEWEST = 4  # points along the shorter side of a map that says where
+FEWEST = 4  # points along the shorter side of a usable map
 
 Shapes = dict[str, tuple[int, int]]
 """Rows and columns of maps, by the dotted path of the layer that gives them, in the order of the outline."""
 
 
 def map_shapes(model: Model, height: int, width: int, layer: str | None = None) -> Shapes:
-    """The maps that the layers of a model's outline give, or the one of `layer`; of a transformer its patches.
+    """Return the map sizes of the layers in a model's outline, or of `layer`; for a transformer, of its patches.
 
-    What only resamples a map for a layer of fixed size is left out, as is the classifier (SqueezeNet's gives a map).
+    Layers that only resample a map to a fixed size are skipped, as is the classifier (SqueezeNet's gives a map).
 
     Args:
-        model: in inference mode. height, width: of the pictures, px.
+        model: in inference mode. height, width: of the images, px.
     Raises:
         UnknownName: no such layer. UsageError: there is no map.
     """
@@ -48,15 +48,15 @@ def map_shapes(model: Model, height: int, width: int, layer: str | None = None) 
     with _removing(handles), torch.inference_mode():
         model(torch.zeros(1, 3, height, width))
     if not shapes:
-        raise UsageError(f"{layer or type(model).__name__} gives no map, so there is nothing to read a place from")
+        raise UsageError(f"{layer or type(model).__name__} gives no map; choose another layer")
     return shapes
 
 
 def choose_target_layer(shapes: Shapes) -> str:
-    """The layer to read a place from: the last whose map has at least 4 points along both sides.
+    """Choose the target layer: the last whose map has at least 4 points along both sides.
 
-    The papers take the last convolution, which at the sizes they work with has 7 or 14 points a side. A small picture
-    is a single point there; of a network whose maps are all smaller than 4, it is the last of those that have most.
+    The papers take the last convolution, whose map has 7 or 14 points a side at their image sizes. For a small image
+    that map is a single point. If all maps are smaller than 4, the last of the largest ones is taken.
 
     Args:
         shapes: at least one.
@@ -70,7 +70,7 @@ def choose_target_layer(shapes: Shapes) -> str:
 
 
 def layer_gradients(model: Model, layer: str, inputs: Tensor, index: int) -> tuple[Tensor, Tensor]:
-    """A layer's map, and the gradient by it of a class's score before softmax.
+    """Return a layer's map and the gradient of a class's score before softmax with respect to it.
 
     Where a ReLU works in place on the layer's output, the map is what the ReLU left of it, as in the papers.
 
@@ -93,7 +93,7 @@ def layer_gradients(model: Model, layer: str, inputs: Tensor, index: int) -> tup
 
 
 def attentions(model: VisionTransformer, inputs: Tensor) -> list[Tensor]:
-    """What the tokens of each layer read.
+    """Return the attention weights of each layer.
 
     Args:
         inputs: (B, 3, H, W), normalised.

@@ -1,4 +1,4 @@
-"""Which regions made two faces alike: what the similarity loses when a region is covered.
+"""Occlusion maps of a pair of faces: how much the similarity falls when a region is covered.
 
 Source: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks" (arXiv:1311.2901), section 4.2,
 with the cosine of two embeddings in place of a class's score.
@@ -17,35 +17,35 @@ from facewright.embedding import BATCH, similarities, similarity
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 
-COVER = 0.2  # share of a picture's sides that the cover takes
+COVER = 0.2  # share of an image's sides that the cover takes
 PLACES = 13  # of the cover along each side: it moves by a third of its own side
 
-TINY = 1e-9  # a fall of the similarity that is none
+TINY = 1e-9  # a smaller fall of the similarity counts as none
 
 Heat = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Box = tuple[slice, slice]
 Progress = Callable[[int, int], None]
-"""Called with how many covers were tried, and of how many."""
+"""Called with the number of covers tried so far and their total."""
 
 
 class Network(Protocol):
-    """What compares two pictures: a `recognition.Recognizer`, say."""
+    """A network that embeds face crops, for example a `recognition.Recognizer`."""
 
-    spec: InputSpec  # what it is fed
+    spec: InputSpec  # its input
 
     def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
-        """N pictures of the input size to (N, D) unit vectors."""
+        """Embed N face crops of the input size as (N, D) unit vectors."""
         ...
 
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Which regions made two pictures alike.
+    """The regions that make two images similar.
 
     heat_a, heat_b: (H, W) float32 in [0, 1] at the size of the network's input, on one scale: how far the similarity
-        falls when the region is covered, as a share of `drop`. A point has the weighted mean of the covers that lie on
-        it, their middle counting most; 0 where the similarity stays or rises.
+        falls when the region is covered, as a share of `drop`. A point has the weighted mean over the covers on it,
+        with the most weight on their middle; 0 where the similarity stays or rises.
     """
 
     score: float  # the cosine of the two, nothing covered
@@ -55,29 +55,29 @@ class Occlusion:
 
 
 def occlude(network: Network, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:
-    """Cover each region of one picture in turn, and see how far the similarity to the other falls.
+    """Cover each region of one image in turn and measure how far the similarity to the other falls.
 
-    The cover is a square of the colour that the network takes for nothing (the mean of its InputSpec).
+    The cover is a square of the colour that normalisation maps to 0 (the mean of its InputSpec).
 
     Args:
         a, b: (H, W, 3) uint8 RGB, of the network's input size.
-        progress: told after each batch.
+        progress: called after each batch.
     Raises:
-        UsageError: pictures of another size. DataError: an embedding has no direction.
+        UsageError: images of another size. DataError: an embedding is zero.
     """
     want = (network.spec.height, network.spec.width, 3)
     if a.shape != want or b.shape != want:
-        raise UsageError(f"expected two pictures of the network's input size {want}, got {a.shape} and {b.shape}")
+        raise UsageError(f"expected two images of the network's input size {want}, got {a.shape} and {b.shape}")
     first, second = network.embed_chips([a, b])
     score = similarity(first, second)
     boxes = list(_boxes(*a.shape[:2]))
     weight = _weights(a.shape[0], a.shape[1])
     falls = []
-    for number, (picture, other) in enumerate(((a, second), (b, first))):
+    for number, (image, other) in enumerate(((a, second), (b, first))):
         total, count = np.zeros(a.shape[:2]), np.zeros(a.shape[:2])
         for start in range(0, len(boxes), BATCH):
             part = boxes[start : start + BATCH]
-            vectors = network.embed_chips(_covered(picture, part, network.spec))
+            vectors = network.embed_chips(_covered(image, part, network.spec))
             now = similarities(vectors, np.broadcast_to(other, vectors.shape))
             for box, fall in zip(part, score - now, strict=True):
                 total[box] += fall * weight
@@ -91,27 +91,27 @@ def occlude(network: Network, a: Pixels, b: Pixels, progress: Progress | None = 
 
 
 def _side(whole: int) -> int:
-    """Of the cover, px."""
+    """Side of the cover, px."""
     return max(1, round(COVER * whole))
 
 
 def _weights(height: int, width: int) -> NDArray[np.float64]:
-    """How much a cover tells of each point under it: most of its middle, so that the map has no steps."""
+    """Weights of a cover at each point under it: largest in its middle, so that the map has no steps."""
     rows, columns = (1 - np.abs(np.linspace(-1, 1, _side(whole) + 2)[1:-1]) for whole in (height, width))
     return np.asarray(np.outer(rows, columns))
 
 
-def _covered(picture: Pixels, boxes: list[Box], spec: InputSpec) -> list[Pixels]:
-    """The picture once for each box, which is filled."""
+def _covered(image: Pixels, boxes: list[Box], spec: InputSpec) -> list[Pixels]:
+    """Copies of the image, each with one box filled."""
     nothing = np.rint(255 * np.array(spec.mean)).clip(0, 255).astype(np.uint8)
-    pictures = np.repeat(picture[None], len(boxes), axis=0)
-    for row, box in zip(pictures, boxes, strict=True):
+    images = np.repeat(image[None], len(boxes), axis=0)
+    for row, box in zip(images, boxes, strict=True):
         row[box] = nothing
-    return list(pictures)
+    return list(images)
 
 
 def _boxes(height: int, width: int) -> Iterator[Box]:
-    """Where the cover lies, row by row; together the places leave no point out."""
+    """Positions of the cover, row by row; together they cover every point."""
     rows, columns = (
         [(round(start), round(start) + cover) for start in np.linspace(0, side - cover, min(PLACES, side - cover + 1))]
         for side, cover in ((whole, _side(whole)) for whole in (height, width))

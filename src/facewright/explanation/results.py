@@ -1,4 +1,4 @@
-"""What is said of why a network said so: of photos, and of a pair."""
+"""Results of explanations: of photos, and of a pair."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class ExplainedPhoto:
-    """Where a class was seen in one photo; or why there is nothing to tell."""
+    """The heat map of a class in one photo, or the reason why there is none."""
 
     path: str
     name: str = ""  # the class that was asked about
     probability: float = 0.0  # of that class
-    predicted: str = ""  # what the model says the photo shows
+    predicted: str = ""  # the class that the model predicts
     heat: Heat | None = None  # (H, W) in [0, 1], at the size of the network's input; None: the photo cannot be used
     photo: Pixels | None = None  # (k H, k W, 3): the part of the photo that the network sees, finer
-    overlay: str | None = None  # the picture that was written
+    overlay: str | None = None  # the image that was written
     error: str | None = None
 
     @property
@@ -52,7 +52,7 @@ class ExplainedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """What `facewright explain` says of photos."""
+    """The result of `facewright explain` for photos."""
 
     model: str
     method: str
@@ -78,19 +78,19 @@ class Explained:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedPair:
-    """What `facewright explain --pair` says of two photos."""
+    """The result of `facewright explain --pair` for two photos."""
 
     model: str
     paths: tuple[str, str]
     occlusion: Occlusion
     photos: tuple[Pixels, Pixels]  # the parts that the network sees, finer
-    threshold: float | None  # that the model holds; None: none
+    threshold: float | None  # stored in the model; None: none
     overlays: tuple[str, ...] = ()
     page: str | None = None
 
     @property
     def same(self) -> bool | None:
-        """Whether the similarity reaches the threshold; None where there is none."""
+        """True if the similarity reaches the threshold; None without a threshold."""
         return None if self.threshold is None else self.occlusion.score >= self.threshold
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Whether an exported model answers as PyTorch does: numbers to 1e-5, and not one decision changed.
+"""The comparison of an exported model with PyTorch: numbers equal to 1e-5, and not one decision changed.
 
-What is held to the bar is what decides: probabilities, unit vectors, cosines. Raw scores have no unit of their own, so
-their difference is told, not judged. A score nearer to a threshold than 1e-6 (or two classes nearer to each other) is a
-tie: there, PyTorch itself answers now so, now so, as the batch happens to be.
+The tolerance applies to what decides: probabilities, unit vectors, cosines. Raw scores have no unit, so their
+difference is reported but has no limit. A score nearer to a threshold than 1e-6 (or two classes nearer to each other)
+is a tie: there, PyTorch's own decision varies with the batch.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from facewright.records import Record
 
 TOLERANCE = 1e-5
 TIE = 1e-6
-BLOCK = 256  # pictures at once
-NEIGHBOURS = 1_000  # every pair among so many pictures that follow each other is compared
-FEW = 1e-3  # share of the pairs above the threshold that is tried where the model holds none
+BLOCK = 256  # images at once
+NEIGHBOURS = 1_000  # every pair among so many images that follow each other is compared
+FEW = 1e-3  # share of the pairs above the threshold that is used if the model holds none
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class ModelOutputs:
-    """What one model says of N pictures."""
+    """The outputs of one model for N images."""
 
     vectors: NDArray[np.float32]  # (N, D) of length 1
     logits: Floats | None  # (N, C); None: it has no classes
     probabilities: Floats | None  # (N, C)
-    likeness: Floats | None  # (N,) of `Classifier.likeness`
+    similarities: Floats | None  # (N,) of `Classifier.similarity`
 
     def first(self, count: int) -> ModelOutputs:
-        """Those to the first pictures."""
-        scores = (self.logits, self.probabilities, self.likeness)
+        """Return the outputs for the first `count` images."""
+        scores = (self.logits, self.probabilities, self.similarities)
         return ModelOutputs(self.vectors[:count], *(None if part is None else part[:count] for part in scores))
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSubset:
-    """Some pictures of a store."""
+    """A subset of the images of a store."""
 
     store: PixelStore
     rows: NDArray[np.int64]
@@ -59,12 +59,12 @@ class StoredThresholds:
     """The thresholds that a model decides by."""
 
     binary: tuple[int, float] | None = None  # column of the accepted class, and from which probability on
-    unknown: tuple[float, ...] = ()  # of likeness
+    unknown: tuple[float, ...] = ()  # of similarity
     verification: tuple[float, ...] = ()  # of cosines
 
     @classmethod
     def of(cls, bundle: Bundle) -> StoredThresholds:
-        """Those that a model file holds for its present input."""
+        """Return the thresholds that a model file holds for its present input."""
         unknown: tuple[float, ...] = ()
         binary = None
         if bundle.classes:
@@ -77,7 +77,7 @@ class StoredThresholds:
 
 
 class Agreement(Record):
-    """The largest differences between two models over the same pictures, and the decisions that they part on."""
+    """The largest differences between two models over the same images, and the decisions that differ."""
 
     model_config = ConfigDict(allow_inf_nan=True)  # a graph may answer NaN: that is a problem, see below
 
@@ -95,18 +95,18 @@ class Agreement(Record):
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the exported model; None: nothing."""
+        """The reason why the exported model is not good enough; None if it is."""
         parts = {"probabilities": self.probabilities, "vectors": self.vectors, "cosines": self.cosines}
         worst = {name: value for name, value in parts.items() if value is not None and not value <= TOLERANCE}
         if not worst and not self.changed:
             return None
         found = [f"{name} by up to {value:.2g}" for name, value in worst.items()]
-        told = f"differs in {', '.join(found)} (at most {TOLERANCE:g} is allowed)" if found else "is near enough"
-        return f"{told}, and {self.changed:,} of {self.decisions:,} decisions change, over {self.pictures:,} pictures"
+        message = f"differs in {', '.join(found)} (at most {TOLERANCE:g} is allowed)" if found else "is near enough"
+        return f"{message}, and {self.changed:,} of {self.decisions:,} decisions change, over {self.pictures:,} images"
 
 
 def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset]) -> ModelOutputs:
-    """What a model says of some pictures, in batches of several sizes: one alone, three, then many."""
+    """Compute a model's outputs, in batches of several sizes: one image, three, then many."""
     embedder = Embedder(bundle)
     classifier = Classifier(bundle) if bundle.classes else None
     vectors, logits = [], []
@@ -120,15 +120,15 @@ def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset]) -> ModelOutput
     if classifier is None:
         return ModelOutputs(every, None, None, None)
     scores = np.concatenate(logits)
-    return ModelOutputs(every, scores, softmax(scores), classifier.likeness(scores))
+    return ModelOutputs(every, scores, softmax(scores), classifier.similarity(scores))
 
 
 def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThresholds) -> Agreement:
-    """Compare two models' answers to the same pictures.
+    """Compare two models' answers to the same images.
 
     Args:
-        ours: PyTorch's, by which a tie is judged. lines: the thresholds of the model; where it has none for pairs, the
-            one is tried that a thousandth of these pairs reaches.
+        ours: PyTorch's, which decide what is a tie. lines: the thresholds of the model; if it has none for pairs, one
+            is used that a thousandth of these pairs reaches.
     """
     counts = _DecisionCounts()
     logits = probabilities = None
@@ -140,7 +140,7 @@ def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThres
             column, line = lines.binary
             counts.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)
         for line in lines.unknown:
-            counts.line(ours.likeness, theirs.likeness, line)
+            counts.line(ours.similarities, theirs.similarities, line)
     cosines, pairs = 0.0, 0
     for one, other in _cosines(ours.vectors, theirs.vectors):
         cosines, pairs = float(np.fmax(cosines, _furthest(one, other))), pairs + one.size
@@ -160,17 +160,17 @@ def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThres
 
 
 class _DecisionCounts:
-    """Decisions counted."""
+    """Counts of compared decisions, changed decisions and ties."""
 
     def __init__(self) -> None:
         self.decisions = self.changed = self.ties = 0
 
     def line(self, ours: Any, theirs: Any, line: float) -> None:
-        """Scores (N,) against a threshold."""
+        """Count the decisions of scores (N,) by a threshold."""
         self._count(np.abs(ours - line) <= TIE, (ours >= line) != (theirs >= line))
 
     def classes(self, ours: Floats, theirs: Floats) -> None:
-        """The likeliest of the classes, (N, C)."""
+        """Count the decisions for the most probable class, (N, C)."""
         if ours.shape[1] < 2:
             return
         second, first = np.partition(ours, -2, axis=1)[:, -2:].T
@@ -183,12 +183,12 @@ class _DecisionCounts:
 
 
 def _furthest(ours: Any, theirs: Any) -> float:
-    """The largest absolute difference; NaN where one is no number, which is below no bar."""
+    """The largest absolute difference; NaN if one is NaN, which is within no tolerance."""
     return float(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)).max(initial=0.0))
 
 
 def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Iterator[tuple[Floats, Floats]]:
-    """The cosines of the pairs of pictures, a thousand pictures at a time: two times (P,)."""
+    """Yield the cosines of pairs of images under both models, a thousand images at a time: two arrays (P,)."""
     for start in range(0, len(ours), NEIGHBOURS):
         parts = [vectors[start : start + NEIGHBOURS].astype(np.float64) for vectors in (ours, theirs)]
         upper = np.triu_indices(len(parts[0]), k=1)

@@ -1,4 +1,4 @@
-"""What int8 costs: the same labelled pictures answered by the float32 model and by the int8 one."""
+"""The cost of int8: the answers of the float32 model and the int8 one to the same labelled images."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from facewright.metrics.intervals import Rate, mcnemar_exact, wilson
 from facewright.metrics.streaming import all_pairs
 from facewright.records import Record
 
-BLOCK = 1_024  # pictures whose neighbours are looked for at once
+BLOCK = 1_024  # images whose nearest neighbours are searched at once
 
 Question = Literal["class", "nearest"]
 
 
 class Int8Cost(Record):
-    """Right answers before and after, on the same pictures."""
+    """Correct answers in float32 and in int8, on the same images."""
 
     data: str
-    question: Question  # "class": is it named right; "nearest": is the picture most like it one of the same person
+    question: Question  # "class": is the class right; "nearest": does the nearest match show the same person
     float32: Rate  # Wilson
     int8: Rate
-    lost: int  # pictures that only float32 got right
-    won: int  # that only int8 did
+    lost: int  # images that only the float32 model got right
+    won: int  # images that only the int8 model got right
     p_value: float  # McNemar, exact
-    auc_float32: float  # over every pair of the pictures
+    auc_float32: float  # over every pair of the images
     auc_int8: float
     eer_float32: float
     eer_int8: float
@@ -37,16 +37,16 @@ class Int8Cost(Record):
 def measure_int8_cost(
     before: ModelOutputs, after: ModelOutputs, people: NDArray[np.str_], classes: tuple[str, ...], data: str
 ) -> Int8Cost:
-    """Judge both models on labelled pictures.
+    """Measure both models on labelled images.
 
-    Whether a class is named right is asked where everybody on the pictures is one of the model's classes; else whether
-    each picture's nearest other picture shows the same person, of the pictures whose person has another one.
+    If every person is one of the model's classes, an answer is correct if the class is; otherwise, if the nearest match
+    shows the same person. The latter counts only images of people with at least two.
 
     Args:
-        before, after: N pictures answered in float32 and int8. people: (N,) who is on them. classes: of the model.
-        data: what the pictures are, for the record.
+        before, after: N images answered in float32 and int8. people: (N,) the person in each. classes: of the model.
+        data: what the images are, for the record.
     Raises:
-        EmptyScores: no two pictures of one person, or one person only. DataError: nobody is on two pictures.
+        EmptyScores: no two images of one person, or one person only. DataError: no person has two images.
     """
     question: Question = "class" if classes and set(people.tolist()) <= set(classes) else "nearest"
     if question == "class":
@@ -56,7 +56,7 @@ def measure_int8_cost(
         values, counts = np.unique(people, return_counts=True)
         usable = np.isin(people, values[counts > 1])
         if not usable.any():
-            raise DataError(f"{data}: expected somebody who is on two pictures, to see whether they are found alike")
+            raise DataError(f"{data}: expected a person with at least two images; add images or choose other data")
         right = [(people[nearest(answers.vectors)] == people)[usable] for answers in (before, after)]
     first, second = right
     curves = [all_pairs(answers.vectors, people) for answers in (before, after)]
@@ -76,7 +76,7 @@ def measure_int8_cost(
 
 
 def nearest(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Of each row, which other one it has the largest cosine with; of equals the first.
+    """Return for each row the other row with the largest cosine; the first of equal ones.
 
     >>> nearest(np.float32([[1, 0], [0, 1], [0.8, 0.6]]))
     array([2, 2, 0])

@@ -1,4 +1,4 @@
-"""A bundle as one ONNX graph: bytes of a picture in, scores and a unit vector out, nothing to be done outside it."""
+"""A bundle as one ONNX graph: pixels of an image in, scores and a unit vector out; preprocessing is inside."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OPSET = 20  # of ONNX; ONNX Runtime knows it since 1.17
 
 
 class Exportable(nn.Module):
-    """What `inference.Classifier` and `embedding.Embedder` do to pictures, as one network.
+    """`inference.Classifier` and `embedding.Embedder` as one network.
 
-    An embedding is brought to unit length in float32, where PyTorch's side takes float64: that is 1e-7.
+    Embeddings are scaled to unit length in float32, in PyTorch in float64; the difference is about 1e-7.
     """
 
     scale: Tensor
@@ -45,13 +45,13 @@ class Exportable(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """The names of what `forward` gives."""
+        """The names of the outputs of `forward`."""
         return [LOGITS, EMBEDDING] if self.classes else [EMBEDDING]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:  # (B, H, W, 3) uint8 RGB -> (B, C), (B, D)
         rows = pixels if self.order == [0, 1, 2] else pixels[..., self.order]
         x = (rows.to(torch.float32) * self.scale + self.offset).permute(0, 3, 1, 2)
-        both = torch.cat([x, x.flip(3)]) if self.flip else x  # one pass through the body: 2 B pictures
+        both = torch.cat([x, x.flip(3)]) if self.flip else x  # one pass through the backbone: 2 B images
         features = self.body.forward_features(both)
         head = own_head(self.body)
         embeddings = features if head is None else head.embed(features)
@@ -63,7 +63,7 @@ class Exportable(nn.Module):
         return self._scores(x, self._upright(features), self._upright(embeddings)), vectors
 
     def _upright(self, rows: Tensor) -> Tensor:
-        """Of the pictures, without those of their mirror images."""
+        """Return the rows of the images, without those of their mirror images."""
         return rows.reshape(2, -1, rows.shape[1])[0] if self.flip else rows
 
     def _scores(self, x: Tensor, features: Tensor, embeddings: Tensor) -> Tensor:  # -> (B, C)
@@ -83,12 +83,12 @@ def _unit(vectors: Tensor) -> Tensor:  # (B, D) -> (B, D)
 
 
 def to_onnx(bundle: Bundle) -> ModelProto:
-    """The graph of a bundle, with an open number of pictures a batch.
+    """Convert a bundle to an ONNX graph with a dynamic batch size.
 
-    Equal bundles give equal graphs: no time, no path, no line of source stays in it.
+    Equal bundles give equal graphs: they hold no time, no path and no source line.
 
     Raises:
-        UsageError: PyTorch's exporter does not know how; or it is not installed. BundleError: as `Bundle.model`.
+        UsageError: the exporter does not support the network, or is not installed. BundleError: as `Bundle.model`.
     """
     require_extra("onnx", "export")
     network = Exportable(bundle).eval()
@@ -114,19 +114,19 @@ def to_onnx(bundle: Bundle) -> ModelProto:
 
 
 def _bare(model: ModelProto) -> ModelProto:
-    """Without what the exporter notes beside the graph: places in source files, guessed shapes."""
+    """Remove what the exporter adds to the graph: places in source files, guessed shapes."""
     graph = model.graph
     for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del holder.metadata_props[:]
         holder.ClearField("doc_string")
-    # Of its shapes the quantiser would believe those of two pictures, and fail.
+    # The quantiser would rely on the noted shapes, which are of a batch of 2, and fail.
     del graph.value_info[:]
     return model
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that are absent and on its own use of PyTorch."""
+    """Silence the exporter's warnings about missing packages and its own use of PyTorch."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

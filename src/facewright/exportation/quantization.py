@@ -1,9 +1,9 @@
 """A float32 graph in int8: each convolution and matrix product between 8-bit numbers, by ONNX Runtime's quantiser.
 
-Weights are signed, with a scale for each output channel; what flows between layers is unsigned, with one scale that
-the calibration pictures set. Of the 8 bits of a weight 7 are used: processors without VNNI add two products in 16 bits,
-which would overflow, and the same file would answer otherwise there. What is done to pixels before the first layer, and
-to the vector after the last, stays float32.
+Weights are signed, with a scale for each output channel; activations are unsigned, with one scale, measured on the
+calibration images. Of the 8 bits of a weight 7 are used: processors without VNNI add two products in 16 bits; that
+would overflow, and the same file would give other answers there. Preprocessing and the operations after the last layer
+stay float32.
 
 Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 CVPR 2018 (arXiv:1712.05877), sections 2 and 3, after training.
@@ -33,10 +33,10 @@ BETWEEN = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "MaxPool
 
 
 def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
-    """The graph with 8-bit weights and sums.
+    """Return the graph with 8-bit weights and activations.
 
     Args:
-        graph: in float32. batches: pictures (B, H, W, 3) to calibrate on; other ones than it is tested with.
+        graph: in float32. batches: images (B, H, W, 3) to calibrate on; other ones than it is tested with.
     Raises:
         UsageError: the quantiser cannot do it.
     """
@@ -44,7 +44,7 @@ def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """The library asks for one batch after the other."""
+        """The calibration batches, as the library reads them."""
 
         def __init__(self) -> None:
             self.batches = iter(batches)
@@ -89,7 +89,7 @@ def _outside(model: ModelProto) -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantiser's advice, which it gives to the root logger."""
+    """Silence the quantiser's advice, which goes to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

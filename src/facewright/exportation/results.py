@@ -1,4 +1,4 @@
-"""What an export says."""
+"""Results of an export."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from facewright.records import Record
 
 
 class Int8Report(Record):
-    """How the int8 file came about, and what it costs."""
+    """The calibration of the int8 file, and its cost."""
 
-    calibration: str  # the data
-    pictures: int  # of them, that were used
-    float32_bytes: int  # the file that it would have been
+    calibration: str  # the data set
+    pictures: int  # calibration images used
+    float32_bytes: int  # size of the float32 file
     cost: Int8Cost
 
 
@@ -32,7 +32,7 @@ class Export(Record):
     size: int  # bytes
     architecture: str
     spec: InputSpec = Field(serialization_alias="input")
-    outputs: Mapping[str, int]  # name -> numbers a picture
+    outputs: Mapping[str, int]  # name -> numbers per image
     precision: Precision
     fingerprints: Mapping[str, str]
     data: str  # what the float32 graph was compared with PyTorch on

@@ -4,7 +4,7 @@ Source: Krizhevsky, "One weird trick for parallelizing convolutional neural netw
 form of Krizhevsky, Sutskever, Hinton, NIPS 2012, with 64, 192, 384, 256, 256 channels, as published by torchvision,
 whose parameter names these are. Dropout of one half before both hidden linear layers is the paper's.
 Deviations: no local response normalisation (torchvision has none); the map before the linear layers is averaged to
-6 x 6 points, so pictures of every size fit. Under 63 px a side the third pool would have nothing left: smaller pictures
+6 x 6 points, so images of every size fit. Under 63 px a side the third pool would have nothing left: smaller images
 are enlarged first, until their shorter side is 63 px. Only the imagenet stem: the linear layers are sized for its map.
 """
 
@@ -22,7 +22,7 @@ HIDDEN = 4096
 
 
 class Enlarge(nn.Module):
-    """Enlarges pictures whose shorter side is under `side` px, bilinearly and in proportion; leaves others alone."""
+    """Enlarges images whose shorter side is under `side` px, bilinearly and in proportion; leaves others alone."""
 
     def __init__(self, side: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every convolutional family of the zoo shares: the names of the stems, the outline, the initialization."""
+"""Shared parts of the convolutional families: the names of the stems, the outline, the initialization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Stem = Literal["coarse", "imagenet", "medium", "small"]
-"""How much of the picture the first layers throw away: an eighth, a quarter, a half or all of the side is left."""
+"""The downsampling of the first layers: an eighth, a quarter, a half or all of the image's side is left."""
 
 Join = Literal["none", "identity", "projection", "dense"]
 """How a part's input meets its output: not at all, added as it is, added after a 1x1 convolution, concatenated."""
@@ -17,7 +17,7 @@ Join = Literal["none", "identity", "projection", "dense"]
 
 @dataclass(frozen=True)
 class Unit:
-    """What one would draw as one box: a block, or a convolution with its norm."""
+    """A unit of the outline: a block, or a convolution with its norm."""
 
     paths: tuple[str, ...]  # dotted paths of its modules, in order; last may be "": parameters of the model itself
     join: Join = "none"
@@ -56,7 +56,7 @@ class Model(nn.Module):
 
 
 def reducer(stem: Stem) -> nn.Module:
-    """What stands before the first convolution: the mean of 2x2 pixels for the coarse stem, nothing for the others.
+    """Return the layer before the first convolution: a mean of 2x2 pixels for the coarse stem, else the identity.
 
     Without parameters, so weights of the imagenet stem fit the coarse one.
     """
@@ -137,13 +137,13 @@ class FixedGrid(nn.Module):
 
 @torch.no_grad()
 def initialize_convolutions(model: nn.Module) -> None:
-    """He initialization of every convolution, in place; norms and linear layers keep PyTorch's default.
+    """Initialize every convolution by Kaiming's rule, in place; norms and linear layers keep PyTorch's default.
 
     A convolution's standard deviation is sqrt(2 / fan), where fan is the number of outputs that one input value
     reaches (`fan_out`), counted inside its group: k * k * outputs / groups. Counting across groups, as
     `torch.nn.init.kaiming_normal_` does, would start a depthwise convolution of C channels sqrt(C) times too small.
 
-    Source: He et al. 2015, "Delving Deep into Rectifiers" (arXiv:1502.01852), eq. 14.
+    Source: K. He et al. 2015, "Delving Deep into Rectifiers" (arXiv:1502.01852), eq. 14.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

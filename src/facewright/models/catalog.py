@@ -36,15 +36,15 @@ AUTO_STEM: tuple[tuple[int, Stem], ...] = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an architecture without building it."""
+    """Facts about an architecture that need no built network."""
 
     name: str
     family: str
     paper: str
     parameters: int  # with 1,000 classes and the imagenet stem
     source: str  # who published that count
-    native_size: int  # px: side of the pictures the paper trained on
-    flops: int  # one native picture, 1,000 classes, a multiply-add = 2; checked against `summary.count_flops` by a test
+    native_size: int  # px: side of the images the paper trained on
+    flops: int  # one native image, 1,000 classes, a multiply-add = 2; checked against `summary.count_flops` by a test
     stems: tuple[Stem, ...] = STEMS
     smallest_side: int = SMALLEST_SIDE  # px
 
@@ -69,7 +69,7 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> Facts:
-    """What is published about an architecture.
+    """Return the published facts about an architecture.
 
     Raises:
         UnknownName: no such architecture; the nearest known name is in the message.
@@ -83,7 +83,7 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
     """The stem to build: the one asked for, or for "auto" the row of `AUTO_STEM` that fits the input.
 
     Args:
-        input_size: side of the pictures, px; at least the architecture's smallest, 32 for all but a few.
+        input_size: side of the images, px; at least the architecture's smallest, 32 for all but a few.
         stem: "auto", or one of the family's: "coarse", "imagenet", "medium", "small".
     Raises:
         UnknownName: no such architecture or stem.
@@ -94,7 +94,7 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
     facts = describe(name)
     if input_size < facts.smallest_side:
         least = facts.smallest_side
-        raise UsageError(f"{name} needs pictures of at least {least} px a side, not {input_size}: enlarge them")
+        raise UsageError(f"{name} needs images of at least {least} px a side, not {input_size}: enlarge them")
     if stem == "auto":
         fits = (known for least, known in AUTO_STEM if input_size >= least and known in facts.stems)
         return next(fits, facts.stems[0])
@@ -102,7 +102,7 @@ def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:
     if chosen is None:
         raise UnknownName("stem", stem, ("auto", *facts.stems))
     if chosen == "coarse" and input_size < COARSE_SIDE:
-        raise UsageError(f"the coarse stem needs pictures of at least {COARSE_SIDE} px a side, not {input_size}")
+        raise UsageError(f"the coarse stem needs images of at least {COARSE_SIDE} px a side, not {input_size}")
     return chosen
 
 
@@ -111,12 +111,12 @@ def create_model(name: str, classes: int, *, input_size: int | None = None, stem
 
     Args:
         classes: outputs of the last layer; at least 1.
-        input_size: side of the pictures it will see, px; None = the paper's. Decides the stem, nothing else:
+        input_size: side of the images it will see, px; None = the paper's. Decides the stem, nothing else:
             every model takes any size from its smallest side (32 px for all but a few), square or not.
         stem: "auto" (see `resolve_stem`), or one by name.
     Raises:
         UnknownName: no such architecture or stem.
-        UsageError: fewer than 1 class, or pictures too small for the architecture.
+        UsageError: fewer than 1 class, or images too small for the architecture.
     """
     facts = describe(name)
     if classes < 1:

@@ -50,7 +50,7 @@ def convert(source: str | Path, architecture: str, target: str | Path) -> Matche
 
 
 def naming_of(metadata: Mapping[str, str]) -> str:
-    """How the public file was named that a converted one comes from; "" where the metadata does not say."""
+    """Return the name of the public file that a converted one comes from; "" if the metadata does not say."""
     try:
         note = json.loads(metadata.get(METADATA, "{}"))
     except ValueError:

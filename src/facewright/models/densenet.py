@@ -3,7 +3,7 @@
 Source: Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks", CVPR 2017
 (arXiv:1608.06993), table 1 (DenseNet-BC: bottleneck layers, compression 0.5); DenseNet-161 (growth 48) is from the
 authors' code. Parameter names are torchvision's.
-Deviation: `stem` chooses how much of the picture the first layers throw away, as for ResNet:
+Deviation: `stem` chooses how much of the image the first layers throw away, as for ResNet:
 
     coarse    2x2 mean, then as imagenet:         the first block sees an eighth of the side (112 px -> 14)
     imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the first block sees a quarter of the side (224 px -> 56)

@@ -1,7 +1,7 @@
 """dlib's face network: an aligned face of 150 px to a 128-dimensional embedding.
 
 A residual network of 29 convolutions, half as wide as ResNet-34, by Davis King (dlib's `dnn_face_recognition_ex`,
-2017), trained so that distances below 0.6 mean one person; 99.38 % on LFW. Blocks as in He et al. 2016
+2017), trained so that distances below 0.6 mean one person; 99.38 % on LFW. Blocks as in K. He et al. 2016
 (arXiv:1512.03385), figure 2, with three habits of dlib's:
 
     nothing is padded where the side is halved: 150 -> 72 -> 35 -> 17 -> 8 -> 4 -> 2

@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Remote:
-    """What is to be had."""
+    """A file at an address."""
 
     address: str  # https://...
     sha256: str  # all 64 hexadecimal digits, or the first 8 or more
@@ -177,7 +177,7 @@ def _receive(answer: Any, remote: Remote, part: Path, progress: Progress | None)
 
 
 def _resumed_at(answer: Any, part: Path) -> int:
-    """How many bytes the answer leaves out because they are here: 0 for a whole body."""
+    """Return the number of bytes that the answer omits because they are here: 0 for the whole file."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return 0
     have = part.stat().st_size
@@ -188,7 +188,7 @@ def _resumed_at(answer: Any, part: Path) -> int:
 
 
 def _validator(remote: Remote, part: Path) -> str:
-    """What identifies the version that `part` is the beginning of; "" where unknown or of another address."""
+    """Return the version identifier of the partial file `part`; "" if unknown or of another address."""
     with suppress(OSError, ValueError, AttributeError):
         note = json.loads(_note(part).read_bytes())
         if note.get("address") == remote.address:

@@ -1,4 +1,4 @@
-"""EfficientNet-B0 to B4: one searched network, and depth, width and picture grown together.
+"""EfficientNet-B0 to B4: a searched network whose depth, width and image size grow together.
 
 Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019
 (arXiv:1905.11946), table 1; the factors of B1 to B4 are from the authors' code. Parameter names are torchvision's.
@@ -40,7 +40,7 @@ from facewright.models.blocks import (
 class Variant:
     width: float  # factor of every width
     depth: float  # factor of the blocks of each stage
-    size: int  # px: side of the pictures of the paper
+    size: int  # px: side of the images of the paper
     dropout: float
 
 
@@ -67,7 +67,7 @@ LAST_EXPANSION = 4  # channels of the last convolution over those before it
 
 
 class StochasticDepth(nn.Module):
-    """In training, leaves out the branch of each picture with a probability, and scales up those that stay.
+    """In training, leaves out the branch of each image with a probability, and scales up those that stay.
 
     Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382), eq. 2 to 5, with the
     scaling at training instead of at test.

@@ -71,7 +71,7 @@ FAMILIES = {
     ),
     "resnet": Family(
         module="resnet",
-        paper="He et al. 2016, arXiv:1512.03385",
+        paper="K. He et al. 2016, arXiv:1512.03385",
         source="torchvision",
         native_size=224,
         counts={
@@ -84,7 +84,7 @@ FAMILIES = {
     ),
     "plain": Family(
         module="resnet",
-        paper="He et al. 2016, arXiv:1512.03385, section 3.3",
+        paper="K. He et al. 2016, arXiv:1512.03385, section 3.3",
         source="counted here: ResNet without its projections",
         native_size=224,
         counts={
@@ -291,7 +291,7 @@ FAMILIES = {
     ),
     "dlib_resnet": Family(
         module="dlib_resnet",
-        paper="He et al. 2016, arXiv:1512.03385; the network is D. King's",
+        paper="K. He et al. 2016, arXiv:1512.03385; the network is D. King's",
         source="counted in dlib's file, whose convolutions have biases too",
         native_size=150,
         counts={

@@ -5,7 +5,7 @@ Source: Deng, Guo, Xue, Zafeiriou, "ArcFace: Additive Angular Margin Loss for De
 Parameter names are those of insightface (`arcface_torch/backbones/iresnet.py`), which has no classifier: `classifier`
 is ours, a linear layer on the embedding. As there, the scale of the embedding's norm stays at 1 and is not learnt.
 Its features are not of unit length: verification divides by the length itself.
-Deviations: convolutions start by He's rule (theirs: deviation 0.1; a norm follows each, so it matters little); a last
+Deviations: convolutions start by Kaiming's rule (theirs: std 0.1; a norm follows each, so it matters little); a last
 map of another size than 7 x 7 is averaged to it, so that every size from 32 px fits. There is one stem, theirs: a 3x3
 without stride; each of the four stages halves the side.
 """

@@ -6,7 +6,7 @@ the constant for GELU is from the authors' code. Parameter names are those of ti
 whose weights are the authors', but for one: what it calls `stages` is `body` here (`PUBLIC_NAMES`).
 Deviations: the variance of a kernel gets 1e-5 added (timm's) where the authors take the larger of it and 1e-4 over its
 size; no dropout and no stochastic depth (the paper's 0.2 and 0.25 for F0). The paper trains with adaptive gradient
-clipping: that is an option of the optimizer, not of the network. `stem` chooses how much of the picture the first four
+clipping: that is an option of the optimizer, not of the network. `stem` chooses how much of the image the first four
 convolutions throw away; no stem changes a shape:
 
     coarse    2x2 mean, then as imagenet:  the body sees an eighth of the side (112 px -> 14)
@@ -86,7 +86,7 @@ class Block(nn.Module):
     """Activation; 1x1 down by two, two 3x3 in groups, 1x1 up, gates; times a gain that starts at 0, and a shortcut.
 
     Args:
-        beta: 1 over the deviation that the input is expected to have; brings it back to 1.
+        beta: 1 over the standard deviation that the input is expected to have; brings it back to 1.
     """
 
     def __init__(self, inputs: int, width: int, stride: int, beta: float) -> None:
@@ -191,14 +191,14 @@ def build(name: str, classes: int, stem: Stem = "imagenet") -> NFNet:
 
 @torch.no_grad()
 def initialize(model: NFNet) -> None:
-    """Convolutions: normal, variance 1 / fan-in, biases 0; last layer: normal, deviation 0.01, bias 0 (the paper's).
+    """Convolutions: normal, variance 1 / fan-in, biases 0; last layer: normal, std 0.01, bias 0 (the paper's).
 
     The scale of a standardised kernel changes nothing but how fast it turns. Gains start at 1, those of the branches
     at 0, so each block starts as its shortcut (SkipInit, arXiv:2002.10444).
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            deviation = 0.01 if isinstance(module, nn.Linear) else module.weight[0].numel() ** -0.5
-            module.weight.normal_(0.0, deviation)
+            std = 0.01 if isinstance(module, nn.Linear) else module.weight[0].numel() ** -0.5
+            module.weight.normal_(0.0, std)
             if module.bias is not None:
                 module.bias.zero_()

@@ -7,7 +7,7 @@ first, and one pass over a photo gives the scores of all patches that lie 4 px a
 its own black frame. At 64 px the last map has 8 x 8 points; two templates a channel weigh them (a depthwise convolution
 over the whole map, as MobileFaceNet ends), and a linear layer weighs the templates.
 
-Maps of pictures of other sizes are averaged to 8 x 8 points. It has one stem, its own, and takes every
+Maps of images of other sizes are averaged to 8 x 8 points. It has one stem, its own, and takes every
 size from 36 px.
 """
 

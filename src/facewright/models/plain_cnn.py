@@ -2,7 +2,7 @@
 
 Convolution to 32, pool, convolution to 64, pool, linear: a baseline of courses and tutorials, without a paper. Every
 3x3 convolution is padded and followed by ReLU; the pools take the largest of 2x2.
-Its linear layer weighs 16 x 16 points, those of a picture of 64 px; maps of other sizes are averaged to them. There is
+Its linear layer weighs 16 x 16 points, those of an image of 64 px; maps of other sizes are averaged to them. There is
 one stem, its own; every size from 32 px fits.
 """
 

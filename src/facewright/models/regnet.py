@@ -164,9 +164,9 @@ class RegNet(Model):
 
 
 def initialize(model: RegNet) -> None:
-    """He initialization; the last norm of each residual branch starts at zero, so each block starts as identity.
+    """Initialize by Kaiming's rule; the last norm of a residual branch starts at zero: each block starts as identity.
 
-    Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    Source: K. He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
     initialize_convolutions(model)
     for module in model.modules():

@@ -45,14 +45,14 @@ class Weights:
     source: str  # https address
     sha256: str  # hexadecimal: all 64 digits, or the first 8 or more
     licence: str
-    spec: InputSpec  # size that the weights were trained with, mean and deviation they expect
+    spec: InputSpec  # size that the weights were trained with, mean and standard deviation they expect
     published: str  # score, in the words of a table: what, on what, by whom
     rule: str  # how their parameters are named; see `renaming`
     classes: int = 1000
 
     @property
     def file_name(self) -> str:
-        """What the downloaded file is called in the cache.
+        """The name of the downloaded file in the cache.
 
         >>> released("resnet18")[0].file_name
         'resnet18@imagenet.safetensors'
@@ -62,7 +62,7 @@ class Weights:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the source is safetensors, which can hold nothing but numbers."""
+        """True if the source is safetensors, which can hold nothing but numbers."""
         return self.source.endswith(".safetensors")
 
 
@@ -98,9 +98,9 @@ def find(architecture: str, name: str) -> Weights:
 
 
 def expected_input(architecture: str) -> InputSpec:
-    """What weights of unknown origin are taken to expect: the family's habit, at the architecture's native size.
+    """Return the assumed input of weights of unknown origin: the family's default, at the architecture's native size.
 
-    ImageNet's mean and deviation, but pixels in [-1, 1] for Xception, ViT (timm's) and networks for aligned faces.
+    ImageNet's mean and std, but pixels in [-1, 1] for Xception, ViT (timm's) and networks for aligned faces.
     """
     facts = describe(architecture)
     mean, std = HABITS.get(facts.family, (IMAGENET_MEAN, IMAGENET_STD))
@@ -121,7 +121,7 @@ def _timm(architecture: str, source: str, sha256: str, score: tuple[float, int],
     """Weights for ImageNet-1k out of timm's tables.
 
     Args:
-        score: top-1 in percent, and the side in px of the pictures it was measured on.
+        score: top-1 in percent, and the side in px of the images it was measured on.
         size: px that they were trained with, where that is not the architecture's native size.
     """
     spec = expected_input(architecture)

@@ -1,4 +1,4 @@
-"""How others name the parameters of our networks, as tables of rewrites.
+"""Tables of rewrites from other packages' parameter names to ours.
 
 Our files name parameters as the best-known public weights do (each model file says whose), so most families need no
 rule at all. A rule is a row of (pattern, replacement) pairs, applied to each name in order; a table a family. Which
@@ -27,7 +27,7 @@ class Naming:
 
     name: str
     steps: Steps = ()
-    imagenet: bool = False  # whether weights so named expect ImageNet's mean and deviation whatever the family's habit
+    imagenet: bool = False  # whether weights so named expect ImageNet's mean and std whatever the family's habit
 
     def rename(self, name: str) -> str:
         """A name of theirs in ours."""

@@ -4,7 +4,7 @@ Source: Zhang et al., "ResNeSt: Split-Attention Networks", CVPR Workshops 2022 (
 section 3 (cardinality 1, radix 2). Parameter names are timm's (`resnest50d`, `resnest101e`), whose weights are the
 authors'. From the "bag of tricks" that the paper builds on (arXiv:1812.01187): the first 7x7 is three 3x3, and a
 shortcut that changes shape averages before its 1x1.
-Deviation: `stem` chooses how much of the picture the first layers throw away, as for ResNet; no stem changes a shape:
+Deviation: `stem` chooses how much of the image the first layers throw away, as for ResNet; no stem changes a shape:
 
     coarse    2x2 mean, then as imagenet:              the body sees an eighth of the side (112 px -> 14)
     imagenet  three 3x3 (the first /2), 3x3/2 max pool: the paper's; the body sees a quarter of the side
@@ -28,7 +28,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class SplitAttention(nn.Module):
-    """A grouped 3x3 convolution gives `RADIX` maps; a softmax over them, per channel and picture, weighs their sum."""
+    """A grouped 3x3 convolution gives `RADIX` maps; a softmax over them, per channel and image, weighs their sum."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -144,9 +144,9 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 
 
 def initialize(model: nn.Module) -> None:
-    """He initialization; the last norm of each residual branch starts at zero, so each block starts as identity.
+    """Initialize by Kaiming's rule; the last norm of a residual branch starts at zero: each block starts as identity.
 
-    Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    Source: K. He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
     initialize_convolutions(model)
     for module in model.modules():

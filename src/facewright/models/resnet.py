@@ -1,17 +1,17 @@
 """ResNet-18/34/50/101/152, Plain-18/34, ResNeXt, Wide ResNet and SE-ResNet: residual learning with identity shortcuts.
 
-Sources: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), table 1;
+Sources: K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), table 1;
 Xie et al., "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017 (arXiv:1611.05431), table 1:
 the 3x3 convolution of a bottleneck in groups; Zagoruyko, Komodakis, "Wide Residual Networks", BMVC 2016
 (arXiv:1605.07146), table 8: twice as wide a 3x3 convolution; Hu, Shen, Sun, "Squeeze-and-Excitation Networks",
 CVPR 2018 (arXiv:1709.01507), table 1: channels weighed before the sum.
 Parameter names are torchvision's, those of SE networks timm's.
 Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" that published weights use);
-`stem` chooses how much of the picture the first layers throw away:
+`stem` chooses how much of the image the first layers throw away:
 
     coarse    2x2 mean, then as imagenet:         the body sees an eighth of the side (112 px -> 14)
     imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the body sees a quarter of the side (224 px -> 56)
-    medium    3x3/2 convolution, no pool:         for pictures of about 64 to 160 px; the body sees half the side
+    medium    3x3/2 convolution, no pool:         for images of about 64 to 160 px; the body sees half the side
     small     3x3/1 convolution, no pool:         for about 32 to 64 px (CIFAR's stem); the body sees the whole side
 """
 
@@ -210,9 +210,9 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 
 
 def initialize(model: nn.Module) -> None:
-    """He initialization; the last norm of each residual branch starts at zero, so each block starts as identity.
+    """Initialize by Kaiming's rule; the last norm of a residual branch starts at zero: each block starts as identity.
 
-    Source: He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    Source: K. He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
     """
     initialize_convolutions(model)
     for module in model.modules():

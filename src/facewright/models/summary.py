@@ -1,4 +1,4 @@
-"""What a model is made of: every layer's output shape, parameters and floating-point operations.
+"""Model summary: every layer's output shape, parameters and floating-point operations.
 
 Nothing is computed: for one call the model's parameters are replaced by tensors on the meta device, which have shapes
 and no storage, so a 60-million-parameter network is read in a moment and the model itself stays as it was.
@@ -41,7 +41,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """Every layer in the order of execution, and the totals for one picture."""
+    """Every layer in the order of execution, and the totals for one image."""
 
     rows: tuple[LayerRow, ...]
     parameters: int
@@ -64,10 +64,10 @@ class BlockRow:
 
 
 def count_flops(model: nn.Module, size: int) -> int:
-    """Floating-point operations for one picture, forward only; a multiply-add counts 2.
+    """Count floating-point operations for one image, forward only; a multiply-add counts 2.
 
     Args:
-        size: side of the square RGB picture, px.
+        size: side of the square RGB image, px.
     Source: torch.utils.flop_counter: convolutions and matrix products; norms, activations and pools count nothing.
     """
     counter = FlopCounterMode(display=False)
@@ -83,7 +83,7 @@ def summarize(model: nn.Module, size: int) -> ModelSummary:
     so the rows' FLOPs and parameters add up to the totals.
 
     Args:
-        size: side of the square RGB picture, px.
+        size: side of the square RGB image, px.
     """
     counter = FlopCounterMode(display=False)
     recorder = _Recorder(counter)

@@ -6,7 +6,7 @@ Deviation: the last 1x1 convolution (to the classes) and the mean over the map t
 changes no score but makes it the linear layer that every network of this zoo ends in.
 
 The face net looks at each pixel alone, as a detector of skin would: 1x1 convolution to 16, 2x2 max pool, 1x1
-convolution to 32, flatten, linear. Its linear layer weighs 16 x 16 points, those of a picture of 32 px; maps of other
+convolution to 32, flatten, linear. Its linear layer weighs 16 x 16 points, those of an image of 32 px; maps of other
 sizes are averaged to them. Where its designers end in one sigmoid, two classes' scores differ by the same logit.
 
 Both have one stem, their own, and take every size from 32 px.

@@ -4,7 +4,7 @@ Source: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale I
 (arXiv:1409.1556), table 1, configurations A, B, D and E. Parameter names are torchvision's.
 Dropout of one half after both hidden linear layers is the paper's.
 Deviations: the variants with a norm after each convolution came after the paper (torchvision's `_bn`). The map before
-the linear layers is averaged to 7 x 7 points, so pictures of every size from 32 px fit; where it is smaller than that
+the linear layers is averaged to 7 x 7 points, so images of every size from 32 px fit; where it is smaller than that
 its points are repeated. Only the imagenet stem: there is no stride to drop, and the linear layers are sized for it.
 """
 

@@ -1,9 +1,9 @@
-"""ViT-Ti/S/B with patches of 16: a picture as a sentence of patches, read by a transformer.
+"""ViT-Ti/S/B with patches of 16: a transformer over the patches of an image.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021 (arXiv:2010.11929), section 3.1 and table 1;
 the sizes Ti and S are of Touvron et al. 2021 (arXiv:2012.12877), table 1. Parameter names are timm's
 (`vit_tiny_patch16_224`, `vit_small_patch16_224`, `vit_base_patch16_224`); no dropout.
-Other sizes: the 14 x 14 position embeddings are resampled (bicubic, antialiased) to the grid of the picture, as the
+Other sizes: the 14 x 14 position embeddings are resampled (bicubic, antialiased) to the grid of the image, as the
 paper does for fine-tuning; a side that is no multiple of 16 is filled up with zeros, which after normalisation are the
 mean colour, at its right or lower end. So weights fit every size from 32 px; there is one stem, the paper's.
 """
@@ -153,7 +153,7 @@ def positions(embeddings: Tensor, rows: int, columns: int) -> Tensor:
 
 @torch.no_grad()
 def initialize(model: VisionTransformer) -> None:
-    """Linear layers and positions: normal cut at two deviations of 0.02, biases 0; patches: variance 1 / fan-in.
+    """Linear layers and positions: normal with std 0.02, cut at two of them, biases 0; patches: variance 1 / fan-in.
 
     The class token starts at 0. Source: the authors' code and timm's.
     """

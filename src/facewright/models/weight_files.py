@@ -26,7 +26,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a safetensors file holds."""
+    """The content of a safetensors file."""
 
     tensors: Mapping[str, Tensor]  # float32 and, for counters, int64
     metadata: Mapping[str, str]
@@ -89,7 +89,7 @@ def sha256_of(path: Path) -> str:
 
 
 def looks_pickled(beginning: bytes) -> bool:
-    """Whether a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5.
+    """Return True if a file begins as PyTorch's pickles do: a zip, or a pickle of protocol 2 to 5.
 
     Args:
         beginning: at least the first four bytes.

@@ -1,4 +1,4 @@
-"""Whether a table of tensors is the weights of an architecture, under any naming we know; and putting them in.
+"""Matching of a table of tensors to an architecture's parameters, under any known naming, and loading them.
 
 All or nothing: every name and every shape is compared before a single number is copied.
 """
@@ -33,7 +33,7 @@ class MatchedWeights:
 
 @dataclass(frozen=True)
 class Difference:
-    """How names and shapes that came differ from those expected."""
+    """The differences between given and expected names and shapes."""
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -144,7 +144,7 @@ def _classes(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _same_numbers(came: Shape, wanted: Shape) -> bool:
-    """Whether two shapes are a matrix and a convolution with the same numbers in the same order.
+    """Return True if two shapes are a matrix and a convolution with the same numbers in the same order.
 
     >>> _same_numbers((4096, 512, 7, 7), (4096, 25088)), _same_numbers((64, 3), (3, 64, 1, 1))
     (True, False)

@@ -55,7 +55,7 @@ class PretrainedWeights:
 
 
 def parse_model(text: str) -> tuple[str, str | None]:
-    """What a model with weights is called: NAME, NAME@WEIGHTS or NAME@FILE.
+    """Parse the name of a model with weights: NAME, NAME@WEIGHTS or NAME@FILE.
 
     Returns:
         The architecture, and what stands behind the @; None without one, and for "none".
@@ -156,19 +156,19 @@ def load_into(model: Model, loaded: PretrainedWeights) -> tuple[str, ...]:
         raise WeightsError(f"{loaded.title} does not fit the network: {difference}{hint}")
     same = bool(head) and shapes(head) == shapes(own_head)
     model.load_state_dict({**own_head, **body, **(head if same else {})}, strict=True)
-    return () if same else (_said(loaded, own_head.get(f"{prefix}weight")),)
+    return () if same else (_classifier_message(loaded, own_head.get(f"{prefix}weight")),)
 
 
-def _said(loaded: PretrainedWeights, weight: Tensor | None) -> str:
-    """That the classifier is a fresh one.
+def _classifier_message(loaded: PretrainedWeights, weight: Tensor | None) -> str:
+    """Return a message that a new classifier is trained.
 
     Args:
         weight: of the network's classifier, (classes, features, ...); None for a head of several layers.
     """
-    fresh = "a fresh head" if weight is None else f"a fresh one of {weight.shape[0]:,}"
+    new = "a new head" if weight is None else f"a new {weight.shape[0]:,}-class head"
     if loaded.classes == 0:
-        return f"{loaded.title}: it has no classifier; {fresh} is trained"
-    return f"{loaded.title}: its classifier of {loaded.classes:,} classes was replaced by {fresh}"
+        return f"{loaded.title}: the weights have no classifier; training {new}"
+    return f"{loaded.title}: the classifier of {loaded.classes:,} classes was replaced by {new}"
 
 
 def _open_released(weights: Weights, cache: Path | None, progress: Progress | None) -> PretrainedWeights:
@@ -207,7 +207,7 @@ def _open_file(architecture: str, path: Path) -> PretrainedWeights:
 
 
 def _input_of(architecture: str, matched: MatchedWeights, opened: WeightFile) -> InputSpec:
-    """What weights of a file expect: the family's habit, or that of those who name parameters so."""
+    """Return the assumed input of the weights in a file: the family's default, or that of its naming."""
     origin = conversion.naming_of(opened.metadata) or matched.naming.name
     spec = expected_input(architecture)
     if any(naming.imagenet for naming in namings(describe(architecture).family) if naming.name == origin):

@@ -2,7 +2,7 @@
 
 Source: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017 (arXiv:1610.02357),
 figure 5. Parameter names are timm's (`legacy_xception`), whose weights come from the paper's.
-Deviations: pictures of other sizes get padded first convolutions and fewer strides, chosen by `stem`. The entry flow
+Deviations: images of other sizes get padded first convolutions and fewer strides, chosen by `stem`. The entry flow
 has four places that halve the side (conv1, block1, block2, block3) and the exit flow one (block12):
 
     coarse    2x2 mean, then as imagenet:   the middle flow sees 1/32 (112 px -> 4)

@@ -1,7 +1,7 @@
 """The multilayer perceptron in NumPy: numbers in, numbers out, with the derivatives that fitting needs.
 
 Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986; the
-initialization is Glorot and Bengio's for tanh (AISTATS 2010, eq. 16) and He et al.'s for ReLU, GELU and SiLU
+initialization is Glorot and Bengio's for tanh (AISTATS 2010, eq. 16) and Kaiming He et al.'s for ReLU, GELU and SiLU
 (arXiv:1502.01852, eq. 10). Linear layer k is called `layers.{2k}`: activations count as layers, as in PyTorch.
 """
 

@@ -5,7 +5,7 @@
     function:monkey-saddle?points=500&noise=0&seed=0     random points of a known function; these are the defaults
 
 The last column is the target unless others are named. A cell that is no finite number is an error, with its line: a
-guessed value would be a wrong result that nobody sees.
+guessed value would be a wrong result that goes unnoticed.
 """
 
 from __future__ import annotations

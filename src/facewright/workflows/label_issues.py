@@ -138,7 +138,7 @@ def write_page(folder: Path, page: Path) -> None:
         FacewrightError: the page cannot be written.
     """
     run = Run(folder)
-    if run.suspicion is None:
+    if run.label_issues is None:
         raise RunError(f"{folder}: no {SUSPICIOUS}; inspect its labels first")
     chosen = run.recipe.input
     dataset = with_face_crops(open_dataset(run.facts.where), cropper_of(run.recipe))
@@ -149,7 +149,7 @@ def write_page(folder: Path, page: Path) -> None:
         versions=run.facts.versions,
         thumbnail=thumbnails(store),
     )
-    write_label_page(page, run.suspicion, context)
+    write_label_page(page, run.label_issues, context)
 
 
 def backbone_of(begun: str, weights: str | None) -> str | None:

@@ -92,7 +92,7 @@ def _with_provenance(
     people = _people(store)
     share = weighted_share(scores >= threshold.value, np.ones(scores.size, bool))
     facts = {
-        "score": classifier.likeness_name,
+        "score": classifier.similarity_kind,
         "far_by_identity": None if people is None else identity_bootstrap(share, people)[0],
         "people": None if people is None else people.count,
         "failures": len(store.dataset.broken),
@@ -144,7 +144,7 @@ def likenesses(
     found = np.empty(rows.size)
     for start in range(0, rows.size, BLOCK):
         part = slice(start, start + BLOCK)
-        found[part] = classifier.likeness(classifier.logits(store.batch(rows[part])))
+        found[part] = classifier.similarity(classifier.logits(store.batch(rows[part])))
         on_event(Progress("comparing", min(start + BLOCK, rows.size), rows.size))
     return found
 

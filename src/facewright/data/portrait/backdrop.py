@@ -1,4 +1,4 @@
-"""What is behind the people: gradients, blurred lights, stripes, walls and grain."""
+"""Backgrounds of the portraits: gradients, blurred lights, stripes, walls and grain."""
 
 from __future__ import annotations
 

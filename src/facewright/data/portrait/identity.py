@@ -1,4 +1,4 @@
-"""What is drawn: the identity that stays, and the moment that passes.
+"""The parameters of a portrait: a fixed identity, and a moment that changes from image to image.
 
 Lengths are in half heights of the face: the crown is at y = -1, the chin at y = +1, x to the right of the image.
 Angles are in radians, colours are sRGB triples in [0, 255].
@@ -29,7 +29,7 @@ class Colour(NamedTuple):
     blue: float
 
     def mix(self, other: Colour, share: float) -> Colour:
-        """This colour with a share in [0, 1] of the other."""
+        """Return this colour with a share in [0, 1] of the other."""
         return Colour(*(a + (b - a) * share for a, b in zip(self, other, strict=True)))
 
     def times(self, factor: float) -> Colour:

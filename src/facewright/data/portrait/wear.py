@@ -1,4 +1,4 @@
-"""What people wear: clothes, glasses, hats and masks, drawn anew for each image."""
+"""Clothes, glasses, hats and masks, sampled anew for each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ONNX recogniser of anybody's as one of ours: preprocessing and L2 norm are put around its graph.
+"""An ONNX face recognizer from elsewhere as a model file: its graph gets preprocessing and an L2 norm.
 
 The wrapped graph reads `pixels`, uint8 (B, H, W, 3) RGB, and gives `embedding` (B, D) of unit length, as `graphs` says.
 It is refused where it loops, branches, brings operators of its own or keeps numbers outside the file.
@@ -56,7 +56,7 @@ def layout_of(model: ModelProto) -> Layout:
 
 
 def wrap(content: bytes, spec: InputSpec, output: str | None = None) -> Graph:
-    """Put the preprocessing and the L2 norm around a recogniser's graph.
+    """Put the preprocessing and the L2 norm around a face recognizer's graph.
 
     Args:
         content: the ONNX file. spec: what it is fed; with `flip` the mirror image's vector is added.

@@ -50,7 +50,7 @@ def test_the_largest_difference_of_each_kind_is_told() -> None:
         (answers(SCORES + np.float64([1e-4, 0, 0])), "probabilities by up to"),
         (answers(vectors=UNIT + np.float32(2e-5)), "vectors by up to 2e-05"),
         (answers(SCORES * np.nan), "probabilities by up to nan"),  # no number is near enough
-        (answers(-SCORES), "of 820 decisions change, over 40 pictures"),
+        (answers(-SCORES), "of 820 decisions change, over 40 images"),
     ],
 )
 def test_too_far_is_said_with_its_numbers(other: ModelOutputs, words: str) -> None:

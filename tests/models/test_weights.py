@@ -189,7 +189,7 @@ def entry(shape: list[int], begin: int, end: int) -> dict[str, object]:
 BAD_FILES: dict[str, tuple[Callable[[Path, dict[str, Tensor]], object], str]] = {
     "missing": (lambda path, state: None, "no such file"),
     "a folder": (lambda path, state: path.mkdir(), "no such file"),
-    "empty": (lambda path, state: path.write_bytes(b""), "no safetensors file"),
+    "empty": (lambda path, state: path.write_bytes(b""), "empty"),
     "a text": (lambda path, state: path.write_text("weights of mobilenet"), "no safetensors file"),
     "a pickle": (as_pickle, "facewright weights convert"),
     "an old pickle": (as_old_pickle, "facewright weights convert"),

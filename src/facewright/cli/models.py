@@ -74,7 +74,7 @@ def import_(
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Import an ONNX recogniser: from then on it is a model like any other.
+    """Import an ONNX face recognizer: from then on it is a model like any other.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""An ONNX recogniser made a model file; what it does not say of its input is found out on labelled pairs."""
+"""Import of an ONNX face recognizer as a model file; unknown input settings are chosen by labelled pairs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def import_model(
     detector: str = "dlib",
     on_event: EventHandler = ignore_event,
 ) -> ImportedModel:
-    """Make a model file of an ONNX recogniser.
+    """Convert an ONNX face recognizer to a model file.
 
     Args:
         file: the ONNX file. out: the model file, NAME.onnx.
@@ -91,7 +91,7 @@ def import_model(
         pairs, photos: a list of pairs and the folder of its photos, where mean, std and colour are not known: the usual
             ones are tried on at most 200 photos. detector: finds their faces.
     Raises:
-        BundleError: the file cannot be read, or is no plain graph of a recogniser. UsageError: an option does not fit.
+        BundleError: the file cannot be read, or is no plain recognizer graph. UsageError: an option does not fit.
         Undefined: no preprocessing is clearly the best.
     """
     target = Path(out)

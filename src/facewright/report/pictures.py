@@ -22,7 +22,7 @@ HARDEST = 12
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageInput:
     """One test image and what the model said of it."""
 
     path: str
@@ -41,7 +41,7 @@ class Confusion:
     predicted: str
     count: int
     of: int  # images of the true class
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ImageInput, ...]
 
 
 class Album:
@@ -83,13 +83,13 @@ def confusions(result: ClassificationResult, predictions: Predictions, album: Al
     return tuple(found)
 
 
-def worst_images(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[Picture, ...]:
+def worst_images(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[ImageInput, ...]:
     """The images with the highest loss, worst first."""
     return tuple(_picture(result, predictions, int(row), album) for row in hardest(predictions, HARDEST))
 
 
-def _picture(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> Picture:
+def _picture(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> ImageInput:
     scores, label = predictions.probabilities[row], int(predictions.labels[row])
     guess, path = int(scores.argmax()), predictions.paths[row]
     names = result.classes[label], result.classes[guess]
-    return Picture(path, album.uri(path), *names, float(scores[guess]), float(scores[label]))
+    return ImageInput(path, album.uri(path), *names, float(scores[guess]), float(scores[label]))

@@ -10,7 +10,7 @@ from facewright.errors import Undefined, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.images import ImageLike
 from facewright.images.files import as_list, images_at, in_order, none_found
-from facewright.inference import Classifier, Picture, Prediction
+from facewright.inference import Classifier, ImageInput, Prediction
 from facewright.metrics.thresholds import UNKNOWN, pick, thresholds_for
 from facewright.runs import load_classifier
 
@@ -64,13 +64,13 @@ def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:
     return threshold.value
 
 
-def images_of(paths: ImageLike | Sequence[ImageLike]) -> list[Picture]:
+def images_of(paths: ImageLike | Sequence[ImageLike]) -> list[ImageInput]:
     """List images as `images_in` does, and the images in zips.
 
     Raises:
         UsageError: as `images_in`. BadArchive: a zip is dangerous or damaged.
     """
-    found: list[Picture] = []
+    found: list[ImageInput] = []
     for one in (listed := as_list(paths)):
         if isinstance(one, Path) and one.suffix.lower() == ".zip" and one.is_file():
             listing, source = open_archive(one)

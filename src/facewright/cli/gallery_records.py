@@ -261,7 +261,7 @@ def calibrate(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Choose the threshold for a match from the enrolled people and the model's impostor scores.
+    """Choose the gallery's threshold for a match, from its own and impostor scores.
 
     The FPIR is the share of unknown people who are identified as enrolled ones. With --confidence its upper bound meets
     the target. Ten people, or a model calibrated on pairs, are enough; fewer get a conservative default, which is said.

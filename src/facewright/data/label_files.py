@@ -108,6 +108,8 @@ def read_label_table(
     if not table.rows:
         return None
     first = [_folded(value) for value in table.rows[0][1]]
+    if {"a", "b", "same"} <= set(first):  # a list of pairs, which `pairs` and `calibrate` read
+        return None
     chosen = chosen_columns(columns) if columns else {}
     if len(set(first)) < len(first) and len(set(first) & set(_ROLE_OF)) > 1:
         raise doubt(table, "two columns have one name")

@@ -67,8 +67,8 @@ def test_the_classes_and_what_an_epoch_makes_of_them(entry) -> None:
     section = binary_section(judged(entry, 0.6), "m0", balancing)
     assert section is not None
     bare, masked = section.classes
-    assert (bare.name, bare.pictures, bare.epoch, bare.weight, bare.test) == ("<bare>", "30", "30", "1.95", "30")
-    assert (masked.pictures, masked.epoch, masked.weight, masked.test) == ("1,210", "1,210", "0.0484", "200")
+    assert (bare.name, bare.images, bare.epoch, bare.weight, bare.test) == ("<bare>", "30", "30", "1.95", "30")
+    assert (masked.images, masked.epoch, masked.weight, masked.test) == ("1,210", "1,210", "0.0484", "200")
 
 
 def test_advice_goes_by_the_error_that_weighs_both_classes_alike(build) -> None:

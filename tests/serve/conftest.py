@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from facewright.serve.server import config_of, listen
+from facewright.serve.server import config_of, open_socket
 from facewright.serve.settings import Settings
 
 Serving = Callable[[ASGIApp, Settings], AbstractContextManager[int]]
@@ -26,7 +26,7 @@ def serving() -> Serving:
 
 @contextlib.contextmanager
 def _served(app: ASGIApp, settings: Settings) -> Iterator[int]:
-    listening = listen(settings)
+    listening = open_socket(settings)
     server = uvicorn.Server(config_of(app, settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -9,7 +9,7 @@ from facewright.training.recipe import Recipe, load, override, parse
 
 PICTURES = {"masked": 30, "bare": 210}
 
-# Each row: recipe, changes -> pictures of an epoch, words.
+# Each row: recipe, changes -> images of an epoch, words.
 ROWS = [
     ("hter-undersample", {}, {"masked": 30, "bare": 30}, "under-sampling: 30 of 210 a class each epoch"),
     ("hter-augment-minority", {}, {"masked": 210, "bare": 210}, "comes 7 times an epoch, augmented anew"),

@@ -82,7 +82,7 @@ def serve(
     )
     from facewright.serve import server
 
-    with server.listen(settings) as listening:
+    with server.open_socket(settings) as listening:
         models = server.load(model, gallery, detector=detector, keep_crops=keep_crops)
         address = server.address_of(listening, settings)
         people = "" if models.gallery is None else f", a gallery of {len(models.gallery.people()):,} people"

@@ -93,7 +93,7 @@ def verify_pairs(
     """Measure a verifier on scored pairs.
 
     The accuracy is at a threshold chosen on other pairs: the one given; or, over folds, the best of the other folds;
-    or, where only the people are known, over two halves that share nobody (pairs across the halves are then in
+    or, where only the people are known, over two halves that share no person (pairs across the halves are then in
     neither); else there is no accuracy. A failure to acquire counts as an error in the accuracy, and has no part in the
     rates below it, which are those of comparison (ISO/IEC 19795-1).
 
@@ -183,7 +183,7 @@ def _judge(
 def _judge_halves(
     scores: NDArray[np.float64], same: NDArray[np.bool_], failed: NDArray[np.bool_], people: People, leave_out: bool
 ) -> _Judged:
-    """Two folds that share nobody; where the people are too few for that, nothing is decided."""
+    """Decide over two folds that share no person; with too few people for that, decide nothing."""
     try:
         over = _judge(scores, same, failed, None, people_halves(people), leave_out)
     except (Undefined, DataError):

@@ -87,7 +87,7 @@ class CentreLoss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """(B, D) embeddings, (B,) class numbers -> a scalar; moves the centres in training mode only.
 
-        Outside training, pictures of a class that has no centre yet count 0.
+        Outside training, an image of a class that has no centre yet counts 0.
         """
         check_labels(embeddings, labels)
         if embeddings.shape[1] != self.centres.shape[1]:

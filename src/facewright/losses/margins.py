@@ -18,7 +18,7 @@ from facewright.vectors import precise
 
 
 def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy of s cos(theta), where the picture's own class counts as s (cos(theta) - m).
+    """Cross-entropy of s cos(theta), where the image's own class counts as s (cos(theta) - m).
 
     Args:
         cosines: (B, C) in [-1, 1].
@@ -35,7 +35,7 @@ def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
 
 
 def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy of s cos(theta), where the picture's own class counts as s cos(theta + m).
+    """Cross-entropy of s cos(theta), where the image's own class counts as s cos(theta + m).
 
     Beyond theta = pi - m that would rise again and reward a worse embedding; there it is s (cos(theta) - m sin(m)),
     which goes on falling.
@@ -65,7 +65,7 @@ def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
 def a_softmax(
     cosines: Tensor, lengths: Tensor, labels: Tensor, margin: int, blend: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy of |x| cos(theta), where the picture's own class counts as |x| psi(theta).
+    """Cross-entropy of |x| cos(theta), where the image's own class counts as |x| psi(theta).
 
     psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m] falls all the way from 1 to 1 - 2m.
     It is too hard at the start of a training, so (blend cos(theta) + psi(theta)) / (1 + blend) stands in its place.
@@ -119,5 +119,5 @@ def _own(cosines: Tensor, labels: Tensor) -> Tensor:  # (B, C), (B,) -> (B, 1)
 
 
 def _replaced(cosines: Tensor, labels: Tensor, own: Tensor) -> Tensor:
-    """The cosines (B, C) with other values (B, 1) for the pictures' own classes."""
+    """The cosines (B, C) with other values (B, 1) for the images' own classes."""
     return cosines.scatter(1, labels.unsqueeze(1), own)

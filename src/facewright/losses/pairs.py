@@ -1,4 +1,4 @@
-"""Losses on which pictures show one person: contrastive, on the distributions of pair scores, triplet.
+"""Losses on whether images show the same person: contrastive, on the distributions of pair scores, triplet.
 
 All bring the embeddings to unit length first and look at cosines, or at d^2 = 2 - 2 cos, the squared Euclidean distance
 of unit vectors. What a batch does not hold (a genuine pair, a valid triplet) counts exactly 0, with a zero gradient.
@@ -25,7 +25,7 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tens
         labels: (B,) class numbers.
         margin: of the Euclidean distance d of unit vectors, in (0, 2].
     Returns:
-        A scalar >= 0; 0 where the batch holds fewer than two pictures.
+        A scalar >= 0; 0 where the batch holds fewer than two images.
     Source: Hadsell, Chopra, LeCun 2006, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR, eq. 4.
     """
     cosines, same = _pairs(embeddings, labels)
@@ -33,11 +33,11 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tens
 
 
 def contrastive_pairs(a: Tensor, b: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
-    """`contrastive` over given pairs: Siamese training, where both pictures went through one network.
+    """`contrastive` over given pairs: Siamese training, where both images go through one network.
 
     Args:
         a: (N, D) embeddings, of any length.
-        b: (N, D), the other picture of each pair.
+        b: (N, D), the other image of each pair.
         same: (N,) bool, whether the two show one person.
         margin: as in `contrastive`.
     Returns:

@@ -1,7 +1,7 @@
-"""What a closed-set classifier is worth: rates per class and over classes, ranking quality, log loss, curves.
+"""Quality of a closed-set classifier: rates per class and over classes, ranking quality, log loss, curves.
 
 Scores are probabilities (N, C); the predicted class is the first of the highest. What does not exist for the given
-labels (the precision of a class nobody predicted, the ROC of one class only) is undefined: pure functions raise
+labels (the precision of a class that was never predicted, the ROC of one class only) is undefined: pure functions raise
 `Undefined`, tables over classes hold None.
 
 Macro averages are plain means over the classes that have an image among the labels. Among those, a class that is never

@@ -1,4 +1,4 @@
-"""Pair accuracy over folds: each fold is judged at the threshold that was best on the others."""
+"""Pair accuracy over folds: each fold is measured at the threshold that was best on the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VIEW2_FOLDS = 10
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold, judged at a threshold chosen on all the others."""
+    """One fold, measured at a threshold chosen on all the others."""
 
     number: int  # as in the list of pairs
     threshold: float
@@ -107,7 +107,7 @@ def failure_mask(failures: ArrayLike, n: int) -> NDArray[np.bool_]:
 
 def _check_folds(folds: NDArray[np.generic], number: int) -> None:
     if number < 2:
-        raise UsageError(f"expected at least two folds, got {number}: no fold is judged on its own threshold")
+        raise UsageError(f"expected at least two folds, got {number}: a fold's threshold comes from other folds")
     found = {int(k) for k in np.unique(folds)}
     first = min(found, default=0)
     expected = set(range(first, first + number))

@@ -1,7 +1,7 @@
-"""Pairs share people: intervals by resampling people, and parts of a list of pairs that share nobody.
+"""Pairs share people: intervals by resampling people, and parts of a list of pairs that share no person.
 
-A Clopper-Pearson interval takes pairs as independent. They are not: one person who is hard to tell apart spoils every
-pair he is in. Drawing people instead of pairs shows how much a number would move with *other people*.
+A Clopper-Pearson interval takes pairs as independent. They are not: one person who is hard to tell apart affects every
+pair with that person. Drawing people instead of pairs shows how much a number would move with *other people*.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def weighted_share(hits: ArrayLike, counted: ArrayLike) -> Statistics:
 
 
 def people_halves(people: People, seed: int = 0) -> NDArray[np.int64]:
-    """Part pairs into two halves that share nobody: choose on one, score on the other.
+    """Split pairs into two halves that share no person: choose on one, score on the other.
 
     Returns:
         (P,) 0 or 1; -1 for a pair whose two people fall into different halves, which neither half may use.

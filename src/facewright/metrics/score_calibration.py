@@ -88,7 +88,7 @@ def calibrate_scores(
     Raises:
         EmptyScores: either kind of pair is absent. Undefined: genuine pairs do not score above impostors, or there are
         too few to hold any out. DataError: a score is not finite. UsageError: not the same pairs.
-    Source: J. C. Platt, "Probabilistic outputs for support vector machines" (1999), with his smoothed targets;
+    Source: J. C. Platt, "Probabilistic outputs for support vector machines" (1999), with its smoothed targets;
     B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002.
     """
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)

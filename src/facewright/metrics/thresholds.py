@@ -217,7 +217,7 @@ def refuse_accepting_none(point: OperatingPoint) -> None:
     if math.isinf(point.threshold):
         raise Undefined(
             f"no threshold meets a false-accept rate of {point.target:g}: more impostors than that share the highest "
-            f"score of all {point.far.n}; the model tells nobody apart, or the pairs hold duplicates"
+            f"score of all {point.far.n}; the model does not tell people apart, or the pairs hold duplicates"
         )
 
 

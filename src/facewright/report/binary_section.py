@@ -21,7 +21,7 @@ class BalanceRow:
     """One class in training and in the test part; empty text where nothing is known."""
 
     name: str
-    pictures: str
+    images: str
     epoch: str
     weight: str
     test: str
@@ -81,10 +81,10 @@ def _classes(result: BinaryResult, balancing: Balancing | None) -> tuple[Balance
     tested = {result.rejected: result.negatives, result.accepted: result.positives}
     rows = []
     for name, count in tested.items():
-        pictures = epoch = weight = ""
+        images = epoch = weight = ""
         if balancing is not None:
-            pictures = f"{balancing.pictures[name]:,}"
+            images = f"{balancing.images[name]:,}"
             epoch = "" if balancing.epoch is None else f"{balancing.epoch[name]:,}"
             weight = "1" if balancing.weights is None else words.significant(balancing.weights[name])
-        rows.append(BalanceRow(name, pictures, epoch, weight, f"{count:,}"))
+        rows.append(BalanceRow(name, images, epoch, weight, f"{count:,}"))
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""An architecture as one picture: from the photo down to the scores, a box a block.
+"""An architecture as one drawing: from the input image down to the scores, one box per block.
 
 The width of a box hints at the side of its output (each halving takes the same step), its height at the channels
 (each doubling adds the same), its colour says the stage. Text and lines take the colour of the text around them, so one

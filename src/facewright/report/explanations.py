@@ -1,4 +1,4 @@
-"""Heat maps on photos: overlays as pictures, and one self-contained page of them."""
+"""Heat maps on photos: overlays as images, and one self-contained page of them."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _of_pair(found: ExplainedPair) -> dict[str, object]:
         f"A square of a fifth of the sides was moved over each photo, and the similarity to the other, {score}, "
         f"measured anew: where it falls, that region made the two alike. Full colour stands for a fall by {drop}, on "
         "the mean of the squares that lie on a point; grey for none, or for a rise.",
-        "The cover itself is a strange sight for the network; that part of a fall says nothing of likeness.",
+        "The network never saw such a cover in training; a part of each fall comes from that, not from similarity.",
     ]
     heats = (found.occlusion.heat_a, found.occlusion.heat_b)
     cards = [

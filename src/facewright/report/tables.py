@@ -13,7 +13,7 @@ from facewright.report import words
 
 @dataclass(frozen=True)
 class Column:
-    """One measured quantity. `better` is the direction of good; `noise` names the pairwise test that judges it."""
+    """One measured quantity. `better`: direction of better values; `noise`: the pairwise test of differences."""
 
     title: str
     hint: str

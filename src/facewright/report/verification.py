@@ -131,7 +131,7 @@ def _sentences(context: PairContext) -> list[str]:
     if result.failures:
         one = result.failures == 1
         lines.append(
-            f"{result.failures:,} {'pair has' if one else 'pairs have'} no score because a picture could not be used; "
+            f"{result.failures:,} {'pair has' if one else 'pairs have'} no score because an image could not be used; "
             f"{'it counts as an error' if one else 'they count as errors'} in the accuracy and "
             f"{'is' if one else 'are'} in no other number."
         )

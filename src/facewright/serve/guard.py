@@ -117,7 +117,7 @@ class Guard:
         return {"access-control-allow-origin": origin, "vary": "Origin"} if origin in self._settings.origins else {}
 
     def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """Nothing where the request carries the token; the form that asks for it where somebody opens the page.
+        """Return None for a request with the token; the form that asks for it for a browser that opens the page.
 
         Raises:
             ApiError: it does not carry the token.

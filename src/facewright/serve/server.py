@@ -110,8 +110,8 @@ def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     )
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Return the socket of a server.
+def open_socket(settings: Settings) -> socket.socket:
+    """Open the socket that a server listens on.
 
     Raises:
         UsageError: the address cannot be listened on.

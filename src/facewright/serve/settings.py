@@ -1,7 +1,7 @@
-"""Where a server listens, who may send requests, and how much it takes at once.
+"""Settings of a server: its address, who may send requests, and how much it takes at once.
 
-A server on a loopback address answers everybody on this machine. On any other address it answers nobody without a
-token, and does not start without one.
+A server on a loopback address answers every request from this machine. On any other address it does not start without
+a token, and refuses requests without it.
 """
 
 from __future__ import annotations

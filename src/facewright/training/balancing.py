@@ -13,55 +13,55 @@ from facewright.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Balancing:
-    """Pictures by class, and what one epoch makes of them."""
+    """Images by class, and the share of each class in an epoch and in the loss."""
 
-    pictures: Mapping[str, int]  # in the training part
+    images: Mapping[str, int]  # in the training part
     epoch: Mapping[str, int] | None  # drawn for an epoch, before a short last batch is left out; None: by people
     weights: Mapping[str, float] | None  # what a mistake costs, on average 1; None: each the same
     words: tuple[str, ...]  # sentences without a full stop
 
 
-def balancing_of(recipe: Recipe, pictures: Mapping[str, int]) -> Balancing:
-    """What the recipe does to a training part.
+def balancing_of(recipe: Recipe, images: Mapping[str, int]) -> Balancing:
+    """Work out how the recipe balances a training part.
 
     Args:
-        pictures: how many of each class the training part has; one at least of each.
+        images: how many of each class the training part has; one at least of each.
     >>> from facewright.training.recipe import load
     >>> balancing_of(load("hter-undersample"), {"masked": 186, "bare": 1351}).words
     ('under-sampling: 186 of 1,351 a class each epoch, others each time',)
     """
-    epoch = _epoch(recipe, pictures)
+    epoch = _epoch(recipe, images)
     weights = None
     if recipe.objective.class_weights == "inverse":
-        labels = np.repeat(np.arange(len(pictures)), list(pictures.values()))
-        weights = dict(zip(pictures, class_weights(labels, len(pictures)).tolist(), strict=True))
-    return Balancing(pictures, epoch, weights, tuple(_words(recipe, pictures, weights)))
+        labels = np.repeat(np.arange(len(images)), list(images.values()))
+        weights = dict(zip(images, class_weights(labels, len(images)).tolist(), strict=True))
+    return Balancing(images, epoch, weights, tuple(_words(recipe, images, weights)))
 
 
-def _epoch(recipe: Recipe, pictures: Mapping[str, int]) -> Mapping[str, int] | None:
-    plan, most, least = recipe.sampling.plan, max(pictures.values()), min(pictures.values())
+def _epoch(recipe: Recipe, images: Mapping[str, int]) -> Mapping[str, int] | None:
+    plan, most, least = recipe.sampling.plan, max(images.values()), min(images.values())
     if plan == "identities":
         return None
     if plan == "repeat":
-        rarest = min(pictures, key=lambda name: pictures[name])
-        return {name: count * (recipe.sampling.times if name == rarest else 1) for name, count in pictures.items()}
+        rarest = min(images, key=lambda name: images[name])
+        return {name: count * (recipe.sampling.times if name == rarest else 1) for name, count in images.items()}
     wanted = {"over": most, "under": least}.get(plan)
-    return dict(pictures) if wanted is None else dict.fromkeys(pictures, wanted)
+    return dict(images) if wanted is None else dict.fromkeys(images, wanted)
 
 
-def _words(recipe: Recipe, pictures: Mapping[str, int], weights: Mapping[str, float] | None) -> list[str]:
-    most, least = max(pictures.values()), min(pictures.values())
+def _words(recipe: Recipe, images: Mapping[str, int], weights: Mapping[str, float] | None) -> list[str]:
+    most, least = max(images.values()), min(images.values())
     sampling = recipe.sampling
     said = {
         "under": f"under-sampling: {least:,} of {most:,} a class each epoch, others each time",
         "over": f"over-sampling: every class brought to {most:,} an epoch; the smallest has {least:,}",
         "repeat": f"the smallest class comes {sampling.times} times an epoch, augmented anew each time",
-        "identities": f"batches of {sampling.people} classes with {sampling.images} pictures each",
+        "identities": f"batches of {sampling.people} classes with {sampling.images} images each",
     }
     words = [said[sampling.plan]] if sampling.plan in said else []
     if weights is not None:
         costs = ", ".join(f"{name} {weight:.2f}" for name, weight in list(weights.items())[:4])
         words.append(f"class weights: a mistake costs {costs}{', …' if len(weights) > 4 else ''}")
     if recipe.objective.kind == "focal":
-        words.append(f"focal loss with gamma {recipe.objective.gamma:g}: pictures that are sure count less")
-    return words or ["no balancing: every picture once an epoch, every mistake costs the same"]
+        words.append(f"focal loss with gamma {recipe.objective.gamma:g}: confident images count less")
+    return words or ["no balancing: every image once an epoch, every mistake costs the same"]

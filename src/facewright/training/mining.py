@@ -1,7 +1,7 @@
 """Hard negatives: false alarms of the network so far, added to what it trains on.
 
 Source: Sung and Poggio 1998, "Example-based learning for view-based human face detection" (bootstrapping: false alarms
-of the classifier, found in whole pictures, become training examples).
+of the classifier, found in whole images, become training examples).
 """
 
 from __future__ import annotations

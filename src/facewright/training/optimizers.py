@@ -20,8 +20,8 @@ SMALLEST_GRADIENT = 1e-6  # below it a norm is not divided by; the authors' code
 def build(rule: OptimizerSpec, groups: Sequence[Group], learning_rate: float) -> Optimizer:
     """Build an optimizer for groups of parameters.
 
-    Weight decay spares norms and biases (every parameter of one dimension) unless `decay_all`; see He et al.,
-    "Bag of Tricks", arXiv:1812.01187, section 3.1.
+    Weight decay spares norms and biases (every parameter of one dimension) unless `decay_all`; see "Bag of Tricks",
+    arXiv:1812.01187, section 3.1.
 
     Args:
         groups: from `freezing.rate_groups`.

@@ -1,4 +1,4 @@
-"""The quickest honest classifier: logistic regression on what a frozen body makes of the pictures.
+"""A linear probe: logistic regression on the features that a frozen backbone computes of the images.
 
 Source: Kornblith, Shlens and Le 2019, "Do Better ImageNet Models Transfer Better?", arXiv:1805.08974, section 3 (the
 L2-regularised logistic regression on frozen features, its strength chosen inside the training part).
@@ -39,7 +39,7 @@ def fit(
     Args:
         features: (N, F).
         labels: (N,) class numbers 0 … C - 1, each present.
-        groups: (N,) pictures with one number (copies of a photo) never stand on two sides of a fold.
+        groups: (N,) images with one number (copies of a photo) are never split between the two sides of a fold.
         strengths: inverse penalties to try, above 0.
         folds: at least 2; fewer where the rarest class has fewer members.
         seed: of the folds.
@@ -69,7 +69,9 @@ def _cross_validated(
 
     rarest = min(len(set(groups[labels == label])) for label in np.unique(labels))
     if rarest < 2:
-        raise UsageError("a probe chooses its strength on held-out pictures: every class needs two or more to train on")
+        raise UsageError(
+            "a linear probe chooses its C on held-out images: every class needs two training images or more"
+        )
     splitter = StratifiedGroupKFold(min(folds, rarest), shuffle=True, random_state=seed)
     parts = list(splitter.split(scaled, labels, groups))
     totals = []

@@ -136,7 +136,7 @@ class HardNegativeMining(Spec):
 
 
 class Probe(Spec):
-    """No training by gradients: logistic regression on what the frozen body makes of the pictures as they are."""
+    """No training by gradients: logistic regression on the frozen backbone's features of the unaugmented images."""
 
     strengths: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
     """Inverse penalties to choose among by cross-validation inside the training part; of standardised features."""

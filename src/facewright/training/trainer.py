@@ -258,7 +258,7 @@ class Trainer:
             scores[moved(torch.from_numpy(np.searchsorted(rows, indices)), self.world.device)] = part
         self.world.all_reduce(scores)  # each row is zero in all processes but one
         labels = torch.from_numpy(self.data.store.dataset.labels[rows])
-        return validation.judge(scores, labels, self.recipe.selection.metric)
+        return validation.validate(scores, labels, self.recipe.selection.metric)
 
     def finish_epoch(self, result: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""

@@ -22,11 +22,11 @@ class Validation:
     score: float  # of the chosen metric, the higher the better
 
     def finite(self) -> bool:
-        """Whether the loss is a number."""
+        """Return whether the loss is a finite number."""
         return math.isfinite(self.loss)
 
 
-def judge(scores: Tensor, labels: Tensor, metric: str) -> Validation:
+def validate(scores: Tensor, labels: Tensor, metric: str) -> Validation:
     """Measure class scores.
 
     Args:

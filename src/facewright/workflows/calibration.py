@@ -82,7 +82,7 @@ def calibrate(
     threshold, note = choose(scored, recognizer, far, confidence)
     if note is not None:
         on_event(Message(note))
-    warn_of_accepting_nobody(threshold, on_event)
+    warn_of_accepting_none(threshold, on_event)
     bundle = embedder.bundle
     keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
@@ -123,7 +123,7 @@ def choose(
     return threshold.replace(**facts), note
 
 
-def warn_of_accepting_nobody(threshold: Threshold, on_event: EventHandler) -> None:
+def warn_of_accepting_none(threshold: Threshold, on_event: EventHandler) -> None:
     """Report a threshold that no genuine score reaches: it meets any false-accept rate, and is of no use."""
     if threshold.tar is not None and threshold.tar.value == 0:
         on_event(

@@ -68,7 +68,7 @@ def _row(
     """Measure both parts at the end; a probe has one row."""
     device = next(head.parameters()).device
     inside, outside = (
-        validation.judge(scores, torch.from_numpy(labels[part.rows]), recipe.selection.metric)
+        validation.validate(scores, torch.from_numpy(labels[part.rows]), recipe.selection.metric)
         for part in (training, held_out)
         for scores in (head(part.batch(part.rows, 0).to(device)),)
     )

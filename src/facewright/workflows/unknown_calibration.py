@@ -24,7 +24,7 @@ from facewright.workflows.calibration import (
     destination,
     keep,
     refuse_training_images,
-    warn_of_accepting_nobody,
+    warn_of_accepting_none,
 )
 from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import BLOCK
@@ -73,7 +73,7 @@ def calibrate_unknown(
     if note is not None:
         on_event(Message(note))
     threshold = _with_provenance(choose(scores, genuine, far, _said(store), confidence), classifier, store, scores)
-    warn_of_accepting_nobody(threshold, on_event)
+    warn_of_accepting_none(threshold, on_event)
     bundle = classifier.bundle
     keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)

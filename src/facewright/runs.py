@@ -25,8 +25,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from facewright.errors import RunError, RunLocked
+from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
-from facewright.evaluation.suspicion import Suspicion
 from facewright.events import EpochRow
 from facewright.files import check_manifest, csv_text, plain_cell, read_json, read_text, write_atomic, write_json
 from facewright.inference import Classifier
@@ -142,10 +142,10 @@ class Run:
         return read_predictions(self.folder / "predictions.csv")
 
     @cached_property
-    def label_issues(self) -> Suspicion | None:
+    def label_issues(self) -> LabelIssues | None:
         """The label issues that `inspect --labels` found; None if the labels were not inspected."""
         path = self.folder / SUSPICIOUS
-        return read_json(path, Suspicion, error=RunError) if path.is_file() else None
+        return read_json(path, LabelIssues, error=RunError) if path.is_file() else None
 
     @cached_property
     def classifier(self) -> Classifier:

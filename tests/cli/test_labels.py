@@ -10,12 +10,12 @@ import pytest
 
 from facewright.cli.main import main
 from facewright.errors import RunError
-from facewright.evaluation.suspicion import Likeness, PartedClass, Stranger, Suspect, Suspicion
+from facewright.evaluation.label_issues import EmbeddingEvidence, LabelIssue, LabelIssues, Outlier, PartedClass
 from facewright.files import as_record
 from facewright.metrics.intervals import Rate
 from facewright.workflows import label_issues
 
-FOUND = Suspicion(
+FOUND = LabelIssues(
     dataset="faces",
     fingerprint="f00d",
     source="a probe",
@@ -25,13 +25,13 @@ FOUND = Suspicion(
     accuracy=Rate(value=0.95, low=0.9, high=0.98, n=100),
     estimated_errors=1.0,
     suspects=tuple(
-        Suspect(
+        LabelIssue(
             path=f"ann/{row}.png", label="ann", suggested="bo", probability=0.1, suggested_probability=0.9, margin=-0.8
         )
         for row in range(12)
     ),
-    likeness=Likeness(
-        strangers=(Stranger(path="bo/7.png", label="bo", likeness=0.08, nearest="bo", nearest_likeness=0.08),),
+    likeness=EmbeddingEvidence(
+        strangers=(Outlier(path="bo/7.png", label="bo", likeness=0.08, nearest="bo", nearest_likeness=0.08),),
         threshold=0.2,
         chance=0.01,
         parted=(PartedClass(label="bo", smaller=("s",), larger=("l", "m"), within=0.6, across=0.2, separation=0.97),),
@@ -45,7 +45,7 @@ FOUND = Suspicion(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
 
-    def find_label_issues(folder: Path, *, folds: int, weights: str | None, on_event: object) -> Suspicion:
+    def find_label_issues(folder: Path, *, folds: int, weights: str | None, on_event: object) -> LabelIssues:
         calls.append((str(folder), folds, weights))
         return FOUND
 
@@ -70,7 +70,7 @@ def test_it_prints_the_three_lists(asked: list[Any], capsys: pytest.CaptureFixtu
 def test_json_is_one_object_with_everything(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "--labels", "runs/a", "--json", "--folds", "3", "--weights", "imagenet"]) == 0
     assert asked == [("runs/a", 3, "imagenet")]
-    assert as_record(json.loads(capsys.readouterr().out), Suspicion, "a test", error=RunError) == FOUND
+    assert as_record(json.loads(capsys.readouterr().out), LabelIssues, "a test", error=RunError) == FOUND
 
 
 def test_a_page_is_written_where_asked(asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from facewright.errors import RunError
 from facewright.evaluation.identification import IdentificationResult
+from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import ClassificationResult, Pair
-from facewright.evaluation.suspicion import Suspicion
 from facewright.evaluation.verification import VerificationResult
 from facewright.files import as_record
 
@@ -19,7 +19,7 @@ KINDS = {
     "verification": VerificationResult,
     "folds": VerificationResult,
     "identification": IdentificationResult,
-    "suspicious labels": Suspicion,
+    "suspicious labels": LabelIssues,
     "pair": Pair,
 }
 

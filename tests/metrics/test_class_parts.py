@@ -89,7 +89,7 @@ def test_only_the_rows_of_the_class_are_cut() -> None:
 def test_large_classes_are_measured_on_some_of_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cloud([150, 60], 4, apart=1.0)
     whole = parts_of(points, np.arange(210), names(210))
-    monkeypatch.setattr(class_parts, "PICTURES", 70)
+    monkeypatch.setattr(class_parts, "IMAGES", 70)
     some = parts_of(points, np.arange(210), names(210))
     assert whole is not None and some is not None
     assert some.smaller.tolist() == whole.smaller.tolist()

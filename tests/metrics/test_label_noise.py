@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewright.errors import EmptyScores, FacewrightError, UsageError
-from facewright.metrics.label_noise import confident_joint, estimated_errors, normalised_margin, suspects
+from facewright.metrics.label_noise import confident_joint, estimated_errors, label_errors, normalised_margin
 
 
 def made_up(images: int, classes: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -39,7 +39,7 @@ def test_it_agrees_with_an_explicit_loop(images: int, classes: int) -> None:
         thresholds, counts = by_loop(probabilities, labels)
         np.testing.assert_allclose(found.thresholds, thresholds, rtol=1e-12)
         assert found.counts.tolist() == counts
-        listed = suspects(found, probabilities, labels)
+        listed = label_errors(found, probabilities, labels)
         assert len(listed.rows) == found.counts.sum() - np.trace(found.counts)
         assert (np.diff(listed.margins) >= 0).all()
         assert (listed.classes != labels[listed.rows]).all()
@@ -68,7 +68,7 @@ def test_ten_pictures_by_hand() -> None:
     assert found.thresholds == pytest.approx([0.5, 0.5, 0.4])
     assert found.confident.tolist() == [0, 0, 1, 1, 1, -1, 1, 2, 2, 0]
     assert found.counts.tolist() == [[2, 1, 0], [0, 3, 0], [1, 0, 2]]
-    listed = suspects(found, BY_HAND, LABELS)
+    listed = label_errors(found, BY_HAND, LABELS)
     assert listed.rows.tolist() == [2, 9] and listed.classes.tolist() == [1, 0]
     assert listed.margins == pytest.approx([-0.7, -0.1])
     assert estimated_errors(found, LABELS) == pytest.approx(1 / 3 * 3 + 0 + 1 / 3 * 3)
@@ -91,7 +91,7 @@ def test_a_class_without_a_label_accuses_nobody() -> None:
 def test_a_shy_class_may_accuse_below_one_half() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.55, 0.45], [0.6, 0.4], [0.7, 0.3]])
     found = confident_joint(probabilities, np.array([0, 0, 0, 1, 1]))  # thresholds 0.75 and 0.35
-    listed = suspects(found, probabilities, np.array([0, 0, 0, 1, 1]))
+    listed = label_errors(found, probabilities, np.array([0, 0, 0, 1, 1]))
     assert listed.rows.tolist() == [2] and listed.margins == pytest.approx([0.1])  # ranked last: its label leads
 
 
@@ -105,7 +105,7 @@ def test_wrong_labels_are_found_and_right_ones_left_alone() -> None:
     labels = truth.copy()
     labels[wrong] = (truth[wrong] + random.integers(1, 6, 24)) % 6
     joint = confident_joint(probabilities, labels)
-    found = set(suspects(joint, probabilities, labels).rows.tolist())
+    found = set(label_errors(joint, probabilities, labels).rows.tolist())
     assert len(found & set(wrong.tolist())) >= 18  # recall 0.75
     assert len(found & set(wrong.tolist())) / len(found) >= 0.9
     assert estimated_errors(joint, labels) == pytest.approx(24, abs=8)
@@ -114,7 +114,7 @@ def test_wrong_labels_are_found_and_right_ones_left_alone() -> None:
 @pytest.mark.parametrize(
     ("probabilities", "labels", "error", "words"),
     [
-        (np.zeros((0, 2)), np.zeros(0, np.int64), EmptyScores, "no pictures"),
+        (np.zeros((0, 2)), np.zeros(0, np.int64), EmptyScores, "no images"),
         (np.full((2, 2), 0.5), np.zeros(3, np.int64), UsageError, "a label for each row"),
         (np.ones((2, 1)), np.zeros(2, np.int64), UsageError, "two or more classes"),
         (np.full((2, 2), 0.5), np.array([0, 2]), UsageError, "labels from 0 to 1, got 0 … 2"),

@@ -18,7 +18,7 @@ from facewright.evaluation.results import Comparison, Pair
 from facewright.metrics.intervals import Rate
 from facewright.report import words
 from facewright.report.html import DatasetFacts, ReportContext, comparison_page, write_report
-from facewright.report.pictures import Album
+from facewright.report.images import Album
 from facewright.report.tables import Cell, model_table
 
 Build = Callable[..., Comparison]
@@ -298,7 +298,7 @@ def test_a_missing_or_broken_picture_has_no_uri(answer: bytes | None) -> None:
 def test_a_picture_that_cannot_be_shown_is_a_blank(build: Build) -> None:
     page = comparison_page(build(["no", "yes"], ["only"], per_class=4, epochs=0), context())
     assert not Page(page).all("img")
-    assert "(no picture)" in page
+    assert "(no image)" in page
 
 
 def test_thumbnails_are_small_and_made_once(thumbnail: Callable[[str], bytes]) -> None:

@@ -58,5 +58,5 @@ def test_copies_never_stand_on_two_sides_of_a_fold() -> None:
 def test_one_picture_of_a_class_cannot_be_held_out() -> None:
     features, labels = clouds(3, 5, 1.0)
     keep = np.r_[0:11]  # one of the third class
-    with pytest.raises(UsageError, match="two or more"):
+    with pytest.raises(UsageError, match="two training images"):
         fit(features[keep], labels[keep], keep, (0.1, 1.0), 5, seed=0)

@@ -19,7 +19,7 @@ from facewright.data.cache import cache_folder
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError, RunError, UsageError
-from facewright.evaluation.suspicion import Suspicion, likeness_of
+from facewright.evaluation.label_issues import LabelIssues, compare_with_classes
 from facewright.events import Event, Message
 from facewright.files import as_record
 from facewright.models.catalog import create_model
@@ -95,7 +95,7 @@ def test_it_is_kept_in_the_run_and_shown_in_its_report(public: Run, tmp_path: Pa
     assert Run(public.folder).label_issues == found
     assert (
         as_record(
-            json.loads((public.folder / "suspicious.json").read_text("utf-8")), Suspicion, "a test", error=RunError
+            json.loads((public.folder / "suspicious.json").read_text("utf-8")), LabelIssues, "a test", error=RunError
         )
         == found
     )
@@ -200,7 +200,7 @@ def test_a_second_woman_in_a_real_class_is_found_and_only_there() -> None:
     found = features_of(network, pictures, 1, torch.float32, cache_folder()).values[0]
     labels = np.unique(store.dataset.labels, return_inverse=True)[1]
     paths = [record.path for record in store.dataset.records]
-    said = likeness_of(paths, labels, names, np.array(found), store.digests)
+    said = compare_with_classes(paths, labels, names, np.array(found), store.digests)
     (parted,) = said.parted
     assert parted.label == "Gwyneth_Paltrow"
     assert 30 <= len(parted.smaller) <= 40 and 70 <= len(parted.larger) <= 80

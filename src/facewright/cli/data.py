@@ -18,7 +18,7 @@ from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
-    from facewright.evaluation.suspicion import PartedClass, Suspicion
+    from facewright.evaluation.label_issues import LabelIssues, PartedClass
 
 SHOWN = 10  # cases of a kind; --json has all
 
@@ -152,9 +152,9 @@ def three(values: Sequence[float]) -> str:
     return " ".join(f"{value:.3f}" for value in values)
 
 
-def describe_label_issues(result: Suspicion) -> str:
+def describe_label_issues(result: LabelIssues) -> str:
     """Return label issues as text and tables."""
-    from facewright.report.suspicion import in_words
+    from facewright.report.label_issues import in_words
 
     lines = [f"{result.dataset}: {result.n:,} images in {len(result.classes)} classes", *in_words(result)]
     if result.suspects:

@@ -82,7 +82,7 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: Tri
 
     Args:
         embeddings: (B, D), of any length.
-        labels: (B,) class numbers; P identities with K pictures each suit it.
+        labels: (B,) class numbers; P identities with K images each suit it.
         margin: of squared distances of unit vectors, in (0, 4]; 0.2 in FaceNet.
         mining: which triplets count.
             "all": every valid one.

@@ -1,12 +1,12 @@
-"""Classes that look like two people: the fault of a folder that two were sorted into.
+"""Mixed-identity classes: folders that hold the photos of two people.
 
-A classifier cannot see it (the class simply looks either way, out of fold too), and where the two are relatives,
-neither is as unlike the class as a stranger. But the class falls in two: it is cut by two-means, begun at the sign of
-the first principal direction, and the cut is believed where pairs inside a part are almost always more alike than pairs
-across.
+A classifier cannot see this fault (it learns both looks of the class, out of fold too), and images of two relatives are
+not as unlike the class as images of other people. But such a class splits into two clusters: two-means, started at the
+sign of the first principal direction, cuts it, and the cut is accepted if pairs inside a part are almost always more
+similar than pairs across.
 
-Any cloud of points can be cut in two, and the parts then are a little denser than the whole. So the separation that is
-asked for was set from classes that hold one person: on random parts of 40 of the ones in a public set of twelve people
+Any cloud of points can be cut in two, and the parts then are a little denser than the whole. So the required separation
+was set from classes that hold one person: on random subsets of 40 images in a public set of twelve people
 it stays below 0.91 (embeddings of a MobileFaceNet), with two people mixed in it is above 0.97, with a mother and her
 daughter about 0.94. With fewer than `LEAST` images it says nothing.
 """
@@ -25,7 +25,7 @@ LEAST = 30  # different images in a class
 SMALLEST = 5  # different images in a part; fewer are no second person but odd ones out
 SEPARATION = 0.9
 ROUNDS = 100  # of two-means; it settles in about ten
-PICTURES = 2_000  # of a class, for the pairs: at most two million of them
+IMAGES = 2_000  # of a class, for the pairs: at most two million of them
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Parts:
 
     smaller, larger: rows of either part, the ones nearest to its centre first. within: median cosine of pairs inside a
     part. across: median cosine of pairs across. separation: share of (inside, across) choices of two pairs of which the
-    inside one is more alike, ties half; 0.5 is no cut at all, 1 a perfect one.
+    inside one is more similar, ties half; 0.5 is no cut at all, 1 a perfect one.
     """
 
     smaller: NDArray[np.int64]
@@ -52,7 +52,7 @@ def parts_of(embeddings: NDArray[np.float32], rows: NDArray[np.int64], groups: S
         rows: (M,) the images of the class.
         groups: (N,) images of one name are copies of each other and count once.
     Returns:
-        The parts, however badly they are separated; None where there are fewer than `LEAST` pictures, or fewer than
+        The parts, however badly they are separated; None where there are fewer than `LEAST` images, or fewer than
         `SMALLEST` in a part.
     Raises:
         UsageError: lengths that differ.
@@ -112,7 +112,7 @@ def _pairs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cosines of the pairs inside the parts, and of those across; of large classes evenly spaced images."""
     total = sum(map(len, sides))
-    chosen = [unit[side[:: max(1, -(-total // PICTURES))]].astype(np.float64) for side in sides]
+    chosen = [unit[side[:: max(1, -(-total // IMAGES))]].astype(np.float64) for side in sides]
     inside = [(part @ part.T)[np.triu_indices(len(part), 1)] for part in chosen]
     return np.concatenate(inside), (chosen[0] @ chosen[1].T).ravel()
 

@@ -1,8 +1,8 @@
-"""Which labels are probably wrong, judged by a model that never saw the images it judges (confident learning).
+"""Labels that are probably wrong, found by a model that never saw the images it scores (confident learning).
 
-The question is not how probable the given label is, but whether another class is as probable as it usually is for its
-own pictures: each class has a threshold of its own, so that a class the model is shy about is not drowned by one it is
-sure about, and an image that is hard for every class is no suspect.
+An image is listed not where its label has a low probability, but where another class is as probable as it usually is
+for its own images. Each class has its own threshold, so that classes with low probabilities count like those with high
+ones, and an image that is hard for every class is not listed.
 
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
 arXiv:1911.00068, sections 3.1 (count) and 3.2 (rank; the candidates are the off-diagonal of the confident joint).
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facewright.errors import EmptyScores, UsageError
 
-ROUNDING = 1e-12  # a mean of equal numbers may come out above all of them by the last bit
+ROUNDING = 1e-12  # the mean of equal numbers may exceed them by the last bit
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class ConfidentJoint:
 
 
 @dataclass(frozen=True)
-class Suspects:
-    """Pictures that are confidently of another class than their label says, the clearest first.
+class LabelErrors:
+    """Images that are confidently of another class than their label says, the clearest first.
 
     rows: (S,) which images. classes: (S,) what each is confidently of. margins: (S,) `normalised_margin` of each.
     """
@@ -80,26 +80,26 @@ def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64
     return ConfidentJoint(thresholds, counts, confident)
 
 
-def suspects(joint: ConfidentJoint, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Suspects:
-    """The off-diagonal of the confident joint, ranked by the normalised margin.
+def label_errors(joint: ConfidentJoint, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> LabelErrors:
+    """Find the off-diagonal of the confident joint, ranked by the normalised margin.
 
     Args:
         joint: `confident_joint` of the same probabilities and labels.
         probabilities, labels: as there.
 
     >>> given = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.8, 0.2]]), np.array([0, 0, 1, 1])
-    >>> found = suspects(confident_joint(*given), *given)
+    >>> found = label_errors(confident_joint(*given), *given)
     >>> found.rows.tolist(), found.classes.tolist(), found.margins.round(2).tolist()
     ([3], [0], [-0.6])
     """
     rows = np.flatnonzero((joint.confident >= 0) & (joint.confident != labels))
     margins = normalised_margin(probabilities, labels)
     rows = rows[np.argsort(margins[rows], kind="stable")]
-    return Suspects(rows, joint.confident[rows], margins[rows])
+    return LabelErrors(rows, joint.confident[rows], margins[rows])
 
 
 def normalised_margin(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probability of the label less that of the most probable other class: (N,) in [-1, 1], low is suspicious.
+    """Probability of the label minus that of the most probable other class: (N,) in [-1, 1]; low values come first.
 
     Args:
         probabilities: (N, C), C of two or more.
@@ -143,7 +143,7 @@ def _check(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Non
             f"{probabilities.shape} and {labels.shape}"
         )
     if not len(labels):
-        raise EmptyScores("suspicious labels of no pictures: expected at least one row of probabilities")
+        raise EmptyScores("label issues of no images: expected at least one row of probabilities")
     if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
         raise UsageError(f"expected labels from 0 to {probabilities.shape[1] - 1}, got {labels.min()} … {labels.max()}")
     fair = (probabilities >= 0).all() and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-3)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import Comparison
-from facewright.evaluation.suspicion import Suspicion
 from facewright.files import write_atomic
 from facewright.report import canvas, pages, plots, words
+from facewright.report.images import Album
+from facewright.report.label_issues import label_section
 from facewright.report.model_section import ModelSection, model_section
-from facewright.report.pictures import Album
-from facewright.report.suspicion import suspicion_section
 from facewright.report.tables import model_table
 from facewright.training.balancing import Balancing
 
@@ -48,7 +48,7 @@ class ReportContext:
     drawings: Mapping[str, str] = field(default_factory=dict)  # SVG of an architecture by the entry's name; trusted
     recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
     balancing: Mapping[str, Balancing] = field(default_factory=dict)  # likewise, of unequal classes
-    suspicions: Mapping[str, Suspicion] = field(default_factory=dict)  # likewise, where labels were inspected
+    label_issues: Mapping[str, LabelIssues] = field(default_factory=dict)  # likewise, where labels were inspected
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
         "rows": list(zip(sections, rows, strict=True)),
         "sections": sections,
         "overview": _overview(comparison),
-        "suspicions": [(name, suspicion_section(found, album)) for name, found in context.suspicions.items()],
+        "label_issues": [(name, label_section(found, album)) for name, found in context.label_issues.items()],
         "biggest": max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
     }
     filters = {"short": words.short_count, "chance": words.chance, "points": words.signed_points}

@@ -10,7 +10,7 @@ from facewright.evaluation.results import ClassRow, Entry
 from facewright.metrics.intervals import Rate
 from facewright.report import diagnostics, plots, words
 from facewright.report.binary_section import BinarySection, binary_section
-from facewright.report.pictures import Album, Confusion, ImageInput, confusions, worst_images
+from facewright.report.images import Album, Confusion, ShownImage, confusions, worst_images
 from facewright.training.balancing import Balancing
 
 
@@ -38,7 +38,7 @@ class ModelSection:
     reliability: Markup
     per_class: tuple[ClassRow, ...]
     confused: tuple[Confusion, ...]
-    worst: tuple[ImageInput, ...]
+    worst: tuple[ShownImage, ...]
     drawing: Markup | None
     recipe: str | None
 

@@ -15,8 +15,8 @@ from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates
 from facewright.report import pages, words
 from facewright.report import verification_plots as plots
+from facewright.report.images import Album
 from facewright.report.model_section import Fact
-from facewright.report.pictures import Album
 
 _LISTED = 30  # broken images named
 

@@ -114,7 +114,7 @@ def _context(compared: Compared) -> ReportContext:
             for name, run in named.items()
         },
         recipes={name: run.recipe.to_toml() for name, run in named.items()},
-        suspicions={name: found for name, run in named.items() if (found := run.label_issues) is not None},
+        label_issues={name: found for name, run in named.items() if (found := run.label_issues) is not None},
         balancing={
             name: balancing_of(run.recipe, _training_counts(run))
             for name, run in named.items()

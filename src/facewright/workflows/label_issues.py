@@ -25,13 +25,13 @@ from facewright.data.sources import open_dataset
 from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
-from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
+from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import NONE, open_weights, parse_model
-from facewright.report.suspicion import LabelContext, write_label_page
+from facewright.report.label_issues import LabelContext, write_label_page
 from facewright.runs import SUSPICIOUS, Run
 from facewright.training import probe
 from facewright.training import recipe as recipes
@@ -78,7 +78,7 @@ class _Judged:
 
 def find_label_issues(
     folder: str | Path, *, folds: int = 5, weights: str | None = None, on_event: EventHandler = ignore_event
-) -> Suspicion:
+) -> LabelIssues:
     """Look for wrong labels in the dataset of a run; writes suspicious.json and the run's report.
 
     Args:
@@ -110,9 +110,9 @@ def find_label_issues(
         source = f"logistic regression on the features of {_short(model)}, {folds} folds"
         embeddings = _embeddings(run, judged, model, on_event)
         probabilities = _regressed(judged, embeddings, folds, run.facts.seed, on_event)
-        likeness = likeness_of(judged.paths, judged.labels, judged.names, embeddings, judged.units)
-    accuracy, errors, found = suspicion_of(judged.paths, judged.labels, judged.names, probabilities)
-    result = Suspicion(
+        likeness = compare_with_classes(judged.paths, judged.labels, judged.names, embeddings, judged.units)
+    accuracy, errors, found = estimate_label_issues(judged.paths, judged.labels, judged.names, probabilities)
+    result = LabelIssues(
         dataset=run.facts.dataset,
         fingerprint=run.facts.fingerprint,
         source=source,

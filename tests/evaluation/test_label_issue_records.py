@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import UsageError
-from facewright.evaluation.suspicion import Suspicion, likeness_of, suspicion_of
+from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
 from facewright.files import as_record
 from facewright.metrics.class_parts import SEPARATION
 
@@ -33,13 +33,13 @@ def faces() -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
 
 
 def test_suspects_carry_names_and_both_probabilities() -> None:
-    accuracy, errors, found = suspicion_of(PATHS, LABELS, CLASSES, PROBABILITIES)
+    accuracy, errors, found = estimate_label_issues(PATHS, LABELS, CLASSES, PROBABILITIES)
     assert (accuracy.value, accuracy.n) == (pytest.approx(5 / 6), 6)
     assert errors == pytest.approx(0.0)  # 0.7 does not reach what ann's own pictures have, 0.85
     assert found == ()
     surer = PROBABILITIES.copy()
     surer[4] = [0.95, 0.05, 0.0]
-    accuracy, errors, found = suspicion_of(PATHS, LABELS, CLASSES, surer)
+    accuracy, errors, found = estimate_label_issues(PATHS, LABELS, CLASSES, surer)
     assert [(row.path, row.label, row.suggested) for row in found] == [("e", "bo", "ann")]
     assert (found[0].probability, found[0].suggested_probability) == (0.05, 0.95)
     assert found[0].margin == pytest.approx(-0.9)
@@ -48,7 +48,7 @@ def test_suspects_carry_names_and_both_probabilities() -> None:
 
 def test_a_stranger_and_a_parted_class_are_found() -> None:
     paths, labels, points = faces()
-    found = likeness_of(paths, labels, ("ann", "bo", "cy", "di"), points, [str(row) for row in range(170)])
+    found = compare_with_classes(paths, labels, ("ann", "bo", "cy", "di"), points, [str(row) for row in range(170)])
     assert found.refused is None and found.threshold is not None
     assert ("000", "ann", "cy") in [(row.path, row.label, row.nearest) for row in found.strangers]
     (parted,) = found.parted
@@ -61,20 +61,20 @@ def test_a_stranger_and_a_parted_class_are_found() -> None:
 def test_features_that_know_nothing_are_said_to() -> None:
     random = np.random.default_rng(1)
     points = random.normal(size=(120, 16)).astype(np.float32)
-    found = likeness_of(
+    found = compare_with_classes(
         [str(row) for row in range(120)], np.repeat([0, 1, 2], 40), CLASSES, points, list(map(str, range(120)))
     )
-    assert found.refused is not None and "do not tell the classes apart" in found.refused
+    assert found.refused is not None and "of 120 images" in found.refused
     assert (found.strangers, found.parted, found.threshold) == ((), (), None)
 
 
-def made(likeness: bool) -> Suspicion:
+def made(likeness: bool) -> LabelIssues:
     surer = PROBABILITIES.copy()
     surer[4] = [0.95, 0.05, 0.0]
-    accuracy, errors, suspects = suspicion_of(PATHS, LABELS, CLASSES, surer)
+    accuracy, errors, suspects = estimate_label_issues(PATHS, LABELS, CLASSES, surer)
     paths, labels, points = faces()
-    alike = likeness_of(paths, labels, ("ann", "bo", "cy", "di"), points, paths) if likeness else None
-    return Suspicion(
+    alike = compare_with_classes(paths, labels, ("ann", "bo", "cy", "di"), points, paths) if likeness else None
+    return LabelIssues(
         dataset="faces",
         fingerprint="f00d",
         source="a probe",
@@ -94,7 +94,7 @@ def test_what_is_written_is_read_back(likeness: bool) -> None:
     found = made(likeness)
     facts = found.to_dict()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert as_record(json.loads(json.dumps(facts)), Suspicion, "a test", error=UsageError) == found
+    assert as_record(json.loads(json.dumps(facts)), LabelIssues, "a test", error=UsageError) == found
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_what_is_written_is_read_back(likeness: bool) -> None:
 )
 def test_other_facts_are_refused(change: dict[str, Any], word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        as_record(made(True).to_dict() | change, Suspicion, "a test", error=UsageError)
+        as_record(made(True).to_dict() | change, LabelIssues, "a test", error=UsageError)

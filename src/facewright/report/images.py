@@ -22,8 +22,8 @@ HARDEST = 12
 
 
 @dataclass(frozen=True)
-class ImageInput:
-    """One test image and what the model said of it."""
+class ShownImage:
+    """One test image and the model's prediction."""
 
     path: str
     uri: str | None  # None: the image cannot be shown
@@ -41,7 +41,7 @@ class Confusion:
     predicted: str
     count: int
     of: int  # images of the true class
-    pictures: tuple[ImageInput, ...]
+    images: tuple[ShownImage, ...]
 
 
 class Album:
@@ -61,12 +61,12 @@ class Album:
 
 def _shrunk(data: bytes, path: str) -> str | None:
     try:
-        picture = Image.fromarray(read(data, name=path, at_least=SIDE))
+        image = Image.fromarray(read(data, name=path, at_least=SIDE))
     except FacewrightError:
         return None
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=80, optimize=True)
+    image.save(out, "JPEG", quality=80, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
@@ -78,18 +78,18 @@ def confusions(result: ClassificationResult, predictions: Predictions, album: Al
         label, guess = result.classes.index(true), result.classes.index(predicted)
         rows = np.flatnonzero((predictions.labels == label) & (guesses == guess))
         rows = rows[np.argsort(-predictions.probabilities[rows, guess], kind="stable")][:IMAGES_OF_PAIR]
-        pictures = tuple(_picture(result, predictions, int(row), album) for row in rows)
-        found.append(Confusion(true, predicted, count, sum(result.confusion[label]), pictures))
+        images = tuple(_shown(result, predictions, int(row), album) for row in rows)
+        found.append(Confusion(true, predicted, count, sum(result.confusion[label]), images))
     return tuple(found)
 
 
-def worst_images(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[ImageInput, ...]:
+def worst_images(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[ShownImage, ...]:
     """The images with the highest loss, worst first."""
-    return tuple(_picture(result, predictions, int(row), album) for row in hardest(predictions, HARDEST))
+    return tuple(_shown(result, predictions, int(row), album) for row in hardest(predictions, HARDEST))
 
 
-def _picture(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> ImageInput:
+def _shown(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> ShownImage:
     scores, label = predictions.probabilities[row], int(predictions.labels[row])
     guess, path = int(scores.argmax()), predictions.paths[row]
     names = result.classes[label], result.classes[guess]
-    return ImageInput(path, album.uri(path), *names, float(scores[guess]), float(scores[label]))
+    return ShownImage(path, album.uri(path), *names, float(scores[guess]), float(scores[label]))

@@ -1,7 +1,7 @@
-"""What is suspicious about a dataset's labels: frozen facts, kept in a run's suspicious.json. Nothing is ever dropped.
+"""Label issues of a dataset: frozen records, kept in a run's suspicious.json. No image is ever removed.
 
-Three lists, for three kinds of fault: images a model takes for another class with confidence; images that are
-unlike the rest of their class; classes that fall in two, as if two people had been sorted into one folder.
+Three lists, for three kinds of fault: images that a model confidently assigns to another class; images that are unlike
+the rest of their class; mixed-identity classes, as if the photos of two people had been put into one folder.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from facewright.errors import Undefined
 from facewright.metrics import class_parts
-from facewright.metrics.class_likeness import CHANCE, class_likeness, unlike_own_class
+from facewright.metrics.class_similarity import CHANCE, class_similarity, find_outliers
 from facewright.metrics.intervals import Rate, wilson
-from facewright.metrics.label_noise import confident_joint, estimated_errors, suspects
+from facewright.metrics.label_noise import confident_joint, estimated_errors, label_errors
 from facewright.records import Record
 
 
-class Suspect(Record):
+class LabelIssue(Record):
     """An image that looks mislabelled to a model that never saw it."""
 
     path: str
@@ -31,59 +31,59 @@ class Suspect(Record):
     margin: float  # probability of the label less that of the most probable other class
 
 
-class Stranger(Record):
-    """An image that is no more like its class than strangers are."""
+class Outlier(Record):
+    """An image that is no more similar to its class than images of other people are."""
 
     path: str
     label: str
     likeness: float  # median cosine to the rest of its class
-    nearest: str  # the class it is most like; its own where no other is nearer
+    nearest: str  # the class of the highest similarity; its own where no other is nearer
     nearest_likeness: float  # to that class; above the threshold the image belongs there
 
 
 class PartedClass(Record):
-    """A class that falls in two. Paths: those nearest to the middle of their part first."""
+    """A mixed-identity class, split into two parts. Paths: those nearest to the center of their part first."""
 
     label: str
     smaller: tuple[str, ...]
     larger: tuple[str, ...]
     within: float  # median cosine of pairs inside a part
     across: float
-    separation: float  # how often a pair inside is more alike than one across, in [0.5, 1]
+    separation: float  # how often a pair inside is more similar than one across, in [0.5, 1]
 
 
-class Likeness(Record):
-    """The evidence of embeddings that know nothing of the labels. `refused`: why no strangers are listed."""
+class EmbeddingEvidence(Record):
+    """Label issues by embeddings of a network that never saw the labels. `refused`: why no outliers are listed."""
 
-    strangers: tuple[Stranger, ...]
-    threshold: float | None  # likeness that strangers reach with a chance of `chance`
+    strangers: tuple[Outlier, ...]  # this key and `likeness` as runs on disk have them
+    threshold: float | None  # similarity that images of other people reach with a probability of `chance`
     chance: float
     parted: tuple[PartedClass, ...]
     refused: str | None
 
 
-class Suspicion(Record):
+class LabelIssues(Record):
     """The label issues of a run's dataset."""
 
     frame_rows: ClassVar[str | None] = "suspects"
     task: Literal["suspicious labels"] = "suspicious labels"
     dataset: str
     fingerprint: str
-    source: str  # what made the probabilities, in words
-    n: int  # images judged
+    source: str  # the model that gave the probabilities, in words
+    n: int  # images evaluated
     folds: int
-    classes: tuple[str, ...]  # judged
+    classes: tuple[str, ...]  # evaluated
     accuracy: Rate  # share of labels that the out-of-fold model gives the highest probability
     estimated_errors: float  # number of wrong labels, by the calibrated joint
-    suspects: tuple[Suspect, ...]
-    likeness: Likeness | None  # None: no embeddings that know nothing of the labels
+    suspects: tuple[LabelIssue, ...]
+    likeness: EmbeddingEvidence | None  # None: no embeddings of a network that never saw the labels
     notes: tuple[str, ...]
 
 
-def suspicion_of(
+def estimate_label_issues(
     paths: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...], probabilities: NDArray[np.float64]
-) -> tuple[Rate, float, tuple[Suspect, ...]]:
-    """Out-of-fold accuracy, the estimated number of wrong labels, and the suspects, the clearest first.
+) -> tuple[Rate, float, tuple[LabelIssue, ...]]:
+    """Estimate the out-of-fold accuracy, the number of wrong labels, and the label issues, the clearest first.
 
     Args:
         paths: (N,). labels: (N,) numbers of classes.
@@ -92,9 +92,9 @@ def suspicion_of(
         EmptyScores, UsageError: as `confident_joint`.
     """
     joint = confident_joint(probabilities, labels)
-    found = suspects(joint, probabilities, labels)
+    found = label_errors(joint, probabilities, labels)
     rows = tuple(
-        Suspect(
+        LabelIssue(
             path=paths[row],
             label=classes[labels[row]],
             suggested=classes[other],
@@ -108,45 +108,45 @@ def suspicion_of(
     return right, estimated_errors(joint, labels), rows
 
 
-def likeness_of(
+def compare_with_classes(
     paths: Sequence[str],
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     embeddings: NDArray[np.float32],
     groups: Sequence[str],
-) -> Likeness:
-    """Pictures that are unlike the rest of their class, and classes that fall in two.
+) -> EmbeddingEvidence:
+    """Find images that are unlike the rest of their class, and mixed-identity classes.
 
     Args:
         paths, groups: (N,). labels: (N,) numbers of classes.
         embeddings: (N, D) of a network that never saw these labels.
     """
-    strangers: tuple[Stranger, ...] = ()
+    outliers: tuple[Outlier, ...] = ()
     threshold, refused = None, None
     try:
-        found = unlike_own_class(class_likeness(embeddings, labels, groups, len(classes)), labels)
+        found = find_outliers(class_similarity(embeddings, labels, groups, len(classes)), labels)
     except Undefined as error:
         refused = str(error)
     else:
         threshold = found.threshold
-        strangers = tuple(
-            Stranger(
+        outliers = tuple(
+            Outlier(
                 path=paths[row],
                 label=classes[labels[row]],
                 likeness=float(own),
                 nearest=classes[nearest],
-                nearest_likeness=float(alike),
+                nearest_likeness=float(other),
             )
-            for row, own, nearest, alike in zip(
-                found.rows.tolist(), found.likeness, found.nearest.tolist(), found.nearest_likeness, strict=True
+            for row, own, nearest, other in zip(
+                found.rows.tolist(), found.similarity, found.nearest.tolist(), found.nearest_similarity, strict=True
             )
         )
     parted: tuple[PartedClass, ...] = ()
-    if threshold is not None:  # a class that many images of other classes were put into is not two people
-        elsewhere = {row.path for row in strangers if row.nearest_likeness > threshold}
+    if threshold is not None:  # images of other classes in a class do not make it a mixed-identity class
+        elsewhere = {row.path for row in outliers if row.nearest_likeness > threshold}
         rows = np.array([row for row, path in enumerate(paths) if path not in elsewhere], np.int64)
         parted = _parted(paths, labels, classes, embeddings, groups, rows)
-    return Likeness(strangers=strangers, threshold=threshold, chance=CHANCE, parted=parted, refused=refused)
+    return EmbeddingEvidence(strangers=outliers, threshold=threshold, chance=CHANCE, parted=parted, refused=refused)
 
 
 def _parted(
@@ -157,7 +157,7 @@ def _parted(
     groups: Sequence[str],
     rows: NDArray[np.int64],
 ) -> tuple[PartedClass, ...]:
-    """The classes that fall in two, the clearest first; only `rows` are looked at."""
+    """The mixed-identity classes among `rows`, the clearest first."""
     found = []
     for number, name in enumerate(classes):
         parts = class_parts.parts_of(embeddings, rows[labels[rows] == number], groups)

@@ -1,0 +1,178 @@
+"""Label issues with their images: a section of a run's report, and a page of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facewright.evaluation.label_issues import LabelIssue, LabelIssues, Outlier, PartedClass
+from facewright.files import write_atomic
+from facewright.report import pages, words
+from facewright.report.images import Album
+
+SHOWN = 48  # images of a list; suspicious.json has all
+SHOWN_OF_PART = 12
+SURE = 0.9  # out-of-fold accuracy; below it, the text warns that the model is weak
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image with its label and the reason why it is listed."""
+
+    path: str
+    name: str  # of the file alone
+    uri: str | None  # None: the image cannot be shown
+    label: str
+    other: str  # the class it seems to belong to; "" if none
+    note: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one of the two parts of a class."""
+
+    title: str
+    images: tuple[ListedImage, ...]
+
+
+@dataclass(frozen=True)
+class MixedClass:
+    """A mixed-identity class, ready to be laid out."""
+
+    label: str
+    note: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class LabelSection:
+    """The label issues, ready to be laid out."""
+
+    issues: LabelIssues
+    sentences: tuple[str, ...]
+    confident: tuple[ListedImage, ...]
+    outliers: tuple[ListedImage, ...]
+    mixed: tuple[MixedClass, ...]
+    more_confident: int  # that are not shown
+    more_outliers: int
+
+
+@dataclass(frozen=True)
+class LabelContext:
+    """The facts beside the label issues on a page of their own. Nothing is looked up: the caller says the time."""
+
+    created: str
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the dataset
+
+
+def label_section(issues: LabelIssues, album: Album) -> LabelSection:
+    """Choose the images and put the numbers into words."""
+    outliers = () if issues.likeness is None else issues.likeness.strangers
+    mixed = () if issues.likeness is None else issues.likeness.parted
+    return LabelSection(
+        issues=issues,
+        sentences=tuple(in_words(issues)),
+        confident=tuple(_confident(row, album) for row in issues.suspects[:SHOWN]),
+        outliers=tuple(_outlier(row, album) for row in outliers[:SHOWN]),
+        mixed=tuple(_mixed(row, album) for row in mixed),
+        more_confident=max(0, len(issues.suspects) - SHOWN),
+        more_outliers=max(0, len(outliers) - SHOWN),
+    )
+
+
+def in_words(issues: LabelIssues) -> list[str]:
+    """Return the label issues and how they were found, in sentences."""
+    count, accuracy = len(issues.suspects), issues.accuracy
+    sentences = [
+        f"{_count(count, 'image')} of {issues.n:,} {_verb(count, 'looks', 'look')} mislabelled: a model that was not "
+        f"trained on {_verb(count, 'it', 'them')} is confident of another class. Estimated number of wrong labels: "
+        f"{round(issues.estimated_errors):,}.",
+        f"Evaluated by {issues.source}; the most probable class is the label for {words.percent(accuracy.value)} "
+        f"({words.span(accuracy.low, accuracy.high)}) of the images.",
+    ]
+    if accuracy.value < SURE:
+        sentences.append(
+            "With so low an accuracy, many of these are mistakes of the model: trust the first of the list more than "
+            "the rest, and the estimate little. Public weights for faces (--weights) give better results."
+        )
+    evidence = issues.likeness
+    if evidence is None:
+        sentences.append(
+            "Images were not compared with the rest of their class, for lack of public weights (--weights)."
+        )
+    elif evidence.refused is not None:
+        sentences.append(f"Images were not compared with the rest of their class: {evidence.refused}.")
+    else:
+        outliers, mixed = len(evidence.strangers), len(evidence.parted)
+        sentences.append(
+            f"{_count(outliers, 'image')} {_verb(outliers, 'is', 'are')} no more similar to the rest of the class than "
+            f"images of other people; {_count(mixed, 'class looks', 'classes look')} like the photos of two people in "
+            "one folder."
+        )
+    return [
+        *sentences,
+        *issues.notes,
+        "No label was changed: look at the images, then correct wrong labels.",
+    ]
+
+
+def write_label_page(path: Path, issues: LabelIssues, context: LabelContext) -> None:
+    """Write the page; the file is replaced in one step.
+
+    Raises:
+        FacewrightError: the file could not be written; an old one is untouched.
+    """
+    write_atomic(path, label_page(issues, context))
+
+
+def label_page(issues: LabelIssues, context: LabelContext) -> str:
+    """Return the whole page as HTML."""
+    return pages.render(
+        "label_page.html", {"context": context, "section": label_section(issues, Album(context.thumbnail))}
+    )
+
+
+def _confident(row: LabelIssue, album: Album) -> ListedImage:
+    note = f"{words.percent(row.suggested_probability)}, own label {words.percent(row.probability)}"
+    return _listed(row.path, row.label, row.suggested, note, album)
+
+
+def _outlier(row: Outlier, album: Album) -> ListedImage:
+    other = row.nearest if row.nearest != row.label else ""
+    return _listed(row.path, row.label, other, f"similarity {words.number(row.likeness, 2)}", album)
+
+
+def _mixed(row: PartedClass, album: Album) -> MixedClass:
+    note = (
+        f"Pairs inside a part have a cosine of {words.number(row.within, 2)} (median), pairs across "
+        f"{words.number(row.across, 2)}; a pair inside is more similar than one across in "
+        f"{words.percent(row.separation)} of cases."
+    )
+    parts = (("smaller", row.smaller), ("larger", row.larger))
+    return MixedClass(row.label, note, tuple(_part(size, paths, row.label, album) for size, paths in parts))
+
+
+def _part(size: str, paths: Sequence[str], label: str, album: Album) -> Part:
+    """The images of a part that are nearest to its center."""
+    title = f"The {size} part, {_count(len(paths), 'image')}"
+    return Part(title, tuple(_listed(path, label, "", "", album) for path in paths[:SHOWN_OF_PART]))
+
+
+def _listed(path: str, label: str, other: str, note: str, album: Album) -> ListedImage:
+    return ListedImage(path, Path(path).name, album.uri(path), label, other, note)
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    """A count and its noun.
+
+    >>> _count(1, "image"), _count(2, "class", "classes")
+    ('1 image', '2 classes')
+    """
+    return f"{count:,} {one if count == 1 else many if many else one + 's'}"
+
+
+def _verb(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many

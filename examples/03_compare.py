@@ -1,6 +1,6 @@
-"""Compare architectures: the same split for all, and an answer to which differences are more than chance.
+"""Compare architectures: the same split for all, and tests of which differences are significant.
 
-    python examples/03_compare.py            # drawn faces
+    python examples/03_compare.py            # synthetic faces
     python examples/03_compare.py photos/    # your own: a folder for each person
 
 On the command line:
@@ -20,17 +20,17 @@ models = ["plain_cnn", "pointwise_facenet", "patchnet"]
 settings = {"input.size": "48", "training.epochs": "5", "training.precision": "float32"}
 compared = fw.train_all(data, models, overrides=settings)
 
-# Not only who is right most often: also how large each is, and how long it takes for one image.
+# Accuracy, size, and the time for one image.
 for entry in compared.comparison.entries:
     rate = entry.test.accuracy
     facts = f"{entry.parameters:>9,} parameters, {entry.latency.median_ms:.1f} ms an image"
     print(f"{entry.name:>18}: {rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}, n={rate.n}), {facts}")
 
-# Each pair on the same images: a large p value says that such a difference may well be chance.
+# Each pair on the same test images: with a large p-value the difference may be chance.
 for pair in compared.comparison.pairs:
     verdict = "may be chance" if pair.within_noise else "more than chance"
     print(f"{pair.a} against {pair.b}: {100 * pair.accuracy_difference:+.1f} points, p = {pair.p_value:.2g}, {verdict}")
 
-# The advice in words. The page with curves and confusion matrices lies beside the runs.
+# The advice in words. The page with curves and confusion matrices is beside the runs.
 print(*compared.comparison.advice, sep="\n")
 print("page:", compared.runs[0].folder.parent / "report.html")

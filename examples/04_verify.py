@@ -1,6 +1,6 @@
-"""Verify: do two images show the same person, where neither was in the training data?
+"""Verify: decide whether two images show the same person, for people outside the training data.
 
-    python examples/04_verify.py             # drawn faces
+    python examples/04_verify.py             # synthetic faces
     python examples/04_verify.py photos/     # your own: a folder for each person, sixteen people or more
 
 On the command line:
@@ -22,7 +22,7 @@ import facewright as fw
 
 own = sys.argv[1:]
 
-# Three groups, and nobody is in two: half of the people to learn from, a quarter to choose a threshold on, new ones.
+# Three disjoint groups of people: half to train on, a quarter to choose a threshold on, a quarter to measure on.
 data = own[0] if own else "synthetic:faces?identities=40&images=12&size=48"
 people, folder = fw.open_dataset(data), Path("runs", f"verify-{time.strftime('%Y%m%d-%H%M%S')}")
 files = {"known": [], "others": [], "new": []}
@@ -39,27 +39,27 @@ for group in ("others", "new"):
     rows = [f"{a.relative_to(folder / group)},{b.relative_to(folder / group)},{same}" for a, b, same in pairs]
     (folder / f"{group}.csv").write_text("\n".join(["a,b,same", *rows]) + "\n")
 
-# Learn to tell the first group apart. The 64 numbers before the last layer then describe the faces of others too; not
-# well after so little training: with public weights, mobilefacenet@FILE in place of the run, far fewer are mistaken.
+# Train a classifier of the first group. Its 64-dimensional embeddings describe other faces too, but not well after so
+# little training: public weights (mobilefacenet@FILE in place of the run) make far fewer errors.
 settings = {"input.size": "48", "training.epochs": "8", "training.precision": "float32"}
 settings |= {"head.kind": "linear", "head.embedding": "64"}
 run = fw.train(folder / "known", model="plain_cnn", out=folder / "model", overrides=settings, report=False)
 
-# The threshold is chosen on the second group, such that one pair of strangers in twenty passes; the model keeps it.
+# The threshold is chosen on the second group, at a false-accept rate of 5 %; the model stores it.
 chosen = fw.calibrate(run.folder, folder / "others.csv", folder / "others", far=0.05).threshold
 print(f"threshold {chosen.value:.3f}, chosen on {chosen.data}")
 
-# What it does is measured on the third group. Numbers from the second would be too good: the threshold was made for it.
+# It is measured on the third group. Numbers from the second would be too good: the threshold was chosen on it.
 measured = fw.pairs(run.folder, folder / "new.csv", folder / "new", out=folder / "report")
 at = measured.at_decision
-print(f"new people: {at.far.value:.1%} of strangers accepted, {at.frr.value:.1%} of same-person pairs refused")
-print(f"where both are equally frequent: {measured.result.eer:.1%}; area under the curve: {measured.result.auc:.3f}")
+print(f"new people: {at.far.value:.1%} of impostor pairs accepted, {at.frr.value:.1%} of genuine pairs rejected")
+print(f"equal error rate: {measured.result.eer:.1%}; area under the curve: {measured.result.auc:.3f}")
 
 # The first image of a new person, with two more of the same and two of someone else.
 first = files["new"][0]
-strangers = [path for path in files["new"] if path.parent != first.parent]
-for other in (*files["new"][1:3], *strangers[:2]):
+impostors = [path for path in files["new"] if path.parent != first.parent]
+for other in (*files["new"][1:3], *impostors[:2]):
     answer = fw.verify(first, other, model=run.folder)
-    said = "the same person" if answer.same else "two people"
-    print(f"{first.relative_to(folder)} and {other.relative_to(folder)}: {answer.score:.3f}, {said}")
+    verdict = "match" if answer.same else "no match"
+    print(f"{first.relative_to(folder)} and {other.relative_to(folder)}: {answer.score:.3f}, {verdict}")
 print("curves and the worst pairs:", folder / "report" / "report.html")

@@ -1,4 +1,4 @@
-"""Fit a function: a small network learns a number from other numbers.
+"""Fit a function: regression by a small network.
 
     python examples/06_fit.py                # points of the monkey saddle z = x^3 - 3xy^2
     python examples/06_fit.py points.csv     # your own: a column for each quantity, the last is the target
@@ -17,17 +17,17 @@ import facewright as fw
 
 own = sys.argv[1:]
 
-# 500 points, x from -10 to 10 and y from -50 to 50: 350 to learn from, 75 to stop by, 75 to measure on.
+# 500 points, x from -10 to 10 and y from -50 to 50: 350 to train on, 75 to stop early by, 75 to test on.
 points = own[0] if own else "function:monkey-saddle?points=500"
 fit = fw.fit(points, overrides={"training.epochs": "150"})
 print(f"{fit.facts.parameters} weights, {fit.facts.epochs} epochs, rows in each part: {dict(fit.facts.counts)}")
 
-# How far it is off on rows that it never saw, in units of the target; beside it, what no network at all would reach.
+# The error on test rows, in units of the target; beside it, the error of always answering the mean.
 error, mean = fit.evaluation.mean_absolute_error, fit.summary()["test"]["always_the_mean"]["mean_absolute_error"]
 print(f"mean absolute error {error.value:.3g} ({error.low:.3g} to {error.high:.3g}, n={error.n})")
 print(f"... of always answering the mean of the training rows: {mean['value']:.3g}")
 
-# The function at new places: in the middle of the training rows, and outside of them, where it has learned nothing.
+# Predictions at new points: in the middle of the training rows, and beyond them, where the model has no data.
 low, high = (np.array([getattr(column, end) for column in fit.regressor.inputs]) for end in ("low", "high"))
 for row in ((low + high) / 2, 2 * high - low):
     answer = fit.regressor.predict(row[None])[0, 0]

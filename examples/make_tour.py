@@ -1,9 +1,9 @@
-"""Write tour.ipynb from the scripts beside it, so that the two never differ.
+"""Write tour.ipynb from the scripts beside it.
 
     python examples/make_tour.py
 
-The docstring of a script becomes text, and so does each comment at the margin; the code below it becomes a cell. What
-the command line says of your own data is an empty list there, to be filled in by hand. There are no outputs.
+The docstring of a script becomes text, and so does each unindented comment; the code below it becomes a cell. The
+command-line arguments become an empty list, to be filled in by hand. There are no outputs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ HERE = Path(__file__).parent
 TOUR = HERE / "tour.ipynb"
 OPENING = """# A tour of Facewright
 
-From drawn faces to a classifier, a comparison, a verifier, a scanner, a fitted function and a file that others can run:
-run it from top to bottom, which takes two minutes or three. Nothing is downloaded. To see what your own data give, put
-their path into the list `own`, as `own = ["../photos"]`. What is trained lies in `runs/` beside this notebook."""
+From synthetic faces to a classifier, a comparison, a verifier, a scanner, a fitted function and an ONNX file.
+Run it from top to bottom; it takes two to three minutes. Nothing is downloaded. To use your own data, put the path
+into the list `own`, for example `own = ["../photos"]`. Trained models are in `runs/` beside this notebook."""
 SHOWN = {"05_scan.py": "Image.open(scanned.drawn[-1]).copy()"}  # script -> a cell that shows an image it made
 
 
 def notebook() -> dict[str, Any]:
-    """The notebook as nbformat 4.5 has it."""
+    """Return the notebook in nbformat 4.5."""
     found = [("markdown", OPENING)]
     for script in scripts():
         found += cells_of(script.read_text(encoding="utf-8"))
@@ -37,12 +37,12 @@ def notebook() -> dict[str, Any]:
 
 
 def scripts() -> list[Path]:
-    """The examples, in the order of their numbers."""
+    """Return the example scripts in order."""
     return sorted(HERE.glob("[0-9]*.py"))
 
 
 def cells_of(script: str) -> list[tuple[str, str]]:
-    """The cells of one script: ("markdown" or "code", text).
+    """Return the cells of one script: ("markdown" or "code", text).
 
     >>> cells_of('\"\"\"Do it.\"\"\"\\n\\nimport sys\\n\\nown = sys.argv[1:]\\n\\n# Now\\n# print.\\nprint(own)\\n')
     [('markdown', '## Do it'), ('code', 'own = []'), ('markdown', 'Now print.'), ('code', 'print(own)')]
@@ -53,8 +53,8 @@ def cells_of(script: str) -> list[tuple[str, str]]:
     body = "\n".join(script.splitlines()[tree.body[0].end_lineno :]).replace("import sys\n", "", 1)
     body = body.replace("sys.argv[1:]", "[]")
     for block in re.split(r"\n\n(?=# )", body):
-        said = re.match(r"(?:# .*\n)*", block.lstrip("\n"))
-        comment = "" if said is None else said[0]
+        match = re.match(r"(?:# .*\n)*", block.lstrip("\n"))
+        comment = "" if match is None else match[0]
         if comment:
             found.append(("markdown", " ".join(line.removeprefix("# ") for line in comment.splitlines())))
         found.append(("code", block.lstrip("\n").removeprefix(comment).strip("\n")))
@@ -72,7 +72,7 @@ def _cell(number: int, kind: str, text: str) -> dict[str, Any]:
 
 
 def to_text() -> str:
-    """The notebook as the file that Jupyter itself would write."""
+    """Return the notebook as Jupyter would write it."""
     return json.dumps(notebook(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -51,7 +51,7 @@ print(f"threshold {chosen.value:.3f}, chosen on {chosen.data}")
 
 # It is measured on the third group. Numbers from the second would be too good: the threshold was chosen on it.
 measured = fw.pairs(run.folder, folder / "new.csv", folder / "new", out=folder / "report")
-at = measured.at_decision
+at = measured.at_threshold
 print(f"new people: {at.far.value:.1%} of impostor pairs accepted, {at.frr.value:.1%} of genuine pairs rejected")
 print(f"equal error rate: {measured.result.eer:.1%}; area under the curve: {measured.result.auc:.3f}")
 

@@ -1,19 +1,19 @@
-"""Who is it, and is he anybody: some people enrolled with a few photos each, all else looked up.
+"""Open-set identification: some people are enrolled with a few photos each, all other photos are probes.
 
     python benchmarks/open_set.py FOLDER [--models built-in ...] [--detectors dlib none] [--strangers 3] [--enrol 5]
         [--fpir 0.01] [--gallery-fpir 0.05] [--splits 20] [--threads 1] [--json]
 
-FOLDER has a folder per person. For each model and detector every photo is embedded once. A seeded draw makes some
-people strangers, with all their photos, and enrols so many photos of each other person; the rest of theirs are the
-mates. Printed for the first draw:
+FOLDER has a folder per person. For each model and detector every photo is embedded once. A seeded draw makes
+all photos of some people (--strangers) non-mated probes and enrols --enrol photos of each other person; the rest of
+theirs are the mated probes. Printed for the first draw:
 
-    DIR      mates whose person is first and accepted, where the threshold lets at most --fpir of the strangers' photos
-             in: it is read off these very probes, as the protocol says (docs/protocols.md, "Identification")
+    DIR      mated probes whose person is first and accepted, at the threshold that accepts at most --fpir of the
+             non-mated probes: chosen on these same probes, as the protocol says (docs/protocols.md, "Identification")
     gallery  the same at the threshold that `Gallery.calibrate` chooses from the enrolled photos alone, for
-             --gallery-fpir (45 photos cannot resolve 1 %), and the share of strangers that it really lets in
+             --gallery-fpir (45 photos cannot resolve 1 %), and the share of non-mated probes that it really accepts
 
-and how the DIR lies over all draws: three strangers are few. A photo without a face is a failure to acquire: of a mate
-it counts as a miss, of a stranger as kept out, and it is told.
+and the spread of the DIR over all draws, since three unknown people are few. A photo without a face is a failure to
+acquire: a mated one counts as a miss, a non-mated one as rejected, and their numbers are printed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def embedded(recognizer: Recognizer, folder: Path) -> Embedded:
 def searched(of: Embedded, split: OpenSetSplit) -> Search:
     """The probes that have a vector, looked up among the enrolled that have one."""
     gallery = split.gallery[~of.failed[split.gallery]]
-    probes = np.concatenate([split.mates, split.strangers])
+    probes = np.concatenate([split.mated, split.nonmated])
     probes = probes[~of.failed[probes]]
     return search_embeddings(of.vectors[probes], of.names[probes], of.vectors[gallery], of.names[gallery])
 
@@ -87,7 +87,7 @@ def rates(found: Search, threshold: float, of: Embedded, split: OpenSetSplit) ->
     point = open_set_rates(found, threshold)
     mates = int(found.mated.sum())
     hits, accepted = mates - round(point.fnir.value * mates), round(point.fpir.value * point.fpir.n)
-    return clopper_pearson(hits, split.mates.size), clopper_pearson(accepted, split.strangers.size)
+    return clopper_pearson(hits, split.mated.size), clopper_pearson(accepted, split.nonmated.size)
 
 
 def gallery_threshold(of: Embedded, split: OpenSetSplit, recognizer: Recognizer, fpir: float) -> float:
@@ -122,14 +122,14 @@ def measured(asked: argparse.Namespace, model: str, detector: str) -> dict[str, 
         "model": model if model == "built-in" else Path(model).name,
         "detector": detector,
         "enrolled_people": people - asked.strangers,
-        "strangers": sorted(np.unique(of.names[first.strangers]).tolist()),
+        "strangers": sorted(np.unique(of.names[first.nonmated]).tolist()),
         "enrolled": first.gallery.size,
-        "mates": first.mates.size,
-        "stranger_photos": first.strangers.size,
+        "mates": first.mated.size,
+        "stranger_photos": first.nonmated.size,
         "failures": {
             "enrolled": int(of.failed[first.gallery].sum()),
-            "mates": int(of.failed[first.mates].sum()),
-            "strangers": int(of.failed[first.strangers].sum()),
+            "mates": int(of.failed[first.mated].sum()),
+            "strangers": int(of.failed[first.nonmated].sum()),
         },
         "protocol": {"target": asked.fpir, "threshold": point.threshold, "dir": dir_.to_dict(), "fpir": fpir.to_dict()},
         "gallery": own,
@@ -149,8 +149,8 @@ def told(rate: dict[str, Any]) -> str:
 def show(rows: list[dict[str, Any]]) -> None:
     one = rows[0]
     print(
-        f"{one['enrolled_people']} people, {one['enrolled']} photos enrolled; {one['mates']:,} mates, "
-        f"{one['stranger_photos']:,} photos of strangers ({', '.join(one['strangers'])})"
+        f"{one['enrolled_people']} people, {one['enrolled']} photos enrolled; {one['mates']:,} mated probes, "
+        f"{one['stranger_photos']:,} photos of unknown people ({', '.join(one['strangers'])})"
     )
     print(
         "| model | detector | no face | DIR | at FPIR | lowest, median, highest | gallery: DIR | its FPIR (asked for) |"

@@ -24,7 +24,7 @@ def test_people_who_are_easily_told_apart() -> None:
     assert (result.identities, result.gallery, result.mates, result.strangers) == (2, 2, 2, 2)
     assert [rate.value for rate in result.cmc] == [1.0, 1.0]
     (point,) = result.open_set
-    assert (point.fpir.value, point.dir, point.identities) == (0.0, 1.0, 2)  # both strangers tie at 0
+    assert (point.fpir.value, point.dir, point.identities) == (0.0, 1.0, 2)  # both non-mated probes tie at 0
 
 
 def test_rates_against_a_loop() -> None:
@@ -33,14 +33,14 @@ def test_rates_against_a_loop() -> None:
     split = open_set_split(names, seed=7)
     assert (result.gallery, result.mates, result.strangers) == (20, 180, 100)
     scores = vectors @ vectors[split.gallery].T
-    first = [names[split.gallery][scores[i].argmax()] == names[i] for i in split.mates]
+    first = [names[split.gallery][scores[i].argmax()] == names[i] for i in split.mated]
     assert result.cmc[0].value == np.mean(first)
     assert len(result.cmc) == 20
     assert result.cmc[-1].value == 1.0
-    assert [point.target for point in result.open_set] == [0.3, 0.1, 0.01]  # 100 strangers
+    assert [point.target for point in result.open_set] == [0.3, 0.1, 0.01]  # 100 non-mated probes
     for point in result.open_set:
-        assert point.fpir.value == np.mean(scores[split.strangers].max(axis=1) >= point.threshold) <= point.target
-        found = [right and scores[i].max() >= point.threshold for i, right in zip(split.mates, first, strict=True)]
+        assert point.fpir.value == np.mean(scores[split.nonmated].max(axis=1) >= point.threshold) <= point.target
+        found = [right and scores[i].max() >= point.threshold for i, right in zip(split.mated, first, strict=True)]
         assert point.dir == pytest.approx(np.mean(found))
 
 

@@ -39,7 +39,7 @@ def test_cumulative_match_by_hand() -> None:
     assert [rate.n for rate in cmc(FOUND, ranks=1)] == [4]
 
 
-# Each row: threshold -> strangers accepted of 2, mated probes missed of 4.
+# Each row: threshold -> non-mated probes accepted of 2, mated probes missed of 4.
 @pytest.mark.parametrize(
     ("threshold", "fpir", "fnir"),
     [
@@ -64,7 +64,7 @@ def test_the_threshold_of_a_target(fpir, expected) -> None:
     assert (given.fpir, given.fnir) == (point.fpir, point.fnir)
 
 
-def test_strangers_that_tie_are_refused_together() -> None:
+def test_non_mated_probes_that_tie_are_refused_together() -> None:
     found = search([[0.9], [0.5], [0.5]], ["al", "x", "y"], ["al"])
     point = open_set_at(found, 0.5)
     assert (point.fpir.value, point.threshold, point.dir) == (0.0, 0.9, 1.0)
@@ -72,7 +72,7 @@ def test_strangers_that_tie_are_refused_together() -> None:
     assert (worse.fpir.value, worse.dir) == (0.0, 0.0)
 
 
-def test_a_target_the_strangers_cannot_resolve() -> None:
+def test_a_target_the_non_mated_probes_cannot_resolve() -> None:
     with pytest.raises(Undefined, match="at least 10"):
         open_set_at(FOUND, 0.1)
 
@@ -87,7 +87,7 @@ def random_people(seed: int = 0, images: int = 300, people: int = 40):
 def test_search_against_a_loop() -> None:
     vectors, names = random_people()
     split = open_set_split(names, enrolled=2)
-    probes = np.concatenate([split.mates, split.strangers])
+    probes = np.concatenate([split.mated, split.nonmated])
     scores = vectors[probes] @ vectors[split.gallery].T
     found = search(scores, names[probes], names[split.gallery])
     for i, probe in enumerate(probes):
@@ -115,19 +115,19 @@ def test_searching_in_blocks_is_searching() -> None:
 
 def test_a_split_keeps_its_promises() -> None:
     names = np.array(["single"] + [f"p{i % 30:02}" for i in range(200)])
-    split = open_set_split(names, seed=3, strangers=0.25, enrolled=2)
-    everyone = np.concatenate([split.gallery, split.mates, split.strangers])
+    split = open_set_split(names, seed=3, nonmated=0.25, enrolled=2)
+    everyone = np.concatenate([split.gallery, split.mated, split.nonmated])
     assert sorted(everyone.tolist()) == list(range(names.size))
-    enrolled, unknown = set(names[split.gallery]), set(names[split.strangers])
+    enrolled, unknown = set(names[split.gallery]), set(names[split.nonmated])
     assert not enrolled & unknown
-    assert set(names[split.mates]) <= enrolled
+    assert set(names[split.mated]) <= enrolled
     assert len(unknown) == round(0.25 * 31)
     assert all((names[split.gallery] == who).sum() <= 2 for who in enrolled)
 
 
 def test_a_split_is_a_function_of_its_seed() -> None:
     names = np.arange(120) % 20
-    parts = [open_set_split(names, seed).strangers.tolist() for seed in (0, 0, 1)]
+    parts = [open_set_split(names, seed).nonmated.tolist() for seed in (0, 0, 1)]
     assert parts[0] == parts[1] != parts[2]
 
 
@@ -135,9 +135,9 @@ def test_a_split_is_a_function_of_its_seed() -> None:
     ("names", "options", "error", "words"),
     [
         (["al", "al"], {}, Undefined, "two people"),
-        (["al", "bo", "cy"], {}, Undefined, "nobody is left"),
+        (["al", "bo", "cy"], {}, Undefined, "more than 1 images"),
         (["al", "al", "bo"], {"enrolled": 0}, UsageError, "at least one image"),
-        (["al", "al", "bo"], {"strangers": 1.0}, UsageError, "share of strangers"),
+        (["al", "al", "bo"], {"nonmated": 1.0}, UsageError, "1.0"),
         ([["al", "bo"]], {}, UsageError, r"\(1, 2\)"),
     ],
 )
@@ -161,12 +161,12 @@ def test_searches_that_are_refused(scores, probes, gallery, error) -> None:
 
 
 def test_rates_that_do_not_exist() -> None:
-    strangers, mates = search([[0.5]], ["x"], ["al"]), search([[0.5]], ["al"], ["al"])
-    with pytest.raises(Undefined, match="strangers only"):
-        cmc(strangers)
+    nonmated, mated = search([[0.5]], ["x"], ["al"]), search([[0.5]], ["al"], ["al"])
+    with pytest.raises(Undefined, match="non-mated"):
+        cmc(nonmated)
     with pytest.raises(Undefined, match="no probes of enrolled"):
-        open_set_rates(strangers, 0.1)
-    with pytest.raises(Undefined, match="no strangers"):
-        open_set_rates(mates, 0.1)
+        open_set_rates(nonmated, 0.1)
+    with pytest.raises(Undefined, match="no non-mated"):
+        open_set_rates(mated, 0.1)
     with pytest.raises(Undefined):
-        open_set_at(mates, 0.1)
+        open_set_at(mated, 0.1)

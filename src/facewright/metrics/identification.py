@@ -1,7 +1,7 @@
-"""Who is it: closed-set CMC and open-set identification rates of probes searched in a gallery.
+"""Closed-set CMC and open-set identification rates of probes searched in a gallery.
 
-An identity's score is the best of its gallery images. A probe is *mated* if its person is in the gallery, else it is a
-stranger. Ties count against the mate: a probe whose mate shares the best score is not identified at rank 1. False
+An identity's score is the best of its gallery images. A probe is *mated* if its person is in the gallery, else it is
+*non-mated*. Ties count against the mate: a probe whose mate shares the best score is not identified at rank 1. False
 positives grow with the gallery, so every rate here belongs to a number N of enrolled identities.
 """
 
@@ -20,16 +20,16 @@ from facewright.metrics.verification import allowed_impostors
 from facewright.records import Record
 
 PROBES = 1_024  # searched at a time
-STRANGERS = 1 / 3  # of the identities
+NONMATED = 1 / 3  # share of the identities
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
     """The answers of a gallery of N identities to each probe."""
 
-    mate: NDArray[np.float64]  # (Q,) score of the probe's own identity; NaN for strangers
+    mate: NDArray[np.float64]  # (Q,) score of the probe's own identity; NaN for non-mated probes
     other: NDArray[np.float64]  # (Q,) the best score of another; -inf where there is no other
-    rank: NDArray[np.int64]  # (Q,) of the mate, from 1, ties against it; 0 for strangers
+    rank: NDArray[np.int64]  # (Q,) of the mate, from 1, ties against it; 0 for non-mated probes
     identities: int  # N
 
     @property
@@ -42,7 +42,7 @@ class OpenSetPoint(Record):
 
     target: float | None  # the FPIR asked for; None where the threshold was given
     threshold: float
-    fpir: Rate  # strangers whose best score is accepted
+    fpir: Rate  # non-mated probes whose best score is accepted
     fnir: Rate  # mated probes whose mate is not first or not accepted
     identities: int  # N, without which the FPIR says little
 
@@ -63,56 +63,54 @@ class OpenSetSplit:
     """Images by their part in an open-set test; each array holds indices, rising."""
 
     gallery: NDArray[np.int64]  # enrolled
-    mates: NDArray[np.int64]  # probes of enrolled people
-    strangers: NDArray[np.int64]  # probes of people who are not enrolled
+    mated: NDArray[np.int64]  # probes of enrolled people
+    nonmated: NDArray[np.int64]  # probes of people who are not enrolled
 
 
-def open_set_split(
-    identities: ArrayLike, seed: int = 0, strangers: float = STRANGERS, enrolled: int = 1
-) -> OpenSetSplit:
-    """Part labelled images into gallery, mates and strangers.
+def open_set_split(identities: ArrayLike, seed: int = 0, nonmated: float = NONMATED, enrolled: int = 1) -> OpenSetSplit:
+    """Split labelled images into gallery, mated and non-mated probes.
 
-    The people are shuffled and a share of them become strangers with all their images. Of each other person up to
-    `enrolled` images, drawn at random, are enrolled and the rest are mates; who has no image to spare is enrolled all
-    the same and makes the gallery harder.
+    The people are shuffled, and all images of a share of them become non-mated probes. Of each other person, up to
+    `enrolled` random images are enrolled and the rest are mated probes; a person without further images is enrolled
+    as well and makes the gallery harder.
 
     Args:
         identities: (N,) names or numbers. seed: the same seed and identities, the same split.
-        strangers: share of the people in (0, 1), rounded, at least one. enrolled: images a person, at least 1.
+        nonmated: share of the people in (0, 1), rounded, at least one. enrolled: images per person, at least 1.
     Raises:
-        UsageError: a share or number out of range. Undefined: fewer than two people, or no mate is left.
+        UsageError: a share or number out of range. Undefined: fewer than two people, or no mated probe is left.
     >>> split = open_set_split(["al", "al", "bo", "bo", "cy", "cy"])
-    >>> len(split.gallery), len(split.mates), len(split.strangers)
+    >>> len(split.gallery), len(split.mated), len(split.nonmated)
     (2, 2, 2)
     """
     names = np.asarray(identities)
-    if names.ndim != 1 or not 0 < strangers < 1 or enrolled < 1:
+    if names.ndim != 1 or not 0 < nonmated < 1 or enrolled < 1:
         raise UsageError(
-            f"expected identities (N,), a share of strangers in (0, 1) and at least one image enrolled, "
-            f"got {names.shape}, {strangers}, {enrolled}"
+            f"expected identities (N,), a share of non-mated people in (0, 1) and at least one image enrolled, "
+            f"got {names.shape}, {nonmated}, {enrolled}"
         )
     people = np.unique(names)
     if people.size < 2:
         raise Undefined(f"open-set identification needs two people, got {people.size}")
     generator = np.random.default_rng(seed)
     shuffled = generator.permutation(people.size)
-    apart = min(max(1, round(strangers * people.size)), people.size - 1)
+    apart = min(max(1, round(nonmated * people.size)), people.size - 1)
     outside = np.isin(names, people[shuffled[:apart]])
     gallery = np.zeros(names.size, dtype=bool)
     for i in np.sort(shuffled[apart:]):
         images = generator.permutation(np.flatnonzero(names == people[i]))
         gallery[images[:enrolled]] = True
-    mates = ~gallery & ~outside
-    if not mates.any():
-        raise Undefined(f"no enrolled person has more than {enrolled} images: nobody is left to be found again")
-    return OpenSetSplit(*(np.flatnonzero(part) for part in (gallery, mates, outside)))
+    mated = ~gallery & ~outside
+    if not mated.any():
+        raise Undefined(f"no enrolled person has more than {enrolled} images: no mated probes are left")
+    return OpenSetSplit(*(np.flatnonzero(part) for part in (gallery, mated, outside)))
 
 
 def search(scores: ArrayLike, probes: ArrayLike, gallery: ArrayLike) -> Search:
     """Look probes up in a gallery, by their scores with every gallery image.
 
     Args:
-        scores: (Q, G) finite similarities. probes: (Q,) who each probe is. gallery: (G,) who each gallery image is.
+        scores: (Q, G) finite similarities. probes: (Q,) their identities. gallery: (G,) those of its images.
     Raises:
         EmptyScores: no probe or no gallery image. DataError: a score is not finite. UsageError: shapes do not fit.
     >>> found = search([[0.9, 0.2, 0.9]], ["al"], ["al", "al", "bo"])  # a tie
@@ -142,7 +140,7 @@ def search(scores: ArrayLike, probes: ArrayLike, gallery: ArrayLike) -> Search:
 def search_embeddings(
     probes: ArrayLike, probe_identities: ArrayLike, gallery: ArrayLike, gallery_identities: ArrayLike
 ) -> Search:
-    """`search` by cosines, so many probes at a time.
+    """Search by cosines, a block of probes at a time.
 
     Args:
         probes: (Q, D) unit vectors. gallery: (G, D) unit vectors.
@@ -170,38 +168,38 @@ def cmc(found: Search, ranks: int = 20) -> tuple[Rate, ...]:
     """The cumulative match characteristic: the share of mated probes whose mate is among the first 1, 2, … ranks.
 
     Args:
-        ranks: how many, cut to the number of identities. Strangers have no part in it.
+        ranks: how many, cut to the number of identities. Non-mated probes do not count.
     Raises:
         Undefined: no probe is mated.
     Source: P. J. Phillips et al., "The FERET evaluation methodology for face-recognition algorithms", PAMI 22 (2000).
     """
     mated = found.rank[found.mated]
     if mated.size == 0:
-        raise Undefined("a closed-set rate needs probes of enrolled people, got strangers only")
+        raise Undefined("a closed-set rate needs probes of enrolled people, got non-mated probes only")
     return tuple(
         clopper_pearson(int((mated <= rank).sum()), mated.size) for rank in range(1, min(ranks, found.identities) + 1)
     )
 
 
 def open_set_rates(found: Search, threshold: float) -> OpenSetPoint:
-    """False positives among strangers and false negatives among mated probes at a threshold.
+    """Count false positives of non-mated and false negatives of mated probes at a threshold.
 
     Raises:
-        Undefined: no stranger, or no mated probe.
+        Undefined: no non-mated probe, or no mated probe.
     Source: ISO/IEC 19795-1; P. Grother and M. Ngan, NIST IR 8009 (2014), FPIR and FNIR(rank 1).
     """
     return _point(found, threshold, None)
 
 
 def open_set_at(found: Search, fpir: float) -> OpenSetPoint:
-    """Open-set rates where the most strangers are accepted whose share is at most the target; DIR@FAR is 1 - FNIR.
+    """Measure open-set rates at the lowest threshold whose FPIR is at most the target; DIR@FAR is 1 - FNIR.
 
-    The threshold is a score that occurred, the lowest that is accepted; equal scores move together.
+    The threshold is the lowest accepted score; equal scores are accepted or rejected together.
 
     Args:
         fpir: the target in (0, 1].
     Raises:
-        Undefined: the strangers cannot resolve the target, or there are no mated probes. UsageError: no rate.
+        Undefined: the non-mated probes cannot resolve the target, or there are no mated probes. UsageError: no rate.
     """
     best = np.sort(found.other[~found.mated])
     allowed = allowed_impostors(fpir, best.size) if best.size else 0
@@ -213,15 +211,15 @@ def open_set_at(found: Search, fpir: float) -> OpenSetPoint:
 
 
 def _point(found: Search, threshold: float, target: float | None) -> OpenSetPoint:
-    strangers, first = found.other[~found.mated], found.mate[found.rank == 1]
+    nonmated, first = found.other[~found.mated], found.mate[found.rank == 1]
     mated = int(found.mated.sum())
-    if strangers.size == 0 or mated == 0:
-        lack = "strangers" if strangers.size == 0 else "probes of enrolled people"
+    if nonmated.size == 0 or mated == 0:
+        lack = "non-mated probes" if nonmated.size == 0 else "probes of enrolled people"
         raise Undefined(f"open-set identification needs both kinds of probes, there are no {lack}")
     return OpenSetPoint(
         target=target,
         threshold=threshold,
-        fpir=clopper_pearson(int((strangers >= threshold).sum()), strangers.size),
+        fpir=clopper_pearson(int((nonmated >= threshold).sum()), nonmated.size),
         fnir=clopper_pearson(mated - int((first >= threshold).sum()), mated),
         identities=found.identities,
     )

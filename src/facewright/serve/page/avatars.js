@@ -1,4 +1,4 @@
-// A small picture of an enrolled person: a kept crop, or the first letter where none is kept.
+// A small image of an enrolled person: the stored crop, or else the first letter of the name.
 
 import { get } from "./api.js";
 import { make } from "./dom.js";

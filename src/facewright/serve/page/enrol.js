@@ -74,9 +74,9 @@ function dialogOf(person, known) {
 async function staged(shown, file) {
   const photo = await openPhoto(file, about.limits);
   const state = span("state sub", photo.note ?? "");
-  const picture = photo.url === null ? span("no-crop", "No preview") : make("img", { src: photo.url, alt: "" });
+  const image = photo.url === null ? span("no-crop", "No preview") : make("img", { src: photo.url, alt: "" });
   const leave = button("link", "Remove", null, { "aria-label": `Remove ${photo.name}` });
-  const item = make("li", {}, picture, span("entry-words", span("file-name", photo.name), state), leave);
+  const item = make("li", {}, image, span("entry-words", span("file-name", photo.name), state), leave);
   const one = { photo, item, state, leave, done: false };
   leave.addEventListener("click", () => {
     shown.waiting.splice(shown.waiting.indexOf(one), 1);

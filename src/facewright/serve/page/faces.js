@@ -10,7 +10,7 @@ const SIDE = 112; // px of the crops; shown at half of that, sharp on fine scree
 
 /** What a face is called, in a word or two. */
 export function nameOf(face, threshold) {
-  if (face.matches === undefined) return null; // nobody was asked who it is
+  if (face.matches === undefined) return null; // no identification was requested
   if (face.person !== null) return face.person;
   return threshold === null && face.matches.length > 0 ? "not decided" : "unknown";
 }

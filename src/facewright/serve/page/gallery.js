@@ -57,7 +57,7 @@ export async function refreshGallery() {
   const { people, entries } = about.gallery;
   byId("gallery-count").textContent = `${amount(people, "person", "people")}, ${amount(entries, "photo")}`;
   byId("gallery-search").hidden = people === 0;
-  byId("gallery").classList.toggle("nobody", people === 0);
+  byId("gallery").classList.toggle("no-people", people === 0);
   showThreshold(changedThreshold);
   await showPeople();
 }

@@ -46,12 +46,12 @@ async function showEntries(shown) {
 }
 
 function row(shown, entry) {
-  const picture = entry.crop
+  const image = entry.crop
     ? make("img", { src: cropAddress(entry.number), alt: "", loading: "lazy" })
     : span("no-crop", "No crop kept");
   const tags = Object.entries(entry.metadata).map(([key, value]) => span("tag", `${key} ${value}`));
   const words = span("entry-words", span("file-name", entry.photo), ...tags);
-  const item = make("li", {}, picture, words);
+  const item = make("li", {}, image, words);
   if (about.can.write) {
     const label = `Delete ${entry.photo}`;
     item.append(button("link bad", "Delete", () => deleteEntry(shown, entry), { "aria-label": label }));

@@ -74,7 +74,7 @@ function part(image, [x, y, w, h], width, height) {
 }
 
 /**
- * A square picture of a face.
+ * A square image of a face.
  * @param size width and height in px of the photo that the box is of
  * @returns a canvas; an empty one where the browser cannot show the photo
  */

@@ -14,12 +14,12 @@ const WHOLE = 0.97; // a box of this share of the photo's sides is the photo: no
  * @returns select(number): mark a box, none for null
  */
 export function showStage(place, photo, { size, faces }, picked = null) {
-  const picture =
+  const image =
     photo.url === null
-      ? make("div", { class: "no-picture" }, "The browser cannot show this kind of photo; the server could read it.")
+      ? make("div", { class: "no-image" }, "The browser cannot show this kind of photo; the server could read it.")
       : make("img", { src: photo.url, alt: altText(photo.name, faces.length), draggable: "false" });
   const layer = make("div", { class: "boxes", "aria-hidden": "true" }); // the list beside it says the same in words
-  const frame = make("div", { class: "frame" }, picture, layer);
+  const frame = make("div", { class: "frame" }, image, layer);
   frame.style.setProperty("--ratio", String(size.width / size.height));
   place.replaceChildren(frame);
 

@@ -1,4 +1,4 @@
-// The gallery's threshold: from which score on somebody counts as known, and choosing it.
+// The gallery's threshold: the lowest score that counts as known, and how to choose it.
 
 import { about } from "./about.js";
 import { postJson } from "./api.js";

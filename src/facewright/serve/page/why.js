@@ -4,18 +4,18 @@ import { make } from "./dom.js";
 
 /**
  * Pictures with their heat, and a switch to see them without.
- * @param sides each with name, overlay and photo (data addresses of pictures)
+ * @param sides each with name, overlay and photo (data addresses of images)
  * @param cold, hot what the ends of the colours stand for
  */
 export function heatFigure(sides, words, cold, hot) {
-  const pictures = sides.map(({ name, overlay, photo }) => {
-    const over = make("img", { src: picture(overlay), alt: `Heat map on ${name}` });
-    const plain = make("img", { src: picture(photo), alt: `${name} as the network is shown it`, hidden: true });
+  const images = sides.map(({ name, overlay, photo }) => {
+    const over = make("img", { src: imageAddress(overlay), alt: `Heat map on ${name}` });
+    const plain = make("img", { src: imageAddress(photo), alt: `${name} as the network is shown it`, hidden: true });
     return { over, plain };
   });
   const box = make("input", { type: "checkbox", checked: true });
   box.addEventListener("change", () => {
-    for (const { over, plain } of pictures) {
+    for (const { over, plain } of images) {
       over.hidden = !box.checked;
       plain.hidden = box.checked;
     }
@@ -23,14 +23,14 @@ export function heatFigure(sides, words, cold, hot) {
   return make(
     "figure",
     { class: "heat" },
-    make("div", { class: "heat-pictures" }, ...pictures.map(({ over, plain }) => make("div", {}, over, plain))),
+    make("div", { class: "heat-images" }, ...images.map(({ over, plain }) => make("div", {}, over, plain))),
     make("figcaption", {}, words),
     make("p", { class: "scale" }, cold, make("span", { class: "colours", "aria-hidden": "true" }), hot),
     make("label", { class: "switch" }, box, "Show the heat"),
   );
 }
 
-/** Only pictures are shown, whatever the server sends. */
-function picture(address) {
+/** Return the address if it is that of an image, whatever the server sends. */
+function imageAddress(address) {
   return address.startsWith("data:image/png;base64,") ? address : null;
 }

@@ -17,7 +17,7 @@ export function percent(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-/** A target that somebody chose: 0.01 is "1 %". */
+/** A chosen target: 0.01 is "1 %". */
 export const target = (share) => `${Number((100 * share).toPrecision(3))} %`;
 
 /** "11 of 1,100 (1.0 %, 95 % interval 0.5 to 1.8)". */

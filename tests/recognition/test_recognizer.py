@@ -12,8 +12,11 @@ from PIL import Image
 
 import facewright as fw
 from facewright import images, recognition
+from facewright.data.sources import open_dataset
 from facewright.errors import BadImage, Undefined, UnknownName, UsageError, WeightsError
 from facewright.faces.dlib import files as dlib_files
+from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
+from facewright.gallery.photos import Photo, embed_photos
 from facewright.recognition import Recognizer, shipped
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"
@@ -33,7 +36,7 @@ class FakeDetector:
     def find(self, photo: np.ndarray, *, smallest: float) -> tuple[np.ndarray, np.ndarray]:
         self.asked.append(smallest)
         found = self.boxes[self.boxes[:, 2] >= smallest]
-        return found, np.linspace(1.0, 0.5, len(found))
+        return found, np.linspace(2.0, 1.5, len(found))
 
 
 class FakePoints:
@@ -61,7 +64,7 @@ LEFT, MIDDLE, SMALL = (10.0, 10.0, 120.0, 120.0), (260.0, 150.0, 90.0, 90.0), (2
         ((LEFT, SMALL), "error", None, 2, [40]),  # a small one counts
         ((LEFT,), "error", LEFT, 1, [40]),
         ((SMALL,), "largest", SMALL, 1, [80, 40]),
-        ((), "centre", None, 0, [80, 40, 20]),
+        ((), "centre", None, 0, [80, 40, 20, *(3 * [80, 40])]),  # then turned by 90, 180 and 270 degrees
     ],
 )
 def test_one_of_several(
@@ -151,11 +154,93 @@ def test_no_face_is_an_answer(tmp_path: Path) -> None:
         recognizer.verify(tmp_path / "blank.png", tmp_path / "blank.png", far=0.5)
 
 
+def found_at(*scores: float) -> Recognizer:
+    """Find one face, LEFT, in a photo with its corner at the top left, with the scores of the calls."""
+    recognizer, _ = with_faces()
+    left = list(scores)
+
+    def find(photo: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray, None]:
+        return np.array([LEFT]), np.array([left.pop(0)]), None
+
+    vars(recognizer._detector).update(find=find)
+    return recognizer
+
+
+def test_a_low_score_is_compared_with_those_of_the_turned_photo() -> None:
+    assert found_at(1.05).pick(BLANK).turned == 0  # not turned at all
+    roll = found_at(1.05).pick(BLANK).face
+    assert roll is not None and roll.roll == pytest.approx(0, abs=0.2)
+    picked = found_at(0.8, 0.3, 1.1, 0.7).pick(BLANK)
+    assert (picked.turned, picked.reason) == (180, None) and picked.said is not None and "180" in picked.said
+    assert picked.face is not None and picked.face.box == (600 - 10 - 120, 400 - 10 - 120, 120, 120)
+    assert found_at(0.8, 0.3, 0.7, 0.7).pick(BLANK).turned == 0  # the highest score, low as it is
+
+
+def test_below_the_measured_score_there_is_no_decision() -> None:
+    picked = found_at(0.2, 0.31, 0.1, 0.1).pick(BLANK)
+    assert picked.face is None and picked.faces == 1 and picked.reason is not None
+    assert picked.reason.startswith("not sure") and "0.31" in picked.reason and "0.6" in picked.reason
+    sides = found_at(0.2, 0.31, 0.1, 0.1).vector(BLANK), (np.ones(128, np.float32), picked)
+    result = Recognizer(detector="none").match(*sides, None)
+    assert result.same is result.probability is result.score is None
+    (enrolled,) = embed_photos(found_at(0.2, 0.31, 0.1, 0.1), [Photo("a.png", BLANK, "Ann")])
+    assert isinstance(enrolled, str) and "not sure" in enrolled
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_a_face_in_a_turned_photo_is_where_it_is_in_the_photo(quarters: int) -> None:
+    photo = np.zeros((60, 100, 3), np.uint8)
+    photo[20:40, 70:75] = 255
+    photo[20, 70] = 128  # the marked corner
+
+    def select(turned: np.ndarray) -> Picked:
+        (rows, columns), marked = np.nonzero(turned[..., 0]), np.argwhere(turned[..., 0] == 128)[:, ::-1]
+        box = (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+        score = 1.0 if np.array_equal(turned, np.rot90(photo, quarters)) else 0.1
+        return Picked(Face(box, score, marked.astype(float), turned), 1, "centre", None)
+
+    picked = select_turned(select(photo), photo, ScoreLimits(2.0, 0.5), select)
+    assert picked.face is not None and picked.turned == 90 * quarters
+    assert picked.face.box == (70, 20, 5, 20) and picked.face.points.tolist() == [[70, 20]]
+
+
+@needs_networks
+def test_a_synthetic_face_in_four_orientations() -> None:
+    recognizer, right = Recognizer(), 0
+    data = open_dataset("synthetic:faces?identities=10&images=1&size=160&seed=1")
+    for person in (4, 7):
+        photo = data.source.read(data.records[person], None)
+        upright = recognizer.vector(photo)
+        assert upright[1].face is not None
+        for quarters in range(4):
+            turned = np.ascontiguousarray(np.rot90(photo, quarters))
+            result = recognizer.match(upright, recognizer.vector(turned), recognizer.threshold())
+            assert result.same is not False  # the same face, or no decision
+            right += result.same is True
+    assert right >= 7
+
+
 def lfw(name: str, number: int) -> Path:
     path = PHOTOS / f"lfw_view1_train/images/{name}/{name}_{number:04d}.jpg"
     if not path.is_file():
         pytest.skip("needs ../shared/data/lfw_view1_train")
     return path
+
+
+@needs_networks
+@pytest.mark.realdata
+def test_twenty_photos_in_four_orientations() -> None:
+    lfw("Aaron_Peirsol", 1)
+    folders = [one for one in sorted((PHOTOS / "lfw_view1_train/images").iterdir()) if len(list(one.iterdir())) > 1]
+    recognizer = Recognizer()
+    for one, other in (sorted(folder.iterdir())[:2] for folder in folders[:20]):
+        photo, reference = recognizer.read(one), recognizer.vector(recognizer.read(other))
+        answers = [
+            recognizer.match(recognizer.vector(np.ascontiguousarray(np.rot90(photo, quarters))), reference,
+                             recognizer.threshold()).same
+            for quarters in range(4)
+        ]  # fmt: skip
+        assert answers == [True] * 4, one.name
 
 
 @needs_networks

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,12 @@ class Face:
     score: float | None  # the detector's, higher is surer; None where the whole photo was taken
     points: NDArray[np.float64]  # (5, 2) x, y, in the order of the chip's template; (0, 2) where none were needed
     chip: Pixels = field(repr=False)  # (H, W, 3) uint8: what the network sees, upright where there are points
+    roll: float = 0.0  # radians by which the points are turned against the template; 0 without points
+
+    @property
+    def upright_score(self) -> float | None:
+        """The score times the cosine of the roll: detectors and points mistake some sideways faces for tilted ones."""
+        return None if self.score is None else self.score * math.cos(self.roll)
 
     def to_dict(self) -> dict[str, Any]:
         """Box and points, without the pixels."""
@@ -43,15 +50,18 @@ class Picked:
     faces: int  # that were found
     policy: Policy
     reason: str | None  # where there is no face
+    turned: int = 0  # degrees, counterclockwise, by which the photo was turned to find the face
 
     @property
     def said(self) -> str | None:
-        """Which face was taken, where there were several."""
+        """The selected face, where there were several or the photo had to be turned; None otherwise."""
+        turned = f"found with the photo turned by {self.turned} degrees" if self.turned else None
         if self.face is None or self.faces < 2:
-            return None
+            return turned
         x, y, width, height = (round(value) for value in self.face.box)
         which = "largest" if self.policy == "largest" else "one nearest to the centre"
-        return f"{self.faces} faces; took the {which}, {width} x {height} px at {x}, {y}"
+        place = f"{self.faces} faces; took the {which}, {width} x {height} px at {x}, {y}"
+        return place if turned is None else f"{place}; {turned}"
 
     def to_dict(self) -> dict[str, Any]:
         """As `verify --json` prints a side."""
@@ -84,3 +94,59 @@ def _taken(found: Sequence[Face], size: tuple[int, ...], policy: Policy) -> Face
         return (x + across / 2 - width / 2) ** 2 + (y + down / 2 - height / 2) ** 2
 
     return min(found, key=away)
+
+
+@dataclass(frozen=True)
+class ScoreLimits:
+    """Upright scores below which a selected face is doubtful; measured, see `detectors.SCORE_LIMITS`."""
+
+    upright: float  # below it, the three other orientations of the photo are tried
+    sure: float  # below it in every orientation, no face is selected
+
+
+NO_LIMITS = ScoreLimits(-math.inf, -math.inf)
+
+
+def select_turned(upright: Picked, photo: Pixels, limits: ScoreLimits, select: Callable[[Pixels], Picked]) -> Picked:
+    """Select the face in the orientation of the photo in which it scores highest.
+
+    Args:
+        upright: the selection in the photo as it is. photo: (H, W, 3) uint8.
+        limits: of the detector's scores. select: selects a face in a turned photo.
+    Returns:
+        `upright` where its score reaches `limits.upright`. Box and points are in px of the photo as it is.
+    """
+    score = _score(upright)
+    if (upright.face is None and upright.faces) or score is None or score >= limits.upright:
+        return upright
+    best, best_score = upright, score
+    for quarters in (1, 2, 3):
+        turned = select(np.ascontiguousarray(np.rot90(photo, quarters)))
+        turned_score = _score(turned)
+        if turned_score is not None and turned_score > best_score and turned.face is not None:
+            face = _turned_back(turned.face, photo.shape[:2], quarters)
+            best, best_score = replace(turned, face=face, turned=90 * quarters), turned_score
+    if best.face is None or best_score >= limits.sure:
+        return best
+    reason = (
+        f"not sure: the face scores {best_score:.2f}, expected {limits.sure:g}; turn the photo upright or use another"
+    )
+    return Picked(None, best.faces, best.policy, reason)
+
+
+def _score(picked: Picked) -> float | None:
+    """Return the upright score of the selected face, -inf without a face; None: the detector gives no scores."""
+    return -math.inf if picked.face is None else picked.face.upright_score
+
+
+def _turned_back(face: Face, size: tuple[int, ...], quarters: int) -> Face:
+    """Move box and points from a photo turned counterclockwise into the photo as it is; (height, width) is its size."""
+    (height, width), (x, y, across, down) = size, face.box
+    box, points = face.box, face.points[:, ::-1]
+    if quarters == 1:
+        box, points = (width - y - down, x, down, across), np.array([width - 1, 0]) - points * [1, -1]
+    elif quarters == 2:
+        box, points = (width - x - across, height - y - down, across, down), [width - 1, height - 1] - face.points
+    elif quarters == 3:
+        box, points = (y, height - x - across, down, across), np.array([0, height - 1]) - points * [-1, 1]
+    return replace(face, box=box, points=points)

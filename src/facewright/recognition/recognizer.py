@@ -7,6 +7,7 @@ one's own        detector's box → five points → ArcFace's chip, 112 px → t
 
 from __future__ import annotations
 
+import cmath
 import hashlib
 import json
 from collections.abc import Sequence
@@ -21,9 +22,10 @@ from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, chip, for_corners
+from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
-from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of
+from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of, select_turned
 from facewright.images import ImageLike, Pixels, as_image
 from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
@@ -160,7 +162,10 @@ class Recognizer:
         return self._detector.searchable(photo, smallest)
 
     def pick(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> Picked:
-        """The face of a photo that is taken for the person.
+        """Select the face of a photo that is taken for the person.
+
+        A face with a low score is also looked for in the photo turned by 90, 180 and 270 degrees; no face is selected
+        where it scores too low in each ("not sure").
 
         Args:
             photo: as `faces`.
@@ -173,7 +178,14 @@ class Recognizer:
         if policy not in POLICIES:
             raise UnknownName("policy", policy, POLICIES)
         pixels = as_image(photo)
-        return one_of(self._found(pixels, ALONE if policy == "error" else LARGE, None), pixels.shape[:2], policy)
+        sizes = ALONE if policy == "error" else LARGE
+
+        def select(photo: Pixels, sizes: Sequence[float | None]) -> Picked:
+            return one_of(self._found(photo, sizes, None), photo.shape[:2], policy)
+
+        return select_turned(
+            select(pixels, sizes), pixels, self._detector.limits, lambda turned: select(turned, sizes[:-1])
+        )
 
     def vector(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
         """The unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
@@ -267,7 +279,7 @@ class Recognizer:
         if template is None:
             chips = [self.spec.fit(one) for one in chips]
         return tuple(
-            Face((x, y, width, height), score, points, one)
+            Face((x, y, width, height), score, points, one, cmath.phase(turn_and_shift(wanted.points, points)[0]))
             for (x, y, width, height), score, points, one in zip(
                 located.boxes.tolist(), located.scores, every, chips, strict=True
             )

@@ -118,7 +118,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, p
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
             continue
-        several += picked.said is not None
+        several += picked.faces > 1
         records.append(record)
         digests.append(digest)
         waiting.append(picked.face)

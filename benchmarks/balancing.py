@@ -1,8 +1,8 @@
-"""What balancing buys on two classes of unequal size: the usual script, and each option of the recipes beside it.
+"""The effect of balancing on two classes of unequal size: a plain script, and each option of the recipes beside it.
 
     python benchmarks/balancing.py DATA [--model NAME] [--start NAME@WEIGHTS] [--out runs/balancing] [--seed 0]
 
-One split, one seed. First the plain CNN as the usual script trains and judges it: recipe `script-plain`, threshold 0.5.
+One split, one seed. First the plain CNN, trained and evaluated as in a plain script: recipe `script-plain`, at 0.5.
 Then one network (the same plain CNN, unless --model names another) by each way to balance: none, over-sampling, the
 shipped `hter-undersample`, `hter-augment-minority` and `hter-weighted`, focal loss. Augmentation and optimizer are the
 same for all of these, none sees more images than the script did, and the threshold is chosen on the validation part.

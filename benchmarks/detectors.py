@@ -1,4 +1,4 @@
-"""Peers that find faces, and how what was found is judged; for the benchmarks that compare detectors."""
+"""Other face detectors, and the evaluation of detections; for the benchmarks that compare detectors."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def as_array(rectangles: Any) -> Floats:
 
 
 def frame_of(found: Detections, known: Annotated) -> Frame:
-    """Where the true boxes lie in those that were found, by the photos that are not for testing."""
+    """Return the position of true boxes within the detected ones, from the photos that are not for testing."""
     free = [index for name, group in known.splits.items() if name != "test" for index in group]
     try:
         return fit_frame([found[i][0] for i in free], [known.truth[i] for i in free])
@@ -100,7 +100,7 @@ def frame_of(found: Detections, known: Annotated) -> Frame:
         return Frame()
 
 
-def judged(found: Detections, known: Annotated, *, frame: Frame, choose: bool = False) -> dict[str, Any]:
+def evaluate(found: Detections, known: Annotated, *, frame: Frame, choose: bool = False) -> dict[str, Any]:
     """The numbers of all photos and of each split, the boxes brought to the true ones by a frame.
 
     Args:

@@ -1,12 +1,11 @@
-"""Which loss makes the better verifier, trained from fresh weights on some people and judged on others.
+"""Verification by loss function: trained from random initialization on some people, evaluated on others.
 
     python benchmarks/embeddings.py PHOTOS [--unseen 3] [--model resnet18] [--epochs 20] [--seed 0] [--out FOLDER]
 
-PHOTOS is a folder per person. So many people, drawn by the seed, are left out of training altogether; each loss trains
-on the rest by the same recipe and split. Judged are all pairs of images of the people never seen: AUC, EER, and TAR
-at FAR 1 %. The accuracy is at the threshold that is best on pairs of the *validation* images of the people trained
-on. Intervals are bootstraps over images within each person (200 resamples, seeded): with three people, one over
-people says nothing.
+PHOTOS is a folder per person. Some people, chosen by the seed, are kept out of training; each loss trains on the rest
+by the same recipe and split. Measured are all pairs of images of the people kept out: AUC, EER, and TAR at FAR 1 %. The
+accuracy is at the threshold that is best on pairs of the *validation* images of the people trained on. Intervals are
+bootstraps over images within each person (200 resamples, seeded): with three people, one over people says nothing.
 """
 
 from __future__ import annotations

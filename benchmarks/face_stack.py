@@ -119,7 +119,7 @@ class Parity:
             self.score = max(self.score, float(np.abs(theirs[1] - ours[1][shared.argmax(axis=1)]).max()))
 
     def embeddings(self, ours: Any, theirs: Any, own: Any) -> None:
-        """Ours and theirs of the same chips, and ours of the chips that our own detector and landmarks gave."""
+        """Compare our and their embeddings of the same face crops, and theirs with our end-to-end embeddings."""
         self.faces += len(theirs)
         away = np.linalg.norm(ours - theirs, axis=1).max(initial=0.0)
         self.embedding_of_one_chip = max(self.embedding_of_one_chip, float(away))
@@ -128,7 +128,7 @@ class Parity:
 
 
 def compare(ours: Ours, theirs: Theirs, photos: list[Pixels]) -> tuple[Parity, Pixels]:
-    """How far the two are apart; and dlib's chips, for the times."""
+    """Measure the differences between the two; return also dlib's face crops, for the times."""
     found = Parity()
     chips, own = [], []
     for photo in photos:
@@ -206,8 +206,8 @@ def show(parity: Parity, timed: dict[str, Any]) -> None:
     print(f"{parity.photos} photos, {parity.detections} detections, {parity.faces} faces; largest differences to dlib:")
     boxes = f"IoU {parity.least_iou:.3f} or more, {parity.only_one_side} on one side only, score {parity.score:.0e}"
     print(f"  boxes       {boxes}")
-    print(f"  landmarks   {parity.landmark_px:.2f} px; chips {parity.chip_levels} of 255")
-    print(f"  embeddings  {parity.embedding_of_one_chip:.1e} of one chip, {parity.embedding_end_to_end:.1e} end to end")
+    print(f"  landmarks   {parity.landmark_px:.2f} px; face crops {parity.chip_levels} of 255")
+    print(f"  embeddings  {parity.embedding_of_one_chip:.1e} of one crop, {parity.embedding_end_to_end:.1e} end to end")
     for way, rate in timed["faces_a_second"].items():
         print(f"embedding   {way:<20}{rate:>8.1f} faces/s")
     print(f"embedding   {timed['embedding_ratio']:.1f} times dlib's better way")

@@ -1,4 +1,4 @@
-"""How well each detector finds the faces of photos with true boxes, and how long a photo takes it.
+"""Accuracy and speed of each detector on photos with true boxes.
 
     python benchmarks/finding.py --photos groups/images --boxes groups/boxes.csv [--detectors FILE.onnx ...]
         [--heights 30 20 16 12] [--peers] [--draw DIR] [--rounds 3] [--json]
@@ -39,9 +39,9 @@ from detectors import (
     Hog,
     Pixels,
     annotated,
+    evaluate,
     frame_of,
     image_paths,
-    judged,
 )
 from PIL import Image
 
@@ -78,7 +78,7 @@ def ways(detectors: list[str], peers: bool) -> list[Way]:
 
 
 def located(detector: Detector, sizes: tuple[float | None, ...], photo: Pixels) -> tuple[Any, ...]:
-    """What is found at the first of some smallest sides at which anything is."""
+    """Return the detections at the first of some smallest sides that has any."""
     faces = detector.locate(photo, sizes)
     return faces.boxes, np.array(faces.scores, np.float64)
 
@@ -95,7 +95,7 @@ def shrunk(known: Annotated, height: float) -> Annotated:
 
 
 def timed(every: list[Way], photos: list[Pixels], rounds: int) -> dict[str, tuple[Detections, float | None]]:
-    """What each finds, and its milliseconds a photo: the best of some rounds, after one that does not count."""
+    """Return each detector's faces and milliseconds per photo: the best of some rounds after a warm-up."""
     found: dict[str, Detections] = {}
     seconds: dict[str, list[float]] = {way.name: [] for way in every}
     for number in range(rounds + 1):
@@ -121,7 +121,7 @@ def measured(every: list[Way], known: Annotated, rounds: int, draw: Path | None)
         frame = frame_of(found, known)
         pairs = list(zip(known.paths, found, known.truth, strict=True))
         lost = {path.name: missed(frame.boxes(boxes), truth) for path, (boxes, _), truth in pairs}
-        results[name] = judged(found, known, frame=frame) | {
+        results[name] = evaluate(found, known, frame=frame) | {
             "milliseconds": milliseconds,
             "missed": {photo: boxes for photo, boxes in lost.items() if boxes},
         }
@@ -132,7 +132,7 @@ def measured(every: list[Way], known: Annotated, rounds: int, draw: Path | None)
 
 
 def counted(every: list[Way], paths: list[Path], frames: dict[str, Frame], draw: Path | None) -> dict[str, Any]:
-    """How many faces each finds in photos without true boxes."""
+    """Count the faces that each detector finds in photos without true boxes."""
     counts: dict[str, Any] = {}
     for path in paths:
         photo = images.read(path)

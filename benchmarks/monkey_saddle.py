@@ -1,9 +1,9 @@
-"""A fitted function against the usual small network, on the same points of the monkey saddle, for as many epochs.
+"""A fitted function against a plain small network, on the same points of the monkey saddle, for as many epochs.
 
     python benchmarks/monkey_saddle.py [--seeds 5] [--points 500] [--noise 0]
 
 z = x³ − 3xy², x in [−10, 10], y in [−50, 50]; of 500 points 350 are for training, 75 for validation, 75 for the test. A
-seed gives other points, another split and other first weights. The usual network stands here as the notebooks have it:
+seed gives other points, another split and other initial weights. The plain network is written as the notebooks have it:
 2 → 64 → 64 tanh → 64 linear → 1, inputs and target as they are, Glorot's initialisation, Adam at 0.001, mean squared
 error, 500 epochs in batches of 16; measured after the last epoch, and at the epoch with the lowest validation loss. The
 other side is what `facewright fit` does without options. An epoch is a pass over the training points on both sides.
@@ -36,7 +36,7 @@ LAST, BEST, OURS = "usual network, last epoch", "usual network, best epoch", "fa
 RESULTS = Path(__file__).parent / "results"
 
 
-def usual_network(seed: int) -> nn.Sequential:
+def plain_network(seed: int) -> nn.Sequential:
     torch.manual_seed(seed)
     layers = [nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Linear(64, 1)]
     for layer in layers:
@@ -46,9 +46,9 @@ def usual_network(seed: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def train_usual(points: Points, split: Split, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
+def train_plain(points: Points, split: Split, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
     """The networks after the last epoch and after the one with the lowest validation loss."""
-    network = usual_network(seed)
+    network = plain_network(seed)
     x, z = (torch.from_numpy(values).float() for values in (points.inputs, points.targets))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7)
     best, kept = float("inf"), network
@@ -64,9 +64,9 @@ def train_usual(points: Points, split: Split, seed: int) -> tuple[nn.Sequential,
     return network, kept
 
 
-def facts_of(points: Points, split: Split, said: np.ndarray[Any, Any], cost: dict[str, Any]) -> dict[str, Any]:
+def facts_of(points: Points, split: Split, predicted: np.ndarray[Any, Any], cost: dict[str, Any]) -> dict[str, Any]:
     errors = {
-        part: measure(points.targets[rows], said[rows], points.target_names, part).mean_absolute_error.to_dict()
+        part: measure(points.targets[rows], predicted[rows], points.target_names, part).mean_absolute_error.to_dict()
         for part, rows in (("validation", split.validation), ("test", split.test))
     }
     return errors | cost
@@ -76,7 +76,7 @@ def one_seed(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     points = open_points(f"function:monkey-saddle?points={asked.points}&noise={asked.noise}&seed={seed}")
     split = points.split(seed, 0.15, 0.15)
     begun = time.perf_counter()
-    networks = dict(zip((LAST, BEST), train_usual(points, split, seed), strict=True))
+    networks = dict(zip((LAST, BEST), train_plain(points, split, seed), strict=True))
     seconds = time.perf_counter() - begun
     found = {"seed": seed, "counts": [len(split.train), len(split.validation), len(split.test)]}
     for name, network in networks.items():

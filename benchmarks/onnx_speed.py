@@ -1,4 +1,4 @@
-"""How much faster ONNX Runtime answers than PyTorch, in float32 and in int8: the same images, the same two threads.
+"""Speed of ONNX Runtime against PyTorch, in float32 and in int8: the same images, the same two threads.
 
     python benchmarks/onnx_speed.py [MODEL ...] [--calibration DATA] [--rounds 15] [--out FILE.json]
 
@@ -48,7 +48,7 @@ def main() -> None:
     rows = []
     for name, bundle in [(m, open_model(m)) for m in given.models] or [(n, untrained(n)) for n in NETWORKS]:
         rows.append({"model": name, "side": bundle.spec.height, **measured(bundle, given.calibration, given.rounds)})
-        print(said(rows[-1]), flush=True)
+        print(in_words(rows[-1]), flush=True)
     if given.out is not None:
         write_json(given.out, {"threads": THREADS, "rounds": given.rounds, "models": rows})
 
@@ -109,7 +109,7 @@ def quarters(ratios: np.ndarray) -> dict[str, float]:
     return {"median": median, "low": low, "high": high}
 
 
-def said(row: dict[str, Any]) -> str:
+def in_words(row: dict[str, Any]) -> str:
     """A model in a few lines."""
     lines = [f"{row['model']}, {row['side']} px"]
     for batch in BATCHES:

@@ -1,10 +1,10 @@
 """Open-set identification: some people are enrolled with a few photos each, all other photos are probes.
 
-    python benchmarks/open_set.py FOLDER [--models built-in ...] [--detectors dlib none] [--strangers 3] [--enrol 5]
+    python benchmarks/open_set.py FOLDER [--models built-in ...] [--detectors dlib none] [--unknown 3] [--enrol 5]
         [--fpir 0.01] [--gallery-fpir 0.05] [--splits 20] [--threads 1] [--json]
 
 FOLDER has a folder per person. For each model and detector every photo is embedded once. A seeded draw makes
-all photos of some people (--strangers) non-mated probes and enrols --enrol photos of each other person; the rest of
+all photos of some people (--unknown) non-mated probes and enrols --enrol photos of each other person; the rest of
 theirs are the mated probes. Printed for the first draw:
 
     DIR      mated probes whose person is first and accepted, at the threshold that accepts at most --fpir of the
@@ -83,7 +83,7 @@ def searched(of: Embedded, split: OpenSetSplit) -> Search:
 
 
 def rates(found: Search, threshold: float, of: Embedded, split: OpenSetSplit) -> tuple[Rate, Rate]:
-    """DIR and FPIR at a threshold, failures to acquire counted: of a mate as a miss, of a stranger as kept out."""
+    """DIR and FPIR at a threshold, failures to acquire counted: a miss if mated, a rejection if non-mated."""
     point = open_set_rates(found, threshold)
     mates = int(found.mated.sum())
     hits, accepted = mates - round(point.fnir.value * mates), round(point.fpir.value * point.fpir.n)
@@ -91,7 +91,7 @@ def rates(found: Search, threshold: float, of: Embedded, split: OpenSetSplit) ->
 
 
 def gallery_threshold(of: Embedded, split: OpenSetSplit, recognizer: Recognizer, fpir: float) -> float:
-    """What a gallery of the enrolled photos would choose by itself."""
+    """Return the threshold that a gallery of the enrolled photos chooses by itself."""
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "open.gallery", signature_of(recognizer))
         rows = split.gallery[~of.failed[split.gallery]]
@@ -105,7 +105,7 @@ def measured(asked: argparse.Namespace, model: str, detector: str) -> dict[str, 
     recognizer = Recognizer.load(model, detector=detector)
     of = embedded(recognizer, asked.folder)
     people = np.unique(of.names).size
-    splits = [open_set_split(of.names, seed, asked.strangers / people, asked.enrol) for seed in range(asked.splits)]
+    splits = [open_set_split(of.names, seed, asked.unknown / people, asked.enrol) for seed in range(asked.splits)]
     first, found = splits[0], searched(of, splits[0])
     point = open_set_at(found, asked.fpir)
     spread = [rates(s, open_set_at(s, asked.fpir).threshold, of, split)[0].value for s, split in of_each(of, splits)]
@@ -121,7 +121,7 @@ def measured(asked: argparse.Namespace, model: str, detector: str) -> dict[str, 
     return {
         "model": model if model == "built-in" else Path(model).name,
         "detector": detector,
-        "enrolled_people": people - asked.strangers,
+        "enrolled_people": people - asked.unknown,
         "strangers": sorted(np.unique(of.names[first.nonmated]).tolist()),
         "enrolled": first.gallery.size,
         "mates": first.mated.size,
@@ -142,7 +142,7 @@ def of_each(of: Embedded, splits: list[OpenSetSplit]) -> Iterator[tuple[Search, 
         yield searched(of, split), split
 
 
-def told(rate: dict[str, Any]) -> str:
+def rate_text(rate: dict[str, Any]) -> str:
     return f"{100 * rate['value']:.1f} % ({100 * rate['low']:.1f} to {100 * rate['high']:.1f}, n={rate['n']:,})"
 
 
@@ -158,11 +158,11 @@ def show(rows: list[dict[str, Any]]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         protocol, own, over = row["protocol"], row["gallery"], row["dir_over_draws"]
-        mine = ("refused", own["refused"]) if "refused" in own else (told(own["dir"]), told(own["fpir"]))
+        mine = ("refused", own["refused"]) if "refused" in own else (rate_text(own["dir"]), rate_text(own["fpir"]))
         draws = ", ".join(f"{100 * over[name]:.1f}" for name in ("lowest", "median", "highest"))
         print(
-            f"| {row['model']} | {row['detector']} | {sum(row['failures'].values())} | {told(protocol['dir'])} "
-            f"| {told(protocol['fpir'])} | {draws} % | {mine[0]} | {mine[1]} ({100 * own['target']:g} %) |"
+            f"| {row['model']} | {row['detector']} | {sum(row['failures'].values())} | {rate_text(protocol['dir'])} "
+            f"| {rate_text(protocol['fpir'])} | {draws} % | {mine[0]} | {mine[1]} ({100 * own['target']:g} %) |"
         )
 
 
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", default=["built-in"])
     parser.add_argument("--detectors", nargs="+", default=["dlib", "none"])
-    parser.add_argument("--strangers", type=int, default=3)
+    parser.add_argument("--unknown", "--strangers", type=int, default=3, help="people kept out of the gallery")
     parser.add_argument("--enrol", type=int, default=5)
     parser.add_argument("--fpir", type=float, default=0.01)
     parser.add_argument("--gallery-fpir", type=float, default=0.05)

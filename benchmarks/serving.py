@@ -74,7 +74,7 @@ def found(folder: Path) -> list[bytes]:
 
 
 def classifier(folder: Path) -> Path:
-    """A ResNet-18 with fresh weights: it guesses, but it takes as long as one that does not."""
+    """Make a ResNet-18 with random initialization: its answers are random, its speed is that of a trained one."""
     torch.manual_seed(0)
     spec = InputSpec(SIDE, SIDE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     model = create_model("resnet18", 12, input_size=SIDE, stem=STEM)
@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--model", help="for embed, faces and verify; the built-in networks if left out")
+    parser.add_argument("--model", help="for embed, faces and verify; default: the built-in networks")
     parser.add_argument("--detector", default="none")
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--routes", nargs="+", choices=sorted(FILES), default=["embed", "predict"])

@@ -1,10 +1,10 @@
 """The threshold of the built-in face networks: chosen on development pairs, written as the package ships it.
 
-    python benchmarks/stack_threshold.py PAIRS --images DIR [--far 1e-3 1e-2] [--policy centre]
+    python benchmarks/stack_threshold.py PAIRS --images DIR [--far 1e-3 1e-2] [--select-face centre]
         [--out src/facewright/faces/threshold.json] [--name NAME] [--threads 1] [--json]
 
 Every photo once: find the face nearest to its centre, cut it out, embed it (`facewright.Recognizer`); in LFW that is
-the person a photo is named after, whoever stands beside him. --policy largest takes the largest face instead.
+the person whom the photo is named after. --select-face largest takes the largest face instead.
 
 Prints the accuracy over two halves of the people, each at the threshold that was best on the other, a photo without a
 face being an error; and the threshold for each false-accept rate, with the pairs it rests on, or why these are too few.
@@ -44,7 +44,7 @@ def tell(event: Event) -> None:
 
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
     recognizer = Recognizer()
-    scored = score_pairs(recognizer, asked.pairs, asked.images, tell, asked.policy)
+    scored = score_pairs(recognizer, asked.pairs, asked.images, tell, asked.select_face)
     scored = replace(scored, pairs=replace(scored.pairs, name=asked.name or scored.pairs.name))
     result = verify_pairs(scored.scores, scored.pairs.same, scored.people, scored.pairs.fold, scored.failures)
     decisions, refused = [], {}
@@ -54,7 +54,7 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
         except Undefined as why:
             refused[f"{far:g}"] = str(why)
     dataset = scored.embedded.dataset
-    options = ["--far", *map(str, asked.far), "--policy", asked.policy, "--name", scored.pairs.name]
+    options = ["--far", *map(str, asked.far), "--select-face", asked.select_face, "--name", scored.pairs.name]
     return {
         "command": shlex.join([*COMMAND, asked.pairs.name, *options]),
         "pairs": len(scored.pairs),
@@ -93,9 +93,11 @@ def main() -> None:
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--far", type=float, nargs="+", default=[1e-3, 1e-2])
-    parser.add_argument("--policy", choices=POLICIES[:2], default="centre", help="which of several faces")
+    parser.add_argument(
+        "--select-face", "--policy", choices=POLICIES[:2], default="centre", help="which of several faces"
+    )
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--name", help="what the pairs are, for the record; the list's own name if left out")
+    parser.add_argument("--name", help="what the pairs are, for the record; default: the list's own name")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asked = parser.parse_args()

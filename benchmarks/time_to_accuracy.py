@@ -1,4 +1,4 @@
-"""What a user feels: the time until the default recipe validates as well as a notebook's recipe at its end.
+"""Time to accuracy: until the default recipe's validation accuracy reaches that of a notebook's recipe at its end.
 
     python benchmarks/time_to_accuracy.py DATA RUN_PLAIN RUN_OURS [--rounds 2] [--threads 2]
 
@@ -40,7 +40,7 @@ def epochs_needed(plain: Run, ours: Run) -> tuple[float, int, int | None]:
 
 
 def epoch_seconds(data: str, run: Run, folder: Path) -> float:
-    """One epoch of a run's recipe, from fresh weights."""
+    """One epoch of a run's recipe, from random initialization."""
     changes = {"training.epochs": "1", "training.precision": run.facts.precision}
     recipe = run.folder / "recipe.toml"
     made = train(data, model=run.facts.model, recipe=recipe, out=folder, overrides=changes, report=False)
@@ -48,7 +48,7 @@ def epoch_seconds(data: str, run: Run, folder: Path) -> float:
 
 
 def plain_seconds(data: str, run: Run) -> float:
-    """One epoch of a run's training part in the plain loop, from fresh weights."""
+    """One epoch of a run's training part in the plain loop, from random initialization."""
     with (run.folder / "split.csv").open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["part"] == "train"]
     paths = [Path(data) / row["path"] for row in rows]

@@ -1,4 +1,4 @@
-"""Where dlib's detector would have put its square around a face that YuNet found: the constants of `dlib_squares`.
+"""Estimate of dlib's square around a face that YuNet found: the constants of `dlib_squares`.
 
     python benchmarks/yunet_frame.py --photos lfw/ --yunet FILE.onnx [--count 600] [--threads 1] [--json]
 
@@ -40,7 +40,7 @@ ALIKE = 0.3  # overlap from which on both are taken to be of one face
 
 @dataclass
 class Faces:
-    """What both found."""
+    """The faces that both detectors found."""
 
     theirs: Floats  # (N, 4) dlib's boxes
     ours: Floats  # (N, 4) YuNet's

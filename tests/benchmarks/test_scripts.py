@@ -99,7 +99,7 @@ CASES = {
         "{embedder} --rounds 1 --calibration synthetic:faces?identities=4&images=8&size=40",
         "times as fast",
     ),
-    "open_set": ("{people} --models {embedder} --detectors none --strangers 2 --enrol 2 --splits 2 --fpir 0.5", "none"),
+    "open_set": ("{people} --models {embedder} --detectors none --unknown 2 --enrol 2 --splits 2 --fpir 0.5", "none"),
     "patches": ("{two} --models patchnet", "| patchnet |"),
     "recipes": ("{people} --models patchnet", "patchnet"),
     "run": ("--rounds 1 --images 32 --threads 1", "| ratio |"),

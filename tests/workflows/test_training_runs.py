@@ -226,7 +226,7 @@ def test_data_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
         resume(tmp_path / "run")
 
 
-def test_a_broken_picture_is_left_out_named_and_remembered(tmp_path: Path) -> None:
+def test_a_broken_image_is_left_out_named_and_remembered(tmp_path: Path) -> None:
     photos = write_faces(tmp_path / "photos", open_dataset(WHERE))
     cut = sorted(photos.rglob("*.png"))[5]
     cut.write_bytes(cut.read_bytes()[:100])

@@ -94,7 +94,7 @@ def shown(value: object) -> str:
 
 
 class HeadSpec(Spec):
-    """What turns the backbone's features into class scores.
+    """The head that turns the backbone's features into class scores.
 
     Linear and cosine heads drop features, before the map to the embedding (ArcFace's order, section 3.1: dropout, map,
     batch norm), so an embedding itself is never thinned out unless it is the features; the others drop after each
@@ -126,7 +126,7 @@ class HeadSpec(Spec):
 
 
 class ObjectiveSpec(Spec):
-    """What training minimises.
+    """The loss that training minimises.
 
     Three groups. On class scores: cross-entropy, focal, centre. On the cosines of a cosine head: a-softmax, cosface,
     arcface. On pairs of embeddings: contrastive, pairwise, triplet.
@@ -176,7 +176,7 @@ class ObjectiveSpec(Spec):
 
 
 class Augment(Spec):
-    """What may happen to a training image; the default mirrors every second one.
+    """The augmentation of a training image; the default mirrors every second one.
 
     Each number is a range: an image gets its own draw from it. Order: crop, rotation, zoom, translation and mirroring
     in one resampling (what comes in from outside is the image's reflection), then brightness, contrast and

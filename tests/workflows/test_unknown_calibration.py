@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Random features with a classifier fitted to five drawn people: a trained network for a hundredth of the time."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     store = PixelStore.open(open_dataset(KNOWN), SPEC, cache)
-    names = tuple(f"known_{i}" for i in range(5))  # not called as the drawn strangers are
+    names = tuple(f"known_{i}" for i in range(5))  # not called as the synthetic unknown people are
     bundle = small_bundle(names)
     vectors = Embedder(bundle).embed(store.batch(np.arange(50)))
     fitted = LogisticRegression(C=300.0, max_iter=2000).fit(vectors, store.dataset.labels)
@@ -60,12 +60,12 @@ def test_people_never_seen_are_unknown_at_the_promised_rate(trained: Bundle, tmp
     assert (chosen.score, chosen.impostors, made.threshold.people) == (kind, 120, 30)
     assert chosen.far.value == FAR and chosen.far.low <= FAR <= chosen.far.high
     classifier, store = Classifier(bundle), opened(OTHERS)
-    accepted = unknown_calibration.likenesses(classifier, store, np.arange(120), ignore_event) >= chosen.value
+    accepted = unknown_calibration.similarities(classifier, store, np.arange(120), ignore_event) >= chosen.value
     people = People(np.stack([store.dataset.labels] * 2, axis=1), 30)
     (rate,) = identity_bootstrap(weighted_share(accepted, np.ones(120, bool)), people)
     assert rate is not None and rate.low <= FAR <= rate.high
-    # Random features tell little, but more of the known people pass than of strangers.
-    known = unknown_calibration.likenesses(classifier, opened(KNOWN), np.arange(50), ignore_event) >= chosen.value
+    # Random features tell little, but more of the known people pass than of unknown people.
+    known = unknown_calibration.similarities(classifier, opened(KNOWN), np.arange(50), ignore_event) >= chosen.value
     assert known.mean() > 1.5 * FAR
 
 
@@ -109,7 +109,7 @@ def test_a_rate_that_was_not_calibrated_is_refused(trained: Bundle, tmp_path: Pa
 @pytest.mark.parametrize(
     ("names", "data", "far", "error", "message"),
     [
-        (("person_03", "x"), CALIBRATION, 0.1, DataError, "person_03"),  # a stranger who is a class
+        (("person_03", "x"), CALIBRATION, 0.1, DataError, "person_03"),  # an unknown person who is a class
         (("x", "y"), CALIBRATION, 0.001, Undefined, "cannot resolve"),
         ((), CALIBRATION, 0.1, BundleError, "no classes"),
         (("x", "y"), CALIBRATION, 1.5, UsageError, "false-accept rate"),
@@ -122,7 +122,7 @@ def test_what_cannot_be_calibrated(
         calibrate_unknown(saved(tmp_path, small_bundle(names)), data, far)
 
 
-# Likenesses of strangers, target -> threshold, share accepted.
+# Similarities of unknown people, target -> threshold, share accepted.
 CHOICES = [
     ([0.9, 0.5, 0.3, 0.1], 0.25, 0.7, 0.25),
     ([0.9, 0.5, 0.3, 0.1], 0.5, 0.4, 0.5),

@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Write a dataset in another format.
 
 
 class CacheAction(StrEnum):
-    """What to do with the cache."""
+    """Action on the cache."""
 
     LIST = "list"
     CLEAR = "clear"

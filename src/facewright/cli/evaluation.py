@@ -29,7 +29,7 @@ class Task(StrEnum):
 
 
 class UnknownClasses(StrEnum):
-    """What is done with images of classes that the model does not know."""
+    """Treatment of images of classes that the model does not know."""
 
     ERRORS = "errors"
     LEAVE_OUT = "leave-out"

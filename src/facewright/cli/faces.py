@@ -23,14 +23,14 @@ LARGEST = 50_000  # pixels: the longest side of a smallest face
 
 
 class CropTemplate(StrEnum):
-    """Where a face lies in its aligned crop."""
+    """Position of a face in its aligned crop."""
 
     DLIB = "dlib"
     ARCFACE = "arcface"
 
 
 class Suppress(StrEnum):
-    """How overlapping boxes are reduced to one for each face."""
+    """Non-maximum suppression: the reduction of overlapping boxes to one per face."""
 
     HARD = "hard"
     SOFT = "soft"

@@ -46,14 +46,14 @@ def _not_nan(value: float | None) -> float | None:
 
 
 class ColourOrder(StrEnum):
-    """Which colour channel comes first."""
+    """Order of the colour channels."""
 
     RGB = "rgb"
     BGR = "bgr"
 
 
 class SelectFace(StrEnum):
-    """Which of several faces in an image is used."""
+    """Choice among several faces in an image."""
 
     CENTER = "center"
     LARGEST = "largest"

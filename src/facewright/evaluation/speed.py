@@ -1,4 +1,4 @@
-"""How fast a model answers, and how much memory the process has taken."""
+"""Latency of a model, and the peak memory of the process."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def verify_all_pairs(embeddings: ArrayLike, identities: ArrayLike) -> Verificati
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """Which pairs were decided right, at thresholds chosen on others."""
+    """The correctly decided pairs, at thresholds chosen on other pairs."""
 
     scores: NDArray[np.float64]  # (P,)
     same: NDArray[np.bool_]

@@ -97,7 +97,7 @@ def _two_means(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _nearest(points: NDArray[np.floating], centres: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Which of the two centres each point is nearer to, (N,)."""
+    """Return the nearer of the two centres for each point, (N,)."""
     distances = [((points - centre) ** 2).sum(axis=1) for centre in centres]
     nearer: NDArray[np.int64] = (distances[1] < distances[0]).astype(np.int64)
     return nearer

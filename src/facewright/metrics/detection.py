@@ -32,7 +32,7 @@ class Curve(Record):
 
 
 class DetectionResult(Record):
-    """How well the true boxes of some photos were found.
+    """Detection quality on photos with true boxes.
 
     None: undefined; precision where nothing was found.
     """
@@ -69,7 +69,7 @@ def iou(a: ArrayLike, b: ArrayLike) -> Floats:
 
 
 def match(boxes: ArrayLike, scores: ArrayLike, truth: ArrayLike, overlap: float = OVERLAP) -> NDArray[np.bool_]:
-    """Which found boxes of one photo are right.
+    """Match the detected boxes of one photo with the true ones.
 
     From the highest score down, a box is held against the true box that it overlaps most: it is right if the overlap
     suffices and no earlier box was right about the same one. Equal scores are taken in the order given.

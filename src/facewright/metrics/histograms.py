@@ -1,4 +1,4 @@
-"""How the scores of genuine and impostor pairs are spread: counts in equal bins, to be kept with a threshold."""
+"""Histograms of genuine and impostor scores: counts in equal bins, stored with a threshold."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # what is reported, as far down as 
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """How many pairs are accepted at each threshold, from accepting none to accepting all.
+    """Numbers of accepted pairs at each threshold, from accepting none to accepting all.
 
     The first threshold is inf (nothing is accepted), then every distinct score, falling.
     """

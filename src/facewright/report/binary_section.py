@@ -1,4 +1,4 @@
-"""What the page says of a model that answers yes or no, ready to be laid out."""
+"""Section of the page about a two-class model, ready to be laid out."""
 
 from __future__ import annotations
 

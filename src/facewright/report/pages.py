@@ -1,4 +1,4 @@
-"""What every page shares: the templates, the frame around them, the words that templates know, the safety policy."""
+"""Shared parts of every page: templates, frame, template filters, content security policy."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def det_figure(result: VerificationResult, key: str) -> str:
 
 
 def histogram_figure(result: VerificationResult, threshold: float, key: str) -> str:
-    """How the scores of both kinds of pairs lie, each as shares of its own kind, and the threshold between them."""
+    """Plot the scores of both kinds of pairs, each as shares of its own kind, and the threshold between them."""
     figure, axes = canvas(*_WIDE)
     edges = np.array(result.histogram_edges)
     counts = np.array([result.histogram_impostors, result.histogram_genuine])

@@ -106,7 +106,7 @@ class LimitedProtocol(H11Protocol):
         victim._cut()
 
     def _waits(self, now: float) -> bool:
-        """Whether the server waits for the client: idle, or for longer than it may take."""
+        """Return whether the server waits for the client: idle, or longer than allowed."""
         if self.transport.is_closing() and not self._unread():
             return False
         idle = self.conn.their_state is h11.IDLE and self.cycle is not None

@@ -31,7 +31,7 @@ PROGRESSIVE_BYTES = 8  # of a pixel at full size: a progressive JPEG is held who
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself."""
+    """The facts in the header of an image file."""
 
     kind: str
     width: int  # px, as stored

@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """How the items of jobs of one kind are processed."""
+    """The processing of one kind of job."""
 
     work: Callable[[Sequence[Any]], Sequence[Any]]  # a result for each item, in order
     most: int = 1  # items at once

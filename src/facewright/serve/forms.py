@@ -1,4 +1,4 @@
-"""What comes with a request: images and fields of a form, in memory; nothing of an image is ever written to disk.
+"""Images and fields of a request's form, in memory; no part of an image is ever written to disk.
 
 An unknown field is refused. The fields' classes are also their description in OpenAPI.
 """

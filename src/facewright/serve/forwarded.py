@@ -1,4 +1,4 @@
-"""What a trusted reverse proxy says of a request, and the path under which it publishes the server.
+"""Headers of a trusted reverse proxy, and the path under which it publishes the server.
 
 A proxy is believed only where it connects from one of `Settings.proxies`; other headers are dropped. Where a
 header lists several values the last one counts, which is that of the nearest proxy.

@@ -74,7 +74,7 @@ class Guard:
                 self._observe(scope["method"], route, sender.status, time.perf_counter() - start)
 
     def _checked(self, scope: Scope, body: Body) -> tuple[ASGIApp, Scope]:
-        """What answers the request, and the request as the client made it."""
+        """Return the application for a request, and the request as the client made it."""
         try:
             self._check_hosts(Headers(scope=scope))
             published = as_published(scope, self._settings)
@@ -149,7 +149,7 @@ class Guard:
 
 
 def _same(origin: str, host: str, scheme: str) -> bool:
-    """Whether a page's origin is this server as the request named it."""
+    """Return whether a page's origin is this server as the request named it."""
     try:
         page, here = urlsplit(origin), urlsplit(f"{scheme}://{host}")
         if page.scheme != scheme or page.hostname is None:

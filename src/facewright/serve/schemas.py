@@ -269,7 +269,7 @@ class Enrolled(Answer):
 
 
 class Deleted(Answer):
-    """How many entries; and where bytes of them may remain that the server cannot reach."""
+    """The number of deleted entries, and where bytes of them may remain that the server cannot reach."""
 
     deleted: int
     remains: str = Field(description="Empty for a gallery in a file")
@@ -347,7 +347,7 @@ class LimitFacts(Answer):
 
 
 class About(Answer):
-    """What this server is and can do."""
+    """The models and features of this server."""
 
     version: str
     model: ModelFacts

@@ -40,7 +40,7 @@ Runtime = Literal["pytorch", "onnx"]  # of the model
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What a server answers with."""
+    """The models that a server answers with."""
 
     name: str  # of the model, as it was named
     recognizer: Recognizer
@@ -248,7 +248,7 @@ class Service:
 
     @property
     def explains_classes(self) -> bool:
-        """Whether there are classes, and a network whose gradients can be had."""
+        """Return whether there are classes, and a network with gradients."""
         return self.models.classifier is not None and self.models.runtime == "pytorch"
 
     def gallery(self) -> Gallery:

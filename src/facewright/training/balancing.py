@@ -1,4 +1,4 @@
-"""What a recipe does about classes of unequal size, in numbers and in words."""
+"""Balancing of classes of unequal size by a recipe, in numbers and in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters of a network a phase trains, in which mode its layers run, and at which rates.
+"""Freezing: the parameters that a phase trains, the mode of each layer, and the learning rates.
 
 A network's outline (`stages()`) is the order from its input to its classifier; everything here follows it.
 """
@@ -19,7 +19,7 @@ ALL_BUT = re.compile(r"all but first (\d+)")
 
 
 class Staged(Protocol):
-    """What is asked of a network that is trained in parts."""
+    """The interface of a network that is trained in parts."""
 
     classifier_name: ClassVar[str]
 

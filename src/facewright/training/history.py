@@ -18,7 +18,7 @@ FIELDS = tuple(field.name for field in fields(EpochRow))
 
 @dataclass
 class Position:
-    """How far a run has come; all of it goes into a checkpoint."""
+    """The progress of a run; all of it goes into a checkpoint."""
 
     phase: int = 0
     phase_epoch: int = 0  # whole epochs done in the phase under way

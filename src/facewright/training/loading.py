@@ -30,7 +30,7 @@ Inputs = tuple[Tensor, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained and validated on."""
+    """The training and validation data."""
 
     store: ImageStore
     spec: InputSpec

@@ -1,4 +1,4 @@
-"""Which number format trains faster here: measured once, not assumed.
+"""The number format that trains faster on this device: measured once, not assumed.
 
 CPUs with bfloat16 instructions but no tile unit train slower in bfloat16 than in float32, GPUs mostly faster, and no
 flag says which. `choose` times both on the model and batch at hand and remembers the answer for this machine.

@@ -22,7 +22,7 @@ Plan = Callable[[int], list[NDArray[np.int64]]]
 
 
 class Input(Spec):
-    """What the network sees; becomes the InputSpec that travels with the weights."""
+    """The input of the network; becomes the InputSpec that is stored with the weights."""
 
     size: int = Field(112, ge=32, le=1024)  # side in pixels
     resize: Literal["stretch", "cover", "pad"] = "cover"
@@ -31,7 +31,7 @@ class Input(Spec):
     trained with (of the training part where a run starts from random weights)."""
     stem: Literal["auto", "coarse", "imagenet", "medium", "small"] = "auto"
     detector: str = Field("none", min_length=1, max_length=1000)
-    """What finds the face that each image is cropped to: dlib, or a detector's .onnx file; none: images are crops."""
+    """Detector of the face that each image is cropped to: dlib, or an .onnx file; none: images are crops."""
     select_face: Literal["centre", "largest", "error"] = "centre"  # of several faces
 
 
@@ -62,7 +62,7 @@ class OptimizerSpec(Spec):
 
 
 class Sampling(Spec):
-    """Which images make an epoch and a batch."""
+    """The choice of images for an epoch and a batch."""
 
     plan: Literal["shuffle", "over", "under", "repeat", "identities", "pairs", "triplets"] = "shuffle"
     """Each once; every class brought to the size of the largest, or of the smallest; the smallest class `times` times,
@@ -202,7 +202,7 @@ class Threshold(Spec):
 
 
 class Selection(Spec):
-    """Which epoch's weights are kept, and when to give up waiting for better ones."""
+    """The choice of the epoch whose weights are kept, and early stopping."""
 
     metric: Literal["accuracy", "loss", "hter"] = (
         "loss"  # on the validation part; hter: two classes, its best threshold

@@ -1,4 +1,4 @@
-"""How good the weights are on the validation part: what chooses the best epoch and ends a phase early."""
+"""Validation of the weights: the measure that chooses the best epoch and ends a phase early."""
 
 from __future__ import annotations
 

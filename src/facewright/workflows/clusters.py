@@ -81,7 +81,7 @@ class SortedPhotos(Record):
 
 
 class _State:
-    """What is read from OUT and written to it."""
+    """The files that are read from OUT and written to it."""
 
     def __init__(self, out: Path, recognizer: Recognizer, name: str) -> None:
         self.out = out

@@ -24,7 +24,7 @@ SHOWN = 5  # test images to predict, none of which was trained on
 
 @dataclass(frozen=True)
 class Size:
-    """How much work a demonstration is. In float32, whatever is faster here, so that every machine shows the same."""
+    """Size of a demonstration. Always in float32, so that every machine shows the same."""
 
     where: str
     models: tuple[str, ...]
@@ -45,7 +45,7 @@ QUICK = Size(
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What the demonstration made."""
+    """The results of the demonstration."""
 
     audit: Audit
     compared: Compared

@@ -119,7 +119,7 @@ def embed(
 
 
 def open_images(where: str | Path) -> Dataset:
-    """What `open_dataset` knows; and a folder of images without class folders, as a data set without labels."""
+    """Open a dataset; a folder of images without class folders is a dataset without labels."""
     folder = Path(where)
     if not folder.is_dir():
         return open_dataset(where)
@@ -132,7 +132,7 @@ def open_images(where: str | Path) -> Dataset:
 
 
 def _plan(recognizer: Recognizer, dataset: Dataset) -> dict[str, Any]:
-    """What must be equal for parts of an earlier run to be of use."""
+    """Return the facts that must be equal to reuse parts of an earlier run."""
     state = hashlib.blake2b(digest_size=16)
     for record in dataset.records:
         try:

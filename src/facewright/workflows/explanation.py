@@ -41,7 +41,7 @@ def explain(
     out: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Explained:
-    """Where in photos a classifier saw a class.
+    """Explain a classifier's answer by heat maps on photos.
 
     Args:
         model: a run directory or a bundle file.
@@ -79,7 +79,7 @@ def explain_pair(
     out: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ExplainedPair:
-    """Which regions of two photos made them alike: what their similarity loses when a region is covered.
+    """Explain the similarity of two photos: how much it falls when a region is covered.
 
     Args:
         model: a run directory, a bundle file, architecture@weights or "built-in". detector: as `Recognizer`.
@@ -114,7 +114,7 @@ def _face(recognizer: Recognizer, path: Path | MemoryImage) -> tuple[Pixels, Pix
 
 
 def _seen(spec: InputSpec, path: Path | MemoryImage, cropper: FaceCropper | None = None) -> tuple[Pixels, Pixels]:
-    """What the network is fed, and the same part of the photo with more pixels.
+    """Return the network's input, and the same part of the photo with more pixels.
 
     Raises:
         BadImage: the photo cannot be read.

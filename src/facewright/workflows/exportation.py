@@ -140,7 +140,7 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
 def _proven(
     bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, on_event: EventHandler
 ) -> tuple[Exported, str, Agreement, Int8Report | None]:
-    """What takes the place of the weights; on which images it was compared, how near it came, what int8 costs.
+    """Export a model and compare it: the export, the images compared on, the agreement, and the cost of int8.
 
     Raises:
         ExportDrift: not near enough.
@@ -196,7 +196,7 @@ def _spread(count: int, among: int) -> NDArray[np.int64]:
 
 
 def _said(part: ImageSubset) -> str:
-    """Which images those are."""
+    """Return the number and the source of the images."""
     data = part.store.dataset
     kind = "synthetic faces" if data.where.startswith("synthetic:") else f"images of {data.name}"
     return f"{part.rows.size:,} {kind}"

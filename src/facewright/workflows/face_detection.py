@@ -23,7 +23,7 @@ from facewright.report.boxes import draw_boxes
 
 @dataclass(frozen=True, eq=False)
 class PhotoFaces:
-    """What was found in one photo."""
+    """The faces found in one photo."""
 
     path: str
     size: tuple[int, int] | None = None  # width and height, px, upright; None where it could not be read
@@ -49,7 +49,7 @@ class PhotoFaces:
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """What was found in photos."""
+    """The faces found in photos."""
 
     photos: tuple[PhotoFaces, ...]
     detector: str

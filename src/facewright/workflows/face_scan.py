@@ -41,7 +41,7 @@ class ScannedPhoto:
 
 @dataclass(frozen=True)
 class Scanned:
-    """What `facewright scan` says."""
+    """The result of `facewright scan`."""
 
     model: str
     photos: tuple[ScannedPhoto, ...]  # with the faces whose score reaches the threshold

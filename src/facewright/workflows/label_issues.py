@@ -1,4 +1,4 @@
-"""Which labels of a run's dataset look wrong: every image is evaluated by a model that saw neither it nor its copies.
+"""Label issues of a run's dataset: every image is evaluated by a model that saw neither it nor its copies.
 
 Public weights:  the frozen public body's features, and on each fold's other images a logistic regression: seconds.
                  Never the run's own body, which has learned the labels that are in question.
@@ -195,7 +195,7 @@ def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
 
 
 def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int, seed: int) -> bool:
-    """Whether two different images of a class or more are left to learn from, whichever fold is evaluated."""
+    """Return whether every fold leaves two or more different images of a class to train on."""
     units = [groups[row] for row in np.flatnonzero(members).tolist()]
     if len(set(units)) < 2:
         return False
@@ -204,7 +204,7 @@ def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int
 
 
 def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -> NDArray[np.float32]:
-    """What the frozen public body makes of the evaluated images, (N, F)."""
+    """Compute the frozen public backbone's features of the evaluated images, (N, F)."""
     architecture, which = parse_model(model)
     loaded = open_weights(
         architecture, str(which), progress=lambda done, total: on_event(Progress(f"fetching {which}", done, total))
@@ -274,7 +274,7 @@ def _retrained(run: Run, judged: _Judged, folds: int, on_event: EventHandler) ->
 
 
 def cost(folds: int, seconds: float | None) -> str:
-    """What training anew will take, in words.
+    """Return the cost of retraining, in words.
 
     >>> cost(5, 84.0)
     'the run is trained anew 5 times, once without each fold: about 7 minutes (5 x the 84 s that it took)'

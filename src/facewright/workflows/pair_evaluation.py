@@ -141,7 +141,7 @@ def pairs(
 
 
 def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = None) -> str:
-    """What a network is fed.
+    """The input of a network.
 
     >>> in_words(InputSpec(112, 112, (0, 0, 0), (1, 1, 1), crop=0.5, flip=True))
     '112 × 112 px of the central 50 % of both sides, averaged with the mirror image'
@@ -156,7 +156,7 @@ def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = No
 
 
 def _about_halves(scored: ScoredPairs, result: VerificationResult) -> list[str]:
-    """How many pairs the accuracy leaves out because their two people lie in different halves."""
+    """Return how many pairs the accuracy omits because their two people lie in different halves."""
     listed = len(scored.pairs)
     if scored.pairs.fold is not None or result.accuracy is None or result.accuracy.n >= listed:
         return []

@@ -1,4 +1,4 @@
-"""When, by which command, with which versions and on which machine something was made."""
+"""Provenance of a file: time, command, versions and machine."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def calibrate_unknown(
         )
     store = PixelStore.open(data, classifier.spec, on_event=on_event)
     refuse_training_images(model, store.digests, unknown_people)
-    scores = likenesses(classifier, store, np.arange(len(store.dataset)), on_event)
+    scores = similarities(classifier, store, np.arange(len(store.dataset)), on_event)
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
         on_event(Message(note))
@@ -137,10 +137,10 @@ def choose(
     )
 
 
-def likenesses(
+def similarities(
     classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> NDArray[np.float64]:
-    """How much each of some images is like its nearest class, (B,)."""
+    """Compute the similarity of each image to its nearest class, (B,)."""
     found = np.empty(rows.size)
     for start in range(0, rows.size, BLOCK):
         part = slice(start, start + BLOCK)
@@ -156,7 +156,7 @@ def _accepted(known: NDArray[np.float64] | None, threshold: float) -> Rate | Non
 
 
 def _people(store: PixelStore) -> People | None:
-    """Who is on each photo, each paired with the same person; None where the data do not say."""
+    """Return the person of each photo as a pair with itself; None if the data do not name people."""
     people = store.dataset.people
     if None in people:
         return None
@@ -176,4 +176,4 @@ def _validation(
         part = Split.load(folder / "split.csv", store.dataset, store.digests).validation
     except FacewrightError as error:
         return None, f"how many known people stay known was not measured: {error}"
-    return likenesses(classifier, store, np.asarray(part, np.int64), on_event), None
+    return similarities(classifier, store, np.asarray(part, np.int64), on_event), None

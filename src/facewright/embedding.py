@@ -48,7 +48,7 @@ class Embedder:
     PyTorch runs it, or ONNX Runtime if it is exported.
 
     Args:
-        bundle: weights or graph, and InputSpec; its head's embedding is taken where it has one, else the body's
+        bundle: weights or graph, and InputSpec; its head's embedding is taken if it has one, else the backbone's
             features.
         name: what it is called in results.
         device: what PyTorch computes on, as for `devices.choose`.
@@ -148,7 +148,7 @@ class _Network(Protocol):
 
 
 class _InPyTorch:
-    """The body of a bundle, and the layers of its head."""
+    """The backbone of a bundle, and the layers of its head."""
 
     def __init__(self, bundle: Bundle, device: str | None) -> None:
         import torch

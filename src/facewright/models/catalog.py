@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 COARSE_SIDE = 64  # px: the smallest side that the coarse stem takes
 
 # `stem="auto"`: from which side of the input, in px, each stem is used: the first row that fits and whose stem the
-# family has; where none is, the family's first stem, which takes every size from 32 px. Chosen for training from fresh
-# weights on a few thousand face images: there, a body that sees a map of about 12 to 24 points a side learnt in fewer
-# images, and cost a quarter, than one that saw twice the side (measured with ResNet-50; see the README). Weights from
-# elsewhere want the stem they were trained with.
+# family has; where none is, the family's first stem, which takes every size from 32 px. Chosen for training from random
+# initialization on a few thousand face images: there, stages that see a map of 12 to 24 points a side needed fewer
+# images, and a quarter of the cost, than with twice the side (measured with ResNet-50). Weights from elsewhere need the
+# stem they were trained with.
 AUTO_STEM: tuple[tuple[int, Stem], ...] = (
     (192, "imagenet"),
     (96, "coarse"),
@@ -136,7 +136,7 @@ def classifier_of(model: Model) -> nn.Linear | nn.Conv2d:
 
 
 def replace_classifier(model: Model, classes: int) -> nn.Linear | nn.Conv2d:
-    """Put a fresh last layer of the same kind, for `classes` outputs, on a trained body; returns it."""
+    """Replace the last layer by a new one of the same kind with `classes` outputs; return the new layer."""
     from torch import nn
 
     old = classifier_of(model)

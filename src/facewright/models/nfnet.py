@@ -9,10 +9,10 @@ size; no dropout and no stochastic depth (the paper's 0.2 and 0.25 for F0). The 
 clipping: that is an option of the optimizer, not of the network. `stem` chooses how much of the image the first four
 convolutions throw away; no stem changes a shape:
 
-    coarse    2x2 mean, then as imagenet:  the body sees an eighth of the side (112 px -> 14)
-    imagenet  the first and fourth halve:  the paper's; the body sees a quarter of the side (192 px -> 48)
-    medium    the first halves:            the body sees half the side
-    small     none halves:                 the body sees the whole side
+    coarse    2x2 mean, then as imagenet:  the stages see an eighth of the side (112 px -> 14)
+    imagenet  the first and fourth halve:  the paper's; the stages see a quarter of the side (192 px -> 48)
+    medium    the first halves:            the stages see half the side
+    small     none halves:                 the stages see the whole side
 """
 
 from __future__ import annotations

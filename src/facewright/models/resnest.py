@@ -6,10 +6,10 @@ authors'. From the "bag of tricks" that the paper builds on (arXiv:1812.01187): 
 shortcut that changes shape averages before its 1x1.
 Deviation: `stem` chooses how much of the image the first layers throw away, as for ResNet; no stem changes a shape:
 
-    coarse    2x2 mean, then as imagenet:              the body sees an eighth of the side (112 px -> 14)
-    imagenet  three 3x3 (the first /2), 3x3/2 max pool: the paper's; the body sees a quarter of the side
-    medium    no pool:                                 the body sees half the side
-    small     no pool, no stride:                      the body sees the whole side
+    coarse    2x2 mean, then as imagenet:              the stages see an eighth of the side (112 px -> 14)
+    imagenet  three 3x3 (the first /2), 3x3/2 max pool: the paper's; the stages see a quarter of the side
+    medium    no pool:                                 the stages see half the side
+    small     no pool, no stride:                      the stages see the whole side
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ Parameter names are torchvision's, those of SE networks timm's.
 Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" that published weights use);
 `stem` chooses how much of the image the first layers throw away:
 
-    coarse    2x2 mean, then as imagenet:         the body sees an eighth of the side (112 px -> 14)
-    imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the body sees a quarter of the side (224 px -> 56)
-    medium    3x3/2 convolution, no pool:         for images of about 64 to 160 px; the body sees half the side
-    small     3x3/1 convolution, no pool:         for about 32 to 64 px (CIFAR's stem); the body sees the whole side
+    coarse    2x2 mean, then as imagenet:         the stages see an eighth of the side (112 px -> 14)
+    imagenet  7x7/2 convolution, 3x3/2 max pool: the paper's; the stages see a quarter of the side (224 px -> 56)
+    medium    3x3/2 convolution, no pool:         for images of about 64 to 160 px; the stages see half the side
+    small     3x3/1 convolution, no pool:         for about 32 to 64 px (CIFAR's stem); the stages see the whole side
 """
 
 from __future__ import annotations

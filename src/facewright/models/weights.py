@@ -147,15 +147,15 @@ def load_into(model: Model, loaded: PretrainedWeights) -> tuple[str, ...]:
             them, and the network is as it was.
     """
     own, prefix = model.state_dict(), f"{model.classifier_name}."
-    body = {name: tensor for name, tensor in loaded.state.items() if not name.startswith(prefix)}
+    backbone = {name: tensor for name, tensor in loaded.state.items() if not name.startswith(prefix)}
     head = {name: tensor for name, tensor in loaded.state.items() if name.startswith(prefix)}
     own_head = {name: tensor for name, tensor in own.items() if name.startswith(prefix)}
-    difference = compare(shapes({name: own[name] for name in own if name not in own_head}), shapes(body))
+    difference = compare(shapes({name: own[name] for name in own if name not in own_head}), shapes(backbone))
     if difference.count:
         hint = f"; these weights want the {loaded.stem} stem" if difference.misshapen else ""
         raise WeightsError(f"{loaded.title} does not fit the network: {difference}{hint}")
     same = bool(head) and shapes(head) == shapes(own_head)
-    model.load_state_dict({**own_head, **body, **(head if same else {})}, strict=True)
+    model.load_state_dict({**own_head, **backbone, **(head if same else {})}, strict=True)
     return () if same else (_classifier_message(loaded, own_head.get(f"{prefix}weight")),)
 
 

@@ -158,7 +158,7 @@ def test_a_fresh_run_may_be_judged_by_public_weights(fresh: Run, weights: Path) 
 def test_a_class_is_judged_where_two_pictures_are_always_left(sizes: list[int], folds: int, judged: bool) -> None:
     groups = [f"unit{unit}" for unit, size in enumerate(sizes) for _ in range(size)]
     members = np.ones(len(groups), np.bool_)
-    assert label_issues._can_be_judged(members, groups, folds, seed=0) is judged
+    assert label_issues._can_be_evaluated(members, groups, folds, seed=0) is judged
 
 
 def test_refusals(public: Run, faces: Path, tmp_path: Path) -> None:

@@ -122,10 +122,10 @@ def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> s
 
 def _unequal(entries: Sequence[Entry]) -> str:
     """Of two classes of unequal size: who is best by the error that weighs them alike; empty for other tasks."""
-    judged = [(entry.test.binary, entry) for entry in entries if entry.test.binary is not None]
-    if len(judged) < len(entries):
+    measured = [(entry.test.binary, entry) for entry in entries if entry.test.binary is not None]
+    if len(measured) < len(entries):
         return ""
-    (first, best), *others = sorted(judged, key=lambda pair: pair[0].hter.value)
+    (first, best), *others = sorted(measured, key=lambda pair: pair[0].hter.value)
     if max(first.positives, first.negatives) < UNEQUAL * min(first.positives, first.negatives):
         return ""
     sizes = f"{first.rejected}: {first.negatives:,}, {first.accepted}: {first.positives:,} test images"

@@ -119,11 +119,11 @@ def verify_pairs(
     who = None if people is None else people_of(people, truth)
     part = None if folds is None else _checked(folds, values.size)
     if part is not None or threshold is not None or who is None:
-        judged = _judge(values, truth, failed, threshold, part, leave_failures_out)
+        decisions = _decide(values, truth, failed, threshold, part, leave_failures_out)
     else:
-        judged = _judge_halves(values, truth, failed, who, leave_failures_out)
+        decisions = _decide_halves(values, truth, failed, who, leave_failures_out)
     fars = tuple(point.target for point in summary.points)
-    return _result(summary, judged, None if who is None else who.count, _by_identity(judged, who, fars))
+    return _result(summary, decisions, None if who is None else who.count, _by_identity(decisions, who, fars))
 
 
 def verify_all_pairs(embeddings: ArrayLike, identities: ArrayLike) -> VerificationResult:
@@ -141,7 +141,7 @@ def verify_all_pairs(embeddings: ArrayLike, identities: ArrayLike) -> Verificati
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class _Decisions:
     """The correctly decided pairs, at thresholds chosen on other pairs."""
 
     scores: NDArray[np.float64]  # (P,)
@@ -153,22 +153,22 @@ class _Judged:
     folds: FoldAccuracy | None = None
 
 
-def _judge(
+def _decide(
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],
     failed: NDArray[np.bool_],
     threshold: float | None,
     folds: NDArray[np.int64] | None,
     leave_out: bool,
-) -> _Judged:
+) -> _Decisions:
     """Decide each pair at the threshold, or over the folds (-1: in no fold), or not at all."""
     counted = ~failed if leave_out else np.ones_like(failed)
     correct = np.zeros_like(failed)
     if threshold is not None:
         correct[~failed] = (scores[~failed] >= threshold) == same[~failed]
-        return _Judged(scores, same, failed, correct, counted, "given")
+        return _Decisions(scores, same, failed, correct, counted, "given")
     if folds is None:
-        return _Judged(scores, same, failed, correct, np.zeros_like(failed), None)
+        return _Decisions(scores, same, failed, correct, np.zeros_like(failed), None)
     rows = folds >= 0
     part = folds[rows]
     number = int(np.ptp(part)) + 1 if part.size else 0
@@ -177,17 +177,17 @@ def _judge(
     )
     correct[rows], counted = over.correct, np.zeros_like(failed)
     counted[rows] = over.counted
-    return _Judged(scores, same, failed, correct, counted, "the best of the other folds", over)
+    return _Decisions(scores, same, failed, correct, counted, "the best of the other folds", over)
 
 
-def _judge_halves(
+def _decide_halves(
     scores: NDArray[np.float64], same: NDArray[np.bool_], failed: NDArray[np.bool_], people: People, leave_out: bool
-) -> _Judged:
+) -> _Decisions:
     """Decide over two folds that share no person; with too few people for that, decide nothing."""
     try:
-        over = _judge(scores, same, failed, None, people_halves(people), leave_out)
+        over = _decide(scores, same, failed, None, people_halves(people), leave_out)
     except (Undefined, DataError):
-        return _judge(scores, same, failed, None, None, leave_out)
+        return _decide(scores, same, failed, None, None, leave_out)
     return replace(over, chosen="the best of the other half of the people")
 
 
@@ -198,29 +198,29 @@ def _checked(folds: ArrayLike, n: int) -> NDArray[np.int64]:
     return part.astype(np.int64)
 
 
-def _by_identity(judged: _Judged, people: People | None, fars: tuple[float, ...]) -> list[Rate | None]:
+def _by_identity(decisions: _Decisions, people: People | None, fars: tuple[float, ...]) -> list[Rate | None]:
     """Bootstraps over people of the accuracy, the equal error rate and the TAR at each FAR."""
     if people is None:
         return [None] * (2 + len(fars))
-    share, scored = weighted_share(judged.correct, judged.counted), ~judged.failed
-    rates = weighted_rates(judged.scores[scored], judged.same[scored], fars)
+    share, scored = weighted_share(decisions.correct, decisions.counted), ~decisions.failed
+    rates = weighted_rates(decisions.scores[scored], decisions.same[scored], fars)
     return identity_bootstrap(lambda weights: [*share(weights), *rates(weights[scored])], people)
 
 
 def _result(
-    summary: RocSummary, judged: _Judged | None, people: int | None, by_identity: list[Rate | None]
+    summary: RocSummary, decisions: _Decisions | None, people: int | None, by_identity: list[Rate | None]
 ) -> VerificationResult:
-    curve, folds = summary.curve, None if judged is None else judged.folds
-    failed = np.zeros(0, dtype=np.int64) if judged is None else np.flatnonzero(judged.failed)
-    accepts, rejects = ((), ()) if judged is None else _worst(judged, summary.eer.threshold)
+    curve, folds = summary.curve, None if decisions is None else decisions.folds
+    failed = np.zeros(0, dtype=np.int64) if decisions is None else np.flatnonzero(decisions.failed)
+    accepts, rejects = ((), ()) if decisions is None else _worst(decisions, summary.eer.threshold)
     return VerificationResult(
         genuine=curve.genuine,
         impostors=curve.impostors,
         people=people,
         failures=failed.size,
         failed_pairs=tuple(failed.tolist()),
-        chosen=None if judged is None else judged.chosen,
-        accuracy=_accuracy(judged),
+        chosen=None if decisions is None else decisions.chosen,
+        accuracy=_accuracy(decisions),
         accuracy_by_identity=by_identity[0],
         folds=None if folds is None else _folds(folds),
         eer=summary.eer.value,
@@ -241,10 +241,10 @@ def _result(
     )
 
 
-def _accuracy(judged: _Judged | None) -> Rate | None:
-    if judged is None or not judged.counted.any():
+def _accuracy(decisions: _Decisions | None) -> Rate | None:
+    if decisions is None or not decisions.counted.any():
         return None
-    return clopper_pearson(int((judged.correct & judged.counted).sum()), int(judged.counted.sum()))
+    return clopper_pearson(int((decisions.correct & decisions.counted).sum()), int(decisions.counted.sum()))
 
 
 def _folds(over: FoldAccuracy) -> Folds:
@@ -277,15 +277,15 @@ def _histogram(thresholds: NDArray[np.float64], accepted: NDArray[np.int64], tot
     return tuple((above[:-1] - above[1:]).tolist())
 
 
-def _worst(judged: _Judged, fallback: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _worst(decisions: _Decisions, fallback: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Indices of the wrongly accepted pairs, the most alike first, and of the wrongly rejected, the least alike first.
 
     By the decisions behind the accuracy where a pair has one, else at the fallback, the threshold of the EER.
     """
-    decided = judged.counted & ~judged.failed
-    at_fallback = (judged.scores >= fallback) == judged.same
-    wrong = ~np.where(decided, judged.correct, at_fallback) & ~judged.failed
-    order = np.argsort(judged.scores, kind="stable")
-    accepts = [i for i in order[::-1].tolist() if wrong[i] and not judged.same[i]]
-    rejects = [i for i in order.tolist() if wrong[i] and judged.same[i]]
+    decided = decisions.counted & ~decisions.failed
+    at_fallback = (decisions.scores >= fallback) == decisions.same
+    wrong = ~np.where(decided, decisions.correct, at_fallback) & ~decisions.failed
+    order = np.argsort(decisions.scores, kind="stable")
+    accepts = [i for i in order[::-1].tolist() if wrong[i] and not decisions.same[i]]
+    rejects = [i for i in order.tolist() if wrong[i] and decisions.same[i]]
     return tuple(accepts[:WORST]), tuple(rejects[:WORST])

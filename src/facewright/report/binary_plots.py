@@ -104,8 +104,8 @@ def histogram_figure(
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
     name_axes(axes, "probability of the accepted class", "share of its class")
-    said = f"{genuine.size} positives and {impostor.size} negatives, threshold {result.threshold:.3f}"
-    return inline_svg(figure, key, f"Histograms of the scores of {said}")
+    summary = f"{genuine.size} positives and {impostor.size} negatives, threshold {result.threshold:.3f}"
+    return inline_svg(figure, key, f"Histograms of the scores of {summary}")
 
 
 def _dots(axes: Axes, result: BinaryResult, place: Callable[[float, float], tuple[float, float]]) -> None:

@@ -43,8 +43,8 @@ def roc_figure(result: VerificationResult, key: str) -> str:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}" if value <= 1 else ""))
     name_axes(axes, "false-accept rate", "true-accept rate")
-    said = "; ".join(f"{100 * row.tar.value:.1f} % at FAR {row.far:g}" for row in result.tar_at_far)
-    return inline_svg(figure, key, f"ROC: true-accept rate {said}")
+    summary = "; ".join(f"{100 * row.tar.value:.1f} % at FAR {row.far:g}" for row in result.tar_at_far)
+    return inline_svg(figure, key, f"ROC: true-accept rate {summary}")
 
 
 def det_figure(result: VerificationResult, key: str) -> str:

@@ -96,7 +96,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     for signum in (signal.SIGTERM, signal.SIGINT):
         try:
             previous[signum] = signal.signal(signum, take)
-        except ValueError:  # not the main thread: signals are somebody else's business
+        except ValueError:  # not the main thread: only the main thread handles signals
             break
     try:
         yield lambda: bool(received)

@@ -128,18 +128,18 @@ def _seen(spec: InputSpec, path: Path | MemoryImage, cropper: FaceCropper | None
 
 def _explained(explainer: Explainer, path: Path | MemoryImage, name: str | None) -> ExplainedPhoto:
     classifier = explainer.classifier
-    said = classifier.of_files([path], top_k=len(classifier.classes))[0]
-    if said.error is not None:
-        return ExplainedPhoto(str(path), error=said.error)
+    predicted = classifier.of_files([path], top_k=len(classifier.classes))[0]
+    if predicted.error is not None:
+        return ExplainedPhoto(str(path), error=predicted.error)
     try:
         fed, shown = _seen(classifier.spec, path, classifier.cropper)
     except BadImage as error:
         return ExplainedPhoto(str(path), error=error.reason)
-    asked = said.names[0] if name is None else name
+    asked = predicted.names[0] if name is None else name
     index = classifier.classes.index(asked)
     heat = explainer.maps(torch.from_numpy(fed).permute(2, 0, 1)[None], [index])[0]
-    probability = dict(zip(said.names, said.probabilities, strict=True))[asked]
-    return ExplainedPhoto(str(path), asked, probability, said.names[0], heat, shown)
+    probability = dict(zip(predicted.names, predicted.probabilities, strict=True))[asked]
+    return ExplainedPhoto(str(path), asked, probability, predicted.names[0], heat, shown)
 
 
 def _written(explained: Explained, folder: Path) -> Explained:

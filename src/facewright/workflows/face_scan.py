@@ -103,15 +103,15 @@ def scan(
     for path in pictures:
         found.append(_scanned(scanner, path, table))
         on_event(Progress("scanning", len(found), len(pictures)))
-    judged = {} if table is None else _judged(found, table)
-    if table is not None and not judged:
+    evaluated = {} if table is None else _by_split(found, table)
+    if table is not None and not evaluated:
         raise DataError(f"{boxes}: knows none of the {len(pictures)} photos; its files must be how their paths end")
-    free = [found[index] for name in ("train", "validation") for index in judged.get(name, ())]
+    free = [found[index] for name in ("train", "validation") for index in evaluated.get(name, ())]
     frame, frame_from = _frame(free) if frame is None else (frame, "given")
     framed = [_framed(photo, frame) for photo in found]
     free = [_framed(photo, frame) for photo in free]
     threshold, threshold_from = _threshold(free, search) if threshold is None else (threshold, "given")
-    detection = {name: _measured([framed[index] for index in group], threshold) for name, group in judged.items()}
+    detection = {name: _measured([framed[index] for index in group], threshold) for name, group in evaluated.items()}
     photos = tuple(_sure(photo, threshold) for photo in framed)
     return Scanned(
         str(model),
@@ -151,7 +151,7 @@ def _scanned(scanner: Scanner, path: Path | MemoryImage, table: TrueBoxes | None
     return ScannedPhoto(str(path), scanner.find(photo), truth)
 
 
-def _judged(photos: Sequence[ScannedPhoto], table: TrueBoxes) -> dict[str, list[int]]:
+def _by_split(photos: Sequence[ScannedPhoto], table: TrueBoxes) -> dict[str, list[int]]:
     """Positions of the photos with known boxes: all of them, and those of each split. A broken photo is among them."""
     known = [index for index, photo in enumerate(photos) if photo.truth is not None]
     files = [table.entry_of(Path(photos[index].path)) or "" for index in known]

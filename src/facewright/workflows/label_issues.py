@@ -48,7 +48,7 @@ PLAIN = 0.1  # where a fold's rest has too few images of a class to choose
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Evaluated:
     """The images whose labels can be evaluated; the others' classes have too few different ones."""
 
     store: PixelStore
@@ -101,29 +101,29 @@ def find_label_issues(
             f"--folds {folds}: expected 2 or more: no image is evaluated by a model that was trained on it"
         )
     model = backbone_of(run.facts.start, weights)
-    judged = _open(run, folds, on_event)
+    evaluated = _open(run, folds, on_event)
     likeness = None
     if model is None:
         source = f"{folds} trainings of {run.facts.title} with recipe {run.facts.recipe}, each without a fold"
-        probabilities = _retrained(run, judged, folds, on_event)
+        probabilities = _retrained(run, evaluated, folds, on_event)
     else:
         source = f"logistic regression on the features of {_short(model)}, {folds} folds"
-        embeddings = _embeddings(run, judged, model, on_event)
-        probabilities = _regressed(judged, embeddings, folds, run.facts.seed, on_event)
-        likeness = compare_with_classes(judged.paths, judged.labels, judged.names, embeddings, judged.units)
-    accuracy, errors, found = estimate_label_issues(judged.paths, judged.labels, judged.names, probabilities)
+        embeddings = _embeddings(run, evaluated, model, on_event)
+        probabilities = _regressed(evaluated, embeddings, folds, run.facts.seed, on_event)
+        likeness = compare_with_classes(evaluated.paths, evaluated.labels, evaluated.names, embeddings, evaluated.units)
+    accuracy, errors, found = estimate_label_issues(evaluated.paths, evaluated.labels, evaluated.names, probabilities)
     result = LabelIssues(
         dataset=run.facts.dataset,
         fingerprint=run.facts.fingerprint,
         source=source,
-        n=len(judged.rows),
+        n=len(evaluated.rows),
         folds=folds,
-        classes=judged.names,
+        classes=evaluated.names,
         accuracy=accuracy,
         estimated_errors=errors,
         suspects=found,
         likeness=likeness,
-        notes=judged.notes,
+        notes=evaluated.notes,
     )
     write_json(run.folder / SUSPICIOUS, result.to_dict())
     compare([Run(folder)]).to_html(run.folder / "report.html")
@@ -172,7 +172,7 @@ def backbone_of(begun: str, weights: str | None) -> str | None:
     return weights if weights.partition("@")[0] in names() else f"{architecture}@{weights}"
 
 
-def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
+def _open(run: Run, folds: int, on_event: EventHandler) -> _Evaluated:
     """The run's data, its copies grouped, and the classes whose labels can be evaluated."""
     chosen, facts = run.recipe.input, run.facts
     dataset = with_face_crops(open_dataset(facts.where), cropper_of(run.recipe))
@@ -183,7 +183,7 @@ def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
     groups = tuple(groups_of(store.digests, near.pairs.tolist()))
     labels = store.dataset.labels
     enough = [
-        number for number in range(len(facts.classes)) if _can_be_judged(labels == number, groups, folds, facts.seed)
+        number for number in range(len(facts.classes)) if _can_be_evaluated(labels == number, groups, folds, facts.seed)
     ]
     left_out = [name for number, name in enumerate(facts.classes) if number not in enough]
     if len(enough) < 2:
@@ -191,10 +191,10 @@ def _open(run: Run, folds: int, on_event: EventHandler) -> _Judged:
             f"{facts.where}: expected at least two classes with three different images or more, found {len(enough)}"
         )
     notes = (f"not evaluated, for too few different images: {', '.join(left_out)}",) if left_out else ()
-    return _Judged(store, groups, np.flatnonzero(np.isin(labels, enough)), np.array(enough, np.int64), notes)
+    return _Evaluated(store, groups, np.flatnonzero(np.isin(labels, enough)), np.array(enough, np.int64), notes)
 
 
-def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int, seed: int) -> bool:
+def _can_be_evaluated(members: NDArray[np.bool_], groups: Sequence[str], folds: int, seed: int) -> bool:
     """Return whether every fold leaves two or more different images of a class to train on."""
     units = [groups[row] for row in np.flatnonzero(members).tolist()]
     if len(set(units)) < 2:
@@ -203,7 +203,7 @@ def _can_be_judged(members: NDArray[np.bool_], groups: Sequence[str], folds: int
     return all(len({units[row] for row in part.train}) >= 2 for part in parts)
 
 
-def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -> NDArray[np.float32]:
+def _embeddings(run: Run, evaluated: _Evaluated, model: str, on_event: EventHandler) -> NDArray[np.float32]:
     """Compute the frozen public backbone's features of the evaluated images, (N, F)."""
     architecture, which = parse_model(model)
     loaded = open_weights(
@@ -216,24 +216,24 @@ def _embeddings(run: Run, judged: _Judged, model: str, on_event: EventHandler) -
     size = spec.height
     recipe = recipes.override(recipes.load("probe"), {"input.size": str(size)})
     stem = resolve_stem(architecture, size, stem)
-    network, said = starting_network(architecture, stem, len(judged.classes), recipe, run.facts.seed, loaded)
-    for line in said:
+    network, messages = starting_network(architecture, stem, len(evaluated.classes), recipe, run.facts.seed, loaded)
+    for line in messages:
         on_event(Message(line))
-    store = PixelStore.open(judged.store.dataset, spec, on_event=on_event)
-    pictures = FeatureInputs(store, spec, judged.rows, None, size, run.facts.seed)
+    store = PixelStore.open(evaluated.store.dataset, spec, on_event=on_event)
+    inputs = FeatureInputs(store, spec, evaluated.rows, None, size, run.facts.seed)
     features = features_of(
-        network, pictures, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
+        network, inputs, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
     )
     return np.array(features.values[0])
 
 
 def _regressed(
-    judged: _Judged, embeddings: NDArray[np.float32], folds: int, seed: int, on_event: EventHandler
+    evaluated: _Evaluated, embeddings: NDArray[np.float32], folds: int, seed: int, on_event: EventHandler
 ) -> NDArray[np.float64]:
     """Probabilities (N, C) of logistic regressions, each on the images outside of a fold."""
-    labels, units = judged.labels, judged.units
+    labels, units = evaluated.labels, evaluated.units
     groups = np.unique(np.array(units), return_inverse=True)[1]
-    probabilities = np.zeros((len(labels), len(judged.classes)))
+    probabilities = np.zeros((len(labels), len(evaluated.classes)))
     for number, part in enumerate(k_fold(labels, units, seed, folds, 0.0)):
         rest, known = part.train, np.unique(labels[part.train])
         targets = np.searchsorted(known, labels[rest])
@@ -248,13 +248,13 @@ def _regressed(
     return probabilities
 
 
-def _retrained(run: Run, judged: _Judged, folds: int, on_event: EventHandler) -> NDArray[np.float64]:
+def _retrained(run: Run, evaluated: _Evaluated, folds: int, on_event: EventHandler) -> NDArray[np.float64]:
     """Probabilities (N, C) of the run's recipe, trained anew on the images outside of each fold."""
-    facts, store = run.facts, judged.store
-    splits = k_fold(store.dataset.labels, judged.groups, facts.seed, folds, run.recipe.shares.validation)
-    places = {path: place for place, path in enumerate(judged.paths)}
+    facts, store = run.facts, evaluated.store
+    splits = k_fold(store.dataset.labels, evaluated.groups, facts.seed, folds, run.recipe.shares.validation)
+    places = {path: place for place, path in enumerate(evaluated.paths)}
     on_event(Message(cost(folds, facts.train_seconds)))
-    probabilities = np.zeros((len(judged.rows), len(judged.classes)))
+    probabilities = np.zeros((len(evaluated.rows), len(evaluated.classes)))
     for number, split in enumerate(splits, start=1):
         folder = run.folder / "folds" / f"{number}-of-{folds}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -266,10 +266,10 @@ def _retrained(run: Run, judged: _Judged, folds: int, on_event: EventHandler) ->
             facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
             resume=True, report=False, on_event=on_event,
         )  # fmt: skip
-        said = fold.predictions
-        for path, row in zip(said.paths, said.probabilities, strict=True):
+        predictions = fold.predictions
+        for path, row in zip(predictions.paths, predictions.probabilities, strict=True):
             if path in places:
-                probabilities[places[path]] = row[judged.classes] / max(row[judged.classes].sum(), 1e-300)
+                probabilities[places[path]] = row[evaluated.classes] / max(row[evaluated.classes].sum(), 1e-300)
     return probabilities
 
 

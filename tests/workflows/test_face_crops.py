@@ -19,17 +19,17 @@ SETTINGS = {"input.size": "64", "training.epochs": "1", "training.precision": "f
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people, eight photos each, with the face somewhere in it; and a photo without a face."""
+    """Two people, five photos each, with the face somewhere in it; and a photo without a face."""
     root = tmp_path_factory.mktemp("uncropped") / "photos"
-    dataset = open_dataset("synthetic:faces?identities=2&images=10&size=160&seed=1")
+    dataset = open_dataset("synthetic:faces?identities=2&images=5&size=160&seed=1")
     for number, record in enumerate(dataset.records):
-        photo = np.full((480, 640, 3), 90, np.uint8)
-        left, top = 17 * number % 400, 29 * number % 300
+        photo = np.full((240, 280, 3), 90, np.uint8)
+        left, top = 17 * number % 110, 29 * number % 70
         photo[top : top + 160, left : left + 160] = dataset.source.read(record, None)
         path = root / record.path
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo).save(path)
-    Image.fromarray(np.full((480, 640, 3), 90, np.uint8)).save(root / "person_00" / "wall.png")
+    Image.fromarray(np.full((170, 170, 3), 90, np.uint8)).save(root / "person_00" / "wall.png")
     return root
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.faces.alignment import chip
+from facewright.faces.alignment import align_face
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
@@ -54,7 +54,7 @@ class Ours:
         return np.asarray(self.points.of(photo, box[None])[0])
 
     def chip(self, photo: Pixels, points: Floats) -> Pixels:
-        return chip(photo, points)
+        return align_face(photo, points)
 
     def embed(self, chips: Pixels) -> NDArray[np.float32]:
         return self.vectors.of(chips)

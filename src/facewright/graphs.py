@@ -49,7 +49,7 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # (B, H, W, 3) RGB -> 
 
 
 class Session:
-    """A graph made ready to run by ONNX Runtime on the CPU; may be used from several threads.
+    """A graph run by ONNX Runtime on the CPU; may be used from several threads.
 
     Idle threads sleep: spinning, they would take the cores from PyTorch's threads and from other processes.
 
@@ -69,7 +69,7 @@ class Session:
         options.intra_op_num_threads = thread_count()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # what goes wrong is raised, and said once
+        options.log_severity_level = 4  # errors are raised, not logged too
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no class in common
@@ -111,11 +111,11 @@ class Graph:
 
     @property
     def digest(self) -> str:
-        """32 hex characters: equal where graph and weights are."""
+        """Return 32 hex characters: equal where graph and weights are."""
         return hashlib.blake2b(self.content, digest_size=16).hexdigest()
 
     def with_metadata(self, text: str) -> bytes:
-        """The file again, with our metadata in it."""
+        """Return the file with our metadata in it."""
         model = import_onnx().load_model_from_string(self.content)
         model.metadata_props.add(key=KEY, value=text)
         return bytes(model.SerializeToString(deterministic=True))
@@ -163,7 +163,7 @@ def fitted(rows: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8
 
 
 def read(path: Path) -> tuple[Graph, str]:
-    """The graph of a file, and our metadata in it, which the caller has to check.
+    """Read the graph of a file, and our metadata in it, which the caller has to check.
 
     Raises:
         BundleError: no such file, no ONNX, too large, not plain (says what), or without our metadata.
@@ -190,7 +190,7 @@ def read(path: Path) -> tuple[Graph, str]:
 
 
 def plain(model: ModelProto) -> Graph:
-    """A model as a plain graph; its metadata are taken out of it.
+    """Return a model as a plain graph, without its metadata.
 
     Raises:
         BundleError: it is not plain; says what is in the way.
@@ -261,7 +261,7 @@ def parse(content: bytes) -> ModelProto:
 
 
 def _foreign(model: ModelProto) -> Iterator[str]:
-    """What a plain graph has not."""
+    """Yield what a plain graph must not have."""
     if len(model.functions) or len(model.training_info):
         yield "it brings functions of its own"
     yield from (f"operators of {_short(one.domain)}" for one in model.opset_import if one.domain not in STANDARD)
@@ -281,12 +281,12 @@ def _foreign(model: ModelProto) -> Iterator[str]:
 
 
 def _outside(tensor: TensorProto) -> bool:
-    """Whether a tensor's numbers are elsewhere: another file, or an address in memory."""
+    """Tell if a tensor's numbers are elsewhere: another file, or an address in memory."""
     return bool(tensor.HasField("data_location") and tensor.data_location != 0) or len(tensor.external_data) > 0
 
 
 def _shape(value: Any, axes: int) -> tuple[list[int | None], int]:
-    """The sides of an input or output, None where they are open, and the kind of its numbers.
+    """Return the sides of an input or output, None where they are open, and the kind of its numbers.
 
     Raises:
         BundleError: no tensor, or of another number of axes.

@@ -35,9 +35,9 @@ def test_a_frame_is_found_again() -> None:
 
 def test_two_faces_are_too_few() -> None:
     boxes = [[0, 0, 9, 9], [50, 0, 9, 9]]
-    with pytest.raises(Undefined, match="3 found faces at least, not 2"):
+    with pytest.raises(Undefined, match=r"at least 3 .* got 2"):
         fit_frame([boxes], [boxes])
-    with pytest.raises(Undefined, match="not 0"):
+    with pytest.raises(Undefined, match="got 0"):
         fit_frame([], [])
 
 

@@ -160,7 +160,7 @@ def test_a_face_that_fills_a_large_photo_is_looked_for_in_a_small_one() -> None:
 
 
 def test_a_large_photo_is_searched_for_larger_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(scaling, "MAX_PIXELS", 10_000)
     network, photo = Net(FAMILY["yunet"]), np.zeros((300, 200, 3), np.uint8)
     found = detector(network)
     with pytest.raises(UsageError, match="79 px"):

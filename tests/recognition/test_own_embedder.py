@@ -12,7 +12,7 @@ from PIL import Image
 from facewright import images
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
-from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, chip
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, align_face
 from facewright.faces.dlib.graphs import Source
 from facewright.metrics.thresholds import choose_threshold
 from facewright.recognition import Located, Recognizer
@@ -70,7 +70,7 @@ def test_a_face_is_cut_by_its_points_and_fitted_to_the_network(cutting: Recogniz
     (face,) = cutting.faces(PHOTO)
     points = FakePoints().of(PHOTO, np.array([BOX]))[0]
     np.testing.assert_array_equal(face.points, points)
-    np.testing.assert_array_equal(face.chip, cutting.spec.fit(chip(PHOTO, points, template=ARCFACE_CORNERS)))
+    np.testing.assert_array_equal(face.chip, cutting.spec.fit(align_face(PHOTO, points, template=ARCFACE_CORNERS)))
     np.testing.assert_allclose(cutting.embed([face]), cutting.embed([face, face])[:1], atol=1e-6)
     assert cutting.faces(PHOTO, template=DLIB)[0].chip.shape == (150, 150, 3)
 
@@ -79,7 +79,7 @@ def test_points_of_the_detector_itself_are_taken_for_arcface_s_chips(cutting: Re
     vars(cutting).update(_detector=FakeDetector(MIDDLES))
     (face,) = cutting.faces(PHOTO)
     np.testing.assert_array_equal(face.points, MIDDLES)
-    np.testing.assert_array_equal(face.chip, cutting.spec.fit(chip(PHOTO, MIDDLES, template=ARCFACE)))
+    np.testing.assert_array_equal(face.chip, cutting.spec.fit(align_face(PHOTO, MIDDLES, template=ARCFACE)))
     (other,) = cutting.faces(PHOTO, template=DLIB)  # which are no middles of eyes
     np.testing.assert_array_equal(other.points, FakePoints().of(PHOTO, np.array([BOX]))[0])
 
@@ -101,7 +101,7 @@ def test_the_fingerprint_is_of_all_between_photo_and_vector(
 
 
 def test_chips_of_another_template_are_refused(cutting: Recognizer) -> None:
-    with pytest.raises(UsageError, match=r"expected chips .*40, 40, 3.*150"):
+    with pytest.raises(UsageError, match=r"40, 40, 3.*150"):
         cutting.embed(cutting.faces(PHOTO, template=DLIB))
     assert cutting.embed([]).shape == (0, cutting.width)
 

@@ -1,1 +1,1 @@
-"""Photo → boxes of faces → points → chips → vectors."""
+"""Photo → boxes of faces → points → aligned face crops → vectors."""

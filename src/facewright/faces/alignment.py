@@ -1,10 +1,10 @@
-"""A face cut out upright: turned, scaled and shifted so that its points lie best on those of a template.
+"""Alignment of faces: an upright crop, turned, scaled and shifted so that its points lie best on a template's.
 
-A chip is sampled bilinearly; where it would take less than every second pixel, from a photo halved as often as needed
+A crop is sampled bilinearly; where it would take less than every second pixel, from a photo halved as often as needed
 (a binomial filter of 5x5 points), so that nothing is skipped. What lies outside of the photo is black.
 
 Source: Umeyama 1991 (doi:10.1109/34.88573) for the least-squares similarity; dlib's `extract_image_chips`, pixel by
-pixel, for the chips of its network; insightface's `arcface_dst` for ArcFace's template.
+pixel, for the crops of its network; insightface's `arcface_dst` for ArcFace's template.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _CORNERS = (
 _ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
 DLIB = Template("dlib", 150, _padded(_CORNERS, 0.25), "corners")
-"""The chips of `dlib_resnet29`, for the points of `landmarks.FivePoints`."""
+"""The aligned crops of `dlib_resnet29`, for the points of `landmarks.FivePoints`."""
 
 ARCFACE = Template("arcface", 112, tuple((x / 112, y / 112) for x, y in _ARCFACE))
-"""For the middle of the eyes, the tip of the nose and the corners of the mouth (left before right in the picture)."""
+"""For the middle of the eyes, the tip of the nose and the corners of the mouth (left before right in the image)."""
 
 # `_CORNERS` in ArcFace's 112 px: the mean face of 68 points that they belong to was brought onto `_ARCFACE` by its
 # eyes, nose and mouth (least squares; 0.9 to 2.0 px remain), and its five points with it.
 _CORNERS_112 = ((81.2985, 51.9651), (66.6355, 53.1093), (30.5266, 52.2626), (45.2015, 53.2349), (56.0733, 80.5701))
 
 ARCFACE_CORNERS = Template("arcface-corners", 112, tuple((x / 112, y / 112) for x, y in _CORNERS_112))
-"""ArcFace's chips for the points of `landmarks.FivePoints`."""
+"""ArcFace's aligned crops for the points of `landmarks.FivePoints`."""
 
 
 FFHQ = Template(
@@ -108,13 +108,13 @@ def for_corners(template: Template) -> Template:
     return Template(name, template.side, tuple((point.real, point.imag) for point in points))
 
 
-def chip(photo: Pixels, points: ArrayLike, size: int | None = None, template: Template = DLIB) -> Pixels:
-    """One face, cut out upright.
+def align_face(photo: Pixels, points: ArrayLike, size: int | None = None, template: Template = DLIB) -> Pixels:
+    """Cut one face out of a photo, upright.
 
     Args:
         photo: (H, W, 3) uint8.
         points: (K, 2) x, y in pixels of the photo, in the order of the template.
-        size: side of the chip, px; the template's own where None.
+        size: side of the crop, px; default: the template's.
     Returns:
         (size, size, 3) uint8, contiguous.
     Raises:
@@ -125,7 +125,7 @@ def chip(photo: Pixels, points: ArrayLike, size: int | None = None, template: Te
     if given.shape != (len(template.points), 2) or not np.isfinite(given).all():
         raise UsageError(f"expected {len(template.points)} points x, y for the template {template.name}, got {given}")
     if side < 2:
-        raise UsageError(f"expected a chip of at least 2 pixels a side, got {side}")
+        raise UsageError(f"expected a crop of at least 2 pixels a side, got {side}")
     turn, shift = similarity(np.array(template.points) * side, given)
     if abs(turn) * side < 2:
         raise UsageError("the points of the face all but fall onto one; expected a face of at least 2 pixels a side")
@@ -140,7 +140,7 @@ def chip(photo: Pixels, points: ArrayLike, size: int | None = None, template: Te
 
 
 def similarity(source: ArrayLike, target: ArrayLike) -> tuple[complex, complex]:
-    """The turn and scale, and the shift, that best bring points onto others: target = turn * source + shift.
+    """Compute the turn and scale, and the shift, that best bring points onto others: target = turn * source + shift.
 
     Args:
         source, target: (K, 2) x, y; K at least 2.
@@ -157,10 +157,10 @@ def similarity(source: ArrayLike, target: ArrayLike) -> tuple[complex, complex]:
 
 
 def _halved(photo: Pixels, first: complex, step: complex, side: int) -> tuple[Pixels, complex, complex]:
-    """The part of the photo that a chip needs, halved as often as the chip skips pixels; and the chip's place there.
+    """Return the part of the photo that a crop needs, halved as often as it skips pixels; and the crop's place there.
 
     Args:
-        first: x + iy of the chip's first pixel. step: from a pixel to the next in its row; times i, to the next row.
+        first: x + iy of the crop's first pixel. step: from a pixel to the next in its row; times i, to the next row.
     """
     corners = first + step * (side - 1) * np.array([0, 1, 1j, 1 + 1j])
     reach = abs(step) * (side - 1)
@@ -180,13 +180,13 @@ def _halved(photo: Pixels, first: complex, step: complex, side: int) -> tuple[Pi
 
 
 def _span(places: NDArray[np.float64], margin: float, length: int) -> tuple[int, int]:
-    """The pixels from the first to behind the last that lie within a margin of some places."""
+    """Return the first pixel, and the one behind the last, that lie within a margin of some places."""
     low, high = max(places.min() - margin, 0.0), min(places.max() + margin, length - 1.0)
     return int(np.floor(low + 0.5)), int(np.floor(high + 0.5)) + 1
 
 
 def halve(photo: Pixels) -> Pixels:
-    """A photo of half the side: binomial filter of 5x5 points, every second pixel; two pixels of the edge are lost.
+    """Halve a photo's sides: binomial filter of 5x5 points, every second pixel; two pixels of the edge are lost.
 
     Args:
         photo: (H, W, 3) uint8.
@@ -204,7 +204,7 @@ def halve(photo: Pixels) -> Pixels:
 
 
 def _sampled(photo: Pixels, first: complex, step: complex, side: int) -> Pixels:
-    """(side, side, 3) uint8, rounded down: the photo at first + step * (column + i row), black outside of it."""
+    """Sample (side, side, 3) uint8, rounded down: the photo at first + step * (column + i row), black outside of it."""
     grid = np.arange(side)
     places = first + step * (grid[None, :] + 1j * grid[:, None])
     x, y = np.floor(places.real), np.floor(places.imag)

@@ -1,4 +1,4 @@
-"""Many overlapping boxes made one a face: non-maximum suppression, hard and soft, and averaging.
+"""Reduction of overlapping boxes to one a face: non-maximum suppression, hard and soft, and averaging.
 
 Boxes are (N, 4) x, y, width, height in pixels. The two suppressions take tens of thousands: the boxes are sorted by
 their left side once, so that each is compared with those that can overlap it and with no others.
@@ -28,11 +28,11 @@ def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP, of:
     """Hard non-maximum suppression: of boxes that overlap, the one with the highest score.
 
     Args:
-        boxes: (N, 4). scores: (N,), higher is surer; of equal ones the earlier goes first.
+        boxes: (N, 4). scores: (N,), higher is more certain; of equal ones the earlier goes first.
         overlap: in [0, 1]; a box goes where its intersection with a kept one is a larger share than this.
         of: a share of what; "smaller" also drops boxes that lie inside a kept one, or around it.
     Returns:
-        (K,) which boxes are kept, the surest first.
+        (K,) the indices of the kept boxes, highest score first.
     Raises:
         UsageError: not as many scores as boxes, or boxes that are none.
     >>> keep_best([[0, 0, 10, 10], [1, 0, 10, 10], [40, 0, 10, 10]], [0.8, 0.9, 0.7]).tolist()
@@ -50,16 +50,17 @@ def keep_best(boxes: ArrayLike, scores: ArrayLike, overlap: float = OVERLAP, of:
 
 
 def soften(boxes: ArrayLike, scores: ArrayLike, floor: float, sigma: float = SIGMA) -> tuple[Indices, Floats]:
-    """Soft non-maximum suppression: boxes lose score by how much they overlap surer ones, and go below a floor.
+    """Soft non-maximum suppression: boxes lose score by their overlap with higher-scoring ones.
 
-    The surest box is kept, every other score is multiplied by exp(-overlap**2 / sigma), and so on. Two faces close to
-    each other are both kept, at the price of some second boxes of one face with low scores.
+    The box with the highest score is kept, every other score is multiplied by exp(-overlap**2 / sigma), and so on;
+    boxes below a floor are dropped. Two faces close to each other are both kept, at the price of some second boxes of
+    one face with low scores.
 
     Args:
         boxes: (N, 4). scores: (N,) in [0, 1].
         floor: above 0; boxes whose score falls below it go. sigma: above 0; smaller is harder.
     Returns:
-        (K,) which boxes are kept and (K,) their new scores, the surest first.
+        (K,) the indices of the kept boxes and (K,) their new scores, highest first.
     Raises:
         UsageError: as `keep_best`, or a floor or sigma that is not above 0.
     Source: Bodla et al. 2017, "Soft-NMS: improving object detection with one line of code" (arXiv:1704.04503), eq. 3.
@@ -75,12 +76,12 @@ def soften(boxes: ArrayLike, scores: ArrayLike, floor: float, sigma: float = SIG
     heapq.heapify(waiting)
     kept, kept_scores = [], []
     while waiting:
-        score, given, place = heapq.heappop(waiting)
+        score, order, place = heapq.heappop(waiting)
         now = float(left[place])
         if now < floor:
             continue
         if -score > now:  # it lost since it was queued: back to where it belongs
-            heapq.heappush(waiting, (-now, given, place))
+            heapq.heappush(waiting, (-now, order, place))
             continue
         kept.append(place)
         kept_scores.append(now)
@@ -91,14 +92,14 @@ def soften(boxes: ArrayLike, scores: ArrayLike, floor: float, sigma: float = SIG
 
 
 def average(boxes: ArrayLike, scores: ArrayLike, kept: ArrayLike, overlap: float = ALIKE) -> tuple[Floats, Indices]:
-    """Each kept box replaced by the mean of all boxes that overlap it well, weighted by their scores.
+    """Replace each kept box by the mean of all boxes that overlap it well, weighted by their scores.
 
     Args:
         boxes: (N, 4) before suppression. scores: (N,), above 0.
         kept: (K,) which of them were kept.
         overlap: in (0, 1]; least intersection over union with the kept box.
     Returns:
-        (K, 4) refined boxes, and (K,) how many each is made of, itself included.
+        (K, 4) refined boxes, and (K,) how many each is the mean of, itself included.
     >>> refined, support = average([[0, 0, 10, 10], [2, 0, 10, 10], [50, 0, 10, 10]], [1, 1, 1], [0, 2])
     >>> refined.tolist(), support.tolist()
     ([[1.0, 0.0, 10.0, 10.0], [50.0, 0.0, 10.0, 10.0]], [2, 1])
@@ -119,25 +120,25 @@ class _Row:
     """Boxes sorted by their left side; `order` says where each was."""
 
     def __init__(self, boxes: ArrayLike, scores: ArrayLike) -> None:
-        given, surety = as_boxes(boxes), np.asarray(scores, np.float64)
-        if surety.shape != (len(given),):
-            raise UsageError(f"expected a score for each of the {len(given)} boxes, got {surety.shape}")
-        self.order: Indices = np.argsort(given[:, 0], kind="stable")
-        self.boxes = given[self.order]
-        self.scores = surety[self.order]
-        self._widest = float(given[:, 2].max(initial=0.0))
+        values, confidences = as_boxes(boxes), np.asarray(scores, np.float64)
+        if confidences.shape != (len(values),):
+            raise UsageError(f"expected a score for each of the {len(values)} boxes, got {confidences.shape}")
+        self.order: Indices = np.argsort(values[:, 0], kind="stable")
+        self.boxes = values[self.order]
+        self.scores = confidences[self.order]
+        self._widest = float(values[:, 2].max(initial=0.0))
         self._left, self._top = np.ascontiguousarray(self.boxes[:, :2].T)
         self._right, self._bottom = np.ascontiguousarray((self.boxes[:, :2] + self.boxes[:, 2:]).T)
         self._area = self.boxes[:, 2] * self.boxes[:, 3]
 
     def near(self, place: int) -> slice:
-        """The boxes that can overlap this one, itself among them."""
+        """Return the boxes that can overlap this one, itself among them."""
         reach = (self._left[place] - self._widest, self._right[place])
         first, last = np.searchsorted(self._left, reach)
         return slice(int(first), int(last))
 
     def overlaps(self, place: int, near: slice, of: Share = "union") -> Floats:
-        """The intersection of one box with its neighbours, as a share."""
+        """Compute the intersection of one box with its neighbours, as a share."""
         width = np.minimum(self._right[near], self._right[place]) - np.maximum(self._left[near], self._left[place])
         height = np.minimum(self._bottom[near], self._bottom[place]) - np.maximum(self._top[near], self._top[place])
         common = np.maximum(width, 0.0) * np.maximum(height, 0.0)

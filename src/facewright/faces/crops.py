@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from facewright.data.pixel_sources import HasPath, PixelSource
 from facewright.data.records import Dataset
 from facewright.errors import BadImage, FacewrightError, UsageError
-from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, chip
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
 from facewright.faces.detectors import LARGE, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.selection import Face, Policy, one_of
@@ -85,9 +85,9 @@ class FaceCropper:
             raise BadImage(name, selected.reason or "no face was found")
         row = next(k for k, face in enumerate(faces) if face is selected.face)
         if located.points is not None:
-            return chip(image, located.points[row], self._side, ARCFACE)
+            return align_face(image, located.points[row], self._side, ARCFACE)
         (points,) = self._landmarks.of(image, located.squares[row : row + 1])
-        return chip(image, points, self._side, ARCFACE_CORNERS)
+        return align_face(image, points, self._side, ARCFACE_CORNERS)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def cropper_for(spec: InputSpec, detector: str | None = None) -> FaceCropper | N
 
 
 def uncropped_share(images: Sequence[Pixels]) -> float | None:
-    """Tell how much of uncropped images their faces fill.
+    """Measure how much of uncropped images their faces fill.
 
     Args:
         images: (H, W, 3) uint8 each, a few of a dataset.

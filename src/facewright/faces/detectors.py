@@ -20,7 +20,7 @@ from facewright.errors import UnknownName
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
-from facewright.faces.scaling import searchable, usual
+from facewright.faces.scaling import default_smallest, searchable
 from facewright.faces.selection import NO_LIMITS, ScoreLimits
 from facewright.images import Pixels
 
@@ -29,7 +29,7 @@ SMALLEST_PHOTO = 20  # px: a photo of a shorter side shows no face
 SMALLEST_FACE = 8  # px: a face of a shorter side cannot be looked for
 EVERY = (None, 20)  # px: the smallest face that is looked for; the second only where the first finds nothing
 ALONE = (40, 20)  # where one person alone is expected
-LARGE = (80, *ALONE)  # where one person is asked for; looking for small faces at once takes four times as long
+LARGE = (80, *ALONE)  # where one person is selected; looking for small faces at once takes four times as long
 BUDGETS = {"dlib": 1_000_000, "onnx": 500_000}  # px of a photo scaled for its smallest face; benchmarks/finding.py
 
 # Scores of the selected face in photos of LFW. dlib: upright 1.04 to 1.08 (250 photos: from 1.00, 95 % from 1.03);
@@ -47,7 +47,7 @@ SCORE_LIMITS = {
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Where the N faces of a photo are, the surest first."""
+    """The places of the N faces of a photo, highest score first."""
 
     boxes: NDArray[np.float64]  # (N, 4) x, y, width, height in px of the photo; may reach out of it
     scores: tuple[float | None, ...]  # N
@@ -56,14 +56,14 @@ class Located:
 
 
 class Detector(Protocol):
-    """Finds faces; may be called from several threads."""
+    """A detector of faces; may be called from several threads."""
 
     name: str  # without a path: as thresholds say what they belong to
     limits: ScoreLimits
 
     @property
     def digest(self) -> str:
-        """Stands for its weights.
+        """Return a digest of its weights.
 
         Raises:
             WeightsError: they cannot be had.
@@ -74,14 +74,14 @@ class Detector(Protocol):
         """Find the faces at the first of some smallest sizes at which there are any.
 
         Args:
-            photo: (H, W, 3) uint8, upright. sizes: px of the side of the smallest face; None: the usual one.
+            photo: (H, W, 3) uint8, upright. sizes: px of the side of the smallest face; None: the default.
         """
         ...
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        """Return the smallest face that is looked for in a photo where `smallest` is asked: larger in very large ones.
+        """Return the smallest face that is looked for in a photo for `smallest`: larger in very large ones.
 
-        None: as small as can be looked for in the usual time.
+        None: as small as can be looked for in the default time.
         """
         ...
 
@@ -94,7 +94,7 @@ class Searching:
     """A network that is passed over a photo, scaled so that its smallest face has the size that the network knows.
 
     Args:
-        name: of the network. load: gives what finds, when it is first needed. digest: stands for the weights.
+        name: of the network. load: returns the search function, when first needed. digest: of the weights.
         window: px: side of the smallest faces that the network knows.
         budget: px that a photo may have once it is scaled for the usual smallest face.
         squares: from the network's boxes to dlib's.
@@ -130,8 +130,8 @@ class Searching:
         return _nowhere()
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        asked = usual(photo, self._window, self._budget) if smallest is None else smallest
-        return searchable(photo, asked, self._window)
+        wanted = default_smallest(photo, self._window, self._budget) if smallest is None else smallest
+        return searchable(photo, wanted, self._window)
 
 
 def _dlib(cache: Path | None) -> Searching:

@@ -1,4 +1,4 @@
-"""Where in a patch the face box lies.
+"""The face box in a patch.
 
 A classifier of patches finds patches such as it was trained on: heads with hair and ears, perhaps, where the true boxes
 of photos go from brow to chin. Overlap with a true box is only worth measuring between boxes of one kind, so a scan
@@ -38,7 +38,7 @@ class Frame:
             raise UsageError(f"expected a face box left,top,width,height in shares of the patch, got {given}")
 
     def boxes(self, patches: ArrayLike) -> Floats:
-        """The face boxes of patches: (K, 4) x, y, width, height -> (K, 4), same units."""
+        """Compute the face boxes of patches: (K, 4) x, y, width, height -> (K, 4), same units."""
         corner, size = np.hsplit(as_boxes(patches), 2)
         return np.hstack([corner + size * (self.left, self.top), size * (self.width, self.height)])
 
@@ -47,16 +47,16 @@ class Frame:
 
 
 def fit_frame(patches: Sequence[ArrayLike], truth: Sequence[ArrayLike]) -> Frame:
-    """The frame that best turns found patches into true boxes: medians over the faces that were found.
+    """Fit the frame that best turns detected patches into true boxes: medians over the detected faces.
 
-    Each true box goes with the patch that overlaps it most; one that no patch overlaps says nothing. Training pictures
+    Each true box goes with the patch that overlaps it most; one that no patch overlaps says nothing. Training images
     are mirrored, so the frame lies in the middle of the patch from left to right.
 
     Args:
-        patches: for each photo (K, 4), one patch a face, as found.
+        patches: for each photo (K, 4), one patch a face, as detected.
         truth: for each photo (T, 4).
     Raises:
-        Undefined: fewer than 3 faces were found.
+        Undefined: fewer than 3 faces were detected.
     """
     rows = [np.zeros((0, 3))]
     for found, true in zip(map(as_boxes, patches), map(as_boxes, truth), strict=True):
@@ -68,7 +68,7 @@ def fit_frame(patches: Sequence[ArrayLike], truth: Sequence[ArrayLike]) -> Frame
     pairs = np.concatenate(rows)
     if len(pairs) < LEAST_FACES:
         raise Undefined(
-            f"the place of a face in its patch rests on {LEAST_FACES} found faces at least, not {len(pairs)}"
+            f"expected at least {LEAST_FACES} detected faces to fit the face box in a patch, got {len(pairs)}"
         )
     top, width, height = (float(value) for value in np.median(pairs, axis=0))
     return Frame((1 - width) / 2, top, width, height)

@@ -68,7 +68,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class _Map:
-    """What is known of a layer's output for one patch."""
+    """The known facts about a layer's output for one patch."""
 
     sides: tuple[int, int]  # points down and across
     stride: int  # px of the patch between neighbouring patches' maps
@@ -102,14 +102,14 @@ def to_dense(model: nn.Module, height: int, width: int) -> Dense:
 
 
 class _Tracer(fx.Tracer):
-    """Records the calls of layers; what has a rule of its own below is one layer."""
+    """A recorder of layer calls; what has a rule of its own below is one layer."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, FixedGrid | nn.Linear) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Conversion:
-    """Walks a recorded network from the patch to its scores and puts each layer's equal in its place."""
+    """A walk over a recorded network, from the patch to its scores, that replaces each layer by its equal."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph, patch: tuple[int, int]) -> None:
         self.model = model
@@ -119,7 +119,7 @@ class _Conversion:
         self.used: set[str] = set()
 
     def run(self) -> int:
-        """Convert; returns the stride of the scores in px."""
+        """Convert, and return the stride of the scores in px."""
         for node in list(self.graph.nodes):
             if node.op == "placeholder":
                 self.maps[node] = _Map(self.patch, 1)
@@ -184,7 +184,7 @@ class _Conversion:
         dilation: tuple[int, int],
         before: _Map,
     ) -> _Map:
-        """What a kernel makes of a map; behind a grid it takes every `dilation`-th point of the photo's map."""
+        """Return the map behind a kernel; behind a grid it takes every `dilation`-th point of the photo's map."""
         if step[0] != step[1] or (before.dilation != 1 and step != (1, 1)):
             raise Unconvertible(f"its layer {name} strides by {step}, which would not meet every patch")
         reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -270,13 +270,13 @@ def _grid_sides(layer: nn.AdaptiveAvgPool2d, sides: tuple[int, int]) -> tuple[in
 
 @torch.inference_mode()
 def _check_equal(model: nn.Module, dense: Dense) -> None:
-    """Score patches of a random picture one by one and in one pass; refuse a conversion that changed a score."""
+    """Score patches of a random image one by one and in one pass; refuse a conversion that changed a score."""
     generator = torch.Generator().manual_seed(0)
     height, width, step = dense.height, dense.width, dense.stride
-    picture = torch.randn(1, 3, height + 3 * step - 1, width + 3 * step, generator=generator)
-    together = dense.scores(picture)[0]  # (C, 3, 4)
+    image = torch.randn(1, 3, height + 3 * step - 1, width + 3 * step, generator=generator)
+    together = dense.scores(image)[0]  # (C, 3, 4)
     corners = [(row, column) for row in range(3) for column in range(4)]
-    patches = [picture[0, :, r * step : r * step + height, c * step : c * step + width] for r, c in corners]
+    patches = [image[0, :, r * step : r * step + height, c * step : c * step + width] for r, c in corners]
     alone: Tensor = model(torch.stack(patches))  # (12, C)
     difference = float((together.flatten(1).T - alone).abs().max() / max(1.0, float(alone.abs().max())))
     if difference > TOLERANCE:

@@ -1,7 +1,7 @@
 """Patches of photos without faces, to train on: at random, and those that a network takes for faces.
 
 A classifier trained on random patches has seen few that look like a face; in a photo of ten thousand patches, one in a
-thousand wrong is ten false alarms. So train, scan photos without faces, add what was found to the negatives, train on.
+thousand wrong is ten false alarms. So train, scan photos without faces, add the false alarms as negatives, train on.
 
 Source: Sung and Poggio 1998, "Example-based learning for view-based human face detection", section 2.6 (bootstrap).
 """
@@ -33,25 +33,25 @@ def false_alarms(
     seed: int,
     known: Sequence[ArrayLike] | None = None,
 ) -> Pixels:
-    """What a network takes for faces in photos that show none: the surest patch of each place.
+    """Find what a network takes for faces in photos that show none: the highest-scoring patch of each place.
 
     Args:
         scanner: the network; its search says from which probability on a patch is an alarm.
         photos: (H, W, 3) uint8 each; looked at one at a time, so the sequence may read them when asked.
-        limit: most patches; the surest are taken, of one photo 32 at most.
+        limit: maximum number of patches; those with the highest scores are taken, at most 32 of one photo.
         seed: shifts the sizes of the patches, so that another round of mining finds others.
         known: the true boxes (T, 4) of each photo, where photos with faces are used: patches whose face box overlaps
             one by 0.3 or more are left out. None: the photos show no face.
     Returns:
-        (K, height, width, 3) uint8, the surest first; K is 0 where there is no alarm.
+        (K, height, width, 3) uint8, highest score first; K is 0 where there is no alarm.
     Raises:
         UsageError: a limit below 1, or not as many entries in `known` as photos.
     """
     if limit < 1 or (known is not None and len(known) != len(photos)):
-        given = "no" if known is None else str(len(known))
-        raise UsageError(f"expected a limit of 1 or more and boxes for every photo, got {limit} and {given} boxes")
+        boxes = "no" if known is None else str(len(known))
+        raise UsageError(f"expected a limit of 1 or more and boxes for every photo, got {limit} and {boxes} boxes")
     shifts = np.random.default_rng(seed).random(len(photos))
-    surest: list[tuple[float, int, int, Pixels]] = []
+    best: list[tuple[float, int, int, Pixels]] = []
     for index, shift in enumerate(shifts):
         photo = photos[index]
         smallest = scanner.search.smallest * scanner.search.growth**shift
@@ -59,15 +59,15 @@ def false_alarms(
         faces = np.zeros((0, 4)) if known is None else as_boxes(known[index])
         for rank, (score, patch) in enumerate(_alarms(shifted, photo, faces)):
             entry = (score, -index, -rank, cut(photo, patch, scanner.spec))
-            if len(surest) < limit:
-                heapq.heappush(surest, entry)
-            elif entry[:3] > surest[0][:3]:
-                heapq.heapreplace(surest, entry)
-    return _stacked([entry[3] for entry in sorted(surest, key=lambda entry: entry[:3], reverse=True)], scanner.spec)
+            if len(best) < limit:
+                heapq.heappush(best, entry)
+            elif entry[:3] > best[0][:3]:
+                heapq.heapreplace(best, entry)
+    return _stacked([entry[3] for entry in sorted(best, key=lambda entry: entry[:3], reverse=True)], scanner.spec)
 
 
 def _alarms(scanner: Scanner, photo: Pixels, faces: Floats) -> list[tuple[float, Floats]]:
-    """Score and patch of the surest hits of one photo that overlap no face and not each other."""
+    """Return score and patch of the highest-scoring hits of one photo that overlap no face and not each other."""
     hits = scanner.hits(photo)
     clear = iou(scanner.search.frame.boxes(hits.patches), faces).max(axis=1, initial=0.0) < APART
     patches, scores = hits.patches[clear], hits.scores[clear]
@@ -78,7 +78,7 @@ def _alarms(scanner: Scanner, photo: Pixels, faces: Floats) -> list[tuple[float,
 def random_patches(
     photos: Sequence[Pixels], spec: InputSpec, count: int, seed: int, smallest: float = Search.smallest
 ) -> Pixels:
-    """Patches of photos without faces at random places and sizes, as many of each photo.
+    """Cut patches of photos without faces at random places and sizes, as many of each photo.
 
     Args:
         photos: (H, W, 3) uint8 each, at least one of them with sides of `smallest` px.
@@ -110,15 +110,15 @@ def random_patches(
 
 
 def cut(photo: Pixels, patch: Floats, spec: InputSpec) -> Pixels:
-    """A patch of a photo at the size of a network's input, (height, width, 3), resized as training pictures are.
+    """Cut a patch out of a photo, at the size of a network's input, (height, width, 3), resized as training images are.
 
     Args:
         patch: x, y, width, height in px of the photo, inside it.
     """
     x, y, width, height = (float(value) for value in patch)
     box = (max(0.0, x), max(0.0, y), min(x + width, photo.shape[1]), min(y + height, photo.shape[0]))
-    picture = Image.fromarray(photo)
-    return np.array(picture.resize((spec.width, spec.height), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
+    image = Image.fromarray(photo)
+    return np.array(image.resize((spec.width, spec.height), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
 
 
 def _stacked(patches: list[Pixels], spec: InputSpec) -> Pixels:

@@ -1,7 +1,7 @@
 """Faces in photos with five points each, by public networks run from their ONNX files by ONNX Runtime.
 
 YuNet, SCRFD and RetinaFace say at every eighth, sixteenth and thirty-second pixel whether a face lies there, and where
-its box and points are. A file is recognised by the shapes of what it gives, whatever its outputs are called, and is
+its box and points are. A file is recognized by the shapes of what it gives, whatever its outputs are called, and is
 tried once on an empty image. A graph of open height and width is run on the photo; one of fixed size, on tiles of it.
 
 A photo is searched at one scale, at which the smallest face has the size that the network knows best, and at an eighth
@@ -38,10 +38,10 @@ from facewright.metrics.detection import Floats, as_boxes
 STRIDES = (8, 16, 32)  # px between two places
 UNIT, LEAST = 32, 64  # px: sides are multiples of the one; maps of a single row or column are noise to YuNet
 OVERLAP = 0.3  # intersection over union above which two boxes are one face
-NEAR = 0.75  # of the smallest side asked for: faces from here on are given; dlib, asked for 40 px, finds those of 33
+NEAR = 0.75  # of the smallest side asked for: faces from here on are returned; dlib, for 40 px, finds those of 33
 COARSER = 8  # times shorter: the side of the next level
 MOST_BYTES = 256 * 2**20  # of a file
-FARTHEST = 500  # strides; a thing that lies farther from its place was not found by these networks
+FARTHEST = 500  # strides; a thing that lies farther from its place is not from these networks
 PROBE = (LEAST, 3 * UNIT)  # px: height and width of the image that a graph is tried on
 MARGIN, GREY = 32, 128  # px around a level, and its colour: of 113 faces cut by the border YuNet finds 83 % for 71 %
 
@@ -162,7 +162,7 @@ class OnnxDetector:
             threshold: a score of at least this is a face, in (0, 1); None: the family's.
         Returns:
             (N, 4) boxes x, y, width, height in px of the photo, higher than wide, some reaching out of it; their (N,)
-            scores, the surest first; and (N, 5, 2) points x, y in the order of `alignment.ARCFACE`.
+            scores, highest first; and (N, 5, 2) points x, y in the order of `alignment.ARCFACE`.
         Raises:
             UsageError: `smallest` is not above 0, or so small that the photo enlarged has over four million pixels.
             WeightsError: the network answers in other shapes than its family does.
@@ -180,7 +180,7 @@ class OnnxDetector:
         return boxes[kept], scores[kept], points[kept]
 
     def _in_level(self, level: Pixels, back: Floats, threshold: float) -> Found:
-        """What is found in a level, in px of the photo; `back` are those for one of the level, x and y."""
+        """Find the faces of a level, in px of the photo; `back` are those for one of the level, x and y."""
         parts = []
         for left, top, image in _tiles(level, self._fixed):
             boxes, scores, points = self._in_image(image, threshold)
@@ -190,7 +190,7 @@ class OnnxDetector:
         return boxes * np.tile(back, 2), scores, points * back
 
     def _in_image(self, image: Pixels, threshold: float) -> Found:
-        """What is found in an image of a size that the network takes, in its px."""
+        """Find the faces of an image of a size that the network takes, in its px."""
         height, width = image.shape[:2]
         fed = (image[..., ::-1] if self.family.bgr else image).astype(np.float32)
         fed = (fed - np.array(self.family.mean, np.float32)) / np.float32(self.family.scale)
@@ -244,7 +244,7 @@ _SIDE, _DOWN = (0.571, 0.348), -0.011  # of the width and the height; of the sid
 
 
 def _family(shapes: list[tuple[int, int]], height: int, width: int) -> Family:
-    """The family that gives outputs of these shapes, (rows, numbers), for an image of this size, px."""
+    """Return the family that gives outputs of these shapes, (rows, numbers), for an image of this size, px."""
     for family in FAMILIES:
         rows = [len(corner) for corner, _ in family.places(height, width)]
         rows = [sum(rows)] if family.joined else rows
@@ -267,7 +267,7 @@ def _tiles(level: Pixels, fixed: tuple[int, int] | None) -> Iterator[tuple[int, 
 
 
 def _starts(length: int, tile: int) -> list[int]:
-    """Where tiles begin so that they cover a length, margins included, and overlap by a quarter at least."""
+    """Return where tiles begin so that they cover a length, margins included, and overlap by a quarter at least."""
     count = 1 if length <= tile else -(-(length - tile) // (tile * 3 // 4)) + 1
     return [round(start) - MARGIN for start in np.linspace(0, max(length - tile, 0), count)]
 
@@ -286,7 +286,7 @@ def _coarser(level: Pixels) -> tuple[Pixels, Floats]:
 
 
 def _content(path: Path) -> bytes:
-    """The file. Raises WeightsError: it cannot be read, or is far larger than any of these networks."""
+    """Read the file. Raises WeightsError: it cannot be read, or is far larger than any of these networks."""
     try:
         if not path.is_file():  # a pipe would block
             raise WeightsError(f"{path}: no such file; expected the ONNX file of a face detector")

@@ -9,24 +9,24 @@ from facewright.errors import UsageError
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats
 
-MOST_PIXELS = 4_000_000  # of a photo that is searched at its own size; dlib's pyramid of it takes 0.9 GB of memory
+MAX_PIXELS = 4_000_000  # of a photo that is searched at its own size; dlib's pyramid of it takes 0.9 GB of memory
 
 
 def scaled(photo: Pixels, smallest: float | None, window: float) -> tuple[Pixels, Floats]:
-    """A photo so that its smallest face is as large as a network's window.
+    """Scale a photo so that its smallest face is as large as a network's window.
 
     Args:
         photo: (H, W, 3) uint8.
         smallest: px of the photo; None: the window's side, or more in a photo of over four million pixels.
         window: px: side of the smallest faces that the network is to see.
     Returns:
-        The photo scaled; and (2,) how many of the given photo's px make one of it, x and y.
+        The photo scaled; and (2,) how many of the original px make one of it, x and y.
     Raises:
         UsageError: `smallest` is not above 0, or so small that the photo would have over four million pixels.
     """
     height, width = photo.shape[:2]
     if smallest is None:
-        scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+        scale = min(1.0, (MAX_PIXELS / (height * width)) ** 0.5)
     elif smallest > 0:
         scale = window / smallest
     else:
@@ -44,7 +44,7 @@ def scaled(photo: Pixels, smallest: float | None, window: float) -> tuple[Pixels
 
 
 def searchable(photo: Pixels, smallest: float, window: float) -> float:
-    """The smallest face that can be looked for in a photo: as asked, or larger in photos of millions of pixels.
+    """Return the smallest face that can be looked for in a photo: `smallest`, or larger in very large photos.
 
     Args:
         photo: (H, W, 3). smallest: px of it. window: px: side of the smallest faces that the network is to see.
@@ -56,19 +56,19 @@ def searchable(photo: Pixels, smallest: float, window: float) -> float:
     56
     """
     height, width = photo.shape[:2]
-    least = window * (height * width / MOST_PIXELS) ** 0.5
+    least = window * (height * width / MAX_PIXELS) ** 0.5
     return smallest if smallest >= least else int(least) + 1
 
 
-def usual(photo: Pixels, window: float, budget: int) -> float:
+def default_smallest(photo: Pixels, window: float, budget: int) -> float:
     """Choose the smallest face to look for: as small as a number of pixels allows, from 10 to 40 px.
 
     Args:
         photo: (H, W, 3). window: px: side of the smallest faces that the network is to see.
         budget: px of the scaled photo; what it takes is the same for every photo that is not very large.
-    >>> usual(np.zeros((375, 500, 3), np.uint8), 32, 2_000_000)
+    >>> default_smallest(np.zeros((375, 500, 3), np.uint8), 32, 2_000_000)
     10.0
-    >>> usual(np.zeros((3000, 4000, 3), np.uint8), 32, 2_000_000)
+    >>> default_smallest(np.zeros((3000, 4000, 3), np.uint8), 32, 2_000_000)
     40.0
     """
     height, width = photo.shape[:2]

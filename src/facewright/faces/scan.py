@@ -39,7 +39,7 @@ TILE = 2**18  # px of a photo passed at once: what a tile's maps need stays near
 
 @dataclass(frozen=True)
 class Search:
-    """How a photo is searched.
+    """The settings of a search.
 
     Attributes:
         threshold: probability from which on a patch is a hit, in (0, 1).
@@ -47,9 +47,9 @@ class Search:
         growth: each patch size over the one before, above 1.
         suppression: "hard" or "soft", see `boxes`.
         overlap: intersection over union above which two hits are one face; for the hard suppression.
-        nested: share of the smaller of two boxes from which on it lies inside the other; then the surer stays. Mouths
+        nested: share of the smaller of two boxes from which on it lies inside the other; the higher score stays. Mouths
             and noses look like faces to a network that has seen few of them alone.
-        support: least hits a face is made of; a true face is hit at several neighbouring places and sizes.
+        support: least hits of a face; a true face is hit at several neighbouring places and sizes.
         refine: whether a face's box is the mean of its hits, or the best of them alone.
         frame: where in a patch the face box lies.
     Raises:
@@ -78,17 +78,17 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """The faces of one photo, the surest first; none where there is none."""
+    """The faces of one photo, highest score first; none where there is none."""
 
     boxes: Floats  # (K, 4) x, y, width, height, px of the photo
     scores: Floats  # (K,) probability in (0, 1)
-    support: NDArray[np.int64]  # (K,) hits each was made of
+    support: NDArray[np.int64]  # (K,) hits each is the mean of
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def above(self, threshold: float) -> Found:
-        """The faces with score >= threshold."""
+        """Return the faces with score >= threshold."""
         sure = self.scores >= threshold
         return Found(self.boxes[sure], self.scores[sure], self.support[sure])
 
@@ -115,7 +115,7 @@ class Hits:
 
 
 class Scanner:
-    """A patch classifier, made ready to look at photos.
+    """A patch classifier that searches photos.
 
     Args:
         model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit.
@@ -139,7 +139,7 @@ class Scanner:
             self.why_windows = str(error)
 
     def searching(self, search: Search) -> Scanner:
-        """The same network with another search; it is not prepared again."""
+        """Return the same network with another search; it is not prepared again."""
         other = copy.copy(self)
         other.search = search
         return other
@@ -150,7 +150,7 @@ class Scanner:
         return WINDOW_STRIDE if self._dense is None else self._dense.stride
 
     def find(self, photo: Pixels) -> Found:
-        """The faces of a photo.
+        """Find the faces of a photo.
 
         Args:
             photo: (H, W, 3) uint8 RGB, any size; one smaller than the smallest patch holds no face.
@@ -170,7 +170,7 @@ class Scanner:
         return Found(boxes, scores[enough], support[enough])
 
     def hits(self, photo: Pixels) -> Hits:
-        """Every patch of every level that reaches the threshold."""
+        """Return every patch of every level that reaches the threshold."""
         found = [self._hits_of(level) for level in levels(photo, self.spec, self.search)]
         patches = [np.zeros((0, 4)), *(hits.patches for hits in found)]
         return Hits(np.concatenate(patches), np.concatenate([np.zeros(0), *(hits.scores for hits in found)]))
@@ -185,30 +185,30 @@ class Scanner:
 
     @torch.inference_mode()
     def probabilities(self, pixels: Pixels) -> Floats:
-        """The probability that each patch of a picture, as large as it is, shows a face.
+        """Compute the probability that each patch of an image, at its own size, shows a face.
 
         Args:
             pixels: (H, W, 3) uint8, at least as large as a patch.
         Returns:
             (rows, columns): patches `stride` px apart.
         """
-        picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        tall = max(self.spec.height, TILE // picture.shape[3])
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        tall = max(self.spec.height, TILE // image.shape[3])
         count = (pixels.shape[0] - self.spec.height) // self.stride + 1
         rows = (tall - self.spec.height) // self.stride + 1
         strips = []
         for first in range(0, count, rows):
             top = first * self.stride
             bottom = top + (min(rows, count - first) - 1) * self.stride + self.spec.height
-            strips.append(self._strip(picture[:, :, top:bottom]))
+            strips.append(self._strip(image[:, :, top:bottom]))
         return np.concatenate(strips)
 
-    def _strip(self, picture: Tensor) -> Floats:
+    def _strip(self, image: Tensor) -> Floats:
         """(1, 3, H, W) uint8 -> (rows, columns)."""
         if self._dense is not None:
-            scores: Tensor = self._dense.scores(normalise(picture, self.spec))[0]  # (C, rows, columns)
+            scores: Tensor = self._dense.scores(normalise(image, self.spec))[0]  # (C, rows, columns)
             return _chance(scores, self.face).numpy()
-        windows = picture[0].unfold(1, self.spec.height, self.stride).unfold(2, self.spec.width, self.stride)
+        windows = image[0].unfold(1, self.spec.height, self.stride).unfold(2, self.spec.width, self.stride)
         rows, columns = windows.shape[1:3]
         patches = windows.permute(1, 2, 0, 3, 4)  # (rows, columns, 3, height, width), a view
         flat = range(rows * columns)
@@ -221,20 +221,20 @@ class Scanner:
 
 
 def levels(photo: Pixels, spec: InputSpec, search: Search) -> Iterator[Level]:
-    """The pyramid of a photo, from the largest picture, where patches are smallest, to the last that holds a patch.
+    """Yield the pyramid of a photo, from the largest image, where patches are smallest, to the last that holds a patch.
 
     Args:
         photo: (H, W, 3) uint8.
     """
     height, width = photo.shape[:2]
-    picture = Image.fromarray(photo)
+    image = Image.fromarray(photo)
     zoom = min(spec.width, spec.height) / search.smallest
     while True:
         size = (round(width * zoom), round(height * zoom))
         if size[0] < spec.width or size[1] < spec.height:
             return
         # As training patches were fitted: bicubic, over all pixels that fall into one.
-        pixels = np.array(picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+        pixels = np.array(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
         yield Level(pixels, (width / size[0], height / size[1]))
         zoom /= search.growth
 

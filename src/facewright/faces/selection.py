@@ -1,4 +1,4 @@
-"""The faces of a photo, and which of them is taken for the person."""
+"""The faces of a photo, and the selection of one of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facewright.images import Pixels
 Policy = Literal["largest", "centre", "error"]
 POLICIES: tuple[Policy, ...] = ("largest", "centre", "error")
 DEFAULT_POLICY: Policy = (
-    "centre"  # over LFW's pairs 99.2 % are told right, with the largest face 98.0 %: bystanders are near
+    "centre"  # over LFW's pairs 99.2 % are verified correctly, with the largest face 98.0 %: bystanders are near
 )
 Vector = NDArray[np.float32]
 """(D,) of length 1."""
@@ -26,8 +26,8 @@ class Face:
     """One face of a photo."""
 
     box: tuple[float, float, float, float]  # x, y, width, height in px of the photo; may reach out of it
-    score: float | None  # the detector's, higher is surer; None where the whole photo was taken
-    points: NDArray[np.float64]  # (5, 2) x, y, in the order of the chip's template; (0, 2) where none were needed
+    score: float | None  # the detector's, higher is more certain; None where the whole photo was taken
+    points: NDArray[np.float64]  # (5, 2) x, y, in the order of the crop's template; (0, 2) where none were needed
     chip: Pixels = field(repr=False)  # (H, W, 3) uint8: what the network sees, upright where there are points
     roll: float = 0.0  # radians by which the points are turned against the template; 0 without points
 
@@ -44,10 +44,10 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """The face of a photo that was taken for the person; or why none was."""
+    """The selected face of a photo; or the reason why none was selected."""
 
     face: Face | None
-    faces: int  # that were found
+    faces: int  # detected
     policy: Policy
     reason: str | None  # where there is no face
     turned: int = 0  # degrees, counterclockwise, by which the photo was turned to find the face
@@ -70,10 +70,10 @@ class Picked:
 
 
 def one_of(found: Sequence[Face], size: tuple[int, ...], policy: Policy) -> Picked:
-    """What a policy makes of the faces of a photo.
+    """Select one of the faces of a photo.
 
     Args:
-        found: the faces, the surest first. size: height and width of the photo, px.
+        found: the faces, highest score first. size: height and width of the photo, px.
         policy: of several faces the "largest", the one nearest to the "centre", or none: "error".
     """
     if not found:
@@ -84,7 +84,7 @@ def one_of(found: Sequence[Face], size: tuple[int, ...], policy: Policy) -> Pick
 
 
 def _taken(found: Sequence[Face], size: tuple[int, ...], policy: Policy) -> Face:
-    """One of several faces; of equals the surer."""
+    """Select one of several faces; of equals the one with the highest score."""
     if policy == "largest":
         return max(found, key=lambda face: face.box[2] * face.box[3])
     height, width = size

@@ -1,6 +1,6 @@
 """A photo → its faces, or the vector of one of them; two photos → the same person or not.
 
-With nothing trained, by dlib's networks and the threshold that is shipped for them; or by a model of one's own.
+With nothing trained, by dlib's networks and the threshold that is shipped for them; or by your own model.
 
 >>> Recognizer().verify("a.jpg", "b.jpg").same                                         # doctest: +SKIP
 True

@@ -1,4 +1,4 @@
-"""What is said of two photos."""
+"""The result of comparing two photos."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from facewright.metrics.thresholds import Threshold
 
 @dataclass(frozen=True)
 class Matched:
-    """Whether two photos show one person. None where a photo shows no face, or no threshold is known."""
+    """The comparison of two photos: match or no match; None where a photo shows no face, or no threshold is known."""
 
     score: float | None  # cosine
     threshold: float | None
     same: bool | None  # score >= threshold
-    far: Rate | None  # on the pairs that the threshold was chosen on: what to expect of others like them
+    far: Rate | None  # on the pairs that the threshold was chosen on
     far_by_identity: Rate | None  # the same with its interval over resampled people
     far_target: float | None
     probability: float | None  # that it is one person, among pairs mixed as those
-    data: str | None  # what those pairs were
+    data: str | None  # the pairs of the threshold
     sides: tuple[Picked, Picked]
     model: str
     detector: str
@@ -51,7 +51,7 @@ class Matched:
 
 @dataclass(frozen=True)
 class Stack:
-    """What makes a score: the names that results carry."""
+    """Model, detector and fingerprint: the names that results carry."""
 
     model: str
     detector: str
@@ -65,7 +65,7 @@ def matched(
     stack: Stack,
     decided_with: str | None,
 ) -> Matched:
-    """A score and what a threshold makes of it.
+    """Decide on a score with a threshold.
 
     Args:
         score: cosine; None where a side has no face. threshold: None where there is none.

@@ -1,4 +1,4 @@
-"""What makes a vector of a chip: dlib's network, or an embedder of one's own; and the thresholds that go with it."""
+"""Networks from aligned face crops to vectors: dlib's, or your own embedder; and their thresholds."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `lan
 
 
 def built_in(model: str | Path | None) -> bool:
-    """Whether a model's name means the built-in network."""
+    """Tell if a model's name means the built-in network."""
     return model is None or str(model) == BUILT_IN
 
 
 class Network(Protocol):
-    """Chips to unit vectors; may be used from several threads."""
+    """A network from aligned face crops to unit vectors; may be used from several threads."""
 
     name: str
     width: int  # D
@@ -44,15 +44,15 @@ class Network(Protocol):
 
     @property
     def digest(self) -> str:
-        """Stands for its weights and what happens to a chip."""
+        """Return a digest of the weights and the preprocessing of a crop."""
         ...
 
-    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
-        """N chips, each `spec.fit`, to (N, D) unit vectors."""
+    def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Embed N crops, each `spec.fit`: (N, D) unit vectors."""
         ...
 
     def thresholds(self) -> tuple[Threshold, ...]:
-        """Those that come with it, whatever detector and version they are for."""
+        """Return the thresholds that come with it, whatever detector and version they are for."""
         ...
 
 
@@ -60,13 +60,13 @@ class BuiltIn:
     """dlib's network, loaded when it is first needed.
 
     Args:
-        cache: the folder of the converted network; the user's own where None.
+        cache: the folder of the converted network; default: the user's.
     """
 
     name = BUILT_IN
     width = WIDTH
     template = DLIB
-    own_template = None
+    own_template: Template | None = None
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
@@ -81,11 +81,11 @@ class BuiltIn:
     def digest(self) -> str:
         return RESNET.digest()
 
-    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
-        if not chips:
+    def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        if not crops:
             return np.zeros((0, self.width), np.float32)
-        found = self._vectors.of(np.stack(chips))
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+        vectors = self._vectors.of(np.stack(crops))
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     @cached_property
     def _thresholds(self) -> tuple[Threshold, ...]:
@@ -96,7 +96,7 @@ class BuiltIn:
 
 
 class Own:
-    """An embedder of one's own; its crops are of its template, ArcFace's where it has none, fitted to its input."""
+    """Your own embedder; its crops are of its template, ArcFace's where it has none, fitted to its input."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
@@ -108,19 +108,21 @@ class Own:
     def digest(self) -> str:
         return json.dumps([asdict(self.template), self.embedder.fingerprint])
 
-    def embed(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         expected = (self.spec.height, self.spec.width, 3)
-        wrong = [chip.shape for chip in chips if chip.shape != expected]
+        wrong = [crop.shape for crop in crops if crop.shape != expected]
         if wrong:
-            raise UsageError(f"expected chips {expected}, as `faces` cuts them without a template, got {wrong[0]}")
-        return self.embedder.embed(np.array(chips, np.uint8).reshape(-1, *expected))
+            raise UsageError(
+                f"expected aligned face crops {expected}, as `faces` cuts them without a template, got {wrong[0]}"
+            )
+        return self.embedder.embed(np.array(crops, np.uint8).reshape(-1, *expected))
 
     def thresholds(self) -> tuple[Threshold, ...]:
         return thresholds_for(self.embedder.bundle.thresholds, VERIFICATION)
 
 
 def shipped(fingerprint: str) -> tuple[Threshold, ...]:
-    """The thresholds that come with the package, those for other networks left out.
+    """Return the thresholds that come with the package for this fingerprint.
 
     Raises:
         DataError: the package's file is damaged.

@@ -1,7 +1,7 @@
-"""`Recognizer`: a detector, five points, a template and a network, made one.
+"""`Recognizer`: a detector, five points, a template and a network in one.
 
-built-in         detector's box → `FivePoints` → dlib's chip, 150 px → dlib's 128 numbers
-one's own        detector's box → five points → ArcFace's chip, 112 px → the embedder's input → its vector
+built-in         detector's box → `FivePoints` → dlib's crop, 150 px → dlib's 128 numbers
+your own         detector's box → five points → ArcFace's crop, 112 px → the embedder's input → its vector
 … and "none"     the photo → the embedder's input → its vector, as `Embedder` does it
 """
 
@@ -21,7 +21,7 @@ from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
-from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, chip, for_corners
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
@@ -39,11 +39,11 @@ class Recognizer:
     """A photo → faces → unit vectors; may be used from several threads once it has embedded a face.
 
     Args:
-        embedder: a network of one's own; the built-in one where None.
+        embedder: your own network; default: the built-in one.
         detector: "dlib"; the .onnx file of YuNet, SCRFD or RetinaFace; or "none" for pre-cropped photos: the whole
-            photo is the box of its one face, and an embedder of one's own takes it as it is. None: "dlib" for the
+            photo is the box of its one face, and your own embedder takes it as it is. None: "dlib" for the
             built-in network, "none" for another.
-        cache: the folder of the converted networks of dlib; the user's own where None.
+        cache: the folder of the converted networks of dlib; default: the user's.
     Raises:
         UnknownName: another detector.
     """
@@ -51,7 +51,7 @@ class Recognizer:
     def __init__(
         self, embedder: Embedder | None = None, *, detector: str | None = None, cache: Path | None = None
     ) -> None:
-        chosen = detector if detector is not None else _usual_detector(embedder)
+        chosen = detector if detector is not None else _default_detector(embedder)
         self.embedder = embedder
         self.detector = chosen
         self._cache = cache
@@ -71,7 +71,7 @@ class Recognizer:
         cache: Path | None = None,
         device: str | None = "cpu",
     ) -> Recognizer:
-        """By the name of a model.
+        """Create a recognizer by the name of a model.
 
         Args:
             model: a run directory, a bundle file or architecture@weights; None or "built-in": dlib's networks.
@@ -91,17 +91,17 @@ class Recognizer:
 
     @property
     def takes_photos_whole(self) -> bool:
-        """Whether a photo is fed to the network as it is: no detector, no points, no chip."""
+        """Tell if a photo is fed to the network as it is: no detector, no points, no aligned crop."""
         return self.embedder is not None and self.detector == Whole.name
 
     @property
     def detector_name(self) -> str:
-        """The detector as thresholds name it: without the folder of its file."""
+        """Return the detector's name in thresholds: without the folder of its file."""
         return self._detector.name
 
     @property
     def template(self) -> Template | None:
-        """Of the chips, for the points of `landmarks.FivePoints`; None where photos are taken whole."""
+        """Return the template of the crops, for the points of `FivePoints`; None where photos are taken whole."""
         return None if self.takes_photos_whole else self._network.template
 
     @cached_property
@@ -110,7 +110,7 @@ class Recognizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex characters that stand for all between photo and vector: thresholds and galleries hold for it alone.
+        """Return 32 hex characters for all between photo and vector: thresholds and galleries hold for it alone.
 
         That of the embedder where it takes photos whole.
         """
@@ -120,37 +120,37 @@ class Recognizer:
         parts = [STEPS, self._detector.name, self._detector.digest, landmarks, self._network.digest]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
-    def policy(self, asked: Policy | None) -> Policy:
-        """Which of several faces is taken: as asked, or the default.
+    def policy(self, policy: Policy | None) -> Policy:
+        """Return which of several faces is selected: the given policy, or the default.
 
         Raises:
-            UsageError: it is asked for where photos are taken whole. UnknownName: no such policy.
+            UsageError: it is given where photos are taken whole. UnknownName: no such policy.
         """
-        if asked is not None and self.takes_photos_whole:
+        if policy is not None and self.takes_photos_whole:
             raise UsageError(f"a policy is for several faces, and {self.name} takes each photo whole; name a detector")
-        if asked is not None and asked not in POLICIES:
-            raise UnknownName("policy", asked, POLICIES)
-        return DEFAULT_POLICY if asked is None else asked
+        if policy is not None and policy not in POLICIES:
+            raise UnknownName("policy", policy, POLICIES)
+        return DEFAULT_POLICY if policy is None else policy
 
     def read(self, source: ImageLike, *, name: str | None = None) -> Pixels:
-        """A photo, decoded as finely as this recogniser needs it; see `images.read`."""
+        """Read a photo, decoded as finely as this recognizer needs it; see `images.read`."""
         return images.read(source, name=name, at_least=self.at_least)
 
     @property
     def at_least(self) -> int | None:
-        """px: to which shorter side a big JPEG may be reduced while it is decoded; None: not at all."""
+        """Return the shorter side, px, to which decoding may reduce a big JPEG; None: not at all."""
         return smallest_side(self.spec) if self.takes_photos_whole else None
 
     def faces(
         self, photo: ImageLike, *, smallest: float | None = None, template: Template | None = None
     ) -> tuple[Face, ...]:
-        """The faces of a photo, the surest first; none is an answer.
+        """Find the faces of a photo, highest score first; there may be none.
 
         Args:
             photo: a path, an (H, W, 3) uint8 array or a PIL image; see `images.as_image`.
             smallest: px: side of the smallest face that is looked for. None: 10 to 40, as small as the photo's size
-                allows in the usual time, and 20 where nothing was found; see `searchable`.
-            template: of the chips, one of `TEMPLATES`; None: as `embed` takes them.
+                allows in the default time, and 20 where none was found; see `searchable`.
+            template: of the crops, one of `TEMPLATES`; None: as `embed` takes them.
         Raises:
             UsageError: `smallest` is under 8, or a template where photos are taken whole. WeightsError: the package
             of the networks is not installed.
@@ -158,7 +158,7 @@ class Recognizer:
         return self._found(as_image(photo), EVERY if smallest is None else (smallest,), template)
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        """Return the smallest face, px, that is looked for where `smallest` is asked; larger in very large photos."""
+        """Return the smallest face, px, that is looked for with `smallest`; larger in very large photos."""
         return self._detector.searchable(photo, smallest)
 
     def pick(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> Picked:
@@ -188,7 +188,7 @@ class Recognizer:
         )
 
     def vector(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
-        """The unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
+        """Return the unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
 
         Args, Raises: as `pick`.
         """
@@ -196,27 +196,27 @@ class Recognizer:
         return None if picked.face is None else self.embed([picked.face])[0], picked
 
     def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
-        """The unit vectors of N faces as `faces` and `pick` give them: (N, D) float32.
+        """Embed N faces as `faces` and `pick` return them: (N, D) unit vectors, float32.
 
         Raises:
-            UsageError: chips of another template.
+            UsageError: crops of another template.
         """
         return self.embed_chips([face.chip for face in faces])
 
     def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
-        """`embed` for chips alone, (H, W, 3) uint8 each: what is kept of faces in a gallery."""
+        """Embed aligned face crops, (H, W, 3) uint8 each, as a gallery keeps them; see `embed`."""
         return self._network.embed(chips)
 
     def thresholds(self) -> tuple[Threshold, ...]:
-        """The thresholds for this fingerprint: those that are shipped, or stored in the model file.
+        """Return the thresholds for this fingerprint: those that are shipped, or stored in the model file.
 
         Raises:
-            BundleError, DataError: what is held is no threshold.
+            BundleError, DataError: the stored thresholds are damaged.
         """
         return tuple(one for one in self._network.thresholds() if one.fingerprint == self.fingerprint)
 
     def threshold(self, far: float | None = None) -> Threshold | None:
-        """The threshold for a false-accept rate; the last one where none is named; None where there is none at all.
+        """Return the threshold for a false-accept rate; default: the last one; None where there is none at all.
 
         Raises:
             Undefined: there are thresholds, but none for that rate.
@@ -257,14 +257,14 @@ class Recognizer:
             raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {least:g}")
         if self.takes_photos_whole:
             if template is not None:
-                raise UsageError("a photo that is taken whole has no points to cut a chip by; leave out the template")
+                raise UsageError("a photo that is taken whole has no points to align a crop by; leave out the template")
             height, width = photo.shape[:2]
             return (Face((0.0, 0.0, float(width), float(height)), None, np.zeros((0, 2)), self.spec.fit(photo)),)
         located = self._detector.locate(photo, sizes)
         return self._cut(photo, located, template) if len(located.boxes) else ()
 
     def _cut(self, photo: Pixels, located: Located, template: Template | None) -> tuple[Face, ...]:
-        """The located faces with their points and chips."""
+        """Return the located faces with their points and aligned crops."""
         wanted = self._network.template if template is None else template
         own = ARCFACE if template is not None and template == ARCFACE_CORNERS else self._network.own_template
         if wanted.rule == "box":
@@ -275,18 +275,18 @@ class Recognizer:
             wanted, every = own, located.points  # the detector's own points are nearer to those of ArcFace
         else:
             every = self._points.of(photo, located.squares)
-        chips = [chip(photo, points, template=wanted) for points in every]
+        crops = [align_face(photo, points, template=wanted) for points in every]
         if template is None:
-            chips = [self.spec.fit(one) for one in chips]
+            crops = [self.spec.fit(one) for one in crops]
         return tuple(
             Face((x, y, width, height), score, points, one, cmath.phase(turn_and_shift(wanted.points, points)[0]))
             for (x, y, width, height), score, points, one in zip(
-                located.boxes.tolist(), located.scores, every, chips, strict=True
+                located.boxes.tolist(), located.scores, every, crops, strict=True
             )
         )
 
 
-def _usual_detector(embedder: Embedder | None) -> str:
+def _default_detector(embedder: Embedder | None) -> str:
     """Return the detector of a network where none is named: dlib's where it was trained on its crops."""
     cropped = embedder is not None and embedder.spec.faces is not None and embedder.spec.faces.detector == "dlib"
     return "dlib" if embedder is None or cropped else Whole.name

@@ -13,10 +13,10 @@ from PIL import Image
 from facewright import images
 from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
-from facewright.faces.alignment import Template
 from facewright.files import write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.images.files import images_in
+from facewright.input_spec import Template
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
 

@@ -67,7 +67,7 @@ def test_the_smallest_face_is_that_of_the_photo(smallest: float, least: float) -
 
 
 def test_a_large_photo_is_searched_for_larger_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(scaling, "MAX_PIXELS", 10_000)
     boxes, _ = blind(1.0).find(np.zeros((200, 200, 3), np.uint8))
     assert boxes[:, 2:].min() == pytest.approx(160, rel=0.03)
     with pytest.raises(UsageError, match="161 px"):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from facewright import images
-from facewright.faces.alignment import chip
+from facewright.faces.alignment import align_face
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
@@ -59,7 +59,7 @@ def test_landmarks_and_chips_are_dlibs(
         wanted = np.array([[part.x, part.y] for part in shape.parts()])
         found = ours.of(photo, [[box.left(), box.top(), box.width(), box.height()]])
         np.testing.assert_allclose(found[0], wanted, atol=0.5)
-        np.testing.assert_array_equal(chip(photo, wanted), dlib.get_face_chip(photo, shape, 150, 0.25))
+        np.testing.assert_array_equal(align_face(photo, wanted), dlib.get_face_chip(photo, shape, 150, 0.25))
 
 
 def test_embeddings_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.Pixels, Any]]) -> None:
@@ -68,7 +68,7 @@ def test_embeddings_are_dlibs(dlib: Any, cache: Path, faces: list[tuple[images.P
     chips = []
     for photo, box in faces[:6]:
         (found,) = points.of(photo, [[box.left(), box.top(), box.width(), box.height()]])
-        chips.append(chip(photo, found))
+        chips.append(align_face(photo, found))
     ours = FaceVectors.load(cache=cache).of(np.stack(chips))
     wanted = np.array([theirs.compute_face_descriptor(cut) for cut in chips])
     assert np.linalg.norm(ours - wanted, axis=1).max() < 1e-4

@@ -1,9 +1,9 @@
 """Faces in photos, by dlib's convolutional detector: a small network passed over a pyramid of the photo.
 
 Three convolutions of 5x5 that halve the side, three that keep it, and one of 9x9 give a score for a window of 80 px
-at every eighth pixel of every level; scores above 0 are faces, and of windows that overlap the surer stays. It was
-trained with the loss of King 2015, "Max-margin object detection" (arXiv:1502.00046), and finds faces turned to the
-side or half covered that detectors of gradients miss.
+at every eighth pixel of every level; scores above 0 are faces, and of windows that overlap, the one with the highest
+score stays. It was trained with the loss of King 2015, "Max-margin object detection" (arXiv:1502.00046), and finds
+faces turned to the side or half covered that detectors of gradients miss.
 
 >>> boxes, scores = FaceDetector.load().find(photo)                                    # doctest: +SKIP
 """
@@ -43,7 +43,7 @@ class FaceDetector:
         return cls(MAX_MARGIN.session(cache=cache))
 
     def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float = 0.0) -> tuple[Floats, Floats]:
-        """The faces of a photo.
+        """Find the faces of a photo.
 
         Args:
             photo: (H, W, 3) uint8.
@@ -52,7 +52,7 @@ class FaceDetector:
             threshold: a score above this is a face; the scale is that of the loss, 1 is sure.
         Returns:
             (N, 4) boxes x, y, width, height in px of the photo, square but for rounding, some reaching out of it; and
-            their (N,) scores, the surest first.
+            their (N,) scores, highest first.
         Raises:
             UsageError: `smallest` is not above 0, or so small that the photo enlarged has over four million pixels.
         """
@@ -65,12 +65,12 @@ class FaceDetector:
         order = np.argsort(-found, kind="stable")
         centres = np.stack([columns, rows], axis=1)[order].astype(np.float64) * STRIDE + FIRST
         boxes = layout.in_photo(centres, WINDOW)
-        kept = _surest(boxes)
+        kept = _highest(boxes)
         return boxes[kept] * np.tile(back, 2), found[order][kept]
 
 
-def _surest(boxes: Floats) -> list[int]:
-    """Which boxes stay, of those that are sorted from the surest on: the overlap is a share of the box around both."""
+def _highest(boxes: Floats) -> list[int]:
+    """Return the boxes to keep, of those sorted by score; the overlap is a share of the box around both."""
     kept: list[int] = []
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     for index in range(len(boxes)):

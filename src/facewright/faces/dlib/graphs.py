@@ -2,7 +2,7 @@
 
 <cache>/weights/<name>-<first 16 digits of the file's SHA-256>.onnx, of the landmarks' trees .safetensors
 
-Layers follow each other in dlib's files, but how they are wired is said here. Norms and the preprocessing, (x - mean) /
+Layers follow each other in dlib's files; their wiring is written here. Norms and the preprocessing, (x - mean) /
 256, become part of the convolutions before and behind them, so a graph takes pixels of 0..255 as they are.
 """
 

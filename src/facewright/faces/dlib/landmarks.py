@@ -63,14 +63,14 @@ class Step:
 
 @dataclass(frozen=True)
 class FivePoints:
-    """Finds the points; made by `load`."""
+    """A predictor of the five points; created by `load`."""
 
     mean_face: NDArray[np.complex64]  # (5,) x + iy in box sides
     steps: tuple[Step, ...]
 
     @classmethod
     def load(cls, *, cache: Path | None = None) -> FivePoints:
-        """The trees of the package's file, converted the first time.
+        """Load the trees of the package's file, converted the first time.
 
         Args:
             cache: the folder; `cache_folder()` where None.
@@ -109,15 +109,15 @@ class FivePoints:
         return predictor
 
     def of(self, photo: Pixels, boxes: ArrayLike) -> Floats:
-        """The points of faces.
+        """Predict the points of faces.
 
         Args:
             photo: (H, W, 3) uint8.
             boxes: (N, 4) x, y, width, height in pixels, as the detector gives them; they may reach out of the photo.
         Returns:
-            (N, 5, 2) x, y in whole pixels: outer and inner corner of the eye on the right of the picture, outer and
+            (N, 5, 2) x, y in whole pixels: outer and inner corner of the eye on the right of the image, outer and
             inner corner of the one on its left, the base of the nose. Whole, because the embedding network was
-            trained on chips made from whole ones.
+            trained on crops made from whole ones.
         """
         found = as_boxes(boxes)
         corner = found[:, :1] + 1j * found[:, 1:2]  # (N, 1)
@@ -134,7 +134,7 @@ class FivePoints:
 
 
 def _turn(mean_face: NDArray[np.complex64], shape: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """The turn and scale, one complex number, that best bring the mean face onto each shape: (N, 1).
+    """Compute the turn and scale, one complex number, that best bring the mean face onto each shape: (N, 1).
 
     Source: least squares over similarities, Umeyama 1991 (doi:10.1109/34.88573), for two dimensions.
     """

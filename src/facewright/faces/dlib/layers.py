@@ -53,7 +53,7 @@ class Network:
 
 
 def read_network(path: Path) -> Network:
-    """A network of dlib's.
+    """Read a network of dlib's.
 
     Raises:
         WeightsError: not such a file, cut short, or with layers that are not known here.
@@ -140,9 +140,9 @@ def _norm(reader: Reader) -> Affine:
     for _ in range(4):
         reader.real()
     epsilon = reader.real()
-    learnt = _halves(reader, numbers, channels)
-    scale = learnt.scale / np.sqrt(variance + np.float32(epsilon))
-    return Affine(scale, learnt.shift - scale * mean)
+    learned = _halves(reader, numbers, channels)
+    scale = learned.scale / np.sqrt(variance + np.float32(epsilon))
+    return Affine(scale, learned.shift - scale * mean)
 
 
 def _halves(reader: Reader, numbers: Floats, channels: int) -> Affine:

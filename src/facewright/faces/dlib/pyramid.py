@@ -34,7 +34,7 @@ class Layout:
     width: int
 
     def draw(self, photo: Pixels, between: tuple[float, float, float]) -> NDArray[np.float32]:
-        """Draw the levels of a photo, each made from the one before by bilinear interpolation.
+        """Draw the levels of a photo, each computed from the one before by bilinear interpolation.
 
         Args:
             photo: (H, W, 3) uint8. between: the colour between the levels.
@@ -50,7 +50,7 @@ class Layout:
         return image
 
     def in_photo(self, centres: Floats, size: float) -> Floats:
-        """Squares of the image as boxes of the photo.
+        """Convert squares of the image into boxes of the photo.
 
         Args:
             centres: (N, 2) x, y of their middles, px of the image.
@@ -74,7 +74,7 @@ class Layout:
 
 
 def lay_out(height: int, width: int) -> Layout:
-    """The pyramid of a photo of this size, px.
+    """Lay out the pyramid of a photo of this size, px.
 
     >>> lay_out(60, 60).levels[:2]
     ((11, 11, 60, 60), (11, 81, 50, 50))

@@ -20,7 +20,7 @@ BATCH = 32  # crops at once; more are no faster on two cores
 
 
 class FaceVectors:
-    """The network, made ready; `of` may be called from several threads."""
+    """The network, loaded; `of` may be called from several threads."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -40,7 +40,7 @@ class FaceVectors:
         """Compute the vectors of crops.
 
         Args:
-            crops: (N, 150, 150, 3) uint8, as `alignment.chip` gives them with the template `DLIB`.
+            crops: (N, 150, 150, 3) uint8, as `alignment.align_face` gives them with the template `DLIB`.
         Returns:
             (N, 128) float32, of length about 1.4; not scaled to 1, so that distances are dlib's.
         Raises:

@@ -17,7 +17,7 @@ from facewright.metrics.detection import Floats, as_boxes
 
 Indices = NDArray[np.int64]
 Share = Literal["union", "smaller"]
-"""What two boxes have in common, as a share of: both together (intersection over union), or the smaller of the two."""
+"""The overlap of two boxes as a share of their union (intersection over union), or of the smaller of the two."""
 
 OVERLAP = 0.3  # intersection over union above which two boxes are taken for one face
 SIGMA = 0.5  # of the soft suppression; the value of its paper

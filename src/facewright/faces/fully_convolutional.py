@@ -50,7 +50,7 @@ class Dense:
     width: int
 
     def scores(self, photos: Tensor) -> Tensor:
-        """The scores of the patches that begin every `stride` px.
+        """Compute the scores of the patches that begin every `stride` px.
 
         Args:
             photos: (B, 3, H, W) as the network is fed, H and W at least those of a patch.

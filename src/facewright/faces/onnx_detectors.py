@@ -94,7 +94,7 @@ class Family:
     largest: float  # px: larger faces are searched for at a coarser level
 
     def places(self, height: int, width: int) -> list[Place]:
-        """The places of each stride in an image of this size, px."""
+        """Return the places of each stride in an image of this size, px."""
         found = []
         for stride, sides in zip(STRIDES, self.anchors, strict=True):
             y, x = np.mgrid[0 : height // stride, 0 : width // stride].reshape(2, -1)

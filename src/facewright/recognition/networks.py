@@ -101,8 +101,9 @@ class Own:
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.name, self.width, self.spec = embedder.name, embedder.width, embedder.spec
-        self.own_template = embedder.bundle.template or ARCFACE
-        self.template = for_corners(self.own_template)
+        template = embedder.bundle.template or ARCFACE
+        self.own_template: Template | None = template
+        self.template = for_corners(template)
 
     @property
     def digest(self) -> str:

@@ -40,7 +40,7 @@ Floats = NDArray[np.float32]
 
 
 def package_file(name: str) -> Path:
-    """Where a data file of the package lies.
+    """Return the path of a data file of the package.
 
     Args:
         name: `EMBEDDING`, `FIVE_POINTS` or `DETECTOR`.
@@ -140,7 +140,7 @@ class Reader:
         return numbers
 
     def shape(self) -> tuple[int, int, int, int]:
-        """The sizes of a part of a tensor."""
+        """Read the sizes of a part of a tensor."""
         self.expect(1)
         a, b, c, d = (self.count(MOST_BYTES) for _ in range(4))
         return a, b, c, d
@@ -160,5 +160,5 @@ class Reader:
         return taken
 
     def refusal(self, what: str) -> WeightsError:
-        """What to raise where the file goes on in another way than dlib's do."""
+        """Return the error for a file that continues in another way than dlib's do."""
         return WeightsError(f"{self._name}: not a file of dlib's that is known here: {what}, near byte {self._at:,}")

@@ -123,7 +123,7 @@ class _Graph:
         return self.node("Relu", [x])
 
     def bytes(self, pixels: tuple[str, int, list[Any]], output: tuple[str, list[Any]]) -> bytes:
-        """The finished file.
+        """Return the finished file.
 
         Args:
             pixels: the input's name, kind of number and shape. output: the tensor and shape of the result, float32.
@@ -143,7 +143,7 @@ class _Graph:
 
 
 def _pairs(network: Network, convolutions: int) -> list[tuple[Convolution, Affine]]:
-    """The convolutions of a network, each with the norm behind it; the last layer is left out.
+    """Return the convolutions of a network, each with the norm behind it; the last layer is left out.
 
     Raises:
         WeightsError: the layers do not take turns so, or there are not as many.

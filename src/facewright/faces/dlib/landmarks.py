@@ -42,7 +42,7 @@ class Step:
     leaves: NDArray[np.complex64]  # (T, 2**d, 5) how far the points move
 
     def moved(self, shape: NDArray[np.complex64], values: NDArray[np.float32]) -> NDArray[np.complex64]:
-        """The points after this step.
+        """Return the points after this step.
 
         Args:
             shape: (N, 5) before it. values: (N, P) brightness at the pixels, 0..255.
@@ -145,7 +145,7 @@ def _turn(mean_face: NDArray[np.complex64], shape: NDArray[np.complex64]) -> NDA
 
 
 def _brightness(grey: NDArray[np.uint16], places: NDArray[np.complex128]) -> NDArray[np.float32]:
-    """The photo's brightness at the nearest pixels, 0 outside of it: (N, P) x + iy -> (N, P)."""
+    """Return the photo's brightness at the nearest pixels, 0 outside of it: (N, P) x + iy -> (N, P)."""
     x, y = (np.floor(part + 0.5).astype(np.int64) for part in (places.real, places.imag))
     height, width = grey.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -23,7 +23,7 @@ MOST_LAYERS = 1_000
 
 @dataclass(frozen=True)
 class Convolution:
-    """What a convolution holds."""
+    """The weights of a convolution."""
 
     weight: Floats  # (outputs, inputs, rows, columns)
     bias: Floats  # (outputs,)
@@ -33,7 +33,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Affine:
-    """What a norm comes to in inference: a factor and a summand for each channel, (C,)."""
+    """A norm in inference: a factor and a summand for each channel, (C,)."""
 
     scale: Floats
     shift: Floats
@@ -102,7 +102,7 @@ def _layer(reader: Reader) -> Layer | None:
 
 
 def _bookkeeping(reader: Reader) -> None:
-    """What every layer keeps for training: three flags, three tensors that are empty in a finished network."""
+    """Skip what every layer keeps for training: three flags, three tensors that are empty in a finished network."""
     for _ in range(3):
         reader.flag()
     for _ in range(3):

@@ -36,9 +36,9 @@ BUDGETS = {"dlib": 1_000_000, "onnx": 500_000}  # px of a photo scaled for its s
 # turned by 90 degrees, times the cosine of the roll, 0.04 to 1.03; tilted by 45 degrees from 0.74; blurred until
 # verification failed 0.08 to 0.57. Upright and turned: YuNet 0.89 to 0.94 and 0.80 to 0.91, SCRFD 0.71 to 0.87 and
 # 0.51 to 0.78, RetinaFace 0.975 to 1.00 and 0.80 to 1.00; these report no face below 0.5 to 0.8, so that no second
-# limit is needed.
+# limit is needed. Photos whose lower half is black, turned: wrong faces of 0.65 to 0.80.
 SCORE_LIMITS = {
-    "dlib": ScoreLimits(1.03, 0.6),
+    "dlib": ScoreLimits(1.03, 0.6, 0.85),
     "yunet": ScoreLimits(0.91, 0.0),
     "scrfd": ScoreLimits(0.75, 0.0),
     "retinaface": ScoreLimits(0.99, 0.0),

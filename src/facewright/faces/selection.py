@@ -102,6 +102,7 @@ class ScoreLimits:
 
     upright: float  # below it, the three other orientations of the photo are tried
     sure: float  # below it in every orientation, no face is selected
+    turned: float = 0.0  # below it, a face in the turned photo does not count
 
 
 NO_LIMITS = ScoreLimits(-math.inf, -math.inf)
@@ -123,7 +124,7 @@ def select_turned(upright: Picked, photo: Pixels, limits: ScoreLimits, select: C
     for quarters in (1, 2, 3):
         turned = select(np.ascontiguousarray(np.rot90(photo, quarters)))
         turned_score = _score(turned)
-        if turned_score is not None and turned_score > best_score and turned.face is not None:
+        if turned.face is not None and turned_score is not None and turned_score > max(best_score, limits.turned):
             face = _turned_back(turned.face, photo.shape[:2], quarters)
             best, best_score = replace(turned, face=face, turned=90 * quarters), turned_score
     if best.face is None or best_score >= limits.sure:

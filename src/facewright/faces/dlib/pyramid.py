@@ -119,7 +119,7 @@ def _sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def _first_column(sizes: list[tuple[int, int]]) -> int:
-    """Return the height of the levels below each other, px: until the next fits beside the last, past half of them all."""
+    """Return the height of the levels below each other, px: until the next fits beside, past half of them all."""
     height, width = sizes[0]
     total = sum(level + MARGIN for level, _ in sizes) - 2 * MARGIN
     column = before = 0

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectors import CASCADES, SMALLEST, Cascade, annotated, frame_of, image_paths, judged
+from detectors import CASCADES, SMALLEST, Cascade, annotated, evaluate, frame_of, image_paths
 from numpy.typing import NDArray
 from torch import nn
 
@@ -104,13 +104,13 @@ def accuracy(scanner: Scanner, paths: list[Path], table: TrueBoxes) -> dict[str,
     faces = [scanner.find(photo) for photo in known.photos]
     seconds = time.perf_counter() - start
     found = [(f.boxes, f.scores) for f in faces]
-    results = {"this scan": judged(found, known, frame=frame_of(found, known), choose=True) | {"seconds": seconds}}
+    results = {"this scan": evaluate(found, known, frame=frame_of(found, known), choose=True) | {"seconds": seconds}}
     for name in CASCADES:
         finder = Cascade(name)
         start = time.perf_counter()
         found = [finder.find(photo) for photo in known.photos]
         seconds = time.perf_counter() - start
-        results[f"Haar {name}"] = judged(found, known, frame=frame_of(found, known)) | {"seconds": seconds}
+        results[f"Haar {name}"] = evaluate(found, known, frame=frame_of(found, known)) | {"seconds": seconds}
     return results
 
 

@@ -111,7 +111,7 @@ def test_equal_models_are_equal_graphs_of_open_batches_without_a_trace_of_the_ma
         assert trace.encode() not in one
 
 
-@pytest.mark.parametrize("absent", ["onnx", "onnxruntime", "onnxscript"])
+@pytest.mark.parametrize("absent", ["onnxscript", "torch"])
 def test_a_missing_package_is_named(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facewright.errors.find_spec", lambda name: None if name == absent else name)
     with pytest.raises(UsageError, match=rf"{absent}, .*facewright\[onnx\]"):

@@ -174,9 +174,9 @@ def test_a_recipe_of_version_0_1_is_read(tmp_path: Path) -> None:
         ({"epochs": "5"}, UnknownName, "did you mean 'training.epochs'?"),
         ({"training": "5"}, UnknownName, "training"),
         ({"training.epochs": "0"}, UsageError, "--set: training.epochs: "),
-        ({"network.activation": "softmax"}, UsageError, "--set: network.activation: "),
+        ({"network.activation": "softmax"}, UsageError, "network.activation"),
         ({"network.hidden": "[8, 'a']"}, UsageError, "--set: network.hidden.1: "),
-        ({"optimizer.name": "sgd"}, UsageError, "--set: optimizer.name: "),
+        ({"optimizer.name": "sgd"}, UsageError, "optimizer.name"),
         ({"shares.test": "0.9"}, UsageError, "shares"),
     ],
 )
@@ -194,7 +194,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     path.write_text("name = ")
     with pytest.raises(UsageError, match="not TOML"):
         recipes.load(path)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match=r"b\.toml"):
         recipes.load(tmp_path / "b.toml")
     with pytest.raises(UnknownName, match="did you mean 'function'"):
         recipes.load("functoin")

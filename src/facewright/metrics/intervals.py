@@ -277,5 +277,5 @@ def _check_share(k: int, n: int, confidence: float) -> None:
 def _coin(heads: int, throws: int) -> float:
     """The chance of at most so many heads in throws of a fair coin."""
     if throws <= 1000:
-        return sum(math.comb(throws, count) for count in range(heads + 1)) / 2**throws
+        return float(sum(math.comb(throws, count) for count in range(heads + 1)) / 2**throws)
     return float(beta_cdf(0.5, throws - heads, heads + 1))

@@ -107,7 +107,7 @@ def with_input(bundle: Bundle, crop: float | None, flip: bool | None) -> Bundle:
     if bundle.exported is not None and spec != bundle.spec:
         raise UsageError(
             f"an exported .onnx keeps the crop of {bundle.spec.crop:g} and the flip of {bundle.spec.flip} it was made "
-            "with: leave out --crop and --flip, or export the model anew with them"
+            "with: leave out --crop and --flip, or export the model again with them"
         )
     return replace(bundle, spec=spec)
 
@@ -254,7 +254,9 @@ def _load_exported(path: Path) -> Bundle:
     bundle = _bundle(path, header.bundle, {})
     outputs = {EMBEDDING, LOGITS} if bundle.classes else {EMBEDDING}
     if header.graph != graph.digest:
-        raise BundleError(f"{path}: its graph is not the one that was exported: something changed it; export anew")
+        raise BundleError(
+            f"{path}: its graph is not the one that was exported: something changed it; export the model again"
+        )
     if (graph.height, graph.width) != (bundle.spec.height, bundle.spec.width):
         raise BundleError(f"{path}: its graph reads images of another size than its metadata say")
     if not set(graph.outputs) == set(header.fingerprints) == outputs:

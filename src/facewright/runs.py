@@ -156,7 +156,7 @@ class Run:
         """Return this run as one model of a comparison."""
         facts = self.facts
         if facts.images_seen is None or facts.epochs is None or facts.train_seconds is None:
-            raise RunError(f"{self.folder}: not finished; go on with --resume")
+            raise RunError(f"{self.folder}: not finished; resume it with --resume")
         return Entry(
             name=name,
             run=str(self.folder),
@@ -189,7 +189,7 @@ class Run:
     def _file(self, name: str) -> Path:
         """Raise RunError where a file of a finished run is not there."""
         if not (self.folder / name).is_file():
-            raise RunError(f"{self.folder}: no {name}; the run is not finished, go on with --resume")
+            raise RunError(f"{self.folder}: no {name}; the run is not finished, resume it with --resume")
         return self.folder / name
 
 

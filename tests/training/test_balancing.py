@@ -12,7 +12,7 @@ PICTURES = {"masked": 30, "bare": 210}
 # Each row: recipe, changes -> images of an epoch, words.
 ROWS = [
     ("hter-undersample", {}, {"masked": 30, "bare": 30}, "under-sampling: 30 of 210 a class each epoch"),
-    ("hter-augment-minority", {}, {"masked": 210, "bare": 210}, "comes 7 times an epoch, augmented anew"),
+    ("hter-augment-minority", {}, {"masked": 210, "bare": 210}, "comes 7 times an epoch"),
     ("hter-augment-minority", {"sampling.times": "3"}, {"masked": 90, "bare": 210}, "comes 3 times"),
     ("hter-augment-minority", {"sampling.plan": "over"}, {"masked": 210, "bare": 210}, "over-sampling: every class"),
     ("hter-weighted", {}, {"masked": 30, "bare": 210}, "a mistake costs masked 1.75, bare 0.25"),

@@ -121,7 +121,7 @@ def test_a_fresh_run_is_trained_anew_on_each_fold_and_goes_on(fresh: Run) -> Non
     said: list[Event] = []
     found = find_label_issues(fresh.folder, folds=2, on_event=said.append)
     texts = [event.text for event in said if isinstance(event, Message)]
-    assert any("trained anew 2 times" in text for text in texts)
+    assert any("retrained 2 times" in text for text in texts)
     folds = [Run(fresh.folder / "folds" / f"{number}-of-2") for number in (1, 2)]
     tested = [path for fold in folds for path in fold.predictions.paths]
     assert sorted(tested) == sorted({*tested}) and len(tested) == found.n == 61

@@ -14,7 +14,7 @@ from facewright.errors import UsageError
 
 
 def cluster(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to go on with.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to add photos to.")],
     photos: Annotated[
         list[Path] | None, typer.Argument(metavar="[PHOTO...]", help="Photos, or folders of photos.")
     ] = None,

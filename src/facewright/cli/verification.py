@@ -182,9 +182,10 @@ def missing_threshold(model: str, result: Matched) -> str:
             "that detector, or choose another threshold with facewright calibrate"
         )
     detector = "" if result.detector == "none" else f" --detector {result.detector}"
+    suffix = ".onnx" if str(model).lower().endswith(".onnx") else ".safetensors"
     return (
         "the model has no threshold for its present input; choose one on pairs of known people: facewright "
-        f"calibrate {model} --pairs PAIRS --images DIR{detector} --far 0.001 --out NEW.safetensors"
+        f"calibrate {model} --pairs PAIRS --images DIR{detector} --far 0.001 --out NEW{suffix}"
     )
 
 

@@ -67,7 +67,7 @@ def balanced(
         labels: (N,) the class of each.
         batch, seed, epoch: as in `plan`; a short last batch is left out as there.
         balance: "over" brings every class to the size of the largest: each image is used equally often but for a
-            remainder drawn anew each epoch. "under" takes as many of each class as the smallest has, others each epoch.
+            remainder, another each epoch. "under" takes as many of each class as the smallest has, others each epoch.
     Returns:
         The batches, (batch,) int64 each, shuffled over the classes.
     Raises:

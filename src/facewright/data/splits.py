@@ -145,7 +145,7 @@ def k_fold(
         folds: 2 or more.
         validation: share of each class, taken from the records that are not in the fold's test part.
     Returns:
-        One split for each fold. Which records validate is drawn anew for each fold.
+        One split for each fold. The validation records are sampled again for each fold.
     Raises:
         UsageError: fewer than two folds, shares out of range, lengths that differ.
     """

@@ -29,7 +29,7 @@ __all__ = [
     "open_synthetic", "scene",
 ]  # fmt: skip
 
-DRAWING = 2  # the version of the drawing: raise it with each change that shows, and stored pixels are drawn anew
+DRAWING = 2  # the version of the drawing: raise it with each change that shows, and stored pixels are drawn again
 TASKS = ("identity", "glasses", "hat", "beard", "mask", "smile")
 _SCHEME = "synthetic:"
 _RANGES = {"identities": (1, 10_000), "images": (1, 100_000), "seed": (0, 2**32 - 1), "size": (16, 1024)}

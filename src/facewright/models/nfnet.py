@@ -151,7 +151,7 @@ class NFNet(Model):
             for index in range(depth):
                 stride = 2 if index == 0 and number > 0 else 1
                 blocks.append(Block(inputs, width, stride, beta=variance**-0.5))
-                # A projection starts from a normalised input, so the variance starts anew at 1; each branch adds to it.
+                # A projection starts from a normalised input: the variance starts at 1 again; each branch adds to it.
                 variance = (1.0 if index == 0 else variance) + ALPHA**2
                 inputs = width
             body.append(nn.Sequential(*blocks))

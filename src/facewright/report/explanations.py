@@ -155,7 +155,7 @@ def _of_pair(found: ExplainedPair) -> dict[str, object]:
         lead.append(f"threshold {words.number(found.threshold, 3)}")
     how = [
         f"A square of a fifth of the sides was moved over each photo, and the similarity to the other, {score}, "
-        f"measured anew: where it falls, that region made the two alike. Full colour stands for a fall by {drop}, on "
+        f"measured again: where it falls, that region made the two alike. Full colour stands for a fall by {drop}, on "
         "the mean of the squares that lie on a point; grey for none, or for a rise.",
         "The network never saw such a cover in training; a part of each fall comes from that, not from similarity.",
     ]

@@ -55,7 +55,7 @@ def _words(recipe: Recipe, images: Mapping[str, int], weights: Mapping[str, floa
     said = {
         "under": f"under-sampling: {least:,} of {most:,} a class each epoch, others each time",
         "over": f"over-sampling: every class brought to {most:,} an epoch; the smallest has {least:,}",
-        "repeat": f"the smallest class comes {sampling.times} times an epoch, augmented anew each time",
+        "repeat": f"the smallest class comes {sampling.times} times an epoch, with another augmentation each time",
         "identities": f"batches of {sampling.people} classes with {sampling.images} images each",
     }
     words = [said[sampling.plan]] if sampling.plan in said else []

@@ -80,7 +80,9 @@ def load(folder: Path) -> State | None:
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             reasons.append(f"{path.name}: {error}")
     if reasons:
-        raise ResumeError(f"{folder}: no whole checkpoint ({'; '.join(reasons)}); start the run anew in another folder")
+        raise ResumeError(
+            f"{folder}: no whole checkpoint ({'; '.join(reasons)}); start the run again in another folder"
+        )
     return None
 
 
@@ -99,7 +101,7 @@ def _pointer(folder: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(f"{folder / POINTER}: unreadable ({error}); start the run anew in another folder") from None
+        raise ResumeError(f"{folder / POINTER}: unreadable ({error}); start the run again in another folder") from None
 
 
 def _sweep(folder: Path, keep: set[str]) -> None:

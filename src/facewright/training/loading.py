@@ -50,7 +50,7 @@ class Data:
 
 
 class ImageLoader:
-    """Images, augmented anew in every epoch."""
+    """Images, with another augmentation in every epoch."""
 
     def __init__(self, data: Data, world: World) -> None:
         self.data = data

@@ -66,7 +66,7 @@ class Sampling(Spec):
 
     plan: Literal["shuffle", "over", "under", "repeat", "identities", "pairs", "triplets"] = "shuffle"
     """Each once; every class brought to the size of the largest, or of the smallest; the smallest class `times` times,
-    augmented each time anew; batches of `people` x `images`; of pairs, half of them of one person; of triplets."""
+    augmented differently; batches of `people` x `images`; of pairs, half of them of one person; of triplets."""
     times: int = Field(1, ge=1, le=10_000)  # repeat
     people: int = Field(8, ge=2, le=65_536)  # identities
     images: int = Field(4, ge=2, le=65_536)  # identities

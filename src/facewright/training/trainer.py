@@ -2,7 +2,7 @@
 same bits.
 
 Everything random is a pure function of (seed, position): the order of the images, their augmentation, and the global
-generator that dropout draws from, which is seeded anew at every step. So the position is all there is to restore, and
+generator that dropout draws from, which is seeded again at every step. So the position is all there is to restore, and
 neither the number of loader workers nor a kill changes one bit of the weights.
 """
 

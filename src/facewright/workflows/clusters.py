@@ -151,7 +151,7 @@ def change_clusters(
 ) -> SortedPhotos:
     """Record decisions: people who are one, faces that are not their person, and names of people.
 
-    `cluster_photos` keeps them; call it to sort anew.
+    `cluster_photos` keeps them; call it to sort again.
 
     Raises:
         UsageError: no such person or face, or a name that another person has. DataError: OUT holds no sorted photos.

@@ -156,7 +156,7 @@ def _parts_folder(out: Path, plan: Mapping[str, Any], on_event: EventHandler) ->
     try:
         left = [path for path in folder.iterdir() if path.name != ".lock"]
         if left and _read_plan(folder) != plan:
-            on_event(Message(f"{folder}: of another model or other images; begun anew"))
+            on_event(Message(f"{folder}: of another model or other images; started again"))
             for path in left:
                 path.unlink()
             left = []

@@ -2,7 +2,7 @@
 
 Public weights:  the frozen public body's features, and on each fold's other images a logistic regression: seconds.
                  Never the run's own body, which has learned the labels that are in question.
-Random weights:  the run's recipe is trained anew on each fold's other images, in RUN/folds: as many trainings as
+Random weights:  the run's recipe is retrained on each fold's other images, in RUN/folds: as many trainings as
                  folds. What is trained stays there, and an interrupted one goes on.
 
 What is found is kept in RUN/suspicious.json, and the run's report shows it. Nothing is ever dropped.
@@ -85,7 +85,7 @@ def find_label_issues(
         folder: a finished run.
         folds: 2 or more; each image is evaluated by a model trained on the other folds.
         weights: use the features of these public weights, whatever the run began with: of the run's architecture a
-            released name or a file, or ARCHITECTURE@WEIGHTS; "none": train the run anew on each fold. None: features
+            released name or a file, or ARCHITECTURE@WEIGHTS; "none": retrain the run on each fold. None: features
             where the run began with public weights, trainings where not.
         on_event: hears what it will cost before it starts, and how far it is.
     Raises:
@@ -153,7 +153,7 @@ def write_page(folder: Path, page: Path) -> None:
 
 
 def backbone_of(begun: str, weights: str | None) -> str | None:
-    """Return the public backbone whose features are used, as ARCHITECTURE@WEIGHTS; None: the run is trained anew.
+    """Return the public backbone whose features are used, as ARCHITECTURE@WEIGHTS; None: the run is retrained.
 
     Args:
         begun: what the run began with, architecture or architecture@weights.
@@ -249,7 +249,7 @@ def _regressed(
 
 
 def _retrained(run: Run, evaluated: _Evaluated, folds: int, on_event: EventHandler) -> NDArray[np.float64]:
-    """Probabilities (N, C) of the run's recipe, trained anew on the images outside of each fold."""
+    """Probabilities (N, C) of the run's recipe, retrained on the images outside of each fold."""
     facts, store = run.facts, evaluated.store
     splits = k_fold(store.dataset.labels, evaluated.groups, facts.seed, folds, run.recipe.shares.validation)
     places = {path: place for place, path in enumerate(evaluated.paths)}
@@ -277,11 +277,11 @@ def cost(folds: int, seconds: float | None) -> str:
     """Return the cost of retraining, in words.
 
     >>> cost(5, 84.0)
-    'the run is trained anew 5 times, once without each fold: about 7 minutes (5 x the 84 s that it took)'
+    'the run is retrained 5 times, once without each fold: about 7 minutes (5 x the 84 s that it took)'
     >>> cost(3, 4.0)
-    'the run is trained anew 3 times, once without each fold: about 12 seconds (3 x the 4 s that it took)'
+    'the run is retrained 3 times, once without each fold: about 12 seconds (3 x the 4 s that it took)'
     """
-    begin = f"the run is trained anew {folds} times, once without each fold"
+    begin = f"the run is retrained {folds} times, once without each fold"
     if seconds is None:
         return f"{begin}: what it took is not known"
     total = folds * seconds

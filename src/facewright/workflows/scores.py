@@ -133,7 +133,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, p
         first = f"{left.broken[0].path}: {left.broken[0].reason}" if left.broken else "it lists none"
         raise DataError(f"{dataset.where}: not one image can be used (the first: {first})")
 
-    def pixels_of(row: int) -> Pixels:  # found anew: the faces of all images would fill the memory
+    def pixels_of(row: int) -> Pixels:  # detected again: the faces of all images would fill the memory
         face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), policy).face
         return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
 

@@ -1,4 +1,4 @@
-"""Clothes, glasses, hats and masks, sampled anew for each image."""
+"""Clothes, glasses, hats and masks, sampled for each image."""
 
 from __future__ import annotations
 

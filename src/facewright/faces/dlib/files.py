@@ -57,7 +57,7 @@ def package_file(name: str) -> Path:
         )
     file = Path(next(iter(spec.submodule_search_locations))) / "models" / name
     if not file.is_file():
-        raise WeightsError(f"{file}: no such file; install the package {PACKAGE} anew, version 0.3.0")
+        raise WeightsError(f"{file}: no such file; reinstall the package {PACKAGE}, version 0.3.0")
     return file
 
 

@@ -15,7 +15,7 @@ from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
-from facewright.images.files import images_in
+from facewright.images.files import as_list, images_at, none_found
 from facewright.input_spec import Template
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer
 from facewright.report.boxes import draw_boxes
@@ -75,7 +75,8 @@ def faces(
 
     Args:
         paths: photos, and folders of photos.
-        out: a folder for the crops, `PHOTO-1.png` being the surest face of PHOTO, and for faces.json.
+        out: a folder for the crops, `PHOTO-1.png` being the surest face of PHOTO, and for faces.json; sub-folders
+            of a folder are kept.
         smallest: px: side of the smallest face that is looked for. None: as of `Recognizer.faces`.
         template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
         detector: "dlib", an .onnx file, or "none" where each photo is one face already.
@@ -92,8 +93,11 @@ def faces(
     if draw and out is None:
         raise UsageError("to draw the faces, say where the images go with --out DIR")
     recognizer = Recognizer(detector=detector)
-    pictures = images_in(paths)
-    names, found = _stems(pictures), []
+    listed = as_list(paths)
+    places = [(path, one) for one in listed for path in images_at(one)]
+    if not places:
+        raise UsageError(none_found(str(one) for one in listed))
+    pictures, names, found = [path for path, _ in places], _stems(places), []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     for path, name in zip(pictures, names, strict=True):
@@ -121,6 +125,7 @@ def _searched(
 
 def _written(seen: PhotoFaces, photo: Pixels, target: Path, draw: bool) -> PhotoFaces:
     """Write the crops of one photo, and the photo with its faces drawn in where that is wanted."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     crops = tuple(f"{target}-{number}.png" for number in range(1, len(seen.faces) + 1))
     for face, crop in zip(seen.faces, crops, strict=True):
         write_atomic(Path(crop), _png(face.chip))
@@ -132,20 +137,25 @@ def _written(seen: PhotoFaces, photo: Pixels, target: Path, draw: bool) -> Photo
     return replace(seen, crops=crops, drawn=str(drawn))
 
 
-def _stems(paths: Sequence[Path | MemoryImage]) -> list[str]:
-    """A name for each photo's files; photos of one name in several folders, or of several kinds, get a number.
+def _stems(places: Sequence[tuple[Path | MemoryImage, Path | MemoryImage]]) -> list[str]:
+    """Return a name for each photo's files; photos that would share one, of several folders or kinds, get a number.
 
-    >>> _stems([Path("a/1.jpg"), Path("b/1.jpg"), Path("b/2.jpg")])
-    ['1', '1~2', '2']
+    Args:
+        places: each photo and the argument that it came from: itself, or a folder whose sub-folders are kept.
+    >>> a, b = Path("a"), Path("b")
+    >>> _stems([(a / "x/1.jpg", a), (a / "y/1.jpg", a), (b / "x/1.jpg", b), (b / "2.jpg", b / "2.jpg")])
+    ['x/1', 'y/1', 'x/1~2', '2']
     """
-    names: list[str] = []
-    for path in paths:
-        number, name = 1, path.stem
+    names: dict[str, None] = {}
+    for path, given in places:
+        below = isinstance(path, Path) and isinstance(given, Path) and path != given
+        folder = path.relative_to(given).parent if below else Path()  # type: ignore[union-attr, arg-type]
+        number, name = 1, (folder / path.stem).as_posix()
         while name in names:
             number += 1
-            name = f"{path.stem}~{number}"
-        names.append(name)
-    return names
+            name = (folder / f"{path.stem}~{number}").as_posix()
+        names[name] = None
+    return list(names)
 
 
 def _png(pixels: Pixels) -> bytes:

@@ -18,6 +18,7 @@ from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import BundleError, FacewrightError, Undefined, UsageError
 from facewright.evaluation.binary import labelled_scores
+from facewright.evaluation.results import ClassificationResult
 from facewright.inference import Classifier
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
 from facewright.metrics.thresholds import class_threshold
@@ -150,6 +151,14 @@ def test_other_data_are_judged_at_the_same_threshold(run: Run, tmp_path: Path) -
     assert found is not None and run.evaluation.binary is not None
     assert (found.positives, found.negatives) == (9, 5)
     assert found.threshold == run.evaluation.binary.threshold
+
+
+def test_a_model_file_is_evaluated_at_the_threshold_it_holds(run: Run, tmp_path: Path) -> None:
+    other = numbered(tmp_path, rare=10, often=20, seed=1)
+    of_run, of_file = (evaluate(model, other) for model in (run.folder, run.folder / "model.safetensors"))
+    assert isinstance(of_run, ClassificationResult) and isinstance(of_file, ClassificationResult)
+    assert of_run.binary is not None and of_file.binary is not None
+    assert of_file.binary == of_run.binary.replace(validation_hter=None, epc=None)
 
 
 def test_the_report_says_it(run: Run) -> None:

@@ -42,17 +42,33 @@ def evaluate_binary(
     """
     chosen_on, scored_on = _sides(validation, "validation"), _sides(test, "test")
     threshold = choose_class_threshold(*chosen_on, rule, classes, "validation")
-    errors, usual = binary_errors(*scored_on, threshold.value), binary_errors(*scored_on, DEFAULT_THRESHOLD)
-    curve = roc(*scored_on)
+    return _rates(threshold, scored_on).replace(
+        validation_hter=half_total_error_rate(*chosen_on, threshold.value),
+        epc=expected_performance_curve(chosen_on, scored_on),
+    )
+
+
+def evaluate_stored_threshold(threshold: Threshold, test: Predictions) -> BinaryResult | None:
+    """Measure a model of two classes at the threshold that its file holds; None where the data lack one of the classes.
+
+    Without the validation part there is neither its HTER nor the expected performance curve.
+    """
+    sides = two_sides_of(test)
+    return _rates(threshold, sides) if all(len(side) for side in sides) else None
+
+
+def _rates(threshold: Threshold, test: Sides) -> BinaryResult:
+    errors, usual = binary_errors(*test, threshold.value), binary_errors(*test, DEFAULT_THRESHOLD)
+    curve = roc(*test)
     equal = eer(curve)
     return BinaryResult(
-        accepted=classes[1],
-        rejected=classes[0],
+        accepted=str(threshold.accepted),
+        rejected=str(threshold.rejected),
         positives=curve.genuine,
         negatives=curve.impostors,
         rule=threshold.rule,
         threshold=threshold.value,
-        validation_hter=half_total_error_rate(*chosen_on, threshold.value),
+        validation_hter=None,
         far=errors.far,
         frr=errors.frr,
         hter=errors.hter,
@@ -63,7 +79,7 @@ def evaluate_binary(
         eer_low=equal.low,
         eer_high=equal.high,
         auc=auc(curve),
-        epc=expected_performance_curve(chosen_on, scored_on),
+        epc=None,
     )
 
 

@@ -47,7 +47,7 @@ class BinaryResult(Record):
     negatives: int
     rule: str  # how the threshold was chosen on the validation part
     threshold: float
-    validation_hter: float  # at that threshold, on the part it was chosen on: too good
+    validation_hter: float | None  # at that threshold, on the part it was chosen on: too good; None: not at hand
     far: Rate  # negatives accepted
     frr: Rate  # positives rejected
     hter: Rate  # n is of all images of the test part
@@ -58,7 +58,7 @@ class BinaryResult(Record):
     eer_low: float
     eer_high: float
     auc: float
-    epc: Epc
+    epc: Epc | None  # None: the validation part is not at hand
 
 
 class ClassificationResult(Record):

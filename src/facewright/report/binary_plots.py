@@ -65,6 +65,7 @@ def det_figure(curve: Roc, result: BinaryResult, key: str) -> str:
 
 def epc_figure(result: BinaryResult, key: str) -> str:
     """The expected performance curve: HTER on test over the weight of false accepts the threshold was chosen by."""
+    assert result.epc is not None  # a run has its validation part
     figure, axes = canvas(*_SIZE)
     axes.plot(result.epc.weights, result.epc.hter, color=series_colour(0), linewidth=2, drawstyle="steps-mid")
     axes.axhline(result.hter_at_half.value, color=MUTED, linewidth=1, linestyle=_DASH)

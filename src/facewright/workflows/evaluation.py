@@ -14,7 +14,7 @@ from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import OtherClasses, Undefined, UsageError
 from facewright.evaluation import protocols
-from facewright.evaluation.binary import class_threshold_of, evaluate_two_classes
+from facewright.evaluation.binary import class_threshold_of, evaluate_stored_threshold, evaluate_two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.crops import with_face_crops
@@ -166,7 +166,8 @@ def _classify(
         right, n = round(result.accuracy.value * result.n), result.n + (sum(unknown.values()) if errors else 0)
         result = result.replace(accuracy=wilson(right, n), unknown_classes=unknown, unknown_as_errors=errors)
     if run is None:
-        return result
+        stored = classifier.threshold
+        return result if stored is None else result.replace(binary=evaluate_stored_threshold(stored, predictions))
     result = result.replace(seen=seen_images(run.folder, store.digests))
     if not (run.folder / VALIDATION).is_file():
         return result

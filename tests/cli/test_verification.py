@@ -43,7 +43,9 @@ def test_from_a_score_to_a_decision(photos: Path, model: Path, capsys: pytest.Ca
     )
     assert status == 0 and "0.1" in out and f"wrote {model}" in err
     status, out, err = run(capsys, "verify", model, a, b)
-    assert (status, err) == (0, "") and out.splitlines()[0] in ("match", "no match")
+    assert (status, err) == (0, "") and out.splitlines()[0] == json.loads(
+        run(capsys, "verify", model, a, b, "--json")[1]
+    )["verdict"]
     status, out, _ = run(capsys, "verify", model, a, b, "--json")
     answer = json.loads(out)
     assert status == 0 and answer["same"] is (answer["score"] >= answer["threshold"])

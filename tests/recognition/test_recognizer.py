@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from facewright.faces.dlib import files as dlib_files
 from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
 from facewright.gallery.photos import Photo, embed_photos
 from facewright.recognition import Recognizer, shipped
+from facewright.recognition.matching import Stack, matched
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"
 NOSE = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]  # five points in shares of a box
@@ -241,6 +243,24 @@ def test_twenty_photos_in_four_orientations() -> None:
             for quarters in range(4)
         ]  # fmt: skip
         assert answers == [True] * 4, one.name
+
+
+@pytest.mark.parametrize(
+    ("same", "probability", "verdict"),
+    [
+        (None, None, None), (True, None, "match"), (False, None, "no match"), (True, 0.97, "match"),
+        (True, 0.5, "match"), (False, 0.01, "no match"), (False, 0.55, "not sure"), (True, 0.3, "not sure"),
+    ],
+)  # fmt: skip
+def test_the_verdict_agrees_with_the_probability(
+    same: bool | None, probability: float | None, verdict: str | None
+) -> None:
+    side = Picked(None, 0, "error", "none")
+    result = replace(
+        matched(None, None, (side, side), Stack("m", "none", ""), None), same=same, probability=probability
+    )
+    assert (result.verdict or "").split(":")[0] == (verdict or "")
+    assert result.to_dict()["verdict"] == result.verdict
 
 
 @needs_networks

@@ -193,7 +193,7 @@ def describe_verified(result: Matched) -> str:
     """Return the decision first, then what it rests on."""
     lines = [] if result.score is None else [f"score      {result.score:.4f}"]
     if result.same is not None and result.threshold is not None and result.far is not None:
-        lines.insert(0, "match" if result.same else "no match")
+        lines.insert(0, str(result.verdict))
         lines.append(f"threshold  {result.threshold:.4f}, chosen for a false-accept rate of {result.far_target:g}")
         if result.probability is not None:
             lines.append(f"match probability, at the calibration set's prior  {probability(result.probability)}")

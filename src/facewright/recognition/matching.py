@@ -28,6 +28,20 @@ class Matched:
     fingerprint: str
     decided_with: str | None = None  # the detector that the model's threshold is for, where that is another one
 
+    @property
+    def doubtful(self) -> bool:
+        """True where the decision and the match probability point to different answers."""
+        return self.same is not None and self.probability is not None and self.same != (self.probability >= 0.5)
+
+    @property
+    def verdict(self) -> str | None:
+        """The decision in words that agree with the match probability; None where there is no decision."""
+        if self.same is None:
+            return None
+        if not self.doubtful:
+            return "match" if self.same else "no match"
+        return "not sure: accepted, but likelier no match" if self.same else "not sure: rejected, but likelier a match"
+
     def to_dict(self) -> dict[str, Any]:
         """As `verify --json` prints it."""
         rates = {"far": self.far, "far_by_identity": self.far_by_identity}
@@ -36,6 +50,7 @@ class Matched:
             "score": self.score,
             "threshold": self.threshold,
             "same": self.same,
+            "verdict": self.verdict,
             **{name: None if rate is None else rate.to_dict() for name, rate in rates.items()},
             "far_target": self.far_target,
             "probability": self.probability,

@@ -131,6 +131,7 @@ class Verified(Answer):
         score=0.9769,
         threshold=0.9082,
         same=True,
+        verdict="match",
         far=RATE,
         far_target=0.01,
         probability=0.999,
@@ -142,6 +143,7 @@ class Verified(Answer):
     score: float | None = Field(description="Cosine, in [-1, 1]; higher is more similar")
     threshold: float | None
     same: bool | None = Field(description="score >= threshold")
+    verdict: str | None = Field(description="match, no match, or not sure where the probability says otherwise")
     far: Rate | None = Field(description="False-accept rate on the pairs that the threshold was chosen on")
     far_target: float | None
     probability: float | None = Field(description="Match probability, at the calibration set's prior")

@@ -12,6 +12,7 @@ import { heatFigure } from "./why.js";
 import { percent, rate, score } from "./words.js";
 
 const SIDES = ["a", "b"];
+const COLOURS = { match: "same", "no match": "other" };
 const TITLES = { a: { mouse: "One photo", touch: "One photo" }, b: { mouse: "Another photo", touch: "Another photo" } };
 const SELECTIONS = [
   ["center", "nearest to the center"],
@@ -115,7 +116,7 @@ function showVerdict(found) {
   byId("compare-select").hidden = !several;
   const why = make("div", { class: "why" });
   const parts = [
-    make("h2", { class: `verdict ${found.same === true ? "same" : found.same === false ? "other" : ""}` }, words),
+    make("h2", { class: `verdict ${COLOURS[found.verdict] ?? ""}` }, words),
     ...remarks(found).map((line) => make("p", {}, line)),
   ];
   if (found.score !== null && about.can.explain) {
@@ -134,10 +135,10 @@ function showVerdict(found) {
 }
 
 /** The answer in words; where there is none, why. */
-function verdict({ score: value, same }) {
+function verdict({ score: value, verdict: words }) {
   if (value === null) return "Nothing to compare";
-  if (same === null) return `Score ${score(value)}`;
-  return same ? "Match" : "No match";
+  if (words === null) return `Score ${score(value)}`;
+  return words[0].toUpperCase() + words.slice(1);
 }
 
 function remarks(found) {

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from facewright.data import npz
+from facewright.data import npz, packed
 from facewright.errors import BadArchive, DataError, FacewrightError
 
 SAVERS = pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -173,11 +173,11 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", input=VALUES["bytes"])
     array = npz.arrays(tmp_path / "x.npz")["input"]
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(npz.shutil, "copyfileobj", full)
-    with pytest.raises(FacewrightError, match=r"No space left.*FACEWRIGHT_CACHE.*numpy\.savez"):
+    monkeypatch.setattr(packed.tempfile, "TemporaryFile", full)
+    with pytest.raises(FacewrightError, match=r"No space left.*FACEWRIGHT_CACHE"):
         array.spread()
 
 

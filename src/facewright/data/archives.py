@@ -1,4 +1,4 @@
-"""Images inside a zip, read in memory: nothing is ever extracted to the disk.
+"""Images inside a zip, read in memory: nothing is ever extracted to the disk. What holds for a tar too stands here.
 
 An archive is refused whole when one entry is dangerous: a path that leaves the archive (`..`, absolute), a link, a name
 that cannot be seen, two entries of one name, an encrypted entry, or when it declares more than `ArchiveLimits` (a zip
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from facewright import images
 from facewright.data.pixel_sources import HasPath, digest, stamp_of
-from facewright.data.trees import Tree, add_name
+from facewright.data.trees import Tree, TreeSource, add_name
 from facewright.errors import BadArchive, BadImage
 from facewright.images.files import is_hidden, is_image
 from facewright.names import invisible
@@ -122,13 +122,14 @@ class ArchiveSource:
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """An image in a zip, where a file would do."""
+    """An image in an archive, where a file would do."""
 
-    source: ArchiveSource
+    where: str  # of the archive
+    source: TreeSource
     name: str
 
     def __str__(self) -> str:
-        return f"{self.source.path}/{self.source.inside}{self.name}"
+        return f"{self.where}/{self.name}"
 
     def content(self) -> bytes:
         """Return its bytes. Raises BadImage."""
@@ -144,24 +145,34 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[T
         BadArchive: see the top of this file; names the entry and says why.
     """
     stored = checked_entries(path, limits)
-    names = [name for name in stored if not is_hidden(name)]
-    folders = {name for name in names if stored[name].is_dir()}
-    files = [name for name in names if not stored[name].is_dir()]
+    inside, tree = tree_of(path, {name: entry.is_dir() for name, entry in stored.items()})
+    written = {name: entry.filename for name, entry in stored.items() if entry.filename.rstrip("/") != name}
+    tree.source = source = ArchiveSource(str(path), inside, written)
+    return tree, source
+
+
+def tree_of(path: Path, names: Mapping[str, bool]) -> tuple[str, Tree]:
+    """Return the tree of an archive's names, less the folders around everything, and those folders ("" or "faces/").
+
+    Args:
+        names: name → whether it is a folder.
+    """
+    shown = [name for name in names if not is_hidden(name)]
+    folders = {name for name in shown if names[name]}
+    files = [name for name in shown if not names[name]]
     parents = {name.rpartition("/")[0] for name in (*files, *folders)} - {""}
     while parents:
         folders |= parents
         parents = {name.rpartition("/")[0] for name in parents} - {""} - folders
     inside = _wrapper(files, folders)
-    written = {name: entry.filename for name, entry in stored.items() if entry.filename.rstrip("/") != name}
-    source = ArchiveSource(str(path), inside, written)
-    tree = Tree(str(path), path.stem, source)
+    tree = Tree(str(path), path.stem.removesuffix(".tar"), ArchiveSource(str(path), inside))
     for name in sorted(folders):
         if name.startswith(inside) and name != inside.rstrip("/"):
             add_name(tree, name.removeprefix(inside), folder=True)
     for name in sorted(files):
         if name.startswith(inside):
             add_name(tree, name.removeprefix(inside))
-    return tree, source
+    return inside, tree
 
 
 def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> dict[str, zipfile.ZipInfo]:
@@ -247,7 +258,12 @@ def _checked(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) 
 
 def _path_of(entry: zipfile.ZipInfo) -> str:
     """The entry's path: as the zip says it, or as Windows and `zip -r x.zip ./` write it."""
-    name = entry.filename.rstrip("/")
+    return plain_path(entry.filename)
+
+
+def plain_path(name: str) -> str:
+    """Return a name in an archive with single slashes between its parts, without `.` parts, in Unicode's form NFC."""
+    name = name.rstrip("/")
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
     if "\\" in name or name.startswith("./") or name == ".":
@@ -255,17 +271,23 @@ def _path_of(entry: zipfile.ZipInfo) -> str:
     return name
 
 
-def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
-    """The reason why one entry is dangerous, or None."""
-    name, path = entry.orig_filename, _path_of(entry)
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if escapes(name) or escapes(entry.filename):
+def danger_of_name(name: str) -> str | None:
+    """Return the reason why a name in an archive is dangerous, or None."""
+    path = plain_path(name)
+    if escapes(name):
         return "leads out of the archive"
     if "\0" in name or "//" in path or "/./" in path or path.startswith("/"):
         return "has a path that is not parts joined by single slashes"
     hidden = None if path.isascii() and path.isprintable() else invisible(path)
-    if hidden is not None:
-        return f"has a name with the invisible character {hidden}"
+    return None if hidden is None else f"has a name with the invisible character {hidden}"
+
+
+def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
+    """The reason why one entry is dangerous, or None."""
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    reason = danger_of_name(entry.orig_filename) or danger_of_name(entry.filename)
+    if reason is not None:
+        return reason
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link" if kind == stat.S_IFLNK else "is neither a file nor a folder"
     if entry.flag_bits & 0x1:

@@ -19,18 +19,25 @@ from facewright.data.label_files import LabelTable, class_names, read_label_tabl
 from facewright.data.labelled_images import dataset_of_labels, dataset_of_names
 from facewright.data.layout_reading import Layout
 from facewright.data.numbered import dataset_of_numbered, label_files
+from facewright.data.parquet_files import is_parquet, read_parquet
+from facewright.data.record_files import is_rec, read_rec
 from facewright.data.records import SPLIT_NAMES, Dataset
+from facewright.data.tar_files import is_webdataset, read_webdataset
 from facewright.data.trees import Tree, folder_of
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 
 EXPECTED = (
     "expected a folder per class (faces/ann/1.jpg, faces/bob/1.jpg), train/ val/ test/ folders that each hold a folder "
     "per class, images with a label file (labels.csv with the columns path,label), a .csv or .tsv alone, numbered "
-    "images (train_img/000001.jpg …, label_train.txt), a .zip of any of these folders, an .npz, or synthetic:faces"
+    "images (train_img/000001.jpg …, label_train.txt), a .zip or .tar of any of these folders, WebDataset shards, "
+    "a .rec, a .parquet or .arrow with images, an .npz, or synthetic:faces"
 )
 _GENERIC = ("folders", "labels", "numbered")
 _PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "data", "jpg", "png", "files", "all"}
 KNOWN: tuple[Layout, ...] = (
+    Layout("rec", is_rec, read_rec),
+    Layout("parquet", is_parquet, read_parquet),
+    Layout("webdataset", is_webdataset, read_webdataset),
     Layout("ferplus", expressions.is_ferplus, expressions.read_ferplus),
     Layout("fer2013", expressions.is_fer, expressions.read_fer),
     Layout("raf-db", expressions.is_raf, expressions.read_raf),

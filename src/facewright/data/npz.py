@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import io
 import math
-import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -26,8 +24,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from facewright.data.archives import ArchiveLimits, checked_entries
-from facewright.errors import BadArchive, DataError, FacewrightError
-from facewright.files import cache_folder
+from facewright.data.packed import unpacked_copy
+from facewright.errors import BadArchive, DataError
 
 # Labels and synthetic images pack far better than photos, so what counts here is what would be filled, not the ratio.
 _LIMITS = ArchiveLimits(entries=1_000, directory=2**20, bytes=64 * 2**30, ratio=200.0, ratio_from=64 * 2**20)
@@ -88,7 +86,7 @@ class Array:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.entry) as packed:
                 info = archive.getinfo(self.entry)
                 if info.compress_type != zipfile.ZIP_STORED:
-                    return _unpacked(packed, self.path), self.header
+                    return unpacked_copy(iter(lambda: packed.read(2**20), b""), self.path), self.header
                 while packed.read(2**20):  # only to compare the checksum
                     pass
         except (OSError, KeyError, *_DAMAGE) as error:
@@ -139,28 +137,3 @@ def _array(archive: zipfile.ZipFile, path: Path, entry: zipfile.ZipInfo) -> Arra
             f"{called}: its header declares {declared:,} bytes ({shape} {dtype}); it has {entry.file_size:,}"
         )
     return Array(str(path), entry.filename, dtype, tuple(int(side) for side in shape), header)
-
-
-def _unpacked(packed: IO[bytes], path: str) -> IO[bytes]:
-    folder = cache_folder()
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller's to close
-    except OSError as error:
-        raise _no_room(path, folder, error) from error
-    try:
-        shutil.copyfileobj(packed, copy, 2**20)
-        copy.flush()
-    except BaseException as error:
-        copy.close()
-        if isinstance(error, OSError):
-            raise _no_room(path, folder, error) from error
-        raise
-    return copy
-
-
-def _no_room(path: str, folder: Path, error: OSError) -> FacewrightError:
-    return FacewrightError(
-        f"{path}: cannot be unpacked into {folder} ({error.strerror or error}); free some space, set FACEWRIGHT_CACHE "
-        "to a larger disk, or save the arrays unpacked (numpy.savez)"
-    )

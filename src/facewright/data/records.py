@@ -56,7 +56,7 @@ class Broken:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """An image as a label file, a folder or a file name describes it; "" is unknown."""
 

@@ -7,7 +7,10 @@ sorted, so the same files give the same data set on every machine.
     faces/train/ann/1.jpg …                the same in train/, val/ and test/ (Training/ and Testing/ too)
     faces/labels.csv, faces/images/1.jpg   a label file with any columns beside its images: label_files.py
     faces.csv, faces.tsv                   such a file alone
-    faces.zip                              any of these in an archive: archives.py
+    faces.zip, faces.tar, faces.tar.gz     any of these in an archive: archives.py, tar_files.py
+    shards/train-000.tar …                 WebDataset: tar_files.py
+    train.rec, a folder of them            MXNet's and InsightFace's records: record_files.py
+    train-00000-of-00004.parquet …         Hugging Face's tables of images, also .arrow: parquet_files.py
     fer2013.csv, CelebA/ …                 known data sets as they come: layouts.py
     faces/img/000001.jpg … label.txt       numbered images and their labels, one a line: numbered.py
     faces.npz, faces.npz?colour-order=bgr  images and targets in arrays: arrays.py
@@ -22,12 +25,13 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from facewright.data import archives, arrays
+from facewright.data import arrays
 from facewright.data.addresses import join_address, refuse_options, split_address, with_options
 from facewright.data.layouts import EXPECTED, arrange
 from facewright.data.pixel_sources import FileSource, reason_of
 from facewright.data.records import Dataset
-from facewright.data.trees import Tree, list_folder
+from facewright.data.tar_files import TAR, is_archive, open_archive, open_tars
+from facewright.data.trees import PACKED, Tree, list_folder
 from facewright.errors import DataError
 from facewright.input_spec import ColourOrder
 
@@ -38,8 +42,9 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> 
     """List the data set at `where`.
 
     Args:
-        where: a folder, a .csv, .tsv, .zip or .npz, or "synthetic:…"; the kinds are at the top of this file. Options
-            stand in it, as "photos/?layout=folders" (`addresses.with_options` puts them there).
+        where: a folder, a .csv, .tsv, .zip, .tar, .tar.gz, .rec, .parquet, .arrow or .npz, or "synthetic:…"; the kinds
+            are at the top of this file. Options stand in it, as "photos/?layout=folders" (`addresses.with_options`
+            puts them there).
         colour_order: of an .npz, where `where` does not say it; None is RGB.
     Returns:
         A data set whose records are sorted by path and whose classes are sorted by name (by code point, in Unicode's
@@ -70,9 +75,11 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> 
         return arrays.open_arrays(path, options)
     refuse_options(address, options, _OF_FILES, "images in files, which say it themselves")
     if stat.S_ISDIR(mode):
-        data = arrange(list_folder(path), options)
-    elif suffix == ".zip":
-        data = arrange(archives.open_archive(path)[0], options)
+        data = arrange(_with_tars(list_folder(path)), options)
+    elif stat.S_ISREG(mode) and is_archive(path):
+        data = arrange(open_archive(path)[0], options)
+    elif suffix in PACKED:
+        data = arrange(Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name]), options)
     elif suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
         source = FileSource(str(path.parent))
         data = arrange(Tree(str(path), path.stem, source, texts=[path.name], whole=False), options)
@@ -82,3 +89,9 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> 
             raise DataError(f"{where}: a spreadsheet is not read; save it as CSV")
         raise DataError(f"{where}: {EXPECTED}; got {kind} of another kind")
     return replace(data, where=join_address(data.where, options))
+
+
+def _with_tars(tree: Tree) -> Tree:
+    """A folder of tars and no image is one set in parts: the tree in all of them."""
+    tars = [Path(tree.where, name) for name in tree.packed if name.lower().endswith(TAR)]
+    return open_tars(tars, Path(tree.where)) if tars and not tree.files else tree

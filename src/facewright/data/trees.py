@@ -18,6 +18,7 @@ from facewright.errors import DataError
 from facewright.images.files import is_hidden, is_image, unread_reason
 
 _TEXTS = (".txt", ".csv", ".tsv", ".lst")
+PACKED = (".rec", ".parquet", ".arrow", ".tar", ".tar.gz", ".tgz")
 _DEPTH = 5  # names on the way to an image: one more than a layout needs
 
 
@@ -34,7 +35,7 @@ class TreeSource(Protocol):
 class Tree:
     """The images, folders and texts below a root, as posix paths relative to it, each list sorted.
 
-    where: the address; name: of the data set.
+    where: the address; name: of the data set. packed: files that hold many images.
     whole: every file is listed; False where the tree is one table and its images are looked up one by one.
     """
 
@@ -44,6 +45,7 @@ class Tree:
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    packed: list[str] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     whole: bool = True
 
@@ -140,6 +142,8 @@ def add_name(tree: Tree, path: str, *, folder: bool = False) -> None:
         tree.files.append(path)
     elif path.lower().endswith(_TEXTS):
         tree.texts.append(path)
+    elif path.lower().endswith(PACKED):
+        tree.packed.append(path)
     elif reason is not None:
         tree.broken.append(Broken(path, reason))
 
@@ -164,7 +168,7 @@ def list_folder(root: Path) -> Tree:
                 add_name(tree, path, folder=is_folder)
             if is_folder and path.count("/") < _DEPTH - 1:
                 pending.append(path)
-    for names in (tree.files, tree.folders, tree.texts):
+    for names in (tree.files, tree.folders, tree.texts, tree.packed):
         names.sort()
     return tree
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from facewright.data.archives import ArchivedImage, open_archive
+from facewright.data.archives import ArchivedImage
+from facewright.data.tar_files import is_archive, open_archive
 from facewright.errors import Undefined, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.images import ImageLike
@@ -65,16 +66,16 @@ def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:
 
 
 def images_of(paths: ImageLike | Sequence[ImageLike]) -> list[ImageInput]:
-    """List images as `images_in` does, and the images in zips.
+    """List images as `images_in` does, and the images in archives.
 
     Raises:
-        UsageError: as `images_in`. BadArchive: a zip is dangerous or damaged.
+        UsageError: as `images_in`. BadArchive: an archive is dangerous or damaged.
     """
     found: list[ImageInput] = []
     for one in (listed := as_list(paths)):
-        if isinstance(one, Path) and one.suffix.lower() == ".zip" and one.is_file():
+        if isinstance(one, Path) and is_archive(one) and one.is_file():
             listing, source = open_archive(one)
-            found += sorted((ArchivedImage(source, name) for name in listing.files), key=in_order)
+            found += sorted((ArchivedImage(str(one), source, name) for name in listing.files), key=in_order)
         else:
             found += images_at(one)
     if not found:

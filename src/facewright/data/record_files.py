@@ -1,0 +1,213 @@
+"""Images in .rec files, as MXNet's im2rec and InsightFace write them: `train.rec`, mostly with a `train.idx`.
+
+    record   0xced7230a · length in the low 29 bits, which piece of a record it is in the upper 3 · bytes · padding to 4
+    header   flag (uint32) · label (float32) · id, id2 (uint64) · `flag` further labels (float32) · the image
+
+im2rec writes an image a record, with its label. InsightFace's record 0 has flag 2 and no image: its labels are the
+first key after the images and the last of the identity records, each of which has the range of its images. Keys are
+those of the .idx where it is there, else the ids of the headers; each becomes the path of an image.
+
+The .rec itself decides: the .idx must point at its records.
+
+Sources: dmlc-core `recordio.h`; MXNet `python/mxnet/recordio.py`; InsightFace `recognition/arcface_torch/dataset.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from facewright.data.archives import ArchiveLimits
+from facewright.data.labelled_images import part_of
+from facewright.data.layout_reading import Options, described
+from facewright.data.packed import LIMITS, PackedSource
+from facewright.data.pixel_sources import FileSource, reason_of
+from facewright.data.records import Dataset
+from facewright.data.trees import Tree
+from facewright.errors import BadArchive, DataError
+from facewright.files import read_text
+
+_MAGIC = struct.pack("<I", 0xCED7230A)
+_HEADER = struct.Struct("<IfQQ")
+_MOST_LABELS = 64
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One record: where it begins, its header, and start and length of the image's pieces."""
+
+    place: int
+    key: int
+    labels: tuple[float, ...]
+    pieces: tuple[int, ...]
+    size: int  # bytes of the image
+
+
+def is_rec(tree: Tree) -> str | None:
+    """Tell why a tree is a set of .rec files, or None."""
+    found = [name for name in tree.packed if name.lower().endswith(".rec")]
+    return " and ".join(found[:3]) if found and not tree.files and isinstance(tree.source, FileSource) else None
+
+
+def read_rec(tree: Tree, options: Options) -> Dataset:
+    """Read .rec files: one, or several in a folder, each of which may be a part of the split (train.rec, val.rec).
+
+    Raises:
+        BadArchive: no .rec, cut short, damaged, or over the limits. DataError: an .idx that does not fit.
+    """
+    assert isinstance(tree.source, FileSource)
+    names = [name for name in tree.packed if name.lower().endswith(".rec")]
+    files = [Path(tree.source.root, name) for name in names]
+    runs: dict[str, tuple[int, ...]] = {}
+    rows: list[tuple[str, dict[str, str]]] = []
+    notes = []
+    for number, (name, file) in enumerate(zip(names, files, strict=True)):
+        records, note = _images(file, _keys(file))
+        notes += note
+        width = max(7, len(str(max((record.key for record in records), default=0))))
+        split = part_of(name) if len(names) > 1 else ""
+        for record in records:
+            path = f"{name[:-4]}/{record.key:0{width}d}" if len(names) > 1 else f"{record.key:0{width}d}"
+            runs[path] = (number, *record.pieces)
+            rows.append((path, _facts(record, split)))
+    packed = Tree(tree.where, tree.name, PackedSource([str(file) for file in files], runs, _MAGIC), sorted(runs))
+    most = max((len(facts) - (facts.get("split") is not None) for _, facts in rows), default=1)
+    columns = ["label", *(f"label_{number}" for number in range(2, most + 1))]
+    return described(packed, options, rows, columns, "label", note="; ".join(notes))
+
+
+def _facts(record: _Record, split: str) -> dict[str, str]:
+    facts = {"label" if n == 1 else f"label_{n}": _text(value) for n, value in enumerate(record.labels, 1)}
+    return facts | ({"split": split} if split else {})
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value.is_integer() else f"{value:.6g}"
+
+
+def _keys(file: Path) -> dict[int, int]:
+    """Place → key of an .idx; empty where there is none. Raises DataError."""
+    index = file.with_suffix(".idx")
+    keys: dict[int, int] = {}
+    try:
+        if not index.exists():
+            return {}
+        with index.open("rb") as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(256), b""), 1):
+                key, _, place = line.partition(b"\t")
+                if not (key.isdigit() and place.strip().isdigit() and len(line) < 48) or number > LIMITS.entries:
+                    raise DataError(f"{index}: line {number}: expected KEY<tab>PLACE, got {line[:40]!r}")
+                keys[int(place)] = int(key)
+    except OSError as error:
+        raise DataError(f"{index}: cannot be read ({reason_of(error)})") from error
+    if len(set(keys.values())) < len(keys):
+        raise DataError(f"{index}: a key is listed twice")
+    return keys
+
+
+def _images(file: Path, keys: dict[int, int]) -> tuple[list[_Record], list[str]]:
+    """The records that hold images, and what to say about the others."""
+    try:
+        with file.open("rb") as opened:
+            records = list(_scan(opened, file, keys))
+    except OSError as error:
+        raise BadArchive(f"{file}: cannot be read ({reason_of(error)})") from error
+    lost = set(keys) - {record.place for record in records}
+    if lost:
+        raise DataError(
+            f"{file.with_suffix('.idx')}: points at byte {min(lost):,} of {file.name}, where no record begins"
+        )
+    if not records:
+        raise BadArchive(f"{file}: has no record")
+    if len({record.key for record in records}) < len(records):  # ids that were never set
+        records = [_Record(r.place, n, r.labels, r.pieces, r.size) for n, r in enumerate(records)]
+    head = next((record for record in records if record.key == 0), records[0])
+    if head.size or len(head.labels) != 2:
+        return records, []
+    return _of_insightface(file, head, records)
+
+
+def _of_insightface(file: Path, head: _Record, records: list[_Record]) -> tuple[list[_Record], list[str]]:
+    """The images of InsightFace's form, after the ranges of its identities were found to fit."""
+    first, end = head.labels
+    pictures = [record for record in records if record.size and 0 < record.key < first]
+    identities = [record for record in records if first <= record.key < end]
+    for record in identities:
+        if len(record.labels) != 2 or not 1 <= record.labels[0] <= record.labels[1] <= first:
+            raise BadArchive(
+                f"{file}: record {record.key}: expected the range of an identity's images, got {record.labels}"
+            )
+    said = _property(file.with_name("property"))
+    note = f"InsightFace's form: {len(pictures):,} images, {len(identities):,} identity records{said}"
+    # Of several labels the first is the class.
+    return [_Record(r.place, r.key, r.labels[:1], r.pieces, r.size) for r in pictures], [note]
+
+
+def _property(file: Path) -> str:
+    """What the file `property` says: the number of classes, height, width."""
+    if not file.is_file():
+        return ""
+    return f"; property says {read_text(file, error=DataError, limit=1024).strip()[:60]}"
+
+
+def _scan(opened: IO[bytes], file: Path, keys: dict[int, int], limits: ArchiveLimits = LIMITS) -> Iterator[_Record]:
+    """Every record in the order of the file; of each only the headers are read."""
+    end = opened.seek(0, os.SEEK_END)
+    place = count = 0
+    while place < end:
+        count += 1
+        if count > limits.entries:
+            raise BadArchive(f"{file}: has more than {limits.entries:,} records, which is the limit")
+        pieces, after = _pieces(opened, file, place, end)
+        yield _record(opened, file, place, pieces, keys)
+        place = after
+
+
+def _pieces(opened: IO[bytes], file: Path, place: int, end: int) -> tuple[list[int], int]:
+    """Start and length of each piece of a record, and where the next record begins."""
+    found: list[int] = []
+    while True:
+        opened.seek(place)
+        head = opened.read(8)
+        if head[:4] != _MAGIC:
+            raise BadArchive(f"{file}: expected a record at byte {place:,}; the file is no .rec, or damaged there")
+        word = int.from_bytes(head[4:], "little")
+        which, length = word >> 29, word & (2**29 - 1)
+        if len(head) < 8 or place + 8 + length > end:
+            raise BadArchive(f"{file}: the record at byte {place:,} declares {length:,} bytes; the file is cut short")
+        if which > _LAST or (which in (_WHOLE, _FIRST)) == bool(found):
+            raise BadArchive(f"{file}: the record at byte {place:,} is a piece without the others; the file is damaged")
+        found += [place + 8, length]
+        place += 8 + (length + 3) // 4 * 4
+        if which in (_WHOLE, _LAST):
+            return found, place
+
+
+def _record(opened: IO[bytes], file: Path, place: int, pieces: list[int], keys: dict[int, int]) -> _Record:
+    start, length = pieces[:2]
+    where = f"{file}: the record at byte {place:,}"
+    opened.seek(start)
+    head = opened.read(min(length, _HEADER.size + 4 * _MOST_LABELS))
+    if len(head) < _HEADER.size:
+        raise BadArchive(f"{where} has {length} bytes; expected a header of {_HEADER.size}")
+    flag, label, key, _ = _HEADER.unpack_from(head)
+    if flag > _MOST_LABELS or len(head) < _HEADER.size + 4 * flag:
+        raise BadArchive(
+            f"{where} declares {flag:,} labels; expected up to {_MOST_LABELS}, within its {length:,} bytes"
+        )
+    labels = tuple(np.frombuffer(head, "<f4", flag, _HEADER.size).tolist()) if flag else (label,)
+    if not all(map(math.isfinite, labels)):
+        raise BadArchive(f"{where} has a label that is no number")
+    skip = _HEADER.size + 4 * flag
+    runs = (start + skip, length - skip, *pieces[2:])
+    if keys and place not in keys:
+        raise DataError(f"{file.with_suffix('.idx')}: lacks the record at byte {place:,}; remove the .idx to read all")
+    return _Record(place, keys.get(place, key), labels, runs, sum(runs[1::2]))

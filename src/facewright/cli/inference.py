@@ -30,6 +30,9 @@ def predict(
         float | None,
         opt.rate("--unknown-at", help="Use the threshold that `calibrate --unknown-people` stored for this rate."),
     ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="Fill this table, the sample_submission.csv of a contest.")
+    ] = None,
     detector: opt.ModelDetector = None,
     csv_file: opt.CsvFile = None,
     device: opt.Device = None,
@@ -45,12 +48,18 @@ def predict(
     Example:
       facewright predict runs/a someone.jpg holiday/ --top-k 3
       facewright predict runs/a door.jpg --unknown-at 0.05
+      facewright predict runs/a test/ --template sample_submission.csv --csv submission.csv
     """
     check_writable(csv_file)
 
     from facewright import workflows
     from facewright.regression.regressor import is_regression
 
+    if template is not None:
+        if unknown_at is not None or is_regression(model):
+            raise UsageError("--template needs a classifier and has no place for unknown people: remove --unknown-at")
+        predict_template(model, template, files, csv_file, detector, device, quiet, as_json)
+        return
     if is_regression(model):
         if unknown_at is not None:
             raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at")
@@ -74,6 +83,25 @@ def predict(
                 show(prediction_line(prediction))
     if all(prediction.error is not None for prediction in predictions):
         raise typer.Exit(1)
+
+
+def predict_template(
+    model: Path, template: Path, files: Sequence[Path], csv_file: Path | None, detector: str | None,
+    device: str | None, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Print or write a template with the predictions of its images."""
+    from facewright.workflows.submission import fill_template
+
+    with event_printer(quiet) as on_event:
+        filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)
+    say(f"{number_of(filled.rows, 'row')}, each with {filled.content}")
+    if csv_file is not None:
+        write_atomic(csv_file, filled.text)
+        say(f"wrote {csv_file}")
+    if as_json:
+        emit(filled.to_dict())
+    elif csv_file is None:
+        show(filled.text.rstrip("\n"))
 
 
 def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:

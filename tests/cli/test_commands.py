@@ -194,13 +194,20 @@ CALLS = [
         ["evaluate", "runs/a"],
         "evaluate",
         (Path("runs/a"), None),
-        {"task": None, "seed": 0, "detector": None, "unknown_classes": "errors"},
+        {"task": None, "seed": 0, "detector": None, "unknown_classes": "errors", "threshold": None, "validation": None},
     ),
     (
         ["evaluate", "built-in", "other", "--task", "identification", "--seed", "3", "--detector", "none"],
         "evaluate",
         (Path("built-in"), "other"),
-        {"task": "identification", "seed": 3, "detector": "none", "unknown_classes": "errors"},
+        {
+            "task": "identification",
+            "seed": 3,
+            "detector": "none",
+            "unknown_classes": "errors",
+            "threshold": None,
+            "validation": None,
+        },
     ),
     (
         ["verify", "a.jpg", "b.jpg", "--policy", "centre"],

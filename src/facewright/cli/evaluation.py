@@ -14,6 +14,7 @@ from facewright.cli.progress import event_printer
 from facewright.cli.training import describe_result
 
 if TYPE_CHECKING:
+    from facewright.evaluation.attacks import AttackResult
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.results import ClassificationResult
     from facewright.evaluation.verification import VerificationResult
@@ -26,6 +27,7 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"
     VERIFICATION = "verification"
     IDENTIFICATION = "identification"
+    ATTACK = "attack"
 
 
 class UnknownClasses(StrEnum):
@@ -37,7 +39,10 @@ class UnknownClasses(StrEnum):
 
 def evaluate(
     model: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory; with DATA any model file, name@weights, built-in.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A run directory; with DATA any model; with --task attack a CSV file of scores."
+        ),
     ],
     data: opt.OptionalData = None,
     task: Annotated[
@@ -49,6 +54,13 @@ def evaluate(
     unknown_classes: Annotated[
         UnknownClasses, typer.Option("--unknown-classes", help="Images of classes the model does not know.")
     ] = UnknownClasses.ERRORS,
+    threshold: Annotated[
+        float | None,
+        opt.bounded("--threshold", low=-1e9, high=1e9, help="Attack: bona fide from this score on."),
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option("--validation", help="Attack: other scores; the threshold is chosen on them, at EER.")
+    ] = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -68,6 +80,7 @@ def evaluate(
       facewright evaluate runs/a
       facewright evaluate runs/a other-photos/ --json
       facewright evaluate built-in other-people/ --task identification
+      facewright evaluate test-scores.csv --task attack --validation dev-scores.csv
     """
     data = opt.optional_address(data, order, columns, names, layout, label_from)
 
@@ -81,6 +94,8 @@ def evaluate(
             seed=seed,
             detector=detector,
             unknown_classes=unknown_classes.value,
+            threshold=threshold,
+            validation=validation,
             device=device,
             on_event=on_event,
         )
@@ -88,7 +103,7 @@ def evaluate(
     report(result.to_dict(), describe(result), as_json)
 
 
-def say_notes(result: ClassificationResult | Recognition) -> None:
+def say_notes(result: ClassificationResult | Recognition | AttackResult) -> None:
     """Print why the task was chosen and how many images were left out."""
     for sentence in getattr(result, "notes", ()):
         say(f"note: {sentence}")
@@ -99,16 +114,27 @@ def say_notes(result: ClassificationResult | Recognition) -> None:
         say(f"left out of every rate: {number_of(left_out, 'image')} that cannot be read or show no face")
 
 
-def describe(result: ClassificationResult | Recognition) -> str:
+def describe(result: ClassificationResult | Recognition | AttackResult) -> str:
     """Return the headline numbers of an evaluation of any task."""
+    from facewright.evaluation.attacks import AttackResult
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.results import ClassificationResult
 
+    if isinstance(result, AttackResult):
+        return describe_attacks(result)
     if isinstance(result, ClassificationResult):
         return describe_result(result)
     if isinstance(result.result, IdentificationResult):
         return describe_identification(result.result)
     return describe_verification(result.result)
+
+
+def describe_attacks(result: AttackResult) -> str:
+    """Return the APCER of each attack type, then the rates over all."""
+    rows = [[row.attack, percent(row.apcer)] for row in result.attacks]
+    rows += [["", ""], [f"max. APCER ({result.worst})", percent(result.apcer)]]
+    rows += [["BPCER", percent(result.bpcer)], ["ACER", percent(result.acer)]]
+    return f"threshold {result.threshold:g}, {result.chosen}\n\n{table(['attack', 'APCER'], rows)}"
 
 
 def describe_verification(result: VerificationResult) -> str:

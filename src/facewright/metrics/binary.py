@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
-from facewright.metrics.intervals import Rate, wilson
+from facewright.metrics.intervals import Rate, mean_of, wilson
 from facewright.metrics.thresholds import BINARY, Threshold, refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 from facewright.records import Record
@@ -61,25 +61,14 @@ def half_total_error_rate(genuine: ArrayLike, impostor: ArrayLike, threshold: fl
 def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> BinaryErrors:
     """FAR, FRR and HTER with their intervals.
 
-    The interval of the HTER combines Wilson's of the two rates, which rest on different samples: its lower half-width
-    is half the root of the sum of their squared lower half-widths, the upper likewise. So it has a width where no error
-    was seen.
-
     Args, Raises: as `half_total_error_rate`; UsageError: the threshold is not a number.
-    Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
-    Statistics in Medicine 27 (2008), for the sum of two rates.
     """
     positive, negative = two_sides(genuine, impostor)
     if math.isnan(threshold):
         raise UsageError("expected a number as threshold, got nan")
     far = wilson(int((negative >= threshold).sum()), negative.size)
     frr = wilson(int((positive < threshold).sum()), positive.size)
-    value = (far.value + frr.value) / 2
-    down = math.hypot(far.value - far.low, frr.value - frr.low) / 2
-    up = math.hypot(far.high - far.value, frr.high - frr.value) / 2
-    return BinaryErrors(
-        far, frr, Rate(value=value, low=max(0.0, value - down), high=min(1.0, value + up), n=far.n + frr.n)
-    )
+    return BinaryErrors(far, frr, mean_of(far, frr))
 
 
 def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) -> float:

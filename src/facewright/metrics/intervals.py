@@ -113,6 +113,21 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
     return Rate(value=k / n, low=low, high=high, n=n)
 
 
+def mean_of(a: Rate, b: Rate) -> Rate:
+    """Return the mean of two rates of different samples, such as the HTER of FAR and FRR.
+
+    Its lower half-width is half the root of the sum of their squared lower half-widths, the upper likewise. So it has a
+    width where no error was seen.
+
+    Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
+    Statistics in Medicine 27 (2008), for the sum of two rates.
+    """
+    value = (a.value + b.value) / 2
+    down = math.hypot(a.value - a.low, b.value - b.low) / 2
+    up = math.hypot(a.high - a.value, b.high - b.value) / 2
+    return Rate(value=value, low=max(0.0, value - down), high=min(1.0, value + up), n=a.n + b.n)
+
+
 def not_a_point(rate: Rate) -> Rate:
     """Replace an interval of resampling that collapsed to a point by the one of Clopper and Pearson.
 

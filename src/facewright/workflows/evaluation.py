@@ -29,10 +29,11 @@ from facewright.training.recipe import Recipe
 from facewright.workflows.prepared_data import PreparedData
 
 if TYPE_CHECKING:
+    from facewright.evaluation.attacks import AttackResult
     from facewright.workflows.recognition import Recognition
 
 UnknownClasses = Literal["errors", "leave-out"]
-Task = Literal["classification", "verification", "identification"]
+Task = Literal["classification", "verification", "identification", "attack"]
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
 BLOCK = 256  # rows between two reports of progress
 
@@ -89,19 +90,23 @@ def evaluate(
     seed: int = 0,
     detector: str | None = None,
     unknown_classes: UnknownClasses = "errors",
+    threshold: float | None = None,
+    validation: str | Path | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
-) -> ClassificationResult | Recognition:
+) -> ClassificationResult | Recognition | AttackResult:
     """Evaluate a model on the test part of its run, or on other data.
 
     Args:
         model: a run, its directory, a bundle or .onnx file; with `data` also architecture@weights or "built-in".
         data: what `open_dataset` knows; None: the test part of the run.
         task: "classification", "verification" (every pair of images) or "identification" (search in a gallery). None:
-            classification where the model has a class of the data, else verification.
+            classification where the model has a class of the data, else verification. "attack": presentation attack
+            detection; the model is then a CSV file of scores (`attack_evaluation.read_scores`).
         seed: of the split into gallery and probes. detector: as of `Recognizer`; for classification as of `predict`.
         unknown_classes: images of classes that the model does not know count as "errors" of the accuracy, or are left
             out ("leave-out").
+        threshold, validation: of "attack": the threshold, or a CSV file of other scores to choose it on.
         device: of a classifier, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
@@ -109,6 +114,12 @@ def evaluate(
     """
     if isinstance(model, Run):
         model = model.folder
+    if task == "attack":
+        from facewright.workflows.attack_evaluation import evaluate_scores
+
+        return evaluate_scores(Path(model), threshold, None if validation is None else Path(validation))
+    if threshold is not None or validation is not None:
+        raise UsageError("--threshold and --validation are for --task attack")
     if task in ("verification", "identification") and data is None:
         raise UsageError(f"--task {task} needs labelled images: give DATA")
     note = None

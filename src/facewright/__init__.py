@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from facewright.training.recipe import names as recipe_names
     from facewright.workflows import (
         Run,
+        benchmark,
         calibrate,
         calibrate_unknown,
         compare,
@@ -74,6 +75,7 @@ __all__ = [
     "Recognizer",
     "Run",
     "as_image",
+    "benchmark",
     "cache_entries",
     "calibrate",
     "calibrate_unknown",
@@ -132,7 +134,7 @@ __getattr__ = lazy_names(
         "facewright.recognition": "Recognizer",
         "facewright.regression.run": "fit",
         "facewright.training.recipe": "load_recipe=load recipe_names=names",
-        "facewright.workflows": "Run calibrate calibrate_unknown compare demo embed evaluate "
+        "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo embed evaluate "
         "inspect pairs predict resume train train_all verify",
         "facewright.workflows.explanation": "explain explain_pair",
         "facewright.workflows.exportation": "export",

@@ -79,6 +79,7 @@ for command in (
     explain.explain,
     verification.verify,
     verification.pairs,
+    verification.benchmark,
     verification.calibrate,
     inference.embed,
     export.export,

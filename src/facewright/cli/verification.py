@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,16 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.evaluation import describe_verification
-from facewright.cli.output import chosen_by, emit, number_of, precise, report, say, show
+from facewright.cli.output import chosen_by, emit, number_of, percent, precise, report, say, show, table
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
+    from facewright.workflows.verification_benchmark import Benchmark
+
+_LISTS = (".csv", ".tsv", ".txt")  # of pairs
 
 
 def verify(
@@ -63,7 +67,7 @@ def pairs(
         list[str],
         typer.Argument(
             metavar="[MODEL] PAIRS",
-            help="LFW's pairs.txt, or a .csv with a,b,same[,fold]; before it a model. Default: built-in.",
+            help="LFW's pairs.txt, a .csv with a,b,same[,fold], or a .bin; before it a model. Default: built-in.",
         ),
     ],
     images: opt.ImagesFolder = None,
@@ -88,7 +92,7 @@ def pairs(
     """
     if not 1 <= len(words) <= 2:
         raise typer.BadParameter(f"expected a list of pairs, or a model and one, got {number_of(len(words), 'word')}")
-    folder = required_folder(images)
+    folder = required_folder(images, words[-1])
 
     from facewright import workflows
 
@@ -106,11 +110,65 @@ def pairs(
     )
 
 
+def benchmark(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL... SET...", help="Models, then sets: a .bin, or LIST:FOLDER, a list of pairs and its images."
+        ),
+    ],
+    flip: opt.Flip = True,
+    detector: opt.Detector = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare recognizers on verification sets.
+
+    A set is a .bin of InsightFace (LFW, CFP-FP, AgeDB-30, CALFW, CPLFW), or a list of pairs. Accuracy is the mean over
+    its folds with the standard error; embeddings are averaged with those of the mirrored image unless --no-flip.
+
+    \b
+    Example:
+      facewright benchmark mobilefacenet@weights.safetensors mine.onnx lfw.bin cfp_fp.bin agedb_30.bin
+      facewright benchmark built-in pairs.txt:lfw/
+    """
+    from facewright import workflows
+
+    with event_printer(quiet) as on_event:
+        result = workflows.benchmark(*split_sets(words), flip=flip, detector=detector, on_event=on_event)
+    report(result.to_dict(), describe_benchmark(result), as_json)
+
+
+def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the models and the sets of a command line; at least one of each.
+
+    >>> split_sets(["built-in", "lfw.bin", "pairs.txt:lfw"])
+    (['built-in'], ['lfw.bin', 'pairs.txt:lfw'])
+    """
+    sets = [word for word in words if word.lower().endswith(".bin") or Path(word.rpartition(":")[0]).suffix in _LISTS]
+    models = [word for word in words if word not in sets]
+    if not models or not sets:
+        raise UsageError(f"expected models, then sets (.bin, or LIST:FOLDER), got {', '.join(words)}")
+    return models, sets
+
+
+def describe_benchmark(result: Benchmark) -> str:
+    """Return a row a model and set."""
+    rows = []
+    for row in result.rows:
+        accuracy = "undefined" if row.accuracy is None else precise(row.accuracy)
+        if row.standard_error is not None and row.mean_accuracy is not None:
+            accuracy = f"{100 * row.mean_accuracy:.2f} ± {100 * row.standard_error:.2f} %"
+        tar = "too few pairs" if row.tar is None else f"{percent(row.tar)} at {row.far:g}"
+        rows.append([row.model, row.set, f"{row.pairs:,}", accuracy, f"{100 * row.eer:.2f} %", tar, str(row.failures)])
+    return table(["model", "set", "pairs", "accuracy", "EER", "TAR at FAR", "failures"], rows)
+
+
 def calibrate(
     model: opt.Model,
     far: Annotated[float, opt.rate("--far", help="False-accept rate to choose the threshold for.")],
     pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="Development pairs: LFW's pairs.txt, or a .csv.")
+        Path | None, typer.Option("--pairs", help="Development pairs: LFW's pairs.txt, a .csv, or a .bin.")
     ] = None,
     images: opt.ImagesFolder = None,
     unknown_people: Annotated[
@@ -152,20 +210,20 @@ def calibrate(
             )
         elif pairs is not None:
             result = workflows.calibrate(
-                model, pairs, required_folder(images), far, confidence=confidence, out=out, crop=crop, flip=flip,
+                model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
                 detector=detector, policy=opt.face_choice(select_face), on_event=on_event,
             )  # fmt: skip
     report(result.to_dict(), describe_calibrated(result), as_json)
     say(f"wrote {result.written}")
 
 
-def required_folder(images: Path | None) -> Path:
-    """Return the folder of the images.
+def required_folder(images: Path | None, pairs: str | Path) -> Path | None:
+    """Return the folder of the images; None for a list that holds them.
 
     Raises:
         UsageError: it is not given.
     """
-    if images is None:
+    if images is None and Path(pairs).suffix.lower() != ".bin":
         raise UsageError("give --images DIR, the folder of the images that PAIRS names")
     return images
 

@@ -2,6 +2,7 @@
 
     pairs.txt            LFW View 2: `10<TAB>300`, then ten times 300 pairs of one person and 300 of two
     pairsDevTrain.txt    LFW View 1: `1100`, then 1,100 pairs of one person and 1,100 of two
+    lfw.bin, …           InsightFace's sets, with their images (verification_sets.py)
     pairs.csv, .tsv      a header `a,b,same[,fold]`, then a row a pair; paths are relative to the folder of images
 
 A line of LFW's is `name n1 n2` (images n1 and n2 of one person) or `name1 n1 name2 n2`. Its images are looked for
@@ -24,15 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.archives import escapes
-from facewright.data.pixel_sources import FileSource, unusable
+from facewright.data.pixel_sources import FileSource, PixelSource, unusable
 from facewright.data.records import Broken, Dataset, Record
 from facewright.data.text_tables import read_table, read_text
 from facewright.data.trees import folder_of
 from facewright.data.units import groups_of
-from facewright.errors import DataError
+from facewright.data.verification_sets import read_verification_set
+from facewright.errors import DataError, UsageError
 from facewright.images.files import is_hidden
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
+_FOLDS = 10  # of a .bin
 _SAME = {"1": True, "true": True, "0": False, "false": False}
 _COLUMNS = ("a", "b", "same", "fold")
 
@@ -48,6 +51,7 @@ class Pairs:
     people: (P,) who is on a and on b; None where that is not known.
     broken: the images that cannot be used, sorted by path, and why; each once.
     notes: what a person should know about the list.
+    source: of the images, where the list holds them; None: the folder of images.
     """
 
     name: str
@@ -58,24 +62,25 @@ class Pairs:
     people: tuple[tuple[str, str], ...] | None
     broken: tuple[Broken, ...] = ()
     notes: tuple[str, ...] = ()
+    source: PixelSource | None = None
 
     def __len__(self) -> int:
         return len(self.a)
 
-    def dataset(self, images: str | Path) -> Dataset:
+    def dataset(self, images: str | Path | None) -> Dataset:
         """The images of all pairs, each once, as a data set without classes; `PixelStore.open` takes it.
 
         Args:
-            images: the folder that the paths are relative to.
+            images: the folder that the paths are relative to; None: the list holds its images.
         """
-        root = str(Path(images).resolve())
+        root = self.name if images is None else str(Path(images).resolve())
         who = dict[str, str]()
         for people, *paths in zip(self.people or (), self.a, self.b, strict=False):
             who.update(zip(paths, people, strict=True))
         lost = {item.path for item in self.broken}
         paths = sorted({*self.a, *self.b} - lost)
         records = tuple(Record(path, None, identity=who.get(path)) for path in paths)
-        return Dataset(self.name, root, (), records, FileSource(root), self.broken)
+        return Dataset(self.name, root, (), records, self.source or FileSource(root), self.broken)
 
     def rows(self, records: Sequence[Record]) -> NDArray[np.int64]:
         """Find the images of each pair.
@@ -89,17 +94,24 @@ class Pairs:
         return np.array([[place.get(path, -1) for path in pair] for pair in zip(self.a, self.b, strict=True)], np.int64)
 
 
-def read_pairs(where: str | Path, images: str | Path) -> Pairs:
+def read_pairs(where: str | Path, images: str | Path | None) -> Pairs:
     """Read a list of pairs.
 
     Args:
-        where: the list; .csv and .tsv are tables, everything else is read as LFW's.
-        images: the folder of the images.
+        where: the list; .bin holds its images, .csv and .tsv are tables, everything else is read as LFW's.
+        images: the folder of the images; None for a .bin.
     Raises:
+        UsageError: the folder is missing, or given for a .bin.
         DataError: the list cannot be understood (names the line), a path leads out of the folder, or not one image of
             the list is there.
     """
-    path, root = Path(where), Path(images).resolve()
+    path = Path(where)
+    if (path.suffix.lower() == ".bin") != (images is None):
+        expected = "the folder of its images" if images is None else "no folder: the images are in the .bin"
+        raise UsageError(f"{path}: expected {expected}")
+    if images is None:
+        return _read_set(path)
+    root = Path(images).resolve()
     if not root.is_dir():
         raise DataError(f"{images}: expected the folder of the images that {path.name} names; there is none")
     table = path.suffix.lower() in (".csv", ".tsv")
@@ -260,6 +272,15 @@ class _Files:
             found.sort(key=lambda path: -_SUFFIXES.index(path.suffix.lower()))
             self._folders[folder] = {path.stem: path.as_posix() for path in found}
         return self._folders[folder]
+
+
+def _read_set(path: Path) -> Pairs:
+    """Read InsightFace's set; its folds are ten runs of pairs in order, as its own evaluation takes them."""
+    source, truths = read_verification_set(path)
+    names, count = tuple(source.names), len(truths)
+    sizes = [len(part) for part in np.array_split(np.arange(count), _FOLDS)]
+    fold = np.repeat(np.arange(_FOLDS, dtype=np.int64), sizes) if count >= _FOLDS else None
+    return Pairs(path.stem, names[::2], names[1::2], np.array(truths, np.bool_), fold, None, source=source)
 
 
 def _read_table(path: Path) -> Pairs:

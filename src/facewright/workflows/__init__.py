@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from facewright.workflows.training_runs import resume, train
     from facewright.workflows.unknown_calibration import calibrate_unknown
     from facewright.workflows.verification import verify
+    from facewright.workflows.verification_benchmark import Benchmark, benchmark
 
 __all__ = [
+    "Benchmark",
     "Compared",
     "Run",
+    "benchmark",
     "calibrate",
     "calibrate_unknown",
     "compare",
@@ -47,6 +50,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "facewright.runs": "Run",
+        "facewright.workflows.verification_benchmark": "Benchmark benchmark",
         "facewright.workflows.calibration": "calibrate",
         "facewright.workflows.comparison": "Compared compare",
         "facewright.workflows.demonstration": "demo",

@@ -40,7 +40,7 @@ class Calibrated(Record):
 def calibrate(
     model: str | Path,
     pairs: str | Path,
-    images: str | Path,
+    images: str | Path | None,
     far: float,
     *,
     confidence: float | None = None,
@@ -56,7 +56,7 @@ def calibrate(
     Args:
         model: a run directory, a bundle file, or architecture@weights.
         pairs: the list; development pairs, which no reported number may come from afterwards.
-        images: the folder of its images.
+        images: the folder of its images; None for a .bin.
         far: the target in (0, 1).
         confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
         out: the model file to write; the model's own by default, which then must be a file of ours.

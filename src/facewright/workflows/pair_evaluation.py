@@ -78,7 +78,7 @@ class PairsMeasured:
 def pairs(
     model: str | Path | None,
     where: str | Path,
-    images: str | Path,
+    images: str | Path | None = None,
     *,
     out: str | Path | None = None,
     crop: float | None = None,
@@ -94,8 +94,8 @@ def pairs(
 
     Args:
         model: a run directory, a bundle file, or architecture@weights; None or "built-in": the built-in networks.
-        where: the list: LFW's pairs.txt and development files, or a table a,b,same[,fold].
-        images: the folder of its images.
+        where: the list: LFW's pairs.txt and development files, a table a,b,same[,fold], or a .bin of InsightFace.
+        images: the folder of its images; None for a .bin, which holds them.
         out: a folder for verification.json, scores.csv and report.html.
         crop: the share of both sides of an image that is kept, in (0, 1]; the model's own by default.
         flip: whether the embeddings of an image and its mirror image are averaged; likewise.

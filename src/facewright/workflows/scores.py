@@ -152,12 +152,17 @@ def picked_faces(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> It
 
 
 def score_pairs(
-    recognizer: Recognizer, where: str | Path, images: str | Path, on_event: EventHandler, policy: Policy | None = None
+    recognizer: Recognizer,
+    where: str | Path,
+    images: str | Path | None,
+    on_event: EventHandler,
+    policy: Policy | None = None,
 ) -> ScoredPairs:
     """Read a list of pairs, embed its images, each once, and compare.
 
     Args:
-        where: the list (`data.pairs.read_pairs`). images: the folder of its images. policy: as `embed_all`.
+        where: the list (`data.pairs.read_pairs`). images: the folder of its images, None for a .bin. policy: as
+            `embed_all`.
     Raises:
         DataError: the list cannot be understood, or none of its images can be used.
     """

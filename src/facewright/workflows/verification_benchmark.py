@@ -1,0 +1,99 @@
+"""Recognizers side by side on verification sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from facewright.data.pairs import read_pairs
+from facewright.errors import UsageError
+from facewright.events import EventHandler, ignore_event
+from facewright.metrics.intervals import Rate
+from facewright.recognition import Recognizer
+from facewright.records import Record
+from facewright.workflows.pair_evaluation import pairs
+
+
+class BenchmarkRow(Record):
+    """One model on one set."""
+
+    model: str
+    set: str
+    fingerprint: str  # of detector, template, network and input
+    pairs: int
+    failures: int  # pairs without a score; errors of the accuracy
+    mean_accuracy: float | None  # over folds, each at the threshold that was best on the others
+    standard_error: float | None  # of that mean: std over folds / sqrt(folds)
+    accuracy: Rate | None  # over pairs, Clopper-Pearson
+    eer: float
+    auc: float
+    far: float | None  # the lowest target that the impostor pairs resolve
+    tar: Rate | None  # there
+
+
+class Benchmark(Record):
+    """Every model on every set, in the order given."""
+
+    frame_rows: ClassVar[str | None] = "rows"
+    rows: tuple[BenchmarkRow, ...]
+
+
+def benchmark(
+    models: Sequence[str | Path],
+    sets: Sequence[str | Path],
+    *,
+    flip: bool | None = True,
+    detector: str | None = None,
+    on_event: EventHandler = ignore_event,
+) -> Benchmark:
+    """Measure recognizers on verification sets.
+
+    Args:
+        models: as of `pairs`.
+        sets: .bin files of InsightFace, or "LIST:FOLDER", a list of pairs and the folder of its images.
+        flip: average with the mirrored image, as InsightFace does; None: the model's own setting.
+        detector: as of `Recognizer`; aligned sets need none.
+    Raises:
+        UsageError: no model or no set. DataError: a set cannot be read. BundleError: a model cannot.
+    """
+    if not models or not sets:
+        raise UsageError(f"expected at least one model and one set, got {len(models)} and {len(sets)}")
+    places = [_place(str(one)) for one in sets]
+    for place in places:  # a wrong word is told before anything is measured
+        read_pairs(*place)
+    for model in models:
+        Recognizer.load(model, detector=detector, flip=flip)
+    return Benchmark(rows=tuple(_row(model, *place, flip, detector, on_event) for model in models for place in places))
+
+
+def _place(text: str) -> tuple[Path, Path | None]:
+    """Return the list and the folder of its images; a .bin holds them."""
+    if text.lower().endswith(".bin"):
+        return Path(text), None
+    where, colon, folder = text.rpartition(":")
+    if not colon or not folder or not where:
+        raise UsageError(f"{text}: expected a .bin, or LIST:FOLDER, a list of pairs and the folder of its images")
+    return Path(where), Path(folder)
+
+
+def _row(
+    model: str | Path, where: Path, images: Path | None, flip: bool | None, detector: str | None, on_event: EventHandler
+) -> BenchmarkRow:
+    measured = pairs(model, where, images, flip=flip, detector=detector, on_event=on_event)
+    result = measured.result
+    strict = result.tar_at_far[-1] if result.tar_at_far else None
+    return BenchmarkRow(
+        model=measured.model,
+        set=where.stem,
+        fingerprint=measured.fingerprint,
+        pairs=len(measured.scored.pairs),
+        failures=result.failures,
+        mean_accuracy=None if result.folds is None else result.folds.mean,
+        standard_error=None if result.folds is None else result.folds.standard_error,
+        accuracy=result.accuracy,
+        eer=result.eer,
+        auc=result.auc,
+        far=None if strict is None else strict.far,
+        tar=None if strict is None else strict.tar,
+    )

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         train_all,
         verify,
     )
+    from facewright.workflows.diagnosis import doctor
     from facewright.workflows.explanation import explain, explain_pair
     from facewright.workflows.exportation import export
     from facewright.workflows.face_detection import faces as detect_faces
@@ -86,6 +87,7 @@ __all__ = [
     "demo",
     "describe_model",
     "detect_faces",
+    "doctor",
     "embed",
     "enroll",
     "evaluate",
@@ -136,6 +138,7 @@ __getattr__ = lazy_names(
         "facewright.training.recipe": "load_recipe=load recipe_names=names",
         "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo embed evaluate "
         "inspect pairs predict resume train train_all verify",
+        "facewright.workflows.diagnosis": "doctor",
         "facewright.workflows.explanation": "explain explain_pair",
         "facewright.workflows.exportation": "export",
         "facewright.workflows.face_detection": "detect_faces=faces",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -82,6 +85,36 @@ def test_exit_status(arguments: list[str], status: int, capsys: pytest.CaptureFi
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--version"])
     assert capsys.readouterr().out == f"facewright {__version__}\n"
+
+
+def test_the_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "facewright": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
+    assert main(["--json"]) == 2
+
+
+def test_doctor_tells_what_is_wrong_and_keeps_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("FACEWRIGHT_TOKEN", "s3cret")
+    monkeypatch.setenv("FACEWRIGHT_DEVICE", "nowhere")
+    assert main(["doctor", "--json"]) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out)
+    assert found["facewright"] == __version__ and found["packages"]["numpy"] == np.__version__
+    assert found["cache_writable"] is False and found["device"] == "none" and "s3cret" not in out
+    problems = " ".join(found["problems"])
+    assert str(tmp_path / "file") in problems and "nowhere" in problems
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "new"))
+    monkeypatch.setenv("FACEWRIGHT_DEVICE", "cpu")
+    assert main(["doctor"]) == 0
+    assert f"facewright  {__version__}\n" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists(), "nothing is changed"
 
 
 @pytest.fixture

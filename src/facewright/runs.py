@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from facewright.data.records import Dataset
+from facewright.data.sources import open_dataset
 from facewright.errors import RunError, RunLocked
 from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
@@ -122,6 +124,10 @@ class Run:
         """The recipe with every value resolved."""
         path = self._file("recipe.toml")
         return parse(read_text(path, error=RunError), str(path))
+
+    def open_dataset(self) -> Dataset:
+        """Open the data that the run was made with; the classes are in the run's order."""
+        return open_dataset(self.facts.where).with_classes_first(self.facts.classes)
 
     @cached_property
     def history(self) -> tuple[EpochRow, ...]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def train(
     data: opt.OptionalData = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="An architecture; see `facewright models`.")] = "resnet18",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="An architecture (`facewright models`), or a run to add classes to.")
+    ] = "resnet18",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +56,7 @@ def train(
     Example:
       facewright train photos/ --model resnet50 --out runs/a
       facewright train photos/ --model mobilenet_v2 --weights imagenet --recipe finetune
+      facewright train more-people/ --model runs/a --out runs/b
       facewright train --resume --out runs/a
     """
     changed = opt.overrides(changes, epochs, size, precision, detector, select_face)

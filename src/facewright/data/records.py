@@ -71,8 +71,9 @@ class Labelled:
 class Dataset:
     """Classes, records and the source of their pixels; listing only, nothing is decoded here.
 
-    Classes are in order of their names and belong to the data set, so a class that is absent from one part (a split
-    folder, a subset) never shifts another one's label. Records of an opened data set are sorted by path.
+    Classes are in order of their names, or as `with_classes_first` puts them, and belong to the data set: a class that
+    is absent from one part (a split folder, a subset) never shifts another one's label. Records of an opened data set
+    are sorted by path.
 
     where: the address that opens it again. layout: how it was read. notes: what a person should know about that.
     columns: names of `Record.values`.
@@ -99,6 +100,15 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def with_classes_first(self, first: Sequence[str]) -> Dataset:
+        """Return the data set with these classes first, in this order; those it lacks are left out."""
+        classes = (*(name for name in first if name in self.classes), *sorted(set(self.classes) - set(first)))
+        if classes == self.classes:
+            return self
+        number = {old: classes.index(name) for old, name in enumerate(self.classes)}
+        records = (replace(one, label=None if one.label is None else number[one.label]) for one in self.records)
+        return replace(self, classes=classes, records=tuple(records))
 
     @classmethod
     def of(cls, name: str, where: str, rows: Sequence[Labelled], source: PixelSource, **facts: Any) -> Dataset:

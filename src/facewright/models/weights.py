@@ -79,8 +79,8 @@ def open_weights(
 
     Args:
         which: a released name ("imagenet"); or a safetensors file, as a path or its text: parameters under our names,
-            torchvision's, timm's, timesler's or a MobileFaceNet port's, or a bundle of this architecture. Where a name
-            is both, the released one is meant; "./NAME" is the file.
+            torchvision's, timm's, timesler's or a MobileFaceNet port's, or a bundle of this architecture, or the
+            directory of its run. Where a name is both, the released one is meant; "./NAME" is the file.
         cache: the folder; `cache_folder()` where None.
         progress: takes bytes done and in all, while safetensors are downloaded. Pickles are not: `get_weights` is the
             explicit step that downloads and converts them.
@@ -94,7 +94,7 @@ def open_weights(
     path = Path(which).expanduser()
     if isinstance(which, str) and not path.exists() and not path.suffix and path.name == which:
         raise UnknownName(f"weights of {architecture}", which, [*known, "or a .safetensors file"])
-    return _open_file(architecture, path)
+    return _open_file(architecture, path / "model.safetensors" if path.is_dir() else path)
 
 
 def find_weights(text: str) -> Weights:

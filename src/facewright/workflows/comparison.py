@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from PIL import Image
 
-from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
@@ -126,7 +125,7 @@ def _context(compared: Compared) -> ReportContext:
 def _store(run: Run) -> PixelStore | None:
     """Open the images that a run was trained on, where they are still there."""
     try:
-        dataset = with_face_crops(open_dataset(run.facts.where), cropper_of(run.recipe))
+        dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
         return PixelStore.open(dataset, run.classifier.spec)
     except FacewrightError:
         return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from facewright import bundle as bundles
+from facewright.bundle import Bundle
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Progress
 from facewright.input_spec import InputSpec
-from facewright.models.catalog import resolve_stem
+from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import PretrainedWeights, open_weights, parse_model
 from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
@@ -27,6 +29,56 @@ class InitialWeights:
     def spec(self) -> InputSpec | None:
         """The input that the public weights were trained with."""
         return None if self.loaded is None else self.loaded.spec
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model whose backbone a run starts from."""
+
+    start: str  # architecture@folder of a run, or architecture@file
+    bundle: Bundle
+    recipe: Recipe  # of the head: logistic regression on the features of the frozen backbone, on the model's own input
+
+    def check_input(self, recipe: Recipe) -> None:
+        """Refuse whole images for a backbone that was trained on face crops. Raises: UsageError."""
+        if self.bundle.spec.faces is not None and recipe.input.detector == "none":
+            raise UsageError(f"{self.start} was trained on face crops: say which detector with --detector")
+
+    def changes(self, classes: tuple[str, ...]) -> str:
+        """Tell which classes of the model are kept, which are new, and which have no images any more."""
+        before = self.bundle.classes
+        parts = {
+            "kept": [name for name in before if name in classes],
+            "added": [name for name in classes if name not in before],
+            "missing from the data": [name for name in before if name not in classes],
+        }
+        return "classes " + "; ".join(
+            f"{what}: {len(found)}" + (f" ({_first(found)})" if found and what != "kept" else "")
+            for what, found in parts.items()
+        )
+
+
+def trained_model(model: str) -> TrainedModel | None:
+    """Open a run or a model file to start from; None for an architecture and for architecture@weights.
+
+    Raises:
+        UsageError: it is exported or has no classes. BundleError: the file is damaged.
+    """
+    path = Path(model).expanduser()
+    if "@" in model or model in names() or not path.exists():
+        return None
+    bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
+    if bundle.exported is not None or not bundle.classes:
+        raise UsageError(f"{model}: expected a trained classifier in PyTorch (a run or its model.safetensors)")
+    recipe = recipes.override(recipes.load("probe"), {"input.size": str(bundle.spec.height)})
+    if (path / "recipe.toml").is_file():
+        own = recipes.load(path / "recipe.toml").input.model_copy(update={"normalise": "weights"})
+        recipe = recipe.model_copy(update={"input": own})
+    return TrainedModel(f"{bundle.architecture}@{path.resolve()}", bundle, recipe)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def default_recipe(model: str) -> str:

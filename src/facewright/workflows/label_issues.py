@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from facewright.data.cache import cache_folder
 from facewright.data.duplicates import near_pairs
 from facewright.data.sampling import derive
-from facewright.data.sources import open_dataset
 from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
@@ -141,7 +140,7 @@ def write_page(folder: Path, page: Path) -> None:
     if run.label_issues is None:
         raise RunError(f"{folder}: no {SUSPICIOUS}; inspect its labels first")
     chosen = run.recipe.input
-    dataset = with_face_crops(open_dataset(run.facts.where), cropper_of(run.recipe))
+    dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
     store = open_store(dataset, chosen.size, chosen.resize, ignore_event)
     context = LabelContext(
         created=provenance.created(),
@@ -175,7 +174,7 @@ def backbone_of(begun: str, weights: str | None) -> str | None:
 def _open(run: Run, folds: int, on_event: EventHandler) -> _Evaluated:
     """The run's data, its copies grouped, and the classes whose labels can be evaluated."""
     chosen, facts = run.recipe.input, run.facts
-    dataset = with_face_crops(open_dataset(facts.where), cropper_of(run.recipe))
+    dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
     store = open_store(dataset, chosen.size, chosen.resize, on_event)
     if store.dataset.fingerprint(store.digests) != facts.fingerprint:
         raise DataError(f"{run.folder}: the data at {facts.where} changed since the run; train a new one to inspect it")

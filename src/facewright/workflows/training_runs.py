@@ -30,7 +30,14 @@ from facewright.training.recipe import Recipe
 from facewright.workflows import provenance
 from facewright.workflows.comparison import compare
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
-from facewright.workflows.initial_weights import InitialWeights, check_model, check_weights, initial_weights, recipe_for
+from facewright.workflows.initial_weights import (
+    InitialWeights,
+    check_model,
+    check_weights,
+    initial_weights,
+    recipe_for,
+    trained_model,
+)
 from facewright.workflows.linear_probe import probe
 from facewright.workflows.prepared_data import PreparedData, check_classes, prepare
 
@@ -52,8 +59,10 @@ def train(
 
     Args:
         data: anything `open_dataset` knows, or what it gave.
-        model: a name of `facewright models`, or name@weights: released weights by name, or a file.
-        recipe: a shipped recipe, or a TOML file; None: `finetune` for public weights, `scratch` for random ones.
+        model: a name of `facewright models`, or name@weights: released weights by name, or a file. Or a run or the
+            model file of one: its classes stay first, in their order, and new ones follow.
+        recipe: a shipped recipe, or a TOML file; None: `finetune` for public weights, `scratch` for random ones, and
+            for a run `probe` with its input: the backbone is kept, the classifier fitted anew.
         out: the run directory; a new one under runs/ where None.
         seed: of the split, the random weights, the order and the augmentation.
         overrides: recipe values to change, {"training.epochs": "5"}.
@@ -67,9 +76,16 @@ def train(
         Interrupted: a signal came; the state is saved.
     """
     out = None if out is None else Path(out)
-    chosen = recipes.override(recipe_for(model, recipe), overrides or {})
+    begun = trained_model(model)
+    model = model if begun is None else begun.start
+    own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
+    chosen = recipes.override(own, overrides or {})
     stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    if begun is not None:
+        begun.check_input(chosen)
+        dataset = dataset.with_classes_first(begun.bundle.classes)
+        on_event(Message(begun.changes(dataset.classes)))
     check_classes(dataset, chosen)
     folder = out or free_folder(f"{dataset.name}-{folder_name(model)}")
     if folder.resolve().is_relative_to(dataset.where):  # its folders would be classes the next time
@@ -77,6 +93,7 @@ def train(
     with joined(devices.choose(device)) as world, owned(folder) if world.is_main_process else nullcontext():
         if (folder / "run.json").is_file():
             _check_same(folder, model, chosen, seed, resume)
+            dataset = dataset.with_classes_first(RunFacts.read(folder).classes)
         else:
             check_weights(model, chosen)
         world.barrier()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.sources import open_dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError
@@ -171,7 +170,7 @@ def _validation(
     if not (folder / "split.csv").is_file():
         return None, None
     try:
-        data = with_face_crops(open_dataset(Run(folder).facts.where), classifier.cropper)
+        data = with_face_crops(Run(folder).open_dataset(), classifier.cropper)
         store = PixelStore.open(data, classifier.spec, on_event=on_event)
         part = Split.load(folder / "split.csv", store.dataset, store.digests).validation
     except FacewrightError as error:

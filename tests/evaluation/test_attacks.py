@@ -91,6 +91,8 @@ def test_exactly_one_threshold(tmp_path: Path) -> None:
     for options in ({}, {"threshold": 0.5, "validation": tmp_path / "b.csv"}, {"validation": tmp_path / "a.csv"}):
         with pytest.raises(UsageError):
             evaluate(tmp_path / "a.csv", task="attack", **options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="photos"):
+        evaluate(tmp_path / "a.csv", "photos", task="attack", threshold=0.5)
     with pytest.raises(UsageError, match="attack"):
         evaluate("built-in", tmp_path, threshold=0.5)
     with pytest.raises(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from PIL import Image
 from facewright import images
 from facewright.cli.main import main
 from facewright.errors import UnknownName, UsageError
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, align_face, for_centres, framed
 from facewright.faces.dlib.landmarks import FivePoints
+from facewright.faces.selection import Face
+from facewright.input_spec import Template
+from facewright.recognition import Recognizer
 from facewright.workflows import face_detection
 from facewright.workflows.face_detection import faces
 
@@ -65,6 +70,8 @@ def test_the_drawn_picture_shows_box_and_points(photos: Path, tmp_path: Path) ->
         ({"draw": True}, UsageError, "--out DIR"),
         ({"smallest": 7.0}, UsageError, "8 px"),
         ({"smallest": float("nan")}, UsageError, "8 px"),
+        ({"margin": 2.5}, UsageError, "margin"),
+        ({"size": 7}, UsageError, "8 to 2048"),
         ({"template": "insight"}, UnknownName, "template"),
         ({"detector": "haar"}, UnknownName, "detector"),
     ],
@@ -92,5 +99,50 @@ def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert err.count("\n") == 1 and err.startswith(f"error: {photos / 'broken.png'}: ")
     assert main([*words, "--json", "--out", str(tmp_path / "out")]) == 0
     out, err = capsys.readouterr()
-    assert len(json.loads(out)["photos"]) == 3 and "wrote 2 crops and faces.json" in err
+    assert len(json.loads(out)["photos"]) == 3 and "wrote 2 crops with faces.json and faces.csv" in err
     assert main(["faces", str(photos / "broken.png")]) == 1
+
+
+def test_faces_are_numbered_from_left_to_right_or_one_is_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = [(50.0, 0.0, 20.0, 20.0), (5.0, 50.0, 40.0, 30.0), (30.0, 30.0, 22.0, 26.0)]
+
+    def found(*_: object, **options: object) -> tuple[Face, ...]:
+        side = options["template"].side  # type: ignore[attr-defined]
+        grey = np.zeros((side, side, 3), np.uint8)
+        points = np.arange(10.0).reshape(5, 2)
+        return tuple(Face(box, 0.9 - n / 10, points, grey) for n, box in enumerate(boxes))
+
+    monkeypatch.setattr(Recognizer, "faces", found)
+    out = tmp_path / "out"
+    photo = faces([photos], out=out, detector="none", size=64).photos[0]
+    assert [face.box for face in photo.faces] == sorted(boxes)
+    assert [Path(path).name for path in photo.crops] == ["1-1.png", "1-2.png", "1-3.png"]
+    assert images.read(Path(photo.crops[0])).shape == (64, 64, 3)
+    rows = list(csv.DictReader((out / "faces.csv").read_text().splitlines()))
+    assert [(row["file"], row["face"]) for row in rows[:3]] == [(str(photos / "a/1.png"), n) for n in "123"]
+    assert [tuple(float(row[key]) for key in "xywh") for row in rows[:3]] == sorted(boxes)
+    assert [float(row["score"]) for row in rows[:3]] == [0.8, 0.7, 0.9] and rows[0]["crop"] == photo.crops[0]
+    assert [float(rows[0][key]) for key in ("x1", "y1", "y5")] == [0, 1, 9]
+    for policy, box in (("largest", boxes[1]), ("centre", boxes[2])):
+        one = faces([photos], out=tmp_path / policy, detector="none", policy=policy).photos[0]  # type: ignore[arg-type]
+        assert [face.box for face in one.faces] == [box]
+        assert one.crops == (str(tmp_path / policy / "a/1.png"),)
+
+
+@pytest.mark.parametrize("template", [DLIB, ARCFACE, ARCFACE_CORNERS])
+def test_a_margin_puts_the_crop_into_a_larger_one(template: Template) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    points = np.array(template.points) * template.side + 30  # one px of the crop is one of the photo
+    side, more = template.side, template.side // 2
+    crop = align_face(photo, points, template=template)
+    wide = align_face(photo, points, template=framed(template, side + 2 * more, more / side))
+    inner = wide[more : more + side, more : more + side].astype(int)
+    assert np.abs(inner - crop).max() <= (40 if template.rule == "corners" else 1)
+
+
+def test_the_two_kinds_of_arcface_points_agree_with_a_margin() -> None:
+    wide = framed(ARCFACE, 200, 0.3)
+    assert np.allclose(for_centres(framed(ARCFACE_CORNERS, 200, 0.3)).points, wide.points)
+    assert for_centres(ARCFACE_CORNERS) == ARCFACE

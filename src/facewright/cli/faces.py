@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,14 @@ class CropTemplate(StrEnum):
     ARCFACE = "arcface"
 
 
+class KeptFaces(StrEnum):
+    """Faces of a photo that are kept."""
+
+    CENTER = "center"
+    LARGEST = "largest"
+    ALL = "all"
+
+
 class Suppress(StrEnum):
     """Non-maximum suppression: the reduction of overlapping boxes to one per face."""
 
@@ -36,9 +44,16 @@ class Suppress(StrEnum):
     SOFT = "soft"
 
 
+POLICIES: dict[KeptFaces, Literal["centre", "largest"] | None] = {
+    KeptFaces.CENTER: "centre",
+    KeptFaces.LARGEST: "largest",
+    KeptFaces.ALL: None,
+}
+
+
 def faces(
     photos: opt.Photos,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the crops and faces.json.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for crops, faces.json, faces.csv.")] = None,
     smallest: Annotated[
         float | None,
         opt.bounded(low=8, high=LARGEST, help="Smallest face, px. Default: 10 to 40, by the size of the photo."),
@@ -46,6 +61,13 @@ def faces(
     template: Annotated[
         CropTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
     ] = CropTemplate.DLIB,
+    select_face: Annotated[KeptFaces, typer.Option("--select-face", help="Faces to keep.")] = KeptFaces.ALL,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=2048, help="Side of the crops, px. Default: the template's.")
+    ] = None,
+    margin: Annotated[
+        float, opt.bounded("--margin", low=0, high=2, help="Margin to add around the template, in shares of its side.")
+    ] = 0.0,
     detector: opt.Detector = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also write the photos with boxes and points to --out.")] = False,
     quiet: opt.Quiet = False,
@@ -59,7 +81,7 @@ def faces(
     \b
     Example:
       facewright faces group.jpg --out found/ --draw
-      facewright faces photos/ --json
+      facewright faces people/ --out crops/ --select-face largest --template arcface
     """
     from facewright.workflows import face_detection
 
@@ -70,6 +92,9 @@ def faces(
             smallest=smallest,
             template=template.value,
             detector="dlib" if detector is None else detector,
+            policy=POLICIES[select_face],
+            size=size,
+            margin=margin,
             draw=draw,
             on_event=on_event,
         )
@@ -77,7 +102,7 @@ def faces(
     report(found.to_dict(), describe_faces(found), as_json)
     if out is not None:
         crops = sum(len(photo.crops) for photo in found.photos)
-        say(f"wrote {number_of(crops, 'crop')} and faces.json to {out}")
+        say(f"wrote {number_of(crops, 'crop')} with faces.json and faces.csv to {out}")
     if all(photo.error is not None for photo in found.photos):
         raise typer.Exit(1)
 
@@ -151,7 +176,7 @@ def say_errors(photos: Sequence[object]) -> None:
 
 
 def describe_faces(found: FoundFaces) -> str:
-    """Return a line for each photo and for each face in it, by falling score."""
+    """Return a line for each photo and for each face in it, from left to right."""
     lines = []
     for photo in found.photos:
         if photo.error is not None:

@@ -21,6 +21,7 @@ from facewright.input_spec import Template
 Points = NDArray[np.complex128]
 """x + iy: a turn and scale is then a multiplication."""
 
+MOST_MARGIN = 2  # of a crop, in shares of the template's side
 _BINOMIAL = (1, 4, 6, 4, 1)
 _HALVED = 1.25 + 0.75j  # dlib's: where the middle of a halved photo's first pixel is taken to lie, times two
 
@@ -106,6 +107,30 @@ def for_corners(template: Template) -> Template:
     points = [turn * complex(x, y) + shift for x, y in ARCFACE_CORNERS.points]
     name = f"{template.name}-corners"
     return Template(name, template.side, tuple((point.real, point.imag) for point in points))
+
+
+def for_centres(template: Template) -> Template:
+    """Return the template for the points of `ARCFACE` of one made of `ARCFACE_CORNERS`; inverts `for_corners`."""
+    turn, shift = similarity(ARCFACE_CORNERS.points, template.points)
+    if template.points == ARCFACE_CORNERS.points:
+        turn, shift = 1 + 0j, 0j
+    points = [turn * complex(x, y) + shift for x, y in ARCFACE.points]
+    return Template(ARCFACE.name, template.side, tuple((point.real, point.imag) for point in points))
+
+
+def framed(template: Template, side: int | None, margin: float) -> Template:
+    """Return the template with another side and more around the face.
+
+    Args:
+        side: px; None: the template's. margin: to add on every side, in shares of the template's side; at least 0.
+    >>> wide = framed(ARCFACE, 224, 0.5)
+    >>> wide.side, [round(value, 4) for value in wide.points[2]], [round(value, 4) for value in ARCFACE.points[2]]
+    (224, [0.5001, 0.5702], [0.5002, 0.6405])
+    """
+    if not 0 <= margin <= MOST_MARGIN:
+        raise UsageError(f"expected a margin of 0 to {MOST_MARGIN} of the crop's side, got {margin:g}")
+    points = _padded(template.points, margin) if margin else template.points
+    return replace(template, side=template.side if side is None else side, points=points)
 
 
 def align_face(photo: Pixels, points: ArrayLike, size: int | None = None, template: Template = DLIB) -> Pixels:

@@ -21,7 +21,7 @@ from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UnknownName, UsageError
-from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face, for_corners
+from facewright.faces.alignment import ARCFACE_CORNERS, align_face, for_centres, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
@@ -266,12 +266,13 @@ class Recognizer:
     def _cut(self, photo: Pixels, located: Located, template: Template | None) -> tuple[Face, ...]:
         """Return the located faces with their points and aligned crops."""
         wanted = self._network.template if template is None else template
-        own = ARCFACE if template is not None and template == ARCFACE_CORNERS else self._network.own_template
+        arcface = template is not None and template.name == ARCFACE_CORNERS.name
+        own = for_centres(wanted) if arcface else self._network.own_template
         if wanted.rule == "box":
             x, y, width, height = located.boxes.T
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
             every = corners.transpose(2, 0, 1)
-        elif located.points is not None and own is not None and wanted == for_corners(own):
+        elif located.points is not None and own is not None and (arcface or wanted == for_corners(own)):
             wanted, every = own, located.points  # the detector's own points are nearer to those of ArcFace
         else:
             every = self._points.of(photo, located.squares)

@@ -114,6 +114,8 @@ def evaluate(
     """
     if isinstance(model, Run):
         model = model.folder
+    if task == "attack" and data is not None:
+        raise UsageError(f"--task attack evaluates a file of scores; remove {data}")
     if task == "attack":
         from facewright.workflows.attack_evaluation import evaluate_scores
 

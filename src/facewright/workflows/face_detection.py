@@ -6,18 +6,20 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
 from facewright import images
 from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
-from facewright.files import write_atomic, write_json
+from facewright.faces.alignment import framed
+from facewright.faces.selection import one_of
+from facewright.files import csv_text, write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.images.files import as_list, images_at, none_found
 from facewright.input_spec import Template
-from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer
+from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Policy, Recognizer
 from facewright.report.boxes import draw_boxes
 
 
@@ -28,7 +30,7 @@ class PhotoFaces:
     path: str
     size: tuple[int, int] | None = None  # width and height, px, upright; None where it could not be read
     searched: float | None = None  # px: side of the smallest face that a photo this large could be searched for
-    faces: tuple[Face, ...] = ()  # the surest first
+    faces: tuple[Face, ...] = ()  # from left to right
     crops: tuple[str, ...] = ()  # the file of each face, where they were written
     drawn: str | None = None  # the annotated image
     error: str | None = None  # why the photo could not be read
@@ -68,6 +70,9 @@ def faces(
     smallest: float | None = None,
     template: str = "dlib",
     detector: str = "dlib",
+    policy: Literal["centre", "largest"] | None = None,
+    size: int | None = None,
+    margin: float = 0.0,
     draw: bool = False,
     on_event: EventHandler = ignore_event,
 ) -> FoundFaces:
@@ -75,11 +80,13 @@ def faces(
 
     Args:
         paths: photos, and folders of photos.
-        out: a folder for the crops, `PHOTO-1.png` being the surest face of PHOTO, and for faces.json; sub-folders
-            of a folder are kept.
+        out: a folder for the crops, `PHOTO-1.png` being the leftmost face of PHOTO, for faces.json and faces.csv;
+            sub-folders of a folder are kept.
         smallest: px: side of the smallest face that is looked for. None: as of `Recognizer.faces`.
         template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
         detector: "dlib", an .onnx file, or "none" where each photo is one face already.
+        policy: keep of several faces the "largest" or the one nearest to the "centre", as `PHOTO.png`; None: all.
+        size: px: side of the crops; None: the template's. margin: to add around the template, in shares of its side.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
     Raises:
         UsageError: no photo, a path that does not exist, nowhere to draw, a size under 8. UnknownName: no such
@@ -88,6 +95,7 @@ def faces(
     out = None if out is None else Path(out)
     if template not in TEMPLATES:
         raise UnknownName("template", template, TEMPLATES)
+    frame = framed(TEMPLATES[template], size, margin)
     if smallest is not None and not smallest >= SMALLEST_FACE:
         raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
     if draw and out is None:
@@ -101,13 +109,39 @@ def faces(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     for path, name in zip(pictures, names, strict=True):
-        photo, seen = _searched(recognizer, path, smallest, TEMPLATES[template])
-        found.append(seen if out is None or photo is None else _written(seen, photo, out / name, draw))
+        photo, seen = _searched(recognizer, path, smallest, frame)
+        if photo is not None:
+            seen = replace(seen, faces=_chosen(seen.faces, photo, policy))
+        numbered = policy is None
+        found.append(seen if out is None or photo is None else _written(seen, photo, out / name, numbered, draw))
         on_event(Progress("finding faces", len(found), len(pictures)))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
         write_json(out / "faces.json", result.to_dict())
+        write_atomic(out / "faces.csv", face_table(result).encode(errors="backslashreplace"))
     return result
+
+
+def face_table(found: FoundFaces) -> str:
+    """Return the faces as CSV, one a row: file, face (from 1, left to right), box, score, five points in px, crop."""
+    points = [f"{axis}{number}" for number in range(1, 6) for axis in "xy"]
+    rows = []
+    for photo in found.photos:
+        crops = photo.crops or ("",) * len(photo.faces)
+        for number, (face, crop) in enumerate(zip(photo.faces, crops, strict=True), 1):
+            numbers = [*face.box, *face.points.ravel()] if face.points.size else [*face.box]
+            cells = [round(float(value), 2) for value in numbers] + [""] * (14 - len(numbers))
+            score = "" if face.score is None else face.score
+            rows.append([photo.path, number, *cells[:4], score, *cells[4:], crop])
+    return csv_text(["file", "face", "x", "y", "w", "h", "score", *points, "crop"], rows)
+
+
+def _chosen(faces: tuple[Face, ...], photo: Pixels, policy: Policy | None) -> tuple[Face, ...]:
+    """Return the faces to keep, from left to right."""
+    if policy is not None:
+        picked = one_of(faces, photo.shape[:2], policy).face
+        return () if picked is None else (picked,)
+    return tuple(sorted(faces, key=lambda face: face.box[:2]))
 
 
 def _searched(
@@ -123,10 +157,10 @@ def _searched(
     return photo, PhotoFaces(str(path), (width, height), least if least > (smallest or 40) else None, seen)
 
 
-def _written(seen: PhotoFaces, photo: Pixels, target: Path, draw: bool) -> PhotoFaces:
+def _written(seen: PhotoFaces, photo: Pixels, target: Path, numbered: bool, draw: bool) -> PhotoFaces:
     """Write the crops of one photo, and the photo with its faces drawn in where that is wanted."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    crops = tuple(f"{target}-{number}.png" for number in range(1, len(seen.faces) + 1))
+    crops = tuple(f"{target}-{number}.png" if numbered else f"{target}.png" for number in range(1, len(seen.faces) + 1))
     for face, crop in zip(seen.faces, crops, strict=True):
         write_atomic(Path(crop), _png(face.chip))
     if not draw:

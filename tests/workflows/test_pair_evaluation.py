@@ -8,7 +8,7 @@ import pytest
 
 from facewright.errors import BundleError, DataError
 from facewright.metrics.intervals import Rate
-from facewright.workflows import benchmark, pairs
+from facewright.workflows import benchmark, pair_evaluation, pairs
 from facewright.workflows.pair_evaluation import _about_halves
 from fixtures.faces import draw_people, saved
 
@@ -65,3 +65,47 @@ def test_a_wrong_model_or_set_is_told_before_anything_is_measured(
         benchmark([saved(tmp_path), tmp_path / "none.onnx"], [packed])
     with pytest.raises(DataError, match="none"):
         benchmark([saved(tmp_path)], [packed, tmp_path / "none.bin"])
+
+
+def test_rates_by_group_at_one_threshold_for_all(
+    both_forms: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_evaluation, "_FAR", 0.1)  # which 12 impostor pairs resolve
+    root, table, _ = both_forms
+    group = {f"person_{p:02d}": "a" if p < 3 else "b" for p in range(6)}
+    rows = [f"{path.parent.name}/{path.name},{group[path.parent.name]}" for path in sorted(root.glob("*/*.png"))]
+    attributes = tmp_path / "groups.csv"
+    attributes.write_text("\n".join(["path,hat", *rows[:-1]]) + "\n")  # the last image: unknown
+    measured = pairs(saved(tmp_path), table, root, by="hat", attributes=attributes, out=tmp_path / "page")
+    found, listed = measured.subgroups, measured.scored.pairs
+    assert found is not None and [row.group for row in found.groups] == ["a", "b"]
+    for row in found.groups:
+        mine = [
+            i
+            for i, (a, b) in enumerate(zip(listed.a, listed.b, strict=True))
+            if "person_05/3.png" not in (a, b) and group[a[:9]] == group[b[:9]] == row.group
+        ]
+        accepted = [bool(measured.scored.scores[i] >= found.threshold) for i in mine]
+        impostors = [yes for i, yes in zip(mine, accepted, strict=True) if not listed.same[i]]
+        genuine = [yes for i, yes in zip(mine, accepted, strict=True) if listed.same[i]]
+        assert row.fmr is not None and (row.fmr.n, row.fmr.value) == (len(impostors), sum(impostors) / len(impostors))
+        assert row.fnmr is not None and (row.fnmr.n, row.fnmr.value) == (
+            len(genuine),
+            genuine.count(False) / len(genuine),
+        )
+    assert found.unknown == sum("person_05/3.png" in pair for pair in zip(listed.a, listed.b, strict=True)) > 0
+    in_rows = sum(row.fmr.n + row.fnmr.n for row in found.groups if row.fmr and row.fnmr)
+    assert found.across + found.unknown + in_rows == len(listed)
+    assert "By hat" in (tmp_path / "page/report.html").read_text()
+    with pytest.raises(DataError, match="shoe"):
+        pairs(saved(tmp_path), table, root, by="shoe", attributes=attributes)
+
+
+def test_ratios_and_limits_of_groups() -> None:
+    from facewright.evaluation.subgroups import rates_by_group
+
+    scores, same = [0.9, 0.9, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9], [False] * 6 + [True] * 2
+    groups = [("a", "a")] * 3 + [("b", "b")] * 3 + [("a", "a"), ("a", "b")]
+    found = rates_by_group(scores, same, groups, 0.5, "hat", "given")
+    assert found.fmr_ratio == 2.0 and found.fnmr_ratio is None and (found.across, found.unknown) == (1, 0)
+    assert any("FNMR of b" in line for line in found.limits) and any("overlap" in line for line in found.limits)

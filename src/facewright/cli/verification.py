@@ -15,6 +15,7 @@ from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright.evaluation.subgroups import Subgroups
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
     from facewright.workflows.verification_benchmark import Benchmark
@@ -75,6 +76,13 @@ def pairs(
     flip: opt.Flip = None,
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="COLUMN", help="Also error rates within groups of this column.")
+    ] = None,
+    attributes: Annotated[
+        Path | None,
+        typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside PAIRS."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the page, the scores, the JSON.")] = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -100,14 +108,32 @@ def pairs(
     with event_printer(quiet) as on_event:
         result = workflows.pairs(
             model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
-            policy=opt.face_choice(select_face), on_event=on_event,
+            policy=opt.face_choice(select_face), by=by, attributes=attributes, on_event=on_event,
         )  # fmt: skip
-    report(result.to_dict(), describe_verification(result.result), as_json)
+    lines = [describe_verification(result.result)]
+    if result.subgroups is not None:
+        lines += ["", describe_subgroups(result.subgroups)]
+    report(result.to_dict(), "\n".join(lines), as_json)
     say(
         f"report: {out / 'report.html'}"
         if out is not None
         else "for curves, histograms and the worst pairs add --out DIR"
     )
+
+
+def describe_subgroups(result: Subgroups) -> str:
+    """Return a row a group, the ratios, and what the counts cannot show."""
+    rows = [
+        [row.group, *("no pair" if rate is None else precise(rate) for rate in (row.fmr, row.fnmr))]
+        for row in result.groups
+    ]
+    ratios = ["undefined" if ratio is None else f"{ratio:.2f}" for ratio in (result.fmr_ratio, result.fnmr_ratio)]
+    lines = [
+        f"by {result.column}, at the threshold {result.threshold:.4f} ({result.threshold_of}); "
+        f"{result.across:,} pairs of two groups and {result.unknown:,} of unknown group are in no row",
+        table([result.column, "false match rate", "false non-match rate"], [*rows, ["worst : best", *ratios]]),
+    ]
+    return "\n".join([*lines, *(f"note: {line}" for line in result.limits)])
 
 
 def benchmark(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.verification import TarAtFar, VerificationResult
 from facewright.files import write_atomic
 from facewright.metrics.intervals import Rate
@@ -51,6 +52,7 @@ class PairContext:
     false_rejects: Sequence[ShownPair]
     thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the data
     stored: MeasuredThreshold | None = None
+    subgroups: Subgroups | None = None
     broken: Sequence[tuple[str, str]] = ()  # images that could not be used, and why
     created: str = ""
     command: str = ""
@@ -93,12 +95,22 @@ def pair_page(context: PairContext) -> str:
         "det": Markup(plots.det_figure(result, "det")),
         "histogram": Markup(plots.histogram_figure(result, decisive_threshold(result), "scores")),
         "threshold": decisive_threshold(result),
+        "groups": [] if context.subgroups is None else _group_figures(context.subgroups),
         "accepts": [_pictured(pair, album) for pair in context.false_accepts],
         "rejects": [_pictured(pair, album) for pair in context.false_rejects],
         "details": _details(context),
         "listed": _LISTED,
     }
     return pages.render("verification.html", facts, {"decimals": _decimals, "points": _points})
+
+
+def _group_figures(subgroups: Subgroups) -> list[tuple[str, Markup]]:
+    figures = []
+    for name, kind in (("False match rate", "fmr"), ("False non-match rate", "fnmr")):
+        rates = [(row.group, rate) for row in subgroups.groups if (rate := getattr(row, kind)) is not None]
+        if rates:
+            figures.append((name, Markup(plots.group_figure(rates, name.lower(), f"group-{kind}"))))
+    return figures
 
 
 def decisive_threshold(result: VerificationResult) -> float:

@@ -6,6 +6,7 @@ Each function gives one inline SVG; `key` is unique in the page.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,12 +14,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from facewright.evaluation.verification import VerificationResult
+from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import probit
-from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, series_colour
+from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, plain, series_colour
 
 _SIZE = (360, 270)  # CSS pixels
 _WIDE = (720, 260)
 _DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
+_GROUPS = 20  # drawn at most
 _BINS = 70  # of the histogram at most
 _DASH = (0, (2, 3))
 
@@ -45,6 +48,22 @@ def roc_figure(result: VerificationResult, key: str) -> str:
     name_axes(axes, "false-accept rate", "true-accept rate")
     summary = "; ".join(f"{100 * row.tar.value:.1f} % at FAR {row.far:g}" for row in result.tar_at_far)
     return inline_svg(figure, key, f"ROC: true-accept rate {summary}")
+
+
+def group_figure(rates: Sequence[tuple[str, Rate]], name: str, key: str) -> str:
+    """A rate of each group with its interval, one line a group, in percent from 0."""
+    shown = rates[:_GROUPS]
+    figure, axes = canvas(_SIZE[0], 80 + 26 * len(shown), left=110)
+    for place, (_, rate) in enumerate(reversed(shown)):
+        axes.plot([100 * rate.low, 100 * rate.high], [place, place], color=MUTED, linewidth=2, solid_capstyle="butt")
+        axes.plot([100 * rate.value], [place], "o", color=series_colour(0), markersize=7, markeredgewidth=0)
+    axes.set_yticks(range(len(shown)), [plain(group, 14) for group, _ in reversed(shown)])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlim(0, 108 * max(rate.high for _, rate in shown))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    name_axes(axes, name, "")
+    return inline_svg(figure, key, "; ".join(f"{group}: {100 * rate.value:.2f} %" for group, rate in shown))
 
 
 def det_figure(result: VerificationResult, key: str) -> str:

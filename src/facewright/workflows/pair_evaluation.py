@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from facewright.data.text_tables import read_table
+from facewright.errors import Undefined
+from facewright.evaluation.subgroups import Subgroups, rates_by_group
 from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.files import csv_text, write_atomic, write_json
@@ -23,6 +26,8 @@ from facewright.workflows.scores import ScoredPairs, score_pairs
 
 if TYPE_CHECKING:
     from facewright.report.verification import PairContext, ShownPair
+
+_FAR = 0.01  # of the threshold for groups, where the model has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,7 @@ class PairsMeasured:
     threshold: Threshold | None  # that the model file holds
     seen: Mapping[str, int]  # images that the run was made with: of its "train" and "validation" part
     at_threshold: ErrorRates | None  # and what it does on these pairs
+    subgroups: Subgroups | None = None  # where groups were asked for
 
     def to_dict(self) -> dict[str, Any]:
         """As `pairs --json` prints it."""
@@ -62,6 +68,7 @@ class PairsMeasured:
             "stored": held,
             "seen": self.seen,
             "broken": [{"path": item.path, "reason": item.reason} for item in broken],
+            **({} if self.subgroups is None else {"subgroups": self.subgroups.to_dict()}),
         }
 
     def write(self, folder: Path) -> Path:
@@ -85,6 +92,8 @@ def pairs(
     flip: bool | None = None,
     detector: str | None = None,
     policy: Policy | None = None,
+    by: str | None = None,
+    attributes: str | Path | None = None,
     on_event: EventHandler = ignore_event,
 ) -> PairsMeasured:
     """Measure a verifier on a list of pairs.
@@ -102,11 +111,16 @@ def pairs(
         detector: what finds the faces, as of `Recognizer`. An image without a face is a failure to acquire; its pairs
             are errors.
         policy: which of several faces is used, as of `Recognizer`.
+        by: a column of `attributes`: also the error rates within each group, at the model's threshold, else at that of
+            a false-accept rate of 1 % over all pairs.
+        attributes: a table with a column `path` (as in the list) and columns of groups; default: attributes.csv beside
+            the list.
     Raises:
         DataError: the list cannot be understood, or none of its images can be used. EmptyScores: one kind of pair
         has no score.
     """
     out = None if out is None else Path(out)
+    group_of = None if by is None else read_groups(Path(attributes or Path(where).with_name("attributes.csv")), by)
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
     scored = score_pairs(recognizer, where, images, on_event, policy)
     truth = scored.pairs.same
@@ -134,10 +148,39 @@ def pairs(
         threshold=threshold,
         seen=seen,
         at_threshold=at_threshold,
+        subgroups=None if group_of is None or by is None else _subgroups(scored, result, threshold, group_of, by),
     )
     if out is not None:
         measured.write(out)
     return measured
+
+
+def read_groups(path: Path, column: str) -> dict[str, str]:
+    """Read the group of each image from a table with the columns `path` and `column`; empty is unknown.
+
+    Raises:
+        DataError: the table cannot be read, or has no such columns.
+    """
+    rows = read_table(path, "a table of groups", lambda names: {"path", column.lower()} <= set(names), f"path,{column}")
+    return {row["path"].replace("\\", "/"): row[column.lower()] for _, row in rows}
+
+
+def _subgroups(
+    scored: ScoredPairs, result: VerificationResult, threshold: Threshold | None, group_of: Mapping[str, str], by: str
+) -> Subgroups:
+    """Measure groups at the model's threshold, else at that of a false-accept rate of 1 % over all these pairs.
+
+    Raises:
+        Undefined: the model has no threshold, and the impostor pairs do not resolve 1 %.
+    """
+    at_far = {row.far: row.threshold for row in result.tar_at_far}
+    value = at_far.get(_FAR) if threshold is None else threshold.value
+    chosen = f"of FAR {_FAR:g} over all these pairs" if threshold is None else "the model's own"
+    if value is None:
+        needs = f"{result.impostors:,} impostor pairs do not resolve a false-accept rate of {_FAR:g}"
+        raise Undefined(f"--by {by}: the model has no threshold, and {needs}; choose one with facewright calibrate")
+    groups = [(group_of.get(a, ""), group_of.get(b, "")) for a, b in zip(scored.pairs.a, scored.pairs.b, strict=True)]
+    return rates_by_group(scored.scores, scored.pairs.same, groups, value, by, chosen)
 
 
 def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = None) -> str:
@@ -193,6 +236,7 @@ def _context(measured: PairsMeasured) -> PairContext:
         false_rejects=_shown(scored, result.worst_false_rejects),
         thumbnail=_as_seen(scored),
         stored=held,
+        subgroups=measured.subgroups,
         broken=[(item.path, item.reason) for item in scored.embedded.dataset.broken],
         created=provenance.created(),
         command=provenance.command(),

@@ -104,7 +104,7 @@ class Template:
         if not asks_share and (samples and samples <= set(classes)):
             return "the class", lambda one: [one.names[0]]
         if len(classes) == 2 and (asks_share or (samples and all(map(_is_share, samples)))):
-            accepted = classes[1] if classifier.threshold is None else classifier.threshold.accepted
+            accepted = str(classes[1] if classifier.threshold is None else classifier.threshold.accepted)
             return f"the probability of {accepted}", lambda one: [_probability(one, accepted)]
         if names[0].lower() in LABEL_NAMES and not any(map(_is_share, samples)):
             return "the class", lambda one: [one.names[0]]

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from facewright.errors import BundleError, DataError
+from facewright.errors import BundleError, DataError, UsageError
 from facewright.metrics.intervals import Rate
+from facewright.recognition import Recognizer
 from facewright.workflows import benchmark, pair_evaluation, pairs
 from facewright.workflows.pair_evaluation import _about_halves
 from fixtures.faces import draw_people, saved
@@ -109,3 +110,19 @@ def test_ratios_and_limits_of_groups() -> None:
     found = rates_by_group(scores, same, groups, 0.5, "hat", "given")
     assert found.fmr_ratio == 2.0 and found.fnmr_ratio is None and (found.across, found.unknown) == (1, 0)
     assert any("FNMR of b" in line for line in found.limits) and any("overlap" in line for line in found.limits)
+
+
+def test_a_model_that_cannot_add_the_mirrored_image_is_measured_without(
+    both_forms: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Recognizer.load
+
+    def without_flip(model: str | Path | None, *, flip: bool | None = None, **settings: str | None) -> Recognizer:
+        if flip:
+            raise UsageError("no flip")
+        return load(model, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recognizer, "load", without_flip)
+    told: list[object] = []
+    result = benchmark([saved(tmp_path)], [both_forms[2]], on_event=told.append)
+    assert result.rows[0].pairs == 24 and any("mirrored" in str(event) for event in told)

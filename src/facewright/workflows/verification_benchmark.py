@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from facewright.data.pairs import read_pairs
 from facewright.errors import UsageError
-from facewright.events import EventHandler, ignore_event
+from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
 from facewright.records import Record
@@ -52,7 +52,7 @@ def benchmark(
     Args:
         models: as of `pairs`.
         sets: .bin files of InsightFace, or "LIST:FOLDER", a list of pairs and the folder of its images.
-        flip: average with the mirrored image, as InsightFace does; None: the model's own setting.
+        flip: average with the mirrored image, as InsightFace does, where the model can; None: the model's own setting.
         detector: as of `Recognizer`; aligned sets need none.
     Raises:
         UsageError: no model or no set. DataError: a set cannot be read. BundleError: a model cannot.
@@ -62,9 +62,27 @@ def benchmark(
     places = [_place(str(one)) for one in sets]
     for place in places:  # a wrong word is told before anything is measured
         read_pairs(*place)
-    for model in models:
+    flips = [_flip(model, flip, detector, on_event) for model in models]
+    return Benchmark(
+        rows=tuple(
+            _row(model, *place, own, detector, on_event)
+            for model, own in zip(models, flips, strict=True)
+            for place in places
+        )
+    )
+
+
+def _flip(model: str | Path, flip: bool | None, detector: str | None, on_event: EventHandler) -> bool | None:
+    """Return the setting that a model takes: its own where it cannot add the mirrored image, which is told."""
+    try:
         Recognizer.load(model, detector=detector, flip=flip)
-    return Benchmark(rows=tuple(_row(model, *place, flip, detector, on_event) for model in models for place in places))
+    except UsageError:
+        if not flip:
+            raise
+        name = Recognizer.load(model, detector=detector).name
+        on_event(Message(f"note: {name} cannot add the mirrored image; it is measured without"))
+        return None
+    return flip
 
 
 def _place(text: str) -> tuple[Path, Path | None]:

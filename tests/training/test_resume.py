@@ -141,8 +141,12 @@ def test_the_second_signal_acts_at_once(tmp_path: Path) -> None:
                 signal.raise_signal(signal.SIGINT)  # to this thread: sent to the process, two might become one
 
     trainer = make_trainer(tmp_path / "s", tmp_path / "cache", on_event=on_event)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_dropout_draws_are_a_function_of_the_step(tmp_path: Path) -> None:

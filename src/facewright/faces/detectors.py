@@ -37,8 +37,11 @@ BUDGETS = {"dlib": 1_000_000, "onnx": 500_000}  # px of a photo scaled for its s
 # verification failed 0.08 to 0.57. Upright and turned: YuNet 0.89 to 0.94 and 0.80 to 0.91, SCRFD 0.71 to 0.87 and
 # 0.51 to 0.78, RetinaFace 0.975 to 1.00 and 0.80 to 1.00; these report no face below 0.5 to 0.8, so that no second
 # limit is needed. Photos whose lower half is black, turned: wrong faces of 0.65 to 0.80.
+# dlib's first limit: of 127 other LFW photos turned by 90, 180 and 270 degrees, 23 of 381 are taken in a wrong
+# orientation at 1.0 and at 1.03, 24 at 0.95, 33 at 0.9. At 1.03 14 % of upright photos are searched again, and 1 of 88
+# was taken sideways.
 SCORE_LIMITS = {
-    "dlib": ScoreLimits(1.03, 0.6, 0.85),
+    "dlib": ScoreLimits(1.0, 0.6, 0.85),
     "yunet": ScoreLimits(0.91, 0.0),
     "scrfd": ScoreLimits(0.75, 0.0),
     "retinaface": ScoreLimits(0.99, 0.0),

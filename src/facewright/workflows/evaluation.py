@@ -106,7 +106,8 @@ def evaluate(
         seed: of the split into gallery and probes. detector: as of `Recognizer`; for classification as of `predict`.
         unknown_classes: images of classes that the model does not know count as "errors" of the accuracy, or are left
             out ("leave-out").
-        threshold, validation: of "attack": the threshold, or a CSV file of other scores to choose it on.
+        threshold: of "attack": a presentation is bona fide from this score on.
+        validation: of "attack", in place of a threshold: a CSV file of other scores to choose it on.
         device: of a classifier, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector

@@ -50,7 +50,7 @@ def test_the_pretend_accelerator_catches_what_was_left_on_the_cpu(pretend: torch
 
 
 def on_device(trainer, device: torch.device):  # type: ignore[no-untyped-def]
-    """The same trainer, begun anew on a device."""
+    """Return a new trainer of the same parts on a device."""
     trainer.module.requires_grad_(True)  # the first phase of the other trainer froze some
     return type(trainer)(
         trainer.module.to(device), trainer.data, trainer.recipe, trainer.folder, trainer.save_best, trainer.on_event,

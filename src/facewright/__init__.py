@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from facewright.workflows.face_scan import scan
     from facewright.workflows.galleries import enroll, export_gallery, import_gallery
     from facewright.workflows.label_issues import find_label_issues
+    from facewright.workflows.submission import fill_template
 
 __version__ = "0.1.0"
 
@@ -96,6 +97,7 @@ __all__ = [
     "export",
     "export_dataset",
     "export_gallery",
+    "fill_template",
     "find_label_issues",
     "fit",
     "get_weights",
@@ -145,6 +147,7 @@ __getattr__ = lazy_names(
         "facewright.workflows.face_scan": "scan",
         "facewright.workflows.galleries": "enroll export_gallery import_gallery",
         "facewright.workflows.label_issues": "find_label_issues",
+        "facewright.workflows.submission": "fill_template",
     },
 )
 

@@ -126,9 +126,11 @@ def test_faces_are_numbered_from_left_to_right_or_one_is_kept(
     assert [float(row["score"]) for row in rows[:3]] == [0.8, 0.7, 0.9] and rows[0]["crop"] == photo.crops[0]
     assert [float(rows[0][key]) for key in ("x1", "y1", "y5")] == [0, 1, 9]
     for policy, box in (("largest", boxes[1]), ("centre", boxes[2])):
-        one = faces([photos], out=tmp_path / policy, detector="none", policy=policy).photos[0]  # type: ignore[arg-type]
+        one = faces([photos], out=tmp_path / policy, detector="none", policy=policy).photos[0]
         assert [face.box for face in one.faces] == [box]
         assert one.crops == (str(tmp_path / policy / "a/1.png"),)
+    refused = faces([photos], out=tmp_path / "error", detector="none", policy="error").photos[0]
+    assert (refused.faces, refused.crops) == ((), ()) and "3" in str(refused.error)
 
 
 @pytest.mark.parametrize("template", [DLIB, ARCFACE, ARCFACE_CORNERS])

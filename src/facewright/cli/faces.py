@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,11 +30,12 @@ class CropTemplate(StrEnum):
 
 
 class KeptFaces(StrEnum):
-    """Faces of a photo that are kept."""
+    """Faces of a photo that are kept: all, or the one that `SelectFace` means."""
 
+    ALL = "all"
     CENTER = "center"
     LARGEST = "largest"
-    ALL = "all"
+    ERROR = "error"
 
 
 class Suppress(StrEnum):
@@ -42,13 +43,6 @@ class Suppress(StrEnum):
 
     HARD = "hard"
     SOFT = "soft"
-
-
-POLICIES: dict[KeptFaces, Literal["centre", "largest"] | None] = {
-    KeptFaces.CENTER: "centre",
-    KeptFaces.LARGEST: "largest",
-    KeptFaces.ALL: None,
-}
 
 
 def faces(
@@ -92,7 +86,7 @@ def faces(
             smallest=smallest,
             template=template.value,
             detector="dlib" if detector is None else detector,
-            policy=POLICIES[select_face],
+            policy=None if select_face is KeptFaces.ALL else opt.face_choice(opt.SelectFace(select_face.value)),
             size=size,
             margin=margin,
             draw=draw,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
     from facewright.workflows.verification_benchmark import Benchmark
-
-_LISTS = (".csv", ".tsv", ".txt")  # of pairs
 
 
 def verify(
@@ -159,23 +156,11 @@ def benchmark(
       facewright benchmark built-in pairs.txt:lfw/
     """
     from facewright import workflows
+    from facewright.workflows.verification_benchmark import split_sets
 
     with event_printer(quiet) as on_event:
         result = workflows.benchmark(*split_sets(words), flip=flip, detector=detector, on_event=on_event)
     report(result.to_dict(), describe_benchmark(result), as_json)
-
-
-def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the models and the sets of a command line; at least one of each.
-
-    >>> split_sets(["built-in", "lfw.bin", "pairs.txt:lfw"])
-    (['built-in'], ['lfw.bin', 'pairs.txt:lfw'])
-    """
-    sets = [word for word in words if word.lower().endswith(".bin") or Path(word.rpartition(":")[0]).suffix in _LISTS]
-    models = [word for word in words if word not in sets]
-    if not models or not sets:
-        raise UsageError(f"expected models, then sets (.bin, or LIST:FOLDER), got {', '.join(words)}")
-    return models, sets
 
 
 def describe_benchmark(result: Benchmark) -> str:

@@ -74,11 +74,9 @@ class PackedSource:
             joint: what stood between two pieces.
         """
         names = sorted(runs)
-        self._set(tuple(files), PackedText(names), np.array([runs[name][:3] for name in names], np.int64), joint)
+        self.files, self.names, self.joint = tuple(files), PackedText(names), joint
+        self.places = np.array([runs[name][:3] for name in names], np.int64).reshape(-1, 3)
         self.pieces = {row: runs[name] for row, name in enumerate(names) if len(runs[name]) > 3}
-
-    def _set(self, files: tuple[str, ...], names: PackedText, places: NDArray[np.int64], joint: bytes) -> None:
-        self.files, self.names, self.places, self.joint = files, names, places.reshape(-1, 3), joint
         self._lock = threading.Lock()
         self._open: dict[int, IO[bytes]] = {}
 
@@ -104,13 +102,20 @@ class PackedSource:
         if length > limit:
             raise BadImage(name, f"has {length:,} bytes; the limit is {limit:,}")
         try:
-            handle = self._file(number).fileno()
-            parts = [os.pread(handle, size, start) for start, size in pairs]
+            parts = [self._run(number, start, size) for start, size in pairs]
         except (BadArchive, *DAMAGE) as error:
             raise BadImage(name, f"cannot be read ({reason_of(error)})") from error
         if sum(map(len, parts)) != length:
             raise BadImage(name, f"is cut short: {self.files[number]} changed while it was read")
         return self.joint.join(parts)
+
+    def _run(self, number: int, start: int, size: int) -> bytes:
+        file = self._file(number)
+        if hasattr(os, "pread"):  # leaves the position alone, which forked processes share
+            return os.pread(file.fileno(), size, start)
+        with self._lock:  # Windows, which does not fork
+            file.seek(start)
+            return file.read(size)
 
     def _row(self, name: str) -> int:
         try:

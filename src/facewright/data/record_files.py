@@ -7,7 +7,7 @@ im2rec writes an image a record, with its label. InsightFace's record 0 has flag
 first key after the images and the last of the identity records, each of which has the range of its images. Keys are
 those of the .idx where it is there, else the ids of the headers; each becomes the path of an image.
 
-The .rec itself decides: the .idx must point at its records.
+The .rec itself decides: the .idx must point at its records. A .lst is not needed, and not read.
 
 Sources: dmlc-core `recordio.h`; MXNet `python/mxnet/recordio.py`; InsightFace `recognition/arcface_torch/dataset.py`.
 """
@@ -138,17 +138,17 @@ def _images(file: Path, keys: dict[int, int]) -> tuple[list[_Record], list[str]]
 def _of_insightface(file: Path, head: _Record, records: list[_Record]) -> tuple[list[_Record], list[str]]:
     """The images of InsightFace's form, after the ranges of its identities were found to fit."""
     first, end = head.labels
-    pictures = [record for record in records if record.size and 0 < record.key < first]
+    image_records = [record for record in records if record.size and 0 < record.key < first]
     identities = [record for record in records if first <= record.key < end]
     for record in identities:
         if len(record.labels) != 2 or not 1 <= record.labels[0] <= record.labels[1] <= first:
             raise BadArchive(
                 f"{file}: record {record.key}: expected the range of an identity's images, got {record.labels}"
             )
-    said = _property(file.with_name("property"))
-    note = f"InsightFace's form: {len(pictures):,} images, {len(identities):,} identity records{said}"
+    described_by = _property(file.with_name("property"))
+    note = f"InsightFace's form: {len(image_records):,} images, {len(identities):,} identity records{described_by}"
     # Of several labels the first is the class.
-    return [_Record(r.place, r.key, r.labels[:1], r.pieces, r.size) for r in pictures], [note]
+    return [_Record(r.place, r.key, r.labels[:1], r.pieces, r.size) for r in image_records], [note]
 
 
 def _property(file: Path) -> str:

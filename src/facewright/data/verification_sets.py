@@ -20,7 +20,7 @@ from facewright.data.packed import PackedSource
 from facewright.data.pixel_sources import reason_of
 from facewright.errors import DataError
 
-_MOST = 2_000_000  # images
+_MOST = 8_000_000  # operations: two million images take three each, at most
 _IGNORED = ("PROTO", "FRAME", "STOP")
 # Operation → bytes before the content: its own code and the length.
 _BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "SHORT_BINSTRING": 2, "BINSTRING": 5}
@@ -64,23 +64,20 @@ def _built(path: Path, operations: Iterator[tuple[Any, Any, int | None]]) -> Any
     """Build the one value, with the places of bytes in their stead."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    entries = 0
-    for operation, argument, place in operations:
+    for number, (operation, argument, place) in enumerate(operations):
         name = operation.name
+        if number == _MOST:
+            raise DataError(f"{path}: has more than {_MOST:,} operations, which is the limit")
         if name in _BYTES:
-            entries += 1
             stack.append((int(place or 0) + _BYTES[name], len(argument)))
         elif name in ("NEWTRUE", "NEWFALSE") or (name == "INT" and isinstance(argument, bool)):
             stack.append(argument if name == "INT" else name == "NEWTRUE")
         elif name in ("BINGET", "LONG_BINGET"):
-            entries += 1
             stack.append(memo[argument])
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
         elif name not in _IGNORED:
             _collect(path, name, stack, place)
-        if entries > _MOST:
-            raise DataError(f"{path}: has more than {_MOST:,} images, which is the limit")
     if len(stack) != 1:
         raise DataError(f"{path}: expected one value, got {len(stack):,}")
     return stack[0]

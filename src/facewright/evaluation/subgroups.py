@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UsageError
 from facewright.metrics.intervals import Rate, clopper_pearson
@@ -79,9 +79,10 @@ def rates_by_group(
     )
 
 
-def _row(name: str, scores: ArrayLike, genuine: ArrayLike, mine: ArrayLike, threshold: float) -> SubgroupRates:
-    values, truth, members = np.asarray(scores), np.asarray(genuine), np.asarray(mine)
-    impostors, mated = values[members & ~truth], values[members & truth]
+def _row(
+    name: str, scores: NDArray[np.float64], genuine: NDArray[np.bool_], mine: NDArray[np.bool_], threshold: float
+) -> SubgroupRates:
+    impostors, mated = scores[mine & ~genuine], scores[mine & genuine]
     return SubgroupRates(
         group=name,
         fmr=clopper_pearson(int((impostors >= threshold).sum()), impostors.size) if impostors.size else None,

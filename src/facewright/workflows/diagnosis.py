@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from facewright import __version__
 from facewright.data.cache import cache_entries
-from facewright.errors import EXTRAS, FacewrightError
+from facewright.errors import FacewrightError
 from facewright.files import cache_folder
 from facewright.records import Record
 from facewright.workflows.provenance import machine
@@ -24,6 +25,7 @@ VARIABLES = (
     "OMP_NUM_THREADS",
 )
 SECRET = "FACEWRIGHT_TOKEN"
+_OF_EXTRA = re.compile(r"([\w.-]+).*\bextra == ['\"]([\w-]+)")  # httpx>=0.27; extra == 'client'
 
 
 class Diagnosis(Record):
@@ -48,7 +50,6 @@ class Diagnosis(Record):
 def doctor() -> Diagnosis:
     """Look at the installation and the machine; nothing is changed or downloaded."""
     folder = cache_folder()
-    extras = {name: tuple(one for one in needed if find_spec(one) is None) for name, needed in EXTRAS.items()}
     device, problems = _device()
     writable = _writable(folder)
     if not writable:
@@ -63,7 +64,7 @@ def doctor() -> Diagnosis:
         machine=machine(),
         cores=os.cpu_count() or 1,
         packages={name: _version(name) for name in PACKAGES},
-        extras=extras,
+        extras=_extras(),
         device=device,
         cache=str(folder),
         cache_writable=writable,
@@ -80,6 +81,16 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _extras() -> dict[str, tuple[str, ...]]:
+    """Return the packages that each extra lacks, as the installed Facewright declares them."""
+    found: dict[str, list[str]] = {name: [] for name in metadata.metadata("facewright").get_all("Provides-Extra", [])}
+    for line in metadata.requires("facewright") or ():
+        needed = _OF_EXTRA.match(line)
+        if needed is not None and _version(needed[1]) is None:
+            found[needed[2]].append(needed[1])
+    return {name: tuple(lacking) for name, lacking in sorted(found.items())}
 
 
 def _device() -> tuple[str, list[str]]:

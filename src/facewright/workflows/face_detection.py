@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
@@ -70,7 +70,7 @@ def faces(
     smallest: float | None = None,
     template: str = "dlib",
     detector: str = "dlib",
-    policy: Literal["centre", "largest"] | None = None,
+    policy: Policy | None = None,
     size: int | None = None,
     margin: float = 0.0,
     draw: bool = False,
@@ -85,7 +85,8 @@ def faces(
         smallest: px: side of the smallest face that is looked for. None: as of `Recognizer.faces`.
         template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
         detector: "dlib", an .onnx file, or "none" where each photo is one face already.
-        policy: keep of several faces the "largest" or the one nearest to the "centre", as `PHOTO.png`; None: all.
+        policy: keep of several faces the "largest" or the one nearest to the "centre", as `PHOTO.png`; "error": several
+            are an error of that photo; None: all.
         size: px: side of the crops; None: the template's. margin: to add around the template, in shares of its side.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
     Raises:
@@ -105,16 +106,16 @@ def faces(
     places = [(path, one) for one in listed for path in images_at(one)]
     if not places:
         raise UsageError(none_found(str(one) for one in listed))
-    pictures, names, found = [path for path, _ in places], _stems(places), []
+    found: list[PhotoFaces] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    for path, name in zip(pictures, names, strict=True):
+    for (path, _), name in zip(places, _stems(places), strict=True):
         photo, seen = _searched(recognizer, path, smallest, frame)
         if photo is not None:
-            seen = replace(seen, faces=_chosen(seen.faces, photo, policy))
+            seen = _selected(seen, photo, policy)
         numbered = policy is None
         found.append(seen if out is None or photo is None else _written(seen, photo, out / name, numbered, draw))
-        on_event(Progress("finding faces", len(found), len(pictures)))
+        on_event(Progress("finding faces", len(found), len(places)))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
         write_json(out / "faces.json", result.to_dict())
@@ -136,12 +137,12 @@ def face_table(found: FoundFaces) -> str:
     return csv_text(["file", "face", "x", "y", "w", "h", "score", *points, "crop"], rows)
 
 
-def _chosen(faces: tuple[Face, ...], photo: Pixels, policy: Policy | None) -> tuple[Face, ...]:
-    """Return the faces to keep, from left to right."""
-    if policy is not None:
-        picked = one_of(faces, photo.shape[:2], policy).face
-        return () if picked is None else (picked,)
-    return tuple(sorted(faces, key=lambda face: face.box[:2]))
+def _selected(seen: PhotoFaces, photo: Pixels, policy: Policy | None) -> PhotoFaces:
+    """Return a photo with the faces to keep, from left to right."""
+    if policy is None or not seen.faces:
+        return replace(seen, faces=tuple(sorted(seen.faces, key=lambda face: face.box[:2])))
+    picked = one_of(seen.faces, photo.shape[:2], policy)
+    return replace(seen, faces=() if picked.face is None else (picked.face,), error=picked.reason)
 
 
 def _searched(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from facewright.data.label_files import ROLES
 from facewright.data.text_tables import TextTable, parse, read_text
 from facewright.errors import DataError
 from facewright.events import EventHandler, Progress, ignore_event
@@ -19,7 +20,7 @@ from facewright.records import Record
 from facewright.runs import load_classifier
 from facewright.workflows.prediction import images_of
 
-LABEL_NAMES = ("label", "class", "category", "target", "prediction", "predicted", "name", "identity", "emotion")
+LABEL_NAMES = (*ROLES["label"], *ROLES["identity"], "prediction", "predicted")
 PROBABILITY_NAMES = ("p", "prob", "probability", "score", "confidence")
 Cells = Callable[[Prediction], list[str]]  # the cells of a row behind its id
 

@@ -62,7 +62,7 @@ def train(
         model: a name of `facewright models`, or name@weights: released weights by name, or a file. Or a run or the
             model file of one: its classes stay first, in their order, and new ones follow.
         recipe: a shipped recipe, or a TOML file; None: `finetune` for public weights, `scratch` for random ones, and
-            for a run `probe` with its input: the backbone is kept, the classifier fitted anew.
+            for a run `probe` with its input: the backbone is kept, a new classifier is fitted.
         out: the run directory; a new one under runs/ where None.
         seed: of the split, the random weights, the order and the augmentation.
         overrides: recipe values to change, {"training.epochs": "5"}.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +14,8 @@ from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
 from facewright.records import Record
 from facewright.workflows.pair_evaluation import pairs
+
+_LISTED = re.compile(r"(.+\.(?:csv|tsv|txt)):(.+)", re.IGNORECASE)
 
 
 class BenchmarkRow(Record):
@@ -59,7 +62,7 @@ def benchmark(
     """
     if not models or not sets:
         raise UsageError(f"expected at least one model and one set, got {len(models)} and {len(sets)}")
-    places = [_place(str(one)) for one in sets]
+    places = [set_of(one) for one in sets]
     for place in places:  # a wrong word is told before anything is measured
         read_pairs(*place)
     flips = [_flip(model, flip, detector, on_event) for model in models]
@@ -85,14 +88,30 @@ def _flip(model: str | Path, flip: bool | None, detector: str | None, on_event: 
     return flip
 
 
-def _place(text: str) -> tuple[Path, Path | None]:
-    """Return the list and the folder of its images; a .bin holds them."""
-    if text.lower().endswith(".bin"):
-        return Path(text), None
-    where, colon, folder = text.rpartition(":")
-    if not colon or not folder or not where:
-        raise UsageError(f"{text}: expected a .bin, or LIST:FOLDER, a list of pairs and the folder of its images")
-    return Path(where), Path(folder)
+def set_of(word: str | Path) -> tuple[Path, Path | None]:
+    """Return the list of a set and the folder of its images; a .bin holds them.
+
+    Raises:
+        UsageError: neither a .bin nor LIST:FOLDER.
+    >>> set_of("C:/lfw/pairs.txt:C:/lfw/images")[1].as_posix()
+    'C:/lfw/images'
+    """
+    if str(word).lower().endswith(".bin"):
+        return Path(word), None
+    parts = _LISTED.fullmatch(str(word))
+    if parts is None:
+        raise UsageError(f"{word}: expected a .bin, or LIST:FOLDER, a list of pairs and the folder of its images")
+    return Path(parts[1]), Path(parts[2])
+
+
+def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the models and the sets among words; `benchmark` refuses where there is none of either.
+
+    >>> split_sets(["built-in", "lfw.bin", "pairs.txt:lfw"])
+    (['built-in'], ['lfw.bin', 'pairs.txt:lfw'])
+    """
+    sets = [word for word in words if word.lower().endswith(".bin") or _LISTED.fullmatch(word)]
+    return [word for word in words if word not in sets], sets
 
 
 def _row(

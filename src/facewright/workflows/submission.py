@@ -130,9 +130,11 @@ def fill_template(
     that its threshold accepts (without one: the second); columns named as classes get their probabilities.
 
     Args:
-        model, detector, device: as for `predict`.
+        model: as for `predict`.
         template: CSV or TSV; the first column holds the ids, file names with or without suffix or folder.
-        paths: images, folders, zips; images that the template does not name are not looked at.
+        paths: images, folders, archives; images that the template does not name are not looked at.
+        detector: as for `predict`.
+        device: as for `predict`.
     Raises:
         DataError: the template cannot be understood, a row has no image or several, or an image cannot be read.
         UsageError: a path does not exist.

@@ -1,0 +1,236 @@
+"""Quality of a classifier of attributes: several yes/no answers an image, some of them unknown.
+
+An accuracy over attributes says little by itself: always giving the more frequent answer is right in most images. So
+each attribute and each mean stands beside that majority baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.evaluation.compare import SIGNIFICANT, holm
+from facewright.metrics.binary import binary_errors, choose_binary_threshold
+from facewright.metrics.classification import defined_mean
+from facewright.metrics.distributions import normal_quantile
+from facewright.metrics.intervals import Rate, mcnemar_exact, not_a_point, wilson
+from facewright.metrics.ranking import average_precision_rate, roc_auc_rate
+from facewright.records import Record
+
+DEFAULT_THRESHOLD = 0.5
+Scores = NDArray[np.float64]
+
+
+class AttributeRow(Record):
+    """One attribute, of the images where it is known. None: undefined, one answer is missing among them."""
+
+    name: str
+    n: int  # images where it is known
+    unknown: int
+    prevalence: Rate  # share of yes
+    baseline: Rate  # accuracy of always giving the more frequent answer
+    threshold: float  # yes from this probability on; chosen on other data
+    accuracy: Rate
+    accuracy_at_half: Rate  # at 0.5
+    balanced_accuracy: Rate | None
+    auc: Rate | None
+    average_precision: Rate | None  # n counts the images with yes
+
+
+class AttributesResult(Record):
+    """Several attributes of one part of a data set; means are over the attributes that are known anywhere."""
+
+    frame_rows: ClassVar[str | None] = "attributes"
+    task: Literal["attributes"] = "attributes"
+    split: str
+    n: int  # images
+    mean_accuracy: Rate  # the interval is over images, whose answers go together
+    mean_baseline: Rate  # of the majority baselines
+    mean_gain: float  # mean accuracy - mean baseline; below 0: worse than no classifier
+    mean_balanced_accuracy: float | None
+    mean_auc: float | None
+    mean_average_precision: float | None
+    attributes: tuple[AttributeRow, ...]
+    undefined: tuple[str, ...]  # attributes that are known of no image; they are in no row
+
+
+class AttributePair(Record):
+    """Two models on one attribute of the same images."""
+
+    attribute: str
+    a: str
+    b: str
+    n: int
+    accuracy_difference: float  # a - b
+    p_value: float  # exact McNemar test
+    holm_p_value: float  # corrected for all attributes and pairs of models
+    within_noise: bool  # holm_p_value >= 0.05
+
+
+def choose_thresholds(scores: ArrayLike, targets: ArrayLike, rule: str = "min-hter") -> Scores:
+    """Choose a threshold for each attribute on validation data.
+
+    Args:
+        scores: (N, A) probabilities of yes. targets: (N, A) 1, 0 or NaN for unknown.
+        rule: as `metrics.binary.choose_binary_threshold`.
+    Returns:
+        (A,); 0.5 where an attribute lacks one of the answers, or no threshold meets the rule.
+    Raises:
+        UsageError, DataError: as `measure_attributes`. UnknownName: no such rule.
+    >>> choose_thresholds([[0.2], [0.6]], [[0], [1]]).tolist()
+    [0.4]
+    """
+    values, truth = checked_attributes(scores, targets)
+    chosen = np.full(values.shape[1], DEFAULT_THRESHOLD)
+    for k in range(values.shape[1]):
+        try:
+            chosen[k] = choose_binary_threshold(values[truth[:, k] == 1, k], values[truth[:, k] == 0, k], rule)
+        except (EmptyScores, Undefined):
+            continue
+    return chosen
+
+
+def measure_attributes(
+    scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, names: Sequence[str], split: str = "test"
+) -> AttributesResult:
+    """Measure a classifier of attributes.
+
+    Args:
+        scores: (N, A) probabilities of yes, finite.
+        targets: (N, A) 1 for yes, 0 for no, NaN for unknown.
+        thresholds: (A,) chosen on other data, see `choose_thresholds`; yes iff score >= threshold.
+        names: of the A attributes.
+        split: the part of the data.
+    Raises:
+        UsageError: shapes or names that do not fit, or a target that is neither. DataError: a score that is not finite.
+        Undefined: nothing is known of any image.
+    Source: the interval of a mean over attributes from the linearized variance of a sum of ratios, images as the
+    sampling units: Cochran, "Sampling Techniques", 1977, chapter 6.
+    >>> measure_attributes([[0.9], [0.2], [0.6]], [[1], [0], [float("nan")]], [0.5], ["hat"]).attributes[0].n
+    2
+    """
+    values, truth = checked_attributes(scores, targets)
+    limits = np.asarray(thresholds, np.float64)
+    if limits.shape != (values.shape[1],) or len(names) != len(limits) or not np.isfinite(limits).all():
+        raise UsageError(
+            f"expected a threshold and a name for each of {values.shape[1]} attributes, got {limits.shape} and "
+            f"{len(names)} names"
+        )
+    known = ~np.isnan(truth)
+    used = np.flatnonzero(known.any(axis=0)).tolist()
+    if not used:
+        raise Undefined("no attribute is known of any image: nothing to measure")
+    rows = tuple(_row(names[k], values[known[:, k], k], truth[known[:, k], k], limits[k], len(truth)) for k in used)
+    right, shown = (values >= limits) == (truth == 1), known[:, used]
+    frequent = np.array([row.prevalence.value >= 0.5 for row in rows])
+    accuracy = _mean_over_attributes(right[:, used], shown)
+    baseline = _mean_over_attributes((truth[:, used] == 1) == frequent, shown)
+    return AttributesResult(
+        split=split,
+        n=len(truth),
+        mean_accuracy=accuracy,
+        mean_baseline=baseline,
+        mean_gain=accuracy.value - baseline.value,
+        mean_balanced_accuracy=_mean([row.balanced_accuracy for row in rows]),
+        mean_auc=_mean([row.auc for row in rows]),
+        mean_average_precision=_mean([row.average_precision for row in rows]),
+        attributes=rows,
+        undefined=tuple(name for k, name in enumerate(names) if k not in used),
+    )
+
+
+def compare_attributes(
+    answers: Mapping[str, ArrayLike], targets: ArrayLike, names: Sequence[str]
+) -> tuple[AttributePair, ...]:
+    """Test for each attribute and each two models whether they differ by more than chance.
+
+    Args:
+        answers: model → (N, A) bool, yes or no at the model's own thresholds, of the same images in the same order.
+        targets: (N, A) 1, 0 or NaN for unknown. names: of the A attributes.
+    Raises:
+        UsageError: shapes or names that do not fit.
+    Source: the exact McNemar test, corrected by Holm's method over all attributes and pairs of models.
+    >>> pair = compare_attributes({"a": [[True]] * 6, "b": [[False]] * 6}, [[1]] * 6, ["hat"])[0]
+    >>> pair.p_value, pair.accuracy_difference
+    (0.03125, 1.0)
+    """
+    models = {name: checked_attributes(given, targets) for name, given in answers.items()}
+    found = []
+    for (a, (first, truth)), (b, (second, _)) in combinations(models.items(), 2):
+        for k, name in enumerate(names):
+            yes = truth[:, k][known := ~np.isnan(truth[:, k])] == 1
+            if not yes.size:
+                continue
+            right_a, right_b = ((given[known, k] != 0) == yes for given in (first, second))
+            found.append((name, a, b, right_a, right_b))
+    p_values = [mcnemar_exact(right_a, right_b) for *_, right_a, right_b in found]
+    return tuple(
+        AttributePair(
+            attribute=name,
+            a=a,
+            b=b,
+            n=right_a.size,
+            accuracy_difference=float(right_a.mean() - right_b.mean()),
+            p_value=p_value,
+            holm_p_value=corrected,
+            within_noise=corrected >= SIGNIFICANT,
+        )
+        for (name, a, b, right_a, right_b), p_value, corrected in zip(found, p_values, holm(p_values), strict=True)
+    )
+
+
+def checked_attributes(scores: ArrayLike, targets: ArrayLike) -> tuple[Scores, Scores]:
+    """Return scores and targets as (N, A) floats.
+
+    Raises:
+        UsageError: shapes that differ, or a target that is not 1, 0 or NaN. DataError: a score that is not finite.
+    """
+    values, truth = np.asarray(scores, np.float64), np.asarray(targets, np.float64)
+    if values.ndim != 2 or values.shape != truth.shape:
+        raise UsageError(f"expected scores and targets (images, attributes), got {values.shape} and {truth.shape}")
+    if not np.isfinite(values).all():
+        raise DataError("expected finite scores: the model's output is broken")
+    if not (np.isnan(truth) | (truth == 0) | (truth == 1)).all():
+        raise UsageError("expected targets 1 for yes, 0 for no, NaN for unknown")
+    return values, truth
+
+
+def _row(name: str, scores: Scores, truth: Scores, threshold: float, images: int) -> AttributeRow:
+    """Measure one attribute on the images where it is known; `images` of the part in all."""
+    yes, n = truth == 1, len(truth)
+    count = int(yes.sum())
+    both = 0 < count < n
+    errors = binary_errors(scores[yes], scores[~yes], float(threshold)).hter if both else None
+    return AttributeRow(
+        name=name,
+        n=n,
+        unknown=images - n,
+        prevalence=wilson(count, n),
+        baseline=wilson(max(count, n - count), n),
+        threshold=float(threshold),
+        accuracy=wilson(int(((scores >= threshold) == yes).sum()), n),
+        accuracy_at_half=wilson(int(((scores >= DEFAULT_THRESHOLD) == yes).sum()), n),
+        balanced_accuracy=errors and Rate(value=1 - errors.value, low=1 - errors.high, high=1 - errors.low, n=n),
+        auc=roc_auc_rate(yes, scores) if both else None,
+        average_precision=average_precision_rate(yes, scores) if both else None,
+    )
+
+
+def _mean_over_attributes(right: NDArray[np.bool_], known: NDArray[np.bool_]) -> Rate:
+    """The mean over attributes of their accuracies (N, A), each over its known images; n counts the images."""
+    images, counts = int(known.any(axis=1).sum()), known.sum(axis=0)
+    shares = (right & known).sum(axis=0) / counts
+    value = float(shares.mean())
+    influence = (np.where(known, right - shares, 0.0) / counts).mean(axis=1)  # of each image on the mean
+    variance = float((influence**2).sum()) * images / max(1, images - 1)
+    half = -normal_quantile(0.025) * variance**0.5
+    return not_a_point(Rate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=images))
+
+
+def _mean(rates: Sequence[Rate | None]) -> float | None:
+    return defined_mean([None if rate is None else rate.value for rate in rates])

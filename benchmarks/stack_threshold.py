@@ -28,7 +28,7 @@ from facewright.errors import Undefined
 from facewright.evaluation.verification import verify_pairs
 from facewright.events import Event, Message, Progress
 from facewright.files import write_atomic
-from facewright.recognition import POLICIES, Recognizer
+from facewright.recognition import SELECTIONS, Recognizer
 from facewright.workflows.calibration import choose
 from facewright.workflows.scores import score_pairs
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--far", type=float, nargs="+", default=[1e-3, 1e-2])
     parser.add_argument(
-        "--select-face", "--policy", choices=POLICIES[:2], default="centre", help="which of several faces"
+        "--select-face", "--policy", choices=SELECTIONS[:2], default="centre", help="which of several faces"
     )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--name", help="what the pairs are, for the record; default: the list's own name")

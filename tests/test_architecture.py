@@ -21,6 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facewright"
 LAYERS = {
     "errors": 0,
     "lazy": 0,
+    "old_keywords": 0,
     "devices": 1,
     "events": 1,
     "files": 1,

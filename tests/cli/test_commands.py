@@ -213,7 +213,7 @@ CALLS = [
         ["verify", "a.jpg", "b.jpg", "--policy", "centre"],
         "verify",
         (Path("a.jpg"), Path("b.jpg")),
-        {"model": "built-in", "far": None, "detector": None, "policy": "centre"},
+        {"model": "built-in", "far": None, "detector": None, "select_face": "center"},
     ),
     (
         ["predict", "runs/a", "a.jpg", "b.jpg"],

@@ -13,7 +13,7 @@ from PIL import Image
 from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.faces.dlib import files as dlib_files
-from facewright.recognition import SHIPPED, Face, Picked, Policy, Recognizer
+from facewright.recognition import SHIPPED, Face, Picked, Recognizer, SelectFace
 from fixtures.faces import small_bundle
 
 A, B, C, EMPTY = 10, 20, 30, 40  # grey levels that stand for photos
@@ -24,14 +24,14 @@ VECTORS = {A: [1.0, 0.0], B: [0.9701425, 0.2425356], C: [0.0, 1.0]}
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """a and b of one person, c of another with a bystander, empty; and a file that is no picture."""
 
-    def vector(self: Recognizer, photo: np.ndarray, policy: Policy) -> tuple[np.ndarray | None, Picked]:
+    def vector(self: Recognizer, photo: np.ndarray, select_face: SelectFace) -> tuple[np.ndarray | None, Picked]:
         level = int(photo[0, 0, 0])
         if level == EMPTY:
-            return None, Picked(None, 0, policy, "no face was found")
-        if level == C and policy == "error":
-            return None, Picked(None, 2, policy, "2 faces were found where one was expected")
+            return None, Picked(None, 0, select_face, "no face was found")
+        if level == C and select_face == "error":
+            return None, Picked(None, 2, select_face, "2 faces were found where one was expected")
         face = Face((1.0, 2.0, 50.0, 50.0), 0.9, np.zeros((5, 2)), photo)
-        return np.array(VECTORS[level], np.float32), Picked(face, 2 if level == C else 1, policy, None)
+        return np.array(VECTORS[level], np.float32), Picked(face, 2 if level == C else 1, select_face, None)
 
     facts = json.loads(resources.files("facewright.faces").joinpath(SHIPPED).read_text("utf-8"))
     monkeypatch.setattr(Recognizer, "vector", vector)

@@ -54,9 +54,9 @@ def test_one_of_several_is_taken_and_it_is_said(gallery: Gallery, tmp_path: Path
     assert found.matches[0].person == "person_01" and found.matches[0].score == pytest.approx(1, abs=1e-5)
     assert found.faces == 3 and found.box == (40, 0, 40, 40)
     assert found.message is not None and found.message.startswith("3 faces")
-    (found,) = gallery.search([three], policy="largest")  # of equals the surest
+    (found,) = gallery.search([three], select_face="largest")  # of equals the surest
     assert found.matches[0].person == "person_00" and found.to_dict()["box"] == {"x": 0, "y": 0, "w": 40, "h": 40}
-    (found,) = gallery.search([three], policy="error")
+    (found,) = gallery.search([three], select_face="error")
     assert found.error is not None and "3 faces" in found.error and found.to_dict()["message"] is None
     enrolled = gallery.enroll([three])
     assert enrolled.to_dict()["photos"][0]["message"].startswith("3 faces") and gallery.people()["Bob"] == 1

@@ -20,6 +20,7 @@ from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
 from facewright.gallery.photos import Photo, embed_photos
 from facewright.recognition import Recognizer, shipped
 from facewright.recognition.matching import Stack, matched
+from facewright.training.recipe_parts import Input
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"
 NOSE = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]  # five points in shares of a box
@@ -58,7 +59,7 @@ LEFT, MIDDLE, SMALL = (10.0, 10.0, 120.0, 120.0), (260.0, 150.0, 90.0, 90.0), (2
 
 
 @pytest.mark.parametrize(
-    ("boxes", "policy", "taken", "faces", "asked"),
+    ("boxes", "select_face", "taken", "faces", "asked"),
     [
         ((LEFT, MIDDLE, SMALL), "largest", LEFT, 2, [80]),
         ((LEFT, MIDDLE, SMALL), "centre", MIDDLE, 2, [80]),
@@ -70,16 +71,27 @@ LEFT, MIDDLE, SMALL = (10.0, 10.0, 120.0, 120.0), (260.0, 150.0, 90.0, 90.0), (2
     ],
 )
 def test_one_of_several(
-    boxes: tuple[tuple[float, float, float, float], ...], policy: recognition.Policy, taken: object, faces: int,
-    asked: list[float],
+    boxes: tuple[tuple[float, float, float, float], ...], select_face: recognition.SelectFace, taken: object,
+    faces: int, asked: list[float],
 ) -> None:  # fmt: skip
     recognizer, finder = with_faces(*boxes)
-    picked = recognizer.pick(BLANK, policy)
+    picked = recognizer.pick(BLANK, select_face)
     assert (None if picked.face is None else picked.face.box, picked.faces) == (taken, faces)
     assert (picked.reason is None) is (taken is not None) and finder.asked == asked
     assert (picked.said is not None) is (taken is not None and faces > 1)
     if picked.said is not None:
-        assert picked.said.startswith(f"{faces} faces; took the") and picked.policy == policy
+        assert picked.said.startswith(f"{faces} faces; took the") and picked.select_face == select_face
+
+
+def test_the_old_keyword_works_with_a_warning_and_both_spellings_mean_the_same() -> None:
+    recognizer, _ = with_faces(LEFT, MIDDLE)
+    with pytest.warns(FutureWarning, match="select_face"):
+        old = recognizer.pick(BLANK, policy="largest")  # type: ignore[call-arg]
+    assert old.face is not None and old.face.box == LEFT
+    for spelling in ("center", "centre"):
+        picked = recognizer.pick(BLANK, spelling)
+        assert picked.face is not None and picked.face.box == MIDDLE and picked.select_face == "centre"
+    assert Input(select_face="center") == Input()
 
 
 def test_small_faces_only_where_there_are_no_others() -> None:
@@ -110,7 +122,7 @@ def test_cropped_photos_are_their_own_face() -> None:
     ("wrong", "error", "says"),
     [
         (lambda r: r.faces(BLANK, smallest=7), UsageError, "8 px, got 7"),
-        (lambda r: r.pick(BLANK, "first"), UnknownName, "unknown policy 'first'"),
+        (lambda r: r.pick(BLANK, "first"), UnknownName, "unknown select_face 'first'"),
         (lambda r: Recognizer(detector="haar"), UnknownName, "unknown detector 'haar'"),
     ],
 )

@@ -177,7 +177,7 @@ def test_faces_that_are_found_first(
     blank(photos / "person_01/0.png")
     beside(photos / "person_02/0.png", *(photos / f"person_0{who}/0.png" for who in (0, 2)))
     out = tmp_path / "v.parquet"
-    written = embed(model, photos, out, detector="dlib", policy="largest")
+    written = embed(model, photos, out, detector="dlib", select_face="largest")
     assert written.rows == 8 and [item.reason for item in written.broken] == ["no face was found"]
     recognizer, rows = Recognizer.load(model, detector="dlib"), pq.read_table(out).to_pylist()
     for row in rows:

@@ -125,11 +125,11 @@ def test_faces_are_numbered_from_left_to_right_or_one_is_kept(
     assert [tuple(float(row[key]) for key in "xywh") for row in rows[:3]] == sorted(boxes)
     assert [float(row["score"]) for row in rows[:3]] == [0.8, 0.7, 0.9] and rows[0]["crop"] == photo.crops[0]
     assert [float(rows[0][key]) for key in ("x1", "y1", "y5")] == [0, 1, 9]
-    for policy, box in (("largest", boxes[1]), ("centre", boxes[2])):
-        one = faces([photos], out=tmp_path / policy, detector="none", policy=policy).photos[0]
+    for select_face, box in (("largest", boxes[1]), ("centre", boxes[2])):
+        one = faces([photos], out=tmp_path / select_face, detector="none", select_face=select_face).photos[0]
         assert [face.box for face in one.faces] == [box]
-        assert one.crops == (str(tmp_path / policy / "a/1.png"),)
-    refused = faces([photos], out=tmp_path / "error", detector="none", policy="error").photos[0]
+        assert one.crops == (str(tmp_path / select_face / "a/1.png"),)
+    refused = faces([photos], out=tmp_path / "error", detector="none", select_face="error").photos[0]
     assert (refused.faces, refused.crops) == ((), ()) and "3" in str(refused.error)
 
 

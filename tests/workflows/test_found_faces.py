@@ -60,7 +60,7 @@ def test_a_photo_without_a_face_is_a_failure_and_its_pairs_are_errors(
 
 
 def test_the_scores_are_those_of_the_cut_out_faces(photos: Path, model: Path) -> None:
-    scored = pairs(model, photos / "dev.csv", photos, detector="dlib", policy="largest").scored
+    scored = pairs(model, photos / "dev.csv", photos, detector="dlib", select_face="largest").scored
     recognizer = Recognizer.load(model, detector="dlib")
     for row in (0, 30, 60):
         (one, _), (other, _) = (
@@ -78,7 +78,7 @@ def test_the_scores_are_those_of_the_cut_out_faces(photos: Path, model: Path) ->
 
 
 def test_several_faces_are_errors_where_that_is_asked(photos: Path, model: Path) -> None:
-    broken = pairs(model, photos / "dev.csv", photos, detector="dlib", policy="error").to_dict()["broken"]
+    broken = pairs(model, photos / "dev.csv", photos, detector="dlib", select_face="error").to_dict()["broken"]
     assert [item["path"] for item in broken] == ["person_00/0.png", "person_01/0.png"]
     assert broken[0]["reason"] == "2 faces were found where one was expected"
 
@@ -114,13 +114,13 @@ def test_no_face_anywhere(tmp_path: Path, model: Path) -> None:
         pairs(model, write_pairs(own / "dev.csv", 2, 2, 4), own, detector="dlib")
 
 
-def test_a_policy_is_refused_where_photos_are_taken_whole(photos: Path, model: Path) -> None:
+def test_a_face_selection_is_refused_where_photos_are_taken_whole(photos: Path, model: Path) -> None:
     for refused in (
-        lambda: pairs(model, photos / "dev.csv", photos, policy="largest"),
-        lambda: verify(photos / "person_00/0.png", photos / "person_00/1.png", model=model, policy="centre"),
-        lambda: calibrate(model, photos / "dev.csv", photos, 0.1, policy="error"),
+        lambda: pairs(model, photos / "dev.csv", photos, select_face="largest"),
+        lambda: verify(photos / "person_00/0.png", photos / "person_00/1.png", model=model, select_face="centre"),
+        lambda: calibrate(model, photos / "dev.csv", photos, 0.1, select_face="error"),
     ):
-        with pytest.raises(UsageError, match="takes each photo whole; name a detector"):
+        with pytest.raises(UsageError, match="needs a detector"):
             refused()
 
 

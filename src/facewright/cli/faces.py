@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,15 +29,6 @@ class CropTemplate(StrEnum):
     ARCFACE = "arcface"
 
 
-class KeptFaces(StrEnum):
-    """Faces of a photo that are kept: all, or the one that `SelectFace` means."""
-
-    ALL = "all"
-    CENTER = "center"
-    LARGEST = "largest"
-    ERROR = "error"
-
-
 class Suppress(StrEnum):
     """Non-maximum suppression: the reduction of overlapping boxes to one per face."""
 
@@ -55,7 +46,9 @@ def faces(
     template: Annotated[
         CropTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
     ] = CropTemplate.DLIB,
-    select_face: Annotated[KeptFaces, typer.Option("--select-face", help="Faces to keep.")] = KeptFaces.ALL,
+    select_face: Annotated[
+        Literal["all", "center", "largest", "error"], typer.Option("--select-face", help="Faces to keep.")
+    ] = "all",
     size: Annotated[
         int | None, typer.Option(min=8, max=2048, help="Side of the crops, px. Default: the template's.")
     ] = None,
@@ -86,7 +79,7 @@ def faces(
             smallest=smallest,
             template=template.value,
             detector="dlib" if detector is None else detector,
-            policy=None if select_face is KeptFaces.ALL else opt.face_choice(opt.SelectFace(select_face.value)),
+            select_face=None if select_face == "all" else select_face,
             size=size,
             margin=margin,
             draw=draw,

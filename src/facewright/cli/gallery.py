@@ -73,12 +73,12 @@ def enroll(
 
     metadata = opt.key_values(meta, "--meta")
     photos, broken = galleries.photos_of(people)  # before a file is created
-    policy = opt.face_choice(select_face)
-    opened = Gallery.for_enrolling(gallery_at, model, detector=detector, crop=crop, flip=flip, policy=policy)
+    opened = Gallery.for_enrolling(gallery_at, model, detector=detector, crop=crop, flip=flip, select_face=select_face)
     with opened as gallery, event_printer(quiet) as on_event:
         result = galleries.enroll(
-            gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, policy=policy, on_event=on_event
-        )
+            gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, select_face=select_face,
+            on_event=on_event,
+        )  # fmt: skip
     for warning in result.warnings:
         say(f"warning: {warning}")
     for failed in result.failed:
@@ -126,8 +126,8 @@ def search(
 
     with Gallery.open(gallery_at, model, detector=detector) as gallery:
         _refuse_empty(gallery)
-        policy, only = gallery.recognizer.policy(opt.face_choice(select_face)), opt.key_values(filters, "--where")
-        found = gallery.search([Photo.of(path) for path in photos_in(photos)], k=top, where=only, policy=policy)
+        selection, only = gallery.recognizer.face_selection(select_face), opt.key_values(filters, "--where")
+        found = gallery.search([Photo.of(path) for path in photos_in(photos)], k=top, where=only, select_face=selection)
     report(
         {"task": "search", "gallery": gallery.store.location, "photos": [one.to_dict() for one in found]},
         "\n".join(line for one in found for line in describe_search(one)),
@@ -181,7 +181,7 @@ def identify(
             photos,
             threshold=value,
             where=only,
-            policy=opt.face_choice(select_face),
+            select_face=select_face,
             every_face=every_face,
             draw=draw,
         )

@@ -156,7 +156,7 @@ def embed(
 
     with event_printer(quiet) as on_event:
         written = workflows.embed(
-            model, data, out, crop=crop, flip=flip, detector=detector, policy=opt.face_choice(select_face),
+            model, data, out, crop=crop, flip=flip, detector=detector, select_face=select_face,
             device=device, on_event=on_event,
         )  # fmt: skip
     for broken in written.broken:

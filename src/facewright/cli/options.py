@@ -6,14 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from facewright.errors import UsageError
-
-if TYPE_CHECKING:
-    from facewright import recognition
 
 BUILT_IN = "built-in"  # the model that comes with the package
 MAX_SEED = 2**63 - 1
@@ -52,14 +49,6 @@ class ColourOrder(StrEnum):
     BGR = "bgr"
 
 
-class SelectFace(StrEnum):
-    """Choice among several faces in an image."""
-
-    CENTER = "center"
-    LARGEST = "largest"
-    ERROR = "error"
-
-
 Device = Annotated[
     str | None,
     typer.Option(
@@ -89,7 +78,7 @@ Detector = Annotated[
     ),
 ]
 FaceChoice = Annotated[
-    SelectFace | None,
+    Literal["center", "largest", "error"] | None,
     typer.Option("--select-face", help="Which of several faces to use; error: refuse the image. Default: center."),
 ]
 Crop = Annotated[
@@ -209,16 +198,6 @@ def replace_old_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return result, notes
 
 
-def face_choice(chosen: SelectFace | None) -> recognition.Policy | None:
-    """Return the choice under the name that the package uses."""
-    names: dict[SelectFace, recognition.Policy] = {
-        SelectFace.CENTER: "centre",
-        SelectFace.LARGEST: "largest",
-        SelectFace.ERROR: "error",
-    }
-    return None if chosen is None else names[chosen]
-
-
 def address(
     data: str,
     order: ColourOrder | None,
@@ -277,7 +256,7 @@ def overrides(
     size: int | None = None,
     precision: str | None = None,
     detector: str | None = None,
-    select_face: SelectFace | None = None,
+    select_face: str | None = None,
 ) -> Mapping[str, str]:
     """Collect the recipe values to change, from `--set` and its short forms.
 
@@ -288,5 +267,5 @@ def overrides(
     {'training.batch': '64', 'training.epochs': '3'}
     """
     short: dict[str, object] = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
-    short |= {"input.detector": detector, "input.select_face": face_choice(select_face)}
+    short |= {"input.detector": detector, "input.select_face": select_face}
     return key_values([*(changes or []), *(f"{key}={n}" for key, n in short.items() if n is not None)], "--set")

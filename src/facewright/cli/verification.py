@@ -48,7 +48,7 @@ def verify(
 
     model = words[0] if len(words) == 3 else opt.BUILT_IN
     a, b = (Path(word) for word in words[-2:])
-    result = workflows.verify(a, b, model=model, far=far, detector=detector, policy=opt.face_choice(select_face))
+    result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face)
     sides = list(zip((a, b), result.sides, strict=True))
     if as_json:
         emit(result.to_dict())
@@ -105,7 +105,7 @@ def pairs(
     with event_printer(quiet) as on_event:
         result = workflows.pairs(
             model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
-            policy=opt.face_choice(select_face), by=by, attributes=attributes, on_event=on_event,
+            select_face=select_face, by=by, attributes=attributes, on_event=on_event,
         )  # fmt: skip
     lines = [describe_verification(result.result)]
     if result.subgroups is not None:
@@ -222,7 +222,7 @@ def calibrate(
         elif pairs is not None:
             result = workflows.calibrate(
                 model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
-                detector=detector, policy=opt.face_choice(select_face), on_event=on_event,
+                detector=detector, select_face=select_face, on_event=on_event,
             )  # fmt: skip
     report(result.to_dict(), describe_calibrated(result), as_json)
     say(f"wrote {result.written}")

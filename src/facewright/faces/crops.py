@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
 from facewright.faces.detectors import LARGE, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
-from facewright.faces.selection import Face, Policy, one_of
+from facewright.faces.selection import Face, one_of
 from facewright.images import Pixels
 from facewright.input_spec import FaceCrop, InputSpec
 
@@ -48,7 +49,11 @@ class FaceCropper:
     """
 
     def __init__(
-        self, detector: str, select_face: Policy = "centre", side: int = SIDE, cache: Path | None = None
+        self,
+        detector: str,
+        select_face: Literal["largest", "centre", "error"] = "centre",
+        side: int = SIDE,
+        cache: Path | None = None,
     ) -> None:
         if detector == Whole.name:
             raise UsageError(f"expected a detector that finds faces, got {detector}")

@@ -10,15 +10,27 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.errors import UnknownName
 from facewright.images import Pixels
 
-Policy = Literal["largest", "centre", "error"]
-POLICIES: tuple[Policy, ...] = ("largest", "centre", "error")
-DEFAULT_POLICY: Policy = (
+SelectFace = Literal["largest", "center", "centre", "error"]
+SELECTIONS: tuple[SelectFace, ...] = ("largest", "center", "error")
+DEFAULT_SELECTION: SelectFace = (
     "centre"  # over LFW's pairs 99.2 % are verified correctly, with the largest face 98.0 %: bystanders are near
 )
 Vector = NDArray[np.float32]
 """(D,) of length 1."""
+
+
+def stored_selection(select_face: SelectFace) -> SelectFace:
+    """Return the value as recipes, results and stored files hold it: "centre" for "center".
+
+    Raises:
+        UnknownName: no such selection.
+    """
+    if select_face not in (*SELECTIONS, "centre"):
+        raise UnknownName("select_face", select_face, SELECTIONS)
+    return "centre" if select_face == "center" else select_face
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +60,7 @@ class Picked:
 
     face: Face | None
     faces: int  # detected
-    policy: Policy
+    select_face: SelectFace
     reason: str | None  # where there is no face
     turned: int = 0  # degrees, counterclockwise, by which the photo was turned to find the face
 
@@ -59,33 +71,33 @@ class Picked:
         if self.face is None or self.faces < 2:
             return turned
         x, y, width, height = (round(value) for value in self.face.box)
-        which = "largest" if self.policy == "largest" else "one nearest to the centre"
+        which = "largest" if self.select_face == "largest" else "one nearest to the centre"
         place = f"{self.faces} faces; took the {which}, {width} x {height} px at {x}, {y}"
         return place if turned is None else f"{place}; {turned}"
 
     def to_dict(self) -> dict[str, Any]:
         """As `verify --json` prints a side."""
         face = None if self.face is None else self.face.to_dict()
-        return {"faces": self.faces, "face": face, "policy": self.policy, "reason": self.reason}
+        return {"faces": self.faces, "face": face, "policy": self.select_face, "reason": self.reason}
 
 
-def one_of(found: Sequence[Face], size: tuple[int, ...], policy: Policy) -> Picked:
+def one_of(found: Sequence[Face], size: tuple[int, ...], select_face: SelectFace) -> Picked:
     """Select one of the faces of a photo.
 
     Args:
         found: the faces, highest score first. size: height and width of the photo, px.
-        policy: of several faces the "largest", the one nearest to the "centre", or none: "error".
+        select_face: of several faces the "largest", the one nearest to the "centre", or none: "error".
     """
     if not found:
-        return Picked(None, 0, policy, "no face was found")
-    if policy == "error" and len(found) > 1:
-        return Picked(None, len(found), policy, f"{len(found)} faces were found where one was expected")
-    return Picked(_taken(found, size, policy), len(found), policy, None)
+        return Picked(None, 0, select_face, "no face was found")
+    if select_face == "error" and len(found) > 1:
+        return Picked(None, len(found), select_face, f"{len(found)} faces were found where one was expected")
+    return Picked(_taken(found, size, select_face), len(found), select_face, None)
 
 
-def _taken(found: Sequence[Face], size: tuple[int, ...], policy: Policy) -> Face:
+def _taken(found: Sequence[Face], size: tuple[int, ...], select_face: SelectFace) -> Face:
     """Select one of several faces; of equals the one with the highest score."""
-    if policy == "largest":
+    if select_face == "largest":
         return max(found, key=lambda face: face.box[2] * face.box[3])
     height, width = size
 
@@ -132,7 +144,7 @@ def select_turned(upright: Picked, photo: Pixels, limits: ScoreLimits, select: C
     reason = (
         f"not sure: the face scores {best_score:.2f}, expected {limits.sure:g}; turn the photo upright or use another"
     )
-    return Picked(None, best.faces, best.policy, reason)
+    return Picked(None, best.faces, best.select_face, reason)
 
 
 def _score(picked: Picked) -> float | None:

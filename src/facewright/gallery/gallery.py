@@ -42,7 +42,8 @@ from facewright.gallery.results import (
 from facewright.gallery.store import Entry, GalleryStore, Match
 from facewright.images import ImageLike
 from facewright.metrics.thresholds import Threshold
-from facewright.recognition import DEFAULT_POLICY, Policy, Recognizer
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import DEFAULT_SELECTION, Recognizer, SelectFace
 
 TOP = 5  # people in a search result
 SAME_PHOTO = 0.999  # similarity of copies, for a model without a threshold
@@ -96,6 +97,7 @@ class Gallery:
             raise
 
     @classmethod
+    @select_face_was_policy
     def for_enrolling(
         cls,
         location: str | Path,
@@ -104,17 +106,17 @@ class Gallery:
         detector: str | None = None,
         crop: float | None = None,
         flip: bool | None = None,
-        policy: Policy | None = None,
+        select_face: SelectFace | None = None,
     ) -> Gallery:
         """Open a gallery, or create one: with the built-in networks if no model is named.
 
         Args:
-            policy: refused before a gallery is created, if the model takes whole photos.
+            select_face: refused before a gallery is created, if the model takes whole photos.
         """
         if exists(location):
             return cls.open(location, model, detector=detector, crop=crop, flip=flip)
         recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
-        recognizer.policy(policy)
+        recognizer.face_selection(select_face)
         return cls(open_store(location, signatures.signature_of(recognizer)), recognizer)
 
     def __enter__(self) -> Gallery:
@@ -141,20 +143,21 @@ class Gallery:
             self._recognizer = recognizer
         return self._recognizer
 
+    @select_face_was_policy
     def enroll(
         self,
         photos: Iterable[Photo],
         *,
         metadata: Mapping[str, str] | None = None,
         keep_crops: bool = False,
-        policy: Policy = DEFAULT_POLICY,
+        select_face: SelectFace = DEFAULT_SELECTION,
     ) -> Enrollment:
         """Enroll photos, a batch at a time: each batch is kept once the next one begins.
 
         Args:
             photos: with the names of the people; the same photo of a person is enrolled once.
             metadata: of all these entries, to filter a search by. keep_crops: keep the aligned crops as PNG too, which
-                `reembed` needs. policy: which of several faces is the person.
+                `reembed` needs. select_face: which of several faces is the person.
         """
         enrolled: list[EnrolledPhoto] = []
         failed: list[Broken] = []
@@ -165,7 +168,7 @@ class Gallery:
                 names[name], warning = editing.name_for(self.store, name)
                 warnings += warning
             entries, messages = list[Entry](), list[str | None]()
-            for photo, embedded in zip(batch, embed_photos(self.recognizer, batch, policy), strict=True):
+            for photo, embedded in zip(batch, embed_photos(self.recognizer, batch, select_face), strict=True):
                 if isinstance(embedded, str):
                     failed.append(Broken(photo.name, embedded))
                     continue
@@ -194,23 +197,24 @@ class Gallery:
             for entry, matches in zip(entries, results, strict=True)
         ]
 
+    @select_face_was_policy
     def search(
         self,
         photos: Iterable[Photo | ImageLike],
         *,
         k: int = TOP,
         where: Mapping[str, str] | None = None,
-        policy: Policy = DEFAULT_POLICY,
+        select_face: SelectFace = DEFAULT_SELECTION,
     ) -> list[SearchResult]:
         """Find the nearest people to each photo, best first, whatever their scores.
 
         Args:
             photos: photos, paths, H x W x 3 uint8 arrays or PIL images. k: number of people. where: only entries with
-                all these in their metadata. policy: which of several faces.
+                all these in their metadata. select_face: which of several faces.
         """
         results = []
         for batch in _batches(map(Photo.of, photos)):
-            embedded = embed_photos(self.recognizer, batch, policy)
+            embedded = embed_photos(self.recognizer, batch, select_face)
             vectors = [one.vector for one in embedded if not isinstance(one, str)]
             matches = iter(self.store.nearest(np.stack(vectors), k, where or {}) if vectors else ())
             for photo, one in zip(batch, embedded, strict=True):
@@ -221,6 +225,7 @@ class Gallery:
                 results.append(SearchResult(photo=photo.name, matches=tuple(next(matches)), **selected))
         return results
 
+    @select_face_was_policy
     def identify(
         self,
         photos: Iterable[Photo | ImageLike],
@@ -228,17 +233,17 @@ class Gallery:
         threshold: float | None = None,
         k: int = TOP,
         where: Mapping[str, str] | None = None,
-        policy: Policy = DEFAULT_POLICY,
+        select_face: SelectFace = DEFAULT_SELECTION,
     ) -> list[Identification]:
         """Identify the person on each photo: the nearest one, if the score reaches the threshold; else unknown.
 
         Args:
-            threshold: accept iff score >= threshold; default: the gallery's own. k, where, policy: as `search`.
+            threshold: accept iff score >= threshold; default: the gallery's own. k, where, select_face: as `search`.
         Raises:
             Undefined: the gallery has no threshold and none is given.
         """
         value = self._threshold(threshold)
-        return [result.identified(value) for result in self.search(photos, k=k, where=where, policy=policy)]
+        return [result.identified(value) for result in self.search(photos, k=k, where=where, select_face=select_face)]
 
     def identify_faces(
         self,

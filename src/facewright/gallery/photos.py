@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.recognition import DEFAULT_POLICY, Face, Picked, Policy, Recognizer
+from facewright.recognition import DEFAULT_SELECTION, Face, Picked, Recognizer, SelectFace
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,24 @@ class EmbeddedPhoto:
 
 
 def embed_photos(
-    recognizer: Recognizer, photos: Sequence[Photo], policy: Policy = DEFAULT_POLICY
+    recognizer: Recognizer, photos: Sequence[Photo], select_face: SelectFace = DEFAULT_SELECTION
 ) -> list[EmbeddedPhoto | str]:
     """Embed one face of each photo; a string says why a photo has none.
 
     Args:
-        policy: which of several faces.
+        select_face: which of several faces.
     """
-    picked = [_pick(recognizer, photo, policy) for photo in photos]
+    picked = [_pick(recognizer, photo, select_face) for photo in photos]
     vectors = iter(recognizer.embed([one[0] for one in picked if not isinstance(one, str)]))
     return [one if isinstance(one, str) else EmbeddedPhoto(next(vectors), *one) for one in picked]
 
 
-def _pick(recognizer: Recognizer, photo: Photo, policy: Policy) -> tuple[Face, str, Picked] | str:
+def _pick(recognizer: Recognizer, photo: Photo, select_face: SelectFace) -> tuple[Face, str, Picked] | str:
     """The selected face and the photo's digest; the photo itself does not stay in memory."""
     pixels = read(photo, recognizer.at_least)
     if isinstance(pixels, str):
         return pixels
-    picked = recognizer.pick(pixels, policy)
+    picked = recognizer.pick(pixels, select_face)
     if picked.face is None:
         return picked.reason or "no face was selected"
     return picked.face, digest_of(pixels), picked

@@ -14,18 +14,18 @@ from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from facewright.faces.detectors import DETECTORS, EVERY, LARGE, SMALLEST_FACE, Detector, Located
-    from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy
+    from facewright.faces.selection import DEFAULT_SELECTION, SELECTIONS, Face, Picked, SelectFace
     from facewright.recognition.matching import Matched
     from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
     from facewright.recognition.recognizer import Recognizer
 
 __all__ = [
     "BUILT_IN",
-    "DEFAULT_POLICY",
+    "DEFAULT_SELECTION",
     "DETECTORS",
     "EVERY",
     "LARGE",
-    "POLICIES",
+    "SELECTIONS",
     "SHIPPED",
     "SMALLEST_FACE",
     "TEMPLATES",
@@ -34,8 +34,8 @@ __all__ = [
     "Located",
     "Matched",
     "Picked",
-    "Policy",
     "Recognizer",
+    "SelectFace",
     "built_in",
     "shipped",
 ]
@@ -46,7 +46,7 @@ __getattr__ = lazy_names(
         "facewright.faces.detectors": "DETECTORS EVERY LARGE SMALLEST_FACE Detector Located",
         "facewright.recognition.matching": "Matched",
         "facewright.recognition.networks": "BUILT_IN SHIPPED TEMPLATES built_in shipped",
-        "facewright.faces.selection": "DEFAULT_POLICY POLICIES Face Picked Policy",
+        "facewright.faces.selection": "DEFAULT_SELECTION SELECTIONS Face Picked SelectFace",
         "facewright.recognition.recognizer": "Recognizer",
     },
 )

@@ -20,15 +20,25 @@ from numpy.typing import NDArray
 from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
-from facewright.errors import Undefined, UnknownName, UsageError
+from facewright.errors import Undefined, UsageError
 from facewright.faces.alignment import ARCFACE_CORNERS, align_face, for_centres, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
-from facewright.faces.selection import DEFAULT_POLICY, POLICIES, Face, Picked, Policy, Vector, one_of, select_turned
+from facewright.faces.selection import (
+    DEFAULT_SELECTION,
+    Face,
+    Picked,
+    SelectFace,
+    Vector,
+    one_of,
+    select_turned,
+    stored_selection,
+)
 from facewright.images import ImageLike, Pixels, as_image
 from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
+from facewright.old_keywords import select_face_was_policy
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
 
@@ -120,17 +130,15 @@ class Recognizer:
         parts = [STEPS, self._detector.name, self._detector.digest, landmarks, self._network.digest]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
-    def policy(self, policy: Policy | None) -> Policy:
-        """Return which of several faces is selected: the given policy, or the default.
+    def face_selection(self, select_face: SelectFace | None) -> SelectFace:
+        """Return which of several faces is selected: the given one, or the default.
 
         Raises:
-            UsageError: it is given where photos are taken whole. UnknownName: no such policy.
+            UsageError: it is given where photos are taken whole. UnknownName: no such selection.
         """
-        if policy is not None and self.takes_photos_whole:
-            raise UsageError(f"a policy is for several faces, and {self.name} takes each photo whole; name a detector")
-        if policy is not None and policy not in POLICIES:
-            raise UnknownName("policy", policy, POLICIES)
-        return DEFAULT_POLICY if policy is None else policy
+        if select_face is not None and self.takes_photos_whole:
+            raise UsageError(f"selecting a face needs a detector: {self.name} takes each photo whole; add one")
+        return stored_selection(DEFAULT_SELECTION if select_face is None else select_face)
 
     def read(self, source: ImageLike, *, name: str | None = None) -> Pixels:
         """Read a photo, decoded as finely as this recognizer needs it; see `images.read`."""
@@ -161,7 +169,8 @@ class Recognizer:
         """Return the smallest face, px, that is looked for with `smallest`; larger in very large photos."""
         return self._detector.searchable(photo, smallest)
 
-    def pick(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> Picked:
+    @select_face_was_policy
+    def pick(self, photo: ImageLike, select_face: SelectFace = DEFAULT_SELECTION) -> Picked:
         """Select the face of a photo that is taken for the person.
 
         A face with a low score is also looked for in the photo turned by 90, 180 and 270 degrees; no face is selected
@@ -169,30 +178,30 @@ class Recognizer:
 
         Args:
             photo: as `faces`.
-            policy: of several faces the "largest", the one nearest to the "centre", or none: "error". For the first two
-                faces from 80 px up are looked for, and smaller ones only where there are none: a small face in the
-                background is not the person. For "error" every face from 40 px up counts.
+            select_face: of several faces the "largest", the one nearest to the "center", or none: "error". For the
+                first two faces from 80 px up are looked for, and smaller ones only where there are none: a small face
+                in the background is not the person. For "error" every face from 40 px up counts.
         Raises:
-            UnknownName: another policy. WeightsError: the package of the networks is not installed.
+            UnknownName: an unknown selection. WeightsError: the package of the networks is not installed.
         """
-        if policy not in POLICIES:
-            raise UnknownName("policy", policy, POLICIES)
+        selection = stored_selection(select_face)
         pixels = as_image(photo)
-        sizes = ALONE if policy == "error" else LARGE
+        sizes = ALONE if selection == "error" else LARGE
 
         def select(photo: Pixels, sizes: Sequence[float | None]) -> Picked:
-            return one_of(self._found(photo, sizes, None), photo.shape[:2], policy)
+            return one_of(self._found(photo, sizes, None), photo.shape[:2], selection)
 
         return select_turned(
             select(pixels, sizes), pixels, self._detector.limits, lambda turned: select(turned, sizes[:-1])
         )
 
-    def vector(self, photo: ImageLike, policy: Policy = DEFAULT_POLICY) -> tuple[Vector | None, Picked]:
+    @select_face_was_policy
+    def vector(self, photo: ImageLike, select_face: SelectFace = DEFAULT_SELECTION) -> tuple[Vector | None, Picked]:
         """Return the unit vector (D,) of a photo's face; None where none was taken, and `reason` says why.
 
         Args, Raises: as `pick`.
         """
-        picked = self.pick(photo, policy)
+        picked = self.pick(photo, select_face)
         return None if picked.face is None else self.embed([picked.face])[0], picked
 
     def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
@@ -227,8 +236,9 @@ class Recognizer:
             raise Undefined(f"no threshold is shipped for a false-accept rate of {far:g}; there is one for {known}")
         return pick(held, far)
 
+    @select_face_was_policy
     def verify(
-        self, a: ImageLike, b: ImageLike, *, policy: Policy = DEFAULT_POLICY, far: float | None = None
+        self, a: ImageLike, b: ImageLike, *, select_face: SelectFace = DEFAULT_SELECTION, far: float | None = None
     ) -> Matched:
         """Decide whether two photos show the same person.
 
@@ -239,7 +249,7 @@ class Recognizer:
             WeightsError: as `pick`.
         """
         threshold = self.threshold(far)  # may raise, before an image is read
-        one, other = (self.vector(self.read(photo), policy) for photo in (a, b))
+        one, other = (self.vector(self.read(photo), select_face) for photo in (a, b))
         return self.match(one, other, threshold)
 
     def match(

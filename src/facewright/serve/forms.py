@@ -27,7 +27,7 @@ LEAST_RATE = 1e-9  # that can be asked for
 TYPE = "multipart/form-data"
 FieldsT = TypeVar("FieldsT", bound=BaseModel)
 
-SelectFace = Annotated[
+SelectedFace = Annotated[
     Literal["center", "largest", "error"],
     Field(description="Which of several faces is used; error: refuse an image with several"),
 ]
@@ -50,7 +50,7 @@ class PredictFields(Fields):
 
 class VerifyFields(Fields):
     far: AskedRate | None = None
-    select_face: SelectFace = "center"
+    select_face: SelectedFace = "center"
 
 
 class ExplainFields(Fields):
@@ -58,7 +58,7 @@ class ExplainFields(Fields):
 
 
 class ExplainPairFields(Fields):
-    select_face: SelectFace = "center"
+    select_face: SelectedFace = "center"
 
 
 class IdentifyFields(Fields):
@@ -80,7 +80,7 @@ class EnrollFields(Fields):
         description="A name: no control or invisible characters, no space at its ends",
         json_schema_extra={"format": "person-name"},
     )
-    select_face: SelectFace = "center"
+    select_face: SelectedFace = "center"
     metadata: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(default_factory=dict)
 
 

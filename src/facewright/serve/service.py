@@ -25,7 +25,7 @@ from facewright.gallery.photos import Photo
 from facewright.images import Pixels
 from facewright.inference import Classifier
 from facewright.metrics.thresholds import UNKNOWN, thresholds_for
-from facewright.recognition import DEFAULT_POLICY, Face, Picked, Policy, Recognizer
+from facewright.recognition import DEFAULT_SELECTION, Face, Picked, Recognizer, SelectFace
 from facewright.serve.decoding import Budget, bytes_to_decode, decode
 from facewright.serve.engine import CALL, Call, Engine, Kind
 from facewright.serve.explanations import Explanations
@@ -65,9 +65,9 @@ class QueuedRecognizer:
         (faces,) = self._engine.do("detect", [photo])
         return cast(tuple[Face, ...], faces)
 
-    def pick(self, photo: Pixels, policy: Policy = DEFAULT_POLICY) -> Picked:
+    def pick(self, photo: Pixels, select_face: SelectFace = DEFAULT_SELECTION) -> Picked:
         """Detect the face that is taken for the person."""
-        (picked,) = self._engine.do("pick", [(photo, policy)])
+        (picked,) = self._engine.do("pick", [(photo, select_face)])
         return cast(Picked, picked)
 
     def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
@@ -189,7 +189,7 @@ class Service:
             | {"similarity": similarity, "likeness": similarity, "unknown": unknown}
         )
 
-    def verify(self, a: Upload, b: Upload, select_face: str, far: float | None) -> dict[str, Any]:
+    def verify(self, a: Upload, b: Upload, select_face: SelectFace, far: float | None) -> dict[str, Any]:
         """Say whether two images show the same person."""
         self._recognizer.threshold(far)  # which may refuse, before an image is decoded
         sides = [(image, *self._picked(image, select_face)) for image in (a, b)]
@@ -209,7 +209,7 @@ class Service:
         return found.to_dict() | {"threshold": threshold}
 
     def enroll(
-        self, images: Sequence[Upload], person: str, metadata: dict[str, str], select_face: str
+        self, images: Sequence[Upload], person: str, metadata: dict[str, str], select_face: SelectFace
     ) -> dict[str, Any]:
         """Enrol images of one person, one after the other."""
         totals: dict[str, Any] = {"enrolled": 0, "already": 0, "photos": [], "failed": []}
@@ -220,7 +220,7 @@ class Service:
                 totals["failed"].append({"photo": image.name, "reason": getattr(error, "reason", str(error))})
                 continue
             enrolled = self.gallery().enroll(
-                [photo], metadata=metadata, keep_crops=self.models.keep_crops, policy=_policy(select_face)
+                [photo], metadata=metadata, keep_crops=self.models.keep_crops, select_face=select_face
             )
             facts = enrolled.to_dict()
             totals = {name: count + facts[name] for name, count in totals.items()}
@@ -228,7 +228,7 @@ class Service:
             one["said"] = one["message"]
         return totals
 
-    def explain_pair(self, a: Upload, b: Upload, select_face: str) -> dict[str, Any]:
+    def explain_pair(self, a: Upload, b: Upload, select_face: SelectFace) -> dict[str, Any]:
         """Show which regions made two faces similar."""
         faces = []
         for image in (a, b):
@@ -275,9 +275,9 @@ class Service:
     def _photo(self, image: Upload, person: str = "") -> Photo:
         return Photo(image.name, self._decode(image), person)
 
-    def _picked(self, image: Upload, select_face: str) -> tuple[dict[str, int], Picked]:
+    def _picked(self, image: Upload, select_face: SelectFace) -> tuple[dict[str, int], Picked]:
         pixels = self._decode(image)
-        return _size(pixels), self._recognizer.pick(pixels, _policy(select_face))
+        return _size(pixels), self._recognizer.pick(pixels, select_face)
 
 
 def _as_call(call: Call, work: Callable[[], T]) -> T:
@@ -292,10 +292,6 @@ async def _disconnected(request: Request) -> None:
     """Return once the client is gone; the whole body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _policy(select_face: str) -> Policy:
-    return cast(Policy, "centre" if select_face == "center" else select_face)
 
 
 def _size(pixels: Pixels) -> dict[str, int]:

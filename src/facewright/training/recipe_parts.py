@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from facewright.data import sampling
 from facewright.data.identity_sampling import identities, pair_plan, triplet_plan
@@ -32,7 +32,9 @@ class Input(Spec):
     stem: Literal["auto", "coarse", "imagenet", "medium", "small"] = "auto"
     detector: str = Field("none", min_length=1, max_length=1000)
     """Detector of the face that each image is cropped to: dlib, or an .onnx file; none: images are crops."""
-    select_face: Literal["centre", "largest", "error"] = "centre"  # of several faces
+    select_face: Annotated[
+        Literal["centre", "largest", "error"], BeforeValidator(lambda value: "centre" if value == "center" else value)
+    ] = "centre"  # of several faces; "center" is the same
 
 
 class Shares(Spec):

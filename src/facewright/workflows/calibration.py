@@ -21,7 +21,8 @@ from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
 from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
 from facewright.metrics.thresholds import VERIFICATION, Threshold, choose_threshold, with_threshold
-from facewright.recognition import Policy, Recognizer, built_in
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import Recognizer, SelectFace, built_in
 from facewright.records import Record
 from facewright.runs import owned, seen_images
 from facewright.workflows.scores import ScoredPairs, score_pairs
@@ -37,6 +38,7 @@ class Calibrated(Record):
     note: str | None  # why there are no probabilities
 
 
+@select_face_was_policy
 def calibrate(
     model: str | Path,
     pairs: str | Path,
@@ -48,7 +50,7 @@ def calibrate(
     crop: float | None = None,
     flip: bool | None = None,
     detector: str | None = None,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Calibrated:
     """Choose the threshold for a false-accept rate on pairs, and the map from score to probability; store both.
@@ -64,7 +66,7 @@ def calibrate(
         flip: average with the mirror image, in place of the model's own; as `crop`.
         detector: what finds the faces, as of `Recognizer`. The threshold is for this detector alone; those for others
             stay beside it.
-        policy: which of several faces is used, as of `Recognizer`.
+        select_face: which of several faces is used, as of `Recognizer`.
     Raises:
         Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write,
         or the built-in networks, whose thresholds are shipped.
@@ -77,7 +79,7 @@ def calibrate(
     target = destination(model, out, changed=crop is not None or flip is not None)
     embedder = Embedder.load(model, crop=crop, flip=flip)
     recognizer = Recognizer(embedder, detector=detector)
-    scored = score_pairs(recognizer, pairs, images, on_event, policy)
+    scored = score_pairs(recognizer, pairs, images, on_event, select_face)
     refuse_training_images(model, scored.embedded.digests, pairs)
     threshold, note = choose(scored, recognizer, far, confidence)
     if note is not None:

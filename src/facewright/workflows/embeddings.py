@@ -31,7 +31,8 @@ from facewright.embedding import BATCH
 from facewright.errors import BadImage, DataError, FacewrightError, require_extra
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import replacing, write_json
-from facewright.recognition import Policy, Recognizer
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import Recognizer, SelectFace
 from facewright.workflows.scores import picked_faces
 
 FORMAT = 1
@@ -58,6 +59,7 @@ class VectorsWritten:
         return {"task": "embed"} | facts | {"broken": broken}
 
 
+@select_face_was_policy
 def embed(
     model: str | Path,
     where: str | Path,
@@ -66,7 +68,7 @@ def embed(
     crop: float | None = None,
     flip: bool | None = None,
     detector: str | None = None,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> VectorsWritten:
@@ -84,7 +86,7 @@ def embed(
         crop: share of each side to keep, in place of the model's own.
         flip: average with the mirror image, in place of the model's own.
         detector: what finds the faces, as of `Recognizer`; an image without a face is left out.
-        policy: which of several faces is used, as of `Recognizer`.
+        select_face: which of several faces is used, as of `Recognizer`.
         device: as for `train`.
     Raises:
         UsageError: pyarrow is not installed. DataError: not one image can be read.
@@ -94,7 +96,7 @@ def embed(
     require_extra("data", "embed")
     arrow = _Arrow()
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
-    chosen = recognizer.policy(policy)
+    chosen = recognizer.face_selection(select_face)
     dataset = open_images(where)
     plan = _plan(recognizer, dataset) | ({} if recognizer.takes_photos_whole else {"policy": chosen})
     with _parts_folder(out, plan, on_event) as folder:
@@ -174,12 +176,14 @@ def _read_plan(folder: Path) -> object:
         return None
 
 
-def _seen(recognizer: Recognizer, dataset: Dataset, records: tuple[Record, ...], policy: Policy) -> Iterator[Decoded]:
+def _seen(
+    recognizer: Recognizer, dataset: Dataset, records: tuple[Record, ...], select_face: SelectFace
+) -> Iterator[Decoded]:
     """Each image as the network sees it, or why it cannot be seen."""
     if recognizer.takes_photos_whole:
         yield from decode_all(dataset.source, records, recognizer.spec, default_workers())
         return
-    for _, digest, picked in picked_faces(recognizer, replace(dataset, records=records), policy):
+    for _, digest, picked in picked_faces(recognizer, replace(dataset, records=records), select_face):
         chip = None if picked.face is None else picked.face.chip
         yield Decoded(chip, digest, (0, 0), picked.reason or "")
 

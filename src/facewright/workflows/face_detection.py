@@ -14,12 +14,13 @@ from facewright import images
 from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.faces.alignment import framed
-from facewright.faces.selection import one_of
+from facewright.faces.selection import one_of, stored_selection
 from facewright.files import csv_text, write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.images.files import as_list, images_at, none_found
 from facewright.input_spec import Template
-from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Policy, Recognizer
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer, SelectFace
 from facewright.report.boxes import draw_boxes
 
 
@@ -63,6 +64,7 @@ class FoundFaces:
         return {"task": "faces", "detector": self.detector, "template": self.template, "photos": photos}
 
 
+@select_face_was_policy
 def faces(
     paths: ImageLike | Sequence[ImageLike],
     *,
@@ -70,7 +72,7 @@ def faces(
     smallest: float | None = None,
     template: str = "dlib",
     detector: str = "dlib",
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
     size: int | None = None,
     margin: float = 0.0,
     draw: bool = False,
@@ -85,8 +87,8 @@ def faces(
         smallest: px: side of the smallest face that is looked for. None: as of `Recognizer.faces`.
         template: of the crops: "dlib", 150 px with a margin; or "arcface", 112 px.
         detector: "dlib", an .onnx file, or "none" where each photo is one face already.
-        policy: keep of several faces the "largest" or the one nearest to the "centre", as `PHOTO.png`; "error": several
-            are an error of that photo; None: all.
+        select_face: keep of several faces the "largest" or the one nearest to the "center", as `PHOTO.png`; "error":
+            several are an error of that photo; None: all.
         size: px: side of the crops; None: the template's. margin: to add around the template, in shares of its side.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
     Raises:
@@ -112,8 +114,8 @@ def faces(
     for (path, _), name in zip(places, _stems(places), strict=True):
         photo, seen = _searched(recognizer, path, smallest, frame)
         if photo is not None:
-            seen = _selected(seen, photo, policy)
-        numbered = policy is None
+            seen = _selected(seen, photo, select_face)
+        numbered = select_face is None
         found.append(seen if out is None or photo is None else _written(seen, photo, out / name, numbered, draw))
         on_event(Progress("finding faces", len(found), len(places)))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
@@ -137,11 +139,11 @@ def face_table(found: FoundFaces) -> str:
     return csv_text(["file", "face", "x", "y", "w", "h", "score", *points, "crop"], rows)
 
 
-def _selected(seen: PhotoFaces, photo: Pixels, policy: Policy | None) -> PhotoFaces:
+def _selected(seen: PhotoFaces, photo: Pixels, select_face: SelectFace | None) -> PhotoFaces:
     """Return a photo with the faces to keep, from left to right."""
-    if policy is None or not seen.faces:
+    if select_face is None or not seen.faces:
         return replace(seen, faces=tuple(sorted(seen.faces, key=lambda face: face.box[:2])))
-    picked = one_of(seen.faces, photo.shape[:2], policy)
+    picked = one_of(seen.faces, photo.shape[:2], stored_selection(select_face))
     return replace(seen, faces=() if picked.face is None else (picked.face,), error=picked.reason)
 
 

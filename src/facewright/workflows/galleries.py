@@ -17,7 +17,8 @@ from facewright.gallery.results import Enrollment, Identification, PhotoIdentifi
 from facewright.gallery.store import MAX_TEXT
 from facewright.images.files import images_below, none_found
 from facewright.names import checked_name
-from facewright.recognition import Policy
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import SelectFace
 from facewright.records import Record
 
 
@@ -33,6 +34,7 @@ class ImportResult(Record):
         return {"task": "import"} | super().to_dict()
 
 
+@select_face_was_policy
 def enroll(
     gallery: Gallery,
     photos: Sequence[Photo],
@@ -40,7 +42,7 @@ def enroll(
     broken: Sequence[Broken] = (),
     metadata: Mapping[str, str] | None = None,
     keep_crops: bool = False,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Enrollment:
     """Enroll photos with progress events.
@@ -50,9 +52,9 @@ def enroll(
         broken: likewise.
         metadata: as of `Gallery.enroll`.
         keep_crops: likewise.
-        policy: which of several faces is used.
+        select_face: which of several faces is used.
     Raises:
-        UsageError: a policy for a model that takes whole photos.
+        UsageError: select_face for a model that takes whole photos.
     """
 
     def counted() -> Iterator[Photo]:
@@ -61,8 +63,8 @@ def enroll(
             yield photo
         on_event(Progress("enrolling", len(photos), len(photos)))
 
-    chosen = gallery.recognizer.policy(policy)
-    result = gallery.enroll(counted(), metadata=metadata, keep_crops=keep_crops, policy=chosen)
+    chosen = gallery.recognizer.face_selection(select_face)
+    result = gallery.enroll(counted(), metadata=metadata, keep_crops=keep_crops, select_face=chosen)
     return result.model_copy(update={"failed": merge_broken(broken, result.failed)})
 
 
@@ -93,27 +95,30 @@ def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
     return photos, data.broken
 
 
+@select_face_was_policy
 def identify(
     gallery: Gallery,
     paths: Sequence[Path],
     *,
     threshold: float | None = None,
     where: Mapping[str, str] | None = None,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
     every_face: bool = False,
     draw: Path | None = None,
 ) -> list[Identification] | list[PhotoIdentification]:
     """Identify the people in photos and in folders of photos.
 
     Args:
-        threshold, where, policy: as `Gallery.identify`. every_face: every face of a photo, not one. draw: a folder for
-            the photos with a box and the name at each face; implies every_face.
+        threshold, where, select_face: as `Gallery.identify`. every_face: every face of a photo, not one. draw: a folder
+            for the photos with a box and the name at each face; implies every_face.
     Raises:
         UsageError: no photo. Undefined: as `Gallery.identify`.
     """
     photos = [Photo.of(path) for path in photos_in(paths)]
     if not every_face and draw is None:
-        return gallery.identify(photos, threshold=threshold, where=where, policy=gallery.recognizer.policy(policy))
+        return gallery.identify(
+            photos, threshold=threshold, where=where, select_face=gallery.recognizer.face_selection(select_face)
+        )
     results = []
     for number, photo in enumerate(photos):
         results.append(gallery.identify_faces(photo, threshold=threshold, where=where))

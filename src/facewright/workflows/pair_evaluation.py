@@ -19,7 +19,8 @@ from facewright.files import csv_text, write_atomic, write_json
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
-from facewright.recognition import Policy, Recognizer
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import Recognizer, SelectFace
 from facewright.runs import seen_images
 from facewright.workflows import provenance
 from facewright.workflows.scores import ScoredPairs, score_pairs
@@ -38,7 +39,7 @@ class PairsMeasured:
     fingerprint: str
     spec: InputSpec  # what the network was fed
     detector: str
-    policy: Policy | None  # of several faces; None where photos are taken whole
+    select_face: SelectFace | None  # of several faces; None where photos are taken whole
     scored: ScoredPairs
     result: VerificationResult
     threshold: Threshold | None  # that the model file holds
@@ -62,7 +63,7 @@ class PairsMeasured:
             "fingerprint": self.fingerprint,
             "input": self.spec.to_dict(),
             "detector": self.detector,
-            "policy": self.policy,
+            "policy": self.select_face,
             "several_faces": self.scored.embedded.several,
             "pairs": pairs.name,
             "stored": held,
@@ -82,6 +83,7 @@ class PairsMeasured:
         return folder / "report.html"
 
 
+@select_face_was_policy
 def pairs(
     model: str | Path | None,
     where: str | Path,
@@ -91,7 +93,7 @@ def pairs(
     crop: float | None = None,
     flip: bool | None = None,
     detector: str | None = None,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
     by: str | None = None,
     attributes: str | Path | None = None,
     on_event: EventHandler = ignore_event,
@@ -110,7 +112,7 @@ def pairs(
         flip: whether the embeddings of an image and its mirror image are averaged; likewise.
         detector: what finds the faces, as of `Recognizer`. An image without a face is a failure to acquire; its pairs
             are errors.
-        policy: which of several faces is used, as of `Recognizer`.
+        select_face: which of several faces is used, as of `Recognizer`.
         by: a column of `attributes`: also the error rates within each group, at the model's threshold, else at that of
             a false-accept rate of 1 % over all pairs.
         attributes: a table with a column `path` (as in the list) and columns of groups; default: attributes.csv beside
@@ -122,7 +124,7 @@ def pairs(
     out = None if out is None else Path(out)
     group_of = None if by is None else read_groups(Path(attributes or Path(where).with_name("attributes.csv")), by)
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
-    scored = score_pairs(recognizer, where, images, on_event, policy)
+    scored = score_pairs(recognizer, where, images, on_event, select_face)
     truth = scored.pairs.same
     result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)
     for note in (*scored.pairs.notes, *_about_halves(scored, result)):
@@ -142,7 +144,7 @@ def pairs(
         fingerprint=recognizer.fingerprint,
         spec=recognizer.spec,
         detector=recognizer.detector_name,
-        policy=None if recognizer.takes_photos_whole else recognizer.policy(policy),
+        select_face=None if recognizer.takes_photos_whole else recognizer.face_selection(select_face),
         scored=scored,
         result=result,
         threshold=threshold,
@@ -183,7 +185,7 @@ def _subgroups(
     return rates_by_group(scored.scores, scored.pairs.same, groups, value, by, chosen)
 
 
-def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = None) -> str:
+def in_words(spec: InputSpec, detector: str = "none", select_face: SelectFace | None = None) -> str:
     """The input of a network.
 
     >>> in_words(InputSpec(112, 112, (0, 0, 0), (1, 1, 1), crop=0.5, flip=True))
@@ -193,7 +195,7 @@ def in_words(spec: InputSpec, detector: str = "none", policy: Policy | None = No
     """
     part = "" if spec.crop == 1 else f" of the central {100 * spec.crop:g} % of both sides"
     if detector != "none":
-        which = {"largest": "largest face", "centre": "face nearest to the centre"}.get(policy or "", "only face")
+        which = {"largest": "largest face", "centre": "face nearest to the centre"}.get(select_face or "", "only face")
         part += f", the {which}, found by {detector}"
     return f"{spec.height} × {spec.width} px{part}" + (", averaged with the mirror image" if spec.flip else "")
 
@@ -231,7 +233,7 @@ def _context(measured: PairsMeasured) -> PairContext:
         result=result,
         model=measured.model,
         pairs=scored.pairs.name,
-        input=in_words(measured.spec, measured.detector, measured.policy),
+        input=in_words(measured.spec, measured.detector, measured.select_face),
         false_accepts=_shown(scored, result.worst_false_accepts),
         false_rejects=_shown(scored, result.worst_false_rejects),
         thumbnail=_as_seen(scored),

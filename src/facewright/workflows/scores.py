@@ -19,7 +19,7 @@ from facewright.embedding import similarities
 from facewright.errors import BadImage, DataError
 from facewright.events import EventHandler, Message, Progress
 from facewright.images import Pixels, pixel_digest
-from facewright.recognition import Face, Picked, Policy, Recognizer
+from facewright.recognition import Face, Picked, Recognizer, SelectFace
 
 BLOCK = 256  # images between two reports of progress
 FACES = 64  # embedded at a time
@@ -76,16 +76,16 @@ def people_on(data: Dataset) -> NDArray[np.str_]:
 
 
 def embed_all(
-    recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, policy: Policy | None = None
+    recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, select_face: SelectFace | None = None
 ) -> Vectors:
     """Every image of a data set, decoded once and embedded; what cannot be read or shows no face is said, left out.
 
     Args:
-        policy: which of several faces; the default where None.
+        select_face: which of several faces; the default where None.
     Raises:
-        DataError: not one image can be used. UsageError: a policy where photos are taken whole.
+        DataError: not one image can be used. UsageError: select_face where photos are taken whole.
     """
-    chosen = recognizer.policy(policy)
+    chosen = recognizer.face_selection(select_face)
     if recognizer.takes_photos_whole:
         found = _whole(recognizer, dataset, on_event)
     else:
@@ -110,11 +110,11 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
     return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 
-def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, policy: Policy) -> Vectors:
+def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, select_face: SelectFace) -> Vectors:
     """Images whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
     broken, waiting, several = list[Broken](), list[Face](), 0
-    for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, policy), 1):
+    for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face), 1):
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
             continue
@@ -134,21 +134,23 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, p
         raise DataError(f"{dataset.where}: not one image can be used (the first: {first})")
 
     def pixels_of(row: int) -> Pixels:  # detected again: the faces of all images would fill the memory
-        face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), policy).face
+        face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), select_face).face
         return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
 
     return Vectors(left, np.concatenate(vectors), tuple(digests), pixels_of, several)
 
 
-def picked_faces(recognizer: Recognizer, dataset: Dataset, policy: Policy) -> Iterator[tuple[Record, str, Picked]]:
+def picked_faces(
+    recognizer: Recognizer, dataset: Dataset, select_face: SelectFace
+) -> Iterator[tuple[Record, str, Picked]]:
     """Each image with its digest and the face that is taken; or why there is none."""
     for record in dataset.records:
         try:
             photo = dataset.source.read(record, recognizer.at_least)
         except (BadImage, OSError) as error:
-            yield record, "", Picked(None, 0, policy, reason_of(error))
+            yield record, "", Picked(None, 0, select_face, reason_of(error))
         else:
-            yield record, pixel_digest(photo), recognizer.pick(photo, policy)
+            yield record, pixel_digest(photo), recognizer.pick(photo, select_face)
 
 
 def score_pairs(
@@ -156,18 +158,18 @@ def score_pairs(
     where: str | Path,
     images: str | Path | None,
     on_event: EventHandler,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
 ) -> ScoredPairs:
     """Read a list of pairs, embed its images, each once, and compare.
 
     Args:
-        where: the list (`data.pairs.read_pairs`). images: the folder of its images, None for a .bin. policy: as
+        where: the list (`data.pairs.read_pairs`). images: the folder of its images, None for a .bin. select_face: as
             `embed_all`.
     Raises:
         DataError: the list cannot be understood, or none of its images can be used.
     """
     pairs = read_pairs(where, images)
-    embedded = embed_all(recognizer, pairs.dataset(images), on_event, policy)
+    embedded = embed_all(recognizer, pairs.dataset(images), on_event, select_face)
     rows = pairs.rows(embedded.dataset.records)
     scores = np.full(len(pairs), np.nan)
     usable = np.flatnonzero((rows >= 0).all(axis=1))

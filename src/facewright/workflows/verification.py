@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from facewright.images import ImageLike
-from facewright.recognition import Matched, Policy, Recognizer
+from facewright.old_keywords import select_face_was_policy
+from facewright.recognition import Matched, Recognizer, SelectFace
 
 
+@select_face_was_policy
 def verify(
     a: ImageLike,
     b: ImageLike,
@@ -15,7 +17,7 @@ def verify(
     model: str | Path | None = None,
     far: float | None = None,
     detector: str | None = None,
-    policy: Policy | None = None,
+    select_face: SelectFace | None = None,
 ) -> Matched:
     """Compare two photos and decide with the threshold that is stored with the model.
 
@@ -26,10 +28,10 @@ def verify(
             the built-in networks and the shipped threshold.
         far: false-accept rate of the threshold to use; default: the last stored.
         detector: as of `Recognizer`. A threshold is valid for the detector that it was chosen with.
-        policy: which of several faces is used, as of `Recognizer`.
+        select_face: which of several faces is used, as of `Recognizer`.
     Raises:
-        BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UsageError: a policy
-        where photos are taken whole.
+        BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UsageError:
+        select_face where photos are taken whole.
     """
     recognizer = Recognizer.load(model, detector=detector)
-    return recognizer.verify(a, b, policy=recognizer.policy(policy), far=far)
+    return recognizer.verify(a, b, select_face=recognizer.face_selection(select_face), far=far)

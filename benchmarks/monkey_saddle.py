@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.data.splits import Split
-from facewright.regression.metrics import measure
+from facewright.metrics.regression import mean_absolute_error
 from facewright.regression.points import Points, open_points
 from facewright.regression.report import quantity
 from facewright.regression.run import fit
@@ -66,7 +66,7 @@ def train_plain(points: Points, split: Split, seed: int) -> tuple[nn.Sequential,
 
 def facts_of(points: Points, split: Split, predicted: np.ndarray[Any, Any], cost: dict[str, Any]) -> dict[str, Any]:
     errors = {
-        part: measure(points.targets[rows], predicted[rows], points.target_names, part).mean_absolute_error.to_dict()
+        part: mean_absolute_error(points.targets[rows], predicted[rows]).to_dict()
         for part, rows in (("validation", split.validation), ("test", split.test))
     }
     return errors | cost

@@ -13,8 +13,8 @@ import pytest
 
 from facewright.cli.main import main
 from facewright.errors import DataError, RunError, UsageError
+from facewright.metrics.regression import mean_absolute_error
 from facewright.regression import recipe as recipes
-from facewright.regression.metrics import mean_absolute_error
 from facewright.regression.points import open_points
 from facewright.regression.regressor import load
 from facewright.regression.run import Fit, fit, predict_rows

@@ -11,8 +11,8 @@ from facewright.cli.output import number_of, report, say
 from facewright.cli.progress import event_printer
 
 if TYPE_CHECKING:
+    from facewright.evaluation.number_metrics import RegressionResult
     from facewright.metrics.intervals import Rate
-    from facewright.regression.metrics import RegressionResult
 
 
 def fit(

@@ -17,9 +17,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from facewright.data.splits import Split
+from facewright.evaluation.number_metrics import FitEvaluation
 from facewright.metrics.intervals import Rate
 from facewright.regression.fitting import FitRow
-from facewright.regression.metrics import Evaluation
 from facewright.regression.points import Points
 from facewright.regression.regressor import Regressor
 from facewright.report import pages, words
@@ -38,7 +38,7 @@ _HEIGHTS = LinearSegmentedColormap.from_list(
 
 
 def fit_page(
-    points: Points, split: Split, regressor: Regressor, test: Evaluation, history: Sequence[FitRow],
+    points: Points, split: Split, regressor: Regressor, test: FitEvaluation, history: Sequence[FitRow],
     facts: Mapping[str, Any], recipe: str,
 ) -> str:  # fmt: skip
     """Return the whole page as HTML. Args: `facts` as in run.json; `recipe` as TOML."""
@@ -89,7 +89,7 @@ def quantity(value: float | None) -> str:
     return text.replace("-", "−")
 
 
-def _sentences(test: Evaluation, history: Sequence[FitRow], facts: Mapping[str, Any]) -> list[str]:
+def _sentences(test: FitEvaluation, history: Sequence[FitRow], facts: Mapping[str, Any]) -> list[str]:
     """Say what to take away, and how the fit ended."""
     error, constant = test.average_l2_error, test.always_the_mean.average_l2_error.value
     share = error.value / constant if constant > 0 else math.inf

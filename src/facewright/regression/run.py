@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from facewright.data.splits import PARTS, Split
 from facewright.errors import DataError, RunError
+from facewright.evaluation.number_metrics import FitEvaluation, measure_rows
 from facewright.events import EventHandler, ignore_event
 from facewright.files import read_json, write_atomic, write_json
 from facewright.records import Record
 from facewright.regression import fitting
 from facewright.regression import recipe as recipes
-from facewright.regression.metrics import Evaluation, measure
 from facewright.regression.network import Perceptron
 from facewright.regression.points import Points, open_points, read_inputs
 from facewright.regression.regressor import TASK, Column, Header, Regressor, load, save, standardize
@@ -82,9 +82,9 @@ class Fit:
         return load(self.folder)
 
     @cached_property
-    def evaluation(self) -> Evaluation:
+    def evaluation(self) -> FitEvaluation:
         """The errors on the test part and, beside them, on the others. Raises RunError: the fit did not finish."""
-        return read_json(self.folder / "evaluation.json", Evaluation, error=RunError)
+        return read_json(self.folder / "evaluation.json", FitEvaluation, error=RunError)
 
     def summary(self) -> dict[str, Any]:
         """Return what `fit --json` prints."""
@@ -219,11 +219,11 @@ def _fit_in(
     write_atomic(folder / "metrics.csv", fitting.to_csv(fitted.history))
 
     predicted, names = regressor.predict(points.inputs), points.target_names
-    results = {part: measure(points.targets[at], predicted[at], names, part) for part, at in rows.items()}
+    results = {part: measure_rows(points.targets[at], predicted[at], names, part) for part, at in rows.items()}
     constant = np.broadcast_to(points.targets[split.train].mean(axis=0), (len(split.test), len(names)))
-    evaluation = Evaluation(
+    evaluation = FitEvaluation(
         **dict(results["test"]), validation=results["validation"], train=results["train"],
-        always_the_mean=measure(points.targets[split.test], constant, names, "test"),
+        always_the_mean=measure_rows(points.targets[split.test], constant, names, "test"),
     )  # fmt: skip
     write_json(folder / "evaluation.json", evaluation.to_dict())
     table = np.hstack([points.inputs, points.targets, predicted])[split.test].tolist()

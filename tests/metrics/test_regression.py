@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from sklearn import metrics as reference
 
 from facewright.errors import FacewrightError, Undefined, UsageError
-from facewright.regression import metrics as regression
-from facewright.regression.metrics import RegressionResult, average_l2_error, mean_absolute_error, measure, r2
-from facewright.regression.metrics import root_mean_square_error as rmse
+from facewright.metrics import regression
+from facewright.metrics.regression import average_l2_error, mean_absolute_error, r2
+from facewright.metrics.regression import root_mean_square_error as rmse
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.normal(size=(40, 3))
@@ -81,20 +78,3 @@ def test_refusals(truth: object, said: object, error: type[FacewrightError]) -> 
 
 def test_explained_variance_of_a_constant_is_undefined() -> None:
     assert r2([2.0, 2.0], [1.0, 3.0]) is None
-    assert measure(np.full((2, 1), 2.0), np.ones((2, 1)), ["z"], "test").r2 is None
-
-
-def test_a_result_survives_json() -> None:
-    result = measure(TRUTH, SAID, ["a", "b", "c"], "test")
-    facts = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert facts["task"] == "regression"
-    assert facts["mean_absolute_error"].keys() == {"value", "low", "high", "n"}
-    assert RegressionResult.model_validate(facts) == result
-    assert [row.name for row in result.targets] == ["a", "b", "c"]
-    assert result.worst_absolute_error == np.abs(TRUTH - SAID).max()
-
-
-@pytest.mark.parametrize("facts", [{"task": "classification"}, {"task": "regression", "n": 3}])
-def test_facts_of_something_else_are_refused(facts: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
-        RegressionResult.model_validate(facts)

@@ -12,48 +12,13 @@ Intervals are percentile bootstraps over rows (Efron and Tibshirani, "An Introdu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import Undefined, UsageError
-from facewright.metrics.intervals import RESAMPLES, Rate
-from facewright.records import Record
+from facewright.metrics.intervals import RESAMPLES, Rate, wilson
 
 _BLOCK = 4_000_000  # resampled rows held at once
-
-
-class TargetErrors(Record):
-    """Errors of one target, in its units."""
-
-    name: str
-    mean_absolute_error: Rate
-    root_mean_square_error: Rate
-    r2: float | None
-
-
-class RegressionResult(Record):
-    """Errors on one part of the points; with several targets the errors pool them, each in its own units."""
-
-    task: Literal["regression"] = "regression"
-    split: str
-    n: int
-    mean_absolute_error: Rate
-    root_mean_square_error: Rate
-    average_l2_error: Rate
-    r2: float | None  # mean over targets; None: undefined
-    worst_absolute_error: float
-    targets: tuple[TargetErrors, ...]
-
-
-class Evaluation(RegressionResult):
-    """Errors on the test part, and beside them those on the other parts and of a constant prediction."""
-
-    validation: RegressionResult
-    train: RegressionResult
-    always_the_mean: RegressionResult  # on the test part, with the mean of the training rows as the prediction
 
 
 def mean_absolute_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -> Rate:
@@ -102,29 +67,48 @@ def r2(truth: ArrayLike, predicted: ArrayLike) -> float | None:
     return float(np.mean(1 - (errors**2).sum(axis=0) / ((true - true.mean(axis=0)) ** 2).sum(axis=0)))
 
 
-def measure(
-    truth: NDArray[np.float64], predicted: NDArray[np.float64], names: Sequence[str], split: str
-) -> RegressionResult:
-    """Compute every error of one part: (N, K) each, `names` of the targets. Raises: as `mean_absolute_error`."""
-    targets = [
-        TargetErrors(
-            name=name,
-            mean_absolute_error=mean_absolute_error(truth[:, k], predicted[:, k]),
-            root_mean_square_error=root_mean_square_error(truth[:, k], predicted[:, k]),
-            r2=r2(truth[:, k], predicted[:, k]),
-        )
-        for k, name in enumerate(names)
-    ]
-    return RegressionResult(
-        split=split,
-        n=len(truth),
-        mean_absolute_error=mean_absolute_error(truth, predicted),
-        root_mean_square_error=root_mean_square_error(truth, predicted),
-        average_l2_error=average_l2_error(truth, predicted),
-        r2=r2(truth, predicted),
-        worst_absolute_error=float(np.abs(truth - predicted).max()),
-        targets=tuple(targets),
-    )
+def cumulative_score(truth: ArrayLike, predicted: ArrayLike, tolerance: float = 5.0) -> Rate:
+    """Compute the share of rows with an absolute error of at most `tolerance`, with Wilson's interval.
+
+    Args:
+        truth, predicted: (N,), finite, in the target's units.
+        tolerance: finite, at least 0, in the same units.
+    Raises:
+        Undefined: no row. UsageError: shapes differ, or a value is not finite.
+    Source: Geng, Zhou and Smith-Miles, "Automatic age estimation based on facial aging patterns", PAMI 29 (2007).
+    >>> cumulative_score([20.0, 30.0, 40.0, 50.0], [25.0, 36.0, 40.0, 49.0]).value
+    0.75
+    """
+    if not 0 <= tolerance < np.inf:
+        raise UsageError(f"expected a finite tolerance of at least 0, got {tolerance}")
+    errors = np.abs(_errors(truth, predicted))
+    return wilson(int((errors <= tolerance).all(axis=1).sum()), len(errors))
+
+
+def conformal_half_width(residuals: ArrayLike, coverage: float = 0.9) -> float:
+    """Compute half the width of split-conformal prediction intervals: prediction ± this holds the truth.
+
+    It does so for a new row of the same kind with at least the probability asked for, whatever the distribution of the
+    errors, on average over the rows it is fitted on.
+
+    Args:
+        residuals: (N,) errors on rows that the model was not trained on; the sign has no effect.
+        coverage: in (0, 1).
+    Raises:
+        Undefined: too few rows for this coverage; says how many it takes. UsageError: no coverage, or not finite.
+    Source: Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-free predictive inference for regression",
+    JASA 113 (2018), algorithm 2: the k-th smallest of the N absolute residuals, k = ceil((N + 1) coverage).
+    >>> conformal_half_width([1.0, -2.0, 3.0, -4.0], coverage=0.8)
+    4.0
+    """
+    if not 0 < coverage < 1:
+        raise UsageError(f"expected a coverage in (0, 1), got {coverage}")
+    sizes = np.sort(np.abs(_matrix(residuals, "residuals")[:, 0]))
+    k = int(np.ceil(np.round((sizes.size + 1) * coverage, 9)))  # 9.000000000000002 is 9
+    if k > sizes.size:
+        least = int(np.ceil(np.round(coverage / (1 - coverage), 9)))
+        raise Undefined(f"intervals that hold {100 * coverage:g} % need at least {least} rows, got {sizes.size}")
+    return float(sizes[k - 1])
 
 
 def _interval(values: NDArray[np.float64], seed: int) -> Rate:

@@ -35,7 +35,7 @@ def band(source: SyntheticFaces, record: Record, below: float = 0.0) -> Mask:
     """
     person, index = source._place(record)
     who = identity_of(source.spec.seed, person)
-    head = HeadPose(who, moment_of(who, source.spec.seed, index, source.attributes(person, index)), SIDE)
+    head = HeadPose(who, moment_of(who, source.spec.seed, index, source.attributes(who, index)), SIDE)
     middle, apart = who.eye_height + 0.02 + below, max(who.eye_spacing, 0.3) + 0.22  # as glasses are drawn
     corners = head.face(np.array([(side * apart, middle + y) for side in (-1, 0, 1) for y in (-0.2, 0.2)]), 0.12)
     (left, top), (right, bottom) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)

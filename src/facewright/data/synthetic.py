@@ -2,14 +2,15 @@
 
 `synthetic:faces?identities=20&images=40&seed=0&size=112&task=identity` is read as a web address is: what is left out
 has the value shown here. The classes are the people, or, where the task is an attribute (glasses, hat, beard, mask,
-smile), the images with it and those without, half of each.
+smile), the images with it and those without, half of each. Columns say of each image what it shows beside the person.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from facewright.data.addresses import parse_query
 from facewright.data.pixel_sources import HasPath
 from facewright.data.portrait.face import draw_face
 from facewright.data.portrait.identity import Attributes, Identity, attributes_of, identity_of
+from facewright.data.portrait.moment import moment_of
 from facewright.data.portrait.scene import scene
 from facewright.data.portrait.stream import RandomStream
 from facewright.data.records import Dataset, Record
@@ -31,6 +33,9 @@ __all__ = [
 
 DRAWING = 2  # the version of the drawing: raise it with each change that shows, and stored pixels are drawn again
 TASKS = ("identity", "glasses", "hat", "beard", "mask", "smile")
+COLUMNS = (*(field.name for field in fields(Attributes)), "yaw", "brightness")
+"""Columns of the data set: "yes" or "no", "" where a mask hides the smile; the angle in degrees by which the head is
+turned, above 0 to the right of the image (so mirroring changes its sign); the strength of the light, around 1."""
 _SCHEME = "synthetic:"
 _RANGES = {"identities": (1, 10_000), "images": (1, 100_000), "seed": (0, 2**32 - 1), "size": (16, 1024)}
 _PATH = re.compile(r"person_(\d+)/(\d+)\.png")
@@ -119,17 +124,26 @@ class SyntheticFaces:
         """Draw a record's image: (size, size, 3) uint8 RGB. `at_least` makes no drawing cheaper."""
         person, index = self._place(record)
         identity = identity_of(self.spec.seed, person)
-        attributes = self.attributes(person, index)
+        attributes = self.attributes(identity, index)
         return draw_face(identity, self.spec.seed, index, self.spec.size, attributes)[0]
 
-    def attributes(self, person: int, index: int) -> Attributes:
+    def attributes(self, identity: Identity, index: int) -> Attributes:
         """Return what image number `index` of a person shows; the task's attribute is in half of the images."""
         spec = self.spec
-        attributes = attributes_of(identity_of(spec.seed, person), spec.seed, index)
+        attributes = attributes_of(identity, spec.seed, index)
         if spec.task == "identity":
             return attributes
-        shown = RandomStream(spec.seed, 4, TASKS.index(spec.task), person, index).chance(0.5)
+        shown = RandomStream(spec.seed, 4, TASKS.index(spec.task), identity.number, index).chance(0.5)
         return replace(attributes, **{spec.task: shown})
+
+    def values(self, identity: Identity, index: int, shown: Attributes) -> tuple[str, ...]:
+        """Return the values of `COLUMNS` for an image that shows this."""
+        moment = moment_of(identity, self.spec.seed, index, shown)
+        answers = dict(zip(COLUMNS, ("yes" if one else "no" for one in astuple(shown)), strict=False))
+        if shown.mask:
+            answers["smile"] = ""
+        brightness = moment.ambient + 0.62 * moment.diffuse  # the exposure that `moment_of` drew
+        return (*answers.values(), f"{math.degrees(moment.yaw):.2f}", f"{brightness:.4f}")
 
     def content_key(self, record: HasPath) -> str:
         """As `PixelSource.content_key`: the drawing's version and all that it depends on."""
@@ -154,7 +168,8 @@ def open_synthetic(where: str) -> Dataset:
     Args:
         where: see the head of this file; `synthetic:faces` alone is 20 people × 40 images at 112 px.
     Returns:
-        Records `person_07/00012.png`, each with its identity; classes in the order of their names.
+        Records `person_07/00012.png`, each with its identity and the values of `COLUMNS`; classes in the order of
+        their names.
         Nothing is drawn until the source is asked for an image.
     Raises:
         UnknownName: an unknown key or task. UsageError: a value out of its range.
@@ -168,10 +183,13 @@ def open_synthetic(where: str) -> Dataset:
     classes = tuple(people) if spec.task == "identity" else tuple(sorted((spec.task, f"no_{spec.task}")))
     records = []
     for k, person in enumerate(people):
+        identity = identity_of(spec.seed, k)
         for index in range(spec.images):
-            label = k if spec.task == "identity" else classes.index(_class_of(source.attributes(k, index), spec.task))
-            records.append(Record(f"{person}/{index:05d}.png", label, identity=person))
-    return Dataset(name="faces", where=where, classes=classes, records=tuple(records), source=source)
+            shown = source.attributes(identity, index)
+            label = k if spec.task == "identity" else classes.index(_class_of(shown, spec.task))
+            values = source.values(identity, index, shown)
+            records.append(Record(f"{person}/{index:05d}.png", label, identity=person, values=values))
+    return Dataset(name="faces", where=where, classes=classes, records=tuple(records), source=source, columns=COLUMNS)
 
 
 def _class_of(attributes: Attributes, task: str) -> str:

@@ -108,7 +108,7 @@ def evaluate(
             out ("leave-out").
         threshold: of "attack": a presentation is bona fide from this score on.
         validation: of "attack", in place of a threshold: a CSV file of other scores to choose it on.
-        device: of a classifier, as for `train`.
+        device: what computes, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
         is given for classification.
@@ -137,8 +137,9 @@ def evaluate(
 
     assert data is not None
     if task == "identification":
-        return evaluate_identification(str(model), data, seed=seed, detector=detector, on_event=on_event)
-    return replace(evaluate_verification(str(model), data, detector=detector, on_event=on_event), note=note)
+        return evaluate_identification(str(model), data, seed=seed, detector=detector, device=device, on_event=on_event)
+    found = evaluate_verification(str(model), data, detector=detector, device=device, on_event=on_event)
+    return replace(found, note=note)
 
 
 def _has_no_classes(model: str | Path) -> bool:

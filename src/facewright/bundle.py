@@ -29,7 +29,7 @@ from facewright.metrics.thresholds import Threshold
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from facewright.specs import HeadSpec
+    from facewright.specs import HeadSpec, TaskSpec
 
 
 FORMAT = 1
@@ -61,6 +61,7 @@ class Bundle:
     head: HeadSpec | None = None  # None: the architecture's own classifier
     exported: Exported | None = None  # None: the weights are PyTorch's
     template: Template | None = None  # of the aligned crops it expects; None: ArcFace's
+    task: TaskSpec | None = None  # targets in place of classes; `classes` are then the names of the scores
 
     def model(self) -> nn.Module:
         """The network with these weights, in inference mode; without classes it gives features in place of scores.
@@ -145,6 +146,7 @@ class Header(BaseModel):
     thresholds: tuple[Threshold, ...]
     head: dict[str, Any] | None = None
     template: Template | None = None
+    task: dict[str, Any] | None = None  # left out of the file where it is None
 
 
 class ExportedHeader(BaseModel):
@@ -166,7 +168,7 @@ def save(path: Path, bundle: Bundle) -> None:
         UsageError: an exported model in a file that is not called .onnx, or another one in a file that is.
         FacewrightError: it could not be written whole; what was there before is unchanged.
     """
-    exported = bundle.exported
+    exported, header = bundle.exported, _header_of(bundle)
     if is_exported(path) != (exported is not None):
         kind = "PyTorch weights" if exported is None else "an exported graph"
         suffix = ".safetensors" if exported is None else graphs.SUFFIX
@@ -176,16 +178,18 @@ def save(path: Path, bundle: Bundle) -> None:
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
         with rewriting(path):
-            write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: _header_of(bundle).model_dump_json()}))
+            text = header.model_dump_json(exclude={"task"} if bundle.task is None else None)
+            write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: text}))
         return
-    header = ExportedHeader(
-        bundle=_header_of(bundle),
+    whole = ExportedHeader(
+        bundle=header,
         graph=exported.graph.digest,
         precision=exported.precision,
         fingerprints=dict(exported.fingerprints),
         checked=dict(exported.checked),
     )
-    write_atomic(path, exported.graph.with_metadata(header.model_dump_json()))
+    text = whole.model_dump_json(exclude={"bundle": {"task"}} if bundle.task is None else None)
+    write_atomic(path, exported.graph.with_metadata(text))
 
 
 def is_exported(path: Path) -> bool:
@@ -204,6 +208,7 @@ def _header_of(bundle: Bundle) -> Header:
         thresholds=bundle.thresholds,
         head=None if bundle.head is None else bundle.head.to_dict(),
         template=bundle.template,
+        task=None if bundle.task is None else bundle.task.to_dict(),
     )
 
 
@@ -284,14 +289,19 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         wrong = next((name for name in names if not name.strip() or names.count(name) > 1), "")
         raise BundleError(f"{path}: expected different, non-empty class names, got {wrong!r}")
+    head = task = None
+    part = "head"
     try:
-        head = None
-        if header.head is not None:
-            from facewright.specs import HeadSpec  # few commands open a model with a head of its own
+        if header.head is not None or header.task is not None:
+            from facewright.specs import HeadSpec, TaskSpec  # few commands open a model with a head of its own
 
-            head = HeadSpec.from_dict(header.head)
+            head = None if header.head is None else HeadSpec.from_dict(header.head)
+            part = "task"
+            task = None if header.task is None else TaskSpec.from_dict(header.task)
     except FacewrightError as error:
-        raise BundleError(f"{path}: its head is not usable ({error})") from None
+        raise BundleError(f"{path}: its {part} is not usable ({error})") from None
+    if task is not None and task.scores != tuple(names):
+        raise BundleError(f"{path}: expected the scores {', '.join(task.scores)[:200]} of its task")
     return Bundle(
         header.architecture,
         header.stem,
@@ -302,6 +312,7 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
         header.thresholds,
         head,
         template=header.template,
+        task=task,
     )
 
 

@@ -51,7 +51,7 @@ class Embedder:
         bundle: weights or graph, and InputSpec; its head's embedding is taken if it has one, else the backbone's
             features.
         name: what it is called in results.
-        device: what computes, as for `devices.choose`.
+        device: what PyTorch computes on, as for `devices.choose`.
     """
 
     def __init__(self, bundle: Bundle, name: str = "", device: str | None = "cpu") -> None:
@@ -59,7 +59,7 @@ class Embedder:
         self.name = name or bundle.architecture
         self.spec = bundle.spec
         self._network: _Network = (
-            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle.exported, device)
+            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle.exported)
         )
         self.width = self._network.width  # D
 
@@ -186,11 +186,11 @@ class _InPyTorch:
 class _InOnnxRuntime:
     """A graph, in which lies all that is done to pixels."""
 
-    def __init__(self, exported: Exported, device: str | None) -> None:
+    def __init__(self, exported: Exported) -> None:
         self._graph = exported.graph
         self.width = exported.graph.outputs[EMBEDDING]  # D
         self.fingerprint = exported.fingerprints[EMBEDDING]
-        self._run = exported.graph.run(EMBEDDING, device)
+        self._run = exported.graph.run(EMBEDDING)
 
     def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         return self._run(fitted(rows, self._graph.height, self._graph.width))

@@ -51,6 +51,13 @@ def own_head(network: Backbone) -> Head | None:
     return head if isinstance(head, LinearHead | LayeredHead | CosineHead) else None
 
 
+def last_layer(head: nn.Module) -> nn.Linear:
+    """Return the layer of a linear or layered head that gives the scores."""
+    layer = head.classifier if isinstance(head, LayeredHead) else head
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def build(spec: HeadSpec, features: int, classes: int) -> Head:
     """Build a new head; its weights come from PyTorch's global random generator.
 

@@ -20,11 +20,12 @@ from facewright import images
 from facewright.bundle import Bundle
 from facewright.data.archives import ArchivedImage
 from facewright.data.decoding import smallest_side
-from facewright.errors import BadImage, BundleError, DataError
+from facewright.errors import BadImage, BundleError, DataError, UsageError
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper, cropper_for
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
-from facewright.metrics.thresholds import class_threshold
+from facewright.metrics.target_values import sigmoid
+from facewright.metrics.thresholds import ATTRIBUTE, class_threshold, thresholds_for
 from facewright.records import Record
 
 if TYPE_CHECKING:
@@ -44,10 +45,19 @@ class Answer(Record):
     threshold: float  # accepted iff score >= threshold
 
 
+class AttributeAnswer(Record):
+    """Yes or no to one attribute."""
+
+    yes: bool
+    probability: float  # of yes
+    threshold: float  # yes iff probability >= threshold; 0.5 where the model holds none
+
+
 class Prediction(Record):
     """The most probable classes of one image, best first, or the reason why there are none.
 
-    Where a threshold decides between two classes, the class it decides for comes first.
+    Where a threshold decides between two classes, the class it decides for comes first. A model with targets in place
+    of classes gives these by name.
     """
 
     path: str
@@ -57,13 +67,15 @@ class Prediction(Record):
     likeness: float | None = None  # of `Classifier.similarity`
     unknown: bool | None = None  # True: too low for any of the classes; None: not asked
     answer: Answer | None = None  # None: the model holds no threshold between two classes
+    targets: dict[str, AttributeAnswer] | None = None  # None: the model has classes
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `predict --json` prints: `unknown` and `answer` only where a threshold was asked for or held."""
+        """Return what `predict --json` prints: `unknown`, `answer` and `targets` only where they were asked or held."""
         top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
         asked = {} if self.unknown is None else {"unknown": self.unknown, "likeness": self.likeness}
         answered = {} if self.answer is None else {"answer": self.answer.to_dict()}
-        return {"path": self.path, "top": top, **answered, **asked, "error": self.error}
+        found = {} if self.targets is None else {"targets": {name: one.to_dict() for name, one in self.targets.items()}}
+        return {"path": self.path, "top": top, **found, **answered, **asked, "error": self.error}
 
 
 class Classifier:
@@ -71,7 +83,7 @@ class Classifier:
 
     Args:
         bundle: weights or graph, classes and InputSpec.
-        device: what computes, as for `devices.choose`.
+        device: what PyTorch computes on, as for `devices.choose`.
         detector: the file of the detector, where the model was trained on face crops of another detector than dlib's.
     Raises:
         BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
@@ -83,17 +95,19 @@ class Classifier:
         self.bundle = bundle
         self._device = device
         self.classes = bundle.classes
+        self.task = bundle.task
         self.spec = bundle.spec
         try:
             self.threshold = class_threshold(bundle.thresholds, bundle.classes)
         except DataError as error:
             raise BundleError(str(error)) from None
+        self.limits = {str(one.accepted): one.value for one in thresholds_for(bundle.thresholds, ATTRIBUTE)}
         self._detector = detector
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
         # (B, H, W, 3) uint8 -> (B, C)
         self._scores = self._by_pytorch if bundle.exported is None else self._by_onnx_runtime
         if bundle.exported is not None:
-            self._run = bundle.exported.graph.run(LOGITS, device)
+            self._run = bundle.exported.graph.run(LOGITS)
         else:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
@@ -136,7 +150,7 @@ class Classifier:
     @cached_property
     def cropper(self) -> FaceCropper | None:
         """The face cropper of a model that was trained on face crops, or None. Raises: as `cropper_for`."""
-        return cropper_for(self.spec, self._detector, self._device)
+        return cropper_for(self.spec, self._detector)
 
     @property
     def at_least(self) -> int:
@@ -182,8 +196,17 @@ class Classifier:
             pixels: as `logits`.
         Returns:
             (B, C) float64, rows sum to one.
+        Raises:
+            UsageError: the model has targets in place of classes.
         """
+        self.refuse_targets()
         return softmax(self.logits(pixels))
+
+    def refuse_targets(self) -> None:
+        """Raise UsageError where the model has targets in place of classes."""
+        if self.task is not None:
+            targets = ", ".join(self.task.names)[:200]
+            raise UsageError(f"expected a model of classes; this one predicts {targets} (see train, evaluate, predict)")
 
     def similarity(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the similarity of each image to its nearest class: low for unknown people.
@@ -207,6 +230,8 @@ class Classifier:
         Args:
             path: what it is called. logits: (C,), a row of `logits`.
         """
+        if self.task is not None:
+            return Prediction(path=path, names=(), probabilities=(), targets=self._answers(logits))
         return self._top(path, softmax(logits[None])[0], float(self.similarity(logits[None])[0]), top_k)
 
     def of_files(self, paths: Sequence[ImageInput], top_k: int = 5) -> list[Prediction]:
@@ -219,13 +244,12 @@ class Classifier:
             part = paths[start : start + BATCH]
             read = [self._read(path) for path in part]
             good = [pixels for pixels in read if not isinstance(pixels, str)]
-            logits = self.logits(np.stack(good)) if good else np.zeros((0, 1))
-            scores = iter(zip(softmax(logits), self.similarity(logits), strict=True))
+            logits = iter(self.logits(np.stack(good)) if good else ())
             for path, pixels in zip(part, read, strict=True):
                 if isinstance(pixels, str):
                     yield Prediction(path=str(path), names=(), probabilities=(), error=pixels)
                 else:
-                    yield self._top(path, *next(scores), top_k)
+                    yield self.prediction(str(path), next(logits), top_k)
 
     def _by_pytorch(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         import torch
@@ -255,13 +279,21 @@ class Classifier:
         except BadImage as error:
             return error.reason
 
-    def _top(self, path: ImageInput | str, scores: NDArray[np.float64], similarity: float, top_k: int) -> Prediction:
+    def _answers(self, logits: NDArray[np.float64]) -> dict[str, AttributeAnswer]:
+        """Return the targets by name, of one image's scores (S,)."""
+        answers = {}
+        for name, probability in zip(self.classes, sigmoid(logits).tolist(), strict=True):
+            limit = self.limits.get(name, 0.5)
+            answers[name] = AttributeAnswer(yes=probability >= limit, probability=probability, threshold=limit)
+        return answers
+
+    def _top(self, path: str, scores: NDArray[np.float64], similarity: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")
         answer = self._answer(scores)
         if answer is not None:
             order = order if self.classes[order[0]] == answer.name else order[::-1]
         names, values = tuple(self.classes[i] for i in order[:top_k]), tuple(float(scores[i]) for i in order[:top_k])
-        return Prediction(path=str(path), names=names, probabilities=values, likeness=float(similarity), answer=answer)
+        return Prediction(path=path, names=names, probabilities=values, likeness=similarity, answer=answer)
 
     def _answer(self, scores: NDArray[np.float64]) -> Answer | None:
         """Return what the stored threshold makes of one image's probabilities (2,)."""

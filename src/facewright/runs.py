@@ -29,6 +29,7 @@ from facewright.data.sources import open_dataset
 from facewright.errors import RunError, RunLocked
 from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
+from facewright.evaluation.targets import TargetPredictions, TaskResult, read_target_predictions
 from facewright.events import EpochRow
 from facewright.files import check_manifest, csv_text, plain_cell, read_json, read_text, write_atomic, write_json
 from facewright.inference import Classifier
@@ -127,7 +128,9 @@ class Run:
 
     def open_dataset(self) -> Dataset:
         """Open the data that the run was made with; the classes are in the run's order."""
-        return open_dataset(self.facts.where).with_classes_first(self.facts.classes)
+        task = self.recipe.task
+        data = open_dataset(self.facts.where, labels=task is None)
+        return data.with_classes_first(self.facts.classes) if task is None else data.with_task(task)
 
     @cached_property
     def history(self) -> tuple[EpochRow, ...]:
@@ -138,14 +141,16 @@ class Run:
         return history.read_csv(path)
 
     @cached_property
-    def evaluation(self) -> ClassificationResult:
-        """The numbers of the test part."""
-        return read_json(self._file("evaluation.json"), ClassificationResult, error=RunError)
+    def evaluation(self) -> ClassificationResult | TaskResult:
+        """The numbers of the test part; of a run with targets in place of classes a `TaskResult`."""
+        kind = ClassificationResult if self.recipe.task is None else TaskResult
+        return read_json(self._file("evaluation.json"), kind, error=RunError)
 
     @cached_property
-    def predictions(self) -> Predictions:
+    def predictions(self) -> Predictions | TargetPredictions:
         """The predictions of the best weights for each test image."""
-        return read_predictions(self.folder / "predictions.csv")
+        path = self.folder / "predictions.csv"
+        return read_predictions(path) if self.recipe.task is None else read_target_predictions(path, self.recipe.task)
 
     @cached_property
     def label_issues(self) -> LabelIssues | None:

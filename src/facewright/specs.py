@@ -175,6 +175,45 @@ class ObjectiveSpec(Spec):
         return MARGINS.get(self.kind, 0.0) if isinstance(self.margin, str) else self.margin
 
 
+class Target(Spec):
+    """One thing to predict of an image; unknown of some images."""
+
+    name: str = Field(min_length=1, max_length=200)  # of a column of the data
+    kind: Literal["attribute"]  # attribute: yes or no
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores that a network gives for it; of an attribute the logit of yes."""
+        return (self.name,)
+
+
+class TaskSpec(Spec):
+    """Targets of a network in place of classes, in the order of its scores.
+
+    >>> TaskSpec(targets=({"name": "smiling", "kind": "attribute"},)).scores
+    ('smiling',)
+    """
+
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [target.name for target in self.targets]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each target once, got {', '.join(names)[:200]}")
+        return self
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of all scores."""
+        return tuple(name for target in self.targets for name in target.scores)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the targets."""
+        return tuple(target.name for target in self.targets)
+
+
 class Augment(Spec):
     """The augmentation of a training image; the default mirrors every second one.
 

@@ -153,7 +153,7 @@ CALLS = [
         ["train", "photos"],
         "train",
         ("photos",),
-        {"model": "resnet18", "recipe": None, "out": None, "seed": 0, "overrides": {}, "resume": False},
+        {"model": "resnet18", "recipe": None, "out": None, "seed": 0, "overrides": {}, "task": None, "resume": False},
     ),
     (
         [
@@ -180,6 +180,7 @@ CALLS = [
             "out": Path("r"),
             "seed": 7,
             "overrides": {"batch": "8", "training.epochs": "2"},
+            "task": None,
             "resume": False,
         },
     ),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facewright.evaluation.attacks import AttackResult
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.results import ClassificationResult
+    from facewright.evaluation.targets import TaskResult
     from facewright.evaluation.verification import VerificationResult
     from facewright.workflows.recognition import Recognition
 
@@ -114,15 +115,16 @@ def say_notes(result: ClassificationResult | Recognition | AttackResult) -> None
         say(f"left out of every rate: {number_of(left_out, 'image')} that cannot be read or show no face")
 
 
-def describe(result: ClassificationResult | Recognition | AttackResult) -> str:
+def describe(result: ClassificationResult | TaskResult | Recognition | AttackResult) -> str:
     """Return the headline numbers of an evaluation of any task."""
     from facewright.evaluation.attacks import AttackResult
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.results import ClassificationResult
+    from facewright.evaluation.targets import TaskResult
 
     if isinstance(result, AttackResult):
         return describe_attacks(result)
-    if isinstance(result, ClassificationResult):
+    if isinstance(result, ClassificationResult | TaskResult):
         return describe_result(result)
     if isinstance(result.result, IdentificationResult):
         return describe_identification(result.result)

@@ -167,6 +167,10 @@ def embed(
 def prediction_line(prediction: Prediction) -> str:
     """Return an image and its classes, the most probable first; of an unknown person, the nearest class."""
     answer = prediction.answer
+    if prediction.targets is not None:
+        answers = prediction.targets.items()
+        said = (f"{name} {'yes' if one.yes else 'no'} ({one.probability:.3f})" for name, one in answers)
+        return f"{prediction.path}: " + ", ".join(said)
     if prediction.unknown:
         return f"{prediction.path}: unknown (nearest: {prediction.names[0]})"
     if answer is not None:
@@ -180,15 +184,25 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
     """Return predictions as CSV.
 
     One row for each image and class: path, rank from 1, name, probability, error; an unknown person has the name
-    unknown. Where a threshold decides between two classes, one row for each image: path, predicted, score, threshold,
-    error.
+    unknown. Of targets, one row for each image and target. Where a threshold decides between two classes, one row for
+    each image: path, predicted, score, threshold, error.
     """
+    if any(prediction.targets is not None for prediction in predictions):
+        rows = (row for prediction in predictions for row in _target_rows(prediction))
+        return csv_text(["path", "target", "answer", "probability", "threshold", "error"], rows)
     if any(prediction.answer is not None for prediction in predictions):
         return csv_text(["path", "predicted", "score", "threshold", "error"], map(_answer_row, predictions))
     return csv_text(
         ["path", "rank", "name", "probability", "error"],
         (row for prediction in predictions for row in _class_rows(prediction)),
     )
+
+
+def _target_rows(prediction: Prediction) -> Iterator[list[object]]:
+    if prediction.targets is None:
+        yield [prediction.path, "", "", "", "", prediction.error or ""]
+    for name, one in (prediction.targets or {}).items():
+        yield [prediction.path, name, "yes" if one.yes else "no", one.probability, one.threshold, ""]
 
 
 def _class_rows(prediction: Prediction) -> Iterator[list[object]]:

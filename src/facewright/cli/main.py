@@ -32,7 +32,7 @@ from facewright.cli import (
     weights,
 )
 from facewright.cli.options import replace_old_options
-from facewright.cli.output import harmless, say, show_log
+from facewright.cli.output import harmless, say
 from facewright.errors import FacewrightError, Interrupted, UsageError, missing_extra
 
 STOPPED = 130  # the status that shells report after Ctrl-C
@@ -115,7 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, notes = replace_old_options(list(sys.argv[1:] if arguments is None else arguments))
     for note in notes:
         say(f"warning: {note}")
-    show_log("facewright.devices")
     debug = "--debug" in words
     if words[:2] == ["models", "import"]:
         words[:2] = ["models import"]

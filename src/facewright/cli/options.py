@@ -115,6 +115,14 @@ LabelFrom = Annotated[
     str | None,
     typer.Option("--label-from", metavar="REGEX", help="Read labels from file paths: '(?P<label>.+)_[0-9]+'."),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="Targets in place of classes: attributes:COLUMN,... (yes, no, unknown); attributes: all such columns.",
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the split, the initial weights and every random choice."),

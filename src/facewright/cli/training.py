@@ -15,7 +15,9 @@ from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright.evaluation.attribute_metrics import AttributesResult
     from facewright.evaluation.results import BinaryResult, ClassificationResult, Comparison
+    from facewright.evaluation.targets import TaskResult
 
 
 def train(
@@ -44,6 +46,7 @@ def train(
     names: opt.Names = None,
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
+    task: opt.Task = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -57,11 +60,14 @@ def train(
       facewright train photos/ --model resnet50 --out runs/a
       facewright train photos/ --model mobilenet_v2 --weights imagenet --recipe finetune
       facewright train more-people/ --model runs/a --out runs/b
+      facewright train photos/ --task attributes:smiling,glasses
       facewright train --resume --out runs/a
     """
     changed = opt.overrides(changes, epochs, size, precision, detector, select_face)
     data = opt.optional_address(data, order, columns, names, layout, label_from)
     started = None if data is not None else run_to_resume(out, resume, changed)
+    if started is not None and task is not None:
+        raise UsageError(f"{out} resumes with the task it started with; remove --task")
 
     from facewright import workflows
 
@@ -74,6 +80,7 @@ def train(
                 out=out,
                 seed=seed,
                 overrides=changed,
+                task=task,
                 resume=resume,
                 device=device,
                 on_event=on_event,
@@ -82,7 +89,8 @@ def train(
             run = workflows.resume(started, device=device, on_event=on_event)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
-    say(f"report: {run.folder / 'report.html'}")
+    if run.evaluation.task != "targets":
+        say(f"report: {run.folder / 'report.html'}")
 
 
 def compare(
@@ -232,8 +240,10 @@ def with_weights(model: str, weights: str | None) -> str:
     return f"{model}@{weights}"
 
 
-def describe_result(result: ClassificationResult) -> str:
+def describe_result(result: ClassificationResult | TaskResult) -> str:
     """Return the headline numbers of an evaluation in a few lines."""
+    if result.task == "targets":
+        return "\n".join([f"{result.split}: {result.n:,} images", *_attribute_lines(result.attributes)])
     return "\n".join(
         (
             f"{result.split}: {result.n:,} images, {len(result.classes)} classes",
@@ -243,6 +253,26 @@ def describe_result(result: ClassificationResult) -> str:
             *([] if result.binary is None else _binary_lines(result.binary)),
         )
     )
+
+
+def _attribute_lines(result: AttributesResult) -> list[str]:
+    """Return a row for each attribute; accuracies with their 95 % interval, the rest without."""
+    rows = []
+    for row in result.attributes:
+        others = (row.balanced_accuracy, row.auc, row.average_precision)
+        rows.append(
+            [
+                row.name,
+                f"{row.n:,}",
+                *(f"{100 * rate.value:.1f} %" for rate in (row.prevalence, row.baseline)),
+                f"{100 * row.accuracy.value:.1f} % ({100 * row.accuracy.low:.1f} to {100 * row.accuracy.high:.1f})",
+                *("undefined" if rate is None else f"{rate.value:.3f}" for rate in others),
+                f"{row.threshold:.3f}",
+            ]
+        )
+    header = ["attribute", "n", "yes", "majority", "accuracy", "balanced", "AUC", "AP", "yes from"]
+    mean = f"mean accuracy {percent(result.mean_accuracy)}; always the majority {percent(result.mean_baseline)}"
+    return [table(header, rows), mean]
 
 
 def _binary_lines(result: BinaryResult) -> list[str]:

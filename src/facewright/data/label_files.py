@@ -28,6 +28,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "split": ("split", "usage", "partition"),
     "identity": ("identity", "subject", "person", "identity_id", "subject_id", "person_id"),
 }
+UNLABELLED = "unlabelled"  # in the options of a reader: a label file needs no column of labels
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 _LIKE = 0.8  # a column that is nearly called like a role is a slip
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from facewright.data.archives import escapes
-from facewright.data.label_files import LabelTable, chosen_columns, class_names, doubt
+from facewright.data.label_files import UNLABELLED, LabelTable, chosen_columns, class_names, doubt
 from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Labelled, split_of
 from facewright.data.trees import Tree, folder_of, unlisted
 from facewright.errors import DataError, UsageError
 
 
 def labelled(
-    read: LabelTable, tree: Tree, names: Mapping[str, str], chosen: bool = False
+    read: LabelTable, tree: Tree, names: Mapping[str, str], chosen: bool = False, unlabelled: bool = False
 ) -> tuple[list[Labelled], list[Broken]]:
     """Return the images of a label file, and those of its lines that cannot be used.
 
@@ -23,13 +23,14 @@ def labelled(
         tree: where its images are.
         names: label → class name.
         chosen: the label's column was chosen: an empty one is unknown, and its image left out.
+        unlabelled: labels are not needed; where there are none, images get none.
     Raises:
         DataError: a line cannot be understood; names it.
     """
     roles, near = read.roles, folder_of(read.name)
-    if "image" not in roles or not {"label", "identity"} & set(roles):
+    label = roles.get("label", roles.get("identity"))
+    if "image" not in roles or (label is None and not unlabelled):
         raise doubt(read.table, f"no column is the {'image' if 'image' not in roles else 'label'}")
-    label = roles["label"] if "label" in roles else roles["identity"]
     word = part_of(read.name)
     rows: list[Labelled] = []
     broken: list[Broken] = []
@@ -46,15 +47,15 @@ def labelled(
         path = tree.find(name, near, word)
         if path in seen:
             raise DataError(f"{where}: {name} is listed twice; keep one row an image")
-        value = values[label]
+        value = "" if label is None else values[label]
         if path is None:
             path = f"{near}/{name}" if near else name
             broken.append(Broken(path, "no such file"))
         elif (reason := tree.reason(path)) is not None:
             broken.append(Broken(path, reason))
-        if not value and not chosen:
+        if not value and not (chosen or unlabelled):
             raise DataError(f"{where}: the label of {name} is empty")
-        if not value:
+        if not value and not unlabelled:
             broken.append(Broken(path, "has no label"))
         split = split_of(values[roles["split"]], where) if "split" in roles else word
         person = values[roles["identity"]] if "identity" in roles else ""
@@ -98,7 +99,7 @@ def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping
     for read in tables:
         if tuple(read.others) != tuple(tables[0].others):
             raise DataError(f"{tree.where}: {tables[0].name} and {read.name} have other columns; make them alike")
-        more, lost = labelled(read, tree, names, chosen)
+        more, lost = labelled(read, tree, names, chosen, UNLABELLED in options)
         rows += more
         broken += lost
     there = len(rows) - len({b.path for b in broken} & {row.path for row in rows})
@@ -128,7 +129,7 @@ def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **fac
     except re.error as error:
         raise UsageError(f"--label-from {pattern}: not a regular expression ({error})") from None
     groups = tuple(expression.groupindex)
-    if not {"label", "identity"} & set(groups):
+    if not {"label", "identity"} & set(groups) and UNLABELLED not in options:
         raise UsageError(f"--label-from {pattern}: expected a group (?P<label>…) or (?P<identity>…)")
     names = class_names(options["names"]) if "names" in options else {}
     others = tuple(group for group in groups if group not in ("label", "identity", "split"))
@@ -138,7 +139,7 @@ def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **fac
         match = expression.search(path)
         found = {} if match is None else {group: value or "" for group, value in match.groupdict().items()}
         label = found.get("label", found.get("identity", ""))
-        if not label:
+        if match is None or not (label or UNLABELLED in options):
             broken.append(Broken(path, f"its path does not fit {pattern}"))
             continue
         split = split_of(found.get("split", ""), path)

@@ -15,7 +15,7 @@ from facewright.data import archives
 from facewright.data import expression_layouts as expressions
 from facewright.data import people_layouts as people
 from facewright.data.class_folders import dataset_of_folders, looks_like_splits_only, rows_of_folders
-from facewright.data.label_files import LabelTable, class_names, read_label_table
+from facewright.data.label_files import UNLABELLED, LabelTable, class_names, read_label_table
 from facewright.data.labelled_images import dataset_of_labels, dataset_of_names
 from facewright.data.layout_reading import Layout
 from facewright.data.numbered import dataset_of_numbered, label_files
@@ -111,11 +111,10 @@ def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Data
 
 def _label_tables(tree: Tree, options: Mapping[str, str]) -> list[LabelTable]:
     """The label files of a tree whose images are there. Raises UsageError where the chosen columns are in none."""
-    columns = options.get("columns")
     tables, refused = [], []
     for text in tree.texts:
         try:
-            table = _label_table(tree, text, columns)
+            table = _label_table(tree, text, options)
         except UsageError as error:  # the columns are those of another text
             refused.append(error)
             continue
@@ -126,8 +125,8 @@ def _label_tables(tree: Tree, options: Mapping[str, str]) -> list[LabelTable]:
     return tables
 
 
-def _label_table(tree: Tree, text: str, columns: str | None) -> LabelTable | None:
-    content = tree.source.content(text)
+def _label_table(tree: Tree, text: str, options: Mapping[str, str]) -> LabelTable | None:
+    columns, content = options.get("columns"), tree.source.content(text)
     try:
         table = read_label_table(text, content, columns, tree)
     except DataError:
@@ -136,7 +135,7 @@ def _label_table(tree: Tree, text: str, columns: str | None) -> LabelTable | Non
         raise
     if table is None or not tree.whole or columns is not None:
         return table
-    if "image" not in table.roles or not {"label", "identity"} & set(table.roles):
+    if "image" not in table.roles or not ({"label", "identity"} & set(table.roles) or UNLABELLED in options):
         return None
     listed = (values[table.roles["image"]] for _, values in table.rows[:200] if table.roles["image"] < len(values))
     return table if any(_is_there(tree, name, text) for name in listed) else None

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, checked_pixels, path_below, unusable
-from facewright.errors import DataError, EmptyClass, UsageError
+from facewright.data.targets import read_targets
+from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from facewright.names import checked_name, lookalikes
+from facewright.specs import TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +79,7 @@ class Dataset:
     are sorted by path.
 
     where: the address that opens it again. layout: how it was read. notes: what a person should know about that.
-    columns: names of `Record.values`.
+    columns: names of `Record.values`. task: targets in place of classes, of columns; `classes` are then its scores.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Dataset:
     columns: tuple[str, ...] = ()
     layout: str = ""
     notes: tuple[str, ...] = ()
+    task: TaskSpec | None = None
 
     def __post_init__(self) -> None:
         if len({record.path for record in self.records}) < len(self.records):
@@ -109,6 +113,17 @@ class Dataset:
         number = {old: classes.index(name) for old, name in enumerate(self.classes)}
         records = (replace(one, label=None if one.label is None else number[one.label]) for one in self.records)
         return replace(self, classes=classes, records=tuple(records))
+
+    def with_task(self, task: TaskSpec) -> Dataset:
+        """Return the data set with these targets in place of classes.
+
+        Raises:
+            DataError: a value of a target's column cannot be read. UnknownName: no such column.
+        """
+        records = tuple(replace(record, label=None) for record in self.records)
+        result = replace(self, classes=task.scores, records=records, task=task)
+        result.truth  # noqa: B018 - read now, so that a wrong value is named here
+        return result
 
     @classmethod
     def of(cls, name: str, where: str, rows: Sequence[Labelled], source: PixelSource, **facts: Any) -> Dataset:
@@ -218,13 +233,24 @@ class Dataset:
         """(N,) int64 indices into `classes`, in the order of `records`; -1 where a record has no label."""
         return np.array([-1 if r.label is None else r.label for r in self.records], dtype=np.int64)
 
+    @cached_property
+    def truth(self) -> NDArray[np.int64] | NDArray[np.float32]:
+        """The truth of each image: (N,) `labels`; of a task (N, T) float32 targets, NaN where one is unknown."""
+        return self.labels if self.task is None else read_targets(self.task, self.column, self.where)
+
     @property
     def people(self) -> tuple[str | None, ...]:
         """(N,) who each image shows: the identity where it is known, else the class, else None."""
         return tuple(r.identity or (None if r.label is None else self.classes[r.label]) for r in self.records)
 
     def column(self, name: str) -> tuple[str, ...]:
-        """Return (N,) values of one of `columns`, as text; "" where unknown."""
+        """Return (N,) values of one of `columns`, as text; "" where unknown.
+
+        Raises:
+            UnknownName: no such column.
+        """
+        if name not in self.columns:
+            raise UnknownName(f"column of {self.where}", name, self.columns)
         place = self.columns.index(name)
         return tuple(record.values[place] for record in self.records)
 
@@ -261,7 +287,7 @@ class Dataset:
         return replace(self, records=tuple(self.records[int(i)] for i in indices))
 
     def fingerprint(self, digests: Sequence[str]) -> str:
-        """Return 32 hex characters that stand for classes, paths, labels and pixels.
+        """Return 32 hex characters that stand for classes, paths, labels or targets, and pixels.
 
         Args:
             digests: (N,) one pixel digest a record, in the order of `records`.
@@ -271,6 +297,8 @@ class Dataset:
         state = hashlib.blake2b(json.dumps(self.classes).encode(), digest_size=16)
         for record, digest in zip(self.records, digests, strict=True):
             state.update(b"\n" + json.dumps([record.path, record.label, digest]).encode())
+        if self.task is not None:
+            state.update(b"\n" + self.task.model_dump_json().encode() + np.ascontiguousarray(self.truth).tobytes())
         return state.hexdigest()
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from facewright.data import arrays
 from facewright.data.addresses import join_address, refuse_options, split_address, with_options
+from facewright.data.label_files import UNLABELLED
 from facewright.data.layouts import EXPECTED, arrange
 from facewright.data.pixel_sources import FileSource, reason_of
 from facewright.data.records import Dataset
@@ -38,7 +39,7 @@ from facewright.input_spec import ColourOrder
 _OF_FILES = ("columns", "label-from", "layout", "names")
 
 
-def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> Dataset:
+def open_dataset(where: str | Path, colour_order: ColourOrder | None = None, *, labels: bool = True) -> Dataset:
     """List the data set at `where`.
 
     Args:
@@ -46,6 +47,7 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> 
             are at the top of this file. Options stand in it, as "photos/?layout=folders" (`addresses.with_options`
             puts them there).
         colour_order: of an .npz, where `where` does not say it; None is RGB.
+        labels: False: a label file needs no column of labels, because the targets stand in other columns.
     Returns:
         A data set whose records are sorted by path and whose classes are sorted by name (by code point, in Unicode's
         form NFC: names that differ in case only are two classes, and `notes` says so).
@@ -74,15 +76,16 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None) -> 
         refuse_options(address, options, ("colour-order", "range"), "an .npz")
         return arrays.open_arrays(path, options)
     refuse_options(address, options, _OF_FILES, "images in files, which say it themselves")
+    asked = options if labels else {**options, UNLABELLED: "yes"}
     if stat.S_ISDIR(mode):
-        data = arrange(_with_tars(list_folder(path)), options)
+        data = arrange(_with_tars(list_folder(path)), asked)
     elif stat.S_ISREG(mode) and is_archive(path):
-        data = arrange(open_archive(path)[0], options)
+        data = arrange(open_archive(path)[0], asked)
     elif suffix in PACKED:
-        data = arrange(Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name]), options)
+        data = arrange(Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name]), asked)
     elif suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
         source = FileSource(str(path.parent))
-        data = arrange(Tree(str(path), path.stem, source, texts=[path.name], whole=False), options)
+        data = arrange(Tree(str(path), path.stem, source, texts=[path.name], whole=False), asked)
     else:
         kind = "a file" if stat.S_ISREG(mode) else "something"
         if suffix in (".xlsx", ".xls", ".ods"):

@@ -162,7 +162,14 @@ def k_fold(
     return [_fold(labels, groups, fold_of == fold, f"{seed}/{fold}", validation) for fold in range(folds)]
 
 
-def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float = 0.1, test: float = 0.2) -> Split:
+def given(
+    dataset: Dataset,
+    groups: Sequence[str],
+    seed: int,
+    validation: float = 0.1,
+    test: float = 0.2,
+    people: Sequence[str] | None = None,
+) -> Split:
     """The split that the data came with (folders or a column), completed where a part is missing.
 
     A missing validation part is carved from train, stratified; so is a missing test part. A train or validation image
@@ -173,6 +180,7 @@ def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float 
         dataset: every record has a `split`.
         groups: (N,) unit names (`groups_of`).
         seed, validation, test: for what has to be carved; shares of the given train part's classes.
+        people: (N,) who is shown: what is carved shares no person with the rest; None: classes are carved.
     Raises:
         DataError: no record has a given split, some have none, or train would be empty.
     """
@@ -190,12 +198,12 @@ def given(dataset: Dataset, groups: Sequence[str], seed: int, validation: float 
     if missing:
         rest = np.asarray(parts["train"], np.int64)
         shares = {"validation": validation, "test": test}
-        carved = stratified(
-            dataset.labels[rest],
-            [groups[index] for index in parts["train"]],
-            seed,
-            **{name: shares[name] if name in missing else 0.0 for name in shares},
-        )
+        wanted = {name: shares[name] if name in missing else 0.0 for name in shares}
+        units = [groups[index] for index in parts["train"]]
+        if people is None:
+            carved = stratified(dataset.labels[rest], units, seed, **wanted)
+        else:
+            carved = by_identity([people[index] for index in parts["train"]], units, seed, **wanted)
         for name in missing:
             parts[name] = rest[getattr(carved, name)].tolist()
             notes.append(f"the data has no {name} part: {len(parts[name])} images were carved from train")

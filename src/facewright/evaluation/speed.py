@@ -6,7 +6,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,4 +107,4 @@ def _timed(model: nn.Module, images: torch.Tensor, seconds: float, fewest: int) 
 
 def _synchroniser(device: torch.device) -> Callable[[], None]:
     """An accelerator returns before it is done: wait for it."""
-    return (lambda: None) if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None

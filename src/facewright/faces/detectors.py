@@ -137,17 +137,17 @@ class Searching:
         return searchable(photo, wanted, self._window)
 
 
-def _dlib(cache: Path | None, device: str | None) -> Searching:
+def _dlib(cache: Path | None) -> Searching:
     def load() -> Find:
-        network = FaceDetector.load(cache=cache, device=device)
+        network = FaceDetector.load(cache=cache)
         return lambda photo, smallest: (*network.find(photo, smallest=smallest), None)
 
     return Searching("dlib", load, MAX_MARGIN.digest, WINDOW, BUDGETS["dlib"])
 
 
-def _from_file(path: Path, device: str | None) -> Searching:
+def _from_file(path: Path) -> Searching:
     """Raises WeightsError: the file holds none of `onnx_detectors.FAMILIES`."""
-    network = OnnxDetector.load(path, device)
+    network = OnnxDetector.load(path)
 
     def find(photo: Pixels, smallest: float) -> tuple[Any, Any, Any]:
         return network.find(photo, smallest=smallest)
@@ -180,18 +180,18 @@ class Whole:
         return SMALLEST_PHOTO if smallest is None else smallest
 
 
-def detector_of(name: str, cache: Path | None = None, device: str | None = "cpu") -> Detector:
-    """Return the detector of a name, or of an ONNX file; `device` as of `graphs.Session`.
+def detector_of(name: str, cache: Path | None = None) -> Detector:
+    """Return the detector of a name, or of an ONNX file.
 
     Raises:
         UnknownName: there is none. WeightsError: the file is no face detector's.
     """
     if name == "dlib":
-        return _dlib(cache, device)
+        return _dlib(cache)
     if name == Whole.name:
         return Whole()
     if Path(name).suffix.lower() == ".onnx":
-        return _from_file(Path(name), device)
+        return _from_file(Path(name))
     raise UnknownName("detector", name, DETECTORS)
 
 

@@ -58,9 +58,8 @@ class Gallery:
         OtherModel: the recognizer is not the one that the gallery was enrolled with.
     """
 
-    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None, device: str | None = "cpu") -> None:
+    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None) -> None:
         self.store = store
-        self._device = device
         self._recognizer = recognizer
         if recognizer is not None:
             signatures.check_same(store.location, store.header().signature, recognizer)
@@ -74,7 +73,6 @@ class Gallery:
         detector: str | None = None,
         crop: float | None = None,
         flip: bool | None = None,
-        device: str | None = "cpu",
     ) -> Gallery:
         """Open a gallery, or create one if there is none and a model is named.
 
@@ -82,20 +80,18 @@ class Gallery:
             location: a file, or the address of a gallery on a server (`addresses`). model: a run directory, a bundle
                 file, architecture@weights or "built-in"; default: the one it was created with. detector: as
                 `Recognizer`. crop, flip: of the input, in place of the model's own; default: those of the gallery.
-            device: what computes, as for `devices.choose`.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
             created with another model or preprocessing. As `Recognizer.load` for the model.
         """
         if model is not None and not exists(location):
-            return cls.for_enrolling(location, model, detector=detector, crop=crop, flip=flip, device=device)
+            return cls.for_enrolling(location, model, detector=detector, crop=crop, flip=flip)
         store = open_store(location)
         try:
             if model is None and detector is None and crop is None and flip is None:
-                return cls(store, device=device)
+                return cls(store)
             signature = store.header().signature
-            chosen = signatures.load(signature, model, detector=detector, crop=crop, flip=flip, device=device)
-            return cls(store, chosen, device)
+            return cls(store, signatures.load(signature, model, detector=detector, crop=crop, flip=flip))
         except BaseException:
             store.close()
             raise
@@ -111,7 +107,6 @@ class Gallery:
         crop: float | None = None,
         flip: bool | None = None,
         select_face: SelectFace | None = None,
-        device: str | None = "cpu",
     ) -> Gallery:
         """Open a gallery, or create one: with the built-in networks if no model is named.
 
@@ -119,10 +114,10 @@ class Gallery:
             select_face: refused before a gallery is created, if the model takes whole photos.
         """
         if exists(location):
-            return cls.open(location, model, detector=detector, crop=crop, flip=flip, device=device)
-        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
+            return cls.open(location, model, detector=detector, crop=crop, flip=flip)
+        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
         recognizer.face_selection(select_face)
-        return cls(open_store(location, signatures.signature_of(recognizer)), recognizer, device)
+        return cls(open_store(location, signatures.signature_of(recognizer)), recognizer)
 
     def __enter__(self) -> Gallery:
         return self
@@ -143,7 +138,7 @@ class Gallery:
         """
         if self._recognizer is None:
             signature = self.store.header().signature
-            recognizer = signatures.load(signature, device=self._device)
+            recognizer = signatures.load(signature)
             signatures.check_same(self.store.location, signature, recognizer)
             self._recognizer = recognizer
         return self._recognizer
@@ -371,8 +366,7 @@ class Gallery:
             GalleryError: an entry has no crop; nothing is changed. UsageError: the model takes other crops.
         """
         signature = self.store.header().signature
-        detector = detector or signature.detector
-        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=self._device)
+        recognizer = Recognizer.load(model, detector=detector or signature.detector, crop=crop, flip=flip)
         count = signatures.reembed(self.store, recognizer)
         self._recognizer = recognizer
         return count

@@ -39,7 +39,6 @@ def load(
     detector: str | None = None,
     crop: float | None = None,
     flip: bool | None = None,
-    device: str | None = "cpu",
 ) -> Recognizer:
     """Load the recognizer of a gallery, or one that differs from it in the given arguments.
 
@@ -52,8 +51,7 @@ def load(
     chosen = signature.model if model is None else model
     if built_in(chosen) == built_in(signature.model):
         crop, flip = signature.crop if crop is None else crop, signature.flip if flip is None else flip
-    detector = signature.detector if detector is None else detector
-    return Recognizer.load(chosen, detector=detector, crop=crop, flip=flip, device=device)
+    return Recognizer.load(chosen, detector=signature.detector if detector is None else detector, crop=crop, flip=flip)
 
 
 def check_same(location: str, signature: ModelSignature, recognizer: Recognizer) -> None:

@@ -95,6 +95,10 @@ class Objective(nn.Module):
         loss = self._cross_entropy(scores, targets)
         return loss if self.centre is None else loss + self.spec.weight * self.centre(embeddings, targets), scores
 
+    def hits(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Count the images (B, C) whose highest score is that of their class (B,)."""
+        return (scores.argmax(1) == labels).sum()
+
     def _cosine(self, head: Head) -> CosineHead:
         if not isinstance(head, CosineHead):
             raise UsageError(

@@ -3,6 +3,7 @@
 purpose "verification"  score: the cosine of two embeddings; accepted: a match
 purpose "unknown"       score: similarity to the nearest class (`inference.Classifier`); accepted: one of the classes
 purpose "binary"        score: the probability of the class `accepted`; else the class `rejected`
+purpose "attribute"     score: the probability of yes; accepted: the attribute's name
 purpose "gallery"       score: the cosine with the nearest person of a gallery; accepted: that person; `far` is the FPIR
 
 No time and no path is kept: equal data and equal weights give equal files.
@@ -25,10 +26,11 @@ from facewright.metrics.score_calibration import ScoreCalibration
 from facewright.metrics.verification import OperatingPoint, allowed_impostors, roc, tar_at_far
 from facewright.records import Count, Number, Record
 
-Purpose = Literal["verification", "unknown", "binary", "gallery"]
+Purpose = Literal["verification", "unknown", "binary", "attribute", "gallery"]
 VERIFICATION: Purpose = "verification"
 UNKNOWN: Purpose = "unknown"
 BINARY: Purpose = "binary"
+ATTRIBUTE: Purpose = "attribute"
 GALLERY: Purpose = "gallery"
 DIRECTION = "accept iff score >= value"
 METHOD = "most impostors accepted within the target, no interpolation, ties together"

@@ -14,9 +14,10 @@ from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import UsageError
 from facewright.events import EventHandler
-from facewright.heads import put_head
+from facewright.heads import last_layer, put_head
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Objective
+from facewright.losses.targets import TaskObjective, starting_bias
 from facewright.models.catalog import create_model
 from facewright.models.weights import PretrainedWeights, load_into
 from facewright.training import freezing, history
@@ -83,12 +84,7 @@ def assemble(
         save_best: called with the best network so far.
     """
     own = recipe.head.kind == "native"
-    head = network.get_submodule(str(network.classifier_name))
-    width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it
-    labels = data.store.dataset.labels[data.train]
-    inverse = recipe.objective.class_weights == "inverse"
-    weights = torch.from_numpy(class_weights(labels, data.classes)).float() if inverse else None
-    objective = Objective(recipe.objective, data.classes, width, weights, recipe.training.label_smoothing)
+    objective = _objective(recipe, network, data)
     workers = 0 if world.device.type == "cpu" else LOADERS
     data = replace(data, workers=workers)
     module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype).to(world.device)
@@ -97,3 +93,17 @@ def assemble(
         table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position.rows)
         trainer.on_event = history.joined_handlers(table, history.writing_tensorboard(folder / "events"), on_event)
     return trainer
+
+
+def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective | TaskObjective:
+    """Return what is minimised; of a task the head's bias is set to where the training part's targets lie."""
+    head, smoothing = network.get_submodule(str(network.classifier_name)), recipe.training.label_smoothing
+    truth = data.store.dataset.truth[data.train]
+    if recipe.task is not None:
+        with torch.no_grad():
+            last_layer(head).bias.copy_(starting_bias(torch.from_numpy(truth)))
+        return TaskObjective(recipe.objective, recipe.task, smoothing)
+    width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it
+    inverse = recipe.objective.class_weights == "inverse"
+    weights = torch.from_numpy(class_weights(truth, data.classes)).float() if inverse else None
+    return Objective(recipe.objective, data.classes, width, weights, smoothing)

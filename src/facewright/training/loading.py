@@ -45,7 +45,7 @@ class Data:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """The number of scores: of classes, or of a task."""
         return len(self.store.dataset.classes)
 
 

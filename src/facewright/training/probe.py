@@ -6,7 +6,7 @@ L2-regularised logistic regression on frozen features, its strength chosen insid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,29 @@ def fit(
     weight, bias = _fitted(scaled, labels, strength)
     folded = weight / deviation
     return Probe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, losses)
+
+
+def fit_attributes(
+    features: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    strengths: tuple[float, ...],
+    folds: int,
+    seed: int,
+) -> list[Probe]:
+    """Fit each attribute by itself on the images where it is known; args and errors as `fit`.
+
+    Args:
+        truth: (N, A) 1 yes, 0 no, NaN unknown.
+    Returns:
+        A classifiers with weights (1, F) and a bias (1,) of the logit of yes.
+    """
+    found = []
+    for answers in truth.T:
+        known = ~np.isnan(answers)
+        one = fit(features[known], answers[known].astype(np.int64), groups[known], strengths, folds, seed)
+        found.append(replace(one, weight=np.diff(one.weight, axis=0), bias=np.diff(one.bias)))
+    return found
 
 
 def _cross_validated(

@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from facewright.errors import UsageError
-from facewright.specs import ON_COSINES, SHARED, SMOOTHED, Augment, HeadSpec, ObjectiveSpec, Spec, checked
+from facewright.specs import ON_COSINES, SHARED, SMOOTHED, Augment, HeadSpec, ObjectiveSpec, Spec, TaskSpec, checked
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     MOST_EPOCHS,
@@ -54,6 +54,7 @@ class Recipe(Spec):
     sampling: Sampling = Sampling()
     mining: HardNegativeMining = HardNegativeMining()
     augment: Augment = Augment()
+    task: TaskSpec | None = None  # None: one class an image
     probe: Probe | None = None  # where present, optimizer, schedule, training and phases have no part in the run
     phases: dict[str, Phase] = Field({})  # in this order; none: one of `training.epochs` at `optimizer.learning_rate`
 
@@ -82,7 +83,33 @@ class Recipe(Spec):
         ):
             if wrong:
                 raise ValueError(message)
+        if self.task is not None:
+            self._fits_targets()
         return self
+
+    def _fits_targets(self) -> None:
+        """Refuse what needs one class an image. Raises ValueError."""
+        training = self.training
+        for setting, wrong in {
+            f"objective.kind = {self.objective.kind}": self.objective.kind not in SHARED,
+            "objective.class_weights": self.objective.class_weights != "none",
+            f"head.kind = {self.head.kind}": self.head.kind in ("native", "sigmoid", "cosine"),
+            "mixup and cutmix": bool(training.mixup or training.cutmix),
+            f"sampling.plan = {self.sampling.plan}": self.sampling.plan != "shuffle",
+            f"selection.metric = {self.selection.metric}": self.selection.metric == "hter",
+            "hard negatives": any(phase.hard_negatives for phase in self.phases.values()),
+        }.items():
+            if wrong:
+                raise ValueError(f"{setting} needs one class an image, and the task has targets: choose another value")
+
+    def with_task(self, task: TaskSpec) -> Recipe:
+        """Return the recipe for these targets, with a linear head in place of the architecture's own classifier.
+
+        Raises:
+            UsageError: a setting needs one class an image.
+        """
+        head = HeadSpec(kind="linear") if self.head.kind == "native" else self.head
+        return _validated({**self.model_dump(), "head": head.to_dict(), "task": task.to_dict()}, f"recipe {self.name}")
 
     @property
     def all_phases(self) -> dict[str, Phase]:

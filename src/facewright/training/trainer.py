@@ -137,7 +137,7 @@ class Trainer:
                     self.folder / f"mined-{name}.npy", self.on_event, self.world,
                 )  # fmt: skip
         self.inputs_data = data
-        self.labels = moved(torch.from_numpy(data.store.dataset.labels), self.world.device)  # (N,) class numbers
+        self.truth = moved(torch.from_numpy(data.store.dataset.truth), self.world.device)  # (N,), or (N, T) targets
         if phase.draws and self.module.head is not None:
             size = self.recipe.image_size(self.position.epoch)
             self.loader = FeatureLoader(
@@ -179,13 +179,13 @@ class Trainer:
         position = self.position
         torch.manual_seed(derive(self.data.seed, "step", position.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.rate_factor())
-        labels = self.labels[moved(torch.from_numpy(indices), self.world.device)]
+        labels = self.truth[moved(torch.from_numpy(indices), self.world.device)]
         inputs, targets = self.targets(inputs, labels)
         loss, scores = self.wrapped(inputs, targets, position.phase_steps)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         norm = self.clip_gradients()
-        correct = (scores.detach().argmax(1) == labels).sum()
+        correct = self.module.objective.hits(scores.detach(), labels)
         numbers = torch.stack([loss.detach().float(), correct.float(), *([] if norm is None else [norm.float()])])
         place = f"step {position.steps + 1} (epoch {position.epoch + 1}), learning rate {rate:.3g}"
         self.pending.append(_Pending(place, indices, Readback(numbers)))
@@ -233,7 +233,7 @@ class Trainer:
         return None if self.scaler.is_enabled() else norm  # float16: the scaler skips a step that overflows
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images and class numbers (B,); of mixed images the shares of classes (B, C)."""
+        """Return images and class numbers (B,) or targets (B, T); of mixed images the shares of classes (B, C)."""
         training, position = self.recipe.training, self.position
         alpha = training.mixup or training.cutmix
         if not alpha:
@@ -257,8 +257,8 @@ class Trainer:
         for part, indices in self.loader.validation(network, size):
             scores[moved(torch.from_numpy(np.searchsorted(rows, indices)), self.world.device)] = part
         self.world.all_reduce(scores)  # each row is zero in all processes but one
-        labels = torch.from_numpy(self.data.store.dataset.labels[rows])
-        return validation.validate(scores, labels, self.recipe.selection.metric)
+        truth = torch.from_numpy(self.data.store.dataset.truth[rows])
+        return validation.validate(scores, truth, self.recipe.selection.metric, self.recipe.task)
 
     def finish_epoch(self, result: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""

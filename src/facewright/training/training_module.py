@@ -29,7 +29,7 @@ class TrainingModule(nn.Module):
 
     Args:
         network: images to class scores; with `forward_features` where there is a head.
-        objective: as `losses.Objective`: (head, features, targets, step) to (loss, class scores).
+        objective: as `losses.Objective` and `TaskObjective`: (head, features, targets, step) to (loss, scores).
         head: name of the module inside the network that the objective is given; None: the network's own classifier,
             whatever it is, and the objective sees class scores.
         dtype: what the backbone computes in; head and loss are always float32.
@@ -50,7 +50,7 @@ class TrainingModule(nn.Module):
 
         Args:
             inputs: (B, 3, H, W) images, or (B, F) features.
-            targets: (B,) class numbers or (B, C) shares.
+            targets: (B,) class numbers, (B, C) shares or (B, T) targets.
             step: of the phase, from 0; for losses that are annealed.
         """
         if inputs.ndim == 2:

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from facewright.errors import UsageError
+from facewright.losses import targets
 from facewright.metrics import binary
+from facewright.specs import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,30 @@ class Validation:
         return math.isfinite(self.loss)
 
 
-def validate(scores: Tensor, labels: Tensor, metric: str) -> Validation:
-    """Measure class scores.
+def validate(scores: Tensor, truth: Tensor, metric: str, task: TaskSpec | None = None) -> Validation:
+    """Measure scores.
 
     Args:
         scores: (V, C) float32.
-        labels: (V,) class numbers.
+        truth: (V,) class numbers; of a task (V, T) targets, NaN unknown.
+        task: the targets; None: classes.
         metric: loss; accuracy; hter, of two classes, the second being the one to accept, at the threshold that is best
             here (which is why the number that counts is that of the test part).
     Raises:
         UsageError: hter for more or less than two classes.
     """
-    scores, labels = scores.float().cpu(), labels.cpu()  # float64 only after leaving the device
-    loss = float(functional.cross_entropy(scores.double(), labels))
-    accuracy = float((scores.argmax(1) == labels).double().mean())
+    scores, truth = scores.float().cpu(), truth.cpu()  # float64 only after leaving the device
+    if task is not None:
+        loss = float(targets.attribute_losses(scores.double(), truth).mean())
+        accuracy = float(targets.accuracy(scores, truth))
+    else:
+        loss = float(functional.cross_entropy(scores.double(), truth))
+        accuracy = float((scores.argmax(1) == truth).double().mean())
     if metric == "accuracy":
         return Validation(loss, accuracy, accuracy)
     if metric == "loss" or not math.isfinite(loss):
         return Validation(loss, accuracy, -loss)
-    return Validation(loss, accuracy, -_least_hter(scores, labels))
+    return Validation(loss, accuracy, -_least_hter(scores, truth))
 
 
 def _least_hter(scores: Tensor, labels: Tensor) -> float:

@@ -73,6 +73,8 @@ def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -
             f"{opened[0].folder} and {other.folder} were trained on different data "
             f"({first.where} and {other.facts.where}); only runs on the same images can be compared"
         )
+    if any(run.recipe.task is not None for run in opened):
+        raise UsageError("compare is for classes so far; these runs predict targets: see their evaluation.json")
     names = _names(opened)
     entries = [
         run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))

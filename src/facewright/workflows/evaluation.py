@@ -16,6 +16,7 @@ from facewright.errors import OtherClasses, Undefined, UsageError
 from facewright.evaluation import protocols
 from facewright.evaluation.binary import class_threshold_of, evaluate_stored_threshold, evaluate_two_classes
 from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.targets import TaskResult
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
@@ -27,6 +28,7 @@ from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
 from facewright.workflows.prepared_data import PreparedData
+from facewright.workflows.task_evaluation import evaluate_targets_on
 
 if TYPE_CHECKING:
     from facewright.evaluation.attacks import AttackResult
@@ -45,7 +47,7 @@ def check_evaluation(data: PreparedData, recipe: Recipe) -> None:
         Undefined: the validation part has too few images of the first class for the rule's false-accept rate.
     """
     rule = recipe.threshold.rule
-    if len(data.store.dataset.classes) == 2 and rule.startswith("far="):
+    if recipe.task is None and len(data.store.dataset.classes) == 2 and rule.startswith("far="):
         negatives = int((data.store.dataset.labels[data.split.validation] == 0).sum())
         allowed_impostors(asked_far(rule), negatives)
 
@@ -94,7 +96,7 @@ def evaluate(
     validation: str | Path | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
-) -> ClassificationResult | Recognition | AttackResult:
+) -> ClassificationResult | TaskResult | Recognition | AttackResult:
     """Evaluate a model on the test part of its run, or on other data.
 
     Args:
@@ -108,7 +110,7 @@ def evaluate(
             out ("leave-out").
         threshold: of "attack": a presentation is bona fide from this score on.
         validation: of "attack", in place of a threshold: a CSV file of other scores to choose it on.
-        device: what computes, as for `train`.
+        device: of a classifier, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
         is given for classification.
@@ -137,9 +139,8 @@ def evaluate(
 
     assert data is not None
     if task == "identification":
-        return evaluate_identification(str(model), data, seed=seed, detector=detector, device=device, on_event=on_event)
-    found = evaluate_verification(str(model), data, detector=detector, device=device, on_event=on_event)
-    return replace(found, note=note)
+        return evaluate_identification(str(model), data, seed=seed, detector=detector, on_event=on_event)
+    return replace(evaluate_verification(str(model), data, detector=detector, on_event=on_event), note=note)
 
 
 def _has_no_classes(model: str | Path) -> bool:
@@ -159,7 +160,7 @@ def _classify(
     detector: str | None,
     unknown_classes: UnknownClasses,
     on_event: EventHandler,
-) -> ClassificationResult:
+) -> ClassificationResult | TaskResult:
     """Evaluate a classifier.
 
     Raises:
@@ -172,6 +173,9 @@ def _classify(
         assert run is not None
         return run.evaluation
     classifier = load_classifier(path, device, detector)
+    if classifier.task is not None:
+        found, seen = evaluate_targets_on(classifier, data, on_event)
+        return found if run is None else found.replace(seen=seen_images(run.folder, seen.digests))
     store = PixelStore.open(with_face_crops(open_dataset(data), classifier.cropper), classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
     predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)

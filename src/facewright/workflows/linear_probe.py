@@ -12,11 +12,12 @@ from torch import nn
 
 from facewright.data.cache import cache_folder
 from facewright.data.sampling import derive
+from facewright.data.units import people_of
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Progress
 from facewright.files import write_atomic
 from facewright.training import history, validation
 from facewright.training.features import FeatureInputs, Features, features_of
-from facewright.training.probe import fit
+from facewright.training.probe import fit, fit_attributes
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Probe
 from facewright.workflows.prepared_data import PreparedData
@@ -39,7 +40,7 @@ def probe(
         save_best: called with the network once its head is fitted.
     """
     start, chosen = time.monotonic(), recipe.probe or Probe()
-    split, labels = data.split, data.store.dataset.labels
+    split, dataset = data.split, data.store.dataset
 
     def features(task: str, rows: np.ndarray) -> Features:
         inputs = FeatureInputs(data.store, data.spec, rows, None, recipe.input.size, seed)
@@ -48,14 +49,24 @@ def probe(
         )
 
     training, held_out = features("features for training", split.train), features("for validation", split.validation)
-    groups = np.unique(np.asarray(data.store.digests)[training.rows], return_inverse=True)[1]
+    units = data.store.digests
+    if recipe.task is not None:  # a person is on one side of a fold too
+        units = people_of([record.identity or record.path for record in dataset.records], units)
+    groups = np.unique(np.asarray(units)[training.rows], return_inverse=True)[1]
     fold_seed = derive(seed, "folds") % 2**32
-    result = fit(training.values[0], labels[training.rows], groups, chosen.strengths, chosen.folds, fold_seed)
-    on_event(Message(f"C = {result.strength:g} (best of {len(chosen.strengths)} by cross-validation)"))
+    features_of_training, truth = training.values[0], dataset.truth[training.rows]
+    options = (groups, chosen.strengths, chosen.folds, fold_seed)
+    if recipe.task is None:
+        fitted = [fit(features_of_training, truth, *options)]
+    else:
+        fitted = fit_attributes(features_of_training, truth, *options)
+    strengths = ", ".join(f"{one.strength:g}" for one in fitted)
+    on_event(Message(f"C = {strengths} (best of {len(chosen.strengths)} by cross-validation)"))
     head = network.get_submodule(str(network.classifier_name))
-    head.load_state_dict({"weight": torch.from_numpy(result.weight), "bias": torch.from_numpy(result.bias)})
+    weight, bias = (np.concatenate([getattr(one, part) for one in fitted]) for part in ("weight", "bias"))
+    head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
     save_best(network.eval())
-    row = _row(head, training, held_out, labels, recipe, time.monotonic() - start)
+    row = _row(head, training, held_out, dataset.truth, recipe, time.monotonic() - start)
     write_atomic(folder / "metrics.csv", history.to_csv([row]))
     on_event(EpochFinished(row))
     return (row,)
@@ -63,12 +74,12 @@ def probe(
 
 @torch.inference_mode()
 def _row(
-    head: nn.Module, training: Features, held_out: Features, labels: np.ndarray, recipe: Recipe, seconds: float
+    head: nn.Module, training: Features, held_out: Features, truth: np.ndarray, recipe: Recipe, seconds: float
 ) -> EpochRow:
     """Measure both parts at the end; a probe has one row."""
     device = next(head.parameters()).device
     inside, outside = (
-        validation.validate(scores, torch.from_numpy(labels[part.rows]), recipe.selection.metric)
+        validation.validate(scores, torch.from_numpy(truth[part.rows]), recipe.selection.metric, recipe.task)
         for part in (training, held_out)
         for scores in (head(part.batch(part.rows, 0).to(device)),)
     )

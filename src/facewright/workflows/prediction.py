@@ -45,6 +45,8 @@ def predict(
     model = Path(model)
     pictures = images_of(paths)
     classifier = load_classifier(model, device, detector)
+    if unknown_at is not None:
+        classifier.refuse_targets()
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
     said = []
     for prediction in classifier.stream(pictures, top_k):

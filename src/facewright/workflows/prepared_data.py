@@ -12,6 +12,7 @@ from facewright.data.records import Dataset
 from facewright.data.split_notes import explained
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
+from facewright.data.targets import check_targets, task_of
 from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
@@ -32,6 +33,21 @@ class PreparedData:
     fingerprint: str
 
 
+def with_targets(dataset: Dataset, recipe: Recipe, task: str | None) -> tuple[Dataset, Recipe]:
+    """Return the data and the recipe with the targets that one of them has or that are asked for.
+
+    Args:
+        task: as `data.targets.task_of`; None: the recipe's or the data's.
+    Raises:
+        UsageError: another text, or a recipe that needs classes. DataError: a value that cannot be read.
+    """
+    if task is not None:
+        recipe = recipe.with_task(task_of(task, dataset.columns, dataset.column, dataset.where))
+    elif recipe.task is None and dataset.task is not None:
+        recipe = recipe.with_task(dataset.task)
+    return (dataset if recipe.task is None else dataset.with_task(recipe.task)), recipe
+
+
 def check_classes(dataset: Dataset, recipe: Recipe) -> None:
     """Refuse, before anything is decoded, classes that the recipe cannot be trained on.
 
@@ -40,6 +56,8 @@ def check_classes(dataset: Dataset, recipe: Recipe) -> None:
         UsageError: the recipe is for two classes and there are more; or none of the two is that of the faces.
     """
     count = len(dataset.classes)
+    if recipe.task is not None:
+        return
     if count < 2:
         only = ", ".join(dataset.classes) or "none"
         raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
@@ -59,7 +77,7 @@ def prepare(
         kept: a split.csv; where it exists, it is the split.
         wanted: the input of the public weights; None where there are none.
     Raises:
-        DataError: too few images for three parts, or nothing readable.
+        DataError: too few images for three parts, or nothing readable, or a target without one of its answers.
     """
     cropper = cropper_of(recipe)
     if cropper is None and (share := sample_share(dataset)) is not None:
@@ -76,6 +94,8 @@ def prepare(
             f"{dataset.where}: expected images for training, validation and test, got "
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
+    if recipe.task is not None:
+        check_targets(recipe.task, store.dataset.truth[split.train], dataset.where)
     spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
     return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests))
 
@@ -99,8 +119,15 @@ def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:
     near = near_pairs(store.pixels, store.digests)
     groups = splits.groups_of(store.digests, [(int(first), int(second)) for first, second in near.pairs])
     shares = recipe.shares
+    people = [record.identity or record.path for record in store.dataset.records]
+    by_person = recipe.task is not None and any(record.identity for record in store.dataset.records)
     if any(record.split is not None for record in store.dataset.records):
-        split = splits.given(store.dataset, groups, seed, shares.validation, shares.test)
+        carved_by = people if by_person else None
+        split = splits.given(store.dataset, groups, seed, shares.validation, shares.test, carved_by)
+    elif by_person:
+        note = f"split by identity: {len(set(people)):,} people, each in one part"
+        split = splits.by_identity(people, groups, seed, shares.validation, shares.test)
+        split = replace(split, notes=(note,))
     else:
         split = splits.stratified(store.dataset.labels, groups, seed, shares.validation, shares.test)
     given_test = any(record.split == "test" for record in store.dataset.records)

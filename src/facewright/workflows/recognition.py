@@ -37,12 +37,7 @@ class Recognition:
 
 
 def evaluate_verification(
-    model: str | Path,
-    data: str | Path,
-    *,
-    detector: str | None = None,
-    device: str | None = None,
-    on_event: EventHandler = ignore_event,
+    model: str | Path, data: str | Path, *, detector: str | None = None, on_event: EventHandler = ignore_event
 ) -> Recognition:
     """Evaluate verification over every pair of images, streamed.
 
@@ -51,11 +46,10 @@ def evaluate_verification(
             "built-in".
         data: what `open_dataset` knows, with labels; an identity counts before a class.
         detector: as of `Recognizer`; images without a face are left out and counted.
-        device: what computes, as for `train`.
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: an image without an identity.
     """
-    recognizer = Recognizer.load(model, detector=detector, device=device)
+    recognizer = Recognizer.load(model, detector=detector)
     embedded = embed_all(recognizer, open_dataset(data), on_event)
     return _recognition(recognizer, embedded, data, verify_all_pairs(embedded.vectors, embedded.people))
 
@@ -66,17 +60,16 @@ def evaluate_identification(
     *,
     seed: int = 0,
     detector: str | None = None,
-    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Recognition:
     """Evaluate closed-set and open-set search; people are split into gallery, mated and non-mated probes.
 
     Args:
-        model, data, detector, device: as `evaluate_verification`. seed: of that split.
+        model, data, detector: as `evaluate_verification`. seed: of that split.
     Raises:
         Undefined: fewer than two people, or no person has two images. DataError: as `evaluate_verification`.
     """
-    recognizer = Recognizer.load(model, detector=detector, device=device)
+    recognizer = Recognizer.load(model, detector=detector)
     embedded = embed_all(recognizer, open_dataset(data), on_event)
     return _recognition(recognizer, embedded, data, identify(embedded.vectors, embedded.people, seed))
 

@@ -39,7 +39,8 @@ from facewright.workflows.initial_weights import (
     trained_model,
 )
 from facewright.workflows.linear_probe import probe
-from facewright.workflows.prepared_data import PreparedData, check_classes, prepare
+from facewright.workflows.prepared_data import PreparedData, check_classes, prepare, with_targets
+from facewright.workflows.task_evaluation import evaluate_targets
 
 
 def train(
@@ -50,6 +51,7 @@ def train(
     out: str | Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
+    task: str | None = None,
     resume: bool = False,
     report: bool = True,
     device: str | None = None,
@@ -66,6 +68,8 @@ def train(
         out: the run directory; a new one under runs/ where None.
         seed: of the split, the random weights, the order and the augmentation.
         overrides: recipe values to change, {"training.epochs": "5"}.
+        task: targets in place of classes: "attributes:male,smiling" (columns of yes, no and unknown), or "attributes"
+            for all such columns; None: classes, or the targets of the recipe or of `Dataset.with_task`.
         resume: resume a run that stopped, bit-identical to one that did not; start it where there is none.
         report: also write report.html.
         device: auto, cpu, cuda, cuda:N, mps or xpu; None: FACEWRIGHT_DEVICE, else auto.
@@ -81,9 +85,12 @@ def train(
     own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
     chosen = recipes.override(own, overrides or {})
     stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    targets = task is not None or chosen.task is not None
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=not targets)
+    dataset, chosen = with_targets(dataset, chosen, task)
     if begun is not None:
         begun.check_input(chosen)
+    if begun is not None and chosen.task is None:
         dataset = dataset.with_classes_first(begun.bundle.classes)
         on_event(Message(begun.changes(dataset.classes)))
     check_classes(dataset, chosen)
@@ -102,11 +109,12 @@ def train(
         run = Run(folder)
         if world.is_main_process:
             if result is not None:
-                evaluate_test_part(run, job.data, str(world.device), job.on_event)
+                evaluate = evaluate_test_part if chosen.task is None else evaluate_targets
+                evaluate(run, job.data, str(world.device), job.on_event)
                 run.facts = _finished(job, result)
                 run.facts.write(folder)
                 write_manifest(folder, [*LISTED, "model.safetensors"])
-            if report:
+            if report and chosen.task is None:
                 compare([run], job.data.store).to_html(folder / "report.html")
         world.barrier()
         return run
@@ -190,6 +198,9 @@ def _prepared(
     network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
     for message in messages:
         on_event(Message(message))
+    used = devices.describe(world.device)
+    if used is not None:
+        on_event(Message(used))
     data = prepare(dataset, recipe, seed, folder / "split.csv", on_event, start.spec)
     check_evaluation(data, recipe)
     facts = _facts(folder, network, data, start, recipe, seed, world)
@@ -247,6 +258,7 @@ def _saving(job: _Job) -> Callable[[nn.Module], None]:
             best.state_dict(),
             origin,
             head=None if head.kind == "native" else head,
+            task=job.recipe.task,
         )
         bundles.save(job.folder / "model.safetensors", bundle)
 

@@ -1,0 +1,83 @@
+"""Evaluate a network with targets in place of classes: its best weights on the test part, or on other data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright import bundle as bundles
+from facewright.data.sources import open_dataset
+from facewright.data.store import PixelStore
+from facewright.evaluation.targets import (
+    TargetPredictions,
+    TaskResult,
+    attribute_thresholds,
+    measure_targets,
+    write_target_predictions,
+)
+from facewright.events import EventHandler, Message, Progress
+from facewright.faces.crops import with_face_crops
+from facewright.files import write_json
+from facewright.inference import Classifier
+from facewright.metrics.target_values import sigmoid
+from facewright.metrics.thresholds import ATTRIBUTE
+from facewright.runs import Run
+from facewright.workflows.prepared_data import PreparedData
+
+BLOCK = 256  # rows between two reports of progress
+
+
+def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventHandler) -> None:
+    """Evaluate the best weights on the test part, with thresholds from the validation part.
+
+    Writes predictions.csv, validation_predictions.csv and evaluation.json; the thresholds go into model.safetensors.
+    """
+    path = run.folder / "model.safetensors"
+    bundle = bundles.load(path)
+    task, dataset = run.recipe.task, data.store.dataset
+    assert task is not None
+    classifier = Classifier(bundle, device)
+    validation = target_predictions(classifier, data.store, data.split.validation, on_event)
+    chosen_on = f"validation part of {dataset.name}, {len(validation.paths):,} images"
+    thresholds, notes = attribute_thresholds(validation, task, run.recipe.threshold.rule, chosen_on)
+    for note in notes:
+        on_event(Message(note))
+    others = (one for one in bundle.thresholds if one.purpose != ATTRIBUTE)
+    bundle = replace(bundle, thresholds=(*others, *thresholds))
+    bundles.save(path, bundle)
+    run.classifier = classifier = Classifier(bundle, device)
+    run.predictions = target_predictions(classifier, data.store, data.split.test, on_event)
+    run.evaluation = measure_targets(run.predictions, task, classifier.limits, "test")
+    write_target_predictions(run.folder / "validation_predictions.csv", validation, task)
+    write_target_predictions(run.folder / "predictions.csv", run.predictions, task)
+    write_json(run.folder / "evaluation.json", run.evaluation.to_dict())
+
+
+def evaluate_targets_on(
+    classifier: Classifier, data: str | Path, on_event: EventHandler
+) -> tuple[TaskResult, PixelStore]:
+    """Evaluate a model with targets on other data, at the thresholds it holds; also return the images.
+
+    Raises:
+        UnknownName: the data lack the column of a target. DataError: a value that cannot be read.
+    """
+    assert classifier.task is not None
+    dataset = open_dataset(data, labels=False).with_task(classifier.task)
+    store = PixelStore.open(with_face_crops(dataset, classifier.cropper), classifier.spec, on_event=on_event)
+    predictions = target_predictions(classifier, store, np.arange(len(store.dataset)), on_event)
+    return measure_targets(predictions, classifier.task, classifier.limits, str(data)), store
+
+
+def target_predictions(
+    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
+) -> TargetPredictions:
+    """Predict the targets of some rows of a store."""
+    parts = [np.zeros((0, len(classifier.classes)))]
+    for start in range(0, len(rows), BLOCK):
+        parts.append(sigmoid(classifier.logits(store.batch(rows[start : start + BLOCK]))))
+        on_event(Progress("testing", min(start + BLOCK, len(rows)), len(rows)))
+    paths = tuple(store.dataset.records[row].path for row in rows)
+    return TargetPredictions(paths, store.dataset.truth[rows].astype(np.float64), np.concatenate(parts))

@@ -1,0 +1,241 @@
+"""Attributes from end to end on small coloured images: what is learned, what is unknown, and how a run resumes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facewright import bundle as bundles
+from facewright.cli.main import main
+from facewright.data.sources import open_dataset
+from facewright.errors import BundleError, DataError, FacewrightError, ResumeError, UnknownName, UsageError
+from facewright.evaluation.targets import TargetPredictions, TaskResult
+from facewright.events import Event, StepFinished
+from facewright.inference import Classifier
+from facewright.runs import Run
+from facewright.specs import TaskSpec
+from facewright.workflows import evaluate, predict, train
+
+DATA = Path(__file__).parents[3] / "shared"
+SMALL = {
+    "training.epochs": "4",
+    "input.size": "32",
+    "training.batch": "8",
+    "training.precision": "float32",
+    "training.ema": "0",
+    "augment.brightness": "0",
+    "augment.contrast": "0",
+    "augment.saturation": "0",
+    "optimizer.learning_rate": "3e-3",
+}
+PEOPLE, IMAGES = 24, 5
+
+
+def write_images(folder: Path, header: str = "path,identity,red,bright,age", seed: int = 0) -> Path:
+    """A table beside images: red ones are red, bright ones bright; every seventh row leaves `bright` empty."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [header]
+    for number in range(PEOPLE * IMAGES):
+        red, bright = bool(random.random() < 0.25), bool(random.random() < 0.5)
+        pixels = random.integers(0, 60, (32, 32, 3)) + (120 if bright else 20)
+        pixels[:, :, 0] += 70 if red else 0
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:04}.png")
+        known = "" if number % 7 == 0 else str(int(bright))
+        cells = {"path": f"{number:04}.png", "identity": f"p{number // IMAGES}", "red": "yes" if red else "no"}
+        cells |= {"bright": known, "age": str(number)}
+        lines.append(",".join(cells[name] for name in header.split(",")))
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder / "table.csv"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "a"
+    return train(table, model="plain_cnn", task="attributes", out=out, overrides=SMALL)
+
+
+def result_of(run: Run) -> TaskResult:
+    assert isinstance(run.evaluation, TaskResult)
+    return run.evaluation
+
+
+def test_columns_of_yes_and_no_are_the_targets_and_unknown_ones_are_left_out(run: Run, table: Path) -> None:
+    assert run.recipe.task == TaskSpec.from_dict(
+        {"targets": [{"name": n, "kind": "attribute"} for n in ("red", "bright")]}
+    )
+    predictions = run.predictions
+    assert isinstance(predictions, TargetPredictions)
+    with table.open(newline="") as lines:
+        truth = {row["path"]: row["bright"] for row in csv.DictReader(lines)}
+    expected = [np.nan if truth[path] == "" else float(truth[path]) for path in predictions.paths]
+    np.testing.assert_array_equal(predictions.truth[:, 1], expected)
+    bright = result_of(run).attributes.attributes[1]
+    assert bright.n == np.isfinite(expected).sum() and bright.unknown == np.isnan(expected).sum() > 0
+
+
+def test_it_learns_them_beyond_the_baseline(run: Run) -> None:
+    for row in result_of(run).attributes.attributes:
+        assert row.auc is not None and row.auc.value > 0.95
+    assert result_of(run).attributes.mean_gain > 0.15
+
+
+def test_no_person_is_in_two_parts(run: Run) -> None:
+    with (run.folder / "split.csv").open(newline="") as lines:
+        parts: dict[int, set[str]] = {}
+        for row in csv.DictReader(lines):
+            parts.setdefault(int(row["path"][:4]) // IMAGES, set()).add(row["part"])
+    assert all(len(found) == 1 for found in parts.values())
+    assert set.union(*parts.values()) == {"train", "validation", "test"}
+
+
+def test_the_thresholds_are_of_the_validation_part_and_decide(run: Run, table: Path) -> None:
+    held = {one.accepted: one for one in bundles.load(run.folder / "model.safetensors").thresholds}
+    rows = {row.name: row for row in result_of(run).attributes.attributes}
+    assert {name: one.value for name, one in held.items()} == {name: row.threshold for name, row in rows.items()}
+    answers = predict(run.folder, table.parent / "0003.png")[0].targets
+    assert answers is not None
+    for name, answer in answers.items():
+        assert answer.yes == (answer.probability >= held[name].value == answer.threshold)
+
+
+def test_a_bundle_alone_predicts_and_evaluates(run: Run, table: Path, tmp_path: Path) -> None:
+    model = tmp_path / "copy.safetensors"
+    model.write_bytes((run.folder / "model.safetensors").read_bytes())
+    predictions = run.predictions
+    assert isinstance(predictions, TargetPredictions)
+    answers = predict(model, [table.parent / path for path in predictions.paths])
+    found = [[one.targets[name].probability for name in ("red", "bright")] for one in answers if one.targets]
+    np.testing.assert_allclose(found, predictions.values, atol=1e-5)
+    other = evaluate(model, table)
+    assert isinstance(other, TaskResult) and other.n == PEOPLE * IMAGES and not other.seen
+    seen = evaluate(run, table)
+    assert isinstance(seen, TaskResult) and seen.seen["train"] > 0
+    assert seen.attributes == other.attributes
+
+
+def test_stopped_and_resumed_it_ends_in_the_same_bits(run: Run, table: Path, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    changed = {**SMALL, "training.checkpoint_steps": "5"}
+    options = {"model": "plain_cnn", "task": "attributes", "out": tmp_path / "b", "overrides": changed}
+    with pytest.raises(KeyboardInterrupt):
+        train(table, **options, on_event=stop)
+    again = train(table, **options, resume=True)
+    assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
+    with pytest.raises(ResumeError):
+        train(table, **{**options, "task": "attributes:red"}, resume=True)
+
+
+def test_a_probe_and_focal_loss_learn_them_too(run: Run, table: Path, tmp_path: Path) -> None:
+    probe = train(
+        table,
+        model=str(run.folder),
+        task="attributes:bright",
+        recipe="probe",
+        out=tmp_path / "p",
+        overrides={"input.size": "32", "probe.strengths": "[1.0]"},
+    )
+    assert [row.name for row in result_of(probe).attributes.attributes] == ["bright"]
+    assert result_of(probe).attributes.attributes[0].accuracy.value > 0.9
+    focal = train(
+        table,
+        model="plain_cnn",
+        task="attributes:red",
+        out=tmp_path / "f",
+        overrides={**SMALL, "objective.kind": "focal", "training.label_smoothing": "0", "head.kind": "hidden-256"},
+    )
+    assert result_of(focal).attributes.attributes[0].auc.value > 0.9  # type: ignore[union-attr]
+    assert bundles.load(focal.folder / "model.safetensors").head.kind == "hidden-256"  # type: ignore[union-attr]
+
+
+def test_a_table_without_labels_opens_for_a_task_only(tmp_path: Path) -> None:
+    table = write_images(tmp_path, "path,red,bright")
+    with pytest.raises(DataError, match="label"):
+        open_dataset(table)
+    data = open_dataset(table, labels=False)
+    assert data.classes == () and data.columns == ("red", "bright") and len(data) == PEOPLE * IMAGES
+
+
+def test_the_fingerprint_knows_the_targets(table: Path) -> None:
+    data = open_dataset(table)
+    task = TaskSpec.from_dict({"targets": [{"name": "red", "kind": "attribute"}]})
+    other = data.with_task(TaskSpec.from_dict({"targets": [{"name": "bright", "kind": "attribute"}]}))
+    digests = ["x"] * len(data)
+    assert len({one.fingerprint(digests) for one in (data, other, data.with_task(task))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "changed", "error", "said"),
+    [
+        ("attributes:hat", {}, UnknownName, "hat"),
+        ("attributes:age", {}, DataError, "age"),
+        ("attributes:", {}, UsageError, "attributes"),
+        ("colours", {}, UsageError, "attributes"),
+        ("attributes", {"training.mixup": "0.2"}, UsageError, "mixup"),
+        (
+            "attributes",
+            {"objective.kind": "arcface", "head.kind": "cosine", "head.scale": "32", "training.label_smoothing": "0"},
+            UsageError,
+            "arcface",
+        ),
+        ("attributes", {"sampling.plan": "over"}, UsageError, "over"),
+    ],
+)
+def test_refusals(
+    table: Path, tmp_path: Path, task: str, changed: dict[str, str], error: type[FacewrightError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        train(table, model="plain_cnn", task=task, out=tmp_path / "a", overrides={**SMALL, **changed})
+
+
+def test_an_attribute_that_is_always_yes_is_refused(tmp_path: Path) -> None:
+    table = write_images(tmp_path)
+    table.write_text(table.read_text().replace(",no,", ",yes,"))
+    with pytest.raises(DataError, match="no training image has no for red"):
+        train(table, model="plain_cnn", task="attributes:red", out=tmp_path.parent / "always", overrides=SMALL)
+
+
+def test_what_needs_classes_refuses_a_model_of_targets(run: Run, table: Path, tmp_path: Path) -> None:
+    classifier = Classifier.load(run.folder)
+    with pytest.raises(UsageError, match="red, bright"):
+        classifier.probabilities(np.zeros((1, 32, 32, 3), np.uint8))
+    bundle = bundles.load(run.folder / "model.safetensors")
+    path = tmp_path / "wrong.safetensors"
+    bundles.save(path, bundles.replace(bundle, classes=("red", "dark")))
+    with pytest.raises(BundleError, match="red, bright"):
+        bundles.load(path)
+
+
+def test_the_command_line_prints_answers(run: Run, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = str(table.parent / "0001.png")
+    assert main(["predict", str(run.folder), image]) == 0
+    assert "red yes" in (out := capsys.readouterr().out) or "red no" in out
+    assert main(["predict", str(run.folder), image, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)["predictions"][0]
+    assert answer["targets"].keys() == {"red", "bright"} and answer["targets"]["red"].keys() >= {"yes", "probability"}
+    assert main(["evaluate", str(run.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["attributes"]["attributes"][0]["name"] == "red"
+
+
+@pytest.mark.realdata
+def test_a_probe_on_faces_of_known_people_beats_the_baseline(shared: Path, tmp_path: Path) -> None:
+    table, weights = (
+        shared / "data/lfw_view1_train/attributes.csv",
+        shared / "weights/mobilefacenet_arcface.safetensors",
+    )
+    run = train(table, model=f"mobilefacenet@{weights}", recipe="probe", task="attributes", out=tmp_path / "a")
+    for row in result_of(run).attributes.attributes:
+        assert row.accuracy.low > row.baseline.high

@@ -22,6 +22,7 @@ LAYERS = {
     "errors": 0,
     "lazy": 0,
     "old_keywords": 0,
+    "platforms": 0,
     "devices": 1,
     "events": 1,
     "files": 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -18,12 +17,12 @@ from typing import Any, BinaryIO, TypeVar
 
 from platformdirs import user_cache_path
 
+from facewright import platforms
 from facewright.errors import FacewrightError
 
 MANIFEST = "manifest.json"  # in a run directory
 LARGEST = 64 << 20  # bytes of a file that is read back as JSON or TOML
 Facts = TypeVar("Facts")
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are wide forms
 
 
@@ -63,11 +62,11 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     temporary = None
     try:
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
-        with open(os.open(temporary, _NEW, mode), "wb") as out:  # noqa: PTH123 - a descriptor, not a path
+        with open(os.open(temporary, platforms.NEW_FILE, mode), "wb") as out:  # noqa: PTH123 - a descriptor, not a path
             yield out
             out.flush()
             os.fsync(out.fileno())
-        temporary.replace(path)
+        platforms.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -115,22 +114,15 @@ def _safe_cell(cell: object) -> object:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder durable, where the system can: Windows opens no folder, and needs none of this.
+    """Make a rename inside the folder durable, where the system can.
 
     Raises:
         FacewrightError: the disk refused; the new file is in place, but may be lost if the machine stops now.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows; or a folder that may be written and not read
-        return
-    try:
-        os.fsync(descriptor)
+        platforms.sync_folder(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that syncs no folders
-            raise FacewrightError(f"{folder}: written, but not flushed to the disk ({error.strerror})") from error
-    finally:
-        os.close(descriptor)
+        raise FacewrightError(f"{folder}: written, but not flushed to the disk ({error.strerror})") from error
 
 
 def write_manifest(folder: Path, names: Iterable[str]) -> None:
@@ -246,7 +238,7 @@ def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, 
         error: no such file, no regular file, not readable, or more than `limit` bytes.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
+        with open(os.open(path, platforms.NO_WAITING), "rb") as opened:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise error(f"{path}: not a regular file")
             content = opened.read(limit + 1)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright.errors import BundleError, UsageError
+from facewright.platforms import usable_cores
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -96,7 +97,7 @@ def thread_count() -> int:
     for name in ("FACEWRIGHT_THREADS", "OMP_NUM_THREADS"):
         if (value := os.environ.get(name, "")).isdecimal() and int(value) > 0:
             return min(int(value), MAX_THREADS)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from facewright import platforms
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import RunError, RunLocked
@@ -245,8 +246,7 @@ def owned(folder: Path) -> Iterator[None]:
         yield
     finally:
         if fresh and [path.name for path in folder.glob("*")] == [".lock"]:
-            (folder / ".lock").unlink()  # while it is held, so that no other process can be waiting for it
-            folder.rmdir()
+            platforms.remove_locked(folder)
         lock.release()
 
 

@@ -118,6 +118,38 @@ def test_a_file_that_goes_away_under_an_open_gallery(path: Path, happens: Callab
             assert kept in [row.number for row in again.rows()] and again.header().entries == 7
 
 
+@pytest.mark.parametrize("by", ["an older copy", "another gallery", "an empty file", "other bytes"])
+def test_a_file_that_other_bytes_are_copied_over(path: Path, tmp_path: Path, by: str) -> None:
+    """In place: the name, the inode and the open file stay."""
+    other = tmp_path / "other"
+    if by == "an older copy":
+        shutil.copy(path, other)
+    elif by == "another gallery":
+        with contextlib.closing(SqliteStore(other, SqliteStore(path).header().signature)) as store:
+            for number in range(20):  # more changes than the one that is open has seen
+                store.add([entry(number, 0)])
+    else:
+        other.write_bytes(b"" if by == "an empty file" else b"x" * 20_000)
+    with contextlib.closing(SqliteStore(path)) as store:
+        store.add([entry(7, 0)])
+        assert len(store.people()) == 4
+        inode = path.stat().st_ino
+        shutil.copyfile(other, path)
+        assert path.stat().st_ino == inode
+        for ask in (lambda: store.add([entry(8, 0)]), lambda: store.delete(["person 0"]), store.people):
+            with pytest.raises(GalleryError, match=r"g\.gallery"):
+                ask()
+    assert path.read_bytes() == other.read_bytes()  # nothing was mixed into it
+
+
+def test_changes_of_other_connections_are_no_replacement(path: Path) -> None:
+    with contextlib.closing(SqliteStore(path)) as one, contextlib.closing(SqliteStore(path)) as two:
+        for number in range(7, 11):
+            (one, two)[number % 2].add([entry(number, 0)])
+        one.delete(["person 8"])
+        assert len(two.people()) == len(one.people()) == 6
+
+
 def test_a_file_that_goes_away_before_the_commit_is_not_acknowledged(path: Path) -> None:
     store = SqliteStore(path)
     with contextlib.closing(store), pytest.raises(GalleryError, match=r"g\.gallery"), store._writing():

@@ -167,6 +167,7 @@ LOSSES: dict[str, Callable[[Path], object]] = {
     "replaced by a copy": lambda path: (
         shutil.copy(path, path.with_suffix(".copy")), path.with_suffix(".copy").replace(path)
     ),
+    "overwritten": lambda path: path.write_bytes(b"x" * 8192),  # in place
     "replaced by a folder": lambda path: (path.unlink(), path.mkdir()),
     "its folder moved": lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
 }  # fmt: skip

@@ -11,7 +11,6 @@ images are read one by one, so the arrays may be larger than memory.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from facewright.data.records import Dataset, Record
 from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.images import Limits, pixel_digest
 from facewright.input_spec import ColourOrder
+from facewright.platforms import read_at
 
 Range = Literal["unit", "byte"]
 
@@ -112,7 +112,7 @@ class ArraySource:
         file, start = self._open(record)
         size = self.array.row_bytes
         try:
-            content = os.pread(file.fileno(), size, start + int(record.path) * size)
+            content = read_at(file.fileno(), size, start + int(record.path) * size, self._lock)
         except OSError as error:
             raise BadImage(record.path, f"cannot be read ({error.strerror})") from error
         if len(content) != size:

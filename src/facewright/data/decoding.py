@@ -57,11 +57,6 @@ def smallest_side(spec: InputSpec) -> int:
     return max(DRAFT_SIDE, math.ceil(2 * max(spec.height, spec.width) / spec.crop))
 
 
-def default_workers() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
 def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded]:
     """Decode and fits some records; a broken one gives its reason."""
     results = []

@@ -7,7 +7,6 @@ unpacked, within the limits, into a file without a name in the cache folder, whi
 from __future__ import annotations
 
 import gzip
-import os
 import tempfile
 import threading
 import weakref
@@ -25,6 +24,7 @@ from facewright.data.archives import ArchiveLimits
 from facewright.data.pixel_sources import HasPath, digest, reason_of, stamp_of
 from facewright.errors import BadArchive, BadImage, FacewrightError
 from facewright.files import cache_folder
+from facewright.platforms import read_at
 
 LIMITS = ArchiveLimits(entries=10_000_000, bytes=2**42)  # of all files of a set together
 DAMAGE = (OSError, ValueError, EOFError, zlib.error)
@@ -110,12 +110,7 @@ class PackedSource:
         return self.joint.join(parts)
 
     def _run(self, number: int, start: int, size: int) -> bytes:
-        file = self._file(number)
-        if hasattr(os, "pread"):  # leaves the position alone, which forked processes share
-            return os.pread(file.fileno(), size, start)
-        with self._lock:  # Windows, which does not fork
-            file.seek(start)
-            return file.read(size)
+        return read_at(self._file(number).fileno(), size, start, self._lock)
 
     def _row(self, name: str) -> int:
         try:

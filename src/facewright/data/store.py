@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright import platforms
 from facewright.data.cache import (
     CacheEntry,
     building,
@@ -35,7 +36,7 @@ from facewright.data.cache import (
     locked,
     store_folder,
 )
-from facewright.data.decoding import Decoded, decode_all, default_workers
+from facewright.data.decoding import Decoded, decode_all
 from facewright.data.pixel_sources import stamp_of
 from facewright.data.records import Broken, Dataset
 from facewright.data.store_index import Index, mark_used, read_index, sound_index, write_index
@@ -114,7 +115,7 @@ class PixelStore:
                 if index is None:
                     if read_index(folder) is not None:
                         on_event(Message(f"the stored pixels of {dataset.where} are damaged; decoding them again"))
-                    _build(folder, present, spec, workers or default_workers(), on_event)
+                    _build(folder, present, spec, workers or platforms.usable_cores(), on_event)
                     index = read_index(folder, len(keys))
         if index is None:
             raise DataError(f"{folder}: the store was damaged right after it was built; is the disk healthy?")
@@ -214,7 +215,7 @@ def _write_pixels(
     rows: list[_Row] = []
     broken: list[tuple[int, str]] = []
     checksum = blake2b(digest_size=16)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os.fdopen(os.open(path, platforms.NEW_FILE, 0o600), "wb") as file:
         for number, result in enumerate(results):
             if result.pixels is None:
                 broken.append((number, result.reason))

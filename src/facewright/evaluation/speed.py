@@ -1,12 +1,9 @@
-"""Latency of a model, and the peak memory of the process."""
+"""Latency of a model."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,31 +49,6 @@ def latency(model: nn.Module, size: int, batch: int = 32, seconds: float = 2.0) 
         batch=batch,
         threads=torch.get_num_threads(),
     )
-
-
-def peak_memory_bytes() -> int | None:
-    """The most memory this process held since `reset_peak_memory`, in bytes; None where the system does not tell.
-
-    Of the whole process, the libraries included; memory of an accelerator is not in it. Where the peak cannot be reset
-    (all but Linux) it is that of the process's whole life.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        if peaks:
-            return 1024 * int(peaks[0])  # the kernel counts in KiB
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
-
-
-def reset_peak_memory() -> None:
-    """Forget the peak so far, so that a second model trained in one process does not inherit the first one's."""
-    with contextlib.suppress(OSError):  # a system without it, or a process that may not
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _noise(batch: int, size: int, device: torch.device) -> torch.Tensor:

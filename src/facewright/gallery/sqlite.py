@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,12 +55,14 @@ class SqliteStore:
         self._path = path
         self._lock = threading.RLock()
         if signature is not None and not path.exists():
-            body = StoreHeader(signature=signature).to_json()
+            body = StoreHeader(signature=signature, identity=secrets.token_hex(8)).to_json()
             sqlite_file.create(path, body, digest_of(body.encode()))
         self._connection, self._read_only = sqlite_file.connect(path)
         self._index = VectorIndex(1)
         self._indexed: StoreHeader | None = None  # the state that `_index` is a copy of
         self._files: object = None
+        self._seen: StoreHeader | None = None  # the state of the last transaction
+        self._content: object = None  # size and times of the file when it was last read anew
         try:
             with self._reading() as header:
                 self._refresh(header)
@@ -261,7 +264,8 @@ class SqliteStore:
         """Exclusive access; committed when the block succeeds, else rolled back."""
         with self._transaction("BEGIN IMMEDIATE") as header:
             yield header
-        self._check_files()  # else what was just committed could not be found again
+        with sqlite_file.translated(self._path):
+            self._check_files()  # else what was just committed could not be found again
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[StoreHeader]:
@@ -281,14 +285,28 @@ class SqliteStore:
                 raise
 
     def _check_files(self) -> None:
-        if self._files is not None and sqlite_file.identity(self._path, self._read_only) != self._files:
+        if self._files is None:
+            return
+        same = sqlite_file.identity(self._path, self._read_only) == self._files
+        if same and not self._read_only and self._seen is not None:
+            content = sqlite_file.content(self._path)
+            if content != self._content:  # by a checkpoint, or by other bytes that were copied over ours
+                with sqlite_file.fresh(self._path) as connection:
+                    found = self._header_of(connection)
+                same = found.identity == self._seen.identity and found.revision >= self._seen.revision
+                self._content = content if same else None
+        if not same:
             raise GalleryError(
                 f"{self.location}: the file was moved, deleted, replaced or restored while it was open, so nothing is "
                 "read from it or written to it; open the gallery again (restart the server)"
             )
 
     def _read_header(self) -> StoreHeader:
-        rows = self._connection.execute("SELECT body, checksum FROM state").fetchall()
+        self._seen = self._header_of(self._connection)
+        return self._seen
+
+    def _header_of(self, connection: sqlite3.Connection) -> StoreHeader:
+        rows = connection.execute("SELECT body, checksum FROM state").fetchall()
         if len(rows) != 1 or not isinstance(rows[0][0], str) or digest_of(rows[0][0].encode()) != rows[0][1]:
             raise self._damaged("its header is not what was written")
         try:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from facewright.errors import GalleryDamaged, GalleryError
 from facewright.files import sync_folder
+from facewright.platforms import NEW_FILE, publish
 
 APPLICATION = 0x46574721  # in the header of the file: an SQLite database that is a gallery of ours
 VERSION = 1
@@ -64,7 +65,7 @@ def create(path: Path, body: str, checksum: bytes) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+    os.close(os.open(temporary, NEW_FILE, PRIVATE))
     try:
         with translated(path), contextlib.closing(_connect(temporary, "mode=rw")) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -72,8 +73,7 @@ def create(path: Path, body: str, checksum: bytes) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(SCHEMA + LOG)
             connection.execute("INSERT INTO state VALUES (1, ?, ?)", (body, checksum))
-        with contextlib.suppress(FileExistsError):  # another process was first: its gallery counts
-            os.link(temporary, path)
+        publish(temporary, path)  # where another process was first, its gallery counts
         sync_folder(path.parent)
     finally:
         for left in (temporary, *(temporary.with_name(temporary.name + end) for end in ("-wal", "-shm"))):
@@ -148,6 +148,19 @@ def identity(path: Path, read_only: bool) -> object:
             content = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) if read_only else ()
             facts.append((status.st_dev, status.st_ino, *content))
     return tuple(facts)
+
+
+def content(path: Path) -> object:
+    """Return size and times of the file: they change with each checkpoint, and when other bytes are copied over it."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@contextlib.contextmanager
+def fresh(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that holds no page of the file in memory, so that it reads what the file holds now."""
+    with contextlib.closing(_connect(path, "mode=rw")) as connection:
+        yield connection
 
 
 def erase(connection: sqlite3.Connection, path: Path) -> None:

@@ -58,6 +58,7 @@ class StoreHeader(Record):
     next_number: Count = Field(default=1, validation_alias="next", serialization_alias="next")
     total: Checksum = 0  # the checksums of all rows, by exclusive or
     erasing: bool = False  # something was deleted whose bytes may still be there
+    identity: str = Field(default="", max_length=64)  # drawn once a gallery; "" in those of version 0.1
     threshold: dict[str, Any] | None = None  # as `GalleryThreshold.to_dict` gives it
 
     def to_json(self) -> str:

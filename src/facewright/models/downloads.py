@@ -29,6 +29,7 @@ from facewright import __version__
 from facewright.errors import WeightsError
 from facewright.files import sync_folder, write_atomic
 from facewright.models.weight_files import MOST_BYTES, sha256_of
+from facewright.platforms import replace
 
 CHUNK = 2**18  # bytes
 PATIENCE = 30.0  # seconds without an answer
@@ -125,7 +126,7 @@ def _download(remote: Remote, target: Path, progress: Progress | None) -> None:
             f"{target.name}: wrong checksum: expected SHA-256 {_shown(remote.sha256)}, got {found} from"
             f" {remote.address}; it was removed, nothing was loaded"
         )
-    part.replace(target)
+    replace(part, target)
     sync_folder(target.parent)
     _forget(part)
 

@@ -8,9 +8,7 @@ the place of one whose client keeps the server waiting.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from typing import Any
 
@@ -18,6 +16,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from facewright.errors import UsageError
+from facewright.platforms import descriptors
 from facewright.serve.settings import Limits
 
 LOG = logging.getLogger("facewright.serve")
@@ -129,14 +128,10 @@ def capacity(wanted: int) -> tuple[int, int]:
     Raises:
         UsageError: the system allows too few file descriptors.
     """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
+    limit = descriptors()
+    if limit is None:
         return wanted, BACKLOG
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = 64
-    with contextlib.suppress(OSError):
-        used = len(os.listdir("/dev/fd"))  # noqa: PTH208 - no files of ours
+    most, used = limit
     free = most - used - SPARE
     if free < 8:
         raise UsageError(f"the system allows {most} file descriptors and {used} are in use; raise it: ulimit -n 1024")

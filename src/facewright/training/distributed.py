@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from facewright.platforms import STOP_SIGNALS
+
 CPU = torch.device("cpu")
 
 
@@ -93,7 +95,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         for taken, handler in previous.items():
             signal.signal(taken, handler)
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in STOP_SIGNALS:
         try:
             previous[signum] = signal.signal(signum, take)
         except ValueError:  # not the main thread: only the main thread handles signals

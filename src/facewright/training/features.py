@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facewright import platforms
 from facewright.data.cache import make_private
 from facewright.data.loaders import ImageStore, Loader
 from facewright.devices import moved
@@ -117,7 +118,8 @@ def _compute(
             progress(done, total)
         if target is not None:
             target.flush()  # type: ignore[attr-defined]
-        partial.rename(path)
+            target = None  # closed: Windows renames no open file
+        platforms.replace(partial, path)
         sync_folder(path.parent)
     except OSError as error:
         raise FacewrightError(

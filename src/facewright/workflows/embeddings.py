@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from facewright.data.decoding import Decoded, decode_all, default_workers
+from facewright import platforms
+from facewright.data.decoding import Decoded, decode_all
 from facewright.data.pixel_sources import FileSource
 from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.sources import open_dataset
@@ -115,7 +115,7 @@ def embed(
         if rows == 0:
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
             raise DataError(f"{where}: not one image can be read{first}")
-        shutil.rmtree(folder)
+        platforms.remove_locked(folder)
     everything = merge_broken(dataset.broken, broken)
     return VectorsWritten(str(out), rows, recognizer.width, str(model), recognizer.fingerprint, resumed, everything)
 
@@ -181,7 +181,7 @@ def _seen(
 ) -> Iterator[Decoded]:
     """Each image as the network sees it, or why it cannot be seen."""
     if recognizer.takes_photos_whole:
-        yield from decode_all(dataset.source, records, recognizer.spec, default_workers())
+        yield from decode_all(dataset.source, records, recognizer.spec, platforms.usable_cores())
         return
     for _, digest, picked in picked_faces(recognizer, replace(dataset, records=records), select_face):
         chip = None if picked.face is None else picked.face.chip

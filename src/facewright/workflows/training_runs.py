@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from facewright import bundle as bundles
-from facewright import devices
+from facewright import devices, platforms
 from facewright.data.loaders import Loader
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
-from facewright.evaluation import speed
 from facewright.events import EpochRow, EventHandler, Message, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
@@ -209,7 +208,7 @@ def _prepared(
         write_atomic(folder / "recipe.toml", recipe.to_toml())
         data.split.save(folder / "split.csv", data.store.dataset, data.store.digests)
         facts.write(folder)
-    speed.reset_peak_memory()
+    platforms.reset_peak_memory()
     return _Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
 
 
@@ -272,7 +271,7 @@ def _finished(job: _Job, result: _Result) -> RunFacts:
         images_seen=result.rows[-1].images_seen,
         train_seconds=result.rows[-1].seconds,
         cpu_seconds=None if result.resumed else time.process_time() - job.processor_seconds,
-        peak_memory_bytes=speed.peak_memory_bytes(),
+        peak_memory_bytes=platforms.peak_memory_bytes(),
     )
 
 

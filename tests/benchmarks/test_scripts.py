@@ -101,6 +101,7 @@ CASES = {
     ),
     "open_set": ("{people} --models {embedder} --detectors none --unknown 2 --enrol 2 --splits 2 --fpir 0.5", "none"),
     "patches": ("{two} --models patchnet", "| patchnet |"),
+    "quality": ("{people} --model {embedder} --fmr 0.5", "one degraded"),
     "recipes": ("{people} --models patchnet", "patchnet"),
     "run": ("--rounds 1 --images 32 --threads 1", "| ratio |"),
     "scanning": ("--rounds 1", "patches of a photo"),

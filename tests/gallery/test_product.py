@@ -81,6 +81,26 @@ def test_old_entries_expire(gallery: Gallery, photos: Path, monkeypatch: pytest.
     gallery.close()
 
 
+def test_poor_faces_are_left_out(gallery: Gallery, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blurred = Image.fromarray(np.tile(np.linspace(0, 255, 40).astype(np.uint8)[:, None, None], (1, 40, 3)))
+    sharp = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    result = gallery.enroll([Photo("a", blurred, "Ann"), Photo("b", sharp, "Ann")], min_quality=0.2)
+    assert [one.path for one in result.failed] == ["a"] and "0.2" in result.failed[0].reason
+    assert [one.photo for one in result.photos] == ["b"]
+    assert result.photos[0].quality is not None and result.photos[0].quality.value > 0.2
+    found = gallery.identify([Photo.of(blurred)], threshold=2.0)[0]
+    assert found.quality is not None and found.quality.value < 0.2 and found.quality.describe() in (found.reason or "")
+    with pytest.raises(UsageError):
+        gallery.enroll([], min_quality=1.1)
+    path = photos / "blurred.png"
+    blurred.save(path)
+    location = gallery.store.location
+    gallery.close()
+    if "://" not in location:
+        assert main(["gallery", "enroll", "-g", location, "Ann", str(path), "--min-quality", "0.5"]) == 1
+        assert "quality" in capsys.readouterr().err
+
+
 def match(person: str, score: float) -> Match:
     return Match(person=person, score=score, number=1, photo="", metadata={})
 

@@ -53,6 +53,9 @@ def enroll(
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops", help="Keep the face crops too; `reembed` needs them.")
     ] = False,
+    min_quality: Annotated[
+        float, opt.bounded("--min-quality", low=0, high=1, help="Leave out faces of lower quality (0.2: poor).")
+    ] = 0,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -77,7 +80,7 @@ def enroll(
     with opened as gallery, event_printer(quiet) as on_event:
         result = galleries.enroll(
             gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, select_face=select_face,
-            on_event=on_event,
+            min_quality=min_quality, on_event=on_event,
         )  # fmt: skip
     for warning in result.warnings:
         say(f"warning: {warning}")

@@ -42,6 +42,7 @@ class Face:
     points: NDArray[np.float64]  # (5, 2) x, y, in the order of the crop's template; (0, 2) where none were needed
     chip: Pixels = field(repr=False)  # (H, W, 3) uint8: what the network sees, upright where there are points
     roll: float = 0.0  # radians by which the points are turned against the template; 0 without points
+    layout: Literal["centres", "corners"] | None = None  # points as of `alignment.ARCFACE`, or as of `FivePoints`
 
     @property
     def upright_score(self) -> float | None:

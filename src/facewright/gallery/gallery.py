@@ -23,11 +23,12 @@ import numpy as np
 
 from facewright.data.records import Broken
 from facewright.errors import FacewrightError, GalleryDamaged, Undefined, UsageError
+from facewright.faces.quality import quality_of
 from facewright.files import as_record
 from facewright.gallery import editing, signatures
 from facewright.gallery.calibration import choose
 from facewright.gallery.opening import exists, open_store
-from facewright.gallery.photos import Photo, embed_photos, png_of, read
+from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, png_of, read
 from facewright.gallery.results import (
     EnrolledPhoto,
     Enrollment,
@@ -37,6 +38,7 @@ from facewright.gallery.results import (
     IdentifiedFace,
     PhotoIdentification,
     SearchResult,
+    about_quality,
     assign,
 )
 from facewright.gallery.store import Entry, GalleryStore, Match
@@ -151,14 +153,20 @@ class Gallery:
         metadata: Mapping[str, str] | None = None,
         keep_crops: bool = False,
         select_face: SelectFace = DEFAULT_SELECTION,
+        min_quality: float = 0.0,
     ) -> Enrollment:
         """Enroll photos, a batch at a time: each batch is kept once the next one begins.
 
         Args:
             photos: with the names of the people; the same photo of a person is enrolled once.
             metadata: of all these entries, to filter a search by. keep_crops: keep the aligned crops as PNG too, which
-                `reembed` needs. select_face: which of several faces is the person.
+                `reembed` needs. select_face: which of several faces is the person. min_quality: in [0, 1]; a face below
+                it fails, see `faces.quality`.
+        Raises:
+            UsageError: the quality is not in [0, 1].
         """
+        if not 0 <= min_quality <= 1:
+            raise UsageError(f"expected a min. quality in [0, 1], got {min_quality}")
         enrolled: list[EnrolledPhoto] = []
         failed: list[Broken] = []
         names: dict[str, str] = {}  # as given -> as enrolled
@@ -167,22 +175,20 @@ class Gallery:
             for name in {photo.person for photo in batch} - set(names):
                 names[name], warning = editing.name_for(self.store, name)
                 warnings += warning
-            entries, messages = list[Entry](), list[str | None]()
-            for photo, embedded in zip(batch, embed_photos(self.recognizer, batch, select_face), strict=True):
+            entries, kept = list[Entry](), list[EmbeddedPhoto]()
+            results = embed_photos(self.recognizer, batch, select_face, min_quality)
+            for photo, embedded in zip(batch, results, strict=True):
                 if isinstance(embedded, str):
                     failed.append(Broken(photo.name, embedded))
                     continue
                 crop = png_of(embedded.face.chip) if keep_crops else None
                 tags = dict(metadata or {})
                 entries.append(Entry(names[photo.person], embedded.vector, embedded.digest, photo.name, tags, crop))
-                messages.append(embedded.picked.said)
+                kept.append(embedded)
             numbers = self.store.add(entries)
-            for entry, number, message, similar in zip(entries, numbers, messages, self._similar(entries), strict=True):
-                enrolled.append(
-                    EnrolledPhoto(
-                        person=entry.person, photo=entry.photo, number=number, message=message, similar=similar
-                    )
-                )
+            for entry, number, one, similar in zip(entries, numbers, kept, self._similar(entries), strict=True):
+                facts = {"number": number, "message": one.picked.said, "similar": similar, "quality": one.quality}
+                enrolled.append(EnrolledPhoto(person=entry.person, photo=entry.photo, **facts))
         return Enrollment(photos=tuple(enrolled), failed=tuple(failed), warnings=tuple(warnings))
 
     def _similar(self, entries: Sequence[Entry]) -> list[Match | None]:
@@ -222,7 +228,8 @@ class Gallery:
                     results.append(SearchResult(photo=photo.name, error=one))
                     continue
                 selected = {"faces": one.picked.faces, "box": one.face.box, "message": one.picked.said}
-                results.append(SearchResult(photo=photo.name, matches=tuple(next(matches)), **selected))
+                matched = tuple(next(matches))
+                results.append(SearchResult(photo=photo.name, matches=matched, quality=one.quality, **selected))
         return results
 
     @select_face_was_policy
@@ -265,8 +272,17 @@ class Gallery:
         count = max(k, len(faces))  # so that a face whose person is taken has others
         results = self.store.nearest(self.recognizer.embed(faces), count, where or {}) if faces else []
         identified = tuple(
-            IdentifiedFace(box=face.box, score=face.score, person=person, matches=tuple(matches[:k]), reason=reason)
-            for face, matches, (person, reason) in zip(faces, results, assign(results, value), strict=True)
+            IdentifiedFace(
+                box=face.box,
+                score=face.score,
+                person=person,
+                matches=tuple(matches[:k]),
+                reason=None if reason is None else reason + about_quality(quality),
+                quality=quality,
+            )
+            for face, matches, (person, reason), quality in zip(
+                faces, results, assign(results, value), map(quality_of, faces), strict=True
+            )
         )
         height, width = pixels.shape[:2]
         return PhotoIdentification(photo=photo.name, width=width, height=height, threshold=value, faces=identified)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer
 
 from facewright.data.records import Broken
+from facewright.faces.quality import LOW, Quality
 from facewright.gallery.store import Match, ModelSignature
 from facewright.metrics.thresholds import Threshold
 from facewright.records import Record
@@ -26,6 +27,7 @@ class EnrolledPhoto(Record):
     number: int | None  # of its entry; None: this photo of this person was there already
     message: str | None  # which face was selected, if there were several
     similar: Match | None = None  # another enrolled person who may be the same one
+    quality: Quality | None = None  # of the face
 
 
 class Enrollment(Record):
@@ -69,6 +71,7 @@ class SearchResult(Record):
     faces: int | None = None  # found in the photo; None: an error
     box: Box | None = None  # of the selected face
     message: str | None = None  # which face was selected, if there were several
+    quality: Quality | None = None  # of the selected face
 
     def identified(self, threshold: float) -> Identification:
         """The best match is the person, if its score reaches the threshold.
@@ -78,7 +81,9 @@ class SearchResult(Record):
         """
         person = person_of(self.matches, threshold)
         score = self.matches[0].score if self.matches else None
-        reason = None if person is not None or self.error else why_unknown(self.matches, threshold)
+        reason = None
+        if person is None and not self.error:
+            reason = why_unknown(self.matches, threshold) + about_quality(self.quality)
         return Identification(**dict(self), person=person, score=score, threshold=threshold, reason=reason)
 
 
@@ -99,6 +104,7 @@ class IdentifiedFace(Record):
     person: str | None  # None: unknown
     matches: tuple[Match, ...]  # best first
     reason: str | None = None  # why the person is unknown
+    quality: Quality | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The box flattened to x, y, w and h."""
@@ -152,6 +158,11 @@ def why_unknown(matches: Sequence[Match], threshold: float) -> str:
         return "the gallery is empty, or no entry passes the filter"
     best = matches[0]
     return f"similarity {best.score:.4f} to the nearest match, {best.person}, is below the threshold {threshold:.4f}"
+
+
+def about_quality(quality: Quality | None) -> str:
+    """An addition to the reason that a face is unknown, where its quality is low; else nothing."""
+    return f"; the face is of low quality, {quality.describe()}" if quality is not None and quality.value < LOW else ""
 
 
 def assign(matches: Sequence[Sequence[Match]], threshold: float) -> list[tuple[str | None, str | None]]:

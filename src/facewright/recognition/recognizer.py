@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,19 +279,27 @@ class Recognizer:
         wanted = self._network.template if template is None else template
         arcface = template is not None and template.name == ARCFACE_CORNERS.name
         own = for_centres(wanted) if arcface else self._network.own_template
+        layout: Literal["centres", "corners"] | None = "corners"
         if wanted.rule == "box":
+            layout = None
             x, y, width, height = located.boxes.T
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
             every = corners.transpose(2, 0, 1)
         elif located.points is not None and own is not None and (arcface or wanted == for_corners(own)):
-            wanted, every = own, located.points  # the detector's own points are nearer to those of ArcFace
+            layout, wanted, every = (
+                "centres",
+                own,
+                located.points,
+            )  # the detector's own points are nearer to those of ArcFace
         else:
             every = self._points.of(photo, located.squares)
         crops = [align_face(photo, points, template=wanted) for points in every]
         if template is None:
             crops = [self.spec.fit(one) for one in crops]
         return tuple(
-            Face((x, y, width, height), score, points, one, cmath.phase(turn_and_shift(wanted.points, points)[0]))
+            Face(
+                (x, y, width, height), score, points, one, cmath.phase(turn_and_shift(wanted.points, points)[0]), layout
+            )
             for (x, y, width, height), score, points, one in zip(
                 located.boxes.tolist(), located.scores, every, crops, strict=True
             )

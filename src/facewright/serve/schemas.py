@@ -60,6 +60,15 @@ class FaceBox(Answer):
     points: list[tuple[float, float]] = Field(description="Five points x, y")
 
 
+class FaceQuality(Answer):
+    """The quality of a face, in [0, 1]: its lowest component."""
+
+    value: float
+    size: float | None = Field(description="Eye distance over 35 px, at most 1; null without points")
+    sharpness: float
+    pose: float | None = Field(description="1 for a frontal face; null without points")
+
+
 class Sized(Answer):
     """Width and height of the image that the boxes are of."""
 
@@ -197,6 +206,7 @@ class IdentifiedFace(Answer):
     score: float | None
     person: str | None
     matches: list[GalleryMatch]
+    quality: FaceQuality | None = None
 
 
 class Identified(Sized):
@@ -254,6 +264,7 @@ class EnrolledPhoto(Answer):
     number: int | None = Field(description="Null: this image of this person was enrolled before")
     message: str | None = Field(default=None, description="Which of several faces was taken")
     said: str | None = Field(default=None, deprecated=True, description="`message`, as it was called in 0.1")
+    quality: FaceQuality | None = None
 
 
 class FailedPhoto(Answer):

@@ -43,6 +43,7 @@ def enroll(
     metadata: Mapping[str, str] | None = None,
     keep_crops: bool = False,
     select_face: SelectFace | None = None,
+    min_quality: float = 0.0,
     on_event: EventHandler = ignore_event,
 ) -> Enrollment:
     """Enroll photos with progress events.
@@ -53,6 +54,7 @@ def enroll(
         metadata: as of `Gallery.enroll`.
         keep_crops: likewise.
         select_face: which of several faces is used.
+        min_quality: as of `Gallery.enroll`.
     Raises:
         UsageError: select_face for a model that takes whole photos.
     """
@@ -64,7 +66,9 @@ def enroll(
         on_event(Progress("enrolling", len(photos), len(photos)))
 
     chosen = gallery.recognizer.face_selection(select_face)
-    result = gallery.enroll(counted(), metadata=metadata, keep_crops=keep_crops, select_face=chosen)
+    result = gallery.enroll(
+        counted(), metadata=metadata, keep_crops=keep_crops, select_face=chosen, min_quality=min_quality
+    )
     return result.model_copy(update={"failed": merge_broken(broken, result.failed)})
 
 

@@ -9,6 +9,8 @@ import { closePhoto, openPhoto } from "./photo.js";
 import { actions, openSheet } from "./sheet.js";
 import { amount } from "./words.js";
 
+const POOR = 0.2; // quality, as in faces/quality.py
+
 /**
  * Open the dialog.
  * @param files photos that wait already
@@ -133,10 +135,21 @@ function settle(shown, one, { photos, failed }) {
   one.done = true; // asked again, the answer would be the same
   one.leave.hidden = true;
   if (failed.length > 0) return tell(one, "bad", failed[0].reason);
-  const [{ number, message }] = photos;
+  const [{ number, message, quality }] = photos;
   if (number === null) return tell(one, "", "Already enrolled");
   shown.changed = true;
-  tell(one, "good", message === null ? "Enrolled" : `Enrolled; ${message}`);
+  const notes = [qualityNote(quality), message].filter((note) => note);
+  tell(one, "good", ["Enrolled", ...notes].join("; "));
+}
+
+/** The quality of a face in words; what lowers a poor one. */
+function qualityNote(quality) {
+  if (!quality) return "";
+  const said = `quality ${quality.value.toFixed(2)}`;
+  if (quality.value >= POOR) return said;
+  const reasons = { size: "small", sharpness: "blurred", pose: "turned away" };
+  const [worst] = Object.keys(reasons).filter((name) => quality[name] === quality.value);
+  return `${said} (${reasons[worst]}): add a better photo`;
 }
 
 function tell({ state }, kind, words) {

@@ -61,10 +61,13 @@ class UnknownName(UsageError):
 
 EXTRAS = {
     "data": ("pyarrow",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "onnx": ("onnxscript", "torch"),
     "postgres": ("psycopg", "pgvector"),
     "serve": ("fastapi", "uvicorn"),
+    "tensorboard": ("tensorboard",),
     "train": ("torch", "scipy", "sklearn", "matplotlib", "jinja2"),
+    "wandb": ("wandb",),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -60,6 +60,13 @@ class EpochFinished:
 
 
 @dataclass(frozen=True)
+class RunEvaluated:
+    """The best weights were evaluated on the test part."""
+
+    metrics: Mapping[str, float]  # by name: "accuracy/test"
+
+
+@dataclass(frozen=True)
 class Message:
     """One line worth showing."""
 
@@ -75,7 +82,7 @@ class Progress:
     total: int
 
 
-Event = RunStarted | StepFinished | EpochFinished | Message | Progress
+Event = RunStarted | StepFinished | EpochFinished | RunEvaluated | Message | Progress
 EventHandler = Callable[[Event], None]
 
 

@@ -145,6 +145,14 @@ Precision = Annotated[
     str | None,
     typer.Option("--precision", help="auto (measured), float32 or bfloat16: short for --set training.precision=..."),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="NAME,...",
+        help="Write the curves for csv, mlflow, tensorboard, wandb (offline). Default: TensorBoard where installed.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. Default: a new one in runs/.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]
 
@@ -241,6 +249,15 @@ def optional_address(data: str | None, order: ColourOrder | None, *reading: str 
         given = "--colour-order" if order is not None else "--columns, --names, --layout or --label-from"
         raise UsageError(f"{given} describes DATA; give DATA, or remove the option")
     return None if data is None else address(data, order, *reading)
+
+
+def tracked(names: str | None) -> tuple[str, ...] | None:
+    """Return the trackers that `--track` names.
+
+    >>> tracked("mlflow, csv")
+    ('mlflow', 'csv')
+    """
+    return None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def key_values(words: Sequence[str] | None, option: str) -> dict[str, str]:

@@ -48,6 +48,7 @@ def train(
     label_from: opt.LabelFrom = None,
     task: opt.Task = None,
     device: opt.Device = None,
+    track: opt.Track = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -83,10 +84,11 @@ def train(
                 task=task,
                 resume=resume,
                 device=device,
+                track=opt.tracked(track),
                 on_event=on_event,
             )
         elif started is not None:
-            run = workflows.resume(started, device=device, on_event=on_event)
+            run = workflows.resume(started, device=device, track=opt.tracked(track), on_event=on_event)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
     if run.evaluation.task != "targets":
@@ -113,6 +115,7 @@ def compare(
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
     device: opt.Device = None,
+    track: opt.Track = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -136,8 +139,9 @@ def compare(
     with event_printer(quiet) as on_event:
         if data is not None:
             compared = workflows.train_all(
-                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, device=device, on_event=on_event
-            )
+                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, device=device,
+                track=opt.tracked(track), on_event=on_event,
+            )  # fmt: skip
             folder = compared.runs[0].folder.parent
         else:
             compared = workflows.compare([Path(run) for run in inputs])

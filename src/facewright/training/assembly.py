@@ -77,7 +77,7 @@ def assemble(
     on_event: EventHandler,
     world: World,
 ) -> Trainer:
-    """Build a trainer that writes metrics.csv, events/ and checkpoints/ into the folder.
+    """Build a trainer that writes metrics.csv and checkpoints/ into the folder.
 
     Args:
         data: from `data_of`.
@@ -91,7 +91,7 @@ def assemble(
     trainer = Trainer(module, data, recipe, folder, save_best, on_event, world)
     if world.is_main_process:
         table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position.rows)
-        trainer.on_event = history.joined_handlers(table, history.writing_tensorboard(folder / "events"), on_event)
+        trainer.on_event = history.joined_handlers(table, on_event)
     return trainer
 
 

@@ -77,39 +77,11 @@ def writing_csv(path: Path, rows: Callable[[], Sequence[EpochRow]]) -> EventHand
     return handle
 
 
-def writing_tensorboard(folder: Path) -> EventHandler | None:
-    """Return a handler that writes TensorBoard curves; None where it is not installed (extra `tensorboard`)."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    writer = SummaryWriter(str(folder))
+def joined_handlers(*handlers: EventHandler) -> EventHandler:
+    """Return one handler that passes every event to each, in order."""
 
     def handle(event: Event) -> None:
-        if not isinstance(event, EpochFinished):
-            return
-        row = event.row
-        curves = {
-            "loss/train": row.train_loss,
-            "loss/validation": row.validation_loss,
-            "accuracy/train": row.train_accuracy,
-            "accuracy/validation": row.validation_accuracy,
-            "learning rate": row.learning_rate,
-            "images per second": row.images_per_second,
-        }
-        for name, value in curves.items():
-            writer.add_scalar(name, value, row.images_seen)
-        writer.flush()
-
-    return handle
-
-
-def joined_handlers(*handlers: EventHandler | None) -> EventHandler:
-    """Return one handler that passes every event to each, in order; Nones are left out."""
-    present = [handler for handler in handlers if handler is not None]
-
-    def handle(event: Event) -> None:
-        for handler in present:
+        for handler in handlers:
             handler(event)
 
     return handle

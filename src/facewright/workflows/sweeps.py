@@ -10,6 +10,7 @@ from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
 from facewright.events import EventHandler, ignore_event
 from facewright.training import recipe as recipes
+from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import Compared, compare
 from facewright.workflows.initial_weights import check_model, check_weights, recipe_for
 from facewright.workflows.training_runs import folder_name, free_folder, train
@@ -24,6 +25,7 @@ def train_all(
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
     device: str | None = None,
+    track: Sequence[str] | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Compared:
     """Train several models on one split and compare them; the page is `out`/report.html.
@@ -38,6 +40,7 @@ def train_all(
     out = None if out is None else Path(out)
     if len(set(models)) != len(models) or not models:
         raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
+    chosen_trackers(track)
     for name in models:
         chosen = recipes.override(recipe_for(name, recipe), overrides or {})
         check_model(name, chosen)
@@ -55,6 +58,7 @@ def train_all(
             resume=True,
             report=False,
             device=device,
+            track=track,
             on_event=on_event,
         )
         for name in models

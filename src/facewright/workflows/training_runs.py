@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,15 +19,17 @@ from facewright.data.loaders import Loader
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
-from facewright.events import EpochRow, EventHandler, Message, RunStarted, ignore_event
+from facewright.events import EpochRow, EventHandler, Message, RunEvaluated, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts, owned
+from facewright.specs import dotted
 from facewright.training import checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, starting_network
 from facewright.training.distributed import World, joined
 from facewright.training.recipe import Recipe
+from facewright.training.trackers import TrackedRun, chosen_trackers, tracking
 from facewright.workflows import provenance
 from facewright.workflows.comparison import compare
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
@@ -54,6 +58,7 @@ def train(
     resume: bool = False,
     report: bool = True,
     device: str | None = None,
+    track: Sequence[str] | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Run:
     """Train one model, evaluate it on the test part, and leave everything in a run directory.
@@ -72,13 +77,14 @@ def train(
         resume: resume a run that stopped, bit-identical to one that did not; start it where there is none.
         report: also write report.html.
         device: auto, cpu, cuda, cuda:N, mps or xpu; None: FACEWRIGHT_DEVICE, else auto.
+        track: csv, mlflow, tensorboard, wandb; None: TensorBoard where it is installed. metrics.csv is always written.
     Raises:
         DataError, UsageError: what was asked for cannot be done; found before training starts.
         RunLocked: another process trains there.
         NonFiniteLoss: training diverged.
         Interrupted: a signal came; the state is saved.
     """
-    out = None if out is None else Path(out)
+    out, track = None if out is None else Path(out), chosen_trackers(track)
     begun = trained_model(model)
     model = model if begun is None else begun.start
     own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
@@ -104,22 +110,26 @@ def train(
             check_weights(model, chosen)
         world.barrier()
         job = _prepared(folder, dataset, model, stem, chosen, seed, world, on_event)
-        result = _train(job)
-        run = Run(folder)
-        if world.is_main_process:
-            if result is not None:
-                evaluate = evaluate_test_part if chosen.task is None else evaluate_targets
-                evaluate(run, job.data, str(world.device), job.on_event)
-                run.facts = _finished(job, result)
-                run.facts.write(folder)
-                write_manifest(folder, [*LISTED, "model.safetensors"])
-            if report and chosen.task is None:
-                compare([run], job.data.store).to_html(folder / "report.html")
+        tracked = TrackedRun(folder, job.facts.title, job.facts.started, _parameters(job))
+        with tracking(track if world.is_main_process else (), tracked, job.on_event) as log:
+            job = dataclasses.replace(job, on_event=log)
+            result = _train(job)
+            run = Run(folder)
+            if world.is_main_process and result is not None:
+                _evaluate(job, run, result)
+        if world.is_main_process and report and chosen.task is None:
+            compare([run], job.data.store).to_html(folder / "report.html")
         world.barrier()
         return run
 
 
-def resume(folder: str | Path, *, device: str | None = None, on_event: EventHandler = ignore_event) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    device: str | None = None,
+    track: Sequence[str] | None = None,
+    on_event: EventHandler = ignore_event,
+) -> Run:
     """Resume the run in a directory, with the data, model, recipe and seed it was started with.
 
     Raises:
@@ -137,6 +147,7 @@ def resume(folder: str | Path, *, device: str | None = None, on_event: EventHand
         seed=facts.seed,
         resume=True,
         device=device,
+        track=track,
         on_event=on_event,
     )
 
@@ -234,6 +245,33 @@ def _train(job: _Job) -> _Result | None:
         on_event(Message(f"resumed after step {trainer.position.steps}"))
     on_event(RunStarted(str(folder), facts.title, recipe.name, recipe.epochs, data.steps, len(data.train)))
     return _Result(trainer.fit(), resumed=state is not None)
+
+
+def _evaluate(job: _Job, run: Run, result: _Result) -> None:
+    """Evaluate the best weights on the test part, and close the run."""
+    evaluate = evaluate_test_part if job.recipe.task is None else evaluate_targets
+    evaluate(run, job.data, str(job.world.device), job.on_event)
+    run.facts = _finished(job, result)
+    run.facts.write(job.folder)
+    write_manifest(job.folder, [*LISTED, "model.safetensors"])
+    if job.recipe.task is not None:  # the metrics of a target are in evaluation.json
+        return
+    test = run.evaluation
+    metrics = {"accuracy/test": test.accuracy.value, "macro F1/test": test.macro_f1.value, "loss/test": test.log_loss}
+    job.on_event(RunEvaluated({name: value for name, value in metrics.items() if value is not None}))
+
+
+def _parameters(job: _Job) -> dict[str, str | int | float | bool]:
+    """Return what a tracker lists beside the curves: the facts of the run and every value of the recipe."""
+    facts, recipe = job.facts, tomllib.loads(job.recipe.to_toml())
+    values: dict[str, str | int | float | bool] = {"model": facts.title, "dataset": facts.dataset, "seed": facts.seed}
+    values |= {"precision": facts.precision, "data": facts.fingerprint, "parameters": facts.parameters}
+    for key in dotted(recipe):
+        value: Any = recipe
+        for part in key.split("."):
+            value = value[part]
+        values[f"recipe.{key}"] = value if isinstance(value, str | int | float) else str(value)
+    return values
 
 
 def _saving(job: _Job) -> Callable[[nn.Module], None]:

@@ -32,7 +32,7 @@ def mean_absolute_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -
     >>> mean_absolute_error([1.0, 2.0, 3.0, 4.0], [1.0, 2.5, 3.0, 2.5]).value
     0.5
     """
-    return _interval(np.abs(_errors(truth, predicted)).mean(axis=1), seed)
+    return mean_with_interval(np.abs(_errors(truth, predicted)).mean(axis=1), seed)
 
 
 def root_mean_square_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -> Rate:
@@ -41,7 +41,7 @@ def root_mean_square_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0
     >>> root_mean_square_error([0.0, 0.0], [1.0, 7.0]).value
     5.0
     """
-    squared = _interval((_errors(truth, predicted) ** 2).mean(axis=1), seed)
+    squared = mean_with_interval((_errors(truth, predicted) ** 2).mean(axis=1), seed)
     return squared.replace(value=squared.value**0.5, low=squared.low**0.5, high=squared.high**0.5)
 
 
@@ -51,7 +51,7 @@ def average_l2_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -> R
     >>> average_l2_error([[0.0, 0.0], [1.0, 1.0]], [[3.0, 4.0], [1.0, 1.0]]).value
     2.5
     """
-    return _interval(np.linalg.norm(_errors(truth, predicted), axis=1), seed)
+    return mean_with_interval(np.linalg.norm(_errors(truth, predicted), axis=1), seed)
 
 
 def r2(truth: ArrayLike, predicted: ArrayLike) -> float | None:
@@ -111,8 +111,8 @@ def conformal_half_width(residuals: ArrayLike, coverage: float = 0.9) -> float:
     return float(sizes[k - 1])
 
 
-def _interval(values: NDArray[np.float64], seed: int) -> Rate:
-    """Return the mean of one value a row with its percentile bootstrap interval."""
+def mean_with_interval(values: NDArray[np.float64], seed: int = 0) -> Rate:
+    """Return the mean of one value a row, (N,) with N >= 1, with its percentile bootstrap interval."""
     n, random = len(values), np.random.default_rng(seed)
     block = max(1, _BLOCK // n)
     sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]

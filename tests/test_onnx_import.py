@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from facewright import bundle as bundles
 from facewright.embedding import Embedder
@@ -19,31 +19,9 @@ from facewright.input_spec import InputSpec
 from facewright.onnx_import import wrap
 from facewright.recognition import Recognizer
 from facewright.workflows.model_import import import_model
+from fixtures.plain_recognizer import SIDE, recognizer
 
-SIDE = 8
 SPEC = InputSpec(SIDE, SIDE, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2), "rgb", "stretch")
-
-
-def recogniser(*, last: bool = False, uint8: bool = False, batch: Any = "B", outputs: int = 1) -> Any:
-    """The weighted sums of an image: six numbers, of which three weigh the left half more than the right."""
-    shape = [batch, SIDE, SIDE, 3] if last else [batch, 3, SIDE, SIDE]
-    weight = np.random.default_rng(0).normal(size=(3 * SIDE * SIDE, 6)).astype(np.float32)
-    nodes = [helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT)]
-    nodes += [] if last else [helper.make_node("Transpose", ["f"], ["rows"], perm=[0, 2, 3, 1])]
-    nodes += [
-        helper.make_node("Reshape", ["f" if last else "rows", "flat"], ["r"]),
-        helper.make_node("MatMul", ["r", "w"], ["vectors"]),
-        helper.make_node("Identity", ["vectors"], ["others"]),
-    ]
-    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "recogniser",
-        [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 6]) for n in ("vectors", "others")[:outputs]],
-        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([-1, 3 * SIDE * SIDE]), "flat")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
 
 
 def wanted(images: np.ndarray, spec: InputSpec, uint8: bool = False) -> np.ndarray:
@@ -71,17 +49,17 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.
 def test_a_wrapped_graph_gives_unit_vectors_of_prepared_images(last: bool, batch: Any, flip: bool) -> None:
     for colour in ("rgb", "bgr"):
         spec = InputSpec(SIDE, SIDE, SPEC.mean, SPEC.std, colour, "stretch", flip=flip)  # type: ignore[arg-type]
-        graph = wrap(recogniser(last=last, batch=batch).SerializeToString(), spec)
+        graph = wrap(recognizer(last=last, batch=batch).SerializeToString(), spec)
         np.testing.assert_allclose(graph.run(EMBEDDING)(IMAGES), wanted(IMAGES, spec), atol=1e-5)
 
 
 def test_a_graph_of_uint8_is_fed_pixels_as_they_are() -> None:
-    graph = wrap(recogniser(uint8=True).SerializeToString(), SPEC)
+    graph = wrap(recognizer(uint8=True).SerializeToString(), SPEC)
     np.testing.assert_allclose(graph.run(EMBEDDING)(IMAGES), wanted(IMAGES, SPEC, uint8=True), atol=1e-5)
 
 
 def test_an_output_is_chosen_by_name() -> None:
-    content = recogniser(outputs=2).SerializeToString()
+    content = recognizer(outputs=2).SerializeToString()
     with pytest.raises(FacewrightError, match="--output"):
         wrap(content, SPEC)
     assert wrap(content, SPEC, "others").outputs == {EMBEDDING: 6}
@@ -114,7 +92,7 @@ def detector(model: Any) -> None:
 
 @pytest.mark.parametrize("change", [with_loop, of_its_own, outside, huge, detector])
 def test_a_graph_that_is_no_plain_recogniser_is_refused(change: Callable[[Any], None]) -> None:
-    model = recogniser()
+    model = recognizer()
     change(model)
     with pytest.raises(FacewrightError):
         wrap(model.SerializeToString(), SPEC)
@@ -122,11 +100,11 @@ def test_a_graph_that_is_no_plain_recogniser_is_refused(change: Callable[[Any], 
 
 def test_another_size_is_refused() -> None:
     with pytest.raises(FacewrightError, match="16"):
-        wrap(recogniser().SerializeToString(), InputSpec(16, 16, SPEC.mean, SPEC.std))
+        wrap(recognizer().SerializeToString(), InputSpec(16, 16, SPEC.mean, SPEC.std))
 
 
 def test_an_imported_model_is_one_like_any_other(tmp_path: Path) -> None:
-    (tmp_path / "theirs.onnx").write_bytes(recogniser().SerializeToString())
+    (tmp_path / "theirs.onnx").write_bytes(recognizer().SerializeToString())
     told: dict[str, Any] = {"size": SIDE, "mean": (127.5,) * 3, "std": (128.0,) * 3, "colour": "bgr", "licence": "MIT"}
     made = import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", template="ffhq", **told)
     bundle = bundles.load(tmp_path / "ours.onnx")
@@ -139,7 +117,7 @@ def test_an_imported_model_is_one_like_any_other(tmp_path: Path) -> None:
 
 
 def test_without_a_preprocessing_pairs_are_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "theirs.onnx").write_bytes(recogniser().SerializeToString())
+    (tmp_path / "theirs.onnx").write_bytes(recognizer().SerializeToString())
     with pytest.raises(FacewrightError, match="--pairs"):
         import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", size=SIDE)
 

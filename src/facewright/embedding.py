@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +22,14 @@ from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle, Exported
 from facewright.data.decoding import smallest_side
-from facewright.errors import DataError, UsageError
+from facewright.errors import BundleError, DataError, UsageError
+from facewright.faces.alignment import parse_template
+from facewright.faces.onnx_detectors import detector_family
 from facewright.graphs import EMBEDDING, as_rows, fitted
+from facewright.input_spec import InputSpec, Template
+from facewright.models.face_weights import face_weights, file_of
+from facewright.models.released import Weights
+from facewright.onnx_import import wrap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,14 +204,18 @@ class _InOnnxRuntime:
 
 
 def open_model(model: str | Path) -> Bundle:
-    """A run directory, a bundle file or architecture@weights as a bundle; that of public weights has no classes.
+    """A run directory, a bundle file, architecture@weights or the name of a public recognizer as a bundle.
+
+    That of public weights has no classes.
 
     Raises: as `Embedder.load`.
     """
     path = Path(model)
     if path.is_dir() or path.is_file():
-        return bundles.load(path / "model.safetensors" if path.is_dir() else path)
+        return _of_file(path / "model.safetensors" if path.is_dir() else path)
     text = str(model)
+    if (row := face_weights(text)) is not None:
+        return _of_public(row)
     if "@" not in text and (path.suffix or path.name != text):
         return bundles.load(path)  # which says that there is no such file
     from facewright.models.weights import open_weights, parse_model
@@ -217,6 +228,54 @@ def open_model(model: str | Path) -> Bundle:
     weights = {name: tensor for name, tensor in loaded.state.items() if not name.startswith(prefix)}
     origin = {"weights": loaded.title, "sha256": loaded.sha256, "licence": loaded.licence}
     return Bundle(architecture, loaded.stem, (), loaded.spec, weights, origin)
+
+
+def _of_file(path: Path) -> Bundle:
+    """Raises UsageError: the file is a face detector's."""
+    try:
+        return bundles.load(path)
+    except BundleError:
+        if (family := detector_family(path)) is not None:
+            raise UsageError(f"{path} is a face detector ({family}): give it to --detector") from None
+        raise
+
+
+def _of_public(row: Weights) -> Bundle:
+    """A public recognizer by its row; its graph is prepared once and kept beside the file.
+
+    Raises:
+        UsageError: it is a detector. WeightsError: its licence is not accepted, or it cannot be had.
+    """
+    if row.kind == "detector":
+        raise UsageError(f"{row.name} is a face detector: give it to --detector")
+    assert row.spec is not None and row.template is not None
+    template = parse_template(row.template, row.spec.height)
+    if row.of is not None:
+        return replace(open_model(row.of), template=template)
+    file = file_of(row)
+    prepared = file.with_name(f"{row.name}.model.onnx")
+    origin = {"weights": row.name, "sha256": row.sha256 or "", "licence": row.licence, "data": row.data}
+    if prepared.is_file():
+        with suppress(BundleError):  # of another version; it is made again
+            bundle = bundles.load(prepared)
+            if bundle.provenance == origin and bundle.template == template:
+                return bundle
+    bundle = imported(file.read_bytes(), row.spec, template, origin)
+    bundles.save(prepared, bundle)
+    return bundle
+
+
+def imported(
+    content: bytes, spec: InputSpec, template: Template, origin: Mapping[str, Any], output: str | None = None
+) -> Bundle:
+    """Return the graph of a face recognizer from elsewhere as a model.
+
+    Args:
+        content, spec, output, Raises: as `onnx_import.wrap`. template: of its aligned crops. origin: its provenance.
+    """
+    graph = wrap(content, spec, output)
+    exported = Exported(graph, "float32", {EMBEDDING: graph.digest}, {"imported": dict(origin)})
+    return Bundle("imported", "none", (), spec, {}, dict(origin), exported=exported, template=template)
 
 
 def similarity(first: ArrayLike, second: ArrayLike) -> float:

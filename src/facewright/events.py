@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -88,3 +89,7 @@ EventHandler = Callable[[Event], None]
 
 def ignore_event(_event: Event) -> None:
     """Do nothing: the handler where none is given."""
+
+
+download_handler: ContextVar[EventHandler] = ContextVar("download_handler", default=ignore_event)
+"""The handler of downloads at first use, which no caller passes one to; the command line sets it."""

@@ -133,7 +133,7 @@ def _output(model: ModelProto, layout: Layout, spec: InputSpec, name: str | None
     fitting = {
         one: int(values[0].size)
         for one, values in zip(names, results, strict=True)
-        if values.ndim >= 2 and values.shape[0] == 1 and values[0].size == max(values.shape[1:])
+        if values.ndim >= 2 and values.shape[0] == 1 and 1 < values[0].size == max(values.shape[1:])
     }
     chosen = [name] if name is not None else list(fitting)
     if len(chosen) != 1 or chosen[0] not in fitting:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from facewright.cli.main import app, main
 from facewright.models import catalog
+from facewright.models.face_weights import FACE_WEIGHTS
 from facewright.models.released import RELEASED
 
 NAME = "mobilenet_v1_x0_25"
@@ -30,8 +31,8 @@ def test_lists_what_is_known_and_what_is_here(own_cache: Path) -> None:
     (own_cache / "weights").mkdir(parents=True)
     (own_cache / "weights" / "resnet18@imagenet.safetensors").touch()
     lines = call("list").stdout.splitlines()
-    assert len(lines) == 1 + len(RELEASED)
-    cells = {line.split()[0]: line.split()[1:3] for line in lines}
+    assert len(lines) == 1 + len(RELEASED) + len(FACE_WEIGHTS)
+    cells = {line.split()[0]: line.split()[2:4] for line in lines}
     assert (cells["resnet18@imagenet"], cells["resnet34@imagenet"]) == (["47", "yes"], ["87", "no"])
 
 

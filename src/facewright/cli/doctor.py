@@ -40,6 +40,8 @@ def describe(found: Diagnosis) -> str:
         ("cache", f"{found.cache}, {'can' if found.cache_writable else 'cannot'} be written"),
         ("stores", f"{number_of(found.stores, 'data set')}, {found.store_bytes / 2**20:,.0f} MiB"),
         ("weights", ", ".join(found.weights) or "none downloaded"),
+        ("licences", ", ".join(found.licences) or "none accepted"),
+        ("default", f"model {found.defaults['model']}, detector {found.defaults['detector'] or 'of the model'}"),
         ("variables", ", ".join(f"{name}={value}" for name, value in found.variables.items()) or "none set"),
     ]
     lines = [f"{name.ljust(12)}{value}" for name, value in rows]

@@ -33,7 +33,9 @@ from facewright.cli import (
 )
 from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, say
+from facewright.cli.progress import Plain
 from facewright.errors import FacewrightError, Interrupted, UsageError, missing_extra
+from facewright.events import download_handler
 
 STOPPED = 130  # the status that shells report after Ctrl-C
 
@@ -99,6 +101,7 @@ for command in (
 ):
     app.command()(command)
 app.command("models import")(models.import_)  # `main` joins the two words
+app.command("models default")(models.default)
 app.add_typer(data.app, name="data")
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(weights.app, name="weights")
@@ -116,8 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in notes:
         say(f"warning: {note}")
     debug = "--debug" in words
-    if words[:2] == ["models", "import"]:
-        words[:2] = ["models import"]
+    download_handler.set(Plain())
+    if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):
+        words[:2] = [" ".join(words[:2])]
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="facewright")
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import check_writable, emit, say, show, table
-from facewright.cli.weights import facts, in_columns
+from facewright.cli.output import check_writable, emit, report, say, show, table
+from facewright.cli.weights import facts, in_columns, in_full
 from facewright.errors import UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.models.blocks import Model
-    from facewright.models.released import Weights
     from facewright.models.summary import ModelSummary
 
 CLASSES = 1000  # of the published networks, whose counts these are
@@ -113,6 +112,26 @@ def import_(
     show(f"wrote {imported.path}: {imported.width} numbers, {imported.template} crops, {imported.fingerprint}")
 
 
+def default(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model, a detector, or built-in.")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Set the default model or detector; without NAME, show them.
+
+    A name of `facewright weights list`, a model file, a run, or a detector. built-in takes both back.
+
+    \b
+    Example:
+      facewright models default sface
+      facewright models default yunet
+      facewright models default built-in
+    """
+    from facewright.recognition.defaults import read_defaults, set_default
+
+    chosen = read_defaults() if name is None else set_default(name)
+    report(chosen.to_dict(), f"model {chosen.model}; detector {chosen.detector or 'of the model'}", as_json)
+
+
 def _numbers(option: str, text: str | None) -> tuple[float, float, float] | None:
     """Read one number, or three; raises UsageError."""
     if text is None:
@@ -197,33 +216,8 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
         return
     show(_by_layer(layers) if every else _by_block(model, layers))
     for entry in released(name):
-        show(f"\n{weights_in_full(entry)}")
+        show(f"\n{in_full(entry)}")
     say(f"{name} at {side} px with the {resolved} stem and {CLASSES:,} classes; a multiply-add is 2 FLOPs.")
-
-
-def weights_in_full(entry: Weights) -> str:
-    """Return every fact about pretrained weights, one on each line."""
-    spec = entry.spec
-    rows = (
-        ("score", entry.published),
-        ("licence", entry.licence),
-        (
-            "expects",
-            f"{spec.height}×{spec.width} px, mean {_three(spec.mean)}, std {_three(spec.std)}",
-        ),
-        ("source", entry.source),
-        ("sha256", entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}… (the part in its file name)"),
-    )
-    return "\n".join([f"{entry.architecture}@{entry.name}", *(f"  {what:<8} {value}" for what, value in rows)])
-
-
-def _three(values: tuple[float, float, float]) -> str:
-    """Return a number for each channel, or one where they are equal.
-
-    >>> _three((0.5, 0.5, 0.5)), _three((0.485, 0.456, 0.406))
-    ('0.5', '0.485 0.456 0.406')
-    """
-    return " ".join(f"{value:.3g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
 def _by_layer(layers: ModelSummary) -> str:

@@ -66,15 +66,19 @@ OptionalData = Annotated[
 ]
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A run directory, a model file, architecture@weights, or built-in.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run directory, a model file, architecture@weights, a name of `weights list`, or built-in.",
+    ),
 ]
 Classifier = Annotated[Path, typer.Argument(metavar="MODEL", help="A run directory or a model file.")]
 Detector = Annotated[
     str | None,
     typer.Option(
         "--detector",
-        help="Face detector: dlib, the .onnx file of YuNet, SCRFD or RetinaFace, or none (each image is one face). "
-        "Default: dlib for built-in, none for other models.",
+        help="Face detector: dlib, yunet or another of `weights list`, the .onnx file of one, or none (each image is "
+        "one face). Default: dlib for built-in and named models, none for other models.",
     ),
 ]
 FaceChoice = Annotated[

@@ -46,7 +46,7 @@ def verify(
 
     from facewright import workflows
 
-    model = words[0] if len(words) == 3 else opt.BUILT_IN
+    model = words[0] if len(words) == 3 else None
     a, b = (Path(word) for word in words[-2:])
     result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face)
     sides = list(zip((a, b), result.sides, strict=True))
@@ -56,7 +56,7 @@ def verify(
         show("\n".join([describe_verified(result), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
     if result.same is None:
         reasons = [f"{path}: {side.reason}" for path, side in sides if side.reason is not None]
-        say(f"error: no decision: {'; '.join(reasons) or missing_threshold(model, result)}")
+        say(f"error: no decision: {'; '.join(reasons) or missing_threshold(model or default_model(), result)}")
         raise typer.Exit(1)
 
 
@@ -101,7 +101,7 @@ def pairs(
 
     from facewright import workflows
 
-    model = words[0] if len(words) == 2 else opt.BUILT_IN
+    model = words[0] if len(words) == 2 else None
     with event_printer(quiet) as on_event:
         result = workflows.pairs(
             model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
@@ -237,6 +237,13 @@ def required_folder(images: Path | None, pairs: str | Path) -> Path | None:
     if images is None and Path(pairs).suffix.lower() != ".bin":
         raise UsageError("give --images DIR, the folder of the images that PAIRS names")
     return images
+
+
+def default_model() -> str:
+    """Return the model where none is named: the built-in one, or that of `facewright models default`."""
+    from facewright.recognition.defaults import read_defaults
+
+    return read_defaults().model
 
 
 def missing_threshold(model: str, result: Matched) -> str:

@@ -2,6 +2,7 @@
 
 "dlib"    its CNN detector
 "none"    the whole photo is the box of its one face: pre-cropped photos
+"yunet"   or another detector of `face_weights`, downloaded at its first use
 *.onnx    YuNet, SCRFD or RetinaFace, from its file
 """
 
@@ -16,15 +17,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import UnknownName
+from facewright.errors import UnknownName, UsageError
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
 from facewright.faces.scaling import default_smallest, searchable
 from facewright.faces.selection import NO_LIMITS, ScoreLimits
 from facewright.images import Pixels
+from facewright.models.face_weights import face_weights, file_of
 
-DETECTORS = ("dlib", "none", "the .onnx file of YuNet, SCRFD or RetinaFace")
+DETECTORS = ("dlib", "none", "yunet, retinaface_mv2 or scrfd_...", "the .onnx file of YuNet, SCRFD or RetinaFace")
 SMALLEST_PHOTO = 20  # px: a photo of a shorter side shows no face
 SMALLEST_FACE = 8  # px: a face of a shorter side cannot be looked for
 EVERY = (None, 20)  # px: the smallest face that is looked for; the second only where the first finds nothing
@@ -184,12 +186,17 @@ def detector_of(name: str, cache: Path | None = None) -> Detector:
     """Return the detector of a name, or of an ONNX file.
 
     Raises:
-        UnknownName: there is none. WeightsError: the file is no face detector's.
+        UnknownName: there is none. WeightsError: the file is no face detector's, or cannot be had. UsageError: it is a
+            recognizer.
     """
     if name == "dlib":
         return _dlib(cache)
     if name == Whole.name:
         return Whole()
+    if (row := face_weights(name)) is not None:
+        if row.kind != "detector":
+            raise UsageError(f"{name} is a face recognizer: give it as MODEL")
+        return _from_file(file_of(row, cache=cache))
     if Path(name).suffix.lower() == ".onnx":
         return _from_file(Path(name))
     raise UnknownName("detector", name, DETECTORS)

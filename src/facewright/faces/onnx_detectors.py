@@ -31,7 +31,7 @@ from PIL import Image
 from facewright.errors import BundleError, WeightsError
 from facewright.faces.boxes import keep_best
 from facewright.faces.scaling import scaled
-from facewright.graphs import Session, first_line, open_sides
+from facewright.graphs import KEY, Session, first_line, open_sides, parse
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats, as_boxes
 
@@ -114,6 +114,16 @@ FAMILIES = (
 )  # fmt: skip
 
 
+def detector_family(path: Path) -> str | None:
+    """Return the family of the face detector in an ONNX file; None where it holds none."""
+    if path.suffix.lower() != ".onnx":
+        return None
+    try:
+        return OnnxDetector.load(path).family.name
+    except WeightsError:
+        return None
+
+
 class OnnxDetector:
     """A network of one of `FAMILIES`; `find` may be called from several threads.
 
@@ -140,6 +150,8 @@ class OnnxDetector:
         """
         content = _content(path)
         try:
+            if any(entry.key == KEY for entry in parse(content).metadata_props):
+                raise WeightsError("it is a model of Facewright: give it as MODEL")
             opened, closed = open_sides(content)
             digest = hashlib.sha256(content).hexdigest()
             try:
@@ -250,6 +262,8 @@ def _family(shapes: list[tuple[int, int]], height: int, width: int) -> Family:
         rows = [sum(rows)] if family.joined else rows
         if Counter(shapes) == Counter((count, numbers) for count in rows for numbers in family.outputs):
             return family
+    if len(shapes) == 1 and shapes[0][0] == 1:
+        raise WeightsError(f"it is a face recognizer (a vector of {shapes[0][1]} numbers an image): give it as MODEL")
     raise WeightsError(f"for an image of {width} x {height} it gives {sorted(shapes)[:12]}")
 
 

@@ -124,11 +124,20 @@ def _refuse_download(signature: ModelSignature) -> None:
     path = Path(which or architecture)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise GalleryError(f"the gallery's model {path} is no file or folder; name the model with --model")
-    if not which or path.exists() or path.suffix:
-        return
     from facewright.models import released
+    from facewright.models.face_weights import face_weights
 
-    row = next((one for one in released.released(architecture) if one.name == which), None)
+    detector = face_weights(signature.detector, "detector")
+    if detector is not None and not released.cached_file(detector).is_file():
+        raise GalleryError(
+            f"the gallery was enrolled with the detector {detector.name}, which is not on this machine; download it"
+            f" first: facewright weights get {detector.name}"
+        )
+    row = face_weights(signature.model, "recognizer")
+    if row is None and (not which or path.exists() or path.suffix):
+        return
+    if row is None:
+        row = next((one for one in released.released(architecture) if one.name == which), None)
     if row is not None and not released.cached_file(row).is_file():
         raise GalleryError(
             f"the gallery was enrolled with the public weights {signature.model}, which are not on this machine; "

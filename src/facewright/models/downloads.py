@@ -10,9 +10,11 @@ Only https, redirects included. A server that cannot go on from the middle, or w
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -28,9 +30,9 @@ from filelock import FileLock
 from facewright import __version__
 from facewright.errors import WeightsError
 from facewright.files import sync_folder, write_atomic
-from facewright.models.weight_files import MOST_BYTES, sha256_of
 from facewright.platforms import replace
 
+MOST_BYTES = 4 * 2**30  # of a file; the largest network of the zoo has 0.6 GB
 CHUNK = 2**18  # bytes
 PATIENCE = 30.0  # seconds without an answer
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)  # while the body comes
@@ -46,6 +48,9 @@ class Remote:
     sha256: str  # all 64 hexadecimal digits, or the first 8 or more
     most_bytes: int = MOST_BYTES
     plain_hosts: frozenset[str] = frozenset()  # hosts that may speak http: for tests on this machine, never an option
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.sha256)
 
 
 class _StrictRedirects(urllib.request.HTTPRedirectHandler):
@@ -96,12 +101,24 @@ def fetch(remote: Remote, target: Path, progress: Progress | None = None) -> str
 
 
 def pinned(file: Path, sha256: str) -> str:
-    """The checksum of a file, if it is what it was and begins as published; written beside it the first time.
+    """Return the checksum of a file, if it begins as published and is what it was; see `unchanged`.
 
     Args:
-        sha256: published, whole or its beginning.
+        sha256: published, whole or its beginning of at least 8 digits.
     Raises:
         WeightsError: it is another file than the published one, or than the one that was here before.
+    """
+    _check_sha256(sha256)
+    return unchanged(file, sha256)
+
+
+def unchanged(file: Path, sha256: str = "") -> str:
+    """Return the checksum of a file, if it is what it was; written beside it the first time.
+
+    Args:
+        sha256: what the checksum begins with; "": of a file that was made here, or that no one publishes a checksum of.
+    Raises:
+        WeightsError: it is another file.
     """
     found = sha256_of(file)
     note = file.with_name(f"{file.name}.sha256")
@@ -113,6 +130,25 @@ def pinned(file: Path, sha256: str) -> str:
     if not note.is_file():
         write_atomic(note, f"{found}\n", mode=0o600)
     return found
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, 64 hexadecimal digits.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _check_sha256(sha256: str) -> None:
+    """Raises WeightsError: no checksum, which any file would meet."""
+    if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
+        raise WeightsError(f"expected a SHA-256, whole or its first 8 digits or more, got {sha256!r}")
 
 
 def _download(remote: Remote, target: Path, progress: Progress | None) -> None:

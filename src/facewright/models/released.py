@@ -1,12 +1,13 @@
 """Public weights by name: where they lie, what they are, under which licence, and what their authors say they score.
 
+Those of architectures; face recognizers and detectors, which bring their own graph, are rows of `face_weights`.
+
 Sources and scores: timm's tables of defaults and `results/results-imagenet.csv` (single crop, ImageNet-1k validation),
 pycls and DeiT through the same tables, the README of timesler's facenet-pytorch. Nothing here was measured by us.
 
-A checksum of 64 digits is the whole SHA-256 of the file, as other projects that pin the same file publish it: several
-of them, but for resnet34, vgg11, mobilenet_v2, wide_resnet50_2 and efficientnet_b4, where we found one. A shorter one
-is what the file's own name carries: its first 8 or 9 digits, by which it is checked at the first download; the whole
-sum is then written beside the file and holds from then on.
+A checksum of 64 digits is the whole SHA-256 of the file, as several other projects pin it; one did for resnet34, vgg11,
+mobilenet_v2, wide_resnet50_2 and efficientnet_b4. A shorter one, of 8 or 9 digits, is in the file's
+own name; the whole sum is written beside the file when it came, and holds from then on.
 
 Files that end in `.safetensors` are read as they are; the others (PyTorch's pickles) only by `weights get` and
 `weights convert`, which store safetensors. torchvision's own files are not listed: they come from a package index's
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from facewright.errors import UnknownName
 from facewright.files import cache_folder
@@ -32,23 +34,47 @@ GITHUB = "https://github.com/huggingface/pytorch-image-models/releases/download"
 HUB = "https://huggingface.co/timm"
 DEIT = "https://dl.fbaipublicfiles.com/deit"
 FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
-PREFIX = 8  # hexadecimal digits, the fewest a checksum may have
-WHOLE = 64
+TIMM = "https://github.com/huggingface/pytorch-image-models"
+RESULTS = f"{TIMM}/blob/main/results/results-imagenet.csv"
+IMAGENET = "ImageNet-1k: non-commercial research and education"
+IMAGENET_TERMS = "https://huggingface.co/datasets/timm/imagenet-12k-wds/blob/main/LICENSE"
+WHOLE = 64  # hexadecimal digits of a checksum
+
+Kind = Literal["classifier", "recognizer", "detector"]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A row of public weights."""
+    """A row of public weights. What it says of licences, data, scores and checksums has the address it is from."""
 
-    architecture: str
-    name: str  # what stands behind the @
+    architecture: str  # "": a file with its own graph
+    name: str  # what stands behind the @; of a file with its own graph its whole name
     source: str  # https address
-    sha256: str  # hexadecimal: all 64 digits, or the first 8 or more
-    licence: str
-    spec: InputSpec  # size that the weights were trained with, mean and standard deviation they expect
+    sha256: str | None  # hexadecimal: all 64 digits, or the first 8 or more; None: nobody publishes it
+    licence: str  # of the weights
+    spec: InputSpec | None  # size that the weights were trained with, mean and std they expect; None: of a detector
     published: str  # score, in the words of a table: what, on what, by whom
-    rule: str  # how their parameters are named; see `renaming`
+    rule: str = ""  # how their parameters are named; see `renaming`
     classes: int = 1000
+    kind: Kind = "classifier"
+    data: str = IMAGENET  # training data, and its terms as far as they were found
+    bytes: int | None = None  # of the file
+    template: str | None = None  # of a recognizer's aligned crops
+    asks: bool = False  # their licence, or their publisher for their data, allows no commercial use: accepted once
+    of: str | None = None  # the row architecture@weights whose file it is
+    licence_source: str = ""
+    data_source: str = IMAGENET_TERMS
+    published_source: str = ""
+    sha256_source: str = ""  # who pins it
+
+    @property
+    def title(self) -> str:
+        """The name to type.
+
+        >>> released("resnet18")[0].title
+        'resnet18@imagenet'
+        """
+        return f"{self.architecture}@{self.name}" if self.architecture else self.name
 
     @property
     def file_name(self) -> str:
@@ -57,8 +83,8 @@ class Weights:
         >>> released("resnet18")[0].file_name
         'resnet18@imagenet.safetensors'
         """
-        suffix = ".safetensors" if self.is_safe else ".pth"
-        return f"{self.architecture}@{self.name}{suffix}"
+        suffix = ".onnx" if not self.architecture else ".safetensors" if self.is_safe else ".pth"
+        return f"{self.title}{suffix}"
 
     @property
     def is_safe(self) -> bool:
@@ -67,9 +93,10 @@ class Weights:
 
 
 def cached_file(weights: Weights, cache: Path | None = None) -> Path:
-    """Return the path of the safetensors of released weights, downloaded or not."""
+    """Return the path of the file of released weights that is loaded, downloaded or not."""
     folder = (cache_folder() if cache is None else cache) / "weights"
-    return folder / f"{weights.architecture}@{weights.name}.safetensors"
+    name = weights.of or weights.title
+    return folder / f"{name}{'.safetensors' if '@' in name else '.onnx'}"
 
 
 def released(architecture: str) -> tuple[Weights, ...]:
@@ -127,12 +154,14 @@ def _timm(architecture: str, source: str, sha256: str, score: tuple[float, int],
     spec = expected_input(architecture)
     spec = spec if size is None else replace(spec, height=size, width=size)
     published = f"{score[0]:.1f} % top-1 on ImageNet at {score[1]} px (timm)"
-    return Weights(architecture, "imagenet", source, sha256, "Apache-2.0", spec, published, "timm")
+    row = Weights(architecture, "imagenet", source, sha256, "Apache-2.0", spec, published, "timm")
+    return replace(row, licence_source=TIMM, published_source=RESULTS, sha256_source=f"the name of {source}")
 
 
 def _hub(architecture: str, card: str, sha256: str, score: tuple[float, int], size: int | None = None) -> Weights:
     """A safetensors file beside a model card of timm's."""
-    return _timm(architecture, f"{HUB}/{card}/resolve/main/model.safetensors", sha256, score, size)
+    row = _timm(architecture, f"{HUB}/{card}/resolve/main/model.safetensors", sha256, score, size)
+    return replace(row, licence_source=f"{HUB}/{card}", sha256_source=f"{HUB}/{card}/blob/main/model.safetensors")
 
 
 def _asset(architecture: str, asset: str, score: tuple[float, int], size: int | None = None) -> Weights:
@@ -142,13 +171,18 @@ def _asset(architecture: str, asset: str, score: tuple[float, int], size: int | 
 
 
 def _pycls(architecture: str, asset: str, score: tuple[float, int]) -> Weights:
-    return replace(_asset(architecture, f"v0.1-regnet/{asset}", score), licence="MIT")
+    return replace(
+        _asset(architecture, f"v0.1-regnet/{asset}", score),
+        licence="MIT",
+        licence_source="https://github.com/facebookresearch/pycls",
+    )
 
 
 def _deit(architecture: str, asset: str, score: tuple[float, int], name: str = "imagenet") -> Weights:
     sha256 = asset.removesuffix(".pth").rpartition("-")[2]
     row = _timm(architecture, f"{DEIT}/{asset}", sha256, score)
-    return replace(row, name=name, spec=replace(row.spec, mean=IMAGENET_MEAN, std=IMAGENET_STD))
+    spec = replace(expected_input(architecture), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return replace(row, name=name, spec=spec, licence_source="https://github.com/facebookresearch/deit")
 
 
 RELEASED: tuple[Weights, ...] = (
@@ -252,10 +286,16 @@ RELEASED: tuple[Weights, ...] = (
         "vggface2",
         f"{FACENET}/20180402-114759-vggface2.pt",
         "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
-        "MIT (the photos of VGGFace2: research only)",
+        "MIT: the repository; of the weights it says nothing",
         expected_input("inception_resnet_v1"),
         "99.65 % on LFW (facenet-pytorch)",
         "timesler",
         classes=8631,
+        data="VGGFace2: called CC BY-SA 4.0 and CC BY-NC 4.0 by different copies",
+        licence_source="https://github.com/timesler/facenet-pytorch/issues/239",
+        data_source="https://github.com/ox-vgg/vgg_face2/issues/49"
+        " https://huggingface.co/datasets/ProgramComputer/VGGFace2",
+        published_source="https://github.com/timesler/facenet-pytorch/blob/master/README.md",
+        sha256_source="several projects that pin the file; see the top of released.py",
     ),
 )

@@ -6,7 +6,6 @@ numbers. What a file is, is told by its content and not by its name.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ import torch
 from torch import Tensor
 
 from facewright.errors import WeightsError
+from facewright.models.downloads import MOST_BYTES as MOST_BYTES
+from facewright.models.downloads import sha256_of as sha256_of
 
-MOST_BYTES = 4 * 2**30  # of a file; the largest network of the zoo has 0.6 GB
 MOST_HEADER = 16 * 2**20  # bytes; 700 tensors take about 80 KB
 MOST_TENSORS = 20_000
 COUNTER = "num_batches_tracked"  # of batch norms: the only numbers of a network that are no floating point
@@ -73,19 +73,6 @@ def as_numbers(raw: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
             raise WeightsError(f"{path}: {name} holds NaN or infinity; these weights are broken, nothing was loaded")
         numbers[name] = cast
     return numbers
-
-
-def sha256_of(path: Path) -> str:
-    """The checksum of a file, 64 hexadecimal digits.
-
-    Raises:
-        WeightsError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def looks_pickled(beginning: bytes) -> bool:

@@ -20,7 +20,8 @@ from facewright.input_spec import InputSpec
 from facewright.models import conversion, released
 from facewright.models.blocks import Model
 from facewright.models.catalog import describe
-from facewright.models.downloads import Progress, Remote, fetch, pinned
+from facewright.models.downloads import Progress, Remote, fetch, pinned, unchanged
+from facewright.models.face_weights import face_weights, file_of
 from facewright.models.released import Weights, cached_file, expected_input
 from facewright.models.renaming import namings
 from facewright.models.weight_files import WeightFile, read_weights
@@ -98,11 +99,13 @@ def open_weights(
 
 
 def find_weights(text: str) -> Weights:
-    """Return released weights by architecture@name.
+    """Return released weights by architecture@name, or a face recognizer or detector by its name.
 
     Raises:
         UsageError: another form. UnknownName: no such architecture or weights.
     """
+    if (row := face_weights(text)) is not None:
+        return row
     architecture, name = parse_model(text)
     if name is None:
         names = ", ".join(row.name for row in released.released(architecture)) or "none known by name"
@@ -114,24 +117,28 @@ def get_weights(weights: str | Weights, *, cache: Path | None = None, progress: 
     """Download released weights, and convert them where they are a pickle.
 
     Args:
-        weights: a row of `released`, or architecture@name.
+        weights: a row of `released` or `face_weights`, architecture@name, or the name of a face network.
     Returns:
-        The safetensors file in the cache.
+        The safetensors or ONNX file in the cache.
     Raises:
         WeightsError: they cannot be had, or are not what they should be; nothing of them stays.
     """
     weights = find_weights(weights) if isinstance(weights, str) else weights
+    if weights.of is not None:
+        return get_weights(weights.of, cache=cache, progress=progress)
+    if not weights.architecture:
+        return file_of(weights, cache=cache, progress=progress)
     file = cached_file(weights, cache)
     if file.is_file():
-        pinned(file, weights.sha256 if weights.is_safe else "")
+        _ = pinned(file, weights.sha256 or "") if weights.is_safe else unchanged(file)
         return file
-    remote = Remote(weights.source, weights.sha256)
+    remote = Remote(weights.source, weights.sha256 or "")
     download = file.with_name(weights.file_name)
     fetch(remote, download, progress)
     if not weights.is_safe:
         conversion.convert(download, weights.architecture, file)
         file.with_name(f"{file.name}.sha256").unlink(missing_ok=True)  # of one that was converted before, and removed
-        pinned(file, "")
+        unchanged(file)
         for spent in (download, download.with_name(f"{download.name}.sha256")):
             spent.unlink(missing_ok=True)
     return file
@@ -181,6 +188,7 @@ def _open_released(weights: Weights, cache: Path | None, progress: Progress | No
     get_weights(weights, cache=cache, progress=progress)
     opened = read_weights(file)
     matched = match_weights(weights.architecture, opened.tensors, str(file))
+    assert weights.spec is not None  # only detectors have none
     return PretrainedWeights(
         weights.architecture,
         weights.name,

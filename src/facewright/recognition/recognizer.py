@@ -39,7 +39,9 @@ from facewright.faces.selection import (
 from facewright.images import ImageLike, Pixels, as_image
 from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
+from facewright.models.face_weights import face_weights
 from facewright.old_keywords import select_face_was_policy
+from facewright.recognition.defaults import read_defaults
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
 
@@ -85,7 +87,8 @@ class Recognizer:
         """Create a recognizer by the name of a model.
 
         Args:
-            model: a run directory, a bundle file or architecture@weights; None or "built-in": dlib's networks.
+            model: a run directory, a bundle file, architecture@weights or a name of `face_weights`; "built-in": dlib's
+                networks; None: the user's default (`defaults`), else these.
             crop: share of each side to keep, in place of the model's own.
             flip: average with the mirror image, in place of the model's own.
             detector: as of the class.
@@ -94,11 +97,24 @@ class Recognizer:
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
         """
+        if model is None:
+            chosen = read_defaults(cache)
+            model, detector = chosen.model, chosen.detector if detector is None else detector
         if not built_in(model):
+            if detector is None and face_weights(model) is not None:
+                detector = read_defaults(cache).detector or "dlib"  # their crops are of detected faces
             return cls(Embedder.load(str(model), crop=crop, flip=flip, device=device), detector=detector, cache=cache)
         if crop not in (None, 1.0) or flip:
             raise UsageError("the built-in networks cut faces out themselves; leave out --crop and --flip")
         return cls(detector=detector, cache=cache)
+
+    @property
+    def licence(self) -> str | None:
+        """Return the licence of the network's weights; None: not known."""
+        if self.embedder is None:
+            return "CC0-1.0"
+        held = self.embedder.bundle.provenance.get("licence")
+        return held if isinstance(held, str) else None
 
     @property
     def takes_photos_whole(self) -> bool:

@@ -58,6 +58,7 @@ class PairContext:
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    licence: str | None = None  # of the weights
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,8 @@ def _details(context: PairContext) -> list[Fact]:
         Fact("Input", context.input),
         Fact("Threshold", f"{decisive_threshold(result):.4f}", result.chosen or "at the equal error rate"),
     ]
+    if context.licence is not None:
+        facts.append(Fact("Licence of the weights", context.licence))
     if result.folds is not None:
         low, high = min(result.folds.thresholds), max(result.folds.thresholds)
         facts.append(Fact("Thresholds of the folds", f"{low:.4f} to {high:.4f}"))

@@ -157,6 +157,7 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
             "runtime": models.runtime,
             "classes": [] if classifier is None else list(classifier.classes),
             "input": {"height": spec.height, "width": spec.width},
+            "licence": models.recognizer.licence,
         },
         "can": {
             "predict": classifier is not None,

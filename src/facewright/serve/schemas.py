@@ -334,6 +334,7 @@ class ModelFacts(Answer):
     runtime: Literal["pytorch", "onnx"]
     classes: list[str]
     input: InputSize
+    licence: str | None = None  # of the weights; null: not known
 
 
 class Capabilities(Answer):

@@ -130,7 +130,7 @@ def cluster_photos(
         before = read_json(out / FACES, SortedPhotos, error=DataError)
         model, detector = before.model, before.detector
     recognizer = Recognizer.load(model, detector=detector)
-    state = _State(out, recognizer, model or "built-in")
+    state = _State(out, recognizer, recognizer.name)
     if paths:
         _add_photos(state, recognizer, photos_in(paths), smallest, on_event)
     scores = next((one.histograms for one in reversed(recognizer.thresholds()) if one.histograms is not None), None)

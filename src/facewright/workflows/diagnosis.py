@@ -13,6 +13,8 @@ from facewright import __version__
 from facewright.data.cache import cache_entries
 from facewright.errors import FacewrightError
 from facewright.files import cache_folder
+from facewright.models.face_weights import accepted
+from facewright.recognition.defaults import read_defaults
 from facewright.records import Record
 from facewright.workflows.provenance import machine
 
@@ -43,6 +45,8 @@ class Diagnosis(Record):
     stores: int  # data sets with decoded images
     store_bytes: int
     weights: tuple[str, ...]  # files of public weights in the cache
+    licences: tuple[str, ...]  # that were accepted: the names of the weights
+    defaults: dict[str, str | None]  # the model and the detector that are used where none is named
     variables: dict[str, str]  # that are set
     problems: tuple[str, ...]
 
@@ -70,10 +74,16 @@ def doctor() -> Diagnosis:
         cache_writable=writable,
         stores=len(stores),
         store_bytes=sum(store.bytes for store in stores),
-        weights=tuple(sorted(path.name for path in (folder / "weights").glob("*.safetensors"))),
+        weights=tuple(sorted(path.name for path in _weights(folder))),
+        licences=tuple(sorted(accepted())),
+        defaults=read_defaults().to_dict(),
         variables=set_variables | ({SECRET: "(set)"} if SECRET in os.environ else {}),
         problems=tuple(problems),
     )
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [path for path in (folder / "weights").glob("*") if path.suffix in (".safetensors", ".onnx")]
 
 
 def _version(package: str) -> str | None:

@@ -145,10 +145,11 @@ def evaluate(
 
 def _has_no_classes(model: str | Path) -> bool:
     """Return True for the built-in model, architecture@weights, and model files without classes."""
+    from facewright.models.face_weights import face_weights
     from facewright.recognition import built_in
 
     path = Path(model)
-    if built_in(str(model)) or ("@" in str(model) and not path.exists()):
+    if built_in(str(model)) or ("@" in str(model) and not path.exists()) or face_weights(model) is not None:
         return True
     return path.is_file() and not bundles.load(path).classes
 

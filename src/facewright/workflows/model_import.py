@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from facewright import bundle as bundles
 from facewright import images
-from facewright.bundle import Bundle, Exported
+from facewright.bundle import Bundle
 from facewright.data.pairs import read_pairs
-from facewright.embedding import Embedder, similarities
+from facewright.embedding import Embedder, imported, similarities
 from facewright.errors import BadImage, BundleError, DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.alignment import parse_template
-from facewright.graphs import EMBEDDING, MOST_BYTES
+from facewright.faces.onnx_detectors import detector_family
+from facewright.graphs import MOST_BYTES
 from facewright.input_spec import ColourOrder, InputSpec
-from facewright.onnx_import import wrap
 from facewright.recognition import Recognizer
 from facewright.records import Record
 
@@ -98,6 +98,8 @@ def import_model(
     if target.suffix.lower() != ".onnx":
         raise UsageError(f"{target}: an imported model is an .onnx file; name it {target.name}.onnx")
     content = _content(Path(file))
+    if (family := detector_family(Path(file))) is not None:
+        raise UsageError(f"{file} is a face detector ({family}): give it to --detector")
     found = parse_template(template, size)
     known = mean is not None and std is not None and colour is not None
     if not known and pairs is None:
@@ -105,9 +107,7 @@ def import_model(
     origin = {"file": Path(file).name, "sha256": sha256(content).hexdigest(), "licence": licence}
 
     def made(spec: InputSpec) -> Bundle:
-        graph = wrap(content, spec, output)
-        exported = Exported(graph, "float32", {EMBEDDING: graph.digest}, {"imported": origin})
-        return Bundle("imported", "none", (), spec, {}, origin, exported=exported, template=found)
+        return imported(content, spec, found, origin, output)
 
     trials: list[Trial] = []
     count = 0

@@ -37,6 +37,7 @@ class PairsMeasured:
 
     model: str
     fingerprint: str
+    licence: str | None  # of the weights; None: not known
     spec: InputSpec  # what the network was fed
     detector: str
     select_face: SelectFace | None  # of several faces; None where photos are taken whole
@@ -61,6 +62,7 @@ class PairsMeasured:
         return self.result.to_dict() | {
             "model": self.model,
             "fingerprint": self.fingerprint,
+            "licence": self.licence,
             "input": self.spec.to_dict(),
             "detector": self.detector,
             "policy": self.select_face,
@@ -142,6 +144,7 @@ def pairs(
     measured = PairsMeasured(
         model=recognizer.name,
         fingerprint=recognizer.fingerprint,
+        licence=recognizer.licence,
         spec=recognizer.spec,
         detector=recognizer.detector_name,
         select_face=None if recognizer.takes_photos_whole else recognizer.face_selection(select_face),
@@ -244,6 +247,7 @@ def _context(measured: PairsMeasured) -> PairContext:
         command=provenance.command(),
         versions=provenance.versions("torch", "numpy", "scipy", "pillow"),
         fingerprint=measured.fingerprint,
+        licence=measured.licence,
     )
 
 

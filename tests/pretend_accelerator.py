@@ -144,7 +144,10 @@ def test_float16_steps_that_overflow_are_skipped_and_are_no_fault(tmp_path: Path
 
 RECIPES = {
     "scratch": (WHERE, {}),
-    "cosine": (WHERE, {"head.kind": "cosine", "head.scale": "16.0", "objective.kind": "arcface"}),
+    "cosine": (
+        WHERE,
+        {"head.kind": "cosine", "head.scale": "16.0", "objective.kind": "adaface", "augment.jpeg": "0.5"},
+    ),
     "triplet": (WHERE, {"head.kind": "linear", "objective.kind": "triplet", "sampling.plan": "triplets"}),
     "pairwise": (WHERE, {"head.kind": "linear", "objective.kind": "pairwise", "sampling.plan": "pairs"}),
     "centre": (WHERE, {"head.kind": "linear", "objective.kind": "centre", "training.ema": "0.9"}),

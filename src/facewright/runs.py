@@ -43,6 +43,7 @@ LISTED = (  # in the manifest, and compared with it when a run is opened; the mo
     "recipe.toml",
     "split.csv",
     "metrics.csv",
+    "verification.csv",
     "evaluation.json",
     "predictions.csv",
     "validation_predictions.csv",

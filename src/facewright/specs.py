@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from facewright.errors import UnknownName, UsageError
 
@@ -17,14 +17,17 @@ HeadKind = Literal["native", "linear", "sigmoid", "two-layer", "hidden-256", "co
 HEADS = tuple(kind for kind in get_args(HeadKind) if kind != "native")
 TripletMining = Literal["all", "semi-hard", "batch-hard"]
 ON_SCORES = ("cross-entropy", "focal", "centre")
-ON_COSINES = ("a-softmax", "cosface", "arcface")
+ON_COSINES = ("a-softmax", "cosface", "arcface", "adaface")
 ON_PAIRS = ("contrastive", "pairwise", "triplet")
 KINDS = (*ON_SCORES, *ON_COSINES, *ON_PAIRS)
 SHARED = ("cross-entropy", "focal")  # take shares of classes, as mixup makes them
 SMOOTHED = ("cross-entropy", "centre", *ON_PAIRS)  # contain a plain cross-entropy, whose labels can be smoothed
-MARGINS = {"a-softmax": 4.0, "cosface": 0.35, "arcface": 0.5, "contrastive": 1.0, "triplet": 0.2}  # the papers'
-LARGEST_MARGINS = {"a-softmax": 16.0, "cosface": 2.0, "arcface": math.pi / 2, "contrastive": 2.0, "triplet": 4.0}
+MARGINS = {"a-softmax": 4.0, "cosface": 0.35, "arcface": 0.5, "adaface": 0.4, "contrastive": 1.0, "triplet": 0.2}
+"""The papers'."""
+LARGEST_MARGINS = {"a-softmax": 16.0, "cosface": 2.0, "arcface": math.pi / 2, "adaface": math.pi / 2}
+LARGEST_MARGINS |= {"contrastive": 2.0, "triplet": 4.0}
 Share = Annotated[float, Field(ge=0, le=1)]
+_DEGRADED = {"blur_sigma": (0, 0.2), "low_resolution_scale": (0.05, 1), "noise_std": (0, 100), "jpeg_quality": (1, 100)}
 Table = TypeVar("Table", bound=BaseModel)
 
 
@@ -129,7 +132,7 @@ class ObjectiveSpec(Spec):
     """The loss that training minimises.
 
     Three groups. On class scores: cross-entropy, focal, centre. On the cosines of a cosine head: a-softmax, cosface,
-    arcface. On pairs of embeddings: contrastive, pairwise, triplet.
+    arcface, adaface. On pairs of embeddings: contrastive, pairwise, triplet.
 
     >>> ObjectiveSpec(kind="arcface").used_margin
     0.5
@@ -142,11 +145,12 @@ class ObjectiveSpec(Spec):
         "a-softmax",
         "cosface",
         "arcface",
+        "adaface",
         "contrastive",
         "pairwise",
         "triplet",
     ] = "cross-entropy"
-    margin: float | Literal["paper"] = "paper"  # a-softmax: a whole number; arcface: radians
+    margin: float | Literal["paper"] = "paper"  # a-softmax: a whole number; arcface, adaface: radians
     mining: TripletMining = "batch-hard"  # triplet
     weight: float = Field(0.003, ge=0, le=1e6)  # centre: of the centre loss beside cross-entropy; lambda of the paper
     centre_rate: float = Field(0.5, gt=0, le=1)  # centre: how fast centres follow; alpha of the paper
@@ -154,6 +158,8 @@ class ObjectiveSpec(Spec):
     blend_start: float = Field(1000.0, ge=0, le=1e9)  # a-softmax: the share of plain softmax falls from this,
     blend_fall: float = Field(0.12, ge=0, le=1e9)  # the faster the greater this is,
     blend_least: float = Field(5.0, ge=0, le=1e9)  # down to this
+    concentration: float = Field(1 / 3, gt=0, le=10)  # adaface: quality per std of the norms; h of the paper
+    norm_rate: float = Field(0.01, gt=0, le=1)  # adaface: how fast mean and std of the norms follow the batches
     class_weights: Literal["none", "inverse"] = "none"  # inverse: rare classes count as much as frequent ones in all
 
     @model_validator(mode="after")
@@ -219,7 +225,7 @@ class Augment(Spec):
 
     Each number is a range: an image gets its own draw from it. Order: crop, rotation, zoom, translation and mirroring
     in one resampling (what comes in from outside is the image's reflection), then brightness, contrast and
-    saturation, then erasing.
+    saturation, then erasing, then what a bad camera does: blur, low resolution, noise, JPEG.
 
     `Augment(area=(0.08, 1), aspect=math.log(4 / 3), crop="inside")` is torchvision's RandomResizedCrop with its
     defaults and a flip (the box is not rounded to whole pixels); `Augment(rotation=36, zoom=0.1, translate=0.1)` is
@@ -241,12 +247,28 @@ class Augment(Spec):
     crop: Literal["centre", "inside"] = "centre"
     """"centre" keeps the crop's middle in the image's middle; "inside" puts the crop anywhere inside."""
     grey: Share = 0.0  # probability of losing all colour
+    blur: Share = 0.0  # probability of a Gaussian blur
+    blur_sigma: tuple[float, float] = (0.003, 0.02)  # (low, high), as a share of the side
+    low_resolution: Share = 0.0  # probability of reducing the image and enlarging it again
+    low_resolution_scale: tuple[float, float] = (0.2, 1.0)  # (low, high) share of the side that is left between
+    noise: Share = 0.0  # probability of Gaussian noise, in each pixel and channel
+    noise_std: tuple[float, float] = (1.0, 10.0)  # (low, high) grey levels of 255
+    jpeg: Share = 0.0  # probability of compressing as JPEG
+    jpeg_quality: tuple[int, int] = (20, 95)  # (low, high)
 
     @field_validator("area", "erase_area")
     @classmethod
     def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1] <= 4:
             raise ValueError("expected (low, high) with 0 < low <= high <= 4")
+        return value
+
+    @field_validator("blur_sigma", "low_resolution_scale", "noise_std", "jpeg_quality")
+    @classmethod
+    def _in_range(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        least, most = _DEGRADED[str(info.field_name)]
+        if not least <= value[0] <= value[1] <= most:
+            raise ValueError(f"expected (low, high) with {least:g} <= low <= high <= {most:g}")
         return value
 
     @model_validator(mode="after")
@@ -266,3 +288,8 @@ class Augment(Spec):
     def colours(self) -> bool:
         """The values of pixels change."""
         return any((self.brightness, self.contrast, self.saturation, self.grey))
+
+    @property
+    def degrades(self) -> bool:
+        """Some images are made worse as a bad camera or connection makes them."""
+        return any((self.blur, self.low_resolution, self.noise, self.jpeg))

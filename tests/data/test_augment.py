@@ -32,6 +32,10 @@ EVERYTHING = Augment(
     saturation=0.3,
     grey=0.1,
     erase=0.5,
+    blur=0.5,
+    low_resolution=0.5,
+    noise=0.5,
+    jpeg=0.5,
 )
 RANDOM_RESIZED_CROP = Augment(area=(0.08, 1.0), aspect=math.log(4 / 3), crop="inside")
 

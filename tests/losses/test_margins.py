@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from facewright.errors import UsageError
-from facewright.losses.margins import a_softmax, a_softmax_blend, arcface, cosface
+from facewright.losses.margins import NormQuality, a_softmax, a_softmax_blend, adaface, arcface, cosface
 
 B, C = 12, 5
 
@@ -152,3 +152,42 @@ def test_a_softmax_refuses_margins_that_are_no_whole_number(margin: float) -> No
 def test_labels_that_do_not_fit(name: str) -> None:
     with pytest.raises(UsageError, match="whole numbers as labels"):
         LOSSES[name](torch.zeros(3, 2), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 3.0, 0.1]], ids=["even", "weighted"])
+@pytest.mark.parametrize("margin", [0.0, 0.4, 1.2])
+def test_adaface(margin: float, weights: list[float] | None) -> None:
+    """Image by image: s (cos(theta + g_angle) - g_add), with the angle kept in [0, pi]."""
+    order = torch.randperm(B, generator=torch.Generator().manual_seed(5))
+    quality = torch.linspace(-1, 1, B, dtype=torch.float64)[order]
+    rows = []
+    for row, label, q in zip(cosines().tolist(), labels().tolist(), quality.tolist(), strict=True):
+        turned = min(math.pi, max(0.0, math.acos(row[label]) - margin * q))
+        changed = [16 * value for value in row]
+        changed[label] = 16 * (math.cos(turned) - (margin * q + margin))
+        rows.append(changed)
+    heavy = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    expected = cross_entropy_of(rows, weights or [1.0] * C)
+    assert math.isclose(adaface(cosines(), quality, labels(), 16.0, margin, heavy), expected, rel_tol=1e-12)
+    same = torch.full((B,), 0.3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: adaface(x, same, labels(), 16.0, margin), cosines().requires_grad_())
+
+
+def test_adaface_is_arcface_for_the_worst_image_and_cosface_for_the_average_one() -> None:
+    inside = cosines().clamp(-0.8, 0.8)  # theta + m below pi
+    worst, average = -torch.ones(B), torch.zeros(B)
+    for quality, loss in ((worst, arcface), (average, cosface)):
+        expected = loss(inside, labels(), 16.0, 0.4).item()
+        assert adaface(inside, quality, labels(), 16.0, 0.4).item() == pytest.approx(expected)
+
+
+def test_the_quality_of_norms() -> None:
+    quality, first, second = NormQuality(0.5, 0.25), torch.tensor([10.0, 20.0, 30.0]), torch.tensor([18.0, 22.0])
+    assert quality(first).tolist() == pytest.approx([-0.5, 0.0, 0.5], abs=1e-4)  # mean 20, std 10, h 0.5
+    mean, std = 0.75 * 20 + 0.25 * 20, 0.75 * 10 + 0.25 * math.sqrt(8)
+    assert quality(second).tolist() == pytest.approx([(18 - mean) / std / 2, (22 - mean) / std / 2], abs=1e-4)
+    quality.eval()
+    assert quality(torch.tensor([100.0, 0.0])).tolist() == [1.0, -1.0]
+    assert (quality.mean.item(), quality.std.item()) == pytest.approx((mean, std))
+    norms = first.clone().requires_grad_()
+    assert not quality(norms).requires_grad

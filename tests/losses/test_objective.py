@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from facewright.errors import UnknownName, UsageError
 from facewright.heads import HeadSpec, build
 from facewright.losses.classification import CentreLoss, cross_entropy, focal
-from facewright.losses.margins import a_softmax, arcface, cosface
+from facewright.losses.margins import NormQuality, a_softmax, adaface, arcface, cosface
 from facewright.losses.objective import Objective
 from facewright.losses.pairs import contrastive, score_distributions, triplet
 from facewright.specs import KINDS, ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec
@@ -50,6 +50,11 @@ EXPECTED = {
     ),
     "cosface": (ObjectiveSpec(kind="cosface"), 0, lambda h, x: cosface(h.cosines(x), LABELS, 16.0, 0.35)),
     "arcface": (ObjectiveSpec(kind="arcface"), 0, lambda h, x: arcface(h.cosines(x), LABELS, 16.0, 0.5)),
+    "adaface": (
+        ObjectiveSpec(kind="adaface"),
+        0,
+        lambda h, x: adaface(h.cosines(x), NormQuality()(x.norm(dim=1)), LABELS, 16.0, 0.4),
+    ),
     "arcface, own": (
         ObjectiveSpec(kind="arcface", margin=0.0),  # a margin of 0 is a margin
         0,
@@ -167,9 +172,13 @@ def test_a_cosine_head_suits_every_kind(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_state_is_the_centres_and_nothing_else(kind: str) -> None:
+def test_the_state_is_the_centres_and_the_norms_and_nothing_else(kind: str) -> None:
     objective = Objective(ObjectiveSpec(kind=kind), CLASSES, WIDTH, torch.ones(CLASSES))
-    expected = {"centre.centres", "centre.met"} if kind == "centre" else set()
+    state = {
+        "centre": {"centre.centres", "centre.met"},
+        "adaface": {f"quality.{x}" for x in ("mean", "std", "batches")},
+    }
+    expected = state.get(kind, set())
     assert set(objective.state_dict()) == expected
     assert not list(objective.parameters())
 

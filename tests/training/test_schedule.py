@@ -22,6 +22,9 @@ from facewright.training.schedule import Plateau, Schedule
         ({"name": "cosine", "floor": 0.2}, 100, 50, 0.6),
         ({"name": "cosine", "warmup": 0.1}, 100, 4, 0.5),  # linear: the fifth of ten steps
         ({"name": "cosine", "warmup": 0.1}, 100, 10, 1.0),
+        ({"name": "poly"}, 100, 0, 1.0),
+        ({"name": "poly"}, 100, 50, 0.25),
+        ({"name": "poly", "power": 1.0, "floor": 0.2, "warmup": 0.2}, 100, 60, 0.6),
         ({"name": "one-cycle", "warmup": 0.3}, 100, 0, 0.04),
         ({"name": "one-cycle", "warmup": 0.3}, 100, 30, 1.0),
         ({"name": "one-cycle", "warmup": 0.3}, 100, 65, 0.5),

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facewright.data.degradations import SLOTS as DEGRADATION_SLOTS
+from facewright.data.degradations import degrade
 from facewright.data.sampling import Stream, random_words
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
@@ -30,7 +32,8 @@ _ERASE, _ERASE_AREA, _ERASE_ASPECT, _ERASE_X, _ERASE_Y = range(11, 16)
 _BOX_X, _BOX_Y = 16, 17
 _TRIES = 18  # from here on: area and aspect of the further attempts at a box inside the image
 _ATTEMPTS = 10  # torchvision's number
-_SLOTS = _TRIES + 2 * (_ATTEMPTS - 1)
+_DEGRADATIONS = _TRIES + 2 * (_ATTEMPTS - 1)  # from here on: those of `degrade`
+_SLOTS = _DEGRADATIONS + DEGRADATION_SLOTS
 _ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
 _CHUNK = 100_000  # pixels worked on at once (eight images of 112 px): their float planes stay in a core's cache
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -78,6 +81,8 @@ def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int
     for start in range(0, len(batch), chunk):
         part = slice(start, start + chunk)
         result[part] = _augmented(batch[part], uniforms[:, part], augment, size)
+    if augment.degrades:
+        degrade(result, uniforms[_DEGRADATIONS:], augment)
     return result
 
 
@@ -215,8 +220,8 @@ def _crop_sides(
         half = np.exp(0.5 * augment.aspect * _signed(uniforms[_ASPECT]))
         return np.sqrt(area) * half, np.sqrt(area) / half
     # torchvision's rule: up to ten boxes, the first that fits; else the whole image.
-    areas = low + (high - low) * uniforms[[_AREA, *range(_TRIES, _SLOTS, 2)]]  # (attempts, B)
-    halves = np.exp(0.5 * augment.aspect * _signed(uniforms[[_ASPECT, *range(_TRIES + 1, _SLOTS, 2)]]))
+    areas = low + (high - low) * uniforms[[_AREA, *range(_TRIES, _DEGRADATIONS, 2)]]  # (attempts, B)
+    halves = np.exp(0.5 * augment.aspect * _signed(uniforms[[_ASPECT, *range(_TRIES + 1, _DEGRADATIONS, 2)]]))
     widths, heights = np.sqrt(areas * tallness) * halves, np.sqrt(areas / tallness) / halves
     fits = (widths <= 1.0) & (heights <= 1.0)
     first, column = fits.argmax(axis=0), np.arange(fits.shape[1])

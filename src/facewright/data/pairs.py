@@ -17,6 +17,7 @@ the pair lists.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -38,6 +39,7 @@ _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
 _FOLDS = 10  # of a .bin
 _SAME = {"1": True, "true": True, "0": False, "false": False}
 _COLUMNS = ("a", "b", "same", "fold")
+LISTED_SET = re.compile(r"(.+\.(?:csv|tsv|txt)):(.+)", re.IGNORECASE)  # LIST:FOLDER
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,22 @@ def read_pairs(where: str | Path, images: str | Path | None) -> Pairs:
         raise DataError(f"{path}: not one of its {len(named):,} images is in {root} (the first: {broken[0].path})")
     _refuse_contradictions(path, found)
     return replace(found, broken=broken, notes=_notes(found, {item.path for item in broken}))
+
+
+def set_of(word: str | Path) -> tuple[Path, Path | None]:
+    """Return the list of a set and the folder of its images; a .bin holds them.
+
+    Raises:
+        UsageError: neither a .bin nor LIST:FOLDER.
+    >>> set_of("C:/lfw/pairs.txt:C:/lfw/images")[1].as_posix()
+    'C:/lfw/images'
+    """
+    if str(word).lower().endswith(".bin"):
+        return Path(word), None
+    parts = LISTED_SET.fullmatch(str(word))
+    if parts is None:
+        raise UsageError(f"{word}: expected a .bin, or LIST:FOLDER, a list of pairs and the folder of its images")
+    return Path(parts[1]), Path(parts[2])
 
 
 def _refuse_contradictions(path: Path, pairs: Pairs) -> None:

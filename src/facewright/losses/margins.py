@@ -1,4 +1,4 @@
-"""Softmax losses with a margin between classes on the sphere: A-Softmax, CosFace, ArcFace.
+"""Softmax losses with a margin between classes on the sphere: A-Softmax, CosFace, ArcFace, AdaFace.
 
 All take the cosines between embeddings and class directions, as a cosine head gives them; of sub-centre ArcFace
 (Deng et al. 2020, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV) the head is the
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facewright.errors import UsageError
 from facewright.losses.classification import check_labels, cross_entropy
@@ -62,6 +62,77 @@ def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
     return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
 
 
+def adaface(
+    cosines: Tensor, quality: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of s cos(theta), where the image's own class counts as s (cos(theta + g_angle) - g_add).
+
+    g_angle = -m q and g_add = m q + m, with the quality q of the image: at q = -1 it is ArcFace with the margin m, at
+    q = 0 CosFace, and at q = 1 images far from their class are pulled less. theta + g_angle is clipped to [0, pi], as
+    in the authors' code: beyond, there is no gradient through the angle.
+
+    Args:
+        cosines: (B, C) in [-1, 1].
+        quality: (B,) in [-1, 1], from `NormQuality`.
+        labels: (B,) class numbers.
+        scale: s > 0; 64 in the paper.
+        margin: m in [0, pi / 2], radians; 0.4 in the paper.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Source: Kim, Jain, Liu 2022, "AdaFace: Quality Adaptive Margin for Face Recognition", arXiv:2204.00964, eq. 14, 15.
+    """
+    cosines = precise(cosines)
+    own, quality = _own(cosines, labels), precise(quality).unsqueeze(1)
+    short = 1 - torch.finfo(own.dtype).eps
+    inside = own.clamp(-short, short)
+    angle = -margin * quality
+    turned = inside * angle.cos() - (1 - inside.square()).sqrt() * angle.sin()
+    total = inside.detach().arccos() + angle
+    turned = torch.where(total < 0, 1.0, torch.where(total > math.pi, -1.0, turned))
+    own = turned - (margin * quality + margin)
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+
+
+class NormQuality(nn.Module):
+    """The quality of images by the norms of their embeddings, against a moving mean and standard deviation.
+
+    q = clip((|x| - mean) / (std / h), -1, 1), without gradient. Mean and std are of the batches over all processes.
+    Deviations: they start as those of the first batch, where the authors' code starts at 20 and 100; `rate` is the
+    share of the newest batch, 0.01 as in their code (the paper's eq. 13 has the momentum 0.99).
+
+    Args:
+        concentration: h; 1/3 in the paper.
+        rate: in (0, 1].
+    Source: Kim, Jain, Liu 2022, arXiv:2204.00964, eq. 12 and 13.
+    """
+
+    mean: Tensor
+    std: Tensor
+    batches: Tensor
+
+    def __init__(self, concentration: float = 1 / 3, rate: float = 0.01) -> None:
+        super().__init__()
+        self.concentration, self.rate = concentration, rate
+        for name in ("mean", "std", "batches"):
+            self.register_buffer(name, torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, norms: Tensor) -> Tensor:
+        """(B,) norms of embeddings -> (B,) in [-1, 1]; moves mean and std in training mode only."""
+        norms = norms.detach().to(self.mean.dtype).clamp(1e-3, 100)  # the authors' bounds
+        if self.training:
+            count, total = _over_processes(torch.stack([torch.ones_like(norms).sum(), norms.sum()]))
+            mean = total / count
+            squares = _over_processes((norms - mean).square().sum().reshape(1))[0]
+            std = (squares / (count - 1).clamp_min(1)).sqrt()
+            rate = torch.where(self.batches == 0, 1.0, self.rate)
+            self.mean.lerp_(mean, rate)
+            self.std.lerp_(std, rate)
+            self.batches.clamp_(max=0).add_(1)
+        return ((norms - self.mean) / (self.std + 1e-3) * self.concentration).clamp(-1, 1)
+
+
 def a_softmax(
     cosines: Tensor, lengths: Tensor, labels: Tensor, margin: int, blend: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
@@ -111,6 +182,12 @@ def _psi(cosines: Tensor, margin: int) -> Tensor:
     angles = torch.arccos(cosines.detach().clamp(-1, 1))
     k = torch.floor(angles * (margin / math.pi)).clamp(0, margin - 1)
     return (1 - 2 * (k % 2)) * multiple - 2 * k
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums
 
 
 def _own(cosines: Tensor, labels: Tensor) -> Tensor:  # (B, C), (B,) -> (B, 1)

@@ -13,7 +13,7 @@ from torch import Tensor, linalg, nn
 
 from facewright.errors import UsageError
 from facewright.losses.classification import CentreLoss, cross_entropy, focal
-from facewright.losses.margins import a_softmax, a_softmax_blend, arcface, cosface
+from facewright.losses.margins import NormQuality, a_softmax, a_softmax_blend, adaface, arcface, cosface
 from facewright.losses.pairs import contrastive, score_distributions, triplet
 from facewright.specs import ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec
 from facewright.vectors import precise
@@ -39,7 +39,7 @@ class CosineHead(Head, Protocol):
 class Objective(nn.Module):
     """Map a head, the features of a batch and its targets to the loss and the scores.
 
-    Its state is the centres of the centre loss, and nothing for all others.
+    Its state is the centres of the centre loss, the statistics of AdaFace's norms, and nothing for all others.
 
     Args:
         spec: what to minimise; a loss with a margin wants a cosine head, see `Recipe`.
@@ -62,6 +62,7 @@ class Objective(nn.Module):
         self.spec = spec
         self.smoothing = smoothing
         self.centre = CentreLoss(classes, width, spec.centre_rate) if spec.kind == "centre" else None
+        self.quality = NormQuality(spec.concentration, spec.norm_rate) if spec.kind == "adaface" else None
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, head: Head, features: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -113,6 +114,9 @@ class Objective(nn.Module):
     def _on_cosines(self, head: CosineHead, embeddings: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         spec, cosines = self.spec, head.cosines(embeddings)
         scores = head.scale * cosines
+        if self.quality is not None:
+            quality = self.quality(linalg.vector_norm(precise(embeddings), dim=1))
+            return adaface(cosines, quality, labels, head.scale, spec.used_margin, self.weights), scores
         if spec.kind == "a-softmax":
             lengths = linalg.vector_norm(precise(embeddings), dim=1)
             blend = a_softmax_blend(step, spec.blend_start, spec.blend_fall, spec.blend_least)

@@ -90,7 +90,7 @@ def assemble(
     module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype).to(world.device)
     trainer = Trainer(module, data, recipe, folder, save_best, on_event, world)
     if world.is_main_process:
-        table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position.rows)
+        table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position)
         trainer.on_event = history.joined_handlers(table, on_event)
     return trainer
 

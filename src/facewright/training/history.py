@@ -12,6 +12,7 @@ from typing import Any
 from facewright.errors import RunError
 from facewright.events import EpochFinished, EpochRow, Event, EventHandler
 from facewright.files import write_atomic
+from facewright.training.verification import SetAccuracy
 
 FIELDS = tuple(field.name for field in fields(EpochRow))
 
@@ -36,15 +37,19 @@ class Position:
     waited: int = 0  # epochs of the phase since the best
     finished: bool = False
     rows: list[EpochRow] = field(default_factory=list)
+    sets: list[SetAccuracy] = field(default_factory=list)  # rows of verification.csv
 
 
 def to_csv(rows: Iterable[EpochRow]) -> str:
     """Write the rows as CSV with a header; floats keep every bit."""
+    return _table(FIELDS, ({**asdict(row), "best": int(row.best)} for row in rows))
+
+
+def _table(names: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({**asdict(row), "best": int(row.best)})
+    writer.writerows(rows)
     return out.getvalue()
 
 
@@ -67,12 +72,15 @@ def read_csv(path: Path) -> tuple[EpochRow, ...]:
             ) from None
 
 
-def writing_csv(path: Path, rows: Callable[[], Sequence[EpochRow]]) -> EventHandler:
-    """Return a handler that rewrites metrics.csv after every epoch; `rows` gives all of them so far."""
+def writing_csv(path: Path, position: Callable[[], Position]) -> EventHandler:
+    """Return a handler that rewrites metrics.csv, and verification.csv if there are sets, after every epoch."""
 
     def handle(event: Event) -> None:
         if isinstance(event, EpochFinished):
-            write_atomic(path, to_csv(rows()))
+            write_atomic(path, to_csv(position().rows))
+            if position().sets:
+                names = [item.name for item in fields(SetAccuracy)]
+                write_atomic(path.with_name("verification.csv"), _table(names, map(asdict, position().sets)))
 
     return handle
 

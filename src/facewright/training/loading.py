@@ -21,6 +21,7 @@ from facewright.specs import Augment
 from facewright.training.distributed import World
 from facewright.training.features import FeatureInputs, Features, features_of
 from facewright.training.recipe_parts import Plan
+from facewright.training.verification import VerificationSet
 
 VALIDATED = 64  # images a batch
 
@@ -41,6 +42,7 @@ class Data:
     batch: int  # images a batch, over all processes
     steps: int  # of an epoch
     seed: int
+    sets: tuple[VerificationSet, ...] = ()  # measured after each epoch
     workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
 
     @property

@@ -206,7 +206,10 @@ class Threshold(Spec):
 class Selection(Spec):
     """The choice of the epoch whose weights are kept, and early stopping."""
 
-    metric: Literal["accuracy", "loss", "hter"] = (
-        "loss"  # on the validation part; hter: two classes, its best threshold
-    )
+    metric: Literal["accuracy", "loss", "hter", "verification"] = "loss"
+    """On the validation part: accuracy; loss; hter of two classes at its best threshold. Or verification: the mean
+    accuracy over `sets`, the loss where none is named."""
+    sets: tuple[str, ...] = Field((), max_length=64)
+    """Verification sets that are measured after each epoch: a `.bin`, or `LIST:FOLDER`, a list of pairs and the folder
+    of its images."""
     patience: int = Field(0, ge=0, le=MOST_EPOCHS)  # epochs without improvement before a phase ends; 0: never

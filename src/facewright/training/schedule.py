@@ -17,13 +17,15 @@ class Schedule(Spec):
     constant   1
     cosine     half a cosine from 1 to `floor`                     (Loshchilov and Hutter, arXiv:1608.03983, eq. 5)
     one-cycle  up from 1/25 along half a cosine, then down         (Smith and Topin, arXiv:1708.07120)
+    poly       (1 - share of the steps) ** `power`, down to `floor`
     step       times `factor` after every `every` epochs
     plateau    times `factor` whenever `Plateau` says so
     """
 
-    name: Literal["constant", "cosine", "one-cycle", "step", "plateau"] = "cosine"
+    name: Literal["constant", "cosine", "one-cycle", "poly", "step", "plateau"] = "cosine"
     warmup: float = Field(0.0, ge=0, lt=1)  # share of all steps, linear from near zero; one-cycle: its rise
-    floor: float = Field(0.0, ge=0, le=1)  # where cosine and one-cycle end; below which plateau does not go
+    floor: float = Field(0.0, ge=0, le=1)  # where cosine, one-cycle and poly end; below which plateau does not go
+    power: float = Field(2.0, gt=0, le=10)  # poly
     every: int = Field(10, ge=1, le=100_000)  # step: epochs between drops
     factor: float = Field(0.1, gt=0, lt=1)  # step, plateau: multiply by this
     patience: int = Field(5, ge=0, le=100_000)  # plateau: epochs without a better validation loss
@@ -43,6 +45,8 @@ class Schedule(Spec):
             return min(1.0, (step + 1) / rise)
         if self.name == "cosine":
             return self.floor + (1 - self.floor) * (1 - _ease(gone))
+        if self.name == "poly":
+            return float(self.floor + (1 - self.floor) * (1 - gone) ** self.power)
         if self.name == "step":
             return float(self.factor ** (step // (steps_per_epoch * self.every)))
         return 1.0

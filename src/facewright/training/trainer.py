@@ -13,7 +13,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
+from facewright.training.verification import SetAccuracy, measure
 
 STOP_EVERY = 8  # steps between two questions among processes whether one of them is to stop
 
@@ -258,7 +259,19 @@ class Trainer:
             scores[moved(torch.from_numpy(np.searchsorted(rows, indices)), self.world.device)] = part
         self.world.all_reduce(scores)  # each row is zero in all processes but one
         truth = torch.from_numpy(self.data.store.dataset.truth[rows])
-        return validation.validate(scores, truth, self.recipe.selection.metric, self.recipe.task)
+        result = validation.validate(scores, truth, self.recipe.selection.metric, self.recipe.task)
+        return self.verified(result, network, size)
+
+    def verified(self, result: Validation, network: nn.Module, size: int) -> Validation:
+        """Measure the verification sets; where they choose the best epoch, their mean accuracy is its score."""
+        data, epoch = self.data, self.position.epoch + 1
+        if not data.sets or not result.finite():
+            return result
+        found = [measure(network, self.module.head, one, data.spec, size, epoch, self.world) for one in data.sets]
+        self.position.sets += found
+        self.on_event(Message(f"epoch {epoch}: verification: {', '.join(map(str, found))}"))
+        chosen = self.recipe.selection.metric == "verification"
+        return replace(result, score=float(np.mean([one.accuracy for one in found]))) if chosen else result
 
     def finish_epoch(self, result: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""
@@ -384,6 +397,7 @@ class Trainer:
         try:
             facts: dict[str, Any] = dict(state.facts["progress"])
             facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
+            facts["sets"] = [SetAccuracy(**row) for row in facts.get("sets", [])]
             self.position = Position(**facts)
             self.pending.clear()
             self.scaler.load_state_dict(state.facts.get("scaler", {}))

@@ -36,7 +36,7 @@ def validate(scores: Tensor, truth: Tensor, metric: str, task: TaskSpec | None =
         truth: (V,) class numbers; of a task (V, T) targets, NaN unknown.
         task: the targets; None: classes.
         metric: loss; accuracy; hter, of two classes, the second being the one to accept, at the threshold that is best
-            here (which is why the number that counts is that of the test part).
+            here (which is why the number that counts is that of the test part); verification: as loss.
     Raises:
         UsageError: hter for more or less than two classes.
     """
@@ -49,7 +49,7 @@ def validate(scores: Tensor, truth: Tensor, metric: str, task: TaskSpec | None =
         accuracy = float((scores.argmax(1) == truth).double().mean())
     if metric == "accuracy":
         return Validation(loss, accuracy, accuracy)
-    if metric == "loss" or not math.isfinite(loss):
+    if metric in ("loss", "verification") or not math.isfinite(loss):
         return Validation(loss, accuracy, -loss)
     return Validation(loss, accuracy, -_least_hter(scores, truth))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from facewright.data import splits
 from facewright.data.audit import about_copies
 from facewright.data.duplicates import near_pairs
+from facewright.data.pairs import Pairs, read_pairs, set_of
 from facewright.data.records import Dataset
 from facewright.data.split_notes import explained
 from facewright.data.splits import Split
@@ -19,6 +20,7 @@ from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_
 from facewright.input_spec import InputSpec
 from facewright.training.mining import face_class
 from facewright.training.recipe import Recipe
+from facewright.training.verification import VerificationSet
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
 
@@ -31,6 +33,7 @@ class PreparedData:
     split: Split
     spec: InputSpec
     fingerprint: str
+    sets: tuple[VerificationSet, ...] = ()  # of `recipe.selection`
 
 
 def with_targets(dataset: Dataset, recipe: Recipe, task: str | None) -> tuple[Dataset, Recipe]:
@@ -79,6 +82,9 @@ def prepare(
     Raises:
         DataError: too few images for three parts, or nothing readable, or a target without one of its answers.
     """
+    lists = [(read_pairs(*set_of(word)), set_of(word)[1]) for word in recipe.selection.sets]  # before long work
+    if recipe.selection.metric == "verification" and not lists:
+        on_event(Message("selection.sets names no verification set: the validation loss chooses the best epoch"))
     cropper = cropper_of(recipe)
     if cropper is None and (share := sample_share(dataset)) is not None:
         on_event(Message(advice(share)))
@@ -97,7 +103,22 @@ def prepare(
     if recipe.task is not None:
         check_targets(recipe.task, store.dataset.truth[split.train], dataset.where)
     spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
-    return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests))
+    sets = tuple(_opened(pairs, images, recipe, cropper, on_event) for pairs, images in lists)
+    return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests), sets)
+
+
+def _opened(
+    pairs: Pairs, images: Path | None, recipe: Recipe, cropper: FaceCropper | None, on_event: EventHandler
+) -> VerificationSet:
+    """Decode the images of a list of pairs, cropped like those of the training."""
+    dataset = with_face_crops(pairs.dataset(images), cropper)
+    store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event)
+    rows = pairs.rows(store.dataset.records)
+    failures = int((rows < 0).any(axis=1).sum())
+    if failures:
+        lost = f"{failures:,} of {len(rows):,} pairs lack a readable image or a face"
+        on_event(Message(f"{pairs.name}: {lost}; they count as errors"))
+    return VerificationSet(pairs.name, store, rows, pairs.same, pairs.fold)
 
 
 def cropper_of(recipe: Recipe) -> FaceCropper | None:

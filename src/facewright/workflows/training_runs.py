@@ -235,6 +235,7 @@ def _train(job: _Job) -> _Result | None:
         rows = probe(folder, network, job.data, recipe, facts.seed, save_best, on_event) if not world.rank else ()
         return _Result(rows, resumed=False)
     data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, world)
+    data = dataclasses.replace(data, sets=job.data.sets)
     dtype = getattr(torch, facts.precision)
     trainer = assemble(recipe, job.network, data, folder, save_best, dtype, on_event, world)
     state = checkpoints.load(folder / "checkpoints")

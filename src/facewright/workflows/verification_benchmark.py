@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from facewright.data.pairs import read_pairs
+from facewright.data.pairs import LISTED_SET, read_pairs, set_of
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
 from facewright.records import Record
 from facewright.workflows.pair_evaluation import pairs
-
-_LISTED = re.compile(r"(.+\.(?:csv|tsv|txt)):(.+)", re.IGNORECASE)
 
 
 class BenchmarkRow(Record):
@@ -88,29 +85,13 @@ def _flip(model: str | Path, flip: bool | None, detector: str | None, on_event: 
     return flip
 
 
-def set_of(word: str | Path) -> tuple[Path, Path | None]:
-    """Return the list of a set and the folder of its images; a .bin holds them.
-
-    Raises:
-        UsageError: neither a .bin nor LIST:FOLDER.
-    >>> set_of("C:/lfw/pairs.txt:C:/lfw/images")[1].as_posix()
-    'C:/lfw/images'
-    """
-    if str(word).lower().endswith(".bin"):
-        return Path(word), None
-    parts = _LISTED.fullmatch(str(word))
-    if parts is None:
-        raise UsageError(f"{word}: expected a .bin, or LIST:FOLDER, a list of pairs and the folder of its images")
-    return Path(parts[1]), Path(parts[2])
-
-
 def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the models and the sets among words; `benchmark` refuses where there is none of either.
 
     >>> split_sets(["built-in", "lfw.bin", "pairs.txt:lfw"])
     (['built-in'], ['lfw.bin', 'pairs.txt:lfw'])
     """
-    sets = [word for word in words if word.lower().endswith(".bin") or _LISTED.fullmatch(word)]
+    sets = [word for word in words if word.lower().endswith(".bin") or LISTED_SET.fullmatch(word)]
     return [word for word in words if word not in sets], sets
 
 

@@ -94,6 +94,7 @@ CASES = {
     ),
     "kills": ("--kills 1 --model plain_cnn", "1 of 1"),
     "loading": ("--rounds 1 --images 32 --size 40 --threads 1", "images/s"),
+    "millions": ("--images 500", "500 records"),
     "monkey_saddle": ("--seeds 1 --points 40", "| facewright fit |"),
     "onnx_speed": (
         "{embedder} --rounds 1 --calibration synthetic:faces?identities=4&images=8&size=40",

@@ -11,7 +11,8 @@ mirrored copies. Both thresholds leave room below what saving as JPEG at quality
 15 % does to a photo (fine cosine above 0.98), and lie above different photos of one sitting (up to 0.951 on ORL).
 Shifted or cropped copies are not looked for.
 
-For N images the search costs N² · 126 multiplications and additions, in a matrix library: seconds for 50,000.
+For N images the search costs N² · 126 multiplications and additions, in a matrix library: seconds for 20,000. Of more
+images, only those are compared that meet in a table of hashes (near_hashes.py): at least 99 % of the same pairs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data import near_hashes
+from facewright.data.decoding import default_workers
+
+ALL_PAIRS = 20_000  # images up to which every pair is compared
 THUMBNAIL = 32  # pixels a side
 COARSE_LEAST = 0.98  # cosine
 FINE_LEAST = 0.96  # cosine
@@ -51,9 +56,16 @@ def near_pairs(pixels: NDArray[np.uint8], digests: Sequence[str]) -> NearPairs:
     """
     first = {digest: row for row, digest in reversed(list(enumerate(digests)))}
     rows = np.asarray(sorted(first.values()), np.int64)
+    found = _by_all_pairs(pixels, rows) if len(rows) <= ALL_PAIRS else _by_hashes(pixels, rows)
+    return _sorted([(np.zeros((0, 2), np.int64), np.zeros(0), False), *found])
+
+
+Found = list[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
+
+
+def _by_all_pairs(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Found:
     coarse, fine, rows = _describe(pixels, rows)
-    none = np.zeros((0, 2), np.int64)
-    found: list[tuple[NDArray[np.int64], NDArray[np.float64], bool]] = [(none, np.zeros(0), False)]
+    found: Found = []
     for mirrored in (False, True):
         other = coarse * _mirror(COARSE)[_selected(COARSE, 0.5)] if mirrored else coarse
         other_fine = fine * _mirror(FINE)[_selected(FINE, EDGE)] if mirrored else fine
@@ -64,7 +76,30 @@ def near_pairs(pixels: NDArray[np.uint8], digests: Sequence[str]) -> NearPairs:
             cosine = np.einsum("pd,pd->p", fine[i], other_fine[j], dtype=np.float64)
             keep = cosine >= FINE_LEAST
             found.append((np.stack([rows[i[keep]], rows[j[keep]]], axis=1), cosine[keep], mirrored))
-    return _sorted(found)
+    return found
+
+
+def _by_hashes(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Found:
+    """Compare the pairs that meet in a table of hashes; the vectors are computed again, none is kept."""
+
+    def describe(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        _, fine, kept = _describe(pixels, part)
+        return fine, kept
+
+    signs = _mirror(FINE)[_selected(FINE, EDGE)], _mirror(COARSE)[_selected(COARSE, 0.5)]
+    of = near_hashes.sketches(describe, rows, signs[0], FINE_LEAST, default_workers())
+    found: Found = []
+    for i, j, mirrored in near_hashes.candidates(of):
+        for start in range(0, len(i), ROWS):
+            pairs = np.stack([of.rows[i[start : start + ROWS]], of.rows[j[start : start + ROWS]]], axis=1)
+            coarse, fine, needed = _describe(pixels, np.unique(pairs))
+            first, second = np.searchsorted(needed, pairs[:, 0]), np.searchsorted(needed, pairs[:, 1])
+            turns = signs if mirrored else (np.float32(1), np.float32(1))
+            cosine = np.einsum("pd,pd->p", fine[first], fine[second] * turns[0], dtype=np.float64)
+            low = np.einsum("pd,pd->p", coarse[first], coarse[second] * turns[1])
+            keep = (cosine >= FINE_LEAST) & (low >= COARSE_LEAST)
+            found.append((pairs[keep], cosine[keep], mirrored))
+    return found
 
 
 def _sorted(found: Sequence[tuple[NDArray[np.int64], NDArray[np.float64], bool]]) -> NearPairs:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, checked_pixels, path_below, unusable
+from facewright.data.record_table import Record, RecordTable, packed
 from facewright.data.targets import read_targets
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from facewright.names import checked_name, lookalikes
@@ -31,24 +32,6 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "validation"),
     **dict.fromkeys(("test", "testing", "tst", "privatetest"), "test"),
 }
-
-
-@dataclass(frozen=True)
-class Record:
-    """One image: where it lies and what is known about it.
-
-    path: posix, relative to the data set's root ("ann/03.jpg"); of synthetic data a name such as "identity_03/00012".
-    label: index into `Dataset.classes`; None where the class is unknown.
-    identity: who is shown, where that is known and is not the class.
-    split: "train", "validation" or "test" where the data set prescribes it.
-    values: what else is known, as text in the order of `Dataset.columns`; "" where one is unknown.
-    """
-
-    path: str
-    label: int | None
-    identity: str | None = None
-    split: str | None = None
-    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +68,7 @@ class Dataset:
     name: str
     where: str
     classes: tuple[str, ...]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     source: PixelSource
     broken: tuple[Broken, ...] = ()
     columns: tuple[str, ...] = ()
@@ -94,6 +77,8 @@ class Dataset:
     task: TaskSpec | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.records, RecordTable):  # made of records that were checked
+            return
         if len({record.path for record in self.records}) < len(self.records):
             paths = sorted(record.path for record in self.records)
             twice = next(path for path, after in pairwise(paths) if path == after)
@@ -112,7 +97,7 @@ class Dataset:
             return self
         number = {old: classes.index(name) for old, name in enumerate(self.classes)}
         records = (replace(one, label=None if one.label is None else number[one.label]) for one in self.records)
-        return replace(self, classes=classes, records=tuple(records))
+        return replace(self, classes=classes, records=packed(records, len(self)))
 
     def with_task(self, task: TaskSpec) -> Dataset:
         """Return the data set with these targets in place of classes.
@@ -120,7 +105,7 @@ class Dataset:
         Raises:
             DataError: a value of a target's column cannot be read. UnknownName: no such column.
         """
-        records = tuple(replace(record, label=None) for record in self.records)
+        records = packed((replace(record, label=None) for record in self.records), len(self))
         result = replace(self, classes=task.scores, records=records, task=task)
         result.truth  # noqa: B018 - read now, so that a wrong value is named here
         return result
@@ -139,14 +124,22 @@ class Dataset:
         people = _one_form(where, {row.identity for row in rows} - {""}, "a person's name")
         classes = tuple(sorted(set(labels.values())))
         number = {label: k for k, label in enumerate(classes)}
-        records = []
-        for row in sorted(rows, key=lambda row: row.path):
-            label = number[labels[row.label]] if row.label else None
-            records.append(Record(row.path, label, people.get(row.identity), row.split or None, row.values))
-            if len(records) > 1 and records[-2].path == row.path:
-                raise DataError(f"{where}: {row.path} is listed twice; keep one row an image")
+        rows = sorted(rows, key=lambda row: row.path)
+        twice = next((row.path for row, after in pairwise(rows) if row.path == after.path), None)
+        if twice is not None:
+            raise DataError(f"{where}: {twice} is listed twice; keep one row an image")
+        records = (
+            Record(
+                row.path,
+                number[labels[row.label]] if row.label else None,
+                people.get(row.identity),
+                row.split or None,
+                row.values,
+            )
+            for row in rows
+        )
         notes = (*facts.pop("notes", ()), *_about_names(labels, classes))
-        return cls(name, where, classes, tuple(records), source, notes=notes, **facts)
+        return cls(name, where, classes, packed(records, len(rows)), source, notes=notes, **facts)
 
     @classmethod
     def from_arrays(
@@ -231,6 +224,8 @@ class Dataset:
     @property
     def labels(self) -> NDArray[np.int64]:
         """(N,) int64 indices into `classes`, in the order of `records`; -1 where a record has no label."""
+        if isinstance(self.records, RecordTable):
+            return self.records.labels.astype(np.int64)
         return np.array([-1 if r.label is None else r.label for r in self.records], dtype=np.int64)
 
     @cached_property
@@ -256,11 +251,9 @@ class Dataset:
 
     def counts(self) -> dict[str, int]:
         """Return the number of records of each class, in class order; a class without records counts 0."""
-        totals = [0] * len(self.classes)
-        for record in self.records:
-            if record.label is not None:
-                totals[record.label] += 1
-        return dict(zip(self.classes, totals, strict=True))
+        labels = self.labels
+        totals = np.bincount(labels[labels >= 0], minlength=len(self.classes))
+        return dict(zip(self.classes, totals.tolist(), strict=True))
 
     def without(self, broken: Sequence[Broken]) -> Dataset:
         """Return this data set less the files in `broken`, which move to `.broken`.
@@ -269,7 +262,7 @@ class Dataset:
             EmptyClass: a class that had records has none left.
         """
         dropped = {item.path for item in broken}
-        kept = tuple(r for r in self.records if r.path not in dropped)
+        kept = packed((r for r in self.records if r.path not in dropped), len(self))
         result = replace(self, records=kept, broken=merge_broken(self.broken, broken))
         before, after = self.counts(), result.counts()
         emptied = [name for name in self.classes if before[name] > 0 and after[name] == 0]
@@ -284,7 +277,8 @@ class Dataset:
 
     def subset(self, indices: Iterable[int] | NDArray[np.int64]) -> Dataset:
         """Return the records at `indices`, in that order, with the same classes (some may be left without records)."""
-        return replace(self, records=tuple(self.records[int(i)] for i in indices))
+        chosen = [int(i) for i in indices]
+        return replace(self, records=packed((self.records[i] for i in chosen), len(chosen)))
 
     def fingerprint(self, digests: Sequence[str]) -> str:
         """Return 32 hex characters that stand for classes, paths, labels or targets, and pixels.

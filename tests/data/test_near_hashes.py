@@ -62,7 +62,7 @@ def test_at_least_99_percent_of_all_pairs_are_found_and_no_other(both: tuple[Nea
 def test_twice_the_same(pixels: NDArray[np.uint8], both: tuple[NearPairs, NearPairs]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "ALL_PAIRS", 10)
-        patch.setattr(duplicates, "default_workers", lambda: 1)
+        patch.setattr(duplicates, "usable_cores", lambda: 1)
         again = found(pixels)
     assert np.array_equal(again.pairs, both[0].pairs)
 

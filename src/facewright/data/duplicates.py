@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data import near_hashes
-from facewright.data.decoding import default_workers
+from facewright.platforms import usable_cores
 
 ALL_PAIRS = 20_000  # images up to which every pair is compared
 THUMBNAIL = 32  # pixels a side
@@ -87,7 +87,7 @@ def _by_hashes(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Found:
         return fine, kept
 
     signs = _mirror(FINE)[_selected(FINE, EDGE)], _mirror(COARSE)[_selected(COARSE, 0.5)]
-    of = near_hashes.sketches(describe, rows, signs[0], FINE_LEAST, default_workers())
+    of = near_hashes.sketches(describe, rows, signs[0], FINE_LEAST, usable_cores())
     found: Found = []
     for i, j, mirrored in near_hashes.candidates(of):
         for start in range(0, len(i), ROWS):

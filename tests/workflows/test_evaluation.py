@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from facewright.errors import DataError, OtherClasses
+from facewright.cli.main import main
+from facewright.errors import DataError, OtherClasses, UsageError
 from facewright.evaluation.results import ClassificationResult
 from facewright.events import Event, Message
 from facewright.runs import Run
@@ -98,3 +99,33 @@ def test_a_threshold_is_not_chosen_on_training_images(run: Run, data: Path, tmp_
     found = calibrate(run.folder, other, fresh, 0.2, confidence=0.9, out=tmp_path / "m.safetensors").threshold
     assert found.confidence == 0.9 and found.bound <= 0.2
     assert measure_pairs(run.folder, other, fresh).to_dict()["seen"] == {}
+
+
+def test_rates_by_group_of_a_run_and_of_other_data(run: Run, data: Path, tmp_path: Path) -> None:
+    paths = [path.relative_to(data).as_posix() for path in sorted(data.glob("*/*.png"))]
+    hat = {path: "yes" if int(Path(path).stem) % 2 else "no" for path in paths}
+    table = tmp_path / "hats.csv"
+    table.write_text("path,hat\n" + "".join(f"{path},{hat[path]}\n" for path in paths))
+    own = evaluate(run.folder, by="hat", attributes=table)
+    assert isinstance(own, ClassificationResult) and own.subgroups is not None
+    for row in own.subgroups.groups:
+        mine = [i for i, path in enumerate(run.predictions.paths) if hat[path] == row.group]
+        right = run.predictions.probabilities.argmax(axis=1) == run.predictions.labels
+        assert row.accuracy is not None and (row.accuracy.n, row.accuracy.value) == (len(mine), right[mine].mean())
+    labels = tmp_path / "labels.csv"
+    shutil.copytree(data, tmp_path / "faces")
+    labels.write_text("path,label,hat\n" + "".join(f"faces/{p},{p.split('/')[0]},{hat[p]}\n" for p in paths))
+    column = measured(run, labels, by="hat").subgroups
+    assert column is not None and sum(row.accuracy.n for row in column.groups if row.accuracy) == len(paths)
+    pairs = evaluate(run.folder, data, task="verification", by="hat", attributes=table)
+    assert not isinstance(pairs, ClassificationResult) and pairs.subgroups is not None  # type: ignore[union-attr]
+    assert [row.group for row in pairs.subgroups.groups] == ["no", "yes"]  # type: ignore[union-attr]
+    assert main(["evaluate", str(run.folder), "--by", "hat", "--attributes", str(table)]) == 0
+
+
+def test_groups_that_are_nowhere(run: Run, data: Path) -> None:
+    for where in (None, data):
+        with pytest.raises(UsageError, match="attributes"):
+            evaluate(run.folder, where, by="hat")
+    with pytest.raises(UsageError):
+        evaluate(run.folder, data, by="hat", task="identification")

@@ -9,7 +9,8 @@ import pytest
 from facewright.errors import BundleError, DataError, UsageError
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
-from facewright.workflows import benchmark, pair_evaluation, pairs
+from facewright.workflows import benchmark, pairs
+from facewright.workflows import groups as group_tables
 from facewright.workflows.pair_evaluation import _about_halves
 from fixtures.faces import draw_people, saved
 
@@ -71,7 +72,7 @@ def test_a_wrong_model_or_set_is_told_before_anything_is_measured(
 def test_rates_by_group_at_one_threshold_for_all(
     both_forms: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_evaluation, "_FAR", 0.1)  # which 12 impostor pairs resolve
+    monkeypatch.setattr(group_tables, "_FAR", 0.1)  # which 12 impostor pairs resolve
     root, table, _ = both_forms
     group = {f"person_{p:02d}": "a" if p < 3 else "b" for p in range(6)}
     rows = [f"{path.parent.name}/{path.name},{group[path.parent.name]}" for path in sorted(root.glob("*/*.png"))]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facewright.evaluation.attacks import AttackResult
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.results import ClassificationResult
+    from facewright.evaluation.subgroups import Subgroups
     from facewright.evaluation.targets import TaskResult
     from facewright.evaluation.verification import VerificationResult
     from facewright.workflows.recognition import Recognition
@@ -62,6 +63,13 @@ def evaluate(
     validation: Annotated[
         Path | None, typer.Option("--validation", help="Attack: other scores; the threshold is chosen on them, at EER.")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="COLUMN", help="Also error rates within groups of this column.")
+    ] = None,
+    attributes: Annotated[
+        Path | None,
+        typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside DATA, or DATA."),
+    ] = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -81,6 +89,7 @@ def evaluate(
       facewright evaluate runs/a
       facewright evaluate runs/a other-photos/ --json
       facewright evaluate built-in other-people/ --task identification
+      facewright evaluate runs/a other-photos/ --by lighting --attributes attributes.csv
       facewright evaluate test-scores.csv --task attack --validation dev-scores.csv
     """
     data = opt.optional_address(data, order, columns, names, layout, label_from)
@@ -97,6 +106,8 @@ def evaluate(
             unknown_classes=unknown_classes.value,
             threshold=threshold,
             validation=validation,
+            by=by,
+            attributes=attributes,
             device=device,
             on_event=on_event,
         )
@@ -125,10 +136,35 @@ def describe(result: ClassificationResult | TaskResult | Recognition | AttackRes
     if isinstance(result, AttackResult):
         return describe_attacks(result)
     if isinstance(result, ClassificationResult | TaskResult):
-        return describe_result(result)
-    if isinstance(result.result, IdentificationResult):
+        lines = describe_result(result)
+    elif isinstance(result.result, IdentificationResult):
         return describe_identification(result.result)
-    return describe_verification(result.result)
+    else:
+        lines = describe_verification(result.result)
+    groups = getattr(result, "subgroups", None)
+    return lines if groups is None else f"{lines}\n\n{describe_subgroups(groups)}"
+
+
+def describe_subgroups(result: Subgroups) -> str:
+    """Return a row a group, the ratios, and what the counts cannot show."""
+    of_images = any(row.accuracy is not None for row in result.groups)
+    names = {"accuracy": "accuracy", "fmr": "FAR", "fnmr": "FRR"} if of_images else {}
+    names = names or {"fmr": "false match rate", "fnmr": "false non-match rate"}
+    if result.threshold is None:
+        names = {"accuracy": "accuracy"}
+    rows = [
+        [row.group, *("none" if (rate := getattr(row, name)) is None else precise(rate) for name in names)]
+        for row in result.groups
+    ]
+    ratios = {"accuracy": result.error_ratio, "fmr": result.fmr_ratio, "fnmr": result.fnmr_ratio}
+    last = ["worst : best", *("undefined" if ratios[name] is None else f"{ratios[name]:.2f}" for name in names)]
+    at = "" if result.threshold is None else f", at the threshold {result.threshold:.4f} ({result.threshold_of})"
+    if of_images:
+        left = f"{number_of(result.unknown, 'image')} of unknown group in no row; worst : best of the error"
+    else:
+        left = f"{result.across:,} pairs of two groups and {result.unknown:,} of unknown group are in no row"
+    lines = [f"by {result.column}{at}; {left}", table([result.column, *names.values()], [*rows, last])]
+    return "\n".join([*lines, *(f"note: {line}" for line in result.limits)])
 
 
 def describe_attacks(result: AttackResult) -> str:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.evaluation import describe_verification
+from facewright.cli.evaluation import describe_subgroups, describe_verification
 from facewright.cli.output import chosen_by, emit, number_of, percent, precise, report, say, show, table
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.evaluation.subgroups import Subgroups
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
     from facewright.workflows.verification_benchmark import Benchmark
@@ -116,21 +115,6 @@ def pairs(
         if out is not None
         else "for curves, histograms and the worst pairs add --out DIR"
     )
-
-
-def describe_subgroups(result: Subgroups) -> str:
-    """Return a row a group, the ratios, and what the counts cannot show."""
-    rows = [
-        [row.group, *("no pair" if rate is None else precise(rate) for rate in (row.fmr, row.fnmr))]
-        for row in result.groups
-    ]
-    ratios = ["undefined" if ratio is None else f"{ratio:.2f}" for ratio in (result.fmr_ratio, result.fnmr_ratio)]
-    lines = [
-        f"by {result.column}, at the threshold {result.threshold:.4f} ({result.threshold_of}); "
-        f"{result.across:,} pairs of two groups and {result.unknown:,} of unknown group are in no row",
-        table([result.column, "false match rate", "false non-match rate"], [*rows, ["worst : best", *ratios]]),
-    ]
-    return "\n".join([*lines, *(f"note: {line}" for line in result.limits)])
 
 
 def benchmark(

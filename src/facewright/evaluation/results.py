@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SkipValidation, computed_field
 
+from facewright.evaluation.subgroups import Subgroups
 from facewright.events import EpochRow
 from facewright.metrics.binary import Epc
 from facewright.metrics.intervals import Rate
@@ -88,6 +89,7 @@ class ClassificationResult(Record):
     unknown_classes: dict[str, int] = Field(default_factory=dict)  # of the data, not of the model: images of each
     unknown_as_errors: bool = True  # in the accuracy; False: they are left out of it
     seen: dict[str, int] = Field(default_factory=dict)  # images that are also in the run's "train" and "validation"
+    subgroups: Subgroups | None = Field(default=None, exclude_if=lambda value: value is None)  # where asked for
 
     @property
     def notes(self) -> tuple[str, ...]:

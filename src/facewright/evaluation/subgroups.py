@@ -1,4 +1,4 @@
-"""Error rates of a verifier within groups of people, at one threshold for all.
+"""Error rates within groups of people, at one threshold for all: of a verifier over pairs, of a classifier over images.
 
 Source: ISO/IEC 19795-10:2024 (false match and false non-match rates of demographic groups at a global threshold);
 NIST IR 8280, 2019, annex 6 (the ratio of the worst to the best group).
@@ -16,28 +16,32 @@ from facewright.errors import UsageError
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.records import Record
 
+_BLOCK = 512  # rows compared with all at a time
+
 
 class SubgroupRates(Record):
-    """One group: pairs of two images that both belong to it."""
+    """One group: pairs of two images that both belong to it, or its images."""
 
     group: str
-    fmr: Rate | None  # false match rate, of its impostor pairs; None: it has none
-    fnmr: Rate | None  # false non-match rate, of its genuine pairs
+    fmr: Rate | None  # false match rate, of its impostor pairs; FAR of a classifier of two classes; None: it has none
+    fnmr: Rate | None  # false non-match rate, of its genuine pairs; FRR of a classifier of two classes
+    accuracy: Rate | None = None  # of a classifier
 
 
 class Subgroups(Record):
-    """All groups of a column, at one threshold."""
+    """All groups of a column, at one threshold. Ratios are None for fewer than two groups, or if the lowest is 0."""
 
     frame_rows: ClassVar[str | None] = "groups"
     column: str
-    threshold: float
+    threshold: float | None  # None: a classifier of several classes
     threshold_of: str  # how it was chosen
     groups: tuple[SubgroupRates, ...]  # by name
-    fmr_ratio: float | None  # the highest rate over the lowest; None: fewer than two groups, or the lowest is 0
+    fmr_ratio: float | None  # the highest rate over the lowest
     fnmr_ratio: float | None
     across: int  # scored pairs of two groups, in no row
-    unknown: int  # scored pairs with an image whose group is not known, in no row
+    unknown: int  # scored pairs with an image whose group is not known, or such images, in no row
     limits: tuple[str, ...]  # what these counts cannot show
+    error_ratio: float | None = None  # of a classifier: of 1 - accuracy, the highest over the lowest
 
 
 def rates_by_group(
@@ -66,17 +70,111 @@ def rates_by_group(
     if not names:
         raise UsageError(f"{column}: no scored pair shows two images of one group")
     rows = tuple(_row(name, values, genuine, scored & (within == name), threshold) for name in names)
+    across = int((scored & known & (within == "")).sum())
+    return _subgroups(rows, column, (threshold, chosen), across, int((scored & ~known).sum()))
+
+
+def rates_of_all_pairs(
+    vectors: NDArray[np.float32],
+    people: NDArray[np.str_],
+    groups: Sequence[str],
+    threshold: float,
+    column: str,
+    chosen: str,
+) -> Subgroups:
+    """Compute `rates_by_group` over every pair of images, a block at a time.
+
+    Args:
+        vectors: (N, D) unit vectors. people: (N,). groups: N names; "" is unknown.
+        threshold, column, chosen: as `rates_by_group`.
+    Raises:
+        UsageError: no group has two images.
+    """
+    of = np.array(groups, np.str_)
+    names, counts = np.unique(of[of != ""], return_counts=True)
+    if not (counts > 1).any():
+        raise UsageError(f"{column}: no group has two images")
+    rows = tuple(
+        _counted(str(name), vectors[of == name], people[of == name], threshold) for name in names[counts > 1].tolist()
+    )
+    known = int(counts.sum())
+    within = int((counts * (counts - 1) // 2).sum())
+    across, pairs = known * (known - 1) // 2 - within, len(of) * (len(of) - 1) // 2
+    return _subgroups(rows, column, (threshold, chosen), across, pairs - known * (known - 1) // 2)
+
+
+def _counted(name: str, vectors: NDArray[np.float32], people: NDArray[np.str_], threshold: float) -> SubgroupRates:
+    genuine = impostors = rejected = accepted = 0
+    for start in range(0, len(vectors), _BLOCK):
+        stop = min(start + _BLOCK, len(vectors))
+        later = np.arange(len(vectors))[None] > np.arange(start, stop)[:, None]  # each pair once
+        same = (people[start:stop, None] == people[None]) & later
+        reached = (vectors[start:stop] @ vectors.T) >= threshold
+        genuine += int(same.sum())
+        impostors += int(later.sum()) - int(same.sum())
+        rejected += int((same & ~reached).sum())
+        accepted += int((later & ~same & reached).sum())
+    return SubgroupRates(
+        group=name,
+        fmr=clopper_pearson(accepted, impostors) if impostors else None,
+        fnmr=clopper_pearson(rejected, genuine) if genuine else None,
+    )
+
+
+def rates_of_images(
+    right: ArrayLike,
+    groups: Sequence[str],
+    column: str,
+    two_classes: tuple[ArrayLike, ArrayLike, float, str] | None = None,
+) -> Subgroups:
+    """Compute the accuracy of a classifier in each group; of two classes also FAR and FRR at one threshold.
+
+    Args:
+        right: (N,) true where the predicted class is the image's. groups: N names; "" is unknown.
+        column: the name of the groups.
+        two_classes: scores (N,) of the accepted class, (N,) true for its images, the threshold, and how it was chosen.
+    Raises:
+        UsageError: lengths differ, or no image has a group.
+    """
+    hits, of = np.asarray(right, np.bool_), np.array(groups, np.str_)
+    if hits.shape != of.shape:
+        raise UsageError(f"expected a group for each of {hits.size} images, got {of.size}")
+    names = sorted(set(of.tolist()) - {""})
+    if not names:
+        raise UsageError(f"{column}: no image has a group")
+    rows = []
+    for name in names:
+        mine = of == name
+        row = SubgroupRates(group=name, fmr=None, fnmr=None)
+        if two_classes is not None:
+            scores, positive = np.asarray(two_classes[0], np.float64), np.asarray(two_classes[1], np.bool_)
+            row = _row(name, scores, positive, mine, two_classes[2])
+        rows.append(row.replace(accuracy=clopper_pearson(int(hits[mine].sum()), int(mine.sum()))))
+    threshold = (None, "") if two_classes is None else (two_classes[2], two_classes[3])
+    return _subgroups(tuple(rows), column, threshold, 0, int((of == "").sum()))
+
+
+def _subgroups(
+    rows: tuple[SubgroupRates, ...], column: str, threshold: tuple[float | None, str], across: int, unknown: int
+) -> Subgroups:
+    errors = [None if row.accuracy is None else complement(row.accuracy) for row in rows]
     return Subgroups(
         column=column,
-        threshold=threshold,
-        threshold_of=chosen,
+        threshold=threshold[0],
+        threshold_of=threshold[1],
         groups=rows,
         fmr_ratio=_ratio([row.fmr for row in rows]),
         fnmr_ratio=_ratio([row.fnmr for row in rows]),
-        across=int((scored & known & (within == "")).sum()),
-        unknown=int((scored & ~known).sum()),
+        error_ratio=_ratio(errors),
+        across=across,
+        unknown=unknown,
         limits=tuple(_limits(rows)),
     )
+
+
+def complement(rate: Rate) -> Rate:
+    """Return the rate of the opposite: of errors, from an accuracy."""
+    return Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
 
 
 def _row(
@@ -96,19 +194,23 @@ def _ratio(rates: Sequence[Rate | None]) -> float | None:
 
 
 def _limits(rows: Sequence[SubgroupRates]) -> list[str]:
+    if all(row.accuracy is None for row in rows):
+        kinds = {"FMR": [row.fmr for row in rows], "FNMR": [row.fnmr for row in rows]}
+        unit = "pair"
+    else:
+        kinds = {"error": [None if row.accuracy is None else complement(row.accuracy) for row in rows]}
+        two = any(row.fmr or row.fnmr for row in rows)
+        kinds |= {"FAR": [row.fmr for row in rows], "FRR": [row.fnmr for row in rows]} if two else {}
+        unit = "image"
     lines = []
-    for name, rates in (
-        ("FMR", [(row.group, row.fmr) for row in rows]),
-        ("FNMR", [(row.group, row.fnmr) for row in rows]),
-    ):
-        known = [(group, rate) for group, rate in rates if rate is not None]
-        for group, rate in rates:
+    for name, rates in kinds.items():
+        for row, rate in zip(rows, rates, strict=True):
             if rate is None:
-                lines.append(f"{name} of {group}: no such pair")
+                lines.append(f"{name} of {row.group}: no such {unit}")
             elif rate.value == 0:
-                lines.append(
-                    f"{name} of {group}: no error among {rate.n:,} pairs, where {100 * rate.high:.2g} % is possible"
-                )
-        if len(known) > 1 and max(rate.low for _, rate in known) <= min(rate.high for _, rate in known):
-            lines.append(f"{name}: all intervals overlap; these pairs do not show that the groups differ")
+                possible = f"where {100 * rate.high:.2g} % is possible"
+                lines.append(f"{name} of {row.group}: no error among {rate.n:,} {unit}s, {possible}")
+        known = [rate for rate in rates if rate is not None]
+        if len(known) > 1 and max(rate.low for rate in known) <= min(rate.high for rate in known):
+            lines.append(f"{name}: all intervals overlap; these {unit}s do not show that the groups differ")
     return lines

@@ -14,8 +14,14 @@ from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import OtherClasses, Undefined, UsageError
 from facewright.evaluation import protocols
-from facewright.evaluation.binary import class_threshold_of, evaluate_stored_threshold, evaluate_two_classes
+from facewright.evaluation.binary import (
+    class_threshold_of,
+    evaluate_stored_threshold,
+    evaluate_two_classes,
+    labelled_scores,
+)
 from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.targets import TaskResult
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.crops import with_face_crops
@@ -27,6 +33,7 @@ from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
+from facewright.workflows.groups import Grouping
 from facewright.workflows.prepared_data import PreparedData
 from facewright.workflows.task_evaluation import evaluate_targets_on
 
@@ -94,6 +101,8 @@ def evaluate(
     unknown_classes: UnknownClasses = "errors",
     threshold: float | None = None,
     validation: str | Path | None = None,
+    by: str | None = None,
+    attributes: str | Path | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ClassificationResult | TaskResult | Recognition | AttackResult:
@@ -110,6 +119,10 @@ def evaluate(
             out ("leave-out").
         threshold: of "attack": a presentation is bona fide from this score on.
         validation: of "attack", in place of a threshold: a CSV file of other scores to choose it on.
+        by: a column: also the error rates within each group, of classification (accuracy; of two classes FAR and FRR
+            at the model's threshold) and verification (FMR and FNMR).
+        attributes: a table with `path` and the column; default: attributes.csv beside the data, or a column of the
+            data.
         device: of a classifier, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
@@ -127,10 +140,13 @@ def evaluate(
         raise UsageError("--threshold and --validation are for --task attack")
     if task in ("verification", "identification") and data is None:
         raise UsageError(f"--task {task} needs labelled images: give DATA")
+    if by is not None and task in ("attack", "identification"):
+        raise UsageError(f"--by measures groups of classification and verification, not of {task}")
+    grouping = None if by is None else Grouping.read(by, attributes, data)
     note = None
     if task in (None, "classification") and not (task is None and data is not None and _has_no_classes(model)):
         try:
-            return _classify(Path(model), data, device, detector, unknown_classes, on_event)
+            return _classify(Path(model), data, device, detector, unknown_classes, grouping, on_event)
         except OtherClasses:
             if task is not None:
                 raise
@@ -140,7 +156,8 @@ def evaluate(
     assert data is not None
     if task == "identification":
         return evaluate_identification(str(model), data, seed=seed, detector=detector, on_event=on_event)
-    return replace(evaluate_verification(str(model), data, detector=detector, on_event=on_event), note=note)
+    verified = evaluate_verification(str(model), data, detector=detector, grouping=grouping, on_event=on_event)
+    return replace(verified, note=note)
 
 
 def _has_no_classes(model: str | Path) -> bool:
@@ -160,6 +177,7 @@ def _classify(
     device: str | None,
     detector: str | None,
     unknown_classes: UnknownClasses,
+    grouping: Grouping | None,
     on_event: EventHandler,
 ) -> ClassificationResult | TaskResult:
     """Evaluate a classifier.
@@ -172,10 +190,14 @@ def _classify(
     run = None if path.is_file() else Run(path)
     if data is None:
         assert run is not None
-        return run.evaluation
+        if grouping is None or isinstance(run.evaluation, TaskResult):
+            return _without_targets(run.evaluation, grouping)
+        groups = grouping.of(run.predictions.paths)
+        return run.evaluation.replace(subgroups=_subgroups(run.predictions, run.evaluation, groups, grouping.column))
     classifier = load_classifier(path, device, detector)
     if classifier.task is not None:
         found, seen = evaluate_targets_on(classifier, data, on_event)
+        _without_targets(found, grouping)
         return found if run is None else found.replace(seen=seen_images(run.folder, seen.digests))
     store = PixelStore.open(with_face_crops(open_dataset(data), classifier.cropper), classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
@@ -187,13 +209,36 @@ def _classify(
         result = result.replace(accuracy=wilson(right, n), unknown_classes=unknown, unknown_as_errors=errors)
     if run is None:
         stored = classifier.threshold
-        return result if stored is None else result.replace(binary=evaluate_stored_threshold(stored, predictions))
-    result = result.replace(seen=seen_images(run.folder, store.digests))
-    if not (run.folder / VALIDATION).is_file():
+        binary = None if stored is None else evaluate_stored_threshold(stored, predictions)
+    else:
+        result, binary = result.replace(seen=seen_images(run.folder, store.digests)), None
+        if (run.folder / VALIDATION).is_file():
+            validation = read_predictions(run.folder / VALIDATION)
+            binary = evaluate_two_classes(validation, predictions, classifier.classes, run.recipe.threshold.rule)
+    result = result.replace(binary=binary)
+    if grouping is None:
         return result
-    validation = read_predictions(run.folder / VALIDATION)
-    binary = evaluate_two_classes(validation, predictions, classifier.classes, run.recipe.threshold.rule)
-    return result.replace(binary=binary)
+    groups = grouping.of(predictions.paths, store.dataset)
+    return result.replace(subgroups=_subgroups(predictions, result, groups, grouping.column))
+
+
+def _without_targets(
+    result: ClassificationResult | TaskResult, grouping: Grouping | None
+) -> ClassificationResult | TaskResult:
+    if grouping is not None and isinstance(result, TaskResult):
+        raise UsageError(f"--by {grouping.column}: groups are of classification and verification, not of targets")
+    return result
+
+
+def _subgroups(predictions: Predictions, result: ClassificationResult, groups: list[str], column: str) -> Subgroups:
+    """Measure groups; of two classes at the threshold of the result."""
+    right = predictions.probabilities.argmax(axis=1) == predictions.labels
+    if result.binary is None:
+        return rates_of_images(right, groups, column)
+    scores, positive = labelled_scores(predictions)
+    accepted = scores >= result.binary.threshold
+    chosen = f"{result.binary.rule} on the validation part"
+    return rates_of_images(accepted == positive, groups, column, (scores, positive, result.binary.threshold, chosen))
 
 
 def _known(

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from facewright.data.text_tables import read_table
-from facewright.errors import Undefined
 from facewright.evaluation.subgroups import Subgroups, rates_by_group
 from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.events import EventHandler, Message, ignore_event
@@ -23,12 +21,11 @@ from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
 from facewright.runs import seen_images
 from facewright.workflows import provenance
+from facewright.workflows.groups import read_groups, threshold_for_groups
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
 if TYPE_CHECKING:
     from facewright.report.verification import PairContext, ShownPair
-
-_FAR = 0.01  # of the threshold for groups, where the model has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,30 +157,11 @@ def pairs(
     return measured
 
 
-def read_groups(path: Path, column: str) -> dict[str, str]:
-    """Read the group of each image from a table with the columns `path` and `column`; empty is unknown.
-
-    Raises:
-        DataError: the table cannot be read, or has no such columns.
-    """
-    rows = read_table(path, "a table of groups", lambda names: {"path", column.lower()} <= set(names), f"path,{column}")
-    return {row["path"].replace("\\", "/"): row[column.lower()] for _, row in rows}
-
-
 def _subgroups(
     scored: ScoredPairs, result: VerificationResult, threshold: Threshold | None, group_of: Mapping[str, str], by: str
 ) -> Subgroups:
-    """Measure groups at the model's threshold, else at that of a false-accept rate of 1 % over all these pairs.
-
-    Raises:
-        Undefined: the model has no threshold, and the impostor pairs do not resolve 1 %.
-    """
-    at_far = {row.far: row.threshold for row in result.tar_at_far}
-    value = at_far.get(_FAR) if threshold is None else threshold.value
-    chosen = f"of FAR {_FAR:g} over all these pairs" if threshold is None else "the model's own"
-    if value is None:
-        needs = f"{result.impostors:,} impostor pairs do not resolve a false-accept rate of {_FAR:g}"
-        raise Undefined(f"--by {by}: the model has no threshold, and {needs}; choose one with facewright calibrate")
+    """Measure groups at one threshold for all, see `threshold_for_groups`."""
+    value, chosen = threshold_for_groups(result, threshold, by)
     groups = [(group_of.get(a, ""), group_of.get(b, "")) for a, b in zip(scored.pairs.a, scored.pairs.b, strict=True)]
     return rates_by_group(scored.scores, scored.pairs.same, groups, value, by, chosen)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facewright.data.sources import open_dataset
 from facewright.evaluation.identification import IdentificationResult, identify
+from facewright.evaluation.subgroups import Subgroups, rates_of_all_pairs
 from facewright.evaluation.verification import VerificationResult, verify_all_pairs
 from facewright.events import EventHandler, ignore_event
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
+from facewright.workflows.groups import Grouping, threshold_for_groups
 from facewright.workflows.scores import Vectors, embed_all
 
 
@@ -28,16 +30,23 @@ class Recognition:
     left_out: int  # that could not be read, or show no face
     result: VerificationResult | IdentificationResult
     note: str | None = None  # why verification was chosen
+    subgroups: Subgroups | None = None  # where groups were asked for
 
     def to_dict(self) -> dict[str, Any]:
         """As `evaluate --json` prints it."""
         facts = {"model": self.model, "fingerprint": self.fingerprint, "input": self.spec.to_dict()}
         data = {"detector": self.detector, "data": self.data, "images": self.images, "left_out": self.left_out}
-        return self.result.to_dict() | facts | data | ({} if self.note is None else {"note": self.note})
+        groups = {} if self.subgroups is None else {"subgroups": self.subgroups.to_dict()}
+        return self.result.to_dict() | facts | data | groups | ({} if self.note is None else {"note": self.note})
 
 
 def evaluate_verification(
-    model: str | Path, data: str | Path, *, detector: str | None = None, on_event: EventHandler = ignore_event
+    model: str | Path,
+    data: str | Path,
+    *,
+    detector: str | None = None,
+    grouping: Grouping | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> Recognition:
     """Evaluate verification over every pair of images, streamed.
 
@@ -46,12 +55,20 @@ def evaluate_verification(
             "built-in".
         data: what `open_dataset` knows, with labels; an identity counts before a class.
         detector: as of `Recognizer`; images without a face are left out and counted.
+        grouping: also the error rates within each group, see `threshold_for_groups`.
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: an image without an identity.
     """
     recognizer = Recognizer.load(model, detector=detector)
     embedded = embed_all(recognizer, open_dataset(data), on_event)
-    return _recognition(recognizer, embedded, data, verify_all_pairs(embedded.vectors, embedded.people))
+    result = verify_all_pairs(embedded.vectors, embedded.people)
+    found = _recognition(recognizer, embedded, data, result)
+    if grouping is None:
+        return found
+    groups = grouping.of([record.path for record in embedded.dataset.records], embedded.dataset)
+    value, chosen = threshold_for_groups(result, recognizer.threshold(), grouping.column)
+    rates = rates_of_all_pairs(embedded.vectors, embedded.people, groups, value, grouping.column, chosen)
+    return replace(found, subgroups=rates)
 
 
 def evaluate_identification(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto
+from PIL import Image
 
 from facewright import bundle as bundles
 from facewright.embedding import Embedder
@@ -18,6 +19,7 @@ from facewright.graphs import EMBEDDING
 from facewright.input_spec import InputSpec
 from facewright.onnx_import import wrap
 from facewright.recognition import Recognizer
+from facewright.workflows import model_import
 from facewright.workflows.model_import import import_model
 from fixtures.plain_recognizer import SIDE, recognizer
 
@@ -120,6 +122,37 @@ def test_without_a_preprocessing_pairs_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "theirs.onnx").write_bytes(recognizer().SerializeToString())
     with pytest.raises(FacewrightError, match="--pairs"):
         import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", size=SIDE)
+
+
+def test_colour_scaling_and_mirror_image_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sums its input with weights that a mirror image meets as well; a wrong order of colours does not."""
+    rng = np.random.default_rng(5)
+    people = [rng.integers(0, 256, (SIDE, SIDE, 3)) for _ in range(30)]
+    rows = ["a,b,same"]
+    for index, face in enumerate(people):
+        for number in (0, 1):
+            pixels = np.clip(face + rng.normal(0, 40, face.shape) * (1, 1, 4), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / f"{index}-{number}.png")
+        rows += [f"{index}-0.png,{index}-1.png,1", f"{index}-0.png,{(index + 1) % 30}-1.png,0"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "theirs.onnx").write_bytes(recognizer().SerializeToString())
+    told: dict[str, Any] = {"size": SIDE, "pairs": tmp_path / "pairs.csv", "detector": "none"}
+    monkeypatch.setattr(model_import, "SURE", 0.0)  # this network knows no faces
+    made = import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", **told)
+    assert len(made.trials) == 16 and sum(trial.chosen for trial in made.trials) == 1 and made.images == 60
+    assert [trial.separation for trial in made.trials] == sorted((t.separation for t in made.trials), reverse=True)
+    chosen = next(trial for trial in made.trials if trial.chosen)
+    assert made.input["flip"] == chosen.flip and made.input["colour_order"] == chosen.colour
+    kept = import_model(tmp_path / "theirs.onnx", tmp_path / "kept.onnx", flip=False, **told)
+    assert len(kept.trials) == 8 and not any(trial.flip for trial in kept.trials)
+    photos = [np.asarray(Image.open(tmp_path / f"{i}-{n}.png")) for i in range(30) for n in (0, 1)]
+    crops = np.stack([SPEC.fit(photo) for photo in photos])
+    top = next(t for t in made.trials if (t.colour, t.scaling, t.flip) == ("rgb", "x / 255", True))
+    vectors = wanted(crops, InputSpec(SIDE, SIDE, (0, 0, 0), (1, 1, 1), "rgb", "stretch", flip=True))
+    genuine = (vectors[::2] * vectors[1::2]).sum(axis=1)
+    impostor = (vectors[::2] * np.roll(vectors[1::2], -1, axis=0)).sum(axis=1)
+    spread = np.sqrt((genuine.var() + impostor.var()) / 2)
+    assert top.separation == pytest.approx((genuine.mean() - impostor.mean()) / spread, rel=0.02)
 
 
 def test_templates() -> None:

@@ -62,7 +62,10 @@ def import_(
     mean: Annotated[str | None, typer.Option(help="Subtracted from pixels of 0..255: a number, or three.")] = None,
     std: Annotated[str | None, typer.Option(help="Then divided by: a number, or three.")] = None,
     colour: Annotated[str | None, typer.Option(help="Order of the channels: rgb or bgr.")] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Add the vector of the mirror image.")] = False,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Add the vector of the mirror image. Default: no; tried with --pairs."),
+    ] = None,
     output: Annotated[str | None, typer.Option(help="Output with the embedding, where there are several.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
     pairs: Annotated[
@@ -105,10 +108,10 @@ def import_(
     if as_json:
         emit(imported.to_dict())
         return
-    rows = [(row.colour, row.scaling, f"{row.auc:.4f}", f"{row.separation:.2f}", "chosen" if row.chosen else "")
-            for row in imported.trials]  # fmt: skip
+    rows = [(row.colour, row.scaling, "yes" if row.flip else "no", f"{row.auc:.4f}", f"{row.separation:.2f}",
+             "chosen" if row.chosen else "") for row in imported.trials]  # fmt: skip
     if rows:
-        show(table(("colour", "scaling", "AUC", "separation", ""), rows))
+        show(table(("colour", "scaling", "flip", "AUC", "separation", ""), rows))
     show(f"wrote {imported.path}: {imported.width} numbers, {imported.template} crops, {imported.fingerprint}")
 
 

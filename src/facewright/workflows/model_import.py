@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -71,7 +72,7 @@ def import_model(
     mean: Numbers | None = None,
     std: Numbers | None = None,
     colour: ColourOrder | None = None,
-    flip: bool = False,
+    flip: bool | None = None,
     output: str | None = None,
     licence: str | None = None,
     pairs: str | Path | None = None,
@@ -86,7 +87,8 @@ def import_model(
         template: of its aligned crops: arcface, ffhq, mtcnn, dlib, "box:MARGIN", or five points x1,y1,...,x5,y5 in px.
         size: px, side of its input.
         mean, std: subtracted from pixels of 0..255, and divided by, red green blue. colour: the order it is fed.
-        flip: whether the mirror image's vector is added. output: the name of the embedding, where there are several.
+        flip: whether the mirror image's vector is added; None: no, or tried where pairs are given.
+        output: the name of the embedding, where there are several.
         licence: of the weights, as their source says.
         pairs, photos: a list of pairs and the folder of its photos, where mean, std and colour are not known: the usual
             ones are tried on at most 200 photos. detector: finds their faces.
@@ -112,10 +114,10 @@ def import_model(
     trials: list[Trial] = []
     count = 0
     if known and mean is not None and std is not None and colour is not None:
-        spec = _spec(size, mean, std, colour, flip)
+        spec = _spec(size, mean, std, colour, bool(flip))
     else:
         assert pairs is not None
-        photographed = _Pairs(made, pairs, photos, detector, on_event)
+        photographed = _Pairs(made, size, pairs, photos, detector, on_event)
         options = [colour] if colour is not None else ["rgb", "bgr"]
         trials, spec = photographed.best([c for c in ("rgb", "bgr") if c in options], size, flip)
         count = len(photographed.crops)
@@ -139,12 +141,20 @@ def _spec(size: int, mean: Numbers, std: Numbers, colour: ColourOrder, flip: boo
     return InputSpec(size, size, shares[0], shares[1], colour, "stretch", flip=flip)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    trial: Trial
+    spec: InputSpec
+    scores: NDArray[np.float64]  # of the pairs
+
+
 class _Pairs:
     """Aligned crops of photos with labelled pairs."""
 
     def __init__(
         self,
         made: Callable[[InputSpec], Bundle],
+        size: int,
         pairs: str | Path,
         photos: str | Path | None,
         detector: str,
@@ -155,7 +165,7 @@ class _Pairs:
         order = [index for both in zip(*(np.flatnonzero(listed.same == kind) for kind in (True, False)), strict=False)
                  for index in both]  # fmt: skip
         folder = Path(photos if photos is not None else Path(pairs).parent)
-        spec = _spec(112, (127.5,) * 3, (127.5,) * 3, "rgb", False)
+        spec = _spec(size, (127.5,) * 3, (127.5,) * 3, "rgb", False)
         self.crops: list[NDArray[np.uint8]] = []
         self.rows: list[tuple[int, int]] = []
         self.same: list[bool] = []
@@ -188,28 +198,45 @@ class _Pairs:
         self.crops.append(face.chip)
         return len(self.crops) - 1
 
-    def best(self, colours: Sequence[ColourOrder], size: int, flip: bool) -> tuple[list[Trial], InputSpec]:
-        """Try the usual preprocessings; raises Undefined where none is clearly the best."""
-        tried: list[tuple[Trial, InputSpec, NDArray[np.float64]]] = []
+    def best(self, colours: Sequence[ColourOrder], size: int, flip: bool | None) -> tuple[list[Trial], InputSpec]:
+        """Try the usual preprocessings; raises Undefined where none is clearly the best.
+
+        The mirror image is added where it was asked for, or where the pairs say that it is clearly better.
+        """
+        tried: list[_Tried] = []
         for colour, (name, (mean, std)) in product(colours, USUAL.items()):
-            spec = _spec(size, mean, std, colour, flip)
-            scores = self._scores(Embedder(self.made(spec)).embed(np.stack(self.crops)))
-            genuine, impostor = scores[self._same], scores[~self._same]
-            wins = (genuine[:, None] > impostor).mean() + (genuine[:, None] == impostor).mean() / 2
-            apart = _separation(scores, self._same)
-            trial = Trial(colour=colour, scaling=name, flip=flip, auc=float(wins), separation=apart)
-            self._on_event(Message(f"{_named(trial)}: AUC {wins:.4f}, separation {apart:.2f}"))
-            tried.append((trial, spec, scores))
-        tried.sort(key=lambda row: -row[0].separation)
+            embedder = Embedder(self.made(_spec(size, mean, std, colour, False)))
+            plain = embedder.embed(np.stack(self.crops))
+            for mirrored in (False, True) if flip is None else (flip,):
+                vectors = _unit(plain + embedder.embed(np.stack(self.crops)[:, :, ::-1])) if mirrored else plain
+                trial = self._trial(vectors, colour, name, mirrored)
+                tried.append(_Tried(trial, _spec(size, mean, std, colour, mirrored), self._scores(vectors)))
+                self._on_event(Message(f"{_named(trial)}: AUC {trial.auc:.4f}, separation {trial.separation:.2f}"))
+        tried.sort(key=lambda row: -row.trial.separation)
+        first = self._clearest([row for row in tried if not row.trial.flip] or tried)
+        for other in tried:  # the same with the mirror image
+            if replace(other.spec, flip=first.spec.flip) == first.spec and self._confidence(other, first) >= SURE:
+                first = other
+        return [row.trial.model_copy(update={"chosen": row is first}) for row in tried], first.spec
+
+    def _clearest(self, tried: Sequence[_Tried]) -> _Tried:
+        """Return the first; raises Undefined where another that gives other scores may be as good."""
         first = tried[0]
         for other in tried[1:]:
-            if np.abs(other[2] - first[2]).mean() > ALIKE and self._confidence(first[2], other[2]) < SURE:
+            if np.abs(other.scores - first.scores).mean() > ALIKE and self._confidence(first, other) < SURE:
                 raise Undefined(
-                    f"no preprocessing is clearly the best: {_named(first[0])} separates the pairs by"
-                    f" {first[0].separation:.2f} standard deviations, {_named(other[0])} by {other[0].separation:.2f};"
-                    " say --mean, --std and --colour"
+                    f"no preprocessing is clearly the best: {_named(first.trial)} separates the pairs by"
+                    f" {first.trial.separation:.2f} standard deviations, {_named(other.trial)} by"
+                    f" {other.trial.separation:.2f}; say --mean, --std and --colour"
                 )
-        return [row[0].model_copy(update={"chosen": row is first}) for row in tried], first[1]
+        return first
+
+    def _trial(self, vectors: NDArray[np.float32], colour: ColourOrder, scaling: str, flip: bool) -> Trial:
+        scores = self._scores(vectors)
+        genuine, impostor = scores[self._same], scores[~self._same]
+        wins = (genuine[:, None] > impostor).mean() + (genuine[:, None] == impostor).mean() / 2
+        apart = _separation(scores, self._same)
+        return Trial(colour=colour, scaling=scaling, flip=flip, auc=float(wins), separation=apart)
 
     @property
     def _same(self) -> NDArray[np.bool_]:
@@ -219,13 +246,17 @@ class _Pairs:
         rows = np.array(self.rows)
         return similarities(vectors[rows[:, 0]], vectors[rows[:, 1]])
 
-    def _confidence(self, first: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    def _confidence(self, first: _Tried, other: _Tried) -> float:
         """The share of resampled pairs on which the first preprocessing separates better than another."""
         rng, same, wins = np.random.default_rng(0), self._same, 0
         for _ in range(RESAMPLES):
             rows = np.concatenate([rng.choice(np.flatnonzero(same == kind), (same == kind).sum()) for kind in (0, 1)])
-            wins += _separation(first[rows], same[rows]) > _separation(other[rows], same[rows])
+            wins += _separation(first.scores[rows], same[rows]) > _separation(other.scores[rows], same[rows])
         return wins / RESAMPLES
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:  # (N, D) -> (N, D)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def _separation(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
@@ -236,7 +267,7 @@ def _separation(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
 
 
 def _named(trial: Trial) -> str:
-    return f"{trial.colour} {trial.scaling}"
+    return f"{trial.colour} {trial.scaling}{' + mirror image' * trial.flip}"
 
 
 def _content(path: Path) -> bytes:

@@ -14,16 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from facewright.bundle import Bundle
+from facewright.bundle import Bundle, save
 from facewright.data.sources import open_dataset
 from facewright.embedding import Embedder
 from facewright.errors import NonFiniteLoss
+from facewright.evaluation.speed import latency
 from facewright.events import EpochFinished, EpochRow, StepFinished
+from facewright.explanation import Explainer
+from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 from facewright.training import checkpoints, optimizers
 from facewright.training.distributed import World
-from facewright.workflows import evaluate, predict, train
+from facewright.workflows import evaluate, pairs, predict, train
+from facewright.workflows.face_scan import scan
 from fixtures.pretend import install
 from fixtures.trainers import bits, make_phased_trainer, make_trainer
 
@@ -178,11 +182,62 @@ def test_every_kind_of_recipe_trains_evaluates_and_predicts(name: str, pretend: 
     assert said.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
 
 
-def test_embeddings_of_a_device_are_the_cpus(pretend: torch.device) -> None:
+def bundle_of(architecture: str, *classes: str, size: int = 32) -> Bundle:
     torch.manual_seed(0)
-    network = create_model("plain_cnn", 3, input_size=32)
-    spec = InputSpec(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    bundle = Bundle("plain_cnn", "imagenet", ("a", "b", "c"), spec, network.state_dict())
+    network = create_model(architecture, len(classes), input_size=size)
+    spec = InputSpec(size, size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return Bundle(architecture, "imagenet", classes, spec, network.state_dict())
+
+
+def test_embeddings_of_a_device_are_the_cpus(pretend: torch.device) -> None:
+    bundle = bundle_of("plain_cnn", "a", "b", "c")
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     here, there = (Embedder(bundle, device=name).embed(images) for name in ("cpu", str(pretend)))
     assert (here * there).sum(1) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method"), [("plain_cnn", "grad-cam"), ("plain_cnn", "grad-cam++"), ("vit_ti_16", "rollout")]
+)
+def test_heat_maps_of_a_device_are_the_cpus(architecture: str, method: str, pretend: torch.device) -> None:
+    bundle = bundle_of(architecture, "a", "b")
+    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    here, there = (Explainer(Classifier(bundle, name), method).maps(pixels, [0, 1]) for name in ("cpu", str(pretend)))
+    assert here.any()
+    np.testing.assert_allclose(there, here, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["patchnet", "plain_cnn"])
+def test_a_scan_on_a_device_finds_what_the_cpu_finds(architecture: str, pretend: torch.device, tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", bundle_of(architecture, "face", "other", size=64))
+    photo = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
+    here, there = (
+        scan(tmp_path / "model.safetensors", photo, threshold=0.3, device=name) for name in ("cpu", str(pretend))
+    )
+    assert (here.why_windows is None) == (there.why_windows is None) == (architecture == "patchnet")
+    assert here.photos[0].found is not None and len(here.photos[0].found)
+    assert there.to_dict() == here.to_dict()
+
+
+def test_pairs_on_a_device_have_the_cpus_scores(pretend: torch.device, tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", bundle_of("plain_cnn", "a", "b"))
+    dataset = open_dataset(WHERE)
+    records = dataset.records[:4] + dataset.records[-4:]
+    for number, record in enumerate(records):
+        Image.fromarray(dataset.source.read(record, None)).save(tmp_path / f"{number}.png")
+    rows = ["0,1,1", "2,3,1", "4,5,1", "0,4,0", "1,5,0", "2,6,0"]
+    listed = ("{}.png,{}.png,{}".format(*row.split(",")) for row in rows)
+    (tmp_path / "pairs.csv").write_text("\n".join(["a,b,same", *listed]))
+    here, there = (
+        pairs(tmp_path / "model.safetensors", tmp_path / "pairs.csv", tmp_path, device=name)
+        for name in ("cpu", str(pretend))
+    )
+    np.testing.assert_allclose(there.scored.scores, here.scored.scores, atol=1e-6)
+
+
+def test_a_device_is_timed(pretend: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    model = create_model("plain_cnn", 2, input_size=32).to(pretend)
+    found = latency(model, 32, batch=2, seconds=0.01)
+    assert found.median_ms > 0 and set(waited) == {pretend}

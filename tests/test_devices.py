@@ -15,7 +15,9 @@ from facewright.errors import UsageError
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "cuda:0:1", "CPU", "cuda:99999", "auto;"])
+@pytest.mark.parametrize(
+    "name", ["gpu", "cuda:x", "cuda:-1", "cuda:0:1", "CPU", "cuda:99999", "auto;", "cuda:", "cpu:1", "mps:1"]
+)
 def test_unknown_devices(name: str) -> None:
     with pytest.raises(UsageError, match="unknown device"):
         devices.choose(name)
@@ -51,6 +53,42 @@ def test_a_gpu_that_this_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match=r"NVIDIA.*pytorch\.org"):
         devices.choose("cuda")
     assert "NVIDIA" in (devices.describe(torch.device("cpu")) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cuda:1", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("auto", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("mps", ["CoreMLExecutionProvider", "CPUExecutionProvider"]),
+        ("cpu", ["CPUExecutionProvider"]),
+    ],
+)
+def test_providers_of_onnx_runtime(name: str, expected: list[str]) -> None:
+    available = ["CoreMLExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    chosen = devices.providers(name, available)
+    assert [one if isinstance(one, str) else one[0] for one in chosen] == expected
+    if name == "cuda:1":
+        assert chosen[0] == ("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0})
+
+
+def test_the_fall_back_of_onnx_runtime_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices._say.cache_clear()
+    monkeypatch.setattr(devices, "_has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(devices.LOG, "propagate", True)
+    for name in ("cuda", "cuda", "auto"):
+        assert devices.providers(name, ["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
+    assert [record.getMessage() for record in caplog.records if "onnxruntime-gpu" in record.getMessage()] == [
+        record.getMessage() for record in caplog.records
+    ]
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(devices, "_has_nvidia_gpu", lambda: True)
+    devices.providers("auto", ["CPUExecutionProvider"])
+    assert len(caplog.records) == 2
+    with pytest.raises(UsageError):
+        devices.providers("tpu", [])
 
 
 def test_everything_works_on_the_pretend_accelerator() -> None:

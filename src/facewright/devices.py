@@ -5,19 +5,26 @@ torch is imported when a device is chosen, so this module costs nothing to impor
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 VARIABLE = "FACEWRIGHT_DEVICE"
 ACCELERATORS = ("cuda", "mps", "xpu")
 INSTALL = "https://pytorch.org/get-started/locally"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider", "xpu": "OpenVINOExecutionProvider"}
+LOG = logging.getLogger("facewright.devices")
 
 
 def choose(name: str | None = None) -> torch.device:
@@ -30,29 +37,87 @@ def choose(name: str | None = None) -> torch.device:
     """
     import torch
 
-    name = name or os.environ.get(VARIABLE) or "auto"
-    kind, _, number = name.partition(":")
-    own = torch._C._get_privateuse1_backend_name()  # of a backend that was registered, as torch_npu does
-    if kind not in ("auto", "cpu", *ACCELERATORS, own) or not re.fullmatch(r"|\d{1,3}", number):
-        raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda, cuda:N, mps or xpu")
-    if kind == "cpu":
-        return torch.device("cpu")
+    name, kind, number = _parsed(name)
     if kind == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return torch.device("cpu") if found is None or found.type not in ACCELERATORS else torch.device(found.type, 0)
-    count = _count(kind)
-    if count == 0:
-        raise UsageError(f"no device {name}: {_why_not(kind)}; choose --device cpu")
-    if int(number or 0) >= count:
-        raise UsageError(f"no device {name}: this machine has {count}, from {kind}:0 on")
-    return torch.device(kind, int(number or 0))
+        kind = "cpu" if found is None or found.type not in ACCELERATORS else found.type
+    if kind == "cpu":
+        device = torch.device("cpu")
+    else:
+        count = _count(kind)
+        if count == 0:
+            raise UsageError(f"no device {name}: {_why_not(kind)}; choose --device cpu")
+        if (number or 0) >= count:
+            raise UsageError(f"no device {name}: this machine has {count}, from {kind}:0 on")
+        device = torch.device(kind, number or 0)
+    if kind == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 is float32; `training.precision = "tf32"` is the other
+    if (line := describe(device)) is not None:
+        _say(line, logging.INFO)
+    return device
+
+
+def providers(name: str | None, available: Sequence[str]) -> list[str | tuple[str, dict[str, Any]]]:
+    """Choose ONNX Runtime's providers: the device's, then the CPU's, to which it falls back; that is said once.
+
+    `auto` is an NVIDIA GPU where ONNX Runtime can use one: Apple's and Intel's providers round differently.
+
+    Args:
+        name: as for `choose`. available: the providers of the ONNX Runtime that is installed.
+    Raises:
+        UsageError: an unknown device.
+    >>> providers("cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    ['CPUExecutionProvider']
+    """
+    _, kind, number = _parsed(name)
+    wanted = PROVIDERS.get("cuda" if kind == "auto" else kind, kind)
+    chosen: list[str | tuple[str, dict[str, Any]]] = ["CPUExecutionProvider"]
+    if kind != "cpu" and wanted in available:
+        exact = {"device_id": number or 0, "use_tf32": 0} if wanted == PROVIDERS["cuda"] else {}
+        return [(wanted, exact), *chosen]
+    if kind != "cpu" and (kind != "auto" or _has_nvidia_gpu()):
+        say_fallback(name)
+    return chosen
+
+
+def say_fallback(name: str | None) -> None:
+    """Say once that ONNX Runtime computes on the CPU instead of a device."""
+    kind = _parsed(name)[1]
+    package = (
+        "; for an NVIDIA GPU: pip install onnxruntime-gpu in place of onnxruntime" if kind in ("auto", "cuda") else ""
+    )
+    _say(f"ONNX Runtime cannot use {'the GPU' if kind == 'auto' else kind}: its networks compute on the CPU{package}")
+
+
+def _parsed(name: str | None) -> tuple[str, str, int | None]:
+    """Return the name of a device, its kind and its number.
+
+    Raises:
+        UsageError: an unknown device.
+    """
+    name = name or os.environ.get(VARIABLE) or "auto"
+    kind, _, number = name.partition(":")
+    torch = sys.modules.get("torch")  # a backend that was registered with it, as torch_npu does
+    own = () if torch is None else (torch._C._get_privateuse1_backend_name(),)
+    numbered = ("cuda", "xpu", *own)
+    if kind not in ("auto", "cpu", *ACCELERATORS, *own) or not re.fullmatch(r"\d{1,3}" if ":" in name else "", number):
+        raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda, cuda:N, mps or xpu")
+    if number and kind not in numbered:
+        raise UsageError(f"unknown device {name!r}: there is one {kind}, without a number")
+    return name, kind, int(number) if number else None
+
+
+@cache
+def _say(line: str, level: int = logging.WARNING) -> None:
+    """Log a line once a process."""
+    LOG.log(level, line)
 
 
 def describe(device: torch.device) -> str | None:
     """Return a line about the device for people: its name, or that a GPU lies idle; None for a CPU without a GPU."""
     import torch
 
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_available():
         return f"device {device}: {torch.cuda.get_device_name(device)}"
     if device.type != "cpu":
         return f"device {device}"

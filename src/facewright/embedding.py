@@ -58,7 +58,7 @@ class Embedder:
         bundle: weights or graph, and InputSpec; its head's embedding is taken if it has one, else the backbone's
             features.
         name: what it is called in results.
-        device: what PyTorch computes on, as for `devices.choose`.
+        device: what computes, as for `devices.choose`.
     """
 
     def __init__(self, bundle: Bundle, name: str = "", device: str | None = "cpu") -> None:
@@ -66,7 +66,7 @@ class Embedder:
         self.name = name or bundle.architecture
         self.spec = bundle.spec
         self._network: _Network = (
-            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle.exported)
+            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle.exported, device)
         )
         self.width = self._network.width  # D
 
@@ -193,11 +193,11 @@ class _InPyTorch:
 class _InOnnxRuntime:
     """A graph, in which lies all that is done to pixels."""
 
-    def __init__(self, exported: Exported) -> None:
+    def __init__(self, exported: Exported, device: str | None) -> None:
         self._graph = exported.graph
         self.width = exported.graph.outputs[EMBEDDING]  # D
         self.fingerprint = exported.fingerprints[EMBEDDING]
-        self._run = exported.graph.run(EMBEDDING)
+        self._run = exported.graph.run(EMBEDDING, device)
 
     def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         return self._run(fitted(rows, self._graph.height, self._graph.width))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facewright import devices
 from facewright.errors import BundleError, UsageError
 from facewright.platforms import usable_cores
 
@@ -50,17 +51,18 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # (B, H, W, 3) RGB -> 
 
 
 class Session:
-    """A graph run by ONNX Runtime on the CPU; may be used from several threads.
+    """A graph run by ONNX Runtime; may be used from several threads.
 
     Idle threads sleep: spinning, they would take the cores from PyTorch's threads and from other processes.
 
     Args:
         content: an ONNX file that holds all of its numbers.
+        device: as for `devices.choose`; where ONNX Runtime cannot use it the CPU computes, which is said.
     Raises:
         BundleError: ONNX Runtime does not take it. UsageError: ONNX Runtime is not installed.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, device: str | None = "cpu") -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -71,10 +73,13 @@ class Session:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # errors are raised, not logged too
+        wanted = devices.providers(device, onnxruntime.get_available_providers())
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=wanted)
         except Exception as error:  # its exceptions have no class in common
             raise BundleError(f"ONNX Runtime does not take the graph ({first_line(error)})") from None
+        if len(self._session.get_providers()) < len(wanted):  # its library is there, but CUDA's own are not
+            devices.say_fallback(device)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -121,14 +126,17 @@ class Graph:
         model.metadata_props.add(key=KEY, value=text)
         return bytes(model.SerializeToString(deterministic=True))
 
-    def run(self, output: str) -> Run:
+    def run(self, output: str, device: str | None = "cpu") -> Run:
         """Return one output of the graph as a function of images, (B, H, W, 3) uint8 RGB -> (B, W) float64.
 
+        Args:
+            output: `LOGITS` or `EMBEDDING`.
+            device: as of `Session`.
         Raises:
             BundleError: ONNX Runtime does not take the graph; of the function, that it does not run.
             UsageError: ONNX Runtime is not installed.
         """
-        return partial(self._run, Session(self.content), output)
+        return partial(self._run, Session(self.content, device), output)
 
     def _run(self, session: Session, output: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         if self.batch == 1 and len(images) != 1:

@@ -83,7 +83,7 @@ class Classifier:
 
     Args:
         bundle: weights or graph, classes and InputSpec.
-        device: what PyTorch computes on, as for `devices.choose`.
+        device: what computes, as for `devices.choose`.
         detector: the file of the detector, where the model was trained on face crops of another detector than dlib's.
     Raises:
         BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
@@ -107,7 +107,7 @@ class Classifier:
         # (B, H, W, 3) uint8 -> (B, C)
         self._scores = self._by_pytorch if bundle.exported is None else self._by_onnx_runtime
         if bundle.exported is not None:
-            self._run = bundle.exported.graph.run(LOGITS)
+            self._run = bundle.exported.graph.run(LOGITS, device)
         else:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
@@ -150,7 +150,7 @@ class Classifier:
     @cached_property
     def cropper(self) -> FaceCropper | None:
         """The face cropper of a model that was trained on face crops, or None. Raises: as `cropper_for`."""
-        return cropper_for(self.spec, self._detector)
+        return cropper_for(self.spec, self._detector, self._device)
 
     @property
     def at_least(self) -> int:

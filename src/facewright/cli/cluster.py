@@ -39,6 +39,7 @@ def cluster(
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="NAME=NEW", help="Name a person. Repeatable.")
     ] = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -71,6 +72,7 @@ def cluster(
             detector=detector,
             smallest=min_face,
             threshold=threshold,
+            device=device,
             on_event=on_event,
         )
     for path, reason in result.failed.items():

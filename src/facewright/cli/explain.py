@@ -37,6 +37,7 @@ def explain(
         bool, typer.Option("--pair", help="Of two photos: which regions contribute to the similarity.")
     ] = False,
     out: opt.Out = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -63,12 +64,19 @@ def explain(
         found: Explained | ExplainedPair
         if pair:
             found = explanation.explain_pair(
-                model, photos[0], photos[1], detector=detector, out=folder, on_event=on_event
+                model, photos[0], photos[1], detector=detector, out=folder, device=device, on_event=on_event
             )
         else:
             how = None if method is None else method.value
             found = explanation.explain(
-                Path(model), photos, name=name, method=how, detector=detector, out=folder, on_event=on_event
+                Path(model),
+                photos,
+                name=name,
+                method=how,
+                detector=detector,
+                out=folder,
+                device=device,
+                on_event=on_event,
             )
     broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
     for photo in broken:

@@ -47,6 +47,7 @@ def export(
     ] = None,
     crop: opt.Crop = None,
     flip: opt.Flip = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -74,6 +75,7 @@ def export(
             calibration=calibration,
             crop=crop,
             flip=flip,
+            device=device,
             on_event=on_event,
         )
     report(made.to_dict(), describe_export(made), as_json)

@@ -57,6 +57,7 @@ def faces(
     ] = 0.0,
     detector: opt.Detector = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also write the photos with boxes and points to --out.")] = False,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -83,6 +84,7 @@ def faces(
             size=size,
             margin=margin,
             draw=draw,
+            device=device,
             on_event=on_event,
         )
     say_errors(found.photos)
@@ -113,6 +115,7 @@ def scan(
     face: Annotated[str, typer.Option("--class", help="The class that is the face.")] = "face",
     csv_file: opt.CsvFile = None,
     draw: Annotated[Path | None, typer.Option("--draw", help="Folder for the photos with their boxes.")] = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -142,6 +145,7 @@ def scan(
             frame=None if frame is None else Frame(*four_numbers(frame)),
             face=face,
             draw=draw,
+            device=device,
             on_event=on_event,
         )
     say_errors(scanned.photos)

@@ -56,6 +56,7 @@ def enroll(
     min_quality: Annotated[
         float, opt.bounded("--min-quality", low=0, high=1, help="Leave out faces of lower quality (0.2: poor).")
     ] = 0,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -76,7 +77,9 @@ def enroll(
 
     metadata = opt.key_values(meta, "--meta")
     photos, broken = galleries.photos_of(people)  # before a file is created
-    opened = Gallery.for_enrolling(gallery_at, model, detector=detector, crop=crop, flip=flip, select_face=select_face)
+    opened = Gallery.for_enrolling(
+        gallery_at, model, detector=detector, crop=crop, flip=flip, select_face=select_face, device=device
+    )
     with opened as gallery, event_printer(quiet) as on_event:
         result = galleries.enroll(
             gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, select_face=select_face,
@@ -115,6 +118,7 @@ def search(
     select_face: opt.FaceChoice = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="Number of people to show.")] = 5,
     filters: Filter = None,
+    device: opt.Device = None,
     as_json: opt.Json = False,
 ) -> None:
     """Show the most similar people for each photo, above the threshold or not.
@@ -127,7 +131,7 @@ def search(
     from facewright.gallery.photos import Photo
     from facewright.workflows.galleries import photos_in
 
-    with Gallery.open(gallery_at, model, detector=detector) as gallery:
+    with Gallery.open(gallery_at, model, detector=detector, device=device) as gallery:
         _refuse_empty(gallery)
         selection, only = gallery.recognizer.face_selection(select_face), opt.key_values(filters, "--where")
         found = gallery.search([Photo.of(path) for path in photos_in(photos)], k=top, where=only, select_face=selection)
@@ -158,6 +162,7 @@ def identify(
         typer.Option("--draw", metavar="DIR", help="Folder to write: each photo with the names. Every face."),
     ] = None,
     filters: Filter = None,
+    device: opt.Device = None,
     as_json: opt.Json = False,
 ) -> None:
     """Identify the person in each photo, or answer unknown and why.
@@ -176,7 +181,7 @@ def identify(
     if every_face and select_face is not None:
         raise UsageError("--select-face uses one of several faces, --every-face and --draw all; give one of them")
     only = opt.key_values(filters, "--where")
-    with Gallery.open(gallery_at, model, detector=detector) as gallery:
+    with Gallery.open(gallery_at, model, detector=detector, device=device) as gallery:
         stored = None if threshold is not None else gallery.threshold
         value = threshold if stored is None else stored.value
         found = galleries.identify(

@@ -293,6 +293,7 @@ def reembed(
     detector: opt.Detector = None,
     crop: opt.Crop = None,
     flip: opt.Flip = None,
+    device: opt.Device = None,
     as_json: opt.Json = False,
 ) -> None:
     """Move the gallery to another model.
@@ -305,7 +306,7 @@ def reembed(
     """
     from facewright.gallery.gallery import Gallery
 
-    with Gallery.open(gallery_at) as gallery:
+    with Gallery.open(gallery_at, device=device) as gallery:
         count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
     report(
         {"task": "reembed", "gallery": gallery.store.location, "model": model, "entries": count},

@@ -32,7 +32,7 @@ from facewright.cli import (
     weights,
 )
 from facewright.cli.options import replace_old_options
-from facewright.cli.output import harmless, say
+from facewright.cli.output import harmless, say, show_log
 from facewright.cli.progress import Plain
 from facewright.errors import FacewrightError, Interrupted, UsageError, missing_extra
 from facewright.events import download_handler
@@ -118,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, notes = replace_old_options(list(sys.argv[1:] if arguments is None else arguments))
     for note in notes:
         say(f"warning: {note}")
+    show_log("facewright.devices")
     debug = "--debug" in words
     download_handler.set(Plain())
     if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,21 @@ def say(text: str) -> None:
     """Print a message, on standard error."""
     if is_speaker():
         typer.echo(harmless(text, sys.stderr), err=True)
+
+
+class _Said(logging.Handler):
+    """Prints a log's lines as `say` does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def show_log(name: str) -> None:
+    """Print what a log of this package says, on standard error."""
+    log = logging.getLogger(name)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_Said()]
 
 
 def fits(text: str, stream: TextIO) -> bool:

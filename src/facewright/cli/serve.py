@@ -25,6 +25,7 @@ def serve(
         typer.Option("--gallery", "-g", metavar="FILE|URL", help="A gallery of people; created if missing."),
     ] = None,
     detector: opt.Detector = None,
+    device: opt.Device = None,
     host: Annotated[str, typer.Option(help="Address to listen on. Default: this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free port.")] = 8000,
     token: Annotated[
@@ -83,7 +84,7 @@ def serve(
     from facewright.serve import server
 
     with server.open_socket(settings) as listening:
-        models = server.load(model, gallery, detector=detector, keep_crops=keep_crops)
+        models = server.load(model, gallery, detector=detector, keep_crops=keep_crops, device=device)
         address = server.address_of(listening, settings)
         people = "" if models.gallery is None else f", a gallery of {len(models.gallery.people()):,} people"
         say(f"{models.name}{people}: {address}")

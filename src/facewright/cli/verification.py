@@ -26,6 +26,7 @@ def verify(
     far: opt.Far = None,
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
+    device: opt.Device = None,
     as_json: opt.Json = False,
 ) -> None:
     """Decide whether two photos show the same person.
@@ -47,7 +48,7 @@ def verify(
 
     model = words[0] if len(words) == 3 else None
     a, b = (Path(word) for word in words[-2:])
-    result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face)
+    result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face, device=device)
     sides = list(zip((a, b), result.sides, strict=True))
     if as_json:
         emit(result.to_dict())
@@ -80,6 +81,7 @@ def pairs(
         typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside PAIRS."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the page, the scores, the JSON.")] = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -104,7 +106,7 @@ def pairs(
     with event_printer(quiet) as on_event:
         result = workflows.pairs(
             model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
-            select_face=select_face, by=by, attributes=attributes, on_event=on_event,
+            select_face=select_face, by=by, attributes=attributes, device=device, on_event=on_event,
         )  # fmt: skip
     lines = [describe_verification(result.result)]
     if result.subgroups is not None:
@@ -126,6 +128,7 @@ def benchmark(
     ],
     flip: opt.Flip = True,
     detector: opt.Detector = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -143,7 +146,7 @@ def benchmark(
     from facewright.workflows.verification_benchmark import split_sets
 
     with event_printer(quiet) as on_event:
-        result = workflows.benchmark(*split_sets(words), flip=flip, detector=detector, on_event=on_event)
+        result = workflows.benchmark(*split_sets(words), flip=flip, detector=detector, device=device, on_event=on_event)
     report(result.to_dict(), describe_benchmark(result), as_json)
 
 
@@ -178,6 +181,7 @@ def calibrate(
     select_face: opt.FaceChoice = None,
     confidence: Annotated[float | None, opt.confidence()] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Model file to write. Default: MODEL's own.")] = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -201,12 +205,12 @@ def calibrate(
     with event_printer(quiet) as on_event:
         if unknown_people is not None:
             result = workflows.calibrate_unknown(
-                model, unknown_people, far, confidence=confidence, out=out, on_event=on_event
+                model, unknown_people, far, confidence=confidence, out=out, device=device, on_event=on_event
             )
         elif pairs is not None:
             result = workflows.calibrate(
                 model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
-                detector=detector, select_face=select_face, on_event=on_event,
+                detector=detector, select_face=select_face, device=device, on_event=on_event,
             )  # fmt: skip
     report(result.to_dict(), describe_calibrated(result), as_json)
     say(f"wrote {result.written}")

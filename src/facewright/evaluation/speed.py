@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -79,4 +80,4 @@ def _timed(model: nn.Module, images: torch.Tensor, seconds: float, fewest: int) 
 
 def _synchroniser(device: torch.device) -> Callable[[], None]:
     """An accelerator returns before it is done: wait for it."""
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    return (lambda: None) if device.type == "cpu" else partial(torch.accelerator.synchronize, device)

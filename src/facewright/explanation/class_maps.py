@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facewright.data.augment import normalise, resize
+from facewright.devices import moved
 from facewright.errors import UnknownName, UsageError
 from facewright.explanation.layers import attentions, choose_target_layer, layer_gradients, map_shapes
 from facewright.inference import Classifier
@@ -77,7 +78,7 @@ class Explainer:
         if len(classes) != len(pixels) or not all(index in known for index in classes):
             raise UsageError(f"expected {len(pixels)} class indices from 0 to {len(known) - 1}, got {list(classes)}")
         height, width = self.classifier.spec.height, self.classifier.spec.width
-        inputs = normalise(resize(pixels, height, width), self.classifier.spec)
+        inputs = moved(normalise(resize(pixels, height, width), self.classifier.spec), self.classifier.device)
         with self._lock:
             rows = [self._map(inputs[i : i + 1], index) for i, index in enumerate(classes)]
         return np.stack(rows) if rows else np.zeros((0, height, width), np.float32)
@@ -145,7 +146,7 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     """
     reached: Tensor | None = None
     for attention in attentions:
-        mixed = (attention.mean(1) + torch.eye(attention.shape[-1], dtype=attention.dtype)) / 2
+        mixed = (attention.mean(1) + torch.eye(attention.shape[-1], dtype=attention.dtype, device=attention.device)) / 2
         reached = mixed if reached is None else mixed @ reached
     if reached is None:
         raise UsageError("rollout needs the attention of at least one layer")
@@ -177,7 +178,7 @@ def _enlarged(heat: Tensor, height: int, width: int) -> Tensor:
 
 def _stretched(heat: Tensor, least: float | None = None) -> Heat:
     """Brought to [0, 1]: `least`, or the smallest value, becomes 0 and the largest 1; all 0 where they are the same."""
-    values = heat.double().numpy()
+    values = heat.cpu().double().numpy()
     low = float(values.min()) if least is None else least
     span = float(values.max()) - low
     return np.zeros(values.shape, np.float32) if span <= 0 else np.asarray((values - low) / span, np.float32)

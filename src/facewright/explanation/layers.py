@@ -46,7 +46,7 @@ def map_shapes(model: Model, height: int, width: int, layer: str | None = None) 
     )
     handles = [model.get_submodule(path).register_forward_hook(partial(note, path)) for path in wanted]
     with _removing(handles), torch.inference_mode():
-        model(torch.zeros(1, 3, height, width))
+        model(torch.zeros(1, 3, height, width, device=next(model.parameters()).device))
     if not shapes:
         raise UsageError(f"{layer or type(model).__name__} gives no map; choose another layer")
     return shapes
@@ -109,7 +109,7 @@ def attentions(model: VisionTransformer, inputs: Tensor) -> list[Tensor]:
 
     blocks = (cast(Block, block) for block in model.blocks)
     handles = [block.attn.register_forward_pre_hook(weigh) for block in blocks]
-    with _removing(handles), torch.inference_mode():
+    with _removing(handles), torch.no_grad():
         model(inputs)
     return found
 

@@ -105,10 +105,10 @@ class Agreement(Record):
         return f"{message}, and {self.changed:,} of {self.decisions:,} decisions change, over {self.pictures:,} images"
 
 
-def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset]) -> ModelOutputs:
+def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset], device: str | None = "cpu") -> ModelOutputs:
     """Compute a model's outputs, in batches of several sizes: one image, three, then many."""
-    embedder = Embedder(bundle)
-    classifier = Classifier(bundle) if bundle.classes else None
+    embedder = Embedder(bundle, device=device)
+    classifier = Classifier(bundle, device) if bundle.classes else None
     vectors, logits = [], []
     for part in parts:
         for rows in np.split(part.rows, [1, 4, *range(BLOCK, part.rows.size, BLOCK)]):

@@ -44,6 +44,7 @@ class FaceCropper:
         select_face: of several faces the one nearest to the "centre", the "largest", or none: "error".
         side: px of the crops.
         cache: the folder of dlib's converted networks; the user's own where None.
+        device: of the detector, as of `graphs.Session`.
     Raises:
         UnknownName: no such detector. WeightsError: the file is no face detector's, or dlib's files are not installed.
     """
@@ -54,10 +55,11 @@ class FaceCropper:
         select_face: Literal["largest", "centre", "error"] = "centre",
         side: int = SIDE,
         cache: Path | None = None,
+        device: str | None = "cpu",
     ) -> None:
         if detector == Whole.name:
             raise UsageError(f"expected a detector that finds faces, got {detector}")
-        self._detector = detector_of(detector, cache)
+        self._detector = detector_of(detector, cache, device)
         self._select_face, self._side, self._cache = select_face, max(side, SIDE), cache
         self.spec = FaceCrop(detector=self._detector.name, digest=self._detector.digest, select_face=select_face)
 
@@ -120,11 +122,12 @@ def with_face_crops(dataset: Dataset, cropper: FaceCropper | None) -> Dataset:
     return dataset if cropper is None else replace(dataset, source=CropSource(dataset.source, cropper))
 
 
-def cropper_for(spec: InputSpec, detector: str | None = None) -> FaceCropper | None:
+def cropper_for(spec: InputSpec, detector: str | None = None, device: str | None = "cpu") -> FaceCropper | None:
     """Return the cropper of a model's input; None where the model takes images whole.
 
     Args:
         detector: the file of the detector that the model was trained with, where that is not dlib's.
+        device: of the detector, as of `graphs.Session`.
     Raises:
         UsageError: the model takes images whole and a detector is given; or its detector's file is not given, or is
             another one.
@@ -136,7 +139,7 @@ def cropper_for(spec: InputSpec, detector: str | None = None) -> FaceCropper | N
         return None
     if detector is None and wanted.detector != "dlib":
         raise UsageError(f"the model was trained on faces found by {wanted.detector}: give its file, --detector FILE")
-    cropper = FaceCropper(detector or "dlib", wanted.select_face, max(spec.height, spec.width))
+    cropper = FaceCropper(detector or "dlib", wanted.select_face, max(spec.height, spec.width), device=device)
     if cropper.spec != wanted:
         raise UsageError(
             f"--detector {detector}: the model was trained on faces found by {wanted.detector} "

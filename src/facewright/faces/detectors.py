@@ -139,17 +139,17 @@ class Searching:
         return searchable(photo, wanted, self._window)
 
 
-def _dlib(cache: Path | None) -> Searching:
+def _dlib(cache: Path | None, device: str | None) -> Searching:
     def load() -> Find:
-        network = FaceDetector.load(cache=cache)
+        network = FaceDetector.load(cache=cache, device=device)
         return lambda photo, smallest: (*network.find(photo, smallest=smallest), None)
 
     return Searching("dlib", load, MAX_MARGIN.digest, WINDOW, BUDGETS["dlib"])
 
 
-def _from_file(path: Path) -> Searching:
+def _from_file(path: Path, device: str | None) -> Searching:
     """Raises WeightsError: the file holds none of `onnx_detectors.FAMILIES`."""
-    network = OnnxDetector.load(path)
+    network = OnnxDetector.load(path, device)
 
     def find(photo: Pixels, smallest: float) -> tuple[Any, Any, Any]:
         return network.find(photo, smallest=smallest)
@@ -182,15 +182,15 @@ class Whole:
         return SMALLEST_PHOTO if smallest is None else smallest
 
 
-def detector_of(name: str, cache: Path | None = None) -> Detector:
-    """Return the detector of a name, or of an ONNX file.
+def detector_of(name: str, cache: Path | None = None, device: str | None = "cpu") -> Detector:
+    """Return the detector of a name, or of an ONNX file; `device` as of `graphs.Session`.
 
     Raises:
         UnknownName: there is none. WeightsError: the file is no face detector's, or cannot be had. UsageError: it is a
             recognizer.
     """
     if name == "dlib":
-        return _dlib(cache)
+        return _dlib(cache, device)
     if name == Whole.name:
         return Whole()
     if (row := face_weights(name)) is not None:
@@ -198,7 +198,7 @@ def detector_of(name: str, cache: Path | None = None) -> Detector:
             raise UsageError(f"{name} is a face recognizer: give it as MODEL")
         return _from_file(file_of(row, cache=cache))
     if Path(name).suffix.lower() == ".onnx":
-        return _from_file(Path(name))
+        return _from_file(Path(name), device)
     raise UnknownName("detector", name, DETECTORS)
 
 

@@ -222,7 +222,12 @@ class _Conversion:
         points = before.sides[0] * before.sides[1]
         channels = layer.in_features // points
         equal = nn.Conv2d(
-            channels, layer.out_features, before.sides, dilation=before.dilation, bias=layer.bias is not None
+            channels,
+            layer.out_features,
+            before.sides,
+            dilation=before.dilation,
+            bias=layer.bias is not None,
+            device=layer.weight.device,
         ).requires_grad_(False)
         equal.weight.copy_(layer.weight.view(layer.out_features, channels, *before.sides))
         if equal.bias is not None:
@@ -274,6 +279,7 @@ def _check_equal(model: nn.Module, dense: Dense) -> None:
     generator = torch.Generator().manual_seed(0)
     height, width, step = dense.height, dense.width, dense.stride
     image = torch.randn(1, 3, height + 3 * step - 1, width + 3 * step, generator=generator)
+    image = image.to(next((p.device for p in model.parameters()), image.device))
     together = dense.scores(image)[0]  # (C, 3, 4)
     corners = [(row, column) for row in range(3) for column in range(4)]
     patches = [image[0, :, r * step : r * step + height, c * step : c * step + width] for r, c in corners]

@@ -142,8 +142,8 @@ class OnnxDetector:
         self.find(np.zeros((LEAST, 3 * UNIT, 3), np.uint8))
 
     @classmethod
-    def load(cls, path: Path) -> OnnxDetector:
-        """Read the network of an ONNX file and try it on an empty image.
+    def load(cls, path: Path, device: str | None = "cpu") -> OnnxDetector:
+        """Read the network of an ONNX file and try it on an empty image; `device` as of `graphs.Session`.
 
         Raises:
             WeightsError: the file cannot be read, is not plain ONNX, or gives what none of `FAMILIES` gives.
@@ -155,11 +155,11 @@ class OnnxDetector:
             opened, closed = open_sides(content)
             digest = hashlib.sha256(content).hexdigest()
             try:
-                return cls(_runner(Session(opened)), digest, None)
+                return cls(_runner(Session(opened, device)), digest, None)
             except BundleError:
                 if closed is None:
                     raise
-                return cls(_runner(Session(content)), digest, closed)
+                return cls(_runner(Session(content, device)), digest, closed)
         except (BundleError, WeightsError) as error:
             names = ", ".join(family.name for family in FAMILIES)
             raise WeightsError(f"{path}: expected the ONNX file of a face detector ({names}); {error}") from None

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from facewright.data.augment import normalise
+from facewright.devices import moved
 from facewright.errors import Unconvertible, UnknownName, UsageError
 from facewright.faces.boxes import OVERLAP, average, keep_best, soften
 from facewright.faces.frame import Frame
@@ -118,7 +119,8 @@ class Scanner:
     """A patch classifier that searches photos.
 
     Args:
-        model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit.
+        model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit. Photos
+            are moved to its device.
         spec: what the model is fed; its height and width are the patch's.
         face: which class is the face.
         search: how photos are searched.
@@ -132,6 +134,7 @@ class Scanner:
         self.face = face
         self.search = Search() if search is None else search
         self.why_windows: str | None = None
+        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._dense: Dense | None = None
         try:
             self._dense = to_dense(model, spec.height, spec.width)
@@ -192,7 +195,7 @@ class Scanner:
         Returns:
             (rows, columns): patches `stride` px apart.
         """
-        image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        image = moved(torch.from_numpy(pixels), self._device).permute(2, 0, 1)[None]
         tall = max(self.spec.height, TILE // image.shape[3])
         count = (pixels.shape[0] - self.spec.height) // self.stride + 1
         rows = (tall - self.spec.height) // self.stride + 1
@@ -240,8 +243,11 @@ def levels(photo: Pixels, spec: InputSpec, search: Search) -> Iterator[Level]:
 
 
 def _chance(scores: Tensor, face: int) -> Tensor:
-    """Scores (C, ...) -> the probability of one class (...), float64: close to 1 float32 no longer tells them apart."""
-    exact = scores.double()
+    """Scores (C, ...) -> the probability of one class (...), float64: close to 1 float32 no longer tells them apart.
+
+    On the CPU: some devices have no float64.
+    """
+    exact = scores.cpu().double()
     if len(exact) > 1:
         return torch.softmax(exact, dim=0)[face]
     return torch.sigmoid(exact[0] if face == 1 else -exact[0])

@@ -60,8 +60,9 @@ class Gallery:
         OtherModel: the recognizer is not the one that the gallery was enrolled with.
     """
 
-    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None) -> None:
+    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None, device: str | None = "cpu") -> None:
         self.store = store
+        self._device = device
         self._recognizer = recognizer
         if recognizer is not None:
             signatures.check_same(store.location, store.header().signature, recognizer)
@@ -75,6 +76,7 @@ class Gallery:
         detector: str | None = None,
         crop: float | None = None,
         flip: bool | None = None,
+        device: str | None = "cpu",
     ) -> Gallery:
         """Open a gallery, or create one if there is none and a model is named.
 
@@ -82,18 +84,20 @@ class Gallery:
             location: a file, or the address of a gallery on a server (`addresses`). model: a run directory, a bundle
                 file, architecture@weights or "built-in"; default: the one it was created with. detector: as
                 `Recognizer`. crop, flip: of the input, in place of the model's own; default: those of the gallery.
+            device: what computes, as for `devices.choose`.
         Raises:
             GalleryError: no such gallery and no model. GalleryDamaged: it is not what was written. OtherModel: it was
             created with another model or preprocessing. As `Recognizer.load` for the model.
         """
         if model is not None and not exists(location):
-            return cls.for_enrolling(location, model, detector=detector, crop=crop, flip=flip)
+            return cls.for_enrolling(location, model, detector=detector, crop=crop, flip=flip, device=device)
         store = open_store(location)
         try:
             if model is None and detector is None and crop is None and flip is None:
-                return cls(store)
+                return cls(store, device=device)
             signature = store.header().signature
-            return cls(store, signatures.load(signature, model, detector=detector, crop=crop, flip=flip))
+            chosen = signatures.load(signature, model, detector=detector, crop=crop, flip=flip, device=device)
+            return cls(store, chosen, device)
         except BaseException:
             store.close()
             raise
@@ -109,6 +113,7 @@ class Gallery:
         crop: float | None = None,
         flip: bool | None = None,
         select_face: SelectFace | None = None,
+        device: str | None = "cpu",
     ) -> Gallery:
         """Open a gallery, or create one: with the built-in networks if no model is named.
 
@@ -116,10 +121,10 @@ class Gallery:
             select_face: refused before a gallery is created, if the model takes whole photos.
         """
         if exists(location):
-            return cls.open(location, model, detector=detector, crop=crop, flip=flip)
-        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+            return cls.open(location, model, detector=detector, crop=crop, flip=flip, device=device)
+        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
         recognizer.face_selection(select_face)
-        return cls(open_store(location, signatures.signature_of(recognizer)), recognizer)
+        return cls(open_store(location, signatures.signature_of(recognizer)), recognizer, device)
 
     def __enter__(self) -> Gallery:
         return self
@@ -140,7 +145,7 @@ class Gallery:
         """
         if self._recognizer is None:
             signature = self.store.header().signature
-            recognizer = signatures.load(signature)
+            recognizer = signatures.load(signature, device=self._device)
             signatures.check_same(self.store.location, signature, recognizer)
             self._recognizer = recognizer
         return self._recognizer
@@ -382,7 +387,8 @@ class Gallery:
             GalleryError: an entry has no crop; nothing is changed. UsageError: the model takes other crops.
         """
         signature = self.store.header().signature
-        recognizer = Recognizer.load(model, detector=detector or signature.detector, crop=crop, flip=flip)
+        detector = detector or signature.detector
+        recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=self._device)
         count = signatures.reembed(self.store, recognizer)
         self._recognizer = recognizer
         return count

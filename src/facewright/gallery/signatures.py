@@ -39,6 +39,7 @@ def load(
     detector: str | None = None,
     crop: float | None = None,
     flip: bool | None = None,
+    device: str | None = "cpu",
 ) -> Recognizer:
     """Load the recognizer of a gallery, or one that differs from it in the given arguments.
 
@@ -51,7 +52,8 @@ def load(
     chosen = signature.model if model is None else model
     if built_in(chosen) == built_in(signature.model):
         crop, flip = signature.crop if crop is None else crop, signature.flip if flip is None else flip
-    return Recognizer.load(chosen, detector=signature.detector if detector is None else detector, crop=crop, flip=flip)
+    detector = signature.detector if detector is None else detector
+    return Recognizer.load(chosen, detector=detector, crop=crop, flip=flip, device=device)
 
 
 def check_same(location: str, signature: ModelSignature, recognizer: Recognizer) -> None:

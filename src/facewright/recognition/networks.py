@@ -61,6 +61,7 @@ class BuiltIn:
 
     Args:
         cache: the folder of the converted network; default: the user's.
+        device: as of `graphs.Session`.
     """
 
     name = BUILT_IN
@@ -68,14 +69,14 @@ class BuiltIn:
     template = DLIB
     own_template: Template | None = None
 
-    def __init__(self, cache: Path | None = None) -> None:
-        self._cache = cache
+    def __init__(self, cache: Path | None = None, device: str | None = "cpu") -> None:
+        self._cache, self._device = cache, device
         red, green, blue = MEANS
         self.spec = InputSpec(SIDE, SIDE, (red / 255, green / 255, blue / 255), (256 / 255,) * 3)
 
     @cached_property
     def _vectors(self) -> FaceVectors:
-        return FaceVectors.load(cache=self._cache)
+        return FaceVectors.load(cache=self._cache, device=self._device)
 
     @property
     def digest(self) -> str:

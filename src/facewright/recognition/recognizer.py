@@ -57,19 +57,25 @@ class Recognizer:
             photo is the box of its one face, and your own embedder takes it as it is. None: "dlib" for the
             built-in network, "none" for another.
         cache: the folder of the converted networks of dlib; default: the user's.
+        device: of the detector and the built-in network, as for `devices.choose`; the embedder has its own.
     Raises:
         UnknownName: another detector.
     """
 
     def __init__(
-        self, embedder: Embedder | None = None, *, detector: str | None = None, cache: Path | None = None
+        self,
+        embedder: Embedder | None = None,
+        *,
+        detector: str | None = None,
+        cache: Path | None = None,
+        device: str | None = "cpu",
     ) -> None:
         chosen = detector if detector is not None else _default_detector(embedder)
         self.embedder = embedder
         self.detector = chosen
         self._cache = cache
-        self._detector = detector_of(chosen, cache)
-        self._network: Network = BuiltIn(cache) if embedder is None else Own(embedder)
+        self._detector = detector_of(chosen, cache, device)
+        self._network: Network = BuiltIn(cache, device) if embedder is None else Own(embedder)
         self.name, self.width = self._network.name, self._network.width
         self.spec: InputSpec = self._network.spec  # what the network is fed
 
@@ -93,7 +99,7 @@ class Recognizer:
             flip: average with the mirror image, in place of the model's own.
             detector: as of the class.
             cache: as of the class.
-            device: of a model that PyTorch runs, as for `devices.choose`.
+            device: what computes, as for `devices.choose`.
         Raises:
             UsageError: the built-in networks have no crop and no flip. As `Embedder.load` for a model.
         """
@@ -103,10 +109,11 @@ class Recognizer:
         if not built_in(model):
             if detector is None and face_weights(model) is not None:
                 detector = read_defaults(cache).detector or "dlib"  # their crops are of detected faces
-            return cls(Embedder.load(str(model), crop=crop, flip=flip, device=device), detector=detector, cache=cache)
+            embedder = Embedder.load(str(model), crop=crop, flip=flip, device=device)
+            return cls(embedder, detector=detector, cache=cache, device=device)
         if crop not in (None, 1.0) or flip:
             raise UsageError("the built-in networks cut faces out themselves; leave out --crop and --flip")
-        return cls(detector=detector, cache=cache)
+        return cls(detector=detector, cache=cache, device=device)
 
     @property
     def licence(self) -> str | None:

@@ -29,21 +29,28 @@ GIVE_UP_SECONDS = 3.0  # after the requests in progress were cancelled
 
 
 def load(
-    model: str | None, gallery: str | None = None, *, detector: str | None = None, keep_crops: bool = True
+    model: str | None,
+    gallery: str | None = None,
+    *,
+    detector: str | None = None,
+    keep_crops: bool = True,
+    device: str | None = "cpu",
 ) -> Models:
     """Load what a server answers with.
 
     Args:
         model: a run directory, a model file, architecture@weights or "built-in"; None: the gallery's, else built-in.
         gallery: a file or a database; made where there is none. detector: as `Recognizer`.
+        device: what computes, as for `devices.choose`.
     Raises:
         OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
     """
-    opened = None if gallery is None else Gallery.for_enrolling(gallery, model, detector=detector)
-    recognizer = Recognizer.load(model, detector=detector) if opened is None else opened.recognizer
+    opened = None if gallery is None else Gallery.for_enrolling(gallery, model, detector=detector, device=device)
+    recognizer = Recognizer.load(model, detector=detector, device=device) if opened is None else opened.recognizer
     _warm(recognizer)
     own = recognizer.embedder
-    classifier = None if own is None or model is None or not own.bundle.classes else Classifier.load(Path(model))
+    classifies = own is not None and model is not None and bool(own.bundle.classes)
+    classifier = Classifier.load(str(model), device) if classifies else None
     runtime: Runtime = "pytorch" if own is None or own.bundle.exported is None else "onnx"
     return Models(public_name(recognizer.name), recognizer, classifier, opened, keep_crops, runtime)
 

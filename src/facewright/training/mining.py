@@ -84,7 +84,7 @@ def mine_hard_negatives(
         if not photos:
             raise DataError(f"{mining.photos}: expected photos to find false alarms in, found none that can be read")
         on_event(Message(f"looking for false alarms in {len(photos)} photos"))
-        scanner = Scanner(copy.deepcopy(network).cpu().eval(), data.spec, face, Search(threshold=mining.threshold))
+        scanner = Scanner(copy.deepcopy(network).eval(), data.spec, face, Search(threshold=mining.threshold))
         with torch.inference_mode():
             patches = false_alarms(scanner, _LazyPhotos(photos), limit, data.seed, boxes)
         packed = io.BytesIO()

@@ -51,6 +51,7 @@ def calibrate(
     flip: bool | None = None,
     detector: str | None = None,
     select_face: SelectFace | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Calibrated:
     """Choose the threshold for a false-accept rate on pairs, and the map from score to probability; store both.
@@ -67,6 +68,7 @@ def calibrate(
         detector: what finds the faces, as of `Recognizer`. The threshold is for this detector alone; those for others
             stay beside it.
         select_face: which of several faces is used, as of `Recognizer`.
+        device: what computes, as for `train`.
     Raises:
         Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write,
         or the built-in networks, whose thresholds are shipped.
@@ -77,8 +79,8 @@ def calibrate(
             "in; measure these on your pairs with facewright pairs"
         )
     target = destination(model, out, changed=crop is not None or flip is not None)
-    embedder = Embedder.load(model, crop=crop, flip=flip)
-    recognizer = Recognizer(embedder, detector=detector)
+    embedder = Embedder.load(model, crop=crop, flip=flip, device=device)
+    recognizer = Recognizer(embedder, detector=detector, device=device)
     scored = score_pairs(recognizer, pairs, images, on_event, select_face)
     refuse_training_images(model, scored.embedded.digests, pairs)
     threshold, note = choose(scored, recognizer, far, confidence)

@@ -114,6 +114,7 @@ def cluster_photos(
     detector: str | None = None,
     smallest: float = SMALLEST,
     threshold: float | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> SortedPhotos:
     """Sort the faces of photos by person; photos that OUT holds already are not embedded again.
@@ -122,6 +123,7 @@ def cluster_photos(
         paths: photos and folders of photos; none: those of OUT alone. out: the folder to write.
         model, detector: as `Recognizer.load`. smallest: px: side of the smallest face.
         threshold: the average cosine within a person; None: from the model's impostor scores.
+        device: what computes, as for `train`.
     Raises:
         UsageError: no photo. OtherModel: OUT is of another model. Undefined: the model has no impostor scores and no
         threshold is given. DataError: a file of OUT is damaged.
@@ -129,7 +131,7 @@ def cluster_photos(
     if model is None and detector is None and (out / FACES).exists():
         before = read_json(out / FACES, SortedPhotos, error=DataError)
         model, detector = before.model, before.detector
-    recognizer = Recognizer.load(model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector, device=device)
     state = _State(out, recognizer, recognizer.name)
     if paths:
         _add_photos(state, recognizer, photos_in(paths), smallest, on_event)

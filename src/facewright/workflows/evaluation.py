@@ -123,7 +123,7 @@ def evaluate(
             at the model's threshold) and verification (FMR and FNMR).
         attributes: a table with `path` and the column; default: attributes.csv beside the data, or a column of the
             data.
-        device: of a classifier, as for `train`.
+        device: what computes, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
         is given for classification.
@@ -155,8 +155,10 @@ def evaluate(
 
     assert data is not None
     if task == "identification":
-        return evaluate_identification(str(model), data, seed=seed, detector=detector, on_event=on_event)
-    verified = evaluate_verification(str(model), data, detector=detector, grouping=grouping, on_event=on_event)
+        return evaluate_identification(str(model), data, seed=seed, detector=detector, device=device, on_event=on_event)
+    verified = evaluate_verification(
+        str(model), data, detector=detector, grouping=grouping, device=device, on_event=on_event
+    )
     return replace(verified, note=note)
 
 

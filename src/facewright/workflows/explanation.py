@@ -39,6 +39,7 @@ def explain(
     method: str | None = None,
     detector: str | None = None,
     out: str | Path | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Explained:
     """Explain a classifier's answer by heat maps on photos.
@@ -50,12 +51,13 @@ def explain(
         detector: as of `predict`.
         method: "grad-cam", "grad-cam++" or "rollout"; None: rollout for vision transformers, else grad-cam.
         out: a folder for an overlay of each photo and a page of all; None: nothing is written.
+        device: what computes, as for `train`.
     Raises:
         UsageError: no photo, a method that is not for this architecture, or rollout asked about a class.
         UnknownName: no such class or method.
     """
     pictures = images_in(paths)
-    classifier = load_classifier(Path(model), detector=detector)
+    classifier = load_classifier(Path(model), device, detector)
     if name is not None and name not in classifier.classes:
         raise UnknownName("class", name, classifier.classes)
     explainer = Explainer(classifier, method)
@@ -77,6 +79,7 @@ def explain_pair(
     *,
     detector: str | None = None,
     out: str | Path | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ExplainedPair:
     """Explain the similarity of two photos: how much it falls when a region is covered.
@@ -84,10 +87,11 @@ def explain_pair(
     Args:
         model: a run directory, a bundle file, architecture@weights or "built-in". detector: as `Recognizer`.
         out: a folder for two overlays and a page; None: nothing is written.
+        device: what computes, as for `train`.
     Raises:
         BadImage: a photo cannot be read. DataError: no face was found in it.
     """
-    recognizer = Recognizer.load(model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector, device=device)
     chosen = recognizer.threshold()
     first, second = images_in([a, b])
     seen = [_face(recognizer, path) for path in (first, second)]

@@ -56,6 +56,7 @@ def export(
     calibration: str | Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Export:
     """Write a model as one ONNX file that reads pixels and needs nothing of this package.
@@ -72,6 +73,7 @@ def export(
         calibration: images that set the scales of int8; none of them may be among those of `check`.
         crop: share of each side to keep, in place of the model's own; it becomes part of the file.
         flip: average with the mirror image, in place of the model's own; likewise.
+        device: what the checks compute on, as for `train`: on a GPU both must answer alike there.
     Raises:
         ExportDrift: the graph does not answer as PyTorch does; says by how much.
         UsageError: a package is not installed, the network cannot be exported, or the request makes no sense.
@@ -81,7 +83,7 @@ def export(
     require_extra("onnx", "export")
     target = destination(model, out)
     bundle = bundles.with_input(open_model(model), crop, flip)
-    exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, on_event)
+    exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, device, on_event)
     ready = as_exported(bundle, exported)
     bundles.save(target, ready)
     dropped = len(bundle.thresholds) - len(ready.thresholds)
@@ -138,7 +140,12 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
 
 
 def _proven(
-    bundle: Bundle, model: str, check: str | Path | None, calibration: str | Path | None, on_event: EventHandler
+    bundle: Bundle,
+    model: str,
+    check: str | Path | None,
+    calibration: str | Path | None,
+    device: str | None,
+    on_event: EventHandler,
 ) -> tuple[Exported, str, Agreement, Int8Report | None]:
     """Export a model and compare it: the export, the images compared on, the agreement, and the cost of int8.
 
@@ -149,7 +156,7 @@ def _proven(
     exported = _in_float32(bundle)
     on_event(Progress("exporting", 1, 1))
     parts = _faces(bundle.spec, check, on_event)
-    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, on_event)
+    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, device, on_event)
     if agreement.problem is not None:
         raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.problem}")
     quantised = None
@@ -210,13 +217,13 @@ def _pixels(dataset: Dataset, spec: InputSpec, on_event: EventHandler) -> PixelS
 
 
 def _compared(
-    bundle: Bundle, ready: Bundle, parts: Sequence[ImageSubset], on_event: EventHandler
+    bundle: Bundle, ready: Bundle, parts: Sequence[ImageSubset], device: str | None, on_event: EventHandler
 ) -> tuple[ModelOutputs, Agreement]:
     """PyTorch's answers, and how near those of ONNX Runtime come."""
     on_event(Progress("comparing", 0, 2))
-    ours = compute_outputs(bundle, parts)
+    ours = compute_outputs(bundle, parts, device)
     on_event(Progress("comparing", 1, 2))
-    theirs = compute_outputs(ready, parts)
+    theirs = compute_outputs(ready, parts, device)
     on_event(Progress("comparing", 2, 2))
     return ours, compare_outputs(ours, theirs, StoredThresholds.of(bundle))
 

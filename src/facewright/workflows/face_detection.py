@@ -76,6 +76,7 @@ def faces(
     size: int | None = None,
     margin: float = 0.0,
     draw: bool = False,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> FoundFaces:
     """Find the faces of photos; cut each out upright.
@@ -91,6 +92,7 @@ def faces(
             several are an error of that photo; None: all.
         size: px: side of the crops; None: the template's. margin: to add around the template, in shares of its side.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
+        device: what computes, as for `train`.
     Raises:
         UsageError: no photo, a path that does not exist, nowhere to draw, a size under 8. UnknownName: no such
             template or detector. WeightsError: the package of the networks is not installed.
@@ -103,7 +105,7 @@ def faces(
         raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
     if draw and out is None:
         raise UsageError("to draw the faces, say where the images go with --out DIR")
-    recognizer = Recognizer(detector=detector)
+    recognizer = Recognizer(detector=detector, device=device)
     listed = as_list(paths)
     places = [(path, one) for one in listed for path in images_at(one)]
     if not places:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from facewright import bundle as bundles
-from facewright import images
+from facewright import devices, images
 from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
 from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
@@ -77,6 +78,7 @@ def scan(
     frame: Frame | None = None,
     face: str | None = None,
     draw: str | Path | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Scanned:
     """Find the faces of photos with a trained classifier of patches.
@@ -92,13 +94,14 @@ def scan(
             none.
         face: the name of the class; None: "face".
         draw: a folder for the photos with their boxes drawn in.
+        device: what computes, as for `train`.
     Raises:
         UsageError: no photo, or no such class. DataError: the table of boxes cannot be understood, or knows no photo.
     """
     pictures = images_in(paths)
     table = None if boxes is None else read_boxes(Path(boxes))
     search = _candidates(Search() if search is None else search, threshold)
-    scanner = _scanner(Path(model), search, face)
+    scanner = _scanner(Path(model), search, face, devices.choose(device))
     found = []
     for path in pictures:
         found.append(_scanned(scanner, path, table))
@@ -134,12 +137,12 @@ def _candidates(search: Search, threshold: float | None) -> Search:
     return replace(search, threshold=least, frame=Frame())
 
 
-def _scanner(path: Path, search: Search, face: str | None) -> Scanner:
+def _scanner(path: Path, search: Search, face: str | None, device: torch.device) -> Scanner:
     bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
     name = FACE if face is None else face
     if name not in bundle.classes:
         raise UnknownName("class", name, bundle.classes)
-    return Scanner(bundle.model(), bundle.spec, bundle.classes.index(name), search)
+    return Scanner(bundle.model().to(device), bundle.spec, bundle.classes.index(name), search)
 
 
 def _scanned(scanner: Scanner, path: Path | MemoryImage, table: TrueBoxes | None) -> ScannedPhoto:

@@ -95,6 +95,7 @@ def pairs(
     select_face: SelectFace | None = None,
     by: str | None = None,
     attributes: str | Path | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> PairsMeasured:
     """Measure a verifier on a list of pairs.
@@ -116,13 +117,14 @@ def pairs(
             a false-accept rate of 1 % over all pairs.
         attributes: a table with a column `path` (as in the list) and columns of groups; default: attributes.csv beside
             the list.
+        device: what computes, as for `train`.
     Raises:
         DataError: the list cannot be understood, or none of its images can be used. EmptyScores: one kind of pair
         has no score.
     """
     out = None if out is None else Path(out)
     group_of = None if by is None else read_groups(Path(attributes or Path(where).with_name("attributes.csv")), by)
-    recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip)
+    recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
     scored = score_pairs(recognizer, where, images, on_event, select_face)
     truth = scored.pairs.same
     result = verify_pairs(scored.scores, truth, scored.people, scored.pairs.fold, scored.failures)

@@ -46,6 +46,7 @@ def evaluate_verification(
     *,
     detector: str | None = None,
     grouping: Grouping | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Recognition:
     """Evaluate verification over every pair of images, streamed.
@@ -56,10 +57,11 @@ def evaluate_verification(
         data: what `open_dataset` knows, with labels; an identity counts before a class.
         detector: as of `Recognizer`; images without a face are left out and counted.
         grouping: also the error rates within each group, see `threshold_for_groups`.
+        device: what computes, as for `train`.
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: an image without an identity.
     """
-    recognizer = Recognizer.load(model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector, device=device)
     embedded = embed_all(recognizer, open_dataset(data), on_event)
     result = verify_all_pairs(embedded.vectors, embedded.people)
     found = _recognition(recognizer, embedded, data, result)
@@ -77,16 +79,17 @@ def evaluate_identification(
     *,
     seed: int = 0,
     detector: str | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Recognition:
     """Evaluate closed-set and open-set search; people are split into gallery, mated and non-mated probes.
 
     Args:
-        model, data, detector: as `evaluate_verification`. seed: of that split.
+        model, data, detector, device: as `evaluate_verification`. seed: of that split.
     Raises:
         Undefined: fewer than two people, or no person has two images. DataError: as `evaluate_verification`.
     """
-    recognizer = Recognizer.load(model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector, device=device)
     embedded = embed_all(recognizer, open_dataset(data), on_event)
     return _recognition(recognizer, embedded, data, identify(embedded.vectors, embedded.people, seed))
 

@@ -208,9 +208,6 @@ def _prepared(
     network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
     for message in messages:
         on_event(Message(message))
-    used = devices.describe(world.device)
-    if used is not None:
-        on_event(Message(used))
     data = prepare(dataset, recipe, seed, folder / "split.csv", on_event, start.spec)
     check_evaluation(data, recipe)
     facts = _facts(folder, network, data, start, recipe, seed, world)

@@ -18,6 +18,7 @@ def verify(
     far: float | None = None,
     detector: str | None = None,
     select_face: SelectFace | None = None,
+    device: str | None = None,
 ) -> Matched:
     """Compare two photos and decide with the threshold that is stored with the model.
 
@@ -29,9 +30,10 @@ def verify(
         far: false-accept rate of the threshold to use; default: the last stored.
         detector: as of `Recognizer`. A threshold is valid for the detector that it was chosen with.
         select_face: which of several faces is used, as of `Recognizer`.
+        device: what computes, as for `train`.
     Raises:
         BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UsageError:
         select_face where photos are taken whole.
     """
-    recognizer = Recognizer.load(model, detector=detector)
+    recognizer = Recognizer.load(model, detector=detector, device=device)
     return recognizer.verify(a, b, select_face=recognizer.face_selection(select_face), far=far)

@@ -45,6 +45,7 @@ def benchmark(
     *,
     flip: bool | None = True,
     detector: str | None = None,
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Benchmark:
     """Measure recognizers on verification sets.
@@ -54,6 +55,7 @@ def benchmark(
         sets: .bin files of InsightFace, or "LIST:FOLDER", a list of pairs and the folder of its images.
         flip: average with the mirrored image, as InsightFace does, where the model can; None: the model's own setting.
         detector: as of `Recognizer`; aligned sets need none.
+        device: what computes, as for `train`.
     Raises:
         UsageError: no model or no set. DataError: a set cannot be read. BundleError: a model cannot.
     """
@@ -65,7 +67,7 @@ def benchmark(
     flips = [_flip(model, flip, detector, on_event) for model in models]
     return Benchmark(
         rows=tuple(
-            _row(model, *place, own, detector, on_event)
+            _row(model, *place, own, detector, device, on_event)
             for model, own in zip(models, flips, strict=True)
             for place in places
         )
@@ -96,9 +98,15 @@ def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _row(
-    model: str | Path, where: Path, images: Path | None, flip: bool | None, detector: str | None, on_event: EventHandler
+    model: str | Path,
+    where: Path,
+    images: Path | None,
+    flip: bool | None,
+    detector: str | None,
+    device: str | None,
+    on_event: EventHandler,
 ) -> BenchmarkRow:
-    measured = pairs(model, where, images, flip=flip, detector=detector, on_event=on_event)
+    measured = pairs(model, where, images, flip=flip, detector=detector, device=device, on_event=on_event)
     result = measured.result
     strict = result.tar_at_far[-1] if result.tar_at_far else None
     return BenchmarkRow(

@@ -77,9 +77,9 @@ class Source:
                 f"{target}: could not be written ({error.strerror or error}); set FACEWRIGHT_CACHE to a folder that can"
             ) from error
 
-    def session(self, *, file: Path | None = None, cache: Path | None = None) -> Session:
-        """Return the graph, ready to run; arguments and errors as `load`."""
-        return self.load(Session, file=file, cache=cache)
+    def session(self, *, file: Path | None = None, cache: Path | None = None, device: str | None = "cpu") -> Session:
+        """Return the graph, ready to run on a device; other arguments and errors as `load`."""
+        return self.load(lambda content: Session(content, device), file=file, cache=cache)
 
     def _origin(self, file: Path | None) -> Path:
         return package_file(self.file) if file is None else file

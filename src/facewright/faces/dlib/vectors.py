@@ -26,15 +26,16 @@ class FaceVectors:
         self._session = session
 
     @classmethod
-    def load(cls, *, cache: Path | None = None) -> FaceVectors:
+    def load(cls, *, cache: Path | None = None, device: str | None = "cpu") -> FaceVectors:
         """Load the network of the package's file, converted the first time.
 
         Args:
             cache: the folder; `cache_folder()` where None.
+            device: as of `graphs.Session`.
         Raises:
             WeightsError: the package is not installed, or its file is not what it should be.
         """
-        return cls(RESNET.session(cache=cache))
+        return cls(RESNET.session(cache=cache, device=device))
 
     def of(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the vectors of crops.

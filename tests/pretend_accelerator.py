@@ -14,7 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from facewright import devices
 from facewright.bundle import Bundle, save
+from facewright.data.augment import TOLERANCE
+from facewright.data.loaders import Loader
+from facewright.data.resident import ResidentStore, resident
 from facewright.data.sources import open_dataset
 from facewright.embedding import Embedder
 from facewright.errors import NonFiniteLoss
@@ -24,6 +28,7 @@ from facewright.explanation import Explainer
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
+from facewright.specs import Augment
 from facewright.training import checkpoints, optimizers
 from facewright.training.distributed import World
 from facewright.workflows import evaluate, pairs, predict, train
@@ -67,6 +72,7 @@ def test_training_on_a_device_gives_the_cpus_numbers(  # type: ignore[no-untyped
     make, pretend: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optimizers, "FUSED", ())  # a fused kernel rounds otherwise
+    monkeypatch.setattr(devices, "memory", lambda device: devices.Memory(10**9, 10**9))
     cpu = make(tmp_path / "cpu", tmp_path / "cache")
     there = on_device(make(tmp_path / "there", tmp_path / "cache"), pretend)
     ours, theirs = cpu.fit(), there.fit()
@@ -95,6 +101,48 @@ def test_a_run_on_a_device_resumes_to_the_same_bits(pretend: torch.device, tmp_p
     again.restore(state)
     again.fit()
     assert checkpoint_bits(again) == checkpoint_bits(whole)
+
+
+FULL = Augment(
+    flip=0.5, area=(0.6, 1.0), aspect=0.2, rotation=20, zoom=0.1, translate=0.1, brightness=0.3, contrast=0.3,
+    saturation=0.3, grey=0.2, erase=0.5,
+)  # fmt: skip
+COLOURS = Augment(flip=0.5, brightness=0.3, contrast=0.3, saturation=0.3, erase=0.5)
+
+
+@pytest.mark.parametrize("free", [0, 10**9])
+@pytest.mark.parametrize("size", [32, 24])
+@pytest.mark.parametrize("augment", [FULL, COLOURS, None])
+def test_batches_on_a_device_are_the_cpus(
+    augment: Augment | None, size: int, free: int, pretend: torch.device, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(devices, "memory", lambda device: devices.Memory(free, free))
+    data = make_trainer(tmp_path, tmp_path / "cache").data
+    rows = np.concatenate([data.train, data.validation])
+    store, line = resident(data.store, rows, pretend)
+    lies_there = free > 0
+    assert isinstance(store, ResidentStore) == lies_there and ("lie on pretend:0" in str(line)) == lies_there
+    plan = data.plan(0)
+    here = Loader(data.store, data.spec, augment, size, 3).epoch(plan, 1)
+    there = Loader(store, data.spec, augment, size, 3, 0 if lies_there else 2, pretend).epoch(plan, 1)
+    level = 1 / (255 * np.array(data.spec.std)).reshape(3, 1, 1)
+    equal = []
+    for ours, theirs in zip(here, there, strict=True):
+        assert theirs.images.device == pretend and (theirs.indices == ours.indices).all()
+        difference = np.abs(theirs.images.cpu().numpy() - ours.images.numpy()) / level
+        assert difference.max() <= (TOLERANCE + 1e-3 if lies_there else 0)
+        equal.append((difference < 0.5).mean())
+    assert np.mean(equal) > (0.8 if size != 32 else 0.999)
+
+
+def test_a_resident_store_refuses_rows_that_are_not_there(pretend: torch.device, tmp_path: Path) -> None:
+    data = make_trainer(tmp_path, tmp_path / "cache").data
+    store = ResidentStore(data.store, np.array([1, 4]), pretend)
+    assert torch.equal(store.batch(np.array([4, 1, 4])).cpu(), data.store.batch(np.array([4, 1, 4])))
+    for rows in ([0], [2], [5]):
+        with pytest.raises(IndexError):
+            store.batch(np.array(rows))
 
 
 def checkpoint_bits(trainer) -> str:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facewright.errors import UsageError
 
@@ -125,9 +125,29 @@ def describe(device: torch.device) -> str | None:
     return f"device cpu, though {_why_not('cuda')}" if idle else None
 
 
+class Memory(NamedTuple):
+    """Bytes of a device."""
+
+    free: int
+    total: int
+
+
+def memory(device: torch.device) -> Memory | None:
+    """Return how much memory a device has; None where it does not say."""
+    import torch
+
+    if device.type == "mps":  # shared with the CPU; this much of it a GPU may use
+        total = int(torch.mps.recommended_max_memory())
+        return Memory(total - int(torch.mps.driver_allocated_memory()), total)
+    try:
+        return Memory(*map(int, torch.accelerator.get_memory_info(device)))
+    except (RuntimeError, ValueError, NotImplementedError):
+        return None
+
+
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a batch to the device without waiting for it; on the CPU it is the tensor itself."""
-    if device.type == "cpu":
+    """Copy a tensor to the device without waiting for it; where it is there already it is the tensor itself."""
+    if tensor.device == device:
         return tensor
     if device.type == "cuda":
         tensor = tensor.pin_memory()

@@ -35,7 +35,7 @@ class FakeYuNet:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeYuNet:
     found = FakeYuNet()
-    monkeypatch.setattr(onnx_detectors.OnnxDetector, "load", lambda path: found)
+    monkeypatch.setattr(onnx_detectors.OnnxDetector, "load", lambda path, device: found)
     return found
 
 

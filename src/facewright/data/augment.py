@@ -4,6 +4,9 @@
 `apply` changes the pixels, `normalise` makes a network's input of them, `mix` blends finished inputs and targets.
 An image's result never depends on the batch it is in, on the worker or process that computes it, or on threads: the
 arithmetic on pixels is made of single correctly rounded operations and of sums that are exact.
+
+Pixels on another device are worked on there, with the same random numbers. Its arithmetic rounds otherwise: a result is
+within `TOLERANCE` levels of the CPU's, most are equal, and all but a few where nothing is resized.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from torch import Tensor
 from facewright.data.degradations import SLOTS as DEGRADATION_SLOTS
 from facewright.data.degradations import degrade
 from facewright.data.sampling import Stream, random_words
+from facewright.devices import moved
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
@@ -36,6 +40,7 @@ _DEGRADATIONS = _TRIES + 2 * (_ATTEMPTS - 1)  # from here on: those of `degrade`
 _SLOTS = _DEGRADATIONS + DEGRADATION_SLOTS
 _ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
 _CHUNK = 100_000  # pixels worked on at once (eight images of 112 px): their float planes stay in a core's cache
+TOLERANCE = 4  # of 255 levels, by which the same augmentation on another device may differ; 2 by resizing alone
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -77,7 +82,7 @@ def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int
         raise UsageError(f"expected a row of draws for each of the {len(batch)} images, got {len(draws)}")
     uniforms = np.asarray(draws, np.float64).T  # (K, B)
     result = torch.empty(len(batch), size, size, 3, dtype=torch.uint8, device=batch.device).permute(0, 3, 1, 2)
-    chunk = max(1, _CHUNK // size**2)
+    chunk = max(1, _CHUNK // size**2) if batch.device.type == "cpu" else len(batch)
     for start in range(0, len(batch), chunk):
         part = slice(start, start + chunk)
         result[part] = _augmented(batch[part], uniforms[:, part], augment, size)
@@ -132,7 +137,12 @@ def resize(batch: Tensor, height: int, width: int) -> Tensor:
     """(B, 3, H, W) uint8 to (B, 3, height, width) uint8, bilinear, antialiased; the same object where it fits."""
     if batch.shape[2:] == (height, width):
         return batch
-    return F.interpolate(batch, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    if batch.device.type == "cpu":
+        return F.interpolate(batch, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    scaled = batch.float()  # of whole numbers there is no such kernel elsewhere
+    for size in ((batch.shape[2], width), (height, width)):  # as on the CPU: along rows, rounded, then along columns
+        scaled = F.interpolate(scaled, size=size, mode="bilinear", antialias=True, align_corners=False).round_()
+    return scaled.clamp_(0.0, 255.0).to(torch.uint8)
 
 
 def normalise(batch: Tensor, spec: InputSpec, out: Tensor | None = None) -> Tensor:
@@ -155,7 +165,7 @@ def normalise(batch: Tensor, spec: InputSpec, out: Tensor | None = None) -> Tens
     scale = torch.tensor([1.0 / (255.0 * spec.std[channel]) for channel in order]).repeat(width)
     offset = torch.tensor([-spec.mean[channel] / spec.std[channel] for channel in order]).repeat(width)
     result = rows.to(torch.float32) if out is None else out.permute(0, 2, 3, 1).view(rows.shape).copy_(rows)
-    result.mul_(scale.to(batch.device)).add_(offset.to(batch.device))
+    result.mul_(moved(scale, batch.device)).add_(moved(offset, batch.device))
     return result.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
@@ -189,7 +199,7 @@ def mix(
     words = random_words(Stream.MIX, seed, epoch, np.array([step], np.int64), 1)
     generator = np.random.Generator(np.random.PCG64(int(words[0, 0])))
     share = float(generator.beta(alpha, alpha))
-    partners = torch.from_numpy(generator.permutation(len(images))).to(images.device)
+    partners = moved(torch.from_numpy(generator.permutation(len(images))), images.device)
     if kind == "mixup":
         return torch.lerp(images[partners], images, share), torch.lerp(targets[partners], targets, share)
     top, bottom = _cut(images.shape[2], share, float(generator.random()))
@@ -235,7 +245,7 @@ def _resample(batch: Tensor, theta: NDArray[np.float64], size: int) -> Tensor:
     # A grid of sums of one term a column and one a row; affine_grid's matrix product is slower than the resampling.
     along = (theta[:, :, 0, None] * centres + theta[:, :, 2, None]).astype(np.float32)  # (B, 2, size)
     down = (theta[:, :, 1, None] * centres).astype(np.float32)
-    columns, rows = torch.from_numpy(along).to(batch.device), torch.from_numpy(down).to(batch.device)
+    columns, rows = (moved(torch.from_numpy(part), batch.device) for part in (along, down))
     grid = columns[:, :, None, :] + rows[:, :, :, None]  # (B, 2, size, size): planes are faster to write than pairs
     planes = batch.contiguous().float()
     return F.grid_sample(
@@ -248,7 +258,8 @@ def _recolour_and_erase(images: Tensor, uniforms: NDArray[np.float64], augment: 
     # Whole numbers sum without rounding in float32 along a row and in float64 over rows: no order can matter.
     pixels = images.contiguous().float().round_()
     side = pixels.shape[2] * pixels.shape[3]
-    means = (pixels.sum(3).double().sum(2) / side).float()[:, :, None, None]  # (B, 3, 1, 1)
+    sums = pixels.sum(3) if pixels.device.type == "mps" else pixels.sum(3).double()  # Apple's GPUs have no float64
+    means = (sums.sum(2) / side).float()[:, :, None, None]  # (B, 3, 1, 1)
     if augment.colours:
         factors = _colour_factors(uniforms, augment)
         pivots = ((means[:, 0:1] + means[:, 1:2]) + means[:, 2:3]) / 3.0
@@ -298,9 +309,9 @@ def _erased(uniforms: NDArray[np.float64], augment: Augment, pixels: Tensor) -> 
         start = np.floor(uniforms[slot] * (length - extent + 1))
         place = np.arange(length)[None, :]
         inside = (place >= start[:, None]) & (place < (start + extent)[:, None])
-        spans.append(torch.from_numpy(inside & chosen[:, None]).to(pixels.device))
+        spans.append(moved(torch.from_numpy(inside & chosen[:, None]), pixels.device))
     return spans[0][:, None, :, None] & spans[1][:, None, None, :]
 
 
 def _column(values: NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(device)[:, None, None, None]
+    return moved(torch.from_numpy(values.astype(np.float32)), device)[:, None, None, None]

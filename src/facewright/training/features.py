@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from facewright import platforms
 from facewright.data.cache import make_private
 from facewright.data.loaders import ImageStore, Loader
-from facewright.devices import moved
 from facewright.errors import FacewrightError
 from facewright.files import sync_folder
 from facewright.input_spec import InputSpec
@@ -139,11 +138,11 @@ def _passes(
     device = next(backbone.parameters()).device
     rows = np.sort(inputs.rows)
     blocks = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    loader = Loader(inputs.store, inputs.spec, inputs.augment, inputs.size, inputs.seed)
+    loader = Loader(inputs.store, inputs.spec, inputs.augment, inputs.size, inputs.seed, device=device)
     for draw in range(draws):
         for number, batch in enumerate(loader.epoch(blocks, draw)):
             with autocast(device, dtype):
-                found = backbone.forward_features(moved(batch.images, device))  # type: ignore[operator]
+                found = backbone.forward_features(batch.images)  # type: ignore[operator]
             yield draw, number * BATCH, found.float().cpu().numpy()
 
 

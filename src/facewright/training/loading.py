@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facewright.data.loaders import ImageStore, Loader
+from facewright.data.resident import resident
 from facewright.data.sampling import shard
 from facewright.devices import moved
-from facewright.events import EventHandler, Progress
+from facewright.events import EventHandler, Message, Progress
 from facewright.files import cache_folder
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
@@ -52,11 +53,15 @@ class Data:
 
 
 class ImageLoader:
-    """Images, with another augmentation in every epoch."""
+    """Images, with another augmentation in every epoch; they lie on the device where they fit."""
 
-    def __init__(self, data: Data, world: World) -> None:
-        self.data = data
+    def __init__(self, data: Data, world: World, on_event: EventHandler) -> None:
+        rows = np.concatenate([data.train, data.validation])
+        store, line = resident(data.store, rows, world.device)
+        self.data = data if store is data.store else replace(data, store=store, workers=0)
         self.world = world
+        if line is not None:
+            on_event(Message(line))
 
     def training(
         self, batches: list[NDArray[np.int64]], size: int, epoch: int, phase_epoch: int, start: int
@@ -67,16 +72,16 @@ class ImageLoader:
             size: side in pixels.
         """
         data = self.data
-        loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers)
+        loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers, self.world.device)
         for batch in loader.epoch(_shares(batches, self.world), epoch, start=start):
-            yield moved(batch.images, self.world.device), batch.indices
+            yield batch.images, batch.indices
 
     def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
         """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
         data = self.data
-        loader = Loader(data.store, data.spec, None, size, 0, data.workers)
+        loader = Loader(data.store, data.spec, None, size, 0, data.workers, self.world.device)
         for batch in loader.epoch(_blocks(data.validation, self.world), 0):
-            yield network(moved(batch.images, self.world.device)).float(), batch.indices
+            yield network(batch.images).float(), batch.indices
 
 
 class FeatureLoader:

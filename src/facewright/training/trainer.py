@@ -145,7 +145,7 @@ class Trainer:
                 data, self.network, self.module.head, phase.draws, size, self.module.dtype, self.on_event, self.world
             )
         else:
-            self.loader = ImageLoader(data, self.world)
+            self.loader = ImageLoader(data, self.world, self.on_event)
 
     def train_epoch(self, stop_requested: Callable[[], bool]) -> None:
         """Take the steps of one epoch, from `position.step` on."""

@@ -196,7 +196,7 @@ def detector_of(name: str, cache: Path | None = None, device: str | None = "cpu"
     if (row := face_weights(name)) is not None:
         if row.kind != "detector":
             raise UsageError(f"{name} is a face recognizer: give it as MODEL")
-        return _from_file(file_of(row, cache=cache))
+        return _from_file(file_of(row, cache=cache), device)
     if Path(name).suffix.lower() == ".onnx":
         return _from_file(Path(name), device)
     raise UnknownName("detector", name, DETECTORS)

@@ -42,6 +42,14 @@ def test_the_crop_does_not_depend_on_where_the_face_is(cropper: FaceCropper) -> 
     assert np.abs(first.astype(int) - second.astype(int)).mean() < 8  # the detector's grid moves the points a little
 
 
+def test_a_turned_photo_gives_the_same_crop(cropper: FaceCropper) -> None:
+    photo = on_canvas(face(0, 4), 100, 120)
+    upright = cropper.crop(photo, "a.png").astype(int)
+    for quarters in (1, 2, 3):
+        turned = cropper.crop(np.ascontiguousarray(np.rot90(photo, quarters)), "a.png")
+        assert np.abs(turned - upright).mean() < 8
+
+
 def test_an_image_without_a_face_is_named(cropper: FaceCropper) -> None:
     with pytest.raises(BadImage, match=r"blank\.png"):
         cropper.crop(np.full((200, 200, 3), 90, np.uint8), "blank.png")

@@ -96,7 +96,7 @@ def test_the_old_keyword_works_with_a_warning_and_both_spellings_mean_the_same()
 
 def test_small_faces_only_where_there_are_no_others() -> None:
     tiny = (200.0, 200.0, 25.0, 25.0)
-    for boxes, wanted, asked in [((tiny, SMALL), 1, [39]), ((tiny,), 1, [39, 20]), ((), 0, [39, 20])]:
+    for boxes, wanted, asked in [((tiny, SMALL), 1, [39]), ((tiny,), 1, [39, 20]), ((), 0, [39, 20, 39, 39, 39])]:
         recognizer, finder = with_faces(*boxes)
         assert len(recognizer.faces(BLANK)) == wanted and finder.asked == asked
     recognizer, finder = with_faces(tiny, SMALL)
@@ -108,7 +108,7 @@ def test_a_large_photo_is_searched_as_far_as_memory_allows() -> None:
     recognizer, finder = with_faces()
     asked = [(large, 40), (large, 200), (BLANK, 40)]
     assert [recognizer.searchable(photo, size) for photo, size in asked] == [139, 200, 40]
-    assert recognizer.faces(large) == () and finder.asked == [139]
+    assert recognizer.faces(large) == () and finder.asked == 4 * [139]
 
 
 def test_cropped_photos_are_their_own_face() -> None:
@@ -232,6 +232,23 @@ def test_a_synthetic_face_in_four_orientations() -> None:
             assert result.same is not False  # the same face, or no decision
             right += result.same is True
     assert right >= 7
+
+
+@needs_networks
+def test_every_face_of_a_turned_photo_is_found_upright() -> None:
+    recognizer = Recognizer()
+    data = open_dataset("synthetic:faces?identities=10&images=1&size=160&seed=1")
+    photo = np.concatenate([data.source.read(data.records[person], None) for person in (4, 7)], axis=1)
+    upright = recognizer.faces(photo)
+    assert len(upright) == 2
+    for quarters in (1, 2, 3):
+        turned = recognizer.faces(np.ascontiguousarray(np.rot90(photo, quarters)))
+        assert len(turned) == 2
+        similar = recognizer.embed(upright) @ recognizer.embed(turned).T
+        assert sorted(similar.argmax(axis=1)) == [0, 1] and similar.max(axis=1).min() > 0.95
+        areas = [face.box[2] * face.box[3] for face in turned]
+        inside = [0 <= face.box[0] + face.box[2] / 2 <= (320, 160)[quarters % 2] for face in turned]
+        assert all(inside) and min(areas) > 3000
 
 
 def lfw(name: str, number: int) -> Path:

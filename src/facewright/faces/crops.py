@@ -7,7 +7,9 @@ for every smaller input.
 
 from __future__ import annotations
 
+import cmath
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,9 +24,10 @@ from facewright.data.pixel_sources import HasPath, PixelSource
 from facewright.data.records import Dataset
 from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
+from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import LARGE, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
-from facewright.faces.selection import Face, one_of
+from facewright.faces.selection import Face, Picked, one_of, select_turned
 from facewright.images import Pixels
 from facewright.input_spec import FaceCrop, InputSpec
 
@@ -33,7 +36,7 @@ READ_AT_LEAST = 1600  # px: the shorter side that a large JPEG may be reduced to
 SAMPLE = 8  # images that are looked at to tell if a dataset is uncropped
 SMALLEST_UNCROPPED = 160  # px: an image with a shorter side is taken for a crop
 FILLS = 0.45  # of the shorter side: LFW's faces fill 0.38 (0.32 to 0.46), those of aligned crops 0.64 to 0.93
-VERSION = 1  # of what happens between image and crop
+VERSION = 2  # of what happens between image and crop
 
 
 class FaceCropper:
@@ -74,27 +77,38 @@ class FaceCropper:
         return blake2b(json.dumps(facts).encode(), digest_size=12).hexdigest()
 
     def crop(self, image: Pixels, name: str) -> Pixels:
-        """Return the aligned crop of the selected face, (side, side, 3) uint8.
+        """Return the aligned crop of the selected face, (side, side, 3) uint8; upright also where the photo is not.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright. name: for the error.
         Raises:
             BadImage: no face, or several where one is expected.
         """
-        located = self._detector.locate(image, LARGE)
+        limits = replace(self._detector.limits, sure=-math.inf)  # a doubtful face is still that image's
+        picked = select_turned(self._pick(image, LARGE), image, limits, lambda turned: self._pick(turned, LARGE[:-1]))
+        if picked.face is None:
+            raise BadImage(name, picked.reason or "no face was found")
+        return picked.face.chip
+
+    def _pick(self, image: Pixels, sizes: Sequence[float | None]) -> Picked:
+        """Select a face; with its points, its roll and its crop."""
+        located = self._detector.locate(image, sizes)
         no_points: NDArray[np.float64] = np.zeros((0, 2))
         faces = [
             Face((x, y, width, height), score, no_points, image[:0])
             for (x, y, width, height), score in zip(located.boxes.tolist(), located.scores, strict=True)
         ]
-        selected = one_of(faces, image.shape[:2], self._select_face)
-        if selected.face is None:
-            raise BadImage(name, selected.reason or "no face was found")
-        row = next(k for k, face in enumerate(faces) if face is selected.face)
+        picked = one_of(faces, image.shape[:2], self._select_face)
+        if picked.face is None:
+            return picked
+        row = next(k for k, face in enumerate(faces) if face is picked.face)
         if located.points is not None:
-            return align_face(image, located.points[row], self._side, ARCFACE)
-        (points,) = self._landmarks.of(image, located.squares[row : row + 1])
-        return align_face(image, points, self._side, ARCFACE_CORNERS)
+            points, template = located.points[row], ARCFACE
+        else:
+            (points,), template = self._landmarks.of(image, located.squares[row : row + 1]), ARCFACE_CORNERS
+        roll = cmath.phase(turn_and_shift(template.points, points)[0])
+        crop = align_face(image, points, self._side, template)
+        return replace(picked, face=replace(picked.face, points=points, chip=crop, roll=roll))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ def stored_selection(select_face: SelectFace) -> SelectFace:
     if select_face not in (*SELECTIONS, "centre"):
         raise UnknownName("select_face", select_face, SELECTIONS)
     return "centre" if select_face == "center" else select_face
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,22 +133,52 @@ def select_turned(upright: Picked, photo: Pixels, limits: ScoreLimits, select: C
     Returns:
         `upright` where its score reaches `limits.upright`. Box and points are in px of the photo as it is.
     """
-    score = _score(upright)
-    if (upright.face is None and upright.faces) or score is None or score >= limits.upright:
+    if upright.face is None and upright.faces:
         return upright
-    best, best_score = upright, score
-    for quarters in (1, 2, 3):
-        turned = select(np.ascontiguousarray(np.rot90(photo, quarters)))
-        turned_score = _score(turned)
-        if turned.face is not None and turned_score is not None and turned_score > max(best_score, limits.turned):
-            face = _turned_back(turned.face, photo.shape[:2], quarters)
-            best, best_score = replace(turned, face=face, turned=90 * quarters), turned_score
-    if best.face is None or best_score >= limits.sure:
+    best, quarters = _best_turn(upright, photo, limits, select, _score)
+    if quarters and best.face is not None:
+        best = replace(best, face=_turned_back(best.face, photo.shape[:2], quarters), turned=90 * quarters)
+    score = _score(best)
+    if best.face is None or score is None or score >= limits.sure:
         return best
-    reason = (
-        f"not sure: the face scores {best_score:.2f}, expected {limits.sure:g}; turn the photo upright or use another"
-    )
+    reason = f"not sure: the face scores {score:.2f}, expected {limits.sure:g}; turn the photo upright or use another"
     return Picked(None, best.faces, best.select_face, reason)
+
+
+def find_turned(
+    photo: Pixels, limits: ScoreLimits, find: Callable[[Pixels, bool], tuple[Face, ...]]
+) -> tuple[Face, ...]:
+    """Find every face, in the orientation of the photo in which the best of them scores highest.
+
+    Args:
+        photo: (H, W, 3) uint8. limits: of the detector's scores.
+        find: finds the faces of a photo; the second argument tells if the photo was turned.
+    Returns:
+        Highest score first; box and points in px of the photo as it is.
+    """
+    faces, quarters = _best_turn(find(photo, False), photo, limits, lambda turned: find(turned, True), _best_score)
+    return tuple(_turned_back(face, photo.shape[:2], quarters) for face in faces) if quarters else faces
+
+
+def _best_turn(
+    upright: Found, photo: Pixels, limits: ScoreLimits, find: Callable[[Pixels], Found],
+    score_of: Callable[[Found], float | None],
+) -> tuple[Found, int]:  # fmt: skip
+    """Return what is found in the best orientation, and by how many quarters the photo was turned for it."""
+    best, best_score, best_turn = upright, score_of(upright), 0
+    if best_score is None or best_score >= limits.upright:
+        return best, 0
+    for quarters in (1, 2, 3):
+        turned = find(np.ascontiguousarray(np.rot90(photo, quarters)))
+        score = score_of(turned)
+        if score is not None and score > max(best_score, limits.turned):
+            best, best_score, best_turn = turned, score, quarters
+    return best, best_turn
+
+
+def _best_score(faces: Sequence[Face]) -> float | None:
+    scores = [face.upright_score for face in faces]
+    return None if None in scores else max((score for score in scores if score is not None), default=-math.inf)
 
 
 def _score(picked: Picked) -> float | None:

@@ -32,6 +32,7 @@ from facewright.faces.selection import (
     Picked,
     SelectFace,
     Vector,
+    find_turned,
     one_of,
     select_turned,
     stored_selection,
@@ -178,6 +179,8 @@ class Recognizer:
     ) -> tuple[Face, ...]:
         """Find the faces of a photo, highest score first; there may be none.
 
+        Where even the best scores low, they are also looked for in the photo turned by 90, 180 and 270 degrees.
+
         Args:
             photo: a path, an (H, W, 3) uint8 array or a PIL image; see `images.as_image`.
             smallest: px: side of the smallest face that is looked for. None: 10 to 40, as small as the photo's size
@@ -187,7 +190,12 @@ class Recognizer:
             UsageError: `smallest` is under 8, or a template where photos are taken whole. WeightsError: the package
             of the networks is not installed.
         """
-        return self._found(as_image(photo), EVERY if smallest is None else (smallest,), template)
+        sizes = EVERY if smallest is None else (smallest,)
+
+        def find(photo: Pixels, turned: bool) -> tuple[Face, ...]:
+            return self._found(photo, sizes[:1] if turned else sizes, template)
+
+        return find_turned(as_image(photo), self._detector.limits, find)
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
         """Return the smallest face, px, that is looked for with `smallest`; larger in very large photos."""

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         verify,
     )
     from facewright.workflows.diagnosis import doctor
+    from facewright.workflows.estimators import FaceClassifier, FaceVerifier
     from facewright.workflows.explanation import explain, explain_pair
     from facewright.workflows.exportation import export
     from facewright.workflows.face_detection import faces as detect_faces
@@ -71,6 +72,8 @@ __all__ = [
     "Classifier",
     "Dataset",
     "Embedder",
+    "FaceClassifier",
+    "FaceVerifier",
     "FacewrightError",
     "Gallery",
     "Photo",
@@ -141,6 +144,7 @@ __getattr__ = lazy_names(
         "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo embed evaluate "
         "inspect pairs predict resume train train_all verify",
         "facewright.workflows.diagnosis": "doctor",
+        "facewright.workflows.estimators": "FaceClassifier FaceVerifier",
         "facewright.workflows.explanation": "explain explain_pair",
         "facewright.workflows.exportation": "export",
         "facewright.workflows.face_detection": "detect_faces=faces",

@@ -19,6 +19,7 @@ from facewright.data.loaders import Loader
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import ResumeError, RunError, UsageError
+from facewright.evaluation.results import ClassificationResult
 from facewright.events import EpochRow, EventHandler, Message, RunEvaluated, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
@@ -252,9 +253,9 @@ def _evaluate(job: _Job, run: Run, result: _Result) -> None:
     run.facts = _finished(job, result)
     run.facts.write(job.folder)
     write_manifest(job.folder, [*LISTED, "model.safetensors"])
-    if job.recipe.task is not None:  # the metrics of a target are in evaluation.json
-        return
     test = run.evaluation
+    if not isinstance(test, ClassificationResult):  # the metrics of a target are in evaluation.json
+        return
     metrics = {"accuracy/test": test.accuracy.value, "macro F1/test": test.macro_f1.value, "loss/test": test.log_loss}
     job.on_event(RunEvaluated({name: value for name, value in metrics.items() if value is not None}))
 

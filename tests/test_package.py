@@ -28,7 +28,7 @@ MODULES = sorted(
 # Imports every module and says what that changed: the random generators, the number of threads, the cache folder.
 WATCH = """
 import importlib, os, pickle, random, sys
-import numpy, torch
+import numpy, sklearn, torch  # scikit-learn sets two variables of OpenMP
 def state():
     return (random.getstate(), numpy.random.get_state()[1].tobytes(), torch.initial_seed(),
             torch.get_rng_state().numpy().tobytes(), torch.get_num_threads(), torch.cuda.is_initialized(),

@@ -53,6 +53,7 @@ LAYERS = {
     "gallery": 6,
     "report": 6,
     "runs": 6,
+    "video": 6,
     "regression": 7,
     "serve": 7,
     "workflows": 7,

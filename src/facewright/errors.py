@@ -62,11 +62,13 @@ class UnknownName(UsageError):
 EXTRAS = {
     "data": ("pyarrow",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "mqtt": ("paho",),
     "onnx": ("onnxscript", "torch"),
     "postgres": ("psycopg", "pgvector"),
     "serve": ("fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "train": ("torch", "scipy", "sklearn", "matplotlib", "jinja2"),
+    "video": ("av", "scipy"),
     "wandb": ("wandb",),
 }
 

@@ -155,7 +155,12 @@ def identify(
     ] = False,
     threshold: Annotated[
         float | None,
-        opt.bounded("--threshold", low=-2, high=2, help="Min. similarity of a match. Default: chosen by `calibrate`."),
+        opt.bounded(
+            "--threshold",
+            low=-2,
+            high=2,
+            help="Min. similarity of a match. Default: chosen by `calibrate`, or a safe one.",
+        ),
     ] = None,
     draw: Annotated[
         Path | None,
@@ -183,7 +188,9 @@ def identify(
     only = opt.key_values(filters, "--where")
     with Gallery.open(gallery_at, model, detector=detector, device=device) as gallery:
         stored = None if threshold is not None else gallery.threshold
-        value = threshold if stored is None else stored.value
+        default = gallery.decision_threshold() if threshold is None and stored is None else None
+        chosen = stored if default is None else default
+        value = threshold if chosen is None else chosen.value
         found = galleries.identify(
             gallery,
             photos,
@@ -196,7 +203,10 @@ def identify(
         people, shown = len(gallery.people()), gallery.store.location
     calibrated, listed = None if stored is None else stored.to_dict(), [one.to_dict() for one in found]
     facts = {"task": "identify", "gallery": shown, "calibrated": calibrated, "people": people, "photos": listed}
+    facts["default_threshold"] = None if default is None else default.to_dict()
     report(facts, "\n".join(line for one in found for line in describe_identified(one)), as_json)
+    if default is not None:
+        say(records.default_used(shown, default))
     if stored is not None and people > (stored.people or people):
         say(
             f"the threshold was chosen among {stored.people:,} people, now there are {people:,}, so the false-positive "

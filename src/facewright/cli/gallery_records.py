@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -365,3 +366,11 @@ def describe_threshold(line: Threshold) -> str:
     lines.append(f"chosen on {line.data}; the FPIR rises as the gallery grows")
     lines += [f"most similar people: {one.a} and {one.b} ({one.score:.4f})" for one in line.similar_people]
     return "\n".join(lines)
+
+
+def default_used(location: str, default: Threshold) -> str:
+    """Say that a gallery has no threshold, and which default was used."""
+    return (
+        f"{location}: the gallery has no threshold; used the default {default.value:.4f} ({default.rule}; "
+        f"{default.data}). Choose one: facewright gallery calibrate -g {shlex.quote(location)} --fpir 0.01"
+    )

@@ -29,6 +29,7 @@ from facewright.cli import (
     serve,
     training,
     verification,
+    watch,
     weights,
 )
 from facewright.cli.options import replace_old_options
@@ -92,6 +93,7 @@ for command in (
     faces.faces,
     faces.scan,
     cluster.cluster,
+    watch.watch,
     serve.serve,
     models.models,
     training.recipes,

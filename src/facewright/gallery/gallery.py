@@ -48,6 +48,7 @@ from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import DEFAULT_SELECTION, Recognizer, SelectFace
 
 TOP = 5  # people in a search result
+DEFAULT_FPIR = 0.01  # of a gallery without a threshold
 SAME_PHOTO = 0.999  # similarity of copies, for a model without a threshold
 
 
@@ -252,7 +253,7 @@ class Gallery:
         Args:
             threshold: accept iff score >= threshold; default: the gallery's own. k, where, select_face: as `search`.
         Raises:
-            Undefined: the gallery has no threshold and none is given.
+            Undefined: none is given, the gallery has no threshold, and there is no default.
         """
         value = self._threshold(threshold)
         return [result.identified(value) for result in self.search(photos, k=k, where=where, select_face=select_face)]
@@ -298,13 +299,31 @@ class Gallery:
             if not math.isfinite(given):
                 raise UsageError(f"expected a finite threshold, got {given}")
             return given
+        return self.decision_threshold().value
+
+    def decision_threshold(self) -> Threshold:
+        """The threshold that `calibrate` has stored; without one a conservative default, which is not stored.
+
+        The default is chosen for `DEFAULT_FPIR` from the people enrolled now and the impostor scores of the model;
+        where these are too few, it is the model's own threshold for pairs.
+
+        Raises:
+            Undefined: there is none of these.
+        """
         stored = self.threshold
-        if stored is None:
-            raise Undefined(
-                f"{self.store.location}: the gallery has no threshold, so no face can be called unknown; "
-                "choose one (facewright gallery calibrate), or give one (--threshold)"
-            )
-        return stored.value
+        if stored is not None:
+            return stored
+        try:
+            return choose(self.store, DEFAULT_FPIR, prior=self._prior())
+        except Undefined as error:
+            own = self.recognizer.threshold()
+            if own is None:
+                raise Undefined(
+                    f"{self.store.location}: the gallery has no threshold, so no face can be called unknown, and there "
+                    f"is no default: {str(error).removeprefix(f'{self.store.location}: ')}. Choose one (facewright "
+                    "gallery calibrate), or give one (--threshold)"
+                ) from None
+            return own
 
     @property
     def threshold(self) -> Threshold | None:

@@ -1,0 +1,131 @@
+"""`facewright watch`: who is in a film."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli import gallery_records as records
+from facewright.cli import options as opt
+from facewright.cli.output import check_writable, number_of, report, say, show
+from facewright.cli.progress import event_printer
+
+if TYPE_CHECKING:
+    from facewright.workflows.watching import TrackEvent, Watched
+
+MAX_EVERY = 1000
+MAX_SECONDS = 366 * 86_400.0
+
+
+def watch(
+    source: Annotated[str, typer.Argument(metavar="FILM", help="A film.")],
+    gallery_at: records.GalleryAt,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The gallery's model, where its name has changed.")
+    ] = None,
+    detector: opt.Detector = None,
+    threshold: Annotated[
+        float | None,
+        opt.bounded("--threshold", low=-1, high=1, help="Min. mean similarity of a match. Default: the gallery's."),
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, max=MAX_EVERY, help="Search each N-th frame only.")] = 1,
+    min_face: Annotated[
+        float, opt.bounded("--min-face", low=8, high=10_000, help="Side of the smallest face, in pixels.")
+    ] = 30,
+    min_frames: Annotated[
+        int, typer.Option("--min-frames", min=1, max=1000, help="Searched frames that a face must be seen in.")
+    ] = 3,
+    linger: Annotated[float, opt.bounded("--linger", low=0, high=3600, help="Seconds that a face may be hidden.")] = 2,
+    duration: Annotated[
+        float | None, opt.bounded("--duration", low=0, high=MAX_SECONDS, help="Stop after so many seconds.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Append the events to this file as JSON lines; face crops beside it."),
+    ] = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Find out who is in a film: one event for each face that is tracked from its first frame to its last.
+
+    The best frames of a track vote; the answer is a person of the gallery, or unknown. A cut ends all tracks. A gallery
+    has one detector: YuNet's (--detector yunet.onnx when it is enrolled) takes some 20 frames a second, dlib one.
+
+    \b
+    Example:
+      facewright watch film.mp4 --gallery people.gallery --out events.jsonl
+      facewright watch film.mp4 -g people.gallery --every 5
+    """
+    from facewright.gallery.gallery import Gallery
+    from facewright.workflows import watching
+
+    check_writable(out)
+    with (
+        Gallery.open(gallery_at, model, detector=detector) as gallery,
+        event_printer(quiet) as on_event,
+        _appending(out) as events,
+    ):
+
+        def on_track(event: TrackEvent) -> None:
+            if events is not None:
+                events.write(json.dumps(event.to_dict(), allow_nan=False) + "\n")
+                events.flush()
+            if not as_json:
+                show(describe_track(event))
+
+        watched = watching.watch(
+            source,
+            gallery,
+            threshold=threshold,
+            every=every,
+            smallest=min_face,
+            linger=linger,
+            min_frames=min_frames,
+            duration=duration,
+            crops=None if out is None else out.with_name(f"{out.stem}-crops"),
+            on_track=on_track,
+            on_event=on_event,
+        )
+        stored = gallery.threshold
+    if watched.calibrated is not None and stored is None:
+        say(records.default_used(watched.gallery, watched.calibrated))
+    if watched.broken is not None:
+        say(f"warning: {watched.source}: ended early, at {watched.seconds:.1f} s: {watched.broken}")
+    report(watched.to_dict(), describe_watched(watched), as_json)
+
+
+@contextmanager
+def _appending(out: Path | None) -> Iterator[IO[str] | None]:
+    if out is None:
+        yield None
+        return
+    with out.open("a", encoding="utf-8") as file:
+        yield file
+
+
+def describe_track(event: TrackEvent) -> str:
+    """Return a track as a line: when, who, and the score that decided."""
+    when = f"{event.start:.2f}-{event.end:.2f} s"
+    if event.person is None:
+        return f"{when}: unknown; {event.reason}"
+    return f"{when}: {event.person} ({event.score:.4f} >= {event.threshold:.4f}, {number_of(event.frames, 'frame')})"
+
+
+def describe_watched(watched: Watched) -> str:
+    """Return the counts in a line."""
+    fps = "" if watched.fps is None else f", {watched.fps:.1f} frames a second"
+    facts = [
+        f"{watched.seconds:.1f} s, {number_of(watched.decoded, 'frame')}{fps}",
+        f"{number_of(watched.events, 'event')} of {number_of(len(watched.people), 'person', 'people')}, "
+        f"{watched.unknown:,} unknown",
+    ]
+    if watched.short:
+        facts.append(f"{number_of(watched.short, 'short track')} without an event")
+    if watched.damaged:
+        facts.append(f"{number_of(watched.damaged, 'damaged packet')}")
+    return "; ".join(facts)

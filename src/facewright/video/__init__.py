@@ -1,0 +1,1 @@
+"""Films and cameras: decoding, tracks of faces, outputs."""

@@ -1,0 +1,219 @@
+"""The frames of a film, a network stream or a camera, decoded by PyAV (FFmpeg).
+
+Only container formats that hold their own data are opened, and a film opens no other file and no address: a playlist
+could name any. Frames are upright. A cut is found on thumbnails of all frames, also of those that are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.errors import DataError, UsageError, require_extra
+from facewright.images import Limits, Pixels
+
+if TYPE_CHECKING:
+    import av
+
+FILMS = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".3gp",
+    ".flv",
+    ".wmv",
+    ".ogv",
+    ".gif",
+)
+FORMATS = "mov,matroska,avi,mpeg,mpegts,3gp,flv,asf,ogg,gif"
+STREAM_PROTOCOLS = "rtsp,rtsps,rtp,udp,tcp,tls,crypto"
+PATIENCE = 10.0  # seconds until a stream that sends nothing is taken for broken
+THUMBNAIL = (32, 18)  # px
+CUT = 20.0  # mean difference of two thumbnails, of 255: in a film of four shots 27 to 30 at a cut, else up to 13
+DAMAGED_IN_A_ROW = 100  # packets without a frame in between, after which a film is given up
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame."""
+
+    number: int  # from 0, of all decoded ones
+    seconds: float  # since the first frame
+    pixels: Pixels  # (H, W, 3) uint8 RGB, upright
+    cut: bool  # another shot has begun since the last frame that was given
+
+
+@dataclass
+class Reading:
+    """The state of a source while it is read."""
+
+    decoded: int = 0
+    damaged: int = 0  # packets that could not be decoded
+    broken: str | None = None  # why the source ended early
+    rate: float | None = None  # frames a second, as the source declares
+    frames: int = 0  # as the source declares; 0: not known
+
+
+Open = Callable[[], "av.container.InputContainer"]
+
+
+def is_film(path: str | Path) -> bool:
+    """Tell if a name is a film's.
+
+    >>> is_film("a/b.MP4"), is_film("a.png")
+    (True, False)
+    """
+    return Path(path).suffix.lower() in FILMS
+
+
+def is_live(source: str | Path) -> bool:
+    """Tell if a source is a camera or a network stream, which does not wait for its reader."""
+    return isinstance(source, str) and bool(re.fullmatch(r"camera(:\d{1,2})?|rtsps?://.+", source))
+
+
+def opener(source: str | Path) -> Open:
+    """Return what opens a source.
+
+    Args:
+        source: a film, rtsp://…, rtsps://…, "camera" or "camera:N".
+    Raises:
+        UsageError: none of these, or PyAV is not installed.
+    """
+    require_extra("video", "a film or a camera")
+    import av
+
+    name = str(source)
+    if not is_live(source):
+        if "://" in name or name.startswith("camera:"):
+            raise UsageError(f"{shown(name)}: expected a film, rtsp://..., camera or camera:N")
+        if not Path(source).is_file():
+            raise UsageError(f"{name}: there is no such film")
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+        return lambda: av.open(f"file:{Path(source).resolve()}", container_options=options)
+    if name.startswith("camera"):
+        device, kind = _camera(int(name.partition(":")[2] or 0))
+        return lambda: av.open(device, format=kind)
+    stream = {"rtsp_transport": "tcp", "protocol_whitelist": STREAM_PROTOCOLS, "format_whitelist": "rtsp"}
+    return lambda: av.open(name, container_options=stream, timeout=(PATIENCE, PATIENCE))
+
+
+def _camera(number: int) -> tuple[str, str]:
+    if sys.platform == "darwin":
+        return str(number), "avfoundation"
+    if sys.platform == "win32":
+        return f"video={number}", "dshow"
+    return f"/dev/video{number}", "v4l2"
+
+
+def shown(source: str | Path) -> str:
+    """Return a source without the password of its address.
+
+    >>> shown("rtsp://me:secret@door/1")
+    'rtsp://me:***@door/1'
+    """
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", str(source))
+
+
+def read(source: str | Path, reading: Reading, *, every: int = 1, open_: Open | None = None) -> Generator[Frame]:
+    """Decode a source once, frame by frame; none is kept.
+
+    Args:
+        source: as `opener`. reading: filled while it is read. every: give each N-th frame only.
+        open_: what opens the source, in place of `opener`.
+    Raises:
+        DataError: it cannot be opened, or holds no frame. A source that breaks later ends; `reading.broken` says why.
+    """
+    import av
+
+    name, before = shown(source), reading.decoded
+    try:
+        container = (open_ or opener(source))()
+    except (av.error.FFmpegError, OSError) as error:
+        raise DataError(f"{name}: cannot be opened: {_reason(error)}") from None
+    with closing(container):
+        if not container.streams.video:
+            raise DataError(f"{name}: has no video stream")
+        stream = container.streams.video[0]
+        reading.rate = None if stream.average_rate is None else float(stream.average_rate)
+        reading.frames = stream.frames
+        _check_size(name, stream.codec_context.width, stream.codec_context.height)
+        yield from _sampled(name, _decoded(container, stream, reading), reading, every)
+    if reading.decoded == before:
+        why = "" if reading.broken is None else f" ({reading.broken})"
+        raise DataError(f"{name}: holds no frame that can be decoded{why}")
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, reading: Reading
+) -> Iterator[av.VideoFrame]:
+    import av
+
+    in_a_row, packets = 0, container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError) as error:
+            reading.broken = _reason(error)
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            reading.damaged, in_a_row = reading.damaged + 1, in_a_row + 1
+            if in_a_row >= DAMAGED_IN_A_ROW:
+                reading.broken = _reason(error)
+                return
+            continue
+        in_a_row = 0 if frames else in_a_row
+        yield from frames
+
+
+def _sampled(name: str, frames: Iterator[av.VideoFrame], reading: Reading, every: int) -> Iterator[Frame]:
+    first: float | None = None
+    last: NDArray[np.int16] | None = None
+    cut = False
+    for place, frame in enumerate(frames):
+        number, reading.decoded = reading.decoded, reading.decoded + 1
+        width, height = THUMBNAIL
+        thumbnail = frame.reformat(width=width, height=height, format="gray").to_ndarray().astype(np.int16)
+        cut |= last is not None and float(np.abs(thumbnail - last).mean()) > CUT
+        last = thumbnail
+        time = frame.time if frame.time is not None else place / (reading.rate or 25)
+        first = time if first is None else first
+        if place % every == 0:
+            _check_size(name, frame.width, frame.height)
+            pixels = upright(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame.rotation)
+            yield Frame(number, max(0.0, time - first), pixels, cut)
+            cut = False
+
+
+def upright(pixels: Pixels, degrees: float) -> Pixels:
+    """Turn a frame counterclockwise, by the next multiple of 90 degrees, as its film says."""
+    return np.ascontiguousarray(np.rot90(pixels, round(degrees / 90)))
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    limit = Limits().pixels
+    if width * height > limit:
+        raise DataError(f"{name}: its frames of {width} x {height} px are larger than the limit of {limit:,} px")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

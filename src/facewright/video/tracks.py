@@ -1,0 +1,161 @@
+"""Tracks: the faces of consecutive frames that are one person's.
+
+Tracking by detection: each face is assigned to the track with which overlap (intersection over union, at the place that
+the track's motion predicts) and similarity of the vectors are highest in sum, over all pairs at once (Kuhn, "The
+Hungarian method for the assignment problem", 1955), as DeepSORT combines motion and appearance (Wojke, Bewley and
+Paulus, 2017), without its Kalman filter. A face that was hidden is found again by its vector alone.
+
+The libraries that do this could not be used: norfair takes numpy below version 2, the others bring PyTorch or OpenCV.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.faces.alignment import similarity
+from facewright.images import Pixels
+from facewright.input_spec import Template
+from facewright.metrics.detection import iou
+from facewright.recognition import Face
+
+BEST = 8  # frames of a track that vote
+RECENT = 0.5  # seconds for which the place of a lost face is predicted
+OVERLAP = 0.2  # with the predicted place; less, and the vectors must be of one person
+ENOUGH = 0.8  # overlap plus similarity
+FRONTAL = 0.12  # distance of the five points from a frontal face's, in shares of their spread, that halves the quality
+LARGE = 112.0  # px: a larger face is not better
+
+
+@dataclass(frozen=True, eq=False, order=False)
+class Sighting:
+    """A face in one frame."""
+
+    face: Face
+    vector: NDArray[np.float32]  # (D,) of length 1
+    seconds: float
+    quality: float
+
+
+@dataclass(eq=False)
+class Track:
+    """One face over time; only its best sightings are kept."""
+
+    number: int
+    start: float  # seconds
+    end: float = 0.0
+    seen: int = 0  # frames
+    box: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))  # the last, x, y, width, height in px
+    speed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))  # px a second
+    last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # vector
+    _best: list[tuple[float, int, Sighting]] = field(default_factory=list)
+
+    @property
+    def best(self) -> list[Sighting]:
+        """Its sightings of the highest quality, best first."""
+        return [one for _, _, one in sorted(self._best, key=lambda item: item[:2], reverse=True)]
+
+    def vote(self) -> NDArray[np.float64]:
+        """Compute the mean of the best sightings' vectors, (D,): its cosine with an entry, times its length, is the
+        mean of their cosines, and the length is low where they do not agree."""
+        mean: NDArray[np.float64] = np.mean([one.vector for one in self.best], axis=0, dtype=np.float64)
+        return mean
+
+    def add(self, sighting: Sighting) -> bool:
+        """Add a sighting; return True if it is one of the best so far."""
+        box = np.array(sighting.face.box)
+        if self.seen and sighting.seconds > self.end:
+            step = (box[:2] + box[2:] / 2) - (self.box[:2] + self.box[2:] / 2)
+            self.speed = (self.speed + step / (sighting.seconds - self.end)) / 2
+        self.box, self.end, self.seen, self.last = box, sighting.seconds, self.seen + 1, sighting.vector
+        item = (sighting.quality, -self.seen, sighting)
+        if len(self._best) < BEST:
+            heapq.heappush(self._best, item)
+            return True
+        return heapq.heappushpop(self._best, item) is not item
+
+    def predicted(self, seconds: float) -> NDArray[np.float64]:
+        """Return the box that is expected at a time, (4,) px."""
+        return np.concatenate([self.box[:2] + self.speed * min(seconds - self.end, RECENT), self.box[2:]])
+
+
+class Tracker:
+    """Assigns the faces of each frame to tracks.
+
+    Args:
+        same: cosine from which on two faces are one person's. template: of the recognizer's crops, for the quality of
+            a face; None: its size and score alone.
+        linger: seconds after which a track without a face ends.
+    """
+
+    def __init__(self, same: float, template: Template | None, linger: float = 2.0) -> None:
+        self._same, self._linger = same, linger
+        self._points = None if template is None or not len(template.points) else np.array(template.points, np.float64)
+        self._numbers = count(1)
+        self.tracks: list[Track] = []
+
+    def update(
+        self, faces: Sequence[Face], vectors: NDArray[np.float32], seconds: float, *, cut: bool = False
+    ) -> tuple[list[tuple[Track, bool]], list[Track]]:
+        """Take the faces of the next frame.
+
+        Args:
+            faces: N. vectors: (N, D) of length 1. seconds: of the frame. cut: another shot has begun.
+        Returns:
+            The track of each face, and whether it is one of the track's best; and the tracks that have ended.
+        """
+        ended = self.finish() if cut else []
+        ended += [track for track in self.tracks if seconds - track.end > self._linger]
+        self.tracks = [track for track in self.tracks if seconds - track.end <= self._linger]
+        assigned = self._assign(faces, vectors, seconds)
+        results = []
+        for place, (face, vector) in enumerate(zip(faces, vectors, strict=True)):
+            track = assigned.get(place)
+            if track is None:
+                track = Track(next(self._numbers), seconds)
+                self.tracks.append(track)
+            results.append((track, track.add(Sighting(face, vector, seconds, self.quality(face)))))
+        return results, ended
+
+    def finish(self) -> list[Track]:
+        """End all tracks, and return them."""
+        ended, self.tracks = self.tracks, []
+        return ended
+
+    def quality(self, face: Face) -> float:
+        """Estimate how well a face can be recognized: its size, the detector's score, frontal or turned away."""
+        size = min(*face.box[2:], LARGE) * (1.0 if face.score is None else max(face.score, 0.01))
+        if self._points is None or face.points.shape != self._points.shape:
+            return size
+        scale, shift = similarity(self._points, face.points)
+        fitted = (self._points @ np.array([1, 1j])) * scale + shift
+        spread = np.abs(fitted - fitted.mean()).mean()
+        residual = np.abs(fitted - face.points @ np.array([1, 1j])).mean() / max(float(spread), 1e-9)
+        return float(size / (1 + (residual / FRONTAL) ** 2))
+
+    def _assign(self, faces: Sequence[Face], vectors: NDArray[np.float32], seconds: float) -> dict[int, Track]:
+        if not faces or not self.tracks:
+            return {}
+        from scipy.optimize import linear_sum_assignment
+
+        means = np.stack([track.vote() / max(float(np.linalg.norm(track.vote())), 1e-9) for track in self.tracks])
+        cosines = np.maximum(means @ vectors.T, np.stack([track.last for track in self.tracks]) @ vectors.T)  # (T, N)
+        similar = np.clip(1 - (self._same - cosines) / max(1 - self._same, 1e-9), 0, 1)
+        overlap = iou(
+            np.stack([track.predicted(seconds) for track in self.tracks]), np.array([face.box for face in faces])
+        )
+        overlap[[seconds - track.end > RECENT for track in self.tracks]] = 0
+        near = (overlap >= OVERLAP) & (overlap + similar >= ENOUGH)
+        allowed = near | (cosines >= self._same)
+        rows, columns = linear_sum_assignment(np.where(allowed, overlap + similar, 0), maximize=True)
+        return {int(face): self.tracks[row] for row, face in zip(rows, columns, strict=True) if allowed[row, face]}
+
+
+def crop_of(track: Track) -> Pixels:
+    """Return the best aligned face crop of a track, (H, W, 3) uint8."""
+    return track.best[0].face.chip

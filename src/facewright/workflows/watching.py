@@ -1,0 +1,233 @@
+"""Who is in a film or before a camera: one event for each track of a face.
+
+film → frames → faces → tracks → the best frames of a track vote → who, or unknown
+
+A track's score with a person is the mean cosine of its best frames with that person's nearest photo: a search with the
+mean of their vectors, times the length of the mean. Frames are not kept, and of a track only its best faces are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from facewright.errors import UsageError
+from facewright.events import EventHandler, Progress, ignore_event
+from facewright.files import write_atomic
+from facewright.gallery.gallery import Gallery
+from facewright.gallery.photos import png_of
+from facewright.gallery.results import why_unknown
+from facewright.metrics.thresholds import Threshold
+from facewright.records import Count, Record
+from facewright.video.frames import Frame, Reading, read, shown
+from facewright.video.tracks import Track, Tracker
+
+SMALLEST = 30.0  # px: side of a face
+LINGER = 2.0  # seconds
+MIN_FRAMES = 3  # of a track; a wrong detection seldom lasts longer
+PRIVATE = 0o600
+
+
+class TrackEvent(Record):
+    """A face that was in the film for a time, and who it is."""
+
+    source: str
+    track: int
+    person: str | None  # None: unknown
+    score: float | None  # mean cosine of the best frames with the nearest person; None: the gallery is empty
+    nearest: str | None  # that person
+    threshold: float
+    threshold_from: str
+    reason: str | None = None  # why the person is unknown
+    start: float  # seconds since the first frame
+    end: float
+    frames: int  # with this face
+    box: tuple[float, float, float, float]  # x, y, width, height in px, in the best frame
+    crop: str | None = None  # file of the best aligned face crop
+
+
+class Watched(Record):
+    """The counts of a film that was watched."""
+
+    task: str = "watch"
+    source: str
+    gallery: str
+    threshold: float
+    threshold_from: str
+    calibrated: Threshold | None  # None: the threshold was given
+    decoded: Count  # frames
+    searched: Count  # for faces
+    dropped: Count = 0  # that came faster than they could be searched
+    damaged: Count = 0  # packets that could not be decoded
+    seconds: float  # of the film
+    fps: float | None  # decoded frames a second of work; None: too short to tell
+    events: Count = 0
+    people: dict[str, int] = Field(default_factory=dict)  # events of each
+    unknown: Count = 0
+    short: Count = 0  # tracks of too few frames, for which there is no event
+    broken: str | None = None  # why the source ended early
+
+
+OnTrack = Callable[[TrackEvent], None]
+
+
+def watch(
+    source: str | Path,
+    gallery: Gallery,
+    *,
+    threshold: float | None = None,
+    every: int = 1,
+    smallest: float = SMALLEST,
+    linger: float = LINGER,
+    min_frames: int = MIN_FRAMES,
+    duration: float | None = None,
+    crops: Path | None = None,
+    on_track: OnTrack = lambda event: None,
+    on_event: EventHandler = ignore_event,
+) -> Watched:
+    """Track the faces of a film and identify each track.
+
+    Args:
+        source: a film.
+        gallery: the enrolled people; its model needs a detector.
+        threshold: mean cosine from which on a track is a person; None: the gallery's, see `Gallery.decision_threshold`.
+        every: search each N-th frame only.
+        smallest: px: side of the smallest face.
+        linger: seconds that a face may be hidden.
+        min_frames: of a track that counts.
+        duration: seconds after which to stop; None: the whole film.
+        crops: folder for the best face crop of each track; None: none is written.
+        on_track: receives each track's event when the track has ended.
+        on_event: receives the progress.
+    Raises:
+        DataError: the source cannot be opened, or holds no frame. UsageError: no such source, or the gallery's model
+        takes photos whole. Undefined: no threshold is given, and the gallery has none.
+    """
+    if gallery.recognizer.takes_photos_whole:
+        raise UsageError(
+            f"{gallery.store.location}: its model takes each photo as one face, so it cannot find faces in a film; "
+            "enroll the people again with --detector"
+        )
+    reading = Reading()
+    watcher = _Watcher(source, gallery, threshold, smallest, linger, min_frames, crops, on_track)
+    with closing(read(source, reading, every=every)) as frames:
+        return watcher.run(frames, reading, duration, on_event)
+
+
+class _Watcher:
+    """The state while one source is watched."""
+
+    def __init__(
+        self,
+        source: str | Path,
+        gallery: Gallery,
+        threshold: float | None,
+        smallest: float,
+        linger: float,
+        min_frames: int,
+        crops: Path | None,
+        on_track: OnTrack,
+    ) -> None:
+        self.gallery, self.recognizer, self.source = gallery, gallery.recognizer, shown(source)
+        self.calibrated: Threshold | None = None
+        if threshold is not None:
+            self.value, self.origin = threshold, "given"
+        else:
+            self.calibrated = gallery.decision_threshold()
+            self.value, self.origin = self.calibrated.value, origin_of(self.calibrated)
+        self.smallest, self.min_frames, self.crops, self.on_track = smallest, min_frames, crops, on_track
+        self.tracker = Tracker(self.value, self.recognizer.template, linger)
+        self.people: Counter[str] = Counter()
+        self.events = self.short = self.searched = 0
+        self.seconds = 0.0
+
+    def run(self, frames: Iterable[Frame], reading: Reading, duration: float | None, on_event: EventHandler) -> Watched:
+        begun = time.monotonic()
+        try:
+            for frame in frames:
+                if duration is not None and frame.seconds > duration:
+                    break
+                self.take(frame)
+                on_event(Progress("watching", frame.number, max(reading.frames, frame.number + 1)))
+        except KeyboardInterrupt:
+            reading.broken = "stopped"
+        self.tell(self.tracker.finish())
+        took = time.monotonic() - begun
+        return Watched(
+            source=self.source,
+            gallery=self.gallery.store.location,
+            threshold=self.value,
+            threshold_from=self.origin,
+            calibrated=self.calibrated,
+            decoded=reading.decoded,
+            searched=self.searched,
+            damaged=reading.damaged,
+            seconds=self.seconds,
+            fps=reading.decoded / took if took > 0 else None,
+            events=self.events,
+            people=dict(self.people.most_common()),
+            unknown=self.events - self.people.total(),
+            short=self.short,
+            broken=reading.broken,
+        )
+
+    def take(self, frame: Frame) -> None:
+        """Find the faces of a frame, and give them to the tracks."""
+        self.searched, self.seconds = self.searched + 1, frame.seconds
+        faces = self.recognizer.faces(frame.pixels, smallest=self.smallest)
+        vectors = self.recognizer.embed(faces) if faces else np.zeros((0, self.recognizer.width), np.float32)
+        _, ended = self.tracker.update(faces, vectors, frame.seconds, cut=frame.cut)
+        self.tell(ended)
+
+    def tell(self, ended: Iterable[Track]) -> None:
+        """Identify tracks that have ended."""
+        for track in ended:
+            if track.seen < self.min_frames:
+                self.short += 1
+                continue
+            event = self.identify(track)
+            self.events += 1
+            if event.person is not None:
+                self.people[event.person] += 1
+            self.on_track(event)
+
+    def identify(self, track: Track) -> TrackEvent:
+        """Let the best frames of a track vote, and write its crop."""
+        mean = track.vote()
+        length = float(np.linalg.norm(mean))
+        (found,) = self.gallery.store.nearest((mean / max(length, 1e-9)).astype(np.float32)[None], 1, {})
+        matches = [match.model_copy(update={"score": match.score * length}) for match in found]
+        best = matches[0] if matches else None
+        person = best.person if best is not None and best.score >= self.value else None
+        face, crop = track.best[0].face, None
+        if self.crops is not None:
+            self.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
+            crop = self.crops / f"track-{track.number:06d}.png"
+            write_atomic(crop, png_of(face.chip), mode=PRIVATE)
+        return TrackEvent(
+            source=self.source,
+            track=track.number,
+            person=person,
+            score=None if best is None else best.score,
+            nearest=None if best is None else best.person,
+            threshold=self.value,
+            threshold_from=self.origin,
+            reason=None if person is not None else why_unknown(matches, self.value),
+            start=round(track.start, 3),
+            end=round(track.end, 3),
+            frames=track.seen,
+            box=face.box,
+            crop=None if crop is None else str(crop),
+        )
+
+
+def origin_of(threshold: Threshold) -> str:
+    """Say in one line where a threshold comes from."""
+    asked = "" if threshold.far_target is None else f"{threshold.purpose}, error rate {threshold.far_target:g}, "
+    return f"{asked}chosen on {threshold.data}"

@@ -1,0 +1,118 @@
+"""`watch`: tracks, votes, events, counts; and that no frame is kept."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facewright import images
+from facewright.cli.main import main
+from facewright.errors import UsageError
+from facewright.gallery.gallery import Gallery
+from facewright.gallery.photos import Photo
+from facewright.recognition import Recognizer
+from facewright.workflows.watching import TrackEvent, watch
+from fixtures.faces import draw_people, saved
+from fixtures.films import beside, write_film
+from fixtures.tiles import stand_in
+
+pytest.importorskip("av")
+THRESHOLD = 0.9999
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
+    """person_00 and person_01 of three people."""
+    stand_in(monkeypatch)
+    folder = draw_people(tmp_path / "photos", people=3, photos=2)
+    made = Gallery.open(tmp_path / "g.gallery", saved(tmp_path), detector="dlib")
+    made.enroll([Photo.of(folder / f"person_0{who}/0.png", f"person_0{who}") for who in (0, 1)])
+    return made
+
+
+@pytest.fixture
+def film(gallery: Gallery, tmp_path: Path) -> Path:
+    """person_00 beside the unknown one, who moves; after a cut person_01; at last somebody for one frame."""
+    a, b, c = (tmp_path / f"photos/person_0{who}/0.png" for who in (0, 1, 2))
+    first = [beside(a, c, 0)] * 3 + [beside(a, 0, c)] * 2
+    second = [beside(255, b, grey=255)] * 4 + [beside(c, b, grey=255)]
+    return write_film(tmp_path / "film.mkv", first + second)
+
+
+def test_one_event_a_track(gallery: Gallery, film: Path, tmp_path: Path) -> None:
+    events: list[TrackEvent] = []
+    watched = watch(film, gallery, threshold=THRESHOLD, crops=tmp_path / "crops", on_track=events.append)
+    assert [(event.person, event.start, event.end, event.frames) for event in events] == [
+        ("person_00", 0.0, 0.4, 5),
+        (None, 0.0, 0.4, 5),
+        ("person_01", 0.5, 0.9, 5),
+    ]
+    assert events[0].score == pytest.approx(1, abs=1e-5) and events[0].threshold_from == "given"
+    assert events[1].reason is not None and "below" in events[1].reason and events[1].nearest is not None
+    assert events[0].crop is not None and images.read(events[0].crop).shape == (40, 40, 3)
+    assert Path(events[0].crop).stat().st_mode & 0o777 == 0o600
+    assert (watched.people, watched.unknown, watched.short) == ({"person_00": 1, "person_01": 1}, 1, 1)
+    assert (watched.decoded, watched.searched, watched.damaged, watched.broken) == (10, 10, 0, None)
+
+
+def test_the_score_is_the_mean_of_the_cosines(gallery: Gallery, tmp_path: Path) -> None:
+    photos = [tmp_path / f"photos/person_00/{number}.png" for number in (0, 1)]
+    film = write_film(tmp_path / "two.mkv", [beside(photo) for photo in photos for _ in range(2)])
+    events: list[TrackEvent] = []
+    watch(film, gallery, threshold=-1.0, on_track=events.append)
+    scores = [gallery.search([photo])[0].matches[0].score for photo in photos]
+    assert events[0].score == pytest.approx(np.mean(scores), abs=1e-5) and events[0].frames == 4
+
+
+def test_no_frame_is_kept(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = []
+    seen: list[weakref.ref[np.ndarray]] = []
+    find = Recognizer.faces
+
+    def faces(self: Recognizer, photo: np.ndarray, **options: Any) -> Any:
+        gc.collect()
+        seen.append(weakref.ref(photo))
+        alive.append(sum(one() is not None for one in seen))
+        return find(self, photo, **options)
+
+    monkeypatch.setattr(Recognizer, "faces", faces)
+    photo = tmp_path / "photos/person_00/0.png"
+    film = write_film(tmp_path / "long.mkv", (beside(photo) for _ in range(60)))
+    assert watch(film, gallery, threshold=THRESHOLD).searched == 60
+    assert max(alive) <= 2
+
+
+def test_every_and_duration(gallery: Gallery, film: Path) -> None:
+    watched = watch(film, gallery, threshold=THRESHOLD, every=2, duration=0.45)
+    assert (watched.searched, watched.people, watched.seconds) == (3, {"person_00": 1}, 0.4)
+
+
+def test_a_model_without_a_detector_is_refused(film: Path, tmp_path: Path) -> None:
+    whole = Gallery.open(tmp_path / "whole.gallery", tmp_path / "model.safetensors")
+    with whole, pytest.raises(UsageError, match="--detector"):
+        watch(film, whole, threshold=0.5)
+
+
+def test_the_command(gallery: Gallery, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery.close()
+    words = ["watch", str(film), "-g", str(tmp_path / "g.gallery"), "--threshold", str(THRESHOLD), "-q"]
+    assert main([*words, "--out", str(tmp_path / "events.jsonl")]) == 0
+    out, _ = capsys.readouterr()
+    assert out.splitlines()[0].startswith("0.00-0.40 s: person_00 (1.0000 >= 0.9999, 5 frames)")
+    assert "3 events of 2 people, 1 unknown; 1 short track without an event" in out.splitlines()[-1]
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["person"] for event in events] == ["person_00", None, "person_01"]
+    assert Path(events[0]["crop"]).parent.name == "events-crops"
+    assert main([*words, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["task"] == "watch" and facts["people"] == {"person_00": 1, "person_01": 1}
+    assert main(["watch", str(tmp_path / "none.mp4"), *words[2:]]) == 1
+    assert capsys.readouterr().err.startswith("error:")
+    assert main(words[:-3]) == 1  # two people: no default threshold
+    assert "gallery calibrate" in capsys.readouterr().err

@@ -51,10 +51,11 @@ def watch(
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Find out who is in a film: one event for each face that is tracked from its first frame to its last.
+    """Find out who is in a film, and when.
 
-    The best frames of a track vote; the answer is a person of the gallery, or unknown. A cut ends all tracks. A gallery
-    has one detector: YuNet's (--detector yunet.onnx when it is enrolled) takes some 20 frames a second, dlib one.
+    Each face is tracked from its first frame to its last; then there is one event. The best frames
+    of a track vote; the answer is a person of the gallery, or unknown. A cut ends all tracks. A gallery has one
+    detector: YuNet's (--detector yunet.onnx when it is enrolled) takes some 20 frames a second, dlib one.
 
     \b
     Example:

@@ -86,7 +86,7 @@ class Bundle:
         with torch.device("meta"):
             count = max(1, len(self.classes))
             model = create_model(self.architecture, count, input_size=self.spec.height, stem=self.stem)
-            put_head(model, self.head, count)
+            put_head(model, self.head, count, () if self.task is None else self.task.tied)
             if not self.classes:
                 model.set_submodule(model.classifier_name, nn.Identity())
         expected, found = shapes(model.state_dict()), shapes(self.weights)

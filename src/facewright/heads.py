@@ -11,6 +11,7 @@ of 1e-4, which is the optimizer's matter and stands in the recipe); the cosine h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -36,13 +37,16 @@ class Backbone(Protocol):
     def set_submodule(self, target: str, module: nn.Module) -> None: ...
 
 
-def put_head(network: Backbone, head: HeadSpec | None, classes: int) -> None:
+def put_head(network: Backbone, head: HeadSpec | None, classes: int, tied: Sequence[slice] = ()) -> None:
     """Replace the architecture's own classifier by a new head; None or the kind `native` leaves it.
 
     Its weights come from PyTorch's global random generator. `network(images)` gives its scores from then on.
+
+    Args:
+        tied: runs of scores that differ by their biases alone, of a linear or layered head.
     """
     if head is not None and head.kind != "native":
-        network.set_submodule(network.classifier_name, build(head, network.feature_width, classes))
+        network.set_submodule(network.classifier_name, build(head, network.feature_width, classes, tied))
 
 
 def own_head(network: Backbone) -> Head | None:
@@ -58,12 +62,13 @@ def last_layer(head: nn.Module) -> nn.Linear:
     return layer
 
 
-def build(spec: HeadSpec, features: int, classes: int) -> Head:
+def build(spec: HeadSpec, features: int, classes: int, tied: Sequence[slice] = ()) -> Head:
     """Build a new head; its weights come from PyTorch's global random generator.
 
     Args:
         features: F, the width of what the backbone gives; at least 1.
         classes: C, at least 1.
+        tied: see `put_head`.
     Returns:
         A module (B, F) -> (B, C). A plain linear head is an `nn.Linear`, down to the names of its weights.
     Raises:
@@ -78,16 +83,16 @@ def build(spec: HeadSpec, features: int, classes: int) -> Head:
         if classes != 2:
             raise UsageError(f"a sigmoid head tells two classes apart, not {classes}: choose the head 'linear'")
         return SigmoidHead(features)
-    if spec.kind == "linear" and not spec.embedding and not spec.dropout:
+    if spec.kind == "linear" and not spec.embedding and not spec.dropout and not tied:
         return LinearHead(features, classes)
     if spec.kind == "cosine":
         layers, width = _projection(features, spec.embedding, spec.dropout)
         return CosineHead(layers, width, classes, spec.scale, spec.subcentres)
     if spec.kind == "linear":
-        return LayeredHead(*_projection(features, spec.embedding, spec.dropout), classes)
+        return LayeredHead(*_projection(features, spec.embedding, spec.dropout), classes, tied)
     projection, width = _projection(features, spec.embedding, dropout=0.0)
     hidden, last = _two_layers(width, spec.dropout) if spec.kind == "two-layer" else _hidden(width, 256, spec.dropout)
-    return LayeredHead([*projection, *hidden], last, classes)
+    return LayeredHead([*projection, *hidden], last, classes, tied)
 
 
 class LinearHead(nn.Linear):
@@ -126,19 +131,45 @@ class SigmoidHead(LinearHead):
         return self.classify(features)
 
 
+class TiedLinear(nn.Linear):
+    """A linear layer in which runs of outputs share one row of weights and differ by their biases.
+
+    The row is the run's first; its others are zero, get no gradient and have no effect.
+
+    Args:
+        tied: the runs.
+    Source: Cao et al. 2020, arXiv:1901.07884, section 3.3: outputs that share their weights fall with their biases.
+    """
+
+    rows: Tensor  # (outputs,), the row that each output reads
+
+    def __init__(self, features: int, outputs: int, tied: Sequence[slice]) -> None:
+        super().__init__(features, outputs)
+        rows = torch.arange(outputs, device="cpu")
+        for run in tied:
+            rows[run] = run.start
+            with torch.no_grad():
+                self.weight[run.start + 1 : run.stop] = 0.0
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, F) -> (B, outputs)
+        return functional.linear(x, self.weight[self.rows], self.bias)
+
+
 class LayeredHead(nn.Module):
     """Any layers, then one linear layer with a row for each class.
 
     Args:
         layers: (B, F) -> (B, width).
         width: D, of the embedding.
+        tied: see `put_head`.
     """
 
-    def __init__(self, layers: list[nn.Module], width: int, classes: int) -> None:
+    def __init__(self, layers: list[nn.Module], width: int, classes: int, tied: Sequence[slice] = ()) -> None:
         super().__init__()
         self.width = width
         self.layers = nn.Sequential(*layers)
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = TiedLinear(width, classes, tied) if tied else nn.Linear(width, classes)
 
     def embed(self, features: Tensor) -> Tensor:  # (B, F) -> (B, D)
         embeddings: Tensor = self.layers(features)

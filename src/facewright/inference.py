@@ -24,13 +24,15 @@ from facewright.errors import BadImage, BundleError, DataError, UsageError
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper, cropper_for
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
-from facewright.metrics.target_values import sigmoid
+from facewright.metrics.target_values import target_values
 from facewright.metrics.thresholds import ATTRIBUTE, class_threshold, thresholds_for
 from facewright.records import Record
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from facewright.specs import TaskSpec
 
 BATCH = 64
 ImageInput = Path | ArchivedImage | MemoryImage
@@ -53,6 +55,15 @@ class AttributeAnswer(Record):
     threshold: float  # yes iff probability >= threshold; 0.5 where the model holds none
 
 
+class NumberAnswer(Record):
+    """A predicted number, in its units; low and high bound its prediction interval."""
+
+    value: float
+    low: float | None = None  # None: the model holds no interval
+    high: float | None = None
+    level: float | None = None  # share of images whose interval is to hold the truth
+
+
 class Prediction(Record):
     """The most probable classes of one image, best first, or the reason why there are none.
 
@@ -67,7 +78,7 @@ class Prediction(Record):
     likeness: float | None = None  # of `Classifier.similarity`
     unknown: bool | None = None  # True: too low for any of the classes; None: not asked
     answer: Answer | None = None  # None: the model holds no threshold between two classes
-    targets: dict[str, AttributeAnswer] | None = None  # None: the model has classes
+    targets: dict[str, AttributeAnswer | NumberAnswer] | None = None  # None: the model has classes
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `predict --json` prints: `unknown`, `answer` and `targets` only where they were asked or held."""
@@ -231,7 +242,7 @@ class Classifier:
             path: what it is called. logits: (C,), a row of `logits`.
         """
         if self.task is not None:
-            return Prediction(path=path, names=(), probabilities=(), targets=self._answers(logits))
+            return Prediction(path=path, names=(), probabilities=(), targets=self._answers(self.task, logits))
         return self._top(path, softmax(logits[None])[0], float(self.similarity(logits[None])[0]), top_k)
 
     def of_files(self, paths: Sequence[ImageInput], top_k: int = 5) -> list[Prediction]:
@@ -279,12 +290,18 @@ class Classifier:
         except BadImage as error:
             return error.reason
 
-    def _answers(self, logits: NDArray[np.float64]) -> dict[str, AttributeAnswer]:
+    def _answers(self, task: TaskSpec, logits: NDArray[np.float64]) -> dict[str, AttributeAnswer | NumberAnswer]:
         """Return the targets by name, of one image's scores (S,)."""
-        answers = {}
-        for name, probability in zip(self.classes, sigmoid(logits).tolist(), strict=True):
-            limit = self.limits.get(name, 0.5)
-            answers[name] = AttributeAnswer(yes=probability >= limit, probability=probability, threshold=limit)
+        answers: dict[str, AttributeAnswer | NumberAnswer] = {}
+        for target, value in zip(task.targets, target_values(logits[None], task)[0].tolist(), strict=True):
+            spec, limit = target.number, self.limits.get(target.name, 0.5)
+            if spec is None:
+                answers[target.name] = AttributeAnswer(yes=value >= limit, probability=value, threshold=limit)
+            elif spec.error is None:
+                answers[target.name] = NumberAnswer(value=value)
+            else:
+                low, high = value - spec.error, value + spec.error
+                answers[target.name] = NumberAnswer(value=value, low=low, high=high, level=spec.level)
         return answers
 
     def _top(self, path: str, scores: NDArray[np.float64], similarity: float, top_k: int) -> Prediction:

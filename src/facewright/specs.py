@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -181,16 +182,61 @@ class ObjectiveSpec(Spec):
         return MARGINS.get(self.kind, 0.0) if isinstance(self.margin, str) else self.margin
 
 
+NumberHead = Literal["l1", "huber", "dex", "coral"]
+
+
+class NumberSpec(Spec):
+    """A number to predict (age, yaw, quality). What is None is measured: `error` on validation, others on training."""
+
+    head: NumberHead = "l1"
+    """One score by absolute or Huber's error; the expected value over bins (DEX, Rothe et al. 2015); ordinal (CORAL,
+    Cao et al. 2020)."""
+    bins: int = Field(61, ge=2, le=2000)  # dex, coral: over [low, high], the outer ones centred there
+    delta: float = Field(0.1, gt=0, le=1000)  # huber: where squares end, in halves of the range
+    level: float = Field(0.9, ge=0.01, le=0.999)  # share of images whose prediction interval is to hold the truth
+    tolerance: float = Field(5.0, ge=0, le=1e9)  # of the cumulative score, in the number's units
+    low: float | None = Field(None, ge=-1e9, le=1e9)
+    high: float | None = Field(None, ge=-1e9, le=1e9)
+    median: float | None = None  # the constant prediction to compare with
+    error: float | None = Field(None, ge=0)  # half the width of the prediction intervals
+    calibrated: int | None = Field(None, ge=1)  # validation images that `error` is fitted on
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        return self
+
+    @property
+    def scores(self) -> int:
+        """How many scores a network gives for it."""
+        return {"dex": self.bins, "coral": self.bins - 1}.get(self.head, 1)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The values of the first and the last bin."""
+        assert self.low is not None and self.high is not None, "measured before it is used"
+        return self.low, self.high
+
+
 class Target(Spec):
     """One thing to predict of an image; unknown of some images."""
 
     name: str = Field(min_length=1, max_length=200)  # of a column of the data
-    kind: Literal["attribute"]  # attribute: yes or no
+    kind: Literal["attribute", "number"]  # attribute: yes or no
+    number: NumberSpec | None = None  # None: no number
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        if (self.number is not None) != (self.kind == "number"):
+            raise ValueError(f"{self.name}: a target of the kind number has a table number, and no other has")
+        return self
 
     @property
     def scores(self) -> tuple[str, ...]:
         """The names of the scores that a network gives for it; of an attribute the logit of yes."""
-        return (self.name,)
+        count = 1 if self.number is None else self.number.scores
+        return (self.name,) if count == 1 else tuple(f"{self.name} {k}" for k in range(1, count + 1))
 
 
 class TaskSpec(Spec):
@@ -218,6 +264,21 @@ class TaskSpec(Spec):
     def names(self) -> tuple[str, ...]:
         """The names of the targets."""
         return tuple(target.name for target in self.targets)
+
+    @property
+    def places(self) -> tuple[slice, ...]:
+        """The scores of each target, as slices of all."""
+        ends = list(accumulate(len(target.scores) for target in self.targets))
+        return tuple(slice(end - len(target.scores), end) for target, end in zip(self.targets, ends, strict=True))
+
+    @property
+    def tied(self) -> tuple[slice, ...]:
+        """The runs of scores that differ by their biases alone: those of ordinal numbers."""
+        return tuple(
+            place
+            for target, place in zip(self.targets, self.places, strict=True)
+            if target.number is not None and target.number.head == "coral"
+        )
 
 
 class Augment(Spec):

@@ -10,14 +10,20 @@ import torch
 from torch import Tensor
 
 from facewright.errors import UsageError
+from facewright.heads import TiedLinear, build, last_layer
 from facewright.losses.numbers import (
     UncertaintyWeights,
     absolute_error,
     expected_value_loss,
+    number_bias,
+    number_loss,
+    number_values,
     ordinal_loss,
     ranks,
     vote_loss,
 )
+from facewright.metrics import target_values
+from facewright.specs import HeadSpec, NumberSpec
 
 NAN = float("nan")
 TRUTH = torch.tensor([21.0, NAN, 48.6, 3.0, 120.0], dtype=torch.float64)
@@ -118,3 +124,63 @@ def test_uncertainty_weights() -> None:
     assert slope.tolist() == pytest.approx([0, 0], abs=1e-6)
     with pytest.raises(UsageError):
         weights(torch.zeros(3))
+
+
+SPECS = {
+    head: NumberSpec.from_dict({"head": head, "bins": 21, "low": -20.0, "high": 80.0})
+    for head in ("l1", "huber", "dex", "coral")
+}
+
+
+@pytest.mark.parametrize("head", SPECS)
+def test_a_number_is_what_its_head_means(head: str) -> None:
+    spec, given = SPECS[head], scores(7, SPECS[head].scores, seed=3)
+    values = number_values(given, spec)
+    assert torch.allclose(values.double(), torch.from_numpy(target_values.number_values(np.asarray(given), spec)))
+    for row, value in zip(given.tolist(), values.tolist(), strict=True):
+        if head == "dex":
+            total = sum(math.exp(one) for one in row)
+            expected = sum(math.exp(one) / total * (-20 + 5 * k) for k, one in enumerate(row))
+        elif head == "coral":
+            expected = -20 + 5 * sum(one > 0 for one in row)
+        else:
+            expected = 30 + 50 * row[0]
+        assert value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("head", SPECS)
+def test_training_starts_at_the_training_part(head: str) -> None:
+    """Without any features, no other biases have a lower loss than the ones that training starts with."""
+    spec = SPECS[head]
+    truth = torch.tensor([0.0, 5.0, 5.0, 10.0, 10.0, 10.0, 60.0, 60.0, NAN] * 40, dtype=torch.float64)
+    bias = number_bias(truth, spec).double().requires_grad_()
+    value = number_values(bias.detach()[None], spec).item()
+    assert value == pytest.approx({"dex": 20.0}.get(head, 10.0), abs=0.5)  # the mean; else the median
+    if head in ("dex", "coral"):
+        (slope,) = torch.autograd.grad(number_loss(bias.expand(360, -1), truth, spec), bias)
+        assert slope.abs().max() < 0.005  # but for what smooths the counts
+
+
+def test_the_scores_of_a_run_share_their_weights_and_so_fall() -> None:
+    torch.manual_seed(0)
+    head = build(HeadSpec(), features=6, classes=7, tied=[slice(2, 6)])
+    layer = last_layer(head)
+    assert isinstance(layer, TiedLinear)
+    features = torch.randn(5, 6)
+    given = head(features)
+    for k in range(7):
+        row = layer.weight[2 if 2 <= k < 6 else k]
+        assert torch.allclose(given[:, k], features @ row + layer.bias[k])
+    given[:, 2:6].sum().backward()
+    assert layer.weight.grad is not None
+    assert torch.allclose(layer.weight.grad[2], 4 * features.sum(0), atol=1e-5)
+    assert (layer.weight.grad[3:6] == 0).all() and (layer.weight[3:6] == 0).all()
+    assert set(head.state_dict()) == {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"low": 3.0, "high": 3.0}, {"bins": 1}, {"head": "l2"}, {"level": 1.0}, {"tolerance": -1}, {"low": 1e12}]
+)
+def test_settings_of_a_number_are_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        NumberSpec.from_dict(wrong)

@@ -15,7 +15,7 @@ from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text, write_atomic
 
 if TYPE_CHECKING:
-    from facewright.inference import Prediction
+    from facewright.inference import AttributeAnswer, NumberAnswer, Prediction
 
 
 def predict(
@@ -168,9 +168,7 @@ def prediction_line(prediction: Prediction) -> str:
     """Return an image and its classes, the most probable first; of an unknown person, the nearest class."""
     answer = prediction.answer
     if prediction.targets is not None:
-        answers = prediction.targets.items()
-        said = (f"{name} {'yes' if one.yes else 'no'} ({one.probability:.3f})" for name, one in answers)
-        return f"{prediction.path}: " + ", ".join(said)
+        return f"{prediction.path}: " + ", ".join(f"{name} {_said(one)}" for name, one in prediction.targets.items())
     if prediction.unknown:
         return f"{prediction.path}: unknown (nearest: {prediction.names[0]})"
     if answer is not None:
@@ -189,7 +187,7 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
     """
     if any(prediction.targets is not None for prediction in predictions):
         rows = (row for prediction in predictions for row in _target_rows(prediction))
-        return csv_text(["path", "target", "answer", "probability", "threshold", "error"], rows)
+        return csv_text(["path", "target", "answer", "probability", "threshold", "low", "high", "error"], rows)
     if any(prediction.answer is not None for prediction in predictions):
         return csv_text(["path", "predicted", "score", "threshold", "error"], map(_answer_row, predictions))
     return csv_text(
@@ -199,10 +197,24 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
 
 
 def _target_rows(prediction: Prediction) -> Iterator[list[object]]:
+    from facewright.inference import NumberAnswer
+
     if prediction.targets is None:
-        yield [prediction.path, "", "", "", "", prediction.error or ""]
+        yield [prediction.path, *[""] * 6, prediction.error or ""]
     for name, one in (prediction.targets or {}).items():
-        yield [prediction.path, name, "yes" if one.yes else "no", one.probability, one.threshold, ""]
+        if isinstance(one, NumberAnswer):
+            yield [prediction.path, name, one.value, "", "", one.low, one.high, ""]
+        else:
+            yield [prediction.path, name, "yes" if one.yes else "no", one.probability, one.threshold, "", "", ""]
+
+
+def _said(one: AttributeAnswer | NumberAnswer) -> str:
+    """Return the answer to one target in a few letters."""
+    from facewright.inference import NumberAnswer
+
+    if isinstance(one, NumberAnswer):
+        return f"{one.value:.4g}" + ("" if one.low is None else f" ({one.low:.4g} to {one.high:.4g})")
+    return f"{'yes' if one.yes else 'no'} ({one.probability:.3f})"
 
 
 def _class_rows(prediction: Prediction) -> Iterator[list[object]]:

@@ -124,7 +124,7 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="Targets in place of classes: attributes:COLUMN,... (yes, no, unknown); attributes: all such columns.",
+        help="Targets in place of classes: attributes (all of yes and no), attributes:COLUMN,... or number:COLUMN.",
     ),
 ]
 Seed = Annotated[

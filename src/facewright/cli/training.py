@@ -16,8 +16,10 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.evaluation.attribute_metrics import AttributesResult
+    from facewright.evaluation.number_metrics import NumberResult
     from facewright.evaluation.results import BinaryResult, ClassificationResult, Comparison
     from facewright.evaluation.targets import TaskResult
+    from facewright.metrics.intervals import Rate
 
 
 def train(
@@ -247,7 +249,9 @@ def with_weights(model: str, weights: str | None) -> str:
 def describe_result(result: ClassificationResult | TaskResult) -> str:
     """Return the headline numbers of an evaluation in a few lines."""
     if result.task == "targets":
-        return "\n".join([f"{result.split}: {result.n:,} images", *_attribute_lines(result.attributes)])
+        lines = [] if result.attributes is None else _attribute_lines(result.attributes)
+        numbers = [line for number in result.numbers for line in _number_lines(number)]
+        return "\n".join([f"{result.split}: {result.n:,} images", *lines, *numbers])
     return "\n".join(
         (
             f"{result.split}: {result.n:,} images, {len(result.classes)} classes",
@@ -277,6 +281,27 @@ def _attribute_lines(result: AttributesResult) -> list[str]:
     header = ["attribute", "n", "yes", "majority", "accuracy", "balanced", "AUC", "AP", "yes from"]
     mean = f"mean accuracy {percent(result.mean_accuracy)}; always the majority {percent(result.mean_baseline)}"
     return [table(header, rows), mean]
+
+
+def _number_lines(result: NumberResult) -> list[str]:
+    """Return the errors of a number and those by range."""
+
+    def mean_of(rate: Rate) -> str:
+        return f"{rate.value:.3g} ({rate.low:.3g} to {rate.high:.3g})"
+
+    lines = [
+        f"{result.name}: mean absolute error {mean_of(result.mean_absolute_error)}, root mean square "
+        f"{mean_of(result.root_mean_square_error)}, n = {result.n:,}",
+        f"  always the training median, {result.baseline:.4g}: {mean_of(result.baseline_mean_absolute_error)}",
+        f"  within {result.tolerance:g}: {percent(result.cumulative_score)}",
+    ]
+    if result.interval is not None and result.interval.coverage is not None:
+        lines.append(
+            f"  ± {result.interval.half_width:.3g} is to hold {100 * result.interval.level:g} % and holds "
+            f"{percent(result.interval.coverage)}"
+        )
+    rows = [[row.name, f"{row.n:,}", mean_of(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in result.ranges]
+    return [*lines, table([result.name, "n", "mean absolute error", "bias"], rows)]
 
 
 def _binary_lines(result: BinaryResult) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facewright.errors import UsageError
+from facewright.specs import NumberSpec
 from facewright.vectors import precise
 
 
@@ -65,6 +66,39 @@ def ordinal_loss(scores: Tensor, truth: Tensor, low: float, high: float) -> Tens
     above = (rank[:, None] > torch.arange(scores.shape[1], device=scores.device)).to(scores.dtype)
     losses = functional.binary_cross_entropy_with_logits(scores, above, reduction="none").sum(1)
     return _over_known(losses, truth)
+
+
+def number_loss(scores: Tensor, truth: Tensor, spec: NumberSpec) -> Tensor:
+    """The loss of a number by its head, a scalar; args as above, truth in the number's units."""
+    low, high = spec.ends
+    if spec.head == "dex":
+        return expected_value_loss(scores, truth, low, high)
+    if spec.head == "coral":
+        return ordinal_loss(scores, truth, low, high)
+    standard = (truth - (low + high) / 2) * (2 / (high - low))
+    return absolute_error(scores[:, 0], standard, spec.delta if spec.head == "huber" else 0.0)
+
+
+def number_values(scores: Tensor, spec: NumberSpec) -> Tensor:
+    """The numbers (B,) that scores (B, K) mean; `metrics.target_values.number_values` computes the same."""
+    low, high = spec.ends
+    if spec.head == "dex":
+        return precise(scores).softmax(1) @ torch.linspace(low, high, spec.bins).to(scores)
+    if spec.head == "coral":
+        return low + (scores > 0).sum(1) * ((high - low) / (spec.bins - 1))
+    return (low + high) / 2 + precise(scores)[:, 0] * ((high - low) / 2)
+
+
+def number_bias(truth: Tensor, spec: NumberSpec) -> Tensor:
+    """The biases (K,) that predict the distribution of the training part (N,), whatever the image shows."""
+    known, (low, high) = truth[~truth.isnan()], spec.ends
+    if spec.scores == 1:
+        return ((known.median() - (low + high) / 2) * (2 / (high - low))).reshape(1)
+    counts = torch.bincount(ranks(known, spec.bins, low, high), minlength=spec.bins) + 1.0 / spec.bins
+    if spec.head == "dex":
+        return counts.log()
+    above = counts.flip(0).cumsum(0).flip(0)[1:]  # (K,)
+    return (above / (counts.sum() - above)).log()
 
 
 def vote_loss(scores: Tensor, votes: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -44,7 +44,7 @@ def starting_network(
         torch.manual_seed(derive(seed, "weights"))
         network = create_model(model, classes, input_size=recipe.input.size, stem=stem)
         messages = () if loaded is None else load_into(network, loaded)
-        put_head(network, recipe.head, classes)
+        put_head(network, recipe.head, classes, () if recipe.task is None else recipe.task.tied)
     for phase in recipe.all_phases.values():
         freezing.trained_names(network, phase.train)
     return network.to(memory_format=torch.channels_last), messages  # type: ignore[call-overload]
@@ -101,7 +101,7 @@ def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective | Ta
     truth = data.store.dataset.truth[data.train]
     if recipe.task is not None:
         with torch.no_grad():
-            last_layer(head).bias.copy_(starting_bias(torch.from_numpy(truth)))
+            last_layer(head).bias.copy_(starting_bias(torch.from_numpy(truth), recipe.task))
         return TaskObjective(recipe.objective, recipe.task, smoothing)
     width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it
     inverse = recipe.objective.class_weights == "inverse"

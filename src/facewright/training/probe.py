@@ -1,4 +1,4 @@
-"""A linear probe: logistic regression on the features that a frozen backbone computes of the images.
+"""A linear probe: logistic regression, of a number ridge regression, on the features of a frozen backbone.
 
 Source: Kornblith, Shlens and Le 2019, "Do Better ImageNet Models Transfer Better?", arXiv:1805.08974, section 3 (the
 L2-regularised logistic regression on frozen features, its strength chosen inside the training part).
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
+from facewright.specs import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def fit(
     return Probe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, losses)
 
 
-def fit_attributes(
+def fit_targets(
+    task: TaskSpec,
     features: NDArray[np.float32],
     truth: NDArray[np.float32],
     groups: NDArray[np.int64],
@@ -64,19 +66,55 @@ def fit_attributes(
     folds: int,
     seed: int,
 ) -> list[Probe]:
-    """Fit each attribute by itself on the images where it is known; args and errors as `fit`.
+    """Fit each target by itself on the images where it is known; args and errors as `fit`.
 
     Args:
-        truth: (N, A) 1 yes, 0 no, NaN unknown.
+        task: its numbers have a range.
+        truth: (N, T), of an attribute 1 yes and 0 no; NaN unknown.
     Returns:
-        A classifiers with weights (1, F) and a bias (1,) of the logit of yes.
+        T of them with weights (1, F) and a bias (1,), of the logit of yes or of the standardized number.
     """
     found = []
-    for answers in truth.T:
+    for target, answers in zip(task.targets, truth.T, strict=True):
         known = ~np.isnan(answers)
+        if target.number is not None:
+            low, high = target.number.ends
+            standard = (answers[known].astype(np.float64) - (low + high) / 2) * (2 / (high - low))
+            found.append(_ridge(features[known], standard, groups[known], strengths, folds))
+            continue
         one = fit(features[known], answers[known].astype(np.int64), groups[known], strengths, folds, seed)
         found.append(replace(one, weight=np.diff(one.weight, axis=0), bias=np.diff(one.bias)))
     return found
+
+
+def _ridge(
+    features: NDArray[np.float32],
+    values: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    strengths: tuple[float, ...],
+    folds: int,
+) -> Probe:
+    """Fit a number (N,) by least squares with an L2 penalty of 1 / strength, chosen by the held-out squared error."""
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GroupKFold
+
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
+    scaled = (features - mean) / deviation
+    folds = min(folds, len(set(groups.tolist())))
+    if folds < 2:
+        raise UsageError("a linear probe chooses its C on held-out images: a number needs two training images or more")
+    parts = list(GroupKFold(folds).split(scaled, groups=groups))
+    errors = []
+    for strength in strengths if len(strengths) > 1 else ():
+        models = [(Ridge(alpha=1 / strength).fit(scaled[inside], values[inside]), outside) for inside, outside in parts]
+        held_out = [(model.predict(scaled[outside]) - values[outside]) ** 2 for model, outside in models]
+        errors.append(float(np.mean(np.concatenate(held_out))))
+    strength = strengths[int(np.argmin(errors))] if errors else strengths[0]
+    model = Ridge(alpha=1 / strength).fit(scaled, values)
+    folded = model.coef_ / deviation
+    bias = np.array([model.intercept_ - folded @ mean], np.float32)
+    return Probe(folded[None].astype(np.float32), bias, strength, tuple(errors))
 
 
 def _cross_validated(

@@ -16,7 +16,18 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from facewright.errors import UsageError
-from facewright.specs import ON_COSINES, SHARED, SMOOTHED, Augment, HeadSpec, ObjectiveSpec, Spec, TaskSpec, checked
+from facewright.specs import (
+    ON_COSINES,
+    SHARED,
+    SMOOTHED,
+    Augment,
+    HeadSpec,
+    NumberSpec,
+    ObjectiveSpec,
+    Spec,
+    TaskSpec,
+    checked,
+)
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     MOST_EPOCHS,
@@ -54,6 +65,7 @@ class Recipe(Spec):
     sampling: Sampling = Sampling()
     mining: HardNegativeMining = HardNegativeMining()
     augment: Augment = Augment()
+    number: NumberSpec = NumberSpec()  # of each number among the targets of a task that is asked for by --task
     task: TaskSpec | None = None  # None: one class an image
     probe: Probe | None = None  # where present, optimizer, schedule, training and phases have no part in the run
     phases: dict[str, Phase] = Field({})  # in this order; none: one of `training.epochs` at `optimizer.learning_rate`
@@ -89,6 +101,7 @@ class Recipe(Spec):
 
     def _fits_targets(self) -> None:
         """Refuse what needs one class an image. Raises ValueError."""
+        assert self.task is not None
         training = self.training
         for setting, wrong in {
             f"objective.kind = {self.objective.kind}": self.objective.kind not in SHARED,
@@ -101,15 +114,25 @@ class Recipe(Spec):
         }.items():
             if wrong:
                 raise ValueError(f"{setting} needs one class an image, and the task has targets: choose another value")
+        wide = [target.name for target in self.task.targets if target.number is not None and len(target.scores) > 1]
+        if self.probe is not None and wide:
+            raise ValueError(f"a probe fits one score to a number ({wide[0]}): set number.head to l1 or huber")
 
     def with_task(self, task: TaskSpec) -> Recipe:
         """Return the recipe for these targets, with a linear head in place of the architecture's own classifier.
+
+        The recipe says how a number is predicted, unless the task does.
 
         Raises:
             UsageError: a setting needs one class an image.
         """
         head = HeadSpec(kind="linear") if self.head.kind == "native" else self.head
-        return _validated({**self.model_dump(), "head": head.to_dict(), "task": task.to_dict()}, f"recipe {self.name}")
+        told = [
+            one if one.number != NumberSpec() else one.model_copy(update={"number": self.number})
+            for one in task.targets
+        ]
+        table = {"head": head.to_dict(), "task": {"targets": [target.to_dict() for target in told]}}
+        return _validated({**self.model_dump(), **table}, f"recipe {self.name}")
 
     @property
     def all_phases(self) -> dict[str, Phase]:

@@ -42,8 +42,8 @@ def validate(scores: Tensor, truth: Tensor, metric: str, task: TaskSpec | None =
     """
     scores, truth = scores.float().cpu(), truth.cpu()  # float64 only after leaving the device
     if task is not None:
-        loss = float(targets.attribute_losses(scores.double(), truth).mean())
-        accuracy = float(targets.accuracy(scores, truth))
+        loss = float(targets.target_losses(scores.double(), truth, task).mean())
+        accuracy = float(targets.accuracy(scores, truth, task))
     else:
         loss = float(functional.cross_entropy(scores.double(), truth))
         accuracy = float((scores.argmax(1) == truth).double().mean())

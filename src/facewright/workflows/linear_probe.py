@@ -17,7 +17,7 @@ from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Pr
 from facewright.files import write_atomic
 from facewright.training import history, validation
 from facewright.training.features import FeatureInputs, Features, features_of
-from facewright.training.probe import fit, fit_attributes
+from facewright.training.probe import fit, fit_targets
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Probe
 from facewright.workflows.prepared_data import PreparedData
@@ -59,7 +59,7 @@ def probe(
     if recipe.task is None:
         fitted = [fit(features_of_training, truth, *options)]
     else:
-        fitted = fit_attributes(features_of_training, truth, *options)
+        fitted = fit_targets(recipe.task, features_of_training, truth, *options)
     strengths = ", ".join(f"{one.strength:g}" for one in fitted)
     on_event(Message(f"C = {strengths} (best of {len(chosen.strengths)} by cross-validation)"))
     head = network.get_submodule(str(network.classifier_name))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from facewright.data import splits
 from facewright.data.audit import about_copies
 from facewright.data.duplicates import near_pairs
@@ -101,7 +103,11 @@ def prepare(
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
     if recipe.task is not None:
-        check_targets(recipe.task, store.dataset.truth[split.train], dataset.where)
+        truth = store.dataset.truth[split.train]
+        check_targets(recipe.task, truth, dataset.where)
+        for name, values in zip(recipe.task.names, truth.T, strict=True):
+            if recipe.augment.flip and np.nanmin(values) < 0 < np.nanmax(values):
+                on_event(Message(f"{name} has both signs: if mirroring an image changes its sign, set augment.flip=0"))
     spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
     sets = tuple(_opened(pairs, images, recipe, cropper, on_event) for pairs, images in lists)
     return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests), sets)

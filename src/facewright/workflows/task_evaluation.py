@@ -16,13 +16,14 @@ from facewright.evaluation.targets import (
     TaskResult,
     attribute_thresholds,
     measure_targets,
+    with_intervals,
     write_target_predictions,
 )
 from facewright.events import EventHandler, Message, Progress
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
-from facewright.metrics.target_values import sigmoid
+from facewright.metrics.target_values import target_values
 from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.runs import Run
 from facewright.workflows.prepared_data import PreparedData
@@ -31,13 +32,14 @@ BLOCK = 256  # rows between two reports of progress
 
 
 def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventHandler) -> None:
-    """Evaluate the best weights on the test part, with thresholds from the validation part.
+    """Evaluate the best weights on the test part, with thresholds and intervals from the validation part.
 
-    Writes predictions.csv, validation_predictions.csv and evaluation.json; the thresholds go into model.safetensors.
+    Writes predictions.csv, validation_predictions.csv and evaluation.json; thresholds and the prediction intervals of
+    numbers go into model.safetensors.
     """
     path = run.folder / "model.safetensors"
     bundle = bundles.load(path)
-    task, dataset = run.recipe.task, data.store.dataset
+    task, dataset = bundle.task, data.store.dataset
     assert task is not None
     classifier = Classifier(bundle, device)
     validation = target_predictions(classifier, data.store, data.split.validation, on_event)
@@ -46,7 +48,8 @@ def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventH
     for note in notes:
         on_event(Message(note))
     others = (one for one in bundle.thresholds if one.purpose != ATTRIBUTE)
-    bundle = replace(bundle, thresholds=(*others, *thresholds))
+    task = with_intervals(validation, task)
+    bundle = replace(bundle, thresholds=(*others, *thresholds), task=task)
     bundles.save(path, bundle)
     run.classifier = classifier = Classifier(bundle, device)
     run.predictions = target_predictions(classifier, data.store, data.split.test, on_event)
@@ -75,9 +78,11 @@ def target_predictions(
     classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> TargetPredictions:
     """Predict the targets of some rows of a store."""
-    parts = [np.zeros((0, len(classifier.classes)))]
+    assert classifier.task is not None
+    parts = [np.zeros((0, len(classifier.task.targets)))]
     for start in range(0, len(rows), BLOCK):
-        parts.append(sigmoid(classifier.logits(store.batch(rows[start : start + BLOCK]))))
+        scores = classifier.logits(store.batch(rows[start : start + BLOCK]))
+        parts.append(target_values(scores, classifier.task))
         on_event(Progress("testing", min(start + BLOCK, len(rows)), len(rows)))
     paths = tuple(store.dataset.records[row].path for row in rows)
     return TargetPredictions(paths, store.dataset.truth[rows].astype(np.float64), np.concatenate(parts))

@@ -18,6 +18,7 @@ from facewright import devices, platforms
 from facewright.data.loaders import Loader
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
+from facewright.data.targets import with_ranges
 from facewright.errors import ResumeError, RunError, UsageError
 from facewright.evaluation.results import ClassificationResult
 from facewright.events import EpochRow, EventHandler, Message, RunEvaluated, RunStarted, ignore_event
@@ -217,6 +218,9 @@ def _prepared(
         write_atomic(folder / "recipe.toml", recipe.to_toml())
         data.split.save(folder / "split.csv", data.store.dataset, data.store.digests)
         facts.write(folder)
+    if recipe.task is not None:
+        task = with_ranges(recipe.task, data.store.dataset.truth[data.split.train])
+        recipe = recipe.model_copy(update={"task": task})
     platforms.reset_peak_memory()
     return _Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
 

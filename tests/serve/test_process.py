@@ -188,3 +188,16 @@ def test_what_cannot_be_served_is_reported_in_one_line(
     assert main(["serve", "--port", "0", *model, *words]) == 1
     line = capsys.readouterr().err
     assert word in line and line.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fills a pipe of Linux")
+def test_it_ends_although_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    with started(saved(tmp_path)) as (process, address, _):
+        assert httpx.get(f"{address}healthz", timeout=None).status_code == 200
+        writing = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() in (0, -signal.SIGTERM)  # by itself, or by the timer that waits for no pipe
+        os.close(writing)

@@ -161,3 +161,15 @@ def test_no_curve_at_all() -> None:
         summarise([])
     with pytest.raises(UsageError, match="at least one score"):
         all_pairs(np.ones((3, 1)), [0, 0, 1], held=0)
+
+
+def test_held_scores_give_the_curve_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "STRETCH", 16)
+    rng = np.random.default_rng(5)
+    genuine = (rng.integers(0, 50, 90) / 50).astype(np.float32)
+    impostor = (rng.integers(0, 40, 400) / 50).astype(np.float32)
+    whole = streaming.summarise([roc(genuine, impostor)])
+    found = streaming.summarise_scores(genuine.copy(), impostor.copy())
+    assert (found.auc, found.eer, found.points) == (whole.auc, whole.eer, whole.points)
+    with pytest.raises(EmptyScores):
+        streaming.summarise_scores(genuine, impostor[:0])

@@ -16,7 +16,7 @@ from facewright.errors import UsageError
 if TYPE_CHECKING:
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
-    from facewright.workflows.verification_benchmark import Benchmark
+    from facewright.workflows.verification_benchmark import Benchmark, TemplateRow
 
 
 def verify(
@@ -123,7 +123,8 @@ def benchmark(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL... SET...", help="Models, then sets: a .bin, or LIST:FOLDER, a list of pairs and its images."
+            metavar="MODEL... SET...",
+            help="Models, then sets: a .bin; LIST:FOLDER, pairs and images; or a folder as IJB-B and IJB-C.",
         ),
     ],
     flip: opt.Flip = True,
@@ -134,13 +135,15 @@ def benchmark(
 ) -> None:
     """Compare recognizers on verification sets.
 
-    A set is a .bin of InsightFace (LFW, CFP-FP, AgeDB-30, CALFW, CPLFW), or a list of pairs. Accuracy is the mean over
-    its folds with the standard error; embeddings are averaged with those of the mirrored image unless --no-flip.
+    A set is a .bin of InsightFace (LFW, CFP-FP, AgeDB-30, CALFW, CPLFW), a list of pairs, or a folder of templates as
+    IJB-B and IJB-C (docs/protocols.md). Accuracy is the mean over folds with the standard error. Embeddings are
+    averaged with those of the mirrored image unless --no-flip.
 
     \b
     Example:
       facewright benchmark mobilefacenet@weights.safetensors mine.onnx lfw.bin cfp_fp.bin agedb_30.bin
       facewright benchmark built-in pairs.txt:lfw/
+      facewright benchmark built-in IJBC/ --detector yunet.onnx
     """
     from facewright import workflows
     from facewright.workflows.verification_benchmark import split_sets
@@ -159,7 +162,33 @@ def describe_benchmark(result: Benchmark) -> str:
             accuracy = f"{100 * row.mean_accuracy:.2f} ± {100 * row.standard_error:.2f} %"
         tar = "too few pairs" if row.tar is None else f"{percent(row.tar)} at {row.far:g}"
         rows.append([row.model, row.set, f"{row.pairs:,}", accuracy, f"{100 * row.eer:.2f} %", tar, str(row.failures)])
-    return table(["model", "set", "pairs", "accuracy", "EER", "TAR at FAR", "failures"], rows)
+    parts = [table(["model", "set", "pairs", "accuracy", "EER", "TAR at FAR", "failures"], rows)] if rows else []
+    return "\n\n".join([*parts, *map(describe_templates, result.templates)])
+
+
+def describe_templates(row: TemplateRow) -> str:
+    """Return the rates of one model on one set of templates."""
+    found = row.result
+    lines = [
+        f"{row.model} on {row.set}: {found.templates:,} templates of {row.images:,} images ({row.failures:,} not "
+        f"usable, {found.without_image:,} templates without one), {found.genuine:,} genuine and {found.impostors:,} "
+        "impostor pairs"
+    ]
+    if found.tar_at_far:
+        rates = [
+            [f"{one.far:g}", f"{round(one.achieved * one.impostors):,} of {one.impostors:,}", precise(one.tar)]
+            for one in found.tar_at_far
+        ]
+        lines.append(table(["FAR", "impostors accepted", "TAR"], rates))
+    if found.searches:
+        rows = []
+        for one in found.searches:
+            rank1, rank5 = ("undefined" if rate is None else percent(rate) for rate in (one.rank1, one.rank5))
+            tpir = ", ".join(f"{100 * point.dir:.1f} % at {point.target:g}" for point in one.open_set)
+            counts = [f"{count:,}" for count in (one.identities, one.mated, one.nonmated)]
+            rows.append([one.gallery, *counts, rank1, rank5, tpir or "too few probes"])
+        lines.append(table(["gallery", "people", "mated", "non-mated", "rank 1", "rank 5", "TPIR at FPIR"], rows))
+    return "\n\n".join(lines)
 
 
 def calibrate(

@@ -139,7 +139,8 @@ def set_of(word: str | Path) -> tuple[Path, Path | None]:
         return Path(word), None
     parts = LISTED_SET.fullmatch(str(word))
     if parts is None:
-        raise UsageError(f"{word}: expected a .bin, or LIST:FOLDER, a list of pairs and the folder of its images")
+        sets = "a .bin, or LIST:FOLDER, a list of pairs and the folder of its images"
+        raise UsageError(f"{word}: expected {sets} (for a benchmark also a folder with templates.csv)")
     return Path(parts[1]), Path(parts[2])
 
 

@@ -229,7 +229,7 @@ def _result(
         eer_threshold=summary.eer.threshold,
         eer_by_identity=by_identity[1],
         auc=summary.auc,
-        tar_at_far=tuple(_tar_at_far(*row) for row in zip(summary.points, by_identity[2:], strict=True)),
+        tar_at_far=tuple(tar_at_far_of(*row) for row in zip(summary.points, by_identity[2:], strict=True)),
         thresholds=(None, *curve.thresholds[1:].tolist()),
         far=tuple(curve.far.tolist()),
         tar=tuple(curve.tar.tolist()),
@@ -257,7 +257,8 @@ def _folds(over: FoldAccuracy) -> Folds:
     )
 
 
-def _tar_at_far(point: OperatingPoint, by_identity: Rate | None) -> TarAtFar:
+def tar_at_far_of(point: OperatingPoint, by_identity: Rate | None) -> TarAtFar:
+    """Return an operating point as a row of a result."""
     return TarAtFar(
         far=point.target,
         achieved=point.far.value,

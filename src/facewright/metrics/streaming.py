@@ -77,15 +77,37 @@ def roc_pieces(embeddings: ArrayLike, labels: ArrayLike, held: int = HELD) -> It
     if held < 1:
         raise UsageError(f"expected to hold at least one score, got {held}")
     pairs = _Pairs.of(embeddings, labels)
-    yield Roc(np.array([np.inf]), np.zeros(1, np.int64), np.zeros(1, np.int64), pairs.impostors, pairs.genuine)
+    yield from _pieces(_ranges(pairs, held), pairs.genuine, pairs.impostors)
+
+
+def summarise_scores(
+    genuine: NDArray[np.float32], impostor: NDArray[np.float32], fars: tuple[float, ...] = FARS
+) -> RocSummary:
+    """Read the exact ROC of scores that are held already, a stretch at a time; both are sorted in place.
+
+    Args:
+        genuine: (P,) finite. impostor: (Q,) finite. fars: as `all_pairs`.
+    Raises:
+        EmptyScores: either side is empty.
+    """
+    if not genuine.size or not impostor.size:
+        raise EmptyScores(f"a curve needs both kinds of pairs, got {genuine.size} genuine and {impostor.size} impostor")
+    return summarise(_pieces([(genuine, impostor)], genuine.size, impostor.size), fars)
+
+
+def _pieces(
+    ranges: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]], genuine: int, impostors: int
+) -> Iterator[Roc]:
+    """The ROC of scores in ranges, the highest first; each is sorted in place."""
+    yield Roc(np.array([np.inf]), np.zeros(1, np.int64), np.zeros(1, np.int64), impostors, genuine)
     false_accepts = true_accepts = 0
-    for genuine, impostor in _ranges(pairs, held):
-        genuine.sort()
-        impostor.sort()
-        for thresholds, wrong, right in _stretches(genuine, impostor):
+    for sides in ranges:
+        for side in sides:
+            side.sort()
+        for thresholds, wrong, right in _stretches(*sides):
             wrong += false_accepts
             right += true_accepts
-            yield Roc(thresholds, wrong, right, pairs.impostors, pairs.genuine)
+            yield Roc(thresholds, wrong, right, impostors, genuine)
             false_accepts, true_accepts = int(wrong[-1]), int(right[-1])
 
 

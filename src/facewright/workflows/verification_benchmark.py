@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from facewright.data.pairs import LISTED_SET, read_pairs, set_of
+from facewright.data.template_sets import TemplateSet, is_template_set, read_template_set
 from facewright.errors import UsageError
+from facewright.evaluation.templates import TemplateResult, evaluate_templates, template_vectors
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
 from facewright.records import Record
 from facewright.workflows.pair_evaluation import pairs
+from facewright.workflows.scores import embed_all
 
 
 class BenchmarkRow(Record):
@@ -32,11 +37,23 @@ class BenchmarkRow(Record):
     tar: Rate | None  # there
 
 
+class TemplateRow(Record):
+    """One model on one set of templates."""
+
+    model: str
+    set: str
+    fingerprint: str
+    images: int
+    failures: int  # images that cannot be read or show no face
+    result: TemplateResult
+
+
 class Benchmark(Record):
     """Every model on every set, in the order given."""
 
     frame_rows: ClassVar[str | None] = "rows"
     rows: tuple[BenchmarkRow, ...]
+    templates: tuple[TemplateRow, ...] = ()  # of the sets of templates
 
 
 def benchmark(
@@ -52,7 +69,8 @@ def benchmark(
 
     Args:
         models: as of `pairs`.
-        sets: .bin files of InsightFace, or "LIST:FOLDER", a list of pairs and the folder of its images.
+        sets: .bin files of InsightFace; "LIST:FOLDER", a list of pairs and the folder of its images; or folders as
+            IJB-B and IJB-C (`data.template_sets`).
         flip: average with the mirrored image, as InsightFace does, where the model can; None: the model's own setting.
         detector: as of `Recognizer`; aligned sets need none.
         device: what computes, as for `train`.
@@ -61,7 +79,8 @@ def benchmark(
     """
     if not models or not sets:
         raise UsageError(f"expected at least one model and one set, got {len(models)} and {len(sets)}")
-    places = [set_of(one) for one in sets]
+    template_sets = [read_template_set(one) for one in sets if is_template_set(one)]
+    places = [set_of(one) for one in sets if not is_template_set(one)]
     for place in places:  # a wrong word is told before anything is measured
         read_pairs(*place)
     flips = [_flip(model, flip, detector, on_event) for model in models]
@@ -70,7 +89,12 @@ def benchmark(
             _row(model, *place, own, detector, device, on_event)
             for model, own in zip(models, flips, strict=True)
             for place in places
-        )
+        ),
+        templates=tuple(
+            _template_row(model, one, own, detector, on_event)
+            for model, own in zip(models, flips, strict=True)
+            for one in template_sets
+        ),
     )
 
 
@@ -93,8 +117,27 @@ def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
     >>> split_sets(["built-in", "lfw.bin", "pairs.txt:lfw"])
     (['built-in'], ['lfw.bin', 'pairs.txt:lfw'])
     """
-    sets = [word for word in words if word.lower().endswith(".bin") or LISTED_SET.fullmatch(word)]
+    sets = [
+        word for word in words if word.lower().endswith(".bin") or LISTED_SET.fullmatch(word) or is_template_set(word)
+    ]
     return [word for word in words if word not in sets], sets
+
+
+def _template_row(
+    model: str | Path, templates: TemplateSet, flip: bool | None, detector: str | None, on_event: EventHandler
+) -> TemplateRow:
+    recognizer = Recognizer.load(model, detector=detector, flip=flip)
+    embedded = embed_all(recognizer, templates.dataset(), on_event)
+    place = {record.path: row for row, record in enumerate(embedded.dataset.records)}
+    rows = np.array([place.get(path, -1) for path in templates.paths], np.int64)
+    return TemplateRow(
+        model=recognizer.name,
+        set=templates.name,
+        fingerprint=recognizer.fingerprint,
+        images=len(templates.paths),
+        failures=int((rows < 0).sum()),
+        result=evaluate_templates(template_vectors(embedded.vectors, rows, templates), templates),
+    )
 
 
 def _row(

@@ -1,0 +1,243 @@
+"""Sets of templates, as IJB-B and IJB-C are laid out: the images of each template, pairs, galleries and probes.
+
+A folder holds
+
+    templates.csv       template_id, subject_id, media_id, filename; a row an image. Other columns are ignored
+    pairs.csv           two template ids a row, and 1 (one person) or 0; without the third, the subjects decide
+    gallery*.csv        template_id (and subject_id where templates.csv has none): enrolled templates; a file a gallery
+    probe*.csv          likewise: the templates that are searched for
+    images/             aligned face crops, or photos
+
+or InsightFace's files of the same content: `*face_tid_mid.txt` (filename, template, media), `*template_pair_label.txt`,
+`*gallery*.csv`, `*probe*.csv`, `loose_crop/`. Pairs or a gallery may be missing, not both.
+
+Source: Whitelam et al., "IARPA Janus Benchmark-B", CVPR Workshops 2017; Maze et al., "IARPA Janus Benchmark - C", ICB
+2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.archives import escapes
+from facewright.data.pixel_sources import FileSource
+from facewright.data.records import Dataset, Record
+from facewright.data.text_tables import parse, read_table, read_text
+from facewright.errors import DataError
+
+LINES = 1_000_000  # of a list of pairs, read at a time
+MOST_PAIRS = 200_000_000
+_TEMPLATES = ("templates.csv", "*face_tid_mid.txt")
+_PAIRS = ("pairs.csv", "*template_pair_label.txt")
+_IMAGES = ("images", "loose_crop")
+
+
+@dataclass(frozen=True, eq=False)
+class Templates:
+    """Some templates of a set: a gallery, or the probes."""
+
+    name: str
+    rows: NDArray[np.int64]  # (K,) positions in `TemplateSet.ids`
+    subjects: NDArray[np.str_]  # (K,)
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateSet:
+    """T templates made of R listed images.
+
+    ids: (T,) template ids, rising. subjects: (T,) who each shows; None: the files do not say it.
+    paths: the F image files, each once. image, template, media: (R,) of each listed image its position in `paths` and
+    `ids`, and the number of its media.
+    """
+
+    name: str
+    images: Path
+    ids: NDArray[np.int64]
+    subjects: NDArray[np.str_] | None
+    paths: tuple[str, ...]
+    image: NDArray[np.int64]
+    template: NDArray[np.int64]
+    media: NDArray[np.int64]
+    pairs: Path | None
+    galleries: tuple[Templates, ...]
+    probes: Templates | None
+
+    def dataset(self) -> Dataset:
+        """Return all images, each once, as a data set without classes."""
+        root = str(self.images.resolve())
+        return Dataset(self.name, root, (), tuple(Record(path, None) for path in self.paths), FileSource(root))
+
+    def read_pairs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+        """Read the pairs a part at a time: positions of both templates, and if they show one person.
+
+        Raises:
+            DataError: a line is not two ids and perhaps 0 or 1, or names no template; or the list is too long.
+        """
+        if self.pairs is None:
+            return
+        done = 0
+        try:
+            with self.pairs.open(encoding="utf-8-sig") as file:
+                first = file.readline()
+                comma = "," if "," in first else None
+                header = not first.strip()[:1].isdigit()
+                lines = file if header else _chained(first, file)
+                while part := list(islice(lines, LINES)):
+                    yield self._pairs_of(part, comma, done + 1 + header)
+                    done += len(part)
+                    if done > MOST_PAIRS:
+                        raise DataError(f"{self.pairs}: has more than {MOST_PAIRS:,} pairs, which is the limit")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.pairs}: expected a list of pairs in UTF-8; it cannot be read ({error})") from error
+        if not done:
+            raise DataError(f"{self.pairs}: expected pairs of template ids, got none")
+
+    def _pairs_of(
+        self, lines: list[str], comma: str | None, first: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        try:
+            table = np.loadtxt(lines, dtype=np.int64, delimiter=comma, ndmin=2)
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"{self.pairs}: from line {first}: expected template ids ({error})") from None
+        if table.shape[1] not in (2, 3):
+            raise DataError(f"{self.pairs}: expected two template ids and perhaps 0 or 1, got {table.shape[1]} columns")
+        a, b = (positions(self.ids, table[:, column], self.pairs) for column in (0, 1))
+        if table.shape[1] == 3:
+            if not np.isin(table[:, 2], (0, 1)).all():
+                raise DataError(f"{self.pairs}: from line {first}: expected 0 or 1 as the third value")
+            return a, b, table[:, 2] == 1
+        if self.subjects is None:
+            raise DataError(f"{self.pairs}: says not which pairs show one person, and the templates have no subject_id")
+        return a, b, self.subjects[a] == self.subjects[b]
+
+
+def is_template_set(where: str | Path) -> bool:
+    """Return True for a folder with a list of templates."""
+    path = Path(where)
+    return path.is_dir() and any(any(path.glob(pattern)) for pattern in _TEMPLATES)
+
+
+def read_template_set(where: str | Path) -> TemplateSet:
+    """Read the lists of a folder, but its pairs; no image is decoded.
+
+    Raises:
+        DataError: a list is missing, damaged, or names a template or a path that is not there.
+    """
+    folder = Path(where)
+    listed = _one_of(folder, _TEMPLATES)
+    images = next((folder / name for name in _IMAGES if (folder / name).is_dir()), None)
+    if listed is None or images is None:
+        raise DataError(f"{folder}: expected {' or '.join(_TEMPLATES)} and a folder {' or '.join(_IMAGES)}")
+    names, ids, media, people = _listed(listed)
+    known, template = np.unique(ids, return_inverse=True)
+    paths, image = np.unique(names, return_inverse=True)
+    subjects = None if people is None else _subject_of(listed, template, people, known)
+    probes = _one_of(folder, ("*probe*.csv",))
+    galleries = sorted(folder.glob("*gallery*.csv"))
+    pairs = _one_of(folder, _PAIRS)
+    if pairs is None and not (galleries and probes):
+        raise DataError(f"{folder}: expected {' or '.join(_PAIRS)}, or *gallery*.csv and *probe*.csv")
+    return TemplateSet(
+        name=folder.name,
+        images=images,
+        ids=known,
+        subjects=subjects,
+        paths=tuple(paths.tolist()),
+        image=image.astype(np.int64),
+        template=template.astype(np.int64),
+        media=np.unique(media, return_inverse=True)[1].astype(np.int64),
+        pairs=pairs,
+        galleries=tuple(_templates(path, known, subjects) for path in galleries) if probes else (),
+        probes=_templates(probes, known, subjects) if galleries and probes else None,
+    )
+
+
+def positions(ids: NDArray[np.int64], asked: NDArray[np.int64], where: Path | None) -> NDArray[np.int64]:
+    """Find template ids among the known, rising ones. Raises DataError for one that is not there."""
+    found = np.minimum(np.searchsorted(ids, asked), ids.size - 1)
+    missing = np.flatnonzero(ids[found] != asked)
+    if missing.size:
+        raise DataError(f"{where}: template {asked[missing[0]]} is in no list of templates ({missing.size:,} such)")
+    return found.astype(np.int64)
+
+
+def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _one_of(folder: Path, patterns: tuple[str, ...]) -> Path | None:
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    if len(found) > 1:
+        raise DataError(
+            f"{folder}: expected one list {' or '.join(patterns)}, got {', '.join(one.name for one in found)}"
+        )
+    return found[0] if found else None
+
+
+def _listed(path: Path) -> tuple[list[str], NDArray[np.int64], list[str], list[str] | None]:
+    """Return file names, template ids, media and subjects of a list of templates."""
+    if path.suffix == ".csv":
+        needs = ("template_id", "subject_id", "media_id", "filename")
+        rows = read_table(path, "a list of templates", lambda names: set(needs) <= set(names), ",".join(needs))
+        lines = [line for line, _ in rows]
+        columns = [[row[name] for _, row in rows] for name in needs]
+        people: list[str] | None = columns[1]
+        names, ids, media = columns[3], columns[0], columns[2]
+    else:
+        table = parse(read_text(path, "a list of templates"), str(path))
+        wrong = next((line for line, values in table.rows if len(values) != 3), None)
+        if wrong is not None:
+            raise DataError(f"{path}: line {wrong}: expected filename, template id and media id")
+        lines = [line for line, _ in table.rows]
+        names, ids, media = ([values[at] for _, values in table.rows] for at in range(3))
+        people = None
+    if not names:
+        raise DataError(f"{path}: expected templates, got none")
+    for line, name in zip(lines, names, strict=True):
+        if not name or "\0" in name or escapes(name):
+            raise DataError(f"{path}: line {line}: expected a path inside the folder of images, got {name!r:.200}")
+    return [name.replace("\\", "/") for name in names], _numbers(path, ids, lines), media, people
+
+
+def _numbers(path: Path, ids: list[str], lines: list[int]) -> NDArray[np.int64]:
+    try:
+        return np.array(ids, dtype=np.int64)
+    except (ValueError, OverflowError):
+        line, wrong = next((line, one) for line, one in zip(lines, ids, strict=True) if not _is_number(one))
+        raise DataError(f"{path}: line {line}: expected a whole number as template_id, got {wrong!r:.100}") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return abs(int(text)) < 2**63
+    except ValueError:
+        return False
+
+
+def _subject_of(path: Path, template: NDArray[np.int64], people: list[str], ids: NDArray[np.int64]) -> NDArray[np.str_]:
+    names = np.array(people, np.str_)
+    subjects = np.empty(ids.size, names.dtype)
+    subjects[template] = names
+    mixed = np.flatnonzero(subjects[template] != names)
+    if mixed.size:
+        raise DataError(f"{path}: template {ids[template[mixed[0]]]} has images of two subjects")
+    return subjects
+
+
+def _templates(path: Path, ids: NDArray[np.int64], subjects: NDArray[np.str_] | None) -> Templates:
+    needs = ("template_id",) if subjects is not None else ("template_id", "subject_id")
+    rows = read_table(path, "a list of templates", lambda names: set(needs) <= set(names), ",".join(needs))
+    given = _numbers(path, [row["template_id"] for _, row in rows], [line for line, _ in rows])
+    if not given.size:
+        raise DataError(f"{path}: expected templates, got none")
+    distinct, first = np.unique(given, return_index=True)
+    found = positions(ids, distinct, path)
+    people = subjects[found] if subjects is not None else np.array([rows[at][1]["subject_id"] for at in first], np.str_)
+    return Templates(path.stem, found, people)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from facewright.errors import UsageError
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.recognition import Recognizer
+from facewright.video.frames import Frame, Reading, read
+from facewright.workflows import watching
 from facewright.workflows.watching import TrackEvent, watch
 from fixtures.faces import draw_people, saved
 from fixtures.films import beside, write_film
@@ -76,7 +78,6 @@ def test_no_frame_is_kept(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.
     find = Recognizer.faces
 
     def faces(self: Recognizer, photo: np.ndarray, **options: Any) -> Any:
-        gc.collect()
         seen.append(weakref.ref(photo))
         alive.append(sum(one() is not None for one in seen))
         return find(self, photo, **options)
@@ -116,3 +117,29 @@ def test_the_command(gallery: Gallery, film: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err.startswith("error:")
     assert main(words[:-3]) == 1  # two people: no default threshold
     assert "gallery calibrate" in capsys.readouterr().err
+
+
+def test_the_film_with_names(gallery: Gallery, film: Path, tmp_path: Path) -> None:
+    watch(film, gallery, threshold=THRESHOLD, draw=tmp_path / "named.mp4")
+    before, drawn = (list(read(path, Reading())) for path in (film, tmp_path / "named.mp4"))
+    assert len(drawn) == 10 and drawn[0].pixels.shape == before[0].pixels.shape
+    assert [frame.seconds for frame in drawn] == pytest.approx([frame.seconds for frame in before], abs=1e-3)
+    amber = np.abs(drawn[4].pixels.astype(int) - (255, 176, 0)).max(axis=2) < 60
+    assert amber[:, :120].sum() > 100 and not amber[:, 200:].any()
+
+
+def test_a_camera_is_watched_until_it_is_stopped(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = beside(tmp_path / "photos/person_00/0.png")
+
+    def frames(*_: object, **__: object) -> Iterator[Frame]:
+        yield from (Frame(number, 0.0, picture, False) for number in range(5))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "opener", lambda source: None)
+    monkeypatch.setattr(watching.Live, "frames", frames)
+    events: list[TrackEvent] = []
+    watched = watch("camera", gallery, threshold=THRESHOLD, on_track=events.append)
+    assert watched.broken == "stopped" and watched.people == {"person_00": 1}
+    assert events[0].at is not None and events[0].frames == 5

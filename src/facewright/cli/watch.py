@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -14,8 +14,10 @@ from facewright.cli import gallery_records as records
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, number_of, report, say, show
 from facewright.cli.progress import event_printer
+from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright.video.delivery import Delivery, Send
     from facewright.workflows.watching import TrackEvent, Watched
 
 MAX_EVERY = 1000
@@ -23,7 +25,7 @@ MAX_SECONDS = 366 * 86_400.0
 
 
 def watch(
-    source: Annotated[str, typer.Argument(metavar="FILM", help="A film.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A film, rtsp://..., camera, or camera:N.")],
     gallery_at: records.GalleryAt,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The gallery's model, where its name has changed.")
@@ -48,10 +50,20 @@ def watch(
         Path | None,
         typer.Option("--out", "-o", help="Append the events to this file as JSON lines; face crops beside it."),
     ] = None,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", metavar="FILE.mp4", help="Film to write: a box and the name at each face.")
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="Post each event to this address as JSON.")
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option("--mqtt", metavar="mqtt://HOST/TOPIC", help="Publish each event; also mqtts://USER:PASSWORD@..."),
+    ] = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Find out who is in a film, and when.
+    """Find out who is in a film or before a camera, and when.
 
     Each face is tracked from its first frame to its last; then there is one event. The best frames
     of a track vote; the answer is a person of the gallery, or unknown. A cut ends all tracks. A gallery has one
@@ -60,22 +72,33 @@ def watch(
     \b
     Example:
       facewright watch film.mp4 --gallery people.gallery --out events.jsonl
-      facewright watch film.mp4 -g people.gallery --every 5
+      facewright watch film.mp4 -g people.gallery --every 5 --draw named.mp4
+      facewright watch rtsp://door/1 -g people.gallery --webhook http://home/events
     """
     from facewright.gallery.gallery import Gallery
+    from facewright.video import delivery
+    from facewright.video.frames import shown
     from facewright.workflows import watching
 
     check_writable(out)
+    check_writable(draw)
+    if draw is not None and draw.suffix.lower() != ".mp4":
+        raise UsageError(f"expected --draw FILE.mp4, got {draw}")
+    sends = [(shown(url), send(url)) for url, send in ((webhook, delivery.webhook), (mqtt, delivery.mqtt)) if url]
     with (
         Gallery.open(gallery_at, model, detector=detector) as gallery,
         event_printer(quiet) as on_event,
         _appending(out) as events,
+        _delivering(sends) as deliveries,
     ):
 
         def on_track(event: TrackEvent) -> None:
+            line = json.dumps(event.to_dict(), allow_nan=False)
             if events is not None:
-                events.write(json.dumps(event.to_dict(), allow_nan=False) + "\n")
+                events.write(line + "\n")
                 events.flush()
+            for one in deliveries:
+                one.put(line.encode())
             if not as_json:
                 show(describe_track(event))
 
@@ -89,6 +112,7 @@ def watch(
             min_frames=min_frames,
             duration=duration,
             crops=None if out is None else out.with_name(f"{out.stem}-crops"),
+            draw=draw,
             on_track=on_track,
             on_event=on_event,
         )
@@ -97,7 +121,11 @@ def watch(
         say(records.default_used(watched.gallery, watched.calibrated))
     if watched.broken is not None:
         say(f"warning: {watched.source}: ended early, at {watched.seconds:.1f} s: {watched.broken}")
-    report(watched.to_dict(), describe_watched(watched), as_json)
+    undelivered = {one.target: one.lost for one in deliveries}
+    for target, lost in undelivered.items():
+        if lost:
+            say(f"warning: {target}: {number_of(lost, 'event')} not delivered")
+    report({**watched.to_dict(), "undelivered": undelivered}, describe_watched(watched), as_json)
 
 
 @contextmanager
@@ -107,6 +135,18 @@ def _appending(out: Path | None) -> Iterator[IO[str] | None]:
         return
     with out.open("a", encoding="utf-8") as file:
         yield file
+
+
+@contextmanager
+def _delivering(sends: Sequence[tuple[str, Send]]) -> Iterator[list[Delivery]]:
+    from facewright.video.delivery import Delivery
+
+    deliveries = [Delivery(target, send, say) for target, send in sends]
+    try:
+        yield deliveries
+    finally:
+        for one in deliveries:
+            one.close()
 
 
 def describe_track(event: TrackEvent) -> str:
@@ -127,6 +167,10 @@ def describe_watched(watched: Watched) -> str:
     ]
     if watched.short:
         facts.append(f"{number_of(watched.short, 'short track')} without an event")
+    if watched.dropped:
+        facts.append(f"{number_of(watched.dropped, 'frame')} dropped, to stay on time")
+    if watched.reconnects:
+        facts.append(f"{number_of(watched.reconnects, 'lost connection')}")
     if watched.damaged:
         facts.append(f"{number_of(watched.damaged, 'damaged packet')}")
     return "; ".join(facts)

@@ -30,6 +30,19 @@ def draw_boxes(
     Returns:
         A PNG of the photo's size.
     """
+    out = io.BytesIO()
+    drawn_boxes(photo, boxes, scores, truth, points).save(out, "PNG")
+    return out.getvalue()
+
+
+def drawn_boxes(
+    photo: NDArray[np.uint8],
+    boxes: ArrayLike,
+    scores: Sequence[float | str | None],
+    truth: ArrayLike | None = None,
+    points: ArrayLike = (),
+) -> Image.Image:
+    """Return the photo with boxes; see `draw_boxes`."""
     page = Image.fromarray(photo)
     draw = ImageDraw.Draw(page)
     line = max(1, round(2 * max(page.size) / SIDE))
@@ -47,9 +60,7 @@ def draw_boxes(
         draw.text((at[0] + 2, at[1]), label, INK, font)
     for x, y in np.asarray(points, np.float64).reshape(-1, 2).tolist():
         draw.ellipse((x - line, y - line, x + line, y + line), fill=TRUE, outline=INK)
-    out = io.BytesIO()
-    page.save(out, "PNG")
-    return out.getvalue()
+    return page
 
 
 def _corners(boxes: ArrayLike) -> list[tuple[int, int, int, int]]:

@@ -62,6 +62,8 @@ class Reading:
     """The state of a source while it is read."""
 
     decoded: int = 0
+    dropped: int = 0  # that came faster than they were taken, of a live source
+    reconnects: int = 0
     damaged: int = 0  # packets that could not be decoded
     broken: str | None = None  # why the source ended early
     rate: float | None = None  # frames a second, as the source declares

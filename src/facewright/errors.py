@@ -61,6 +61,7 @@ class UnknownName(UsageError):
 
 EXTRAS = {
     "data": ("pyarrow",),
+    "hub": ("huggingface_hub",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "mqtt": ("paho",),
     "onnx": ("onnxscript", "torch"),

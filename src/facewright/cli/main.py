@@ -15,6 +15,7 @@ import typer
 
 from facewright import __version__
 from facewright.cli import (
+    cards,
     cluster,
     data,
     doctor,
@@ -89,6 +90,9 @@ for command in (
     verification.calibrate,
     inference.embed,
     export.export,
+    cards.card,
+    cards.push,
+    cards.pull,
     fit.fit,
     faces.faces,
     faces.scan,

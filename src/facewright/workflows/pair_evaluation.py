@@ -35,6 +35,7 @@ class PairsMeasured:
     model: str
     fingerprint: str
     licence: str | None  # of the weights; None: not known
+    network: str | None  # fingerprint of the network alone; None: the built-in one
     spec: InputSpec  # what the network was fed
     detector: str
     select_face: SelectFace | None  # of several faces; None where photos are taken whole
@@ -60,6 +61,7 @@ class PairsMeasured:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "licence": self.licence,
+            "network": self.network,
             "input": self.spec.to_dict(),
             "detector": self.detector,
             "policy": self.select_face,
@@ -144,6 +146,7 @@ def pairs(
         model=recognizer.name,
         fingerprint=recognizer.fingerprint,
         licence=recognizer.licence,
+        network=None if recognizer.embedder is None else recognizer.embedder.fingerprint,
         spec=recognizer.spec,
         detector=recognizer.detector_name,
         select_face=None if recognizer.takes_photos_whole else recognizer.face_selection(select_face),

@@ -1,0 +1,156 @@
+"""The card of a model, made of what its file, its run and measurements on pairs record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from facewright import bundle as bundles
+from facewright.bundle import Bundle
+from facewright.embedding import Embedder, open_model
+from facewright.errors import DataError, UsageError
+from facewright.evaluation.subgroups import Subgroups
+from facewright.evaluation.verification import VerificationResult
+from facewright.files import as_record, read_json, write_atomic
+from facewright.input_spec import InputSpec
+from facewright.metrics.intervals import Rate
+from facewright.models.face_weights import face_weights
+from facewright.models.released import RELEASED
+from facewright.recognition import built_in
+from facewright.records import Record
+from facewright.report.model_card import Measured, ModelCard, markdown
+from facewright.runs import Run
+
+CARD = "card"  # in the provenance of a bundle
+RESULT = "verification.json"  # what `pairs --out` leaves
+
+
+def model_card(
+    model: str | Path,
+    *,
+    results: Sequence[str | Path] = (),
+    licence: str | None = None,
+    out: str | Path | None = None,
+    store: bool = False,
+) -> ModelCard:
+    """Collect what is recorded of a model.
+
+    Args:
+        model: a run directory, a model file, or a name of `face_weights`.
+        results: folders that `pairs --out` wrote for this model, with verification.json.
+        licence: of the weights, where the model does not say it.
+        out: a Markdown file to write. store: whether the card is kept in the model file.
+    Raises:
+        UsageError: the built-in networks, or a result of another model. DataError: a result is damaged.
+    """
+    if built_in(model):
+        raise UsageError(
+            "expected a run, a model file or a name of `facewright weights list`: the built-in networks have no file"
+        )
+    bundle = open_model(model)
+    path = Path(model)
+    run = Run(path) if path.is_dir() else None
+    embedder = Embedder(bundle)
+    checked = [_verification(Path(result), embedder.fingerprint) for result in results]
+    card = ModelCard(
+        name=path.resolve().name if path.exists() else str(model),
+        kind="classifier" if bundle.classes else "recognizer",
+        architecture=bundle.architecture,
+        fingerprint=embedder.fingerprint,
+        classes=bundle.classes,
+        licence=licence or _text(bundle.provenance.get("licence")),
+        data=tuple(_data(bundle, run)),
+        input=tuple(_input(bundle)),
+        thresholds=bundle.thresholds,
+        measured=(*_of_run(run), *(row for rows, _ in checked for row in rows)),
+        subgroups=(*_groups_of_run(run), *(groups for _, found in checked for groups in found)),
+    )
+    if out is not None:
+        write_atomic(Path(out), markdown(card))
+    if store:
+        _store(path, bundle, card)
+    return card
+
+
+def _store(path: Path, bundle: Bundle, card: ModelCard) -> None:
+    """Keep the card in the model file; the fingerprint of the model stays."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"{path}: expected a run or a model file to keep the card in; name a file with --out")
+    bundles.save(file, replace(bundle, provenance={**bundle.provenance, CARD: markdown(card)}))
+
+
+def _data(bundle: Bundle, run: Run | None) -> Iterator[tuple[str, str]]:
+    if run is not None:
+        facts = run.facts
+        yield "data", f"{facts.dataset}, fingerprint {facts.fingerprint}"
+        yield "images", ", ".join(f"{count:,} {part}" for part, count in facts.counts.items())
+        yield "recipe", f"{facts.recipe}, seed {facts.seed}, {facts.epochs or 0:,} epochs"
+        if facts.weights is not None:
+            yield "began with", facts.start
+            yield from _terms(facts.start)
+    for key, value in bundle.provenance.items():
+        if key not in (CARD, "licence") and isinstance(value, str | int | float) and value not in ("", None):
+            yield key, str(value)
+    weights = bundle.provenance.get("weights")
+    if isinstance(weights, str) and (run is None or run.facts.weights is None):
+        yield from _terms(weights)
+
+
+def _terms(title: str) -> Iterator[tuple[str, str]]:
+    """Yield the licence and the terms of the data of public weights, with their sources."""
+    row = face_weights(title) or next((row for row in RELEASED if row.title == title), None)
+    if row is not None:
+        yield "licence of these weights", f"{row.licence} ({row.licence_source})"
+        yield "data of these weights", f"{row.data} ({row.data_source})"
+
+
+def _input(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    spec: InputSpec = bundle.spec
+    mean, std = (" ".join(f"{255 * value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    yield "input", f"{spec.height} × {spec.width} px, {spec.colour_order}, (x - {mean}) / {std}, x in 0..255"
+    yield "mirror image", "added" if spec.flip else "not added"
+    yield "aligned crops", "ArcFace's" if bundle.template is None else bundle.template.name
+    if spec.faces is not None:
+        yield "trained on crops of", spec.faces.detector
+
+
+def _of_run(run: Run | None) -> Iterator[Measured]:
+    if run is not None and (run.folder / "evaluation.json").is_file():
+        evaluation = run.evaluation
+        yield from _rates(evaluation, f"test part of {run.facts.dataset}")
+
+
+def _groups_of_run(run: Run | None) -> Iterator[Subgroups]:
+    groups = None if run is None or not (run.folder / "evaluation.json").is_file() else run.evaluation
+    if (found := getattr(groups, "subgroups", None)) is not None:
+        yield found
+
+
+def _rates(result: Record, data: str) -> Iterator[Measured]:
+    """Yield every rate of a result; those of its parts are left out."""
+    for name, value in result:
+        if isinstance(value, Rate):
+            yield Measured(what=name.replace("_", " "), data=data, rate=value)
+
+
+def _verification(folder: Path, fingerprint: str) -> tuple[list[Measured], list[Subgroups]]:
+    """Read a result of `pairs --out`; raises UsageError where it is another model's."""
+    path = folder / RESULT if folder.is_dir() else folder
+    facts: dict[str, Any] = read_json(path, dict[str, Any], error=DataError)
+    if facts.get("network") != fingerprint:
+        raise UsageError(f"{path}: expected a result of this model ({fingerprint}), got one of {facts.get('network')}")
+    known = {key: facts[key] for key in VerificationResult.model_fields if key in facts}
+    result = as_record(known, VerificationResult, str(path), error=DataError)
+    data = f"{facts.get('pairs')}, detector {facts.get('detector')}"
+    rows = list(_rates(result, data))
+    rows += [Measured(what=f"TAR at FAR {row.far:g}", data=data, rate=row.tar) for row in result.tar_at_far]
+    held = facts.get("subgroups")
+    groups = [] if held is None else [as_record(held, Subgroups, str(path), error=DataError)]
+    return rows, groups
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

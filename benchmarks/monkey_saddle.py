@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from facewright.data.splits import Split
 from facewright.metrics.regression import mean_absolute_error
 from facewright.regression.points import Points, open_points
-from facewright.regression.report import quantity
 from facewright.regression.run import fit
+from facewright.report.number_plots import quantity
 
 EPOCHS, BATCH = 500, 16
 LAST, BEST, OURS = "usual network, last epoch", "usual network, best epoch", "facewright fit"

@@ -9,8 +9,6 @@ bounds a Levenberg-Marquardt method; Adam is Kingma and Ba, arXiv:1412.6980, alg
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import math
 import time
 from collections.abc import Iterable
@@ -23,6 +21,7 @@ from scipy.optimize import least_squares
 from facewright.data.sampling import derive
 from facewright.errors import NonFiniteLoss
 from facewright.events import EventHandler, Progress
+from facewright.files import csv_text
 from facewright.regression.network import Perceptron
 from facewright.regression.recipe import FitRecipe
 
@@ -89,11 +88,7 @@ def fit(
 
 def to_csv(rows: Iterable[FitRow]) -> str:
     """Write the history as CSV with a header; floats keep every bit."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.name for column in fields(FitRow)])
-    writer.writerows([*astuple(row)[:-1], int(row.best)] for row in rows)
-    return out.getvalue()
+    return csv_text([column.name for column in fields(FitRow)], ([*astuple(row)[:-1], int(row.best)] for row in rows))
 
 
 class _Recorder:

@@ -13,6 +13,7 @@ from facewright.records import Record
 from facewright.regression.network import Activation
 from facewright.specs import checked
 from facewright.training import toml_recipes
+from facewright.training.recipe_parts import Shares
 
 DEFAULT = "function"
 SHELF = toml_recipes.Shelf("recipes", "recipe of fit", "facewright.regression")
@@ -23,19 +24,6 @@ class Network(Record):
 
     hidden: tuple[int, ...] = Field((20, 20), max_length=64)  # width of each hidden layer; none: a linear map
     activation: Activation = "silu"
-
-
-class Shares(Record):
-    """Shares of the points; the rest is for training."""
-
-    validation: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.15, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> Shares:
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation and test take {self.validation + self.test:g} of 1; nothing is left to train")
-        return self
 
 
 class Optimizer(Record):
@@ -70,7 +58,7 @@ class FitRecipe(Record):
     name: str
     description: str
     network: Network = Network()
-    shares: Shares = Shares()
+    shares: Shares = Shares(validation=0.15, test=0.15)
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
     selection: Selection = Selection()

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from facewright.data.splits import Split
@@ -23,18 +21,13 @@ from facewright.regression.fitting import FitRow
 from facewright.regression.points import Points
 from facewright.regression.regressor import Regressor
 from facewright.report import pages, words
-from facewright.report.canvas import INK, MUTED, PAPER, canvas, inline_svg, name_axes, plain, series_colour
+from facewright.report.canvas import INK, canvas, inline_svg, name_axes, series_colour
+from facewright.report.number_plots import SIZE, error_plots, function_plot, quantity
 
 Array = NDArray[np.float64]
 
 _WORST = 8  # rows in the table of the largest errors
 _DRAWN = 4  # targets whose surface is drawn
-_POINTS = 1_000  # points that are drawn
-_SIZE, _LARGE = (360, 250), (600, 480)  # CSS pixels
-# From low to high; each is told apart from a light and from a dark page.
-_HEIGHTS = LinearSegmentedColormap.from_list(
-    "heights", ["#26479b", "#4f8fd0", "#9fc9c4", "#f0c987", "#dd7a3f", "#a8392b"]
-)
 
 
 def fit_page(
@@ -63,7 +56,10 @@ def fit_page(
         "columns": [*regressor.inputs, *regressor.targets][:24],
         "large": _large(points, split, regressor),
         "curves": Markup(_learning_curves(history)),
-        "errors": [(name, _error_plots(points, split, predicted, k)) for k, name in enumerate(names)],
+        "errors": [
+            (name, error_plots(points.targets[:, k], predicted[:, k], split.test, split.train, str(k)))
+            for k, name in enumerate(names)
+        ],
         "parts_of": [("train", test.train), ("validation", test.validation), ("test", test),
                      ("test, predicting the mean", test.always_the_mean)],
         "worst_header": [*columns, "error"],
@@ -72,21 +68,6 @@ def fit_page(
         "command": shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
     }  # fmt: skip
     return pages.render("regression.html", context, {"quantity": quantity, "duration": words.duration})
-
-
-def quantity(value: float | None) -> str:
-    """Write a number in any unit with three significant digits.
-
-    >>> quantity(11234.0), quantity(0.1208), quantity(-1.9e-7), quantity(0.0)
-    ('11,200', '0.121', '−1.90e−07', '0')
-    """
-    if value is None or not math.isfinite(value):
-        return words.UNDEFINED
-    if value == 0:
-        return "0"
-    size = math.floor(math.log10(abs(value)))
-    text = f"{value:.2e}" if not -4 <= size < 9 else f"{round(value, 2 - size):,.{max(0, 2 - size)}f}"
-    return text.replace("-", "−")
 
 
 def _sentences(test: FitEvaluation, history: Sequence[FitRow], facts: Mapping[str, Any]) -> list[str]:
@@ -109,55 +90,24 @@ def _between(rate: Rate) -> str:
 
 
 def _large(points: Points, split: Split, regressor: Regressor) -> list[tuple[str, Markup]]:
-    """Draw the function itself, if it has one or two inputs: a curve, or the surface from above; and the points."""
+    """Draw the function itself, if it has one or two inputs, and the points."""
     if len(points.input_names) > 2:
         return []
     is_test = np.isin(np.arange(len(points)), split.test)
     drawn = []
     for k, name in enumerate(points.target_names[:_DRAWN]):
-        draw = _curve if len(points.input_names) == 1 else _surface
-        drawn.append((name, Markup(draw(regressor, points, is_test, k))))
+
+        def predict(rows: Array, k: int = k) -> Array:
+            return regressor.predict(rows)[:, k]
+
+        names = (*points.input_names, name)
+        drawn.append((name, function_plot(predict, points.inputs, points.targets[:, k], is_test, names, str(k))))
     return drawn
-
-
-def _surface(regressor: Regressor, points: Points, is_test: NDArray[np.bool_], target: int) -> str:
-    """Draw a surface over two inputs in three dimensions, with the points."""
-    figure, flat = canvas(*_LARGE, left=0, bottom=0)
-    flat.remove()
-    axes: Any = figure.add_axes((0.0, 0.04, 0.94, 0.96), projection="3d", computed_zorder=False)
-    axes.set_facecolor("none")
-    x, y = np.meshgrid(*(np.linspace(column.min(), column.max(), 37) for column in points.inputs.T))
-    z = regressor.predict(np.c_[x.ravel(), y.ravel()])[:, target].reshape(x.shape)
-    axes.plot_surface(x, y, z, cmap=_HEIGHTS, rcount=36, ccount=36, linewidth=0.3, edgecolor=PAPER, alpha=0.85)
-    shown = _some(len(points))
-    for test, colour in ((False, INK), (True, series_colour(1))):
-        rows = shown[is_test[shown] == test]
-        axes.scatter(*points.inputs[rows].T, points.targets[rows, target], color=colour, s=9, depthshade=False)
-    labels = [plain(name) for name in (*points.input_names, points.target_names[target])]
-    for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), labels, strict=True):
-        axis.set_pane_color((0.0, 0.0, 0.0, 0.0))
-        axis.set_label_text(label, fontsize=12, color=INK)
-        axis.set_tick_params(colors=MUTED, labelsize=11, pad=2)
-        axis.set_major_locator(MaxNLocator(5))
-    return inline_svg(figure, f"fit{target}", f"{labels[2]} over {labels[0]} and {labels[1]}: surface and points")
-
-
-def _curve(regressor: Regressor, points: Points, is_test: NDArray[np.bool_], target: int) -> str:
-    figure, axes = canvas(*_LARGE, left=70, bottom=48)
-    inputs, truth, shown = points.inputs[:, 0], points.targets[:, target], _some(len(points))
-    xs = np.linspace(inputs.min(), inputs.max(), 400)
-    axes.plot(xs, regressor.predict(xs[:, None])[:, target], color=series_colour(0), linewidth=2, zorder=3)
-    for test, colour in ((False, INK), (True, series_colour(1))):
-        rows = shown[is_test[shown] == test]
-        axes.plot(inputs[rows], truth[rows], "o", color=colour, markersize=4.5, markeredgewidth=0)
-    names = plain(points.input_names[0]), plain(points.target_names[target])
-    _label(axes, *names)
-    return inline_svg(figure, f"fit{target}", f"{names[1]} over {names[0]}: curve and points")
 
 
 def _learning_curves(history: Sequence[FitRow]) -> str:
     """Draw training and validation loss over the passes, with a ring around the kept weights."""
-    figure, axes = canvas(*_SIZE)
+    figure, axes = canvas(*SIZE)
     passes = [row.epoch for row in history]
     for colour, losses in ((1, [row.train_loss for row in history]), (0, [row.validation_loss for row in history])):
         axes.plot(passes, losses, color=series_colour(colour), linewidth=2, marker="o" if len(history) < 4 else "")
@@ -170,38 +120,3 @@ def _learning_curves(history: Sequence[FitRow]) -> str:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     name_axes(axes, "passes over the training rows", "")
     return inline_svg(figure, "learning", f"training and validation loss over {len(history)} steps")
-
-
-def _error_plots(points: Points, split: Split, predicted: Array, k: int) -> list[Markup]:
-    """Draw predicted over true values, errors over predictions, and the distribution of the test errors."""
-    train, test = (split.train[_some(len(split.train))], split.test[_some(len(split.test))])
-    truth, answers = points.targets[:, k], predicted[:, k]
-    agreement, first = canvas(*_SIZE)
-    first.axline((truth[test].min(),) * 2, slope=1, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-    first.plot(truth[test], answers[test], "o", color=series_colour(1), markersize=4.5, markeredgewidth=0)
-    _label(first, "true", "")
-    residuals, second = canvas(*_SIZE)
-    for rows, colour, alpha in ((train, MUTED, 0.35), (test, series_colour(1), 0.85)):
-        errors = answers[rows] - truth[rows]
-        second.plot(answers[rows], errors, "o", color=colour, alpha=alpha, markersize=4.5, markeredgewidth=0)
-    _label(second, "predicted", "")
-    distribution, third = canvas(*_SIZE)
-    errors = answers[split.test] - truth[split.test]
-    third.hist(errors, 2 * min(20, max(4, round(len(errors) ** 0.5))), color=series_colour(1), rwidth=0.9)
-    _label(third, "predicted − true", "")
-    figures = {"true": agreement, "residuals": residuals, "errors": distribution}
-    return [
-        Markup(inline_svg(figure, f"{key}{k}", f"{key} of {len(test)} test rows")) for key, figure in figures.items()
-    ]
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: words.tick(value).replace("-", "−")))
-    name_axes(axes, x, y)
-
-
-def _some(count: int) -> NDArray[np.int64]:
-    """Return all row numbers, or a thousand of them, evenly taken."""
-    return np.unique(np.linspace(0, count - 1, min(count, _POINTS)).round().astype(np.int64))

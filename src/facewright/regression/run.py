@@ -8,11 +8,9 @@ report.html         the page                        run.json           points, r
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,7 +25,7 @@ from facewright.data.splits import PARTS, Split
 from facewright.errors import DataError, RunError
 from facewright.evaluation.number_metrics import FitEvaluation, measure_rows
 from facewright.events import EventHandler, ignore_event
-from facewright.files import read_json, write_atomic, write_json
+from facewright.files import csv_text, read_json, write_atomic, write_json
 from facewright.records import Record
 from facewright.regression import fitting
 from facewright.regression import recipe as recipes
@@ -118,7 +116,7 @@ class RowPredictions:
         """Write inputs, `predicted_…` and `beyond` (1: extrapolated); floats keep every bit."""
         header = [*self.inputs, *(f"predicted_{name}" for name in self.targets), "beyond"]
         rows = np.hstack([self.rows, self.predicted]).tolist()
-        return _csv(header, ([*row, int(beyond)] for row, beyond in zip(rows, self.beyond, strict=True)))
+        return csv_text(header, ([*row, int(beyond)] for row, beyond in zip(rows, self.beyond, strict=True)))
 
 
 def fit(
@@ -204,7 +202,7 @@ def _fit_in(
     write_atomic(folder / "recipe.toml", recipe.to_toml())
     rows = {part: getattr(split, part) for part in PARTS}
     part_of = sorted((int(row) + 1, part) for part in PARTS for row in rows[part])
-    write_atomic(folder / "split.csv", _csv(["row", "part"], part_of))
+    write_atomic(folder / "split.csv", csv_text(["row", "part"], part_of))
     write_json(folder / "run.json", facts.to_dict())
 
     standard = standardize(points.inputs, inputs), standardize(points.targets, targets)
@@ -229,7 +227,8 @@ def _fit_in(
     table = np.hstack([points.inputs, points.targets, predicted])[split.test].tolist()
     head = ["row", *points.input_names, *names, *(f"predicted_{name}" for name in names)]
     write_atomic(
-        folder / "predictions.csv", _csv(head, ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True)))
+        folder / "predictions.csv",
+        csv_text(head, ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True))),
     )
     last = fitted.history[-1] if fitted.history else None
     facts = facts.model_copy(
@@ -267,12 +266,6 @@ def _facts(
         started=_now(),
         notes=tuple(f"the input {name} is the same in every training row" for name in constant),
     )
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return out.getvalue()
 
 
 def _now() -> str:

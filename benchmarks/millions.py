@@ -14,13 +14,14 @@ import resource
 import time
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from facewright.data.duplicates import near_pairs
 from facewright.data.pixel_sources import MemorySource
 from facewright.data.record_table import RecordTable
 from facewright.data.records import Dataset, Labelled
-from facewright.data.sampling import plan
+from facewright.data.sampling import Stream, plan, random_words
 from facewright.data.splits import groups_of, stratified
 
 SIDE, WAVES, EACH = 32, 48, 20
@@ -34,17 +35,19 @@ class DrawnFaces:
         generator = np.random.default_rng(0)
         basis = generator.standard_normal((WAVES, SIDE, SIDE)).cumsum(1).cumsum(2)
         self.basis = (basis / np.abs(basis).max((1, 2), keepdims=True)).reshape(WAVES, -1).astype(np.float32)
-        self.grain = generator.standard_normal((997, SIDE * SIDE), np.float32)  # a prime number of them
+        pool = generator.standard_normal(2**22, np.float32)
+        self.grain = sliding_window_view(pool, SIDE * SIDE)  # two windows make the grain of an image
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         rows = np.asarray(rows, np.int64)
         near = rows % 100 == 51  # the near copy of the one before
         seeds = np.where(near, rows - 1, rows)
-        angles = (seeds[:, None] * np.arange(1, WAVES + 1) * 2654435761 % 2**32).astype(np.uint64)
-        angles = (angles ^ angles >> np.uint64(15)) * np.uint64(0x2C1B3C6D) % np.uint64(2**32)
-        weights = (angles.astype(np.float32) / 2**31 - 1) * 40
-        grey = 128 + weights @ self.basis + 40 * self.basis[0] + 8 * self.grain[seeds % 997] * (1 + seeds % 7)[:, None]
-        grey = np.where(near[:, None], 1.05 * grey + self.grain[rows % 997], grey).reshape(-1, SIDE, SIDE)
+        words = random_words(Stream.ORDER, 0, 0, seeds, WAVES + 3)
+        weights = (words[:, :WAVES] >> np.uint64(40)).astype(np.float32) * (80 / 2**24) - 40
+        places = (words[:, WAVES:] % np.uint64(len(self.grain))).astype(np.int64)
+        grain = self.grain[places[:, 0]] + self.grain[places[:, 1]]
+        grey = 128 + weights @ self.basis + 40 * self.basis[0] + 8 * grain
+        grey = np.where(near[:, None], 1.05 * grey + self.grain[places[:, 2]], grey).reshape(-1, SIDE, SIDE)
         turned = near & (rows // 100 % 2 == 1)
         grey[turned] = grey[turned, :, ::-1]
         pixels = np.clip(grey, 0, 255, out=grey).astype(np.uint8)[..., None]
@@ -91,7 +94,7 @@ def main() -> None:
     told(f"plan of an epoch: {len(batches):,} batches")
     if isinstance(dataset.records, RecordTable):
         print(f"records: {dataset.records.nbytes / count:.0f} bytes an image, held")
-    print(f"all: {time.monotonic() - start:.0f} s, peak {peak():.2f} GB")
+    print(f"all: {time.monotonic() - start:.0f} s, {time.process_time():.0f} s of processors, peak {peak():.2f} GB")
 
 
 if __name__ == "__main__":

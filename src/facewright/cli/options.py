@@ -149,6 +149,14 @@ Precision = Annotated[
     str | None,
     typer.Option("--precision", help="auto (measured), float32 or bfloat16: short for --set training.precision=..."),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FORM",
+        help="Stored images: raw pixels, encoded (for millions), or auto (by size): short for --set training.store=...",
+    ),
+]
 Track = Annotated[
     str | None,
     typer.Option(
@@ -284,6 +292,7 @@ def overrides(
     epochs: int | None,
     size: int | None = None,
     precision: str | None = None,
+    store: str | None = None,
     detector: str | None = None,
     select_face: str | None = None,
 ) -> Mapping[str, str]:
@@ -296,5 +305,5 @@ def overrides(
     {'training.batch': '64', 'training.epochs': '3'}
     """
     short: dict[str, object] = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
-    short |= {"input.detector": detector, "input.select_face": select_face}
+    short |= {"training.store": store, "input.detector": detector, "input.select_face": select_face}
     return key_values([*(changes or []), *(f"{key}={n}" for key, n in short.items() if n is not None)], "--set")

@@ -41,6 +41,7 @@ def train(
     epochs: opt.Epochs = None,
     size: opt.Size = None,
     precision: opt.Precision = None,
+    store: opt.Store = None,
     detector: opt.CropDetector = None,
     select_face: opt.FaceChoice = None,
     order: opt.Order = None,
@@ -66,7 +67,7 @@ def train(
       facewright train photos/ --task attributes:smiling,glasses
       facewright train --resume --out runs/a
     """
-    changed = opt.overrides(changes, epochs, size, precision, detector, select_face)
+    changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
     data = opt.optional_address(data, order, columns, names, layout, label_from)
     started = None if data is not None else run_to_resume(out, resume, changed)
     if started is not None and task is not None:
@@ -109,6 +110,7 @@ def compare(
     epochs: opt.Epochs = None,
     size: opt.Size = None,
     precision: opt.Precision = None,
+    store: opt.Store = None,
     detector: opt.CropDetector = None,
     select_face: opt.FaceChoice = None,
     order: opt.Order = None,
@@ -131,7 +133,7 @@ def compare(
       facewright compare runs/a runs/b
     """
     chosen = [name.strip() for name in models.split(",") if name.strip()]
-    changed = opt.overrides(changes, epochs, size, precision, detector, select_face)
+    changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
     check_comparison(inputs, chosen, training_options=bool(changed or seed or recipe is not None))
     data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 

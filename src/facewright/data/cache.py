@@ -2,6 +2,8 @@
 
     <cache>/pixels/<name>/pixels.u8    N × H × W × 3 bytes, nothing else
     <cache>/pixels/<name>/index.json   what the rows are; written last, so a folder with one is complete
+    <cache>/pixels/<name>/shard-*.bin  in place of pixels.u8: encoded images (encoded_store.py)
+    <cache>/pixels/<name>.shards/      such a store under way; what is done of it is used by the next build
     <cache>/pixels/<name>.partial/     a build under way, or what a killed one left (swept by the next build)
     <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
@@ -14,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -27,6 +29,8 @@ from facewright.data.store_index import FORMAT, read_index, sound_index
 from facewright.errors import BadImage, FacewrightError
 from facewright.files import cache_folder as cache_folder  # its users look for it here
 from facewright.files import sync_folder, write_atomic
+
+_UNFINISHED = (".partial", ".shards")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
     """
     entries = []
     for folder in _pixel_folder(cache).glob("*/"):
-        index = None if folder.suffix == ".partial" else read_index(folder)
+        index = None if folder.suffix in _UNFINISHED else read_index(folder)
         if index is not None:
             used = (folder / "index.json").stat()
             size = index.pixel_bytes + used.st_size
@@ -75,14 +79,16 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
         FacewrightError: there is no such store, or it cannot be removed.
     """
     root = _pixel_folder(cache)
-    complete = [folder for folder in root.glob("*/") if folder.suffix != ".partial"]
+    complete = [folder for folder in root.glob("*/") if folder.suffix not in _UNFINISHED]
     chosen = [folder for folder in complete if name in (None, folder.name)]
     if name is not None and not chosen:
         known = ", ".join(folder.name for folder in complete) or "none"
         raise FacewrightError(f"no pixels named {name!r} in {root}; there are: {known}")
     try:
         freed = sum(_remove(folder) for folder in chosen)
-        return freed if name is not None else freed + _sweep(root) + _remove(root.parent / "stamps")
+        if name is None:
+            freed += _sweep(root) + _sweep_shards(root) + _remove(root.parent / "stamps")
+        return freed
     except OSError as error:
         raise FacewrightError(f"{error.filename}: cannot be removed ({error.strerror})") from error
 
@@ -118,13 +124,16 @@ def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[st
     return (dataset.without(broken) if broken else dataset), keys
 
 
-def store_folder(spec_key: str, records: Sequence[Record], keys: Sequence[str], cache: Path | None) -> Path:
-    """Return the folder where the pixels of these contents at this size belong.
+def store_folder(
+    spec_key: str, records: Sequence[Record], keys: Sequence[str], cache: Path | None, form: str = "raw"
+) -> Path:
+    """Return the folder where the pixels of these contents at this size belong, raw or encoded.
 
     The name covers relative paths, contents, the InputSpec's key and the format, and not the root: a copy of the folder
     elsewhere shares the store, and a changed file never finds its old pixels.
     """
-    name = blake2b(f"{FORMAT}\n{spec_key}\n".encode(), digest_size=12)
+    kind = "" if form == "raw" else f"{form}\n"
+    name = blake2b(f"{FORMAT}\n{kind}{spec_key}\n".encode(), digest_size=12)
     for record, key in zip(records, keys, strict=True):
         name.update(f"{record.path}\0{key}\n".encode(errors="surrogateescape"))
     return _pixel_folder(cache) / name.hexdigest()
@@ -166,6 +175,12 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_damaged(folder: Path) -> bool:
+    """Remove a store that was found damaged; returns whether there was one."""
+    with locked(folder):
+        return _remove(folder) > 0
 
 
 @contextmanager
@@ -239,6 +254,17 @@ def _sweep(root: Path) -> int:
     for partial in root.glob("*.partial/"):
         with suppress(Timeout), FileLock(partial.with_suffix(".lock"), mode=0o600, timeout=0):
             freed += _remove(partial)
+    return freed
+
+
+def _sweep_shards(root: Path) -> int:
+    """Remove encoded stores that were not finished and that no process is at work on; returns their bytes."""
+    freed = 0
+    for folder in root.glob("*.shards/"):
+        with suppress(Timeout), ExitStack() as locks:
+            for lock in folder.glob("*.lock"):
+                locks.enter_context(FileLock(lock, mode=0o600, timeout=0))
+            freed += _remove(folder)
     return freed
 
 

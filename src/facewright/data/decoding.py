@@ -19,6 +19,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ DRAFT_SIDE = 512
 WORTH_PROCESSES = 200  # records; below, drawing them is about as fast as starting workers
 
 Chunk = Sequence[Record]
+Result = TypeVar("Result")
+Task = Callable[[PixelSource, Chunk, InputSpec], list[Result]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded
     results = []
     for record in records:
         try:
-            image, size = _read(source, record, smallest_side(spec))
+            image, size = read_record(source, record, smallest_side(spec))
         except (BadImage, OSError) as error:
             results.append(Decoded(None, "", (0, 0), reason_of(error)))
         else:
@@ -70,8 +73,8 @@ def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded
     return results
 
 
-def _read(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The image, and its height and width in the file, which may be larger than what is decoded of it."""
+def read_record(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return the image, and its height and width in the file, which may be larger than what is decoded of it."""
     content: Callable[[str], bytes] | None = getattr(source, "content", None)
     if content is not None:
         return images.read_sized(content(record.path), name=record.path, at_least=at_least)
@@ -79,7 +82,9 @@ def _read(source: PixelSource, record: Record, at_least: int) -> tuple[NDArray[n
     return image, (image.shape[0], image.shape[1])
 
 
-def decode_all(source: PixelSource, records: Chunk, spec: InputSpec, workers: int) -> Iterator[Decoded]:
+def decode_all(
+    source: PixelSource, records: Chunk, spec: InputSpec, workers: int, task: Task[Any] = decode
+) -> Iterator[Any]:
     """Decode and fits every record; the results come in order, and only a few wait in memory.
 
     However it ends, waiting tasks are cancelled, running ones waited for, and no worker stays. Where a worker process
@@ -90,21 +95,22 @@ def decode_all(source: PixelSource, records: Chunk, spec: InputSpec, workers: in
         records: what to decode.
         spec: the size and the rule of fitting.
         workers: threads or processes; with 1, everything happens in the calling thread.
+        task: what is done with each chunk.
     """
     pool = _pool(source, len(records), workers)
-    waiting: deque[tuple[Future[list[Decoded]] | None, Chunk]] = deque()
+    waiting: deque[tuple[Future[list[Any]] | None, Chunk]] = deque()
 
-    def first() -> list[Decoded]:
+    def first() -> list[Any]:
         future, chunk = waiting.popleft()
         try:
-            return decode(source, chunk, spec) if future is None else future.result()
+            return task(source, chunk, spec) if future is None else future.result()
         except BrokenExecutor:
-            return decode(source, chunk, spec)
+            return task(source, chunk, spec)
 
     try:
         for start in range(0, len(records), CHUNK):
             chunk = records[start : start + CHUNK]
-            waiting.append((_submit(pool, source, chunk, spec), chunk))
+            waiting.append((_submit(pool, task, source, chunk, spec), chunk))
             if pool is None or len(waiting) >= 3 * workers:
                 yield from first()
         while waiting:
@@ -128,15 +134,17 @@ def _pool(source: PixelSource, records: int, workers: int) -> Executor | None:
     return ThreadPoolExecutor(workers, thread_name_prefix="facewright-decode")
 
 
-def _submit(pool: Executor | None, source: PixelSource, chunk: Chunk, spec: InputSpec) -> Future[list[Decoded]] | None:
+def _submit(
+    pool: Executor | None, task: Task[Any], source: PixelSource, chunk: Chunk, spec: InputSpec
+) -> Future[list[Any]] | None:
     """The task's future; None where the caller has to do it."""
     if pool is None:
         return None
     try:
         if isinstance(pool, ThreadPoolExecutor):
-            return pool.submit(decode, source, chunk, spec)
+            return pool.submit(task, source, chunk, spec)
         with _nameless_main():
-            return pool.submit(decode, source, chunk, spec)
+            return pool.submit(task, source, chunk, spec)
     except BrokenExecutor:
         return None
 

@@ -11,10 +11,9 @@ import tempfile
 import threading
 import weakref
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from facewright import images
 from facewright.data.archives import ArchiveLimits
 from facewright.data.pixel_sources import HasPath, digest, reason_of, stamp_of
+from facewright.data.record_table import PackedText
 from facewright.errors import BadArchive, BadImage, FacewrightError
 from facewright.files import cache_folder
 from facewright.platforms import read_at
@@ -29,38 +29,6 @@ from facewright.platforms import read_at
 LIMITS = ArchiveLimits(entries=10_000_000, bytes=2**42)  # of all files of a set together
 DAMAGE = (OSError, ValueError, EOFError, zlib.error)
 _BLOCK = 2**20
-
-
-class PackedText(Sequence[str]):
-    """Many short texts in one block of bytes: no object a text. Sorted ones are found by bisection."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        encoded = bytearray()
-        ends = [0]
-        for text in texts:
-            encoded += text.encode("utf-8", "surrogateescape")
-            ends.append(len(encoded))
-        self._bytes, self._ends = bytes(encoded), np.array(ends, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(len(self)))]
-        row = range(len(self))[row]
-        return self._bytes[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogateescape")
-
-    def place(self, text: str) -> int:
-        """Return the row of a text, of sorted ones. Raises KeyError."""
-        row = bisect_left(self, text)
-        if row == len(self) or self[row] != text:
-            raise KeyError(text)
-        return row
 
 
 class PackedSource:

@@ -6,6 +6,7 @@ everything else: the length of the path and 21 bytes an image, and 4 for each fu
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -36,35 +37,71 @@ class Record:
     values: tuple[str, ...] = ()
 
 
+class PackedText(Sequence[str]):
+    """Many short texts in one block of bytes: no object a text. Sorted ones are found by bisection."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        encoded = bytearray()
+        ends = [0]
+        for text in texts:
+            encoded += text.encode("utf-8", "surrogateescape")
+            ends.append(len(encoded))
+        self._bytes, self._ends = bytes(encoded), np.array(ends, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        return self._bytes[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogateescape")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the texts and their ends take."""
+        return len(self._bytes) + self._ends.nbytes
+
+    def place(self, text: str) -> int:
+        """Return the row of a text, of sorted ones. Raises KeyError."""
+        row = bisect_left(self, text)
+        if row == len(self) or self[row] != text:
+            raise KeyError(text)
+        return row
+
+
 class RecordTable(Sequence[Record]):
     """A sequence of records, held as columns."""
 
-    def __init__(
-        self, paths: bytes, ends: NDArray[np.int64], labels: NDArray[np.int64], columns: Sequence[_Column]
-    ) -> None:
-        self._paths, self._ends = paths, ends
+    def __init__(self, paths: PackedText, labels: NDArray[np.int64], columns: Sequence[_Column]) -> None:
+        self._paths = paths
         self.labels = labels.astype(np.int32)  # (N,) -1 where the class is unknown
         self._identity, self._split, *self._values = columns
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> RecordTable:
         """Take records one after the other, keeping none of them."""
-        paths, ends, labels = bytearray(), [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        remaining, columns = iter(records), list[_Builder]()
-        while block := list(islice(remaining, _BLOCK)):
-            encoded = [record.path.encode(errors="surrogateescape") for record in block]
-            ends.append(np.cumsum([len(path) for path in encoded]) + len(paths))
-            paths += b"".join(encoded)
-            labels.append(np.array([-1 if record.label is None else record.label for record in block], np.int64))
-            columns = columns or [_Builder() for _ in range(2 + len(block[0].values))]
-            for column, texts in zip(columns, zip(*(_texts(record) for record in block), strict=True), strict=True):
-                column.add(texts)
-        columns = columns or [_Builder(), _Builder()]
-        built = [column.build() for column in columns]
-        return cls(bytes(paths), np.concatenate(ends), np.concatenate(labels), built)
+        labels, columns = [np.zeros(0, np.int64)], list[_Builder]()
+
+        def paths() -> Iterator[str]:
+            remaining = iter(records)
+            while block := list(islice(remaining, _BLOCK)):
+                labels.append(np.array([-1 if record.label is None else record.label for record in block], np.int64))
+                columns.extend(_Builder() for _ in range(0 if columns else 2 + len(block[0].values)))
+                for column, texts in zip(columns, zip(*map(_texts, block), strict=True), strict=True):
+                    column.add(texts)
+                yield from (record.path for record in block)
+
+        packed_paths = PackedText(paths())
+        built = [column.build() for column in columns or (_Builder(), _Builder())]
+        return cls(packed_paths, np.concatenate(labels), built)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._paths)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -74,11 +111,10 @@ class RecordTable(Sequence[Record]):
         if isinstance(index, slice):
             return tuple(self[number] for number in range(*index.indices(len(self))))
         number = range(len(self))[index]
-        start = int(self._ends[number - 1]) if number else 0
-        path = self._paths[start : int(self._ends[number])].decode(errors="surrogateescape")
         label = int(self.labels[number])
         values = tuple(column.text(number) or "" for column in self._values)
-        return Record(path, None if label < 0 else label, self._identity.text(number), self._split.text(number), values)
+        who, split = self._identity.text(number), self._split.text(number)
+        return Record(self._paths[number], None if label < 0 else label, who, split, values)
 
     def __iter__(self) -> Iterator[Record]:
         return (self[number] for number in range(len(self)))
@@ -94,7 +130,7 @@ class RecordTable(Sequence[Record]):
     def nbytes(self) -> int:
         """Bytes that the columns take, the distinct texts aside."""
         columns = (self._identity, self._split, *self._values)
-        return len(self._paths) + self._ends.nbytes + self.labels.nbytes + sum(one.numbers.nbytes for one in columns)
+        return self._paths.nbytes + self.labels.nbytes + sum(one.numbers.nbytes for one in columns)
 
 
 def packed(records: Iterable[Record], count: int) -> Sequence[Record]:

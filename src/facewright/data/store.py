@@ -1,4 +1,4 @@
-"""PixelStore: images decoded once, kept as uint8, mapped into memory.
+"""PixelStore: images decoded once and kept as uint8, mapped into memory; or kept encoded, where they are too many.
 
 Decoding a JPEG costs a hundred times more than copying the pixels that came out of it, and a training sees each
 image dozens of times. So the first use of a dataset at a size decodes every image with all cores and writes the
@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright import platforms
+from facewright.data import encoded_store
 from facewright.data.cache import (
     CacheEntry,
     building,
@@ -34,18 +36,22 @@ from facewright.data.cache import (
     cache_verify,
     content_keys,
     locked,
+    remove_damaged,
     store_folder,
 )
 from facewright.data.decoding import Decoded, decode_all
 from facewright.data.pixel_sources import stamp_of
 from facewright.data.records import Broken, Dataset
 from facewright.data.store_index import Index, mark_used, read_index, sound_index, write_index
-from facewright.errors import DataError
+from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
     import torch
+
+STORE_FORMS = ("auto", "raw", "encoded")
+RAW_BYTES = 64 * 2**30  # pixels beyond this are kept encoded, and beyond half of what is free on the disk
 
 __all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder", "cache_verify"]
 
@@ -67,7 +73,8 @@ class PixelStore:
     Attributes:
         dataset: the readable records; `dataset.broken` names the others.
         spec: size and rule of fitting (mean and std play no part: the pixels are raw).
-        pixels: (N, H, W, 3) uint8 RGB, read-only mapped memory; row i is dataset.records[i].
+        pixels: (N, H, W, 3) uint8 RGB, read-only mapped memory, or decoded when they are read; row i is
+            dataset.records[i].
         digests: (N,) pixel digests of the images before fitting; equal pixels, equal digest.
         sizes: (N, 2) height and width of the images in their files, upright.
         folder: where it lies in the cache.
@@ -75,7 +82,7 @@ class PixelStore:
 
     dataset: Dataset
     spec: InputSpec
-    pixels: np.memmap[tuple[int, int, int, int], np.dtype[np.uint8]]
+    pixels: np.memmap[tuple[int, int, int, int], np.dtype[np.uint8]] | encoded_store.EncodedPixels
     digests: tuple[str, ...]
     sizes: NDArray[np.int64]
     folder: Path
@@ -89,6 +96,7 @@ class PixelStore:
         workers: int | None = None,
         on_event: EventHandler = ignore_event,
         verify: bool = False,
+        form: str = "auto",
     ) -> PixelStore:
         """Open the store of a dataset, decoding the images where that has not been done.
 
@@ -99,15 +107,26 @@ class PixelStore:
             workers: decoders at work; all cores where None.
             on_event: called after each decoded image; never for a complete store.
             verify: compare the checksum of a complete store in any case, not only where its file has changed.
+            form: raw: decoded pixels; encoded: see encoded_store.py; auto: the one that is there, else raw up to 64 GiB
+                and half of what is free. Both give the same batches.
         Raises:
             DataError: no image can be read.
             EmptyClass: no image of a class can be read.
-            FacewrightError: the cache cannot hold the pixels; nothing is left behind.
+            FacewrightError: the cache cannot hold the pixels; nothing is left behind. UsageError: an unknown form.
         """
+        if form not in STORE_FORMS:
+            raise UsageError(f"expected a form of store among {', '.join(STORE_FORMS)}, got {form!r}")
         present, keys = content_keys(dataset, cache)
-        folder = store_folder(spec.key(), present.records, keys, cache)
+        raw, encoded = (store_folder(spec.key(), present.records, keys, cache, one) for one in ("raw", "encoded"))
+        form = _form(raw, encoded, len(keys), spec) if form == "auto" else form
+        folder = raw if form == "raw" else encoded
         index = sound_index(folder, len(keys), fully=verify)
-        if index is None:
+        if index is None and form == "encoded":
+            if remove_damaged(folder):
+                on_event(Message(f"the stored images of {dataset.where} are damaged; encoding them again"))
+            encoded_store.build(folder, present, spec, workers or platforms.usable_cores(), on_event)
+            index = read_index(folder, len(keys))
+        elif index is None:
             with locked(folder):
                 index = sound_index(
                     folder, len(keys), fully=verify
@@ -126,7 +145,11 @@ class PixelStore:
     def _map(cls, folder: Path, index: Index, dataset: Dataset, spec: InputSpec) -> PixelStore:
         broken = [Broken(dataset.records[row].path, reason) for row, reason in index.broken]
         shape = (len(index.digests), index.height, index.width, 3)
-        pixels = np.memmap(folder / "pixels.u8", np.uint8, mode="r", shape=shape)
+        if index.shards:
+            *shards, _ = (file.name for file in index.shards)
+            pixels: Any = encoded_store.EncodedPixels(folder, shards, len(index.digests), spec)
+        else:
+            pixels = np.memmap(folder / "pixels.u8", np.uint8, mode="r", shape=shape)
         readable = dataset.without(broken) if broken else dataset
         return cls(readable, spec, pixels, index.digests, np.asarray(index.sizes, np.int64), folder)
 
@@ -142,8 +165,13 @@ class PixelStore:
         """
         import torch  # here, so that `facewright inspect` and `facewright cache` need not wait for it to load
 
-        gathered = np.take(self.pixels.view(np.ndarray), indices, axis=0)  # (B, H, W, 3)
-        return torch.from_numpy(gathered).permute(0, 3, 1, 2)
+        return torch.from_numpy(self.rows(indices)).permute(0, 3, 1, 2)
+
+    def rows(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Gather some images, (B, H, W, 3) uint8. Raises IndexError."""
+        if isinstance(self.pixels, encoded_store.EncodedPixels):
+            return self.pixels[indices]
+        return np.take(self.pixels.view(np.ndarray), indices, axis=0)
 
     def statistics(self, indices: NDArray[np.int64]) -> Statistics:
         """Mean and std of all pixels of some images, in one pass over exact whole numbers.
@@ -165,6 +193,16 @@ class PixelStore:
             for channel in range(3):
                 counts[channel] += np.bincount(values[:, channel], minlength=256)
         return _moments(counts)
+
+
+def _form(raw: Path, encoded: Path, images: int, spec: InputSpec) -> str:
+    """Choose the form that is there, else by the size of the pixels."""
+    for form, folder in (("raw", raw), ("encoded", encoded)):
+        if (folder / "index.json").is_file():
+            return form
+    there = next(folder for folder in raw.parents if folder.is_dir())
+    most = min(RAW_BYTES, shutil.disk_usage(there).free // 2)
+    return "raw" if images * spec.height * spec.width * 3 <= most else "encoded"
 
 
 def _moments(counts: NDArray[np.int64]) -> Statistics:

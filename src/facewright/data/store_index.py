@@ -18,8 +18,17 @@ _INDEX_BYTES = 2**30  # a million images take 90 MB
 _BLOCK = 2**22
 
 
+class StoredFile(Facts):
+    """A file of a store."""
+
+    name: str
+    bytes: int
+    checksum: str  # of all its bytes
+    stamp: str  # its size and times when the checksum was last found right
+
+
 class Index(Facts):
-    """The contents of index.json: what the rows of a pixel file are."""
+    """The contents of index.json: what the rows of a store are, raw in one pixel file or encoded in shards."""
 
     format: Literal[2] = 2
     dataset: str  # name, for people
@@ -30,13 +39,20 @@ class Index(Facts):
     digests: tuple[str, ...]  # (N,) pixel digests
     sizes: tuple[tuple[int, int], ...]  # (N,) height and width in the file, upright
     broken: tuple[tuple[int, str], ...]  # number among the records that were given, and why it has no row
-    checksum: str  # of all bytes of the pixel file
-    stamp: str  # size and times of the pixel file when the checksum was last found right
+    checksum: str = ""  # raw: of all bytes of the pixel file
+    stamp: str = ""  # raw: size and times of the pixel file when the checksum was last found right
+    shards: tuple[StoredFile, ...] = ()  # encoded: the shards, and the file of their entries
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """The files that hold the images."""
+        raw = len(self.digests) * self.height * self.width * 3
+        return self.shards or (StoredFile(name="pixels.u8", bytes=raw, checksum=self.checksum, stamp=self.stamp),)
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes of the pixel file."""
-        return len(self.digests) * self.height * self.width * 3
+        """Bytes of these files."""
+        return sum(file.bytes for file in self.files)
 
 
 def read_index(folder: Path, records: int | None = None) -> Index | None:
@@ -48,7 +64,8 @@ def read_index(folder: Path, records: int | None = None) -> Index | None:
     """
     try:
         index = read_json(folder / "index.json", Index, limit=_INDEX_BYTES)
-        whole = (folder / "pixels.u8").stat().st_size == index.pixel_bytes and len(index.sizes) == len(index.digests)
+        whole = all((folder / file.name).stat().st_size == file.bytes for file in index.files)
+        whole = whole and len(index.sizes) == len(index.digests)
     except (OSError, FacewrightError):
         return None
     accounted = records is None or records == len(index.digests) + len(index.broken)
@@ -67,17 +84,17 @@ def sound_index(folder: Path, records: int | None = None, *, fully: bool = False
     index = read_index(folder, records)
     if index is None:
         return None
-    file = folder / "pixels.u8"
     try:
-        stamp = stamp_of(file, str(file))
-        if not fully and stamp == index.stamp:
-            return index
-        if checksum_of(file) != index.checksum:
-            return None
+        stamps = [stamp_of(folder / file.name, str(folder / file.name)) for file in index.files]
+        for file, stamp in zip(index.files, stamps, strict=True):
+            if (fully or stamp != file.stamp) and checksum_of(folder / file.name) != file.checksum:
+                return None
     except (BadImage, OSError):
         return None
-    if stamp != index.stamp:
-        index = index.model_copy(update={"stamp": stamp})
+    if stamps != [file.stamp for file in index.files]:
+        pairs = zip(index.shards, stamps, strict=False)
+        shards = tuple(file.model_copy(update={"stamp": stamp}) for file, stamp in pairs)
+        index = index.model_copy(update={"shards": shards} if shards else {"stamp": stamps[0]})
         with suppress(FacewrightError):  # a cache that may only be read is still a cache
             write_index(folder, index)
     return index

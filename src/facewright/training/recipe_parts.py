@@ -171,6 +171,7 @@ class Training(Spec):
     ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights a step; 0: none
     stages: tuple[Stage, ...] = ()
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    store: Literal["auto", "raw", "encoded"] = "auto"  # form of the stored images; no effect on the result
     checkpoint_seconds: float = Field(60.0, gt=0, le=1e9)  # how much work a kill may cost; no effect on the result
     checkpoint_steps: int = Field(0, ge=0, le=10**9)  # also after every so many steps; 0: by time alone
 

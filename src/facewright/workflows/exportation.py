@@ -267,4 +267,4 @@ def _in_int8(
 
 def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, rows.size, BATCH):
-        yield np.take(store.pixels.view(np.ndarray), rows[start : start + BATCH], axis=0)  # (B, H, W, 3)
+        yield store.rows(rows[start : start + BATCH])

@@ -91,7 +91,8 @@ def prepare(
     if cropper is None and (share := sample_share(dataset)) is not None:
         on_event(Message(advice(share)))
     dataset = with_face_crops(dataset, cropper)
-    store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event, verify=True)
+    chosen, form = recipe.input, recipe.training.store
+    store = open_store(dataset, chosen.size, chosen.resize, on_event, verify=True, form=form)
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     split = Split.load(kept, store.dataset, store.digests) if kept.is_file() else _split(store, recipe, seed)
@@ -118,7 +119,8 @@ def _opened(
 ) -> VerificationSet:
     """Decode the images of a list of pairs, cropped like those of the training."""
     dataset = with_face_crops(pairs.dataset(images), cropper)
-    store = open_store(dataset, recipe.input.size, recipe.input.resize, on_event)
+    chosen, form = recipe.input, recipe.training.store
+    store = open_store(dataset, chosen.size, chosen.resize, on_event, form=form)
     rows = pairs.rows(store.dataset.records)
     failures = int((rows < 0).any(axis=1).sum())
     if failures:
@@ -133,12 +135,14 @@ def cropper_of(recipe: Recipe) -> FaceCropper | None:
     return None if chosen.detector == "none" else FaceCropper(chosen.detector, chosen.select_face, chosen.size)
 
 
-def open_store(dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False) -> PixelStore:
+def open_store(
+    dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False, form: str = "auto"
+) -> PixelStore:
     """Open the dataset's pixels at one size, not normalised."""
     raw = InputSpec.from_dict(
         {"height": size, "width": size, "mean": [0.0] * 3, "std": [1.0] * 3, "colour_order": "rgb", "resize": resize}
     )
-    return PixelStore.open(dataset, raw, on_event=on_event, verify=verify)
+    return PixelStore.open(dataset, raw, on_event=on_event, verify=verify, form=form)
 
 
 def _split(store: PixelStore, recipe: Recipe, seed: int) -> Split:

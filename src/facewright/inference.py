@@ -24,7 +24,7 @@ from facewright.errors import BadImage, BundleError, DataError, UsageError
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper, cropper_for
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
-from facewright.metrics.target_values import target_values
+from facewright.metrics.target_values import softmax, target_values
 from facewright.metrics.thresholds import ATTRIBUTE, class_threshold, thresholds_for
 from facewright.records import Record
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from facewright.specs import TaskSpec
+    from facewright.specs import Target, TaskSpec
 
 BATCH = 64
 ImageInput = Path | ArchivedImage | MemoryImage
@@ -64,6 +64,17 @@ class NumberAnswer(Record):
     level: float | None = None  # share of images whose interval is to hold the truth
 
 
+class ClassAnswer(Record):
+    """The most probable class of one target."""
+
+    name: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+TargetAnswer = AttributeAnswer | NumberAnswer | ClassAnswer
+
+
 class Prediction(Record):
     """The most probable classes of one image, best first, or the reason why there are none.
 
@@ -78,7 +89,7 @@ class Prediction(Record):
     likeness: float | None = None  # of `Classifier.similarity`
     unknown: bool | None = None  # True: too low for any of the classes; None: not asked
     answer: Answer | None = None  # None: the model holds no threshold between two classes
-    targets: dict[str, AttributeAnswer | NumberAnswer] | None = None  # None: the model has classes
+    targets: dict[str, TargetAnswer] | None = None  # None: the model has classes
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `predict --json` prints: `unknown`, `answer` and `targets` only where they were asked or held."""
@@ -290,19 +301,24 @@ class Classifier:
         except BadImage as error:
             return error.reason
 
-    def _answers(self, task: TaskSpec, logits: NDArray[np.float64]) -> dict[str, AttributeAnswer | NumberAnswer]:
+    def _answers(self, task: TaskSpec, logits: NDArray[np.float64]) -> dict[str, TargetAnswer]:
         """Return the targets by name, of one image's scores (S,)."""
-        answers: dict[str, AttributeAnswer | NumberAnswer] = {}
-        for target, value in zip(task.targets, target_values(logits[None], task)[0].tolist(), strict=True):
-            spec, limit = target.number, self.limits.get(target.name, 0.5)
-            if spec is None:
-                answers[target.name] = AttributeAnswer(yes=value >= limit, probability=value, threshold=limit)
-            elif spec.error is None:
-                answers[target.name] = NumberAnswer(value=value)
-            else:
-                low, high = value - spec.error, value + spec.error
-                answers[target.name] = NumberAnswer(value=value, low=low, high=high, level=spec.level)
-        return answers
+        values = target_values(logits[None], task)[0].tolist()
+        return {part.target.name: self._answer_to(part.target, values[part.values]) for part in task.parts}
+
+    def _answer_to(self, target: Target, values: list[float]) -> TargetAnswer:
+        """Return what the values (V,) of one target mean."""
+        value, spec = values[0], target.number
+        if target.kind == "attribute":
+            limit = self.limits.get(target.name, 0.5)
+            return AttributeAnswer(yes=value >= limit, probability=value, threshold=limit)
+        if spec is not None and spec.error is not None:
+            return NumberAnswer(value=value, low=value - spec.error, high=value + spec.error, level=spec.level)
+        if spec is not None:
+            return NumberAnswer(value=value)
+        named = dict(zip(target.classes, values, strict=True))
+        best = max(named, key=lambda name: named[name])
+        return ClassAnswer(name=best, probability=named[best], probabilities=named)
 
     def _top(self, path: str, scores: NDArray[np.float64], similarity: float, top_k: int) -> Prediction:
         order = np.argsort(-scores, kind="stable")
@@ -319,9 +335,3 @@ class Classifier:
             return None
         score = float(scores[self.classes.index(line.accepted)])
         return Answer(name=line.decide(score), score=score, accepted=line.accepted, threshold=line.value)
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities from scores, (B, C) -> (B, C)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import accumulate
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -162,6 +163,7 @@ class ObjectiveSpec(Spec):
     concentration: float = Field(1 / 3, gt=0, le=10)  # adaface: quality per std of the norms; h of the paper
     norm_rate: float = Field(0.01, gt=0, le=1)  # adaface: how fast mean and std of the norms follow the batches
     class_weights: Literal["none", "inverse"] = "none"  # inverse: rare classes count as much as frequent ones in all
+    weighting: Literal["fixed", "uncertainty"] = "fixed"  # of several targets: by their weights, or learned
 
     @model_validator(mode="after")
     def _margin_fits(self) -> Self:
@@ -222,9 +224,11 @@ class NumberSpec(Spec):
 class Target(Spec):
     """One thing to predict of an image; unknown of some images."""
 
-    name: str = Field(min_length=1, max_length=200)  # of a column of the data
-    kind: Literal["attribute", "number"]  # attribute: yes or no
+    name: str = Field(min_length=1, max_length=200)  # of a column of the data; of votes any
+    kind: Literal["attribute", "number", "classes", "votes"]  # attribute: yes or no
     number: NumberSpec | None = None  # None: no number
+    classes: tuple[str, ...] = Field((), max_length=10_000)  # of votes also the columns of their counts
+    weight: float = Field(1.0, gt=0, le=1e6)  # of its loss beside those of others
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
@@ -236,7 +240,31 @@ class Target(Spec):
     def scores(self) -> tuple[str, ...]:
         """The names of the scores that a network gives for it; of an attribute the logit of yes."""
         count = 1 if self.number is None else self.number.scores
-        return (self.name,) if count == 1 else tuple(f"{self.name} {k}" for k in range(1, count + 1))
+        return self.values if count == 1 else tuple(f"{self.name} {k}" for k in range(1, count + 1))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of what the scores mean: a probability of yes or of each class, or the number."""
+        return tuple(f"{self.name}: {one}" for one in self.classes) or (self.name,)
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """The names of the numbers of its truth: one, or of votes a count for each class."""
+        return self.values if self.kind == "votes" else (self.name,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data that hold it."""
+        return self.classes if self.kind == "votes" else (self.name,)
+
+
+class Part(NamedTuple):
+    """A target and its columns in the three tables of a task."""
+
+    target: Target
+    scores: slice  # of the network's scores
+    truth: slice
+    values: slice  # of probabilities and numbers
 
 
 class TaskSpec(Spec):
@@ -261,24 +289,45 @@ class TaskSpec(Spec):
         return tuple(name for target in self.targets for name in target.scores)
 
     @property
+    def values(self) -> tuple[str, ...]:
+        """The names of all values: probabilities and numbers."""
+        return tuple(name for target in self.targets for name in target.values)
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """The names of the columns of the truth."""
+        return tuple(name for target in self.targets for name in target.truths)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data that hold the targets."""
+        return tuple(name for target in self.targets for name in target.columns)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the targets."""
         return tuple(target.name for target in self.targets)
 
-    @property
-    def places(self) -> tuple[slice, ...]:
-        """The scores of each target, as slices of all."""
-        ends = list(accumulate(len(target.scores) for target in self.targets))
-        return tuple(slice(end - len(target.scores), end) for target, end in zip(self.targets, ends, strict=True))
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The targets with their columns."""
+        ends, at = [[0, 0, 0]], [0, 0, 0]
+        for one in self.targets:
+            at = [end + len(names) for end, names in zip(at, (one.scores, one.truths, one.values), strict=True)]
+            ends.append(at)
+        return tuple(
+            Part(target, *(slice(a, b) for a, b in zip(start, end, strict=True)))
+            for target, (start, end) in zip(self.targets, pairwise(ends), strict=True)
+        )
+
+    def of_kind(self, kind: str) -> tuple[Part, ...]:
+        """Return the targets of a kind with their columns."""
+        return tuple(part for part in self.parts if part.target.kind == kind)
 
     @property
     def tied(self) -> tuple[slice, ...]:
         """The runs of scores that differ by their biases alone: those of ordinal numbers."""
-        return tuple(
-            place
-            for target, place in zip(self.targets, self.places, strict=True)
-            if target.number is not None and target.number.head == "coral"
-        )
+        return tuple(part.scores for part in self.of_kind("number") if part.target.number.head == "coral")  # type: ignore[union-attr]
 
 
 class Augment(Spec):

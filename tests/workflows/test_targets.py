@@ -36,7 +36,7 @@ SMALL = {
 PEOPLE, IMAGES = 24, 5
 
 
-def write_images(folder: Path, header: str = "path,identity,red,bright,age", seed: int = 0) -> Path:
+def write_images(folder: Path, header: str = "path,identity,red,bright,age,tint,v_dark,v_light", seed: int = 0) -> Path:
     """A table beside images: red ones are red, bright ones bright; every seventh row leaves `bright` empty."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,13 @@ def write_images(folder: Path, header: str = "path,identity,red,bright,age", see
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:04}.png")
         known = "" if number % 7 == 0 else str(int(bright))
         cells = {"path": f"{number:04}.png", "identity": f"p{number // IMAGES}", "red": "yes" if red else "no"}
-        cells |= {"bright": known, "age": str(number)}
+        level = int(pixels.mean())
+        cells |= {"bright": known, "age": "" if number % 11 == 0 else str(level)}
+        cells |= {
+            "tint": "reddish" if red else "grey",
+            "v_dark": str(1 if bright else 4),
+            "v_light": str(4 if bright else 1),
+        }
         lines.append(",".join(cells[name] for name in header.split(",")))
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     return folder / "table.csv"
@@ -161,6 +167,82 @@ def test_a_probe_and_focal_loss_learn_them_too(run: Run, table: Path, tmp_path: 
     assert bundles.load(focal.folder / "model.safetensors").head.kind == "hidden-256"  # type: ignore[union-attr]
 
 
+@pytest.fixture(scope="module")
+def several(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Five targets in one network, their losses weighed by uncertainty."""
+    task = "age:number,tint:classes,red:attribute"
+    out = tmp_path_factory.mktemp("runs") / "several"
+    changed = {**SMALL, "objective.weighting": "uncertainty", "training.checkpoint_steps": "5"}
+    return train(table, model="plain_cnn", task=task, out=out, overrides=changed)
+
+
+def test_one_network_learns_several_targets(several: Run, table: Path) -> None:
+    result = result_of(several)
+    (age,) = result.numbers
+    assert age.mean_absolute_error.value < 0.5 * age.baseline_mean_absolute_error.value
+    assert age.interval is not None or age.n
+    assert result.classes["tint"].accuracy.value > 0.9 and result.classes["tint"].classes == ("grey", "reddish")
+    assert result.attributes is not None and result.attributes.attributes[0].auc.value > 0.9  # type: ignore[union-attr]
+    answers = predict(several.folder, table.parent / "0003.png")[0].targets
+    assert answers is not None and list(answers) == ["age", "tint", "red"]
+    assert answers["tint"].to_dict().keys() == {"name", "probability", "probabilities"}
+    stored = bundles.load(several.folder / "model.safetensors").task
+    assert stored is not None and stored.targets[0].number is not None
+    with table.open(newline="") as lines:
+        ages = {row["path"]: float(row["age"]) for row in csv.DictReader(lines) if row["age"]}
+    with (several.folder / "split.csv").open(newline="") as lines:
+        training = [
+            ages[row["path"]] for row in csv.DictReader(lines) if row["part"] == "train" and row["path"] in ages
+        ]
+    assert stored.targets[0].number.median == pytest.approx(np.median(training))
+    again = evaluate(several, table)
+    assert isinstance(again, TaskResult) and again.numbers[0].baseline == stored.targets[0].number.median
+
+
+def test_several_targets_resume_to_the_same_bits(several: Run, table: Path, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    options = {"model": "plain_cnn", "recipe": several.folder / "recipe.toml", "out": tmp_path / "b"}
+    with pytest.raises(KeyboardInterrupt):
+        train(table, **options, on_event=stop)
+    again = train(table, **options, resume=True)
+    assert (again.folder / "model.safetensors").read_bytes() == (several.folder / "model.safetensors").read_bytes()
+
+
+def test_votes_are_learned_and_measured_beside_the_annotators(table: Path, tmp_path: Path) -> None:
+    run = train(table, model="plain_cnn", task="votes:v_dark,v_light", out=tmp_path / "a", overrides=SMALL)
+    votes = result_of(run).votes["votes"]
+    assert votes.accuracy is not None and votes.accuracy.value > 0.9
+    assert votes.annotators_agree is not None and votes.annotators_agree.value == pytest.approx(12 / 20)
+    assert run.predictions.truth.shape[1] == 2  # type: ignore[union-attr]
+
+
+def test_a_probe_fits_numbers_and_classes(run: Run, table: Path, tmp_path: Path) -> None:
+    changed = {"input.size": "32", "probe.strengths": "[1.0, 100.0]"}
+    probe = train(
+        table,
+        model=str(run.folder),
+        task="age:number,tint:classes",
+        recipe="probe",
+        out=tmp_path / "p",
+        overrides=changed,
+    )
+    (age,) = result_of(probe).numbers
+    assert age.mean_absolute_error.value < 0.5 * age.baseline_mean_absolute_error.value
+    assert result_of(probe).classes["tint"].n > 10
+    with pytest.raises(UsageError, match="probe"):
+        train(
+            table,
+            model=str(run.folder),
+            task="votes:v_dark,v_light",
+            recipe="probe",
+            out=tmp_path / "q",
+            overrides=changed,
+        )
+
+
 def test_a_table_without_labels_opens_for_a_task_only(tmp_path: Path) -> None:
     table = write_images(tmp_path, "path,red,bright")
     with pytest.raises(DataError, match="label"):
@@ -182,6 +264,10 @@ def test_the_fingerprint_knows_the_targets(table: Path) -> None:
     [
         ("attributes:hat", {}, UnknownName, "hat"),
         ("attributes:age", {}, DataError, "age"),
+        ("number:red", {}, DataError, "red"),
+        ("age:number,red:hat", {}, UsageError, "hat"),
+        ("votes:v_dark", {}, UsageError, "two classes"),
+        ("number:age", {"objective.kind": "focal", "training.label_smoothing": "0"}, UsageError, "attributes"),
         ("attributes:", {}, UsageError, "attributes"),
         ("colours", {}, UsageError, "attributes"),
         ("attributes", {"training.mixup": "0.2"}, UsageError, "mixup"),

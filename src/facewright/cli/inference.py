@@ -15,7 +15,7 @@ from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text, write_atomic
 
 if TYPE_CHECKING:
-    from facewright.inference import AttributeAnswer, NumberAnswer, Prediction
+    from facewright.inference import Prediction, TargetAnswer
 
 
 def predict(
@@ -168,7 +168,9 @@ def prediction_line(prediction: Prediction) -> str:
     """Return an image and its classes, the most probable first; of an unknown person, the nearest class."""
     answer = prediction.answer
     if prediction.targets is not None:
-        return f"{prediction.path}: " + ", ".join(f"{name} {_said(one)}" for name, one in prediction.targets.items())
+        return f"{prediction.path}: " + ", ".join(
+            f"{name} {answer_text(one)}" for name, one in prediction.targets.items()
+        )
     if prediction.unknown:
         return f"{prediction.path}: unknown (nearest: {prediction.names[0]})"
     if answer is not None:
@@ -196,25 +198,26 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
     )
 
 
-def _target_rows(prediction: Prediction) -> Iterator[list[object]]:
-    from facewright.inference import NumberAnswer
+def answer_text(answer: TargetAnswer) -> str:
+    """Return the value of a target in a few words: `yes (0.931)`, `31.2 (24.0 to 38.4)`, `happy (0.712)`."""
+    from facewright.inference import AttributeAnswer, ClassAnswer
 
+    if isinstance(answer, AttributeAnswer):
+        return f"{'yes' if answer.yes else 'no'} ({answer.probability:.3f})"
+    if isinstance(answer, ClassAnswer):
+        return f"{answer.name} ({answer.probability:.3f})"
+    span = "" if answer.low is None else f" ({answer.low:.4g} to {answer.high:.4g})"
+    return f"{answer.value:.4g}{span}"
+
+
+def _target_rows(prediction: Prediction) -> Iterator[list[object]]:
     if prediction.targets is None:
         yield [prediction.path, *[""] * 6, prediction.error or ""]
     for name, one in (prediction.targets or {}).items():
-        if isinstance(one, NumberAnswer):
-            yield [prediction.path, name, one.value, "", "", one.low, one.high, ""]
-        else:
-            yield [prediction.path, name, "yes" if one.yes else "no", one.probability, one.threshold, "", "", ""]
-
-
-def _said(one: AttributeAnswer | NumberAnswer) -> str:
-    """Return the answer to one target in a few letters."""
-    from facewright.inference import NumberAnswer
-
-    if isinstance(one, NumberAnswer):
-        return f"{one.value:.4g}" + ("" if one.low is None else f" ({one.low:.4g} to {one.high:.4g})")
-    return f"{'yes' if one.yes else 'no'} ({one.probability:.3f})"
+        facts = one.to_dict()
+        answer = facts.get("name", facts.get("value", "yes" if facts.get("yes") else "no"))
+        others = ("" if facts.get(key) is None else facts[key] for key in ("probability", "threshold", "low", "high"))
+        yield [prediction.path, name, answer, *others, ""]
 
 
 def _class_rows(prediction: Prediction) -> Iterator[list[object]]:

@@ -124,7 +124,8 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="Targets in place of classes: attributes (all of yes and no), attributes:COLUMN,... or number:COLUMN.",
+        help="Targets in place of classes: attributes[:COLUMN,...] (yes, no, unknown), number:COLUMN, "
+        "votes:COLUMN,..., or several: COLUMN:KIND,... (attribute, number, classes).",
     ),
 ]
 Seed = Annotated[

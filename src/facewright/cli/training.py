@@ -15,11 +15,8 @@ from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.evaluation.attribute_metrics import AttributesResult
-    from facewright.evaluation.number_metrics import NumberResult
     from facewright.evaluation.results import BinaryResult, ClassificationResult, Comparison
     from facewright.evaluation.targets import TaskResult
-    from facewright.metrics.intervals import Rate
 
 
 def train(
@@ -251,9 +248,9 @@ def with_weights(model: str, weights: str | None) -> str:
 def describe_result(result: ClassificationResult | TaskResult) -> str:
     """Return the headline numbers of an evaluation in a few lines."""
     if result.task == "targets":
-        lines = [] if result.attributes is None else _attribute_lines(result.attributes)
-        numbers = [line for number in result.numbers for line in _number_lines(number)]
-        return "\n".join([f"{result.split}: {result.n:,} images", *lines, *numbers])
+        from facewright.cli.targets import target_lines
+
+        return "\n".join(target_lines(result))
     return "\n".join(
         (
             f"{result.split}: {result.n:,} images, {len(result.classes)} classes",
@@ -263,47 +260,6 @@ def describe_result(result: ClassificationResult | TaskResult) -> str:
             *([] if result.binary is None else _binary_lines(result.binary)),
         )
     )
-
-
-def _attribute_lines(result: AttributesResult) -> list[str]:
-    """Return a row for each attribute; accuracies with their 95 % interval, the rest without."""
-    rows = []
-    for row in result.attributes:
-        others = (row.balanced_accuracy, row.auc, row.average_precision)
-        rows.append(
-            [
-                row.name,
-                f"{row.n:,}",
-                *(f"{100 * rate.value:.1f} %" for rate in (row.prevalence, row.baseline)),
-                f"{100 * row.accuracy.value:.1f} % ({100 * row.accuracy.low:.1f} to {100 * row.accuracy.high:.1f})",
-                *("undefined" if rate is None else f"{rate.value:.3f}" for rate in others),
-                f"{row.threshold:.3f}",
-            ]
-        )
-    header = ["attribute", "n", "yes", "majority", "accuracy", "balanced", "AUC", "AP", "yes from"]
-    mean = f"mean accuracy {percent(result.mean_accuracy)}; always the majority {percent(result.mean_baseline)}"
-    return [table(header, rows), mean]
-
-
-def _number_lines(result: NumberResult) -> list[str]:
-    """Return the errors of a number and those by range."""
-
-    def mean_of(rate: Rate) -> str:
-        return f"{rate.value:.3g} ({rate.low:.3g} to {rate.high:.3g})"
-
-    lines = [
-        f"{result.name}: mean absolute error {mean_of(result.mean_absolute_error)}, root mean square "
-        f"{mean_of(result.root_mean_square_error)}, n = {result.n:,}",
-        f"  always the training median, {result.baseline:.4g}: {mean_of(result.baseline_mean_absolute_error)}",
-        f"  within {result.tolerance:g}: {percent(result.cumulative_score)}",
-    ]
-    if result.interval is not None and result.interval.coverage is not None:
-        lines.append(
-            f"  ± {result.interval.half_width:.3g} is to hold {100 * result.interval.level:g} % and holds "
-            f"{percent(result.interval.coverage)}"
-        )
-    rows = [[row.name, f"{row.n:,}", mean_of(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in result.ranges]
-    return [*lines, table([result.name, "n", "mean absolute error", "bias"], rows)]
 
 
 def _binary_lines(result: BinaryResult) -> list[str]:

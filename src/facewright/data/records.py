@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, checked_pixels, path_below, unusable
 from facewright.data.record_table import Record, RecordTable, packed
-from facewright.data.targets import read_targets
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from facewright.names import checked_name, lookalikes
-from facewright.specs import TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from facewright.specs import TaskSpec
 
 SPLITS = ("train", "validation", "test")
 
@@ -105,8 +105,15 @@ class Dataset:
         Raises:
             DataError: a value of a target's column cannot be read. UnknownName: no such column.
         """
-        records = packed((replace(record, label=None) for record in self.records), len(self))
-        result = replace(self, classes=task.scores, records=records, task=task)
+        kept = "label" in task.columns and "label" not in self.columns  # the class, as a column
+        names = self.column("label") if kept else self.records
+        records = (
+            replace(one, label=None, values=(*one.values, *([name] if kept else [])))
+            for one, name in zip(self.records, names, strict=True)
+        )
+        columns = (*self.columns, *(["label"] if kept else []))
+        table = packed(records, len(self))
+        result = replace(self, classes=task.scores, records=table, columns=columns, task=task)
         result.truth  # noqa: B018 - read now, so that a wrong value is named here
         return result
 
@@ -231,7 +238,11 @@ class Dataset:
     @cached_property
     def truth(self) -> NDArray[np.int64] | NDArray[np.float32]:
         """The truth of each image: (N,) `labels`; of a task (N, T) float32 targets, NaN where one is unknown."""
-        return self.labels if self.task is None else read_targets(self.task, self.column, self.where)
+        if self.task is None:
+            return self.labels
+        from facewright.data.targets import read_targets  # few commands read targets
+
+        return read_targets(self.task, self.column, self.where)
 
     @property
     def people(self) -> tuple[str | None, ...]:
@@ -239,13 +250,17 @@ class Dataset:
         return tuple(r.identity or (None if r.label is None else self.classes[r.label]) for r in self.records)
 
     def column(self, name: str) -> tuple[str, ...]:
-        """Return (N,) values of one of `columns`, as text; "" where unknown.
+        """Return (N,) values of one of `columns`, or of "label" or "identity", as text; "" where unknown.
 
         Raises:
             UnknownName: no such column.
         """
+        if name not in self.columns and name == "label" and self.classes and self.task is None:
+            return tuple("" if record.label is None else self.classes[record.label] for record in self.records)
+        if name not in self.columns and name == "identity":
+            return tuple(record.identity or "" for record in self.records)
         if name not in self.columns:
-            raise UnknownName(f"column of {self.where}", name, self.columns)
+            raise UnknownName(f"column of {self.where}", name, (*self.columns, "label", "identity"))
         place = self.columns.index(name)
         return tuple(record.values[place] for record in self.records)
 

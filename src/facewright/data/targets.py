@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import DataError, UsageError
+from facewright.names import checked_name
 from facewright.specs import NumberSpec, Target, TaskSpec
 
 YES = frozenset({"1", "+1", "true", "yes", "y", "t"})
@@ -15,6 +17,10 @@ NO = frozenset({"0", "-1", "false", "no", "n", "f"})  # -1: as CelebA writes it
 UNKNOWN = frozenset({"", "nan", "na", "none", "null", "unknown", "?"})
 LARGEST = 1e9  # of a number
 _SHOWN = 8  # columns that an error names
+
+KINDS = ("attribute", "number", "classes")  # words of --task for one of several targets
+MOST_CLASSES = 10_000
+_EXPECTED = "attributes[:COLUMN,...], number:COLUMN, votes:COLUMN,... or COLUMN:KIND,... (attribute, number, classes)"
 
 Column = Callable[[str], Sequence[str]]
 """(N,) texts of a column by its name; raises UnknownName."""
@@ -24,39 +30,79 @@ def task_of(text: str, columns: Sequence[str], column: Column, where: str) -> Ta
     """Return the task that a person asks for of a data set.
 
     Args:
-        text: "attributes:male,smiling", or "attributes" for every column of yes, no and unknown; "number:age".
+        text: "attributes:male,smiling", or "attributes" for every column of yes, no and unknown; "number:age";
+            "votes:happy,sad" for columns of counts; or several targets, "age:number,gender:classes,smiling:attribute".
         columns: those of the data.
         column: the values of one.
         where: what errors call the data.
     Raises:
-        UsageError: another text. UnknownName: no such column. DataError: no column is of yes and no.
+        UsageError: another text. UnknownName: no such column. DataError: values of another kind.
     """
     kind, mark, rest = text.partition(":")
-    names = [name.strip() for name in rest.split(",")] if mark else []
-    if kind not in ("attributes", "number") or "" in names or (kind == "number" and not names):
-        raise UsageError(f"--task {text[:80]}: expected attributes, attributes:COLUMN,COLUMN or number:COLUMN")
-    if kind == "number":
-        return TaskSpec.from_dict({"targets": [{"name": name, "kind": "number", "number": {}} for name in names]})
-    if not names:
-        names = [name for name in columns if _is_yes_or_no(column(name))]
-    if not names:
-        raise DataError(
-            f"{where}: expected columns of 1, 0 or nothing (yes, no, unknown) for --task {kind}; it has the columns "
-            f"{', '.join(columns[:_SHOWN]) or 'none'}"
-        )
-    return TaskSpec.from_dict({"targets": [{"name": name, "kind": "attribute"} for name in names]})
+    if kind == "attributes" and not mark:
+        rest = ",".join(name for name in columns if _is_yes_or_no(column(name)))
+        if not rest:
+            raise DataError(
+                f"{where}: expected columns of 1, 0 or nothing (yes, no, unknown) for --task {kind}; found the columns "
+                f"{', '.join(columns[:_SHOWN]) or 'none'}"
+            )
+    words = [word.strip() for word in rest.split(",")]
+    several = any(word.rpartition(":")[2] in KINDS for word in words)
+    targets: list[dict[str, object]]
+    if kind == "votes" and not several:
+        targets = [{"name": kind, "kind": kind, "classes": words}]
+    elif kind in ("attributes", "attribute", "number", "classes") and not several:
+        targets = [_asked(word, kind.removesuffix("s") if kind == "attributes" else kind) for word in words]
+    else:
+        pairs = [word.strip().rpartition(":") for word in text.split(",")]
+        targets = [_asked(name, word) for name, _, word in pairs]
+        words = [name if word in KINDS else "" for name, _, word in pairs]
+    if not all(words):
+        raise UsageError(f"--task {text[:80]}: expected {_EXPECTED}")
+    return complete(TaskSpec.from_dict({"targets": targets}), column, where)
+
+
+def _asked(name: str, kind: str) -> dict[str, object]:
+    return {
+        "name": name or "?",
+        "kind": kind if kind in KINDS else "attribute",
+        **({"number": {}} if kind == "number" else {}),
+    }
+
+
+def complete(task: TaskSpec, column: Column, where: str) -> TaskSpec:
+    """Fill in the names of classes where a target leaves them to the data.
+
+    Raises:
+        DataError: one class alone, or too many. UsageError: votes for one class. UnknownName: no such column.
+    """
+    return TaskSpec.from_dict({"targets": [_complete(target, column, where).to_dict() for target in task.targets]})
+
+
+def _complete(target: Target, column: Column, where: str) -> Target:
+    if target.kind == "votes" and len(target.classes) < 2:
+        raise UsageError(f"votes need the columns of two classes or more, got {', '.join(target.classes) or 'none'}")
+    if target.kind != "classes" or target.classes:
+        return target
+    try:
+        found = sorted({checked_name(text, "a class name") for text in set(column(target.name)) if text.strip()})
+    except UsageError as error:
+        raise DataError(f"{where}: column {target.name}: {error}") from error
+    if not 2 <= len(found) <= MOST_CLASSES:
+        raise DataError(f"{where}: column {target.name}: expected 2 to {MOST_CLASSES:,} classes, found {len(found):,}")
+    return target.model_copy(update={"classes": tuple(found)})
 
 
 def read_targets(task: TaskSpec, column: Column, where: str) -> NDArray[np.float32]:
     """Read the targets of every image.
 
     Returns:
-        (N, T) float32: of an attribute 1 for yes and 0 for no; NaN where a target is unknown.
+        (N, T) float32, the columns of the task's truth: of an attribute 1 for yes and 0 for no, of classes their
+        number, of votes counts. NaN where a target is unknown.
     Raises:
         DataError: a value is none of its kind. UnknownName: no such column.
     """
-    readers = {"attribute": _attribute, "number": _number}
-    return np.stack([readers[target.kind](target, column(target.name), where) for target in task.targets], axis=1)
+    return np.concatenate([_READERS[target.kind](target, column, where) for target in task.targets], axis=1)
 
 
 def _attribute(target: Target, texts: Sequence[str], where: str) -> NDArray[np.float32]:
@@ -91,13 +137,45 @@ def _number(target: Target, texts: Sequence[str], where: str) -> NDArray[np.floa
     return np.array([value_of[text] for text in texts], np.float32)
 
 
+def _classes(target: Target, column: Column, where: str) -> NDArray[np.float32]:
+    number = {name: place for place, name in enumerate(target.classes)}
+    texts = [text.strip() for text in column(target.name)]
+    value_of = {"": np.nan}
+    for text in sorted(set(texts) - {""}):
+        name = unicodedata.normalize("NFC", text)
+        if name not in number:
+            known = ", ".join(target.classes[:_SHOWN])
+            raise DataError(f"{where}: column {target.name}: expected one of the classes {known}, got {text[:40]!r}")
+        value_of[text] = number[name]
+    return np.array([value_of[text] for text in texts], np.float32)[:, None]
+
+
+def _votes(target: Target, column: Column, where: str) -> NDArray[np.float32]:
+    counts = np.stack(
+        [_number(target.model_copy(update={"name": name}), column(name), where) for name in target.columns], axis=1
+    )
+    counts = np.where(np.isnan(counts).all(axis=1, keepdims=True), np.nan, np.nan_to_num(counts, nan=0.0))
+    if (counts < 0).any() or (np.round(counts) != counts)[~np.isnan(counts)].any():
+        raise DataError(f"{where}: expected votes as whole numbers of at least 0 in {', '.join(target.classes)}")
+    return counts.astype(np.float32)
+
+
+_READERS: dict[str, Callable[[Target, Column, str], NDArray[np.float32]]] = {
+    "attribute": lambda target, column, where: _attribute(target, column(target.name), where)[:, None],
+    "number": lambda target, column, where: _number(target, column(target.name), where)[:, None],
+    "classes": _classes,
+    "votes": _votes,
+}
+
+
 def with_ranges(task: TaskSpec, truth: NDArray[np.float32]) -> TaskSpec:
     """Return the task with the range and the median that its numbers have in the training part (N, T).
 
     A range that the recipe gives stays.
     """
     targets = []
-    for target, values in zip(task.targets, truth.T, strict=True):
+    for target, _, place, _ in task.parts:
+        values = truth[:, place]
         if target.number is not None:
             low, high, median = (float(of(values)) for of in (np.nanmin, np.nanmax, np.nanmedian))
             given = target.number.model_dump(exclude_none=True)
@@ -105,7 +183,7 @@ def with_ranges(task: TaskSpec, truth: NDArray[np.float32]) -> TaskSpec:
                 update={"number": NumberSpec.from_dict({"low": low, "high": high, **given, "median": median})}
             )
         targets.append(target)
-    return task.model_copy(update={"targets": tuple(targets)})
+    return TaskSpec(targets=tuple(targets))
 
 
 def _is_yes_or_no(texts: Sequence[str]) -> bool:
@@ -118,15 +196,17 @@ def check_targets(task: TaskSpec, truth: NDArray[np.float32], where: str) -> Non
     """Refuse targets (N, T) of a training part that nothing can be learned from.
 
     Raises:
-        DataError: an attribute is yes, or no, of no image; a number is the same in all.
+        DataError: an attribute is yes, or no, of no image; a class has none; a number is the same in all; no votes.
     """
-    for target, values in zip(task.targets, truth.T, strict=True):
+    for target, _, place, _ in task.parts:
+        values = truth[:, place]
         if target.number is not None:
             if len(np.unique(values[~np.isnan(values)])) < 2:
                 raise DataError(f"{where}: {target.name} is the same, or unknown, in all training images")
             continue
-        for word, value in (("yes", 1.0), ("no", 0.0)):
-            if not (values == value).any():
-                raise DataError(
-                    f"{where}: no training image has {word} for {target.name}; leave it out, or add such images"
-                )
+        answers = ("no", "yes") if target.kind == "attribute" else target.classes
+        missing = next((word for number, word in enumerate(answers) if not (values == number).any()), None)
+        if target.kind == "votes":
+            missing = None if (values > 0).any() else "a vote"
+        if missing is not None:
+            raise DataError(f"{where}: no training image has {missing} for {target.name}; leave it out, or add images")

@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from facewright.errors import EmptyScores, RunError, Undefined
+from facewright.evaluation import protocols
 from facewright.evaluation.attribute_metrics import DEFAULT_THRESHOLD, AttributesResult, measure_attributes
-from facewright.evaluation.number_metrics import (
-    NumberResult,
-    PredictionInterval,
-    fit_interval,
-    measure_number,
-)
+from facewright.evaluation.number_metrics import NumberResult, PredictionInterval, fit_interval, measure_number
+from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.vote_metrics import VotesResult, measure_votes
 from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold
 from facewright.records import Record
-from facewright.specs import NumberSpec, TaskSpec
+from facewright.specs import NumberSpec, Part, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class TargetPredictions:
     """The predictions for each image of one part; row i of every field is one image."""
 
     paths: tuple[str, ...]  # as in the dataset, relative to its root
-    truth: NDArray[np.float64]  # (N, T), NaN unknown
-    values: NDArray[np.float64]  # (N, T): of an attribute the probability of yes, of a number the prediction
+    truth: NDArray[np.float64]  # (N, T), the columns of the task's truth, NaN unknown
+    values: NDArray[np.float64]  # (N, V), the columns of its values: probabilities and numbers
 
 
 class TaskResult(Record):
@@ -42,8 +40,11 @@ class TaskResult(Record):
     task: Literal["targets"] = "targets"
     split: str
     n: int
-    attributes: AttributesResult | None = None  # None: there is none among the targets
+    attributes: AttributesResult | None = None  # None: there is none, or none is known
     numbers: tuple[NumberResult, ...] = ()
+    classes: dict[str, ClassificationResult] = Field(default_factory=dict)  # by the target's name
+    votes: dict[str, VotesResult] = Field(default_factory=dict)
+    undefined: tuple[str, ...] = ()  # targets that are known of no image
     seen: dict[str, int] = Field(default_factory=dict)  # images that are also in the run's "train" and "validation"
 
 
@@ -61,10 +62,8 @@ def attribute_thresholds(
         UnknownName: no such rule. DataError: a score is not finite.
     """
     chosen, notes = [], []
-    for target, truth, scores in zip(task.targets, validation.truth.T, validation.values.T, strict=True):
-        if target.number is not None:
-            continue
-        name = target.name
+    for part in task.of_kind("attribute"):
+        name, truth, scores = part.target.name, validation.truth[:, part.truth.start], _values(validation, part)[:, 0]
         try:
             found = choose_class_threshold(scores[truth == 1], scores[truth == 0], rule, (f"not {name}", name), data)
         except (EmptyScores, Undefined) as error:
@@ -77,13 +76,14 @@ def attribute_thresholds(
 def with_intervals(validation: TargetPredictions, task: TaskSpec) -> TaskSpec:
     """Return the task with prediction intervals of its numbers, fitted on the validation part where it suffices."""
     targets = []
-    for target, truth, values in zip(task.targets, validation.truth.T, validation.values.T, strict=True):
+    for part in task.parts:
+        target, truth = part.target, validation.truth[:, part.truth.start]
         if target.number is not None:
-            found = fit_interval(truth, values, target.number.level)
+            found = fit_interval(truth, _values(validation, part)[:, 0], target.number.level)
             error = {} if found is None else {"error": found.half_width, "calibrated": found.n}
             target = target.model_copy(update={"number": target.number.model_copy(update=error)})
         targets.append(target)
-    return task.model_copy(update={"targets": tuple(targets)})
+    return TaskSpec(targets=tuple(targets))
 
 
 def measure_targets(
@@ -92,30 +92,53 @@ def measure_targets(
     """Measure the predictions of one part.
 
     Args:
-        task: its numbers have a median.
+        task: of the model; its numbers have a median.
         limits: the threshold of each attribute by its name; 0.5 where there is none.
         split: the part's name.
     Raises:
-        As `measure_attributes` and `measure_number`.
+        As `measure_attributes`, `measure_number`, `protocols.classify` and `measure_votes`.
     """
-    chosen = [k for k, target in enumerate(task.targets) if target.number is None]
-    names = [task.names[k] for k in chosen]
-    thresholds = [limits.get(name, DEFAULT_THRESHOLD) for name in names]
-    values, truth = predictions.values, predictions.truth
-    numbers = tuple(
-        _measured(target.name, target.number, truth[:, k], values[:, k], split)
-        for k, target in enumerate(task.targets)
-        if target.number is not None
-    )
+    found: dict[str, dict[str, object]] = {"number": {}, "classes": {}, "votes": {}}
+    undefined = []
+    attributes = _attributes(predictions, task, limits, split)
+    for part in task.parts:
+        target = part.target
+        truth, values = predictions.truth[:, part.truth], _values(predictions, part)
+        if not (~np.isnan(truth)).any():
+            undefined.append(target.name)
+        elif target.number is not None:
+            found["number"][target.name] = _number(target.name, target.number, truth[:, 0], values[:, 0], split)
+        elif target.kind == "classes":
+            known = ~np.isnan(truth[:, 0])
+            paths = tuple(path for path, kept in zip(predictions.paths, known, strict=True) if kept)
+            rows = Predictions(paths, truth[known, 0].astype(np.int64), values[known])
+            found["classes"][target.name] = protocols.classify(rows, target.classes, split)
+        elif target.kind == "votes":
+            found["votes"][target.name] = measure_votes(values, truth, target.classes, split)
     return TaskResult(
         split=split,
         n=len(predictions.paths),
-        attributes=measure_attributes(values[:, chosen], truth[:, chosen], thresholds, names, split) if names else None,
-        numbers=numbers,
+        attributes=attributes,
+        numbers=tuple(found["number"].values()),
+        classes=found["classes"],
+        votes=found["votes"],
+        undefined=tuple(undefined),
     )
 
 
-def _measured(
+def _attributes(
+    predictions: TargetPredictions, task: TaskSpec, limits: Mapping[str, float], split: str
+) -> AttributesResult | None:
+    parts = task.of_kind("attribute")
+    truth = predictions.truth[:, [part.truth.start for part in parts]]
+    if not parts or np.isnan(truth).all():
+        return None
+    names = [part.target.name for part in parts]
+    values = predictions.values[:, [part.values.start for part in parts]]
+    return measure_attributes(values, truth, [limits.get(name, DEFAULT_THRESHOLD) for name in names], names, split)
+
+
+def _number(
     name: str, spec: NumberSpec, truth: NDArray[np.float64], values: NDArray[np.float64], split: str
 ) -> NumberResult:
     assert spec.median is not None, "measured on the training part"
@@ -125,13 +148,27 @@ def _measured(
     return measure_number(truth, values, spec.median, interval, name=name, split=split, tolerance=spec.tolerance)
 
 
+def _values(predictions: TargetPredictions, part: Part) -> NDArray[np.float64]:
+    return predictions.values[:, part.values]
+
+
 def write_target_predictions(path: Path, predictions: TargetPredictions, task: TaskSpec) -> None:
-    """Write `path,true_<target>…,<target>…`, a row for each image; an empty cell is unknown; values keep every bit."""
+    """Write `path,true_<…>…,<…>…`, a row for each image: the truth, then the values.
+
+    An empty cell is unknown; classes have their names; values keep every bit.
+    """
+    names = [target.classes if target.kind == "classes" else () for target in task.targets for _ in target.truths]
     rows = (
-        [name, *("" if np.isnan(one) else float(one) for one in truth), *map(float, values)]
+        [name, *(_cell(one, known) for one, known in zip(truth, names, strict=True)), *map(float, values)]
         for name, truth, values in zip(predictions.paths, predictions.truth, predictions.values, strict=True)
     )
-    write_atomic(path, csv_text(["path", *(f"true_{name}" for name in task.names), *task.names], rows))
+    write_atomic(path, csv_text(["path", *(f"true_{name}" for name in task.truths), *task.values], rows))
+
+
+def _cell(value: float, classes: tuple[str, ...]) -> object:
+    if np.isnan(value):
+        return ""
+    return classes[int(value)] if classes else float(value)
 
 
 def read_target_predictions(path: Path, task: TaskSpec) -> TargetPredictions:
@@ -140,13 +177,22 @@ def read_target_predictions(path: Path, task: TaskSpec) -> TargetPredictions:
     Raises:
         RunError: the file is missing or is not such a table.
     """
-    known = len(task.names)
+    names = [target.classes if target.kind == "classes" else () for target in task.targets for _ in target.truths]
+    known, width = len(task.truths), len(task.values)
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             _, *rows = list(csv.reader(lines))
-        truth = np.array([[float(cell or "nan") for cell in row[1 : 1 + known]] for row in rows], np.float64)
-        values = np.array([[float(cell) for cell in row[1 + known :]] for row in rows], np.float64)
-        truth, values = truth.reshape(len(rows), known), values.reshape(len(rows), known)
+        truth = [
+            [_number_of(cell, classes) for cell, classes in zip(row[1 : 1 + known], names, strict=True)] for row in rows
+        ]
+        values = [[float(cell) for cell in row[1 + known :]] for row in rows]
+        found = np.array(truth, np.float64).reshape(len(rows), known), np.array(values).reshape(len(rows), width)
     except (OSError, ValueError, IndexError) as error:
         raise RunError(f"{path}: no table of predictions ({error}); evaluate the run again") from None
-    return TargetPredictions(tuple(plain_cell(row[0]) for row in rows), truth, values)
+    return TargetPredictions(tuple(plain_cell(row[0]) for row in rows), *found)
+
+
+def _number_of(cell: str, classes: tuple[str, ...]) -> float:
+    if not cell:
+        return np.nan
+    return float(classes.index(plain_cell(cell))) if classes else float(cell)

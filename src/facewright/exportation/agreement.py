@@ -18,7 +18,8 @@ from pydantic import ConfigDict
 from facewright.bundle import Bundle
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
-from facewright.inference import Classifier, softmax
+from facewright.inference import Classifier
+from facewright.metrics.target_values import softmax
 from facewright.metrics.thresholds import UNKNOWN, VERIFICATION, thresholds_for
 from facewright.records import Record
 

@@ -70,12 +70,14 @@ def fit_targets(
 
     Args:
         task: its numbers have a range.
-        truth: (N, T), of an attribute 1 yes and 0 no; NaN unknown.
+        truth: (N, T), of an attribute 1 yes and 0 no, of classes their number; NaN unknown.
     Returns:
-        T of them with weights (1, F) and a bias (1,), of the logit of yes or of the standardized number.
+        One a target with weights (S, F) and biases (S,) of its scores: the logit of yes, the standardized number, or
+        the logits of the classes.
     """
     found = []
-    for target, answers in zip(task.targets, truth.T, strict=True):
+    for target, _, place, _ in task.parts:
+        answers = truth[:, place.start]
         known = ~np.isnan(answers)
         if target.number is not None:
             low, high = target.number.ends
@@ -83,7 +85,9 @@ def fit_targets(
             found.append(_ridge(features[known], standard, groups[known], strengths, folds))
             continue
         one = fit(features[known], answers[known].astype(np.int64), groups[known], strengths, folds, seed)
-        found.append(replace(one, weight=np.diff(one.weight, axis=0), bias=np.diff(one.bias)))
+        if target.kind == "attribute":
+            one = replace(one, weight=np.diff(one.weight, axis=0), bias=np.diff(one.bias))
+        found.append(one)
     return found
 
 

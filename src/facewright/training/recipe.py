@@ -114,6 +114,10 @@ class Recipe(Spec):
         }.items():
             if wrong:
                 raise ValueError(f"{setting} needs one class an image, and the task has targets: choose another value")
+        if self.objective.kind == "focal" and not self.task.of_kind("attribute"):
+            raise ValueError("the focal loss is for attributes: set objective.kind to cross-entropy")
+        if self.probe is not None and self.task.of_kind("votes"):
+            raise ValueError("a probe fits no votes: choose scratch or finetune")
         wide = [target.name for target in self.task.targets if target.number is not None and len(target.scores) > 1]
         if self.probe is not None and wide:
             raise ValueError(f"a probe fits one score to a number ({wide[0]}): set number.head to l1 or huber")

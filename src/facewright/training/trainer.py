@@ -120,6 +120,8 @@ class Trainer:
         phase, recipe = self.phase, self.recipe
         freezing.freeze(self.network, self.trained[self.position.phase])
         groups = freezing.rate_groups(self.network, phase.layer_decay)
+        learned = tuple(self.module.objective.parameters())  # the weights of several losses
+        groups += (freezing.Group(learned, 1.0, head=True),) if learned else ()
         self.optimizer = optimizers.build(recipe.optimizer, groups, phase.learning_rate)
         self.plateau = Plateau() if recipe.schedule.name == "plateau" else None
         self.average = AveragedNetwork(self.network, recipe.training.ema) if recipe.training.ema else None

@@ -42,7 +42,8 @@ def validate(scores: Tensor, truth: Tensor, metric: str, task: TaskSpec | None =
     """
     scores, truth = scores.float().cpu(), truth.cpu()  # float64 only after leaving the device
     if task is not None:
-        loss = float(targets.target_losses(scores.double(), truth, task).mean())
+        losses = targets.target_losses(scores.double(), truth, task)
+        loss = float((targets.fixed_weights(task) * losses).sum())
         accuracy = float(targets.accuracy(scores, truth, task))
     else:
         loss = float(functional.cross_entropy(scores.double(), truth))

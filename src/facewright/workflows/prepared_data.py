@@ -15,7 +15,7 @@ from facewright.data.records import Dataset
 from facewright.data.split_notes import explained
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
-from facewright.data.targets import check_targets, task_of
+from facewright.data.targets import check_targets, complete, task_of
 from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
@@ -48,8 +48,8 @@ def with_targets(dataset: Dataset, recipe: Recipe, task: str | None) -> tuple[Da
     """
     if task is not None:
         recipe = recipe.with_task(task_of(task, dataset.columns, dataset.column, dataset.where))
-    elif recipe.task is None and dataset.task is not None:
-        recipe = recipe.with_task(dataset.task)
+    elif (given := recipe.task or dataset.task) is not None:
+        recipe = recipe.with_task(complete(given, dataset.column, dataset.where))
     return (dataset if recipe.task is None else dataset.with_task(recipe.task)), recipe
 
 
@@ -106,9 +106,12 @@ def prepare(
     if recipe.task is not None:
         truth = store.dataset.truth[split.train]
         check_targets(recipe.task, truth, dataset.where)
-        for name, values in zip(recipe.task.names, truth.T, strict=True):
+        for target, _, place, _ in recipe.task.of_kind("number"):
+            values = truth[:, place]
             if recipe.augment.flip and np.nanmin(values) < 0 < np.nanmax(values):
-                on_event(Message(f"{name} has both signs: if mirroring an image changes its sign, set augment.flip=0"))
+                on_event(
+                    Message(f"{target.name} has both signs: if mirroring an image changes its sign, set augment.flip=0")
+                )
     spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
     sets = tuple(_opened(pairs, images, recipe, cropper, on_event) for pairs, images in lists)
     return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests), sets)

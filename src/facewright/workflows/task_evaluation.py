@@ -79,7 +79,7 @@ def target_predictions(
 ) -> TargetPredictions:
     """Predict the targets of some rows of a store."""
     assert classifier.task is not None
-    parts = [np.zeros((0, len(classifier.task.targets)))]
+    parts = [np.zeros((0, len(classifier.task.values)))]
     for start in range(0, len(rows), BLOCK):
         scores = classifier.logits(store.batch(rows[start : start + BLOCK]))
         parts.append(target_values(scores, classifier.task))

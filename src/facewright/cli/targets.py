@@ -1,0 +1,83 @@
+"""The evaluation of targets as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from facewright.cli.output import percent, table
+
+if TYPE_CHECKING:
+    from facewright.evaluation.attribute_metrics import AttributesResult
+    from facewright.evaluation.number_metrics import NumberResult
+    from facewright.evaluation.targets import TaskResult
+    from facewright.evaluation.vote_metrics import VotesResult
+    from facewright.metrics.intervals import Rate
+
+
+def target_lines(result: TaskResult) -> Iterator[str]:
+    """Yield the headline numbers of each target."""
+    yield f"{result.split}: {result.n:,} images"
+    if result.attributes is not None:
+        yield from _attribute_lines(result.attributes)
+    for number in result.numbers:
+        yield from _number_lines(number)
+    for name, found in result.classes.items():
+        largest = max(row.n for row in found.per_class) / found.n
+        yield f"{name}  {found.n:,} images, {len(found.classes)} classes"
+        yield f"  accuracy  {percent(found.accuracy)}; always the largest class {100 * largest:.1f} %"
+        yield f"  macro F1  {percent(found.macro_f1)}"
+    for name, votes in result.votes.items():
+        yield from _vote_lines(name, votes)
+    if result.undefined:
+        yield f"known of no image: {', '.join(result.undefined)}"
+
+
+def _attribute_lines(result: AttributesResult) -> Iterator[str]:
+    """Yield a row for each attribute; accuracies with their 95 % interval, the rest without."""
+    rows = []
+    for row in result.attributes:
+        others = (row.balanced_accuracy, row.auc, row.average_precision)
+        rows.append(
+            [
+                row.name,
+                f"{row.n:,}",
+                *(f"{100 * rate.value:.1f} %" for rate in (row.prevalence, row.baseline)),
+                f"{100 * row.accuracy.value:.1f} % ({100 * row.accuracy.low:.1f} to {100 * row.accuracy.high:.1f})",
+                *("undefined" if rate is None else f"{rate.value:.3f}" for rate in others),
+                f"{row.threshold:.3f}",
+            ]
+        )
+    yield table(["attribute", "n", "yes", "majority", "accuracy", "balanced", "AUC", "AP", "yes from"], rows)
+    yield f"mean accuracy {percent(result.mean_accuracy)}; always the majority {percent(result.mean_baseline)}"
+
+
+def _number_lines(result: NumberResult) -> list[str]:
+    """Return the errors of a number and those by range."""
+
+    def mean_of(rate: Rate) -> str:
+        return f"{rate.value:.3g} ({rate.low:.3g} to {rate.high:.3g})"
+
+    lines = [
+        f"{result.name}: mean absolute error {mean_of(result.mean_absolute_error)}, root mean square "
+        f"{mean_of(result.root_mean_square_error)}, n = {result.n:,}",
+        f"  always the training median, {result.baseline:.4g}: {mean_of(result.baseline_mean_absolute_error)}",
+        f"  within {result.tolerance:g}: {percent(result.cumulative_score)}",
+    ]
+    if result.interval is not None and result.interval.coverage is not None:
+        lines.append(
+            f"  ± {result.interval.half_width:.3g} is to hold {100 * result.interval.level:g} % and holds "
+            f"{percent(result.interval.coverage)}"
+        )
+    rows = [[row.name, f"{row.n:,}", mean_of(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in result.ranges]
+    return [*lines, table([result.name, "n", "mean absolute error", "bias"], rows)]
+
+
+def _vote_lines(name: str, votes: VotesResult) -> Iterator[str]:
+    yield f"{name}  {votes.n:,} images with votes, {votes.tied:,} without a majority"
+    if votes.accuracy is not None:
+        yield f"  accuracy against the majority   {percent(votes.accuracy)}"
+    yield f"  agreement with one annotator    {percent(votes.model_agrees)}"
+    yield f"  of the majority with one        {percent(votes.majority_agrees)}"
+    if votes.annotators_agree is not None:
+        yield f"  agreement of two annotators     {percent(votes.annotators_agree)}"

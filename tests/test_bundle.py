@@ -266,3 +266,18 @@ def test_scores_that_are_not_finite_are_refused(small: Bundle) -> None:
     damaged = with_weight(small, "fc.bias", lambda bias: torch.full_like(bias, float("nan")))
     with pytest.raises(BundleError, match="NaN"):
         Classifier(damaged).probabilities(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "LFS"),
+        (b"\n<!DOCTYPE html><html>404</html>", "web page"),
+        (b"", "empty"),
+    ],
+)
+def test_what_came_in_place_of_a_download_is_named(tmp_path, suffix: str, content: bytes, names: str) -> None:
+    (tmp_path / f"x{suffix}").write_bytes(content)
+    with pytest.raises(BundleError, match=names):
+        bundles.load(tmp_path / f"x{suffix}")

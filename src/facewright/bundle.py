@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
-from facewright.files import check_manifest, parse_json, rewriting, write_atomic
+from facewright.files import check_manifest, not_the_file, parse_json, rewriting, write_atomic
 from facewright.graphs import EMBEDDING, LOGITS, Graph
 from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold
@@ -230,7 +230,9 @@ def load(path: Path) -> Bundle:
             header = _header(path, metadata)
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise BundleError(f"{path}: not a safetensors file that can be trusted ({error})") from None
+        with path.open("rb") as file:
+            instead = not_the_file(file.read(64))
+        raise BundleError(f"{path}: {instead or f'not a safetensors file that can be trusted ({error})'}") from None
     return _bundle(path, header, {name: _usable(path, name, tensor) for name, tensor in weights.items()})
 
 

@@ -125,6 +125,21 @@ def sync_folder(folder: Path) -> None:
         raise FacewrightError(f"{folder}: written, but not flushed to the disk ({error.strerror})") from error
 
 
+def not_the_file(start: bytes) -> str | None:
+    """Return what came in place of a downloaded file, by its first bytes; None where nothing of that kind did.
+
+    >>> not_the_file(b"<!DOCTYPE html>")
+    'a web page, not the file; download the file itself'
+    """
+    if not start:
+        return "the file is empty; download it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file; fetch it with git lfs pull"
+    if start.lstrip().startswith(b"<"):
+        return "a web page, not the file; download the file itself"
+    return None
+
+
 def write_manifest(folder: Path, names: Iterable[str]) -> None:
     """Write manifest.json: the SHA-256 of those of the files that exist, so that a later change is noticed."""
     write_json(folder / MANIFEST, {name: _sha256(folder / name) for name in names if (folder / name).is_file()})

@@ -21,6 +21,7 @@ from PIL import Image
 
 from facewright import devices
 from facewright.errors import BundleError, UsageError
+from facewright.files import not_the_file
 from facewright.platforms import usable_cores
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ def read(path: Path) -> tuple[Graph, str]:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if (instead := not_the_file(content[:64])) is not None:
+        raise BundleError(f"{path}: {instead}")
     try:
         model = parse(content)
     except BundleError as error:

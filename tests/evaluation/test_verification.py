@@ -87,8 +87,9 @@ def test_the_threshold_of_one_half_of_the_people_is_scored_on_the_other() -> Non
     assert result.genuine + result.impostors == 800  # the rates below are over all pairs
 
 
-def test_too_few_people_to_part_leave_the_rates() -> None:
-    result = verify_pairs([0.9, 0.2, 0.8], [True, False, True], [["a", "a"], ["a", "b"], ["b", "b"]])
+@pytest.mark.parametrize("last", [["b", "b"], ["a", "a"]])  # the second: all within one half
+def test_too_few_people_to_part_leave_the_rates(last: list[str]) -> None:
+    result = verify_pairs([0.9, 0.2, 0.8], [True, False, True], [["a", "a"], ["a", "b"], last])
     assert (result.accuracy, result.accuracy_by_identity, result.chosen) == (None, None, None)
     assert result.eer == 0.0
 

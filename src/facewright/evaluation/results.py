@@ -105,13 +105,13 @@ class ClassificationResult(Record):
             rest = len(self.classes) - len(absent)
             sentences.append(
                 f"{len(absent)} of {len(self.classes)} classes have no image here ({_some(absent)}): accuracy and "
-                f"means are over the images of the other {rest}."
+                f"means are over the images of the {rest} others."
             )
         if self.unknown_classes:
             count, how = sum(self.unknown_classes.values()), "count as errors in the accuracy"
             how = how if self.unknown_as_errors else "are left out"
             sentences.append(
-                f"{count:,} images of {len(self.unknown_classes)} classes that the model does not know {how}: "
+                f"{count:,} images {how}, for the model does not know their classes: "
                 f"{_some(list(self.unknown_classes))}."
             )
         return tuple(sentences)

@@ -184,8 +184,11 @@ def _decide_halves(
     scores: NDArray[np.float64], same: NDArray[np.bool_], failed: NDArray[np.bool_], people: People, leave_out: bool
 ) -> _Decisions:
     """Decide over two folds that share no person; with too few people for that, decide nothing."""
+    halves = people_halves(people)
+    if not {0, 1} <= set(halves.tolist()):
+        return _decide(scores, same, failed, None, None, leave_out)
     try:
-        over = _decide(scores, same, failed, None, people_halves(people), leave_out)
+        over = _decide(scores, same, failed, None, halves, leave_out)
     except (Undefined, DataError):
         return _decide(scores, same, failed, None, None, leave_out)
     return replace(over, chosen="the best of the other half of the people")

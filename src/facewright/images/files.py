@@ -31,13 +31,16 @@ def is_image(name: str) -> bool:
     return _suffix(name) in SUFFIXES
 
 
-def is_hidden(path: str) -> bool:
-    """Tell whether a part of a path is hidden, or is what macOS and notebooks add.
+ADDED_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
-    >>> [is_hidden(path) for path in ("._1.jpg", "__MACOSX/1.jpg", "ann/.ipynb_checkpoints/1.jpg", "ann/1.jpg")]
+
+def is_hidden(path: str) -> bool:
+    """Tell whether a part of a path is hidden, or is what systems, NAS devices and notebooks add.
+
+    >>> [is_hidden(path) for path in ("._1.jpg", "__MACOSX/1.jpg", "ann/@eaDir/1.jpg", "ann/1.jpg")]
     [True, True, True, False]
     """
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    return any(part.startswith(".") or part in ADDED_FOLDERS for part in path.split("/"))
 
 
 def unread_reason(name: str) -> str | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from facewright.errors import WeightsError
+from facewright.files import not_the_file
 from facewright.models.downloads import MOST_BYTES as MOST_BYTES
 from facewright.models.downloads import sha256_of as sha256_of
 
@@ -109,12 +110,8 @@ def _check_beginning(path: Path) -> None:
             f"{path}: a pickle (PyTorch's .pth), whatever it is called: reading one can run code, so it is not read"
             f" here; convert it once: facewright weights convert {path} --model NAME --to OUT.safetensors"
         )
-    if not start:
-        raise WeightsError(f"{path}: the file is empty; download it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path}: a Git LFS pointer, not the weights; fetch them with git lfs pull")
-    if start.lstrip().startswith(b"<"):
-        raise WeightsError(f"{path}: an HTML or XML page, not weights; download the file itself")
+    if (instead := not_the_file(start)) is not None:
+        raise WeightsError(f"{path}: {instead}")
     raise WeightsError(f"{path}: no safetensors file; expected a header of at most {MOST_HEADER:,} bytes")
 
 

@@ -18,9 +18,11 @@ from facewright.evaluation.number_metrics import NumberResult
 from facewright.evaluation.targets import TaskResult
 from facewright.events import Event, Message, StepFinished
 from facewright.inference import NumberAnswer
+from facewright.report.model_card import markdown
 from facewright.runs import Run
 from facewright.specs import TaskSpec
 from facewright.workflows import evaluate, predict, train
+from facewright.workflows.model_card import model_card
 
 SMALL = {
     "training.epochs": "4",
@@ -173,6 +175,16 @@ def test_a_value_that_is_no_number_is_refused(cell: str, table: Path) -> None:
     task = TaskSpec.from_dict({"targets": [{"name": "age", "kind": "number", "number": {}}]})
     with pytest.raises(DataError, match="age"):
         bundles.replace(data, records=records).with_task(task)
+
+
+def test_the_card_holds_errors_beside_the_baseline_and_what_it_is_not_for(runs: dict[str, Run]) -> None:
+    card = model_card(runs["dex"].folder)
+    result = number_of(runs["dex"].evaluation)
+    assert card.classes == ("age",)
+    assert {one.rate for one in card.measured} >= {result.mean_absolute_error, result.baseline_mean_absolute_error}
+    text = markdown(card)
+    assert f"| {result.mean_absolute_error.value:.4g} (" in text
+    assert "Article 5(1)(f)" in text and "no document" in text
 
 
 def test_the_command_line_prints_numbers(

@@ -20,6 +20,15 @@ USES = {
     " calibrated on photos like yours.",
     "classifier": "To assign a face image to one of the classes below, on images like those it was trained on.",
 }
+OF_PEOPLE = (
+    "If its answers are emotions, ages, sex or ethnicity, they repeat how annotators labelled photos, not what a person"
+    " feels or is: do not infer them about people who did not agree.",
+    "An apparent age is no document.",
+    "In the European Union, inferring emotions at work and in education is forbidden, except for medical or safety"
+    " reasons (Regulation (EU) 2024/1689, Article 5(1)(f)); so is sorting people by biometric data to deduce race,"
+    " opinions, beliefs or sexual orientation (Article 5(1)(g)).",
+)
+"""Limits of classifiers of people; docs/protocols.md holds the same."""
 NOT_FOR = "No decision about a person should rest on this model alone. It knows nothing of consent or of the law."
 
 
@@ -29,6 +38,7 @@ class Measured(Record):
     what: str
     data: str
     rate: Rate
+    unit: str = "%"  # "": the number's own
 
 
 class ModelCard(Record):
@@ -65,12 +75,13 @@ class ModelCard(Record):
 
 def markdown(card: ModelCard) -> str:
     """Return the card as Markdown."""
+    of_people = OF_PEOPLE if card.kind == "classifier" else ()
     parts = [
         _header(card),
         f"# {_plain(card.name)}",
         f"A face {card.kind} of Facewright. {USES[card.kind]}",
         "## Intended use and limits",
-        "\n".join(f"- {_plain(line)}" for line in (NOT_FOR, *card.limits())),
+        "\n".join(f"- {_plain(line)}" for line in (NOT_FOR, *of_people, *card.limits())),
         "## Model",
         _table(("", ""), [("architecture", card.architecture), ("fingerprint", card.fingerprint),
                           ("licence", card.licence or "not recorded"), *card.input]),
@@ -106,7 +117,7 @@ def _thresholds(thresholds: Sequence[Threshold]) -> str:
 
 
 def _measured(measured: Sequence[Measured]) -> str:
-    rows = [(one.what, one.data, _rate(one.rate), f"{one.rate.n:,}") for one in measured]
+    rows = [(one.what, one.data, _rate(one.rate, one.unit), f"{one.rate.n:,}") for one in measured]
     return _table(("", "data", "value (95 % interval)", "n"), rows)
 
 
@@ -122,7 +133,9 @@ def _groups(groups: Subgroups) -> str:
     return at + _table((groups.column, *(titles[name] for name in shown)), rows)
 
 
-def _rate(rate: Rate) -> str:
+def _rate(rate: Rate, unit: str = "%") -> str:
+    if unit != "%":
+        return f"{rate.value:.4g} ({rate.low:.4g} to {rate.high:.4g})"
     return f"{100 * rate.value:.2f} % ({100 * rate.low:.2f} to {100 * rate.high:.2f})"
 
 

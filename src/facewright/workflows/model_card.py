@@ -12,6 +12,7 @@ from facewright.bundle import Bundle
 from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, UsageError
 from facewright.evaluation.subgroups import Subgroups
+from facewright.evaluation.targets import TaskResult
 from facewright.evaluation.verification import VerificationResult
 from facewright.files import as_record, read_json, write_atomic
 from facewright.input_spec import InputSpec
@@ -59,7 +60,7 @@ def model_card(
         kind="classifier" if bundle.classes else "recognizer",
         architecture=bundle.architecture,
         fingerprint=embedder.fingerprint,
-        classes=bundle.classes,
+        classes=bundle.classes if bundle.task is None else bundle.task.names,
         licence=licence or _text(bundle.provenance.get("licence")),
         data=tuple(_data(bundle, run)),
         input=tuple(_input(bundle)),
@@ -119,8 +120,29 @@ def _input(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 def _of_run(run: Run | None) -> Iterator[Measured]:
     if run is not None and (run.folder / "evaluation.json").is_file():
-        evaluation = run.evaluation
-        yield from _rates(evaluation, f"test part of {run.facts.dataset}")
+        evaluation, data = run.evaluation, f"test part of {run.facts.dataset}"
+        yield from _rates(evaluation, data)
+        if isinstance(evaluation, TaskResult):
+            yield from _of_targets(evaluation, data)
+
+
+def _of_targets(result: TaskResult, data: str) -> Iterator[Measured]:
+    """Yield the accuracy of each attribute and the error of each number, each beside its baseline."""
+    if result.attributes is not None:
+        yield from _rates(result.attributes, data)
+        for attribute in result.attributes.attributes:
+            yield Measured(what=f"{attribute.name}: accuracy", data=data, rate=attribute.accuracy)
+            yield Measured(what=f"{attribute.name}: always the majority", data=data, rate=attribute.baseline)
+    for number in result.numbers:
+        errors = {
+            "mean absolute error": number.mean_absolute_error,
+            f"always {number.baseline:.4g}": number.baseline_mean_absolute_error,
+        }
+        for what, rate in errors.items():
+            yield Measured(what=f"{number.name}: {what}", data=data, rate=rate, unit="")
+        if number.interval is not None and number.interval.coverage is not None:
+            what = f"{number.name}: inside ± {number.interval.half_width:.4g}, asked {100 * number.interval.level:g} %"
+            yield Measured(what=what, data=data, rate=number.interval.coverage)
 
 
 def _groups_of_run(run: Run | None) -> Iterator[Subgroups]:

@@ -77,14 +77,18 @@ def empty(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [playlist, without_frames, only_sound, text, empty])
+def missing(folder: Path) -> Path:
+    return folder / "missing.mp4"
+
+
+@pytest.mark.parametrize("make", [playlist, without_frames, only_sound, text, empty, missing])
 def test_what_is_no_film_is_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
     path = make(tmp_path)
     with pytest.raises(DataError, match=path.name):
         list(read(path, Reading()))
 
 
-@pytest.mark.parametrize("source", ["missing.mp4", "http://door/1.mp4", "camera:x", "concat:a|b"])
+@pytest.mark.parametrize("source", ["http://door/1.mp4", "camera:x", "concat:a|b"])
 def test_what_is_no_source_is_refused(source: str) -> None:
     with pytest.raises(UsageError):
         list(read(source, Reading()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facewright.faces.alignment import ARCFACE
 from facewright.faces.selection import Face
 from facewright.video.tracks import BEST, Sighting, Track, Tracker
 
@@ -13,9 +12,8 @@ SAME = 0.5
 ANN, BO = np.eye(4, dtype=np.float32)[:2]
 
 
-def face(left: float, side: float = 50, *, score: float = 0.9, points: np.ndarray | None = None) -> Face:
-    box = (left, 20.0, side, side)
-    return Face(box, score, np.zeros((0, 2)) if points is None else points, np.zeros((4, 4, 3), np.uint8))
+def face(left: float) -> Face:
+    return Face((left, 20.0, 50.0, 50.0), 0.9, np.zeros((0, 2)), np.zeros((4, 4, 3), np.uint8))
 
 
 def run(tracker: Tracker, *frames: tuple[float, list[tuple[float, np.ndarray]]]) -> list[list[int]]:
@@ -33,7 +31,7 @@ def test_two_people_cross_and_one_is_hidden() -> None:
     for step in range(21):  # Ann to the right, Bo to the left; where they meet, only Bo is seen
         a, b = 10.0 * step, 200 - 10.0 * step
         frames.append((step / 10, [(b, BO)] if abs(a - b) < 50 else [(a, ANN), (b, BO)]))
-    numbers = run(Tracker(SAME, None), *frames)
+    numbers = run(Tracker(SAME), *frames)
     assert {tuple(one) for one in numbers} == {(1, 2), (2,)}
 
 
@@ -51,11 +49,11 @@ def test_two_people_cross_and_one_is_hidden() -> None:
     ],
 )
 def test_the_track_of_each_face(frames: list, expected: list[list[int]]) -> None:
-    assert run(Tracker(SAME, None), *frames) == expected
+    assert run(Tracker(SAME), *frames) == expected
 
 
 def test_a_cut_and_the_end_end_all_tracks() -> None:
-    tracker = Tracker(SAME, None)
+    tracker = Tracker(SAME)
     run(tracker, (0, [(0, ANN), (100, BO)]))
     _, ended = tracker.update([face(0)], ANN[None], 0.1, cut=True)
     assert [track.number for track in ended] == [1, 2] and [track.number for track in tracker.finish()] == [3]
@@ -63,27 +61,16 @@ def test_a_cut_and_the_end_end_all_tracks() -> None:
 
 
 def test_the_best_sightings_vote() -> None:
-    tracker, draws = Tracker(SAME, None), np.random.default_rng(0)
+    draws = np.random.default_rng(0)
     vectors = draws.normal(size=(BEST + 5, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    sides = draws.permutation(np.linspace(40, 60, BEST + 5))
+    quality = draws.permutation(np.linspace(0.1, 0.9, BEST + 5))
     track = Track(1, 0.0)
-    for place, (vector, side) in enumerate(zip(vectors, sides, strict=True)):
-        one = face(0, side)
-        track.add(Sighting(one, vector, place / 10, tracker.quality(one)))
-    largest = np.argsort(-sides)[:BEST]
-    assert [one.face.box[2] for one in track.best] == pytest.approx(sides[largest].tolist())
+    for place, (vector, value) in enumerate(zip(vectors, quality, strict=True)):
+        kept = track.add(Sighting(face(0), vector, place / 10, value))
+        assert kept == (value in sorted(quality[: place + 1])[-BEST:])
+    largest = np.argsort(-quality)[:BEST]
+    assert [one.quality for one in track.best] == pytest.approx(quality[largest].tolist())
     probe = np.array([0.5, 0.5, 0.5, 0.5])
     assert track.vote() @ probe == pytest.approx(np.mean([vectors[k] @ probe for k in largest]), abs=1e-6)
     assert track.seen == BEST + 5 and track.end == pytest.approx((BEST + 4) / 10)
-
-
-def test_the_quality_of_a_face() -> None:
-    tracker = Tracker(SAME, ARCFACE)
-    frontal = np.array(ARCFACE.points) * 100 + 7
-    turned = frontal.copy()
-    turned[2, 0] += 18  # the tip of the nose near the eye's edge
-    small, large = face(0, 30, points=frontal), face(0, 300, points=frontal)
-    assert tracker.quality(large) == pytest.approx(112 * 0.9) and tracker.quality(small) == pytest.approx(30 * 0.9)
-    assert tracker.quality(face(0, 300, points=turned)) < 0.75 * tracker.quality(large)
-    assert tracker.quality(face(0, 300, score=0.6, points=frontal)) == pytest.approx(112 * 0.6)

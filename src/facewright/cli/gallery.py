@@ -64,12 +64,13 @@ def enroll(
 
     A missing gallery is created; a gallery belongs to one model and detector. The built-in model finds the face in each
     photo; a model of your own takes cropped photos, or any photo with --detector. The same photo of a person is
-    enrolled once.
+    enrolled once. A person's film (.mp4, .mov, ...) gives its best frames.
 
     \b
     Example:
       facewright gallery enroll -g people.gallery people/
       facewright gallery enroll -g people.gallery Ann ann1.jpg ann2.jpg --meta team=a
+      facewright gallery enroll -g people.gallery Bo bo.mp4
       facewright gallery enroll -g "postgresql://me@host/faces?gallery=staff" --model runs/a people/
     """
     from facewright.gallery.gallery import Gallery

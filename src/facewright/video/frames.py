@@ -93,7 +93,7 @@ def opener(source: str | Path) -> Open:
     Args:
         source: a film, rtsp://…, rtsps://…, "camera" or "camera:N".
     Raises:
-        UsageError: none of these, or PyAV is not installed.
+        UsageError: none of these, or PyAV is not installed. DataError: there is no such film.
     """
     require_extra("video", "a film or a camera")
     import av
@@ -103,7 +103,7 @@ def opener(source: str | Path) -> Open:
         if "://" in name or name.startswith("camera:"):
             raise UsageError(f"{shown(name)}: expected a film, rtsp://..., camera or camera:N")
         if not Path(source).is_file():
-            raise UsageError(f"{name}: there is no such film")
+            raise DataError(f"{name}: there is no such film")
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
         return lambda: av.open(f"file:{Path(source).resolve()}", container_options=options)
     if name.startswith("camera"):

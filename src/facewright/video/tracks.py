@@ -18,9 +18,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.faces.alignment import similarity
-from facewright.images import Pixels
-from facewright.input_spec import Template
+from facewright.faces.quality import quality_of
 from facewright.metrics.detection import iou
 from facewright.recognition import Face
 
@@ -28,8 +26,6 @@ BEST = 8  # frames of a track that vote
 RECENT = 0.5  # seconds for which the place of a lost face is predicted
 OVERLAP = 0.2  # with the predicted place; less, and the vectors must be of one person
 ENOUGH = 0.8  # overlap plus similarity
-FRONTAL = 0.12  # distance of the five points from a frontal face's, in shares of their spread, that halves the quality
-LARGE = 112.0  # px: a larger face is not better
 
 
 @dataclass(frozen=True, eq=False, order=False)
@@ -88,14 +84,12 @@ class Tracker:
     """Assigns the faces of each frame to tracks.
 
     Args:
-        same: cosine from which on two faces are one person's. template: of the recognizer's crops, for the quality of
-            a face; None: its size and score alone.
+        same: cosine from which on two faces are one person's.
         linger: seconds after which a track without a face ends.
     """
 
-    def __init__(self, same: float, template: Template | None, linger: float = 2.0) -> None:
+    def __init__(self, same: float, linger: float = 2.0) -> None:
         self._same, self._linger = same, linger
-        self._points = None if template is None or not len(template.points) else np.array(template.points, np.float64)
         self._numbers = count(1)
         self.tracks: list[Track] = []
 
@@ -119,24 +113,13 @@ class Tracker:
             if track is None:
                 track = Track(next(self._numbers), seconds)
                 self.tracks.append(track)
-            results.append((track, track.add(Sighting(face, vector, seconds, self.quality(face)))))
+            results.append((track, track.add(Sighting(face, vector, seconds, quality_of(face).value))))
         return results, ended
 
     def finish(self) -> list[Track]:
         """End all tracks, and return them."""
         ended, self.tracks = self.tracks, []
         return ended
-
-    def quality(self, face: Face) -> float:
-        """Estimate how well a face can be recognized: its size, the detector's score, frontal or turned away."""
-        size = min(*face.box[2:], LARGE) * (1.0 if face.score is None else max(face.score, 0.01))
-        if self._points is None or face.points.shape != self._points.shape:
-            return size
-        scale, shift = similarity(self._points, face.points)
-        fitted = (self._points @ np.array([1, 1j])) * scale + shift
-        spread = np.abs(fitted - fitted.mean()).mean()
-        residual = np.abs(fitted - face.points @ np.array([1, 1j])).mean() / max(float(spread), 1e-9)
-        return float(size / (1 + (residual / FRONTAL) ** 2))
 
     def _assign(self, faces: Sequence[Face], vectors: NDArray[np.float32], seconds: float) -> dict[int, Track]:
         if not faces or not self.tracks:
@@ -154,8 +137,3 @@ class Tracker:
         allowed = near | (cosines >= self._same)
         rows, columns = linear_sum_assignment(np.where(allowed, overlap + similar, 0), maximize=True)
         return {int(face): self.tracks[row] for row, face in zip(rows, columns, strict=True) if allowed[row, face]}
-
-
-def crop_of(track: Track) -> Pixels:
-    """Return the best aligned face crop of a track, (H, W, 3) uint8."""
-    return track.best[0].face.chip

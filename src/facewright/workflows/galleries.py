@@ -20,6 +20,7 @@ from facewright.names import checked_name
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import SelectFace
 from facewright.records import Record
+from facewright.video.frames import is_film
 
 
 class ImportResult(Record):
@@ -49,7 +50,7 @@ def enroll(
     """Enroll photos with progress events.
 
     Args:
-        photos: as `photos_of` lists them.
+        photos: as `photos_of` lists them; of a film the best frames are enrolled.
         broken: likewise.
         metadata: as of `Gallery.enroll`.
         keep_crops: likewise.
@@ -59,17 +60,36 @@ def enroll(
         UsageError: select_face for a model that takes whole photos.
     """
 
+    chosen = gallery.recognizer.face_selection(select_face)
+    films: list[Broken] = []
+
     def counted() -> Iterator[Photo]:
         for done, photo in enumerate(photos):
             on_event(Progress("enrolling", done, len(photos)))
-            yield photo
+            if is_film(photo.name):
+                frames, reason = _frames_of(gallery, photo, chosen)
+                films.extend([] if reason is None else [Broken(photo.name, reason)])
+                yield from frames
+            else:
+                yield photo
         on_event(Progress("enrolling", len(photos), len(photos)))
 
-    chosen = gallery.recognizer.face_selection(select_face)
     result = gallery.enroll(
         counted(), metadata=metadata, keep_crops=keep_crops, select_face=chosen, min_quality=min_quality
     )
-    return result.model_copy(update={"failed": merge_broken(broken, result.failed)})
+    return result.model_copy(update={"failed": merge_broken((*broken, *films), result.failed)})
+
+
+def _frames_of(gallery: Gallery, film: Photo, select_face: SelectFace) -> tuple[list[Photo], str | None]:
+    """The best frames of a film, or why there are none."""
+    from facewright.workflows.film_photos import photos_of_film
+
+    known = gallery.threshold or gallery.recognizer.threshold()
+    same = None if known is None else known.value
+    try:
+        return photos_of_film(Path(film.name), film.person, gallery.recognizer, select_face, same)
+    except DataError as error:
+        return [], str(error).removeprefix(f"{film.name}: ")
 
 
 def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:

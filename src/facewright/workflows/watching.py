@@ -20,10 +20,11 @@ from pydantic import Field
 
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.faces.quality import quality_of
 from facewright.files import write_atomic
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import png_of
-from facewright.gallery.results import person_of, why_unknown
+from facewright.gallery.results import about_quality, person_of, why_unknown
 from facewright.gallery.store import Match
 from facewright.metrics.thresholds import Threshold
 from facewright.records import Count, Record
@@ -54,6 +55,7 @@ class TrackEvent(Record):
     frames: int  # with this face
     at: str | None = None  # the time of the start, UTC, of a camera or stream
     box: tuple[float, float, float, float]  # x, y, width, height in px, in the best frame
+    quality: float  # in [0, 1], of the face in the best frame
     crop: str | None = None  # file of the best aligned face crop
 
 
@@ -159,7 +161,7 @@ class _Watcher:
             self.calibrated = gallery.decision_threshold()
             self.value, self.origin = self.calibrated.value, origin_of(self.calibrated)
         self.smallest, self.min_frames, self.crops, self.on_track = smallest, min_frames, crops, on_track
-        self.tracker = Tracker(self.value, self.recognizer.template, linger)
+        self.tracker = Tracker(self.value, linger)
         self.people: Counter[str] = Counter()
         self.events = self.short = self.searched = 0
         self.seconds = 0.0
@@ -246,6 +248,7 @@ class _Watcher:
         person, matches = self.vote(track)
         best = matches[0] if matches else None
         face, crop = track.best[0].face, None
+        quality = quality_of(face)
         if self.crops is not None:
             self.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
             crop = self.crops / f"track-{track.number:06d}.png"
@@ -258,7 +261,8 @@ class _Watcher:
             nearest=None if best is None else best.person,
             threshold=self.value,
             threshold_from=self.origin,
-            reason=None if person is not None else why_unknown(matches, self.value),
+            reason=None if person is not None else why_unknown(matches, self.value) + about_quality(quality),
+            quality=quality.value,
             start=round(track.start, 3),
             end=round(track.end, 3),
             frames=track.seen,

@@ -68,7 +68,7 @@ def _around(pixels: Pixels, face: Face) -> Pixels:
 
 
 def _agreeing(vectors: NDArray[np.float32], same: float | None) -> Sequence[bool]:
-    """Tell for each face if it is like the one that is most like all."""
+    """Tell for each face if it is that of the face whose similarity to all is highest."""
     cosines = vectors @ vectors.T
     middle = int(cosines.sum(axis=1).argmax())
     return [same is None or place == middle or value >= same for place, value in enumerate(cosines[middle].tolist())]

@@ -153,7 +153,6 @@ def damaged(packed: bytes) -> list[tuple[str, bytes]]:
         for name, value in header.items()
     }
     return [
-        ("empty", b""),
         ("huge header", struct.pack("<Q", 2**62) + packed[8:]),
         ("header longer than the file", struct.pack("<Q", len(packed)) + packed[8:]),
         ("header is no JSON", struct.pack("<Q", 20) + b"x" * 20),
@@ -164,7 +163,7 @@ def damaged(packed: bytes) -> list[tuple[str, bytes]]:
     ]
 
 
-@pytest.mark.parametrize("kind", range(8))
+@pytest.mark.parametrize("kind", range(7))
 def test_safetensors_that_are_not_sound(packed: bytes, tmp_path: Path, kind: int) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(damaged(packed)[kind][1])

@@ -210,7 +210,7 @@ def test_a_weight_that_was_changed_is_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "holds no graph"),
+        (b"", "the file is empty"),
         (b"no protobuf at all", "not an ONNX file"),
         (pickle.dumps({"weights": 1}), "not an ONNX file"),
         (b"PK\x03\x04" + bytes(60), "not an ONNX file"),

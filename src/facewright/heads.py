@@ -208,9 +208,13 @@ class CosineHead(nn.Module):
         embeddings: Tensor = self.layers(features)
         return embeddings
 
-    def cosines(self, embeddings: Tensor) -> Tensor:  # (B, D) -> (B, C), in [-1, 1] up to rounding
+    def cosines(self, embeddings: Tensor, classes: Tensor | None = None) -> Tensor:
+        """(B, D) -> (B, C), in [-1, 1] up to rounding; with class numbers (S,) of these alone, (B, S)."""
         with exactly(embeddings):
-            directions = functional.normalize(self.weight)
+            weight = self.weight
+            if classes is not None:
+                weight = weight.view(-1, self.subcentres, self.width)[classes].flatten(0, 1)
+            directions = functional.normalize(weight)
             every = functional.linear(unit(embeddings.to(directions.dtype)), directions)  # (B, C * K)
         return every.reshape(every.shape[0], -1, self.subcentres).amax(2)
 

@@ -20,6 +20,7 @@ HEADS = tuple(kind for kind in get_args(HeadKind) if kind != "native")
 TripletMining = Literal["all", "semi-hard", "batch-hard"]
 ON_SCORES = ("cross-entropy", "focal", "centre")
 ON_COSINES = ("a-softmax", "cosface", "arcface", "adaface")
+SHARDABLE = ("cosface", "arcface", "adaface")  # whose classes can be shared out to processes
 ON_PAIRS = ("contrastive", "pairwise", "triplet")
 KINDS = (*ON_SCORES, *ON_COSINES, *ON_PAIRS)
 SHARED = ("cross-entropy", "focal")  # take shares of classes, as mixup makes them

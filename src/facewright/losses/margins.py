@@ -31,7 +31,8 @@ def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
     Source: Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", arXiv:1801.09414, eq. 4.
     """
     cosines = precise(cosines)
-    return cross_entropy(scale * _replaced(cosines, labels, _own(cosines, labels) - margin), labels, weights=weights)
+    own = margined("cosface", _own(cosines, labels), margin)
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
 
 
 def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
@@ -52,13 +53,7 @@ def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weight
     eq. 3; the case beyond pi - m is that of the authors' code.
     """
     cosines = precise(cosines)
-    own = _own(cosines, labels)
-    # Clipped where the sine's slope is infinite: an embedding exactly on its class's direction gets no gradient.
-    short = 1 - torch.finfo(own.dtype).eps
-    inside = own.clamp(-short, short)
-    further = inside * math.cos(margin) - (1 - inside.square()).sqrt() * math.sin(margin)
-    beyond = own - margin * math.sin(margin)
-    own = torch.where(own > math.cos(math.pi - margin), further, beyond)
+    own = margined("arcface", _own(cosines, labels), margin)
     return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
 
 
@@ -83,15 +78,32 @@ def adaface(
     Source: Kim, Jain, Liu 2022, "AdaFace: Quality Adaptive Margin for Face Recognition", arXiv:2204.00964, eq. 14, 15.
     """
     cosines = precise(cosines)
-    own, quality = _own(cosines, labels), precise(quality).unsqueeze(1)
+    own = margined("adaface", _own(cosines, labels), margin, precise(quality).unsqueeze(1))
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+
+
+def margined(kind: str, own: Tensor, margin: float, quality: Tensor | None = None) -> Tensor:
+    """Return the cosines of images with their own classes as `cosface`, `arcface` or `adaface` counts them.
+
+    Args:
+        kind: one of these.
+        own: cosines, of any shape.
+        margin: m.
+        quality: of the same shape; adaface alone.
+    """
+    if kind == "cosface":
+        return own - margin
+    # Clipped where the sine's slope is infinite: an embedding exactly on its class's direction gets no gradient.
     short = 1 - torch.finfo(own.dtype).eps
     inside = own.clamp(-short, short)
+    sine = (1 - inside.square()).sqrt()
+    if quality is None:
+        further = inside * math.cos(margin) - sine * math.sin(margin)
+        return torch.where(own > math.cos(math.pi - margin), further, own - margin * math.sin(margin))
     angle = -margin * quality
-    turned = inside * angle.cos() - (1 - inside.square()).sqrt() * angle.sin()
-    total = inside.detach().arccos() + angle
+    turned, total = inside * angle.cos() - sine * angle.sin(), inside.detach().arccos() + angle
     turned = torch.where(total < 0, 1.0, torch.where(total > math.pi, -1.0, turned))
-    own = turned - (margin * quality + margin)
-    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+    return turned - (margin * quality + margin)
 
 
 class NormQuality(nn.Module):

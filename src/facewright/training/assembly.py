@@ -14,7 +14,7 @@ from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import UsageError
 from facewright.events import EventHandler
-from facewright.heads import last_layer, put_head
+from facewright.heads import CosineHead, last_layer, put_head
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Objective
 from facewright.losses.targets import TaskObjective, starting_bias
@@ -24,6 +24,7 @@ from facewright.training import freezing, history
 from facewright.training.distributed import World
 from facewright.training.loading import Data
 from facewright.training.recipe import Recipe
+from facewright.training.sharding import ShardedObjective, Sharding
 from facewright.training.trainer import Trainer
 from facewright.training.training_module import TrainingModule
 
@@ -84,7 +85,9 @@ def assemble(
         save_best: called with the best network so far.
     """
     own = recipe.head.kind == "native"
-    objective = _objective(recipe, network, data)
+    objective = (
+        _sharded(recipe, network, data, world) if recipe.training.shard_classes else _objective(recipe, network, data)
+    )
     workers = 0 if world.device.type == "cpu" else LOADERS
     data = replace(data, workers=workers)
     module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype).to(world.device)
@@ -93,6 +96,15 @@ def assemble(
         table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position)
         trainer.on_event = history.joined_handlers(table, on_event)
     return trainer
+
+
+def _sharded(recipe: Recipe, network: nn.Module, data: Data, world: World) -> ShardedObjective:
+    """Leave the head the directions of this process's classes, and return the objective that knows of the others."""
+    head = network.get_submodule(str(network.classifier_name))
+    assert isinstance(head, CosineHead)  # the recipe sees to it
+    sharding = Sharding(world, data.classes, head.subcentres)
+    head.weight = nn.Parameter(sharding.take(head.weight.detach()))
+    return ShardedObjective(recipe.objective, sharding, recipe.training.negatives, data.seed)
 
 
 def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective | TaskObjective:

@@ -32,9 +32,12 @@ class World:
         """This process owns the run directory."""
         return self.rank == 0
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the model whose gradients are averaged over all processes."""
-        return model if self.size == 1 else DistributedDataParallel(model)
+    def wrap(self, model: nn.Module, own: Sequence[str] = ()) -> nn.Module:
+        """Return the model whose gradients are averaged over all processes, but for parameters of this process's own."""
+        if self.size == 1:
+            return model
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(own))
+        return DistributedDataParallel(model)
 
     def all_reduce_sum(self, numbers: Sequence[float]) -> list[float]:
         """Add up each number over all processes."""

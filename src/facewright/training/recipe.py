@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from facewright.errors import UsageError
 from facewright.specs import (
     ON_COSINES,
+    SHARDABLE,
     SHARED,
     SMOOTHED,
     Augment,
@@ -84,6 +85,11 @@ class Recipe(Spec):
             (head == "native" and computed_once, "features computed once want a head of their own: head.kind = linear"),
             (mixed and kind not in SHARED, f"objective.kind = {kind} wants one label an image: no mixup, or {plain}"),
             (mixed and computed_once, "images cannot be mixed where features are computed once: set draws to 0"),
+            (
+                training.shard_classes and (kind not in SHARDABLE or self.objective.class_weights != "none"),
+                f"training.shard_classes is for objective.kind = {', '.join(SHARDABLE)} without class_weights",
+            ),
+            (training.negatives < 1 and not training.shard_classes, "training.negatives wants training.shard_classes"),
             (
                 bool(training.label_smoothing) and kind not in SMOOTHED,
                 f"objective.kind = {kind} takes no training.label_smoothing: set it to 0, or choose {SMOOTHED}",

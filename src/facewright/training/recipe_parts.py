@@ -170,6 +170,9 @@ class Training(Spec):
     adaptive_clip: float = Field(0.0, ge=0, le=1e12)  # largest gradient of a unit over its weights' norm; 0: none
     ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights a step; 0: none
     stages: tuple[Stage, ...] = ()
+    shard_classes: bool = False  # cosface, arcface, adaface: each process keeps its share of the class directions
+    negatives: float = Field(1.0, gt=0, le=1)
+    """With `shard_classes`: the share of a process's classes that a step takes; those of its images are always in."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     store: Literal["auto", "raw", "encoded"] = "auto"  # form of the stored images; no effect on the result
     checkpoint_seconds: float = Field(60.0, gt=0, le=1e9)  # how much work a kill may cost; no effect on the result

@@ -13,6 +13,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from facewright.training.mining import mine_hard_negatives
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
+from facewright.training.sharding import ShardedObjective
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
 from facewright.training.verification import SetAccuracy, measure
@@ -76,6 +78,8 @@ class Trainer:
         self.save_best, self.on_event, self.world = save_best, on_event, world
         self.phases = tuple(recipe.all_phases.items())
         # Settled before a phase freezes anything.
+        objective = module.objective
+        self.sharding = objective.sharding if isinstance(objective, ShardedObjective) else None
         self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
@@ -125,7 +129,9 @@ class Trainer:
         self.optimizer = optimizers.build(recipe.optimizer, groups, phase.learning_rate)
         self.plateau = Plateau() if recipe.schedule.name == "plateau" else None
         self.average = AveragedNetwork(self.network, recipe.training.ema) if recipe.training.ema else None
-        self.wrapped = self.world.wrap(self.module)
+        self.wrapped = self.world.wrap(
+            self.module, () if self.sharding is None else (f"network.{self.module.head}.weight",)
+        )
         self.loader: ImageLoader | FeatureLoader | None = None  # made when the phase's first step is taken
 
     def prepare_inputs(self) -> None:
@@ -232,8 +238,19 @@ class Trainer:
         if not training.clip:
             return None
         foreach = True if self.world.device.type in optimizers.FUSED else None
-        norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=foreach)
+        if self.sharding is not None:
+            norm = self.whole_norm()
+            nn.utils.clip_grads_with_norm_(self.wrapped.parameters(), training.clip, norm, foreach=foreach)
+        else:
+            norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=foreach)
         return None if self.scaler.is_enabled() else norm  # float16: the scaler skips a step that overflows
+
+    def whole_norm(self) -> Tensor:
+        """Return the norm of the gradient of all processes' classes and of the backbone."""
+        own = self.network.get_submodule(str(self.module.head)).weight
+        rest = [p.grad for p in self.wrapped.parameters() if p.grad is not None and p is not own]
+        squares = torch.zeros((), device=self.world.device) if own.grad is None else own.grad.square().sum()
+        return (self.world.all_reduce(squares) + nn.utils.get_total_norm(rest).square()).sqrt()
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and class numbers (B,) or targets (B, T); of mixed images the shares of classes (B, C)."""
@@ -250,9 +267,18 @@ class Trainer:
         """The network that is validated and kept: the average of the weights where there is one."""
         return self.network if self.average is None else self.average.module
 
-    @torch.inference_mode()
     def validate(self) -> Validation:
         """Measure the validation part, each process its share."""
+        with self.whole_classes(), torch.inference_mode():
+            return self._validated()
+
+    def whole_classes(self) -> AbstractContextManager[None]:
+        """Give the validated network the directions of all classes for a while; every process must enter."""
+        if self.sharding is None:
+            return nullcontext()
+        return self.sharding.whole(self.validated_network.get_submodule(str(self.module.head)))  # type: ignore[arg-type]
+
+    def _validated(self) -> Validation:
         assert self.loader is not None
         rows = np.sort(self.data.validation)
         scores = torch.zeros(len(rows), self.data.classes, device=self.world.device)
@@ -320,8 +346,9 @@ class Trainer:
             position.waited += 1
             return False
         position.best, position.best_loss, position.waited = result.score, result.loss, 0
-        if self.world.is_main_process:
-            self.save_best(self.validated_network)
+        with self.whole_classes():
+            if self.world.is_main_process:
+                self.save_best(self.validated_network)
         return True
 
     def row(self, result: Validation, speed: float, best: bool) -> EpochRow:
@@ -378,6 +405,8 @@ class Trainer:
             "objective": self.module.objective.state_dict(),
             "optimizer": optimizers.tensors_of(self.optimizer),
         }
+        if self.sharding is not None:
+            self.change_shards(parts, self.sharding.join)
         tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
         facts = {
             "progress": asdict(self.position),
@@ -404,6 +433,8 @@ class Trainer:
             self.pending.clear()
             self.scaler.load_state_dict(state.facts.get("scaler", {}))
             self.start_phase()
+            if self.sharding is not None:
+                self.change_shards(parts, self.sharding.take)
             self.network.load_state_dict(parts["model"])
             self.module.objective.load_state_dict(parts["objective"])
             if self.average is not None:
@@ -415,17 +446,36 @@ class Trainer:
         except (RuntimeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
 
+    def change_shards(self, parts: dict[str, dict[str, Tensor]], change: Callable[[Tensor], Tensor]) -> None:
+        """Change what is stored of the class directions in place: from shards to the whole, or back."""
+        weight = f"{self.module.head}.weight"
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        own = self.network.get_submodule(str(self.module.head)).weight
+        number = next((str(place) for place, p in enumerate(parameters) if p is own), "")
+        for part, names in {"model": (weight,), "average": (f"module.{weight}",)}.items():
+            for name in names:
+                if name in parts[part]:
+                    parts[part][name] = change(parts[part][name])
+        for name, tensor in parts["optimizer"].items():
+            if name.split(".", 1)[0] == number and tensor.ndim == 2:
+                parts["optimizer"][name] = change(tensor)
+
     def checkpoint(self) -> None:
         """Save the state; only one process writes."""
-        if self.world.is_main_process:
-            checkpoints.save(self.folder / "checkpoints", self.state(), self.position.steps)
+        state = self.state() if self.world.is_main_process or self.sharding is not None else None
+        if state is not None and self.world.is_main_process:
+            checkpoints.save(self.folder / "checkpoints", state, self.position.steps)
         self._saved = time.monotonic()
 
     def checkpoint_if_due(self) -> None:
         """Save the state every so many seconds or steps."""
         training = self.recipe.training
         by_steps = training.checkpoint_steps and self.position.steps % training.checkpoint_steps == 0
-        if by_steps or time.monotonic() - self._saved >= training.checkpoint_seconds:
+        by_time = time.monotonic() - self._saved >= training.checkpoint_seconds
+        if self.sharding is not None and self.world.size > 1:  # all write together: the clock of the first counts
+            asked = self.position.steps % STOP_EVERY == 0
+            by_time = asked and self.world.all_reduce_sum([float(by_time and self.world.is_main_process)])[0] > 0
+        if by_steps or by_time:
             self.checkpoint()
 
     def _tick(self) -> None:

@@ -1,0 +1,202 @@
+"""The class layer of a margin loss, shared out to processes: each keeps the directions of its classes.
+
+With a million people a layer of 512 numbers each is 2 GB, and the logits of 1,024 images are 4 GB. So each process holds
+the directions of a run of classes; all of them see the embeddings of the whole batch, compute the logits of their own
+classes, and exchange three numbers an image: the greatest logit, the sum of exponentials, the logit of its own class.
+
+Partial FC (`training.negatives`) takes at each step only a part of a process's classes: those of the images of the batch,
+and others drawn as a function of (seed, step, process).
+
+Why not DTensor and `loss_parallel`: the margin changes one logit an image, by an index along the sharded dimension, for
+which DTensor has no rule, and its `cross_entropy` wants logits sharded evenly over all classes, which a sample is not.
+
+Source: An et al. 2022, "Killing Two Birds with One Stone: Efficient and Robust Training of Face Recognition CNNs by
+Partial FC", arXiv:2203.15565. Deviation: directions that a step leaves out still move by the optimizer's momentum and
+decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, linalg, nn
+from torch.autograd.function import once_differentiable
+
+from facewright.data.sampling import derive
+from facewright.errors import UsageError
+from facewright.heads import CosineHead
+from facewright.losses.margins import NormQuality, margined
+from facewright.specs import ObjectiveSpec
+from facewright.training.distributed import World
+from facewright.vectors import precise
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """The share of each process in C classes: runs of nearly equal length, in order of the ranks."""
+
+    world: World
+    classes: int
+    subcentres: int = 1  # rows a class
+
+    def __post_init__(self) -> None:
+        if self.classes < self.world.size:
+            raise UsageError(f"expected at least one class a process, got {self.classes} for {self.world.size}")
+
+    @property
+    def start(self) -> int:
+        """The first class of this process."""
+        return self._bound(self.world.rank)
+
+    def take(self, whole: Tensor) -> Tensor:
+        """(C * K, D) of all classes -> the rows of this process."""
+        stop = self._bound(self.world.rank + 1)
+        return whole[self.start * self.subcentres : stop * self.subcentres].clone()
+
+    def join(self, own: Tensor) -> Tensor:
+        """Return (C * K, D) of all classes; every process must call it."""
+        if self.world.size == 1:
+            return own
+        bounds = [self._bound(rank) * self.subcentres for rank in range(self.world.size + 1)]
+        whole = own.new_zeros(bounds[-1], *own.shape[1:])
+        whole[bounds[self.world.rank] : bounds[self.world.rank + 1]] = own
+        return self.world.all_reduce(whole)
+
+    @contextmanager
+    def whole(self, head: CosineHead) -> Iterator[None]:
+        """Give a head the directions of all classes for a while; every process must enter."""
+        own = head.weight.data
+        head.weight.data = self.join(own)
+        try:
+            yield
+        finally:
+            head.weight.data = own
+
+    def _bound(self, rank: int) -> int:
+        return rank * self.classes // self.world.size
+
+
+class ShardedObjective(nn.Module):
+    """As `losses.Objective` for cosface, arcface and adaface, with a head that holds the classes of this process.
+
+    Args:
+        spec: what to minimise.
+        sharding: which classes are whose.
+        negatives: share of the classes that a step takes, in (0, 1].
+        seed: of the run.
+    """
+
+    def __init__(self, spec: ObjectiveSpec, sharding: Sharding, negatives: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        self.spec, self.sharding, self.negatives, self.seed = spec, sharding, negatives, seed
+        self.quality = NormQuality(spec.concentration, spec.norm_rate) if spec.kind == "adaface" else None
+
+    def forward(self, head: CosineHead, features: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Compute the loss of the whole batch, and which images of this process are nearest to their own class.
+
+        The gradient of the features is that of the whole batch's loss times the number of processes, so that their
+        mean over the processes is right for the backbone; that of the head's directions is right as it is.
+
+        Args:
+            features: (B, F), the share of this process; as many in all of them.
+            targets: (B,) class numbers.
+            step: of the phase, from 0.
+        Returns:
+            A scalar, the same in all processes, and (B,) bool: of the classes that were taken.
+        """
+        world = self.sharding.world
+        embeddings = precise(head.embed(features))
+        quality = None
+        if self.quality is not None:
+            quality = _all(self.quality(linalg.vector_norm(embeddings, dim=1)), world)
+        labels = _all(targets, world) - self.sharding.start
+        count = len(head.weight) // head.subcentres
+        mine = (labels >= 0) & (labels < count)
+        chosen = self._chosen(labels[mine], count, step) if self.negatives < 1 else None
+        cosines = precise(head.cosines(_Gathered.apply(embeddings, world), chosen))
+        places = labels if chosen is None else torch.searchsorted(chosen, labels.clamp(0, count - 1))
+        places = torch.where(mine, places, 0).unsqueeze(1)
+        own = cosines.gather(1, places)
+        counted = margined(self.spec.kind, own, self.spec.used_margin, None if quality is None else quality[:, None])
+        margins = torch.where(mine[:, None], counted, own)
+        logits = head.scale * cosines.scatter(1, places, margins)
+        with torch.no_grad():
+            best = _greatest(cosines.amax(1), world)
+            right = _greatest(torch.where(mine, own[:, 0], -2.0), world) >= best
+        batch = len(targets)
+        return _CrossEntropy.apply(logits, places, mine, world), right[world.rank * batch : (world.rank + 1) * batch]
+
+    def hits(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Count the images that are nearest to their own class, as `forward` gave them."""
+        return scores.sum()
+
+    def _chosen(self, positives: Tensor, count: int, step: int) -> Tensor:
+        """Return the classes of a step, ascending: those of the images, and others drawn."""
+        generator = torch.Generator().manual_seed(derive(self.seed, "classes", step, self.sharding.world.rank))
+        drawn = torch.rand(count, generator=generator, device="cpu").to(positives.device)
+        drawn[positives] = 2.0
+        wanted = max(1, round(self.negatives * count), int((drawn == 2.0).sum()))
+        return drawn.topk(wanted).indices.sort().values
+
+
+class _Gathered(torch.autograd.Function):
+    """(B, D) of each process -> (B * processes, D) of all."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, world: World) -> Tensor:
+        ctx.world = world
+        return _all(own, world)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        world = ctx.world
+        count = len(gradient) // world.size
+        total = world.all_reduce(gradient.contiguous().clone())
+        return world.size * total[world.rank * count : (world.rank + 1) * count], None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The mean cross-entropy of logits whose classes are shared out.
+
+    Args:
+        logits: (B, S), of the classes of this process.
+        places: (B, 1) the column of the image's own class, and mine: (B,) whether it is here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, places: Tensor, mine: Tensor, world: World) -> Tensor:
+        high = _greatest(logits.amax(1), world)
+        shares = (logits - high[:, None]).exp_()
+        total = world.all_reduce(shares.sum(1))
+        own = world.all_reduce(torch.where(mine, logits.gather(1, places)[:, 0] - high, 0.0))
+        ctx.save_for_backward(shares.div_(total[:, None]), places, mine)
+        return (total.log() - own).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        shares, places, mine = ctx.saved_tensors
+        result = shares.scatter_add(1, places, -mine[:, None].to(shares.dtype))
+        return result.mul_(gradient / len(shares)), None, None, None
+
+
+def _all(own: Tensor, world: World) -> Tensor:
+    """(B, …) of each process -> those of all, in order of the ranks."""
+    if world.size == 1:
+        return own.clone()
+    parts = [torch.empty_like(own) for _ in range(world.size)]
+    dist.all_gather(parts, own.contiguous())
+    return torch.cat(parts)
+
+
+def _greatest(values: Tensor, world: World) -> Tensor:
+    """Return the greatest of each value over all processes, in place."""
+    if world.size > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values

@@ -1,0 +1,169 @@
+"""The class layer shared out to two processes against the whole one: loss, gradients, a run and its bundle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from facewright.errors import UsageError
+from facewright.heads import build
+from facewright.losses.objective import Objective
+from facewright.specs import HeadSpec, ObjectiveSpec
+from facewright.training import recipe as recipes
+from facewright.training.distributed import World
+from facewright.training.sharding import ShardedObjective, Sharding
+from facewright.workflows.training_runs import resume, train
+
+KINDS = ("cosface", "arcface", "adaface")
+CLASSES, WIDTH, BATCH = 7, 5, 8
+HEAD = HeadSpec(kind="cosine", scale=16.0, subcentres=2)
+Found = tuple[float, int, torch.Tensor, torch.Tensor]  # loss, hits, gradients of the directions and of the backbone
+
+
+def setting(kind: str):
+    torch.manual_seed(3)
+    head, backbone = build(HEAD, WIDTH, CLASSES), torch.nn.Linear(4, WIDTH)
+    images, labels = torch.randn(BATCH, 4) * 3, torch.tensor([0, 6, 3, 3, 2, 5, 1, 6])
+    return head, backbone, images, labels, ObjectiveSpec(kind=kind)
+
+
+def whole(kind: str) -> Found:
+    head, backbone, images, labels, spec = setting(kind)
+    objective = Objective(spec, CLASSES, WIDTH)
+    loss, scores = objective(head, backbone(images), labels, 0)
+    loss.backward()
+    return loss.item(), int(objective.hits(scores, labels)), head.weight.grad, backbone.weight.grad
+
+
+def shared(kind: str, world: World, negatives: float = 1.0) -> Found:
+    head, backbone, images, labels, spec = setting(kind)
+    sharding = Sharding(world, CLASSES, 2)
+    head.weight = torch.nn.Parameter(sharding.take(head.weight.detach()))
+    objective = ShardedObjective(spec, sharding, negatives, seed=1)
+    part = slice(world.rank * BATCH // world.size, (world.rank + 1) * BATCH // world.size)
+    loss, right = objective(head, backbone(images[part]), labels[part], 0)
+    loss.backward()
+    gradient = world.all_reduce(backbone.weight.grad.clone()) / world.size  # as DistributedDataParallel does
+    hits = int(world.all_reduce_sum([float(objective.hits(right, labels[part]))])[0])
+    return loss.item(), hits, sharding.join(head.weight.grad), gradient
+
+
+TWO = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parent)]!r}
+import torch, torch.distributed as dist
+from test_sharding import KINDS, shared
+from facewright.training.distributed import World
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method=f"file://{{sys.argv[2]}}", rank=rank, world_size=2)
+found = {{kind: shared(kind, World(rank, 2)) for kind in KINDS}}
+found["sampled"] = shared("arcface", World(rank, 2), 0.5)
+if rank == 0:
+    torch.save(found, sys.argv[3])
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_loss_and_the_gradients_of_the_whole_layer(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", TWO]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen([*words, str(rank), str(tmp_path / "meet"), str(tmp_path / "out")], env=env) for rank in (0, 1)
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    found = torch.load(tmp_path / "out", weights_only=True)
+    for kind in KINDS:
+        loss, hits, directions, backbone = whole(kind)
+        assert found[kind][0] == pytest.approx(loss, abs=1e-5) and found[kind][1] == hits
+        torch.testing.assert_close(found[kind][2], directions, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found[kind][3], backbone, atol=1e-5, rtol=0)
+    loss, _, directions, _ = found["sampled"]
+    assert 0 < loss < whole("arcface")[0]  # fewer negatives
+    moved = directions.reshape(CLASSES, -1).abs().sum(1) > 0
+    assert moved[[0, 1, 2, 3, 5, 6]].all()  # those of the images
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_process_gives_the_same(kind: str) -> None:
+    loss, hits, directions, backbone = whole(kind)
+    found = shared(kind, World())
+    assert found[0] == pytest.approx(loss, abs=1e-5) and found[1] == hits
+    torch.testing.assert_close(found[2], directions)
+    torch.testing.assert_close(found[3], backbone)
+
+
+def test_the_sample_of_classes_is_a_function_of_seed_step_and_process() -> None:
+    positives = torch.tensor([17, 3, 17])
+
+    def chosen(seed: int, step: int, rank: int) -> list[int]:
+        objective = ShardedObjective(ObjectiveSpec(kind="arcface"), Sharding(World(rank, 2), 200), 0.2, seed)
+        return objective._chosen(positives, 100, step).tolist()
+
+    one = chosen(0, 5, 0)
+    assert len(one) == len(set(one)) == 20 and one == sorted(one) and {3, 17} <= set(one)
+    assert one == chosen(0, 5, 0)
+    assert len({tuple(chosen(*place)) for place in ((0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1))}) == 4
+
+
+def test_more_processes_than_classes() -> None:
+    with pytest.raises(UsageError, match="2 for 3"):
+        Sharding(World(0, 3), 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"objective.kind": "a-softmax"}, "arcface"), ({"training.shard_classes": "false"}, "shard_classes")],
+)
+def test_settings_that_do_not_go_together(changes: dict[str, str], expected: str) -> None:
+    chosen = {"training.shard_classes": "true", "training.negatives": "0.5", **changes}
+    with pytest.raises(UsageError, match=expected):
+        recipes.override(recipes.load("arcface"), chosen)
+
+
+WHERE = "synthetic:faces?identities=5&images=12&size=32"
+SMALL = {
+    "input.size": "32", "training.epochs": "3", "training.batch": "8", "training.precision": "float32",
+    "head.scale": "16", "training.ema": "0.9", "training.checkpoint_steps": "1", "training.shard_classes": "true",
+    "augment.jpeg": "0",
+}  # fmt: skip
+STOPPED = f"""
+import os, signal, sys
+from pathlib import Path
+from facewright.events import StepFinished
+from facewright.workflows.training_runs import train
+
+def on_event(event):
+    if isinstance(event, StepFinished) and (event.epoch, event.step) == (3, 2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train({WHERE!r}, model="plain_cnn", recipe="arcface", out=Path(sys.argv[1]), overrides={SMALL!r}, on_event=on_event)
+"""
+
+
+def test_a_run_of_two_resumes_with_one_and_its_bundle_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(tmp_path / "stopped.py")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *launch, str(tmp_path / "run")],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert (tmp_path / "run" / "checkpoints" / "last.json").is_file(), done.stderr[-3000:]
+    run = resume(tmp_path / "run")
+    changes = {**SMALL, "training.shard_classes": "false"}
+    one = train(WHERE, model="plain_cnn", recipe="arcface", out=tmp_path / "one", overrides=changes, report=False)
+    assert len(run.history) == 3
+    for mine, theirs in zip(run.history, one.history, strict=True):
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=0.03)  # batch norm sees half batches
+    weights, expected = (each.classifier.bundle.weights for each in (run, one))
+    assert {name: value.shape for name, value in weights.items()} == {n: v.shape for n, v in expected.items()}

@@ -145,18 +145,13 @@ train({WHERE!r}, model="plain_cnn", recipe="arcface", out=Path(sys.argv[1]), ove
 """
 
 
+@pytest.mark.slow
 def test_a_run_of_two_resumes_with_one_and_its_bundle_is_whole(tmp_path: Path) -> None:
     (tmp_path / "stopped.py").write_text(STOPPED)
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(tmp_path / "stopped.py")]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "run")],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    command = [sys.executable, *launch, str(tmp_path / "run")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode != 0
     assert (tmp_path / "run" / "checkpoints" / "last.json").is_file(), done.stderr[-3000:]
     run = resume(tmp_path / "run")

@@ -85,9 +85,8 @@ def assemble(
         save_best: called with the best network so far.
     """
     own = recipe.head.kind == "native"
-    objective = (
-        _sharded(recipe, network, data, world) if recipe.training.shard_classes else _objective(recipe, network, data)
-    )
+    sharded = recipe.training.shard_classes
+    objective = _sharded(recipe, network, data, world) if sharded else _objective(recipe, network, data)
     workers = 0 if world.device.type == "cpu" else LOADERS
     data = replace(data, workers=workers)
     module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype).to(world.device)

@@ -33,7 +33,7 @@ class World:
         return self.rank == 0
 
     def wrap(self, model: nn.Module, own: Sequence[str] = ()) -> nn.Module:
-        """Return the model whose gradients are averaged over all processes, but for parameters of this process's own."""
+        """Return the model whose gradients are averaged over all processes, but for those of its `own` parameters."""
         if self.size == 1:
             return model
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(own))

@@ -1,11 +1,11 @@
 """The class layer of a margin loss, shared out to processes: each keeps the directions of its classes.
 
-With a million people a layer of 512 numbers each is 2 GB, and the logits of 1,024 images are 4 GB. So each process holds
-the directions of a run of classes; all of them see the embeddings of the whole batch, compute the logits of their own
-classes, and exchange three numbers an image: the greatest logit, the sum of exponentials, the logit of its own class.
+With a million people a layer of 512 numbers each is 2 GB, and the logits of 1,024 images are 4 GB. So each process
+holds the directions of a run of classes; all of them see the embeddings of the whole batch, compute the logits of their
+own classes, and exchange three numbers an image: the greatest logit, the sum of exponentials, the logit of its class.
 
-Partial FC (`training.negatives`) takes at each step only a part of a process's classes: those of the images of the batch,
-and others drawn as a function of (seed, step, process).
+Partial FC (`training.negatives`) takes at each step only a part of a process's classes: those of the images of the
+batch, and others drawn as a function of (seed, step, process).
 
 Why not DTensor and `loss_parallel`: the margin changes one logit an image, by an index along the sharded dimension, for
 which DTensor has no rule, and its `cross_entropy` wants logits sharded evenly over all classes, which a sample is not.

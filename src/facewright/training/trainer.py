@@ -129,9 +129,8 @@ class Trainer:
         self.optimizer = optimizers.build(recipe.optimizer, groups, phase.learning_rate)
         self.plateau = Plateau() if recipe.schedule.name == "plateau" else None
         self.average = AveragedNetwork(self.network, recipe.training.ema) if recipe.training.ema else None
-        self.wrapped = self.world.wrap(
-            self.module, () if self.sharding is None else (f"network.{self.module.head}.weight",)
-        )
+        own = () if self.sharding is None else (f"network.{self.module.head}.weight",)
+        self.wrapped = self.world.wrap(self.module, own)
         self.loader: ImageLoader | FeatureLoader | None = None  # made when the phase's first step is taken
 
     def prepare_inputs(self) -> None:

@@ -91,6 +91,19 @@ class Prediction(Record):
     answer: Answer | None = None  # None: the model holds no threshold between two classes
     targets: dict[str, TargetAnswer] | None = None  # None: the model has classes
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Probabilities by class; of targets, of yes by attribute and of each class as "target: class"."""
+        if self.targets is None:
+            return dict(zip(self.names, self.probabilities, strict=True))
+        found = {}
+        for name, one in self.targets.items():
+            if isinstance(one, AttributeAnswer):
+                found[name] = one.probability
+            elif isinstance(one, ClassAnswer):
+                found |= {f"{name}: {inner}": value for inner, value in one.probabilities.items()}
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `predict --json` prints: `unknown`, `answer` and `targets` only where they were asked or held."""
         top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
@@ -223,6 +236,16 @@ class Classifier:
         """
         self.refuse_targets()
         return softmax(self.logits(pixels))
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """The scores that a map can be asked about: those of classes and attributes, not of numbers."""
+        parts = () if self.task is None else self.task.parts
+        return (
+            self.classes
+            if self.task is None
+            else tuple(name for part in parts if part.target.number is None for name in part.target.scores)
+        )
 
     def refuse_targets(self) -> None:
         """Raise UsageError where the model has targets in place of classes."""

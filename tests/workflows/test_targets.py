@@ -19,7 +19,9 @@ from facewright.events import Event, StepFinished
 from facewright.inference import Classifier
 from facewright.runs import Run
 from facewright.specs import TaskSpec
-from facewright.workflows import evaluate, predict, train
+from facewright.workflows import evaluate, exportation, predict, train
+from facewright.workflows.explanation import explain
+from facewright.workflows.exportation import export
 
 DATA = Path(__file__).parents[3] / "shared"
 SMALL = {
@@ -314,6 +316,28 @@ def test_the_command_line_prints_answers(run: Run, table: Path, capsys: pytest.C
     assert answer["targets"].keys() == {"red", "bright"} and answer["targets"]["red"].keys() >= {"yes", "probability"}
     assert main(["evaluate", str(run.folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["attributes"]["attributes"][0]["name"] == "red"
+
+
+def test_an_exported_model_gives_the_same_answers(several: Run, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "several.onnx"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exportation, "FEWEST", 24)
+        done = export(several.folder, out=out)
+    assert done.agreement.problem is None and done.agreement.decisions >= 2 * 24
+    image = table.parent / "0003.png"
+    ours, theirs = (predict(model, image)[0].targets for model in (several.folder, out))
+    assert ours is not None and theirs is not None
+    assert theirs["age"].value == pytest.approx(ours["age"].value, abs=1e-3)  # type: ignore[union-attr]
+    assert theirs["red"].to_dict() == pytest.approx(ours["red"].to_dict(), abs=1e-4)
+
+
+def test_a_map_shows_what_speaks_for_an_attribute_and_for_a_class(several: Run, table: Path) -> None:
+    image = table.parent / "0003.png"
+    for name in ("red", "tint: grey"):
+        (shown,) = explain(several.folder, [image], name=name).photos
+        assert shown.error is None and shown.heat is not None and 0 <= shown.probability <= 1
+    with pytest.raises(UnknownName, match="age"):
+        explain(several.folder, [image], name="age")
 
 
 @pytest.mark.realdata

@@ -19,9 +19,10 @@ from facewright.bundle import Bundle
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
 from facewright.inference import Classifier
-from facewright.metrics.target_values import softmax
+from facewright.metrics.target_values import softmax, target_values
 from facewright.metrics.thresholds import UNKNOWN, VERIFICATION, thresholds_for
 from facewright.records import Record
+from facewright.specs import TaskSpec
 
 TOLERANCE = 1e-5
 TIE = 1e-6
@@ -62,19 +63,29 @@ class StoredThresholds:
     binary: tuple[int, float] | None = None  # column of the accepted class, and from which probability on
     unknown: tuple[float, ...] = ()  # of similarity
     verification: tuple[float, ...] = ()  # of cosines
+    targets: tuple[tuple[slice, float | None], ...] | None = None
+    """Of a task the columns of each target that is decided, and from which probability on it is yes; None: classes."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> StoredThresholds:
         """Return the thresholds that a model file holds for its present input."""
         unknown: tuple[float, ...] = ()
-        binary = None
-        if bundle.classes:
+        binary = targets = None
+        if bundle.task is not None:
+            limits = Classifier(bundle).limits
+            kinds = {"attribute": True, "classes": False, "votes": False}
+            targets = tuple(
+                (part.values, limits.get(part.target.name, 0.5) if kinds[part.target.kind] else None)
+                for part in bundle.task.parts
+                if part.target.kind in kinds
+            )
+        elif bundle.classes:
             classifier = Classifier(bundle)
             unknown = tuple(one.value for one in thresholds_for(bundle.thresholds, UNKNOWN, classifier.fingerprint))
             line = classifier.threshold
             binary = None if line is None else (bundle.classes.index(line.accepted), line.value)
         held = thresholds_for(bundle.thresholds, VERIFICATION, Embedder(bundle).fingerprint)
-        return cls(binary, unknown, tuple(one.value for one in held))
+        return cls(binary, unknown, tuple(one.value for one in held), targets)
 
 
 class Agreement(Record):
@@ -121,7 +132,18 @@ def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset], device: str | 
     if classifier is None:
         return ModelOutputs(every, None, None, None)
     scores = np.concatenate(logits)
-    return ModelOutputs(every, scores, softmax(scores), classifier.similarity(scores))
+    return ModelOutputs(every, scores, _probabilities(scores, bundle.task), classifier.similarity(scores))
+
+
+def _probabilities(scores: Floats, task: TaskSpec | None) -> Floats:
+    """Return (N, C) probabilities; of a task (N, V) values, a number as a share of its range."""
+    if task is None:
+        return softmax(scores)
+    values = target_values(scores, task)
+    for part in task.of_kind("number"):
+        low, high = part.target.number.ends  # type: ignore[union-attr]
+        values[:, part.values] = (values[:, part.values] - low) / (high - low)
+    return values
 
 
 def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThresholds) -> Agreement:
@@ -136,7 +158,11 @@ def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThres
     if ours.probabilities is not None and theirs.probabilities is not None:
         logits = _furthest(ours.logits, theirs.logits)
         probabilities = _furthest(ours.probabilities, theirs.probabilities)
-        counts.classes(ours.probabilities, theirs.probabilities)
+        for columns, line in lines.targets or ():
+            one, other = ours.probabilities[:, columns], theirs.probabilities[:, columns]
+            counts.classes(one, other) if line is None else counts.line(one[:, 0], other[:, 0], line)
+        if lines.targets is None:
+            counts.classes(ours.probabilities, theirs.probabilities)
         if lines.binary is not None:
             column, line = lines.binary
             counts.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)

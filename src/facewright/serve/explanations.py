@@ -57,15 +57,16 @@ class Explanations:
         inputs = classifier.fit(pixels, photo)
         batch = torch.from_numpy(inputs).permute(2, 0, 1)[None]
         prediction = classifier.prediction(photo, classifier.logits(batch)[0], len(classifier.classes))
-        wanted = prediction.names[0] if name is None else name
-        if wanted not in classifier.classes:
-            raise UnknownName("class", wanted, classifier.classes)
+        found = prediction.by_name
+        wanted = next(iter(found), "") if name is None else name
+        if wanted not in classifier.explained:
+            raise UnknownName("class", wanted, classifier.explained)
         heat = explainer.maps(batch, [classifier.classes.index(wanted)])[0]
         return {
             "kind": "class",
             "name": wanted,
-            "probability": prediction.probabilities[prediction.names.index(wanted)],
-            "predicted": prediction.names[0],
+            "probability": found[wanted],
+            "predicted": next(iter(found)),
             "overlay": _uri(overlay(_shown(inputs), heat)),
             "photo": _uri(_shown(inputs)),
         }

@@ -57,7 +57,7 @@ def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
         image = given.one("photo")
         return await service.answer(request, partial(service.predict, image, fields.top_k), [image])
 
-    classes = () if service.models.classifier is None else service.models.classifier.classes
+    classes = () if service.models.classifier is None else service.models.classifier.explained
     form, served = form_of(forms.ExplainFields, "photo", choices={"class": classes}), service.explains_classes
 
     @app.post("/v1/explain/class", response_model=schemas.ExplainedClass, responses=ERRORS, tags=TAGS,

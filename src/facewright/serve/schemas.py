@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from facewright.inference import AttributeAnswer, ClassAnswer, NumberAnswer
+
 RATE: dict[str, Any] = {"value": 0.01, "low": 0.005, "high": 0.0178, "n": 1100}
 BOX = {"x": 61.0, "y": 58.5, "w": 120.0, "h": 120.0}
 POINTS = [[157.0, 96.0], [133.0, 97.5], [84.0, 96.5], [109.0, 97.0], [121.0, 138.0]]
@@ -120,6 +122,9 @@ class Predicted(Answer):
     similarity: float | None = Field(description="Cosine or probability of the nearest class: low for unknown people")
     likeness: float | None = Field(deprecated=True, description="`similarity`, as it was called in 0.1")
     answer: ThresholdDecision | None
+    targets: dict[str, AttributeAnswer | NumberAnswer | ClassAnswer] | None = Field(
+        default=None, description="Of a model with targets in place of classes: each by its name; `top` is then empty"
+    )
     unknown: bool | None = Field(default=None, description="By the stored threshold; null where there is none")
 
 

@@ -58,8 +58,10 @@ def explain(
     """
     pictures = images_in(paths)
     classifier = load_classifier(Path(model), device, detector)
-    if name is not None and name not in classifier.classes:
-        raise UnknownName("class", name, classifier.classes)
+    if name is not None and name not in classifier.explained:
+        raise UnknownName("class", name, classifier.explained)
+    if not classifier.explained:
+        raise UsageError(f"{model}: a map shows what speaks for an attribute or a class; this model predicts numbers")
     explainer = Explainer(classifier, method)
     if name is not None and not explainer.by_class:
         raise UsageError("attention rollout shows what the network looked at, whatever the class: leave the class out")
@@ -139,11 +141,11 @@ def _explained(explainer: Explainer, path: Path | MemoryImage, name: str | None)
         fed, shown = _seen(classifier.spec, path, classifier.cropper)
     except BadImage as error:
         return ExplainedPhoto(str(path), error=error.reason)
-    asked = predicted.names[0] if name is None else name
+    found = predicted.by_name
+    asked = next(iter(found)) if name is None else name
     index = classifier.classes.index(asked)
     heat = explainer.maps(torch.from_numpy(fed).permute(2, 0, 1)[None], [index])[0]
-    probability = dict(zip(predicted.names, predicted.probabilities, strict=True))[asked]
-    return ExplainedPhoto(str(path), asked, probability, predicted.names[0], heat, shown)
+    return ExplainedPhoto(str(path), asked, found[asked], next(iter(found)), heat, shown)
 
 
 def _written(explained: Explained, folder: Path) -> Explained:

@@ -94,6 +94,7 @@ def find_label_issues(
     """
     folder = Path(folder)
     run = Run(folder)
+    run.classifier.refuse_targets()
     _ = run.evaluation  # an unfinished run is refused before anything is computed
     if folds < 2:
         raise UsageError(

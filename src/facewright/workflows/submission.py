@@ -142,6 +142,7 @@ def fill_template(
     table = Template.read(Path(template))
     images = table.images(images_of(paths))
     classifier = load_classifier(Path(model), device, detector)
+    classifier.refuse_targets()
     content, cells = table.columns(classifier)
     rows = []
     for name, one in zip(table.ids, classifier.stream(images, len(classifier.classes)), strict=True):

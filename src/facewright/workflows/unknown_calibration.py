@@ -61,6 +61,7 @@ def calibrate_unknown(
     target = destination(model, out, changed=False)
     folder = Path(model)
     classifier = load_classifier(folder, device)
+    classifier.refuse_targets()
     data = with_face_crops(open_images(unknown_people), classifier.cropper)
     known = sorted(set(classifier.classes) & {*data.people, *data.classes})
     if known:

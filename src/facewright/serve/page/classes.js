@@ -7,7 +7,8 @@ import { heatFigure } from "./why.js";
 import { percent, score } from "./words.js";
 
 /** One line: the answer. */
-export function answerLine({ top, answer, unknown }) {
+export function answerLine({ top, answer, unknown, targets }) {
+  if (targets) return Object.entries(targets).slice(0, 4).map(([name, one]) => `${name}: ${targetWords(one)}`).join(", ");
   if (unknown) return `Unknown, nearest match ${top[0].name}`;
   return answer ? answer.name : top[0].name;
 }
@@ -18,6 +19,7 @@ export function answerLine({ top, answer, unknown }) {
  * @param place where a heat map goes
  */
 export function classCard(photo, predicted, place) {
+  if (predicted.targets) return targetCard(photo, predicted.targets, place);
   const rows = predicted.top.map(({ name, probability }) => {
     const bar = span("bar");
     bar.style.width = `${100 * probability}%`;
@@ -37,6 +39,32 @@ export function classCard(photo, predicted, place) {
     make("ol", {}, ...rows),
     ...notes(predicted).map((words) => note(words)),
   );
+}
+
+function targetWords(one) {
+  if ("yes" in one) return one.yes ? "yes" : "no";
+  if ("value" in one) return one.value.toPrecision(4);
+  return one.name;
+}
+
+/** The card of targets in place of classes: attributes, numbers, classes by name. */
+function targetCard(photo, targets, place) {
+  const rows = Object.entries(targets).map(([name, one]) => {
+    const share = "value" in one ? null : one.probability;
+    const bar = span("bar");
+    bar.style.width = `${100 * (share ?? 0)}%`;
+    const range = typeof one.low === "number" ? ` (${one.low.toPrecision(4)} to ${one.high.toPrecision(4)})` : "";
+    const asked = "name" in one ? `${name}: ${one.name}` : name;
+    return make(
+      "li",
+      {},
+      span("class-name", `${name}: ${targetWords(one)}${range}`),
+      span("class-share", share === null ? "" : percent(share)),
+      share === null ? "" : make("span", { class: "bar-track", "aria-hidden": "true" }, bar),
+      share !== null && about.can.explain_class ? whyButton(photo, asked, place) : "",
+    );
+  });
+  return make("section", { class: "card classes" }, make("h3", {}, "Predictions"), make("ol", {}, ...rows));
 }
 
 function notes({ answer, unknown, similarity }) {

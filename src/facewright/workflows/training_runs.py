@@ -32,6 +32,7 @@ from facewright.training.assembly import assemble, data_of, starting_network
 from facewright.training.distributed import World, joined
 from facewright.training.recipe import Recipe
 from facewright.training.trackers import TrackedRun, chosen_trackers, tracking
+from facewright.training.trainer import Trainer
 from facewright.workflows import provenance
 from facewright.workflows.comparison import compare
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
@@ -87,39 +88,27 @@ def train(
         Interrupted: a signal came; the state is saved.
     """
     out, track = None if out is None else Path(out), chosen_trackers(track)
-    begun = trained_model(model)
-    model = model if begun is None else begun.start
-    own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
-    chosen = recipes.override(own, overrides or {})
-    stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
-    targets = task is not None or chosen.task is not None
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=not targets)
-    dataset, chosen = with_targets(dataset, chosen, task)
-    if begun is not None:
-        begun.check_input(chosen)
-    if begun is not None and chosen.task is None:
-        dataset = dataset.with_classes_first(begun.bundle.classes)
-        on_event(Message(begun.changes(dataset.classes)))
-    check_classes(dataset, chosen)
-    folder = out or free_folder(f"{dataset.name}-{folder_name(model)}")
+    asked = requested(data, model, recipe, overrides or {}, task, on_event)
+    dataset = asked.dataset
+    folder = out or free_folder(f"{dataset.name}-{folder_name(asked.model)}")
     if folder.resolve().is_relative_to(dataset.where):  # its folders would be classes the next time
         raise UsageError(f"{folder}: lies in the dataset {dataset.where}; choose an --out beside it")
     with joined(devices.choose(device)) as world, owned(folder) if world.is_main_process else nullcontext():
         if (folder / "run.json").is_file():
-            _check_same(folder, model, chosen, seed, resume)
-            dataset = dataset.with_classes_first(RunFacts.read(folder).classes)
+            _check_same(folder, asked.model, asked.recipe, seed, resume)
+            asked = dataclasses.replace(asked, dataset=dataset.with_classes_first(RunFacts.read(folder).classes))
         else:
-            check_weights(model, chosen)
+            check_weights(asked.model, asked.recipe)
         world.barrier()
-        job = _prepared(folder, dataset, model, stem, chosen, seed, world, on_event)
+        job = prepared(folder, asked, seed, world, on_event)
         tracked = TrackedRun(folder, job.facts.title, job.facts.started, _parameters(job))
         with tracking(track if world.is_main_process else (), tracked, job.on_event) as log:
             job = dataclasses.replace(job, on_event=log)
-            result = _train(job)
+            result = train_job(job)
             run = Run(folder)
             if world.is_main_process and result is not None:
-                _evaluate(job, run, result)
-        if world.is_main_process and report and chosen.task is None:
+                finish_job(job, run, result)
+        if world.is_main_process and report and asked.recipe.task is None:
             compare([run], job.data.store).to_html(folder / "report.html")
         world.barrier()
         return run
@@ -154,6 +143,42 @@ def resume(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be trained on what."""
+
+    dataset: Dataset
+    model: str  # architecture, or architecture@weights
+    stem: str
+    recipe: Recipe
+
+
+def requested(
+    data: str | Path | Dataset,
+    model: str,
+    recipe: str | Path | None,
+    overrides: Mapping[str, str],
+    task: str | None = None,
+    on_event: EventHandler = ignore_event,
+) -> Request:
+    """Check what is asked for and list the data, before anything is decoded. Args, Raises: as of `train`."""
+    begun = trained_model(model)
+    model = model if begun is None else begun.start
+    own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
+    chosen = recipes.override(own, overrides)
+    stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
+    targets = task is not None or chosen.task is not None
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=not targets)
+    dataset, chosen = with_targets(dataset, chosen, task)
+    if begun is not None:
+        begun.check_input(chosen)
+    if begun is not None and chosen.task is None:
+        dataset = dataset.with_classes_first(begun.bundle.classes)
+        on_event(Message(begun.changes(dataset.classes)))
+    check_classes(dataset, chosen)
+    return Request(dataset, model, stem, chosen)
+
+
 def free_folder(name: str) -> Path:
     """Return runs/NAME-1, or the next number that is free."""
     clean, number = folder_name(name), 1
@@ -174,7 +199,7 @@ def folder_name(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
+class Job:
     """A run that is ready to be trained."""
 
     folder: Path
@@ -188,24 +213,17 @@ class _Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Result:
+class Outcome:
+    """The epochs that were trained."""
+
     rows: tuple[EpochRow, ...]
     resumed: bool
 
 
-def _prepared(
-    folder: Path,
-    dataset: Dataset,
-    model: str,
-    stem: str,
-    recipe: Recipe,
-    seed: int,
-    world: World,
-    on_event: EventHandler,
-) -> _Job:
+def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: EventHandler) -> Job:
     """Build the network, then decode and split the data, and write down what is known before the first step."""
-    on_event = on_event if world.is_main_process else ignore_event
-    start = initial_weights(model, recipe, stem, on_event)
+    on_event, dataset, recipe = on_event if world.is_main_process else ignore_event, asked.dataset, asked.recipe
+    start = initial_weights(asked.model, recipe, asked.stem, on_event)
     classes = len(dataset.classes)
     network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
     for message in messages:
@@ -222,35 +240,41 @@ def _prepared(
         task = with_ranges(recipe.task, data.store.dataset.truth[data.split.train])
         recipe = recipe.model_copy(update={"task": task})
     platforms.reset_peak_memory()
-    return _Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
+    return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
 
 
-def _train(job: _Job) -> _Result | None:
+def train_job(job: Job) -> Outcome | None:
     """Train by gradients or fit a probe, keeping the best weights; None where the run was finished before."""
     folder, facts, recipe, world, on_event = job.folder, job.facts, job.recipe, job.world, job.on_event
-    save_best = _saving(job)
     was_finished = facts.finished is not None and (folder / "evaluation.json").is_file()
     if recipe.probe is not None:
         if was_finished:
             return None
         network = job.network.to(world.device)
-        rows = probe(folder, network, job.data, recipe, facts.seed, save_best, on_event) if not world.rank else ()
-        return _Result(rows, resumed=False)
-    data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, world)
-    data = dataclasses.replace(data, sets=job.data.sets)
-    dtype = getattr(torch, facts.precision)
-    trainer = assemble(recipe, job.network, data, folder, save_best, dtype, on_event, world)
+        rows = probe(folder, network, job.data, recipe, facts.seed, _saving(job), on_event) if not world.rank else ()
+        return Outcome(rows, resumed=False)
+    trainer = trainer_of(job)
     state = checkpoints.load(folder / "checkpoints")
     if state is not None:
         trainer.restore(state)
         if trainer.position.finished and was_finished:
             return None
         on_event(Message(f"resumed after step {trainer.position.steps}"))
-    on_event(RunStarted(str(folder), facts.title, recipe.name, recipe.epochs, data.steps, len(data.train)))
-    return _Result(trainer.fit(), resumed=state is not None)
+    on_event(
+        RunStarted(str(folder), facts.title, recipe.name, recipe.epochs, trainer.data.steps, len(trainer.data.train))
+    )
+    return Outcome(trainer.fit(), resumed=state is not None)
 
 
-def _evaluate(job: _Job, run: Run, result: _Result) -> None:
+def trainer_of(job: Job) -> Trainer:
+    """Return the trainer of a run, before its first step."""
+    recipe, facts = job.recipe, job.facts
+    data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, job.world)
+    data, dtype = dataclasses.replace(data, sets=job.data.sets), getattr(torch, facts.precision)
+    return assemble(recipe, job.network, data, job.folder, _saving(job), dtype, job.on_event, job.world)
+
+
+def finish_job(job: Job, run: Run, result: Outcome) -> None:
     """Evaluate the best weights on the test part, and close the run."""
     evaluate = evaluate_test_part if job.recipe.task is None else evaluate_targets
     evaluate(run, job.data, str(job.world.device), job.on_event)
@@ -264,7 +288,7 @@ def _evaluate(job: _Job, run: Run, result: _Result) -> None:
     job.on_event(RunEvaluated({name: value for name, value in metrics.items() if value is not None}))
 
 
-def _parameters(job: _Job) -> dict[str, str | int | float | bool]:
+def _parameters(job: Job) -> dict[str, str | int | float | bool]:
     """Return what a tracker lists beside the curves: the facts of the run and every value of the recipe."""
     facts, recipe = job.facts, tomllib.loads(job.recipe.to_toml())
     values: dict[str, str | int | float | bool] = {"model": facts.title, "dataset": facts.dataset, "seed": facts.seed}
@@ -277,7 +301,7 @@ def _parameters(job: _Job) -> dict[str, str | int | float | bool]:
     return values
 
 
-def _saving(job: _Job) -> Callable[[nn.Module], None]:
+def _saving(job: Job) -> Callable[[nn.Module], None]:
     """Return what saves the best weights so far; no time is in the file, so equal runs give equal files."""
     facts, head = job.facts, job.recipe.head
     origin = {
@@ -305,7 +329,7 @@ def _saving(job: _Job) -> Callable[[nn.Module], None]:
     return save_best
 
 
-def _finished(job: _Job, result: _Result) -> RunFacts:
+def _finished(job: Job, result: Outcome) -> RunFacts:
     return job.facts.replace(
         finished=provenance.now(),
         epochs=len(result.rows),

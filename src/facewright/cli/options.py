@@ -166,6 +166,12 @@ Track = Annotated[
         help="Write the curves for csv, mlflow, tensorboard, wandb (offline). Default: TensorBoard where installed.",
     ),
 ]
+Architecture = Annotated[
+    str, typer.Option("--model", "-m", help="An architecture (`facewright models`), or architecture@weights.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Take a few batches through everything; tell time and memory; keep nothing.")
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. Default: a new one in runs/.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]
 

@@ -12,6 +12,7 @@ from facewright.cli import options as opt
 from facewright.cli.inference import prediction_line
 from facewright.cli.output import emit, percent, report, say, show, table
 from facewright.cli.progress import event_printer
+from facewright.cli.search import describe_dry_run
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def train(
     out: opt.Out = None,
     seed: opt.Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, bit-identically.")] = False,
+    dry_run: opt.DryRun = False,
     changes: opt.Changes = None,
     epochs: opt.Epochs = None,
     size: opt.Size = None,
@@ -63,6 +65,7 @@ def train(
       facewright train more-people/ --model runs/a --out runs/b
       facewright train photos/ --task attributes:smiling,glasses
       facewright train --resume --out runs/a
+      facewright train photos/ --model resnet50 --dry-run
     """
     changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
     data = opt.optional_address(data, order, columns, names, layout, label_from)
@@ -72,6 +75,16 @@ def train(
 
     from facewright import workflows
 
+    if dry_run:
+        if data is None:
+            raise UsageError("--dry-run needs DATA")
+        with event_printer(quiet) as on_event:
+            tried = workflows.dry_run(
+                data, model=with_weights(model, weights), recipe=recipe, seed=seed, overrides=changed, task=task,
+                device=device, on_event=on_event,
+            )  # fmt: skip
+        report(tried.to_dict(), describe_dry_run(tried), as_json)
+        return
     with event_printer(quiet) as on_event:
         if data is not None:
             run = workflows.train(

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from facewright.workflows.calibration import calibrate
     from facewright.workflows.comparison import Compared, compare
     from facewright.workflows.demonstration import demo
+    from facewright.workflows.dry_runs import dry_run
     from facewright.workflows.embeddings import embed
     from facewright.workflows.evaluation import evaluate
     from facewright.workflows.inspection import inspect
+    from facewright.workflows.learning_rates import find_learning_rate
     from facewright.workflows.pair_evaluation import pairs
     from facewright.workflows.prediction import predict
     from facewright.workflows.sweeps import train_all
@@ -35,8 +37,10 @@ __all__ = [
     "calibrate_unknown",
     "compare",
     "demo",
+    "dry_run",
     "embed",
     "evaluate",
+    "find_learning_rate",
     "inspect",
     "pairs",
     "predict",
@@ -54,6 +58,8 @@ __getattr__ = lazy_names(
         "facewright.workflows.calibration": "calibrate",
         "facewright.workflows.comparison": "Compared compare",
         "facewright.workflows.demonstration": "demo",
+        "facewright.workflows.dry_runs": "dry_run",
+        "facewright.workflows.learning_rates": "find_learning_rate",
         "facewright.workflows.inspection": "inspect",
         "facewright.workflows.evaluation": "evaluate",
         "facewright.workflows.pair_evaluation": "pairs",

@@ -1,0 +1,96 @@
+"""`facewright lr-find`: what is measured before a training, and the lines of `train --dry-run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facewright.cli import options as opt
+from facewright.cli.output import report, say, table
+from facewright.cli.progress import duration, event_printer
+
+if TYPE_CHECKING:
+    from facewright.workflows.dry_runs import DryRun
+    from facewright.workflows.learning_rates import LearningRates
+
+SHOWN = 12  # rows of the table
+
+
+def lr_find(
+    data: opt.Data,
+    model: opt.Architecture = "resnet18",
+    recipe: opt.RecipeName = None,
+    low: Annotated[float, opt.bounded("--low", low=1e-12, high=1000, help="The first learning rate.")] = 1e-6,
+    high: Annotated[float, opt.bounded("--high", low=1e-12, high=1000, help="The last learning rate.")] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", min=5, max=10_000, help="Steps in all.")] = 100,
+    csv: opt.CsvFile = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the losses to this .png or .svg.")] = None,
+    seed: opt.Seed = 0,
+    changes: opt.Changes = None,
+    size: opt.Size = None,
+    device: opt.Device = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Suggest a learning rate by training a few steps at rising ones.
+
+    The range test of Smith (2017). Only the training part is read, and nothing is kept.
+
+    \b
+    Example:
+      facewright lr-find photos/ --model resnet50 --plot rates.png
+    """
+    from facewright.workflows.learning_rates import find_learning_rate
+
+    with event_printer(quiet) as on_event:
+        found = find_learning_rate(
+            data, model=model, recipe=recipe, seed=seed, overrides=opt.overrides(changes, None, size),
+            steps=steps, low=low, high=high, device=device, on_event=on_event,
+        )  # fmt: skip
+    report(found.to_dict(), describe_rates(found), as_json)
+    if csv is not None:
+        found.to_csv(csv)
+        say(f"table: {csv}")
+    if plot is not None:
+        found.to_plot(plot)
+        say(f"plot: {plot}")
+
+
+def describe_rates(found: LearningRates) -> str:
+    """Return a few of the steps, and the suggestion."""
+    chosen = sorted({round(place * (len(found.steps) - 1) / (SHOWN - 1)) for place in range(SHOWN)})
+    rows = [
+        [f"{step.learning_rate:.2e}", f"{step.loss:.3f}", f"{step.smoothed_loss:.3f}"]
+        for step in (found.steps[place] for place in chosen)
+    ]
+    lines = [table(["learning rate", "loss", "smoothed"], rows), ""]
+    if found.diverged_at is not None:
+        lines.append(f"diverged at {found.diverged_at:.2g}")
+    if found.suggestion is None:
+        return "\n".join([*lines, "no suggestion: the loss does not fall; raise --high or --steps"])
+    return "\n".join([*lines, f"suggestion: {found.suggestion:.2g}, where the loss falls most steeply"])
+
+
+def describe_dry_run(found: DryRun) -> str:
+    """Return what a training would take."""
+    memory = [] if found.peak_memory_bytes is None else [f"{found.peak_memory_bytes / 2**20:,.0f} MiB of memory"]
+    if found.device_memory_bytes is not None:
+        memory.append(f"{found.device_memory_bytes / 2**20:,.0f} MiB on {found.device}")
+    phases = [
+        f"  {name.ljust(12)}{1000 * seconds:,.0f} ms a step, {found.trained_parameters[name]:,} of"
+        f" {found.parameters:,} parameters"
+        for name, seconds in found.seconds_per_step.items()
+    ]
+    return "\n".join(
+        [
+            f"{found.model} by {found.recipe} on {found.dataset}: works",
+            f"{found.images:,} images of {found.classes} classes, {found.image_size} px, batch {found.batch},"
+            f" {found.precision}, {found.device}",
+            *phases,
+            f"{found.steps_per_epoch:,} steps an epoch, {duration(found.seconds_per_epoch)} an epoch,"
+            f" {found.epochs:,} epochs: about {duration(found.seconds)}",
+            f"peak: {', '.join(memory) or 'unknown'}; loss of the first batch {found.loss:.3f}",
+        ]
+    )

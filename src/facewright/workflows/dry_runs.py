@@ -1,0 +1,158 @@
+"""A few steps through all of a training, to see that it works and how long it would take; nothing is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from facewright import devices, platforms
+from facewright.data.records import Dataset
+from facewright.errors import UsageError
+from facewright.events import EventHandler, ignore_event
+from facewright.inference import Classifier
+from facewright.records import Record
+from facewright.training.distributed import joined
+from facewright.training.recipe import Recipe
+from facewright.training.trainer import Trainer
+from facewright.workflows.initial_weights import check_weights
+from facewright.workflows.training_runs import Job, prepared, requested, trainer_of
+
+STEPS = 3  # timed in each phase, after one that is not: the first of a process allocates
+
+
+class DryRun(Record):
+    """What a training would take, from a few of its steps."""
+
+    model: str
+    recipe: str
+    dataset: str
+    images: int  # of the training part
+    classes: int
+    device: str
+    precision: str
+    image_size: int
+    batch: int
+    steps_per_epoch: int
+    epochs: int
+    loss: float  # of the first batch
+    seconds_per_step: dict[str, float]  # by phase
+    seconds_per_epoch: float  # mean over the epochs of all phases, validation included
+    seconds: float  # of all epochs; decoding, evaluation and report come on top
+    peak_memory_bytes: int | None  # of this process, libraries included
+    device_memory_bytes: int | None  # of the accelerator; None: the CPU
+    parameters: int
+    trained_parameters: dict[str, int]  # by phase
+
+
+def dry_run(
+    data: str | Path | Dataset,
+    *,
+    model: str = "resnet18",
+    recipe: str | Path | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, str] | None = None,
+    task: str | None = None,
+    device: str | None = None,
+    on_event: EventHandler = ignore_event,
+) -> DryRun:
+    """Take a few batches through each phase: loading, training, validation, checkpoint, model file and prediction.
+
+    The images are decoded into the store, as a training would; nothing else is kept.
+
+    Args, Raises: as of `train`; UsageError: a probe has no steps.
+    """
+    asked = requested(data, model, recipe, overrides or {}, task, on_event)
+    if asked.recipe.probe is not None:
+        raise UsageError("a probe takes no training steps: there is nothing to time; run it")
+    check_weights(asked.model, asked.recipe)
+    with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
+        job = prepared(Path(folder), replace(asked, recipe=stepwise(asked.recipe)), seed, world, on_event)
+        return _measured(job, asked.recipe)
+
+
+def stepwise(recipe: Recipe) -> Recipe:
+    """Return the recipe without what a phase does before its first step: features for all images, hard negatives."""
+    phases = {name: phase.model_copy(update={"draws": 0, "hard_negatives": 0}) for name, phase in recipe.phases.items()}
+    return recipe.model_copy(update={"phases": phases})
+
+
+def _measured(job: Job, recipe: Recipe) -> DryRun:
+    trainer, facts = trainer_of(job), job.facts
+    steps: dict[str, float] = {}
+    trained: dict[str, int] = {}
+    losses: list[float] = []
+    for number, (name, _) in enumerate(trainer.phases):
+        trainer.position.phase = number
+        trainer.start_phase()
+        trained[name] = sum(weights.numel() for weights in trainer.network.parameters() if weights.requires_grad)
+        steps[name], loss = _step_seconds(trainer)
+        losses.append(loss)
+    validation = _validation_seconds(trainer)
+    trainer.checkpoint()
+    trainer.save_best(trainer.network)
+    read = Classifier.load(job.folder, str(job.world.device))
+    read.logits(job.data.store.batch(job.data.split.validation[:2]))
+    per_epoch = {name: trainer.data.steps * seconds + validation for name, seconds in steps.items()}
+    total = sum(phase.epochs * per_epoch[name] for name, phase in trainer.phases)
+    return DryRun(
+        model=facts.title,
+        recipe=recipe.name,
+        dataset=facts.dataset,
+        images=len(trainer.data.train),
+        classes=len(facts.classes),
+        device=str(job.world.device),
+        precision=facts.precision,
+        image_size=facts.image_size,
+        batch=trainer.data.batch,
+        steps_per_epoch=trainer.data.steps,
+        epochs=recipe.epochs,
+        loss=losses[0],
+        seconds_per_step=steps,
+        seconds_per_epoch=total / recipe.epochs,
+        seconds=total,
+        peak_memory_bytes=platforms.peak_memory_bytes(),
+        device_memory_bytes=_device_memory(job.world.device),
+        parameters=facts.parameters,
+        trained_parameters=trained,
+    )
+
+
+def _device_memory(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def _step_seconds(trainer: Trainer) -> tuple[float, float]:
+    """Return the median time of a step of the phase under way, its loading included, and the loss of the first."""
+    trainer.prepare_inputs()
+    loader, position = trainer.loader, trainer.position
+    assert loader is not None
+    trainer.wrapped.train()
+    times: list[float] = []
+    before = time.monotonic()
+    size = trainer.recipe.input.size
+    batches = trainer.inputs_data.plan(0)[: STEPS + 1]
+    seen, total = position.seen, position.loss_sum
+    loss = 0.0
+    for inputs, indices in loader.training(batches, size, 0, 0, 0):
+        trainer.step(inputs, indices)
+        trainer.settle()
+        times.append(time.monotonic() - before)
+        before = time.monotonic()
+        loss = loss or (position.loss_sum - total) / (position.seen - seen)
+    timed = sorted(times[1:] or times)
+    return timed[len(timed) // 2], loss
+
+
+@torch.inference_mode()
+def _validation_seconds(trainer: Trainer) -> float:
+    """Return the time that the whole validation part would take, from its first batch."""
+    assert trainer.loader is not None
+    started = time.monotonic()
+    scores, rows = next(iter(trainer.loader.validation(trainer.validated_network.eval(), trainer.recipe.input.size)))
+    float(scores.sum())  # waits for the device
+    return (time.monotonic() - started) * len(trainer.data.validation) / len(rows)

@@ -66,6 +66,7 @@ EXTRAS = {
     "mqtt": ("paho",),
     "onnx": ("onnxscript", "torch"),
     "postgres": ("psycopg", "pgvector"),
+    "search": ("optuna",),
     "serve": ("fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "train": ("torch", "scipy", "sklearn", "matplotlib", "jinja2"),

@@ -82,6 +82,7 @@ for command in (
     data.inspect,
     training.train,
     training.compare,
+    search.search,
     search.lr_find,
     evaluation.evaluate,
     inference.predict,

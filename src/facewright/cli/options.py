@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -169,6 +170,7 @@ Track = Annotated[
 Architecture = Annotated[
     str, typer.Option("--model", "-m", help="An architecture (`facewright models`), or architecture@weights.")
 ]
+Budget = Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Time in all: 90s, 30m, 2h, or seconds.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Take a few batches through everything; tell time and memory; keep nothing.")
 ]
@@ -277,6 +279,25 @@ def tracked(names: str | None) -> tuple[str, ...] | None:
     ('mlflow', 'csv')
     """
     return None if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def seconds(text: str) -> float:
+    """Read a time.
+
+    Raises:
+        UsageError: no time, or none from 1 second to 30 days.
+
+    >>> seconds("90s"), seconds("1.5h"), seconds("20")
+    (90.0, 5400.0, 20.0)
+    """
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number = text[:-1] if text[-1:] in units else text
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", number):
+        raise UsageError(f"expected a time such as 90s, 30m or 2h, got {text[:40]!r}")
+    value = float(number) * units.get(text[-1], 1)
+    if not 1 <= value <= 30 * 86400:
+        raise UsageError(f"expected a time from 1 second to 30 days, got {text}")
+    return value
 
 
 def key_values(words: Sequence[str] | None, option: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`facewright lr-find`: what is measured before a training, and the lines of `train --dry-run`."""
+"""`facewright search` and `lr-find`: what is measured before a training, and the lines of `train --dry-run`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,89 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import report, say, table
+from facewright.cli.output import percent, report, say, table
 from facewright.cli.progress import duration, event_printer
 
 if TYPE_CHECKING:
     from facewright.workflows.dry_runs import DryRun
     from facewright.workflows.learning_rates import LearningRates
+    from facewright.workflows.recipe_search import SearchResult
 
 SHOWN = 12  # rows of the table
+
+
+def search(
+    data: opt.Data,
+    models: Annotated[
+        str,
+        typer.Option("--models", "-m", help="Architectures, or architecture@weights, comma-separated."),
+    ] = "resnet18",
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="Of all trials: 90s, 30m, 2h.")] = "30m",
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", min=1, max=100_000, help="Stop after so many trials. Default: by time."),
+    ] = None,
+    recipe: opt.RecipeName = None,
+    out: opt.Out = None,
+    seed: opt.Seed = 0,
+    changes: opt.Changes = None,
+    epochs: opt.Epochs = None,
+    size: opt.Size = None,
+    precision: opt.Precision = None,
+    detector: opt.CropDetector = None,
+    device: opt.Device = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Search the model and recipe that do best on the validation part.
+
+    Draws model, learning rate, augmentation, input size and head; bad trials end early. The test part is read once,
+    for the best. The same --out goes on with what is left of the budget.
+
+    \b
+    Example:
+      facewright search photos/ --budget 30m --models resnet18,mobilenet_v2@imagenet --out runs/search
+    """
+    from facewright.workflows.recipe_search import search as search_recipes
+
+    changed = opt.overrides(changes, epochs, size, precision, detector)
+    chosen = [name.strip() for name in models.split(",") if name.strip()]
+    with event_printer(quiet) as on_event:
+        found = search_recipes(
+            data, models=chosen, budget=opt.seconds(budget), trials=trials, recipe=recipe, out=out, seed=seed,
+            overrides=changed, device=device, on_event=on_event,
+        )  # fmt: skip
+    report(found.to_dict(), describe_search(found), as_json)
+    say(f"run: {found.run}")
+    say(f"report: {Path(found.run) / 'report.html'}")
+
+
+def describe_search(found: SearchResult) -> str:
+    """Return the trials, best first, and the test accuracy of the best one."""
+    ordered = sorted(found.trials, key=lambda one: (one.number != found.best, -(one.accuracy or 0.0)))
+    rows = [
+        [
+            str(one.number),
+            "-" if one.accuracy is None else f"{100 * one.accuracy:.1f} %",
+            "-" if one.loss is None else f"{one.loss:.3f}",
+            str(one.epochs),
+            one.state,
+            one.model,
+            " ".join(f"{key}={value}" for key, value in sorted(one.changes.items())),
+        ]
+        for one in ordered[:10]
+    ]
+    head = ["trial", "validation accuracy", "loss", "epochs", "state", "model", "changes"]
+    count = len(found.trials)
+    return "\n".join(
+        [
+            table(head, rows),
+            "",
+            f"{count} trials in {duration(found.seconds)}, chosen on {found.validation_images:,} validation images:"
+            " the best of many looks better there than it is",
+            f"test accuracy of trial {found.best}, read once: {percent(found.test)}",
+        ]
+    )
 
 
 def lr_find(

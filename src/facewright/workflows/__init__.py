@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facewright.workflows.learning_rates import find_learning_rate
     from facewright.workflows.pair_evaluation import pairs
     from facewright.workflows.prediction import predict
+    from facewright.workflows.recipe_search import search
     from facewright.workflows.sweeps import train_all
     from facewright.workflows.training_runs import resume, train
     from facewright.workflows.unknown_calibration import calibrate_unknown
@@ -45,6 +46,7 @@ __all__ = [
     "pairs",
     "predict",
     "resume",
+    "search",
     "train",
     "train_all",
     "verify",
@@ -63,6 +65,7 @@ __getattr__ = lazy_names(
         "facewright.workflows.inspection": "inspect",
         "facewright.workflows.evaluation": "evaluate",
         "facewright.workflows.pair_evaluation": "pairs",
+        "facewright.workflows.recipe_search": "search",
         "facewright.workflows.prediction": "predict",
         "facewright.workflows.training_runs": "resume train",
         "facewright.workflows.unknown_calibration": "calibrate_unknown",

@@ -207,7 +207,7 @@ def _study(job: _Search) -> optuna.Study:
             load_if_exists=True,
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=job.seed + (before.n_trials if before else 0), multivariate=False),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise RunError(f"{path}: not the journal of a search ({error}); choose another --out") from None

@@ -189,7 +189,7 @@ CALLS = [
         ["compare", "photos", "--models", "a, b,"],
         "train_all",
         ("photos", ["a", "b"]),
-        {"recipe": None, "out": None, "seed": 0, "overrides": {}},
+        {"recipe": None, "out": None, "seed": 0, "overrides": {}, "budget": None},
     ),
     (
         ["evaluate", "runs/a"],
@@ -242,7 +242,8 @@ def test_what_is_asked(
 ) -> None:
     assert main(arguments) == 0
     device = {"device": None} if name in ON_A_DEVICE else {}
-    assert workflows.asked == [(name, given, {**device, **options})]
+    tracked = {"track": None} if name in ("train", "resume", "train_all") else {}
+    assert workflows.asked == [(name, given, {**device, **tracked, **options})]
 
 
 @pytest.mark.parametrize("arguments", [row[0] for row in CALLS], ids=" ".join)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from facewright.errors import ResumeError, RunError, UsageError
-from facewright.events import Event, RunStarted
+from facewright.events import Event, RunStarted, ignore_event
 from facewright.runs import Run
-from facewright.workflows import Compared, compare, train, train_all
+from facewright.workflows import Compared, compare, sweeps, train, train_all
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 SMALL = {"input.size": "32", "training.epochs": "1", "training.batch": "8", "training.precision": "float32"}
@@ -107,3 +108,32 @@ def test_both_files_are_written(compared: tuple[Compared, Path], tmp_path: Path)
     page = compared[0].write(tmp_path / "new" / "folder")
     assert page.read_text().startswith("<!doctype html>")
     assert json.loads((page.parent / "comparison.json").read_text())["models"]
+
+
+def test_a_budget_gives_each_model_the_epochs_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    now = [0.0]
+
+    def train(data: object, *, model: str, overrides: dict[str, str], **options: object) -> str:
+        asked.append((model, overrides.get("training.epochs") or overrides["phases.head.epochs"]))
+        now[0] += {"a": 20.0, "b": 50.0, "c": 0.0}[model]
+        return model
+
+    monkeypatch.setattr(sweeps.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sweeps, "train", train)
+    monkeypatch.setattr(sweeps, "check_model", lambda model, recipe: "imagenet")
+    monkeypatch.setattr(sweeps, "compare", lambda runs: SimpleNamespace(write=lambda folder: None))
+    # 20 epochs of the recipe `scratch` would take so many seconds
+    takes = {"a": 100.0, "b": 40.0, "c": 10_000.0}
+    monkeypatch.setattr(sweeps, "dry_run", lambda data, *, model, **options: SimpleNamespace(seconds=takes[model]))
+    data = "synthetic:faces?identities=2&images=4&size=32"
+    train_all(data, ["a", "b", "c"], out=tmp_path / "x", budget=90)
+    # a: 0.85 * 90 / 3 = 25.5 s of 100 s; b: 0.85 * 70 / 2 = 29.75 s of 40 s; c: 0.85 * 20 s of 10,000 s
+    assert asked == [("a", "5"), ("b", "14"), ("c", "1")]
+
+
+def test_a_run_that_is_begun_keeps_its_epochs(compared: tuple[Compared, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = compared[0].runs[0].folder
+    place = {"data": None, "model": "plain_cnn", "recipe": None, "seed": 0, "overrides": {"training.epochs": "99"}}
+    found = sweeps._fitted(*place.values(), folder, 10.0, None, ignore_event)
+    assert found == {"training.epochs": str(compared[0].runs[0].recipe.training.epochs)}

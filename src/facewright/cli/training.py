@@ -116,6 +116,7 @@ def compare(
     recipe: opt.RecipeName = None,
     out: opt.Out = None,
     seed: opt.Seed = 0,
+    budget: opt.Budget = None,
     changes: opt.Changes = None,
     epochs: opt.Epochs = None,
     size: opt.Size = None,
@@ -140,11 +141,13 @@ def compare(
     \b
     Example:
       facewright compare photos/ --models resnet50,xception,densenet121
+      facewright compare photos/ --models resnet18,mobilenet_v2 --budget 10m
       facewright compare runs/a runs/b
     """
     chosen = [name.strip() for name in models.split(",") if name.strip()]
     changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
-    check_comparison(inputs, chosen, training_options=bool(changed or seed or recipe is not None))
+    check_comparison(inputs, chosen, training_options=bool(changed or seed or budget or recipe is not None))
+    limit = None if budget is None else opt.seconds(budget)
     data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 
     from facewright import workflows
@@ -154,7 +157,7 @@ def compare(
         if data is not None:
             compared = workflows.train_all(
                 data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, device=device,
-                track=opt.tracked(track), on_event=on_event,
+                track=opt.tracked(track), budget=limit, on_event=on_event,
             )  # fmt: skip
             folder = compared.runs[0].folder.parent
         else:
@@ -229,7 +232,7 @@ def check_comparison(inputs: list[str], models: list[str], *, training_options: 
         other = inputs[is_run.index(False)]
         raise UsageError(f"{other} is no run of `facewright train`; to train on a dataset add --models a,b,c")
     if not models and training_options:
-        raise UsageError("--recipe, --seed, --epochs and --set need --models; finished runs have their own")
+        raise UsageError("--recipe, --seed, --epochs, --budget and --set need --models; finished runs have their own")
 
 
 def run_to_resume(out: Path | None, resume: bool, changed: Mapping[str, str]) -> Path:

@@ -7,6 +7,7 @@ recipe: loading it again gives an equal object.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -163,6 +164,16 @@ class Recipe(Spec):
     def epochs(self) -> int:
         """Epochs of all phases."""
         return sum(phase.epochs for phase in self.all_phases.values())
+
+    def with_epochs(self, share: float) -> Recipe:
+        """Return the recipe with a share of the epochs of each phase, in (0, 1]; at least one each."""
+
+        def part(epochs: int) -> int:
+            return max(1, math.floor(share * epochs))
+
+        phases = {name: one.model_copy(update={"epochs": part(one.epochs)}) for name, one in self.phases.items()}
+        training = self.training.model_copy(update={"epochs": part(self.training.epochs)})
+        return self.model_copy(update={"phases": phases, "training": training})
 
     def image_size(self, epoch: int) -> int:
         """Return the side in pixels that an epoch, counted from 0, trains at; below the full size a multiple of 16."""

@@ -24,17 +24,19 @@ SHOWN = 5  # test images to predict, none of which was trained on
 
 @dataclass(frozen=True)
 class Size:
-    """Size of a demonstration. Always in float32, so that every machine shows the same."""
+    """Size of a demonstration. Always in float32; the epochs of the full one fit the machine."""
 
     where: str
     models: tuple[str, ...]
     overrides: dict[str, str]
+    budget: float | None = None  # seconds of the trainings; None: the epochs of `overrides`
 
 
 FULL = Size(
     "synthetic:faces?identities=16&images=60&size=64&seed=0",
     ("resnet18", "xception", "densenet121"),
-    {"input.size": "64", "training.epochs": "7", "training.precision": "float32"},
+    {"input.size": "64", "training.epochs": "20", "training.precision": "float32"},
+    budget=200.0,
 )
 QUICK = Size(
     "synthetic:faces?identities=8&images=40&size=48&seed=0",
@@ -71,11 +73,13 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     on_event(Message(f"1. look at the data: facewright inspect '{size.where}'"))
     found, sheet = inspect(size.where, on_event=on_event)
     write_atomic(folder / "contact-sheet.png", sheet)
-    changed = " ".join(f"--set {key}={value}" for key, value in size.overrides.items())
-    on_event(
-        Message(f"2. train and compare: facewright compare '{size.where}' --models {','.join(size.models)} {changed}")
+    changes = [f"--set {key}={value}" for key, value in size.overrides.items()]
+    changes += [] if size.budget is None else [f"--budget {size.budget:g}s"]
+    command = f"facewright compare '{size.where}' --models {','.join(size.models)} {' '.join(changes)}"
+    on_event(Message(f"2. train and compare: {command}"))
+    compared = train_all(
+        size.where, size.models, out=folder, overrides=size.overrides, budget=size.budget, on_event=on_event
     )
-    compared = train_all(size.where, size.models, out=folder, overrides=size.overrides, on_event=on_event)
     best = max(compared.runs, key=lambda run: run.evaluation.accuracy.value)
     pictures = _test_pictures(best, folder / "pictures")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))

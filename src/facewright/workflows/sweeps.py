@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
-from facewright.events import EventHandler, ignore_event
+from facewright.events import EventHandler, Message, ignore_event
+from facewright.runs import Run
 from facewright.training import recipe as recipes
+from facewright.training.recipe import Recipe
 from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import Compared, compare
+from facewright.workflows.dry_runs import dry_run
 from facewright.workflows.initial_weights import check_model, check_weights, recipe_for
 from facewright.workflows.training_runs import folder_name, free_folder, train
+
+TRAINING_SHARE = 0.85  # of the time; the rest is for the evaluation, the latency and the page
 
 
 def train_all(
@@ -25,6 +31,7 @@ def train_all(
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
     device: str | None = None,
+    budget: float | None = None,
     track: Sequence[str] | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Compared:
@@ -34,6 +41,8 @@ def train_all(
 
     Args:
         models: names of `facewright models`, or name@weights. Everything else as for `train`.
+        budget: seconds in all: each model gets as many epochs as fit into its share of the time that is left, at most
+            those of the recipe; None: the recipe's epochs.
     Raises:
         UsageError: a model is named twice, or unknown; found before training starts.
     """
@@ -47,22 +56,61 @@ def train_all(
         check_weights(name, chosen)
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     folder = out or free_folder(f"{dataset.name}-compare")
-    runs = [
-        train(
-            dataset,
-            model=name,
-            recipe=recipe,
-            out=folder / folder_name(name),
-            seed=seed,
-            overrides=overrides,
-            resume=True,
-            report=False,
-            device=device,
-            track=track,
-            on_event=on_event,
+    runs, deadline = [], None if budget is None else time.monotonic() + budget
+    for number, name in enumerate(models):
+        place, changes = folder / folder_name(name), overrides or {}
+        if deadline is not None:
+            share = (deadline - time.monotonic()) / (len(models) - number)
+            changes = _fitted(dataset, name, recipe, seed, changes, place, share, device, on_event)
+        runs.append(
+            train(
+                dataset,
+                model=name,
+                recipe=recipe,
+                out=place,
+                seed=seed,
+                overrides=changes,
+                resume=True,
+                report=False,
+                device=device,
+                track=track,
+                on_event=on_event,
+            )
         )
-        for name in models
-    ]
     compared = compare(runs)
     compared.write(folder)
     return compared
+
+
+def _fitted(
+    dataset: Dataset,
+    model: str,
+    recipe: str | Path | None,
+    seed: int,
+    overrides: Mapping[str, str],
+    place: Path,
+    seconds: float,
+    device: str | None,
+    on_event: EventHandler,
+) -> Mapping[str, str]:
+    """Return the recipe values to change, with the epochs that fit into the time; those of a run that is begun stay."""
+    if (place / "recipe.toml").is_file():
+        return {**overrides, **_epochs_of(Run(place).recipe)}
+    chosen = recipes.override(recipe_for(model, recipe), overrides)
+    if chosen.probe is not None:
+        return overrides
+    started = time.monotonic()
+    tried = dry_run(
+        dataset, model=model, recipe=recipe, seed=seed, overrides=overrides, device=device, on_event=on_event
+    )
+    left = TRAINING_SHARE * (seconds - (time.monotonic() - started))
+    share = min(1.0, max(0.0, left) / tried.seconds)
+    fitted = chosen.with_epochs(share)
+    on_event(Message(f"{model}: {fitted.epochs} of {chosen.epochs} epochs fit into {max(0.0, left):,.0f} s"))
+    return {**overrides, **_epochs_of(fitted)}
+
+
+def _epochs_of(recipe: Recipe) -> dict[str, str]:
+    if recipe.phases:
+        return {f"phases.{name}.epochs": str(phase.epochs) for name, phase in recipe.phases.items()}
+    return {"training.epochs": str(recipe.training.epochs)}

@@ -47,7 +47,7 @@ TABLE: dict[str, tuple[int, int, set[str]]] = {
     "train --help": (0, 30, NUMPY),
     "--version": (0, 30, NUMPY),
     "models": (0, 37, HEAVY),
-    "weights list": (0, 36, HEAVY),
+    "weights list": (0, 41, HEAVY),
     "recipes": (0, 45, HEAVY),
     "export {model} --out {folder}/x.onnx": (1, 30, NUMPY),  # the extra is missing
     "embed {model} {folder} --out {folder}/x.parquet": (1, 30, NUMPY),  # likewise

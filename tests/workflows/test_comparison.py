@@ -115,21 +115,20 @@ def test_a_budget_gives_each_model_the_epochs_that_fit(tmp_path: Path, monkeypat
     now = [0.0]
 
     def train(data: object, *, model: str, overrides: dict[str, str], **options: object) -> str:
-        asked.append((model, overrides.get("training.epochs") or overrides["phases.head.epochs"]))
-        now[0] += {"a": 20.0, "b": 50.0, "c": 0.0}[model]
+        asked.append((model, overrides["training.epochs"]))
+        now[0] += {"resnet18": 20.0, "xception": 50.0, "vgg11": 0.0}[model]
         return model
 
     monkeypatch.setattr(sweeps.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(sweeps, "train", train)
-    monkeypatch.setattr(sweeps, "check_model", lambda model, recipe: "imagenet")
     monkeypatch.setattr(sweeps, "compare", lambda runs: SimpleNamespace(write=lambda folder: None))
     # 20 epochs of the recipe `scratch` would take so many seconds
-    takes = {"a": 100.0, "b": 40.0, "c": 10_000.0}
+    takes = {"resnet18": 100.0, "xception": 40.0, "vgg11": 10_000.0}
     monkeypatch.setattr(sweeps, "dry_run", lambda data, *, model, **options: SimpleNamespace(seconds=takes[model]))
     data = "synthetic:faces?identities=2&images=4&size=32"
-    train_all(data, ["a", "b", "c"], out=tmp_path / "x", budget=90)
-    # a: 0.85 * 90 / 3 = 25.5 s of 100 s; b: 0.85 * 70 / 2 = 29.75 s of 40 s; c: 0.85 * 20 s of 10,000 s
-    assert asked == [("a", "5"), ("b", "14"), ("c", "1")]
+    train_all(data, list(takes), out=tmp_path / "x", budget=90)
+    # 0.85 * 90 / 3 = 25.5 s of 100 s; then 0.85 * 70 / 2 = 29.75 s of 40 s; then 0.85 * 20 s of 10,000 s
+    assert asked == [("resnet18", "5"), ("xception", "14"), ("vgg11", "1")]
 
 
 def test_a_run_that_is_begun_keeps_its_epochs(compared: tuple[Compared, Path], monkeypatch: pytest.MonkeyPatch) -> None:

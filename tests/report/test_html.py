@@ -16,7 +16,7 @@ import pytest
 
 from facewright.evaluation.results import Comparison, Pair
 from facewright.metrics.intervals import Rate
-from facewright.report import words
+from facewright.report import diagnostics, paper, words
 from facewright.report.html import DatasetFacts, ReportContext, comparison_page, write_report
 from facewright.report.images import Album
 from facewright.report.tables import Cell, model_table
@@ -33,7 +33,7 @@ PAYLOADS = (
     "{{ 7 * 7 }}{% raw %}",
     "$\\frac{1}{2}$ & 日本 محمد",
 )
-VOID = {"meta", "img", "link", "br", "hr", "input"}
+VOID = {"meta", "img", "link", "br", "hr", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -136,6 +136,65 @@ def test_the_words_come_first(page: str, three: Comparison) -> None:
         three.fingerprint,
     ):
         assert said in page
+
+
+def test_each_model_of_several_is_folded_below_its_headline(page: str, build: Build) -> None:
+    assert [folded.get("class") for folded in Page(page).all("details")].count("more") == 3
+    assert page.index('id="m0"') < page.index('class="tiles"') < page.index('<details class="more"')
+    assert 'class="more"' not in comparison_page(build(["no", "yes"], ["only"]), context())
+
+
+def test_quality_and_cost_are_two_tables_of_every_model(page: str, three: Comparison) -> None:
+    tables = page.split('<table class="models sortable">')[1:]
+    heads = [re.findall(r'data-better="\w*">([^<]+)</th>', table.split("</thead>")[0]) for table in tables]
+    assert heads[0] == ["Accuracy", "Log loss", "Macro-F1", "AUC", "ECE"] and "Latency" in heads[1]
+    assert len(heads) == 2 and sorted([*heads[0], *heads[1]]) == sorted(
+        column.title for column in model_table(three)[0]
+    )
+    for head, table in zip(heads, tables, strict=True):
+        rows = table.split("<tbody>")[1].split("</tbody>")[0].split("<tr>")[1:]
+        assert [row.count("<td") for row in rows] == [len(head)] * 3
+
+
+def test_a_probe_has_no_course_of_training(build: Build) -> None:
+    made = build(["no", "yes"], ["only"], epochs=1)
+    rows = tuple(dataclasses.replace(row, phase="probe") for row in made.entries[0].history)
+    probe = made.replace(entries=(made.entries[0].replace(history=rows),))
+    assert "<h3>Training</h3>" in comparison_page(made, context())
+    assert "<h3>Training</h3>" not in comparison_page(probe, context())
+    assert "a linear probe" in paper.methods(probe)
+
+
+def test_a_class_of_few_images_has_no_curve_of_its_own(build: Build) -> None:
+    few, many = (build(["ann", "bob", "cid"], ["only"], per_class=count).entries[0].predictions for count in (9, 10))
+    for draw in (diagnostics.roc_figure, diagnostics.pr_figure):
+        assert draw(few, "k").count("<path") + 3 == draw(many, "k").count("<path")
+
+
+def test_names_wrap_after_marks_and_stay_text(build: Build) -> None:
+    page = comparison_page(build(["ann_b<i>", "cid"], ["only"]), context())
+    assert "ann_<wbr>b&lt;i&gt;</th>" in page
+
+
+def test_what_a_paper_needs(three: Comparison, page: str) -> None:
+    said = paper.methods(three)
+    assert all(entry.name in said for entry in three.entries) and "fingerprint 0123456789abcdef" in said
+    assert "56 for validation" not in said and "8 for validation" in said and "3 pairs" in said
+    rows = paper.markdown_table(three).splitlines()
+    assert len(rows) == 2 + 3 + 1 and {row.count("|") for row in rows} == {len(paper.HEADER) + 1}
+    value = f"{100 * three.entries[0].test.accuracy.value:.1f}"
+    assert rows[2].startswith("| alpha | ") and value in rows[2]
+    latex = paper.latex_table(three)
+    assert latex.count(r"\\") == 1 + 3 + 1 and value in latex and "%" not in latex.replace(r"\%", "")
+    assert said in "".join(Page(page).words)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("a_b & c", r"a\_b \& c"), ("\\~^{}", r"\textbackslash{}\textasciitilde{}\textasciicircum{}\{\}")],
+)
+def test_latex_of_any_name(given: str, expected: str) -> None:
+    assert paper.latex(given) == expected
 
 
 def test_is_light(page: str) -> None:

@@ -37,6 +37,7 @@ from facewright.report.canvas import (
 _SQUARE = (350, 339)  # CSS pixels
 _NAMED = 40  # more classes than this: colours only
 _COUNTED = 30  # more classes than this: no numbers in the cells
+FEWEST = 10  # images of a class that is drawn by itself: of fewer, a curve is a few steps
 _POINTS = 160  # of a thinned curve
 _POINTS_OF_CLASSES = 6000  # of the curves of all classes together, so that a page of many classes stays light
 _RIGHT, _WRONG = (46, 160, 103), (226, 87, 60)  # cell colours that hold on white and on black, made faint by alpha
@@ -121,7 +122,10 @@ def pr_figure(predictions: Predictions, key: str) -> str:
 
 
 def _curves(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve], thresholds_first: float) -> None:
-    """Draw the micro, macro and class curves; a class that has none (no image, or nothing else) is left out."""
+    """Draw the micro, macro and class curves.
+
+    A class that has none (no image, or nothing else) is left out; one of few images is in the averages alone.
+    """
     scores = predictions.probabilities
     truth = predictions.labels[:, None] == np.arange(scores.shape[1])  # (N, C)
     grid = np.linspace(0.0, 1.0, 201)
@@ -134,7 +138,8 @@ def _curves(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve]
         except Undefined:
             continue
         on_grid.append(_at(curve, grid, thresholds_first))
-        axes.plot(*_thinned(curve, points), color=MUTED, linewidth=1, alpha=alpha)
+        if truth[:, number].sum() >= FEWEST:
+            axes.plot(*_thinned(curve, points), color=MUTED, linewidth=1, alpha=alpha)
     if on_grid:
         axes.plot(grid, np.mean(on_grid, axis=0), color=series_colour(1), linewidth=2, linestyle="--")
         axes.plot(*_thinned(curve_of(truth.ravel(), scores.ravel()), _POINTS), color=series_colour(0), linewidth=2.5)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import Comparison
 from facewright.files import write_atomic
-from facewright.report import canvas, pages, plots, words
+from facewright.report import canvas, pages, paper, plots, words
 from facewright.report.images import Album
 from facewright.report.label_issues import label_section
 from facewright.report.model_section import ModelSection, model_section
@@ -80,9 +80,14 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
         "comparison": comparison,
         "context": context,
         "columns": columns,
-        "rows": list(zip(sections, rows, strict=True)),
+        "rows": [(section, list(zip(columns, row, strict=True))) for section, row in zip(sections, rows, strict=True)],
         "sections": sections,
         "overview": _overview(comparison),
+        "paper": {
+            "methods": paper.methods(comparison),
+            "latex": paper.latex_table(comparison),
+            "markdown": paper.markdown_table(comparison),
+        },
         "label_issues": [(name, label_section(found, album)) for name, found in context.label_issues.items()],
         "biggest": max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
     }
@@ -95,7 +100,8 @@ def _section(comparison: Comparison, index: int, context: ReportContext, album: 
     drawing = context.drawings.get(name)
     inside = None if drawing is None else Markup(canvas.embedded(drawing, f"m{index}-drawing"))
     entry, recipe, balancing = comparison.entries[index], context.recipes.get(name), context.balancing.get(name)
-    return model_section(entry, index, album, drawing=inside, recipe=recipe, balancing=balancing)
+    baseline = comparison.baseline if len(comparison.entries) == 1 else None  # of many, the table says it
+    return model_section(entry, index, album, drawing=inside, recipe=recipe, balancing=balancing, baseline=baseline)
 
 
 def _overview(comparison: Comparison) -> list[Figure]:
@@ -108,7 +114,7 @@ def _overview(comparison: Comparison) -> list[Figure]:
         Figure("Accuracy against latency", cost, Markup(plots.accuracy_against_cost(entries, "latency", "cost-ms"))),
         Figure("Accuracy against size", cost, Markup(plots.accuracy_against_cost(entries, "parameters", "cost-size"))),
     ]
-    if any(entry.history for entry in entries):
+    if any(len(entry.history) > 1 for entry in entries):
         for over, unit in (("images", "images seen"), ("seconds", "training time")):
             for what in ("accuracy", "loss"):
                 drawn = Markup(plots.curves_of_models(entries, what, over, f"{what}-{over}"))

@@ -44,15 +44,23 @@ class ModelSection:
 
 
 def model_section(
-    entry: Entry, index: int, album: Album, *, drawing: Markup | None, recipe: str | None, balancing: Balancing | None
+    entry: Entry,
+    index: int,
+    album: Album,
+    *,
+    drawing: Markup | None,
+    recipe: str | None,
+    balancing: Balancing | None,
+    baseline: float | None,
 ) -> ModelSection:
     """Draw the figures and choose the images of one model."""
     key, test, predictions = f"m{index}", entry.test, entry.predictions
-    curves = [("Loss", "loss"), ("Accuracy", "accuracy"), ("Learning rate", "learning rate")] if entry.history else []
+    trained = [row for row in entry.history if row.phase != "probe"]  # a probe has one row, and no course
+    curves = [("Loss", "loss"), ("Accuracy", "accuracy"), ("Learning rate", "learning rate")] if trained else []
     return ModelSection(
         index=index,
         entry=entry,
-        headline=_headline(entry),
+        headline=_headline(entry, baseline),
         facts=_facts(entry),
         curves=tuple(
             (title, Markup(plots.training_curves(entry.history, what, f"{key}-{what[:4]}"))) for title, what in curves
@@ -71,11 +79,12 @@ def model_section(
     )
 
 
-def _headline(entry: Entry) -> tuple[Fact, ...]:
+def _headline(entry: Entry, baseline: float | None) -> tuple[Fact, ...]:
     test = entry.test
     return (
         *([_rated("HTER", test.binary.hter)] if test.binary is not None else []),
         _rated("Accuracy", test.accuracy),
+        *([] if baseline is None else [Fact("Largest class", words.percent(baseline), "accuracy of always naming it")]),
         _rated("Macro-F1", test.macro_f1),
         Fact("Log loss", words.number(test.log_loss), "nats per image"),
         Fact("Calibration error", words.number(test.calibration_error), "ECE, 15 bins"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from facewright.report import canvas, words
 
@@ -20,6 +21,15 @@ QUIET = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 
 def text(name: str) -> str:
     """A file of the templates."""
     return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def breakable(name: str) -> Markup:
+    """Let a name wrap after _ - . and /, not inside its words.
+
+    >>> breakable("ann_<b>")
+    Markup('ann_<wbr>&lt;b&gt;')
+    """
+    return Markup(re.sub("([_./-])", r"\1<wbr>", str(escape(name))))
 
 
 def render(
@@ -39,7 +49,7 @@ def render(
     environment = Environment(
         autoescape=True, loader=FunctionLoader(text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": words.percent, "number": words.number, **(filters or {})}
+    environment.filters |= {"breakable": breakable, "percent": words.percent, "number": words.number, **(filters or {})}
     environment.globals |= {
         "colours": canvas.SERIES_COLOURS,
         "span": words.span,

@@ -24,6 +24,11 @@ class Column:
     noise: str = ""  # "accuracy", "macro_f1" or "" (nothing tests it)
     note: Callable[[Entry], str] | None = None  # said below the value, in place of an interval
 
+    @property
+    def group(self) -> str:
+        """The table it stands in: what a model is worth, or what it costs."""
+        return "quality" if self.title in _QUALITY else "cost"
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -114,6 +119,7 @@ COLUMNS = (
         lambda e: float(e.file_bytes), lambda e: words.file_size(e.file_bytes),
     ),
 )  # fmt: skip
+_QUALITY = {"Accuracy", "HTER", "Top-5", "Log loss", "Macro-F1", "AUC", "ECE"}
 _OPTIONAL = {"HTER", "Top-5", "Memory"}  # left out where no model has them
 
 

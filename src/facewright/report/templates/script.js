@@ -25,5 +25,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// A link to a part that is folded away unfolds it.
+const unfold = () => document.getElementById(location.hash.slice(1))?.closest("section")?.querySelector("details.more")?.setAttribute("open", "");
+addEventListener("hashchange", unfold);
+unfold();
 // What is folded away belongs on paper, too.
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));

@@ -190,8 +190,7 @@ def identify(
     with Gallery.open(gallery_at, model, detector=detector, device=device) as gallery:
         stored = None if threshold is not None else gallery.threshold
         default = gallery.decision_threshold() if threshold is None and stored is None else None
-        chosen = stored if default is None else default
-        value = threshold if chosen is None else chosen.value
+        value = threshold if default is None else default.value
         found = galleries.identify(
             gallery,
             photos,
@@ -236,12 +235,13 @@ def describe_identified(found: Identification | PhotoIdentification) -> list[str
     lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}"]
     for face in found.faces:
         x, y, width, height = (round(value) for value in face.box)
-        answer = decision(face.person, face.matches, found.threshold)
-        if face.person is None and face.reason and face.matches and face.matches[0].score >= found.threshold:
+        threshold = found.threshold if face.threshold is None else face.threshold
+        answer = decision(face.person, face.matches, threshold)
+        if face.person is None and face.reason and face.matches and face.matches[0].score >= threshold:
             answer = f"unknown; {face.reason}"
         elif face.person is not None and face.person != face.matches[0].person:
             match = next(match for match in face.matches if match.person == face.person)
-            answer = decision(face.person, [match], found.threshold)
+            answer = decision(face.person, [match], threshold)
         lines.append(f"  {width} x {height} px at {x}, {y}: {answer}")
     return lines
 

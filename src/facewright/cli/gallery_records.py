@@ -278,6 +278,8 @@ def calibrate(
     counts = {"people": chosen.people, "entries": chosen.entries}
     facts = {"task": "calibrate", "gallery": gallery.store.location, **counts, "threshold": chosen.to_dict()}
     report(facts, describe_threshold(chosen), as_json)
+    if chosen.poor_value is None:
+        say("note: no threshold of its own for blurred and tiny faces; enroll with --keep-crops to get one")
     if chosen.rule.startswith("conservative default"):
         say(f"warning: {chosen.people:,} people are too few to know an FPIR: {chosen.rule}")
     elif chosen.few_people and confidence is None:
@@ -363,6 +365,10 @@ def describe_threshold(line: Threshold) -> str:
         lines.append(f"          {percent(line.far_by_identity)} over resampled people")
     if line.tar is not None:
         lines.append(f"finds     {percent(line.tar)} of enrolled photos by other photos of the person")
+    if line.poor_value is not None:
+        lines.append(
+            f"blurred and tiny faces: {line.poor_value:.4f}, on poor copies of {line.poor_searches:,} enrolled faces"
+        )
     lines.append(f"chosen on {line.data}; the FPIR rises as the gallery grows")
     lines += [f"most similar people: {one.a} and {one.b} ({one.score:.4f})" for one in line.similar_people]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from facewright.gallery import editing, signatures
 from facewright.gallery.calibration import choose
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, png_of, read
+from facewright.gallery.poor_faces import poor_threshold
 from facewright.gallery.results import (
     EnrolledPhoto,
     Enrollment,
@@ -40,6 +42,7 @@ from facewright.gallery.results import (
     SearchResult,
     about_quality,
     assign,
+    threshold_of,
 )
 from facewright.gallery.store import Entry, GalleryStore, Match
 from facewright.images import ImageLike
@@ -255,8 +258,9 @@ class Gallery:
         Raises:
             Undefined: none is given, the gallery has no threshold, and there is no default.
         """
-        value = self._threshold(threshold)
-        return [result.identified(value) for result in self.search(photos, k=k, where=where, select_face=select_face)]
+        value, poor = self._thresholds(threshold)
+        found = self.search(photos, k=k, where=where, select_face=select_face)
+        return [result.identified(value, poor) for result in found]
 
     def identify_faces(
         self,
@@ -270,13 +274,15 @@ class Gallery:
 
         Args, Raises: as `identify`.
         """
-        value, photo = self._threshold(threshold), Photo.of(photo)
+        (value, poor), photo = self._thresholds(threshold), Photo.of(photo)
         pixels = read(photo, self.recognizer.at_least)
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
         faces = self.recognizer.faces(pixels)
         count = max(k, len(faces))  # so that a face whose person is taken has others
         results = self.store.nearest(self.recognizer.embed(faces), count, where or {}) if faces else []
+        qualities = [quality_of(face) for face in faces]
+        limits = [threshold_of(quality, value, poor) for quality in qualities]
         identified = tuple(
             IdentifiedFace(
                 box=face.box,
@@ -285,21 +291,23 @@ class Gallery:
                 matches=tuple(matches[:k]),
                 reason=None if reason is None else reason + about_quality(quality),
                 quality=quality,
+                threshold=limit,
             )
-            for face, matches, (person, reason), quality in zip(
-                faces, results, assign(results, value), map(quality_of, faces), strict=True
+            for face, matches, (person, reason), quality, limit in zip(
+                faces, results, assign(results, limits), qualities, limits, strict=True
             )
         )
         height, width = pixels.shape[:2]
         return PhotoIdentification(photo=photo.name, width=width, height=height, threshold=value, faces=identified)
 
-    def _threshold(self, given: float | None) -> float:
-        """The given threshold, or the gallery's."""
+    def _thresholds(self, given: float | None) -> tuple[float, float | None]:
+        """The given threshold, for every face; or the gallery's, and its own for faces of low quality."""
         if given is not None:
             if not math.isfinite(given):
                 raise UsageError(f"expected a finite threshold, got {given}")
-            return given
-        return self.decision_threshold().value
+            return given, None
+        chosen = self.decision_threshold()
+        return chosen.value, chosen.poor_value
 
     def decision_threshold(self) -> Threshold:
         """The threshold that `calibrate` has stored; without one a conservative default, which is not stored.
@@ -335,9 +343,15 @@ class Gallery:
     def calibrate(self, fpir: float, confidence: float | None = None) -> Threshold:
         """Choose the threshold from the enrolled people and store it; see `calibration.choose`.
 
-        The impostor scores of the pairs that the model was calibrated on are used too, if the model can be loaded.
+        If the model can be loaded, the impostor scores of the pairs that it was calibrated on are used too, and kept
+        crops give a threshold for faces of low quality (`poor_faces`).
         """
         chosen = choose(self.store, fpir, confidence=confidence, prior=self._prior())
+        poor = None
+        with suppress(FacewrightError, OSError):  # the model is not on this machine
+            poor = poor_threshold(self.store, self.recognizer, fpir, confidence, chosen.value)
+        if poor is not None:
+            chosen = chosen.replace(poor_value=poor.value, poor_searches=poor.searches)
         self.store.set_threshold(chosen.to_dict())
         return chosen
 

@@ -73,12 +73,15 @@ class SearchResult(Record):
     message: str | None = None  # which face was selected, if there were several
     quality: Quality | None = None  # of the selected face
 
-    def identified(self, threshold: float) -> Identification:
+    def identified(self, threshold: float, poor: float | None = None) -> Identification:
         """The best match is the person, if its score reaches the threshold.
 
+        Args:
+            poor: the threshold for a face of low quality; None: the same.
         >>> SearchResult(photo="a.jpg").identified(0.5).person is None  # the gallery is empty
         True
         """
+        threshold = threshold_of(self.quality, threshold, poor)
         person = person_of(self.matches, threshold)
         score = self.matches[0].score if self.matches else None
         reason = None
@@ -105,6 +108,7 @@ class IdentifiedFace(Record):
     matches: tuple[Match, ...]  # best first
     reason: str | None = None  # why the person is unknown
     quality: Quality | None = None
+    threshold: float | None = None  # that decided; higher for a face of low quality
 
     def to_dict(self) -> dict[str, Any]:
         """The box flattened to x, y, w and h."""
@@ -160,26 +164,36 @@ def why_unknown(matches: Sequence[Match], threshold: float) -> str:
     return f"similarity {best.score:.4f} to the nearest match, {best.person}, is below the threshold {threshold:.4f}"
 
 
+def threshold_of(quality: Quality | None, threshold: float, poor: float | None) -> float:
+    """The threshold that decides about a face: the one for low quality where there is one."""
+    return poor if poor is not None and quality is not None and quality.value < LOW else threshold
+
+
 def about_quality(quality: Quality | None) -> str:
     """An addition to the reason that a face is unknown, where its quality is low; else nothing."""
     return f"; the face is of low quality, {quality.describe()}" if quality is not None and quality.value < LOW else ""
 
 
-def assign(matches: Sequence[Sequence[Match]], threshold: float) -> list[tuple[str | None, str | None]]:
+def assign(
+    matches: Sequence[Sequence[Match]], threshold: float | Sequence[float]
+) -> list[tuple[str | None, str | None]]:
     """Give each face of one photo a person, each person at most once, the highest similarity first.
 
+    Args:
+        threshold: of all faces, or one a face.
     Returns:
         For each face the person, or None and the reason.
     """
+    limits = [threshold] * len(matches) if isinstance(threshold, (int, float)) else threshold
     pairs = [(one.score, face, one.person) for face, found in enumerate(matches) for one in found]
     people: dict[int, str] = {}
     for score, face, person in sorted(pairs, key=lambda pair: (-pair[0], pair[1])):
-        if score >= threshold and face not in people and person not in people.values():
+        if score >= limits[face] and face not in people and person not in people.values():
             people[face] = person
     answers: list[tuple[str | None, str | None]] = []
     for face, found in enumerate(matches):
-        reason = why_unknown(found, threshold)
-        if found and found[0].score >= threshold:
+        reason = why_unknown(found, limits[face])
+        if found and found[0].score >= limits[face]:
             reason = f"{found[0].person} matches another face of this photo better"
         answers.append((people[face], None) if face in people else (None, reason))
     return answers

@@ -67,6 +67,8 @@ class Threshold(Record):
     far_by_identity: Rate | None = None  # with the interval over resampled people, n is theirs; None: not known
     calibration: ScoreCalibration | None = None  # from a score to a match probability; None: undefined on these data
     histograms: Histograms | None = None  # of the scores; None: not kept
+    poor_value: Number | None = None  # of a gallery: in place of `value` for faces of low quality; None: not counted
+    poor_searches: Count | None = None  # that it was counted on
     similar_people: tuple[SimilarPeople, ...] = ()  # of the gallery, the most similar two first, each two once
     accepted: str | None = None  # of two classes: the one of scores at or above the value
     rejected: str | None = None

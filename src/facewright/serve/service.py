@@ -202,11 +202,10 @@ class Service:
     def identify(self, image: Upload, top_k: int, threshold: float | None) -> dict[str, Any]:
         """Look up every face of an image in the gallery."""
         gallery = self.gallery()
-        if threshold is None and (stored_threshold := gallery.threshold) is not None:
-            threshold = stored_threshold.value
-        used = ABOVE_ALL if threshold is None else threshold
+        stored = gallery.threshold if threshold is None else None
+        used = ABOVE_ALL if threshold is None and stored is None else threshold
         found = gallery.identify_faces(self._photo(image), threshold=used, k=top_k)
-        return found.to_dict() | {"threshold": threshold}
+        return found.to_dict() | {"threshold": threshold if stored is None else stored.value}
 
     def enroll(
         self, images: Sequence[Upload], person: str, metadata: dict[str, str], select_face: SelectFace

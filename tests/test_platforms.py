@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import traceback
@@ -127,6 +128,35 @@ def test_bytes_at_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.delattr(os, "pread")
         assert [platforms.read_at(file.fileno(), size, start, threading.Lock()) for size, start in read] == wanted
     assert wanted[0] == bytes([5, 6, 7]) and len(wanted[1]) == 90 and len(wanted[2]) == 5
+
+
+def test_idle_threads_sleep_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
+    platforms.calm_threads()
+    assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE"}
+    monkeypatch.setattr(os, "environ", {})
+    platforms.calm_threads()
+    assert set(os.environ) == {"GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+
+
+def test_threads_reach_torch_and_onnx_runtime() -> None:
+    """In a process of its own: both read their number when they are loaded."""
+    code = (
+        "import sys; from facewright.cli import main; main.main(['--threads', '1', 'recipes']);"
+        "import torch; from facewright.graphs import thread_count;"
+        "print(torch.get_num_threads(), thread_count(), __import__('os').environ['GOMP_SPINCOUNT'])"
+    )
+    variables = {
+        key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "FACEWRIGHT_"))
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=variables, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.splitlines()[-1] == "1 1 1000"
+
+
+def test_freed_memory_is_kept() -> None:
+    assert platforms.keep_freed_memory()
 
 
 def test_limits_that_the_system_lacks_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import signal
@@ -24,6 +25,38 @@ PATIENCE = 10  # tries to replace a file that another process holds open, on Win
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def calm_threads() -> None:
+    """Let idle threads of OpenMP sleep soon, in place of spinning; before torch is loaded, or it has no effect.
+
+    Spinning threads take the cores from every other process: see benchmarks/threads.py. What the user set stays.
+    """
+    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
+        os.environ["GOMP_SPINCOUNT"] = "1000"  # GNU's, about 5 us
+        os.environ["KMP_BLOCKTIME"] = "1"  # Intel's and LLVM's, ms
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads, in PyTorch and ONNX Runtime; before they are loaded, or `torch` alone is told."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["FACEWRIGHT_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed memory for the next training step, in place of giving it back and asking again.
+
+    Returns:
+        False where the C library is another one, and nothing was changed.
+    """
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        set_option = library.mallopt
+    except (OSError, AttributeError):
+        return False
+    trim, mapped = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h; 32 MiB is the most for the second
+    return bool(set_option(trim, 1 << 30)) and bool(set_option(mapped, 1 << 25))
 
 
 def read_at(descriptor: int, size: int, start: int, lock: threading.Lock | threading.RLock) -> bytes:

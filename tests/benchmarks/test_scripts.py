@@ -109,9 +109,20 @@ CASES = {
     "serving": ("--clients 1 --seconds 0.2 --model {model} --routes embed", "embed"),
     "stack_threshold": ("{pairs} --images {large} --far 0.5 --threads 1", "EER"),
     "structure": (str(ROOT), "lines of src"),
+    "threads": ("--rounds 1 --seconds 0.1 --busy 0 --threads 1 --settings passive", "| passive |"),
     "time_to_accuracy": ("{people} {plain} {ours} --rounds 1 --threads 1", "ours"),
 }
-SLOW = {"kills", "serving", "structure", "onnx_speed", "face_stack", "all_pairs", "scanning", "stack_threshold"}
+SLOW = {
+    "threads",
+    "kills",
+    "serving",
+    "structure",
+    "onnx_speed",
+    "face_stack",
+    "all_pairs",
+    "scanning",
+    "stack_threshold",
+}
 NEEDS = {"face_stack": ("dlib", "cv2"), "finding": ("face_recognition_models",), "onnx_speed": ("onnxscript",)}
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from facewright import __version__
+from facewright import __version__, platforms
 from facewright.cli import (
     cards,
     cluster,
@@ -57,6 +57,9 @@ def options(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The version as JSON, with that of Python.")] = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=1024, help="Threads to compute with. Default: the cores.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
     """Train, evaluate and use face classifiers and verifiers.
@@ -70,6 +73,8 @@ def options(
     DATA is a folder with a folder per class, a folder of train/validation/test, a .csv, .zip or .npz, or synthetic
     faces: "synthetic:faces?identities=20&images=40". RUN is a directory that `facewright train` wrote.
     """
+    if threads is not None:
+        platforms.use_threads(threads)
     if version:
         facts = {"facewright": __version__, "python": platform.python_version()}
         typer.echo(json.dumps(facts) if as_json else f"facewright {__version__}")
@@ -124,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status (see the top of this file).
     """
+    platforms.calm_threads()
     words, notes = replace_old_options(list(sys.argv[1:] if arguments is None else arguments))
     for note in notes:
         say(f"warning: {note}")

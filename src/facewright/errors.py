@@ -69,6 +69,8 @@ EXTRAS = {
     "search": ("optuna",),
     "serve": ("fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
+    "timm": ("timm", "torch"),
+    "torchvision": ("torchvision", "torch"),
     "train": ("torch", "scipy", "sklearn", "matplotlib", "jinja2"),
     "video": ("av", "scipy"),
     "wandb": ("wandb",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from facewright.errors import UnknownName, UsageError
+from facewright.errors import UnknownName, UsageError, require_extra
 from facewright.models.families import FAMILIES, SMALLEST_SIDE, STEMS
 from facewright.registry import Registry
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from facewright.models.blocks import Model, Stem
 
+BRIDGED = {
+    "timm": "https://github.com/huggingface/pytorch-image-models",
+    "torchvision": "https://docs.pytorch.org/vision",
+}
+PRETRAINED = "pretrained"  # the weights that one of these libraries has for an architecture
 COARSE_SIDE = 64  # px: the smallest side that the coarse stem takes
 
 # `stem="auto"`: from which side of the input, in px, each stem is used: the first row that fits and whose stem the
@@ -68,14 +73,24 @@ def names() -> list[str]:
     return list(_KNOWN.names())
 
 
+def is_bridged(name: str) -> bool:
+    """Tell whether an architecture is one of timm or torchvision (`bridge`): its name has a colon."""
+    return name.partition(":")[0] in BRIDGED and ":" in name
+
+
 def describe(name: str) -> Facts:
-    """Return the published facts about an architecture.
+    """Return the published facts about an architecture; of one of `bridge` the counts are not known: 0.
 
     Raises:
-        UnknownName: no such architecture; the nearest known name is in the message.
+        UnknownName: no such architecture; the nearest known name is in the message. UsageError: its library is not
+            installed.
     >>> describe("xception").parameters
     22855952
     """
+    if is_bridged(name):
+        library = name.partition(":")[0]
+        require_extra(library, name)
+        return Facts(name, library, BRIDGED[library], 0, library, 224, 0, ("imagenet",))
     return _KNOWN.get(name)
 
 
@@ -121,7 +136,12 @@ def create_model(name: str, classes: int, *, input_size: int | None = None, stem
     facts = describe(name)
     if classes < 1:
         raise UsageError(f"a classifier needs at least 1 class, not {classes}")
-    resolved = resolve_stem(name, facts.native_size if input_size is None else input_size, stem)
+    side = facts.native_size if input_size is None else input_size
+    resolved = resolve_stem(name, side, stem)
+    if is_bridged(name):
+        from facewright.models import bridge
+
+        return bridge.build(name, classes, side)
     return FAMILIES[facts.family].build(name, classes, resolved)
 
 

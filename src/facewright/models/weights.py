@@ -17,9 +17,9 @@ from torch import Tensor
 
 from facewright.errors import FacewrightError, UnknownName, UsageError, WeightsError
 from facewright.input_spec import InputSpec
-from facewright.models import conversion, released
+from facewright.models import bridge, conversion, released
 from facewright.models.blocks import Model
-from facewright.models.catalog import describe
+from facewright.models.catalog import describe, is_bridged
 from facewright.models.downloads import Progress, Remote, fetch, pinned, unchanged
 from facewright.models.face_weights import face_weights, file_of
 from facewright.models.released import Weights, cached_file, expected_input
@@ -79,9 +79,10 @@ def open_weights(
     """Weights by name or out of a file.
 
     Args:
-        which: a released name ("imagenet"); or a safetensors file, as a path or its text: parameters under our names,
-            torchvision's, timm's, timesler's or a MobileFaceNet port's, or a bundle of this architecture, or the
-            directory of its run. Where a name is both, the released one is meant; "./NAME" is the file.
+        which: a released name ("imagenet"); "pretrained" of an architecture of timm or torchvision; or a safetensors
+            file, as a path or its text: parameters under our names, torchvision's, timm's, timesler's or a
+            MobileFaceNet port's, or a bundle of this architecture, or the directory of its run. Where a name is both,
+            the released one is meant; "./NAME" is the file.
         cache: the folder; `cache_folder()` where None.
         progress: takes bytes done and in all, while safetensors are downloaded. Pickles are not: `get_weights` is the
             explicit step that downloads and converts them.
@@ -89,6 +90,10 @@ def open_weights(
         UnknownName: no such architecture or weights.
         WeightsError: they cannot be had, or are not what they should be; nothing is loaded.
     """
+    if is_bridged(architecture) and isinstance(which, str) and not Path(which).exists() and not Path(which).suffix:
+        found = bridge.pretrained(architecture, which)
+        licence = f"see {found.source}"
+        return PretrainedWeights(architecture, which, found.sha256, found.spec, found.state, 0, licence, "imagenet")
     known = [weights.name for weights in released.released(architecture)]
     if isinstance(which, str) and which in known:
         return _open_released(released.find(architecture, which), cache, progress)

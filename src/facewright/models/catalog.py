@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facewright.errors import UnknownName, UsageError, require_extra
-from facewright.models.families import FAMILIES, SMALLEST_SIDE, STEMS
+from facewright.models.families import BRIDGED, FAMILIES, SMALLEST_SIDE, STEMS
 from facewright.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
     from facewright.models.blocks import Model, Stem
 
-BRIDGED = {
-    "timm": "https://github.com/huggingface/pytorch-image-models",
-    "torchvision": "https://docs.pytorch.org/vision",
-}
-PRETRAINED = "pretrained"  # the weights that one of these libraries has for an architecture
 COARSE_SIDE = 64  # px: the smallest side that the coarse stem takes
 
 # `stem="auto"`: from which side of the input, in px, each stem is used: the first row that fits and whose stem the

@@ -19,6 +19,14 @@ STEMS: tuple[Stem, ...] = ("coarse", "imagenet", "medium", "small")
 SMALLEST_SIDE = 32  # px: the small stem is made for it; a backbone that halves three times leaves 4 x 4 points
 
 
+# Libraries whose classifiers are architectures too; see `bridge`.
+BRIDGED = {
+    "timm": "https://github.com/huggingface/pytorch-image-models",
+    "torchvision": "https://docs.pytorch.org/vision",
+}
+PRETRAINED = "pretrained"  # the weights that one of these libraries has for an architecture
+
+
 @dataclass(frozen=True)
 class Family:
     """Architectures of one paper."""

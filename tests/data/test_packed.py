@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facewright.data.cache import cache_clear
 from facewright.data.packed import PackedText
 from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError
@@ -178,6 +179,77 @@ def test_plain_im2rec(tmp_path, keys):
     assert data.layout == "rec"
     assert [(r.path, r.label) for r in data.records] == [("0000002", 1), ("0000005", 0), ("0000009", 1)]
     assert [shade(data, row) for row in range(3)] == [2, 1, 3]
+
+
+def test_a_lst_names_files_and_classes(tmp_path):
+    path = rec(tmp_path / "x.rec", PLAIN)
+    listing = path.with_suffix(".lst")
+    listing.write_text("5\t0.0\tann/a.jpg\n2\t1.0\tbob/b.jpg\n9\t1\tbob/c.jpg\n7\t0\tann/unused.jpg\n")
+    data = open_dataset(path)
+    found = [(r.path, data.classes[r.label], r.values) for r in data.records]
+    assert found == [
+        ("0000002", "bob", ("bob/b.jpg",)),
+        ("0000005", "ann", ("ann/a.jpg",)),
+        ("0000009", "bob", ("bob/c.jpg",)),
+    ]
+    listing.write_text("5\t0\ta.jpg\n2\t1\tb.jpg\n")  # no folders: the numbers stay
+    assert open_dataset(path).classes == ("0", "1")
+
+
+@pytest.mark.parametrize("line", ["5 0 a.jpg", "x\t0\ta.jpg", "5\tann\ta.jpg", "5\t0\t", "5\t0\ta.jpg\n5\t1\tb.jpg"])
+def test_a_lst_that_is_none_is_refused(tmp_path, line):
+    path = rec(tmp_path / "x.rec", PLAIN)
+    path.with_suffix(".lst").write_text(line)
+    with pytest.raises(DataError, match=r"x\.lst: line [12]"):
+        open_dataset(path)
+
+
+def test_a_compressed_tar_is_unpacked_once(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(cache))
+    path = tarred(tmp_path / "faces.tar.gz", {"ann/1.png": 7, "bob/2.png": 9}, compress=True)
+    data = open_dataset(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(gzip.GzipFile, "read", None)  # whoever unpacks it again fails
+        assert shade(sent(data), 1) == 9 and shade(open_dataset(path), 0) == 7
+    (copy,) = (cache / "unpacked").glob("*.bin")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    tarred(path, {"ann/1.png": 8, "bob/2.png": 9}, compress=True)
+    assert shade(open_dataset(path), 0) == 8
+    cache_clear(cache=cache)
+    assert not copy.exists()
+
+
+def packed_forms(folder: Path) -> list[Path]:
+    """Two classes of six images in four forms."""
+    names = {f"{name}/{n}.png": 20 * n + 3 * (name == "bob") for name in ("ann", "bob") for n in range(6)}
+    rec(folder / "faces.rec", [item(n, float("bob" in key), image(v)) for n, (key, v) in enumerate(names.items())])
+    cells = [{"bytes": image(value), "path": key} for key, value in names.items()]
+    made = pa.table({"image": cells, "label": [int("bob" in key) for key in names]})
+    noted = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+    parquet.write_table(made.replace_schema_metadata(noted), folder / "faces.parquet")
+    shards = {}
+    for n, (key, value) in enumerate(names.items()):
+        shards |= {f"{n:03d}.png": value, f"{n:03d}.cls": b"1" if "bob" in key else b"0"}
+    return [
+        folder / "faces.rec",
+        folder / "faces.parquet",
+        tarred(folder / "shards.tar", shards),
+        tarred(folder / "faces.tar.gz", names, compress=True),
+    ]
+
+
+def test_a_training_on_each_packed_form_is_the_same(tmp_path):
+    from facewright.workflows.training_runs import train
+
+    tiny = {"training.epochs": "1", "input.size": "32", "training.batch": "4", "training.precision": "float32"}
+    runs = [
+        train(path, model="plain_cnn", out=tmp_path / f"run{n}", overrides=tiny, report=False)
+        for n, path in enumerate(packed_forms(tmp_path))
+    ]
+    for run in runs[1:]:  # the records have other names, but the same order
+        assert run.history[0].train_loss == runs[0].history[0].train_loss
+        assert (run.folder / "model.safetensors").stat().st_size > 0
 
 
 def test_insightface_records_with_header_identities_and_property(tmp_path):

@@ -6,6 +6,7 @@
     <cache>/pixels/<name>.shards/      such a store under way; what is done of it is used by the next build
     <cache>/pixels/<name>.partial/     a build under way, or what a killed one left (swept by the next build)
     <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
+    <cache>/unpacked/<name>.bin        what is packed in a .tar.gz
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
 
 Everything is created for the user alone (0700, 0600): these are images of people.
@@ -87,7 +88,8 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
     try:
         freed = sum(_remove(folder) for folder in chosen)
         if name is None:
-            freed += _sweep(root) + _sweep_shards(root) + _remove(root.parent / "stamps")
+            freed += _sweep(root) + _sweep_shards(root)
+            freed += sum(_remove(root.parent / name) for name in ("stamps", "unpacked"))
         return freed
     except OSError as error:
         raise FacewrightError(f"{error.filename}: cannot be removed ({error.strerror})") from error

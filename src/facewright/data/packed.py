@@ -1,7 +1,8 @@
 """Images packed into larger files: runs of bytes in a .tar or a .rec, and what is common to all such files.
 
 Nothing is extracted to a place where a name in an archive could matter. A .tar.gz cannot be read from the middle: it is
-unpacked, within the limits, into a file without a name in the cache folder, which is gone when it is closed.
+unpacked once, within the limits, into a file of the cache folder that all processes read until the archive changes;
+`facewright cache clear` removes it. What is packed inside tables goes into a file without a name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from facewright import images
@@ -23,7 +25,7 @@ from facewright.data.archives import ArchiveLimits
 from facewright.data.pixel_sources import HasPath, digest, reason_of, stamp_of
 from facewright.data.record_table import PackedText
 from facewright.errors import BadArchive, BadImage, FacewrightError
-from facewright.files import cache_folder
+from facewright.files import cache_folder, replacing
 from facewright.platforms import read_at
 
 LIMITS = ArchiveLimits(entries=10_000_000, bytes=2**42)  # of all files of a set together
@@ -113,7 +115,7 @@ def opened(path: Path, limits: ArchiveLimits = LIMITS) -> IO[bytes]:
         size = path.stat().st_size
         most = min(limits.bytes, max(limits.ratio_from, int(limits.ratio * size)))
         with gzip.open(path) as packed:
-            return unpacked_copy(_limited(path, packed.read, most), str(path))
+            return _shared_copy(_limited(path, packed.read, most), path)
     except DAMAGE as error:
         raise BadArchive(f"{path}: cannot be opened ({reason_of(error)})") from error
 
@@ -125,6 +127,23 @@ def _limited(path: Path, read: Callable[[int], bytes], most: int) -> Iterable[by
         if total > most:
             raise BadArchive(f"{path}: unpacks to more than {most:,} bytes, as a zip bomb does; refused")
         yield block
+
+
+def _shared_copy(blocks: Iterable[bytes], path: Path) -> IO[bytes]:
+    """Open the unpacked bytes of an archive; the first process to come writes them, others wait for it."""
+    folder = cache_folder() / "unpacked"
+    name = digest(f"{path.resolve()}\0{stamp_of(path, str(path))}".encode(errors="surrogateescape"))
+    copy = folder / f"{name}.bin"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(copy.with_suffix(".lock"), mode=0o600):
+            if not copy.is_file():
+                with replacing(copy, mode=0o600) as file:
+                    for block in blocks:
+                        file.write(block)
+        return copy.open("rb")
+    except OSError as error:
+        raise _no_room(str(path), folder, error) from error
 
 
 def unpacked_copy(blocks: Iterable[bytes], path: str) -> IO[bytes]:

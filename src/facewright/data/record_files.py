@@ -7,7 +7,9 @@ im2rec writes an image a record, with its label. InsightFace's record 0 has flag
 first key after the images and the last of the identity records, each of which has the range of its images. Keys are
 those of the .idx where it is there, else the ids of the headers; each becomes the path of an image.
 
-The .rec itself decides: the .idx must point at its records. A .lst is not needed, and not read.
+The .rec itself decides: the .idx must point at its records. A .lst (`key<tab>labels…<tab>file`, from which im2rec made
+the .rec) names the files: they become the column `file`, and where each label is one folder of theirs, it names the
+class.
 
 Sources: dmlc-core `recordio.h`; MXNet `python/mxnet/recordio.py`; InsightFace `recognition/arcface_torch/dataset.py`.
 """
@@ -17,9 +19,9 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -69,6 +71,8 @@ def read_rec(tree: Tree, options: Options) -> Dataset:
     runs: dict[str, tuple[int, ...]] = {}
     rows: list[tuple[str, dict[str, str]]] = []
     notes = []
+    files_of = [_listed(file) for file in files]
+    folders = _folders(files_of)
     for number, (name, file) in enumerate(zip(names, files, strict=True)):
         records, note = _images(file, _keys(file))
         notes += note
@@ -77,16 +81,50 @@ def read_rec(tree: Tree, options: Options) -> Dataset:
         for record in records:
             path = f"{name[:-4]}/{record.key:0{width}d}" if len(names) > 1 else f"{record.key:0{width}d}"
             runs[path] = (number, *record.pieces)
-            rows.append((path, _facts(record, split)))
+            rows.append((path, _facts(record, split, files_of[number].get(record.key), folders)))
     packed = Tree(tree.where, tree.name, PackedSource([str(file) for file in files], runs, _MAGIC), sorted(runs))
-    most = max((len(facts) - (facts.get("split") is not None) for _, facts in rows), default=1)
-    columns = ["label", *(f"label_{number}" for number in range(2, most + 1))]
+    most = max((sum(key.startswith("label") for key in facts) for _, facts in rows), default=1)
+    columns = ["label", *(f"label_{number}" for number in range(2, most + 1)), *(["file"] if any(files_of) else [])]
     return described(packed, options, rows, columns, "label", note="; ".join(notes))
 
 
-def _facts(record: _Record, split: str) -> dict[str, str]:
+_Listed = dict[int, tuple[tuple[float, ...], str]]  # key → labels and file
+
+
+def _facts(
+    record: _Record, split: str, listed: tuple[tuple[float, ...], str] | None, folders: dict[float, str]
+) -> dict[str, str]:
     facts = {"label" if n == 1 else f"label_{n}": _text(value) for n, value in enumerate(record.labels, 1)}
-    return facts | ({"split": split} if split else {})
+    if len(record.labels) == 1 and record.labels[0] in folders:
+        facts["label"] = folders[record.labels[0]]
+    return facts | ({"split": split} if split else {}) | ({"file": listed[1]} if listed else {})
+
+
+def _listed(file: Path) -> _Listed:
+    """What a .lst beside the .rec says; empty where there is none. Raises DataError."""
+    path = file.with_suffix(".lst")
+    if not path.is_file():
+        return {}
+    found: _Listed = {}
+    for number, line in enumerate(read_text(path, error=DataError, limit=2**31).splitlines(), 1):
+        key, *labels, name = line.split("\t") if line.count("\t") >= 2 else ("", "")
+        try:
+            values = tuple(map(float, labels))
+        except ValueError:
+            values = ()
+        if not (key.isascii() and key.isdigit() and len(key) < 20 and values and name):
+            raise DataError(f"{path}: line {number}: expected KEY<tab>LABEL<tab>FILE, got {line[:60]!r}")
+        if found.setdefault(int(key), (values, name)) != (values, name):
+            raise DataError(f"{path}: line {number}: key {key} is listed twice")
+    return found
+
+
+def _folders(listed: Sequence[_Listed]) -> dict[float, str]:
+    """Label → the last folder of its files, where each label has one folder and each folder one label."""
+    pairs = {(labels[0], PurePosixPath(name).parent.name) for one in listed for labels, name in one.values()}
+    folders = dict(pairs)
+    fits = len(folders) == len(pairs) == len(set(folders.values())) and all(folders.values())
+    return folders if fits else {}
 
 
 def _text(value: float) -> str:

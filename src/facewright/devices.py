@@ -10,19 +10,22 @@ import os
 import re
 import shutil
 import sys
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from facewright.errors import UsageError
+from facewright.errors import DeviceFault, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
 VARIABLE = "FACEWRIGHT_DEVICE"
 ACCELERATORS = ("cuda", "mps", "xpu")
 INSTALL = "https://pytorch.org/get-started/locally"
+PIXELS_OF_ALL = 0.4  # of a device's memory that pixels may take: by what it has, so that a resumed run decides alike
+PIXELS_OF_FREE = 0.8  # and of what is free
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider", "xpu": "OpenVINOExecutionProvider"}
 LOG = logging.getLogger("facewright.devices")
 
@@ -136,6 +139,10 @@ def memory(device: torch.device) -> Memory | None:
     """Return how much memory a device has; None where it does not say."""
     import torch
 
+    if device.type == "cpu":
+        names = ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES")
+        known = hasattr(os, "sysconf") and set(names) <= set(os.sysconf_names)
+        return Memory(*(os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") for name in names)) if known else None
     if device.type == "mps":  # shared with the CPU; this much of it a GPU may use
         total = int(torch.mps.recommended_max_memory())
         return Memory(total - int(torch.mps.driver_allocated_memory()), total)
@@ -143,6 +150,72 @@ def memory(device: torch.device) -> Memory | None:
         return Memory(*map(int, torch.accelerator.get_memory_info(device)))
     except (RuntimeError, ValueError, NotImplementedError):
         return None
+
+
+def fits(size: int, held: Memory) -> bool:
+    """Tell if so many bytes of pixels may lie on a device that holds a network too.
+
+    >>> fits(38, Memory(free=50, total=100)), fits(42, Memory(free=90, total=100)), fits(38, Memory(free=40, total=100))
+    (True, False, False)
+    """
+    return size <= min(PIXELS_OF_ALL * held.total, PIXELS_OF_FREE * held.free)
+
+
+@contextmanager
+def deterministic(device: torch.device, wanted: bool) -> Iterator[None]:
+    """Let torch choose kernels that give the same bits each time; one that cannot raises RuntimeError."""
+    import torch
+
+    if not wanted or device.type == "cpu":  # a CPU's are
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA's library starts
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell if an error of torch says that there is no memory left."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or bool(
+        re.search(r"out of memory|can't allocate memory", str(error))
+    )
+
+
+def fault(error: RuntimeError, device: torch.device | None = None, batch: int | None = None) -> RuntimeError:
+    """Return what an error of torch means to people as a DeviceFault; the error itself where it is another one.
+
+    Args:
+        device: where it happened. batch: images of the step that failed.
+    """
+    import torch
+
+    where = "the device" if device is None else str(device)
+    if is_out_of_memory(error):
+        if batch is None:
+            return DeviceFault(f"{where} has no memory left: use a smaller model or --device cpu")
+        smaller = max(2, batch // 2)
+        return DeviceFault(
+            f"{where} has no memory left for a batch of {batch}: try --batch {smaller}, --accumulate 2 (the same batch "
+            "in two parts), or --batch auto"
+        )
+    if "does not have a deterministic implementation" in str(error):
+        return DeviceFault(f"{str(error).split(' does not')[0]} has no deterministic kernel: remove --deterministic")
+    lost = isinstance(error, torch.AcceleratorError) or re.search(
+        r"(CUDA|HIP|MPS|XPU|NCCL) error|device lost", str(error)
+    )
+    if lost:
+        first = str(error).strip().splitlines()[0][:200]
+        return DeviceFault(
+            f"{where} failed ({first}): look at its driver; train --resume goes on from the last checkpoint"
+        )
+    return error
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -153,6 +153,10 @@ class NonFiniteLoss(RunError):
     """The loss is no longer a number."""
 
 
+class DeviceFault(FacewrightError, RuntimeError):
+    """A device has no memory left, or failed."""
+
+
 class Interrupted(RunError):
     """The run was asked to stop; its state is saved."""
 

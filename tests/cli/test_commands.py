@@ -214,7 +214,7 @@ CALLS = [
         ["verify", "a.jpg", "b.jpg", "--policy", "centre"],
         "verify",
         (Path("a.jpg"), Path("b.jpg")),
-        {"model": "built-in", "far": None, "detector": None, "select_face": "center"},
+        {"model": None, "far": None, "detector": None, "select_face": "center"},
     ),
     (
         ["predict", "runs/a", "a.jpg", "b.jpg"],
@@ -233,7 +233,14 @@ CALLS = [
 ]
 
 
-ON_A_DEVICE = ("train", "resume", "train_all", "evaluate", "predict")
+UNSAID = {  # what is asked for with None where no option is given
+    "train": ("device", "track"),
+    "resume": ("device", "track"),
+    "train_all": ("device", "track"),
+    "evaluate": ("device", "by", "attributes"),
+    "predict": ("device",),
+    "verify": ("device",),
+}
 
 
 @pytest.mark.parametrize(("arguments", "name", "given", "options"), CALLS, ids=[" ".join(row[0]) for row in CALLS])
@@ -241,9 +248,7 @@ def test_what_is_asked(
     arguments: list[str], name: str, given: tuple[Any, ...], options: dict[str, Any], workflows: Workflows
 ) -> None:
     assert main(arguments) == 0
-    device = {"device": None} if name in ON_A_DEVICE else {}
-    tracked = {"track": None} if name in ("train", "resume", "train_all") else {}
-    assert workflows.asked == [(name, given, {**device, **tracked, **options})]
+    assert workflows.asked == [(name, given, {**dict.fromkeys(UNSAID.get(name, ())), **options})]
 
 
 @pytest.mark.parametrize("arguments", [row[0] for row in CALLS], ids=" ".join)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from facewright import __version__, platforms
+from facewright import __version__, devices, platforms
 from facewright.cli import (
     cards,
     cluster,
@@ -150,6 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _refuse(error)
+    except RuntimeError as error:
+        told = devices.fault(error) if "torch" in sys.modules and not debug else error
+        if not isinstance(told, FacewrightError):
+            raise
+        return _refuse(told)
     return 0
 
 

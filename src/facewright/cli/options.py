@@ -149,7 +149,9 @@ Size = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="auto (measured), float32 or bfloat16: short for --set training.precision=..."),
+    typer.Option(
+        "--precision", help="auto (measured), float32, tf32, bfloat16, float16: short for --set training.precision=..."
+    ),
 ]
 Store = Annotated[
     str | None,
@@ -173,6 +175,16 @@ Architecture = Annotated[
 Budget = Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Time in all: 90s, 30m, 2h, or seconds.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Take a few batches through everything; tell time and memory; keep nothing.")
+]
+Batch = Annotated[
+    str | None, typer.Option("--batch", metavar="N|auto", help="Images a step; auto: the largest that fits.")
+]
+Accumulate = Annotated[
+    int | None, typer.Option("--accumulate", min=1, max=1024, help="Cut each batch into N parts, to save memory.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network before the first step.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Resume bit-identically on a GPU too; slower there.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. Default: a new one in runs/.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]
@@ -323,8 +335,9 @@ def overrides(
     store: str | None = None,
     detector: str | None = None,
     select_face: str | None = None,
+    **training: object,
 ) -> Mapping[str, str]:
-    """Collect the recipe values to change, from `--set` and its short forms.
+    """Collect the recipe values to change, from `--set` and its short forms; `training`: keys of that table.
 
     Raises:
         UsageError: a change is no TABLE.KEY=VALUE, or a key is changed twice.
@@ -334,4 +347,11 @@ def overrides(
     """
     short: dict[str, object] = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
     short |= {"training.store": store, "input.detector": detector, "input.select_face": select_face}
-    return key_values([*(changes or []), *(f"{key}={n}" for key, n in short.items() if n is not None)], "--set")
+    short |= {f"training.{key}": value for key, value in training.items() if value is not False}
+    return key_values(
+        [
+            *(changes or []),
+            *(f"{key}={str(n).lower() if n is True else n}" for key, n in short.items() if n is not None),
+        ],
+        "--set",
+    )

@@ -41,6 +41,10 @@ def train(
     size: opt.Size = None,
     precision: opt.Precision = None,
     store: opt.Store = None,
+    batch: opt.Batch = None,
+    accumulate: opt.Accumulate = None,
+    compiled: opt.Compile = False,
+    deterministic: opt.Deterministic = False,
     detector: opt.CropDetector = None,
     select_face: opt.FaceChoice = None,
     order: opt.Order = None,
@@ -67,7 +71,10 @@ def train(
       facewright train --resume --out runs/a
       facewright train photos/ --model resnet50 --dry-run
     """
-    changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
+    changed = opt.overrides(
+        changes, epochs, size, precision, store, detector, select_face,
+        batch=batch, accumulate=accumulate, compile=compiled, deterministic=deterministic,
+    )  # fmt: skip
     data = opt.optional_address(data, order, columns, names, layout, label_from)
     started = None if data is not None else run_to_resume(out, resume, changed)
     if started is not None and task is not None:

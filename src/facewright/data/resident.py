@@ -11,8 +11,6 @@ from facewright import devices
 from facewright.data.loaders import ImageStore
 from facewright.data.records import Dataset
 
-SHARE = 0.4  # of the device's memory that pixels may take: by what it has, so that a resumed run decides alike
-FREE = 0.8  # and of what is free now
 BLOCK = 4096  # images moved at once
 
 
@@ -62,7 +60,7 @@ def resident(store: ImageStore, rows: NDArray[np.int64], device: torch.device) -
     needed = len(rows) * store.batch(rows[:1]).numel()
     memory = devices.memory(device)
     size = f"{needed / 1e9:.1f} GB of pixels"
-    if memory is None or needed > min(SHARE * memory.total, FREE * memory.free):
+    if memory is None or not devices.fits(needed, memory):
         has = "that does not say how much it has" if memory is None else f"with {memory.free / 1e9:.1f} GB free"
         return store, f"{size} stay on the CPU: too many for {device} {has}"
     return ResidentStore(store, rows, device), f"{size} lie on {device}"

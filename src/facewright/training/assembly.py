@@ -13,7 +13,7 @@ from facewright.data.sampling import class_weights, derive
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import UsageError
-from facewright.events import EventHandler
+from facewright.events import EventHandler, Message
 from facewright.heads import CosineHead, last_layer, put_head
 from facewright.input_spec import InputSpec
 from facewright.losses.objective import Objective
@@ -57,10 +57,17 @@ def data_of(recipe: Recipe, store: PixelStore, spec: InputSpec, split: Split, se
     A batch never exceeds the data and is shared evenly by the processes.
 
     Raises:
-        UsageError: the batch is smaller than the number of processes, or the data cannot fill such batches.
+        UsageError: the batch cannot be shared evenly, or the data cannot fill such batches.
     """
     chosen, labels = recipe.sampling, store.dataset.labels[split.train]
     wanted = chosen.people * chosen.images if chosen.plan == "identities" else recipe.training.batch
+    if wanted % world.size:
+        less, numbers = wanted // world.size * world.size, (n for n in range(1, wanted // 2 + 1) if wanted % n == 0)
+        fit = " or ".join(str(n) for n in (less, less + world.size) if n >= 2 * world.size)
+        raise UsageError(
+            f"{world.size} processes cannot share a batch of {wanted} evenly: choose a batch of {fit}, or "
+            f"{', '.join(map(str, numbers))} processes"
+        )
     batch = min(wanted, len(split.train)) // world.size * world.size
     if batch < 2 * world.size:
         raise UsageError(f"expected at least two images a process in a batch, got {wanted} for {world.size}")
@@ -89,7 +96,14 @@ def assemble(
     objective = _sharded(recipe, network, data, world) if sharded else _objective(recipe, network, data)
     workers = 0 if world.device.type == "cpu" else LOADERS
     data = replace(data, workers=workers)
-    module = TrainingModule(network, objective, None if own else str(network.classifier_name), dtype).to(world.device)
+    if recipe.training.sync_batch_norm and world.size > 1:
+        network = _synchronised(network, world)
+    norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    if recipe.training.accumulate > 1 and norms:
+        part = data.batch // world.size // recipe.training.accumulate
+        on_event(Message(f"note: batch norms see {part} images at a time; with --accumulate 1 it is the whole batch"))
+    head, compiled = None if own else str(network.classifier_name), recipe.training.compile
+    module = TrainingModule(network, objective, head, dtype, compiled).to(world.device)
     trainer = Trainer(module, data, recipe, folder, save_best, on_event, world)
     if world.is_main_process:
         table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position)
@@ -104,6 +118,18 @@ def _sharded(recipe: Recipe, network: nn.Module, data: Data, world: World) -> Sh
     sharding = Sharding(world, data.classes, head.subcentres)
     head.weight = nn.Parameter(sharding.take(head.weight.detach()))
     return ShardedObjective(recipe.objective, sharding, recipe.training.negatives, data.seed)
+
+
+def _synchronised(network: nn.Module, world: World) -> nn.Module:
+    """Let batch norms take their statistics over all processes.
+
+    Raises:
+        UsageError: not on CUDA; torch can do it there alone.
+    """
+    if world.device.type != "cuda":
+        raise UsageError(f"training.sync_batch_norm is for CUDA, not for {world.device}: set it to false")
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective | TaskObjective:

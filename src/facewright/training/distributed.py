@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from facewright.platforms import STOP_SIGNALS
 
 CPU = torch.device("cpu")
+WAIT_SECONDS = 6 * 3600  # for another process, before the run is given up
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class World:
         """Add up each number over all processes."""
         if self.size == 1:
             return list(numbers)
-        shared = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        shared = torch.tensor(numbers, dtype=torch.float64)  # by gloo: no device waits, and some have no float64
         dist.all_reduce(shared)
         return [float(number) for number in shared.tolist()]
 
@@ -55,8 +57,7 @@ class World:
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
-        if self.size > 1:
-            dist.barrier()
+        self.all_reduce_sum([0.0])
 
 
 @contextmanager
@@ -76,7 +77,9 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Numbers go over gloo, tensors of a GPU over NCCL. One process may compute features for long while others wait.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=WAIT_SECONDS))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:

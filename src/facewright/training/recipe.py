@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from facewright.errors import UsageError
 from facewright.specs import (
     ON_COSINES,
+    ON_PAIRS,
     SHARDABLE,
     SHARED,
     SMOOTHED,
@@ -94,6 +95,14 @@ class Recipe(Spec):
             (
                 bool(training.label_smoothing) and kind not in SMOOTHED,
                 f"objective.kind = {kind} takes no training.label_smoothing: set it to 0, or choose {SMOOTHED}",
+            ),
+            (
+                training.accumulate > 1 and training.shard_classes,
+                "sharded classes see whole batches: set training.accumulate to 1",
+            ),
+            (
+                training.accumulate > 1 and (kind in (*ON_PAIRS, "centre", "adaface") or self.task is not None),
+                f"{kind if self.task is None else 'a task'} is no mean over images: set training.accumulate to 1",
             ),
             (
                 sum(phase.epochs for phase in self.phases.values()) > MOST_EPOCHS,

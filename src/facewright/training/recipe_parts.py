@@ -173,7 +173,11 @@ class Training(Spec):
     shard_classes: bool = False  # cosface, arcface, adaface: each process keeps its share of the class directions
     negatives: float = Field(1.0, gt=0, le=1)
     """With `shard_classes`: the share of a process's classes that a step takes; those of its images are always in."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    accumulate: int = Field(1, ge=1, le=1024)  # parts a batch is cut into, to save memory; the gradient is the same
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    compile: bool = False  # by torch.compile, before the first step
+    deterministic: bool = False  # kernels of a device that give the same bits each time; a CPU's always do
+    sync_batch_norm: bool = False  # of several GPUs: over the whole batch instead of each one's share
     store: Literal["auto", "raw", "encoded"] = "auto"  # form of the stored images; no effect on the result
     checkpoint_seconds: float = Field(60.0, gt=0, le=1e9)  # how much work a kill may cost; no effect on the result
     checkpoint_steps: int = Field(0, ge=0, le=10**9)  # also after every so many steps; 0: by time alone
@@ -185,6 +189,8 @@ class Training(Spec):
             raise ValueError(f"stages must rise and end at until = 1.0, not {ends}")
         if self.mixup and self.cutmix:
             raise ValueError("choose mixup or cutmix, not both")
+        if self.accumulate > self.batch // 2:
+            raise ValueError(f"a batch of {self.batch} has no {self.accumulate} parts of two images or more")
         return self
 
 

@@ -84,6 +84,7 @@ class Trainer:
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
         self.pending: deque[_Pending] = deque()  # steps whose numbers are still on their way from the device
+        self.compiled = False  # the step that compiles is behind
         self.start_phase()
         self._clock = self._saved = time.monotonic()
 
@@ -100,11 +101,7 @@ class Trainer:
         self._clock = self._saved = time.monotonic()
         with stop_requests() as stop_requested:
             while not position.finished:
-                self.prepare_inputs()
-                started = time.monotonic()
-                before = position.images
-                self.train_epoch(stop_requested)
-                speed = (position.images - before) / max(1e-9, time.monotonic() - started)
+                speed = self.train_epoch(stop_requested)
                 self.finish_epoch(self.validate(), speed)
         self.checkpoint()
         return tuple(position.rows)
@@ -154,8 +151,8 @@ class Trainer:
         else:
             self.loader = ImageLoader(data, self.world, self.on_event)
 
-    def train_epoch(self, stop_requested: Callable[[], bool]) -> None:
-        """Take the steps of one epoch, from `position.step` on."""
+    def train_epoch(self, stop_requested: Callable[[], bool]) -> float:
+        """Take the steps of one epoch, from `position.step` on; return images a second."""
         self.prepare_inputs()
         position, loader = self.position, self.loader
         assert loader is not None
@@ -165,7 +162,10 @@ class Trainer:
         freezing.training_mode(self.network, self.phase.frozen_norms)
         size = self.recipe.image_size(position.epoch)
         for inputs, indices in loader.training(batches, size, position.epoch, position.phase_epoch, position.step):
-            self.step(inputs, indices)
+            if self.module.compiled and not self.compiled:
+                started += self.compile(inputs, indices)
+            else:
+                self.step(inputs, indices)
             speed = (position.images - seen) / max(1e-9, time.monotonic() - started)
             self.report(len(batches), speed)
             self.checkpoint_if_due()
@@ -177,6 +177,17 @@ class Trainer:
                     f"resume with: facewright train --resume --out {shlex.quote(str(self.folder))}"
                 )
         self.settle()
+        return (position.images - seen) / max(1e-9, time.monotonic() - started)
+
+    def compile(self, inputs: Tensor, indices: NDArray[np.int64]) -> float:
+        """Take the step that compiles the network, and tell its time apart; return its seconds."""
+        began = time.monotonic()
+        self.step(inputs, indices)
+        self.settle()
+        seconds, self.compiled = time.monotonic() - began, True
+        self._clock += seconds
+        self.on_event(Message(f"compiled in {seconds:.1f} s, which the times of the epochs leave out"))
+        return seconds
 
     def step(self, inputs: Tensor, indices: NDArray[np.int64]) -> None:
         """Update the weights once.
@@ -189,12 +200,11 @@ class Trainer:
         rate = optimizers.set_rate(self.optimizer, self.rate_factor())
         labels = self.truth[moved(torch.from_numpy(indices), self.world.device)]
         inputs, targets = self.targets(inputs, labels)
-        loss, scores = self.wrapped(inputs, targets, position.phase_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(loss))
+        loss, scores = self.backward(inputs, targets)
         norm = self.clip_gradients()
-        correct = self.module.objective.hits(scores.detach(), labels)
-        numbers = torch.stack([loss.detach().float(), correct.float(), *([] if norm is None else [norm.float()])])
+        correct = self.module.objective.hits(scores, labels)
+        numbers = torch.stack([loss.float(), correct.float(), *([] if norm is None else [norm.float()])])
         place = f"step {position.steps + 1} (epoch {position.epoch + 1}), learning rate {rate:.3g}"
         self.pending.append(_Pending(place, indices, Readback(numbers)))
         self.settle(later=0 if self.world.device.type == "cpu" or not position.seen else 1)
@@ -206,6 +216,21 @@ class Trainer:
         position.steps += 1
         position.phase_steps += 1
         position.images += len(indices) * self.world.size
+
+    def backward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum up the gradients of the parts of a batch; return the loss and the scores of the whole."""
+        parts = self.recipe.training.accumulate
+        losses, scores = [], []
+        chunks = list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True))
+        for number, (part, wanted) in enumerate(chunks, 1):
+            alone = self.world.size > 1 and number < len(chunks)  # processes average once a step
+            with self.wrapped.no_sync() if alone else nullcontext():  # type: ignore[operator]
+                loss, found = self.wrapped(part, wanted, self.position.phase_steps)
+                loss = loss * (len(part) / len(inputs))
+                torch.autograd.backward(self.scaler.scale(loss))
+            losses.append(loss.detach())
+            scores.append(found.detach())
+        return torch.stack(losses).sum(), torch.cat(scores)
 
     def settle(self, later: int = 0) -> None:
         """Count the loss and the hits of the steps taken, all but the last `later`: no step waits for its own numbers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -33,16 +34,24 @@ class TrainingModule(nn.Module):
         head: name of the module inside the network that the objective is given; None: the network's own classifier,
             whatever it is, and the objective sees class scores.
         dtype: what the backbone computes in; head and loss are always float32.
+        compiled: run the backbone through torch.compile, which takes its time at the first step.
     """
 
     def __init__(
-        self, network: nn.Module, objective: nn.Module, head: str | None, dtype: torch.dtype = torch.float32
+        self,
+        network: nn.Module,
+        objective: nn.Module,
+        head: str | None,
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
         self.head = head
-        self.dtype = dtype
+        self.dtype, self.compiled = dtype, compiled
+        body = network.forward if head is None else network.forward_features
+        self.body: Callable[[Tensor], Tensor] = torch.compile(body) if compiled else body  # type: ignore[assignment]
         self.no_head = NoHead()
 
     def forward(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -57,7 +66,7 @@ class TrainingModule(nn.Module):
             features = inputs
         else:
             with autocast(inputs.device, self.dtype):
-                features = self.network(inputs) if self.head is None else self.network.forward_features(inputs)  # type: ignore[operator]
+                features = self.body(inputs)
         head = self.no_head if self.head is None else self.network.get_submodule(self.head)
         loss, scores = self.objective(head, features.float(), targets, step)
         return loss, scores

@@ -26,7 +26,7 @@ from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts, owned
 from facewright.specs import dotted
-from facewright.training import checkpoints, precision
+from facewright.training import batch_size, checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, starting_network
 from facewright.training.distributed import World, joined
@@ -47,6 +47,11 @@ from facewright.workflows.initial_weights import (
 from facewright.workflows.linear_probe import probe
 from facewright.workflows.prepared_data import PreparedData, check_classes, prepare, with_targets
 from facewright.workflows.task_evaluation import evaluate_targets
+
+AUTO = "auto"  # as `training.batch`: the largest that fits
+FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
+FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
+UNEQUAL = ", at the same position; not bit-identical: that takes --deterministic from the start"
 
 
 def train(
@@ -74,7 +79,8 @@ def train(
             for a run `probe` with its input: the backbone is kept, a new classifier is fitted.
         out: the run directory; a new one under runs/ where None.
         seed: of the split, the random weights, the order and the augmentation.
-        overrides: recipe values to change, {"training.epochs": "5"}.
+        overrides: recipe values to change, {"training.epochs": "5"}; "training.batch" may be
+            "auto": the largest that fits.
         task: targets in place of classes: "attributes:male,smiling" (columns of yes, no and unknown), or "attributes"
             for all such columns; None: classes, or the targets of the recipe or of `Dataset.with_task`.
         resume: resume a run that stopped, bit-identical to one that did not; start it where there is none.
@@ -86,6 +92,7 @@ def train(
         RunLocked: another process trains there.
         NonFiniteLoss: training diverged.
         Interrupted: a signal came; the state is saved.
+        DeviceFault: the device has no memory left, or failed.
     """
     out, track = None if out is None else Path(out), chosen_trackers(track)
     asked = requested(data, model, recipe, overrides or {}, task, on_event)
@@ -95,6 +102,10 @@ def train(
         raise UsageError(f"{folder}: lies in the dataset {dataset.where}; choose an --out beside it")
     with joined(devices.choose(device)) as world, owned(folder) if world.is_main_process else nullcontext():
         if (folder / "run.json").is_file():
+            if asked.widest:  # it was found when the run began
+                batch = str(Run(folder).recipe.training.batch)
+                found = recipes.override(asked.recipe, {"training.batch": batch})
+                asked = dataclasses.replace(asked, recipe=found, widest=False)
             _check_same(folder, asked.model, asked.recipe, seed, resume)
             asked = dataclasses.replace(asked, dataset=dataset.with_classes_first(RunFacts.read(folder).classes))
         else:
@@ -151,6 +162,7 @@ class Request:
     model: str  # architecture, or architecture@weights
     stem: str
     recipe: Recipe
+    widest: bool = False  # the batch is still to be found
 
 
 def requested(
@@ -165,6 +177,8 @@ def requested(
     begun = trained_model(model)
     model = model if begun is None else begun.start
     own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
+    overrides = dict(overrides)
+    widest = overrides.get("training.batch") == AUTO and bool(overrides.pop("training.batch"))
     chosen = recipes.override(own, overrides)
     stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
     targets = task is not None or chosen.task is not None
@@ -176,7 +190,7 @@ def requested(
         dataset = dataset.with_classes_first(begun.bundle.classes)
         on_event(Message(begun.changes(dataset.classes)))
     check_classes(dataset, chosen)
-    return Request(dataset, model, stem, chosen)
+    return Request(dataset, model, stem, chosen, widest)
 
 
 def free_folder(name: str) -> Path:
@@ -230,7 +244,9 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
         on_event(Message(message))
     data = prepare(dataset, recipe, seed, folder / "split.csv", on_event, start.spec)
     check_evaluation(data, recipe)
-    facts = _facts(folder, network, data, start, recipe, seed, world)
+    if asked.widest:
+        recipe = _with_largest_batch(network, data, recipe, world, on_event)
+    facts = _facts(folder, network, data, start, recipe, seed, world, on_event)
     world.barrier()  # all have read before one writes
     if world.is_main_process:
         write_atomic(folder / "recipe.toml", recipe.to_toml())
@@ -259,18 +275,24 @@ def train_job(job: Job) -> Outcome | None:
         trainer.restore(state)
         if trainer.position.finished and was_finished:
             return None
-        on_event(Message(f"resumed after step {trainer.position.steps}"))
+        same = world.device.type == "cpu" or recipe.training.deterministic
+        on_event(Message(f"resumed after step {trainer.position.steps}{'' if same else UNEQUAL}"))
     on_event(
         RunStarted(str(folder), facts.title, recipe.name, recipe.epochs, trainer.data.steps, len(trainer.data.train))
     )
-    return Outcome(trainer.fit(), resumed=state is not None)
+    try:
+        with devices.deterministic(world.device, recipe.training.deterministic):
+            return Outcome(trainer.fit(), resumed=state is not None)
+    except RuntimeError as error:
+        raise devices.fault(error, world.device, trainer.data.batch) from error
 
 
 def trainer_of(job: Job) -> Trainer:
     """Return the trainer of a run, before its first step."""
     recipe, facts = job.recipe, job.facts
     data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, job.world)
-    data, dtype = dataclasses.replace(data, sets=job.data.sets), getattr(torch, facts.precision)
+    data = dataclasses.replace(data, sets=job.data.sets)
+    dtype = precision.dtype_of(facts.precision, job.world.device)
     return assemble(recipe, job.network, data, job.folder, _saving(job), dtype, job.on_event, job.world)
 
 
@@ -341,7 +363,14 @@ def _finished(job: Job, result: Outcome) -> RunFacts:
 
 
 def _facts(
-    folder: Path, network: nn.Module, data: PreparedData, start: InitialWeights, recipe: Recipe, seed: int, world: World
+    folder: Path,
+    network: nn.Module,
+    data: PreparedData,
+    start: InitialWeights,
+    recipe: Recipe,
+    seed: int,
+    world: World,
+    on_event: EventHandler,
 ) -> RunFacts:
     """Return what is known before the first step; of a run that is resumed, what its run.json holds."""
     dataset = data.store.dataset
@@ -369,7 +398,7 @@ def _facts(
         seed=seed,
         threads=torch.get_num_threads(),
         processes=world.size,
-        precision=_precision(network, data, recipe, start, world.device),
+        precision=_precision(network, data, recipe, start, world, on_event),
         versions=provenance.versions("torch", "numpy", "pillow", "safetensors"),
         machine=provenance.machine(),
         started=provenance.now(),
@@ -380,16 +409,49 @@ def _facts(
 
 
 def _precision(
-    network: nn.Module, data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
+    network: nn.Module,
+    data: PreparedData,
+    recipe: Recipe,
+    start: InitialWeights,
+    world: World,
+    on_event: EventHandler,
 ) -> str:
-    """Return float32 or bfloat16, as the recipe says or as measured."""
+    """Return the number format, as the recipe says or as the first process measured; says which and why."""
     chosen = "float32" if recipe.probe is not None else recipe.training.precision
     if chosen != "auto":
+        precision.dtype_of(chosen, world.device)  # which refuses what the device has not
         return chosen
+    found = 0
+    if world.is_main_process:
+        best = _measured_precision(network, data, recipe, start, world.device)
+        on_event(Message(f"precision {best.name}: {best.reason}"))
+        found = FORMATS.index(best.name)
+    return FORMATS[int(world.all_reduce_sum([found])[0])]
+
+
+def _measured_precision(
+    network: nn.Module, data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
+) -> precision.Precision:
     rows = data.split.train[: recipe.training.batch]
     batch = next(iter(Loader(data.store, data.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
     key = f"{start.model}|{start.stem}|{recipe.input.size} px|batch {len(rows)}"
-    return str(precision.choose(network, batch.images.to(device), key, cache_folder())).removeprefix("torch.")
+    return precision.choose(network, batch.images.to(device), key, cache_folder())
+
+
+def _with_largest_batch(
+    network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
+) -> Recipe:
+    """Return the recipe with the largest batch that fits; of several processes, with that of the first for each."""
+    size, images = recipe.input.size, len(data.split.train) + len(data.split.validation)
+    chosen = "float32" if recipe.training.precision == "auto" else recipe.training.precision
+    dtype = precision.dtype_of(chosen, world.device)
+    found = 0
+    if world.is_main_process:
+        most = len(data.split.train) // FEWEST_STEPS // world.size
+        found = batch_size.largest(network, size, world.device, dtype, most, images * size * size * 3)
+    batch = int(world.all_reduce_sum([found])[0]) * world.size
+    on_event(Message(f"batch {batch}: the largest that fits by doubling; the learning rate stays as it is"))
+    return recipes.override(recipe, {"training.batch": str(batch)})
 
 
 def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: bool) -> None:

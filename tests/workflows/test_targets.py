@@ -17,9 +17,10 @@ from facewright.errors import BundleError, DataError, FacewrightError, ResumeErr
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import Event, StepFinished
 from facewright.inference import Classifier
+from facewright.metrics.intervals import mcnemar_exact
 from facewright.runs import Run
 from facewright.specs import TaskSpec
-from facewright.workflows import evaluate, exportation, predict, train
+from facewright.workflows import compare, evaluate, exportation, predict, train
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export
 
@@ -316,6 +317,35 @@ def test_the_command_line_prints_answers(run: Run, table: Path, capsys: pytest.C
     assert answer["targets"].keys() == {"red", "bright"} and answer["targets"]["red"].keys() >= {"yes", "probability"}
     assert main(["evaluate", str(run.folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["attributes"]["attributes"][0]["name"] == "red"
+
+
+def test_two_models_are_compared_by_attribute_with_mcnemar_and_holm(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = {**SMALL, "training.epochs": "1", "optimizer.learning_rate": "1e-4"}
+    weak, good = (
+        train(table, model="plain_cnn", task="attributes:red,bright", out=tmp_path / name, overrides=changed)
+        for name, changed in (("weak", few), ("good", SMALL))
+    )
+    compared = compare([weak, good]).comparison
+    assert [pair.attribute for pair in compared.pairs] == ["red", "bright"]
+    for place, pair in enumerate(compared.pairs):
+        right = []
+        for run in (weak, good):
+            limit = result_of(run).attributes.attributes[place].threshold
+            known = ~np.isnan(run.predictions.truth[:, place])
+            right.append(((run.predictions.values >= limit) == (run.predictions.truth == 1))[known, place])
+        assert pair.p_value == pytest.approx(mcnemar_exact(*right))
+        assert pair.holm_p_value >= pair.p_value
+    page = (good.folder / "report.html").read_text()
+    assert "bright" in page and "average precision" in page and "<script" not in page
+    assert main(["compare", str(weak.folder), str(good.folder), "--out", str(tmp_path / "both")]) == 0
+    assert "red: weak - good" in capsys.readouterr().out
+    assert "Differences by attribute" in (tmp_path / "both/report.html").read_text()
+    other = train(table, model="plain_cnn", task="number:age", out=tmp_path / "c", overrides=few)
+    assert "Root mean square" in (other.folder / "report.html").read_text()
+    with pytest.raises(UsageError):
+        compare([weak, other])
 
 
 def test_an_exported_model_gives_the_same_answers(several: Run, table: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from facewright.cli.output import percent, table
 if TYPE_CHECKING:
     from facewright.evaluation.attribute_metrics import AttributesResult
     from facewright.evaluation.number_metrics import NumberResult
+    from facewright.evaluation.target_comparison import TargetComparison
     from facewright.evaluation.targets import TaskResult
     from facewright.evaluation.vote_metrics import VotesResult
     from facewright.metrics.intervals import Rate
@@ -31,6 +32,34 @@ def target_lines(result: TaskResult) -> Iterator[str]:
         yield from _vote_lines(name, votes)
     if result.undefined:
         yield f"known of no image: {', '.join(result.undefined)}"
+
+
+def comparison_lines(comparison: TargetComparison) -> Iterator[str]:
+    """Yield a row for each model and target, then the differences by attribute."""
+    rows = []
+    for entry in comparison.models:
+        size = [f"{entry.parameters / 1e6:.2f} M", f"{entry.latency.median_ms:.1f} ms"]
+        test = entry.test
+        rows += [
+            [entry.name, row.name, f"accuracy {percent(row.accuracy)}", percent(row.baseline), *size]
+            for row in (() if test.attributes is None else test.attributes.attributes)
+        ]
+        for number in test.numbers:
+            mae, constant = number.mean_absolute_error, number.baseline_mean_absolute_error
+            rows.append([entry.name, number.name, f"MAE {mae.value:.3g}", f"{constant.value:.3g}", *size])
+        for name, found in test.classes.items():
+            largest = f"{100 * max(one.n for one in found.per_class) / found.n:.1f} %"
+            rows.append([entry.name, name, f"accuracy {percent(found.accuracy)}", largest, *size])
+        for name, votes in test.votes.items():
+            found_ = "undefined" if votes.accuracy is None else f"accuracy {percent(votes.accuracy)}"
+            rows.append([entry.name, name, found_, "", *size])
+    yield table(["model", "target", "test", "without a model", "parameters", "latency"], rows)
+    for pair in comparison.pairs:
+        verdict = "within noise" if pair.within_noise else "real"
+        yield (
+            f"{pair.attribute}: {pair.a} - {pair.b} {100 * pair.accuracy_difference:+.1f} points, "
+            f"p = {pair.holm_p_value:.2g} corrected by Holm's method: {verdict}"
+        )
 
 
 def _attribute_lines(result: AttributesResult) -> Iterator[str]:

@@ -17,6 +17,7 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.evaluation.results import BinaryResult, ClassificationResult, Comparison
+    from facewright.evaluation.target_comparison import TargetComparison
     from facewright.evaluation.targets import TaskResult
 
 
@@ -111,8 +112,7 @@ def train(
             run = workflows.resume(started, device=device, track=opt.tracked(track), on_event=on_event)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
-    if run.evaluation.task != "targets":
-        say(f"report: {run.folder / 'report.html'}")
+    say(f"report: {run.folder / 'report.html'}")
 
 
 def compare(
@@ -136,6 +136,7 @@ def compare(
     names: opt.Names = None,
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
+    task: opt.Task = None,
     device: opt.Device = None,
     track: opt.Track = None,
     quiet: opt.Quiet = False,
@@ -153,7 +154,9 @@ def compare(
     """
     chosen = [name.strip() for name in models.split(",") if name.strip()]
     changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
-    check_comparison(inputs, chosen, training_options=bool(changed or seed or budget or recipe is not None))
+    check_comparison(
+        inputs, chosen, training_options=bool(changed or seed or budget or recipe is not None or task is not None)
+    )
     limit = None if budget is None else opt.seconds(budget)
     data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 
@@ -163,7 +166,7 @@ def compare(
     with event_printer(quiet) as on_event:
         if data is not None:
             compared = workflows.train_all(
-                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, device=device,
+                data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, task=task, device=device,
                 track=opt.tracked(track), budget=limit, on_event=on_event,
             )  # fmt: skip
             folder = compared.runs[0].folder.parent
@@ -295,8 +298,12 @@ def _binary_lines(result: BinaryResult) -> list[str]:
     ]
 
 
-def describe_comparison(comparison: Comparison) -> str:
+def describe_comparison(comparison: Comparison | TargetComparison) -> str:
     """Return the models as a table, and the advice that follows from it."""
+    if hasattr(comparison, "targets"):
+        from facewright.cli.targets import comparison_lines
+
+        return "\n".join(comparison_lines(comparison))
     binary = any(entry.test.binary is not None for entry in comparison.entries)
     header = ["model", "test accuracy", *(["HTER"] if binary else []), "log loss", "parameters"]
     header += ["GFLOPs", "images seen", "trained", "latency"]

@@ -26,6 +26,7 @@ from facewright.runs import Run
 from facewright.training.balancing import balancing_of
 from facewright.workflows import provenance
 from facewright.workflows.prepared_data import cropper_of
+from facewright.workflows.target_comparison import ComparedTargets, compared_targets
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Compared:
         return self.to_html(folder / "report.html")
 
 
-def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -> Compared:
+def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -> Compared | ComparedTargets:
     """Put finished runs side by side; latency and throughput are measured now, one model after the other.
 
     Args:
@@ -73,9 +74,9 @@ def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -
             f"{opened[0].folder} and {other.folder} were trained on different data "
             f"({first.where} and {other.facts.where}); only runs on the same images can be compared"
         )
-    if any(run.recipe.task is not None for run in opened):
-        raise UsageError("compare is for classes so far; these runs predict targets: see their evaluation.json")
     names = _names(opened)
+    if any(run.recipe.task is not None for run in opened):
+        return compared_targets(opened, names)
     entries = [
         run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))
         for run, name in zip(opened, names, strict=True)

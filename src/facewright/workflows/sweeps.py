@@ -17,6 +17,7 @@ from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import Compared, compare
 from facewright.workflows.dry_runs import dry_run
 from facewright.workflows.initial_weights import check_model, check_weights, recipe_for
+from facewright.workflows.target_comparison import ComparedTargets
 from facewright.workflows.training_runs import folder_name, free_folder, train
 
 TRAINING_SHARE = 0.85  # of the time; the rest is for the evaluation, the latency and the page
@@ -30,11 +31,12 @@ def train_all(
     out: str | Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
+    task: str | None = None,
     device: str | None = None,
     budget: float | None = None,
     track: Sequence[str] | None = None,
     on_event: EventHandler = ignore_event,
-) -> Compared:
+) -> Compared | ComparedTargets:
     """Train several models on one split and compare them; the page is `out`/report.html.
 
     Called again with the same `out` it resumes: finished runs are kept, an unfinished one is resumed.
@@ -54,7 +56,7 @@ def train_all(
         chosen = recipes.override(recipe_for(name, recipe), overrides or {})
         check_model(name, chosen)
         check_weights(name, chosen)
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=task is None)
     folder = out or free_folder(f"{dataset.name}-compare")
     runs, deadline = [], None if budget is None else time.monotonic() + budget
     for number, name in enumerate(models):
@@ -70,6 +72,7 @@ def train_all(
                 out=place,
                 seed=seed,
                 overrides=changes,
+                task=task,
                 resume=True,
                 report=False,
                 device=device,

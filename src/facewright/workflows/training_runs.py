@@ -119,7 +119,7 @@ def train(
             run = Run(folder)
             if world.is_main_process and result is not None:
                 finish_job(job, run, result)
-        if world.is_main_process and report and asked.recipe.task is None:
+        if world.is_main_process and report:
             compare([run], job.data.store).to_html(folder / "report.html")
         world.barrier()
         return run

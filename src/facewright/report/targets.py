@@ -1,0 +1,100 @@
+"""The page of models with targets in place of classes: one self-contained file in the look of the other reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from facewright.evaluation.target_comparison import TargetComparison, TargetEntry
+from facewright.files import write_atomic
+from facewright.metrics.intervals import Rate
+from facewright.report import pages, words
+from facewright.report.model_section import Fact
+from facewright.report.number_plots import error_plots, quantity
+from facewright.report.plots import training_curves
+from facewright.specs import TaskSpec
+
+
+@dataclass(frozen=True)
+class TargetContext:
+    """The facts beside the numbers. Nothing is looked up: the caller gives the time and the versions."""
+
+    title: str
+    task: TaskSpec
+    created: str = ""
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
+
+
+def write_target_report(path: Path, comparison: TargetComparison, context: TargetContext) -> None:
+    """Write the page; the file is replaced in one step.
+
+    Raises:
+        FacewrightError: the file could not be written; an old one is untouched.
+    """
+    sections = [
+        {
+            "entry": entry,
+            "tiles": _tiles(entry),
+            "figures": _figures(entry, context.task, index),
+            "curves": Markup(training_curves(entry.history, "loss", f"loss{index}"))
+            if len(entry.history) > 1
+            else None,
+        }
+        for index, entry in enumerate(comparison.models)
+    ]
+    facts = {"context": context, "comparison": comparison, "sections": sections}
+    filters = {"points": words.signed_points, "chance": words.chance, "quantity": _with_interval}
+    write_atomic(path, pages.render("targets.html", facts, filters))
+
+
+def _tiles(entry: TargetEntry) -> list[Fact]:
+    """Return the headline numbers, each beside what takes no model."""
+    result, tiles = entry.test, []
+    if result.attributes is not None:
+        accuracy, baseline = result.attributes.mean_accuracy, result.attributes.mean_baseline
+        note = f"{words.span(accuracy.low, accuracy.high)}; always the majority: {words.percent(baseline.value)}"
+        tiles.append(Fact("Mean accuracy of attributes", words.percent(accuracy.value), note))
+    for number in result.numbers:
+        note = f"always {quantity(number.baseline)}: {quantity(number.baseline_mean_absolute_error.value)}"
+        tiles.append(Fact(f"Mean absolute error of {number.name}", quantity(number.mean_absolute_error.value), note))
+    for name, found in result.classes.items():
+        largest = max(row.n for row in found.per_class) / found.n
+        note = f"{words.span(found.accuracy.low, found.accuracy.high)}; always the largest: {words.percent(largest)}"
+        tiles.append(Fact(f"Accuracy of {name}", words.percent(found.accuracy.value), note))
+    for name, votes in result.votes.items():
+        if votes.accuracy is not None:
+            agree = "" if votes.annotators_agree is None else words.percent(votes.annotators_agree.value)
+            note = f"two annotators agree in {agree}" if agree else ""
+            tiles.append(Fact(f"Accuracy of {name}", words.percent(votes.accuracy.value), note))
+    tiles.append(Fact("Latency", f"{entry.latency.median_ms:.1f} ms", "one image"))
+    tiles.append(Fact("Size", f"{entry.parameters / 1e6:.2f} M", "parameters"))
+    return tiles
+
+
+def _curves(entry: TargetEntry, index: int) -> Markup | None:
+    return Markup(training_curves(entry.history, "loss", f"loss{index}")) if len(entry.history) > 1 else None
+
+
+def _figures(entry: TargetEntry, task: TaskSpec, index: int) -> list[tuple[str, Markup]]:
+    """Return the figures of each number: predictions over the truth, residuals, errors."""
+    found = []
+    for part in task.of_kind("number"):
+        truth = entry.predictions.truth[:, part.truth.start]
+        values = entry.predictions.values[:, part.values.start]
+        rows = np.flatnonzero(~np.isnan(truth))
+        if rows.size:
+            plots = error_plots(truth, values, rows, np.zeros(0, np.int64), f"{index}-{part.values.start}")
+            titles = ("predicted over true", "error over predicted", "errors")
+            found += [(f"{part.target.name}: {title}", plot) for title, plot in zip(titles, plots, strict=True)]
+    return found
+
+
+def _with_interval(rate: Rate) -> str:
+    return f"{quantity(rate.value)} ({quantity(rate.low)} to {quantity(rate.high)})"

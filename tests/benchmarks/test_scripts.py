@@ -83,6 +83,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 CASES = {
     "all_pairs": ("--faces 500 --dimensions 4 --threads 1", "500"),
     "balancing": ("{two}", "best by validation"),
+    "clustering": ("{people} --model {embedder} --unknown {many} --share 0.2", "| average linkage |"),
     "embeddings": ("{people} --unseen 2 --losses cross-entropy", "| cross-entropy |"),
     "face_stack": ("--photos {large} --count 6 --rounds 1 --threads 1", "dlib"),
     "finding": ("--photos {scenes} --boxes {boxes} --rounds 0", "dlib"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facewright.cli.main import main
 from facewright.errors import DataError, OtherModel, Undefined, UsageError
 from facewright.report.contact_sheet import Person, contact_sheet
 from facewright.workflows import clusters
+from fixtures.browsing import browser
 from fixtures.faces import draw_people, saved, small_bundle
 from fixtures.tiles import beside, blank, stand_in
 
@@ -109,6 +112,52 @@ def test_the_command(photos: Path, model: str, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_markup_on_the_page_is_inert() -> None:
-    page = contact_sheet([Person('<b>"', (('a"><script>.png', "key", '"><i>', True),))], 0.5)
-    assert "<b>" not in page and "<script>" not in page and "<i>" not in page
+    page = contact_sheet([Person('<b>"', (('a"><script>.png', "key", '"><i>', True),))], 0.5, '"><u>')
+    assert '<b>"' not in page and "<i>" not in page and "<u>" not in page and page.count("<script>") == 1
     assert np.char.count(page, "<img") == 1
+
+
+def two_people(photos: Path, out: Path, model: str) -> clusters.SortedPhotos:
+    """Two people with two nearly equal photos each."""
+    folder = out.parent / "twice"
+    folder.mkdir()
+    for name in ("person_00", "person_02"):
+        pixels = np.asarray(Image.open(photos / name / "0.png"))
+        for lighter in (0, 1):
+            Image.fromarray(np.minimum(pixels, 250) + np.uint8(lighter)).save(folder / f"{name}-{lighter}.png")
+    return sort(folder, out, model, threshold=0.99)
+
+
+def test_two_people_do_not_get_one_name(photos: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "people"
+    first, second = two_people(photos, out, model).people
+    for names in ([(first, "Ann"), (second, "Ann")], [(first, second)], [(first, "a\\b")]):
+        with pytest.raises(UsageError, match=first if names[0][1] != "Ann" else second):
+            clusters.change_clusters(out, rename=names)
+    assert (out / "sorted" / first).is_dir() and not (out / "sorted/Ann").exists()  # nothing was renamed
+
+
+def test_photos_without_a_face(tmp_path: Path, model: str, photos: Path) -> None:
+    empty = tmp_path / "blank.png"
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(empty)
+    found = clusters.cluster_photos([empty], tmp_path / "none", model=model, detector="dlib", threshold=0.5)
+    assert found.faces == () and len(found.photos) == 1 and "0 groups" in (tmp_path / "none/index.html").read_text()
+
+
+def test_the_page_gives_the_command(photos: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "people of ours"
+    pairs = two_people(photos, out, model)
+    first, second = pairs.people
+    key = next(face.key for face in pairs.faces if face.person == first)
+    with browser() as chromium:
+        page = chromium.new_page()
+        page.goto((out / "index.html").as_uri())
+        command = page.locator("textarea")
+        assert command.input_value() == ""
+        for person in (first, second):
+            page.locator(f".merge[value={person}]").check()
+        page.locator(f'.split[value="{key}"]').check()
+        page.locator(f".name[data-person={second}]").fill("Ann O'Hara")
+        words = shlex.split(command.input_value())
+    merged = ["--merge", f"{first},{second}", "--split", key, "--name", f"{second}=Ann O'Hara"]
+    assert words == ["facewright", "cluster", "--out", str(out), *merged]

@@ -1,7 +1,13 @@
-"""A page with the faces of each person of sorted photos; no scripts, nothing from elsewhere."""
+"""A page with the faces of each person of sorted photos, on which decisions are made: it gives the command to type.
+
+Nothing is sent or loaded from elsewhere; the one script is named by its hash in the page's policy.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,10 +17,38 @@ SHOWN = 500  # faces of a person on the page
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 1rem auto; max-width: 72rem; padding: 0 1rem }
-.faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.5rem, 1fr)); gap: .5rem }
-figure { margin: 0 } img { width: 100%; border-radius: .3rem }
-code, figcaption { font-size: .7rem; overflow-wrap: anywhere }
-.doubtful img { outline: 3px solid #d97706 } .doubtful figcaption::before { content: "doubtful " }
+h2 { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: baseline }
+h2 { font-size: 1.15rem; margin: 1.6rem 0 .5rem }
+h2 label { font-size: .875rem; font-weight: 400 } h2 input[type=text] { font: inherit; width: 9rem }
+.faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); gap: .5rem }
+figure { margin: 0 } figure label { display: block } img { display: block; width: 100%; border-radius: .3rem }
+figcaption { font-size: .75rem } figcaption input { margin: .25rem .3rem 0 0; vertical-align: -1px }
+.doubtful img { outline: 3px solid #d97706 } .doubtful b { color: light-dark(#9a4b00, #f5a742) }
+figure:has(:checked) img { opacity: .35 }
+form { position: sticky; bottom: 0; background: Canvas; border-top: 1px solid GrayText; padding: .6rem 0 }
+textarea { box-sizing: border-box; width: 100%; font: .8rem/1.4 ui-monospace, monospace; resize: vertical }
+button { font: inherit; padding: .3rem .9rem }
+"""
+SCRIPT = """
+const quote = (text) => /^[\\w@%+=:,./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\\\''") + "'";
+const command = document.querySelector("textarea"), all = (kind) => [...document.querySelectorAll(kind)];
+function update() {
+  const merged = all(".merge:checked").map((one) => one.value), words = [];
+  if (merged.length > 1) words.push("--merge", quote(merged.join(",")));
+  for (const one of all(".split:checked")) words.push("--split", one.value);
+  for (const one of all(".name")) {
+    const name = one.value.trim();
+    if (name && name !== one.dataset.person) words.push("--name", quote(`${one.dataset.person}=${name}`));
+  }
+  command.value = words.length ? [command.dataset.start, ...words].join(" ") : "";
+}
+document.addEventListener("input", update);
+document.querySelector("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  command.select();
+  navigator.clipboard ? navigator.clipboard.writeText(command.value) : document.execCommand("copy");
+});
+update();
 """
 
 
@@ -26,30 +60,46 @@ class Person:
     faces: tuple[tuple[str, str, str, bool], ...]  # the crop's relative path, the key, the photo, if it is doubtful
 
 
-def contact_sheet(people: Sequence[Person], threshold: float) -> str:
+def contact_sheet(people: Sequence[Person], threshold: float, out: str = "DIR", unsorted: str = "unsorted") -> str:
     """Return the page.
 
     Args:
         people: in the order to show them; one without faces is left out. threshold: for the first line.
+        out: the folder that the command names. unsorted: the person who is none: there is nothing to decide.
     """
     shown = [person for person in people if person.faces]
     counts = f"{len(shown)} groups, {sum(len(person.faces) for person in shown)} faces"
-    sections = "".join(_section(person) for person in shown)
+    sections = "".join(_section(person, person.name != unsorted) for person in shown)
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    start = escape(f"facewright cluster --out {shlex.quote(out)}", quote=True)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file:; "
-        "style-src 'unsafe-inline'\">"
+        f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">"
         f"<title>Sorted faces</title><style>{STYLE}</style><h1>Sorted faces</h1><p>{counts}; one person: average "
-        f"similarity of at least {threshold:.3f}. To change it: <code>facewright cluster --out DIR --merge NAME,NAME "
-        f"--split KEY --name NAME=NEW</code></p>{sections}</html>\n"
+        f"similarity of at least {threshold:.3f}. Mark people that are one and faces of another person, give names, "
+        f'and run the command below.</p>{sections}<form><label>Command <textarea readonly rows=2 data-start="{start}" '
+        'placeholder="Nothing changed yet"></textarea></label><button>Copy</button></form>'
+        f"<script>{SCRIPT}</script></html>\n"
     )
 
 
-def _section(person: Person) -> str:
-    figures = "".join(
-        f'<figure{" class=doubtful" if doubtful else ""}><img loading="lazy" alt="" src="{escape(quote(path))}">'
-        f'<figcaption title="{escape(photo)}">{escape(key)}</figcaption></figure>'
-        for path, key, photo, doubtful in person.faces[:SHOWN]
-    )
+def _section(person: Person, decided: bool) -> str:
+    figures = "".join(_figure(*face, decided) for face in person.faces[:SHOWN])
     more = f"<p>{len(person.faces) - SHOWN} more</p>" if len(person.faces) > SHOWN else ""
-    return f'<h2>{escape(person.name)} ({len(person.faces)})</h2><div class="faces">{figures}</div>{more}'
+    name = escape(person.name, quote=True)
+    choices = (
+        f'<label><input type="checkbox" class="merge" value="{name}" autocomplete="off"> merge</label><label>Name '
+        f'<input type="text" class="name" data-person="{name}" autocomplete="off" placeholder="{name}"></label>'
+    )
+    return f'<h2>{name} ({len(person.faces)}){choices if decided else ""}</h2><div class="faces">{figures}</div>{more}'
+
+
+def _figure(path: str, key: str, photo: str, doubtful: bool, decided: bool) -> str:
+    box = f'<input type="checkbox" class="split" value="{escape(key, quote=True)}" autocomplete="off">not this person'
+    text = ("<b>doubtful</b><br>" if doubtful else "") + (box if decided else "")
+    kind = " class=doubtful" if doubtful else ""
+    return (
+        f'<figure{kind} title="{escape(photo, quote=True)}"><label><img loading="lazy" alt="{escape(key, quote=True)}" '
+        f'src="{escape(quote(path))}"><figcaption>{text}</figcaption></label></figure>'
+    )

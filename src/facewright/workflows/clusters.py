@@ -172,9 +172,13 @@ def change_clusters(
         cannot += [(key, other) for other in others]
         must = [pair for pair in must if key not in pair]
     names = {face.key: face.person for face in record.faces}
+    taken = {UNSORTED, *record.people}
     for old, new in rename:
-        if checked_name(new, "a person's name") in (*record.people, UNSORTED) or "/" in new or new.startswith("."):
-            raise UsageError(f"expected a new name for {old} that can be a folder's, got {new!r}")
+        if checked_name(new, "a person's name") in taken or "/" in new or "\\" in new or new.startswith("."):
+            raise UsageError(
+                f"expected a name for {old} that no other person has and that can be a folder's, got {new!r}"
+            )
+        taken.add(new)
         names |= dict.fromkeys(_keys_of(record, old), new)
     sorted_faces = tuple(face.model_copy(update={"person": names[face.key]}) for face in record.faces)
     record = record.model_copy(update={"must": tuple(must), "cannot": tuple(cannot), "faces": sorted_faces})
@@ -313,7 +317,7 @@ def _write(state: _State, old: dict[str, SortedFace], result: Clusters) -> None:
         members.sort(key=lambda face: (face.doubtful, -(face.similarity or 0)))
         shown = [(_shown(out, face), face.key, face.photo, face.doubtful) for face in members]
         people.append(Person(person, tuple(shown)))
-    write_atomic(out / "index.html", contact_sheet(people, result.threshold), mode=PRIVATE)
+    write_atomic(out / "index.html", contact_sheet(people, result.threshold, str(out)), mode=PRIVATE)
     write_atomic(out / FACES, record.model_dump_json(indent=1), mode=PRIVATE)
 
 

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import secrets
 import stat
@@ -24,6 +25,8 @@ MANIFEST = "manifest.json"  # in a run directory
 LARGEST = 64 << 20  # bytes of a file that is read back as JSON or TOML
 Facts = TypeVar("Facts")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last four are wide forms
+
+LOG = logging.getLogger("facewright.files")
 
 
 def cache_folder() -> Path:
@@ -59,6 +62,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     Raises:
         FacewrightError: it could not be written whole (a full disk, say); the old file is untouched.
     """
+    LOG.debug("writing %s", path)
     temporary = None
     try:
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
@@ -252,6 +256,7 @@ def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, 
     Raises:
         error: no such file, no regular file, not readable, or more than `limit` bytes.
     """
+    LOG.debug("reading %s", path)
     try:
         with open(os.open(path, platforms.NO_WAITING), "rb") as opened:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):

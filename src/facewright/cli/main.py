@@ -6,10 +6,11 @@ Exit status: 0 done; 1 failed, with one line `error: ...` on standard error; 2 w
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from facewright.cli import (
     cards,
     cluster,
     data,
+    defaults,
     doctor,
     evaluation,
     explain,
@@ -35,7 +37,7 @@ from facewright.cli import (
     weights,
 )
 from facewright.cli.options import replace_old_options
-from facewright.cli.output import harmless, say, show_log
+from facewright.cli.output import harmless, log_to_stderr, say, show_log
 from facewright.cli.progress import Plain
 from facewright.errors import FacewrightError, Interrupted, UsageError, missing_extra
 from facewright.events import download_handler
@@ -61,6 +63,9 @@ def options(
         int | None, typer.Option("--threads", min=1, max=1024, help="Threads to compute with. Default: the cores.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Log what is read and written; -vv: details. Allowed anywhere.")
+    ] = False,
 ) -> None:
     """Train, evaluate and use face classifiers and verifiers.
 
@@ -134,12 +139,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in notes:
         say(f"warning: {note}")
     show_log("facewright.devices")
+    words, level = without_verbosity(words)
+    log_to_stderr(level)
     debug = "--debug" in words
     download_handler.set(Plain())
     if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):
         words[:2] = [" ".join(words[:2])]
     try:
-        app(args=[word for word in words if word != "--debug"], prog_name="facewright")
+        words = [word for word in words if word != "--debug"]
+        app(args=words, prog_name="facewright", **({"default_map": typed_defaults()} if defaults.wanted() else {}))
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
         return leaving.code if isinstance(leaving.code, int) else 0
     except ModuleNotFoundError as error:
@@ -156,6 +164,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _refuse(told)
     return 0
+
+
+def typed_defaults() -> dict[str, Any]:
+    """Return the defaults that `facewright.toml` and the variables give to the options of each command."""
+    return defaults.default_map(typer.main.get_command(app))
+
+
+def without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:
+    """Remove -v, -vv and --verbose before `--`; return the other words and the level of logging.
+
+    >>> without_verbosity(["train", "-v", "photos"])
+    (['train', 'photos'], 20)
+    """
+    end = list(words).index("--") if "--" in words else len(words)
+    counts = {"-v": 1, "--verbose": 1, "-vv": 2}
+    count = sum(counts.get(word, 0) for word in words[:end])
+    kept = [word for word in words[:end] if word not in counts]
+    return [*kept, *words[end:]], (logging.WARNING, logging.INFO, logging.DEBUG)[min(count, 2)]
 
 
 def _refuse(error: FacewrightError | OSError) -> int:

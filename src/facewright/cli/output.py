@@ -63,7 +63,7 @@ class _Said(logging.Handler):
     """Prints a log's lines as `say` does."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        say(self.format(record))
 
 
 def show_log(name: str) -> None:
@@ -72,6 +72,15 @@ def show_log(name: str) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [_Said()]
+
+
+def log_to_stderr(level: int) -> None:
+    """Print the logs of this package from a level on; WARNING: leave them as Python has them."""
+    log, quiet = logging.getLogger("facewright"), level >= logging.WARNING
+    handler = _Said()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    log.setLevel(logging.NOTSET if quiet else level)
+    log.handlers, log.propagate = [] if quiet else [handler], quiet
 
 
 def fits(text: str, stream: TextIO) -> bool:

@@ -12,6 +12,7 @@ torch.Size([3, 3, 112, 112])
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -56,6 +57,8 @@ RAW_BYTES = 64 * 2**30  # pixels beyond this are kept encoded, and beyond half o
 __all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder", "cache_verify"]
 
 STATISTICS_CHUNK = 2**22  # values counted at a time: bounds memory, large enough to be fast
+
+LOG = logging.getLogger("facewright.data")
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class PixelStore:
         form = _form(raw, encoded, len(keys), spec) if form == "auto" else form
         folder = raw if form == "raw" else encoded
         index = sound_index(folder, len(keys), fully=verify)
+        LOG.info("%s store of %s: %s, %s", form, dataset.where, folder, "decoding" if index is None else "complete")
         if index is None and form == "encoded":
             if remove_damaged(folder):
                 on_event(Message(f"the stored images of {dataset.where} are damaged; encoding them again"))

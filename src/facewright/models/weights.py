@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ from facewright.models.weight_matching import (
 )
 
 NONE = "none"  # what stands for fresh weights
+
+LOG = logging.getLogger("facewright.models")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def open_weights(
         UnknownName: no such architecture or weights.
         WeightsError: they cannot be had, or are not what they should be; nothing is loaded.
     """
+    LOG.info("weights of %s: %s", architecture, which)
     if is_bridged(architecture) and isinstance(which, str) and not Path(which).exists() and not Path(which).suffix:
         found = bridge.pretrained(architecture, which)
         licence = f"see {found.source}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ from facewright.workflows.linear_probe import probe
 from facewright.workflows.prepared_data import PreparedData, check_classes, prepare, with_targets
 from facewright.workflows.task_evaluation import evaluate_targets
 
+LOG = logging.getLogger("facewright.training")
 AUTO = "auto"  # as `training.batch`: the largest that fits
 FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
 FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
@@ -190,6 +192,9 @@ def requested(
         dataset = dataset.with_classes_first(begun.bundle.classes)
         on_event(Message(begun.changes(dataset.classes)))
     check_classes(dataset, chosen)
+    LOG.info("%s: %d images, %d classes, layout %s", dataset.where, len(dataset), len(dataset.classes), dataset.layout)
+    LOG.info("%s by %s, stem %s", model, chosen.name, stem)
+    LOG.debug("recipe: %s", chosen.to_toml())
     return Request(dataset, model, stem, chosen, widest)
 
 

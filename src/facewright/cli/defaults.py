@@ -1,0 +1,107 @@
+"""Defaults of options from `facewright.toml` and from FACEWRIGHT_COMMAND_OPTION variables.
+
+What is typed counts before a variable, a variable before the file, the file before the built-in default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from facewright.errors import UnknownName, UsageError
+from facewright.files import read_text
+
+FILE = "facewright.toml"
+CONFIG = "FACEWRIGHT_CONFIG"  # another place of the file
+PREFIX = "FACEWRIGHT_"
+Options = Mapping[str, Any]  # "batch-size" -> the option
+
+
+def wanted() -> bool:
+    """Return True where there is a file or a variable to read."""
+    return Path(FILE).is_file() or any(name.startswith(PREFIX) for name in os.environ)
+
+
+def default_map(app: Any) -> dict[str, Any]:
+    """Return the defaults as click takes them: by command, then by parameter.
+
+    Raises:
+        UnknownName: a key of the file is no command or option. UsageError: the file is damaged.
+    """
+    defaults: dict[str, Any] = {}
+    found = _file()
+    commands = dict(_commands(app))
+    names = {option for options in commands.values() for option in options}
+    for key in found:
+        if key not in names and not any(key in path for path in commands):
+            raise UnknownName(f"key of {_place()}", key, [*names, *(path[0] for path in commands)])
+    for path, options in commands.items():
+        own = _own(found, path, options, names)
+        for name, option in options.items():
+            variable = PREFIX + "_".join([*path, name]).upper().replace("-", "_").replace(" ", "_")
+            text = os.environ.get(variable)
+            if text is not None and option.envvar != variable:
+                own[str(option.name)] = text.split() if option.multiple else text
+        if own:
+            place = defaults
+            for part in path:
+                place = place.setdefault(part, {})
+            place.update(own)
+    return defaults
+
+
+def _own(found: Mapping[str, Any], path: tuple[str, ...], options: Options, names: set[str]) -> dict[str, Any]:
+    """Return the file's values for one command: of the top level those options it has, then its own table."""
+    own = {str(options[key].name): value for key, value in found.items() if key in options and _plain(value)}
+    table: Any = found
+    for part in path:
+        table = table.get(part, {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise UsageError(f"{_place()}: expected a table [{'.'.join(path)}] of options, got {table!r}"[:200])
+    for key, value in table.items():
+        if key not in options and not isinstance(value, dict):
+            raise UnknownName(f"key of [{'.'.join(path)}] in {_place()}", key, options)
+        if key in options and not _plain(value):
+            raise UsageError(f"{_place()}: expected text, a number, a truth value or a list for {key}")
+        if key in options:
+            own[str(options[key].name)] = value
+    return own
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool) or (
+        isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
+    )
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Options]]:
+    """Yield each command below `command` by the words that name it, with its options."""
+    subcommands: Mapping[str, Any] = getattr(command, "commands", {})
+    for name, below in subcommands.items():
+        yield from _commands(below, (*path, name))
+    if path and not subcommands:
+        options = {
+            max(parameter.opts, key=len).removeprefix("--"): parameter
+            for parameter in command.params
+            if parameter.param_type_name == "option" and parameter.name != "help"
+        }
+        yield path, options
+
+
+def _place() -> str:
+    return os.environ.get(CONFIG) or FILE
+
+
+def _file() -> dict[str, Any]:
+    path = Path(_place()).expanduser()
+    if not path.is_file():
+        if CONFIG in os.environ:
+            raise UsageError(f"{CONFIG}: {path} is no file")
+        return {}
+    try:
+        return tomllib.loads(read_text(path, error=UsageError, limit=2**20))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML ({error})") from None

@@ -44,9 +44,9 @@ def show(event: Event) -> None:
 
 
 def binary_of(run: Run) -> BinaryResult:
-    if run.evaluation.binary is None:
+    if run.classification.binary is None:
         raise SystemExit(f"{run.folder}: no task of two classes, or a part lacks one of them")
-    return run.evaluation.binary
+    return run.classification.binary
 
 
 def facts_of(run: Run) -> dict[str, Any]:

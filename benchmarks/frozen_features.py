@@ -59,7 +59,7 @@ def _epoch_seconds(run: Run) -> float:
 
 
 def _accuracy(run: Run) -> str:
-    rate = run.evaluation.accuracy
+    rate = run.classification.accuracy
     return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}, n={rate.n})"
 
 

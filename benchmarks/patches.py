@@ -43,11 +43,11 @@ def main() -> None:
 
 
 def _row(run: Run, seed: int) -> str:
-    binary = run.evaluation.binary
+    binary = run.classification.binary
     if binary is None:
         raise SystemExit(f"{run.folder}: expected two classes")
     taken = speed.latency(run.classifier.model, run.facts.image_size, batch=256)
-    scores, labels = run.predictions.probabilities[:, 1], run.predictions.labels
+    scores, labels = run.class_predictions.probabilities[:, 1], run.class_predictions.labels
     area, low, high = _area(scores, labels == 1, seed)
     hter = binary.hter
     return (

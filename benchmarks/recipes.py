@@ -30,7 +30,7 @@ def show(event: Event) -> None:
 
 
 def facts_of(run: Run) -> dict[str, Any]:
-    accuracy = run.evaluation.accuracy
+    accuracy = run.classification.accuracy
     return {
         "test_error": {
             "value": 1 - accuracy.value,
@@ -38,8 +38,8 @@ def facts_of(run: Run) -> dict[str, Any]:
             "high": 1 - accuracy.low,
             "n": accuracy.n,
         },
-        "log_loss": run.evaluation.log_loss,
-        "macro_f1": run.evaluation.macro_f1.to_dict(),
+        "log_loss": run.classification.log_loss,
+        "macro_f1": run.classification.macro_f1.to_dict(),
         "images_seen": run.facts.images_seen,
         "train_seconds": run.facts.train_seconds,
         "parameters": run.facts.parameters,
@@ -61,7 +61,7 @@ def time_to(run: Run, accuracy: float) -> float | None:
 def compare(model: str, plain: Run, ours: Run) -> dict[str, Any]:
     if plain.predictions.paths != ours.predictions.paths:
         raise SystemExit(f"{model}: the two runs were tested on different images")
-    right = [run.predictions.probabilities.argmax(1) == run.predictions.labels for run in (plain, ours)]
+    right = [run.class_predictions.probabilities.argmax(1) == run.class_predictions.labels for run in (plain, ours)]
     ended = plain.history[-1]
     reached = time_to(ours, ended.validation_accuracy)
     found = {PLAIN: facts_of(plain), OURS: facts_of(ours)}

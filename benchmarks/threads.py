@@ -40,7 +40,8 @@ def measure(seconds: float, threads: int, keep_memory: bool) -> float:
         platforms.keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = create_model(MODEL, classes=10, stem="small").to(memory_format=torch.channels_last)
+    model = create_model(MODEL, classes=10, stem="small")
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % 10
@@ -50,7 +51,7 @@ def measure(seconds: float, threads: int, keep_memory: bool) -> float:
         if now - start >= seconds / 5 and steps < 0:
             begun, steps = now, 0
         optimizer.zero_grad()
-        functional.cross_entropy(model(images), labels).backward()
+        torch.autograd.backward(functional.cross_entropy(model(images), labels))
         optimizer.step()
         steps += steps >= 0
     return steps * BATCH / (time.perf_counter() - begun)

@@ -211,7 +211,7 @@ class CosineHead(nn.Module):
     def cosines(self, embeddings: Tensor, classes: Tensor | None = None) -> Tensor:
         """(B, D) -> (B, C), in [-1, 1] up to rounding; with class numbers (S,) of these alone, (B, S)."""
         with exactly(embeddings):
-            weight = self.weight
+            weight: Tensor = self.weight
             if classes is not None:
                 weight = weight.view(-1, self.subcentres, self.width)[classes].flatten(0, 1)
             directions = functional.normalize(weight)

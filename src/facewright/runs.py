@@ -145,8 +145,24 @@ class Run:
     @cached_property
     def evaluation(self) -> ClassificationResult | TaskResult:
         """The numbers of the test part; of a run with targets in place of classes a `TaskResult`."""
-        kind = ClassificationResult if self.recipe.task is None else TaskResult
-        return read_json(self._file("evaluation.json"), kind, error=RunError)
+        path = self._file("evaluation.json")
+        if self.recipe.task is None:
+            return read_json(path, ClassificationResult, error=RunError)
+        return read_json(path, TaskResult, error=RunError)
+
+    @property
+    def classification(self) -> ClassificationResult:
+        """As `evaluation`, of a run of classes. Raises RunError: its targets are others."""
+        if isinstance(self.evaluation, TaskResult):
+            raise RunError(f"{self.folder}: expected a run of classes, got one of {', '.join(self.facts.classes[:5])}")
+        return self.evaluation
+
+    @property
+    def class_predictions(self) -> Predictions:
+        """As `predictions`, of a run of classes. Raises RunError: its targets are others."""
+        if isinstance(self.predictions, TargetPredictions):
+            raise RunError(f"{self.folder}: expected a run of classes, got one of {', '.join(self.facts.classes[:5])}")
+        return self.predictions
 
     @cached_property
     def predictions(self) -> Predictions | TargetPredictions:

@@ -115,7 +115,7 @@ def evaluate(
     report(result.to_dict(), describe(result), as_json)
 
 
-def say_notes(result: ClassificationResult | Recognition | AttackResult) -> None:
+def say_notes(result: ClassificationResult | TaskResult | Recognition | AttackResult) -> None:
     """Print why the task was chosen and how many images were left out."""
     for sentence in getattr(result, "notes", ()):
         say(f"note: {sentence}")

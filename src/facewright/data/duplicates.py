@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data import near_hashes
+from facewright.data.encoded_store import EncodedPixels
 from facewright.platforms import usable_cores
 
 ALL_PAIRS = 20_000  # images up to which every pair is compared
@@ -44,7 +45,7 @@ class NearPairs:
     mirrored: NDArray[np.bool_]  # (P,) one is the other's mirror image
 
 
-def near_pairs(pixels: NDArray[np.uint8], digests: Sequence[str]) -> NearPairs:
+def near_pairs(pixels: NDArray[np.uint8] | EncodedPixels, digests: Sequence[str]) -> NearPairs:
     """Find the near duplicates among images that differ.
 
     Of images with one digest only the first takes part: exact duplicates are told by their digests. Images without
@@ -63,7 +64,7 @@ def near_pairs(pixels: NDArray[np.uint8], digests: Sequence[str]) -> NearPairs:
 Found = list[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
 
 
-def _by_all_pairs(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Found:
+def _by_all_pairs(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> Found:
     coarse, fine, rows = _describe(pixels, rows)
     found: Found = []
     for mirrored in (False, True):
@@ -79,7 +80,7 @@ def _by_all_pairs(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Found:
     return found
 
 
-def _by_hashes(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Found:
+def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> Found:
     """Compare the pairs that meet in a table of hashes; the vectors are computed again, none is kept."""
 
     def describe(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -114,7 +115,7 @@ def _sorted(found: Sequence[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
 
 
 def _describe(
-    pixels: NDArray[np.uint8], rows: NDArray[np.int64]
+    pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Unit vectors (M, 63) and (M, D), and the rows they belong to (those with any structure)."""
     height, width = pixels.shape[1:3]

@@ -138,7 +138,8 @@ def _near(of: Sketches, first: NDArray[np.uint64], second: NDArray[np.uint64]) -
     keep = (differ <= most) & (i != j)
     i, j, mirrored = i[keep], j[keep], mirrored[keep]
     smaller, greater = np.minimum(i, j).astype(np.uint64), np.maximum(i, j).astype(np.uint64)
-    return mirrored.astype(np.uint64) << np.uint64(63) | smaller << np.uint64(32) | greater
+    keys: NDArray[np.uint64] = mirrored.astype(np.uint64) << np.uint64(63) | smaller << np.uint64(32) | greater
+    return keys
 
 
 def _signs(packed: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:

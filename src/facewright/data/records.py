@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, checked_pixels, path_below, unusable
-from facewright.data.record_table import Record, RecordTable, packed
+from facewright.data.record_table import Record as Record
+from facewright.data.record_table import RecordTable, packed
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from facewright.names import checked_name, lookalikes
 
@@ -108,7 +109,7 @@ class Dataset:
         kept = "label" in task.columns and "label" not in self.columns  # the class, as a column
         names = self.column("label") if kept else self.records
         records = (
-            replace(one, label=None, values=(*one.values, *([name] if kept else [])))
+            replace(one, label=None, values=(*one.values, *([str(name)] if kept else [])))
             for one, name in zip(self.records, names, strict=True)
         )
         columns = (*self.columns, *(["label"] if kept else []))
@@ -235,11 +236,16 @@ class Dataset:
             return self.records.labels.astype(np.int64)
         return np.array([-1 if r.label is None else r.label for r in self.records], dtype=np.int64)
 
-    @cached_property
+    @property
     def truth(self) -> NDArray[np.int64] | NDArray[np.float32]:
-        """The truth of each image: (N,) `labels`; of a task (N, T) float32 targets, NaN where one is unknown."""
+        """The truth of each image: (N,) `labels`; of a task (N, T) `targets`."""
+        return self.labels if self.task is None else self.targets
+
+    @cached_property
+    def targets(self) -> NDArray[np.float32]:
+        """(N, T) targets of the task, NaN where one is unknown. Raises UsageError: there is no task."""
         if self.task is None:
-            return self.labels
+            raise UsageError(f"{self.where}: has classes, and no targets; see `with_task`")
         from facewright.data.targets import read_targets  # few commands read targets
 
         return read_targets(self.task, self.column, self.where)

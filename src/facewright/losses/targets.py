@@ -92,7 +92,7 @@ def target_losses(scores: Tensor, truth: Tensor, task: TaskSpec, gamma: float = 
     }
     attributes = task.of_kind("attribute")
     if attributes:
-        places, columns = ([part[k].start for part in attributes] for k in (1, 2))
+        places, columns = [part.scores.start for part in attributes], [part.truth.start for part in attributes]
         found = attribute_losses(scores[:, places], truth[:, columns], gamma, smoothing)
         losses |= {part.target.name: found[k] for k, part in enumerate(attributes)}
     return torch.stack([losses[name] for name in task.names])

@@ -135,12 +135,16 @@ def _synchronised(network: nn.Module, world: World) -> nn.Module:
 def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective | TaskObjective:
     """Return what is minimised; of a task the head's bias is set to where the training part's targets lie."""
     head, smoothing = network.get_submodule(str(network.classifier_name)), recipe.training.label_smoothing
-    truth = data.store.dataset.truth[data.train]
     if recipe.task is not None:
+        truth = data.store.dataset.targets[data.train]
         with torch.no_grad():
             last_layer(head).bias.copy_(starting_bias(torch.from_numpy(truth), recipe.task))
         return TaskObjective(recipe.objective, recipe.task, smoothing)
     width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it
     inverse = recipe.objective.class_weights == "inverse"
-    weights = torch.from_numpy(class_weights(truth, data.classes)).float() if inverse else None
+    weights = (
+        torch.from_numpy(class_weights(data.store.dataset.labels[data.train], data.classes)).float()
+        if inverse
+        else None
+    )
     return Objective(recipe.objective, data.classes, width, weights, smoothing)

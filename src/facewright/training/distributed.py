@@ -38,7 +38,7 @@ class World:
         """Return the model whose gradients are averaged over all processes, but for those of its `own` parameters."""
         if self.size == 1:
             return model
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(own))
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(own))  # type: ignore[no-untyped-call]
         return DistributedDataParallel(model)
 
     def all_reduce_sum(self, numbers: Sequence[float]) -> list[float]:

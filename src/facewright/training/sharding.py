@@ -118,7 +118,8 @@ class ShardedObjective(nn.Module):
         count = len(head.weight) // head.subcentres
         mine = (labels >= 0) & (labels < count)
         chosen = self._chosen(labels[mine], count, step) if self.negatives < 1 else None
-        cosines = precise(head.cosines(_Gathered.apply(embeddings, world), chosen))
+        gathered: Tensor = _Gathered.apply(embeddings, world)  # type: ignore[no-untyped-call]
+        cosines = precise(head.cosines(gathered, chosen))
         places = labels if chosen is None else torch.searchsorted(chosen, labels.clamp(0, count - 1))
         places = torch.where(mine, places, 0).unsqueeze(1)
         own = cosines.gather(1, places)
@@ -129,7 +130,8 @@ class ShardedObjective(nn.Module):
             best = _greatest(cosines.amax(1), world)
             right = _greatest(torch.where(mine, own[:, 0], -2.0), world) >= best
         batch = len(targets)
-        return _CrossEntropy.apply(logits, places, mine, world), right[world.rank * batch : (world.rank + 1) * batch]
+        loss: Tensor = _CrossEntropy.apply(logits, places, mine, world)  # type: ignore[no-untyped-call]
+        return loss, right[world.rank * batch : (world.rank + 1) * batch]
 
     def hits(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Count the images that are nearest to their own class, as `forward` gave them."""

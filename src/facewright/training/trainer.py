@@ -203,7 +203,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss, scores = self.backward(inputs, targets)
         norm = self.clip_gradients()
-        correct = self.module.objective.hits(scores, labels)
+        correct = self.module.objective.hits(scores, labels)  # type: ignore[operator]
         numbers = torch.stack([loss.float(), correct.float(), *([] if norm is None else [norm.float()])])
         place = f"step {position.steps + 1} (epoch {position.epoch + 1}), learning rate {rate:.3g}"
         self.pending.append(_Pending(place, indices, Readback(numbers)))
@@ -273,7 +273,7 @@ class Trainer:
         """Return the norm of the gradient of all processes' classes and of the backbone."""
         own = self.network.get_submodule(str(self.module.head)).weight
         rest = [p.grad for p in self.wrapped.parameters() if p.grad is not None and p is not own]
-        squares = torch.zeros((), device=self.world.device) if own.grad is None else own.grad.square().sum()
+        squares = torch.zeros((), device=self.world.device) if own.grad is None else own.grad.square().sum()  # type: ignore[operator]
         return (self.world.all_reduce(squares) + nn.utils.get_total_norm(rest).square()).sqrt()
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -177,7 +177,7 @@ def _read_plan(folder: Path) -> object:
 
 
 def _seen(
-    recognizer: Recognizer, dataset: Dataset, records: tuple[Record, ...], select_face: SelectFace
+    recognizer: Recognizer, dataset: Dataset, records: Sequence[Record], select_face: SelectFace
 ) -> Iterator[Decoded]:
     """Each image as the network sees it, or why it cannot be seen."""
     if recognizer.takes_photos_whole:

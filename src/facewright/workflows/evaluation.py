@@ -195,7 +195,9 @@ def _classify(
         if grouping is None or isinstance(run.evaluation, TaskResult):
             return _without_targets(run.evaluation, grouping)
         groups = grouping.of(run.predictions.paths)
-        return run.evaluation.replace(subgroups=_subgroups(run.predictions, run.evaluation, groups, grouping.column))
+        return run.evaluation.replace(
+            subgroups=_subgroups(run.class_predictions, run.evaluation, groups, grouping.column)
+        )
     classifier = load_classifier(path, device, detector)
     if classifier.task is not None:
         found, seen = evaluate_targets_on(classifier, data, on_event)

@@ -266,7 +266,7 @@ def _retrained(run: Run, evaluated: _Evaluated, folds: int, on_event: EventHandl
             facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
             resume=True, report=False, on_event=on_event,
         )  # fmt: skip
-        predictions = fold.predictions
+        predictions = fold.class_predictions
         for path, row in zip(predictions.paths, predictions.probabilities, strict=True):
             if path in places:
                 probabilities[places[path]] = row[evaluated.classes] / max(row[evaluated.classes].sum(), 1e-300)

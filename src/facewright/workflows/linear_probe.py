@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,17 +49,17 @@ def probe(
         )
 
     training, held_out = features("features for training", split.train), features("for validation", split.validation)
-    units = data.store.digests
+    units: Sequence[str] = data.store.digests
     if recipe.task is not None:  # a person is on one side of a fold too
         units = people_of([record.identity or record.path for record in dataset.records], units)
     groups = np.unique(np.asarray(units)[training.rows], return_inverse=True)[1]
     fold_seed = derive(seed, "folds") % 2**32
-    features_of_training, truth = training.values[0], dataset.truth[training.rows]
+    features_of_training = training.values[0]
     options = (groups, chosen.strengths, chosen.folds, fold_seed)
     if recipe.task is None:
-        fitted = [fit(features_of_training, truth, *options)]
+        fitted = [fit(features_of_training, dataset.labels[training.rows], *options)]
     else:
-        fitted = fit_targets(recipe.task, features_of_training, truth, *options)
+        fitted = fit_targets(recipe.task, features_of_training, dataset.targets[training.rows], *options)
     strengths = ", ".join(f"{one.strength:g}" for one in fitted)
     on_event(Message(f"C = {strengths} (best of {len(chosen.strengths)} by cross-validation)"))
     head = network.get_submodule(str(network.classifier_name))

@@ -104,7 +104,7 @@ def prepare(
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
     if recipe.task is not None:
-        truth = store.dataset.truth[split.train]
+        truth = store.dataset.targets[split.train]
         check_targets(recipe.task, truth, dataset.where)
         for target, _, place, _ in recipe.task.of_kind("number"):
             values = truth[:, place]

@@ -67,7 +67,8 @@ def network(name: str, size: int, side: str, cache: Path) -> Side:
     if side == FULL:
         return model, optimizer, torch.float32
     images = torch.randn(BATCH, 3, size, size).contiguous(memory_format=torch.channels_last)
-    return model, optimizer, precision.choose(model, images, name, cache)
+    chosen = precision.choose(model, images, name, cache)
+    return model, optimizer, precision.dtype_of(chosen.name, images.device)
 
 
 def step(side: Side, images: Tensor, labels: Tensor) -> None:

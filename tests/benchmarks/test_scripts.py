@@ -19,6 +19,7 @@ from PIL import Image
 from facewright import bundle as bundles
 from facewright.data.portrait.scene import scene
 from facewright.runs import Run
+from facewright.training.precision import Precision
 from facewright.workflows.training_runs import train
 from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 
@@ -174,7 +175,7 @@ def make_tiny(module: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch)
     if module.__name__ == "run":
         for constant, value in {"BATCH": 2, "STEP_MODEL": "facenet_small", "EPOCH_MODEL": "facenet_small"}.items():
             monkeypatch.setattr(module.training, constant, value)
-        monkeypatch.setattr(module.training.precision, "choose", lambda *_: torch.float32)
+        monkeypatch.setattr(module.training.precision, "choose", lambda *_: Precision("float32", "tiny"))
 
 
 def test_the_results_in_the_repository_are_json() -> None:

@@ -51,7 +51,7 @@ class TrainingModule(nn.Module):
         self.head = head
         self.dtype, self.compiled = dtype, compiled
         body = network.forward if head is None else network.forward_features
-        self.body: Callable[[Tensor], Tensor] = torch.compile(body) if compiled else body  # type: ignore[assignment]
+        self.body: Callable[[Tensor], Tensor] = torch.compile(body) if compiled else body  # type: ignore[arg-type, assignment]
         self.no_head = NoHead()
 
     def forward(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:

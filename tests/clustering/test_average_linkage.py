@@ -99,3 +99,10 @@ def test_scores_by_hand() -> None:
     assert alone.bcubed_f == 1.0 and alone.pairwise_f is None and (alone.clusters, alone.people, alone.n) == (2, 2, 2)
     with pytest.raises(DataError):
         cluster_scores([], [])
+
+
+def test_distances_are_those_of_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_linkage, "BLOCK", 4)
+    vectors = np.random.default_rng(0).normal(size=(11, 5))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(average_linkage._distances(vectors), pdist(vectors, "cosine"), atol=1e-12)

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import pdist
 
 from facewright.errors import Undefined, UsageError
 from facewright.metrics.impostor_tail import score_at
@@ -95,13 +94,24 @@ def _average_linkage(
     for rows in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
         found = np.ones(1, np.int64)
         if rows.size > 1:
-            distances = np.clip(pdist(vectors[rows].astype(np.float64), "cosine"), 0, None)
+            distances = _distances(vectors[rows].astype(np.float64))
             for links, distance in ((must, 0.0), (cannot, APART)):
                 distances[_places(rows, links)] = distance
             found = fcluster(linkage(distances, "average"), 1 - value, "distance")
         labels[rows] = found + following
         following += int(found.max())
     return labels
+
+
+def _distances(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 - cosine of all pairs in the order of scipy's `pdist`, by products of blocks, which are faster."""
+    n, at = len(vectors), 0
+    result = np.empty(n * (n - 1) // 2)
+    for top in range(0, n, BLOCK):
+        for row, cosines in enumerate(vectors[top : top + BLOCK] @ vectors[top:].T, 1):
+            result[at : at + cosines.size - row] = 1 - cosines[row:]
+            at += cosines.size - row
+    return np.clip(result, 0, None, out=result)
 
 
 def _components(vectors: NDArray[np.float32], value: float, must: Sequence[Link]) -> Labels:

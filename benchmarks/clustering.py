@@ -177,8 +177,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if asked.folder is None:
         parser.error("give FOLDER or --synthetic")
     vectors, names, impostors = embeddings(asked.folder, asked.model, asked.detector, asked.cache)
-    _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
-    kept = counts[place] >= asked.least
+    _, place, photos = np.unique(names, return_inverse=True, return_counts=True)
+    kept = photos[place] >= asked.least
     vectors, names = vectors[kept], names[kept]
     if asked.unknown is not None:
         others, who, _ = embeddings(asked.unknown, asked.model, asked.detector, asked.unknown_cache)

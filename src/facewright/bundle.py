@@ -304,6 +304,10 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
         raise BundleError(f"{path}: its {part} is not usable ({error})") from None
     if task is not None and task.scores != tuple(names):
         raise BundleError(f"{path}: expected the scores {', '.join(task.scores)[:200]} of its task")
+    for target in () if task is None else task.targets:
+        known = target.number
+        if known is not None and None in (known.low, known.high, known.median):
+            raise BundleError(f"{path}: the range and the median of {target.name} are missing")
     return Bundle(
         header.architecture,
         header.stem,

@@ -20,7 +20,7 @@ from facewright.inference import Classifier
 from facewright.metrics.intervals import mcnemar_exact
 from facewright.runs import Run
 from facewright.specs import TaskSpec
-from facewright.workflows import compare, evaluate, exportation, predict, train
+from facewright.workflows import compare, evaluate, exportation, predict, train, train_all
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export
 
@@ -308,6 +308,15 @@ def test_what_needs_classes_refuses_a_model_of_targets(run: Run, table: Path, tm
         bundles.load(path)
 
 
+def test_a_model_file_whose_number_has_no_range_is_refused(several: Run, tmp_path: Path) -> None:
+    bundle = bundles.load(several.folder / "model.safetensors")
+    table = bundle.task.to_dict()  # type: ignore[union-attr]
+    table["targets"][0]["number"] |= {"low": None}
+    bundles.save(tmp_path / "a.safetensors", bundles.replace(bundle, task=TaskSpec.from_dict(table)))
+    with pytest.raises(BundleError, match="range"):
+        bundles.load(tmp_path / "a.safetensors")
+
+
 def test_the_command_line_prints_answers(run: Run, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = str(table.parent / "0001.png")
     assert main(["predict", str(run.folder), image]) == 0
@@ -346,6 +355,17 @@ def test_two_models_are_compared_by_attribute_with_mcnemar_and_holm(
     assert "Root mean square" in (other.folder / "report.html").read_text()
     with pytest.raises(UsageError):
         compare([weak, other])
+
+
+def test_several_models_are_trained_on_a_table_without_labels_and_compared(tmp_path: Path) -> None:
+    table = write_images(tmp_path / "data", "path,red,bright")
+    few = {**SMALL, "training.epochs": "1"}
+    options = {"task": "attributes", "out": tmp_path / "both", "overrides": few}
+    compared = train_all(table, ["plain_cnn", "squeezenet1_1"], **options)
+    assert [entry.name for entry in compared.comparison.models] == ["plain_cnn", "squeezenet1_1"]
+    assert (tmp_path / "both/report.html").is_file() and len(compared.comparison.pairs) == 2
+    with pytest.raises(UsageError, match="budget"):
+        train_all(table, ["plain_cnn"], budget=60.0, **options)
 
 
 def test_an_exported_model_gives_the_same_answers(several: Run, table: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Explanations:
             "kind": "class",
             "name": wanted,
             "probability": found[wanted],
-            "predicted": next(iter(found)),
+            "predicted": wanted if prediction.targets is not None else prediction.names[0],
             "overlay": _uri(overlay(_shown(inputs), heat)),
             "photo": _uri(_shown(inputs)),
         }

@@ -145,7 +145,8 @@ def _explained(explainer: Explainer, path: Path | MemoryImage, name: str | None)
     asked = next(iter(found)) if name is None else name
     index = classifier.classes.index(asked)
     heat = explainer.maps(torch.from_numpy(fed).permute(2, 0, 1)[None], [index])[0]
-    return ExplainedPhoto(str(path), asked, found[asked], next(iter(found)), heat, shown)
+    first = asked if predicted.targets is not None else predicted.names[0]  # targets do not exclude each other
+    return ExplainedPhoto(str(path), asked, found[asked], first, heat, shown)
 
 
 def _written(explained: Explained, folder: Path) -> Explained:

@@ -42,13 +42,15 @@ def train_all(
     Called again with the same `out` it resumes: finished runs are kept, an unfinished one is resumed.
 
     Args:
-        models: names of `facewright models`, or name@weights. Everything else as for `train`.
+        models: names of `facewright models`, or name@weights; `task` as for `train`. Everything else as for `train`.
         budget: seconds in all: each model gets as many epochs as fit into its share of the time that is left, at most
             those of the recipe; None: the recipe's epochs.
     Raises:
         UsageError: a model is named twice, or unknown; found before training starts.
     """
     out = None if out is None else Path(out)
+    if task is not None and budget is not None:
+        raise UsageError("a budget is for classes so far: leave out --budget or --task")
     if len(set(models)) != len(models) or not models:
         raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
     chosen_trackers(track)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,11 @@ def write_target_report(path: Path, comparison: TargetComparison, context: Targe
         for index, entry in enumerate(comparison.models)
     ]
     facts = {"context": context, "comparison": comparison, "sections": sections}
-    filters = {"points": words.signed_points, "chance": words.chance, "quantity": _with_interval}
+    filters: dict[str, Callable[..., object]] = {
+        "points": words.signed_points,
+        "chance": words.chance,
+        "quantity": _with_interval,
+    }
     write_atomic(path, pages.render("targets.html", facts, filters))
 
 

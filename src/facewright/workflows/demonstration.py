@@ -80,6 +80,7 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     compared = train_all(
         size.where, size.models, out=folder, overrides=size.overrides, budget=size.budget, on_event=on_event
     )
+    assert isinstance(compared, Compared)  # of classes
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
     pictures = _test_pictures(best, folder / "pictures")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import facewright
+from facewright.errors import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -95,6 +96,29 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_said_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert facewright.__version__ == project["version"] == importlib.metadata.version("facewright")
+
+
+@pytest.mark.slow
+def test_the_distributions_pass_the_checks_of_the_index(tmp_path: Path) -> None:
+    """As `nox -s package`, with the tools of this environment."""
+    for tool in ("twine", "check_wheel_contents"):
+        pytest.importorskip(tool, reason="needs the dependency group dev")
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    assert subprocess.run(build, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    files = sorted(str(path) for path in tmp_path.iterdir())
+    assert [Path(file).suffix for file in files] == [".whl", ".gz"]
+    for command in (["twine", "check", "--strict", *files], ["check_wheel_contents", files[0]]):
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_the_metadata_says_agrees_with_itself() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = [line.rpartition(" ")[2] for line in project["classifiers"] if ":: Python :: 3." in line]
+    assert versions == ["3.11", "3.12", "3.13", "3.14"] and project["requires-python"] == f">={versions[0]}"
+    listed = (ROOT / "noxfile.py").read_text()
+    assert all(f'"{version}"' in listed for version in versions)
+    assert set(EXTRAS) <= set(project["optional-dependencies"])
 
 
 def test_the_wheel_holds_all_that_is_no_code(tmp_path: Path) -> None:

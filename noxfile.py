@@ -1,0 +1,47 @@
+"""The versions of Python and the distributions: `nox -s tests-3.12`, `nox -s resolve`, `nox -s package`.
+
+An interpreter that is not on this machine is skipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+EXTRAS = ("serve", "train")  # without `faces`, which has no wheel
+nox.options.sessions = ["tests", "package"]
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the default tests."""
+    session.install("--editable", ".[train,faces,onnx,serve,data]", "--group", "dev")
+    wanted = session.posargs or ["-m", "not slow and not realdata and not gpu and not network"]
+    session.run("python", "-m", "pytest", "-n", "2", *wanted, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the source distribution, and check them."""
+    session.install("hatchling", "twine", "check-wheel-contents")
+    session.run("python", "-m", "hatchling", "build", "-d", "build/dist")
+    files = [str(path) for path in sorted(Path("build/dist").iterdir())]
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", *(file for file in files if file.endswith(".whl")))
+
+
+@nox.session
+def resolve(session: nox.Session) -> None:
+    """Find versions of every dependency for each Python, without installing them."""
+    package(session)
+    wheel = next(Path("build/dist").glob("*.whl")).resolve()
+    for python in PYTHONS:
+        for extra in EXTRAS:
+            session.run(
+                "python", "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed",
+                "--target", "build/none", "--only-binary=:all:",
+                "--python-version", python, f"facewright[{extra}] @ {wheel.as_uri()}",
+            )  # fmt: skip

@@ -344,6 +344,7 @@ class Augment(Spec):
     """
 
     flip: Share = 0.5  # probability of mirroring left and right
+    flip_vertical: Share = 0.0  # probability of turning upside down
     area: tuple[float, float] = (1.0, 1.0)
     """(low, high) share of the image's area that the crop shows, uniform; above 1 shows a reflected border."""
     aspect: float = Field(0.0, ge=0, le=math.log(4.0))  # the crop's width : height varies by exp(U(-aspect, aspect))
@@ -353,6 +354,9 @@ class Augment(Spec):
     brightness: Share = 0.0  # the factor is U(1 - j, 1 + j); pixels are clamped once, after all three
     contrast: Share = 0.0  # as above, around the image's own mean
     saturation: Share = 0.0
+    brightness_shift: Share = 0.0  # added to every pixel: U(-j, j) of the range 0 to 255
+    contrast_range: tuple[float, float] = (1.0, 1.0)  # (low, high) of a further factor, uniform
+    saturation_range: tuple[float, float] = (1.0, 1.0)
     erase: Share = 0.0  # probability of covering a rectangle with the image's mean colour
     erase_area: tuple[float, float] = (0.02, 0.2)  # (low, high) share of the area that the rectangle covers
     crop: Literal["centre", "inside"] = "centre"
@@ -382,6 +386,13 @@ class Augment(Spec):
             raise ValueError(f"expected (low, high) with {least:g} <= low <= high <= {most:g}")
         return value
 
+    @field_validator("contrast_range", "saturation_range")
+    @classmethod
+    def _factors(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1] <= 10:
+            raise ValueError("expected (low, high) with 0 <= low <= high <= 10")
+        return value
+
     @model_validator(mode="after")
     def _areas_fit(self) -> Self:
         if self.crop == "inside" and self.area[1] > 1:
@@ -398,7 +409,8 @@ class Augment(Spec):
     @property
     def colours(self) -> bool:
         """The values of pixels change."""
-        return any((self.brightness, self.contrast, self.saturation, self.grey))
+        factors = self.contrast_range != (1.0, 1.0) or self.saturation_range != (1.0, 1.0)
+        return factors or any((self.brightness, self.contrast, self.saturation, self.grey, self.brightness_shift))
 
     @property
     def degrades(self) -> bool:

@@ -394,3 +394,38 @@ def test_mixing_refuses() -> None:
         mix(*_labelled(), 0.0, "mixup", 0, 0, 0)
     with pytest.raises(UsageError, match="mixup"):
         mix(*_labelled(), 1.0, "blend", 0, 0, 0)  # type: ignore[arg-type]
+
+
+def test_turning_upside_down_mirrors_the_rows() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 12, 12), np.uint8))
+    still = changed(STILL, flip_vertical=1.0)
+    assert torch.equal(apply(images, draws(still, 0, 0, np.arange(3)), still, 12), images.flip(2))
+    moved = changed(STILL, flip_vertical=1.0, area=(0.999999, 1.0))  # resampled, hardly moved
+    turned = apply(images, draws(moved, 0, 0, np.arange(3)), moved, 12)
+    assert (turned.int() - images.flip(2).int()).abs().max() <= 1
+    half = changed(STILL, flip_vertical=0.5)
+    many = images[:1].repeat(400, 1, 1, 1)
+    upside = (apply(many, draws(half, 0, 0, np.arange(400)), half, 12) == images[:1].flip(2)).flatten(1).all(1)
+    assert 160 < int(upside.sum()) < 240
+
+
+def test_added_brightness_and_factors_as_tensorflow_has_them() -> None:
+    images = torch.from_numpy(np.random.default_rng(1).integers(90, 160, (5, 3, 6, 6), np.uint8))
+    augment = changed(STILL, brightness_shift=0.2, contrast_range=(0.5, 2.0), saturation_range=(0.5, 2.0))
+    drawn = draws(augment, 3, 0, np.arange(5)).astype(np.float64)
+    found = apply(images, drawn.astype(np.float32), augment, 6)
+    for image, row, result in zip(images.numpy().astype(float), drawn, found.numpy(), strict=True):
+        shift, contrast, saturation = row[-3:]
+        factor = 0.5 + 1.5 * contrast
+        value = (image - image.mean()) * factor + image.mean()  # around the image's mean
+        grey = 0.299 * value[0] + 0.587 * value[1] + 0.114 * value[2]
+        value = grey + (0.5 + 1.5 * saturation) * (value - grey) + 255 * 0.2 * (2 * shift - 1)
+        assert np.abs(np.clip(value, 0, 255) - result).max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"contrast_range": (2.0, 0.5)}, {"saturation_range": (0.5, 99.0)}, {"flip_vertical": 2}]
+)
+def test_factors_rise_and_have_bounds(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Augment.from_dict(wrong)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tomli_w
+from torch import nn
 
 from facewright.errors import FacewrightError, UsageError
+from facewright.models.catalog import create_model
+from facewright.training import freezing
 from facewright.training import recipe as recipes
+from facewright.training.schedule import Plateau
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -168,3 +173,28 @@ def test_stages_scale_the_size_by_share_of_the_run() -> None:
     changes = {"training.stages": stages, "training.epochs": "4", "input.size": "112"}
     recipe = recipes.override(recipes.load("scratch"), changes)
     assert [recipe.image_size(epoch) for epoch in range(4)] == [64, 64, 112, 112]
+
+
+@pytest.mark.parametrize(("name", "model", "frozen"), [("xception", "xception", 55), ("densenet", "densenet121", 27)])
+def test_the_fine_tuning_notebooks_word_for_word(name: str, model: str, frozen: int) -> None:
+    found = recipes.load(f"notebook-finetune-{name}")
+    head, body = found.phases["head"], found.phases["body"]
+    assert (head.epochs, body.epochs, head.train) == (10, 15, "head")
+    assert (found.selection.metric, found.selection.patience) == ("accuracy", 5)
+    plateau = found.schedule
+    assert (plateau.name, plateau.factor, plateau.least_rate) == ("plateau", 0.2, 1e-6)
+    state, lowered = Plateau(), []
+    for epoch in range(1, 8):  # Keras' patience of 3: at the third epoch without a better one, and again
+        if state.update(0.0, plateau, body.learning_rate):
+            lowered.append(epoch)
+    assert lowered == [4, 7] and state.scale * body.learning_rate == pytest.approx(1e-6)
+    augment = found.augment
+    assert (augment.flip, augment.flip_vertical, augment.brightness_shift) == (0.5, 0.5, 0.2)
+    assert augment.contrast_range == augment.saturation_range == (0.5, 2.0)
+    assert math.sqrt(augment.area[0]) * 299 == pytest.approx(269, abs=0.1) and augment.area[0] == augment.area[1]
+    network = create_model(model, 12, input_size=found.input.size, stem="imagenet")
+    trained = freezing.trained_names(network, body.train)
+    layers = [part for part in network.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+    still = [part for part in layers if not any(w is p for n, p in network.named_parameters() if n in trained
+             for w in part.parameters())]  # fmt: skip
+    assert len(still) == frozen

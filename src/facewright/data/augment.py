@@ -37,7 +37,9 @@ _BOX_X, _BOX_Y = 16, 17
 _TRIES = 18  # from here on: area and aspect of the further attempts at a box inside the image
 _ATTEMPTS = 10  # torchvision's number
 _DEGRADATIONS = _TRIES + 2 * (_ATTEMPTS - 1)  # from here on: those of `degrade`
-_SLOTS = _DEGRADATIONS + DEGRADATION_SLOTS
+_TURN = _DEGRADATIONS + DEGRADATION_SLOTS  # what came later stands behind, so that the draws before it stay
+_SHIFT, _CONTRAST_FACTOR, _SATURATION_FACTOR = range(_TURN + 1, _TURN + 4)
+_SLOTS = _TURN + 4
 _ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
 _CHUNK = 100_000  # pixels worked on at once (eight images of 112 px): their float planes stay in a core's cache
 TOLERANCE = 4  # of 255 levels, by which the same augmentation on another device may differ; 2 by resizing alone
@@ -87,22 +89,23 @@ def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int
         part = slice(start, start + chunk)
         result[part] = _augmented(batch[part], uniforms[:, part], augment, size)
     if augment.degrades:
-        degrade(result, uniforms[_DEGRADATIONS:], augment)
+        degrade(result, uniforms[_DEGRADATIONS:_TURN], augment)
     return result
 
 
 def _augmented(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment, size: int) -> Tensor:
-    mirrored = uniforms[_FLIP] < augment.flip
+    mirrored, turned = uniforms[_FLIP] < augment.flip, uniforms[_TURN] < augment.flip_vertical
     if augment.moves:
         theta = affine(uniforms, augment, batch.shape[2] / batch.shape[3])
         theta[:, :, 0] *= np.where(mirrored, -1.0, 1.0)[:, None]
+        theta[:, :, 1] *= np.where(turned, -1.0, 1.0)[:, None]
         small = resize(batch, min(size, batch.shape[2]), min(size, batch.shape[3]))
         images = _resample(small, theta, size)
     else:
         images = resize(batch, size, size)
-        if mirrored.any():
-            turned = _column(mirrored, images.device).bool()
-            images = torch.where(turned, images.flip(3), images)
+        for chosen, axis in ((mirrored, 3), (turned, 2)):
+            if chosen.any():
+                images = torch.where(_column(chosen, images.device).bool(), images.flip(axis), images)
     if augment.colours or augment.erase > 0:
         images = _recolour_and_erase(images, uniforms, augment)
     # Whole and in range before the change of type, which would cut off fractions and wrap around.
@@ -263,7 +266,10 @@ def _recolour_and_erase(images: Tensor, uniforms: NDArray[np.float64], augment: 
     if augment.colours:
         factors = _colour_factors(uniforms, augment)
         pivots = ((means[:, 0:1] + means[:, 1:2]) + means[:, 2:3]) / 3.0
+        shift = _column(255.0 * augment.brightness_shift * _signed(uniforms[_SHIFT]), pixels.device)
         pixels, means = _recolour(pixels, pivots, factors), _recolour(means, pivots, factors)
+        if augment.brightness_shift:
+            pixels, means = pixels.add_(shift), means + shift
     if augment.erase > 0:
         pixels = torch.where(_erased(uniforms, augment, pixels), means, pixels)
     return pixels
@@ -278,7 +284,13 @@ def _colour_factors(uniforms: NDArray[np.float64], augment: Augment) -> Sequence
             (augment.saturation, _SATURATION),
         )
     )
+    contrast = contrast * _between(augment.contrast_range, uniforms[_CONTRAST_FACTOR])
+    saturation = saturation * _between(augment.saturation_range, uniforms[_SATURATION_FACTOR])
     return brightness, contrast, np.where(uniforms[_GREY] < augment.grey, 0.0, saturation)
+
+
+def _between(limits: tuple[float, float], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    return limits[0] + (limits[1] - limits[0]) * uniform
 
 
 def _recolour(pixels: Tensor, pivots: Tensor, factors: Sequence[NDArray[np.float64]]) -> Tensor:

@@ -26,6 +26,7 @@ class Schedule(Spec):
     warmup: float = Field(0.0, ge=0, lt=1)  # share of all steps, linear from near zero; one-cycle: its rise
     floor: float = Field(0.0, ge=0, le=1)  # where cosine, one-cycle and poly end; below which plateau does not go
     power: float = Field(2.0, gt=0, le=10)  # poly
+    least_rate: float = Field(0.0, ge=0, le=1000)  # plateau: the learning rate below which it does not go
     every: int = Field(10, ge=1, le=100_000)  # step: epochs between drops
     factor: float = Field(0.1, gt=0, lt=1)  # step, plateau: multiply by this
     patience: int = Field(5, ge=0, le=100_000)  # plateau: epochs without a better validation loss
@@ -51,6 +52,14 @@ class Schedule(Spec):
             return float(self.factor ** (step // (steps_per_epoch * self.every)))
         return 1.0
 
+    def floor_at(self, rate: float) -> float:
+        """Return the lowest factor of a plateau, of a phase with this learning rate.
+
+        >>> Schedule(name="plateau", floor=0.01, least_rate=1e-6).floor_at(4e-6)
+        0.25
+        """
+        return min(1.0, max(self.floor, self.least_rate / rate))
+
 
 @dataclass
 class Plateau:
@@ -60,8 +69,11 @@ class Plateau:
     best: float = math.inf
     waited: int = 0
 
-    def update(self, cost: float, schedule: Schedule) -> bool:
+    def update(self, cost: float, schedule: Schedule, rate: float = math.inf) -> bool:
         """Take an epoch's cost on the validation part (the chosen metric, turned so that less is better).
+
+        Args:
+            rate: the learning rate of the phase, for `least_rate`.
 
         Returns:
             Whether the rate was lowered.
@@ -73,7 +85,7 @@ class Plateau:
         if self.waited <= schedule.patience:
             return False
         self.waited = 0
-        lowered = max(schedule.floor, self.scale * schedule.factor)
+        lowered = max(schedule.floor_at(rate), self.scale * schedule.factor)
         changed = lowered < self.scale
         self.scale = lowered
         return changed

@@ -333,7 +333,9 @@ class Trainer:
             raise NonFiniteLoss(self._diverged(fault, place, None))
         best = self.update_best(result)
         position.rows.append(self.row(result, speed, best))
-        if self.plateau is not None and self.plateau.update(-result.score, self.recipe.schedule):
+        if self.plateau is not None and self.plateau.update(
+            -result.score, self.recipe.schedule, self.phase.learning_rate
+        ):
             self.on_event(Message(f"validation stalled: learning rate times {self.plateau.scale:g}"))
         position.epoch, position.step = position.epoch + 1, 0
         position.phase_epoch += 1

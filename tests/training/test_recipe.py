@@ -183,11 +183,10 @@ def test_the_fine_tuning_notebooks_word_for_word(name: str, model: str, frozen: 
     assert (found.selection.metric, found.selection.patience) == ("accuracy", 5)
     plateau = found.schedule
     assert (plateau.name, plateau.factor, plateau.least_rate) == ("plateau", 0.2, 1e-6)
-    state, lowered = Plateau(), []
-    for epoch in range(1, 8):  # Keras' patience of 3: at the third epoch without a better one, and again
-        if state.update(0.0, plateau, body.learning_rate):
-            lowered.append(epoch)
-    assert lowered == [4, 7] and state.scale * body.learning_rate == pytest.approx(1e-6)
+    state = Plateau()
+    lowered = [epoch for epoch in range(1, 8) if state.update(0.0, plateau, body.learning_rate)]
+    assert lowered == [4, 7]  # Keras' patience of 3: at the third epoch without a better one, and again
+    assert state.scale * body.learning_rate == pytest.approx(1e-6)
     augment = found.augment
     assert (augment.flip, augment.flip_vertical, augment.brightness_shift) == (0.5, 0.5, 0.2)
     assert augment.contrast_range == augment.saturation_range == (0.5, 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from PIL import Image
 
 from facewright.cli.main import main
-from facewright.errors import UsageError
+from facewright.errors import Undefined, UsageError
 from facewright.gallery import postgres_tables, sqlite
-from facewright.gallery.gallery import Gallery
+from facewright.gallery.gallery import DEFAULT_FPIR, Gallery
 from facewright.gallery.photos import Photo
 from facewright.gallery.results import assign
 from facewright.gallery.store import Match
+from facewright.recognition import Recognizer
 from facewright.workflows import galleries
 from fixtures.faces import draw_people, saved
 from fixtures.tiles import beside, stand_in
@@ -170,3 +172,29 @@ def test_the_commands(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(capsys, "delete", "-g", location, "Ann Archer")[0] == 0
     status, told = run(capsys, "search", "-g", location, photos)
     assert status == 1 and "empty" in told
+
+
+def test_without_a_threshold_a_default_decides_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = draw_people(tmp_path / "photos", people=12, photos=2)
+    place, photo = tmp_path / "g.gallery", folder / "person_03/0.png"
+    words = ["gallery", "identify", "-g", str(place), str(photo)]
+    with Gallery.open(place, saved(tmp_path)) as made:
+        made.enroll([Photo.of(path, path.parent.name) for path in sorted(folder.rglob("0.png"))])
+        chosen = made.decision_threshold()
+        assert chosen.far_target == DEFAULT_FPIR and made.threshold is None  # it is not stored
+        assert made.identify([photo])[0].threshold == chosen.value
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    facts = json.loads(out)
+    assert facts["calibrated"] is None and facts["default_threshold"]["value"] == chosen.value
+    assert f"used the default {chosen.value:.4f} (for a false-positive rate of 1 %" in err
+    with Gallery.open(place) as made:
+        made.delete([f"person_{number:02d}" for number in range(12) if number != 3])  # one person is left
+        own = chosen.replace(value=0.5, purpose="verification")
+        monkeypatch.setattr(Recognizer, "threshold", lambda self, far=None: own)
+        assert made.decision_threshold() == own
+        monkeypatch.setattr(Recognizer, "threshold", lambda self, far=None: None)
+        with pytest.raises(Undefined, match="calibrate"):
+            made.identify([photo])

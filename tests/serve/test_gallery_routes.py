@@ -64,6 +64,8 @@ def test_enrolled_people_are_found_again(client: httpx.Client) -> None:
     assert undecided["threshold"] is None and undecided["faces"][0]["person"] is None
     assert len(undecided["faces"][0]["matches"]) == 1
     about = client.get("/v1/about").json()
+    (advice,) = about["gallery"].pop("advice")
+    assert advice.startswith("2 people have fewer than 3 photos")
     assert about["gallery"] == {"people": 2, "entries": 3, "threshold": None} and about["can"]["write"]
 
 

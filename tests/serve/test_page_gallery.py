@@ -84,6 +84,57 @@ def test_enrol_browse_delete(chromium: Any, gallery: Server) -> None:
         assert gallery.people() == {"Bob": 1}
 
 
+def test_people_are_searched_by_a_photo(chromium: Any, gallery: Server) -> None:
+    crowd(gallery, 4)
+    with tab(chromium, gallery.address, path="#gallery") as shown:
+        page = shown.page
+        page.locator("#gallery-advice", has_text="4 people have fewer than 3 photos").wait_for()
+        page.locator(".person").first.wait_for()
+        assert "Add 1 more" in page.locator(".person").first.inner_text()
+        chooser = page.locator("#gallery-photo input[type=file]")
+        chooser.set_input_files(portrait(2, 0))
+        page.get_by_role("heading", name="Nearest matches of the face in person-2-0.png").wait_for()
+        cards = page.locator("#gallery-found .person")
+        assert "Person 2" in cards.first.inner_text() and "1.0000, match" in cards.first.inner_text()
+        assert cards.count() == 4 and not page.locator("#gallery-people").is_visible()
+        cards.first.click()
+        page.locator("dialog .entries li").first.wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Show everybody").click()
+        assert page.locator("#gallery-people").is_visible() and cards.count() == 0
+        shown.refusals |= {"415", "400"}
+        chooser.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"})
+        page.locator("#gallery-error .error").wait_for()
+        assert page.locator("#gallery-people").is_visible()
+
+
+def people_folder(folder: Path) -> Path:
+    """Two people; beside their photos a hidden file, a text, and a photo that is none."""
+    for person, name in ((0, "Ann"), (0, "Ann"), (1, PAYLOADS[0].replace("/", "")), (2, ".hidden")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        number = len(list((folder / name).iterdir()))
+        (folder / name / f"{number}.png").write_bytes(portrait(person, number)["buffer"])
+    (folder / "Ann/notes.txt").write_text("no photo")
+    (folder / "Ann/broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_a_folder_is_enrolled_with_progress(chromium: Any, gallery: Server, tmp_path: Path) -> None:
+    with tab(chromium, gallery.address, path="#gallery") as shown:
+        page = shown.page
+        page.locator("#gallery-actions input[type=file]").set_input_files(people_folder(tmp_path / "people"))
+        page.get_by_text("2 people, 4 photos.").wait_for()
+        page.get_by_role("button", name="Enroll 4 photos").click()
+        page.get_by_role("button", name="Done").wait_for()
+        said = page.locator("dialog .note").inner_text()
+        assert said == "4 of 4 photos: 3 enrolled, 0 already enrolled, 1 failed"
+        assert page.locator("progress").evaluate("bar => bar.value") == 4
+        assert page.locator(".failures").inner_text().startswith("Ann/broken.png: unsupported image format")
+        page.get_by_role("button", name="Done").click()
+        page.locator(".person", has_text="Ann").wait_for()
+        assert sorted(gallery.people().values()) == [1, 2] and gallery.people()["Ann"] == 2
+
+
 def test_each_face_has_its_box_and_its_name_and_no_label_covers_a_face(chromium: Any, gallery: Server) -> None:
     crowd(gallery)
     x, y, width, height = (int(length) for length in BOXES[0])
@@ -196,7 +247,7 @@ def test_names_with_markup_are_inert(chromium: Any, gallery: Server) -> None:
         assert page.locator("img[src=x], svg[onload], body script, b, i").count() == 0
 
 
-def every_state(shown: Tab, server: Server) -> Iterator[str]:
+def every_state(shown: Tab, server: Server, folder: Path) -> Iterator[str]:
     """Each tab and dialog in turn, by its name."""
     page = shown.page
     yield "nothing yet"
@@ -213,6 +264,15 @@ def every_state(shown: Tab, server: Server) -> Iterator[str]:
     page.get_by_role("tab", name="Gallery").click()
     page.locator(".person").first.wait_for()
     yield "people"
+    page.locator("#gallery-photo input[type=file]").set_input_files(portrait(0))
+    page.locator(".found-head").wait_for()
+    yield "found"
+    page.get_by_role("button", name="Show everybody").click()
+    if page.locator("#gallery-actions .for-mouse").is_visible():
+        page.locator("#gallery-actions input[type=file]").set_input_files(people_folder(folder))
+        page.get_by_role("button", name="Enroll 4 photos").wait_for()
+        yield "folder"
+        page.keyboard.press("Escape")
     page.locator(".person").first.click()
     page.locator("dialog .entries li").first.wait_for()
     yield "person"
@@ -239,12 +299,12 @@ def every_state(shown: Tab, server: Server) -> Iterator[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, WIDE])
 def test_every_text_can_be_read_and_nothing_is_too_wide(
-    scheme: str, size: tuple[int, int], chromium: Any, gallery: Server
+    scheme: str, size: tuple[int, int], chromium: Any, gallery: Server, tmp_path: Path
 ) -> None:
     crowd(gallery)
     gallery.enrol("A name that is as long as names can be: " + "n" * 120, portrait(7, name="f" * 150 + ".png"))
     with tab(chromium, gallery.address, size, scheme) as shown:
-        for state in every_state(shown, gallery):
+        for state in every_state(shown, gallery, tmp_path / "people"):
             contrasts = shown.page.evaluate(CONTRASTS)
             assert len(contrasts) > 3, state
             assert [(state, *low) for low in contrasts if low[1] < low[2]] == []

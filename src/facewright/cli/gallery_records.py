@@ -376,7 +376,9 @@ def describe_threshold(line: Threshold) -> str:
 
 def default_used(location: str, default: Threshold) -> str:
     """Say that a gallery has no threshold, and which default was used."""
+    rate = "the model's own for pairs" if default.purpose != "gallery" else "for a false-positive rate"
+    asked = "" if default.far_target is None else f" of {100 * default.far_target:g} %"
     return (
-        f"{location}: the gallery has no threshold; used the default {default.value:.4f} ({default.rule}; "
+        f"{location}: the gallery has no threshold; used the default {default.value:.4f} ({rate}{asked}, from "
         f"{default.data}). Choose one: facewright gallery calibrate -g {shlex.quote(location)} --fpir 0.01"
     )

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from facewright.errors import UsageError
+from facewright.gallery.editing import advice_for
 from facewright.metrics.thresholds import Threshold
 from facewright.serve import forms, schemas
 from facewright.serve.forms import EntryNumber, NamePart, PageSize, PersonName, form_of, read_form
@@ -33,7 +34,13 @@ def facts(service: Service) -> dict[str, Any]:
     """Return what `/v1/about` says of the gallery."""
     gallery = service.gallery()
     people = gallery.people()
-    return {"people": len(people), "entries": sum(people.values()), "threshold": _threshold(gallery.threshold)}
+    threshold = gallery.threshold
+    return {
+        "people": len(people),
+        "entries": sum(people.values()),
+        "threshold": _threshold(threshold),
+        "advice": list(advice_for(people, threshold)),
+    }
 
 
 def _add_identify(app: FastAPI, service: Service, settings: Settings) -> None:

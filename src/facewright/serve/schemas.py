@@ -357,6 +357,7 @@ class GalleryFacts(Answer):
     people: int
     entries: int
     threshold: GalleryThreshold | None
+    advice: list[str] = Field(default=[], description="What would make the answers better")
 
 
 class LimitFacts(Answer):

@@ -5,12 +5,15 @@ import { get } from "./api.js";
 import { avatar, forgetAvatars } from "./avatars.js";
 import { announce, button, byId, make, showError, span } from "./dom.js";
 import { openEnrolment } from "./enrol.js";
+import { folderButton } from "./folder.js";
 import { intake } from "./intake.js";
+import { startLookup } from "./lookup.js";
 import { openPerson } from "./person.js";
 import { showThreshold } from "./threshold.js";
 import { amount, count } from "./words.js";
 
 const AT_ONCE = 60; // people
+const FEW = 3; // photos of a person, as in gallery/editing.py
 const PAUSE = 200; // ms without a key before a search is asked
 
 let asking = null;
@@ -27,7 +30,9 @@ export function startGallery() {
   });
   byId("gallery-more").addEventListener("click", () => showPeople(next));
   if (about.can.write) {
-    byId("gallery-enrol").hidden = false;
+    byId("gallery-actions").hidden = false;
+    const folder = folderButton();
+    if (folder !== null) byId("gallery-actions").prepend(folder);
     byId("gallery-enrol").addEventListener("click", () => enrol([]));
     const { zone } = intake({
       title: { mouse: "Drop photos of one person here to enroll them", touch: "Choose photos to enroll a person" },
@@ -38,7 +43,15 @@ export function startGallery() {
     });
     byId("gallery-intake").append(zone);
   }
+  startLookup(showFound);
   document.addEventListener("gallery-changed", refreshGallery);
+}
+
+/** The result of a search by photo takes the place of the list, or leaves it. */
+function showFound(found) {
+  for (const id of ["gallery-search", "gallery-people", "gallery-more", "gallery-empty"]) {
+    byId(id).classList.toggle("replaced", found);
+  }
 }
 
 /** Enrol files of one person, whose name is asked. */
@@ -56,7 +69,9 @@ export async function refreshGallery() {
   }
   const { people, entries } = about.gallery;
   byId("gallery-count").textContent = `${amount(people, "person", "people")}, ${amount(entries, "photo")}`;
+  byId("gallery-advice").replaceChildren(...about.gallery.advice.map((line) => make("li", {}, line)));
   byId("gallery-search").hidden = people === 0;
+  byId("gallery-photo").hidden = people === 0;
   byId("gallery").classList.toggle("no-people", people === 0);
   showThreshold(changedThreshold);
   await showPeople();
@@ -116,5 +131,6 @@ function card({ person, entries, crop }) {
   const marks = { "data-person": person, "aria-haspopup": "dialog" };
   const open = button("person", avatar(person, crop), () => openPerson(person), marks);
   open.append(span("person-name", person), span("sub", amount(entries, "photo")));
+  if (entries < FEW && about.can.write) open.append(span("sub few", `Add ${FEW - entries} more`));
   return make("li", {}, open);
 }

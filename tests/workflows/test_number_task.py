@@ -45,12 +45,13 @@ IMAGES = 144
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images whose brightness is the number; every ninth row leaves it empty."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    lines = ["path,person,age,word"]
+    lines = ["path,person,age,word,side"]
     for number in range(IMAGES):
         age = float(random.uniform(-20, 80))
         pixels = np.clip(random.normal(100 + 1.5 * age, 20, (32, 32, 3)), 0, 255)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:04}.png")
-        lines.append(f"{number:04}.png,p{number // 4},{'' if number % 9 == 0 else round(age, 2)},x")
+        known, side = "" if number % 9 == 0 else round(age, 2), ("left", "right", "")[number % 3]
+        lines.append(f"{number:04}.png,p{number // 4},{known},x,{side}")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
     return folder / "table.csv"
 
@@ -175,6 +176,27 @@ def test_a_value_that_is_no_number_is_refused(cell: str, table: Path) -> None:
     task = TaskSpec.from_dict({"targets": [{"name": "age", "kind": "number", "number": {}}]})
     with pytest.raises(DataError, match="age"):
         bundles.replace(data, records=records).with_task(task)
+
+
+def test_errors_by_group(runs: dict[str, Run], table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs["huber"]
+    found = number_of(evaluate(run.folder, table, by="side"))
+    predictions = {path: value[0] for path, value in predicted_of(run, table).items()}
+    with table.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["age"]]
+    for group in found.groups:
+        errors = [abs(predictions[row["path"]] - float(row["age"])) for row in rows if row["side"] == group.name]
+        assert (group.n, group.mean_absolute_error.value) == (len(errors), pytest.approx(np.mean(errors), rel=1e-3))
+    assert [group.name for group in found.groups] == ["left", "right"]
+    assert main(["evaluate", str(run.folder), str(table), "--by", "side"]) == 0
+    assert "age by side" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="sides"):
+        evaluate(run.folder, table, by="sides")
+
+
+def predicted_of(run: Run, table: Path) -> dict[str, list[float]]:
+    answers = predict(run.folder, sorted(table.parent.glob("*.png")))
+    return {Path(one.path).name: [one.targets["age"].value] for one in answers if one.targets}  # type: ignore[union-attr]
 
 
 def test_the_card_holds_errors_beside_the_baseline_and_what_it_is_not_for(runs: dict[str, Run]) -> None:

@@ -118,6 +118,29 @@ def test_the_thresholds_are_of_the_validation_part_and_decide(run: Run, table: P
         assert answer.yes == (answer.probability >= held[name].value == answer.threshold)
 
 
+def test_rates_by_group(run: Run, table: Path) -> None:
+    """Groups of one attribute are measured at its threshold; an image where it is unknown is in none."""
+    found = evaluate(run.folder, table, by="identity", attributes=_groups(table))
+    assert isinstance(found, TaskResult) and found.by == "identity" and set(found.groups) == {"red", "bright"}
+    first = found.groups["bright"].groups[0]
+    known = [number for number in range(IMAGES) if number % 7]
+    assert first.group == "p0" and first.accuracy is not None and first.accuracy.n == len(known)
+    whole = evaluate(run.folder, table)
+    assert isinstance(whole, TaskResult) and whole.attributes is not None
+    right = sum(row.accuracy.value * row.accuracy.n for row in found.groups["bright"].groups if row.accuracy)
+    of_all = whole.attributes.attributes[1].accuracy
+    assert right == pytest.approx(of_all.value * of_all.n)
+    tested = evaluate(run.folder, by="identity", attributes=_groups(table))
+    assert isinstance(tested, TaskResult) and len(tested.groups["red"].groups) < PEOPLE
+
+
+def _groups(table: Path) -> Path:
+    groups = table.parent / "groups.tsv"
+    lines = (f"{number:04}.png\tp{number // IMAGES}" for number in range(PEOPLE * IMAGES))
+    groups.write_text("path\tidentity\n" + "\n".join(lines) + "\n")
+    return groups
+
+
 def test_a_bundle_alone_predicts_and_evaluates(run: Run, table: Path, tmp_path: Path) -> None:
     model = tmp_path / "copy.safetensors"
     model.write_bytes((run.folder / "model.safetensors").read_bytes())

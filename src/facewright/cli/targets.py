@@ -30,6 +30,13 @@ def target_lines(result: TaskResult) -> Iterator[str]:
         yield f"  macro F1  {percent(found.macro_f1)}"
     for name, votes in result.votes.items():
         yield from _vote_lines(name, votes)
+    for name, groups in result.groups.items():
+        from facewright.cli.evaluation import describe_subgroups
+
+        yield f"\n{name} {describe_subgroups(groups)}"
+    for number in (number for number in result.numbers if number.groups):
+        rows = [[row.name, f"{row.n:,}", _error(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in number.groups]
+        yield f"\n{number.name} by {result.by}\n" + table([str(result.by), "n", "mean absolute error", "bias"], rows)
     if result.undefined:
         yield f"known of no image: {', '.join(result.undefined)}"
 
@@ -83,14 +90,10 @@ def _attribute_lines(result: AttributesResult) -> Iterator[str]:
 
 def _number_lines(result: NumberResult) -> list[str]:
     """Return the errors of a number and those by range."""
-
-    def mean_of(rate: Rate) -> str:
-        return f"{rate.value:.3g} ({rate.low:.3g} to {rate.high:.3g})"
-
     lines = [
-        f"{result.name}: mean absolute error {mean_of(result.mean_absolute_error)}, root mean square "
-        f"{mean_of(result.root_mean_square_error)}, n = {result.n:,}",
-        f"  always the training median, {result.baseline:.4g}: {mean_of(result.baseline_mean_absolute_error)}",
+        f"{result.name}: mean absolute error {_error(result.mean_absolute_error)}, root mean square "
+        f"{_error(result.root_mean_square_error)}, n = {result.n:,}",
+        f"  always the training median, {result.baseline:.4g}: {_error(result.baseline_mean_absolute_error)}",
         f"  within {result.tolerance:g}: {percent(result.cumulative_score)}",
     ]
     if result.interval is not None and result.interval.coverage is not None:
@@ -98,8 +101,12 @@ def _number_lines(result: NumberResult) -> list[str]:
             f"  ± {result.interval.half_width:.3g} is to hold {100 * result.interval.level:g} % and holds "
             f"{percent(result.interval.coverage)}"
         )
-    rows = [[row.name, f"{row.n:,}", mean_of(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in result.ranges]
+    rows = [[row.name, f"{row.n:,}", _error(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in result.ranges]
     return [*lines, table([result.name, "n", "mean absolute error", "bias"], rows)]
+
+
+def _error(rate: Rate) -> str:
+    return f"{rate.value:.3g} ({rate.low:.3g} to {rate.high:.3g})"
 
 
 def _vote_lines(name: str, votes: VotesResult) -> Iterator[str]:

@@ -177,7 +177,6 @@ def measure_number(
         raise Undefined(f"{name}: known of no image: nothing to measure")
     if groups and len(groups) != len(known):
         raise UsageError(f"expected a group for each of {len(known)} images, got {len(groups)}")
-    members = np.array(groups, np.str_)[known] if groups else np.array([], np.str_)
     held = np.abs(said - true) <= interval.half_width if interval else None
     return NumberResult(
         name=name,
@@ -195,9 +194,14 @@ def measure_number(
         interval=interval
         and interval.replace(coverage=None if held is None else clopper_pearson(int(held.sum()), held.size)),
         ranges=tuple(_row(label, true[at], said[at]) for label, at in _ranges(true)),
-        groups=tuple(
-            _row(group, true[members == group], said[members == group]) for group in sorted({*members.tolist()} - {""})
-        ),
+        groups=errors_by_group(true, said, np.array(groups, np.str_)[known]) if groups else (),
+    )
+
+
+def errors_by_group(truth: Array, predicted: Array, groups: NDArray[np.str_]) -> tuple[ErrorRow, ...]:
+    """Compute the errors of each group, by name; (N,) each, all known; "" is no group."""
+    return tuple(
+        _row(group, truth[groups == group], predicted[groups == group]) for group in sorted({*groups.tolist()} - {""})
     )
 
 

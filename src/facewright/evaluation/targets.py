@@ -17,6 +17,7 @@ from facewright.evaluation import protocols
 from facewright.evaluation.attribute_metrics import DEFAULT_THRESHOLD, AttributesResult, measure_attributes
 from facewright.evaluation.number_metrics import NumberResult, PredictionInterval, fit_interval, measure_number
 from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.vote_metrics import VotesResult, measure_votes
 from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import choose_class_threshold
@@ -45,6 +46,8 @@ class TaskResult(Record):
     classes: dict[str, ClassificationResult] = Field(default_factory=dict)  # by the target's name
     votes: dict[str, VotesResult] = Field(default_factory=dict)
     undefined: tuple[str, ...] = ()  # targets that are known of no image
+    by: str | None = None  # the column of `groups` and of the numbers' groups
+    groups: dict[str, Subgroups] = Field(default_factory=dict)  # by the target's name
     seen: dict[str, int] = Field(default_factory=dict)  # images that are also in the run's "train" and "validation"
 
 

@@ -22,7 +22,8 @@ from facewright.evaluation.binary import (
 )
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
-from facewright.evaluation.targets import TaskResult
+from facewright.evaluation.target_groups import with_groups
+from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
@@ -120,7 +121,7 @@ def evaluate(
         threshold: of "attack": a presentation is bona fide from this score on.
         validation: of "attack", in place of a threshold: a CSV file of other scores to choose it on.
         by: a column: also the error rates within each group, of classification (accuracy; of two classes FAR and FRR
-            at the model's threshold) and verification (FMR and FNMR).
+            at the model's threshold), of targets (also the errors of numbers) and verification (FMR and FNMR).
         attributes: a table with `path` and the column; default: attributes.csv beside the data, or a column of the
             data.
         device: what computes, as for `train`.
@@ -192,17 +193,26 @@ def _classify(
     run = None if path.is_file() else Run(path)
     if data is None:
         assert run is not None
-        if grouping is None or isinstance(run.evaluation, TaskResult):
-            return _without_targets(run.evaluation, grouping)
-        groups = grouping.of(run.predictions.paths)
+        if grouping is None:
+            return run.evaluation
+        predictions = run.predictions
+        groups = grouping.of(predictions.paths)
+        if isinstance(run.evaluation, TaskResult):
+            classifier = run.classifier
+            assert classifier.task is not None and isinstance(predictions, TargetPredictions)
+            task, limits = classifier.task, classifier.limits
+            return with_groups(run.evaluation, predictions, task, limits, groups, grouping.column)
         return run.evaluation.replace(
             subgroups=_subgroups(run.class_predictions, run.evaluation, groups, grouping.column)
         )
     classifier = load_classifier(path, device, detector)
     if classifier.task is not None:
-        found, seen = evaluate_targets_on(classifier, data, on_event)
-        _without_targets(found, grouping)
-        return found if run is None else found.replace(seen=seen_images(run.folder, seen.digests))
+        found, images, predicted = evaluate_targets_on(classifier, data, on_event)
+        if grouping is not None:
+            groups = grouping.of(predicted.paths, images.dataset)
+            task, limits = classifier.task, classifier.limits
+            found = with_groups(found, predicted, task, limits, groups, grouping.column)
+        return found if run is None else found.replace(seen=seen_images(run.folder, images.digests))
     store = PixelStore.open(with_face_crops(open_dataset(data), classifier.cropper), classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
     predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)
@@ -224,14 +234,6 @@ def _classify(
         return result
     groups = grouping.of(predictions.paths, store.dataset)
     return result.replace(subgroups=_subgroups(predictions, result, groups, grouping.column))
-
-
-def _without_targets(
-    result: ClassificationResult | TaskResult, grouping: Grouping | None
-) -> ClassificationResult | TaskResult:
-    if grouping is not None and isinstance(result, TaskResult):
-        raise UsageError(f"--by {grouping.column}: groups are of classification and verification, not of targets")
-    return result
 
 
 def _subgroups(predictions: Predictions, result: ClassificationResult, groups: list[str], column: str) -> Subgroups:

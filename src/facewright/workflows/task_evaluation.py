@@ -61,8 +61,8 @@ def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventH
 
 def evaluate_targets_on(
     classifier: Classifier, data: str | Path, on_event: EventHandler
-) -> tuple[TaskResult, PixelStore]:
-    """Evaluate a model with targets on other data, at the thresholds it holds; also return the images.
+) -> tuple[TaskResult, PixelStore, TargetPredictions]:
+    """Evaluate a model with targets on other data, at the thresholds it holds; also return images and predictions.
 
     Raises:
         UnknownName: the data lack the column of a target. DataError: a value that cannot be read.
@@ -71,7 +71,7 @@ def evaluate_targets_on(
     dataset = open_dataset(data, labels=False).with_task(classifier.task)
     store = PixelStore.open(with_face_crops(dataset, classifier.cropper), classifier.spec, on_event=on_event)
     predictions = target_predictions(classifier, store, np.arange(len(store.dataset)), on_event)
-    return measure_targets(predictions, classifier.task, classifier.limits, str(data)), store
+    return measure_targets(predictions, classifier.task, classifier.limits, str(data)), store, predictions
 
 
 def target_predictions(

@@ -141,6 +141,8 @@ def describe(result: ClassificationResult | TaskResult | Recognition | AttackRes
         return describe_identification(result.result)
     else:
         lines = describe_verification(result.result)
+    if isinstance(result, TaskResult):
+        return "\n\n".join([lines, *(f"{name} {describe_subgroups(groups)}" for name, groups in result.groups.items())])
     groups = getattr(result, "subgroups", None)
     return lines if groups is None else f"{lines}\n\n{describe_subgroups(groups)}"
 

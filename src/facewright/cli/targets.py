@@ -30,10 +30,6 @@ def target_lines(result: TaskResult) -> Iterator[str]:
         yield f"  macro F1  {percent(found.macro_f1)}"
     for name, votes in result.votes.items():
         yield from _vote_lines(name, votes)
-    for name, groups in result.groups.items():
-        from facewright.cli.evaluation import describe_subgroups
-
-        yield f"\n{name} {describe_subgroups(groups)}"
     for number in (number for number in result.numbers if number.groups):
         rows = [[row.name, f"{row.n:,}", _error(row.mean_absolute_error), f"{row.bias:+.3g}"] for row in number.groups]
         yield f"\n{number.name} by {result.by}\n" + table([str(result.by), "n", "mean absolute error", "bias"], rows)

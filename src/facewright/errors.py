@@ -67,6 +67,7 @@ EXTRAS = {
     "onnx": ("onnxscript", "torch"),
     "postgres": ("psycopg", "pgvector"),
     "search": ("optuna",),
+    "ray": ("ray",),
     "serve": ("fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "timm": ("timm", "torch"),

@@ -136,6 +136,10 @@ def embed(
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
     device: opt.Device = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", help="ray or ray://HOST:PORT: a Ray cluster that can read the images."),
+    ] = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -157,7 +161,7 @@ def embed(
     with event_printer(quiet) as on_event:
         written = workflows.embed(
             model, data, out, crop=crop, flip=flip, detector=detector, select_face=select_face,
-            device=device, on_event=on_event,
+            device=device, on=on, on_event=on_event,
         )  # fmt: skip
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")

@@ -30,9 +30,10 @@ from facewright.data.trees import list_folder
 from facewright.embedding import BATCH
 from facewright.errors import BadImage, DataError, FacewrightError, require_extra
 from facewright.events import EventHandler, Message, Progress, ignore_event
-from facewright.files import replacing, write_json
+from facewright.files import replacing, write_atomic, write_json
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
+from facewright.workflows.ray_embedding import parts_on
 from facewright.workflows.scores import picked_faces
 
 FORMAT = 1
@@ -70,6 +71,7 @@ def embed(
     detector: str | None = None,
     select_face: SelectFace | None = None,
     device: str | None = None,
+    on: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> VectorsWritten:
     """Embed every image of a data set into a Parquet file; what cannot be read is listed and left out.
@@ -88,12 +90,15 @@ def embed(
         detector: what finds the faces, as of `Recognizer`; an image without a face is left out.
         select_face: which of several faces is used, as of `Recognizer`.
         device: as for `train`.
+        on: "ray" or "ray://HOST:PORT": embed on a cluster, whose workers can read the images; the same bytes.
     Raises:
         UsageError: pyarrow is not installed. DataError: not one image can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
     out = Path(out)
     require_extra("data", "embed")
+    if on is not None:
+        require_extra("ray", "embed --on")
     arrow = _Arrow()
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
     chosen = recognizer.face_selection(select_face)
@@ -101,16 +106,18 @@ def embed(
     plan = _plan(recognizer, dataset) | ({} if recognizer.takes_photos_whole else {"policy": chosen})
     with _parts_folder(out, plan, on_event) as folder:
         schema = arrow.schema(recognizer, dataset)
-        resumed = 0
-        for number, start in enumerate(range(0, len(dataset), ROWS)):
-            part = folder / f"{number:06d}.parquet"
-            records = dataset.records[start : start + ROWS]
-            if part.is_file():
-                resumed += len(records)
-            else:
-                pictures = zip(records, _seen(recognizer, dataset, records, chosen), strict=True)
-                _write_part(part, start, pictures, dataset, recognizer, arrow, schema)
-            on_event(Progress("embedding", start + len(records), len(dataset)))
+        parts = [folder / f"{number:06d}.parquet" for number in range(-(-len(dataset) // ROWS))]
+        left = [number for number, part in enumerate(parts) if not part.is_file()]
+        resumed = sum(_length(dataset, number) for number, part in enumerate(parts) if part.is_file())
+        done = resumed
+        if on is None:
+            made = ((n, make_part(parts[n], n * ROWS, ROWS, dataset, recognizer, chosen)) for n in left)
+        else:
+            loading = {"model": model, "detector": detector, "crop": crop, "flip": flip, "device": device}
+            made = _fetched(parts, parts_on(on, loading, dataset, ROWS, chosen, left))
+        for number, _ in made:
+            done += _length(dataset, number)
+            on_event(Progress("embedding", done, len(dataset)))
         rows, broken = arrow.join(sorted(folder.glob("*.parquet")), out, schema)
         if rows == 0:
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
@@ -118,6 +125,26 @@ def embed(
         platforms.remove_locked(folder)
     everything = merge_broken(dataset.broken, broken)
     return VectorsWritten(str(out), rows, recognizer.width, str(model), recognizer.fingerprint, resumed, everything)
+
+
+def make_part(
+    path: Path, start: int, rows: int, dataset: Dataset, recognizer: Recognizer, select_face: SelectFace
+) -> None:
+    """Embed so many images from `start` on into one file, whole or not at all."""
+    arrow = _Arrow()
+    records = tuple(dataset.records[start : start + rows])
+    pictures = zip(records, _seen(recognizer, dataset, records, select_face), strict=True)
+    _write_part(path, start, pictures, dataset, recognizer, arrow, arrow.schema(recognizer, dataset))
+
+
+def _fetched(parts: Sequence[Path], made: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, None]]:
+    for number, content in made:
+        write_atomic(parts[number], content, mode=PRIVATE)
+        yield number, None
+
+
+def _length(dataset: Dataset, number: int) -> int:
+    return min(ROWS, len(dataset) - number * ROWS)
 
 
 def open_images(where: str | Path) -> Dataset:

@@ -1,0 +1,86 @@
+"""The parts of `embed` on a Ray cluster: an actor a core keeps a recognizer and makes whole parts.
+
+The parts are those of one machine (workflows/embeddings.py), made by the same code, so their bytes are the same, and a
+stopped command goes on with the parts that are there. They come back to the process that asked, which writes them: the
+workers need no common folder to write to. They read the images themselves, so the data must lie where all of them can
+read it. A worker that dies is started again, elsewhere if need be, and its part is made again.
+
+Why Ray's actors and not Ray Data: a part is what is resumed, and Ray Data's blocks have other borders on each cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from facewright.data.records import Dataset
+from facewright.errors import FacewrightError, UsageError
+from facewright.recognition import Recognizer, SelectFace
+
+MOST_RESTARTS = 100
+
+
+class EmbeddingWorker:
+    """Makes parts in a process of the cluster.
+
+    Args:
+        loading: arguments of `Recognizer.load`.
+        rows: images a part.
+    """
+
+    def __init__(self, loading: Mapping[str, Any], rows: int, select_face: SelectFace) -> None:
+        self.recognizer = Recognizer.load(**loading)
+        self.rows, self.select_face = rows, select_face
+
+    def part(self, number: int, dataset: Dataset) -> tuple[int, bytes]:
+        """Return the number and the bytes of one part's Parquet file."""
+        from facewright.workflows.embeddings import make_part
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "part.parquet")
+            make_part(path, number * self.rows, self.rows, dataset, self.recognizer, self.select_face)
+            return number, path.read_bytes()
+
+
+def parts_on(
+    address: str,
+    loading: Mapping[str, Any],
+    dataset: Dataset,
+    rows: int,
+    select_face: SelectFace,
+    numbers: Sequence[int],
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the parts of these numbers as they are done.
+
+    Args:
+        address: "ray", a cluster that runs already or else this machine; or ray://HOST:PORT.
+        loading, rows, select_face: as of `EmbeddingWorker`.
+        dataset: whose images are embedded.
+        numbers: of the parts to make.
+    Raises:
+        UsageError: another address. FacewrightError: no such cluster, or a worker cannot do its work.
+    """
+    if address != "ray" and not address.startswith("ray://"):
+        raise UsageError(f"expected --on ray or --on ray://HOST:PORT, got {address!r}")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+    import ray
+    from ray.util import ActorPool
+
+    mine = not ray.is_initialized()
+    try:
+        if mine:
+            where = {"include_dashboard": False} if address == "ray" else {"address": address}
+            ray.init(log_to_driver=False, logging_level="ERROR", **where)
+        worker = ray.remote(num_cpus=1, max_restarts=MOST_RESTARTS, max_task_retries=MOST_RESTARTS)(EmbeddingWorker)
+        count = min(len(numbers), max(1, int(ray.cluster_resources().get("CPU", 1))))
+        shared = ray.put(dataset)
+        pool = ActorPool([worker.remote(dict(loading), rows, select_face) for _ in range(count)])
+        yield from pool.map_unordered(lambda actor, number: actor.part.remote(number, shared), numbers)
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise FacewrightError(f"--on {address}: {str(error).strip().splitlines()[-1][:300]}") from error
+    finally:
+        if mine and ray.is_initialized():
+            ray.shutdown()

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,12 @@ def embed(
         left = [number for number, part in enumerate(parts) if not part.is_file()]
         resumed = sum(_length(dataset, number) for number, part in enumerate(parts) if part.is_file())
         done = resumed
+        make = partial(make_part, rows=ROWS, select_face=chosen)
         if on is None:
-            made = ((n, make_part(parts[n], n * ROWS, ROWS, dataset, recognizer, chosen)) for n in left)
+            made = ((number, make(parts[number], number, dataset, recognizer)) for number in left)
         else:
             loading = {"model": model, "detector": detector, "crop": crop, "flip": flip, "device": device}
-            made = _fetched(parts, parts_on(on, loading, dataset, ROWS, chosen, left))
+            made = _fetched(parts, parts_on(on, loading, dataset, make, left))
         for number, _ in made:
             done += _length(dataset, number)
             on_event(Progress("embedding", done, len(dataset)))
@@ -128,10 +130,10 @@ def embed(
 
 
 def make_part(
-    path: Path, start: int, rows: int, dataset: Dataset, recognizer: Recognizer, select_face: SelectFace
+    path: Path, number: int, dataset: Dataset, recognizer: Recognizer, rows: int, select_face: SelectFace
 ) -> None:
-    """Embed so many images from `start` on into one file, whole or not at all."""
-    arrow = _Arrow()
+    """Embed the images of one part, `rows` of them, into one file, whole or not at all."""
+    arrow, start = _Arrow(), number * rows
     records = tuple(dataset.records[start : start + rows])
     pictures = zip(records, _seen(recognizer, dataset, records, select_face), strict=True)
     _write_part(path, start, pictures, dataset, recognizer, arrow, arrow.schema(recognizer, dataset))

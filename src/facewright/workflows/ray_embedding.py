@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from facewright.data.records import Dataset
 from facewright.errors import FacewrightError, UsageError
-from facewright.recognition import Recognizer, SelectFace
+from facewright.recognition import Recognizer
 
 MOST_RESTARTS = 100
+MakePart = Callable[[Path, int, Dataset, Recognizer], None]
+"""Writes the part of a number to a file."""
 
 
 class EmbeddingWorker:
@@ -28,36 +30,28 @@ class EmbeddingWorker:
 
     Args:
         loading: arguments of `Recognizer.load`.
-        rows: images a part.
+        make: writes a part.
     """
 
-    def __init__(self, loading: Mapping[str, Any], rows: int, select_face: SelectFace) -> None:
-        self.recognizer = Recognizer.load(**loading)
-        self.rows, self.select_face = rows, select_face
+    def __init__(self, loading: Mapping[str, Any], make: MakePart) -> None:
+        self.recognizer, self.make = Recognizer.load(**loading), make
 
     def part(self, number: int, dataset: Dataset) -> tuple[int, bytes]:
         """Return the number and the bytes of one part's Parquet file."""
-        from facewright.workflows.embeddings import make_part
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "part.parquet")
-            make_part(path, number * self.rows, self.rows, dataset, self.recognizer, self.select_face)
+            self.make(path, number, dataset, self.recognizer)
             return number, path.read_bytes()
 
 
 def parts_on(
-    address: str,
-    loading: Mapping[str, Any],
-    dataset: Dataset,
-    rows: int,
-    select_face: SelectFace,
-    numbers: Sequence[int],
+    address: str, loading: Mapping[str, Any], dataset: Dataset, make: MakePart, numbers: Sequence[int]
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the parts of these numbers as they are done.
 
     Args:
         address: "ray", a cluster that runs already or else this machine; or ray://HOST:PORT.
-        loading, rows, select_face: as of `EmbeddingWorker`.
+        loading, make: as of `EmbeddingWorker`.
         dataset: whose images are embedded.
         numbers: of the parts to make.
     Raises:
@@ -77,7 +71,7 @@ def parts_on(
         worker = ray.remote(num_cpus=1, max_restarts=MOST_RESTARTS, max_task_retries=MOST_RESTARTS)(EmbeddingWorker)
         count = min(len(numbers), max(1, int(ray.cluster_resources().get("CPU", 1))))
         shared = ray.put(dataset)
-        pool = ActorPool([worker.remote(dict(loading), rows, select_face) for _ in range(count)])
+        pool = ActorPool([worker.remote(dict(loading), make) for _ in range(count)])
         yield from pool.map_unordered(lambda actor, number: actor.part.remote(number, shared), numbers)
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise FacewrightError(f"--on {address}: {str(error).strip().splitlines()[-1][:300]}") from error

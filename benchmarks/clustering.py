@@ -181,14 +181,14 @@ def main(words: Sequence[str] | None = None) -> None:
     kept = photos[place] >= asked.least
     vectors, names = vectors[kept], names[kept]
     if asked.unknown is not None:
-        others, who, _ = embeddings(asked.unknown, asked.model, asked.detector, asked.unknown_cache)
-        people, firsts = np.unique(who, return_index=True)
+        others, unknown_names, _ = embeddings(asked.unknown, asked.model, asked.detector, asked.unknown_cache)
+        people, firsts = np.unique(unknown_names, return_index=True)
         half = people.size // 2  # the other half gives the impostor scores where the model has none
         count = min(half, round(asked.share / (1 - asked.share) * len(vectors)))
         vectors, names = np.concatenate([vectors, others[firsts[:count]]]), np.concatenate([names, people[:count]])
         if not impostors.size:
-            rest = np.isin(who, people[half:])
-            impostors = impostor_scores(others[rest], who[rest])
+            rest = np.isin(unknown_names, people[half:])
+            impostors = impostor_scores(others[rest], unknown_names[rest])
     elif not impostors.size and asked.impostors is not None:
         impostors = impostor_scores(*embeddings(asked.impostors, asked.model, asked.detector, asked.unknown_cache)[:2])
     table = measure(vectors, names, impostors)

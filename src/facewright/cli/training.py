@@ -300,7 +300,9 @@ def _binary_lines(result: BinaryResult) -> list[str]:
 
 def describe_comparison(comparison: Comparison | TargetComparison) -> str:
     """Return the models as a table, and the advice that follows from it."""
-    if hasattr(comparison, "targets"):
+    from facewright.evaluation.target_comparison import TargetComparison
+
+    if isinstance(comparison, TargetComparison):
         from facewright.cli.targets import comparison_lines
 
         return "\n".join(comparison_lines(comparison))  # type: ignore[arg-type]

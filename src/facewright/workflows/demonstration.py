@@ -18,6 +18,7 @@ from facewright.workflows.comparison import Compared
 from facewright.workflows.inspection import inspect
 from facewright.workflows.prediction import predict
 from facewright.workflows.sweeps import train_all
+from facewright.workflows.target_comparison import ComparedTargets
 
 SHOWN = 5  # test images to predict, none of which was trained on
 
@@ -50,7 +51,7 @@ class Demonstration:
     """The results of the demonstration."""
 
     audit: Audit
-    compared: Compared
+    compared: Compared | ComparedTargets
     predictions: tuple[Prediction, ...]
     folder: Path
     report: Path

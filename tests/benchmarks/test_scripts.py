@@ -94,6 +94,11 @@ CASES = {
         "{many} --model {embedder} --enroll 4x2 --unknown 3 --draws 2 --fpir 0.5",
         "| counted |",
     ),
+    "gpu": (
+        "--device cpu --model plain_cnn --size 40 --batch 8 --classes 20 --people 50 --images 24 --workers 0 "
+        "--seconds 0",
+        "| bit-identical |",
+    ),
     "kills": ("--kills 1 --model plain_cnn", "1 of 1"),
     "loading": ("--rounds 1 --images 32 --size 40 --threads 1", "images/s"),
     "millions": ("--images 500", "500 records"),

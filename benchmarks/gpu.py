@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ class Step:
         torch.manual_seed(0)
         network = create_model(name, 2, input_size=size)
         put_head(network, HeadSpec(kind="cosine", scale=64.0, embedding=512), classes)
-        network = network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         spec = ObjectiveSpec(kind="arcface")
         self.module = TrainingModule(network, Objective(spec, classes, 512), network.classifier_name, dtype).to(device)
         self.rule, self.number = OptimizerSpec(name="sgd", learning_rate=0.01), 0
@@ -96,7 +97,8 @@ class Step:
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.number += 1
-        return loss.detach()
+        detached: Tensor = loss.detach()
+        return detached
 
 
 def wait(device: torch.device) -> None:
@@ -186,7 +188,7 @@ def agreement(store: PixelStore, spec: InputSpec, device: torch.device) -> Rows:
     for name in names:
         step = Step("plain_cnn", spec.height, FEATURES, torch.device(name), torch.float32)
         losses.append([float(step(batch.to(name))) for _ in range(3)])
-    found["train, loss of 3 steps"] = float(np.abs(np.subtract(*losses)).max())
+    found["train, loss of 3 steps"] = float(np.abs(np.subtract(losses[0], losses[1])).max())
     limits = (4.001, 1e-3, 1e-4, 1e-2, 1e-3, 1e-2)
     return [
         (name, f"{value:.1e}", "yes" if value <= limit else f"NO, over {limit:g}")
@@ -246,7 +248,7 @@ def resumed_bits(folder: Path, device: torch.device) -> Rows:
 
     changes = {"training.epochs": "2", "training.batch": "8", "training.deterministic": "true", "input.size": "40"}
     changes |= {"training.precision": "float32", "training.checkpoint_steps": "1"}
-    options = {"overrides": changes, "report": False, "device": str(device)}
+    options: dict[str, Any] = {"overrides": changes, "report": False, "device": str(device)}
     train(BROKEN, model="resnet18", out=folder / "whole", **options)
     with suppress(Stopped):
         train(BROKEN, model="resnet18", out=folder / "broken", on_event=stop, **options)

@@ -305,7 +305,7 @@ def describe_comparison(comparison: Comparison | TargetComparison) -> str:
     if isinstance(comparison, TargetComparison):
         from facewright.cli.targets import comparison_lines
 
-        return "\n".join(comparison_lines(comparison))  # type: ignore[arg-type]
+        return "\n".join(comparison_lines(comparison))
     binary = any(entry.test.binary is not None for entry in comparison.entries)
     header = ["model", "test accuracy", *(["HTER"] if binary else []), "log loss", "parameters"]
     header += ["GFLOPs", "images seen", "trained", "latency"]

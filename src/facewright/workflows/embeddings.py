@@ -113,7 +113,9 @@ def embed(
         done = resumed
         make = partial(make_part, rows=ROWS, select_face=chosen)
         if on is None:
-            made = ((number, make(parts[number], number, dataset, recognizer)) for number in left)
+            made: Iterator[tuple[int, None]] = (
+                (number, make(parts[number], number, dataset, recognizer)) for number in left
+            )
         else:
             loading = {"model": model, "detector": detector, "crop": crop, "flip": flip, "device": device}
             made = _fetched(parts, parts_on(on, loading, dataset, make, left))

@@ -10,6 +10,7 @@ Why Ray's actors and not Ray Data: a part is what is resumed, and Ray Data's blo
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,13 +67,14 @@ def parts_on(
     mine = not ray.is_initialized()
     try:
         if mine:
-            where = {"include_dashboard": False} if address == "ray" else {"address": address}
-            ray.init(log_to_driver=False, logging_level="ERROR", **where)
+            where: dict[str, Any] = {"include_dashboard": False} if address == "ray" else {"address": address}
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
         worker = ray.remote(num_cpus=1, max_restarts=MOST_RESTARTS, max_task_retries=MOST_RESTARTS)(EmbeddingWorker)
-        count = min(len(numbers), max(1, int(ray.cluster_resources().get("CPU", 1))))
+        cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+        count = min(len(numbers), max(1, int(cores)))
         shared = ray.put(dataset)
-        pool = ActorPool([worker.remote(dict(loading), make) for _ in range(count)])
-        yield from pool.map_unordered(lambda actor, number: actor.part.remote(number, shared), numbers)
+        pool: Any = ActorPool([worker.remote(dict(loading), make) for _ in range(count)])
+        yield from pool.map_unordered(lambda actor, number: actor.part.remote(number, shared), list(numbers))
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise FacewrightError(f"--on {address}: {str(error).strip().splitlines()[-1][:300]}") from error
     finally:

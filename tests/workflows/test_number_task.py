@@ -62,7 +62,7 @@ def runs(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
     return {
         head: train(
             table, model="plain_cnn", task="number:age", out=out / head, overrides={**SMALL, "number.head": head},
-            on_event=SAID.append,
+            on_event=SAID.append, report=False,
         )
         for head in ("huber", "dex", "coral")
     }  # fmt: skip
@@ -122,22 +122,42 @@ def test_ordinal_scores_never_rise(runs: dict[str, Run]) -> None:
     assert (layer[1:] == 0).all() and (layer[0] != 0).any()
 
 
-def test_stopped_and_resumed_it_ends_in_the_same_bits(runs: dict[str, Run], table: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["l1", "dex", "coral"])
+def test_stopped_and_resumed_it_ends_in_the_same_bits(
+    runs: dict[str, Run], table: Path, tmp_path: Path, head: str
+) -> None:
     def stop(event: Event) -> None:
-        if isinstance(event, StepFinished) and event.epoch == 3:
+        if isinstance(event, StepFinished) and event.epoch == (2 if head == "l1" else 3):
             raise KeyboardInterrupt
 
-    changed = {**SMALL, "number.head": "dex", "training.checkpoint_steps": "5"}
-    options = {"model": "plain_cnn", "task": "number:age", "out": tmp_path / "b", "overrides": changed}
+    changed = {**SMALL, "number.head": head} | ({"training.epochs": "2"} if head == "l1" else {})
+    options = {"model": "plain_cnn", "task": "number:age", "report": False}
+    whole = runs[head] if head in runs else train(table, out=tmp_path / "a", overrides=changed, **options)
+    options |= {"out": tmp_path / "b", "overrides": {**changed, "training.checkpoint_steps": "5"}}
     with pytest.raises(KeyboardInterrupt):
         train(table, **options, on_event=stop)
     again = train(table, **options, resume=True)
-    assert (again.folder / "model.safetensors").read_bytes() == (runs["dex"].folder / "model.safetensors").read_bytes()
+    assert (again.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+
+
+def test_fine_tuning_in_two_phases_learns_a_number(runs: dict[str, Run], table: Path, tmp_path: Path) -> None:
+    """From the body of another run: a fresh head, then the whole network, which changes."""
+    changed = {name: SMALL[name] for name in ("input.size", "training.batch", "training.precision", "number.tolerance")}
+    changed |= {"phases.head.epochs": "4", "phases.head.learning_rate": "3e-2", "phases.head.draws": "1"}
+    changed |= {"phases.body.epochs": "1", "phases.body.learning_rate": "1e-4"}
+    changed |= {f"augment.{name}": "0" for name in ("brightness", "contrast", "saturation")}
+    options = {"recipe": "finetune", "task": "number:age", "out": tmp_path / "a", "overrides": changed, "report": False}
+    run = train(table, model=str(runs["huber"].folder), **options)
+    result = number_of(run.evaluation)
+    assert result.mean_absolute_error.high < 0.6 * result.baseline_mean_absolute_error.low
+    assert [row.phase for row in run.history] == ["head"] * 4 + ["body"]
+    before, after = (bundles.load(one.folder / "model.safetensors").weights for one in (runs["huber"], run))
+    assert any((before[name] != after[name]).any() for name in before if "classifier" not in name)
 
 
 def test_a_probe_of_a_number(runs: dict[str, Run], table: Path, tmp_path: Path) -> None:
     probe = {"input.size": "32", "probe.strengths": "[0.01, 1.0]"}
-    options = {"model": str(runs["huber"].folder), "recipe": "probe", "overrides": probe}
+    options = {"model": str(runs["huber"].folder), "recipe": "probe", "overrides": probe, "report": False}
     run = train(table, task="number:age", out=tmp_path / "p", **options)
     result = number_of(run.evaluation)
     assert result.mean_absolute_error.high < 0.6 * result.baseline_mean_absolute_error.low

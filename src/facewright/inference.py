@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BATCH = 64
 ImageInput = Path | ArchivedImage | MemoryImage
+Box = tuple[float, float, float, float]  # x, y, width, height, px
 
 
 class Answer(Record):
@@ -90,6 +91,8 @@ class Prediction(Record):
     unknown: bool | None = None  # True: too low for any of the classes; None: not asked
     answer: Answer | None = None  # None: the model holds no threshold between two classes
     targets: dict[str, TargetAnswer] | None = None  # None: the model has classes
+    box: Box | None = None
+    """Of the face, x, y, width, height in px of the photo; None: not every face was asked for."""
 
     @property
     def by_name(self) -> dict[str, float]:
@@ -105,12 +108,13 @@ class Prediction(Record):
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `predict --json` prints: `unknown`, `answer` and `targets` only where they were asked or held."""
+        """Return what `predict --json` prints: some keys only where they were asked or held."""
         top = [{"name": n, "probability": p} for n, p in zip(self.names, self.probabilities, strict=True)]
         asked = {} if self.unknown is None else {"unknown": self.unknown, "likeness": self.likeness}
         answered = {} if self.answer is None else {"answer": self.answer.to_dict()}
         found = {} if self.targets is None else {"targets": {name: one.to_dict() for name, one in self.targets.items()}}
-        return {"path": self.path, "top": top, **found, **answered, **asked, "error": self.error}
+        box = {} if self.box is None else {"box": dict(zip("xywh", (round(one, 2) for one in self.box), strict=True))}
+        return {"path": self.path, **box, "top": top, **found, **answered, **asked, "error": self.error}
 
 
 class Classifier:
@@ -283,18 +287,29 @@ class Classifier:
         """Return the most probable classes of each image; a broken file gets an error and stops nothing."""
         return list(self.stream(paths, top_k))
 
-    def stream(self, paths: Sequence[ImageInput], top_k: int = 5) -> Iterator[Prediction]:
-        """As `of_files`, a batch at a time: any number of files in bounded memory."""
+    def stream(self, paths: Sequence[ImageInput], top_k: int = 5, *, every_face: bool = False) -> Iterator[Prediction]:
+        """As `of_files`, a batch at a time: any number of files in bounded memory.
+
+        Args:
+            every_face: a prediction of each face found in a photo, with its box, from left to right.
+        Raises:
+            UsageError: every face of a model that takes images whole.
+        """
+        if every_face and self.cropper is None:
+            raise UsageError(
+                "expected a model that finds faces in photos for --every-face (train --detector); this one takes "
+                "images whole"
+            )
         for start in range(0, len(paths), BATCH):
             part = paths[start : start + BATCH]
-            read = [self._read(path) for path in part]
-            good = [pixels for pixels in read if not isinstance(pixels, str)]
+            read = [self._read(path, every_face) for path in part]
+            good = [pixels for faces in read if not isinstance(faces, str) for _, pixels in faces]
             logits = iter(self.logits(np.stack(good)) if good else ())
-            for path, pixels in zip(part, read, strict=True):
-                if isinstance(pixels, str):
-                    yield Prediction(path=str(path), names=(), probabilities=(), error=pixels)
+            for path, faces in zip(part, read, strict=True):
+                if isinstance(faces, str):
+                    yield Prediction(path=str(path), names=(), probabilities=(), error=faces)
                 else:
-                    yield self.prediction(str(path), next(logits), top_k)
+                    yield from (self.prediction(str(path), next(logits), top_k).replace(box=box) for box, _ in faces)
 
     def _by_pytorch(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         import torch
@@ -312,15 +327,20 @@ class Classifier:
     def _by_onnx_runtime(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         return self._run(fitted(rows, self.spec.height, self.spec.width))
 
-    def _read(self, path: ImageInput) -> NDArray[np.uint8] | str:
-        """Pixels fitted to the network's input (H, W, 3), or why there are none."""
+    def _read(self, path: ImageInput, every_face: bool) -> list[tuple[Box | None, NDArray[np.uint8]]] | str:
+        """Boxes and pixels fitted to the network's input (H, W, 3), or why there are none; without a box one alone."""
         try:
             content = path.content() if isinstance(path, ArchivedImage) else path
         except BadImage as error:
             return error.reason
-        pixels = images.try_read(content, name=str(path), at_least=self.at_least)
+        pixels = images.try_read(content, name=str(path), at_least=None if every_face else self.at_least)
+        if isinstance(pixels, str):
+            return pixels
         try:
-            return pixels if isinstance(pixels, str) else self.fit(pixels, str(path))
+            if every_face and self.cropper is not None:
+                found = [(face.box, self.spec.fit(face.chip)) for face in self.cropper.every(pixels)]
+                return found or "no face was found"
+            return [(None, self.fit(pixels, str(path)))]
         except BadImage as error:
             return error.reason
 

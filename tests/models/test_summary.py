@@ -79,6 +79,8 @@ PUBLISHED_GMACS = {
     "mobilefacenet": 0.221,
 }
 UNPUBLISHED = {
+    "lenet5",
+    "capsnet",
     "plain18",
     "plain34",
     "iresnet18",
@@ -92,6 +94,7 @@ UNPUBLISHED = {
 }
 FEW = ["resnet18", "seresnext50_32x4d", "xception", "densenet121", "alexnet", "squeezenet1_1", "regnet_y_200mf"]
 FEW += ["resnest50", "nfnet_f0", "vit_ti_16", "iresnet18", "mobilefacenet", "facenet_small", "tinydarknet", "plain_cnn"]
+FEW += ["lenet5", "capsnet"]
 PUBLISHED_AT = {  # px, where another size was seen: by torchvision's weights; in the NFNets' test
     "efficientnet_b2": 288,
     "nfnet_f0": 256,

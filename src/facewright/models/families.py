@@ -50,6 +50,16 @@ class Family:
 
 
 FAMILIES = {
+    "lenet": Family(
+        module="lenet",
+        paper="LeCun et al. 1998, Proceedings of the IEEE 86(11)",
+        source="counted here: the paper's 60,000 before the classifier, and 300 for colour",
+        native_size=32,
+        counts={
+            "lenet5": (145_300, 1_289_760),
+        },
+        stems=("imagenet",),
+    ),
     "alexnet": Family(
         module="alexnet",
         paper="Krizhevsky 2014, arXiv:1404.5997",
@@ -251,6 +261,16 @@ FAMILIES = {
             "nfnet_f1": (132_634_256, 34_875_842_560),
         },
         native_sizes={"nfnet_f0": 192, "nfnet_f1": 224},
+    ),
+    "capsnet": Family(
+        module="capsnet",
+        paper="Sabour et al. 2017, arXiv:1710.09829",
+        source="counted here: the paper's layers (6.8 M with ten classes), and colour",
+        native_size=32,
+        counts={
+            "capsnet": (152_827_136, 933_101_568),
+        },
+        stems=("imagenet",),
     ),
     "vit": Family(
         module="vit",

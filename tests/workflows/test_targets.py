@@ -416,6 +416,34 @@ def test_an_exported_model_gives_the_same_answers(several: Run, table: Path, tmp
     assert theirs["red"].to_dict() == pytest.approx(ours["red"].to_dict(), abs=1e-4)
 
 
+def test_int8_is_measured_target_by_target_at_the_same_thresholds(
+    several: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, out = write_images(tmp_path / "other", "path,red", seed=1), tmp_path / "small.onnx"
+    command = ["export", str(several.folder), "--quantise", "int8", "--calibration", str(other), "--check", str(table)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exportation, "FEWEST", 24)
+        assert main([*command, "--out", str(out), "--json"]) == 0
+    costs = json.loads(capsys.readouterr().out)["quantised"]["targets"]
+    age, tint, red = costs
+    ours, theirs = (evaluate(model, table) for model in (several, out))
+    assert isinstance(ours, TaskResult) and isinstance(theirs, TaskResult)
+    for key, result in (("float32", ours), ("int8", theirs)):
+        assert age[key]["value"] == pytest.approx(result.numbers[0].mean_absolute_error.value, rel=1e-3)
+        assert tint[key]["value"] == result.classes["tint"].accuracy.value
+        assert red[key]["value"] == result.attributes.attributes[0].accuracy.value  # type: ignore[union-attr]
+    assert Classifier.load(out).limits == Classifier.load(several.folder).limits != {}
+    images = sorted(table.parent.glob("*.png"))
+    answers = [[one.targets for one in predict(model, images)] for model in (several.folder, out)]
+    pairs = list(zip(*answers, strict=True))
+    apart = max(abs(one["red"].probability - other["red"].probability) for one, other in pairs)  # type: ignore[index, union-attr]
+    assert red["furthest"] == pytest.approx(apart, abs=1e-5) and 0 < apart < 0.3
+    changed = sum(one["red"].yes != other["red"].yes for one, other in pairs)  # type: ignore[index, union-attr]
+    assert red["changed"]["value"] == changed / len(images) and age["changed"] is None
+    with pytest.raises(UnknownName, match="age"):
+        export(several.folder, tmp_path / "a.onnx", quantise="int8", calibration=table, check=other)
+
+
 def test_a_map_shows_what_speaks_for_an_attribute_and_for_a_class(several: Run, table: Path) -> None:
     image = table.parent / "0003.png"
     for name in ("red", "tint: grey"):

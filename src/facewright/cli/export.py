@@ -14,7 +14,7 @@ from facewright.cli.progress import event_printer
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
-    from facewright.exportation import Export, Int8Report
+    from facewright.exportation import Export, Int8Report, TargetCost
 
 
 class Format(StrEnum):
@@ -103,13 +103,28 @@ def describe_export(made: Export) -> str:
 
 def describe_int8(made: Int8Report, size: int) -> list[str]:
     """Return what int8 costs and saves."""
-    cost = made.cost
-    correct = "classified correctly" if cost.question == "class" else "nearest other image is of the same person"
-    return [
-        f"int8, calibrated on {number_of(made.pictures, 'image')} of {made.calibration}:",
-        f"  {correct}: float32 {percent(cost.float32)}, int8 {percent(cost.int8)}",
-        f"  correct in one only: float32 {cost.lost}, int8 {cost.won}; p = {cost.p_value:.3g} (McNemar, exact)",
-        f"  all pairs: AUC {cost.auc_float32:.5f} -> {cost.auc_int8:.5f}, EER {cost.eer_float32:.4f} -> "
-        f"{cost.eer_int8:.4f}",
-        f"  file: {made.float32_bytes / 1e6:.1f} MB -> {size / 1e6:.1f} MB",
-    ]
+    lines = [f"int8, calibrated on {number_of(made.pictures, 'image')} of {made.calibration}:"]
+    lines += [f"  {target_cost_line(one)}" for one in made.targets]
+    if (cost := made.cost) is not None:
+        correct = "classified correctly" if cost.question == "class" else "nearest other image is of the same person"
+        lines += [
+            f"  {correct}: float32 {percent(cost.float32)}, int8 {percent(cost.int8)}",
+            f"  correct in one only: float32 {cost.lost}, int8 {cost.won}; p = {cost.p_value:.3g} (McNemar, exact)",
+            f"  all pairs: AUC {cost.auc_float32:.5f} -> {cost.auc_int8:.5f}, EER {cost.eer_float32:.4f} -> "
+            f"{cost.eer_int8:.4f}",
+        ]
+    return [*lines, f"  file: {made.float32_bytes / 1e6:.1f} MB -> {size / 1e6:.1f} MB"]
+
+
+def target_cost_line(cost: TargetCost) -> str:
+    """Return what int8 costs one target."""
+    change = f"at most {cost.furthest:.3g} apart"
+    if cost.changed is not None:
+        change = f"answers changed {percent(cost.changed)}, probabilities {change}"
+    if cost.float32 is None or cost.int8 is None:
+        return f"{cost.name}: {change}; its truth is not known"
+    said = (
+        percent(rate) if cost.measure == "accuracy" else f"{rate.value:.4g} ({rate.low:.4g} to {rate.high:.4g})"
+        for rate in (cost.float32, cost.int8)
+    )
+    return f"{cost.name}: {cost.measure} {' -> '.join(said)}; {change}"

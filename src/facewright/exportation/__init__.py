@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         compare_outputs,
         compute_outputs,
     )
-    from facewright.exportation.cost import Int8Cost, measure_int8_cost
+    from facewright.exportation.cost import Int8Cost, TargetCost, measure_int8_cost
     from facewright.exportation.network import to_onnx
     from facewright.exportation.quantization import to_int8
     from facewright.exportation.results import Export, Int8Report
@@ -32,6 +32,7 @@ __all__ = [
     "Int8Report",
     "ModelOutputs",
     "StoredThresholds",
+    "TargetCost",
     "compare_outputs",
     "compute_outputs",
     "measure_int8_cost",
@@ -44,7 +45,7 @@ __getattr__ = lazy_names(
     {
         "facewright.exportation.agreement": "Agreement ImageSubset ModelOutputs StoredThresholds "
         "compare_outputs compute_outputs",
-        "facewright.exportation.cost": "Int8Cost measure_int8_cost",
+        "facewright.exportation.cost": "Int8Cost TargetCost measure_int8_cost",
         "facewright.exportation.network": "to_onnx",
         "facewright.exportation.quantization": "to_int8",
         "facewright.exportation.results": "Export Int8Report",

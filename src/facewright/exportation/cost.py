@@ -34,6 +34,17 @@ class Int8Cost(Record):
     eer_int8: float
 
 
+class TargetCost(Record):
+    """One target of the same images in float32 and in int8, at the same threshold."""
+
+    name: str
+    measure: Literal["accuracy", "mean absolute error"]  # the latter in the units of a number
+    float32: Rate | None  # None: the target is known of no image
+    int8: Rate | None
+    changed: Rate | None  # answers that differ, Wilson; None: a number
+    furthest: float  # the largest difference of a probability, or of a number in its units
+
+
 def measure_int8_cost(
     before: ModelOutputs, after: ModelOutputs, people: NDArray[np.str_], classes: tuple[str, ...], data: str
 ) -> Int8Cost:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from facewright.bundle import Precision
 from facewright.exportation.agreement import Agreement
-from facewright.exportation.cost import Int8Cost
+from facewright.exportation.cost import Int8Cost, TargetCost
 from facewright.input_spec import InputSpec
 from facewright.records import Record
 
@@ -20,7 +20,8 @@ class Int8Report(Record):
     calibration: str  # the data set
     pictures: int  # calibration images used
     float32_bytes: int  # size of the float32 file
-    cost: Int8Cost
+    cost: Int8Cost | None  # None: the model has targets in place of classes
+    targets: tuple[TargetCost, ...] = ()
 
 
 class Export(Record):

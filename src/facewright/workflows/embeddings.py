@@ -151,14 +151,18 @@ def _length(dataset: Dataset, number: int) -> int:
     return min(ROWS, len(dataset) - number * ROWS)
 
 
-def open_images(where: str | Path) -> Dataset:
-    """Open a dataset; a folder of images without class folders is a dataset without labels."""
+def open_images(where: str | Path, *, labels: bool = True) -> Dataset:
+    """Open a dataset; a folder of images without class folders is a dataset without labels.
+
+    Args:
+        labels: as of `open_dataset`.
+    """
     folder = Path(where)
     if not folder.is_dir():
-        return open_dataset(where)
+        return open_dataset(where, labels=labels)
     listing = list_folder(folder.resolve())
     if listing.folders or listing.texts or not listing.files:
-        return open_dataset(where)
+        return open_dataset(where, labels=labels)
     records = tuple(Record(path, None) for path in sorted(listing.files))
     root = str(folder.resolve())
     return Dataset(folder.resolve().name, root, (), records, FileSource(root), merge_broken(listing.broken, ()))

@@ -27,6 +27,7 @@ from facewright.exportation import (
     Int8Report,
     ModelOutputs,
     StoredThresholds,
+    TargetCost,
     compare_outputs,
     compute_outputs,
     measure_int8_cost,
@@ -36,9 +37,11 @@ from facewright.exportation import (
 from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
+from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.models.weights import parse_model
 from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import people_on
+from facewright.workflows.target_costs import measure_target_costs
 
 PRECISIONS = ("int8",)
 FEWEST = 1_000  # faces that PyTorch and ONNX Runtime answer alike before anything is written
@@ -68,7 +71,8 @@ def export(
         model: a run directory, a bundle file, or architecture@weights.
         out: the file, NAME.onnx; MODEL.onnx beside the model by default.
         check: what `open_dataset` knows; the two are compared on its images, and on synthetic faces if those are fewer
-            than a thousand. Of int8 also what the accuracy is measured on, so its images need labels.
+            than a thousand. Of int8 also what the accuracy is measured on, so its images need labels, or the columns of
+            the model's targets.
         quantise: "int8", or None for float32.
         calibration: images that set the scales of int8; none of them may be among those of `check`.
         crop: share of each side to keep, in place of the model's own; it becomes part of the file.
@@ -77,7 +81,8 @@ def export(
     Raises:
         ExportDrift: the graph does not answer as PyTorch does; says by how much.
         UsageError: a package is not installed, the network cannot be exported, or the request makes no sense.
-        DataError: an image is in both data sets, or int8 is to be measured on images without labels.
+        DataError: an image is in both data sets, or int8 is to be measured on images without labels. UnknownName:
+            without the column of a target.
     """
     _refuse(model, quantise, check, calibration)
     require_extra("onnx", "export")
@@ -155,7 +160,10 @@ def _proven(
     on_event(Progress("exporting", 0, 1))
     exported = _in_float32(bundle)
     on_event(Progress("exporting", 1, 1))
-    parts = _faces(bundle.spec, check, on_event)
+    given = None if check is None else open_images(check, labels=bundle.task is None)
+    if given is not None and bundle.task is not None and calibration is not None:
+        given = given.with_task(bundle.task)
+    parts = _faces(bundle.spec, given, on_event)
     ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, device, on_event)
     if agreement.problem is not None:
         raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.problem}")
@@ -169,8 +177,12 @@ def _proven(
 
 
 def as_exported(bundle: Bundle, exported: Exported) -> Bundle:
-    """The bundle with a graph in place of its weights; thresholds hold for scores of float32 alone."""
-    thresholds = bundle.thresholds if exported.precision == "float32" else ()
+    """The bundle with a graph in place of its weights; thresholds hold for scores of float32 alone.
+
+    Those of attributes stay: what int8 costs is measured at them.
+    """
+    float32 = exported.precision == "float32"
+    thresholds = tuple(one for one in bundle.thresholds if float32 or one.purpose == ATTRIBUTE)
     return replace(bundle, weights={}, thresholds=thresholds, exported=exported)
 
 
@@ -183,11 +195,11 @@ def _in_float32(bundle: Bundle) -> Exported:
     return Exported(graph, "float32", fingerprints, {})
 
 
-def _faces(spec: InputSpec, check: str | Path | None, on_event: EventHandler) -> tuple[ImageSubset, ...]:
+def _faces(spec: InputSpec, check: Dataset | None, on_event: EventHandler) -> tuple[ImageSubset, ...]:
     """The images that were given, and synthetic faces, of everybody as many, where those are fewer than a thousand."""
     given: tuple[ImageSubset, ...] = ()
     if check is not None:
-        store = _pixels(open_images(check), spec, on_event)
+        store = _pixels(check, spec, on_event)
         given = (ImageSubset(store, np.arange(len(store.dataset))),)
     missing = FEWEST - sum(part.rows.size for part in given)
     if missing <= 0:
@@ -243,8 +255,9 @@ def _in_int8(
     Raises:
         DataError: an image is in both data sets, or it is not known who is on those of `tested`.
     """
-    people = people_on(tested.dataset)
-    store = _pixels(open_images(calibration), bundle.spec, on_event)
+    data = tested.dataset
+    people = people_on(data) if bundle.task is None else None
+    store = _pixels(open_images(calibration, labels=bundle.task is None), bundle.spec, on_event)
     shared = len(set(store.digests) & set(tested.digests))
     if shared:
         raise DataError(
@@ -258,10 +271,20 @@ def _in_int8(
     facts = json.dumps(["int8", graph.digest, bundle.spec.to_dict()]).encode()
     own = hashlib.blake2b(facts, digest_size=16).hexdigest()
     small = Exported(graph, "int8", dict.fromkeys(graph.outputs, own), {})
-    after = compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(tested.dataset))),))
-    cost = measure_int8_cost(before.first(len(tested.dataset)), after, people, bundle.classes, tested.dataset.name)
+    before, after = (
+        before.first(len(data)),
+        compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(data))),)),
+    )
+    targets: tuple[TargetCost, ...] = ()
+    if before.logits is not None and after.logits is not None and bundle.task is not None:
+        targets = measure_target_costs(bundle, data, before.logits, after.logits)
+    cost = None if people is None else measure_int8_cost(before, after, people, bundle.classes, data.name)
     return small, Int8Report(
-        calibration=store.dataset.name, pictures=rows.size, float32_bytes=len(exported.graph.content), cost=cost
+        calibration=store.dataset.name,
+        pictures=rows.size,
+        float32_bytes=len(exported.graph.content),
+        cost=cost,
+        targets=targets,
     )
 
 

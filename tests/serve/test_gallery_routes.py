@@ -26,11 +26,16 @@ NAMES = ["Ann", "Bo Bo", "<img src=x onerror=alert(1)>", "../../etc/passwd", "Zo
 
 
 @pytest.fixture(scope="module")
-def server(serving: Callable[..., AbstractContextManager[int]], tmp_path_factory: Any) -> Iterator[httpx.Client]:
+def gallery_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server's gallery lies."""
+    return tmp_path_factory.mktemp("gallery") / "people.gallery"
+
+
+@pytest.fixture(scope="module")
+def server(serving: Callable[..., AbstractContextManager[int]], gallery_file: Path) -> Iterator[httpx.Client]:
     """A server with a gallery."""
     settings = Settings(port=0)
-    folder = tmp_path_factory.mktemp("gallery")
-    models = load(str(saved(folder)), str(folder / "people.gallery"))
+    models = load(str(saved(gallery_file.parent)), str(gallery_file))
     with (
         serving(create_app(models, settings), settings) as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=None) as client,
@@ -61,7 +66,8 @@ def test_enrolled_people_are_found_again(client: httpx.Client) -> None:
     assert face["person"] == "Bo" and face["matches"][0]["score"] == pytest.approx(1) and found["threshold"] == 0.99
     assert [match["person"] for match in face["matches"]] == ["Bo", "Ann"]
     undecided = client.post("/v1/gallery/identify", files={"photo": jpeg(2)}, data={"top_k": "1"}).json()
-    assert undecided["threshold"] is None and undecided["faces"][0]["person"] is None
+    assert undecided["threshold"] is None and undecided["threshold_source"] is None
+    assert undecided["faces"][0]["person"] is None
     assert len(undecided["faces"][0]["matches"]) == 1
     about = client.get("/v1/about").json()
     (advice,) = about["gallery"].pop("advice")
@@ -99,17 +105,24 @@ def test_any_name_can_be_shown_and_deleted(client: httpx.Client, name: str) -> N
     assert client.get(f"/v1/gallery/entries/{number}/crop").status_code == 404
 
 
-def test_a_threshold_is_chosen_on_the_enrolled_people(client: httpx.Client) -> None:
+def test_a_threshold_is_chosen_on_the_enrolled_people(client: httpx.Client, gallery_file: Path) -> None:
     refused = client.post("/v1/gallery/calibrate", json={"fpir": 0.1})
     assert refused.status_code == 409 and refused.json()["error"]["code"] == "undefined"
     for number in range(4):
         photos = [("photo", (f"{quality}.jpg", jpeg(number, quality=quality))) for quality in (75, 85, 95)]
         client.post("/v1/gallery/enroll", files=photos, data={"person": f"person {number}"})
+    default = client.post("/v1/gallery/identify", files={"photo": jpeg(0)}).json()
+    with Gallery.open(gallery_file) as opened:
+        assert default["threshold"] == opened.decision_threshold().value
+    assert default["threshold_source"] == "default" and default["faces"][0]["person"] == "person 0"
+    given = client.post("/v1/gallery/identify", files={"photo": jpeg(0)}, data={"threshold": "0.5"}).json()
+    assert given["threshold_source"] == "request"
     chosen = client.post("/v1/gallery/calibrate", json={"fpir": 0.1}).json()
     assert chosen["threshold"]["people"] == 4 and chosen["threshold"]["few_people"] and "0.1" in chosen["warning"]
     assert client.get("/v1/about").json()["gallery"]["threshold"] == chosen["threshold"]
     found = client.post("/v1/gallery/identify", files={"photo": jpeg(0)}).json()
     assert found["threshold"] == chosen["threshold"]["value"] and found["faces"][0]["person"] == "person 0"
+    assert found["threshold_source"] == "calibrated"
 
 
 # what is asked -> the status, a word of the message

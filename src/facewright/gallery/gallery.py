@@ -68,6 +68,7 @@ class Gallery:
         self.store = store
         self._device = device
         self._recognizer = recognizer
+        self._default: tuple[int, Threshold] | None = None  # of a revision of the gallery
         if recognizer is not None:
             signatures.check_same(store.location, store.header().signature, recognizer)
 
@@ -321,8 +322,11 @@ class Gallery:
         stored = self.threshold
         if stored is not None:
             return stored
+        revision = self.store.header().revision
         try:
-            return choose(self.store, DEFAULT_FPIR, prior=self._prior())
+            if self._default is None or self._default[0] != revision:
+                self._default = revision, choose(self.store, DEFAULT_FPIR, prior=self._prior())
+            return self._default[1]
         except Undefined as error:
             own = self.recognizer.threshold()
             if own is None:

@@ -202,7 +202,7 @@ class GalleryMatch(Answer):
 
 
 class IdentifiedFace(Answer):
-    """A face looked up. `person` is null for an unknown one, and where the gallery has no threshold."""
+    """A face looked up. `person` is null for an unknown one, and where there is no threshold at all."""
 
     x: float
     y: float
@@ -221,6 +221,7 @@ class Identified(Sized):
         width=250,
         height=250,
         threshold=0.91,
+        threshold_source="calibrated",
         faces=[
             {
                 **BOX,
@@ -232,6 +233,11 @@ class Identified(Sized):
     )
 
     threshold: float | None
+    threshold_source: Literal["request", "calibrated", "default", "model"] | None = Field(
+        default=None,
+        description="Origin of the threshold: the request; the gallery's calibration; a conservative default for the "
+        "people enrolled now; the model's own for pairs; null where there is none",
+    )
     faces: list[IdentifiedFace]
 
 

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from facewright.errors import DataError
+from facewright.errors import DataError, Undefined
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.images import Pixels
 from facewright.inference import Classifier
-from facewright.metrics.thresholds import UNKNOWN, thresholds_for
+from facewright.metrics.thresholds import GALLERY, UNKNOWN, thresholds_for
 from facewright.recognition import DEFAULT_SELECTION, Face, Picked, Recognizer, SelectFace
 from facewright.serve.decoding import Budget, bytes_to_decode, decode
 from facewright.serve.engine import CALL, Call, Engine, Kind
@@ -202,10 +202,10 @@ class Service:
     def identify(self, image: Upload, top_k: int, threshold: float | None) -> dict[str, Any]:
         """Look up every face of an image in the gallery."""
         gallery = self.gallery()
-        stored = gallery.threshold if threshold is None else None
-        used = ABOVE_ALL if threshold is None and stored is None else threshold
+        value, source = (threshold, "request") if threshold is not None else _threshold_of(gallery)
+        used = ABOVE_ALL if value is None else threshold  # None: the gallery's, also for faces of low quality
         found = gallery.identify_faces(self._photo(image), threshold=used, k=top_k)
-        return found.to_dict() | {"threshold": threshold if stored is None else stored.value}
+        return found.to_dict() | {"threshold": value, "threshold_source": source}
 
     def enroll(
         self, images: Sequence[Upload], person: str, metadata: dict[str, str], select_face: SelectFace
@@ -277,6 +277,16 @@ class Service:
     def _picked(self, image: Upload, select_face: SelectFace) -> tuple[dict[str, int], Picked]:
         pixels = self._decode(image)
         return _size(pixels), self._recognizer.pick(pixels, select_face)
+
+
+def _threshold_of(gallery: Gallery) -> tuple[float | None, str | None]:
+    """The threshold that a gallery decides with, and where it comes from; None where there is none."""
+    try:
+        chosen = gallery.decision_threshold()
+    except Undefined:
+        return None, None
+    default = "default" if chosen.purpose == GALLERY else "model"
+    return chosen.value, default if gallery.threshold is None else "calibrated"
 
 
 def _as_call(call: Call, work: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ import { faceList, nameOf } from "./faces.js";
 import { intake } from "./intake.js";
 import { closePhoto, faceFile, openPhoto, sizeOf } from "./photo.js";
 import { showStage } from "./stage.js";
-import { amount, count } from "./words.js";
+import { amount, count, score } from "./words.js";
 
 const KEPT = 8; // photos that can be seen again without asking the server
 
@@ -183,6 +183,10 @@ function remarks({ found }) {
   if (about.gallery?.people === 0) return [note("The gallery is empty, so no face can be identified.")];
   if (found.threshold === null) {
     return [note("The gallery has no threshold, so no face is identified. Choose one in the Gallery tab.")];
+  }
+  if (["default", "model"].includes(found.threshold_source)) {
+    const used = `a default is used, ${score(found.threshold)}`;
+    return [note(`The gallery has no threshold of its own: ${used}. Choose one in the Gallery tab.`)];
   }
   return [];
 }

@@ -19,7 +19,7 @@ export function showThreshold(changed) {
 function state() {
   const { threshold, people, entries } = about.gallery;
   if (threshold === null) {
-    return [make("p", {}, "No threshold is set: faces are compared, and none is identified.")];
+    return [make("p", {}, "No threshold is set: a conservative default decides, where one is known.")];
   }
   const share = target(threshold.fpir_target);
   const from = `A face is identified if its score is at least ${score(threshold.value)}.`;

@@ -78,7 +78,7 @@ def routed(votes: NDArray[np.float64]) -> NDArray[np.float64]:
         for j in range(classes):
             for i in range(capsules):
                 b[j, i] += float(votes[j, i] @ v[j])
-    return np.sqrt((v * v).sum(1))
+    return np.asarray(np.sqrt((v * v).sum(1)))
 
 
 def test_scores_are_the_lengths_of_routed_capsules() -> None:
@@ -97,8 +97,8 @@ def test_scores_are_the_lengths_of_routed_capsules() -> None:
                 part = slice(i * PRIMARY_WIDTH, (i + 1) * PRIMARY_WIDTH)
                 votes[j, i] = row[part] @ weight[j, part]
         np.testing.assert_allclose(found[image], routed(votes), rtol=1e-6)
-    evenly = layer.weight.detach().unflatten(1, (capsules, PRIMARY_WIDTH))
-    unrouted = torch.einsum("bik,jiko->bjo", features.unflatten(1, (capsules, PRIMARY_WIDTH)), evenly) / classes
+    evenly = torch.unflatten(layer.weight.detach(), 1, (capsules, PRIMARY_WIDTH))
+    unrouted = torch.einsum("bik,jiko->bjo", torch.unflatten(features, 1, (capsules, PRIMARY_WIDTH)), evenly) / classes
     assert np.abs(found - (1 - 1 / (1 + unrouted.square().sum(-1))).numpy()).max() > 0.1  # routing made a difference
 
 

@@ -62,8 +62,8 @@ class ClassCapsules(nn.Linear):
         self.weight = nn.Parameter(weight.normal_(0.0, 0.1))  # the deviation of the authors' code
 
     def forward(self, features: Tensor) -> Tensor:  # (B, 1152 x 8) -> (B, classes)
-        primary = precise(features).unflatten(1, (-1, PRIMARY_WIDTH))
-        matrices = precise(self.weight).unflatten(1, (-1, PRIMARY_WIDTH))
+        primary = torch.unflatten(precise(features), 1, (-1, PRIMARY_WIDTH))
+        matrices = torch.unflatten(precise(self.weight), 1, (-1, PRIMARY_WIDTH))
         with exactly(features):
             square = route(torch.einsum("bik,jiko->bjio", primary, matrices)).square().sum(-1)
         return SCALE * square / (1 + square)  # the length of the squashed sum

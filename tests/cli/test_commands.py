@@ -189,7 +189,7 @@ CALLS = [
         ["compare", "photos", "--models", "a, b,"],
         "train_all",
         ("photos", ["a", "b"]),
-        {"recipe": None, "out": None, "seed": 0, "overrides": {}, "budget": None},
+        {"recipe": None, "out": None, "seed": 0, "overrides": {}, "task": None, "budget": None},
     ),
     (
         ["evaluate", "runs/a"],

@@ -119,7 +119,7 @@ def test_a_gallery_that_has_grown_is_told_of(gallery: Path, tmp_path: Path, caps
 WRONG = [  # words -> a part of the one line that is said
     (("enroll", "-g", "{new}", "{photos}", "--crop", "0.5"), "--crop"),  # built-in
     (("enroll", "-g", "{new}", "-m", "{model}", "{photos}", "--select-face", "largest"), "model.safetensors"),
-    (("identify", "-g", "{gallery}", "{photo}", "--select-face", "largest"), "model.safetensors"),
+    (("identify", "-g", "{gallery}", "{photo}", "--select-face", "largest", "--threshold", "0.5"), "model.safetensors"),
     (("identify", "-g", "{gallery}", "{photo}", "--select-face", "largest", "--every-face"), "--every-face"),
     (("search", "-g", "{gallery}", "{photo}", "--detector", "haar"), "unknown detector 'haar'"),
     (("enroll", "-g", "{new}", "-m", "{model}", "Ann"), "person"),

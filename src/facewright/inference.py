@@ -338,6 +338,7 @@ class Classifier:
             return pixels
         try:
             if every_face and self.cropper is not None:
+                found: list[tuple[Box | None, NDArray[np.uint8]]]
                 found = [(face.box, self.spec.fit(face.chip)) for face in self.cropper.every(pixels)]
                 return found or "no face was found"
             return [(None, self.fit(pixels, str(path)))]

@@ -18,11 +18,13 @@ from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import Event, StepFinished
 from facewright.inference import Classifier
 from facewright.metrics.intervals import mcnemar_exact
+from facewright.report.model_card import markdown
 from facewright.runs import Run
 from facewright.specs import TaskSpec
 from facewright.workflows import compare, evaluate, exportation, predict, train, train_all
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export
+from facewright.workflows.model_card import model_card
 
 DATA = Path(__file__).parents[3] / "shared"
 SMALL = {
@@ -442,6 +444,18 @@ def test_int8_is_measured_target_by_target_at_the_same_thresholds(
     assert red["changed"]["value"] == changed / len(images) and age["changed"] is None
     with pytest.raises(UnknownName, match="age"):
         export(several.folder, tmp_path / "a.onnx", quantise="int8", calibration=table, check=other)
+
+
+def test_the_card_holds_each_target_beside_its_baseline(several: Run) -> None:
+    result, card = result_of(several), model_card(several.folder)
+    text = markdown(card)
+    rates = {one.what: one.rate for one in card.measured}
+    assert result.attributes is not None
+    assert rates["red: accuracy"] == result.attributes.attributes[0].accuracy
+    assert rates["red: always the majority"] == result.attributes.attributes[0].baseline
+    assert rates["tint: accuracy"] == result.classes["tint"].accuracy
+    assert rates["age: mean absolute error"] == result.numbers[0].mean_absolute_error
+    assert "3 targets: age, tint, red" in text and "| attribute red | " in text
 
 
 def test_a_map_shows_what_speaks_for_an_attribute_and_for_a_class(several: Run, table: Path) -> None:

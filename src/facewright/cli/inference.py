@@ -212,10 +212,9 @@ def prediction_table(predictions: Sequence[Prediction]) -> str:
     elif any(prediction.answer is not None for prediction in predictions):
         header, rows_of = ["predicted", "score", "threshold", "error"], _answer_rows
     boxed = any(prediction.box is not None for prediction in predictions)
+    places = [[round(value, 2) for value in one.box] if one.box else [""] * 4 * boxed for one in predictions]
     rows = (
-        [path, *([round(value, 2) for value in one.box or ()] or [""] * 4 if boxed else ()), *cells]
-        for one in predictions
-        for path, *cells in rows_of(one)
+        [path, *place, *cells] for one, place in zip(predictions, places, strict=True) for path, *cells in rows_of(one)
     )
     return csv_text(["path", *("xywh" if boxed else ()), *header], rows)
 

@@ -18,6 +18,8 @@ HUB_LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "BSD-3-Clause": "bsd-3
 USES = {
     "recognizer": "To tell whether two photos show the same person, and to search galleries, at a threshold that was"
     " calibrated on photos like yours.",
+    "targets": "To predict the attributes, numbers or votes below from a face image, on images like those it was"
+    " trained on.",
     "classifier": "To assign a face image to one of the classes below, on images like those it was trained on.",
 }
 OF_PEOPLE = (
@@ -49,6 +51,7 @@ class ModelCard(Record):
     architecture: str
     fingerprint: str
     classes: tuple[str, ...]
+    targets: bool = False  # whether `classes` are targets: attributes, numbers, votes
     licence: str | None
     data: tuple[tuple[str, str], ...]  # of the training data and of the public weights it began with: what, value
     input: tuple[tuple[str, str], ...]
@@ -79,7 +82,7 @@ def markdown(card: ModelCard) -> str:
     parts = [
         _header(card),
         f"# {_plain(card.name)}",
-        f"A face {card.kind} of Facewright. {USES[card.kind]}",
+        f"A face {card.kind} of Facewright. {USES['targets' if card.targets else card.kind]}",
         "## Intended use and limits",
         "\n".join(f"- {_plain(line)}" for line in (NOT_FOR, *of_people, *card.limits())),
         "## Model",
@@ -87,7 +90,8 @@ def markdown(card: ModelCard) -> str:
                           ("licence", card.licence or "not recorded"), *card.input]),
     ]  # fmt: skip
     if card.classes:
-        parts += [f"{len(card.classes)} classes: {_plain(', '.join(card.classes[:50]))}"
+        noun = "targets" if card.targets else "classes"
+        parts += [f"{len(card.classes)} {noun}: {_plain(', '.join(card.classes[:50]))}"
                   + (" …" if len(card.classes) > 50 else "")]  # fmt: skip
     parts += ["## Data", _table(("", ""), card.data) if card.data else "Not recorded."]
     parts += ["## Thresholds", _thresholds(card.thresholds) if card.thresholds else "None is stored."]
@@ -109,7 +113,8 @@ def _header(card: ModelCard) -> str:
 
 def _thresholds(thresholds: Sequence[Threshold]) -> str:
     rows = [
-        (one.purpose, f"{one.value:.4f}", "" if one.far_target is None else f"{one.far_target:g}", _rate(one.far),
+        (one.purpose if one.accepted is None else f"{one.purpose} {one.accepted}", f"{one.value:.4f}",
+         "" if one.far_target is None else f"{one.far_target:g}", _rate(one.far),
          "undefined" if one.tar is None else _rate(one.tar), one.detector, one.data)
         for one in thresholds
     ]  # fmt: skip

@@ -61,6 +61,7 @@ def model_card(
         architecture=bundle.architecture,
         fingerprint=embedder.fingerprint,
         classes=bundle.classes if bundle.task is None else bundle.task.names,
+        targets=bundle.task is not None,
         licence=licence or _text(bundle.provenance.get("licence")),
         data=tuple(_data(bundle, run)),
         input=tuple(_input(bundle)),
@@ -121,18 +122,23 @@ def _input(bundle: Bundle) -> Iterator[tuple[str, str]]:
 def _of_run(run: Run | None) -> Iterator[Measured]:
     if run is not None and (run.folder / "evaluation.json").is_file():
         evaluation, data = run.evaluation, f"test part of {run.facts.dataset}"
-        yield from _rates(evaluation, data)
         if isinstance(evaluation, TaskResult):
             yield from _of_targets(evaluation, data)
+        else:
+            yield from _rates(evaluation, data)
 
 
 def _of_targets(result: TaskResult, data: str) -> Iterator[Measured]:
-    """Yield the accuracy of each attribute and the error of each number, each beside its baseline."""
+    """Yield the accuracy of each target and the error of each number, each beside its baseline if it has one."""
     if result.attributes is not None:
-        yield from _rates(result.attributes, data)
+        yield Measured(what="mean accuracy of attributes", data=data, rate=result.attributes.mean_accuracy)
+        yield Measured(what="mean of always the majority", data=data, rate=result.attributes.mean_baseline)
         for attribute in result.attributes.attributes:
             yield Measured(what=f"{attribute.name}: accuracy", data=data, rate=attribute.accuracy)
             yield Measured(what=f"{attribute.name}: always the majority", data=data, rate=attribute.baseline)
+    for name, one in (*result.classes.items(), *result.votes.items()):
+        if (accuracy := getattr(one, "accuracy", None)) is not None:
+            yield Measured(what=f"{name}: accuracy", data=data, rate=accuracy)
     for number in result.numbers:
         errors = {
             "mean absolute error": number.mean_absolute_error,

@@ -61,4 +61,6 @@ def _rates(result: TaskResult) -> dict[str, Rate | None]:
     attributes = () if result.attributes is None else result.attributes.attributes
     found: dict[str, Rate | None] = {row.name: row.accuracy for row in attributes}
     found |= {row.name: row.mean_absolute_error for row in result.numbers}
-    return found | {name: one.accuracy for name, one in (*result.classes.items(), *result.votes.items())}
+    return found | {
+        name: getattr(one, "accuracy", None) for name, one in (*result.classes.items(), *result.votes.items())
+    }

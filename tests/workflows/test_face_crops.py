@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from facewright.cli.inference import prediction_line
 from facewright.cli.main import main
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, UsageError
+from facewright.events import Event, Message
 from facewright.faces.crops import FaceCropper
 from facewright.runs import Run
 from facewright.workflows import evaluate, inspect, predict, train
+from fixtures.faces import saved, small_bundle
 
 pytestmark = pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs face_recognition_models")
 SETTINGS = {"input.size": "64", "training.epochs": "1", "training.precision": "float32", "input.detector": "dlib"}
@@ -128,3 +131,21 @@ def test_an_exported_dataset_holds_the_crops(photos: Path, tmp_path: Path, capsy
     assert "--detector" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"wall\.png"):
         fw.export_dataset(open_dataset(tmp_path / "few").subset([1]), tmp_path / "none.npz", detector="dlib")
+
+
+def test_a_model_without_a_detector_says_that_photos_are_uncropped(photos: Path, tmp_path: Path) -> None:
+    model, one = saved(tmp_path, small_bundle(("person_00", "person_01"))), photos / "person_01" / "00001.png"
+
+    def notes(ask: Callable[..., object], *given: object) -> list[str]:
+        said: list[Event] = []
+        ask(model, *given, on_event=said.append)
+        return [event.text for event in said if isinstance(event, Message) and "no detector" in event.text]
+
+    people = tmp_path / "people"
+    shutil.copytree(photos / "person_01", people / "person_01")
+    for ask, given in ((predict, one), (fw.explain, one), (evaluate, people)):
+        (note,) = notes(ask, given)
+        assert note.startswith("faces fill ")
+    small = tmp_path / "small.png"
+    Image.open(one).crop((60, 40, 160, 140)).save(small)
+    assert notes(predict, small) == []

@@ -10,12 +10,12 @@ from __future__ import annotations
 import cmath
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from facewright.faces.selection import Face, Picked, find_turned, one_of, select
 from facewright.images import Pixels
 from facewright.input_spec import FaceCrop, InputSpec
 
+T = TypeVar("T")
 SIDE = 256  # px
 READ_AT_LEAST = 1600  # px: the shorter side that a large JPEG may be reduced to; a face of a tenth of it has 160 px
 SAMPLE = 8  # images that are looked at to tell if a dataset is uncropped
@@ -212,20 +213,32 @@ def uncropped_share(images: Sequence[Pixels]) -> float | None:
     return share if share < FILLS else None
 
 
-def sample_share(dataset: Dataset) -> float | None:
-    """Return `uncropped_share` of a few images spread over a dataset; unreadable ones are passed over."""
-    if isinstance(dataset.source, CropSource) or not dataset.records:
-        return None
-    rows = np.linspace(0, len(dataset.records) - 1, min(SAMPLE, len(dataset.records))).astype(int)
+def share_in_sample(items: Sequence[T], read: Callable[[T], Pixels]) -> float | None:
+    """Return `uncropped_share` of a few images spread over all; unreadable ones are passed over."""
     images = []
-    for row in rows:
+    for row in np.linspace(0, len(items) - 1, min(SAMPLE, len(items))).astype(int):
         try:
-            images.append(dataset.source.read(dataset.records[row], SIDE * 2))
+            images.append(read(items[row]))
         except (BadImage, OSError):
             continue
     return uncropped_share(images)
 
 
+def sample_share(dataset: Dataset) -> float | None:
+    """Return `share_in_sample` of a dataset; None of face crops."""
+    if isinstance(dataset.source, CropSource):
+        return None
+    return share_in_sample(dataset.records, lambda record: dataset.source.read(record, SIDE * 2))
+
+
 def advice(share: float) -> str:
     """Say what to do about uncropped images."""
     return f"faces fill {100 * share:.0f} % of the images' shorter side: add --detector dlib to train on face crops"
+
+
+def model_advice(share: float) -> str:
+    """Say what to do about uncropped images given to a model without a detector."""
+    return (
+        f"faces fill {100 * share:.0f} % of the images' shorter side and the model has no detector: if it was trained "
+        "on face crops, crop these too (facewright faces PHOTOS --out CROPS)"
+    )

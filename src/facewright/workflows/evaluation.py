@@ -25,7 +25,7 @@ from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.target_groups import with_groups
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import EventHandler, Message, Progress, ignore_event
-from facewright.faces.crops import with_face_crops
+from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.metrics.binary import asked_far
@@ -213,7 +213,10 @@ def _classify(
             task, limits = classifier.task, classifier.limits
             found = with_groups(found, predicted, task, limits, groups, grouping.column)
         return found if run is None else found.replace(seen=seen_images(run.folder, images.digests))
-    store = PixelStore.open(with_face_crops(open_dataset(data), classifier.cropper), classifier.spec, on_event=on_event)
+    dataset = with_face_crops(open_dataset(data), classifier.cropper)
+    if (share := sample_share(dataset)) is not None:
+        on_event(Message(model_advice(share)))
+    store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
     predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)
     result = protocols.classify(predictions, classifier.classes, str(data))

@@ -26,6 +26,7 @@ from facewright.recognition import Recognizer
 from facewright.report.explanations import PageContext, side_by_side, write_explanations
 from facewright.runs import load_classifier
 from facewright.workflows import provenance
+from facewright.workflows.prediction import note_uncropped
 
 SHOWN_SIDE = 320  # px at least of the longer side of an image that is shown
 REPORT = "report.html"
@@ -65,6 +66,7 @@ def explain(
     explainer = Explainer(classifier, method)
     if name is not None and not explainer.by_class:
         raise UsageError("attention rollout shows what the network looked at, whatever the class: leave the class out")
+    note_uncropped(classifier, pictures, on_event)
     found = []
     for path in pictures:
         found.append(_explained(explainer, path, name))

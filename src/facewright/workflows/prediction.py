@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from facewright import images
 from facewright.data.archives import ArchivedImage
 from facewright.data.tar_files import is_archive, open_archive
 from facewright.errors import Undefined, UsageError
-from facewright.events import EventHandler, Progress, ignore_event
-from facewright.images import ImageLike
+from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.faces.crops import SIDE, model_advice, share_in_sample
+from facewright.images import ImageLike, Pixels
 from facewright.images.files import as_list, images_at, in_order, none_found
 from facewright.inference import Classifier, ImageInput, Prediction
 from facewright.metrics.thresholds import UNKNOWN, pick, thresholds_for
@@ -49,6 +51,7 @@ def predict(
     classifier = load_classifier(model, device, detector)
     if unknown_at is not None:
         classifier.refuse_targets()
+    note_uncropped(classifier, pictures, on_event)
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
     said: list[Prediction] = []
     done = 0
@@ -58,6 +61,18 @@ def predict(
         said.append(prediction.replace(unknown=unknown))
         on_event(Progress("predicting", done if every_face else len(said), len(pictures)))
     return said
+
+
+def note_uncropped(classifier: Classifier, given: Sequence[ImageInput], on_event: EventHandler) -> None:
+    """Tell who listens that images look uncropped, where the model has no detector; a few are looked at."""
+
+    def read(one: ImageInput) -> Pixels:
+        return images.read(one.content() if isinstance(one, ArchivedImage) else one, name=str(one), at_least=2 * SIDE)
+
+    if classifier.cropper is None and on_event is not ignore_event:
+        share = share_in_sample(given, read)
+        if share is not None:
+            on_event(Message(model_advice(share)))
 
 
 def _least_likeness(classifier: Classifier, model: Path, far: float) -> float:

@@ -20,7 +20,7 @@ from facewright.evaluation.targets import (
     write_target_predictions,
 )
 from facewright.events import EventHandler, Message, Progress
-from facewright.faces.crops import with_face_crops
+from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.metrics.target_values import target_values
@@ -69,7 +69,10 @@ def evaluate_targets_on(
     """
     assert classifier.task is not None
     dataset = open_dataset(data, labels=False).with_task(classifier.task)
-    store = PixelStore.open(with_face_crops(dataset, classifier.cropper), classifier.spec, on_event=on_event)
+    dataset = with_face_crops(dataset, classifier.cropper)
+    if (share := sample_share(dataset)) is not None:
+        on_event(Message(model_advice(share)))
+    store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
     predictions = target_predictions(classifier, store, np.arange(len(store.dataset)), on_event)
     return measure_targets(predictions, classifier.task, classifier.limits, str(data)), store, predictions
 

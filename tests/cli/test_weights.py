@@ -89,7 +89,7 @@ def test_one_model_shows_its_weights_in_full() -> None:
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [(b"", "empty"), (b"<!DOCTYPE html><html>", "HTML"), (b"version https://git-lfs.github.com/spec/v1\n", "LFS")],
+    [(b"", "empty"), (b"<!DOCTYPE html><html>", "web page"), (b"version https://git-lfs.github.com/spec/v1\n", "LFS")],
 )
 def test_what_a_download_may_hold_in_place_of_weights(
     content: bytes, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

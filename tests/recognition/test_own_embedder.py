@@ -14,6 +14,7 @@ from facewright.embedding import Embedder
 from facewright.errors import UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, align_face
 from facewright.faces.dlib.graphs import Source
+from facewright.faces.selection import NO_LIMITS
 from facewright.metrics.thresholds import choose_threshold
 from facewright.recognition import Located, Recognizer
 from fixtures.faces import SIDE, saved, small_bundle
@@ -31,7 +32,7 @@ class FakePoints:
 class FakeDetector:
     """One face, with or without points."""
 
-    name, digest = "fake", "f" * 16
+    name, digest, limits = "fake", "f" * 16, NO_LIMITS
 
     def __init__(self, points: np.ndarray | None = None) -> None:
         self.points = None if points is None else points[None]

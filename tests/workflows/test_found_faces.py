@@ -173,7 +173,9 @@ def test_without_a_model_it_is_the_built_in_networks(
 ) -> None:
     load = Recognizer.load.__func__  # type: ignore[attr-defined]
     monkeypatch.setattr(
-        Recognizer, "load", classmethod(lambda cls, name, **_: load(cls, {"built-in": model}[name], detector="dlib"))
+        Recognizer,
+        "load",
+        classmethod(lambda cls, name, **_: load(cls, {None: model, "built-in": model}[name], detector="dlib")),
     )
     status, out, _ = run(capsys, "pairs", photos / "dev.csv", "--images", photos, "--json")
     assert status == 0 and json.loads(out)["detector"] == "dlib"

@@ -97,7 +97,7 @@ def plan(count: int, least: float) -> tuple[int, int]:
     """Return the signs a table and the number of tables, for so many images.
 
     >>> plan(2_000_000, 0.954)
-    (24, 32)
+    (24, 33)
     """
     signs = min(31, max(8, math.ceil(math.log2(max(2, count))) + 3))
     meet = (1 - math.acos(least) / math.pi) ** signs

@@ -12,9 +12,25 @@ from typing import Any
 from facewright.errors import RunError
 from facewright.events import EpochFinished, EpochRow, Event, EventHandler
 from facewright.files import write_atomic
-from facewright.training.verification import SetAccuracy
 
 FIELDS = tuple(field.name for field in fields(EpochRow))
+
+
+@dataclass(frozen=True)
+class SetAccuracy:
+    """A row of verification.csv: one set after one epoch."""
+
+    epoch: int  # from 1
+    set: str
+    pairs: int
+    failures: int  # pairs of which an image cannot be read; errors of the accuracy
+    accuracy: float  # mean over folds, each at the threshold that is best on the others; without folds 1 - EER
+    standard_error: float | None  # of that mean
+    eer: float
+
+    def __str__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
+        return f"{self.set} {self.accuracy:.4f}{error}"
 
 
 @dataclass

@@ -31,7 +31,7 @@ from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.distributed import World, stop_requests
-from facewright.training.history import Position
+from facewright.training.history import Position, SetAccuracy
 from facewright.training.loading import Data, FeatureLoader, ImageLoader
 from facewright.training.mining import mine_hard_negatives
 from facewright.training.recipe import Recipe
@@ -40,7 +40,7 @@ from facewright.training.schedule import Plateau
 from facewright.training.sharding import ShardedObjective
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
-from facewright.training.verification import SetAccuracy, measure
+from facewright.training.verification import measure
 
 STOP_EVERY = 8  # steps between two questions among processes whether one of them is to stop
 

@@ -16,6 +16,7 @@ from facewright.input_spec import InputSpec
 from facewright.metrics.folds import accuracy_over_folds
 from facewright.metrics.verification import eer, roc
 from facewright.training.distributed import World
+from facewright.training.history import SetAccuracy
 from facewright.vectors import unit
 
 EMBEDDED = 64  # images a batch
@@ -34,23 +35,6 @@ class VerificationSet:
     rows: NDArray[np.int64]
     same: NDArray[np.bool_]
     fold: NDArray[np.int64] | None
-
-
-@dataclass(frozen=True)
-class SetAccuracy:
-    """A row of verification.csv: one set after one epoch."""
-
-    epoch: int  # from 1
-    set: str
-    pairs: int
-    failures: int  # pairs of which an image cannot be read; errors of the accuracy
-    accuracy: float  # mean over folds, each at the threshold that is best on the others; without folds 1 - EER
-    standard_error: float | None  # of that mean
-    eer: float
-
-    def __str__(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
-        return f"{self.set} {self.accuracy:.4f}{error}"
 
 
 def measure(

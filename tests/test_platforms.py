@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -51,6 +52,7 @@ def test_the_simulation_holds_open_files_in_place(tmp_path: Path, monkeypatch: p
 def test_the_main_jobs_run_where_windows_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = draw_people(tmp_path / "people", people=3, photos=6)
     model = saved(tmp_path)
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))  # where nothing is open but what this test opens
     windows.simulate(monkeypatch)
     out = tmp_path / "run"
     run(
@@ -79,6 +81,7 @@ def test_the_main_jobs_run_where_windows_differs(tmp_path: Path, monkeypatch: py
     run("gallery", "delete", "-g", gallery, "person_01")
     left = run("gallery", "list", "-g", gallery)
     assert "person_00" in left and "person_01" not in left
+    gc.collect()
     run("cache", "clear")
 
 

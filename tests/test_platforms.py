@@ -152,7 +152,7 @@ def test_threads_reach_torch_and_onnx_runtime() -> None:
         "print(torch.get_num_threads(), thread_count(), __import__('os').environ['GOMP_SPINCOUNT'])"
     )
     variables = {
-        key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "FACEWRIGHT_"))
+        key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_", "FACEWRIGHT_"))
     }
     done = subprocess.run([sys.executable, "-c", code], env=variables, check=True, stdout=subprocess.PIPE, text=True)
     assert done.stdout.splitlines()[-1] == "1 1 1000"

@@ -260,6 +260,7 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
     if recipe.task is not None:
         task = with_ranges(recipe.task, data.store.dataset.targets[data.split.train])
         recipe = recipe.model_copy(update={"task": task})
+    platforms.keep_freed_memory()
     platforms.reset_peak_memory()
     return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
 

@@ -89,11 +89,12 @@ def find_learning_rate(
     """Train a few steps at learning rates that rise from `low` to `high`, and suggest one; nothing is kept.
 
     Only the training part is read. In a recipe of phases the last phase is tested, from the weights it would start with
-    (its earlier phases untrained).
+    (its earlier phases untrained). What is not described here is as of `train`.
 
     Args:
-        steps: at most so many, over as many epochs as that takes. low, high: the first and the last rate.
-        Everything else as of `train`.
+        steps: at most so many, over as many epochs as that takes.
+        low: the first rate.
+        high: the last rate.
     Raises:
         UsageError: the rates do not rise, or the recipe is a probe. As `train`.
     Source: Smith 2017, "Cyclical learning rates for training neural networks", section 3.3; the suggestion is the

@@ -126,7 +126,7 @@ def search(
 
     A trial is a training; one that is worse than the median of those before it, at the same epoch, ends early. The
     accuracy on the validation part decides, of equal ones the lower loss. The test part is read once, for the best.
-    Called again with the same `out` it goes on with what is left of the budget.
+    Called again with the same `out` it goes on with what is left of the budget. What is not described here is as of `train`.
 
     Args:
         models: architectures, or architecture@weights, to choose from.
@@ -134,7 +134,6 @@ def search(
         trials: also stop after so many; None: by time alone.
         recipe: as of `train`; None: each model's own.
         overrides: recipe values that are fixed, {"training.epochs": "10"}.
-        Everything else as of `train`.
     Raises:
         UsageError: Optuna is not installed, or every trial failed. As `train`.
     """

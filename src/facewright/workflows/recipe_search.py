@@ -126,7 +126,8 @@ def search(
 
     A trial is a training; one that is worse than the median of those before it, at the same epoch, ends early. The
     accuracy on the validation part decides, of equal ones the lower loss. The test part is read once, for the best.
-    Called again with the same `out` it goes on with what is left of the budget. What is not described here is as of `train`.
+    Called again with the same `out` it goes on with what is left of the budget. What is not described here is as of
+    `train`.
 
     Args:
         models: architectures, or architecture@weights, to choose from.

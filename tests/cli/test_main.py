@@ -187,3 +187,10 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert signal.SIGPIPE.name not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("predict", "{pipe}", "{pipe}"), ("pairs", "built-in", "{pipe}", "--images", ".")])
+def test_a_pipe_is_refused_and_not_waited_for(words: tuple[str, ...], tmp_path, capsys) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main([word.format(pipe=tmp_path / "pipe") for word in words]) == 1
+    assert "pipe" in capsys.readouterr().err

@@ -38,6 +38,8 @@ class TextTable:
 def read_text(path: Path, what: str) -> str:
     """Return the text of a file. Raises DataError where it is not there, too large or not UTF-8."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait
+            raise DataError(f"{path}: expected {what}, got a folder, a pipe or a device")
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: has more than {MOST_BYTES:,} bytes; expected {what}")
         return path.read_text(encoding="utf-8-sig")

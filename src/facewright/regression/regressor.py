@@ -137,8 +137,11 @@ def load(path: Path) -> Regressor:
 
 def is_regression(path: Path) -> bool:
     """Return True if a run directory or a file holds a fitted function; False for whatever cannot be read."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():  # opening a pipe would wait
+        return False
     try:
-        with safetensors.safe_open(path / "model.safetensors" if path.is_dir() else path, framework="np") as opened:
+        with safetensors.safe_open(file, framework="np") as opened:
             facts = json.loads((opened.metadata() or {}).get("facewright", "{}"))
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError):
         return False

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from facewright.runs import Run
 from facewright.workflows import train
-from facewright.workflows.training_runs import folder_name
+from facewright.workflows.training_requests import folder_name
 
 
 def main() -> None:

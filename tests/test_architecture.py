@@ -32,6 +32,7 @@ LAYERS = {
     "records": 1,
     "registry": 1,
     "specs": 1,
+    "task_specs": 1,
     "vectors": 1,
     "data": 2,
     "graphs": 2,

@@ -29,7 +29,8 @@ from facewright.metrics.thresholds import Threshold
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from facewright.specs import HeadSpec, TaskSpec
+    from facewright.specs import HeadSpec
+    from facewright.task_specs import TaskSpec
 
 
 FORMAT = 1
@@ -295,7 +296,8 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
     part = "head"
     try:
         if header.head is not None or header.task is not None:
-            from facewright.specs import HeadSpec, TaskSpec  # few commands open a model with a head of its own
+            from facewright.specs import HeadSpec  # few commands open a model with a head of its own
+            from facewright.task_specs import TaskSpec
 
             head = None if header.head is None else HeadSpec.from_dict(header.head)
             part = "task"

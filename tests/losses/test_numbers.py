@@ -23,7 +23,8 @@ from facewright.losses.numbers import (
     vote_loss,
 )
 from facewright.metrics import target_values
-from facewright.specs import HeadSpec, NumberSpec
+from facewright.specs import HeadSpec
+from facewright.task_specs import NumberSpec
 
 NAN = float("nan")
 TRUTH = torch.tensor([21.0, NAN, 48.6, 3.0, 120.0], dtype=torch.float64)

@@ -18,7 +18,8 @@ from facewright.losses.targets import (
     target_losses,
 )
 from facewright.metrics.target_values import target_values
-from facewright.specs import ObjectiveSpec, TaskSpec
+from facewright.specs import ObjectiveSpec
+from facewright.task_specs import TaskSpec
 
 NAN = float("nan")
 TASK = TaskSpec.from_dict(

@@ -15,7 +15,8 @@ from facewright.recognition import Recognizer
 from facewright.serve.app import create_app
 from facewright.serve.service import Models
 from facewright.serve.settings import Settings
-from facewright.specs import HeadSpec, TaskSpec
+from facewright.specs import HeadSpec
+from facewright.task_specs import TaskSpec
 from fixtures.faces import small_bundle
 from fixtures.photos import jpeg
 

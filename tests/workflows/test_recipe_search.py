@@ -19,9 +19,9 @@ from facewright.errors import Interrupted, RunError, UsageError
 from facewright.events import EpochFinished, EpochRow, Message
 from facewright.runs import Run
 from facewright.training import history
-from facewright.workflows import recipe_search, search, training_runs
+from facewright.workflows import recipe_search, search, training_jobs
 from facewright.workflows.recipe_search import SearchResult
-from facewright.workflows.training_runs import Job, Outcome
+from facewright.workflows.training_jobs import Job, Outcome
 
 DATA = "synthetic:faces?identities=2&images=20&size=32"
 QUICK = {"input.size": "32", "training.epochs": "2", "training.precision": "float32", "training.batch": "8"}
@@ -47,7 +47,7 @@ def read_rows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     test: set[int] = set()
     when = ["trials"]
-    read, prepare, last = PixelStore.batch, training_runs.prepare, recipe_search._with_test
+    read, prepare, last = PixelStore.batch, training_jobs.prepare, recipe_search._with_test
 
     def batch(store: PixelStore, indices: np.ndarray) -> Any:
         seen.extend((when[0], int(row)) for row in indices)
@@ -64,7 +64,7 @@ def read_rows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return last(*words)
 
     monkeypatch.setattr(PixelStore, "batch", batch)
-    monkeypatch.setattr(training_runs, "prepare", prepared)
+    monkeypatch.setattr(training_jobs, "prepare", prepared)
     monkeypatch.setattr(recipe_search, "_with_test", at_the_end)
     return seen
 
@@ -113,7 +113,7 @@ def scripted(accuracies: dict[int, float], clock: Callable[[], None] = lambda: N
     def train_job(job: Job) -> Outcome:
         number = next(numbers)
         rows: list[EpochRow] = []
-        training_runs._saving(job)(job.network)
+        training_jobs._saving(job)(job.network)
         for epoch in range(1, job.recipe.epochs + 1):
             value = accuracies[number]
             rows.append(

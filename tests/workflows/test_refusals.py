@@ -103,7 +103,7 @@ def test_a_frozen_backbone_wants_public_weights(tmp_path: Path, recipe: str) -> 
 
 
 def test_two_classes_are_checked_before_images_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewright.workflows.training_runs.prepare", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("facewright.workflows.training_jobs.prepare", lambda *_: pytest.fail("decoded"))
     where = "synthetic:faces?identities=3&images=4&size=32"
     for changes in (
         {"selection.metric": "hter"},
@@ -118,7 +118,7 @@ def test_two_classes_are_checked_before_images_are_decoded(tmp_path: Path, monke
 def test_a_part_that_the_network_has_not_is_found_before_images_are_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facewright.workflows.training_runs.prepare", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("facewright.workflows.training_jobs.prepare", lambda *_: pytest.fail("decoded"))
     recipe = tmp_path / "mine.toml"
     text = 'name = "mine"\ndescription = ""\n[phases.one]\nepochs = 1\nlearning_rate = 0.1\n'
     recipe.write_text(text + '[phases.two]\nepochs = 1\nlearning_rate = 0.1\ntrain = "from nowhere"')

@@ -27,7 +27,7 @@ from facewright.events import EpochFinished, Event, Message
 from facewright.models import catalog
 from facewright.runs import Run, owned
 from facewright.training import assembly
-from facewright.workflows import evaluate, predict, resume, train, training_runs
+from facewright.workflows import evaluate, predict, resume, train, training_requests
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 SMALL = {"input.size": "32", "training.epochs": "2", "training.batch": "8", "training.precision": "float32"}
@@ -64,8 +64,8 @@ def test_the_end_of_a_run_uses_what_is_in_hand(tmp_path: Path, monkeypatch: pyte
 
     counted(bundles, "load")
     counted(Run, "open_dataset")
-    counted(training_runs, "open_dataset")
-    counted(training_runs, "check_model")
+    counted(training_requests, "open_dataset")
+    counted(training_requests, "check_model")
     counted(catalog, "create_model")  # as the bundle imports it
     counted(assembly, "create_model")
     counted(sampling, "plan")

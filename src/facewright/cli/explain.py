@@ -57,7 +57,7 @@ def explain(
 
     from facewright.explanation import Explained
     from facewright.workflows import explanation
-    from facewright.workflows.training_runs import free_folder
+    from facewright.workflows.training_requests import free_folder
 
     folder = free_folder("explain") if out is None else out
     with event_printer(quiet) as on_event:

@@ -161,7 +161,7 @@ def compare(
     data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 
     from facewright import workflows
-    from facewright.workflows.training_runs import free_folder
+    from facewright.workflows.training_requests import free_folder
 
     with event_printer(quiet) as on_event:
         if data is not None:

@@ -25,12 +25,11 @@ from facewright.specs import (
     SMOOTHED,
     Augment,
     HeadSpec,
-    NumberSpec,
     ObjectiveSpec,
     Spec,
-    TaskSpec,
     checked,
 )
+from facewright.task_specs import NumberSpec, TaskSpec
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     MOST_EPOCHS,

@@ -20,7 +20,8 @@ from facewright.training.distributed import joined
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
 from facewright.workflows.initial_weights import check_weights
-from facewright.workflows.training_runs import Job, prepared, requested, trainer_of
+from facewright.workflows.training_jobs import Job, prepared, trainer_of
+from facewright.workflows.training_requests import requested
 
 STEPS = 3  # timed in each phase, after one that is not: the first of a process allocates
 

@@ -20,7 +20,8 @@ from facewright.training.distributed import joined
 from facewright.training.trainer import Trainer
 from facewright.workflows.dry_runs import stepwise
 from facewright.workflows.initial_weights import check_weights
-from facewright.workflows.training_runs import prepared, requested, trainer_of
+from facewright.workflows.training_jobs import prepared, trainer_of
+from facewright.workflows.training_requests import requested
 
 SMOOTHING = 0.9  # share of the mean so far in the smoothed loss
 DIVERGED = 4.0  # times the lowest smoothed loss: the test ends

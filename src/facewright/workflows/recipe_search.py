@@ -32,17 +32,8 @@ from facewright.training.distributed import World
 from facewright.training.recipe import Recipe
 from facewright.workflows.comparison import compare
 from facewright.workflows.initial_weights import check_weights, recipe_for
-from facewright.workflows.training_runs import (
-    Job,
-    Outcome,
-    Request,
-    finish_job,
-    folder_name,
-    free_folder,
-    prepared,
-    requested,
-    train_job,
-)
+from facewright.workflows.training_jobs import Job, Outcome, finish_job, prepared, train_job
+from facewright.workflows.training_requests import Request, folder_name, free_folder, requested
 
 if TYPE_CHECKING:
     import optuna

@@ -18,7 +18,8 @@ from facewright.workflows.comparison import Compared, compare
 from facewright.workflows.dry_runs import dry_run
 from facewright.workflows.initial_weights import check_model, check_weights, recipe_for
 from facewright.workflows.target_comparison import ComparedTargets
-from facewright.workflows.training_runs import folder_name, free_folder, train
+from facewright.workflows.training_requests import folder_name, free_folder
+from facewright.workflows.training_runs import train
 
 TRAINING_SHARE = 0.85  # of the time; the rest is for the evaluation, the latency and the page
 

@@ -3,57 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from facewright import bundle as bundles
-from facewright import devices, platforms
-from facewright.data.loaders import Loader
+from facewright import devices
 from facewright.data.records import Dataset
-from facewright.data.sources import open_dataset
-from facewright.data.targets import with_ranges
 from facewright.errors import ResumeError, RunError, UsageError
-from facewright.evaluation.results import ClassificationResult
-from facewright.events import EpochRow, EventHandler, Message, RunEvaluated, RunStarted, ignore_event
-from facewright.files import cache_folder, write_atomic, write_manifest
-from facewright.models.summary import summarize
-from facewright.runs import LISTED, Run, RunFacts, owned
+from facewright.events import EventHandler, ignore_event
+from facewright.runs import Run, RunFacts, owned
 from facewright.specs import dotted
-from facewright.training import batch_size, checkpoints, precision
 from facewright.training import recipe as recipes
-from facewright.training.assembly import assemble, data_of, starting_network
-from facewright.training.distributed import World, joined
+from facewright.training.distributed import joined
 from facewright.training.recipe import Recipe
 from facewright.training.trackers import TrackedRun, chosen_trackers, tracking
-from facewright.training.trainer import Trainer
-from facewright.workflows import provenance
 from facewright.workflows.comparison import compare
-from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
 from facewright.workflows.initial_weights import (
-    InitialWeights,
-    check_model,
     check_weights,
-    initial_weights,
-    recipe_for,
-    trained_model,
 )
-from facewright.workflows.linear_probe import probe
-from facewright.workflows.prepared_data import PreparedData, check_classes, prepare, with_targets
-from facewright.workflows.task_evaluation import evaluate_targets
-
-LOG = logging.getLogger("facewright.training")
-AUTO = "auto"  # as `training.batch`: the largest that fits
-FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
-FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
-UNEQUAL = ", at the same position; not bit-identical: that takes --deterministic from the start"
+from facewright.workflows.training_jobs import Job, finish_job, prepared, train_job
+from facewright.workflows.training_requests import folder_name, free_folder, requested
 
 
 def train(
@@ -156,166 +127,6 @@ def resume(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be trained on what."""
-
-    dataset: Dataset
-    model: str  # architecture, or architecture@weights
-    stem: str
-    recipe: Recipe
-    widest: bool = False  # the batch is still to be found
-
-
-def requested(
-    data: str | Path | Dataset,
-    model: str,
-    recipe: str | Path | None,
-    overrides: Mapping[str, str],
-    task: str | None = None,
-    on_event: EventHandler = ignore_event,
-) -> Request:
-    """Check what is asked for and list the data, before anything is decoded. Args, Raises: as of `train`."""
-    begun = trained_model(model)
-    model = model if begun is None else begun.start
-    own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
-    overrides = dict(overrides)
-    widest = overrides.get("training.batch") == AUTO and bool(overrides.pop("training.batch"))
-    chosen = recipes.override(own, overrides)
-    stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
-    targets = task is not None or chosen.task is not None
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=not targets)
-    dataset, chosen = with_targets(dataset, chosen, task)
-    if begun is not None:
-        begun.check_input(chosen)
-    if begun is not None and chosen.task is None:
-        dataset = dataset.with_classes_first(begun.bundle.classes)
-        on_event(Message(begun.changes(dataset.classes)))
-    check_classes(dataset, chosen)
-    LOG.info("%s: %d images, %d classes, layout %s", dataset.where, len(dataset), len(dataset.classes), dataset.layout)
-    LOG.info("%s by %s, stem %s", model, chosen.name, stem)
-    LOG.debug("recipe: %s", chosen.to_toml())
-    return Request(dataset, model, stem, chosen, widest)
-
-
-def free_folder(name: str) -> Path:
-    """Return runs/NAME-1, or the next number that is free."""
-    clean, number = folder_name(name), 1
-    while (Path("runs") / f"{clean}-{number}").exists():
-        number += 1
-    return Path("runs") / f"{clean}-{number}"
-
-
-def folder_name(text: str) -> str:
-    """Make a name that every file system takes; of weights in a file, its name.
-
-    >>> folder_name("mobilefacenet@/weights/arc.safetensors")
-    'mobilefacenet-arc'
-    """
-    architecture, _, weights = text.partition("@")
-    text = f"{architecture}-{Path(weights).name.removesuffix('.safetensors')}" if weights else text
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "run"
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A run that is ready to be trained."""
-
-    folder: Path
-    network: nn.Module
-    data: PreparedData
-    facts: RunFacts
-    recipe: Recipe
-    world: World
-    on_event: EventHandler
-    processor_seconds: float  # of this process, at the start
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The epochs that were trained."""
-
-    rows: tuple[EpochRow, ...]
-    resumed: bool
-
-
-def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: EventHandler) -> Job:
-    """Build the network, then decode and split the data, and write down what is known before the first step."""
-    on_event, dataset, recipe = on_event if world.is_main_process else ignore_event, asked.dataset, asked.recipe
-    start = initial_weights(asked.model, recipe, asked.stem, on_event)
-    classes = len(dataset.classes)
-    network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
-    for message in messages:
-        on_event(Message(message))
-    data = prepare(dataset, recipe, seed, folder / "split.csv", on_event, start.spec)
-    check_evaluation(data, recipe)
-    if asked.widest:
-        recipe = _with_largest_batch(network, data, recipe, world, on_event)
-    facts = _facts(folder, network, data, start, recipe, seed, world, on_event)
-    world.barrier()  # all have read before one writes
-    if world.is_main_process:
-        write_atomic(folder / "recipe.toml", recipe.to_toml())
-        data.split.save(folder / "split.csv", data.store.dataset, data.store.digests)
-        facts.write(folder)
-    if recipe.task is not None:
-        task = with_ranges(recipe.task, data.store.dataset.targets[data.split.train])
-        recipe = recipe.model_copy(update={"task": task})
-    platforms.keep_freed_memory()
-    platforms.reset_peak_memory()
-    return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
-
-
-def train_job(job: Job) -> Outcome | None:
-    """Train by gradients or fit a probe, keeping the best weights; None where the run was finished before."""
-    folder, facts, recipe, world, on_event = job.folder, job.facts, job.recipe, job.world, job.on_event
-    was_finished = facts.finished is not None and (folder / "evaluation.json").is_file()
-    if recipe.probe is not None:
-        if was_finished:
-            return None
-        network = job.network.to(world.device)
-        rows = probe(folder, network, job.data, recipe, facts.seed, _saving(job), on_event) if not world.rank else ()
-        return Outcome(rows, resumed=False)
-    trainer = trainer_of(job)
-    state = checkpoints.load(folder / "checkpoints")
-    if state is not None:
-        trainer.restore(state)
-        if trainer.position.finished and was_finished:
-            return None
-        same = world.device.type == "cpu" or recipe.training.deterministic
-        on_event(Message(f"resumed after step {trainer.position.steps}{'' if same else UNEQUAL}"))
-    on_event(
-        RunStarted(str(folder), facts.title, recipe.name, recipe.epochs, trainer.data.steps, len(trainer.data.train))
-    )
-    try:
-        with devices.deterministic(world.device, recipe.training.deterministic):
-            return Outcome(trainer.fit(), resumed=state is not None)
-    except RuntimeError as error:
-        raise devices.fault(error, world.device, trainer.data.batch) from error
-
-
-def trainer_of(job: Job) -> Trainer:
-    """Return the trainer of a run, before its first step."""
-    recipe, facts = job.recipe, job.facts
-    data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, job.world)
-    data = dataclasses.replace(data, sets=job.data.sets)
-    dtype = precision.dtype_of(facts.precision, job.world.device)
-    return assemble(recipe, job.network, data, job.folder, _saving(job), dtype, job.on_event, job.world)
-
-
-def finish_job(job: Job, run: Run, result: Outcome) -> None:
-    """Evaluate the best weights on the test part, and close the run."""
-    evaluate = evaluate_test_part if job.recipe.task is None else evaluate_targets
-    evaluate(run, job.data, str(job.world.device), job.on_event)
-    run.facts = _finished(job, result)
-    run.facts.write(job.folder)
-    write_manifest(job.folder, [*LISTED, "model.safetensors"])
-    test = run.evaluation
-    if not isinstance(test, ClassificationResult):  # the metrics of a target are in evaluation.json
-        return
-    metrics = {"accuracy/test": test.accuracy.value, "macro F1/test": test.macro_f1.value, "loss/test": test.log_loss}
-    job.on_event(RunEvaluated({name: value for name, value in metrics.items() if value is not None}))
-
-
 def _parameters(job: Job) -> dict[str, str | int | float | bool]:
     """Return what a tracker lists beside the curves: the facts of the run and every value of the recipe."""
     facts, recipe = job.facts, tomllib.loads(job.recipe.to_toml())
@@ -327,137 +138,6 @@ def _parameters(job: Job) -> dict[str, str | int | float | bool]:
             value = value[part]
         values[f"recipe.{key}"] = value if isinstance(value, str | int | float) else str(value)
     return values
-
-
-def _saving(job: Job) -> Callable[[nn.Module], None]:
-    """Return what saves the best weights so far; no time is in the file, so equal runs give equal files."""
-    facts, head = job.facts, job.recipe.head
-    origin = {
-        "recipe": facts.recipe,
-        "seed": facts.seed,
-        "data": facts.fingerprint,
-        "dataset": facts.dataset,
-        "versions": dict(facts.versions),
-        "weights": facts.weights_sha256,
-    }
-
-    def save_best(best: nn.Module) -> None:
-        bundle = bundles.Bundle(
-            facts.model,
-            facts.stem,
-            facts.classes,
-            job.data.spec,
-            best.state_dict(),
-            origin,
-            head=None if head.kind == "native" else head,
-            task=job.recipe.task,
-        )
-        bundles.save(job.folder / "model.safetensors", bundle)
-
-    return save_best
-
-
-def _finished(job: Job, result: Outcome) -> RunFacts:
-    return job.facts.replace(
-        finished=provenance.now(),
-        epochs=len(result.rows),
-        images_seen=result.rows[-1].images_seen,
-        train_seconds=result.rows[-1].seconds,
-        cpu_seconds=None if result.resumed else time.process_time() - job.processor_seconds,
-        peak_memory_bytes=platforms.peak_memory_bytes(),
-    )
-
-
-def _facts(
-    folder: Path,
-    network: nn.Module,
-    data: PreparedData,
-    start: InitialWeights,
-    recipe: Recipe,
-    seed: int,
-    world: World,
-    on_event: EventHandler,
-) -> RunFacts:
-    """Return what is known before the first step; of a run that is resumed, what its run.json holds."""
-    dataset = data.store.dataset
-    if (folder / "run.json").is_file():
-        facts = RunFacts.read(folder)
-        if facts.fingerprint != data.fingerprint:
-            raise ResumeError(f"{folder}: the data at {dataset.where} changed since the run began; start a new run")
-        if facts.weights_sha256 != (None if start.loaded is None else start.loaded.sha256):
-            raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
-        return facts
-    size, split = recipe.input.size, data.split
-    summary = summarize(network, size)
-    return RunFacts(
-        where=dataset.where,
-        dataset=dataset.name,
-        fingerprint=data.fingerprint,
-        classes=dataset.classes,
-        counts={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        model=start.model,
-        weights=start.weights,
-        weights_sha256=None if start.loaded is None else start.loaded.sha256,
-        stem=start.stem,
-        recipe=recipe.name,
-        image_size=size,
-        seed=seed,
-        threads=torch.get_num_threads(),
-        processes=world.size,
-        precision=_precision(network, data, recipe, start, world, on_event),
-        versions=provenance.versions("torch", "numpy", "pillow", "safetensors"),
-        machine=provenance.machine(),
-        started=provenance.now(),
-        parameters=summary.parameters,
-        flops=summary.flops,
-        notes=(*(f"left out: {broken.path}: {broken.reason}" for broken in dataset.broken), *split.notes),
-    )
-
-
-def _precision(
-    network: nn.Module,
-    data: PreparedData,
-    recipe: Recipe,
-    start: InitialWeights,
-    world: World,
-    on_event: EventHandler,
-) -> str:
-    """Return the number format, as the recipe says or as the first process measured; says which and why."""
-    chosen = "float32" if recipe.probe is not None else recipe.training.precision
-    if chosen != "auto":
-        precision.dtype_of(chosen, world.device)  # which refuses what the device has not
-        return chosen
-    found = 0
-    if world.is_main_process:
-        best = _measured_precision(network, data, recipe, start, world.device)
-        on_event(Message(f"precision {best.name}: {best.reason}"))
-        found = FORMATS.index(best.name)
-    return FORMATS[int(world.all_reduce_sum([found])[0])]
-
-
-def _measured_precision(
-    network: nn.Module, data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
-) -> precision.Precision:
-    rows = data.split.train[: recipe.training.batch]
-    batch = next(iter(Loader(data.store, data.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
-    key = f"{start.model}|{start.stem}|{recipe.input.size} px|batch {len(rows)}"
-    return precision.choose(network, batch.images.to(device), key, cache_folder())
-
-
-def _with_largest_batch(
-    network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
-) -> Recipe:
-    """Return the recipe with the largest batch that fits; of several processes, with that of the first for each."""
-    size, images = recipe.input.size, len(data.split.train) + len(data.split.validation)
-    chosen = "float32" if recipe.training.precision == "auto" else recipe.training.precision
-    dtype = precision.dtype_of(chosen, world.device)
-    found = 0
-    if world.is_main_process:
-        most = len(data.split.train) // FEWEST_STEPS // world.size
-        found = batch_size.largest(network, size, world.device, dtype, most, images * size * size * 3)
-    batch = int(world.all_reduce_sum([found])[0]) * world.size
-    on_event(Message(f"batch {batch}: the largest that fits by doubling; the learning rate stays as it is"))
-    return recipes.override(recipe, {"training.batch": str(batch)})
 
 
 def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: bool) -> None:

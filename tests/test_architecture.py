@@ -32,7 +32,6 @@ LAYERS = {
     "records": 1,
     "registry": 1,
     "specs": 1,
-    "task_specs": 1,
     "vectors": 1,
     "data": 2,
     "graphs": 2,

@@ -122,7 +122,7 @@ def test_the_layers_of_a_head_count_its_classes_do_not() -> None:
 def test_files_are_read_cropped_and_a_broken_one_stops_nothing(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2 * SIDE, 2 * SIDE, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "b.png").write_bytes(b"no image")
     embedder = Embedder.load(saved(tmp_path), crop=0.5)
     a, b, c = embedder.of_files([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"])
     middle = torch.from_numpy(pixels[None, SIDE // 2 : -SIDE // 2, SIDE // 2 : -SIDE // 2].copy()).permute(0, 3, 1, 2)

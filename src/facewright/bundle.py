@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from facewright.specs import HeadSpec
-    from facewright.task_specs import TaskSpec
+    from facewright.specs.tasks import TaskSpec
 
 
 FORMAT = 1
@@ -297,7 +297,7 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
     try:
         if header.head is not None or header.task is not None:
             from facewright.specs import HeadSpec  # few commands open a model with a head of its own
-            from facewright.task_specs import TaskSpec
+            from facewright.specs.tasks import TaskSpec
 
             head = None if header.head is None else HeadSpec.from_dict(header.head)
             part = "task"

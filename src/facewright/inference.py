@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from facewright.task_specs import Target, TaskSpec
+    from facewright.specs.tasks import Target, TaskSpec
 
 BATCH = 64
 ImageInput = Path | ArchivedImage | MemoryImage

@@ -154,15 +154,18 @@ class Run:
     def classification(self) -> ClassificationResult:
         """As `evaluation`, of a run of classes. Raises RunError: its targets are others."""
         if isinstance(self.evaluation, TaskResult):
-            raise RunError(f"{self.folder}: expected a run of classes, got one of {', '.join(self.facts.classes[:5])}")
+            raise self._no_classes()
         return self.evaluation
 
     @property
     def class_predictions(self) -> Predictions:
         """As `predictions`, of a run of classes. Raises RunError: its targets are others."""
         if isinstance(self.predictions, TargetPredictions):
-            raise RunError(f"{self.folder}: expected a run of classes, got one of {', '.join(self.facts.classes[:5])}")
+            raise self._no_classes()
         return self.predictions
+
+    def _no_classes(self) -> RunError:
+        return RunError(f"{self.folder}: expected a run of classes, got one of {', '.join(self.facts.classes[:5])}")
 
     @cached_property
     def predictions(self) -> Predictions | TargetPredictions:
@@ -181,28 +184,26 @@ class Run:
         """The best weights, ready for use."""
         return load_classifier(self.folder)
 
-    def entry(self, name: str, latency: Latency) -> Entry:
-        """Return this run as one model of a comparison."""
+    def compared(self, name: str, latency: Latency) -> dict[str, Any]:
+        """Return what a comparison lists of every run. Raises RunError: it is not finished."""
         facts = self.facts
         if facts.images_seen is None or facts.epochs is None or facts.train_seconds is None:
             raise RunError(f"{self.folder}: not finished; resume it with --resume")
+        kept = ("model", "recipe", "parameters", "train_seconds")
+        return {key: getattr(facts, key) for key in kept} | {
+            "name": name,
+            "run": str(self.folder),
+            "file_bytes": (self.folder / "model.safetensors").stat().st_size,
+            "latency": latency,
+            "history": self.history,
+        }
+
+    def entry(self, name: str, latency: Latency) -> Entry:
+        """Return this run, of classes, as one model of a comparison."""
+        kept = ("image_size", "flops", "images_seen", "epochs", "peak_memory_bytes")
+        own = {key: getattr(self.facts, key) for key in kept}
         return Entry(
-            name=name,
-            run=str(self.folder),
-            model=facts.model,
-            recipe=facts.recipe,
-            image_size=facts.image_size,
-            parameters=facts.parameters,
-            flops=facts.flops,
-            images_seen=facts.images_seen,
-            epochs=facts.epochs,
-            train_seconds=facts.train_seconds,
-            peak_memory_bytes=facts.peak_memory_bytes,
-            file_bytes=(self.folder / "model.safetensors").stat().st_size,
-            latency=latency,
-            test=self.evaluation,
-            predictions=self.predictions,
-            history=self.history,
+            **self.compared(name, latency), **own, test=self.classification, predictions=self.class_predictions
         )
 
     def summary(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fixtures.faces import draw_people, saved
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = draw_people(tmp_path_factory.mktemp("photos"), people=1, photos=2)
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     return folder
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 from facewright.cli.main import main
 from facewright.errors import Undefined, UsageError
 from facewright.gallery import postgres_tables, sqlite
-from facewright.gallery.gallery import DEFAULT_FPIR, Gallery
+from facewright.gallery.decisions import DEFAULT_FPIR
+from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.gallery.results import assign
 from facewright.gallery.store import Match

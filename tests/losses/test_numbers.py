@@ -24,7 +24,7 @@ from facewright.losses.numbers import (
 )
 from facewright.metrics import target_values
 from facewright.specs import HeadSpec
-from facewright.task_specs import NumberSpec
+from facewright.specs.tasks import NumberSpec
 
 NAN = float("nan")
 TRUTH = torch.tensor([21.0, NAN, 48.6, 3.0, 120.0], dtype=torch.float64)

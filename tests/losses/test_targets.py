@@ -19,7 +19,7 @@ from facewright.losses.targets import (
 )
 from facewright.metrics.target_values import target_values
 from facewright.specs import ObjectiveSpec
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 
 NAN = float("nan")
 TASK = TaskSpec.from_dict(

@@ -349,7 +349,7 @@ def test_undefined_is_said_and_never_nan(three: Comparison) -> None:
     assert not re.search(r"\bnan\b|\binf\b|\bNone\b", page)
 
 
-@pytest.mark.parametrize("answer", [None, b"", b"no picture", b"\x89PNG\r\n\x1a\n cut"])
+@pytest.mark.parametrize("answer", [None, b"", b"no image", b"\x89PNG\r\n\x1a\n cut"])
 def test_a_missing_or_broken_picture_has_no_uri(answer: bytes | None) -> None:
     assert Album(lambda _path: answer).uri("a.png") is None
 

@@ -109,7 +109,7 @@ def test_what_fails_is_said_in_one_line(name: str, chromium: Any, plain: str) ->
     with tab(chromium, plain) as shown:
         page = shown.page
         shown.refusals |= {"400", "415", "503", "502", "net::ERR_FAILED"}
-        file = {"name": "photo.png", "mimeType": "image/png", "buffer": b"no picture"}
+        file = {"name": "photo.png", "mimeType": "image/png", "buffer": b"no image"}
         if fault is not None:
             file = portrait(0)
             page.route("**/v1/predict", lambda r: r.abort() if fault == "abort" else r.fulfill(**fault))

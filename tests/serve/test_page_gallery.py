@@ -42,7 +42,7 @@ def crowd(server: Server, people: int = 6) -> None:
 def test_enrol_browse_delete(chromium: Any, gallery: Server) -> None:
     with tab(chromium, gallery.address) as shown:
         page = shown.page
-        broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+        broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
         assert page.get_by_role("tab").all_inner_texts() == ["Look", "Compare", "Gallery"]
         states = shown.enrol("  Ann Archer ", portrait(0, 0), portrait(0, 1), broken)
         assert all(state.startswith("Enrolled; quality ") for state in states[:2])
@@ -103,7 +103,7 @@ def test_people_are_searched_by_a_photo(chromium: Any, gallery: Server) -> None:
         page.get_by_role("button", name="Show everybody").click()
         assert page.locator("#gallery-people").is_visible() and cards.count() == 0
         shown.refusals |= {"415", "400"}
-        chooser.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"})
+        chooser.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"})
         page.locator("#gallery-error .error").wait_for()
         assert page.locator("#gallery-people").is_visible()
 
@@ -115,7 +115,7 @@ def people_folder(folder: Path) -> Path:
         number = len(list((folder / name).iterdir()))
         (folder / name / f"{number}.png").write_bytes(portrait(person, number)["buffer"])
     (folder / "Ann/notes.txt").write_text("no photo")
-    (folder / "Ann/broken.png").write_bytes(b"no picture")
+    (folder / "Ann/broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -289,7 +289,7 @@ def every_state(shown: Tab, server: Server, folder: Path) -> Iterator[str]:
     page.keyboard.press("Escape")
     shown.refusals |= {"400", "415"}
     page.get_by_role("tab", name="Look").click()
-    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
     page.locator("#look-intake input[type=file]").set_input_files(broken)
     page.locator("#look-error .error").wait_for()
     yield "error"

@@ -16,7 +16,7 @@ from facewright.serve.app import create_app
 from facewright.serve.service import Models
 from facewright.serve.settings import Settings
 from facewright.specs import HeadSpec
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 from fixtures.faces import small_bundle
 from fixtures.photos import jpeg
 

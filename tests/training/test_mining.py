@@ -50,7 +50,7 @@ def photos(folder: Path) -> Path:
         if bright:
             pixels[20:80, 30:90] = 255
         Image.fromarray(pixels).save(folder / name)
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     return folder
 
 

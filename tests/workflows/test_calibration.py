@@ -176,7 +176,7 @@ def test_folds_of_the_list_are_used(photos: Path, tmp_path: Path) -> None:
 def test_a_picture_that_fails_is_a_failure_to_acquire_and_the_page_says_so(tmp_path: Path) -> None:
     own = draw_people(tmp_path / "own", PEOPLE, PHOTOS)
     listed = write_pairs(own / "dev.csv", PEOPLE, PHOTOS, IMPOSTORS, folds=2)
-    (own / "person_00" / "0.png").write_bytes(b"no picture")
+    (own / "person_00" / "0.png").write_bytes(b"no image")
     (own / "person_01" / "0.png").unlink()
     out = tmp_path / "report"
     measured = pairs(saved(tmp_path), listed, own, out=out)

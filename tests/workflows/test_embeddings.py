@@ -130,7 +130,7 @@ def test_broken_pictures_are_listed_also_when_resumed(
     model: Path, tmp_path: Path, small_parts: None, counted: list[int]
 ) -> None:
     own = draw_people(tmp_path / "own", people=2, photos=4)
-    (own / "person_00" / "1.png").write_bytes(b"no picture")
+    (own / "person_00" / "1.png").write_bytes(b"no image")
     counted[:] = [-2]
     with pytest.raises(Killed):
         embed(model, own, tmp_path / "v.parquet")
@@ -148,7 +148,7 @@ def test_a_flat_folder_has_no_labels(photos: Path, model: Path, tmp_path: Path) 
 
 def test_nothing_readable_is_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "own" / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"a\.png"):
         embed(model, tmp_path / "own", tmp_path / "v.parquet")
 

@@ -98,7 +98,7 @@ def test_photos_that_the_table_does_not_know_are_not_measured(eager: Path, photo
 
 
 def test_a_broken_photo_stops_nothing_and_finds_none_of_its_faces(eager: Path, photos: Path, tmp_path: Path) -> None:
-    (photos / "b.png").write_bytes(b"no picture")
+    (photos / "b.png").write_bytes(b"no image")
     table = boxes(tmp_path, "a.png,,0,0,64,64\nb.png,,0,0,64,64\n")
     scanned = scan(eager, [photos], boxes=table, search=WHOLE, draw=tmp_path / "drawn")
     assert scanned.photos[1].error is not None and scanned.photos[1].found is None
@@ -137,7 +137,7 @@ def test_the_command_prints_one_json_object(eager: Path, photos: Path, capsys: p
 def test_the_command_writes_csv_and_shows_numbers(
     eager: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "b.png").write_bytes(b"no picture")
+    (photos / "b.png").write_bytes(b"no image")
     table, written = boxes(tmp_path, "a.png,,0,0,64,64\n"), tmp_path / "faces.csv"
     arguments = ["scan", str(eager), str(photos), "--boxes", str(table), "--csv", str(written), "--smallest", "64"]
     assert main([*arguments, "--frame", "0,0,1,1"]) == 0
@@ -151,7 +151,7 @@ def test_the_command_writes_csv_and_shows_numbers(
 
 
 def test_the_command_fails_where_no_photo_can_be_read(eager: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     assert main(["scan", str(eager), str(tmp_path / "a.png")]) == 1
 
 

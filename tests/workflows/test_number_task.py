@@ -20,23 +20,12 @@ from facewright.events import Event, Message, StepFinished
 from facewright.inference import NumberAnswer
 from facewright.report.model_card import markdown
 from facewright.runs import Run
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 from facewright.workflows import evaluate, predict, train
 from facewright.workflows.model_card import model_card
+from fixtures.targets import SMALL as TINY
 
-SMALL = {
-    "training.epochs": "4",
-    "input.size": "32",
-    "training.batch": "8",
-    "training.precision": "float32",
-    "training.ema": "0",
-    "augment.brightness": "0",
-    "augment.contrast": "0",
-    "augment.saturation": "0",
-    "optimizer.learning_rate": "3e-3",
-    "number.bins": "25",
-    "number.tolerance": "10",
-}
+SMALL = TINY | {"number.bins": "25", "number.tolerance": "10"}
 SAID: list[Event] = []  # while the runs of the fixture train
 IMAGES = 144
 

@@ -20,24 +20,14 @@ from facewright.inference import Classifier
 from facewright.metrics.intervals import mcnemar_exact
 from facewright.report.model_card import markdown
 from facewright.runs import Run
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 from facewright.workflows import compare, evaluate, exportation, predict, train, train_all
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export
 from facewright.workflows.model_card import model_card
+from fixtures.targets import SMALL
 
 DATA = Path(__file__).parents[3] / "shared"
-SMALL = {
-    "training.epochs": "4",
-    "input.size": "32",
-    "training.batch": "8",
-    "training.precision": "float32",
-    "training.ema": "0",
-    "augment.brightness": "0",
-    "augment.contrast": "0",
-    "augment.saturation": "0",
-    "optimizer.learning_rate": "3e-3",
-}
 PEOPLE, IMAGES = 24, 5
 
 

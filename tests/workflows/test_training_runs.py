@@ -126,7 +126,7 @@ def test_the_bundle_alone_says_the_same_of_a_file(run: Run, tmp_path: Path) -> N
 def test_predict_takes_folders_and_names_what_is_broken(run: Run, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     Image.new("RGB", (40, 50)).save(tmp_path / "below" / "b.jpg")
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     (tmp_path / "notes.txt").write_text("ignored")
     predictions = predict(run.folder, [tmp_path])
     assert [Path(p.path).name for p in predictions] == ["a.png", "b.jpg"]

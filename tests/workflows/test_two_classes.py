@@ -121,7 +121,7 @@ def test_a_table_of_unlabelled_pictures_in_the_order_of_their_numbers(
     (tmp_path / "test_img").mkdir()
     for number in (10, 9, 1):
         Image.new("RGB", (40, 40), (0, 0, 20 * number)).save(tmp_path / "test_img" / f"{number}.png")
-    (tmp_path / "test_img" / "2.png").write_bytes(b"no picture")
+    (tmp_path / "test_img" / "2.png").write_bytes(b"no image")
     table = tmp_path / "said.csv"
     assert main(["predict", str(run.folder), str(tmp_path / "test_img"), "--csv", str(table), "-q"]) == 0
     with table.open(newline="") as lines:

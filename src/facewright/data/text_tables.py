@@ -10,6 +10,7 @@ from pathlib import Path
 
 from facewright.data.pixel_sources import reason_of
 from facewright.errors import DataError
+from facewright.files import read_limited
 
 MOST_ROWS = 1_000_000  # as many as an archive may have entries
 MOST_BYTES = 256 * 2**20
@@ -38,12 +39,8 @@ class TextTable:
 def read_text(path: Path, what: str) -> str:
     """Return the text of a file. Raises DataError where it is not there, too large or not UTF-8."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait
-            raise DataError(f"{path}: expected {what}, got a folder, a pipe or a device")
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path}: has more than {MOST_BYTES:,} bytes; expected {what}")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_limited(path, error=DataError, limit=MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected {what} in UTF-8; it cannot be read ({reason_of(error)})") from error
 
 

@@ -14,7 +14,7 @@ from facewright.evaluation.results import Latency
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import EpochRow
 from facewright.records import Record
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 
 
 class TargetEntry(Record):

@@ -12,7 +12,7 @@ from facewright.evaluation.attribute_metrics import DEFAULT_THRESHOLD
 from facewright.evaluation.number_metrics import errors_by_group
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.targets import TargetPredictions, TaskResult
-from facewright.task_specs import Part, TaskSpec
+from facewright.specs.tasks import Part, TaskSpec
 
 
 def with_groups(

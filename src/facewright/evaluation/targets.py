@@ -23,7 +23,7 @@ from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold
 from facewright.records import Record
-from facewright.task_specs import NumberSpec, Part, TaskSpec
+from facewright.specs.tasks import NumberSpec, Part, TaskSpec
 
 
 @dataclass(frozen=True)

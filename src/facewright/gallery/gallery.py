@@ -12,9 +12,7 @@ face crops, as its InputSpec wants them, unless a detector is named.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -23,14 +21,12 @@ from types import TracebackType
 import numpy as np
 
 from facewright.data.records import Broken
-from facewright.errors import FacewrightError, GalleryDamaged, Undefined, UsageError
+from facewright.errors import UsageError
 from facewright.faces.quality import quality_of
-from facewright.files import as_record
 from facewright.gallery import editing, signatures
-from facewright.gallery.calibration import choose
+from facewright.gallery.decisions import Decisions
 from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, png_of, read
-from facewright.gallery.poor_faces import poor_threshold
 from facewright.gallery.results import (
     EnrolledPhoto,
     Enrollment,
@@ -51,7 +47,6 @@ from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import DEFAULT_SELECTION, Recognizer, SelectFace
 
 TOP = 5  # people in a search result
-DEFAULT_FPIR = 0.01  # of a gallery without a threshold
 SAME_PHOTO = 0.999  # similarity of copies, for a model without a threshold
 
 
@@ -68,7 +63,7 @@ class Gallery:
         self.store = store
         self._device = device
         self._recognizer = recognizer
-        self._default: tuple[int, Threshold] | None = None  # of a revision of the gallery
+        self._decisions = Decisions(store, lambda: self.recognizer)
         if recognizer is not None:
             signatures.check_same(store.location, store.header().signature, recognizer)
 
@@ -259,7 +254,7 @@ class Gallery:
         Raises:
             Undefined: none is given, the gallery has no threshold, and there is no default.
         """
-        value, poor = self._thresholds(threshold)
+        value, poor = self._decisions.for_faces(threshold)
         found = self.search(photos, k=k, where=where, select_face=select_face)
         return [result.identified(value, poor) for result in found]
 
@@ -275,7 +270,7 @@ class Gallery:
 
         Args, Raises: as `identify`.
         """
-        (value, poor), photo = self._thresholds(threshold), Photo.of(photo)
+        (value, poor), photo = self._decisions.for_faces(threshold), Photo.of(photo)
         pixels = read(photo, self.recognizer.at_least)
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
@@ -301,71 +296,22 @@ class Gallery:
         height, width = pixels.shape[:2]
         return PhotoIdentification(photo=photo.name, width=width, height=height, threshold=value, faces=identified)
 
-    def _thresholds(self, given: float | None) -> tuple[float, float | None]:
-        """The given threshold, for every face; or the gallery's, and its own for faces of low quality."""
-        if given is not None:
-            if not math.isfinite(given):
-                raise UsageError(f"expected a finite threshold, got {given}")
-            return given, None
-        chosen = self.decision_threshold()
-        return chosen.value, chosen.poor_value
-
     def decision_threshold(self) -> Threshold:
-        """The threshold that `calibrate` has stored; without one a conservative default, which is not stored.
-
-        The default is chosen for `DEFAULT_FPIR` from the people enrolled now and the impostor scores of the model;
-        where these are too few, it is the model's own threshold for pairs.
+        """The threshold that `calibrate` has stored; without one a conservative default: see `Decisions.threshold`.
 
         Raises:
-            Undefined: there is none of these.
+            Undefined: there is neither.
         """
-        stored = self.threshold
-        if stored is not None:
-            return stored
-        revision = self.store.header().revision
-        try:
-            if self._default is None or self._default[0] != revision:
-                self._default = revision, choose(self.store, DEFAULT_FPIR, prior=self._prior())
-            return self._default[1]
-        except Undefined as error:
-            own = self.recognizer.threshold()
-            if own is None:
-                raise Undefined(
-                    f"{self.store.location}: the gallery has no threshold, so no face can be called unknown, and there "
-                    f"is no default: {str(error).removeprefix(f'{self.store.location}: ')}. Choose one (facewright "
-                    "gallery calibrate), or give one (--threshold)"
-                ) from None
-            return own
+        return self._decisions.threshold()
 
     @property
     def threshold(self) -> Threshold | None:
         """The threshold that `calibrate` has stored."""
-        facts = self.store.header().threshold
-        source = f"{self.store.location}: its threshold"
-        return None if facts is None else as_record(dict(facts), Threshold, source, error=GalleryDamaged)
+        return self._decisions.stored
 
     def calibrate(self, fpir: float, confidence: float | None = None) -> Threshold:
-        """Choose the threshold from the enrolled people and store it; see `calibration.choose`.
-
-        If the model can be loaded, the impostor scores of the pairs that it was calibrated on are used too, and kept
-        crops give a threshold for faces of low quality (`poor_faces`).
-        """
-        chosen = choose(self.store, fpir, confidence=confidence, prior=self._prior())
-        poor = None
-        with suppress(FacewrightError, OSError):  # the model is not on this machine
-            poor = poor_threshold(self.store, self.recognizer, fpir, confidence, chosen.value)
-        if poor is not None:
-            chosen = chosen.replace(poor_value=poor.value, poor_searches=poor.searches)
-        self.store.set_threshold(chosen.to_dict())
-        return chosen
-
-    def _prior(self) -> Threshold | None:
-        """A threshold of the model that has the histogram of its impostor scores."""
-        try:
-            thresholds = self.recognizer.thresholds()
-        except (FacewrightError, OSError):  # the model is not on this machine
-            return None
-        return next((one for one in reversed(thresholds) if one.histograms is not None), None)
+        """Choose the threshold from the enrolled people and store it; see `Decisions.calibrate`."""
+        return self._decisions.calibrate(fpir, confidence)
 
     def people(self) -> dict[str, int]:
         """The number of entries of each person."""

@@ -62,7 +62,7 @@ class SqliteStore:
         self._indexed: StoreHeader | None = None  # the state that `_index` is a copy of
         self._files: object = None
         self._seen: StoreHeader | None = None  # the state of the last transaction
-        self._content: object = None  # size and times of the file when it was last read anew
+        self._content: object = None  # size and times of the file when it was last checked
         try:
             with self._reading() as header:
                 self._refresh(header)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facewright.errors import UsageError
-from facewright.task_specs import NumberSpec
+from facewright.specs.tasks import NumberSpec
 from facewright.vectors import precise
 
 

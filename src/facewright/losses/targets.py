@@ -9,7 +9,7 @@ from torch.nn import functional
 from facewright.losses.numbers import UncertaintyWeights, number_bias, number_loss, number_values, vote_loss
 from facewright.losses.objective import Head
 from facewright.specs import ObjectiveSpec
-from facewright.task_specs import Target, TaskSpec
+from facewright.specs.tasks import Target, TaskSpec
 from facewright.vectors import precise
 
 

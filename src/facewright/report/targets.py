@@ -16,7 +16,7 @@ from facewright.report import pages, words
 from facewright.report.model_section import Fact
 from facewright.report.number_plots import error_plots, quantity
 from facewright.report.plots import training_curves
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 
 
 @dataclass(frozen=True)

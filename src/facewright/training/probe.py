@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from facewright.specs import (
     Spec,
     checked,
 )
-from facewright.task_specs import NumberSpec, TaskSpec
+from facewright.specs.tasks import NumberSpec, TaskSpec
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     MOST_EPOCHS,

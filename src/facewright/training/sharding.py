@@ -202,3 +202,10 @@ def _greatest(values: Tensor, world: World) -> Tensor:
     if world.size > 1:
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
+
+
+def whole_norm(module: nn.Module, own: Tensor, world: World) -> Tensor:
+    """Return the norm of the gradient of the backbone and of the class directions `own` of all processes."""
+    rest = [p.grad for p in module.parameters() if p.grad is not None and p is not own]
+    squares = torch.zeros((), device=world.device) if own.grad is None else own.grad.square().sum()
+    return (world.all_reduce(squares) + nn.utils.get_total_norm(rest).square()).sqrt()

@@ -8,15 +8,12 @@ neither the number of loader workers nor a kill changes one bit of the weights.
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,32 +23,25 @@ from torch.nn import functional
 
 from facewright.data.augment import mix
 from facewright.data.sampling import derive
-from facewright.devices import Readback, moved
-from facewright.errors import Interrupted, NonFiniteLoss, ResumeError
+from facewright.devices import moved
+from facewright.errors import Interrupted, NonFiniteLoss
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.distributed import World, stop_requests
-from facewright.training.history import Position, SetAccuracy
+from facewright.training.history import Position
 from facewright.training.loading import Data, FeatureLoader, ImageLoader
 from facewright.training.mining import mine_hard_negatives
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
-from facewright.training.sharding import ShardedObjective
+from facewright.training.sharding import ShardedObjective, whole_norm
+from facewright.training.step_numbers import StepNumbers, divergence
+from facewright.training.trainer_state import restore, state_of
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
 from facewright.training.verification import measure
 
 STOP_EVERY = 8  # steps between two questions among processes whether one of them is to stop
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A step whose loss, hits and perhaps norm of the gradient are on their way."""
-
-    place: str
-    indices: NDArray[np.int64]
-    numbers: Readback
 
 
 class Trainer:
@@ -83,7 +73,7 @@ class Trainer:
         self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
-        self.pending: deque[_Pending] = deque()  # steps whose numbers are still on their way from the device
+        self.numbers = StepNumbers()
         self.compiled = False  # the step that compiles is behind
         self.start_phase()
         self._clock = self._saved = time.monotonic()
@@ -206,7 +196,7 @@ class Trainer:
         correct = self.module.objective.hits(scores, labels)  # type: ignore[operator]
         numbers = torch.stack([loss.float(), correct.float(), *([] if norm is None else [norm.float()])])
         place = f"step {position.steps + 1} (epoch {position.epoch + 1}), learning rate {rate:.3g}"
-        self.pending.append(_Pending(place, indices, Readback(numbers)))
+        self.numbers.add(place, indices, numbers)
         self.settle(later=0 if self.world.device.type == "cpu" or not position.seen else 1)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -238,17 +228,7 @@ class Trainer:
         Raises:
             NonFiniteLoss: the loss of a step, or the norm of its gradient, is no number.
         """
-        position = self.position
-        while len(self.pending) > later:
-            step = self.pending.popleft()
-            loss, correct, *norm = step.numbers.read()
-            if not math.isfinite(loss):
-                raise NonFiniteLoss(self._diverged(f"the loss is {loss}", step.place, step.indices))
-            if norm and not math.isfinite(norm[0]):
-                raise NonFiniteLoss(self._diverged(f"the gradient's norm is {norm[0]}", step.place, step.indices))
-            position.loss_sum += loss * len(step.indices)
-            position.correct += correct
-            position.seen += len(step.indices)
+        self.numbers.settle(self.position, lambda: self.inputs_data.store.dataset.records, later)
 
     def clip_gradients(self) -> Tensor | None:
         """Shorten gradients that are too long; return their norm where it was to be clipped and must be a number."""
@@ -263,18 +243,11 @@ class Trainer:
             return None
         foreach = True if self.world.device.type in optimizers.FUSED else None
         if self.sharding is not None:
-            norm = self.whole_norm()
+            norm = whole_norm(self.wrapped, self.class_weight, self.world)
             nn.utils.clip_grads_with_norm_(self.wrapped.parameters(), training.clip, norm, foreach=foreach)
         else:
             norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=foreach)
         return None if self.scaler.is_enabled() else norm  # float16: the scaler skips a step that overflows
-
-    def whole_norm(self) -> Tensor:
-        """Return the norm of the gradient of all processes' classes and of the backbone."""
-        own = self.network.get_submodule(str(self.module.head)).weight
-        rest = [p.grad for p in self.wrapped.parameters() if p.grad is not None and p is not own]
-        squares = torch.zeros((), device=self.world.device) if own.grad is None else own.grad.square().sum()  # type: ignore[operator]
-        return (self.world.all_reduce(squares) + nn.utils.get_total_norm(rest).square()).sqrt()
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and class numbers (B,) or targets (B, T); of mixed images the shares of classes (B, C)."""
@@ -330,7 +303,7 @@ class Trainer:
         position, patience = self.position, self.recipe.selection.patience
         if not result.finite():
             fault, place = f"the validation loss is {result.loss}", f"epoch {position.epoch + 1}"
-            raise NonFiniteLoss(self._diverged(fault, place, None))
+            raise NonFiniteLoss(divergence(fault, place, self.inputs_data.store.dataset.records))
         best = self.update_best(result)
         position.rows.append(self.row(result, speed, best))
         if self.plateau is not None and self.plateau.update(
@@ -421,70 +394,22 @@ class Trainer:
 
     # The state -----------------------------------------------------------------------------------------------------
 
+    @property
+    def class_weight(self) -> Tensor:
+        """The class directions of the head, of this process where they are shared out."""
+        weight = self.network.get_submodule(str(self.module.head)).weight
+        assert isinstance(weight, Tensor)
+        return weight
+
     def state(self) -> checkpoints.State:
         """Return everything that a run needs to resume as if nothing had happened."""
         self._tick()
         self.settle()
-        parts = {
-            "model": self.network.state_dict(),
-            "average": {} if self.average is None else self.average.state_dict(),
-            "objective": self.module.objective.state_dict(),
-            "optimizer": optimizers.tensors_of(self.optimizer),
-        }
-        if self.sharding is not None:
-            self.change_shards(parts, self.sharding.join)
-        tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-        facts = {
-            "progress": asdict(self.position),
-            "plateau": None if self.plateau is None else asdict(self.plateau),
-            "scaler": self.scaler.state_dict(),
-        }
-        return checkpoints.State(tensors, facts)
+        return state_of(self)
 
     def restore(self, state: checkpoints.State) -> None:
-        """Take up a state that `state` gave.
-
-        Raises:
-            ResumeError: it is of another model or recipe.
-        """
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "objective": {}, "optimizer": {}}
-        for name, tensor in state.tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = tensor
-        try:
-            facts: dict[str, Any] = dict(state.facts["progress"])
-            facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
-            facts["sets"] = [SetAccuracy(**row) for row in facts.get("sets", [])]
-            self.position = Position(**facts)
-            self.pending.clear()
-            self.scaler.load_state_dict(state.facts.get("scaler", {}))
-            self.start_phase()
-            if self.sharding is not None:
-                self.change_shards(parts, self.sharding.take)
-            self.network.load_state_dict(parts["model"])
-            self.module.objective.load_state_dict(parts["objective"])
-            if self.average is not None:
-                self.average.load_state_dict(parts["average"])
-            optimizers.restore(self.optimizer, parts["optimizer"])
-            if self.plateau is not None:
-                stood = state.facts["plateau"]
-                self.plateau = Plateau(*(stood[name] for name in ("scale", "best", "waited")))
-        except (RuntimeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
-
-    def change_shards(self, parts: dict[str, dict[str, Tensor]], change: Callable[[Tensor], Tensor]) -> None:
-        """Change what is stored of the class directions in place: from shards to the whole, or back."""
-        weight = f"{self.module.head}.weight"
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        own = self.network.get_submodule(str(self.module.head)).weight
-        number = next((str(place) for place, p in enumerate(parameters) if p is own), "")
-        for part, names in {"model": (weight,), "average": (f"module.{weight}",)}.items():
-            for name in names:
-                if name in parts[part]:
-                    parts[part][name] = change(parts[part][name])
-        for name, tensor in parts["optimizer"].items():
-            if name.split(".", 1)[0] == number and tensor.ndim == 2:
-                parts["optimizer"][name] = change(tensor)
+        """Take up a state that `state` gave. Raises ResumeError: it is of another model or recipe."""
+        restore(self, state)
 
     def checkpoint(self) -> None:
         """Save the state; only one process writes."""
@@ -508,12 +433,3 @@ class Trainer:
         now = time.monotonic()
         self.position.seconds += now - self._clock
         self._clock = now
-
-    def _diverged(self, fault: str, place: str, indices: NDArray[np.int64] | None) -> str:
-        records = self.inputs_data.store.dataset.records
-        shown = [] if indices is None else [records[row].path for row in indices[:4]]
-        if indices is not None and len(indices) > len(shown):
-            shown.append("…")
-        files = f"; images: {', '.join(shown)}" if shown else ""
-        remedy = "lower optimizer.learning_rate or set training.clip"
-        return f"{fault} at {place}{files}; {remedy}"

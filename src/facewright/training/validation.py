@@ -12,7 +12,7 @@ from torch.nn import functional
 from facewright.errors import UsageError
 from facewright.losses import targets
 from facewright.metrics import binary
-from facewright.task_specs import TaskSpec
+from facewright.specs.tasks import TaskSpec
 
 
 @dataclass(frozen=True)

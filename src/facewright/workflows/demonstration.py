@@ -83,13 +83,13 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     )
     assert isinstance(compared, Compared)  # of classes
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
-    pictures = _test_pictures(best, folder / "pictures")
+    shown = _test_images(best, folder / "pictures")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))
-    predictions = predict(best.folder, pictures, top_k=3)
+    predictions = predict(best.folder, shown, top_k=3)
     return Demonstration(found, compared, tuple(predictions), folder, folder / "report.html")
 
 
-def _test_pictures(run: Run, folder: Path) -> list[Path]:
+def _test_images(run: Run, folder: Path) -> list[Path]:
     """A few images of the test part as files, named by who they truly are."""
     folder.mkdir(exist_ok=True)
     dataset = open_dataset(run.facts.where)

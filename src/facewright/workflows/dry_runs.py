@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
-from facewright import devices, platforms
+from facewright import platforms
 from facewright.data.records import Dataset
-from facewright.errors import UsageError
 from facewright.events import EventHandler, ignore_event
 from facewright.inference import Classifier
 from facewright.records import Record
-from facewright.training.distributed import joined
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
-from facewright.workflows.initial_weights import check_weights
-from facewright.workflows.training_jobs import Job, prepared, trainer_of
+from facewright.workflows.training_jobs import Job, trainer_of, trial
 from facewright.workflows.training_requests import requested
 
 STEPS = 3  # timed in each phase, after one that is not: the first of a process allocates
@@ -68,11 +63,7 @@ def dry_run(
     Args, Raises: as of `train`; UsageError: a probe has no steps.
     """
     asked = requested(data, model, recipe, overrides or {}, task, on_event)
-    if asked.recipe.probe is not None:
-        raise UsageError("a probe takes no training steps: there is nothing to time; run it")
-    check_weights(asked.model, asked.recipe)
-    with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
-        job = prepared(Path(folder), replace(asked, recipe=stepwise(asked.recipe)), seed, world, on_event)
+    with trial(asked, "there is nothing to time; run it", seed, device, on_event, stepwise) as job:
         return _measured(job, asked.recipe)
 
 

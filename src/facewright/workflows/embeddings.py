@@ -137,8 +137,8 @@ def make_part(
     """Embed the images of one part, `rows` of them, into one file, whole or not at all."""
     arrow, start = _Arrow(), number * rows
     records = tuple(dataset.records[start : start + rows])
-    pictures = zip(records, _seen(recognizer, dataset, records, select_face), strict=True)
-    _write_part(path, start, pictures, dataset, recognizer, arrow, arrow.schema(recognizer, dataset))
+    seen = zip(records, _seen(recognizer, dataset, records, select_face), strict=True)
+    _write_part(path, start, seen, dataset, recognizer, arrow, arrow.schema(recognizer, dataset))
 
 
 def _fetched(parts: Sequence[Path], made: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, None]]:
@@ -226,7 +226,7 @@ def _seen(
 def _write_part(
     path: Path,
     start: int,
-    pictures: Iterable[tuple[Record, Decoded]],
+    seen: Iterable[tuple[Record, Decoded]],
     dataset: Dataset,
     recognizer: Recognizer,
     arrow: _Arrow,
@@ -243,7 +243,7 @@ def _write_part(
             vectors.append(recognizer.embed_chips(waiting))
             waiting.clear()
 
-    for number, (record, found) in enumerate(pictures, start):
+    for number, (record, found) in enumerate(seen, start):
         if found.pixels is None:
             broken.append(Broken(record.path, found.reason))
             continue

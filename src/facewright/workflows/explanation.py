@@ -57,7 +57,7 @@ def explain(
         UsageError: no photo, a method that is not for this architecture, or rollout asked about a class.
         UnknownName: no such class or method.
     """
-    pictures = images_in(paths)
+    given = images_in(paths)
     classifier = load_classifier(Path(model), device, detector)
     if name is not None and name not in classifier.explained:
         raise UnknownName("class", name, classifier.explained)
@@ -66,11 +66,11 @@ def explain(
     explainer = Explainer(classifier, method)
     if name is not None and not explainer.by_class:
         raise UsageError("attention rollout shows what the network looked at, whatever the class: leave the class out")
-    note_uncropped(classifier, pictures, on_event)
+    note_uncropped(classifier, given, on_event)
     found = []
-    for path in pictures:
+    for path in given:
         found.append(_explained(explainer, path, name))
-        on_event(Progress("explaining", len(found), len(pictures)))
+        on_event(Progress("explaining", len(found), len(given)))
     size = (classifier.spec.height, classifier.spec.width)
     explained = Explained(str(model), explainer.method, explainer.layer, explainer.points, size, tuple(found))
     return explained if out is None else _written(explained, Path(out))

@@ -98,17 +98,17 @@ def scan(
     Raises:
         UsageError: no photo, or no such class. DataError: the table of boxes cannot be understood, or knows no photo.
     """
-    pictures = images_in(paths)
+    given = images_in(paths)
     table = None if boxes is None else read_boxes(Path(boxes))
     search = _candidates(Search() if search is None else search, threshold)
     scanner = _scanner(Path(model), search, face, devices.choose(device))
     found = []
-    for path in pictures:
+    for path in given:
         found.append(_scanned(scanner, path, table))
-        on_event(Progress("scanning", len(found), len(pictures)))
+        on_event(Progress("scanning", len(found), len(given)))
     evaluated = {} if table is None else _by_split(found, table)
     if table is not None and not evaluated:
-        raise DataError(f"{boxes}: knows none of the {len(pictures)} photos; its files must be how their paths end")
+        raise DataError(f"{boxes}: knows none of the {len(given)} photos; its files must be how their paths end")
     free = [found[index] for name in ("train", "validation") for index in evaluated.get(name, ())]
     frame, frame_from = _frame(free) if frame is None else (frame, "given")
     framed = [_framed(photo, frame) for photo in found]

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from facewright import devices
 from facewright.data.records import Dataset
 from facewright.errors import NonFiniteLoss, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import csv_text, write_atomic
 from facewright.records import Record
-from facewright.training.distributed import joined
 from facewright.training.trainer import Trainer
 from facewright.workflows.dry_runs import stepwise
-from facewright.workflows.initial_weights import check_weights
-from facewright.workflows.training_jobs import prepared, trainer_of
+from facewright.workflows.training_jobs import trainer_of, trial
 from facewright.workflows.training_requests import requested
 
 SMOOTHING = 0.9  # share of the mean so far in the smoothed loss
@@ -104,11 +99,7 @@ def find_learning_rate(
     if not (0 < low < high <= 1000 and 5 <= steps <= 10_000):
         raise UsageError(f"expected 0 < low < high <= 1000 and 5 to 10,000 steps, got {low:g}, {high:g}, {steps}")
     asked = requested(data, model, recipe, overrides or {}, None, on_event)
-    if asked.recipe.probe is not None:
-        raise UsageError("a probe has no learning rate")
-    check_weights(asked.model, asked.recipe)
-    with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
-        job = prepared(Path(folder), replace(asked, recipe=stepwise(asked.recipe)), seed, world, on_event)
+    with trial(asked, "it has no learning rate", seed, device, on_event, stepwise) as job:
         trainer = trainer_of(job)
         trainer.position.phase = len(trainer.phases) - 1
         trainer.start_phase()

@@ -47,19 +47,19 @@ def predict(
         Undefined: no threshold is stored for this rate.
     """
     model = Path(model)
-    pictures = images_of(paths)
+    given = images_of(paths)
     classifier = load_classifier(model, device, detector)
     if unknown_at is not None:
         classifier.refuse_targets()
-    note_uncropped(classifier, pictures, on_event)
+    note_uncropped(classifier, given, on_event)
     least = None if unknown_at is None else _least_likeness(classifier, model, unknown_at)
     said: list[Prediction] = []
     done = 0
-    for prediction in classifier.stream(pictures, top_k, every_face=every_face):
+    for prediction in classifier.stream(given, top_k, every_face=every_face):
         done += not said or said[-1].path != prediction.path
         unknown = None if least is None or prediction.likeness is None else prediction.likeness < least
         said.append(prediction.replace(unknown=unknown))
-        on_event(Progress("predicting", done if every_face else len(said), len(pictures)))
+        on_event(Progress("predicting", done if every_face else len(said), len(given)))
     return said
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facewright.errors import RunError, UsageError
+from facewright.errors import UsageError
 from facewright.evaluation import speed
 from facewright.evaluation.target_comparison import TargetComparison, TargetEntry, compare_targets
 from facewright.files import write_json
@@ -72,19 +72,5 @@ def compared_targets(runs: Sequence[Run], names: Sequence[str]) -> ComparedTarge
 
 
 def _entry(run: Run, name: str) -> TargetEntry:
-    facts = run.facts
-    if facts.train_seconds is None:
-        raise RunError(f"{run.folder}: not finished; resume it with --resume")
-    return TargetEntry(
-        name=name,
-        run=str(run.folder),
-        model=facts.model,
-        recipe=facts.recipe,
-        parameters=facts.parameters,
-        file_bytes=(run.folder / "model.safetensors").stat().st_size,
-        train_seconds=facts.train_seconds,
-        latency=speed.latency(run.classifier.model, facts.image_size),
-        test=run.evaluation,
-        predictions=run.predictions,
-        history=run.history,
-    )
+    latency = speed.latency(run.classifier.model, run.facts.image_size)
+    return TargetEntry(**run.compared(name, latency), test=run.evaluation, predictions=run.predictions)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from facewright import bundle as bundles
 from facewright import devices, platforms
 from facewright.data.loaders import Loader
 from facewright.data.targets import with_ranges
-from facewright.errors import ResumeError
+from facewright.errors import ResumeError, UsageError
 from facewright.evaluation.results import ClassificationResult
 from facewright.events import EpochRow, EventHandler, Message, RunEvaluated, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
@@ -23,13 +25,14 @@ from facewright.runs import LISTED, Run, RunFacts
 from facewright.training import batch_size, checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, starting_network
-from facewright.training.distributed import World
+from facewright.training.distributed import World, joined
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
 from facewright.workflows import provenance
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
 from facewright.workflows.initial_weights import (
     InitialWeights,
+    check_weights,
     initial_weights,
 )
 from facewright.workflows.linear_probe import probe
@@ -88,6 +91,25 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
     platforms.keep_freed_memory()
     platforms.reset_peak_memory()
     return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
+
+
+@contextmanager
+def trial(
+    asked: Request, why: str, seed: int, device: str | None, on_event: EventHandler, change: Callable[[Recipe], Recipe]
+) -> Iterator[Job]:
+    """Give a job of which nothing is kept, in a folder that vanishes.
+
+    Args:
+        why: what a probe, which takes no steps, cannot give. change: of the recipe.
+    Raises:
+        UsageError: the recipe is a probe, or needs other weights.
+    """
+    if asked.recipe.probe is not None:
+        raise UsageError(f"a probe takes no training steps: {why}")
+    check_weights(asked.model, asked.recipe)
+    with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
+        changed = dataclasses.replace(asked, recipe=change(asked.recipe))
+        yield prepared(Path(folder), changed, seed, world, on_event)
 
 
 def train_job(job: Job) -> Outcome | None:

@@ -1,0 +1,106 @@
+"""The state of a trainer in a checkpoint: tensors by part and name, and plain facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from facewright.errors import ResumeError
+from facewright.events import EpochRow
+from facewright.training import checkpoints, optimizers
+from facewright.training.history import Position, SetAccuracy
+from facewright.training.schedule import Plateau
+from facewright.training.sharding import Sharding
+from facewright.training.step_numbers import StepNumbers
+from facewright.training.training_module import AveragedNetwork, TrainingModule
+
+Parts = dict[str, dict[str, Tensor]]
+
+
+class Resumable(Protocol):
+    """The parts of a trainer that a checkpoint holds."""
+
+    module: TrainingModule
+    average: AveragedNetwork | None
+    optimizer: torch.optim.Optimizer
+    plateau: Plateau | None
+    sharding: Sharding | None
+    position: Position
+    scaler: torch.amp.GradScaler
+    numbers: StepNumbers
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def class_weight(self) -> Tensor: ...
+
+    def start_phase(self) -> None: ...
+
+
+def state_of(trainer: Resumable) -> checkpoints.State:
+    """Return the state; class directions that are shared out are put together, so every process must call it."""
+    parts: Parts = {
+        "model": trainer.network.state_dict(),
+        "average": {} if trainer.average is None else trainer.average.state_dict(),
+        "objective": trainer.module.objective.state_dict(),
+        "optimizer": optimizers.tensors_of(trainer.optimizer),
+    }
+    if trainer.sharding is not None:
+        _change_shards(trainer, parts, trainer.sharding.join)
+    tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+    facts = {
+        "progress": asdict(trainer.position),
+        "plateau": None if trainer.plateau is None else asdict(trainer.plateau),
+        "scaler": trainer.scaler.state_dict(),
+    }
+    return checkpoints.State(tensors, facts)
+
+
+def restore(trainer: Resumable, state: checkpoints.State) -> None:
+    """Give a trainer the state.
+
+    Raises:
+        ResumeError: it is of another model or recipe.
+    """
+    parts: Parts = {"model": {}, "average": {}, "objective": {}, "optimizer": {}}
+    for name, tensor in state.tensors.items():
+        part, rest = name.split(".", 1)
+        parts[part][rest] = tensor
+    try:
+        facts: dict[str, Any] = dict(state.facts["progress"])
+        facts["rows"] = [EpochRow(**row) for row in facts["rows"]]
+        facts["sets"] = [SetAccuracy(**row) for row in facts.get("sets", [])]
+        trainer.position = Position(**facts)
+        trainer.numbers.clear()
+        trainer.scaler.load_state_dict(state.facts.get("scaler", {}))
+        trainer.start_phase()
+        if trainer.sharding is not None:
+            _change_shards(trainer, parts, trainer.sharding.take)
+        trainer.network.load_state_dict(parts["model"])
+        trainer.module.objective.load_state_dict(parts["objective"])
+        if trainer.average is not None:
+            trainer.average.load_state_dict(parts["average"])
+        optimizers.restore(trainer.optimizer, parts["optimizer"])
+        if trainer.plateau is not None:
+            stood = state.facts["plateau"]
+            trainer.plateau = Plateau(*(stood[name] for name in ("scale", "best", "waited")))
+    except (RuntimeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
+
+
+def _change_shards(trainer: Resumable, parts: Parts, change: Callable[[Tensor], Tensor]) -> None:
+    """Change what is stored of the class directions in place: from shards to the whole, or back."""
+    weight, own = f"{trainer.module.head}.weight", trainer.class_weight
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    number = next((str(place) for place, p in enumerate(parameters) if p is own), "")
+    for part, name in (("model", weight), ("average", f"module.{weight}")):
+        if name in parts[part]:
+            parts[part][name] = change(parts[part][name])
+    for name, tensor in parts["optimizer"].items():
+        if name.split(".", 1)[0] == number and tensor.ndim == 2:
+            parts["optimizer"][name] = change(tensor)

@@ -37,6 +37,7 @@ COMMANDS = leaves(ROOT_COMMAND)
 def test_every_command_has_help_with_an_example(name: str) -> None:
     command = COMMANDS[name]
     assert command.help
+    assert "\\b" not in command.help  # Click's mark is the character, not its escape
     first, _, rest = command.help.partition("\n")
     assert first.endswith("."), "the first line is a sentence"
     assert len(first) <= 80

@@ -79,5 +79,5 @@ def test_refuses(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_refuses_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file; expected"):
         read_boxes(tmp_path / "none.csv")

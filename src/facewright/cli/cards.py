@@ -31,7 +31,7 @@ def card(
     Data, licence, input, template, thresholds, measurements, subgroups, intended use and limits. What is not recorded
     is said.
 
-    \\b
+    \b
     Example:
       facewright pairs mine.onnx pairs.csv --images lfw/ --detector dlib --out measured/
       facewright card mine.onnx --results measured/ --out CARD.md --store
@@ -58,7 +58,7 @@ def push(
 
     The token is that of `hf auth login` or HF_TOKEN.
 
-    \\b
+    \b
     Example:
       facewright push mine.onnx me/mine --results measured/
     """
@@ -78,7 +78,7 @@ def pull(
 
     A repository that holds a pickled file is refused.
 
-    \\b
+    \b
     Example:
       facewright pull me/mine --out mine.onnx
     """

@@ -40,6 +40,8 @@ def read_text(path: Path, what: str) -> str:
     """Return the text of a file. Raises DataError where it is not there, too large or not UTF-8."""
     try:
         return read_limited(path, error=DataError, limit=MOST_BYTES).decode("utf-8-sig")
+    except DataError as error:
+        raise DataError(f"{error}; expected {what}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected {what} in UTF-8; it cannot be read ({reason_of(error)})") from error
 

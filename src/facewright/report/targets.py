@@ -66,7 +66,7 @@ def _tiles(entry: TargetEntry) -> list[Fact]:
         note = f"{words.span(accuracy.low, accuracy.high)}; always the majority: {words.percent(baseline.value)}"
         tiles.append(Fact("Mean accuracy of attributes", words.percent(accuracy.value), note))
     for number in result.numbers:
-        note = f"always {quantity(number.baseline)}: {quantity(number.baseline_mean_absolute_error.value)}"
+        note = f"always the median, {quantity(number.baseline)}: {quantity(number.baseline_mean_absolute_error.value)}"
         tiles.append(Fact(f"Mean absolute error of {number.name}", quantity(number.mean_absolute_error.value), note))
     for name, found in result.classes.items():
         largest = max(row.n for row in found.per_class) / found.n

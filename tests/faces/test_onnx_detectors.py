@@ -18,7 +18,7 @@ from facewright.faces import onnx_detectors, scaling
 from facewright.faces.alignment import ARCFACE, similarity
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.landmarks import FivePoints
-from facewright.faces.onnx_detectors import FAMILIES, MARGIN, STRIDES, Family, OnnxDetector, dlib_squares
+from facewright.faces.onnx_detectors import FAMILIES, GREY, MARGIN, STRIDES, Family, OnnxDetector, dlib_squares
 from facewright.metrics.detection import iou
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -269,16 +269,21 @@ def photos(real: OnnxDetector) -> list[np.ndarray]:
 @pytest.mark.realdata
 def test_it_finds_what_opencvs_own_class_finds(real: OnnxDetector, photos: list[np.ndarray]) -> None:
     cv2 = pytest.importorskip("cv2", reason="wants the development dependency opencv-python-headless")
-    theirs = cv2.FaceDetectorYN.create(str(FILES["yunet"]), "", (250, 250), FAMILY["yunet"].threshold, 0.3, 5000)
+    theirs = cv2.FaceDetectorYN.create(str(FILES["yunet"]), "", (320, 320), FAMILY["yunet"].threshold, 0.3, 5000)
     assert real.digest == hashlib.sha256(FILES["yunet"].read_bytes()).hexdigest()
     for photo in photos:
-        _, rows = theirs.detect(np.ascontiguousarray(photo[..., ::-1]))
+        height, width = (side + 2 * MARGIN for side in photo.shape[:2])
+        seen = np.full((-(-height // 32) * 32, -(-width // 32) * 32, 3), GREY, np.uint8)  # with the margin, as ours
+        seen[MARGIN : height - MARGIN, MARGIN : width - MARGIN] = photo[..., ::-1]
+        theirs.setInputSize(seen.shape[1::-1])
+        _, rows = theirs.detect(seen)
+        rows[:, [0, 1, *range(4, 14)]] -= MARGIN
         boxes, scores, points = real.find(photo)
-        for row in rows:  # ours sees a grey margin where theirs sees the border
+        for row in rows:
             shared = iou(boxes, row[None, :4])[:, 0]
             best = shared.argmax()
-            assert shared[best] > 0.85 and scores[best] == pytest.approx(row[14], abs=0.05)
-            np.testing.assert_allclose(points[best].ravel(), row[4:14], atol=0.05 * row[3])
+            assert shared[best] > 0.98 and scores[best] == pytest.approx(row[14], abs=0.005)
+            np.testing.assert_allclose(points[best].ravel(), row[4:14], atol=0.01 * row[3])
 
 
 @pytest.mark.realdata

@@ -458,11 +458,10 @@ def test_a_map_shows_what_speaks_for_an_attribute_and_for_a_class(several: Run, 
 
 
 @pytest.mark.realdata
-def test_a_probe_on_faces_of_known_people_beats_the_baseline(shared: Path, tmp_path: Path) -> None:
-    table, weights = (
-        shared / "data/lfw_view1_train/attributes.csv",
-        shared / "weights/mobilefacenet_arcface.safetensors",
-    )
+def test_a_probe_on_faces_of_known_people_beats_the_baseline(tmp_path: Path) -> None:
+    table, weights = DATA / "data/lfw_view1_train/attributes.csv", DATA / "weights/mobilefacenet_arcface.safetensors"
+    if not (table.is_file() and weights.is_file()):
+        pytest.skip("needs ../shared/data/lfw_view1_train and ../shared/weights/mobilefacenet_arcface.safetensors")
     run = train(table, model=f"mobilefacenet@{weights}", recipe="probe", task="attributes", out=tmp_path / "a")
     for row in result_of(run).attributes.attributes:
         assert row.accuracy.low > row.baseline.high

@@ -6,7 +6,7 @@ FROM ${BASE} AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
-ARG EXTRAS=faces,serve,postgres
+ARG EXTRAS=postgres
 RUN python3 -m venv /opt/facewright \
     && /opt/facewright/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]" \
     # 100 MB that face_recognition_models brings and nothing here reads

@@ -18,7 +18,7 @@ nox.options.error_on_missing_interpreters = False
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the default tests."""
-    session.install("--editable", ".[train,faces,onnx,serve,data]", "--group", "dev")
+    session.install("--editable", ".[train,onnx,data]", "--group", "dev")
     wanted = session.posargs or ["-m", "not slow and not realdata and not gpu and not network"]
     session.run("python", "-m", "pytest", "-n", "2", *wanted, env={"OMP_NUM_THREADS": "1"})
 

@@ -68,7 +68,6 @@ EXTRAS = {
     "postgres": ("psycopg", "pgvector"),
     "search": ("optuna",),
     "ray": ("ray",),
-    "serve": ("fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "timm": ("timm", "torch"),
     "torchvision": ("torchvision", "torch"),

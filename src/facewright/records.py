@@ -70,22 +70,32 @@ class Record(BaseModel):
         return pd.json_normalize(facts if self.frame_rows is None else facts[self.frame_rows])
 
     def _repr_html_(self) -> str:
-        facts = self.to_dict()
-        lines = "".join(f"<tr><th>{html.escape(key)}</th><td>{_cell(value)}</td></tr>" for key, value in facts.items())
-        return f"<table><caption>{type(self).__name__}</caption>{lines}</table>"
+        return f"<table><caption>{type(self).__name__}</caption>{_rows(self.to_dict())}</table>"
+
+
+def _rows(facts: dict[str, Any]) -> str:
+    """Return a row for each fact; what is absent or empty has none."""
+    return "".join(
+        f'<tr><th style="text-align:left">{html.escape(key)}</th><td style="text-align:left">{_cell(value)}</td></tr>'
+        for key, value in facts.items()
+        if value not in (None, "", [], {})
+    )
 
 
 def _cell(value: Any) -> str:
-    """Return a fact as HTML: a rate in one line, a list of records as a table, the rest as JSON."""
-    if isinstance(value, dict) and value.keys() == {"value", "low", "high", "n"}:
-        return f"{value['value']:.4g} ({value['low']:.4g} to {value['high']:.4g}, n={value['n']})"
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        keys = list(value[0])
-        head = "".join(f"<th>{html.escape(key)}</th>" for key in keys)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{_cell(row.get(key))}</td>" for key in keys) + "</tr>" for row in value[:_SHOWN_ROWS]
-        )
-        more = f"<p>… {len(value) - _SHOWN_ROWS} more</p>" if len(value) > _SHOWN_ROWS else ""
+    """Return a fact as HTML: a rate in one line, records and matrices as tables, the first of a long list."""
+    if isinstance(value, dict):
+        if value.keys() == {"value", "low", "high", "n"}:
+            return f"{value['value']:.4g} ({value['low']:.4g} to {value['high']:.4g}, n={value['n']})"
+        return f"<table>{_rows(value)}</table>"
+    if isinstance(value, list):
+        more = f" … {len(value) - _SHOWN_ROWS} more" if len(value) > _SHOWN_ROWS else ""
+        shown = value[:_SHOWN_ROWS]
+        if not all(isinstance(row, dict | list) for row in value):
+            return ", ".join(map(_cell, shown)) + more
+        lines = [row.values() if isinstance(row, dict) else row[:_SHOWN_ROWS] for row in shown]
+        head = "".join(f"<th>{html.escape(key)}</th>" for key in value[0]) if isinstance(value[0], dict) else ""
+        body = "".join("<tr>" + "".join(f"<td>{_cell(one)}</td>" for one in line) + "</tr>" for line in lines)
         return f"<table><tr>{head}</tr>{body}</table>{more}"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     return html.escape(text if len(text) <= 500 else text[:499] + "…")

@@ -49,12 +49,12 @@ def results() -> dict[str, Any]:
 def outputs(code: str, names: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """Run a cell; return what it prints, and what its last expression shows, as a notebook stores them."""
     *body, last = ast.parse(code).body
-    body += [] if isinstance(last, ast.Expr) else [last]
-    printed, value = io.StringIO(), None
+    if isinstance(last, ast.Expr):
+        last = ast.Assign([ast.Name("_", ast.Store())], last.value)
+    printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(ast.Module(body, []), "results.py", "exec"), names)  # our own file
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), "results.py", "eval"), names)
+        exec(compile(ast.fix_missing_locations(ast.Module([*body, last], [])), "results.py", "exec"), names)
+    value = names.pop("_", None)
     text = printed.getvalue()
     found: list[dict[str, Any]] = []
     if text:

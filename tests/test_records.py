@@ -82,9 +82,9 @@ def test_a_record_in_a_notebook_shows_what_is_there_to_four_digits():
         zero: float = 0.0
         matrix: tuple[tuple[int, ...], ...] = ((1, 2), (3, 4))
         many: tuple[int, ...] = tuple(range(30))
-        nested: dict[str, float] = {"<b>": 0.25}
+        nested: dict[str, float]
 
-    page = Facts()._repr_html_()
+    page = Facts(nested={"<b>": 0.25})._repr_html_()
     assert "0.6667" in page and "absent" not in page and "zero" in page
     assert "<tr><td>1</td><td>2</td></tr><tr><td>3</td><td>4</td></tr>" in page
     assert "19 … 10 more" in page and "20," not in page

@@ -36,7 +36,7 @@ from facewright.files import check_manifest, csv_text, plain_cell, read_json, re
 from facewright.inference import Classifier
 from facewright.records import Record
 from facewright.training import history
-from facewright.training.recipe import Recipe, parse
+from facewright.training.recipe import Recipe, parse, run_detector
 
 SUSPICIOUS = "suspicious.json"
 LISTED = (  # in the manifest, and compared with it when a run is opened; the model is compared when it is loaded
@@ -233,11 +233,7 @@ def load_classifier(model: Path, device: str | None = "cpu", detector: str | Non
     Raises:
         BundleError: it is neither, or the file is damaged.
     """
-    recipe = model / "recipe.toml"
-    if detector is None and recipe.is_file():
-        chosen = parse(recipe.read_text("utf-8"), str(recipe)).input.detector
-        detector = None if chosen == "none" else chosen
-    return Classifier.load(model, device, detector=detector)
+    return Classifier.load(model, device, detector=run_detector(model) if detector is None else detector)
 
 
 @contextmanager

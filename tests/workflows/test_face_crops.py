@@ -18,12 +18,14 @@ from facewright import bundle as bundles
 from facewright import images
 from facewright.cli.inference import prediction_line
 from facewright.cli.main import main
+from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
-from facewright.errors import DataError, UsageError
+from facewright.errors import DataError, FacewrightError, RunError, UsageError
 from facewright.events import Event, Message
 from facewright.faces.crops import FaceCropper
+from facewright.recognition import Recognizer
 from facewright.runs import Run
-from facewright.workflows import evaluate, inspect, predict, train
+from facewright.workflows import calibrate_unknown, evaluate, exportation, inspect, predict, train
 from fixtures.faces import saved, small_bundle
 
 pytestmark = pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs face_recognition_models")
@@ -149,3 +151,76 @@ def test_a_model_without_a_detector_says_that_photos_are_uncropped(photos: Path,
     small = tmp_path / "small.png"
     Image.open(one).crop((60, 40, 160, 140)).save(small)
     assert notes(predict, small) == []
+
+
+@pytest.fixture(scope="module")
+def elsewhere(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as if it had been trained with the detector of a file that is gone."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "run"
+    shutil.copytree(run.folder, folder)
+    bundle = bundles.load(folder / "model.safetensors")
+    faces = bundles.replace(bundle.spec.faces, detector="yunet.onnx")
+    bundles.save(folder / "model.safetensors", bundles.replace(bundle, spec=bundles.replace(bundle.spec, faces=faces)))
+    (folder / "manifest.json").unlink()
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('detector = "dlib"', 'detector = "gone/yunet.onnx"'))
+    return folder
+
+
+def test_an_export_is_compared_and_calibrated_on_face_crops(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Dataset | None] = []
+
+    def note(bundle: object, model: str, *data: Dataset | None) -> None:
+        given.extend(data[:2])
+        raise RunError("noted")
+
+    monkeypatch.setattr(exportation, "_proven", note)
+    few = photos / "person_01"
+    with pytest.raises(RunError, match="noted"):
+        fw.export(run.folder, tmp_path / "a.onnx", check=few, calibration=few, quantise="int8")
+    crop = FaceCropper("dlib").crop(images.read(few / "00002.png"), "a")
+    for dataset in given:
+        assert dataset is not None
+        record = next(one for one in dataset.records if one.path.endswith("00002.png"))
+        assert np.array_equal(dataset.source.read(record, None), crop)
+    assert len(given) == 2
+    with pytest.raises(UsageError, match="whole"):
+        fw.export(saved(tmp_path, small_bundle(("a", "b"))), check=few, detector="dlib")
+
+
+def test_no_command_takes_whole_photos_for_crops(
+    elsewhere: Path, run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run names its detector; of a model file alone it has to be named."""
+    one, file = photos / "person_01" / "00001.png", elsewhere / "model.safetensors"
+    assert Recognizer.load(run.folder).detector == "dlib"
+    assert Recognizer.load(file, detector="none").takes_photos_whole
+    asked: tuple[Callable[[Path], object], ...] = (
+        lambda model: Recognizer.load(model),
+        lambda model: fw.export(model, tmp_path / "b.onnx", check=photos),
+        lambda model: calibrate_unknown(model, photos, 0.5),
+        lambda model: predict(model, one),
+        lambda model: fw.explain(model, one),
+        lambda model: evaluate(model, photos),
+    )
+    for ask in asked:
+        with pytest.raises(UsageError, match="--detector FILE"):
+            ask(file)
+        with pytest.raises(FacewrightError, match=r"gone/yunet\.onnx"):
+            ask(elsewhere)
+    with pytest.raises(UsageError, match="patches"):
+        fw.scan(file, one, face="person_00")
+    assert main(["calibrate", str(file), "--unknown-people", str(photos), "--far", "0.5", "--detector", "my.onnx"]) == 1
+    assert "my.onnx" in capsys.readouterr().err
+
+
+def test_a_server_loads_the_classifier_with_its_detector(run: Run, elsewhere: Path) -> None:
+    pytest.importorskip("uvicorn")
+    from facewright.serve import server
+
+    loaded = server.load(str(run.folder), device="cpu")
+    assert loaded.classifier is not None and loaded.classifier.cropper is not None
+    with pytest.raises(FacewrightError, match=r"gone/yunet\.onnx"):
+        server.load(str(elsewhere), detector="none", device="cpu")

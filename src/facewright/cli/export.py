@@ -47,6 +47,7 @@ def export(
     ] = None,
     crop: opt.Crop = None,
     flip: opt.Flip = None,
+    detector: opt.ModelDetector = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -75,6 +76,7 @@ def export(
             calibration=calibration,
             crop=crop,
             flip=flip,
+            detector=detector,
             device=device,
             on_event=on_event,
         )

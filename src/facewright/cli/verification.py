@@ -226,16 +226,17 @@ def calibrate(
     """
     if (unknown_people is None) == (pairs is None):
         raise UsageError("give --pairs PAIRS --images DIR, or --unknown-people DATA")
-    if pairs is None and any(option is not None for option in (crop, flip, images, detector, select_face)):
-        raise UsageError("--images, --crop, --flip, --detector and --select-face need --pairs")
+    if pairs is None and any(option is not None for option in (crop, flip, images, select_face)):
+        raise UsageError("--images, --crop, --flip and --select-face need --pairs")
 
     from facewright import workflows
 
     with event_printer(quiet) as on_event:
         if unknown_people is not None:
             result = workflows.calibrate_unknown(
-                model, unknown_people, far, confidence=confidence, out=out, device=device, on_event=on_event
-            )
+                model, unknown_people, far, confidence=confidence, out=out, detector=detector, device=device,
+                on_event=on_event,
+            )  # fmt: skip
         elif pairs is not None:
             result = workflows.calibrate(
                 model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,

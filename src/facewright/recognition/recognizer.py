@@ -338,6 +338,21 @@ class Recognizer:
 
 
 def _default_detector(embedder: Embedder | None) -> str:
-    """Return the detector of a network where none is named: dlib's where it was trained on its crops."""
-    cropped = embedder is not None and embedder.spec.faces is not None and embedder.spec.faces.detector == "dlib"
-    return "dlib" if embedder is None or cropped else Whole.name
+    """Return the detector of a network where none is named: the one whose crops it was trained on.
+
+    Raises:
+        UsageError: its file is not known.
+    """
+    faces = None if embedder is None else embedder.spec.faces
+    if embedder is None or faces is None:
+        return "dlib" if embedder is None else Whole.name
+    if faces.detector == "dlib":
+        return "dlib"
+    from facewright.training.recipe import run_detector
+
+    if (own := run_detector(embedder.name)) is None:
+        raise UsageError(
+            f"{embedder.name} was trained on faces found by {faces.detector}: give its file, --detector FILE; "
+            "--detector none for images that are such crops"
+        )
+    return own

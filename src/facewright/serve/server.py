@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 
 from facewright.errors import UsageError
 from facewright.gallery.gallery import Gallery
-from facewright.inference import Classifier
 from facewright.recognition import Recognizer
+from facewright.runs import load_classifier
 from facewright.serve.app import create_app
 from facewright.serve.connections import OncePerMinute, capacity, protocol_of
 from facewright.serve.service import Models, Runtime
@@ -40,7 +40,8 @@ def load(
 
     Args:
         model: a run directory, a model file, architecture@weights or "built-in"; None: the gallery's, else built-in.
-        gallery: a file or a database; made where there is none. detector: as `Recognizer`.
+        gallery: a file or a database; made where there is none. detector: as `Recognizer`, and of a classifier that
+            was trained on face crops.
         device: what computes, as for `devices.choose`.
     Raises:
         OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
@@ -49,8 +50,11 @@ def load(
     recognizer = Recognizer.load(model, detector=detector, device=device) if opened is None else opened.recognizer
     _warm(recognizer)
     own = recognizer.embedder
-    classifies = own is not None and model is not None and bool(own.bundle.classes)
-    classifier = Classifier.load(str(model), device) if classifies else None
+    classifier = None
+    if own is not None and model is not None and own.bundle.classes:
+        named = None if own.bundle.spec.faces is None or detector == "none" else detector
+        classifier = load_classifier(Path(model), device, named)
+        _ = classifier.cropper  # what cannot be loaded is reported now
     runtime: Runtime = "pytorch" if own is None or own.bundle.exported is None else "onnx"
     return Models(public_name(recognizer.name), recognizer, classifier, opened, keep_crops, runtime)
 

@@ -215,6 +215,15 @@ def parse(text: str, origin: str) -> Recipe:
     return _validated(toml_recipes.table_of(text, origin), origin)
 
 
+def run_detector(model: str | Path) -> str | None:
+    """Return the detector that a run was trained with; None: it took images whole, or `model` is no run directory."""
+    path = Path(model) / "recipe.toml"
+    if not path.is_file():
+        return None
+    chosen = parse(path.read_text("utf-8"), str(path)).input.detector
+    return None if chosen == "none" else chosen
+
+
 def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """Replace some values of a recipe.
 

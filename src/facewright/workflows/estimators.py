@@ -22,11 +22,12 @@ from facewright.data.pixel_sources import FileSource
 from facewright.data.records import Dataset, Labelled
 from facewright.errors import DataError, UsageError
 from facewright.images import ImageLike, as_image
-from facewright.inference import BATCH, Classifier
+from facewright.inference import BATCH
 from facewright.metrics.score_calibration import calibrate_scores
 from facewright.metrics.thresholds import choose_threshold
 from facewright.names import checked_name
 from facewright.recognition import Recognizer, SelectFace
+from facewright.runs import load_classifier
 from facewright.workflows.training_runs import train
 
 NO_FACE = -1.0  # the lowest cosine: a pair in which a face is missing is no match
@@ -99,7 +100,7 @@ class FaceClassifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
                 data, model=self.model, recipe=self.recipe, overrides=self.overrides, seed=self.seed,
                 device=self.device, out=folder, report=self.out is not None, track=() if self.out is None else None,
             )  # fmt: skip
-            self.classifier_ = Classifier.load(folder, self.device)
+            self.classifier_ = load_classifier(folder, self.device)
             self.evaluation_, self.history_ = run.evaluation, run.history
         self._columns = [self.classifier_.classes.index(name) for name in names]
         return self

@@ -34,11 +34,13 @@ from facewright.exportation import (
     to_int8,
     to_onnx,
 )
+from facewright.faces.crops import cropper_for, with_face_crops
 from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.models.weights import parse_model
+from facewright.training.recipe import run_detector
 from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import people_on
 from facewright.workflows.target_costs import measure_target_costs
@@ -59,6 +61,7 @@ def export(
     calibration: str | Path | None = None,
     crop: float | None = None,
     flip: bool | None = None,
+    detector: str | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Export:
@@ -77,6 +80,7 @@ def export(
         calibration: images that set the scales of int8; none of them may be among those of `check`.
         crop: share of each side to keep, in place of the model's own; it becomes part of the file.
         flip: average with the mirror image, in place of the model's own; likewise.
+        detector: as of `predict`: images of `check` and `calibration` are cropped as those of the training were.
         device: what the checks compute on, as for `train`: on a GPU both must answer alike there.
     Raises:
         ExportDrift: the graph does not answer as PyTorch does; says by how much.
@@ -88,7 +92,14 @@ def export(
     require_extra("onnx", "export")
     target = destination(model, out)
     bundle = bundles.with_input(open_model(model), crop, flip)
-    exported, data, agreement, quantised = _proven(bundle, str(model), check, calibration, device, on_event)
+    cropper = None
+    if detector is not None or check is not None or calibration is not None:
+        cropper = cropper_for(bundle.spec, run_detector(model) if detector is None else detector)
+    checked, calibrated = (
+        None if where is None else with_face_crops(open_images(where, labels=bundle.task is None), cropper)
+        for where in (check, calibration)
+    )
+    exported, data, agreement, quantised = _proven(bundle, str(model), checked, calibrated, device, on_event)
     ready = as_exported(bundle, exported)
     bundles.save(target, ready)
     dropped = len(bundle.thresholds) - len(ready.thresholds)
@@ -147,8 +158,8 @@ def _refuse(model: str | Path, quantise: str | None, check: object, calibration:
 def _proven(
     bundle: Bundle,
     model: str,
-    check: str | Path | None,
-    calibration: str | Path | None,
+    check: Dataset | None,
+    calibration: Dataset | None,
     device: str | None,
     on_event: EventHandler,
 ) -> tuple[Exported, str, Agreement, Int8Report | None]:
@@ -160,10 +171,9 @@ def _proven(
     on_event(Progress("exporting", 0, 1))
     exported = _in_float32(bundle)
     on_event(Progress("exporting", 1, 1))
-    given = None if check is None else open_images(check, labels=bundle.task is None)
-    if given is not None and bundle.task is not None and calibration is not None:
-        given = given.with_task(bundle.task)
-    parts = _faces(bundle.spec, given, on_event)
+    if check is not None and bundle.task is not None and calibration is not None:
+        check = check.with_task(bundle.task)
+    parts = _faces(bundle.spec, check, on_event)
     ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, device, on_event)
     if agreement.problem is not None:
         raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.problem}")
@@ -245,7 +255,7 @@ def _in_int8(
     exported: Exported,
     before: ModelOutputs,
     tested: PixelStore,
-    calibration: str | Path,
+    calibration: Dataset,
     on_event: EventHandler,
 ) -> tuple[Exported, Int8Report]:
     """An int8 graph with fingerprints of its own, and what it costs.
@@ -257,12 +267,12 @@ def _in_int8(
     """
     data = tested.dataset
     people = people_on(data) if bundle.task is None else None
-    store = _pixels(open_images(calibration, labels=bundle.task is None), bundle.spec, on_event)
+    store = _pixels(calibration, bundle.spec, on_event)
     shared = len(set(store.digests) & set(tested.digests))
     if shared:
         raise DataError(
-            f"{calibration}: {shared:,} of its images are also among those that int8 is measured on; the scales of "
-            "int8 are set on other images"
+            f"{calibration.where}: {shared:,} of its images are also among those that int8 is measured on; the scales "
+            "of int8 are set on other images"
         )
     rows = _spread(CALIBRATED_ON, len(store.dataset))
     on_event(Progress("quantising", 0, 1))

@@ -96,7 +96,8 @@ def scan(
         draw: a folder for the photos with their boxes drawn in.
         device: what computes, as for `train`.
     Raises:
-        UsageError: no photo, or no such class. DataError: the table of boxes cannot be understood, or knows no photo.
+        UsageError: no photo, no such class, or a model trained on face crops.
+        DataError: the table of boxes cannot be understood, or knows no photo.
     """
     given = images_in(paths)
     table = None if boxes is None else read_boxes(Path(boxes))
@@ -139,6 +140,11 @@ def _candidates(search: Search, threshold: float | None) -> Search:
 
 def _scanner(path: Path, search: Search, face: str | None, device: torch.device) -> Scanner:
     bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
+    if bundle.spec.faces is not None:
+        raise UsageError(
+            f"{path}: expected a model of patches as they are; this one was trained on face crops found by "
+            f"{bundle.spec.faces.detector} (predict --every-face)"
+        )
     name = FACE if face is None else face
     if name not in bundle.classes:
         raise UnknownName("class", name, bundle.classes)

@@ -38,6 +38,7 @@ def calibrate_unknown(
     *,
     confidence: float | None = None,
     out: str | Path | None = None,
+    detector: str | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Calibrated:
@@ -53,6 +54,7 @@ def calibrate_unknown(
         far: the target in (0, 1).
         confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
         out: the model file to write; the model's own by default.
+        detector: as of `predict`.
         device: what computes, as for `train`.
     Raises:
         DataError: one of them is a class of the model. Undefined: the photos are too few for this rate.
@@ -60,7 +62,7 @@ def calibrate_unknown(
     """
     target = destination(model, out, changed=False)
     folder = Path(model)
-    classifier = load_classifier(folder, device)
+    classifier = load_classifier(folder, device, detector)
     classifier.refuse_targets()
     data = with_face_crops(open_images(unknown_people), classifier.cropper)
     known = sorted(set(classifier.classes) & {*data.people, *data.classes})

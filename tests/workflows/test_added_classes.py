@@ -13,7 +13,7 @@ from facewright.cli.main import main
 from facewright.errors import BundleError, UnknownName, UsageError
 from facewright.events import Event, Message
 from facewright.runs import Run
-from facewright.workflows import evaluate, resume, train
+from facewright.workflows import Compared, evaluate, resume, train, train_all
 from facewright.workflows.label_issues import find_label_issues
 from fixtures.faces import draw_people, saved, small_bundle
 
@@ -76,6 +76,30 @@ def test_from_a_model_file(data: Path, tmp_path: Path) -> None:
     model = saved(tmp_path, small_bundle(("person_02", "person_01")))
     run = train(data, model=str(model), out=tmp_path / "run", report=False)
     assert run.facts.classes == ("person_02", "person_01", "person_00", "person_03")
+
+
+def test_a_comparison_of_runs_has_one_class_order(old: Run, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(old.folder, tmp_path / "other" / old.folder.name)  # a base name twice
+    runs = [str(old.folder), str(tmp_path / "other" / old.folder.name)]
+    compared = train_all(data, runs, out=tmp_path / "out")
+    assert isinstance(compared, Compared)
+    assert [run.facts.classes for run in compared.runs] == [("person_01", "person_03", "person_00", "person_02")] * 2
+    assert [run.folder.name for run in compared.runs] == ["patchnet-run", "patchnet-run-2"]
+    assert len({entry.name for entry in compared.comparison.entries}) == 2
+    whole = train_all(data, [runs[0], "patchnet"], recipe="scratch", overrides=SMALL, out=tmp_path / "whole")
+    assert [run.facts.classes[:2] for run in whole.runs] == [("person_01", "person_03")] * 2
+
+
+def test_a_run_whose_classes_do_not_fit(
+    old: Run, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = saved(tmp_path, small_bundle(("person_02", "person_01")))
+    models = f"{old.folder},{other}"
+    assert main(["compare", str(data), "--models", models, "--out", str(tmp_path / "out"), "-q"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "person_02" in said and not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="distinct"):
+        train_all(data, [str(old.folder), f"{old.folder}/"], out=tmp_path / "out")
 
 
 def test_what_cannot_be_started_from(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

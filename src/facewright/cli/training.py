@@ -118,7 +118,8 @@ def train(
 def compare(
     inputs: Annotated[list[str], typer.Argument(metavar="DATA|RUN...", help="One dataset, or finished runs.")],
     models: Annotated[
-        str, typer.Option("--models", "-m", help="Architectures to train, or architecture@weights, comma-separated.")
+        str,
+        typer.Option("--models", "-m", help="Architectures to train, architecture@weights or runs, comma-separated."),
     ] = "",
     recipe: opt.RecipeName = None,
     out: opt.Out = None,
@@ -150,6 +151,7 @@ def compare(
     Example:
       facewright compare photos/ --models resnet50,xception,densenet121
       facewright compare photos/ --models resnet18,mobilenet_v2 --budget 10m
+      facewright compare more-people/ --models runs/a,runs/b
       facewright compare runs/a runs/b
     """
     chosen = [name.strip() for name in models.split(",") if name.strip()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
+from facewright.data.records import Dataset
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Progress
 from facewright.input_spec import InputSpec
@@ -93,6 +95,33 @@ def default_recipe(model: str) -> str:
 def recipe_for(model: str, recipe: str | Path | None) -> Recipe:
     """Load the recipe, or the one that suits the model."""
     return recipes.load(default_recipe(model) if recipe is None else recipe)
+
+
+def start_of(model: str, recipe: str | Path | None) -> tuple[str, Recipe, TrainedModel | None]:
+    """Return what a run starts from, as architecture or architecture@weights, its recipe, and the trained model if it
+    is one."""
+    begun = trained_model(model)
+    if begun is None:
+        return model, recipe_for(model, recipe), None
+    return begun.start, begun.recipe if recipe is None else recipes.load(recipe), begun
+
+
+def with_one_class_order(dataset: Dataset, begun: Sequence[TrainedModel]) -> Dataset:
+    """Return the data set with the classes of trained models first, in an order that each of them keeps.
+
+    Raises:
+        UsageError: two of them have classes in different orders.
+    """
+    orders = [tuple(name for name in one.bundle.classes if name in dataset.classes) for one in begun]
+    first = max(orders, key=len, default=())
+    for one, order in zip(begun, orders, strict=True):
+        if order != first[: len(order)]:
+            longest = begun[orders.index(first)].start
+            raise UsageError(
+                f"{one.start} has the classes {_first(list(order))} first, {longest} has {_first(list(first))}; models "
+                "that are compared need one order of classes: compare the two in separate calls"
+            )
+    return dataset.with_classes_first(first)
 
 
 def check_model(model: str, recipe: Recipe) -> str:

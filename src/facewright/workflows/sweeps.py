@@ -16,7 +16,7 @@ from facewright.training.recipe import Recipe
 from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import Compared, compare
 from facewright.workflows.dry_runs import dry_run
-from facewright.workflows.initial_weights import check_model, check_weights, recipe_for
+from facewright.workflows.initial_weights import check_model, check_weights, start_of, with_one_class_order
 from facewright.workflows.target_comparison import ComparedTargets
 from facewright.workflows.training_requests import folder_name, free_folder
 from facewright.workflows.training_runs import train
@@ -43,27 +43,36 @@ def train_all(
     Called again with the same `out` it resumes: finished runs are kept, an unfinished one is resumed.
 
     Args:
-        models: names of `facewright models`, or name@weights; `task` as for `train`. Everything else as for `train`.
+        models: names of `facewright models`, name@weights, or runs as for `train`: the classes of the runs come first,
+            in one order for all. Everything else as for `train`.
         budget: seconds in all: each model gets as many epochs as fit into its share of the time that is left, at most
             those of the recipe; None: the recipe's epochs.
     Raises:
-        UsageError: a model is named twice, or unknown; found before training starts.
+        UsageError: a model is named twice, or unknown, or two runs have their classes in different orders; found
+        before training starts.
     """
     out = None if out is None else Path(out)
     if task is not None and budget is not None:
         raise UsageError("a budget is for classes so far: leave out --budget or --task")
-    if len(set(models)) != len(models) or not models:
-        raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
     chosen_trackers(track)
+    starts, trained = [], []
     for name in models:
-        chosen = recipes.override(recipe_for(name, recipe), overrides or {})
-        check_model(name, chosen)
-        check_weights(name, chosen)
+        start, own, begun = start_of(name, recipe)
+        chosen = recipes.override(own, overrides or {})
+        check_model(start, chosen)
+        check_weights(start, chosen)
+        starts.append(start)
+        if begun is not None:
+            begun.check_input(chosen)
+            trained.append(begun)
+    if len(set(starts)) != len(models) or not models:
+        raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
     dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=task is None)
+    dataset = with_one_class_order(dataset, trained) if task is None else dataset
     folder = out or free_folder(f"{dataset.name}-compare")
     runs, deadline = [], None if budget is None else time.monotonic() + budget
-    for number, name in enumerate(models):
-        place, changes = folder / folder_name(name), overrides or {}
+    for number, (name, place) in enumerate(zip(models, _places(folder, starts), strict=True)):
+        changes = overrides or {}
         if deadline is not None:
             share = (deadline - time.monotonic()) / (len(models) - number)
             changes = _fitted(dataset, name, recipe, seed, changes, place, share, device, on_event)
@@ -88,6 +97,18 @@ def train_all(
     return compared
 
 
+def _places(folder: Path, starts: Sequence[str]) -> list[Path]:
+    """Return a folder for each run; of equal names the second is NAME-2."""
+    names: list[str] = []
+    for start in starts:
+        name, number = folder_name(start), 1
+        while name.casefold() in {taken.casefold() for taken in names}:
+            number += 1
+            name = f"{folder_name(start)}-{number}"
+        names.append(name)
+    return [folder / name for name in names]
+
+
 def _fitted(
     dataset: Dataset,
     model: str,
@@ -102,7 +123,7 @@ def _fitted(
     """Return the recipe values to change, with the epochs that fit into the time; those of a run that is begun stay."""
     if (place / "recipe.toml").is_file():
         return {**overrides, **_epochs_of(Run(place).recipe)}
-    chosen = recipes.override(recipe_for(model, recipe), overrides)
+    chosen = recipes.override(start_of(model, recipe)[1], overrides)
     if chosen.probe is not None:
         return overrides
     started = time.monotonic()

@@ -12,11 +12,7 @@ from facewright.data.sources import open_dataset
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
-from facewright.workflows.initial_weights import (
-    check_model,
-    recipe_for,
-    trained_model,
-)
+from facewright.workflows.initial_weights import check_model, start_of
 from facewright.workflows.prepared_data import check_classes, with_targets
 
 LOG = logging.getLogger("facewright.training")
@@ -43,9 +39,7 @@ def requested(
     on_event: EventHandler = ignore_event,
 ) -> Request:
     """Check what is asked for and list the data, before anything is decoded. Args, Raises: as of `train`."""
-    begun = trained_model(model)
-    model = model if begun is None else begun.start
-    own = begun.recipe if begun is not None and recipe is None else recipe_for(model, recipe)
+    model, own, begun = start_of(model, recipe)
     overrides = dict(overrides)
     widest = overrides.get("training.batch") == AUTO and bool(overrides.pop("training.batch"))
     chosen = recipes.override(own, overrides)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from facewright.evaluation.error_reject import error_versus_reject
 from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
@@ -83,6 +84,18 @@ def test_the_models_own_threshold_and_whether_these_pairs_test_it() -> None:
     held = MeasuredThreshold(threshold, ErrorRates(far=far, frr=frr), on_its_own=False)
     assert "do not test it" not in pair_page(context(measured(), stored=held))
     assert "do not test it" in pair_page(context(measured(), stored=replace(held, on_its_own=True)))
+
+
+def test_the_curve_of_rejected_pairs() -> None:
+    draws = np.random.default_rng(1)
+    quality = draws.random((300, 2))
+    curve = error_versus_reject(quality.min(axis=1) + draws.normal(0, 0.2, 300), quality, 0.2, chosen="a <test>")
+    page = pair_page(context(measured(), rejection=curve))
+    assert f"{100 * curve.points[0].fnmr.value:.2f} %" in page and f"{curve.area:.2f} of that without" in page
+    assert "a &lt;test&gt;" in page and page.count('aria-label="FNMR') + page.count("<title>FNMR") > 0
+    without_error = error_versus_reject(quality.min(axis=1), quality, -1)
+    assert "along the curve" not in pair_page(context(measured(), rejection=without_error))
+    assert plots.reject_figure(error_versus_reject([0.5], [[1, 1]], 0.2), "k").startswith("<svg")  # one point
 
 
 def test_the_threshold_that_is_drawn() -> None:

@@ -13,6 +13,7 @@ from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import DataError, UsageError
 from facewright.faces.dlib import files as dlib_files
+from facewright.faces.quality import quality_of
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.recognition import evaluate_identification, evaluate_verification
@@ -56,7 +57,32 @@ def test_a_photo_without_a_face_is_a_failure_and_its_pairs_are_errors(
     assert (facts["detector"], facts["policy"], facts["several_faces"]) == ("dlib", "centre", 1)
     assert measured.result.failures == lost(photos) > 0
     page = (tmp_path / "report/report.html").read_text()
-    assert "the face nearest to the centre, found by dlib" in page and page.count("data:image/jpeg") > 0
+    assert (
+        "Error versus reject" in page
+        and "the face nearest to the centre, found by dlib" in page
+        and page.count("data:image/jpeg") > 0
+    )
+
+
+def test_the_error_versus_reject_curve_is_of_the_poorer_face_of_each_genuine_pair(photos: Path, model: Path) -> None:
+    measured = pairs(model, photos / "dev.csv", photos, detector="dlib")
+    scored, recognizer = measured.scored, Recognizer.load(model, detector="dlib")
+    picked = {path: recognizer.pick(recognizer.read(photos / path)).face for path in {*scored.pairs.a, *scored.pairs.b}}
+    quality = {path: quality_of(face).value for path, face in picked.items() if face is not None}
+    genuine = [
+        (min(quality[a], quality[b]), score)
+        for a, b, same, score in zip(scored.pairs.a, scored.pairs.b, scored.pairs.same, scored.scores, strict=True)
+        if same and a in quality and b in quality
+    ]
+    curve = measured.rejection
+    assert curve is not None and curve.genuine == len(genuine) and curve.threshold_of.startswith("of the equal error")
+    for point in curve.points:
+        kept = [score for lower, score in genuine if lower >= point.quality]
+        assert point.fnmr.n == len(kept)
+        assert point.fnmr.value == pytest.approx(sum(score < curve.threshold for score in kept) / len(kept))
+    assert measured.to_dict()["error_versus_reject"]["points"][0]["rejected"] == 0
+    whole = pairs(model, photos / "dev.csv", photos)
+    assert whole.rejection is None and "error_versus_reject" not in whole.to_dict()
 
 
 def test_the_scores_are_those_of_the_cut_out_faces(photos: Path, model: Path) -> None:

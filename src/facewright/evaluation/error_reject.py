@@ -36,19 +36,26 @@ class ErrorVersusReject(Record):
 
     frame_rows: ClassVar[str | None] = "points"
     threshold: float
+    threshold_of: str  # how it was chosen
     genuine: int
     points: tuple[RejectPoint, ...]
     area: float | None  # mean FNMR along the curve over that without rejection: 1 says nothing; None: no error at all
 
 
 def error_versus_reject(
-    scores: ArrayLike, quality: ArrayLike, threshold: float, *, up_to: float = UP_TO, steps: int = STEPS
+    scores: ArrayLike,
+    quality: ArrayLike,
+    threshold: float,
+    *,
+    chosen: str = "given",
+    up_to: float = UP_TO,
+    steps: int = STEPS,
 ) -> ErrorVersusReject:
     """Compute the curve; pairs of one quality are kept or rejected together.
 
     Args:
         scores: (P,) of genuine pairs. quality: (P, 2) of their images, higher is better; the lower one counts.
-        threshold: a pair is accepted from this score on; chosen for a false match rate on impostor pairs.
+        threshold: a pair is accepted from this score on. chosen: how it was, in words.
         up_to: share rejected at the end, in (0, 1). steps: points after the first.
     Raises:
         EmptyScores: no pair. UsageError: shapes differ, a number is not finite, or `up_to` is not in (0, 1).
@@ -73,7 +80,9 @@ def error_versus_reject(
         if not points or limit > points[-1].quality:
             fnmr = clopper_pearson(int((values[kept] < threshold).sum()), int(kept.sum()))
             points.append(RejectPoint(rejected=1 - float(kept.mean()), quality=limit, fnmr=fnmr))
-    return ErrorVersusReject(threshold=threshold, genuine=values.size, points=tuple(points), area=_area(points))
+    return ErrorVersusReject(
+        threshold=threshold, threshold_of=chosen, genuine=values.size, points=tuple(points), area=_area(points)
+    )
 
 
 def _area(points: list[RejectPoint]) -> float | None:

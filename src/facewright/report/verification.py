@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from facewright.evaluation.error_reject import ErrorVersusReject
 from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.verification import TarAtFar, VerificationResult
 from facewright.files import write_atomic
@@ -53,6 +54,7 @@ class PairContext:
     thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the data
     stored: MeasuredThreshold | None = None
     subgroups: Subgroups | None = None
+    rejection: ErrorVersusReject | None = None
     broken: Sequence[tuple[str, str]] = ()  # images that could not be used, and why
     created: str = ""
     command: str = ""
@@ -97,6 +99,7 @@ def pair_page(context: PairContext) -> str:
         "histogram": Markup(plots.histogram_figure(result, decisive_threshold(result), "scores")),
         "threshold": decisive_threshold(result),
         "groups": [] if context.subgroups is None else _group_figures(context.subgroups),
+        "rejection": None if context.rejection is None else Markup(plots.reject_figure(context.rejection, "reject")),
         "accepts": [_pictured(pair, album) for pair in context.false_accepts],
         "rejects": [_pictured(pair, album) for pair in context.false_rejects],
         "details": _details(context),

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from facewright.evaluation.error_reject import ErrorVersusReject
 from facewright.evaluation.verification import VerificationResult
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import probit
@@ -64,6 +65,24 @@ def group_figure(rates: Sequence[tuple[str, Rate]], name: str, key: str) -> str:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     name_axes(axes, name, "")
     return inline_svg(figure, key, "; ".join(f"{group}: {100 * rate.value:.2f} %" for group, rate in shown))
+
+
+def reject_figure(curve: ErrorVersusReject, key: str) -> str:
+    """FNMR with its interval over the share of genuine pairs rejected, both in percent from 0."""
+    figure, axes = canvas(*_SIZE)
+    rejected = [100 * point.rejected for point in curve.points]
+    low, value, high = (
+        [100 * getattr(point.fnmr, part) for point in curve.points] for part in ("low", "value", "high")
+    )
+    axes.fill_between(rejected, low, high, color=MUTED, alpha=0.25, linewidth=0)
+    axes.plot(rejected, value, "o-", color=series_colour(0), linewidth=2, markersize=3, markeredgewidth=0)
+    axes.set_xlim(0, max(rejected[-1], 1))
+    axes.set_ylim(0, 1.08 * max(high))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    name_axes(axes, "genuine pairs rejected", "false non-match rate")
+    return inline_svg(figure, key, f"FNMR {value[0]:.2f} %; with {rejected[-1]:.0f} % rejected {value[-1]:.2f} %")
 
 
 def det_figure(result: VerificationResult, key: str) -> str:

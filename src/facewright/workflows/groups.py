@@ -70,16 +70,25 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
     return {row["path"].replace("\\", "/"): row[column.lower()] for _, row in rows}
 
 
-def threshold_for_groups(result: VerificationResult, threshold: Threshold | None, column: str) -> tuple[float, str]:
+def one_threshold(result: VerificationResult, threshold: Threshold | None) -> tuple[float, str] | None:
     """Return the model's threshold, else that of a false-accept rate of 1 % over all pairs; and how it was chosen.
 
-    Raises:
-        Undefined: the model has no threshold, and the impostor pairs do not resolve 1 %.
+    None: the model has no threshold, and the impostor pairs do not resolve 1 %.
     """
     if threshold is not None:
         return threshold.value, "the model's own"
     value = {row.far: row.threshold for row in result.tar_at_far}.get(_FAR)
-    if value is None:
+    return None if value is None else (value, f"of FAR {_FAR:g} over all these pairs")
+
+
+def threshold_for_groups(result: VerificationResult, threshold: Threshold | None, column: str) -> tuple[float, str]:
+    """Return `one_threshold`.
+
+    Raises:
+        Undefined: there is none.
+    """
+    found = one_threshold(result, threshold)
+    if found is None:
         needs = f"{result.impostors:,} impostor pairs do not resolve a false-accept rate of {_FAR:g}"
         raise Undefined(f"--by {column}: the model has no threshold, and {needs}; choose one with facewright calibrate")
-    return value, f"of FAR {_FAR:g} over all these pairs"
+    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
 from facewright.evaluation.subgroups import Subgroups, rates_by_group
 from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.events import EventHandler, Message, ignore_event
@@ -21,7 +22,7 @@ from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
 from facewright.runs import seen_images
 from facewright.workflows import provenance
-from facewright.workflows.groups import read_groups, threshold_for_groups
+from facewright.workflows.groups import one_threshold, read_groups, threshold_for_groups
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class PairsMeasured:
     seen: Mapping[str, int]  # images that the run was made with: of its "train" and "validation" part
     at_threshold: ErrorRates | None  # and what it does on these pairs
     subgroups: Subgroups | None = None  # where groups were asked for
+    rejection: ErrorVersusReject | None = None  # by quality; None where photos are taken whole
 
     def to_dict(self) -> dict[str, Any]:
         """As `pairs --json` prints it."""
@@ -71,6 +73,7 @@ class PairsMeasured:
             "seen": self.seen,
             "broken": [{"path": item.path, "reason": item.reason} for item in broken],
             **({} if self.subgroups is None else {"subgroups": self.subgroups.to_dict()}),
+            **({} if self.rejection is None else {"error_versus_reject": self.rejection.to_dict()}),
         }
 
     def write(self, folder: Path) -> Path:
@@ -156,6 +159,7 @@ def pairs(
         seen=seen,
         at_threshold=at_threshold,
         subgroups=None if group_of is None or by is None else _subgroups(scored, result, threshold, group_of, by),
+        rejection=_rejection(scored, result, threshold),
     )
     if out is not None:
         measured.write(out)
@@ -169,6 +173,18 @@ def _subgroups(
     value, chosen = threshold_for_groups(result, threshold, by)
     groups = [(group_of.get(a, ""), group_of.get(b, "")) for a, b in zip(scored.pairs.a, scored.pairs.b, strict=True)]
     return rates_by_group(scored.scores, scored.pairs.same, groups, value, by, chosen)
+
+
+def _rejection(
+    scored: ScoredPairs, result: VerificationResult, threshold: Threshold | None
+) -> ErrorVersusReject | None:
+    """Compute the error-versus-reject curve of the genuine pairs, where the quality of their faces is known."""
+    if scored.quality is None:
+        return None
+    at_eer = result.eer_threshold, "of the equal error rate over these pairs"
+    value, chosen = one_threshold(result, threshold) or at_eer
+    genuine = scored.scored & scored.pairs.same
+    return error_versus_reject(scored.scores[genuine], scored.quality[genuine], value, chosen=chosen)
 
 
 def in_words(spec: InputSpec, detector: str = "none", select_face: SelectFace | None = None) -> str:
@@ -225,6 +241,7 @@ def _context(measured: PairsMeasured) -> PairContext:
         thumbnail=_as_seen(scored),
         stored=held,
         subgroups=measured.subgroups,
+        rejection=measured.rejection,
         broken=[(item.path, item.reason) for item in scored.embedded.dataset.broken],
         created=provenance.created(),
         command=provenance.command(),

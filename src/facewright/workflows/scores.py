@@ -18,6 +18,7 @@ from facewright.data.store import PixelStore
 from facewright.embedding import similarities
 from facewright.errors import BadImage, DataError
 from facewright.events import EventHandler, Message, Progress
+from facewright.faces.quality import quality_of
 from facewright.images import Pixels, pixel_digest
 from facewright.recognition import Face, Picked, Recognizer, SelectFace
 
@@ -35,6 +36,7 @@ class Vectors:
     digests: tuple[str, ...]  # (N,) of the images' pixels
     picture: Callable[[int], Pixels]  # what the network saw of record i, (H, W, 3)
     several: int  # images with more than one face
+    quality: NDArray[np.float64] | None = None  # (N,) of the faces that were found; None: photos taken whole
 
     @property
     def people(self) -> NDArray[np.str_]:
@@ -56,6 +58,14 @@ class ScoredPairs:
     def scored(self) -> NDArray[np.bool_]:
         """(P,) true where there is a score."""
         return ~np.isnan(self.scores)
+
+    @property
+    def quality(self) -> NDArray[np.float64] | None:
+        """(P, 2) quality of both faces, NaN where there is none; None where photos are taken whole."""
+        if self.embedded.quality is None:
+            return None
+        rows = self.pairs.rows(self.embedded.dataset.records)
+        return np.where(rows >= 0, self.embedded.quality[rows], np.nan)
 
     @property
     def people(self) -> NDArray[np.str_] | None:
@@ -113,7 +123,7 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
 def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, select_face: SelectFace) -> Vectors:
     """Images whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
-    broken, waiting, several = list[Broken](), list[Face](), 0
+    broken, waiting, quality, several = list[Broken](), list[Face](), list[float](), 0
     for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face), 1):
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
@@ -122,6 +132,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
         records.append(record)
         digests.append(digest)
         waiting.append(picked.face)
+        quality.append(quality_of(picked.face).value)
         if len(waiting) == FACES:
             vectors.append(recognizer.embed(waiting))
             waiting.clear()
@@ -137,7 +148,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
         face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), select_face).face
         return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
 
-    return Vectors(left, np.concatenate(vectors), tuple(digests), pixels_of, several)
+    return Vectors(left, np.concatenate(vectors), tuple(digests), pixels_of, several, np.array(quality))
 
 
 def picked_faces(

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from facewright import graphs
 from facewright.errors import BundleError, FacewrightError, UsageError
-from facewright.files import check_manifest, not_the_file, parse_json, rewriting, write_atomic
+from facewright.files import check_manifest, not_the_file, parse_json, rewriting, write_atomic, write_tensors
 from facewright.graphs import EMBEDDING, LOGITS, Graph
 from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold
@@ -175,12 +175,10 @@ def save(path: Path, bundle: Bundle) -> None:
         suffix = ".safetensors" if exported is None else graphs.SUFFIX
         raise UsageError(f"{path}: the model is {kind}; call its file NAME{suffix}")
     if exported is None:
-        import safetensors.torch
-
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
         with rewriting(path):
             text = header.model_dump_json(exclude={"task"} if bundle.task is None else None)
-            write_atomic(path, safetensors.torch.save(tensors, {graphs.KEY: text}))
+            write_tensors(path, tensors, {graphs.KEY: text})
         return
     whole = ExportedHeader(
         bundle=header,

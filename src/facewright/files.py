@@ -66,7 +66,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     temporary = None
     try:
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
-        with open(os.open(temporary, platforms.NEW_FILE, mode), "wb") as out:  # noqa: PTH123 - a descriptor, not a path
+        with open(temporary, "wb", opener=lambda name, _: os.open(name, platforms.NEW_FILE, mode)) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -81,6 +81,17 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             f"{path}: could not be written ({error.strerror or error}); what was there before is unchanged"
         ) from error
     sync_folder(path.parent)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], facts: dict[str, str], *, mode: int = 0o644) -> None:
+    """Replace a safetensors file as `write_atomic` does; its bytes never lie in memory beside the tensors."""
+    import safetensors.torch
+
+    with replacing(path, mode=mode) as out:
+        try:
+            safetensors.torch.save_file(dict(tensors), out.name, facts)
+        except safetensors.SafetensorError as error:  # a full disk
+            raise OSError(str(error)) from error
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:

@@ -124,8 +124,8 @@ if kind == "fsync": os.fsync = counted("fsync", int(number))
 elif kind == "replace": Path.replace = counted("replace", int(number))
 else:  # part of the bytes are on disk
     opened = open
-    def half(descriptor, mode):
-        out = opened(descriptor, mode)
+    def half(path, mode, **more):
+        out = opened(path, mode, **more)
         real_write = out.write
         class Cut:
             def __enter__(self): return self

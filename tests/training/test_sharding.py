@@ -14,9 +14,11 @@ from facewright.errors import UsageError
 from facewright.heads import build
 from facewright.losses.objective import Objective
 from facewright.specs import HeadSpec, ObjectiveSpec
+from facewright.training import checkpoints
 from facewright.training import recipe as recipes
 from facewright.training.distributed import World
 from facewright.training.sharding import ShardedObjective, Sharding
+from facewright.training.validation import of_rows, row_numbers, validate
 from facewright.workflows.training_runs import resume, train
 
 KINDS = ("cosface", "arcface", "adaface")
@@ -50,33 +52,94 @@ def shared(kind: str, world: World, negatives: float = 1.0) -> Found:
     loss.backward()
     gradient = world.all_reduce(backbone.weight.grad.clone()) / world.size  # as DistributedDataParallel does
     hits = int(world.all_reduce_sum([float(objective.hits(right, labels[part]))])[0])
-    return loss.item(), hits, sharding.join(head.weight.grad), gradient
+    return loss.item(), hits, sharding.collect(head.weight.grad), gradient
+
+
+def scored(world: World) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and hit of each image by scores that are shared out, and the directions put together again."""
+    head, backbone, images, labels, _ = setting("arcface")
+    with torch.no_grad():
+        head.weight[8:10] = head.weight[2:4]  # classes 1 and 4 always score alike: the first is the answer
+        sharding = Sharding(world, CLASSES, 2)
+        head.weight = torch.nn.Parameter(sharding.take(head.weight.detach()))
+        numbers = sharding.row_numbers(head, backbone(images), labels)
+    with sharding.whole(head):
+        return numbers, head.weight.detach().clone()
+
+
+def test_validation_with_shared_classes_gives_the_numbers_of_all_scores(both: dict[str, tuple]) -> None:
+    head, backbone, images, labels, _ = setting("arcface")
+    with torch.no_grad():
+        head.weight[8:10] = head.weight[2:4]
+        expected = row_numbers(head(backbone(images)), labels)
+    for numbers, whole in (both["scored"], scored(World())):
+        torch.testing.assert_close(numbers.double(), expected, atol=1e-5, rtol=0)
+        assert torch.equal(whole, head.weight)
+    one, many = of_rows(both["scored"][0], "loss"), validate(head(backbone(images)).detach(), labels, "loss")
+    assert one.loss == pytest.approx(many.loss, abs=1e-5) and one.accuracy == many.accuracy
+    assert 0 < many.accuracy < 1
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_rows_that_three_processes_saved_are_read_by_any_number(processes: int, tmp_path: Path) -> None:
+    whole = torch.arange(CLASSES * 2 * 3.0).reshape(-1, 3)
+    sums = []
+    for rank in range(3):
+        rows = {"model.head.weight": Sharding(World(rank, 3), CLASSES, 2).take(whole)}
+        sums.append(checkpoints.save_rows(tmp_path, checkpoints.State({}, {}, rows), 7, rank))
+    checkpoints.save(tmp_path, checkpoints.State({"model.bias": torch.zeros(2)}, {}), 7, sums)
+    state = checkpoints.load(tmp_path)
+    assert state is not None and checkpoints.names_of_rows(state.shards) == ["model.head.weight"]
+    for rank in range(processes):
+        sharding = Sharding(World(rank, processes), CLASSES, 2)
+        found = checkpoints.load_rows(state.shards, "model.head.weight", sharding.rows(rank))
+        assert torch.equal(found, sharding.take(whole))
+
+
+def test_a_damaged_shard_falls_back_to_the_checkpoint_before(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        rows = {"model.head.weight": torch.full((4, 2), float(step))}
+        sums = [checkpoints.save_rows(tmp_path, checkpoints.State({}, {}, rows), step, rank) for rank in (0, 1)]
+        checkpoints.save(tmp_path, checkpoints.State({"model.bias": torch.zeros(2)}, {}), step, sums)
+    assert len(list(tmp_path.glob("step-00000001*"))) == 0 and len(list(tmp_path.glob("step-0000000[23]*"))) == 6
+    newest = tmp_path / "step-00000003.rank-0001.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    state = checkpoints.load(tmp_path)
+    assert state is not None
+    assert checkpoints.load_rows(state.shards, "model.head.weight", slice(2, 6)).tolist() == [[2.0, 2.0]] * 4
 
 
 TWO = f"""
 import sys
 sys.path[:0] = {[str(Path(__file__).parent)]!r}
 import torch, torch.distributed as dist
-from test_sharding import KINDS, shared
+from test_sharding import KINDS, scored, shared
 from facewright.training.distributed import World
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{{sys.argv[2]}}", rank=rank, world_size=2)
 found = {{kind: shared(kind, World(rank, 2)) for kind in KINDS}}
 found["sampled"] = shared("arcface", World(rank, 2), 0.5)
+found["scored"] = scored(World(rank, 2))
 if rank == 0:
     torch.save(found, sys.argv[3])
 dist.destroy_process_group()
 """
 
 
-def test_two_processes_give_the_loss_and_the_gradients_of_the_whole_layer(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", TWO]
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
+    """What the first of two processes found."""
+    words, folder = [sys.executable, "-c", TWO], tmp_path_factory.mktemp("both")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen([*words, str(rank), str(tmp_path / "meet"), str(tmp_path / "out")], env=env) for rank in (0, 1)
+    started = [
+        subprocess.Popen([*words, str(rank), str(folder / "meet"), str(folder / "out")], env=env) for rank in (0, 1)
     ]
-    assert [process.wait(120) for process in both] == [0, 0]
-    found = torch.load(tmp_path / "out", weights_only=True)
+    assert [process.wait(120) for process in started] == [0, 0]
+    return torch.load(folder / "out", weights_only=True)
+
+
+def test_two_processes_give_the_loss_and_the_gradients_of_the_whole_layer(both: dict[str, tuple]) -> None:
+    found = both
     for kind in KINDS:
         loss, hits, directions, backbone = whole(kind)
         assert found[kind][0] == pytest.approx(loss, abs=1e-5) and found[kind][1] == hits
@@ -162,3 +225,10 @@ def test_a_run_of_two_resumes_with_one_and_its_bundle_is_whole(tmp_path: Path) -
         assert mine.train_loss == pytest.approx(theirs.train_loss, rel=0.03)  # batch norm sees half batches
     weights, expected = (each.classifier.bundle.weights for each in (run, one))
     assert {name: value.shape for name, value in weights.items()} == {n: v.shape for n, v in expected.items()}
+
+
+def test_what_two_classes_need_is_refused(tmp_path: Path) -> None:
+    changes = {**SMALL, "selection.metric": "hter"}
+    two = "synthetic:faces?identities=4&images=8&size=32&task=glasses"
+    with pytest.raises(UsageError, match="HTER"):
+        train(two, model="plain_cnn", recipe="arcface", out=tmp_path / "run", overrides=changes)

@@ -113,6 +113,8 @@ def assemble(
 
 def _sharded(recipe: Recipe, network: nn.Module, data: Data, world: World) -> ShardedObjective:
     """Leave the head the directions of this process's classes, and return the objective that knows of the others."""
+    if recipe.selection.metric == "hter" or any(phase.hard_negatives for phase in recipe.all_phases.values()):
+        raise UsageError("HTER and hard negatives are for two classes: set training.shard_classes to false")
     head = network.get_submodule(str(network.classifier_name))
     assert isinstance(head, CosineHead)  # the recipe sees to it
     sharding = Sharding(world, data.classes, head.subcentres)

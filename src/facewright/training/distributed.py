@@ -55,6 +55,14 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def all_gather(self, digest: bytes) -> tuple[bytes, ...]:
+        """Return the bytes of each process, which are equally many."""
+        if self.size == 1:
+            return (digest,)
+        parts = [torch.empty(len(digest), dtype=torch.uint8) for _ in range(self.size)]
+        dist.all_gather(parts, torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+        return tuple(bytes(part.tolist()) for part in parts)
+
     def barrier(self) -> None:
         """Wait until every process has come here."""
         self.all_reduce_sum([0.0])

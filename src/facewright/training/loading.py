@@ -76,12 +76,12 @@ class ImageLoader:
         for batch in loader.epoch(_shares(batches, self.world), epoch, start=start):
             yield batch.images, batch.indices
 
-    def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
-        """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
+    def validation(self, size: int) -> Iterator[Inputs]:
+        """Yield this process's share of the validation part."""
         data = self.data
         loader = Loader(data.store, data.spec, None, size, 0, data.workers, self.world.device)
         for batch in loader.epoch(_blocks(data.validation, self.world), 0):
-            yield network(batch.images).float(), batch.indices
+            yield batch.images, batch.indices
 
 
 class FeatureLoader:
@@ -91,7 +91,6 @@ class FeatureLoader:
 
     Args:
         network: the backbone with its head.
-        head: name of the network's module that reads features.
         draws: augmentation draws to compute.
         size: side in pixels.
     Raises:
@@ -102,14 +101,13 @@ class FeatureLoader:
         self,
         data: Data,
         network: nn.Module,
-        head: str,
         draws: int,
         size: int,
         dtype: torch.dtype,
         on_event: EventHandler,
         world: World,
     ) -> None:
-        self.data, self.head, self.world = data, head, world
+        self.data, self.world = data, world
         parts: list[Features] = []
 
         def report(done: int, total: int) -> None:
@@ -130,11 +128,10 @@ class FeatureLoader:
         for indices in _shares(batches, self.world)[start:]:
             yield moved(self.training_part.batch(indices, phase_epoch), self.world.device), indices
 
-    def validation(self, network: nn.Module, size: int) -> Iterator[Inputs]:
-        """Yield class scores (B, C) of this process's share of the validation part, and its rows."""
-        head = network.get_submodule(self.head)
+    def validation(self, size: int) -> Iterator[Inputs]:
+        """Yield this process's share of the validation part."""
         for block in _blocks(self.data.validation, self.world):
-            yield head(moved(self.validation_part.batch(block, 0), self.world.device)).float(), block
+            yield moved(self.validation_part.batch(block, 0), self.world.device), block
 
 
 def _shares(batches: list[NDArray[np.int64]], world: World) -> list[NDArray[np.int64]]:
@@ -142,5 +139,6 @@ def _shares(batches: list[NDArray[np.int64]], world: World) -> list[NDArray[np.i
 
 
 def _blocks(rows: NDArray[np.int64], world: World) -> list[NDArray[np.int64]]:
-    """Cut rows into batches of nearly equal length, and take every `world.size`-th of them."""
-    return np.array_split(rows, max(1, math.ceil(len(rows) / VALIDATED)))[world.rank :: world.size]
+    """Cut rows into batches of nearly equal length, as many for each process, and take those of this one."""
+    number = world.size * max(1, math.ceil(len(rows) / (VALIDATED * world.size)))
+    return [block for block in np.array_split(rows, number)[world.rank :: world.size] if len(block)]

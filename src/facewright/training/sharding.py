@@ -35,6 +35,8 @@ from facewright.specs import ObjectiveSpec
 from facewright.training.distributed import World
 from facewright.vectors import precise
 
+SCORED = 64  # images whose scores a process computes at once
+
 
 @dataclass(frozen=True)
 class Sharding:
@@ -53,29 +55,59 @@ class Sharding:
         """The first class of this process."""
         return self._bound(self.world.rank)
 
+    def rows(self, rank: int) -> slice:
+        """Return the rows of a process among those (C * K, D) of all classes."""
+        return slice(self._bound(rank) * self.subcentres, self._bound(rank + 1) * self.subcentres)
+
     def take(self, whole: Tensor) -> Tensor:
         """(C * K, D) of all classes -> the rows of this process."""
-        stop = self._bound(self.world.rank + 1)
-        return whole[self.start * self.subcentres : stop * self.subcentres].clone()
+        return whole[self.rows(self.world.rank)].clone()
 
-    def join(self, own: Tensor) -> Tensor:
-        """Return (C * K, D) of all classes; every process must call it."""
+    def collect(self, own: Tensor) -> Tensor:
+        """Bring (C * K, D) of all classes to the CPU of the main process; the others keep theirs.
+
+        Every process must call it. The rows of one process after the other are received where they belong, so that none
+        lie in memory twice.
+        """
         if self.world.size == 1:
             return own
-        bounds = [self._bound(rank) * self.subcentres for rank in range(self.world.size + 1)]
-        whole = own.new_zeros(bounds[-1], *own.shape[1:])
-        whole[bounds[self.world.rank] : bounds[self.world.rank + 1]] = own
-        return self.world.all_reduce(whole)
+        if not self.world.is_main_process:
+            dist.send(own.cpu(), 0)
+            return own
+        whole = torch.empty(self.classes * self.subcentres, *own.shape[1:], dtype=own.dtype)
+        whole[self.rows(0)] = own.cpu()
+        for rank in range(1, self.world.size):
+            dist.recv(whole[self.rows(rank)], rank)
+        return whole
 
     @contextmanager
     def whole(self, head: CosineHead) -> Iterator[None]:
-        """Give a head the directions of all classes for a while; every process must enter."""
+        """Give the head of the main process the directions of all classes for a while; every process must enter."""
         own = head.weight.data
-        head.weight.data = self.join(own)
+        head.weight.data = self.collect(own)
         try:
             yield
         finally:
             head.weight.data = own
+
+    def row_numbers(self, head: CosineHead, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """As `validation.row_numbers` of the scores of all classes, which no process computes; every one must call it.
+
+        Args:
+            head: holds the directions of this process.
+            embeddings: (V, D), and labels: (V,), the same in all processes.
+        Returns:
+            (V, 2): the cross-entropy, and 1 where the image's class has the highest score.
+        """
+        blocks = zip(torch.split(embeddings, SCORED), torch.split(labels, SCORED), strict=True)
+        found = [_own_numbers(head, part, wanted, self.start) for part, wanted in blocks]
+        best, place, total, own = (torch.cat(one) for one in zip(*found, strict=True))
+        high = _greatest(best.clone(), self.world)
+        total = self.world.all_reduce(total * (best - high).exp())
+        own = self.world.all_reduce(own)
+        place = _greatest(torch.where(best == high, -place, -self.classes), self.world)  # the first of equal ones
+        losses = total.log() + high - own
+        return torch.stack([losses, (-place == labels).to(losses.dtype)], 1)
 
     def _bound(self, rank: int) -> int:
         return rank * self.classes // self.world.size
@@ -186,6 +218,16 @@ class _CrossEntropy(torch.autograd.Function):
         shares, places, mine = ctx.saved_tensors
         result = shares.scatter_add(1, places, -mine[:, None].to(shares.dtype))
         return result.mul_(gradient / len(shares)), None, None, None
+
+
+def _own_numbers(head: CosineHead, embeddings: Tensor, labels: Tensor, start: int) -> tuple[Tensor, ...]:
+    """Of the scores of classes from `start` on: the highest, its class, the sum of exponentials of what the others lack
+    to it, and the score of the image's class, 0 where that is another process's; (B,) each."""
+    scores = head.classify(embeddings)
+    best, place = scores.max(1)
+    mine = (labels >= start) & (labels < start + scores.shape[1])
+    own = scores.gather(1, torch.where(mine, labels - start, 0)[:, None])[:, 0]
+    return best, place + start, (scores - best[:, None]).exp_().sum(1), torch.where(mine, own, 0.0)
 
 
 def _all(own: Tensor, world: World) -> Tensor:

@@ -26,6 +26,7 @@ from facewright.data.sampling import derive
 from facewright.devices import moved
 from facewright.errors import Interrupted, NonFiniteLoss
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
+from facewright.heads import CosineHead
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.distributed import World, stop_requests
 from facewright.training.history import Position
@@ -136,7 +137,7 @@ class Trainer:
         if phase.draws and self.module.head is not None:
             size = self.recipe.image_size(self.position.epoch)
             self.loader = FeatureLoader(
-                data, self.network, self.module.head, phase.draws, size, self.module.dtype, self.on_event, self.world
+                data, self.network, phase.draws, size, self.module.dtype, self.on_event, self.world
             )
         else:
             self.loader = ImageLoader(data, self.world, self.on_event)
@@ -188,7 +189,7 @@ class Trainer:
         position = self.position
         torch.manual_seed(derive(self.data.seed, "step", position.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.rate_factor())
-        labels = self.truth[moved(torch.from_numpy(indices), self.world.device)]
+        labels = self.truth_of(indices)
         inputs, targets = self.targets(inputs, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss, scores = self.backward(inputs, targets)
@@ -264,28 +265,41 @@ class Trainer:
         """The network that is validated and kept: the average of the weights where there is one."""
         return self.network if self.average is None else self.average.module
 
+    @torch.inference_mode()
     def validate(self) -> Validation:
-        """Measure the validation part, each process its share."""
-        with self.whole_classes(), torch.inference_mode():
-            return self._validated()
+        """Measure the validation part, each process its share; of many classes no image's scores are kept."""
+        assert self.loader is not None
+        rows, metric, task = np.sort(self.data.validation), self.recipe.selection.metric, self.recipe.task
+        network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
+        batches, truth = self.loader.validation(size), self.truth_of(rows)
+        if self.sharding is not None:
+            head = network.get_submodule(str(self.module.head))
+            assert isinstance(head, CosineHead)
+            parts = ((self.module.embeddings(network, inputs), indices) for inputs, indices in batches)
+            embeddings = validation.gathered(parts, rows, head.width, self.world).float()
+            result = validation.of_rows(self.sharding.row_numbers(head, embeddings, truth), metric)
+        elif task is not None or metric == "hter":  # which take all scores, of few columns
+            parts = ((self.module.scores(network, inputs), indices) for inputs, indices in batches)
+            result = validation.validate(
+                validation.gathered(parts, rows, self.data.classes, self.world), truth, metric, task
+            )
+        else:
+            parts = (
+                (validation.row_numbers(self.module.scores(network, inputs), self.truth_of(indices)), indices)
+                for inputs, indices in batches
+            )
+            result = validation.of_rows(validation.gathered(parts, rows, 2, self.world), metric)
+        return self.verified(result, network, size)
+
+    def truth_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the class numbers (B,) or targets (B, T) of rows of the store, on the device."""
+        return self.truth[moved(torch.from_numpy(rows), self.world.device)]
 
     def whole_classes(self) -> AbstractContextManager[None]:
-        """Give the validated network the directions of all classes for a while; every process must enter."""
+        """Give the main process's validated network the directions of all classes; every process must enter."""
         if self.sharding is None:
             return nullcontext()
         return self.sharding.whole(self.validated_network.get_submodule(str(self.module.head)))  # type: ignore[arg-type]
-
-    def _validated(self) -> Validation:
-        assert self.loader is not None
-        rows = np.sort(self.data.validation)
-        scores = torch.zeros(len(rows), self.data.classes, device=self.world.device)
-        network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
-        for part, indices in self.loader.validation(network, size):
-            scores[moved(torch.from_numpy(np.searchsorted(rows, indices)), self.world.device)] = part
-        self.world.all_reduce(scores)  # each row is zero in all processes but one
-        truth = torch.from_numpy(self.data.store.dataset.truth[rows])
-        result = validation.validate(scores, truth, self.recipe.selection.metric, self.recipe.task)
-        return self.verified(result, network, size)
 
     def verified(self, result: Validation, network: nn.Module, size: int) -> Validation:
         """Measure the verification sets; where they choose the best epoch, their mean accuracy is its score."""
@@ -412,10 +426,15 @@ class Trainer:
         restore(self, state)
 
     def checkpoint(self) -> None:
-        """Save the state; only one process writes."""
-        state = self.state() if self.world.is_main_process or self.sharding is not None else None
-        if state is not None and self.world.is_main_process:
-            checkpoints.save(self.folder / "checkpoints", state, self.position.steps)
+        """Save the state: the main process all of it, but for class directions that are shared out."""
+        folder, steps = self.folder / "checkpoints", self.position.steps
+        if self.world.is_main_process or self.sharding is not None:
+            state = self.state()
+            shards: tuple[bytes, ...] = ()
+            if state.rows:
+                shards = self.world.all_gather(checkpoints.save_rows(folder, state, steps, self.world.rank))
+            if self.world.is_main_process:
+                checkpoints.save(folder, state, steps, shards)
         self._saved = time.monotonic()
 
     def checkpoint_if_due(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -43,22 +44,23 @@ class Resumable(Protocol):
 
 
 def state_of(trainer: Resumable) -> checkpoints.State:
-    """Return the state; class directions that are shared out are put together, so every process must call it."""
+    """Return the state; of class directions that are shared out, the rows of this process."""
     parts: Parts = {
         "model": trainer.network.state_dict(),
         "average": {} if trainer.average is None else trainer.average.state_dict(),
         "objective": trainer.module.objective.state_dict(),
         "optimizer": optimizers.tensors_of(trainer.optimizer),
     }
-    if trainer.sharding is not None:
-        _change_shards(trainer, parts, trainer.sharding.join)
+    rows: dict[str, Tensor] = {}
+    if trainer.sharding is not None and trainer.sharding.world.size > 1:
+        rows = {f"{part}.{name}": parts[part].pop(name) for part, name in _shared_out(trainer, parts)}
     tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
     facts = {
         "progress": asdict(trainer.position),
         "plateau": None if trainer.plateau is None else asdict(trainer.plateau),
         "scaler": trainer.scaler.state_dict(),
     }
-    return checkpoints.State(tensors, facts)
+    return checkpoints.State(tensors, facts, rows)
 
 
 def restore(trainer: Resumable, state: checkpoints.State) -> None:
@@ -80,7 +82,7 @@ def restore(trainer: Resumable, state: checkpoints.State) -> None:
         trainer.scaler.load_state_dict(state.facts.get("scaler", {}))
         trainer.start_phase()
         if trainer.sharding is not None:
-            _change_shards(trainer, parts, trainer.sharding.take)
+            _take_rows(trainer.sharding, trainer, parts, state.shards)
         trainer.network.load_state_dict(parts["model"])
         trainer.module.objective.load_state_dict(parts["objective"])
         if trainer.average is not None:
@@ -93,14 +95,21 @@ def restore(trainer: Resumable, state: checkpoints.State) -> None:
         raise ResumeError(f"the checkpoint is of another model or recipe: {str(error).splitlines()[0]}") from None
 
 
-def _change_shards(trainer: Resumable, parts: Parts, change: Callable[[Tensor], Tensor]) -> None:
-    """Change what is stored of the class directions in place: from shards to the whole, or back."""
+def _take_rows(sharding: Sharding, trainer: Resumable, parts: Parts, shards: Sequence[Path]) -> None:
+    """Give the parts the class directions of this process: from the shards, or from the whole where there are none."""
+    for key in checkpoints.names_of_rows(shards):
+        part, name = key.split(".", 1)
+        parts[part][name] = checkpoints.load_rows(shards, key, sharding.rows(sharding.world.rank))
+    if not shards:
+        for part, name in _shared_out(trainer, parts):
+            parts[part][name] = sharding.take(parts[part][name])
+
+
+def _shared_out(trainer: Resumable, parts: Parts) -> list[tuple[str, str]]:
+    """Return part and name of the tensors that hold a row for each class direction."""
     weight, own = f"{trainer.module.head}.weight", trainer.class_weight
     parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     number = next((str(place) for place, p in enumerate(parameters) if p is own), "")
-    for part, name in (("model", weight), ("average", f"module.{weight}")):
-        if name in parts[part]:
-            parts[part][name] = change(parts[part][name])
-    for name, tensor in parts["optimizer"].items():
-        if name.split(".", 1)[0] == number and tensor.ndim == 2:
-            parts["optimizer"][name] = change(tensor)
+    named = [(part, name) for part, name in (("model", weight), ("average", f"module.{weight}")) if name in parts[part]]
+    slots = [name for name, slot in parts["optimizer"].items() if name.split(".", 1)[0] == number and slot.ndim == 2]
+    return named + [("optimizer", name) for name in slots]

@@ -71,6 +71,18 @@ class TrainingModule(nn.Module):
         loss, scores = self.objective(head, features.float(), targets, step)
         return loss, scores
 
+    def scores(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Compute class scores (B, C) of images or features in float32, by a network of the same structure."""
+        layers = network if inputs.ndim != 2 else network.get_submodule(str(self.head))
+        scores: Tensor = layers(inputs).float()
+        return scores
+
+    def embeddings(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Compute what the last layer of the head is given, (B, D), as `scores`."""
+        features = inputs if inputs.ndim == 2 else network.forward_features(inputs)  # type: ignore[operator]
+        found: Tensor = network.get_submodule(str(self.head)).embed(features).float()  # type: ignore[operator]
+        return found
+
 
 class AveragedNetwork(nn.Module):
     """A copy of a network whose weights and norm statistics follow it as an exponential moving average.

@@ -145,6 +145,6 @@ def _validation_seconds(trainer: Trainer) -> float:
     """Return the time that the whole validation part would take, from its first batch."""
     assert trainer.loader is not None
     started = time.monotonic()
-    scores, rows = next(iter(trainer.loader.validation(trainer.validated_network.eval(), trainer.recipe.input.size)))
-    float(scores.sum())  # waits for the device
+    inputs, rows = next(iter(trainer.loader.validation(trainer.recipe.input.size)))
+    float(trainer.module.scores(trainer.validated_network.eval(), inputs).sum())  # waits for the device
     return (time.monotonic() - started) * len(trainer.data.validation) / len(rows)

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import facewright as fw
+from facewright.cli import main as cli
 from facewright.errors import BadImage, UsageError
 from fixtures.faces import draw_people, saved
 
 FUNCTIONS = [name for name in fw.__all__ if inspect.isfunction(getattr(fw, name))]
+
+PROCESSES = ("serve",)  # commands that run until they are stopped
+# Commands whose function has another name.
+NAMES = {
+    "lr-find": "find_learning_rate",
+    "card": "model_card",
+    "faces": "detect_faces",
+    "models": "describe_model",
+    "models import": "import_model",
+    "models default": "set_default",
+    "recipes": "load_recipe",
+    "cache": "cache_entries",
+    "data export": "export_dataset",
+    "gallery list": "Gallery",
+    "gallery log": "Gallery",
+    "gallery export": "export_gallery",
+    "gallery import": "import_gallery",
+    "weights list": "known_weights",
+    "weights get": "get_weights",
+    "weights convert": "convert_weights",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +57,25 @@ def test_a_path_may_be_a_string(name: str) -> None:
     for parameter in inspect.signature(getattr(fw, name)).parameters.values():
         kinds = set(re.findall(r"\w+", str(parameter.annotation)))
         assert "Path" not in kinds or "str" in kinds or parameter.name == "cache", f"{parameter}"
+
+
+def test_every_command_has_its_function() -> None:
+    found = list(commands(typer.main.get_command(cli.app)))
+    assert set(NAMES) <= set(found)
+    for command in found:
+        group, _, name = command.rpartition(" ")
+        if command in PROCESSES or (group == "gallery" and hasattr(fw.Gallery, name)):
+            continue
+        assert NAMES.get(command, command) in fw.__all__, f"no function for `facewright {command}`"
+
+
+def commands(group: Any, before: str = "") -> Iterator[str]:
+    """The words of each command, such as "gallery enroll"."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield before + name
 
 
 def pixels() -> np.ndarray:

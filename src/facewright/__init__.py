@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from facewright.models.released import released as known_weights
     from facewright.models.weights import get_weights
     from facewright.recognition import Recognizer
+    from facewright.recognition.defaults import read_defaults, set_default
     from facewright.regression.run import fit
     from facewright.training.recipe import load as load_recipe
     from facewright.training.recipe import names as recipe_names
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
         train_all,
         verify,
     )
+    from facewright.workflows.clusters import change_clusters
+    from facewright.workflows.clusters import cluster_photos as cluster
     from facewright.workflows.dataset_export import export_dataset
     from facewright.workflows.diagnosis import doctor
     from facewright.workflows.estimators import FaceClassifier, FaceVerifier
@@ -65,9 +68,13 @@ if TYPE_CHECKING:
     from facewright.workflows.exportation import export
     from facewright.workflows.face_detection import faces as detect_faces
     from facewright.workflows.face_scan import scan
-    from facewright.workflows.galleries import enroll, export_gallery, import_gallery
+    from facewright.workflows.galleries import enroll, export_gallery, identify, import_gallery
+    from facewright.workflows.hub import pull, push
     from facewright.workflows.label_issues import find_label_issues
+    from facewright.workflows.model_card import model_card
+    from facewright.workflows.model_import import import_model
     from facewright.workflows.submission import fill_template
+    from facewright.workflows.watching import watch
 
 __version__ = "0.1.0"
 
@@ -87,7 +94,9 @@ __all__ = [
     "cache_entries",
     "calibrate",
     "calibrate_unknown",
+    "change_clusters",
     "clear_cache",
+    "cluster",
     "compare",
     "convert_weights",
     "create_model",
@@ -109,22 +118,30 @@ __all__ = [
     "find_learning_rate",
     "fit",
     "get_weights",
+    "identify",
     "import_gallery",
+    "import_model",
     "inspect",
     "known_weights",
     "load_recipe",
+    "model_card",
     "model_names",
     "open_dataset",
     "pairs",
     "predict",
+    "pull",
+    "push",
+    "read_defaults",
     "recipe_names",
     "resume",
     "scan",
     "search",
+    "set_default",
     "train",
     "train_all",
     "verify",
     "verify_cache",
+    "watch",
 ]
 
 __getattr__ = lazy_names(
@@ -144,10 +161,12 @@ __getattr__ = lazy_names(
         "facewright.models.released": "known_weights=released",
         "facewright.models.weights": "get_weights",
         "facewright.recognition": "Recognizer",
+        "facewright.recognition.defaults": "read_defaults set_default",
         "facewright.regression.run": "fit",
         "facewright.training.recipe": "load_recipe=load recipe_names=names",
         "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo dry_run embed evaluate "
         "find_learning_rate inspect pairs predict resume search train train_all verify",
+        "facewright.workflows.clusters": "change_clusters cluster=cluster_photos",
         "facewright.workflows.dataset_export": "export_dataset",
         "facewright.workflows.diagnosis": "doctor",
         "facewright.workflows.estimators": "FaceClassifier FaceVerifier",
@@ -155,9 +174,13 @@ __getattr__ = lazy_names(
         "facewright.workflows.exportation": "export",
         "facewright.workflows.face_detection": "detect_faces=faces",
         "facewright.workflows.face_scan": "scan",
-        "facewright.workflows.galleries": "enroll export_gallery import_gallery",
+        "facewright.workflows.galleries": "enroll export_gallery identify import_gallery",
+        "facewright.workflows.hub": "pull push",
         "facewright.workflows.label_issues": "find_label_issues",
+        "facewright.workflows.model_card": "model_card",
+        "facewright.workflows.model_import": "import_model",
         "facewright.workflows.submission": "fill_template",
+        "facewright.workflows.watching": "watch",
     },
 )
 

@@ -107,8 +107,8 @@ class _State:
 
 
 def cluster_photos(
-    paths: Sequence[Path],
-    out: Path,
+    paths: Sequence[str | Path],
+    out: str | Path,
     *,
     model: str | None = None,
     detector: str | None = None,
@@ -128,6 +128,7 @@ def cluster_photos(
         UsageError: no photo. OtherModel: OUT is of another model. Undefined: the model has no impostor scores and no
         threshold is given. DataError: a file of OUT is damaged.
     """
+    out = Path(out)
     if model is None and detector is None and (out / FACES).exists():
         before = read_json(out / FACES, SortedPhotos, error=DataError)
         model, detector = before.model, before.detector
@@ -145,7 +146,7 @@ def cluster_photos(
 
 
 def change_clusters(
-    out: Path,
+    out: str | Path,
     *,
     merge: Sequence[Sequence[str]] = (),
     split: Sequence[str] = (),
@@ -158,6 +159,7 @@ def change_clusters(
     Raises:
         UsageError: no such person or face, or a name that another person has. DataError: OUT holds no sorted photos.
     """
+    out = Path(out)
     record = read_json(out / FACES, SortedPhotos, error=DataError)
     faces = {face.key: face for face in record.faces}
     must, cannot = list(record.must), list(record.cannot)

@@ -122,13 +122,13 @@ def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:
 @select_face_was_policy
 def identify(
     gallery: Gallery,
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     *,
     threshold: float | None = None,
     where: Mapping[str, str] | None = None,
     select_face: SelectFace | None = None,
     every_face: bool = False,
-    draw: Path | None = None,
+    draw: str | Path | None = None,
 ) -> list[Identification] | list[PhotoIdentification]:
     """Identify the people in photos and in folders of photos.
 
@@ -143,7 +143,7 @@ def identify(
         return gallery.identify(
             photos, threshold=threshold, where=where, select_face=gallery.recognizer.face_selection(select_face)
         )
-    results = []
+    results, draw = [], None if draw is None else Path(draw)
     for number, photo in enumerate(photos):
         results.append(gallery.identify_faces(photo, threshold=threshold, where=where))
         if draw is not None and results[-1].error is None:
@@ -163,15 +163,16 @@ def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     return draw_boxes(pixels, boxes, [face.person or "unknown" for face in result.faces])
 
 
-def photos_in(paths: Sequence[Path]) -> list[Path]:
+def photos_in(paths: Sequence[str | Path]) -> list[Path]:
     """List photos and those in folders; one that is missing is reported with the others that cannot be read.
 
     Raises:
         UsageError: there is none.
     """
-    photos = [photo for path in paths for photo in (images_below(path) if path.is_dir() else [path])]
+    places = [Path(path) for path in paths]
+    photos = [photo for path in places for photo in (images_below(path) if path.is_dir() else [path])]
     if not photos:
-        raise UsageError(none_found(paths))
+        raise UsageError(none_found(places))
     return photos
 
 

@@ -95,8 +95,8 @@ def watch(
     linger: float = LINGER,
     min_frames: int = MIN_FRAMES,
     duration: float | None = None,
-    crops: Path | None = None,
-    draw: Path | None = None,
+    crops: str | Path | None = None,
+    draw: str | Path | None = None,
     on_track: OnTrack = lambda event: None,
     on_event: EventHandler = ignore_event,
 ) -> Watched:
@@ -125,8 +125,12 @@ def watch(
             "enroll the people again with --detector"
         )
     reading = Reading()
-    watcher = _Watcher(source, gallery, threshold, smallest, linger, min_frames, crops, on_track)
-    with closing(_frames(source, reading, every, on_event)) as frames, writing(draw) as film:
+    folder = None if crops is None else Path(crops)
+    watcher = _Watcher(source, gallery, threshold, smallest, linger, min_frames, folder, on_track)
+    with (
+        closing(_frames(source, reading, every, on_event)) as frames,
+        writing(None if draw is None else Path(draw)) as film,
+    ):
         watcher.film = film
         return watcher.run(frames, reading, duration, on_event)
 

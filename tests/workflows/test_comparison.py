@@ -133,6 +133,13 @@ def test_a_budget_gives_each_model_the_epochs_that_fit(tmp_path: Path, monkeypat
 
 def test_a_run_that_is_begun_keeps_its_epochs(compared: tuple[Compared, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = compared[0].runs[0].folder
-    place = {"data": None, "model": "plain_cnn", "recipe": None, "seed": 0, "overrides": {"training.epochs": "99"}}
+    place = {
+        "data": None,
+        "model": "plain_cnn",
+        "recipe": None,
+        "seed": 0,
+        "overrides": {"training.epochs": "99"},
+        "task": None,
+    }
     found = sweeps._fitted(*place.values(), folder, 10.0, None, ignore_event)
     assert found == {"training.epochs": str(compared[0].runs[0].recipe.training.epochs)}

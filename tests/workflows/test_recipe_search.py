@@ -14,13 +14,15 @@ import pytest
 pytest.importorskip("optuna")
 
 from facewright.cli.main import main
+from facewright.cli.search import describe_search
 from facewright.data.store import PixelStore
 from facewright.errors import Interrupted, RunError, UsageError
 from facewright.events import EpochFinished, EpochRow, Message
+from facewright.metrics.intervals import Rate
 from facewright.runs import Run
 from facewright.training import history
 from facewright.workflows import recipe_search, search, training_jobs
-from facewright.workflows.recipe_search import SearchResult
+from facewright.workflows.recipe_search import SearchResult, Trial
 from facewright.workflows.training_jobs import Job, Outcome
 
 DATA = "synthetic:faces?identities=2&images=20&size=32"
@@ -152,7 +154,7 @@ def test_the_budget_ends_a_trial_after_its_epoch(tmp_path: Path, monkeypatch: py
     facts = [(one.state, one.epochs, one.seconds) for one in found.trials]
     assert facts == [("complete", 3, 30), ("out of time", 2, 20)]
     assert found.best == 1 and found.seconds == 50
-    assert sum(isinstance(one, Message) and one.text.startswith("trial") for one in messages) == 2
+    assert sum(isinstance(one, Message) and one.text.startswith("trial") for one in messages) == 4
 
 
 def test_a_trial_that_fails_is_one_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,3 +188,25 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "read once" in capsys.readouterr().out
     assert main(["search", DATA, "--budget", "soon"]) == 1
     assert "30m" in capsys.readouterr().err
+
+
+def test_the_table_of_two_models_fits_eighty_columns() -> None:
+    drawn = {"learning rate": "0.001234", "size": "224", "augmentation": "recipe", "head": "dropout"}
+    trials = [
+        Trial(
+            number=number, run="r", model=model, changes={}, drawn=drawn, state=state, epochs=12, accuracy=accuracy,
+            loss=0.5, seconds=9.0,
+        )
+        for number, model, state, accuracy in (
+            (0, "resnet18", "complete", 0.5),
+            (1, "mobilenet_v2@/a/long/path/to/weights.safetensors", "pruned", None),
+            (2, "resnet18", "complete", 0.75),
+        )
+    ]  # fmt: skip
+    rate = Rate(value=0.7, low=0.6, high=0.8, n=40)
+    found = SearchResult(
+        dataset="d", seconds=27.0, trials=tuple(trials), best=2, run="r", validation_images=20, test=rate
+    )
+    lines = describe_search(found).splitlines()
+    assert max(map(len, lines[:4])) <= 80
+    assert lines[1].split()[:3] == ["2", "75.0", "%"] and "12, pruned" in lines[3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,13 @@ from facewright.cli.main import main
 from facewright.data.sources import open_dataset
 from facewright.errors import BundleError, DataError, FacewrightError, ResumeError, UnknownName, UsageError
 from facewright.evaluation.targets import TargetPredictions, TaskResult
-from facewright.events import Event, StepFinished
+from facewright.events import Event, Message, StepFinished
 from facewright.inference import Classifier
 from facewright.metrics.intervals import mcnemar_exact
 from facewright.report.model_card import markdown
 from facewright.runs import Run
 from facewright.specs.tasks import TaskSpec
-from facewright.workflows import compare, evaluate, exportation, predict, train, train_all
+from facewright.workflows import compare, evaluate, exportation, predict, sweeps, train, train_all
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export
 from facewright.workflows.model_card import model_card
@@ -391,8 +392,17 @@ def test_several_models_are_trained_on_a_table_without_labels_and_compared(tmp_p
     compared = train_all(table, ["plain_cnn", "squeezenet1_1"], **options)
     assert [entry.name for entry in compared.comparison.models] == ["plain_cnn", "squeezenet1_1"]
     assert (tmp_path / "both/report.html").is_file() and len(compared.comparison.pairs) == 2
-    with pytest.raises(UsageError, match="budget"):
-        train_all(table, ["plain_cnn"], budget=60.0, **options)
+
+
+def test_a_budget_gives_targets_the_epochs_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path / "data", "path,red,bright")
+    told: list[Message] = []
+    own = sweeps.dry_run
+    monkeypatch.setattr(sweeps, "dry_run", lambda *a, **b: own(*a, **b).replace(seconds=1e6))
+    options = {"task": "attributes", "overrides": SMALL, "out": tmp_path / "one", "on_event": told.append}
+    compared = train_all(table, ["plain_cnn"], budget=100.0, **options)
+    assert compared.runs[0].facts.epochs == 1
+    assert any(re.search(r"1 of \d+ epochs fit", one.text) for one in told if isinstance(one, Message))
 
 
 def test_an_exported_model_gives_the_same_answers(several: Run, table: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from facewright.workflows.learning_rates import LearningRates
     from facewright.workflows.recipe_search import SearchResult
 
-SHOWN = 12  # rows of the table
+SHOWN = 12  # rows of a table
+MODEL_WIDTH = 18  # characters, so that a row of trials fits into 80
 
 
 def search(
@@ -67,24 +68,25 @@ def search(
 
 def describe_search(found: SearchResult) -> str:
     """Return the trials, best first, and the test accuracy of the best one."""
-    ordered = sorted(found.trials, key=lambda one: (one.number != found.best, -(one.accuracy or 0.0)))
+    ordered = sorted(found.trials, key=lambda one: (one.number != found.best, -(one.accuracy or 0.0)))[:SHOWN]
+    several = len({one.model for one in found.trials}) > 1
     rows = [
         [
             str(one.number),
             "-" if one.accuracy is None else f"{100 * one.accuracy:.1f} %",
-            "-" if one.loss is None else f"{one.loss:.3f}",
-            str(one.epochs),
-            one.state,
-            one.model,
-            " ".join(f"{key}={value}" for key, value in sorted(one.changes.items())),
+            str(one.epochs) if one.state == "complete" else f"{one.epochs}, {one.state}",
+            *([one.model if len(one.model) <= MODEL_WIDTH else f"{one.model[: MODEL_WIDTH - 1]}…"] if several else []),
+            *(one.drawn.values() or ["", "", "", ""]),
         ]
-        for one in ordered[:10]
+        for one in ordered
     ]
-    head = ["trial", "validation accuracy", "loss", "epochs", "state", "model", "changes"]
+    head = ["trial", "accuracy", "epochs", *(["model"] if several else []), "rate", "px", "augment", "head"]
     count = len(found.trials)
+    more = [f"{count - SHOWN} more trials: search.json"] if count > SHOWN else []
     return "\n".join(
         [
             table(head, rows),
+            *more,
             "",
             f"{count} trials in {duration(found.seconds)}, chosen on {found.validation_images:,} validation images:"
             " the best of many looks better there than it is",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from facewright import devices
 from facewright.data.records import Dataset
@@ -29,9 +30,9 @@ from facewright.records import Record
 from facewright.runs import Run, owned
 from facewright.training import history
 from facewright.training.distributed import World
-from facewright.training.recipe import Recipe
 from facewright.workflows.comparison import compare
-from facewright.workflows.initial_weights import check_weights, recipe_for
+from facewright.workflows.initial_weights import check_weights
+from facewright.workflows.search_space import chosen, drawn, in_words
 from facewright.workflows.training_jobs import Job, Outcome, finish_job, prepared, train_job
 from facewright.workflows.training_requests import Request, folder_name, free_folder, requested
 
@@ -39,24 +40,6 @@ if TYPE_CHECKING:
     import optuna
 
 MOST_SECONDS = 30 * 86_400.0
-AUGMENTATIONS: Mapping[str, Mapping[str, str]] = {
-    "recipe": {},
-    "flip": {
-        "augment.area": "[1.0, 1.0]", "augment.aspect": "0.0", "augment.rotation": "0.0", "augment.translate": "0.0",
-        "augment.brightness": "0.0", "augment.contrast": "0.0", "augment.saturation": "0.0", "augment.erase": "0.0",
-    },
-    "strong": {
-        "augment.area": "[0.6, 1.1]", "augment.rotation": "15.0", "augment.translate": "0.1",
-        "augment.brightness": "0.4", "augment.contrast": "0.4", "augment.saturation": "0.4", "augment.erase": "0.3",
-    },
-}  # fmt: skip
-HEADS: Mapping[str, Mapping[str, str]] = {
-    "recipe": {},
-    "dropout": {"head.kind": "linear", "head.dropout": "0.3"},
-    "cosine": {"head.kind": "cosine", "head.scale": "16.0"},
-}
-SIZES: Mapping[str, float] = {"recipe": 1.0, "three quarters": 0.75, "half": 0.5}  # of `input.size`
-RATES = (0.1, 10.0)  # times the learning rates of the recipe
 
 
 class Trial(Record):
@@ -66,6 +49,7 @@ class Trial(Record):
     run: str  # its directory
     model: str
     changes: dict[str, str]  # of the recipe
+    drawn: dict[str, str] = Field(default_factory=dict)  # the same in words: learning rate, size, augmentation, head
     state: Literal["complete", "pruned", "out of time", "failed"]
     epochs: int
     accuracy: float | None  # on the validation part, of the best epoch; None: not one epoch was done
@@ -157,7 +141,8 @@ def _tried(job: _Search, budget: float, most: int | None) -> list[Trial]:
     done = [Trial.model_validate(one.user_attrs["trial"]) for one in study.trials if "trial" in one.user_attrs]
     while (left := budget - sum(one.seconds for one in done)) > 0 and (most is None or len(done) < most):
         trial = study.ask()
-        model, changes = _chosen(trial, job)
+        model, changes = chosen(trial, job.models, job.recipe, job.overrides)
+        job.on_event(Message(f"trial {trial.number}: {model}, {in_words(drawn(trial, changes))}"))
         found = _run(job, trial, model, changes, time.monotonic() + left)
         done.append(found)
         trial.set_user_attr("trial", found.to_dict())
@@ -168,7 +153,7 @@ def _tried(job: _Search, budget: float, most: int | None) -> list[Trial]:
         else:
             study.tell(trial, score(found.accuracy, found.loss))
         reached = "no epoch" if found.accuracy is None else f"validation accuracy {100 * found.accuracy:.1f} %"
-        job.on_event(Message(f"trial {found.number}: {found.model} {_shown(found.changes)}: {reached}, {found.state}"))
+        job.on_event(Message(f"trial {found.number}: {found.state}, {reached}"))
     return done
 
 
@@ -211,28 +196,6 @@ def _study(job: _Search) -> optuna.Study:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params)
     return study
-
-
-def _chosen(trial: optuna.Trial, job: _Search) -> tuple[str, dict[str, str]]:
-    """Draw a model and the recipe values to change; values that are fixed are not drawn."""
-    model = trial.suggest_categorical("model", list(job.models))
-    recipe = recipe_for(model, job.recipe)
-    factor = trial.suggest_float("learning rate", *RATES, log=True)
-    side = float(job.overrides.get("input.size", recipe.input.size))
-    side *= SIZES[trial.suggest_categorical("size", list(SIZES))]
-    changes = {
-        **_rates(recipe, factor),
-        **AUGMENTATIONS[trial.suggest_categorical("augmentation", list(AUGMENTATIONS))],
-        **HEADS[trial.suggest_categorical("head", list(HEADS))],
-        "input.size": str(max(32, round(side / 16) * 16)),
-    }
-    return model, {**changes, **job.overrides}
-
-
-def _rates(recipe: Recipe, factor: float) -> dict[str, str]:
-    if not recipe.phases:
-        return {"optimizer.learning_rate": f"{factor * recipe.optimizer.learning_rate:.4g}"}
-    return {f"phases.{name}.learning_rate": f"{factor * one.learning_rate:.4g}" for name, one in recipe.phases.items()}
 
 
 class _Stopped(Exception):
@@ -278,6 +241,7 @@ def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str],
         run=str(folder),
         model=model,
         changes=changes,
+        drawn=drawn(trial, changes),
         state=state,
         epochs=len(rows),
         accuracy=kept[-1].validation_accuracy if kept and state != "failed" else None,
@@ -303,7 +267,7 @@ def _with_test(job: _Search, done: Sequence[Trial]) -> SearchResult:
         raise UsageError(f"all {len(done)} trials failed; the last: {done[-1].error if done else 'none was run'}")
     best = max(tried, key=lambda one: score(one.accuracy or 0.0, one.loss or 0.0))
     folder = Path(best.run)
-    job.on_event(Message(f"best of {len(done)} trials: {best.model} {_shown(best.changes)}; evaluating its test part"))
+    job.on_event(Message(f"best of {len(done)} trials: number {best.number}; evaluating its test part"))
     with owned(folder):
         asked = requested(job.data, best.model, job.recipe, best.changes)
         made = prepared(folder, asked, job.seed, job.world, job.on_event)
@@ -322,7 +286,3 @@ def _with_test(job: _Search, done: Sequence[Trial]) -> SearchResult:
         validation_images=len(made.data.split.validation),
         test=found.accuracy,
     )
-
-
-def _shown(changes: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(changes.items()))

@@ -52,8 +52,6 @@ def train_all(
         before training starts.
     """
     out = None if out is None else Path(out)
-    if task is not None and budget is not None:
-        raise UsageError("a budget is for classes so far: leave out --budget or --task")
     chosen_trackers(track)
     starts, trained = [], []
     for name in models:
@@ -75,7 +73,7 @@ def train_all(
         changes = overrides or {}
         if deadline is not None:
             share = (deadline - time.monotonic()) / (len(models) - number)
-            changes = _fitted(dataset, name, recipe, seed, changes, place, share, device, on_event)
+            changes = _fitted(dataset, name, recipe, seed, changes, task, place, share, device, on_event)
         runs.append(
             train(
                 dataset,
@@ -115,6 +113,7 @@ def _fitted(
     recipe: str | Path | None,
     seed: int,
     overrides: Mapping[str, str],
+    task: str | None,
     place: Path,
     seconds: float,
     device: str | None,
@@ -128,8 +127,9 @@ def _fitted(
         return overrides
     started = time.monotonic()
     tried = dry_run(
-        dataset, model=model, recipe=recipe, seed=seed, overrides=overrides, device=device, on_event=on_event
-    )
+        dataset, model=model, recipe=recipe, seed=seed, overrides=overrides, task=task, device=device,
+        on_event=on_event,
+    )  # fmt: skip
     left = TRAINING_SHARE * (seconds - (time.monotonic() - started))
     share = min(1.0, max(0.0, left) / tried.seconds)
     fitted = chosen.with_epochs(share)

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from facewright.workflows.exportation import export
     from facewright.workflows.face_detection import faces as detect_faces
     from facewright.workflows.face_scan import scan
+    from facewright.workflows.face_tables import write_faces
     from facewright.workflows.galleries import enroll, export_gallery, identify, import_gallery
     from facewright.workflows.hub import pull, push
     from facewright.workflows.label_issues import find_label_issues
@@ -142,6 +143,7 @@ __all__ = [
     "verify",
     "verify_cache",
     "watch",
+    "write_faces",
 ]
 
 __getattr__ = lazy_names(
@@ -174,6 +176,7 @@ __getattr__ = lazy_names(
         "facewright.workflows.exportation": "export",
         "facewright.workflows.face_detection": "detect_faces=faces",
         "facewright.workflows.face_scan": "scan",
+        "facewright.workflows.face_tables": "write_faces",
         "facewright.workflows.galleries": "enroll export_gallery identify import_gallery",
         "facewright.workflows.hub": "pull push",
         "facewright.workflows.label_issues": "find_label_issues",

@@ -67,7 +67,7 @@ EXTRAS = {
     "onnx": ("onnxscript", "torch"),
     "postgres": ("psycopg", "pgvector"),
     "search": ("optuna",),
-    "ray": ("ray",),
+    "ray": ("ray", "grpc"),
     "tensorboard": ("tensorboard",),
     "timm": ("timm", "torch"),
     "torchvision": ("torchvision", "torch"),

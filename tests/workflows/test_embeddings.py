@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facewright.embedding import Embedder
 from facewright.errors import DataError, FacewrightError, UsageError
 from facewright.recognition import Recognizer
-from facewright.workflows import embed, embeddings
+from facewright.workflows import embed, embeddings, part_tables
 from fixtures.faces import SPEC, draw_people, saved
 from fixtures.tiles import beside, blank, stand_in
 
@@ -155,7 +155,7 @@ def test_nothing_readable_is_an_error(model: Path, tmp_path: Path) -> None:
 
 def test_two_processes_do_not_write_one_file(photos: Path, model: Path, tmp_path: Path) -> None:
     with (
-        embeddings._parts_folder(tmp_path / "v.parquet", {"format": 0}, lambda event: None),
+        part_tables._parts_folder(tmp_path / "v.parquet", {"format": 0}, lambda event: None),
         pytest.raises(FacewrightError, match="another process is writing it"),
     ):
         embed(model, photos, tmp_path / "v.parquet")

@@ -88,7 +88,7 @@ def test_no_photo_at_all(tmp_path: Path) -> None:
 
 def test_names_of_files() -> None:
     paths = [Path(name) for name in ("a/1.jpg", "b/1.jpg", "1~2.png", "c/1.png")]
-    assert face_detection._stems([(path, path) for path in paths]) == ["1", "1~2", "1~2~2", "1~3"]
+    assert face_detection.photo_stems([(path, path) for path in paths]) == ["1", "1~2", "1~2~2", "1~3"]
 
 
 def test_the_command(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

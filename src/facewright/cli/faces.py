@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from facewright.cli import options as opt
 from facewright.cli.output import check_writable, number_of, percent, report, say, table
 from facewright.cli.progress import event_printer
-from facewright.errors import UsageError
+from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text, write_atomic
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ class Suppress(StrEnum):
 
 def faces(
     photos: opt.Photos,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for crops, faces.json, faces.csv.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for crops, faces.json, faces.csv; or a .parquet file for all."),
+    ] = None,
     smallest: Annotated[
         float | None,
         opt.bounded(low=8, high=LARGEST, help="Smallest face, px. Default: 10 to 40, by the size of the photo."),
@@ -58,6 +61,7 @@ def faces(
     detector: opt.Detector = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also write the photos with boxes and points to --out.")] = False,
     device: opt.Device = None,
+    on: opt.Cluster = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -66,11 +70,28 @@ def faces(
     Nothing has to be trained. A photo without a face gives an empty list; one that cannot be read gets an error of its
     own, and the others are still processed.
 
+    Of one folder, archive or data set, --out FILE.parquet writes a row a face with its crop; the photos may be larger
+    than memory, and a stopped command resumes where it was when it is given again. --on ray does so on a cluster.
+
     \b
     Example:
       facewright faces group.jpg --out found/ --draw
       facewright faces people/ --out crops/ --select-face largest --template arcface
+      facewright faces photos/ --out faces.parquet --on ray
     """
+    selection = None if select_face == "all" else select_face
+    table_at = out if out is not None and (on is not None or out.suffix == ".parquet") else None
+    if on is not None and out is None:
+        raise UsageError("--on makes a table of faces: give --out FILE.parquet or --out FOLDER")
+    if table_at is not None:
+        if len(photos) != 1 or draw:
+            raise UsageError("a table of faces is of one folder, archive or data set, and without --draw")
+        _write_table(
+            photos[0], table_at, as_json, quiet, smallest=smallest, template=template.value, size=size, margin=margin,
+            detector=detector or "dlib", select_face=selection, device=device, on=on,
+        )  # fmt: skip
+        return
+
     from facewright.workflows import face_detection
 
     with event_printer(quiet) as on_event:
@@ -80,7 +101,7 @@ def faces(
             smallest=smallest,
             template=template.value,
             detector="dlib" if detector is None else detector,
-            select_face=None if select_face == "all" else select_face,
+            select_face=selection,
             size=size,
             margin=margin,
             draw=draw,
@@ -93,6 +114,24 @@ def faces(
         crops = sum(len(photo.crops) for photo in found.photos)
         say(f"wrote {number_of(crops, 'crop')} with faces.json and faces.csv to {out}")
     if all(photo.error is not None for photo in found.photos):
+        raise typer.Exit(1)
+
+
+def _write_table(where: Path, out: Path, as_json: bool, quiet: bool, **asked: Any) -> None:
+    """Write the faces of a data set to a table; `asked` as of `write_faces`."""
+    check_writable(out if out.suffix == ".parquet" else None)
+    require_extra("data", "facewright faces --out FILE.parquet")
+
+    from facewright.workflows.face_tables import write_faces
+
+    with event_printer(quiet) as on_event:
+        written = write_faces(where, out, **asked, on_event=on_event)
+    for broken in written.broken:
+        say(f"left out: {broken.path}: {broken.reason}")
+    failed = f", {number_of(written.failures, 'photo')} with an error" if written.failures else ""
+    faces, photos = number_of(written.faces, "face"), number_of(written.photos, "photo")
+    report(written.to_dict(), f"wrote {faces} of {photos} to {out}{failed}", as_json)
+    if written.failures == written.photos:
         raise typer.Exit(1)
 
 

@@ -144,10 +144,7 @@ def embed(
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
     device: opt.Device = None,
-    on: Annotated[
-        str | None,
-        typer.Option("--on", help="ray or ray://HOST:PORT: a Ray cluster that can read the images."),
-    ] = None,
+    on: opt.Cluster = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:

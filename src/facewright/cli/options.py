@@ -66,6 +66,9 @@ OptionalData = Annotated[
     str | None, typer.Argument(metavar="DATA", help="A folder, .csv, .zip, .npz, or synthetic:faces?...")
 ]
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, or folders of photos.")]
+Cluster = Annotated[
+    str | None, typer.Option("--on", help="ray or ray://HOST:PORT: a Ray cluster that can read the images.")
+]
 Model = Annotated[
     str,
     typer.Argument(

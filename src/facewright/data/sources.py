@@ -30,7 +30,7 @@ from facewright.data.addresses import join_address, refuse_options, split_addres
 from facewright.data.label_files import UNLABELLED
 from facewright.data.layouts import EXPECTED, arrange
 from facewright.data.pixel_sources import FileSource, reason_of
-from facewright.data.records import Dataset
+from facewright.data.records import Dataset, Record, merge_broken
 from facewright.data.tar_files import TAR, is_archive, open_archive, open_tars
 from facewright.data.trees import PACKED, Tree, list_folder
 from facewright.errors import DataError
@@ -57,12 +57,37 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None, *, 
         UsageError: an option that does not apply, or an .npz of floating point without its range.
         DataError: anything else that cannot be understood; says what was expected, what came and what to do.
     """
-    address = str(where)
-    address = with_options(address, {"colour-order": colour_order})
-    if address.startswith("synthetic:"):
-        from facewright.data.synthetic import open_synthetic  # needed by nobody else
+    address = with_options(str(where), {"colour-order": colour_order})
+    tree = open_tree(address)
+    return _open_pixels(address) if tree is None else _arranged(tree, address, labels)
 
-        return open_synthetic(address)
+
+def open_images(where: str | Path, *, labels: bool = True) -> Dataset:
+    """As `open_dataset`; but loose images, without folders and texts, are a data set without labels.
+
+    Args:
+        labels: as of `open_dataset`.
+    """
+    tree = open_tree(str(where))
+    if tree is None or tree.folders or tree.texts or not tree.files:
+        return open_dataset(where, labels=labels) if tree is None else _arranged(tree, str(where), labels)
+    return unlabelled(tree)
+
+
+def unlabelled(tree: Tree) -> Dataset:
+    """Return every image of a tree, without labels."""
+    records = tuple(Record(path, None) for path in sorted(tree.files))
+    return Dataset(tree.name, tree.where, (), records, tree.source, merge_broken(tree.broken, ()))
+
+
+def open_tree(address: str) -> Tree | None:
+    """List the files at an address, whatever they mean; None where it is no files: an .npz, "synthetic:…".
+
+    Raises:
+        DataError: there is nothing, or nothing of a known kind. BadArchive, UsageError: as `open_dataset`.
+    """
+    if address.startswith("synthetic:"):
+        return None
     file, options = split_address(address)
     try:
         path = Path(file).resolve(strict=True)
@@ -70,28 +95,40 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None, *, 
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, on Python 3.11
         missing = isinstance(error, FileNotFoundError)
         why = "there is no such file or folder" if missing else f"it cannot be opened ({reason_of(error)})"
-        raise DataError(f"{where}: {why}; {EXPECTED}") from error
+        raise DataError(f"{address}: {why}; {EXPECTED}") from error
     suffix = path.suffix.lower() if stat.S_ISREG(mode) else ""
     if suffix == ".npz":
-        refuse_options(address, options, ("colour-order", "range"), "an .npz")
-        return arrays.open_arrays(path, options)
+        return None
     refuse_options(address, options, _OF_FILES, "images in files, which say it themselves")
-    asked = options if labels else {**options, UNLABELLED: "yes"}
     if stat.S_ISDIR(mode):
-        data = arrange(_with_tars(list_folder(path)), asked)
-    elif stat.S_ISREG(mode) and is_archive(path):
-        data = arrange(open_archive(path)[0], asked)
-    elif suffix in PACKED:
-        data = arrange(Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name]), asked)
-    elif suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
-        source = FileSource(str(path.parent))
-        data = arrange(Tree(str(path), path.stem, source, texts=[path.name], whole=False), asked)
-    else:
-        kind = "a file" if stat.S_ISREG(mode) else "something"
-        if suffix in (".xlsx", ".xls", ".ods"):
-            raise DataError(f"{where}: a spreadsheet is not read; save it as CSV")
-        raise DataError(f"{where}: {EXPECTED}; got {kind} of another kind")
+        return _with_tars(list_folder(path))
+    if stat.S_ISREG(mode) and is_archive(path):
+        return open_archive(path)[0]
+    if suffix in PACKED:
+        return Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name])
+    if suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
+        return Tree(str(path), path.stem, FileSource(str(path.parent)), texts=[path.name], whole=False)
+    if suffix in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{address}: a spreadsheet is not read; save it as CSV")
+    kind = "a file" if stat.S_ISREG(mode) else "something"
+    raise DataError(f"{address}: {EXPECTED}; got {kind} of another kind")
+
+
+def _arranged(tree: Tree, address: str, labels: bool) -> Dataset:
+    options = split_address(address)[1]
+    data = arrange(tree, options if labels else {**options, UNLABELLED: "yes"})
     return replace(data, where=join_address(data.where, options))
+
+
+def _open_pixels(address: str) -> Dataset:
+    """Synthetic faces, or the arrays of an .npz."""
+    if address.startswith("synthetic:"):
+        from facewright.data.synthetic import open_synthetic  # needed by nobody else
+
+        return open_synthetic(address)
+    file, options = split_address(address)
+    refuse_options(address, options, ("colour-order", "range"), "an .npz")
+    return arrays.open_arrays(Path(file).resolve(), options)
 
 
 def _with_tars(tree: Tree) -> Tree:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facewright import bundle as bundles
 from facewright.bundle import Bundle, Exported
 from facewright.data.records import Dataset
-from facewright.data.sources import open_dataset
+from facewright.data.sources import open_dataset, open_images
 from facewright.data.store import PixelStore
 from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder, open_model
@@ -41,7 +41,6 @@ from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.models.weights import parse_model
 from facewright.training.recipe import run_detector
-from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import people_on
 from facewright.workflows.target_costs import measure_target_costs
 

@@ -64,6 +64,51 @@ class FoundFaces:
         return {"task": "faces", "detector": self.detector, "template": self.template, "photos": photos}
 
 
+@dataclass(frozen=True)
+class FaceSearch:
+    """What is looked for in a photo, and how its faces are cut out."""
+
+    frame: Template
+    smallest: float | None  # px
+    select_face: SelectFace | None
+
+    @classmethod
+    def of(
+        cls, template: str, size: int | None, margin: float, smallest: float | None, select_face: SelectFace | None
+    ) -> FaceSearch:
+        """Check what was asked for, as `faces` describes it. Raises UsageError, UnknownName."""
+        if template not in TEMPLATES:
+            raise UnknownName("template", template, TEMPLATES)
+        frame = framed(TEMPLATES[template], size, margin)
+        if smallest is not None and not smallest >= SMALLEST_FACE:
+            raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
+        return cls(frame, smallest, select_face)
+
+    def in_photo(self, recognizer: Recognizer, path: str, photo: Pixels | str) -> PhotoFaces:
+        """Return the faces to keep, from left to right; of a photo that cannot be read, the reason.
+
+        Args:
+            photo: (H, W, 3) uint8, or why it cannot be read.
+        """
+        if isinstance(photo, str):
+            return PhotoFaces(path, error=photo)
+        height, width = photo.shape[:2]
+        least = recognizer.searchable(photo, self.smallest)
+        faces = recognizer.faces(photo, smallest=self.smallest, template=self.frame)
+        error = None
+        if self.select_face is None:
+            faces = tuple(sorted(faces, key=lambda face: face.box[:2]))
+        elif faces:
+            picked = one_of(faces, photo.shape[:2], stored_selection(self.select_face))
+            faces, error = () if picked.face is None else (picked.face,), picked.reason
+        searched = least if least > (self.smallest or 40) else None
+        return PhotoFaces(path, (width, height), searched, faces, error=error)
+
+    def crop_names(self, target: Path, faces: int) -> tuple[str, ...]:
+        """Return the file of each face of the photo whose files are called `target`."""
+        return tuple(f"{target}-{n}.png" if self.select_face is None else f"{target}.png" for n in range(1, faces + 1))
+
+
 @select_face_was_policy
 def faces(
     paths: ImageLike | Sequence[ImageLike],
@@ -98,11 +143,7 @@ def faces(
             template or detector. WeightsError: the package of the networks is not installed.
     """
     out = None if out is None else Path(out)
-    if template not in TEMPLATES:
-        raise UnknownName("template", template, TEMPLATES)
-    frame = framed(TEMPLATES[template], size, margin)
-    if smallest is not None and not smallest >= SMALLEST_FACE:
-        raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
+    search = FaceSearch.of(template, size, margin, smallest, select_face)
     if draw and out is None:
         raise UsageError("to draw the faces, say where the images go with --out DIR")
     recognizer = Recognizer(detector=detector, device=device)
@@ -113,18 +154,21 @@ def faces(
     found: list[PhotoFaces] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    for (path, _), name in zip(places, _stems(places), strict=True):
-        photo, seen = _searched(recognizer, path, smallest, frame)
-        if photo is not None:
-            seen = _selected(seen, photo, select_face)
-        numbered = select_face is None
-        found.append(seen if out is None or photo is None else _written(seen, photo, out / name, numbered, draw))
+    for (path, _), name in zip(places, photo_stems(places), strict=True):
+        photo = images.try_read(path)
+        seen = search.in_photo(recognizer, str(path), photo)
+        found.append(seen if out is None or isinstance(photo, str) else _written(seen, photo, out / name, search, draw))
         on_event(Progress("finding faces", len(found), len(places)))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
-        write_json(out / "faces.json", result.to_dict())
-        write_atomic(out / "faces.csv", face_table(result).encode(errors="backslashreplace"))
+        write_lists(out, result)
     return result
+
+
+def write_lists(out: Path, found: FoundFaces) -> None:
+    """Write faces.json and faces.csv."""
+    write_json(out / "faces.json", found.to_dict())
+    write_atomic(out / "faces.csv", face_table(found).encode(errors="backslashreplace"))
 
 
 def face_table(found: FoundFaces) -> str:
@@ -141,33 +185,12 @@ def face_table(found: FoundFaces) -> str:
     return csv_text(["file", "face", "x", "y", "w", "h", "score", *points, "crop"], rows)
 
 
-def _selected(seen: PhotoFaces, photo: Pixels, select_face: SelectFace | None) -> PhotoFaces:
-    """Return a photo with the faces to keep, from left to right."""
-    if select_face is None or not seen.faces:
-        return replace(seen, faces=tuple(sorted(seen.faces, key=lambda face: face.box[:2])))
-    picked = one_of(seen.faces, photo.shape[:2], stored_selection(select_face))
-    return replace(seen, faces=() if picked.face is None else (picked.face,), error=picked.reason)
-
-
-def _searched(
-    recognizer: Recognizer, path: Path | MemoryImage, smallest: float | None, template: Template
-) -> tuple[Pixels | None, PhotoFaces]:
-    """A photo and its faces; a photo that cannot be read has its reason instead."""
-    photo = images.try_read(path)
-    if isinstance(photo, str):
-        return None, PhotoFaces(str(path), error=photo)
-    height, width = photo.shape[:2]
-    least = recognizer.searchable(photo, smallest)
-    seen = recognizer.faces(photo, smallest=smallest, template=template)
-    return photo, PhotoFaces(str(path), (width, height), least if least > (smallest or 40) else None, seen)
-
-
-def _written(seen: PhotoFaces, photo: Pixels, target: Path, numbered: bool, draw: bool) -> PhotoFaces:
+def _written(seen: PhotoFaces, photo: Pixels, target: Path, search: FaceSearch, draw: bool) -> PhotoFaces:
     """Write the crops of one photo, and the photo with its faces drawn in where that is wanted."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    crops = tuple(f"{target}-{number}.png" if numbered else f"{target}.png" for number in range(1, len(seen.faces) + 1))
+    crops = search.crop_names(target, len(seen.faces))
     for face, crop in zip(seen.faces, crops, strict=True):
-        write_atomic(Path(crop), _png(face.chip))
+        write_atomic(Path(crop), png(face.chip))
     if not draw:
         return replace(seen, crops=crops)
     boxes, scores = [face.box for face in seen.faces], [face.score for face in seen.faces]
@@ -176,13 +199,13 @@ def _written(seen: PhotoFaces, photo: Pixels, target: Path, numbered: bool, draw
     return replace(seen, crops=crops, drawn=str(drawn))
 
 
-def _stems(places: Sequence[tuple[Path | MemoryImage, Path | MemoryImage]]) -> list[str]:
+def photo_stems(places: Sequence[tuple[Path | MemoryImage, Path | MemoryImage]]) -> list[str]:
     """Return a name for each photo's files; photos that would share one, of several folders or kinds, get a number.
 
     Args:
         places: each photo and the argument that it came from: itself, or a folder whose sub-folders are kept.
     >>> a, b = Path("a"), Path("b")
-    >>> _stems([(a / "x/1.jpg", a), (a / "y/1.jpg", a), (b / "x/1.jpg", b), (b / "2.jpg", b / "2.jpg")])
+    >>> photo_stems([(a / "x/1.jpg", a), (a / "y/1.jpg", a), (b / "x/1.jpg", b), (b / "2.jpg", b / "2.jpg")])
     ['x/1', 'y/1', 'x/1~2', '2']
     """
     names: dict[str, None] = {}
@@ -197,7 +220,8 @@ def _stems(places: Sequence[tuple[Path | MemoryImage, Path | MemoryImage]]) -> l
     return list(names)
 
 
-def _png(pixels: Pixels) -> bytes:
+def png(pixels: Pixels) -> bytes:
+    """Return an image as a PNG file."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()

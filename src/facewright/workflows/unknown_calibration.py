@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.sources import open_images
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError
@@ -25,7 +26,6 @@ from facewright.workflows.calibration import (
     refuse_training_images,
     warn_of_accepting_none,
 )
-from facewright.workflows.embeddings import open_images
 from facewright.workflows.scores import BLOCK
 
 METHOD = "most unknown people accepted within the target, no interpolation, ties together"

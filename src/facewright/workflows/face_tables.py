@@ -1,0 +1,198 @@
+"""`facewright faces DATA --out FILE.parquet`, and `--on ray`: the faces of any number of photos in one Parquet table.
+
+A row a face, its aligned crop in it as a PNG; a photo without a face, or that cannot be read, has a row without one.
+The table is made in parts (part_tables.py), and is itself a data set that `train` and `embed` open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facewright.data.pixel_sources import reason_of
+from facewright.data.records import Broken, Dataset
+from facewright.data.sources import open_dataset, open_tree, unlabelled
+from facewright.errors import BadImage, DataError, require_extra
+from facewright.events import EventHandler, Message, ignore_event
+from facewright.faces.detectors import detector_of
+from facewright.faces.selection import Face
+from facewright.files import write_atomic
+from facewright.recognition import Recognizer, SelectFace
+from facewright.workflows.face_detection import FaceSearch, FoundFaces, PhotoFaces, photo_stems, png, write_lists
+from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
+
+PHOTOS = 256  # a part
+
+
+@dataclass(frozen=True)
+class FacesWritten:
+    """A Parquet file of faces."""
+
+    path: str
+    photos: int
+    faces: int
+    failures: int  # photos with an error
+    detector: str
+    template: str  # of the crops
+    resumed: int  # photos that an earlier, stopped run had done
+    broken: tuple[Broken, ...]  # files that were left out when the photos were listed
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `faces --json` prints it."""
+        broken = [{"path": item.path, "reason": item.reason} for item in self.broken]
+        return {"task": "faces"} | vars(self) | {"broken": broken}
+
+
+def write_faces(
+    where: str | Path,
+    out: str | Path,
+    *,
+    smallest: float | None = None,
+    template: str = "dlib",
+    detector: str = "dlib",
+    select_face: SelectFace | None = None,
+    size: int | None = None,
+    margin: float = 0.0,
+    device: str | None = None,
+    on: str | None = None,
+    on_event: EventHandler = ignore_event,
+) -> FacesWritten:
+    """Find the faces of a data set's photos; write them, cut out upright, to a Parquet file.
+
+    Columns: path, label (null where unknown), width and height of the photo (px, upright), searched (px, as of
+    `PhotoFaces`), face (from 1, left to right; null: none), x, y, w, h (px), score, points (x1, y1 … y5), crop (PNG),
+    error. A stopped run goes on when it is started again with the same arguments and photos.
+
+    Args:
+        where: what `open_dataset` knows, or any folder or archive of photos.
+        out: the file, which ends in .parquet; or a folder, which gets faces.parquet, and crops, faces.json and
+            faces.csv as `detect_faces` writes them.
+        smallest, template, detector, select_face, size, margin, device: as of `detect_faces`.
+        on: "ray" or "ray://HOST:PORT": on a cluster, whose workers can read the photos; the same bytes.
+    Raises:
+        UsageError: pyarrow is not installed, or what `detect_faces` refuses. DataError: no photo.
+        FacewrightError: another process writes this file, it cannot be written, or no such cluster.
+    """
+    require_extra("data", "a table of faces")
+    check_cluster(on)
+    search = FaceSearch.of(template, size, margin, smallest, select_face)
+    loading = partial(Recognizer, detector=detector, device=device)
+    recognizer = loading()
+    dataset = _photos(where, on_event)
+    if not len(dataset):
+        raise DataError(f"{where}: found no photo")
+    folder = None if Path(out).suffix == ".parquet" else Path(out)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    file = Path(out) if folder is None else folder / "faces.parquet"
+    plan = {"task": "faces", "search": repr(search), "detector": detector_of(detector).digest}
+    job = TableJob(file, dataset, plan, _schema(), partial(rows_of, search=search), "finding faces", PHOTOS)
+    _, broken, resumed = write_table(job, recognizer, loading, on, on_event)
+    faces = failures = 0
+    found = FoundFaces((), recognizer.detector_name, template)
+    kept = []
+    names = iter(photo_stems([(Path(record.path), Path()) for record in dataset.records]))
+    for photo, crops in _in_table(file):
+        faces, failures = faces + len(photo.faces), failures + (photo.error is not None)
+        if folder is not None:
+            named = search.crop_names(folder / next(names), len(crops))
+            _write_crops(named, crops)
+            kept.append(replace(photo, path=f"{str(where).rstrip('/')}/{photo.path}", crops=named))
+    if folder is not None:
+        write_lists(folder, replace(found, photos=tuple(kept)))
+    everything = (*dataset.broken, *broken)
+    return FacesWritten(str(out), len(dataset), faces, failures, found.detector, template, resumed, everything)
+
+
+def _photos(where: str | Path, on_event: EventHandler) -> Dataset:
+    """Every photo of a folder or an archive, with labels where it is a data set; of anything else what is listed."""
+    tree = open_tree(str(where))
+    if tree is None or tree.packed or not tree.files or not tree.whole:
+        return open_dataset(where)
+    data = unlabelled(tree)
+    if not (tree.folders or tree.texts):
+        return data
+    try:
+        labelled = open_dataset(where)
+    except DataError as error:
+        on_event(Message(f"the faces get no labels: {error}"))
+        return data
+    labels = {record.path: record for record in labelled.records}
+    return replace(data, classes=labelled.classes, records=tuple(labels.get(one.path, one) for one in data.records))
+
+
+def rows_of(
+    recognizer: Recognizer, dataset: Dataset, start: int, stop: int, *, search: FaceSearch
+) -> tuple[Any, list[Broken]]:
+    """Find the faces of the records from `start` to `stop`; return their table."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    rows: list[dict[str, Any]] = []
+    for record in dataset.records[start:stop]:
+        photo: Any
+        try:
+            photo = dataset.source.read(record, None)
+        except (BadImage, OSError) as error:
+            photo = reason_of(error)
+        seen = search.in_photo(recognizer, record.path, photo)
+        width, height = seen.size or (None, None)
+        about: dict[str, Any] = {
+            "path": seen.path,
+            "label": label_of(record, dataset),
+            "width": width,
+            "height": height,
+        }
+        about |= {"searched": seen.searched, "error": seen.error}
+        rows += [about | _cells(number, face) for number, face in enumerate(seen.faces, 1)] or [about]
+    return pa.Table.from_pylist(rows, schema=_schema()), []
+
+
+def _cells(number: int, face: Face) -> dict[str, Any]:
+    box = {name: float(value) for name, value in zip("xywh", face.box, strict=True)}
+    points = [float(value) for value in face.points.ravel()]
+    return {"face": number, **box, "score": face.score, "points": points, "crop": png(face.chip)}
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    numbers = {name: pa.float64() for name in ("x", "y", "w", "h", "score")}
+    return pa.schema(
+        {"path": pa.string(), "label": pa.string(), "width": pa.int32(), "height": pa.int32()}
+        | {"searched": pa.float64(), "face": pa.int32()}
+        | numbers
+        | {"points": pa.list_(pa.float64()), "crop": pa.binary(), "error": pa.string()}
+    )
+
+
+def _in_table(file: Path) -> Iterator[tuple[PhotoFaces, list[bytes]]]:
+    """Each photo of a table, its faces without their pixels, and their crops as PNG; a group of rows is in memory."""
+    from pyarrow import parquet
+
+    nothing = np.zeros((0, 0, 3), np.uint8)
+    with parquet.ParquetFile(file) as table:
+        batches = (table.read_row_group(number).to_pylist() for number in range(table.num_row_groups))
+        for rows in batches:
+            for path, of_photo in groupby(rows, key=lambda row: row["path"]):
+                listed = list(of_photo)
+                found = [row for row in listed if row["face"] is not None]
+                faces = tuple(
+                    Face(tuple(row[name] for name in "xywh"), row["score"], np.reshape(row["points"], (-1, 2)), nothing)
+                    for row in found
+                )
+                first = listed[0]
+                size = None if first["width"] is None else (first["width"], first["height"])
+                photo = PhotoFaces(path, size, first["searched"], faces, error=first["error"])
+                yield photo, [row["crop"] for row in found]
+
+
+def _write_crops(names: tuple[str, ...], crops: list[bytes]) -> None:
+    for name, crop in zip(names, crops, strict=True):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(name), crop)

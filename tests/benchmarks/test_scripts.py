@@ -94,6 +94,7 @@ CASES = {
         "{many} --model {embedder} --enroll 4x2 --unknown 3 --draws 2 --fpir 0.5",
         "| counted |",
     ),
+    "generated_minority": ("{two} --seeds 2", "| generated images |"),
     "gpu": (
         "--device cpu --model plain_cnn --size 40 --batch 8 --classes 20 --people 50 --images 24 --workers 0 "
         "--seconds 0",

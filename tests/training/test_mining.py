@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from facewright.data.augment import Augment
+from facewright.data.extended_store import ExtendedStore
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
@@ -19,7 +20,7 @@ from facewright.events import ignore_event
 from facewright.input_spec import InputSpec
 from facewright.training.distributed import World
 from facewright.training.loading import Data
-from facewright.training.mining import ExtendedStore, mine_hard_negatives
+from facewright.training.mining import mine_hard_negatives
 from facewright.training.recipe import Recipe
 from facewright.workflows import train
 

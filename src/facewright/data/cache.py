@@ -7,6 +7,8 @@
     <cache>/pixels/<name>.partial/     a build under way, or what a killed one left (swept by the next build)
     <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
     <cache>/unpacked/<name>.bin        what is packed in a .tar.gz
+    <cache>/features/*.npy             of frozen backbones (training/features.py)
+    <cache>/generated/*.npy            images of a diffusion model (training/generation.py)
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
 
 Everything is created for the user alone (0700, 0600): these are images of people.
@@ -69,7 +71,7 @@ def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
 
 
 def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
-    """Remove one store, or all of them and the stamps; what another process is building stays.
+    """Remove one store, or all that is in the cache; what another process is building stays.
 
     Args:
         name: as `CacheEntry.name`; None for everything.
@@ -89,7 +91,7 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
         freed = sum(_remove(folder) for folder in chosen)
         if name is None:
             freed += _sweep(root) + _sweep_shards(root)
-            freed += sum(_remove(root.parent / name) for name in ("stamps", "unpacked"))
+            freed += sum(_remove(root.parent / name) for name in ("stamps", "unpacked", "features", "generated"))
         return freed
     except OSError as error:
         raise FacewrightError(f"{error.filename}: cannot be removed ({error.strerror})") from error

@@ -18,6 +18,7 @@ from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import Comparison
 from facewright.files import write_atomic
 from facewright.report import canvas, pages, paper, plots, words
+from facewright.report.generated import GeneratedImages
 from facewright.report.images import Album
 from facewright.report.label_issues import label_section
 from facewright.report.model_section import ModelSection, model_section
@@ -48,6 +49,7 @@ class ReportContext:
     drawings: Mapping[str, str] = field(default_factory=dict)  # SVG of an architecture by the entry's name; trusted
     recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
     balancing: Mapping[str, Balancing] = field(default_factory=dict)  # likewise, of unequal classes
+    generated: Mapping[str, GeneratedImages] = field(default_factory=dict)  # likewise, of runs that balance by some
     label_issues: Mapping[str, LabelIssues] = field(default_factory=dict)  # likewise, where labels were inspected
 
 

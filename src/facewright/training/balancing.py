@@ -45,7 +45,7 @@ def _epoch(recipe: Recipe, images: Mapping[str, int]) -> Mapping[str, int] | Non
     if plan == "repeat":
         rarest = min(images, key=lambda name: images[name])
         return {name: count * (recipe.sampling.times if name == rarest else 1) for name, count in images.items()}
-    wanted = {"over": most, "under": least}.get(plan)
+    wanted = {"over": most, "generate": most, "under": least}.get(plan)
     return dict(images) if wanted is None else dict.fromkeys(images, wanted)
 
 
@@ -55,6 +55,7 @@ def _words(recipe: Recipe, images: Mapping[str, int], weights: Mapping[str, floa
     said = {
         "under": f"under-sampling: {least:,} of {most:,} a class each epoch, others each time",
         "over": f"over-sampling: every class brought to {most:,} an epoch; the smallest has {least:,}",
+        "generate": f"{most - least:,} generated images beside {least:,} real ones of the smaller class",
         "repeat": f"the smallest class comes {sampling.times} times an epoch, with another augmentation each time",
         "identities": f"batches of {sampling.people} classes with {sampling.images} images each",
     }

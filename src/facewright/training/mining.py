@@ -16,12 +16,11 @@ from typing import overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from facewright import images
 from facewright.data.boxes import read_boxes
-from facewright.data.loaders import ImageStore
-from facewright.data.records import Dataset, Record
+from facewright.data.extended_store import ExtendedStore
 from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.faces.mining import false_alarms
@@ -32,36 +31,6 @@ from facewright.training.distributed import World
 from facewright.training.loading import Data
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import HardNegativeMining
-
-
-class ExtendedStore:
-    """A store with further images behind those of another; what a loader needs of a store.
-
-    Args:
-        patches: (K, H, W, 3) uint8, of the store's size.
-        label: their class.
-    """
-
-    def __init__(self, store: ImageStore, patches: NDArray[np.uint8], label: int) -> None:
-        self.store = store
-        self.patches = torch.from_numpy(patches).permute(0, 3, 1, 2)
-        self.first = len(store.dataset.records)
-        more = tuple(Record(f"mined/{self.first + number}", label) for number in range(len(patches)))
-        self.digests = (*store.digests, *(images.pixel_digest(patch) for patch in patches))
-        self.dataset: Dataset = replace(store.dataset, records=(*store.dataset.records, *more))
-
-    def batch(self, indices: NDArray[np.int64]) -> Tensor:
-        """(B, 3, H, W) uint8, as `PixelStore.batch`."""
-        mined = indices >= self.first
-        if not mined.any():
-            return self.store.batch(indices)
-        rows = torch.from_numpy(mined)
-        out = torch.empty((len(indices), *self.patches.shape[1:]), dtype=torch.uint8)
-        out = out.contiguous(memory_format=torch.channels_last)
-        out[rows] = self.patches[torch.from_numpy(indices[mined] - self.first)]
-        if not mined.all():
-            out[~rows] = self.store.batch(indices[~mined])
-        return out
 
 
 def mine_hard_negatives(

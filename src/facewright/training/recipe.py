@@ -33,6 +33,7 @@ from facewright.specs.tasks import NumberSpec, TaskSpec
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     MOST_EPOCHS,
+    Generation,
     HardNegativeMining,
     Input,
     OptimizerSpec,
@@ -66,6 +67,7 @@ class Recipe(Spec):
     objective: ObjectiveSpec = ObjectiveSpec()
     sampling: Sampling = Sampling()
     mining: HardNegativeMining = HardNegativeMining()
+    generation: Generation = Generation()
     augment: Augment = Augment()
     number: NumberSpec = NumberSpec()  # of each number among the targets of a task that is asked for by --task
     task: TaskSpec | None = None  # None: one class an image
@@ -102,6 +104,14 @@ class Recipe(Spec):
             (
                 training.accumulate > 1 and (kind in (*ON_PAIRS, "centre", "adaface") or self.task is not None),
                 f"{kind if self.task is None else 'a task'} is no mean over images: set training.accumulate to 1",
+            ),
+            (
+                self.sampling.plan == "generate" and self.objective.class_weights != "none",
+                "generated images make the classes equal: set objective.class_weights to none",
+            ),
+            (
+                self.sampling.plan == "generate" and self.probe is not None,
+                "a probe reads each image once: set sampling.plan to shuffle",
             ),
             (
                 sum(phase.epochs for phase in self.phases.values()) > MOST_EPOCHS,

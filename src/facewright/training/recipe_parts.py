@@ -66,9 +66,10 @@ class OptimizerSpec(Spec):
 class Sampling(Spec):
     """The choice of images for an epoch and a batch."""
 
-    plan: Literal["shuffle", "over", "under", "repeat", "identities", "pairs", "triplets"] = "shuffle"
+    plan: Literal["shuffle", "over", "under", "repeat", "generate", "identities", "pairs", "triplets"] = "shuffle"
     """Each once; every class brought to the size of the largest, or of the smallest; the smallest class `times` times,
-    augmented differently; batches of `people` x `images`; of pairs, half of them of one person; of triplets."""
+    augmented differently; the smaller of two brought to the size of the other by images of a diffusion model (see
+    `generation`); batches of `people` x `images`; of pairs, half of them of one person; of triplets."""
     times: int = Field(1, ge=1, le=10_000)  # repeat
     people: int = Field(8, ge=2, le=65_536)  # identities
     images: int = Field(4, ge=2, le=65_536)  # identities
@@ -94,7 +95,7 @@ class Sampling(Spec):
         if self.plan == "repeat":
             every = sampling.repeated(rows, labels, self.times)
             return lambda epoch: sampling.plan(every, batch, seed, epoch)
-        if self.plan == "shuffle":
+        if self.plan == "shuffle" or self.plan == "generate":  # the generated images are among the rows
             return lambda epoch: sampling.plan(rows, batch, seed, epoch)
         balance = self.plan
         return lambda epoch: sampling.balanced(rows, labels, batch, seed, epoch, balance)
@@ -135,6 +136,18 @@ class HardNegativeMining(Spec):
     part: Literal["", "train", "validation", "test"] = ""  # only photos of this split of the table
     threshold: float = Field(0.3, gt=0, lt=1)  # probability from which on a patch is a false alarm
     face: str = "face"  # the class of the faces
+
+
+class Generation(Spec):
+    """Images of the smaller of two classes, by a diffusion model that learns from its training part: plan generate."""
+
+    size: int = Field(64, ge=16, le=64, multiple_of=8)  # side in pixels, at most; never above `input.size`
+    width: int = Field(32, ge=8, le=256, multiple_of=8)  # channels of the network's largest grid
+    updates: int = Field(1500, ge=1, le=1_000_000)  # steps of its training
+    batch: int = Field(32, ge=1, le=1024)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    sampling_steps: int = Field(25, ge=1, le=1000)  # of DDIM
+    least: int = Field(32, ge=2, le=1_000_000)  # images of the class in the training part; with fewer it is refused
 
 
 class Probe(Spec):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from PIL import Image
 
 from facewright.data.store import PixelStore
@@ -21,8 +22,10 @@ from facewright.faces.crops import with_face_crops
 from facewright.files import plain_cell, write_json
 from facewright.models.blocks import Model
 from facewright.report.drawing import draw_architecture
+from facewright.report.generated import GeneratedImages, generated_images
 from facewright.report.html import DatasetFacts, ReportContext, write_report
 from facewright.runs import Run
+from facewright.training import generation
 from facewright.training.balancing import balancing_of
 from facewright.workflows import provenance
 from facewright.workflows.prepared_data import cropper_of
@@ -116,6 +119,7 @@ def _context(compared: Compared) -> ReportContext:
             for name, run in named.items()
         },
         recipes={name: run.recipe.to_toml() for name, run in named.items()},
+        generated={name: sheet for name, run in named.items() if (sheet := _generated(run, store)) is not None},
         label_issues={name: found for name, run in named.items() if (found := run.label_issues) is not None},
         balancing={
             name: balancing_of(run.recipe, _training_counts(run))
@@ -134,11 +138,37 @@ def _store(run: Run) -> PixelStore | None:
         return None
 
 
-def _training_counts(run: Run) -> Mapping[str, int]:
-    """Count the images of each class in the training part, by the run's split.csv."""
+def _training_part(run: Run) -> list[tuple[str, str]]:
+    """Read path and class of each image in the training part from the run's split.csv."""
     with (run.folder / "split.csv").open(newline="", encoding="utf-8") as lines:
-        found = Counter(plain_cell(row["label"]) for row in csv.DictReader(lines) if row["part"] == "train")
+        rows = [row for row in csv.DictReader(lines) if row["part"] == "train"]
+    return [(plain_cell(row["path"]), plain_cell(row["label"])) for row in rows]
+
+
+def _training_counts(run: Run) -> Mapping[str, int]:
+    """Count the images of each class in the training part."""
+    found = Counter(label for _, label in _training_part(run))
     return {name: found[name] for name in run.facts.classes}
+
+
+def _generated(run: Run, store: PixelStore | None) -> GeneratedImages | None:
+    """Put a run's generated images beside the nearest real ones; None where it has none, or the data are gone."""
+    made = generation.kept_images(run.folder) if run.recipe.sampling.plan == "generate" else None
+    if made is None or store is None:
+        return None
+    counts = _training_counts(run)
+    smaller = min(counts, key=lambda name: counts[name])
+    wanted = {path for path, label in _training_part(run) if label == smaller}
+    rows = np.array([row for row, record in enumerate(store.dataset.records) if record.path in wanted], np.int64)
+    if len(rows) < 2:
+        return None
+    real = generation.real_images(store, rows, made.shape[-1])
+    near = generation.nearness(made, real)
+    words = f"{len(made):,} of {smaller}, by a diffusion model trained on its {len(rows):,} training images; "
+    made, real = (one.permute(0, 2, 3, 1).contiguous() for one in (made, real))
+    return generated_images(
+        words + near.in_words(), made.numpy(), real.numpy(), near.nearest.tolist(), near.generated.tolist()
+    )
 
 
 def thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:

@@ -68,9 +68,12 @@ def dry_run(
 
 
 def stepwise(recipe: Recipe) -> Recipe:
-    """Return the recipe without what a phase does before its first step: features for all images, hard negatives."""
+    """Return the recipe without what comes before the first step: features, hard negatives, generated images."""
     phases = {name: phase.model_copy(update={"draws": 0, "hard_negatives": 0}) for name, phase in recipe.phases.items()}
-    return recipe.model_copy(update={"phases": phases})
+    sampling = recipe.sampling
+    if sampling.plan == "generate":  # as many images of each class, and as many steps
+        sampling = sampling.model_copy(update={"plan": "over"})
+    return recipe.model_copy(update={"phases": phases, "sampling": sampling})
 
 
 def _measured(job: Job, recipe: Recipe) -> DryRun:

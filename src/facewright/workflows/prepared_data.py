@@ -66,7 +66,8 @@ def check_classes(dataset: Dataset, recipe: Recipe) -> None:
     if count < 2:
         only = ", ".join(dataset.classes) or "none"
         raise DataError(f"{dataset.where}: expected at least two classes to tell apart, found {only}")
-    for two_only, setting in ((recipe.selection.metric, "hter"), (recipe.head.kind, "sigmoid")):
+    two = ((recipe.selection.metric, "hter"), (recipe.head.kind, "sigmoid"), (recipe.sampling.plan, "generate"))
+    for two_only, setting in two:
         if two_only == setting and count != 2:
             raise UsageError(f"{setting} is for two classes, the data has {count}; choose another recipe or value")
     if any(phase.hard_negatives for phase in recipe.all_phases.values()):

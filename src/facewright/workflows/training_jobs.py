@@ -26,6 +26,7 @@ from facewright.training import batch_size, checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, starting_network
 from facewright.training.distributed import World, joined
+from facewright.training.generation import with_generated
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
 from facewright.workflows import provenance
@@ -144,6 +145,8 @@ def trainer_of(job: Job) -> Trainer:
     """Return the trainer of a run, before its first step."""
     recipe, facts = job.recipe, job.facts
     data = data_of(recipe, job.data.store, job.data.spec, job.data.split, facts.seed, job.world)
+    if recipe.sampling.plan == "generate":
+        data = with_generated(data, recipe, job.folder, job.on_event, job.world)
     data = dataclasses.replace(data, sets=job.data.sets)
     dtype = precision.dtype_of(facts.precision, job.world.device)
     return assemble(recipe, job.network, data, job.folder, _saving(job), dtype, job.on_event, job.world)

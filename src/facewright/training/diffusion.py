@@ -1,0 +1,150 @@
+"""Denoising diffusion: a network learns to take noise out of images, and makes new ones from noise alone.
+
+Sources: Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020 (arXiv:2006.11239; "DDPM" below);
+Song, Meng, Ermon, "Denoising Diffusion Implicit Models", ICLR 2021 (arXiv:2010.02502; "DDIM").
+Pixels lie in [-1, 1]. Times count from 0, the papers' from 1. Nothing random has a state: the images, times and noise
+of a step are a function of (seed, step), the noise that an image starts from is one of (seed, number of the image).
+Deviation: the learning rate falls to 0 along a cosine, and the average of the weights forgets after some 200 steps, not
+10,000, for the training is a hundredth as long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facewright.data.sampling import derive
+from facewright.errors import NonFiniteLoss
+from facewright.training.denoiser import Denoiser
+from facewright.training.recipe_parts import Generation
+from facewright.training.training_module import AveragedNetwork
+
+STEPS = 1000  # T of DDPM, section 4
+FIRST_VARIANCE, LAST_VARIANCE = 1e-4, 0.02  # beta_1 and beta_T, linear in between
+DECAY = 0.995  # of the averaged weights
+BLOCK = 64  # images sampled at once
+LONGEST = 1.0  # norm of the gradient
+
+
+def kept_shares() -> Tensor:
+    """Return alpha-bar (STEPS,), float64: the share of an image's variance that is left at each time (DDPM, eq. 4)."""
+    return (1.0 - torch.linspace(FIRST_VARIANCE, LAST_VARIANCE, STEPS, dtype=torch.float64)).cumprod(0)
+
+
+def noisy(images: Tensor, noise: Tensor, share: Tensor) -> Tensor:
+    """Return x_t = sqrt(share) x_0 + sqrt(1 - share) epsilon (DDPM, eq. 4).
+
+    Args:
+        images, noise: (B, 3, S, S). share: (B,) alpha-bar at each one's time.
+    >>> noisy(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1), torch.tensor([0.36])).mul(10).round().item()
+    14.0
+    """
+    share = share[:, None, None, None]
+    return share.sqrt() * images + (1 - share).sqrt() * noise
+
+
+def noise_error(network: nn.Module, images: Tensor, noise: Tensor, times: Tensor, shares: Tensor) -> Tensor:
+    """Return the mean square error of the noise that the network finds: L_simple (DDPM, eq. 14).
+
+    Args:
+        images: (B, 3, S, S) in [-1, 1]. noise: likewise, standard normal. times: (B,) int64. shares: `kept_shares`.
+    """
+    found = network(noisy(images, noise, shares[times].float()), times)
+    return functional.mse_loss(found, noise)
+
+
+def ddim_step(x: Tensor, noise: Tensor, share: float, next_share: float) -> Tensor:
+    """Take the noise found in x at one time partly out, to an earlier time (DDIM, eq. 12 with sigma = 0).
+
+    x_0 = (x - sqrt(1 - share) epsilon) / sqrt(share), kept within [-1, 1], where pixels lie; then
+    sqrt(next_share) x_0 + sqrt(1 - next_share) epsilon, with the epsilon that x and that x_0 differ by.
+
+    Args:
+        x, noise: (B, 3, S, S). share, next_share: alpha-bar at both times; at the end, next_share is 1.
+    """
+    image = ((x - math.sqrt(1 - share) * noise) / math.sqrt(share)).clamp(-1.0, 1.0)
+    noise = (x - math.sqrt(share) * image) / math.sqrt(1 - share)
+    return math.sqrt(next_share) * image + math.sqrt(1 - next_share) * noise
+
+
+def fit(
+    images: Tensor, flip: float, chosen: Generation, seed: int, device: torch.device, report: Callable[[int, int], None]
+) -> nn.Module:
+    """Train a denoiser on images alone (DDPM, algorithm 1); return the average of its weights, on the device.
+
+    Args:
+        images: (N, 3, S, S) uint8. flip: the share that is mirrored each time.
+        report: called with the steps done and all of them.
+    Raises:
+        NonFiniteLoss: the loss is no longer a number.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "denoiser"))
+        network = Denoiser(chosen.width).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pixels, shares = (images.float() / 127.5 - 1.0).to(device), kept_shares().to(device)
+    average = AveragedNetwork(network, DECAY)
+    optimizer = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
+    for step in range(chosen.updates):
+        optimizer.param_groups[0]["lr"] = chosen.learning_rate * (1 + math.cos(math.pi * step / chosen.updates)) / 2
+        rows, mirrored, times, noise = (one.to(device) for one in _drawn(images, flip, chosen.batch, seed, step))
+        batch = torch.where(mirrored[:, None, None, None], pixels[rows].flip(3), pixels[rows])
+        loss = noise_error(network, batch, noise, times, shares)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), LONGEST)
+        if not math.isfinite(float(norm)):
+            raise NonFiniteLoss(
+                f"the diffusion model's loss is no number at step {step + 1}: lower generation.learning_rate"
+            )
+        optimizer.step()
+        average.update(network)
+        report(step + 1, chosen.updates)
+    return average.module
+
+
+def _drawn(images: Tensor, flip: float, batch: int, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw rows, whether to mirror each, times and noise of one step; on the CPU, so that every device gets these."""
+    source = torch.Generator().manual_seed(derive(seed, "denoiser", step))
+    rows = torch.randint(len(images), (batch,), generator=source)
+    mirrored = torch.rand(batch, generator=source) < flip
+    times = torch.randint(STEPS, (batch,), generator=source)
+    return rows, mirrored, times, torch.randn((batch, *images.shape[1:]), generator=source)
+
+
+@torch.inference_mode()
+def sample(
+    network: nn.Module,
+    count: int,
+    size: int,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    report: Callable[[int, int], None],
+) -> Tensor:
+    """Make images from noise: (count, 3, size, size) uint8.
+
+    Args:
+        steps: how many times of the schedule are visited, evenly spaced.
+        report: called with the images done and all of them.
+    """
+    times = torch.linspace(STEPS - 1, 0, steps).round().long().tolist()
+    shares = kept_shares().tolist()
+    made = []
+    for start in range(0, count, BLOCK):
+        numbers = range(start, min(start + BLOCK, count))
+        x = torch.stack([_first_noise(size, seed, number) for number in numbers]).to(device)
+        for time, following in zip(times, (*times[1:], None), strict=True):
+            noise = network(x, torch.full((len(x),), time, device=device))
+            x = ddim_step(x, noise, shares[time], 1.0 if following is None else shares[following])
+        made.append(((x + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
+        report(numbers[-1] + 1, count)
+    return torch.cat(made)
+
+
+def _first_noise(size: int, seed: int, number: int) -> Tensor:
+    source = torch.Generator().manual_seed(derive(seed, "generated", number))
+    return torch.randn((3, size, size), generator=source)

@@ -1,0 +1,188 @@
+"""Generated images of the smaller of two classes, which join the training part until both classes are equal.
+
+A diffusion model learns from the images of that class in the training part alone. What it makes is never in the
+validation or test part, nor in the split, the counts, the mean and standard deviation or the fingerprint of the data.
+Near duplicates are kept in the same part, so that a generated copy of a training image is no copy of a test image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facewright.data.augment import resize
+from facewright.data.cache import make_private
+from facewright.data.extended_store import ExtendedStore
+from facewright.data.loaders import ImageStore
+from facewright.data.sampling import derive
+from facewright.errors import DataError
+from facewright.events import EventHandler, Message, Progress
+from facewright.files import cache_folder, write_atomic
+from facewright.training import diffusion
+from facewright.training.distributed import World
+from facewright.training.loading import Data
+from facewright.training.recipe import Recipe
+from facewright.training.recipe_parts import Generation
+
+FORMAT = 1  # of what is made from the same data; raised when an equal request gives other images
+KEPT = "generated.npy"  # in the run directory
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Distances of images to the nearest real one: root mean square over pixels, in levels of 0 to 255."""
+
+    nearest: NDArray[np.int64]  # (N,) which real image is nearest to each generated one
+    generated: NDArray[np.float32]  # (N,) distance of each generated image to it
+    real: NDArray[np.float32]  # (M,) of each real image to the nearest other one
+
+    def in_words(self) -> str:
+        """Both medians, and what they say of copying."""
+        mine, theirs = float(np.median(self.generated)), float(np.median(self.real))
+        copies = int((self.generated < self.real.min()).sum())
+        return (
+            f"distance to the nearest real image, of the generated {mine:.1f} and of the real ones {theirs:.1f} of 255 "
+            f"(medians); {copies:,} generated images are nearer to one than any two real ones are"
+        )
+
+
+def with_generated(data: Data, recipe: Recipe, folder: Path, on_event: EventHandler, world: World) -> Data:
+    """Add generated images of the smaller class to the training part, until both classes have as many.
+
+    Args:
+        folder: the run directory, where they are kept; in the cache folder too, for other runs on the same images.
+    Raises:
+        DataError: too few images of the smaller class to learn from.
+    """
+    labels = data.store.dataset.labels[data.train]
+    counts = np.bincount(labels, minlength=2)
+    label, missing = int(counts.argmin()), int(counts.max() - counts.min())
+    name, rows = data.store.dataset.classes[label], np.sort(data.train[labels == label])
+    if len(rows) < recipe.generation.least:
+        raise DataError(
+            f"{data.store.dataset.where}: expected {recipe.generation.least} images of {name!r} in the training part "
+            f"to learn to generate more of them, got {len(rows)}; choose another sampling.plan, as repeat"
+        )
+    if not missing:
+        return data
+    height, width = (int(side) for side in data.store.batch(rows[:1]).shape[2:])
+    size = min(recipe.generation.size, height // 8 * 8)
+    real = real_images(data.store, rows, size)
+    if world.is_main_process and _opened(folder / KEPT, missing, size) is None:
+        if size < height:
+            on_event(Message(f"note: images are generated at {size} px and enlarged to {height} px"))
+        _fill(folder / KEPT, data, rows, real, missing, recipe, world.device, on_event)
+    world.barrier()
+    made = _opened(folder / KEPT, missing, size)
+    if made is None:
+        raise DataError(f"{folder / KEPT}: cannot be read back; delete it and resume")
+    pixels = torch.from_numpy(np.array(made)).permute(0, 3, 1, 2)
+    found = nearness(pixels, real).in_words()
+    on_event(Message(f"{missing:,} generated images of {name} join the {len(rows):,} of the training part; {found}"))
+    large = resize(pixels, height, width).permute(0, 2, 3, 1).contiguous().numpy()
+    store = ExtendedStore(data.store, large, label, "generated")
+    train = np.concatenate([data.train, np.arange(store.first, len(store.dataset.records))])
+    plan = recipe.sampling.batches(train, store.dataset.labels[train], data.batch, data.seed)
+    return replace(data, store=store, train=train, plan=plan, steps=len(plan(0)))
+
+
+def real_images(store: ImageStore, rows: NDArray[np.int64], size: int) -> Tensor:
+    """Return the images that a diffusion model learns from: (N, 3, size, size) uint8."""
+    return resize(store.batch(rows).contiguous(), size, size)
+
+
+def kept_images(folder: Path) -> Tensor | None:
+    """Return the generated images of a run, (N, 3, S, S) uint8; None where it has none that can be read."""
+    found = _opened(folder / KEPT, None, None)
+    return None if found is None else torch.from_numpy(np.array(found)).permute(0, 3, 1, 2)
+
+
+def nearness(generated: Tensor, real: Tensor) -> Nearness:
+    """Measure how near generated images (N, 3, S, S) and real ones (M, 3, S, S), M >= 2, come to a real one.
+
+    A mirror image counts as the image; a real image is not compared with itself.
+    """
+    reals, mirrored = (one.flatten(1).float() for one in (real, real.flip(3)))
+    scale = reals.shape[1] ** 0.5
+    near = torch.minimum(*(torch.cdist(generated.flatten(1).float(), one) for one in (reals, mirrored)))
+    own = torch.minimum(*(torch.cdist(reals, one) for one in (reals, mirrored))).fill_diagonal_(torch.inf)
+    best, places = near.min(1)
+    return Nearness(places.numpy(), (best / scale).numpy(), (own.min(1).values / scale).numpy())
+
+
+def _fill(
+    path: Path,
+    data: Data,
+    rows: NDArray[np.int64],
+    real: Tensor,
+    count: int,
+    recipe: Recipe,
+    device: torch.device,
+    on_event: EventHandler,
+) -> None:
+    """Write `count` images like the real ones into a file, from the cache where they are there."""
+    chosen, flip, size = recipe.generation, recipe.augment.flip, int(real.shape[-1])
+    digests = [data.store.digests[row] for row in rows]
+    cached = cache_folder() / "generated" / f"{_name(chosen, flip, size, data.seed, device, digests)}-{count}.npy"
+    if _opened(cached, count, size) is None:
+        made = _generated(real, count, flip, chosen, data.seed, device, on_event)
+        packed = io.BytesIO()
+        np.save(packed, made.permute(0, 2, 3, 1).contiguous().numpy(), allow_pickle=False)
+        make_private(cached.parent)
+        write_atomic(cached, packed.getvalue(), mode=0o600)
+    write_atomic(path, cached.read_bytes(), mode=0o600)
+
+
+def _generated(
+    real: Tensor,
+    count: int,
+    flip: float,
+    chosen: Generation,
+    seed: int,
+    device: torch.device,
+    on_event: EventHandler,
+) -> Tensor:
+    size = int(real.shape[-1])
+    on_event(
+        Message(
+            f"training a diffusion model on {len(real):,} images of {size} px, {chosen.updates:,} steps of "
+            f"{chosen.batch}; then {count:,} images by {chosen.sampling_steps} steps"
+        )
+    )
+    began, tasks = time.monotonic(), ("training the diffusion model", "generating images")
+    seed = derive(seed, "generation")
+    reports = [lambda done, total, task=task: on_event(Progress(task, done, total)) for task in tasks]
+    network = diffusion.fit(real, flip, chosen, seed, device, reports[0])
+    trained = time.monotonic()
+    made = diffusion.sample(network.eval(), count, size, chosen.sampling_steps, seed, device, reports[1])
+    weights, ended = sum(one.numel() for one in network.parameters()), time.monotonic()
+    on_event(
+        Message(f"diffusion model of {weights:,} parameters: {trained - began:.0f} s; images: {ended - trained:.0f} s")
+    )
+    return made
+
+
+def _opened(path: Path, count: int | None, size: int | None) -> NDArray[np.uint8] | None:
+    """Open the images in a file, (N, S, S, 3); None where there is none, or not these."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3 or found.shape[1] != found.shape[2]:
+        return None
+    return found if count is None or found.shape[:2] == (count, size) else None
+
+
+def _name(chosen: Generation, flip: float, size: int, seed: int, device: torch.device, digests: list[str]) -> str:
+    """Compute a digest of all that the images follow from."""
+    settings = chosen.model_dump(exclude={"least", "size"})
+    facts = repr((FORMAT, settings, flip, size, seed, device.type, digests))
+    return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()

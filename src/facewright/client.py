@@ -84,6 +84,10 @@ class Client:
         """Return the most probable classes of an image."""
         return self._ask(schemas.Predicted, "POST", "predict", [("photo", image)], {"top_k": top_k})
 
+    def predict_faces(self, image: Image, *, top_k: int = 5) -> schemas.PredictedFaces:
+        """Return the most probable classes of each face of an image, of a model that was trained on face crops."""
+        return self._ask(schemas.PredictedFaces, "POST", "predict/faces", [("photo", image)], {"top_k": top_k})
+
     def verify(self, a: Image, b: Image, *, far: float | None = None, select_face: str = "center") -> schemas.Verified:
         """Decide whether two images show the same person."""
         fields = {"far": far, "select_face": select_face}

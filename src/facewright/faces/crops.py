@@ -37,6 +37,7 @@ READ_AT_LEAST = 1600  # px: the shorter side that a large JPEG may be reduced to
 SAMPLE = 8  # images that are looked at to tell if a dataset is uncropped
 SMALLEST_UNCROPPED = 160  # px: an image with a shorter side is taken for a crop
 FILLS = 0.45  # of the shorter side: LFW's faces fill 0.38 (0.32 to 0.46), those of aligned crops 0.64 to 0.93
+MOST_FACES = 500  # of one photo; more are an error, as their crops would fill the memory
 VERSION = 2  # of what happens between image and crop
 
 
@@ -96,11 +97,16 @@ class FaceCropper:
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
+        Raises:
+            BadImage: more than `MOST_FACES`.
         """
 
         def find(photo: Pixels, turned: bool) -> tuple[Face, ...]:
             located = self._detector.locate(photo, EVERY[:1] if turned else EVERY)
-            return tuple(self._cut(photo, located, row, face) for row, face in enumerate(_uncut(located)))
+            faces = _uncut(located)
+            if len(faces) > MOST_FACES:
+                raise BadImage("image", f"expected at most {MOST_FACES} faces, found {len(faces):,}: give parts of it")
+            return tuple(self._cut(photo, located, row, face) for row, face in enumerate(faces))
 
         return sorted(find_turned(image, self._detector.limits, find), key=lambda face: face.box[:2])
 

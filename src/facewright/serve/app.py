@@ -156,11 +156,13 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
             "detector": recognizer.detector_name,
             "runtime": models.runtime,
             "classes": [] if classifier is None else list(classifier.classes),
+            "targets": [] if classifier is None or classifier.task is None else list(classifier.task.names),
             "input": {"height": spec.height, "width": spec.width},
             "licence": models.recognizer.licence,
         },
         "can": {
             "predict": classifier is not None,
+            "predict_faces": classifier is not None and classifier.cropper is not None,
             "verify": True,
             "faces": True,
             "embed": True,

@@ -51,11 +51,22 @@ def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
     @app.post("/v1/predict", response_model=schemas.Predicted, responses=ERRORS, tags=TAGS, openapi_extra=form,
               include_in_schema=served)  # fmt: skip
     async def predict(request: Request) -> dict[str, Any]:
-        """Return the most probable classes of an image, which the model sees as in training: nothing is cropped."""
+        """Return the most probable classes of an image; of a model trained on face crops, of the selected face."""
         given = await read_form(request, settings.limits)
         fields = given.read(forms.PredictFields, "photo")
         image = given.one("photo")
         return await service.answer(request, partial(service.predict, image, fields.top_k), [image])
+
+    each = served and service.models.classifier.cropper is not None  # type: ignore[union-attr]
+
+    @app.post("/v1/predict/faces", response_model=schemas.PredictedFaces, responses=ERRORS, tags=TAGS,
+              openapi_extra=form, include_in_schema=each)  # fmt: skip
+    async def predict_faces(request: Request) -> dict[str, Any]:
+        """Return the most probable classes of each face of an image, from left to right."""
+        given = await read_form(request, settings.limits)
+        fields = given.read(forms.PredictFields, "photo")
+        image = given.one("photo")
+        return await service.answer(request, partial(service.predict_faces, image, fields.top_k), [image])
 
     classes = () if service.models.classifier is None else service.models.classifier.explained
     form, served = form_of(forms.ExplainFields, "photo", choices={"class": classes}), service.explains_classes

@@ -128,6 +128,18 @@ class Predicted(Answer):
     unknown: bool | None = Field(default=None, description="By the stored threshold; null where there is none")
 
 
+class PredictedFace(FaceBox, Predicted):
+    """A face and its most probable classes, or its targets."""
+
+    model_config = example(**FACE, top=[{"name": "ann", "probability": 0.93}], similarity=0.93, answer=None)
+
+
+class PredictedFaces(Sized):
+    """What the model says of each face, from left to right; of at most 500."""
+
+    faces: list[PredictedFace]
+
+
 class Side(Sized):
     """One of two images, and the face that was taken for the person."""
 
@@ -344,12 +356,14 @@ class ModelFacts(Answer):
     detector: str
     runtime: Literal["pytorch", "onnx"]
     classes: list[str]
+    targets: list[str] = Field(default=[], description="Attributes, numbers and others that are predicted by name")
     input: InputSize
     licence: str | None = None  # of the weights; null: not known
 
 
 class Capabilities(Answer):
     predict: bool
+    predict_faces: bool = Field(default=False, description="Every face of a photo: the model was trained on face crops")
     verify: bool
     faces: bool
     embed: bool

@@ -144,9 +144,7 @@ class Service:
             self._inside -= 1
 
     async def _compute(self, work: Callable[[], T], images: Sequence[Upload]) -> T:
-        size = max(
-            (bytes_to_decode(image, self.models.recognizer.at_least, self._limits) for image in images), default=0
-        )
+        size = max((bytes_to_decode(image, self._finest, self._limits) for image in images), default=0)
         await self._budget.take(size)
         loop, call = asyncio.get_running_loop(), Call()
 
@@ -161,6 +159,14 @@ class Service:
         except asyncio.CancelledError:
             call.cancel()
             raise
+
+    @property
+    def _finest(self) -> int | None:
+        """The `at_least` of the route that decodes an image most finely."""
+        least, classifier = self.models.recognizer.at_least, self.models.classifier
+        if classifier is None or least is None:
+            return least
+        return max(least, classifier.at_least) if classifier.cropper is None else None
 
     def faces(self, image: Upload) -> dict[str, Any]:
         """Detect the faces of an image."""
@@ -178,16 +184,30 @@ class Service:
     def predict(self, image: Upload, top_k: int) -> dict[str, Any]:
         """Return the most probable classes."""
         classifier = self._classifier()
-        (logits,) = self.engine.do("classify", [classifier.fit(self._decode(image, classifier.at_least), image.name)])
-        prediction = classifier.prediction(image.name, logits, top_k)
+        return self._predicted(image, [classifier.fit(self._decode(image, classifier.at_least), image.name)], top_k)[0]
+
+    def predict_faces(self, image: Upload, top_k: int) -> dict[str, Any]:
+        """Return the most probable classes of each face, from left to right."""
+        cropper = self._classifier().cropper
+        if cropper is None:
+            words = "this server's model takes images whole, it finds no faces in them; ask /v1/predict"
+            raise ApiError(404, words, code="not_served")
+        pixels = decode(image, None, self._limits)
+        (faces,) = self.engine.do("call", [partial(cropper.every, pixels)])
+        predicted = self._predicted(image, [self._classifier().spec.fit(face.chip) for face in faces], top_k)
+        return _size(pixels) | {"faces": [face.to_dict() | one for face, one in zip(faces, predicted, strict=True)]}
+
+    def _predicted(self, image: Upload, inputs: Sequence[Pixels], top_k: int) -> list[dict[str, Any]]:
+        """Return the most probable classes of each network's input."""
+        classifier, answers = self._classifier(), []
         held = thresholds_for(classifier.bundle.thresholds, UNKNOWN, classifier.fingerprint)
-        similarity = prediction.likeness
-        unknown = None if not held or similarity is None else similarity < held[-1].value
-        return (
-            {"answer": None}
-            | prediction.to_dict()
-            | {"similarity": similarity, "likeness": similarity, "unknown": unknown}
-        )
+        for logits in self.engine.do("classify", inputs):
+            prediction = classifier.prediction(image.name, logits, top_k)
+            similarity = prediction.likeness
+            unknown = None if not held or similarity is None else similarity < held[-1].value
+            own = {"similarity": similarity, "likeness": similarity, "unknown": unknown}
+            answers.append({"answer": None} | prediction.to_dict() | own)
+        return answers
 
     def verify(self, a: Upload, b: Upload, select_face: SelectFace, far: float | None) -> dict[str, Any]:
         """Say whether two images show the same person."""

@@ -13,32 +13,37 @@ export function answerLine({ top, answer, unknown, targets }) {
   return answer ? answer.name : top[0].name;
 }
 
+/** The card of classes, or of targets; see `classRows`. */
+export function classCard(photo, predicted, place) {
+  const title = make("h3", {}, predicted.targets ? "Predictions" : "Classes");
+  return make("section", { class: "card" }, title, classRows(photo, predicted, place));
+}
+
 /**
- * The card of classes.
+ * The classes, the most probable first, or the targets: attributes, numbers, classes by name.
+ * @param photo what "Why?" asks about, or a function that makes it; null: nothing
  * @param predicted the server's answer
  * @param place where a heat map goes
  */
-export function classCard(photo, predicted, place) {
-  if (predicted.targets) return targetCard(photo, predicted.targets, place);
-  const rows = predicted.top.map(({ name, probability }) => {
+export function classRows(photo, predicted, place) {
+  const why = photo !== null && about.can.explain_class;
+  const rows = predicted.targets
+    ? Object.entries(predicted.targets).map(([name, one]) => targetRow(name, one))
+    : predicted.top.map(({ name, probability }) => ({ words: name, share: probability, asked: name }));
+  const items = rows.map(({ words, share, asked, sure = percent(share) }) => {
+    if (share === null) return make("li", {}, span("class-name", words));
     const bar = span("bar");
-    bar.style.width = `${100 * probability}%`;
+    bar.style.width = `${100 * share}%`;
     return make(
       "li",
       {},
-      span("class-name", name),
-      span("class-share", percent(probability)),
+      span("class-name", words),
+      span("class-share", sure),
       make("span", { class: "bar-track", "aria-hidden": "true" }, bar),
-      about.can.explain_class ? whyButton(photo, name, place) : "",
+      why ? whyButton(photo, asked, place) : "",
     );
   });
-  return make(
-    "section",
-    { class: "card classes" },
-    make("h3", {}, "Classes"),
-    make("ol", {}, ...rows),
-    ...notes(predicted).map((words) => note(words)),
-  );
+  return make("div", { class: "classes" }, make("ol", {}, ...items), ...notes(predicted).map((words) => note(words)));
 }
 
 function targetWords(one) {
@@ -47,24 +52,12 @@ function targetWords(one) {
   return one.name;
 }
 
-/** The card of targets in place of classes: attributes, numbers, classes by name. */
-function targetCard(photo, targets, place) {
-  const rows = Object.entries(targets).map(([name, one]) => {
-    const share = "value" in one ? null : one.probability;
-    const bar = span("bar");
-    bar.style.width = `${100 * (share ?? 0)}%`;
-    const range = typeof one.low === "number" ? ` (${one.low.toPrecision(4)} to ${one.high.toPrecision(4)})` : "";
-    const asked = "name" in one ? `${name}: ${one.name}` : name;
-    return make(
-      "li",
-      {},
-      span("class-name", `${name}: ${targetWords(one)}${range}`),
-      span("class-share", share === null ? "" : percent(share)),
-      share === null ? "" : make("span", { class: "bar-track", "aria-hidden": "true" }, bar),
-      share !== null && about.can.explain_class ? whyButton(photo, asked, place) : "",
-    );
-  });
-  return make("section", { class: "card classes" }, make("h3", {}, "Predictions"), make("ol", {}, ...rows));
+function targetRow(name, one) {
+  const range = typeof one.low === "number" ? ` (${one.low.toPrecision(4)} to ${one.high.toPrecision(4)})` : "";
+  const words = `${name}: ${targetWords(one)}${range}`;
+  if ("value" in one) return { words, share: null };
+  if ("yes" in one) return { words, share: one.probability, sure: `yes ${percent(one.probability)}`, asked: name };
+  return { words, share: one.probability, asked: `${name}: ${one.name}` };
 }
 
 function notes({ answer, unknown, similarity }) {
@@ -80,6 +73,7 @@ function whyButton(photo, name, place) {
   const why = async () => {
     place.replaceChildren(busyLine("Looking for what speaks for it …"));
     try {
+      if (typeof photo === "function") photo = await photo();
       const found = await postForm("v1/explain/class", { photo, class: name });
       const words = `Where the network saw ${found.class} (${percent(found.probability)})`;
       place.replaceChildren(heatFigure([{ ...found, name: photo.name }], words, "nothing", "most"));

@@ -2,9 +2,10 @@
 
 import { about } from "./about.js";
 import { avatar } from "./avatars.js";
-import { button, make, note, span } from "./dom.js";
-import { faceCanvas } from "./photo.js";
-import { count, score } from "./words.js";
+import { answerLine, classRows } from "./classes.js";
+import { button, byId, make, note, span } from "./dom.js";
+import { faceCanvas, faceFile } from "./photo.js";
+import { count, percent, score } from "./words.js";
 
 const SIDE = 112; // px of the crops; shown at half of that, sharp on fine screens
 
@@ -49,28 +50,38 @@ function row(photo, answer, face, number, enrol) {
     { type: "button", class: "face-row", "aria-expanded": "false", "aria-controls": `face-${number}` },
     crop,
     span("face-words", title(face, number, answer), span("sub", subtitle(face, answer))),
-    span("face-score", face.matches?.length ? score(face.matches[0].score) : ""),
+    span("face-score", sureness(face)),
   );
   const detail = make("div", { class: "face-detail", id: `face-${number}`, hidden: true });
   const item = make("li", {}, opener, detail);
-  return { item, opener, detail, filling: () => filling(face, number, answer, enrol) };
+  return { item, opener, detail, filling: () => filling(photo, face, number, answer, enrol) };
+}
+
+function sureness({ matches, predicted }) {
+  if (matches?.length) return score(matches[0].score);
+  return predicted?.top.length ? percent(predicted.top[0].probability) : "";
 }
 
 function title(face, number, answer) {
   const name = nameOf(face, answer.threshold);
-  const words = name ?? `Face ${number + 1}`;
+  const words = name ?? (face.predicted ? answerLine(face.predicted) : `Face ${number + 1}`);
   return make("span", { class: face.person ? "name" : "name unnamed" }, span("number", String(number + 1)), words);
 }
 
 function subtitle(face, { threshold }) {
   const size = `${count(Math.round(face.w))} × ${count(Math.round(face.h))} px`;
   if (face.matches === undefined) return face.score === null ? size : `${size}, detector ${face.score.toFixed(2)}`;
-  if (!face.matches.length) return "the gallery is empty";
-  return face.person !== null ? `threshold ${score(threshold)}` : `nearest match: ${face.matches[0].person}`;
+  const told = face.predicted ? `${answerLine(face.predicted)}; ` : "";
+  if (!face.matches.length) return `${told}the gallery is empty`;
+  return `${told}${face.person !== null ? `threshold ${score(threshold)}` : `nearest match: ${face.matches[0].person}`}`;
 }
 
-function filling(face, number, answer, enrol) {
+function filling(photo, face, number, answer, enrol) {
   const made = [];
+  if (face.predicted) {
+    const alone = photo.image === null ? null : () => faceFile(photo, face, answer, number + 1);
+    made.push(classRows(alone, face.predicted, byId("look-heat")));
+  }
   if (face.matches?.length) made.push(matchList(face.matches, answer.threshold));
   if (face.matches !== undefined && enrol !== null) {
     const words = face.person === null ? "Enroll this face" : "Enroll this face too";

@@ -14,6 +14,7 @@ import { amount, count, score } from "./words.js";
 
 const KEPT = 8; // photos that can be seen again without asking the server
 
+const OVERLAP = 0.3; // of two boxes, from which on they are one face
 const WHO = ["Who is on the photo?", "Finds every face and identifies those that are enrolled."];
 const WHAT = ["Which class is it?", "The most probable classes."];
 const WHERE = ["Where are the faces?", "Finds every face. To identify people, start the server with a gallery."];
@@ -25,8 +26,8 @@ let another = () => undefined; // says on the drop zone that it takes another ph
 
 /** Set the tab up. */
 export function startLook() {
-  const { gallery, predict } = about.can;
-  const [title, lead] = gallery ? WHO : predict ? WHAT : WHERE;
+  const { gallery, predict, predict_faces: each } = about.can;
+  const [title, lead] = gallery ? WHO : about.model.targets.length > 0 ? shows(each) : predict ? WHAT : WHERE;
   byId("look-title").textContent = title;
   byId("look-lead").textContent = lead;
   const { zone, retitle } = intake({
@@ -42,6 +43,12 @@ export function startLook() {
     for (const entry of [...seen, ...(current === null ? [] : [current])]) entry.stale = true;
     if (!byId("look").hidden) lookAgain();
   });
+}
+
+function shows(each) {
+  const { targets } = about.model;
+  const named = targets.slice(0, 6).join(", ") + (targets.length > 6 ? ` and ${targets.length - 6} more` : "");
+  return ["What does it show?", `Predicts ${named}${each ? " of every face" : ""}.`];
 }
 
 /** Ask about the photo that is shown once more, if the gallery has changed since. */
@@ -77,20 +84,38 @@ async function ask(entry) {
 
 /** All that the server can say of a photo; one refusal does not hide the other answer. */
 async function answers(photo, signal) {
-  const { gallery, predict } = about.can;
+  const { gallery, predict, predict_faces: each } = about.can;
   const whole = predict && about.model.detector === "none"; // then the photo is the face, and there is nothing to find
-  const where = gallery ? "v1/gallery/identify" : whole ? null : "v1/faces";
+  const where = gallery ? "v1/gallery/identify" : whole || each ? null : "v1/faces";
   const asked = [
     where && postForm(where, { photo }, signal),
-    predict ? postForm("v1/predict", { photo }, signal) : null,
+    predict ? postForm(each ? "v1/predict/faces" : "v1/predict", { photo }, signal) : null,
     gallery ? learnAvatars().catch(() => null) : null, // without them there are letters
   ];
   const [found, predicted] = await Promise.allSettled(asked);
   const refused = [found, predicted].filter(({ status }) => status === "rejected").map(({ reason }) => reason);
   if (signal.aborted) throw new DOMException("another photo came", "AbortError");
   const answer = { found: found.value ?? null, predicted: predicted.value ?? null, refused: refused[0] ?? null };
+  if (each && answer.predicted !== null) {
+    answer.found = together(answer.found ?? answer.predicted, answer.predicted);
+    answer.predicted = null;
+  }
   if (answer.found === null && answer.predicted === null) throw answer.refused;
   return answer;
+}
+
+/** The faces that were found, each with what is predicted of it. */
+function together(found, { faces }) {
+  const whose = (face) => faces.reduce((best, one) => (overlap(one, face) > overlap(best, face) ? one : best), faces[0]);
+  const met = (face, one) => (one !== undefined && overlap(one, face) > OVERLAP ? one : null);
+  return { ...found, faces: found.faces.map((face) => ({ ...face, predicted: met(face, whose(face)) })) };
+}
+
+/** The share of two boxes that both hold. */
+function overlap(a, b) {
+  const side = (x, w) => Math.max(0, Math.min(a[x] + a[w], b[x] + b[w]) - Math.max(a[x], b[x]));
+  const both = side("x", "w") * side("y", "h");
+  return both / (a.w * a.h + b.w * b.h - both);
 }
 
 function showBusy({ photo }) {
@@ -163,6 +188,7 @@ function show(entry) {
 
 function labelOf(face, { threshold }) {
   if (face.person) return face.person;
+  if (face.matches === undefined && face.predicted) return answerLine(face.predicted);
   return face.matches !== undefined && threshold !== null ? "unknown" : null;
 }
 
@@ -171,6 +197,7 @@ function headline({ found, predicted }) {
   if (found === null || (predicted !== null && !about.can.gallery)) return answerLine(predicted);
   const { faces, threshold } = found;
   if (faces.length === 0) return "No face was found";
+  if (faces.length === 1 && faces[0].matches === undefined && faces[0].predicted) return answerLine(faces[0].predicted);
   if (faces[0].matches === undefined || threshold === null) return amount(faces.length, "face");
   if (faces.length === 1) return faces[0].person ?? "Unknown";
   const known = faces.filter((face) => face.person !== null).length;

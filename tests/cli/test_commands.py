@@ -237,7 +237,7 @@ UNSAID = {  # what is asked for with None where no option is given
     "train": ("device", "track"),
     "resume": ("device", "track"),
     "train_all": ("device", "track"),
-    "evaluate": ("device", "by", "attributes"),
+    "evaluate": ("device", "by", "attributes", "out"),
     "predict": ("device",),
     "verify": ("device",),
 }

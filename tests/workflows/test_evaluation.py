@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -120,7 +121,22 @@ def test_rates_by_group_of_a_run_and_of_other_data(run: Run, data: Path, tmp_pat
     pairs = evaluate(run.folder, data, task="verification", by="hat", attributes=table)
     assert not isinstance(pairs, ClassificationResult) and pairs.subgroups is not None  # type: ignore[union-attr]
     assert [row.group for row in pairs.subgroups.groups] == ["no", "yes"]  # type: ignore[union-attr]
-    assert main(["evaluate", str(run.folder), "--by", "hat", "--attributes", str(table)]) == 0
+    page = group_page(tmp_path / "pairs", run.folder, data, task="verification", attributes=table)
+    assert "False non-match rate" in page and page.count("<svg") == 2
+    out = tmp_path / "page"
+    assert main(["evaluate", str(run.folder), "--by", "hat", "--attributes", str(table), "--out", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert json.loads((out / "evaluation.json").read_text())["subgroups"] == own.subgroups.to_dict()
+    assert "By hat" in page and page.count("<svg") == 1 and f"{100 * own.accuracy.value:.1f} %" in page
+    for row in own.subgroups.groups:
+        assert row.accuracy is not None and f"{row.group}: {100 * row.accuracy.value:.2f} %" in page
+    with pytest.raises(UsageError, match="--by"):
+        evaluate(run.folder, out=out)
+
+
+def group_page(out: Path, *arguments: Path, **options: object) -> str:
+    evaluate(*arguments, by="hat", out=out, **options)  # type: ignore[arg-type]
+    return (out / "report.html").read_text()
 
 
 def test_groups_that_are_nowhere(run: Run, data: Path) -> None:

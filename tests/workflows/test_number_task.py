@@ -187,9 +187,11 @@ def test_a_value_that_is_no_number_is_refused(cell: str, table: Path) -> None:
         bundles.replace(data, records=records).with_task(task)
 
 
-def test_errors_by_group(runs: dict[str, Run], table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_by_group(runs: dict[str, Run], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs["huber"]
-    found = number_of(evaluate(run.folder, table, by="side"))
+    found = number_of(evaluate(run.folder, table, by="side", out=tmp_path / "page"))
+    page = (tmp_path / "page/report.html").read_text()
+    assert "mean absolute error of age" in page.lower() and all(f">{row.name}<" in page for row in found.groups)
     predictions = {path: value[0] for path, value in predicted_of(run, table).items()}
     with table.open(newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["age"]]

@@ -70,6 +70,9 @@ def evaluate(
         Path | None,
         typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside DATA, or DATA."),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="With --by: folder for the page and the JSON.")
+    ] = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -89,7 +92,7 @@ def evaluate(
       facewright evaluate runs/a
       facewright evaluate runs/a other-photos/ --json
       facewright evaluate built-in other-people/ --task identification
-      facewright evaluate runs/a other-photos/ --by lighting --attributes attributes.csv
+      facewright evaluate runs/a other-photos/ --by lighting --attributes attributes.csv --out by-lighting/
       facewright evaluate test-scores.csv --task attack --validation dev-scores.csv
     """
     data = opt.optional_address(data, order, columns, names, layout, label_from)
@@ -108,11 +111,14 @@ def evaluate(
             validation=validation,
             by=by,
             attributes=attributes,
+            out=out,
             device=device,
             on_event=on_event,
         )
     say_notes(result)
     report(result.to_dict(), describe(result), as_json)
+    if out is not None:
+        say(f"report: {out / 'report.html'}")
 
 
 def say_notes(result: ClassificationResult | TaskResult | Recognition | AttackResult) -> None:
@@ -149,23 +155,18 @@ def describe(result: ClassificationResult | TaskResult | Recognition | AttackRes
 
 def describe_subgroups(result: Subgroups) -> str:
     """Return a row a group, the ratios, and what the counts cannot show."""
-    of_images = any(row.accuracy is not None for row in result.groups)
-    names = {"accuracy": "accuracy", "fmr": "FAR", "fnmr": "FRR"} if of_images else {}
-    names = names or {"fmr": "false match rate", "fnmr": "false non-match rate"}
-    if result.threshold is None:
-        names = {"accuracy": "accuracy"}
+    rates = result.rates
     rows = [
-        [row.group, *("none" if (rate := getattr(row, name)) is None else precise(rate) for name in names)]
+        [row.group, *("none" if (rate := getattr(row, name)) is None else precise(rate) for name in rates)]
         for row in result.groups
     ]
-    ratios = {"accuracy": result.error_ratio, "fmr": result.fmr_ratio, "fnmr": result.fnmr_ratio}
-    last = ["worst : best", *("undefined" if ratios[name] is None else f"{ratios[name]:.2f}" for name in names)]
+    ratios = ["undefined" if ratio is None else f"{ratio:.2f}" for ratio in result.ratios.values()]
     at = "" if result.threshold is None else f", at the threshold {result.threshold:.4f} ({result.threshold_of})"
-    if of_images:
-        left = f"{number_of(result.unknown, 'image')} of unknown group in no row; worst : best of the error"
-    else:
-        left = f"{result.across:,} pairs of two groups and {result.unknown:,} of unknown group are in no row"
-    lines = [f"by {result.column}{at}; {left}", table([result.column, *names.values()], [*rows, last])]
+    of_error = "; worst : best of the error" if "accuracy" in rates else ""
+    lines = [
+        f"by {result.column}{at}; {result.left_out}{of_error}",
+        table([result.column, *rates.values()], [*rows, ["worst : best", *ratios]]),
+    ]
     return "\n".join([*lines, *(f"note: {line}" for line in result.limits)])
 
 

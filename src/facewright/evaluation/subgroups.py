@@ -43,6 +43,27 @@ class Subgroups(Record):
     limits: tuple[str, ...]  # what these counts cannot show
     error_ratio: float | None = None  # of a classifier: of 1 - accuracy, the highest over the lowest
 
+    @property
+    def rates(self) -> dict[str, str]:
+        """The rates that some group has: their fields in `SubgroupRates` and titles."""
+        of_images = any(row.accuracy is not None for row in self.groups)
+        fmr, fnmr = ("FAR", "FRR") if of_images else ("false match rate", "false non-match rate")
+        titles = {"accuracy": "accuracy", "fmr": fmr, "fnmr": fnmr}
+        return {name: title for name, title in titles.items() if any(getattr(row, name) for row in self.groups)}
+
+    @property
+    def ratios(self) -> dict[str, float | None]:
+        """The ratio of the worst to the best group of each of `rates`; of an accuracy that of its error."""
+        ratios = {"accuracy": self.error_ratio, "fmr": self.fmr_ratio, "fnmr": self.fnmr_ratio}
+        return {name: ratios[name] for name in self.rates}
+
+    @property
+    def left_out(self) -> str:
+        """What is in no row, in words."""
+        if any(row.accuracy is not None for row in self.groups):
+            return f"{self.unknown:,} {'image' if self.unknown == 1 else 'images'} of unknown group in no row"
+        return f"{self.across:,} pairs of two groups and {self.unknown:,} of unknown group are in no row"
+
 
 def rates_by_group(
     scores: ArrayLike, same: ArrayLike, groups: Sequence[tuple[str, str]], threshold: float, column: str, chosen: str

@@ -127,15 +127,12 @@ def _measured(measured: Sequence[Measured]) -> str:
 
 
 def _groups(groups: Subgroups) -> str:
-    rates = ("fmr", "fnmr", "accuracy")
-    shown = [name for name in rates if any(getattr(row, name) is not None for row in groups.groups)]
     rows = [
-        (row.group, *("none" if (rate := getattr(row, name)) is None else _rate(rate) for name in shown))
+        (row.group, *("none" if (rate := getattr(row, name)) is None else _rate(rate) for name in groups.rates))
         for row in groups.groups
     ]
-    titles = {"fmr": "false match rate", "fnmr": "false non-match rate", "accuracy": "accuracy"}
     at = "" if groups.threshold is None else f"At the threshold {groups.threshold:.4f} ({groups.threshold_of}).\n\n"
-    return at + _table((groups.column, *(titles[name] for name in shown)), rows)
+    return at + _table((groups.column, *groups.rates.values()), rows)
 
 
 def _rate(rate: Rate, unit: str = "%") -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from facewright.evaluation.target_comparison import TargetComparison, TargetEntry
+from facewright.evaluation.targets import TaskResult
 from facewright.files import write_atomic
 from facewright.metrics.intervals import Rate
 from facewright.report import pages, words
@@ -41,7 +42,11 @@ def write_target_report(path: Path, comparison: TargetComparison, context: Targe
     sections = [
         {
             "entry": entry,
-            "tiles": _tiles(entry),
+            "tiles": [
+                *tiles_of(entry.test),
+                Fact("Latency", f"{entry.latency.median_ms:.1f} ms", "one image"),
+                Fact("Size", f"{entry.parameters / 1e6:.2f} M", "parameters"),
+            ],
             "figures": _figures(entry, context.task, index),
             "curves": Markup(training_curves(entry.history, "loss", f"loss{index}"))
             if len(entry.history) > 1
@@ -58,9 +63,9 @@ def write_target_report(path: Path, comparison: TargetComparison, context: Targe
     write_atomic(path, pages.render("targets.html", facts, filters))
 
 
-def _tiles(entry: TargetEntry) -> list[Fact]:
+def tiles_of(result: TaskResult) -> list[Fact]:
     """Return the headline numbers, each beside what takes no model."""
-    result, tiles = entry.test, []
+    tiles = []
     if result.attributes is not None:
         accuracy, baseline = result.attributes.mean_accuracy, result.attributes.mean_baseline
         note = f"{words.span(accuracy.low, accuracy.high)}; always the majority: {words.percent(baseline.value)}"
@@ -77,8 +82,6 @@ def _tiles(entry: TargetEntry) -> list[Fact]:
             agree = "" if votes.annotators_agree is None else words.percent(votes.annotators_agree.value)
             note = f"two annotators agree in {agree}" if agree else ""
             tiles.append(Fact(f"Accuracy of {name}", words.percent(votes.accuracy.value), note))
-    tiles.append(Fact("Latency", f"{entry.latency.median_ms:.1f} ms", "one image"))
-    tiles.append(Fact("Size", f"{entry.parameters / 1e6:.2f} M", "parameters"))
     return tiles
 
 

@@ -17,6 +17,7 @@ from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates
 from facewright.report import pages, words
 from facewright.report import verification_plots as plots
+from facewright.report.groups import group_figures
 from facewright.report.images import Album
 from facewright.report.model_section import Fact
 
@@ -93,12 +94,12 @@ def pair_page(context: PairContext) -> str:
         "context": context,
         "result": result,
         "sentences": _sentences(context),
-        "tiles": _tiles(result),
+        "tiles": tiles_of(result),
         "roc": Markup(plots.roc_figure(result, "roc")),
         "det": Markup(plots.det_figure(result, "det")),
         "histogram": Markup(plots.histogram_figure(result, decisive_threshold(result), "scores")),
         "threshold": decisive_threshold(result),
-        "groups": [] if context.subgroups is None else _group_figures(context.subgroups),
+        "group_figures": [] if context.subgroups is None else group_figures(context.subgroups),
         "rejection": None if context.rejection is None else Markup(plots.reject_figure(context.rejection, "reject")),
         "accepts": [_pictured(pair, album) for pair in context.false_accepts],
         "rejects": [_pictured(pair, album) for pair in context.false_rejects],
@@ -106,15 +107,6 @@ def pair_page(context: PairContext) -> str:
         "listed": _LISTED,
     }
     return pages.render("verification.html", facts, {"decimals": _decimals, "points": _points})
-
-
-def _group_figures(subgroups: Subgroups) -> list[tuple[str, Markup]]:
-    figures = []
-    for name, kind in (("False match rate", "fmr"), ("False non-match rate", "fnmr")):
-        rates = [(row.group, rate) for row in subgroups.groups if (rate := getattr(row, kind)) is not None]
-        if rates:
-            figures.append((name, Markup(plots.group_figure(rates, name.lower(), f"group-{kind}"))))
-    return figures
 
 
 def decisive_threshold(result: VerificationResult) -> float:
@@ -171,7 +163,8 @@ def _points(rate: Rate) -> str:
     return f"{100 * rate.low:.2f} to {100 * rate.high:.2f}"
 
 
-def _tiles(result: VerificationResult) -> list[Fact]:
+def tiles_of(result: VerificationResult) -> list[Fact]:
+    """Return the headline numbers."""
     tiles = []
     if result.accuracy is not None:
         tiles.append(Fact("Accuracy", words.percent(result.accuracy.value, 2), _points(result.accuracy)))

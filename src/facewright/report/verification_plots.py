@@ -51,20 +51,22 @@ def roc_figure(result: VerificationResult, key: str) -> str:
     return inline_svg(figure, key, f"ROC: true-accept rate {summary}")
 
 
-def group_figure(rates: Sequence[tuple[str, Rate]], name: str, key: str) -> str:
-    """A rate of each group with its interval, one line a group, in percent from 0."""
+def group_figure(rates: Sequence[tuple[str, Rate]], name: str, key: str, scale: float = 100, unit: str = " %") -> str:
+    """A rate of each group with its interval, one line a group, in percent from 0; or an error in units of its own."""
     shown = rates[:_GROUPS]
     figure, axes = canvas(_SIZE[0], 80 + 26 * len(shown), left=110)
     for place, (_, rate) in enumerate(reversed(shown)):
-        axes.plot([100 * rate.low, 100 * rate.high], [place, place], color=MUTED, linewidth=2, solid_capstyle="butt")
-        axes.plot([100 * rate.value], [place], "o", color=series_colour(0), markersize=7, markeredgewidth=0)
+        axes.plot(
+            [scale * rate.low, scale * rate.high], [place, place], color=MUTED, linewidth=2, solid_capstyle="butt"
+        )
+        axes.plot([scale * rate.value], [place], "o", color=series_colour(0), markersize=7, markeredgewidth=0)
     axes.set_yticks(range(len(shown)), [plain(group, 14) for group, _ in reversed(shown)])
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlim(0, 108 * max(rate.high for _, rate in shown))
+    axes.set_xlim(0, 1.08 * scale * max(rate.high for _, rate in shown))
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
     name_axes(axes, name, "")
-    return inline_svg(figure, key, "; ".join(f"{group}: {100 * rate.value:.2f} %" for group, rate in shown))
+    return inline_svg(figure, key, "; ".join(f"{group}: {scale * rate.value:.2f}{unit}" for group, rate in shown))
 
 
 def reject_figure(curve: ErrorVersusReject, key: str) -> str:

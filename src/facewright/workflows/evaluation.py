@@ -34,7 +34,7 @@ from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
-from facewright.workflows.groups import Grouping
+from facewright.workflows.groups import Grouping, write_groups
 from facewright.workflows.prepared_data import PreparedData
 from facewright.workflows.task_evaluation import evaluate_targets_on
 
@@ -104,6 +104,7 @@ def evaluate(
     validation: str | Path | None = None,
     by: str | None = None,
     attributes: str | Path | None = None,
+    out: str | Path | None = None,
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ClassificationResult | TaskResult | Recognition | AttackResult:
@@ -124,6 +125,7 @@ def evaluate(
             at the model's threshold), of targets (also the errors of numbers) and verification (FMR and FNMR).
         attributes: a table with `path` and the column; default: attributes.csv beside the data, or a column of the
             data.
+        out: with `by`: a folder for report.html, with a chart of the groups, and evaluation.json.
         device: what computes, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
@@ -143,7 +145,27 @@ def evaluate(
         raise UsageError(f"--task {task} needs labelled images: give DATA")
     if by is not None and task in ("attack", "identification"):
         raise UsageError(f"--by measures groups of classification and verification, not of {task}")
+    if out is not None and by is None:
+        raise UsageError("--out writes the page of groups: add --by COLUMN")
     grouping = None if by is None else Grouping.read(by, attributes, data)
+    found = _by_task(model, data, task, seed, detector, unknown_classes, grouping, device, on_event)
+    if out is not None and by is not None:
+        write_groups(Path(out), str(model), str(data or f"test part of {model}"), by, found)
+    return found
+
+
+def _by_task(
+    model: str | Path,
+    data: str | Path | None,
+    task: Task | None,
+    seed: int,
+    detector: str | None,
+    unknown_classes: UnknownClasses,
+    grouping: Grouping | None,
+    device: str | None,
+    on_event: EventHandler,
+) -> ClassificationResult | TaskResult | Recognition:
+    """Evaluate by the task; the other arguments are those of `evaluate`."""
     note = None
     if task in (None, "classification") and not (task is None and data is not None and _has_no_classes(model)):
         try:

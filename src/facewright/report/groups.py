@@ -1,0 +1,65 @@
+"""Rates by group: the figures, and the page of an evaluation by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from markupsafe import Markup
+
+from facewright.evaluation.number_metrics import NumberResult
+from facewright.evaluation.subgroups import Subgroups
+from facewright.files import write_atomic
+from facewright.report import pages
+from facewright.report.model_section import Fact
+from facewright.report.number_plots import quantity
+from facewright.report.verification_plots import group_figure
+
+
+@dataclass(frozen=True)
+class GroupContext:
+    """What the page says. Nothing is looked up: the caller gives the time and the versions."""
+
+    title: str
+    model: str
+    column: str
+    lead: Sequence[str]  # of what
+    tiles: Sequence[Fact]  # of all images
+    groups: Mapping[str, Subgroups]  # by target; one without a name where there are no targets
+    numbers: Sequence[NumberResult] = ()  # with groups
+    created: str = ""
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_group_page(path: Path, context: GroupContext) -> None:
+    """Write the page; the file is replaced in one step.
+
+    Raises:
+        FacewrightError: the file could not be written; an old one is untouched.
+    """
+    sections = [
+        (name, groups, group_figures(groups, f"t{place}-"))
+        for place, (name, groups) in enumerate(context.groups.items())
+    ]
+    numbers = [
+        (number, _of_numbers(number, f"n{place}")) for place, number in enumerate(context.numbers) if number.groups
+    ]
+    facts = {"context": context, "sections": sections, "numbers": numbers}
+    write_atomic(path, pages.render("evaluation.html", facts, {"quantity": quantity}))
+
+
+def group_figures(subgroups: Subgroups, key: str = "") -> list[tuple[str, Markup]]:
+    """Return a title and a figure for each rate that some group has; `key` is unique in the page."""
+    figures = []
+    for name, title in subgroups.rates.items():
+        rates = [(row.group, rate) for row in subgroups.groups if (rate := getattr(row, name)) is not None]
+        title = title[0].upper() + title[1:]
+        figures.append((title, Markup(group_figure(rates, title, f"{key}group-{name}"))))
+    return figures
+
+
+def _of_numbers(number: NumberResult, key: str) -> Markup:
+    rates = [(row.name, row.mean_absolute_error) for row in number.groups]
+    return Markup(group_figure(rates, f"mean absolute error of {number.name}", key, scale=1, unit=""))

@@ -34,7 +34,7 @@ from facewright.metrics.thresholds import BINARY
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
-from facewright.workflows.groups import Grouping, write_groups
+from facewright.workflows.groups import Grouping
 from facewright.workflows.prepared_data import PreparedData
 from facewright.workflows.task_evaluation import evaluate_targets_on
 
@@ -150,6 +150,8 @@ def evaluate(
     grouping = None if by is None else Grouping.read(by, attributes, data)
     found = _by_task(model, data, task, seed, detector, unknown_classes, grouping, device, on_event)
     if out is not None and by is not None:
+        from facewright.workflows.group_page import write_groups
+
         write_groups(Path(out), str(model), str(data or f"test part of {model}"), by, found)
     return found
 

@@ -1,25 +1,16 @@
-"""Groups of images, from a table beside the data or a column of the data; and the page of rates by group."""
+"""Groups of images for error rates by group: from a table beside the data, or from a column of the data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from facewright.data.records import Dataset
 from facewright.data.text_tables import read_table
 from facewright.errors import Undefined, UsageError
-from facewright.evaluation.results import ClassificationResult
-from facewright.evaluation.targets import TaskResult
 from facewright.evaluation.verification import VerificationResult
-from facewright.files import write_json
 from facewright.metrics.thresholds import Threshold
-from facewright.workflows import provenance
-
-if TYPE_CHECKING:
-    from facewright.report.model_section import Fact
-    from facewright.workflows.recognition import Recognition
 
 _FAR = 0.01  # of the threshold for groups, where the model has none
 
@@ -77,47 +68,6 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
     """
     rows = read_table(path, "a table of groups", lambda names: {"path", column.lower()} <= set(names), f"path,{column}")
     return {row["path"].replace("\\", "/"): row[column.lower()] for _, row in rows}
-
-
-def write_groups(
-    folder: Path, model: str, data: str, column: str, result: ClassificationResult | TaskResult | Recognition
-) -> Path:
-    """Leave evaluation.json and report.html of an evaluation by group in a folder; returns the page."""
-    from facewright.report.groups import GroupContext, write_group_page
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "evaluation.json", result.to_dict())
-    groups = result.groups if isinstance(result, TaskResult) else {"": result.subgroups}
-    images = result.n if isinstance(result, ClassificationResult | TaskResult) else result.images
-    context = GroupContext(
-        title=f"{data} by {column}",
-        model=model,
-        column=column,
-        lead=[f"{images:,} images"],
-        tiles=_tiles(result),
-        groups={name: found for name, found in groups.items() if found is not None},
-        numbers=result.numbers if isinstance(result, TaskResult) else (),
-        created=provenance.created(),
-        command=provenance.command(),
-        versions=provenance.versions("numpy", "pillow"),
-    )
-    write_group_page(folder / "report.html", context)
-    return folder / "report.html"
-
-
-def _tiles(result: ClassificationResult | TaskResult | Recognition) -> list[Fact]:
-    from facewright.report import targets, verification, words
-    from facewright.report.model_section import Fact
-
-    if isinstance(result, TaskResult):
-        return targets.tiles_of(result)
-    if not isinstance(result, ClassificationResult):
-        assert isinstance(result.result, VerificationResult)
-        return verification.tiles_of(result.result)
-    rates = {"Accuracy": result.accuracy, "Macro-F1": result.macro_f1}
-    if result.binary is not None:
-        rates |= {"FAR": result.binary.far, "FRR": result.binary.frr, "HTER": result.binary.hter}
-    return [Fact(name, words.percent(rate.value), words.span(rate.low, rate.high)) for name, rate in rates.items()]
 
 
 def one_threshold(result: VerificationResult, threshold: Threshold | None) -> tuple[float, str] | None:

@@ -207,6 +207,10 @@ def fault(error: RuntimeError, device: torch.device | None = None, batch: int | 
         )
     if "does not have a deterministic implementation" in str(error):
         return DeviceFault(f"{str(error).split(' does not')[0]} has no deterministic kernel: remove --deterministic")
+    if re.search(r"gloo|[Cc]onnection (closed|reset|refused)|Broken pipe", str(error)):
+        return DeviceFault(
+            "another process of the run has ended or cannot be reached: train --resume goes on from the last checkpoint"
+        )
     lost = isinstance(error, torch.AcceleratorError) or re.search(
         r"(CUDA|HIP|MPS|XPU|NCCL) error|device lost", str(error)
     )

@@ -27,8 +27,11 @@ FacewrightError
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 _NEAREST = 5  # names that an error lists
 
@@ -86,6 +89,23 @@ def require_extra(extra: str, purpose: str) -> None:
     missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise UsageError(f"{purpose} needs {', '.join(missing)}, not installed: pip install 'facewright[{extra}]'")
+
+
+@cache
+def is_first_failure() -> bool:
+    """Return True in the process that prints its error: of those that torchrun started, the first on its machine.
+
+    The first is known by a file beside those in which torchrun collects errors; without torchrun every process is it.
+    """
+    collected = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    try:
+        if collected:
+            (Path(collected).parents[1] / "first-failure").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except (OSError, IndexError):  # better twice than never
+        return True
+    return True
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from facewright.errors import UsageError
 from facewright.heads import build
 from facewright.losses.objective import Objective
+from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec, ObjectiveSpec
-from facewright.training import checkpoints
+from facewright.training import checkpoints, features
 from facewright.training import recipe as recipes
+from facewright.training.assembly import check_shares
 from facewright.training.distributed import World
+from facewright.training.loading import shares
 from facewright.training.sharding import ShardedObjective, Sharding
+from facewright.training.trainer import Trainer
+from facewright.training.training_module import TrainingModule
 from facewright.training.validation import of_rows, row_numbers, validate
 from facewright.workflows.training_runs import resume, train
+from fixtures.trainers import TABLES, data_for, recipe_of
 
 KINDS = ("cosface", "arcface", "adaface")
 CLASSES, WIDTH, BATCH = 7, 5, 8
@@ -109,17 +117,75 @@ def test_a_damaged_shard_falls_back_to_the_checkpoint_before(tmp_path: Path) -> 
     assert checkpoints.load_rows(state.shards, "model.head.weight", slice(2, 6)).tolist() == [[2.0, 2.0]] * 4
 
 
+def uneven(world: World, folder: Path) -> tuple[float, ...]:
+    """Train two steps on batches of 7 and 5 images, and validate 5; return the numbers and some of the weights."""
+    recipe = recipe_of(TABLES, {"training": {"epochs": 1, "checkpoint_steps": 0}})
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(3), torch.nn.Flatten(),
+        torch.nn.Linear(36, 3),
+    )  # fmt: skip
+    data = data_for(folder / "cache", recipe)
+    plan = [data.train[:7], data.train[7:12]]
+    data = replace(data, plan=lambda epoch: plan, validation=data.validation[:5], steps=2)
+    module = TrainingModule(network, Objective(recipe.objective, 3, 0, smoothing=0.1), None)
+    (row,) = Trainer(module, data, recipe, folder, lambda best: None, world=world).fit()
+    flat = torch.cat([p.detach().flatten() for p in network.parameters()])
+    return row.train_loss, row.validation_loss, row.validation_accuracy, row.images_seen, *flat[::20].tolist()
+
+
+def frozen(world: World, folder: Path) -> torch.Tensor:
+    """Features of ten images in blocks of four: three blocks for two processes."""
+    data = data_for(folder / "cache", recipe_of(TABLES, {}))
+    inputs = features.FeatureInputs(data.store, data.spec, np.arange(10), data.augment, 32, 0)
+    torch.manual_seed(0)
+    network = create_model("plain_cnn", 3, input_size=32)
+    found = features.features_of(network, inputs, 2, torch.float32, folder / "features", world=world)
+    return torch.from_numpy(np.array(found.values))
+
+
+def test_batches_that_two_processes_share_unevenly_train_to_the_numbers_of_one(
+    both: dict[str, tuple], tmp_path: Path
+) -> None:
+    expected = uneven(World(), tmp_path)
+    assert both["uneven"] == pytest.approx(expected, abs=1e-5)
+    assert both["uneven"][3] == 12
+
+
+def test_features_are_shared_out_and_the_file_is_that_of_one_process(
+    both: dict[str, tuple], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "BATCH", 4)
+    assert torch.equal(both["frozen"], frozen(World(), tmp_path))
+
+
+def test_shares_keep_pairs_together_and_too_small_ones_are_refused() -> None:
+    batches = [np.arange(12)]
+    assert [shares(batches, World(rank, 4), 2)[0].tolist() for rank in (0, 1)] == [[0, 1], [2, 3, 4, 5]]
+    assert [len(shares(batches, World(rank, 5), 1)[0]) for rank in range(5)] == [2, 2, 3, 2, 3]
+    assert [shares([np.arange(15)], World(rank, 2), 3)[0].tolist()[-1] for rank in (0, 1)] == [5, 14]
+    check_shares([np.arange(5)], World(0, 2), 1, even=False)
+    for batch, processes, even in ((5, 3, False), (3, 2, False), (5, 2, True)):
+        with pytest.raises(UsageError, match=f"{batch}"):
+            check_shares([np.arange(batch)], World(0, processes), 1, even)
+
+
 TWO = f"""
 import sys
-sys.path[:0] = {[str(Path(__file__).parent)]!r}
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 import torch, torch.distributed as dist
-from test_sharding import KINDS, scored, shared
+from pathlib import Path
+from test_sharding import KINDS, features, frozen, scored, shared, uneven
 from facewright.training.distributed import World
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{{sys.argv[2]}}", rank=rank, world_size=2)
 found = {{kind: shared(kind, World(rank, 2)) for kind in KINDS}}
 found["sampled"] = shared("arcface", World(rank, 2), 0.5)
 found["scored"] = scored(World(rank, 2))
+features.BATCH = 4
+folder = Path(sys.argv[2]).with_name(f"of-{{rank}}")
+found["uneven"] = uneven(World(rank, 2), folder)
+found["frozen"] = frozen(World(rank, 2), folder)
 if rank == 0:
     torch.save(found, sys.argv[3])
 dist.destroy_process_group()

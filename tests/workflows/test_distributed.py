@@ -34,6 +34,24 @@ train({WHERE!r}, model="mobilenet_v1_x0_25", out=Path(sys.argv[1]), overrides={d
 """
 
 
+# Only the second process fails, and the first loses the connection.
+FAILS = f"""
+import os, sys
+from facewright.cli.main import main
+from facewright.errors import DataError
+from facewright.training.trainer import Trainer
+
+step = Trainer.step
+def failing(self, *args):
+    if os.environ["RANK"] == "1" and self.position.steps == 1:
+        raise DataError("the rows are gone")
+    step(self, *args)
+
+Trainer.step = failing
+sys.exit(main(["train", {WHERE!r}, "--model", "plain_cnn", "--size", "32", "--batch", "8", "--out", sys.argv[1]]))
+"""
+
+
 def torchrun(*program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in two processes on this machine."""
     with socket.socket() as free:
@@ -74,6 +92,15 @@ def test_the_plan_is_the_single_process_plan_and_the_numbers_are_close(shared: t
     assert (one.folder / "split.csv").read_text() == (two.folder / "split.csv").read_text()
     # The first epoch sees the same pictures in the same order; batch statistics are of each half batch.
     assert two.history[0].train_loss == pytest.approx(one.history[0].train_loss, rel=0.25)
+
+
+def test_only_the_process_that_failed_first_prints_an_error(tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text(FAILS)
+    done = torchrun(str(tmp_path / "fails.py"), str(tmp_path / "run"))
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and errors == ["error: the rows are gone"]
+    assert "trainer.py" not in done.stderr  # no traceback of ours
+    assert "traceback : error: the rows are gone" in done.stderr  # in torchrun's summary
 
 
 @pytest.mark.slow

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,7 +43,7 @@ from facewright.cli import (
 from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, log_to_stderr, say, show_log
 from facewright.cli.progress import Plain
-from facewright.errors import FacewrightError, Interrupted, UsageError, missing_extra
+from facewright.errors import FacewrightError, Interrupted, UsageError, is_first_failure, missing_extra
 from facewright.events import download_handler
 
 STOPPED = 130  # the status that shells report after Ctrl-C
@@ -161,8 +165,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         told = devices.fault(error) if "torch" in sys.modules and not debug else error
         if not isinstance(told, FacewrightError):
-            raise
+            if is_first_failure():
+                raise
+            return 1
         return _refuse(told)
+    except Exception:
+        if is_first_failure():
+            raise
+        return 1
     return 0
 
 
@@ -185,6 +195,17 @@ def without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:
 
 
 def _refuse(error: FacewrightError | OSError) -> int:
-    """Print an error in one line."""
-    typer.echo(harmless(f"error: {' '.join(str(error).split())}", sys.stderr), err=True)
+    """Print an error in one line; of processes that torchrun started, the first that fails."""
+    if is_first_failure():
+        line = harmless(f"error: {' '.join(str(error).split())}", sys.stderr)
+        typer.echo(line, err=True)
+        _tell_torchrun(line)
     return STOPPED if isinstance(error, Interrupted) else 1
+
+
+def _tell_torchrun(line: str) -> None:
+    """Leave an error where torchrun looks for it, which else says that it knows of no traceback."""
+    if where := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        extra = {"py_callstack": line, "timestamp": str(int(time.time()))}
+        with suppress(OSError):
+            Path(where).write_text(json.dumps({"message": {"message": line, "extraInfo": extra}}), encoding="utf-8")

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from facewright.data.sampling import class_weights, derive
@@ -22,7 +24,7 @@ from facewright.models.catalog import create_model
 from facewright.models.weights import PretrainedWeights, load_into
 from facewright.training import freezing, history
 from facewright.training.distributed import World
-from facewright.training.loading import Data
+from facewright.training.loading import Data, shares
 from facewright.training.recipe import Recipe
 from facewright.training.sharding import ShardedObjective, Sharding
 from facewright.training.trainer import Trainer
@@ -60,6 +62,19 @@ def data_of(recipe: Recipe, store: PixelStore, spec: InputSpec, split: Split, se
         UsageError: the batch cannot be shared evenly, or the data cannot fill such batches.
     """
     chosen, labels = recipe.sampling, store.dataset.labels[split.train]
+    wanted = even_batch(recipe, world)
+    batch = min(wanted, len(split.train)) // world.size * world.size
+    if batch < 2 * world.size:
+        raise UsageError(f"expected at least two images a process in a batch, got {wanted} for {world.size}")
+    plan = chosen.batches(split.train, labels, batch, seed)
+    first = plan(0)
+    check_shares(first, world, chosen.unit, recipe.training.shard_classes)
+    return Data(store, spec, split.train, split.validation, recipe.augment, plan, batch, len(first), seed, chosen.unit)
+
+
+def even_batch(recipe: Recipe, world: World) -> int:
+    """Return the images a batch. Raises UsageError: the processes cannot share it evenly."""
+    chosen = recipe.sampling
     wanted = chosen.people * chosen.images if chosen.plan == "identities" else recipe.training.batch
     if wanted % world.size:
         less, numbers = wanted // world.size * world.size, (n for n in range(1, wanted // 2 + 1) if wanted % n == 0)
@@ -68,11 +83,24 @@ def data_of(recipe: Recipe, store: PixelStore, spec: InputSpec, split: Split, se
             f"{world.size} processes cannot share a batch of {wanted} evenly: choose a batch of {fit}, or "
             f"{', '.join(map(str, numbers))} processes"
         )
-    batch = min(wanted, len(split.train)) // world.size * world.size
-    if batch < 2 * world.size:
-        raise UsageError(f"expected at least two images a process in a batch, got {wanted} for {world.size}")
-    plan = chosen.batches(split.train, labels, batch, seed)
-    return Data(store, spec, split.train, split.validation, recipe.augment, plan, batch, len(plan(0)), seed)
+    return wanted
+
+
+def check_shares(batches: list[NDArray[np.int64]], world: World, unit: int, even: bool) -> None:
+    """Refuse batches of which a process would get too little. Raises UsageError."""
+    ranks = [replace(world, rank=rank) for rank in range(world.size if world.size > 1 else 0)]
+    for number, batch in enumerate(batches):
+        counts = [len(shares([batch], one, unit)[0]) for one in ranks]
+        if counts and min(counts) < 2:
+            raise UsageError(
+                f"batch {number + 1} of an epoch has {len(batch)} images: too few for two in each of {world.size} "
+                "processes; choose fewer processes or another sampling.plan"
+            )
+        if even and len(set(counts)) > 1:
+            raise UsageError(
+                f"{world.size} processes cannot share a batch of {len(batch)} images evenly, which "
+                "training.shard_classes needs: choose another batch or sampling.plan, or set it to false"
+            )
 
 
 def assemble(

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from facewright.errors import is_first_failure
 from facewright.platforms import STOP_SIGNALS
 
 CPU = torch.device("cpu")
@@ -33,6 +34,11 @@ class World:
     def is_main_process(self) -> bool:
         """This process owns the run directory."""
         return self.rank == 0
+
+    @property
+    def writes_cache(self) -> bool:
+        """This process fills the cache of its machine."""
+        return os.environ.get("LOCAL_RANK", "0") == "0"
 
     def wrap(self, model: nn.Module, own: Sequence[str] = ()) -> nn.Module:
         """Return the model whose gradients are averaged over all processes, but for those of its `own` parameters."""
@@ -55,13 +61,13 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def all_gather(self, digest: bytes) -> tuple[bytes, ...]:
-        """Return the bytes of each process, which are equally many."""
+    def all_gather(self, own: Tensor) -> list[Tensor]:
+        """Return the tensor of each process, of one shape, in order of the ranks."""
         if self.size == 1:
-            return (digest,)
-        parts = [torch.empty(len(digest), dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(parts, torch.frombuffer(bytearray(digest), dtype=torch.uint8))
-        return tuple(bytes(part.tolist()) for part in parts)
+            return [own]
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own.contiguous())
+        return parts
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
@@ -90,6 +96,9 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
     dist.init_process_group(backend, timeout=timedelta(seconds=WAIT_SECONDS))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
+    except BaseException:
+        is_first_failure()  # known before the others lose the connection and fail too
+        raise
     finally:
         dist.destroy_process_group()
 

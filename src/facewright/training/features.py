@@ -29,6 +29,7 @@ from facewright.errors import FacewrightError
 from facewright.files import sync_folder
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
+from facewright.training.distributed import World
 from facewright.training.training_module import autocast
 
 BATCH = 64
@@ -67,8 +68,11 @@ def features_of(
     dtype: torch.dtype,
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    world: World = World(),  # noqa: B008 - frozen
 ) -> Features:
     """Read features from the cache, or run the backbone over every image and draw and keep them.
+
+    Each process runs it over its share, and one on each machine writes those of all: the same file as of one process.
 
     Args:
         backbone: has `forward_features`; put into inference mode. Its classifier has no part in this.
@@ -76,6 +80,7 @@ def features_of(
         dtype: what the backbone computes in; features are kept as float32.
         cache: the folder of `data.cache.cache_folder`.
         progress: called with the images done and all of them, draws counted.
+        world: the processes that share the work; every one must call it.
     Raises:
         FacewrightError: the cache cannot be written.
     """
@@ -83,9 +88,10 @@ def features_of(
     folder = cache / "features"
     path = folder / f"{_name(backbone, inputs, draws, dtype)}.npy"
     known = _opened(path, (draws, len(rows)))
-    if known is None:
+    if world.all_reduce_sum([float(known is None)])[0]:
         make_private(folder)
-        _compute(backbone, inputs, draws, dtype, path, progress)
+        _compute(path, draws, rows, _passes(backbone, inputs, draws, dtype, world), progress, world)
+        world.barrier()
         known = _opened(path, (draws, len(rows)))
     if known is None:
         raise FacewrightError(f"{path}: cannot be read back; free some space or set FACEWRIGHT_CACHE to another disk")
@@ -95,21 +101,23 @@ def features_of(
 
 
 def _compute(
-    backbone: nn.Module,
-    inputs: FeatureInputs,
-    draws: int,
-    dtype: torch.dtype,
     path: Path,
+    draws: int,
+    rows: NDArray[np.int64],
+    passes: Iterator[tuple[int, int, NDArray[np.float32]]],
     progress: Callable[[int, int], None],
+    world: World,
 ) -> None:
-    """Fill the file under another name, then give it its own."""
+    """Fill the file under another name, then give it its own, in one process of each machine."""
     partial = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
-    total, done = draws * len(inputs.rows), 0
+    total, done = draws * len(rows), 0
     target: NDArray[np.float32] | None = None
     try:
-        for draw, start, part in _passes(backbone, inputs, draws, dtype):
+        for draw, start, part in passes:
+            if not world.writes_cache:
+                continue
             if target is None:
-                shape = (draws, len(inputs.rows), part.shape[1])
+                shape = (draws, len(rows), part.shape[1])
                 target = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
                 partial.chmod(0o600)
             target[draw, start : start + len(part)] = part
@@ -118,8 +126,8 @@ def _compute(
         if target is not None:
             target.flush()  # type: ignore[attr-defined]
             target = None  # closed: Windows renames no open file
-        platforms.replace(partial, path)
-        sync_folder(path.parent)
+            platforms.replace(partial, path)
+            sync_folder(path.parent)
     except OSError as error:
         raise FacewrightError(
             f"{path.parent}: the features cannot be stored ({error.strerror or error}); "
@@ -131,19 +139,33 @@ def _compute(
 
 @torch.inference_mode()
 def _passes(
-    backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.dtype
+    backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.dtype, world: World
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yield draw, first place among the sorted rows, and features (B, F) of each batch."""
+    """Yield draw, first place among the sorted rows, and features (B, F) of each batch, of all processes."""
     backbone.eval()
     device = next(backbone.parameters()).device
     rows = np.sort(inputs.rows)
     blocks = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     loader = Loader(inputs.store, inputs.spec, inputs.augment, inputs.size, inputs.seed, device=device)
     for draw in range(draws):
-        for number, batch in enumerate(loader.epoch(blocks, draw)):
-            with autocast(device, dtype):
-                found = backbone.forward_features(batch.images)  # type: ignore[operator]
-            yield draw, number * BATCH, found.float().cpu().numpy()
+        batches = loader.epoch(blocks[world.rank :: world.size], draw)
+        for first in range(0, len(blocks), world.size):  # a block for each process, the last time perhaps not for all
+            together = blocks[first : first + world.size]
+            found = torch.empty(0)
+            if world.rank < len(together):
+                with autocast(device, dtype):
+                    found = backbone.forward_features(next(batches).images).float().cpu()  # type: ignore[operator]
+            for number, part in enumerate(_exchanged(found, backbone, world)[: len(together)]):
+                yield draw, (first + number) * BATCH, part[: len(together[number])].numpy()
+
+
+def _exchanged(found: Tensor, backbone: nn.Module, world: World) -> list[Tensor]:
+    """Return the features (B, F) of each process, (BATCH, F) where there are several."""
+    if world.size == 1:
+        return [found]
+    padded = torch.zeros(BATCH, int(backbone.feature_width))  # type: ignore[arg-type]
+    padded[: len(found)] = found if len(found) else 0
+    return world.all_gather(padded)
 
 
 def _opened(path: Path, leading: tuple[int, int]) -> NDArray[np.float32] | None:

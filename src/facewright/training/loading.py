@@ -43,6 +43,7 @@ class Data:
     batch: int  # images a batch, over all processes
     steps: int  # of an epoch
     seed: int
+    unit: int = 1  # images of a batch that stay in one process: those of a pair, a triplet, a person
     sets: tuple[VerificationSet, ...] = ()  # measured after each epoch
     workers: int = 0  # inline: prefetching threads gained nothing beside a training step on two cores
 
@@ -73,7 +74,7 @@ class ImageLoader:
         """
         data = self.data
         loader = Loader(data.store, data.spec, data.augment, size, data.seed, data.workers, self.world.device)
-        for batch in loader.epoch(_shares(batches, self.world), epoch, start=start):
+        for batch in loader.epoch(shares(batches, self.world, data.unit), epoch, start=start):
             yield batch.images, batch.indices
 
     def validation(self, size: int) -> Iterator[Inputs]:
@@ -87,7 +88,7 @@ class ImageLoader:
 class FeatureLoader:
     """Features of a frozen backbone; each epoch of the phase reads the next draw of the augmentation.
 
-    Made by running the backbone once over everything; under several processes one computes and the others read.
+    Made by running the backbone once over everything, each process over its share.
 
     Args:
         network: the backbone with its head.
@@ -115,17 +116,14 @@ class FeatureLoader:
 
         for rows, augment, number in ((data.train, data.augment, draws), (data.validation, None, 1)):
             inputs = FeatureInputs(data.store, data.spec, rows, augment, size, data.seed)
-            for rank in range(world.size):
-                if rank == world.rank:
-                    parts.append(features_of(network, inputs, number, dtype, cache_folder(), report))
-                world.barrier()
+            parts.append(features_of(network, inputs, number, dtype, cache_folder(), report, world))
         self.training_part, self.validation_part = parts
 
     def training(
         self, batches: list[NDArray[np.int64]], size: int, epoch: int, phase_epoch: int, start: int
     ) -> Iterator[Inputs]:
         """Yield this process's share of each batch from `start` on; `phase_epoch` chooses the draw."""
-        for indices in _shares(batches, self.world)[start:]:
+        for indices in shares(batches, self.world, self.data.unit)[start:]:
             yield moved(self.training_part.batch(indices, phase_epoch), self.world.device), indices
 
     def validation(self, size: int) -> Iterator[Inputs]:
@@ -134,8 +132,11 @@ class FeatureLoader:
             yield moved(self.validation_part.batch(block, 0), self.world.device), block
 
 
-def _shares(batches: list[NDArray[np.int64]], world: World) -> list[NDArray[np.int64]]:
-    return [shard(batch, world.rank, world.size) for batch in batches]
+def shares(batches: list[NDArray[np.int64]], world: World, unit: int) -> list[NDArray[np.int64]]:
+    """Return the share of this process in each batch, of whole units where the batch is made of them."""
+    if unit == 1 or any(len(batch) % unit for batch in batches):
+        return [shard(batch, world.rank, world.size) for batch in batches]
+    return [shard(batch.reshape(-1, unit), world.rank, world.size).ravel() for batch in batches]
 
 
 def _blocks(rows: NDArray[np.int64], world: World) -> list[NDArray[np.int64]]:

@@ -74,6 +74,11 @@ class Sampling(Spec):
     people: int = Field(8, ge=2, le=65_536)  # identities
     images: int = Field(4, ge=2, le=65_536)  # identities
 
+    @property
+    def unit(self) -> int:
+        """The images that stay in one process."""
+        return {"identities": self.images, "pairs": 2, "triplets": 3}.get(self.plan, 1)
+
     def batches(self, rows: NDArray[np.int64], labels: NDArray[np.int64], batch: int, seed: int) -> Plan:
         """Return the plan of an epoch's batches.
 

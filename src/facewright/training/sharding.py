@@ -234,9 +234,7 @@ def _all(own: Tensor, world: World) -> Tensor:
     """(B, …) of each process -> those of all, in order of the ranks."""
     if world.size == 1:
         return own.clone()
-    parts = [torch.empty_like(own) for _ in range(world.size)]
-    dist.all_gather(parts, own.contiguous())
-    return torch.cat(parts)
+    return torch.cat(world.all_gather(own))
 
 
 def _greatest(values: Tensor, world: World) -> Tensor:

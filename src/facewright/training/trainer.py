@@ -153,10 +153,11 @@ class Trainer:
         freezing.training_mode(self.network, self.phase.frozen_norms)
         size = self.recipe.image_size(position.epoch)
         for inputs, indices in loader.training(batches, size, position.epoch, position.phase_epoch, position.step):
+            whole = len(batches[position.step])
             if self.module.compiled and not self.compiled:
-                started += self.compile(inputs, indices)
+                started += self.compile(inputs, indices, whole)
             else:
-                self.step(inputs, indices)
+                self.step(inputs, indices, whole)
             speed = (position.images - seen) / max(1e-9, time.monotonic() - started)
             self.report(len(batches), speed)
             self.checkpoint_if_due()
@@ -170,29 +171,31 @@ class Trainer:
         self.settle()
         return (position.images - seen) / max(1e-9, time.monotonic() - started)
 
-    def compile(self, inputs: Tensor, indices: NDArray[np.int64]) -> float:
+    def compile(self, inputs: Tensor, indices: NDArray[np.int64], whole: int) -> float:
         """Take the step that compiles the network, and tell its time apart; return its seconds."""
         began = time.monotonic()
-        self.step(inputs, indices)
+        self.step(inputs, indices, whole)
         self.settle()
         seconds, self.compiled = time.monotonic() - began, True
         self._clock += seconds
         self.on_event(Message(f"compiled in {seconds:.1f} s, which the times of the epochs leave out"))
         return seconds
 
-    def step(self, inputs: Tensor, indices: NDArray[np.int64]) -> None:
+    def step(self, inputs: Tensor, indices: NDArray[np.int64], whole: int | None = None) -> None:
         """Update the weights once.
 
         Args:
             inputs: images or features. indices: (B,) the rows of the store they are of.
+            whole: images of the batch in all processes; None: as many in each.
         """
+        whole = len(indices) * self.world.size if whole is None else whole
         position = self.position
         torch.manual_seed(derive(self.data.seed, "step", position.steps, self.world.rank))
         rate = optimizers.set_rate(self.optimizer, self.rate_factor())
         labels = self.truth_of(indices)
         inputs, targets = self.targets(inputs, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, scores = self.backward(inputs, targets)
+        loss, scores = self.backward(inputs, targets, len(indices) * self.world.size / whole)
         norm = self.clip_gradients()
         correct = self.module.objective.hits(scores, labels)  # type: ignore[operator]
         numbers = torch.stack([loss.float(), correct.float(), *([] if norm is None else [norm.float()])])
@@ -206,10 +209,14 @@ class Trainer:
         position.step += 1
         position.steps += 1
         position.phase_steps += 1
-        position.images += len(indices) * self.world.size
+        position.images += whole
 
-    def backward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum up the gradients of the parts of a batch; return the loss and the scores of the whole."""
+    def backward(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """Sum up the gradients of the parts of a batch; return the loss and the scores of the whole.
+
+        Args:
+            share: of this process in the batch, over that of an even one; processes average their gradients.
+        """
         parts = self.recipe.training.accumulate
         losses, scores = [], []
         chunks = list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True))
@@ -218,7 +225,7 @@ class Trainer:
             with self.wrapped.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 loss, found = self.wrapped(part, wanted, self.position.phase_steps)
                 loss = loss * (len(part) / len(inputs))
-                torch.autograd.backward(self.scaler.scale(loss))
+                torch.autograd.backward(self.scaler.scale(loss * share if share != 1 else loss))
             losses.append(loss.detach())
             scores.append(found.detach())
         return torch.stack(losses).sum(), torch.cat(scores)
@@ -432,7 +439,9 @@ class Trainer:
             state = self.state()
             shards: tuple[bytes, ...] = ()
             if state.rows:
-                shards = self.world.all_gather(checkpoints.save_rows(folder, state, steps, self.world.rank))
+                digest = bytearray(checkpoints.save_rows(folder, state, steps, self.world.rank))
+                every = self.world.all_gather(torch.frombuffer(digest, dtype=torch.uint8))
+                shards = tuple(bytes(one.tolist()) for one in every)
             if self.world.is_main_process:
                 checkpoints.save(folder, state, steps, shards)
         self._saved = time.monotonic()

@@ -16,6 +16,7 @@ from facewright.data.units import people_of
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Progress
 from facewright.files import write_atomic
 from facewright.training import history, validation
+from facewright.training.distributed import World
 from facewright.training.features import FeatureInputs, Features, features_of
 from facewright.training.probe import fit, fit_targets
 from facewright.training.recipe import Recipe
@@ -31,8 +32,11 @@ def probe(
     seed: int,
     save_best: Callable[[nn.Module], None],
     on_event: EventHandler,
+    world: World,
 ) -> tuple[EpochRow, ...]:
     """Fit the network's linear head on its own features, keep the weights, and write metrics.csv of one row.
+
+    All processes compute the features; the main one does the rest, and the others return no row.
 
     Args:
         network: with a linear head, which is overwritten.
@@ -45,10 +49,12 @@ def probe(
     def features(task: str, rows: np.ndarray) -> Features:
         inputs = FeatureInputs(data.store, data.spec, rows, None, recipe.input.size, seed)
         return features_of(
-            network, inputs, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress(task, d, t))
+            network, inputs, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress(task, d, t)), world
         )
 
     training, held_out = features("features for training", split.train), features("for validation", split.validation)
+    if not world.is_main_process:
+        return ()
     units: Sequence[str] = data.store.digests
     if recipe.task is not None:  # a person is on one side of a fold too
         units = people_of([record.identity or record.path for record in dataset.records], units)

@@ -24,7 +24,7 @@ from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts
 from facewright.training import batch_size, checkpoints, precision
 from facewright.training import recipe as recipes
-from facewright.training.assembly import assemble, data_of, starting_network
+from facewright.training.assembly import assemble, data_of, even_batch, starting_network
 from facewright.training.distributed import World, joined
 from facewright.training.generation import with_generated
 from facewright.training.recipe import Recipe
@@ -71,6 +71,8 @@ class Outcome:
 def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: EventHandler) -> Job:
     """Build the network, then decode and split the data, and write down what is known before the first step."""
     on_event, dataset, recipe = on_event if world.is_main_process else ignore_event, asked.dataset, asked.recipe
+    if recipe.probe is None and not asked.widest:
+        even_batch(recipe, world)  # before any image is decoded
     start = initial_weights(asked.model, recipe, asked.stem, on_event)
     classes = len(dataset.classes)
     network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
@@ -121,7 +123,7 @@ def train_job(job: Job) -> Outcome | None:
         if was_finished:
             return None
         network = job.network.to(world.device)
-        rows = probe(folder, network, job.data, recipe, facts.seed, _saving(job), on_event) if not world.rank else ()
+        rows = probe(folder, network, job.data, recipe, facts.seed, _saving(job), on_event, world)
         return Outcome(rows, resumed=False)
     trainer = trainer_of(job)
     state = checkpoints.load(folder / "checkpoints")

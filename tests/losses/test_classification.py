@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facewright.errors import UsageError
-from facewright.losses.classification import CentreLoss, cross_entropy, focal
+from facewright.losses.classification import CentreLoss, capsule_margin, cross_entropy, focal
 
 B, C = 5, 4
 LABELS = torch.tensor([0, 3, 3, 1, 2])
@@ -67,6 +67,26 @@ def test_plain_cross_entropy_is_that_of_pytorch_to_the_bit() -> None:
     assert torch.equal(
         cross_entropy(logits, LABELS, 0.1), functional.cross_entropy(logits, LABELS, label_smoothing=0.1)
     )
+
+
+@pytest.mark.parametrize("targets", [LABELS, shares()], ids=["labels", "shares"])
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["even", "weighted"])
+def test_capsule_margin(targets: Tensor, weights: Tensor | None) -> None:
+    lengths, q = scores().sigmoid(), targets if targets.ndim == 2 else functional.one_hot(targets, C)
+    total = 0.0
+    for i in range(B):
+        image = importance = 0.0
+        for k in range(C):
+            length, present = float(lengths[i, k]), float(q[i, k])
+            image += present * max(0.0, 0.9 - length) ** 2 + 0.5 * (1 - present) * max(0.0, length - 0.1) ** 2
+            importance += present * (1.0 if weights is None else float(weights[k]))
+        total += image * importance
+    assert math.isclose(capsule_margin(lengths, targets, weights), total / B, rel_tol=1e-12)
+    assert torch.autograd.gradcheck(lambda x: capsule_margin(x, targets, weights), lengths.requires_grad_())
+
+
+def test_capsules_within_the_margins_cost_nothing() -> None:
+    assert capsule_margin(torch.tensor([[0.95, 0.05, 0.1]]), torch.tensor([0])) == 0
 
 
 def test_focal_counts_easy_pictures_for_less() -> None:

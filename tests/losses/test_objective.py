@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facewright.errors import UnknownName, UsageError
 from facewright.heads import HeadSpec, build
-from facewright.losses.classification import CentreLoss, cross_entropy, focal
+from facewright.losses.classification import CentreLoss, capsule_margin, cross_entropy, focal
 from facewright.losses.margins import NormQuality, a_softmax, adaface, arcface, cosface
 from facewright.losses.objective import Objective
 from facewright.losses.pairs import contrastive, score_distributions, triplet
@@ -43,6 +43,11 @@ def a_soft(head, x, blend: float) -> Tensor:
 EXPECTED = {
     "cross-entropy": (ObjectiveSpec(), 0, lambda h, x: cross_entropy(h.classify(x), LABELS)),
     "focal": (ObjectiveSpec(kind="focal", gamma=3), 0, lambda h, x: focal(h.classify(x), LABELS, 3)),
+    "capsule-margin": (
+        ObjectiveSpec(kind="capsule-margin"),
+        0,
+        lambda h, x: capsule_margin(h.classify(x) / 16, LABELS),
+    ),
     "centre": (
         ObjectiveSpec(kind="centre", weight=0.5),
         0,

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from facewright.models import catalog
-from facewright.models.capsnet import CLASS_WIDTH, PRIMARY_WIDTH, SCALE, ClassCapsules, PrimaryCapsules, route
+from facewright.models.capsnet import CLASS_WIDTH, PRIMARY_WIDTH, ClassCapsules, PrimaryCapsules, route
 from facewright.models.lenet import PartialConvolution, ScaledTanh, Subsampling
+from facewright.specs import CAPSULE_SCALE
 
 # Table I of LeCun et al. 1998, column by column: the maps of S2 that a map of C3 reads.
 TABLE = ["012", "123", "234", "345", "045", "015"]
@@ -88,7 +89,7 @@ def test_scores_are_the_lengths_of_routed_capsules() -> None:
     torch.nn.init.normal_(layer.weight, 0.0, 0.6)  # so that capsules disagree
     features = torch.randn(images, capsules * PRIMARY_WIDTH, dtype=torch.float64)
     with torch.inference_mode():
-        found = layer(features).numpy() / SCALE
+        found = layer(features).numpy() / CAPSULE_SCALE
     weight = layer.weight.detach().numpy()
     for image, row in enumerate(features.numpy()):
         votes = np.zeros((classes, capsules, CLASS_WIDTH))

@@ -65,6 +65,7 @@ REFUSED = [
     ({"objective.margin": "0.2"}, "cross-entropy"),
     ({"head.kind": "linear", "objective.kind": "triplet", "objective.margin": "5.0"}, "triplet"),
     ({"objective.kind": "focal", "training.label_smoothing": "0.1"}, "label_smoothing"),
+    ({"objective.kind": "capsule-margin", "head.kind": "linear"}, "class capsules"),
     ({"head.kind": "linear", "objective.kind": "centre", "training.mixup": "0.2"}, "centre"),
     ({"threshold.rule": "best"}, "best"),
     # numbers that nobody means, and that nothing must list

@@ -143,6 +143,11 @@ def test_what_cannot_be_started(
     assert not (tmp_path / "r" / "model.safetensors").exists()
 
 
+def test_the_loss_of_class_capsules_wants_capsules(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose --model capsnet, not plain_cnn"):
+        train(NEW, model="plain_cnn", recipe="capsnet", out=tmp_path / "r")
+
+
 def test_the_recipes_are_those_of_the_notebooks() -> None:
     recipe = load("finetune")
     assert {name: (p.epochs, p.learning_rate, p.train) for name, p in recipe.phases.items()} == {

@@ -1,4 +1,4 @@
-"""Losses on class scores: cross-entropy and focal, and the centre loss that goes beside them."""
+"""Losses on class scores: cross-entropy, focal, that of class capsules, and the centre loss beside cross-entropy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from facewright.errors import UsageError
 from facewright.vectors import exactly, precise
+
+PRESENT, ABSENT, ABSENT_WEIGHT = 0.9, 0.1, 0.5  # m+, m- and lambda of eq. 4 of the capsules
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
@@ -54,6 +56,24 @@ def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0, weights: Tensor |
     rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
     losses = -(shares * rest**gamma * log_p)
     return (losses if weights is None else losses * weights).sum(1).mean()
+
+
+def capsule_margin(lengths: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean over the batch of sum_k T_k max(0, 0.9 - |v_k|)^2 + 0.5 (1 - T_k) max(0, |v_k| - 0.1)^2.
+
+    Args:
+        lengths: (B, C) of the class capsules v_k, in [0, 1); B >= 1.
+        targets: (B,) class numbers, or (B, C) shares of classes that sum to 1; T_k of the paper.
+        weights: (C,) of the classes, by which an image's loss counts; None = all 1.
+    Source: Sabour, Frosst, Hinton 2017, arXiv:1710.09829, eq. 4.
+    >>> round(float(capsule_margin(torch.tensor([[0.7, 0.3]]), torch.tensor([0]))), 4)  # 0.2^2 + 0.5 x 0.2^2
+    0.06
+    """
+    lengths = precise(lengths)
+    shares = targets if targets.dtype.is_floating_point else _shares(lengths, targets)
+    present, absent = (PRESENT - lengths).clamp_min(0).square(), (lengths - ABSENT).clamp_min(0).square()
+    losses = (shares * present + ABSENT_WEIGHT * (1 - shares) * absent).sum(1)
+    return (losses if weights is None else losses * (shares @ weights)).mean()
 
 
 class CentreLoss(nn.Module):

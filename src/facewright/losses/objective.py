@@ -12,10 +12,10 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, linalg, nn
 
 from facewright.errors import UsageError
-from facewright.losses.classification import CentreLoss, cross_entropy, focal
+from facewright.losses.classification import CentreLoss, capsule_margin, cross_entropy, focal
 from facewright.losses.margins import NormQuality, a_softmax, a_softmax_blend, adaface, arcface, cosface
 from facewright.losses.pairs import contrastive, score_distributions, triplet
-from facewright.specs import ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec
+from facewright.specs import CAPSULE_SCALE, ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec
 from facewright.vectors import precise
 
 
@@ -45,7 +45,7 @@ class Objective(nn.Module):
         spec: what to minimise; a loss with a margin wants a cosine head, see `Recipe`.
         classes: C.
         width: D, of the head's embeddings.
-        weights: (C,) of the classes, for whatever is a cross-entropy or focal; None = all 1.
+        weights: (C,) of the classes, for whatever is on scores; None = all 1.
         smoothing: of the labels, in [0, 1); where there is a plain cross-entropy.
     Raises:
         UsageError: weights of another shape.
@@ -71,7 +71,7 @@ class Objective(nn.Module):
         Args:
             head: made by `heads.build`.
             features: (B, F), of the backbone.
-            targets: (B,) class numbers, or for cross-entropy and focal (B, C) shares.
+            targets: (B,) class numbers, or for those that take them (`specs.SHARED`) (B, C) shares.
             step: of the whole training, from 0; a-softmax grows harder with it.
         Returns:
             A scalar, and (B, C).
@@ -93,6 +93,8 @@ class Objective(nn.Module):
         scores = head.classify(embeddings)
         if kind == "focal":
             return focal(scores, targets, self.spec.gamma, self.weights), scores
+        if kind == "capsule-margin":
+            return capsule_margin(scores / CAPSULE_SCALE, targets, self.weights), scores
         loss = self._cross_entropy(scores, targets)
         return loss if self.centre is None else loss + self.spec.weight * self.centre(embeddings, targets), scores
 

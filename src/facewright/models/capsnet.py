@@ -5,7 +5,7 @@ convolution to 256, 32 x 6 x 6 primary capsules of 8 numbers, a class capsule of
 iterations of routing. With grey images and ten classes it has the paper's 6.8 million parameters (no decoder).
 The score of a class is the length of its capsule, in [0, 1), times 16: cross-entropy needs scores that differ by more
 than 1 (with 16, lengths of 0.9 and 0.1 give one class of 1,000 a probability of 0.997). The margin loss of the paper's
-eq. 4 reads the scores divided by 16.
+eq. 4 (objective `capsule-margin`) reads the scores divided by 16.
 `forward_features` gives the primary capsules in a row; a head of another kind put in place of the class capsules reads
 those, without any routing.
 Deviations: the first convolution reads red, green and blue; its map, larger than that of the paper's 28 px, is averaged
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.specs import CAPSULE_SCALE
 from facewright.vectors import exactly, precise
 
 GRID = 20  # points along a side of the map that the primary capsules read, for 28 px
@@ -27,7 +28,6 @@ CHANNELS, KERNEL = 256, 9
 PRIMARY = 32 * 6 * 6  # capsules
 PRIMARY_WIDTH, CLASS_WIDTH = 8, 16  # numbers in a capsule
 ITERATIONS = 3
-SCALE = 16.0  # of the scores
 SMALLEST = 1e-9  # below the square root: a capsule of zeros has a gradient too
 
 
@@ -44,7 +44,7 @@ class PrimaryCapsules(nn.Module):
 
 
 class ClassCapsules(nn.Linear):
-    """Scores of classes: the lengths of their capsules, times `SCALE`.
+    """Scores of classes: the lengths of their capsules, times `CAPSULE_SCALE`.
 
     `weight` (classes, 1152 x 8, 16) holds for each class and primary capsule the matrix W of eq. 2; there is no bias.
     With couplings that did not depend on the image it would be a linear layer and a length.
@@ -66,7 +66,7 @@ class ClassCapsules(nn.Linear):
         matrices = torch.unflatten(precise(self.weight), 1, (-1, PRIMARY_WIDTH))
         with exactly(features):
             square = route(torch.einsum("bik,jiko->bjio", primary, matrices)).square().sum(-1)
-        return SCALE * square / (1 + square)  # the length of the squashed sum
+        return CAPSULE_SCALE * square / (1 + square)  # the length of the squashed sum
 
 
 class CapsNet(Model):

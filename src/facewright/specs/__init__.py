@@ -16,15 +16,16 @@ from facewright.errors import UnknownName, UsageError
 HeadKind = Literal["native", "linear", "sigmoid", "two-layer", "hidden-256", "cosine"]
 HEADS = tuple(kind for kind in get_args(HeadKind) if kind != "native")
 TripletMining = Literal["all", "semi-hard", "batch-hard"]
-ON_SCORES = ("cross-entropy", "focal", "centre")
+ON_SCORES = ("cross-entropy", "focal", "capsule-margin", "centre")
 ON_COSINES = ("a-softmax", "cosface", "arcface", "adaface")
 SHARDABLE = ("cosface", "arcface", "adaface")  # whose classes can be shared out to processes
 ON_PAIRS = ("contrastive", "pairwise", "triplet")
 KINDS = (*ON_SCORES, *ON_COSINES, *ON_PAIRS)
-SHARED = ("cross-entropy", "focal")  # take shares of classes, as mixup makes them
+SHARED = ("cross-entropy", "focal", "capsule-margin")  # take shares of classes, as mixup makes them
 SMOOTHED = ("cross-entropy", "centre", *ON_PAIRS)  # contain a plain cross-entropy, whose labels can be smoothed
 MARGINS = {"a-softmax": 4.0, "cosface": 0.35, "arcface": 0.5, "adaface": 0.4, "contrastive": 1.0, "triplet": 0.2}
 """The papers'."""
+CAPSULE_SCALE = 16.0  # scores of class capsules over the capsules' lengths
 LARGEST_MARGINS = {"a-softmax": 16.0, "cosface": 2.0, "arcface": math.pi / 2, "adaface": math.pi / 2}
 LARGEST_MARGINS |= {"contrastive": 2.0, "triplet": 4.0}
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -132,8 +133,8 @@ class HeadSpec(Spec):
 class ObjectiveSpec(Spec):
     """The loss that training minimises.
 
-    Three groups. On class scores: cross-entropy, focal, centre. On the cosines of a cosine head: a-softmax, cosface,
-    arcface, adaface. On pairs of embeddings: contrastive, pairwise, triplet.
+    Three groups. On class scores: cross-entropy, focal, capsule-margin (of class capsules), centre. On the cosines of a
+    cosine head: a-softmax, cosface, arcface, adaface. On pairs of embeddings: contrastive, pairwise, triplet.
 
     >>> ObjectiveSpec(kind="arcface").used_margin
     0.5
@@ -142,6 +143,7 @@ class ObjectiveSpec(Spec):
     kind: Literal[
         "cross-entropy",
         "focal",
+        "capsule-margin",
         "centre",
         "a-softmax",
         "cosface",

@@ -85,6 +85,10 @@ class Recipe(Spec):
             (bool(self.phases and training.stages), "choose training.stages or phases, not both"),
             (kind in ON_COSINES and head != "cosine", f"objective.kind = {kind} wants head.kind = cosine, got {head}"),
             (head == "native" and kind not in SHARED, f"objective.kind = {kind} wants head.kind = linear or cosine"),
+            (
+                kind == "capsule-margin" and head != "native",
+                f"objective.kind = {kind} reads class capsules: set head.kind to native, not {head}",
+            ),
             (head == "native" and computed_once, "features computed once want a head of their own: head.kind = linear"),
             (mixed and kind not in SHARED, f"objective.kind = {kind} wants one label an image: no mixup, or {plain}"),
             (mixed and computed_once, "images cannot be mixed where features are computed once: set draws to 0"),

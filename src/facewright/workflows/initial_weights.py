@@ -129,7 +129,10 @@ def check_model(model: str, recipe: Recipe) -> str:
 
     Raises:
         UnknownName: no such architecture or stem.
+        UsageError: the recipe trains class capsules, which the architecture has not.
     """
+    if recipe.objective.kind == "capsule-margin" and parse_model(model)[0] != "capsnet":
+        raise UsageError(f"objective.kind = capsule-margin reads class capsules: choose --model capsnet, not {model}")
     return resolve_stem(parse_model(model)[0], recipe.input.size, recipe.input.stem)
 
 

@@ -10,7 +10,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := pyproject.toml constraints.txt
 EXTRAS := client,data,frames,heic,hub,mlflow,mqtt,onnx,postgres,ray,search,tensorboard,train,video,wandb
 # One thread a test process: OpenMP threads of two processes spin against each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+# A file stays in one process: what its fixtures train is trained once; in the order of the list, short files last.
+# With byte code kept, the processes that the tests start need not compile the package.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check docs bench clean

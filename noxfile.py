@@ -20,7 +20,18 @@ def tests(session: nox.Session) -> None:
     """Run the default tests."""
     session.install("--editable", ".[train,onnx,data]", "--group", "dev")
     wanted = session.posargs or ["-m", "not slow and not realdata and not gpu and not network"]
-    session.run("python", "-m", "pytest", "-n", "2", *wanted, env={"OMP_NUM_THREADS": "1"})
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        *wanted,
+        env={"OMP_NUM_THREADS": "1"},
+    )
 
 
 @nox.session

@@ -73,8 +73,8 @@ def test_training_on_a_device_gives_the_cpus_numbers(  # type: ignore[no-untyped
 ) -> None:
     monkeypatch.setattr(optimizers, "FUSED", ())  # a fused kernel rounds otherwise
     monkeypatch.setattr(devices, "memory", lambda device: devices.Memory(10**9, 10**9))
-    cpu = make(tmp_path / "cpu", tmp_path / "cache")
-    there = on_device(make(tmp_path / "there", tmp_path / "cache"), pretend)
+    cpu = make(tmp_path / "cpu")
+    there = on_device(make(tmp_path / "there"), pretend)
     ours, theirs = cpu.fit(), there.fit()
     assert [row.train_loss for row in ours] == pytest.approx([row.train_loss for row in theirs], rel=1e-5)
     assert [row.validation_loss for row in ours] == pytest.approx([row.validation_loss for row in theirs], rel=1e-5)
@@ -90,12 +90,12 @@ def test_a_run_on_a_device_resumes_to_the_same_bits(pretend: torch.device, tmp_p
         if isinstance(event, EpochFinished) and event.row.epoch == 2:
             raise Stop
 
-    whole = on_device(make_trainer(tmp_path / "whole", tmp_path / "cache"), pretend)
+    whole = on_device(make_trainer(tmp_path / "whole"), pretend)
     whole.fit()
-    broken = on_device(make_trainer(tmp_path / "b", tmp_path / "cache", stop), pretend)
+    broken = on_device(make_trainer(tmp_path / "b", stop), pretend)
     with pytest.raises(Stop):
         broken.fit()
-    again = on_device(make_trainer(tmp_path / "b", tmp_path / "cache"), pretend)
+    again = on_device(make_trainer(tmp_path / "b"), pretend)
     state = checkpoints.load(tmp_path / "b" / "checkpoints")
     assert state is not None and 0 < state.facts["progress"]["steps"] < 16
     again.restore(state)
@@ -118,7 +118,7 @@ def test_batches_on_a_device_are_the_cpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(devices, "memory", lambda device: devices.Memory(free, free))
-    data = make_trainer(tmp_path, tmp_path / "cache").data
+    data = make_trainer(tmp_path).data
     rows = np.concatenate([data.train, data.validation])
     store, line = resident(data.store, rows, pretend)
     lies_there = free > 0
@@ -137,7 +137,7 @@ def test_batches_on_a_device_are_the_cpus(
 
 
 def test_a_resident_store_refuses_rows_that_are_not_there(pretend: torch.device, tmp_path: Path) -> None:
-    data = make_trainer(tmp_path, tmp_path / "cache").data
+    data = make_trainer(tmp_path).data
     store = ResidentStore(data.store, np.array([1, 4]), pretend)
     assert torch.equal(store.batch(np.array([4, 1, 4])).cpu(), data.store.batch(np.array([4, 1, 4])))
     for rows in ([0], [2], [5]):
@@ -153,7 +153,7 @@ def checkpoint_bits(trainer) -> str:  # type: ignore[no-untyped-def]
 
 
 def test_a_loss_that_is_no_number_is_found_one_step_late_and_named(pretend: torch.device, tmp_path: Path) -> None:
-    trainer = on_device(make_trainer(tmp_path, tmp_path / "cache"), pretend)
+    trainer = on_device(make_trainer(tmp_path), pretend)
     steps: list[int] = []
 
     def poison(event: object) -> None:
@@ -172,7 +172,7 @@ def test_a_loss_that_is_no_number_is_found_one_step_late_and_named(pretend: torc
 
 
 def test_float16_scales_its_gradients_and_keeps_the_scale(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, tmp_path / "cache", training={"precision": "float16", "epochs": 1})
+    trainer = make_trainer(tmp_path, training={"precision": "float16", "epochs": 1})
     trainer.module.dtype = torch.float16
     half = on_device(trainer, torch.device("cpu"))
     half.scaler.load_state_dict({**half.scaler.state_dict(), "scale": 1024.0})
@@ -185,7 +185,7 @@ def test_float16_scales_its_gradients_and_keeps_the_scale(tmp_path: Path) -> Non
 
 
 def test_float16_steps_that_overflow_are_skipped_and_are_no_fault(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, tmp_path / "cache", training={"precision": "float16", "epochs": 1, "ema": 0.0})
+    trainer = make_trainer(tmp_path, training={"precision": "float16", "epochs": 1, "ema": 0.0})
     trainer.module.dtype = torch.float16
     half = on_device(trainer, torch.device("cpu"))
     half.scaler.load_state_dict({**half.scaler.state_dict(), "scale": 2.0**120})

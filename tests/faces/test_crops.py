@@ -24,7 +24,7 @@ def face(index: int = 0, person: int = 0) -> np.ndarray:
     return dataset.source.read(dataset.records[5 * person + index], None)
 
 
-def on_canvas(image: np.ndarray, left: int, top: int, side: int = 400) -> np.ndarray:
+def on_canvas(image: np.ndarray, left: int, top: int, side: int = 320) -> np.ndarray:
     """The image pasted into a grey photo."""
     photo = np.full((side, side, 3), 90, np.uint8)
     photo[top : top + image.shape[0], left : left + image.shape[1]] = image
@@ -37,13 +37,13 @@ def cropper() -> FaceCropper:
 
 
 def test_the_crop_does_not_depend_on_where_the_face_is(cropper: FaceCropper) -> None:
-    first, second = (cropper.crop(on_canvas(face(), *place), "a.png") for place in ((20, 20), (200, 180)))
+    first, second = (cropper.crop(on_canvas(face(), *place, side=400), "a.png") for place in ((20, 20), (200, 180)))
     assert first.shape == (256, 256, 3)
     assert np.abs(first.astype(int) - second.astype(int)).mean() < 8  # the detector's grid moves the points a little
 
 
 def test_a_turned_photo_gives_the_same_crop(cropper: FaceCropper) -> None:
-    photo = on_canvas(face(0, 4), 100, 120)
+    photo = on_canvas(face(0, 4), 20, 60, side=240)
     upright = cropper.crop(photo, "a.png").astype(int)
     for quarters in (1, 2, 3):
         turned = cropper.crop(np.ascontiguousarray(np.rot90(photo, quarters)), "a.png")
@@ -57,12 +57,12 @@ def test_an_image_without_a_face_is_named(cropper: FaceCropper) -> None:
 
 def test_of_two_faces_the_one_that_is_asked_for(cropper: FaceCropper) -> None:
     small, large = (
-        np.asarray(Image.fromarray(image).resize((side, side))) for image, side in ((face(), 240), (face(1, 1), 340))
+        np.asarray(Image.fromarray(image).resize((side, side))) for image, side in ((face(), 200), (face(1, 1), 290))
     )
-    photo = np.full((400, 1100, 3), 90, np.uint8)
-    photo[80:320, 430:670] = small  # in the middle
-    photo[30:370, 740:1080] = large
-    alone = {"centre": cropper.crop(photo[:, 400:700], "small"), "largest": cropper.crop(photo[:, 710:], "large")}
+    photo = np.full((320, 900, 3), 90, np.uint8)
+    photo[60:260, 350:550] = small  # in the middle
+    photo[20:310, 600:890] = large
+    alone = {"centre": cropper.crop(photo[:, 320:580], "small"), "largest": cropper.crop(photo[:, 580:], "large")}
     for select_face, expected in alone.items():
         crop = FaceCropper("dlib", select_face).crop(photo, "two.png")  # type: ignore[arg-type]
         other = alone["largest" if select_face == "centre" else "centre"]
@@ -76,7 +76,9 @@ def test_a_store_keeps_crops_and_lists_images_without_a_face(tmp_path: Path, cro
     for name in ("ann", "bob"):
         (tmp_path / "data" / name).mkdir(parents=True)
     for index in (0, 1, 4):
-        Image.fromarray(on_canvas(face(index), 30 * index, 40)).save(tmp_path / "data" / "ann" / f"{index}.png")
+        Image.fromarray(on_canvas(face(index), 20 * index, 40, side=240)).save(
+            tmp_path / "data" / "ann" / f"{index}.png"
+        )
     Image.fromarray(on_canvas(face(1, 1), 30, 40)).save(tmp_path / "data" / "bob" / "0.png")
     Image.fromarray(np.full((300, 300, 3), 90, np.uint8)).save(tmp_path / "data" / "bob" / "blank.png")
     plain = open_dataset(tmp_path / "data")
@@ -116,7 +118,7 @@ def test_a_model_says_which_detector_it_needs(cropper: FaceCropper) -> None:
 
 
 def test_uncropped_images_are_recognised() -> None:
-    photos = [on_canvas(face(index), 100, 100, side=640) for index in (0, 1, 2)]
+    photos = [on_canvas(face(index), 100, 100, side=480) for index in (0, 1)]
     share = uncropped_share(photos)
     assert share is not None
     assert 0.1 < share < 0.3

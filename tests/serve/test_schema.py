@@ -78,7 +78,7 @@ def check(kind: str, examples: int, serving: Callable[..., AbstractContextManage
 @pytest.mark.filterwarnings("ignore")  # of schemathesis
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_server_does_what_its_description_says(kind: str, serving: Any, tmp_path: Path) -> None:
-    check(kind, 3 if kind == "gallery" else 1, serving, tmp_path)
+    check(kind, 1, serving, tmp_path)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def plain_network() -> nn.Module:
 def trained(folder: Path, parts: int, **training: Any) -> Trainer:
     recipe = recipe_of(TABLES, {"training": {"accumulate": parts, "epochs": 1, **training}})
     module = TrainingModule(plain_network(), Objective(recipe.objective, 3, 0, smoothing=0.1), None)
-    trainer = Trainer(module, data_for(folder / "cache", recipe), recipe, folder, lambda best: None)
+    trainer = Trainer(module, data_for(recipe), recipe, folder, lambda best: None)
     trainer.fit()
     return trainer
 
@@ -61,7 +61,7 @@ def assembled(tmp_path: Path, world: World = World(), **training: Any) -> list[o
     recipe = recipe_of(TABLES, {"training": training, "head": {"kind": "native"}})
     network = tiny_network()
     network.classifier_name = "6"  # type: ignore[assignment]
-    data = data_for(tmp_path / "cache", recipe)
+    data = data_for(recipe)
     assemble(recipe, network, data, tmp_path, lambda best: None, torch.float32, told.append, world)
     return told
 
@@ -78,7 +78,7 @@ def test_batch_norms_are_synchronised_on_cuda_alone(tmp_path: Path) -> None:
 
 def test_a_batch_that_processes_cannot_share_names_those_that_fit(tmp_path: Path) -> None:
     recipe = recipe_of(TABLES, {})
-    data = data_for(tmp_path, recipe)
+    data = data_for(recipe)
     split = SimpleNamespace(train=data.train, validation=data.validation)
     with pytest.raises(UsageError, match=r"3 processes .* batch of 8 .* 6 or 9, or 1, 2, 4 processes"):
         data_of(recipe, data.store, data.spec, split, 0, World(0, 3))  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def test_compiling_is_told_apart_from_the_epoch(tmp_path: Path, monkeypatch: pyt
     now = [0.0]
     monkeypatch.setattr("facewright.training.trainer.time.monotonic", lambda: now[0])
     told: list[object] = []
-    trainer = make_trainer(tmp_path, tmp_path / "cache", told.append, training={"compile": True, "epochs": 1})
+    trainer = make_trainer(tmp_path, told.append, training={"compile": True, "epochs": 1})
     trainer.module = TrainingModule(trainer.network, trainer.module.objective, None, compiled=True)
     trainer.start_phase()
     step = trainer.step

@@ -20,58 +20,61 @@ from fixtures.trainers import bits, make_trainer
 STEPS = 16  # of a whole run: 4 epochs of 4 batches; a checkpoint lies after every third step
 
 
-def killed_and_resumed(root: Path, steps: list[int], mutant: str = "none", run: str = "") -> list[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "fixtures.kill_driver",
-        str(root),
-        ",".join(str(step) for step in steps),
-        mutant,
-        run,
-    ]
+MUTANTS = ["weights", "average", "optimizer", "position", "schedule", "generator", "history"]
+KILLED = [f"{step}:none" for step in random.Random(0).sample(range(1, STEPS + 1), 6)]
+PHASES_KILLED = [f"{step}:none" for step in (5, 12, 13, 17)]
+
+
+def killed_and_resumed(root: Path, run: str, cases: list[str]) -> dict[str, str]:
+    """Kill a run, resume it without a piece of its state, compare: `STEP:PIECE` to "same" or "differs"."""
+    command = [sys.executable, "-m", "fixtures.kill_driver", str(root), run, *cases]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return [line.split()[1] for line in done.stdout.splitlines()]
+    return dict(line.split() for line in done.stdout.splitlines())
 
 
-def test_a_run_killed_at_any_step_ends_in_the_same_bits(tmp_path: Path) -> None:
-    steps = random.Random(0).sample(range(1, STEPS + 1), 6)
-    assert killed_and_resumed(tmp_path, steps) == ["same"] * 6
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """The answers for both kinds of runs, each from one process."""
+    cases = {
+        "plain": [*KILLED, *(f"10:{piece}" for piece in MUTANTS)],
+        "phased": [*PHASES_KILLED, "17:phase"],
+    }
+    return {run: killed_and_resumed(tmp_path_factory.mktemp(run), run, wanted) for run, wanted in cases.items()}
+
+
+@pytest.mark.parametrize("case", KILLED)
+def test_a_run_killed_at_any_step_ends_in_the_same_bits(answers: dict[str, dict[str, str]], case: str) -> None:
+    assert answers["plain"][case] == "same"
+
+
+@pytest.mark.parametrize("case", PHASES_KILLED)
+def test_a_run_of_phases_killed_in_each_ends_in_the_same_bits(answers: dict[str, dict[str, str]], case: str) -> None:
+    assert answers["phased"][case] == "same"
+
+
+@pytest.mark.parametrize("piece", MUTANTS)
+def test_a_resume_that_forgets_a_piece_is_caught(answers: dict[str, dict[str, str]], piece: str) -> None:
+    assert answers["plain"][f"10:{piece}"] == "differs"
+
+
+def test_a_resume_that_forgets_its_phase_is_caught(answers: dict[str, dict[str, str]]) -> None:
+    assert answers["phased"]["17:phase"] == "differs"
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step(tmp_path: Path) -> None:
-    assert killed_and_resumed(tmp_path, list(range(1, STEPS + 1))) == ["same"] * STEPS
+@pytest.mark.parametrize(("run", "steps"), [("plain", STEPS), ("phased", 20)])
+def test_a_kill_at_every_step(tmp_path: Path, run: str, steps: int) -> None:
+    cases = [f"{step}:none" for step in range(1, steps + 1)]
+    assert killed_and_resumed(tmp_path, run, cases) == dict.fromkeys(cases, "same")
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_of_two_phases(tmp_path: Path) -> None:
-    assert killed_and_resumed(tmp_path, list(range(1, 21)), run="phased") == ["same"] * 20
-
-
-def test_a_run_of_phases_killed_in_each_ends_in_the_same_bits(tmp_path: Path) -> None:
-    assert killed_and_resumed(tmp_path, [5, 12, 13, 17], run="phased") == ["same"] * 4
-
-
-@pytest.mark.parametrize(
-    ("mutant", "step"),
-    [
-        ("phase", 17),
-        pytest.param("centres", 17, marks=pytest.mark.slow),
-        pytest.param("schedule", 10, marks=pytest.mark.slow),
-        pytest.param("optimizer", 17, marks=pytest.mark.slow),
-    ],
-)
-def test_a_resume_of_phases_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str, step: int) -> None:
-    assert killed_and_resumed(tmp_path, [step], mutant, "phased") == ["differs"]
-
-
-@pytest.mark.parametrize("mutant", ["weights", "average", "optimizer", "position", "schedule", "generator", "history"])
-def test_a_resume_that_forgets_a_piece_is_caught(tmp_path: Path, mutant: str) -> None:
-    assert killed_and_resumed(tmp_path, [10], mutant) == ["differs"]
+def test_a_resume_of_phases_that_forgets_a_piece_is_caught(tmp_path: Path) -> None:
+    cases = ["17:centres", "10:schedule", "17:optimizer"]
+    assert killed_and_resumed(tmp_path, "phased", cases) == dict.fromkeys(cases, "differs")
 
 
 def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
         "optimizer": {"learning_rate": 0.2},
         "training": {"epochs": 8},
     }
-    whole = make_trainer(tmp_path / "whole", tmp_path / "cache", **changes)
+    whole = make_trainer(tmp_path / "whole", **changes)
     whole.fit()
     assert whole.plateau is not None and whole.plateau.scale < 1, "the test wants a run in which the rate is lowered"
 
@@ -92,10 +95,10 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
         if isinstance(event, EpochFinished) and event.row.epoch == len(whole.position.rows) - 1:
             raise Stop
 
-    broken = make_trainer(tmp_path / "b", tmp_path / "cache", on_event, **changes)
+    broken = make_trainer(tmp_path / "b", on_event, **changes)
     with pytest.raises(Stop):
         broken.fit()
-    again = make_trainer(tmp_path / "b", tmp_path / "cache", **changes)
+    again = make_trainer(tmp_path / "b", **changes)
     state = checkpoints.load(tmp_path / "b" / "checkpoints")
     assert state is not None
     again.restore(state)
@@ -104,7 +107,7 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path / "a", tmp_path / "cache")
+    trainer = make_trainer(tmp_path / "a")
     state = trainer.state()
     tensors = {name: value for name, value in state.tensors.items() if not name.startswith("model.0")}
     with pytest.raises(ResumeError, match="another model"):
@@ -113,7 +116,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops_and_the_run_goes_on_to_the_same_bits(tmp_path: Path, number: signal.Signals) -> None:
-    whole = make_trainer(tmp_path / "whole", tmp_path / "cache")
+    whole = make_trainer(tmp_path / "whole")
     whole.fit()
     no_checkpoints = {"checkpoint_steps": 0}
 
@@ -122,11 +125,11 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_to_the_same_bits(tmp_path:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    stopped = make_trainer(tmp_path / "s", tmp_path / "cache", on_event, training=no_checkpoints)
+    stopped = make_trainer(tmp_path / "s", on_event, training=no_checkpoints)
     with pytest.raises(Interrupted, match="step 7"):
         stopped.fit()
     assert signal.getsignal(number) is before
-    again = make_trainer(tmp_path / "s", tmp_path / "cache", training=no_checkpoints)
+    again = make_trainer(tmp_path / "s", training=no_checkpoints)
     state = checkpoints.load(tmp_path / "s" / "checkpoints")
     assert state is not None and state.facts["progress"]["steps"] == 7
     again.restore(state)
@@ -140,7 +143,7 @@ def test_the_second_signal_acts_at_once(tmp_path: Path) -> None:
             for _ in range(2):
                 signal.raise_signal(signal.SIGINT)  # to this thread: sent to the process, two might become one
 
-    trainer = make_trainer(tmp_path / "s", tmp_path / "cache", on_event=on_event)
+    trainer = make_trainer(tmp_path / "s", on_event=on_event)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -152,7 +155,7 @@ def test_the_second_signal_acts_at_once(tmp_path: Path) -> None:
 def test_dropout_draws_are_a_function_of_the_step(tmp_path: Path) -> None:
     ends = []
     for noise in (0, 1):
-        trainer = make_trainer(tmp_path / str(noise), tmp_path / "cache")
+        trainer = make_trainer(tmp_path / str(noise))
         torch.manual_seed(noise)  # whatever the caller did to the global generator
         trainer.fit()
         ends.append(bits(trainer))

@@ -21,7 +21,7 @@ STAGES = [{"until": 0.5, "scale": 0.5}, {"until": 1.0, "scale": 1.0}]
 
 def test_counts_and_curves(tmp_path: Path) -> None:
     events: list[object] = []
-    trainer = make_trainer(tmp_path, tmp_path / "cache", on_event=events.append)
+    trainer = make_trainer(tmp_path, on_event=events.append)
     rows = trainer.fit()
     assert [row.epoch for row in rows] == [1, 2, 3, 4]
     assert [row.images_seen for row in rows] == [32, 64, 96, 128]  # 4 batches of 8 an epoch
@@ -34,7 +34,6 @@ def test_counts_and_curves(tmp_path: Path) -> None:
 def test_it_learns(tmp_path: Path) -> None:
     rows = make_trainer(
         tmp_path,
-        tmp_path / "cache",
         optimizer={"learning_rate": 0.02},
         training={"epochs": 25, "label_smoothing": 0.0, "checkpoint_steps": 0},
     ).fit()
@@ -43,7 +42,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
-    trainer = make_trainer(tmp_path, tmp_path / "cache", selection={"metric": metric})
+    trainer = make_trainer(tmp_path, selection={"metric": metric})
     kept: list[int] = []
     trainer.save_best = lambda model: kept.append(trainer.position.epoch + 1)
     rows = trainer.fit()
@@ -53,7 +52,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path, metric: str) -> None:
 
 
 def test_only_epochs_at_the_full_size_are_kept(tmp_path: Path) -> None:
-    rows = make_trainer(tmp_path, tmp_path / "cache", input={"size": 64}, training={"stages": STAGES}).fit()
+    rows = make_trainer(tmp_path, input={"size": 64}, training={"stages": STAGES}).fit()
     assert [row.image_size for row in rows] == [32, 32, 64, 64]
     assert not any(row.best for row in rows[:2]) and rows[2].best
 
@@ -61,7 +60,6 @@ def test_only_epochs_at_the_full_size_are_kept(tmp_path: Path) -> None:
 def test_stops_early_without_improvement(tmp_path: Path) -> None:
     rows = make_trainer(
         tmp_path,
-        tmp_path / "cache",
         optimizer={"learning_rate": 0.5},
         training={"epochs": 30, "checkpoint_steps": 0},
         selection={"patience": 2},
@@ -72,7 +70,7 @@ def test_stops_early_without_improvement(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_pictures_train(tmp_path: Path, kind: str) -> None:
-    rows = make_trainer(tmp_path, tmp_path / "cache", training={kind: 0.4, "epochs": 1}).fit()
+    rows = make_trainer(tmp_path, training={kind: 0.4, "epochs": 1}).fit()
     assert len(rows) == 1
 
 
@@ -91,7 +89,7 @@ class Poisoned(nn.Module):
 
 @pytest.mark.parametrize("step", [1, 6, 11])
 def test_a_loss_that_is_no_number_stops_at_its_step(tmp_path: Path, step: int) -> None:
-    trainer = make_trainer(tmp_path, tmp_path / "cache")
+    trainer = make_trainer(tmp_path)
     trainer.wrapped = Poisoned(trainer.wrapped, at=step)
     with pytest.raises(NonFiniteLoss, match=rf"nan at step {step} .*learning rate .*images: person_") as error:
         trainer.fit()
@@ -103,14 +101,14 @@ def test_a_loss_that_is_no_number_stops_at_its_step(tmp_path: Path, step: int) -
 
 
 def test_averaged_weights_are_what_is_judged(tmp_path: Path) -> None:
-    with_average = make_trainer(tmp_path / "a", tmp_path / "cache")
-    without = make_trainer(tmp_path / "b", tmp_path / "cache", training={"ema": 0.0})
+    with_average = make_trainer(tmp_path / "a")
+    without = make_trainer(tmp_path / "b", training={"ema": 0.0})
     assert with_average.validated_network is not with_average.network
     assert without.validated_network is without.network
 
 
 def test_averaging_against_a_loop(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, tmp_path / "cache", training={"ema": 0.7, "epochs": 1})
+    trainer = make_trainer(tmp_path, training={"ema": 0.7, "epochs": 1})
     seen: list[torch.Tensor] = []
     trainer.on_event = lambda event: (
         seen.append(trainer.network[0].weight.detach().clone()) if isinstance(event, StepFinished) else None  # type: ignore[index,func-returns-value]
@@ -132,7 +130,7 @@ def test_seeds_of_places_differ_and_stay() -> None:
 
 def test_phases_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
-    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", training={"ema": 0.0})
+    trainer = make_phased_trainer(tmp_path, training={"ema": 0.0})
     body = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
     seen: list[tuple[str, set[str]]] = []
 
@@ -155,7 +153,7 @@ def test_features_computed_once_train_as_the_frozen_body_does(tmp_path: Path, mo
     rows = []
     for draws in (3, 0):
         phases = {"head": HEAD | {"draws": draws}}
-        rows.append(make_phased_trainer(tmp_path / str(draws), tmp_path / "cache", phases=phases).fit()[:3])
+        rows.append(make_phased_trainer(tmp_path / str(draws), phases=phases).fit()[:3])
     for once, always in zip(*rows, strict=True):
         assert once.train_loss == pytest.approx(always.train_loss, rel=1e-4)
         assert once.validation_loss == pytest.approx(always.validation_loss, rel=1e-4)
@@ -163,7 +161,7 @@ def test_features_computed_once_train_as_the_frozen_body_does(tmp_path: Path, mo
 
 def test_a_stalled_phase_gives_way_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
-    trainer = make_phased_trainer(tmp_path, tmp_path / "cache", selection={"patience": 1})
+    trainer = make_phased_trainer(tmp_path, selection={"patience": 1})
     scores = iter([1.0, 0.5, 0.8, 1.5])
     monkeypatch.setattr(trainer, "validate", lambda: Validation(1.0, 0.5, next(scores)))
     kept: list[int] = []
@@ -181,7 +179,6 @@ def test_adaptive_clipping_holds_back_the_body_and_not_the_head(
     for clip in (0.0, 1e-9):
         trainer = make_phased_trainer(
             tmp_path / str(clip),
-            tmp_path / "cache",
             training={"clip": 0.0, "ema": 0.0, "adaptive_clip": clip},
             phases={"head": HEAD | {"draws": 0}},
         )
@@ -200,7 +197,7 @@ def test_adaptive_clipping_holds_back_the_body_and_not_the_head(
 
 def test_the_next_phase_starts_from_the_averaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
-    trainer = make_phased_trainer(tmp_path, tmp_path / "cache")
+    trainer = make_phased_trainer(tmp_path)
     ends: dict[str, torch.Tensor] = {}
 
     def on_event(event: object) -> None:

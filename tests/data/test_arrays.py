@@ -84,6 +84,13 @@ def test_targets_mean_classes(tmp_path, name, target, expected):
     assert (data.name, data.where) == ("faces", str(tmp_path / "faces.npz"))
 
 
+def test_the_arrays_of_scikit_learn_are_read(tmp_path):
+    names = np.array(list("abcdefghijk"))
+    data = open_dataset(saved(tmp_path, data=RGB.reshape(6, -1), images=RGB, target=TARGET, target_names=names))
+    assert data.counts() == {"a": 2, "b": 2, "c": 1, "k": 1}
+    assert np.array_equal(data.source.read(data.records[2], None), RGB[2])
+
+
 def test_names_of_classes_are_kept(tmp_path):
     names = np.array(["zoe", "ann", "unused"])
     data = open_dataset(saved(tmp_path, input=RGB, target=[0, 1, 0, 0, 1, 1], classes=names))
@@ -94,7 +101,7 @@ def test_names_of_classes_are_kept(tmp_path):
 OK = {"input": RGB, "target": TARGET}
 # What is in the file and the query -> the error and what its message names.
 REFUSED = [
-    ({"images": RGB, "target": TARGET}, "", DataError, "called input or X; it holds images, target"),
+    ({"photos": RGB, "target": TARGET}, "", DataError, "called input, X or images; it holds photos, target"),
     (OK | {"X": RGB}, "", DataError, "expected one array called input or X"),
     ({"input": RGB}, "", DataError, "called target or y; it holds input"),
     (OK | {"input": RGB.reshape(6, -1)}, "", DataError, "got 6×60"),

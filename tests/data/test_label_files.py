@@ -6,6 +6,7 @@ import pytest
 
 from facewright.data.addresses import join_address, with_options
 from facewright.data.sources import open_dataset
+from facewright.data.targets import task_of
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from fixtures.trees import BOTH, as_folder, as_zip, images, listed
 
@@ -23,7 +24,7 @@ READ = {
     "a contest": (  # ids without suffix; nobody knows the labels of test/
         "train/a1.png train/b2.png test/c3.png",
         {"train.csv": "id,label\na1,0\nb2,1\n", "sample_submission.csv": "id,label\nc3,0\n"},
-        {"train/a1.png": "0 train", "train/b2.png": "1 train", "test/c3.png": "0"},
+        {"train/a1.png": "0", "train/b2.png": "1"},
     ),
     "train and test with their own lists": (
         "train/1.png train/2.png test/1.png",
@@ -89,14 +90,59 @@ READ = {
 }
 
 
+ENCODINGS = {
+    "a byte order mark": lambda text: text.encode("utf-8-sig"),
+    "Windows line ends": lambda text: text.replace("\n", "\r\n").encode(),
+    "line ends of old": lambda text: text.replace("\n", "\r").encode(),
+    "UTF-16 of a spreadsheet": lambda text: text.encode("utf-16"),
+    "quoted": lambda text: text.replace("ann", '"ann, the ""first"""').encode(),
+}
+
+
+@pytest.mark.parametrize("how", ENCODINGS)
+def test_a_label_file_may_be_written_as_spreadsheets_do(tmp_path, how):
+    expected = {
+        path: 'ann, the "first"' if how == "quoted" and label == "ann" else label for path, label in ANN_BOB.items()
+    }
+    content = ENCODINGS[how]("path,label\n1.png,ann\n2.png,bob\n")
+    assert listed(as_folder(tmp_path, images(FLAT) | {"labels.csv": content})) == expected
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xdc", "path,label\n1.png,ann".encode("utf-16-le"), b"path,label\n1.png,ann\n\0"]
+)
+def test_a_damaged_label_file_never_falls_back_on_another_one(tmp_path, content):
+    """Its reason is told, whatever else lies beside it."""
+    form = {"labels.csv": content, "sample_submission.csv": "id,label\n1,ann\n2,ann\n"}
+    with pytest.raises(DataError, match="UTF-8"):
+        open_dataset(as_folder(tmp_path, images(FLAT) | form))
+
+
+def test_a_table_in_doubt_that_names_images_without_suffix_is_asked_about(tmp_path):
+    files = images("train/a1.png train/b2.png test/c3.png")
+    with pytest.raises(DataError, match="--columns"):
+        open_dataset(as_folder(tmp_path, files | {"train.csv": "id,label,class\na1,0,0\nb2,1,1\n"}))
+
+
+def test_a_table_that_is_not_read_is_named(tmp_path):
+    files = images("ann/1.png bob/2.png") | {"prices.csv": "id,price\n1,2\n"}
+    assert any(note.startswith("prices.csv is left alone") for note in open_dataset(as_folder(tmp_path, files)).notes)
+
+
+def test_the_column_of_the_label_is_a_target_under_its_own_name(tmp_path):
+    text = "path,emotion,age\n1.png,happy,31\n2.png,sad,40\n"
+    data = open_dataset(as_folder(tmp_path, images(FLAT) | {"labels.csv": text}))
+    assert data.all_columns == ("emotion", "age")
+    task = task_of("age:number,emotion:classes,label:classes", data.all_columns, data.column, data.where)
+    targets = data.with_task(task)
+    assert targets.column("emotion") == targets.column("label") == ("happy", "sad")
+    assert targets.targets.tolist() == [[31.0, 0.0, 0.0], [40.0, 1.0, 1.0]]
+
+
 @BOTH
 @pytest.mark.parametrize("case", [case for case in READ if READ[case][2]])
 def test_what_leaves_no_doubt_is_read(tmp_path, made, case):
     names, texts, expected = READ[case]
-    if case == "a contest":
-        expected = {path: label for path, label in expected.items() if not path.startswith("test")}
-        expected = {path: label.split()[0] for path, label in expected.items()}
-        texts = {"train.csv": texts["train.csv"]}
     assert listed(made(tmp_path, images(names) | texts)) == expected
 
 

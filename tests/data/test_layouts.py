@@ -10,6 +10,7 @@ import pytest
 from facewright.data.addresses import join_address
 from facewright.data.layouts import KNOWN
 from facewright.data.sources import open_dataset
+from facewright.data.targets import task_of
 from facewright.errors import BadImage, DataError, FacewrightError, UnknownName
 from fixtures.trees import BOTH, as_folder, images, listed
 
@@ -288,12 +289,31 @@ def test_celeba_keeps_people_and_attributes(tmp_path):
     assert (data.people, data.classes) == (("2880", "2880", "11"), ("0", "1"))
 
 
+def test_the_attribute_that_is_the_label_is_a_target_too(tmp_path):
+    files = {path: text for path, text in SETS["celeba"][0].items() if not path.startswith("identity")}
+    data = open_dataset(as_folder(tmp_path, files))
+    task = task_of("attributes", data.all_columns, data.column, data.where)
+    assert task.names == ("Smiling", "Young")
+    assert data.with_task(task).targets.tolist() == [[0.0, 1.0], [1.0, 1.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["x.mat", "x.npy", "x.pkl", "x.h5", "x.xlsx"])
+def test_files_that_are_not_read_say_what_to_do(tmp_path, name):
+    (tmp_path / "a" / name).parent.mkdir()
+    (tmp_path / "a" / name).write_bytes(b"\0")
+    for where in (tmp_path / "a", tmp_path / "a" / name):
+        with pytest.raises(DataError, match="save") as refused:
+            open_dataset(where)
+        assert name in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
         ({"list_eval_partition.txt": "990001.jpg 0\n990002.jpg 1\n"}, "list_eval_partition"),  # of another set
         ({"list_attr_celeba.txt": "3\nSmiling Young\n000001.jpg -1\n"}, "list_attr_celeba"),
         ({"list_attr_celeba.txt": "0\n"}, "list_attr_celeba"),
+        ({"list_attr_celeba.txt": ATTRIBUTES.replace("000002.jpg  1", "000002.jpg  7")}, "got '7'"),
         ({"identity_CelebA.txt": "000001.jpg\n000002.jpg 7 8\n"}, "identity_CelebA"),
     ],
 )

@@ -413,3 +413,16 @@ def test_images_beside_packed_files_are_read_as_before(tmp_path):
         (tmp_path / name).write_bytes(image(value))
     rec(tmp_path / "x.rec", PLAIN)
     assert open_dataset(tmp_path).layout == "folders"
+
+
+def test_a_field_of_a_struct_may_be_the_label(tmp_path):
+    facts = [{"emotion": "happy", "age": 3}, {"emotion": "sad", "age": None}]
+    made = pa.table({"image": [image(1), image(2)], "label": facts})
+    parquet.write_table(made, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"label\.emotion, label\.age"):
+        open_dataset(tmp_path / "x.parquet")
+    data = open_dataset(f"{tmp_path / 'x.parquet'}?columns=label=label.emotion")
+    assert (data.classes, data.column("label.age")) == (("happy", "sad"), ("3", ""))
+    with pa.OSFile(str(tmp_path / "y.arrow"), "wb") as sink, pa.ipc.new_file(sink, made.schema) as writer:
+        writer.write_table(made)
+    assert open_dataset(f"{tmp_path / 'y.arrow'}?columns=label=label.emotion").classes == ("happy", "sad")

@@ -1,5 +1,7 @@
 """Images in arrays: an .npz with the images as `input` or `X` and their classes as `target` or `y`.
 
+Else as scikit-learn calls them (Olivetti, LFW): `images`, `target`, `target_names`.
+
     input   N×H×W×3 in RGB, or in BGR where that is said (faces.npz?colour-order=bgr); N×H×W×1 and N×H×W are grey
             uint8, or floating point where the range is said: ?range=unit is 0 to 1, ?range=byte is 0 to 255
     target  N or N×1: whole numbers (also as floating point), or text; the classes are the distinct ones as text, sorted
@@ -34,7 +36,8 @@ Range = Literal["unit", "byte"]
 
 _OPTIONS: dict[str, tuple[str, ...]] = {"colour-order": get_args(ColourOrder), "range": get_args(Range)}
 _MOST_ROWS = 1_000_000  # as many as an archive may have entries
-_INPUTS, _TARGETS, _CLASSES = ("input", "X"), ("target", "y"), "classes"
+_INPUTS, _TARGETS, _CLASSES = ("input", "X"), ("target", "y"), ("classes", "target_names")
+_SKLEARN = "images"  # its `data` are the same, flat
 
 
 def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -> Dataset:
@@ -49,9 +52,9 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
     """
     options = _checked(options)
     found = npz.arrays(path)
-    images = _one_of(path, found, _INPUTS)
+    images = _one_of(path, found, _INPUTS if set(_INPUTS) & set(found) else (_SKLEARN,))
     _check_images(path, images, options.get("range"))
-    labels = _labels(path, _one_of(path, found, _TARGETS), found.get(_CLASSES))
+    labels = _labels(path, _one_of(path, found, _TARGETS), next((found[n] for n in _CLASSES if n in found), None))
     count = images.shape[0]
     if len(labels) != count:
         raise DataError(f"{path}: expected a target for each of the {count:,} images, got {len(labels):,}")
@@ -150,7 +153,8 @@ def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) 
     there = [name for name in names if name in found]
     if len(there) != 1:
         listed = ", ".join(sorted(found)) or "nothing"
-        raise DataError(f"{path}: expected one array called {' or '.join(names)}; it holds {listed}")
+        wanted = " or ".join(names) if names != (_SKLEARN,) else "input, X or images"
+        raise DataError(f"{path}: expected one array called {wanted}; it holds {listed}")
     return found[there[0]]
 
 

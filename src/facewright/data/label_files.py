@@ -22,7 +22,7 @@ from facewright.images.files import is_image
 ROLES: Mapping[str, tuple[str, ...]] = {
     "image": (
         *("path", "file", "filename", "file_name", "image", "image_path", "image_id", "image_name", "img", "img_name"),
-        *("img_path", "id", "photo"),
+        *("img_path", "id", "photo", "pth", "filepath", "file_path", "image_file", "fname"),
     ),
     "label": ("label", "class", "emotion", "expression", "target", "name", "class_name", "label_name", "category"),
     "split": ("split", "usage", "partition"),
@@ -42,6 +42,12 @@ class LabelTable:
     rows: list[Row]
     roles: Mapping[str, int]
     others: Mapping[str, int]
+
+    @property
+    def label_column(self) -> str:
+        """The name of the column that is the label; "" where it has none."""
+        place = self.roles.get("label", self.roles.get("identity"))
+        return "" if place is None or self.rows is self.table.rows else self.table.rows[0][1][place]
 
 
 def chosen_columns(text: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from facewright.data.archives import escapes
@@ -113,7 +114,7 @@ def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping
     parts = " and ".join(read.name for read in tables)
     extra = unlisted(tree, (row.path for row in rows), parts) if tree.whole else []
     data = Dataset.of(tree.name, tree.where, rows, tree.source, columns=tuple(tables[0].others), **facts)
-    return data.without([*broken, *extra])
+    return replace(data, label_column=tables[0].label_column).without([*broken, *extra])
 
 
 def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facewright.data.label_files import chosen_columns, class_names
 from facewright.data.pixel_rows import pixel_header
 from facewright.data.pixel_sources import FileSource
 from facewright.data.records import Broken, Dataset, Labelled
-from facewright.data.text_tables import decode, parse
+from facewright.data.text_tables import decode, parse, text_of
 from facewright.data.trees import Tree, unlisted
 from facewright.errors import BadImage, DataError, UnknownName
 
@@ -42,7 +42,7 @@ def header_of(tree: Tree, text: str) -> list[str]:
         content = tree.source.content(text)[:_HEAD]
     except BadImage:
         return _long_header(tree, text)
-    lines = content.decode("utf-8-sig", "replace").splitlines()
+    lines = text_of(content, "replace").splitlines()
     return [value.strip(' "').casefold() for value in re.split(r"[,;\t]", lines[0])] if lines else []
 
 
@@ -123,4 +123,4 @@ def described(
     notes = (f"the label is {label}{rest}", *([note] if note else []))
     left = unlisted(tree, (row.path for row in rows), "its lists") if tree.whole else []
     data = Dataset.of(tree.name, tree.where, rows, tree.source, columns=tuple(others), notes=notes)
-    return data.without([*broken, *left])
+    return replace(data, label_column=label).without([*broken, *left])

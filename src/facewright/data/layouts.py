@@ -23,6 +23,7 @@ from facewright.data.parquet_files import is_parquet, read_parquet
 from facewright.data.record_files import is_rec, read_rec
 from facewright.data.records import SPLIT_NAMES, Dataset
 from facewright.data.tar_files import is_webdataset, read_webdataset
+from facewright.data.text_tables import text_of
 from facewright.data.trees import Tree, folder_of
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 
@@ -86,12 +87,15 @@ def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
 def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Dataset:
     """A label file, numbered images or class folders: the one that fits, or the one that is chosen."""
     names = class_names(options["names"]) if "names" in options else {}
-    tables = _label_tables(tree, options) if chosen in (None, "labels") else []
+    tables, left = _label_tables(tree, options) if chosen in (None, "labels") else ([], [])
+    why = "".join(f"; {note}" for note in left)
     if not tables and (chosen == "labels" or "columns" in options or not tree.whole):
-        raise DataError(f"{tree.where}: {EXPECTED}; found no label file (a .csv, .tsv or .txt with a row an image)")
+        raise DataError(
+            f"{tree.where}: {EXPECTED}; found no label file (a .csv, .tsv or .txt with a row an image){why}"
+        )
     if tables and (chosen == "labels" or not _folders_agree(tree, tables, options)):
         note = f"labels are read from {' and '.join(table.name for table in tables)}"
-        return dataset_of_labels(tree, tables, options, layout="labels", notes=(note,))
+        return dataset_of_labels(tree, tables, options, layout="labels", notes=(note, *left))
     numbered = label_files(tree) if chosen in (None, "numbered") else ()
     if numbered or chosen == "numbered":
         if not numbered:
@@ -100,29 +104,42 @@ def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Data
     if chosen is None and looks_like_splits_only(tree):
         raise DataError(
             f"{tree.where}: {' and '.join(f for f in tree.folders)} hold images without classes; expected class "
-            "folders or a label file; if these are the classes, say --layout folders"
+            f"folders or a label file{why}; if these are the classes, say --layout folders"
         )
     if chosen is None and not tree.folders and tree.files:
-        raise DataError(_about_names(tree))
+        raise DataError(_about_names(tree) + why)
     data = dataset_of_folders(tree, EXPECTED, names, layout="folders")
     agree = (f"{' and '.join(table.name for table in tables)} agrees with the folders",) if tables else ()
-    return replace(data, notes=(*agree, *data.notes))
+    return replace(data, notes=(*agree, *left, *data.notes))
 
 
-def _label_tables(tree: Tree, options: Mapping[str, str]) -> list[LabelTable]:
-    """The label files of a tree whose images are there. Raises UsageError where the chosen columns are in none."""
-    tables, refused = [], []
+def _label_tables(tree: Tree, options: Mapping[str, str]) -> tuple[list[LabelTable], list[str]]:
+    """The label files of a tree whose images are there, and what is said of the other tables.
+
+    Raises:
+        UsageError: the chosen columns are in none of them.
+    """
+    tables, left, refused = list[LabelTable](), list[str](), list[UsageError]()
     for text in tree.texts:
+        if tree.whole and "submission" in text.rpartition("/")[2].casefold():
+            left.append(f"{text} is left alone: it is a form to fill in (predict --template)")
+            continue
         try:
             table = _label_table(tree, text, options)
         except UsageError as error:  # the columns are those of another text
             refused.append(error)
-            continue
-        if table is not None:
-            tables.append(table)
+        except DataError as error:
+            if not tree.whole or _names_images(tree, tree.source.content(text)):
+                raise
+            left.append(f"{text} is left alone: {str(error).partition(': ')[2] or error}")  # a table of something else
+        else:
+            if table is not None:
+                tables.append(table)
+            elif text.casefold().endswith((".csv", ".tsv")):
+                left.append(f"{text} is left alone: it names no image that is here, or no label of one")
     if refused and not tables:
         raise refused[0]
-    return tables
+    return tables, left
 
 
 def _label_table(tree: Tree, text: str, options: Mapping[str, str]) -> LabelTable | None:
@@ -130,8 +147,8 @@ def _label_table(tree: Tree, text: str, options: Mapping[str, str]) -> LabelTabl
     try:
         table = read_label_table(text, content, columns, tree)
     except DataError:
-        if tree.whole and (text.casefold().endswith(".txt") or not _names_images(tree, content)):
-            return None  # notes, or a table of something else
+        if tree.whole and text.casefold().endswith(".txt"):
+            return None  # notes
         raise
     if table is None or not tree.whole or columns is not None:
         return table
@@ -149,8 +166,10 @@ def _is_there(tree: Tree, name: str, text: str) -> bool:
 
 
 def _names_images(tree: Tree, content: bytes) -> bool:
-    head = content[: 2**16].decode("utf-8-sig", "replace").casefold()
-    return any(path.rpartition("/")[2].casefold() in head for path in tree.files[:1000])
+    head = text_of(content[: 2**16], "replace").casefold()
+    cells = {cell.strip() for cell in re.split(r"[,;\t\r\n\" ]+", head)}
+    names = [path.rpartition("/")[2].casefold() for path in tree.files[:1000]]
+    return any(name in head for name in names) or sum(name.rpartition(".")[0] in cells for name in names) > 1
 
 
 def _folders_agree(tree: Tree, tables: list[LabelTable], options: Mapping[str, str]) -> bool:

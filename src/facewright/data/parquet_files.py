@@ -177,7 +177,7 @@ def _open(file: Path) -> tuple[_Table, Iterator[dict[str, str]]]:
         counts = [batch.num_rows for batch in batches]
         _check(file, max(batch.nbytes for batch in batches), sum(counts))
         image, others = _columns(file, schema)
-        parts = (batch.select(others) for batch in batches)
+        parts = (batch.select([*{name.partition(".")[0]: 0 for name in others}]) for batch in batches)
     else:
         table = parquet.ParquetFile(file)
         counts = [_checked_group(file, table.metadata.row_group(n)) for n in range(table.num_row_groups)]
@@ -216,9 +216,19 @@ def _values(
     if not others:
         yield from ({} for _ in range(rows))
     for part in parts:
-        columns = {name: part.column(name).to_pylist() for name in others}
+        columns = {name: _column(part, name).to_pylist() for name in others}
         for row in range(part.num_rows):
             yield {name: _text(columns[name][row], names.get(name, ())) for name in others}
+
+
+def _column(part: Any, name: str) -> Any:
+    """A column of a batch; of a struct one of its fields, called struct.field."""
+    from pyarrow import compute
+
+    if name in part.schema.names:
+        return part.column(name)
+    struct, _, field = name.partition(".")
+    return compute.struct_field(part.column(struct), field)
 
 
 def _text(value: Any, names: Sequence[str]) -> str:
@@ -253,7 +263,14 @@ def _columns(file: Path, schema: Any) -> tuple[str, list[str]]:
         pa.types.is_floating,
         pa.types.is_boolean,
     )
-    return chosen[0], [field.name for field in schema if any(fits(field.type) for fits in plain)]
+    fields = [(field.name, field.type) for field in schema]
+    fields += [
+        (f"{field.name}.{inner.name}", inner.type)
+        for field in schema
+        if pa.types.is_struct(field.type) and field.name != chosen[0] and "." not in field.name
+        for inner in field.type
+    ]
+    return chosen[0], [name for name, kind in fields if any(fits(kind) for fits in plain)]
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from facewright.errors import DataError
 
 UTK_RACES = ("white", "black", "asian", "indian", "other")
 
+_YES_OR_NO = {"1", "-1", "0"}
 _CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}
 
 
@@ -49,6 +50,10 @@ def _celeba(tree: Tree, stem: str) -> dict[str, dict[str, str]]:
             f"{tree.where}: {text}: expected {len(header) or 1} values for each image, got {wrong or 'none'}"
         )
     header = header or ["value"]
+    odd = next((row for row in rows if stem == "list_attr_celeba" and not set(row[1:]) <= _YES_OR_NO), None)
+    if odd is not None:
+        other = next(value for value in odd[1:] if value not in _YES_OR_NO)
+        raise DataError(f"{tree.where}: {text}: expected 1 or -1 for each attribute of {odd[0]}, got {other!r}")
     return {row[0]: dict(zip(header, row[1:], strict=True)) for row in rows}
 
 

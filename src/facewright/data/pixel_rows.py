@@ -7,7 +7,7 @@ an image is asked for. So the file may be larger than memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,11 +116,15 @@ def open_pixel_rows(
     columns = tuple(key for key in votes[0][1] if key not in ("expression", "split")) if votes else ()
     starts, lengths = np.array(spans, np.int64).T
     source = PixelRows(str(file), starts, lengths)
-    return Dataset.of(file.stem, tree.where, rows, source, columns=columns).without(broken)
+    label = "expression" if votes is not None else pixel_header(file)[places["label"]]
+    data = Dataset.of(file.stem, tree.where, rows, source, columns=columns)
+    return replace(data, label_column=label).without(broken)
 
 
 def _places(file: Path, header: list[str], options: Mapping[str, str]) -> dict[str, int]:
     """Role → number of its column; "width" → how many there are."""
+    if "pixels" not in header:
+        raise DataError(f"{file}: expected a table in UTF-8 with a column pixels; save it as UTF-8")
     chosen = chosen_columns(options["columns"]) if "columns" in options else {}
     found = {"pixels": header.index("pixels"), "width": len(header)}
     for role in ("label", "split", "identity"):

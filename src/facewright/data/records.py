@@ -63,7 +63,8 @@ class Dataset:
     are sorted by path.
 
     where: the address that opens it again. layout: how it was read. notes: what a person should know about that.
-    columns: names of `Record.values`. task: targets in place of classes, of columns; `classes` are then its scores.
+    columns: names of `Record.values`. label_column: the name of the column that is the label, if there is one.
+    task: targets in place of classes, of columns; `classes` are then its scores.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Dataset:
     source: PixelSource
     broken: tuple[Broken, ...] = ()
     columns: tuple[str, ...] = ()
+    label_column: str = ""
     layout: str = ""
     notes: tuple[str, ...] = ()
     task: TaskSpec | None = None
@@ -106,13 +108,14 @@ class Dataset:
         Raises:
             DataError: a value of a target's column cannot be read. UnknownName: no such column.
         """
-        kept = "label" in task.columns and "label" not in self.columns  # the class, as a column
-        names = self.column("label") if kept else self.records
+        wanted = {self.label_column, "label"} if self.classes and self.task is None else set()
+        kept = sorted(name for name in wanted & set(task.columns) if name and name not in self.columns)
+        names = self.column("label") if kept else [""] * len(self)  # the class, as a column
         records = (
-            replace(one, label=None, values=(*one.values, *([str(name)] if kept else [])))
+            replace(one, label=None, values=(*one.values, *[name] * len(kept)))
             for one, name in zip(self.records, names, strict=True)
         )
-        columns = (*self.columns, *(["label"] if kept else []))
+        columns = (*self.columns, *kept)
         table = packed(records, len(self))
         result = replace(self, classes=task.scores, records=table, columns=columns, task=task)
         result.truth  # noqa: B018 - read now, so that a wrong value is named here
@@ -227,7 +230,7 @@ class Dataset:
         broken = [Broken(row.path, reason) for row in rows if (reason := unusable(folder, row.path)) is not None]
         names = tuple(map(str, others))
         data = cls.of(folder.name, f"{folder} by a table", rows, FileSource(str(folder)), columns=names, layout="frame")
-        return data.without(broken)
+        return replace(data, label_column=label).without(broken)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -255,18 +258,24 @@ class Dataset:
         """(N,) who each image shows: the identity where it is known, else the class, else None."""
         return tuple(r.identity or (None if r.label is None else self.classes[r.label]) for r in self.records)
 
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """The columns that may be targets: `columns`, and that of the label where it has a name of its own."""
+        named = self.label_column not in ("", "label", "identity", *self.columns) and self.task is None
+        return (self.label_column, *self.columns) if named and self.classes else self.columns
+
     def column(self, name: str) -> tuple[str, ...]:
-        """Return (N,) values of one of `columns`, or of "label" or "identity", as text; "" where unknown.
+        """Return (N,) values of one of `all_columns`, or of "label" or "identity", as text; "" where unknown.
 
         Raises:
             UnknownName: no such column.
         """
-        if name not in self.columns and name == "label" and self.classes and self.task is None:
+        if name not in self.columns and name in ("label", self.label_column) and self.classes and self.task is None:
             return tuple("" if record.label is None else self.classes[record.label] for record in self.records)
         if name not in self.columns and name == "identity":
             return tuple(record.identity or "" for record in self.records)
         if name not in self.columns:
-            raise UnknownName(f"column of {self.where}", name, (*self.columns, "label", "identity"))
+            raise UnknownName(f"column of {self.where}", name, (*self.all_columns, "label", "identity"))
         place = self.columns.index(name)
         return tuple(record.values[place] for record in self.records)
 

@@ -36,6 +36,14 @@ from facewright.data.trees import PACKED, Tree, list_folder
 from facewright.errors import DataError
 from facewright.input_spec import ColourOrder
 
+_PICKLE = "a file that can only be unpickled is never opened; save its arrays by numpy.savez(input=…, target=…)"
+_UNREAD = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet is not read; save it as CSV"),
+    **dict.fromkeys((".pkl", ".pickle", ".pkz", ".pt", ".pth", ".joblib"), _PICKLE),
+    ".npy": "an .npy is one array; save images and labels together by numpy.savez(input=…, target=…) and give the .npz",
+    ".mat": "a .mat is not read; give the folder of images, whose names often say enough (imdb-wiki), or save a CSV",
+    **dict.fromkeys((".h5", ".hdf5"), "HDF5 is not read; save the arrays by numpy.savez(input=…, target=…)"),
+}  # kinds of files that people have, and what to do
 _OF_FILES = ("columns", "label-from", "layout", "names")
 
 
@@ -101,17 +109,27 @@ def open_tree(address: str) -> Tree | None:
         return None
     refuse_options(address, options, _OF_FILES, "images in files, which say it themselves")
     if stat.S_ISDIR(mode):
-        return _with_tars(list_folder(path))
+        return _with_tars(_listed(path, address))
     if stat.S_ISREG(mode) and is_archive(path):
         return open_archive(path)[0]
     if suffix in PACKED:
         return Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name])
     if suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
         return Tree(str(path), path.stem, FileSource(str(path.parent)), texts=[path.name], whole=False)
-    if suffix in (".xlsx", ".xls", ".ods"):
-        raise DataError(f"{address}: a spreadsheet is not read; save it as CSV")
+    if suffix in _UNREAD:
+        raise DataError(f"{address}: {_UNREAD[suffix]}")
     kind = "a file" if stat.S_ISREG(mode) else "something"
     raise DataError(f"{address}: {EXPECTED}; got {kind} of another kind")
+
+
+def _listed(path: Path, address: str) -> Tree:
+    """The tree of a folder. Raises DataError where it holds nothing but files of an unread kind."""
+    tree = list_folder(path)
+    if not (tree.files or tree.packed or tree.folders):
+        unread = sorted(one for one in path.iterdir() if one.suffix.lower() in _UNREAD)
+        if unread:
+            raise DataError(f"{address}: found no image; {unread[0].name}: {_UNREAD[unread[0].suffix.lower()]}")
+    return tree
 
 
 def _arranged(tree: Tree, address: str, labels: bool) -> Dataset:

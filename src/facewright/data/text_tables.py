@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -39,21 +40,39 @@ class TextTable:
 def read_text(path: Path, what: str) -> str:
     """Return the text of a file. Raises DataError where it is not there, too large or not UTF-8."""
     try:
-        return read_limited(path, error=DataError, limit=MOST_BYTES).decode("utf-8-sig")
+        return text_of(read_limited(path, error=DataError, limit=MOST_BYTES))
     except DataError as error:
         raise DataError(f"{error}; expected {what}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected {what} in UTF-8; it cannot be read ({reason_of(error)})") from error
 
 
+def text_of(content: bytes, errors: str = "strict") -> str:
+    """Return the text of bytes in UTF-8, or in UTF-16 that says so, as spreadsheets save it; lines end with \\n.
+
+    Raises:
+        UnicodeDecodeError: they are neither.
+
+    >>> text_of(b"a,b\\r1,2"), text_of("a".encode("utf-16"))
+    ('a,b\\n1,2', 'a')
+    """
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig", errors)
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
 def decode(content: bytes, name: str) -> str:
-    """Return bytes as text. Raises DataError where they are not UTF-8."""
+    """Return bytes as text; see `text_of`. Raises DataError where they are none."""
     if len(content) > MOST_BYTES:
         raise DataError(f"{name}: has {len(content):,} bytes; the limit for a table is {MOST_BYTES:,}")
     try:
-        return content.decode("utf-8-sig")
+        text = text_of(content)
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: expected a text in UTF-8; it cannot be read ({error})") from error
+    if "\0" in text:
+        line = 1 + text[: text.index("\0")].count("\n")
+        raise DataError(f"{name}: line {line}: holds a zero byte: it is damaged, or in UTF-16; save it as UTF-8")
+    return text
 
 
 def parse(text: str, name: str, *, most: int = MOST_ROWS) -> TextTable:

@@ -50,8 +50,8 @@ class Grouping:
         """
         if self.group_of is not None:
             return [self.group_of.get(path, "") for path in paths]
-        if dataset is None or self.column not in dataset.columns:
-            where, columns = ("", ()) if dataset is None else (dataset.where, dataset.columns)
+        if dataset is None or self.column not in dataset.all_columns:
+            where, columns = ("", ()) if dataset is None else (dataset.where, dataset.all_columns)
             raise UsageError(
                 f"{where}: no column {self.column!r} (the data have {', '.join(columns) or 'none'}) and no "
                 "attributes.csv beside it; give --attributes FILE"

@@ -47,7 +47,7 @@ def with_targets(dataset: Dataset, recipe: Recipe, task: str | None) -> tuple[Da
         UsageError: another text, or a recipe that needs classes. DataError: a value that cannot be read.
     """
     if task is not None:
-        recipe = recipe.with_task(task_of(task, dataset.columns, dataset.column, dataset.where))
+        recipe = recipe.with_task(task_of(task, dataset.all_columns, dataset.column, dataset.where))
     elif (given := recipe.task or dataset.task) is not None:
         recipe = recipe.with_task(complete(given, dataset.column, dataset.where))
     return (dataset if recipe.task is None else dataset.with_task(recipe.task)), recipe

@@ -232,10 +232,20 @@ def test_several_targets_resume_to_the_same_bits(several: Run, table: Path, tmp_
     assert (again.folder / "model.safetensors").read_bytes() == (several.folder / "model.safetensors").read_bytes()
 
 
-def test_votes_are_learned_and_measured_beside_the_annotators(table: Path, tmp_path: Path) -> None:
-    run = train(
-        table, model="plain_cnn", task="votes:v_dark,v_light", out=tmp_path / "a", overrides=SMALL, report=False
-    )
+def test_votes_are_learned_measured_beside_the_annotators_and_resume_to_the_same_bits(
+    table: Path, tmp_path: Path
+) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepFinished) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    changed = {**SMALL, "training.checkpoint_steps": "5"}
+    options = {"model": "plain_cnn", "task": "votes:v_dark,v_light", "overrides": changed, "report": False}
+    run = train(table, out=tmp_path / "a", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(table, out=tmp_path / "b", **options, on_event=stop)
+    again = train(table, out=tmp_path / "b", **options, resume=True)
+    assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
     votes = result_of(run).votes["votes"]
     assert votes.accuracy is not None and votes.accuracy.value > 0.9
     assert votes.annotators_agree is not None and votes.annotators_agree.value == pytest.approx(12 / 20)

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -72,12 +73,7 @@ def error_plots(truth: Array, predicted: Array, test: Rows, train: Rows, key: st
 
 
 def function_plot(
-    predict: Callable[[Array], Array],
-    inputs: Array,
-    truth: Array,
-    is_test: NDArray[np.bool_],
-    names: tuple[str, ...],
-    key: str,
+    predict: Predict, inputs: Array, truth: Array, is_test: NDArray[np.bool_], names: tuple[str, ...], key: str
 ) -> Markup:
     """Draw a function of one input as a curve, of two as a surface in three dimensions, and the points.
 
@@ -85,18 +81,18 @@ def function_plot(
         inputs: (N, D), D = 1 or 2. truth: (N,). is_test: (N,).
         names: of the inputs and of the target. key: of the figure's ids.
     """
-    draw = _curve if inputs.shape[1] == 1 else _surface
-    return Markup(draw(predict, inputs, truth, is_test, tuple(map(plain, names)), key))
+    *over, target = named = tuple(map(plain, names))
+    draw, kind = (_curve, "curve") if len(over) == 1 else (_surface, "surface")
+    figure, axes, style = draw(predict, inputs, named)
+    shown = some(len(inputs))
+    for test, colour in ((False, INK), (True, series_colour(1))):
+        rows = shown[is_test[shown] == test]
+        axes.scatter(*inputs[rows].T, truth[rows], color=colour, **style)
+    return Markup(inline_svg(figure, f"fit{key}", f"{target} over {' and '.join(over)}: {kind} and points"))
 
 
-def _surface(
-    predict: Callable[[Array], Array],
-    inputs: Array,
-    truth: Array,
-    is_test: NDArray[np.bool_],
-    names: tuple[str, ...],
-    key: str,
-) -> str:
+def _surface(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[Figure, Any, dict[str, Any]]:
+    """The figure, its axes, and how points are drawn in them."""
     figure, flat = canvas(*LARGE, left=0, bottom=0)
     flat.remove()
     axes: Any = figure.add_axes((0.0, 0.04, 0.94, 0.96), projection="3d", computed_zorder=False)
@@ -104,34 +100,21 @@ def _surface(
     x, y = np.meshgrid(*(np.linspace(column.min(), column.max(), 37) for column in inputs.T))
     z = predict(np.c_[x.ravel(), y.ravel()]).reshape(x.shape)
     axes.plot_surface(x, y, z, cmap=_HEIGHTS, rcount=36, ccount=36, linewidth=0.3, edgecolor=PAPER, alpha=0.85)
-    shown = some(len(inputs))
-    for test, colour in ((False, INK), (True, series_colour(1))):
-        rows = shown[is_test[shown] == test]
-        axes.scatter(*inputs[rows].T, truth[rows], color=colour, s=9, depthshade=False)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), names, strict=True):
         axis.set_pane_color((0.0, 0.0, 0.0, 0.0))
         axis.set_label_text(label, fontsize=12, color=INK)
         axis.set_tick_params(colors=MUTED, labelsize=11, pad=2)
         axis.set_major_locator(MaxNLocator(5))
-    return inline_svg(figure, f"fit{key}", f"{names[2]} over {names[0]} and {names[1]}: surface and points")
+    return figure, axes, {"s": 9, "depthshade": False}
 
 
-def _curve(
-    predict: Callable[[Array], Array],
-    inputs: Array,
-    truth: Array,
-    is_test: NDArray[np.bool_],
-    names: tuple[str, ...],
-    key: str,
-) -> str:
+def _curve(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[Figure, Any, dict[str, Any]]:
+    """As `_surface`."""
     figure, axes = canvas(*LARGE, left=70, bottom=48)
-    xs, shown = np.linspace(inputs.min(), inputs.max(), 400), some(len(inputs))
+    xs = np.linspace(inputs.min(), inputs.max(), 400)
     axes.plot(xs, predict(xs[:, None]), color=series_colour(0), linewidth=2, zorder=3)
-    for test, colour in ((False, INK), (True, series_colour(1))):
-        rows = shown[is_test[shown] == test]
-        axes.plot(inputs[rows, 0], truth[rows], "o", color=colour, **_POINT)
     _label(axes, *names)
-    return inline_svg(figure, f"fit{key}", f"{names[1]} over {names[0]}: curve and points")
+    return figure, axes, {"s": _POINT["markersize"] ** 2, "linewidths": 0}
 
 
 def some(count: int) -> Rows:

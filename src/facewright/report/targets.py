@@ -48,9 +48,7 @@ def write_target_report(path: Path, comparison: TargetComparison, context: Targe
                 Fact("Size", f"{entry.parameters / 1e6:.2f} M", "parameters"),
             ],
             "figures": _figures(entry, context.task, index),
-            "curves": Markup(training_curves(entry.history, "loss", f"loss{index}"))
-            if len(entry.history) > 1
-            else None,
+            "curves": _curves(entry, index),
         }
         for index, entry in enumerate(comparison.models)
     ]

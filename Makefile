@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # -qq: errors only; a package index that is absent is not one.
 # What decides what is installed: a change to either installs again.
 PINS := pyproject.toml constraints.txt
-EXTRAS := client,data,frames,heic,hub,mlflow,mqtt,onnx,postgres,ray,search,tensorboard,train,video,wandb
+EXTRAS := client,cloud,data,frames,heic,hub,mlflow,mqtt,onnx,postgres,ray,search,tensorboard,train,video,wandb
 # One thread a test process: OpenMP threads of two processes spin against each other.
 # A file stays in one process: what its fixtures train is trained once; in the order of the list, short files last.
 # With byte code kept, the processes that the tests start need not compile the package.

@@ -63,6 +63,7 @@ class UnknownName(UsageError):
 
 
 EXTRAS = {
+    "cloud": ("fsspec", "aiohttp"),
     "data": ("pyarrow",),
     "hub": ("huggingface_hub",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),

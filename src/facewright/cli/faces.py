@@ -37,9 +37,9 @@ class Suppress(StrEnum):
 
 
 def faces(
-    photos: opt.Photos,
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders; one data set for a table.")],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--out", "-o", help="Folder for crops, faces.json, faces.csv; or a .parquet file for all."),
     ] = None,
     smallest: Annotated[
@@ -80,7 +80,7 @@ def faces(
       facewright faces photos/ --out faces.parquet --on ray
     """
     selection = None if select_face == "all" else select_face
-    table_at = out if out is not None and (on is not None or out.suffix == ".parquet") else None
+    table_at = out if out is not None and (on is not None or out.endswith(".parquet")) else None
     if on is not None and out is None:
         raise UsageError("--on makes a table of faces: give --out FILE.parquet or --out FOLDER")
     if table_at is not None:
@@ -117,9 +117,9 @@ def faces(
         raise typer.Exit(1)
 
 
-def _write_table(where: Path, out: Path, as_json: bool, quiet: bool, **asked: Any) -> None:
+def _write_table(where: str, out: str, as_json: bool, quiet: bool, **asked: Any) -> None:
     """Write the faces of a data set to a table; `asked` as of `write_faces`."""
-    check_writable(out if out.suffix == ".parquet" else None)
+    check_writable(Path(out) if out.endswith(".parquet") and "://" not in out else None)
     require_extra("data", "facewright faces --out FILE.parquet")
 
     from facewright.workflows.face_tables import write_faces

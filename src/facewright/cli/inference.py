@@ -138,7 +138,7 @@ def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as
 def embed(
     model: opt.Model,
     data: opt.Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet file to write.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Parquet file to write, here or in a bucket.")],
     crop: opt.Crop = None,
     flip: opt.Flip = None,
     detector: opt.Detector = None,
@@ -158,7 +158,7 @@ def embed(
       facewright embed runs/a photos/ --out vectors.parquet
       facewright embed built-in photos/ --out vectors.parquet
     """
-    check_writable(out)
+    check_writable(None if "://" in out else Path(out))
     require_extra("data", "facewright embed")
 
     from facewright import workflows

@@ -6,6 +6,7 @@ a file whose name holds a question mark is still found by its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
@@ -43,6 +44,8 @@ def split_address(address: str) -> tuple[str, dict[str, str]]:
     ('faces.npz', {'range': 'unit'})
     """
     path, mark, query = address.partition("?")
+    if "://" in path and not any(re.search(rf"(^|&){key}=", query) for key in OPTIONS):
+        return address, {}  # the query, if any, is the server's
     if not mark or _exists(address) or not (_exists(path) or "=" in query):
         return address, {}
     return path, parse_query(address, query, OPTIONS, "a data set")

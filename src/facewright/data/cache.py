@@ -7,6 +7,7 @@
     <cache>/pixels/<name>.partial/     a build under way, or what a killed one left (swept by the next build)
     <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
     <cache>/unpacked/<name>.bin        what is packed in a .tar.gz
+    <cache>/fetched/<name>/            copies of files in buckets and on web servers
     <cache>/features/*.npy             of frozen backbones (training/features.py)
     <cache>/generated/*.npy            images of a diffusion model (training/generation.py)
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
@@ -91,7 +92,8 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
         freed = sum(_remove(folder) for folder in chosen)
         if name is None:
             freed += _sweep(root) + _sweep_shards(root)
-            freed += sum(_remove(root.parent / name) for name in ("stamps", "unpacked", "features", "generated"))
+            names = ("stamps", "unpacked", "fetched", "features", "generated")
+            freed += sum(_remove(root.parent / name) for name in names)
         return freed
     except OSError as error:
         raise FacewrightError(f"{error.filename}: cannot be removed ({error.strerror})") from error
@@ -276,6 +278,6 @@ def _remove(folder: Path) -> int:
     """Remove a folder that may be absent; returns its bytes."""
     if not folder.is_dir():
         return 0
-    size = sum(file.stat().st_size for file in folder.iterdir())
+    size = sum(file.stat().st_size for file in folder.rglob("*"))
     shutil.rmtree(folder)
     return size

@@ -15,6 +15,7 @@ sorted, so the same files give the same data set on every machine.
     faces/img/000001.jpg … label.txt       numbered images and their labels, one a line: numbered.py
     faces.npz, faces.npz?colour-order=bgr  images and targets in arrays: arrays.py
     synthetic:faces?identities=20          faces made on demand
+    s3://…, gs://…, https://…, file://…    any of these in a bucket or on a web server: remote_files.py
 
 What else must be said stands in the address: faces/?columns=image:… (addresses.py).
 """
@@ -24,13 +25,18 @@ from __future__ import annotations
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facewright.data import arrays
 from facewright.data.addresses import join_address, refuse_options, split_address, with_options
 from facewright.data.label_files import UNLABELLED
 from facewright.data.layouts import EXPECTED, arrange
-from facewright.data.pixel_sources import FileSource, reason_of
+from facewright.data.pixel_sources import FileSource, HasPath, PixelSource, reason_of
 from facewright.data.records import Dataset, Record, merge_broken
+from facewright.data.remote_files import RemoteSource, exists, fetch, is_remote, list_remote
 from facewright.data.tar_files import TAR, is_archive, open_archive, open_tars
 from facewright.data.trees import PACKED, Tree, list_folder
 from facewright.errors import DataError
@@ -85,7 +91,7 @@ def open_images(where: str | Path, *, labels: bool = True) -> Dataset:
 def unlabelled(tree: Tree) -> Dataset:
     """Return every image of a tree, without labels."""
     records = tuple(Record(path, None) for path in sorted(tree.files))
-    return Dataset(tree.name, tree.where, (), records, tree.source, merge_broken(tree.broken, ()))
+    return _movable(Dataset(tree.name, tree.where, (), records, tree.source, merge_broken(tree.broken, ())))
 
 
 def open_tree(address: str) -> Tree | None:
@@ -97,6 +103,9 @@ def open_tree(address: str) -> Tree | None:
     if address.startswith("synthetic:"):
         return None
     file, options = split_address(address)
+    if is_remote(file) and not file.startswith("file://"):
+        return _remote_tree(file, options)
+    file = file.removeprefix("file://")
     try:
         path = Path(file).resolve(strict=True)
         mode = path.stat().st_mode
@@ -132,10 +141,78 @@ def _listed(path: Path, address: str) -> Tree:
     return tree
 
 
+def _remote_tree(address: str, options: dict[str, str]) -> Tree | None:
+    """The tree at the address of a bucket or a server: loose images stay there, packed ones are copied once."""
+    file = address.partition("?")[0] if address.startswith("http") else address
+    folder, _, name = file.rpartition("/")
+    suffix = Path(name).suffix.lower()
+    tree: Tree | None
+    if suffix == ".npz":
+        return None
+    if suffix in (".csv", ".tsv"):
+        tree = list_remote(folder)
+        tree.texts = [name]
+    elif suffix == ".rec":
+        beside = [f"{name[:-4]}.idx", f"{name[:-4]}.lst", "property"]
+        copies = fetch(folder, [name, *(one for one in beside if exists(f"{folder}/{one}"))])
+        tree = open_tree(join_address(str(copies / name), options))
+    elif suffix in (".zip", *PACKED) or file.lower().endswith(TAR):
+        tree = open_tree(join_address(str(fetch(address)), options))
+    else:
+        tree = list_remote(address)
+        if tree.packed and not tree.files:
+            tree = _with_tars(list_folder(fetch(address, [*tree.packed, *tree.texts])))
+    if tree is not None:
+        tree.where, tree.name = address.rstrip("/"), name.partition(".")[0] or tree.name
+    return tree
+
+
+class FetchedSource:
+    """The source of files that were copied from an address; elsewhere it copies and lists them again."""
+
+    def __init__(self, address: str, source: PixelSource) -> None:
+        self.address, self._source = address, source
+
+    @property
+    def source(self) -> Any:
+        """The source of the copies on this machine."""
+        if self._source is None:
+            data = open_images(self.address, labels=False)
+            assert isinstance(data.source, FetchedSource)
+            self._source = data.source.source
+        return self._source
+
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+        """As `PixelSource.read`."""
+        return self.source.read(record, at_least)  # type: ignore[no-any-return]
+
+    def content_key(self, record: HasPath) -> str:
+        """As `PixelSource.content_key`."""
+        return str(self.source.content_key(record))
+
+    def stamp(self, record: HasPath) -> str:
+        """As `PixelSource.stamp`."""
+        return str(self.source.stamp(record))
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of the image called `name`. Raises BadImage."""
+        return self.source.content(name)  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.address, "_source": None}
+
+
+def _movable(data: Dataset) -> Dataset:
+    """Have the copies of remote files found again by a process on another machine."""
+    if not is_remote(data.where) or isinstance(data.source, (RemoteSource, FetchedSource)):
+        return data
+    return replace(data, source=FetchedSource(data.where, data.source))
+
+
 def _arranged(tree: Tree, address: str, labels: bool) -> Dataset:
     options = split_address(address)[1]
     data = arrange(tree, options if labels else {**options, UNLABELLED: "yes"})
-    return replace(data, where=join_address(data.where, options))
+    return _movable(replace(data, where=join_address(data.where, options)))
 
 
 def _open_pixels(address: str) -> Dataset:
@@ -146,7 +223,9 @@ def _open_pixels(address: str) -> Dataset:
         return open_synthetic(address)
     file, options = split_address(address)
     refuse_options(address, options, ("colour-order", "range"), "an .npz")
-    return arrays.open_arrays(Path(file).resolve(), options)
+    if is_remote(file) and not file.startswith("file://"):
+        return replace(arrays.open_arrays(fetch(file), options), where=address)
+    return arrays.open_arrays(Path(file.removeprefix("file://")).resolve(), options)
 
 
 def _with_tars(tree: Tree) -> Tree:

@@ -19,7 +19,7 @@ from facewright.images.files import is_hidden, is_image, unread_reason
 
 _TEXTS = (".txt", ".csv", ".tsv", ".lst")
 PACKED = (".rec", ".parquet", ".arrow", ".tar", ".tar.gz", ".tgz")
-_DEPTH = 5  # names on the way to an image: one more than a layout needs
+DEPTH = 5  # names on the way to an image: one more than a layout needs
 
 
 class TreeSource(Protocol):
@@ -166,7 +166,7 @@ def list_folder(root: Path) -> Tree:
                 tree.broken.append(Broken(path.encode("utf-8", "backslashreplace").decode(), reason))
             else:
                 add_name(tree, path, folder=is_folder)
-            if is_folder and path.count("/") < _DEPTH - 1:
+            if is_folder and path.count("/") < DEPTH - 1:
                 pending.append(path)
     for names in (tree.files, tree.folders, tree.texts, tree.packed):
         names.sort()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from facewright import platforms
 from facewright.data.decoding import Decoded, decode_all
 from facewright.data.records import Broken, Dataset, Record, merge_broken
+from facewright.data.remote_files import writable
 from facewright.data.sources import open_images
 from facewright.embedding import BATCH
 from facewright.errors import DataError, require_extra
@@ -72,8 +73,8 @@ def embed(
     Args:
         model: a run directory, a bundle file, architecture@weights or "built-in".
         where: what `open_dataset` knows, or a folder of images without labels.
-        out: the file; replaced where it exists. A stopped run goes on when it is started again with the same model,
-            input and images.
+        out: the file, here or in a bucket (s3://…); replaced where it exists. A stopped run goes on when it is started
+            again with the same model, input and images.
         crop: share of each side to keep, in place of the model's own.
         flip: average with the mirror image, in place of the model's own.
         detector: what finds the faces, as of `Recognizer`; an image without a face is left out.
@@ -84,21 +85,20 @@ def embed(
         UsageError: pyarrow is not installed. DataError: not one image can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
-    out = Path(out)
     require_extra("data", "embed")
     check_cluster(on)
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
     chosen = recognizer.face_selection(select_face)
     dataset = open_images(where)
     plan = {"model": recognizer.fingerprint} | ({} if recognizer.takes_photos_whole else {"policy": chosen})
-    job = TableJob(
-        out, dataset, plan, schema_of(recognizer, dataset), partial(rows_of, select_face=chosen), "embedding", ROWS
-    )
     loading = partial(Recognizer.load, model, detector=detector, crop=crop, flip=flip, device=device)
-    rows, broken, resumed = write_table(job, recognizer, loading, on, on_event)
-    if rows == 0:
-        first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
-        raise DataError(f"{where}: not one image can be read{first}")
+    make, schema = partial(rows_of, select_face=chosen), schema_of(recognizer, dataset)
+    with writable(out) as file:
+        job = TableJob(file, dataset, plan, schema, make, "embedding", ROWS)
+        rows, broken, resumed = write_table(job, recognizer, loading, on, on_event)
+        if rows == 0:
+            first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
+            raise DataError(f"{where}: not one image can be read{first}")
     everything = merge_broken(dataset.broken, broken)
     return VectorsWritten(str(out), rows, recognizer.width, str(model), recognizer.fingerprint, resumed, everything)
 

@@ -6,7 +6,7 @@ The table is made in parts (part_tables.py), and is itself a data set that `trai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -17,8 +17,9 @@ import numpy as np
 
 from facewright.data.pixel_sources import reason_of
 from facewright.data.records import Broken, Dataset
+from facewright.data.remote_files import is_remote, writable
 from facewright.data.sources import open_dataset, open_tree, unlabelled
-from facewright.errors import BadImage, DataError, require_extra
+from facewright.errors import BadImage, DataError, UsageError, require_extra
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.faces.detectors import detector_of
 from facewright.faces.selection import Face
@@ -28,6 +29,7 @@ from facewright.workflows.face_detection import FaceSearch, FoundFaces, PhotoFac
 from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
 
 PHOTOS = 256  # a part
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def write_faces(
 
     Args:
         where: what `open_dataset` knows, or any folder or archive of photos.
-        out: the file, which ends in .parquet; or a folder, which gets faces.parquet, and crops, faces.json and
-            faces.csv as `detect_faces` writes them.
+        out: the file, here or in a bucket, which ends in .parquet; or a folder, which gets faces.parquet, and crops,
+            faces.json and faces.csv as `detect_faces` writes them.
         smallest, template, detector, select_face, size, margin, device: as of `detect_faces`.
         on: "ray" or "ray://HOST:PORT": on a cluster, whose workers can read the photos; the same bytes.
     Raises:
@@ -87,27 +89,38 @@ def write_faces(
     dataset = _photos(where, on_event)
     if not len(dataset):
         raise DataError(f"{where}: found no photo")
-    folder = None if Path(out).suffix == ".parquet" else Path(out)
+    folder = None if str(out).endswith(".parquet") else Path(out)
     if folder is not None:
+        if is_remote(out):
+            raise UsageError(f"{out}: crops are written to folders of this machine; name a .parquet there")
         folder.mkdir(parents=True, exist_ok=True)
-    file = Path(out) if folder is None else folder / "faces.parquet"
     plan = {"task": "faces", "search": repr(search), "detector": detector_of(detector).digest}
-    job = TableJob(file, dataset, plan, _schema(), partial(rows_of, search=search), "finding faces", PHOTOS)
-    _, broken, resumed = write_table(job, recognizer, loading, on, on_event)
-    faces = failures = 0
-    found = FoundFaces((), recognizer.detector_name, template)
-    kept = []
-    names = iter(photo_stems([(Path(record.path), Path()) for record in dataset.records]))
-    for photo, crops in _in_table(file):
-        faces, failures = faces + len(photo.faces), failures + (photo.error is not None)
-        if folder is not None:
-            named = search.crop_names(folder / next(names), len(crops))
-            _write_crops(named, crops)
-            kept.append(replace(photo, path=f"{str(where).rstrip('/')}/{photo.path}", crops=named))
+    with writable(out if folder is None else folder / "faces.parquet") as file:
+        job = TableJob(file, dataset, plan, _schema(), partial(rows_of, search=search), "finding faces", PHOTOS)
+        _, broken, resumed = write_table(job, recognizer, loading, on, on_event)
+        faces = failures = 0
+        listed = []
+        for photo in _photos_in(file) if folder is None else _cut_out(file, folder, str(where), search):
+            faces, failures = faces + len(photo.faces), failures + (photo.error is not None)
+            if folder is not None:
+                listed.append(photo)
+    name = recognizer.detector_name
     if folder is not None:
-        write_lists(folder, replace(found, photos=tuple(kept)))
-    everything = (*dataset.broken, *broken)
-    return FacesWritten(str(out), len(dataset), faces, failures, found.detector, template, resumed, everything)
+        write_lists(folder, FoundFaces(tuple(listed), name, template))
+    left_out = (*dataset.broken, *broken)
+    return FacesWritten(str(out), len(dataset), faces, failures, name, template, resumed, left_out)
+
+
+def _cut_out(file: Path, folder: Path, where: str, search: FaceSearch) -> Iterator[PhotoFaces]:
+    """Write the crops of a table's photos to a folder; yield each photo with the names of its crops."""
+    names = photo_stems([(Path(photo.path), Path()) for photo in _photos_in(file)])
+    for name, photo in zip(names, _photos_in(file, "crop"), strict=True):
+        crops = search.crop_names(folder / name, len(photo.faces))
+        for face, crop in zip(photo.faces, crops, strict=True):
+            Path(crop).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(Path(crop), face.chip.tobytes())
+        faces = tuple(replace(face, chip=_NO_PIXELS) for face in photo.faces)
+        yield replace(photo, path=f"{where.rstrip('/')}/{photo.path}", faces=faces, crops=crops)
 
 
 def _photos(where: str | Path, on_event: EventHandler) -> Dataset:
@@ -171,28 +184,22 @@ def _schema() -> Any:
     )
 
 
-def _in_table(file: Path) -> Iterator[tuple[PhotoFaces, list[bytes]]]:
-    """Each photo of a table, its faces without their pixels, and their crops as PNG; a group of rows is in memory."""
+def _photos_in(file: Path, *more: str) -> Iterator[PhotoFaces]:
+    """Each photo of a table, one group of rows after the other; with "crop", chips are the bytes of the PNG."""
     from pyarrow import parquet
 
-    nothing = np.zeros((0, 0, 3), np.uint8)
+    columns = ["path", "width", "height", "searched", "face", *"xywh", "score", "points", "error", *more]
     with parquet.ParquetFile(file) as table:
-        batches = (table.read_row_group(number).to_pylist() for number in range(table.num_row_groups))
-        for rows in batches:
+        for number in range(table.num_row_groups):
+            rows = table.read_row_group(number, columns=columns).to_pylist()
             for path, of_photo in groupby(rows, key=lambda row: row["path"]):
-                listed = list(of_photo)
-                found = [row for row in listed if row["face"] is not None]
-                faces = tuple(
-                    Face(tuple(row[name] for name in "xywh"), row["score"], np.reshape(row["points"], (-1, 2)), nothing)
-                    for row in found
-                )
-                first = listed[0]
+                first, *others = of_photo
                 size = None if first["width"] is None else (first["width"], first["height"])
-                photo = PhotoFaces(path, size, first["searched"], faces, error=first["error"])
-                yield photo, [row["crop"] for row in found]
+                faces = tuple(_face(row) for row in (first, *others) if row["face"] is not None)
+                yield PhotoFaces(path, size, first["searched"], faces, error=first["error"])
 
 
-def _write_crops(names: tuple[str, ...], crops: list[bytes]) -> None:
-    for name, crop in zip(names, crops, strict=True):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(name), crop)
+def _face(row: Mapping[str, Any]) -> Face:
+    chip = np.frombuffer(row["crop"], np.uint8) if "crop" in row else _NO_PIXELS
+    box = (row["x"], row["y"], row["w"], row["h"])
+    return Face(box, row["score"], np.reshape(row["points"], (-1, 2)), chip)

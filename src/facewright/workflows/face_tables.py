@@ -185,7 +185,7 @@ def _schema() -> Any:
 
 
 def _photos_in(file: Path, *more: str) -> Iterator[PhotoFaces]:
-    """Each photo of a table, one group of rows after the other; with "crop", chips are the bytes of the PNG."""
+    """Each photo of a table, one group of rows after the other; with "crop", pixels are the bytes of the PNG."""
     from pyarrow import parquet
 
     columns = ["path", "width", "height", "searched", "face", *"xywh", "score", "points", "error", *more]

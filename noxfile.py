@@ -1,4 +1,4 @@
-"""The versions of Python and the distributions: `nox -s tests-3.12`, `nox -s resolve`, `nox -s package`.
+"""The versions of Python and the distributions: `nox -s tests-3.12`, `runtime-3.13`, `resolve`, `package`.
 
 An interpreter that is not on this machine is skipped.
 """
@@ -11,6 +11,12 @@ import nox
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 EXTRAS = ("serve", "train")  # without `faces`, which has no wheel
+RUNTIME = (  # tests that need no PyTorch
+    "tests/test_without_torch.py", "tests/test_files.py", "tests/test_names.py", "tests/test_input_spec.py",
+    "tests/test_onnx_import.py", "tests/docker", "tests/faces/test_detectors.py", "tests/gallery/test_file_faults.py",
+    "tests/images/test_files.py", "tests/serve/test_engine.py", "tests/serve/test_guard.py",
+    "tests/serve/test_settings.py", "tests/video/test_frames.py",
+)  # fmt: skip
 nox.options.sessions = ["tests", "package"]
 nox.options.error_on_missing_interpreters = False
 
@@ -32,6 +38,13 @@ def tests(session: nox.Session) -> None:
         *wanted,
         env={"OMP_NUM_THREADS": "1"},
     )
+
+
+@nox.session(python=PYTHONS)
+def runtime(session: nox.Session) -> None:
+    """Install the wheel without PyTorch, and run what uses models: the commands, the server, galleries, films."""
+    session.install(".[client,data,frames,heic,postgres,video]", "pytest", "hypothesis")
+    session.run("python", "-m", "pytest", *(session.posargs or RUNTIME), env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

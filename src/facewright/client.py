@@ -27,12 +27,12 @@ AnswerT = TypeVar("AnswerT", bound=schemas.Answer)
 
 
 class ServerError(FacewrightError):
-    """A request that the server refused."""
+    """A request that the server refused or that did not reach it."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"the server answered {status}: {message}")
-        self.status = status
-        self.code = code  # for programs: "bad_image", "busy", "no_token", …
+    def __init__(self, status: int | None, code: str, message: str) -> None:
+        super().__init__(message if status is None else f"the server answered {status}: {message}")
+        self.status = status  # None: there was no answer
+        self.code = code  # for programs: "bad_image", "busy", "no_token", "unreachable", …
 
 
 class Client:
@@ -58,6 +58,7 @@ class Client:
             import httpx
         except ImportError:
             raise UsageError("the client needs httpx: pip install 'facewright[client]'") from None
+        self._no_answer = httpx.TransportError
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout, transport=transport)
         self._patience = patience
@@ -133,18 +134,23 @@ class Client:
         body: dict[str, Any] = {"files": files, "data": form} if files else {"json": fields} if fields else {}
         end = time.monotonic() + self._patience
         while True:
-            found = self._http.request(method, f"v1/{route}", params=query, **body)
-            wait = float(found.headers.get("retry-after", 1.0))
+            try:
+                found = self._http.request(method, f"v1/{route}", params=query, **body)
+            except self._no_answer as error:
+                raise ServerError(None, "unreachable", f"no answer from {self._http.base_url}: {error}") from None
+            told = found.headers.get("retry-after", "")
+            wait = float(told) if told.isdecimal() else 1.0  # a proxy may name a date
             if found.status_code != 503 or time.monotonic() + wait > end:
                 break
             time.sleep(wait)
-        if found.is_success:
-            return answer.model_validate_json(found.content)
         try:
-            error = schemas.ErrorAnswer.model_validate_json(found.content).error
+            if found.is_success:
+                return answer.model_validate_json(found.content)
+            refused = schemas.ErrorAnswer.model_validate_json(found.content).error
         except ValueError:
-            raise ServerError(found.status_code, "unknown", found.reason_phrase) from None
-        raise ServerError(found.status_code, error.code, error.message)
+            message = f"{found.reason_phrase}, but nothing of this API" if found.is_success else found.reason_phrase
+            raise ServerError(found.status_code, "unknown", message) from None
+        raise ServerError(found.status_code, refused.code, refused.message)
 
 
 def _file(image: Image) -> tuple[str, bytes]:

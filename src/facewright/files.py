@@ -62,7 +62,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     Raises:
         FacewrightError: it could not be written whole (a full disk, say); the old file is untouched.
     """
-    LOG.debug("writing %s", path)
+    LOG.info("writing %s", path)
     temporary = None
     try:
         temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
@@ -267,7 +267,7 @@ def read_limited(path: Path, *, error: type[FacewrightError] = FacewrightError, 
     Raises:
         error: no such file, no regular file, not readable, or more than `limit` bytes.
     """
-    LOG.debug("reading %s", path)
+    LOG.info("reading %s", path)
     try:
         with open(os.open(path, platforms.NO_WAITING), "rb") as opened:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):

@@ -74,7 +74,27 @@ def test_lists_and_commands_of_two_words(folder: Path, monkeypatch: pytest.Monke
 def test_a_value_is_checked_as_if_it_were_typed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "facewright.toml").write_text("[lr-find]\nsteps = 1\n")
     assert main(["lr-find", DATA]) == 2
-    assert "--steps" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--steps" in told and "steps=1" in told.splitlines()[-1]
+
+
+def test_a_variable_that_nothing_reads_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEWRIGHT_LR_FIND_STEP", "7")
+    monkeypatch.setenv("FACEWRIGHT_TOKEN_FILE", "x")
+    assert main(["recipes"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "FACEWRIGHT_LR_FIND_STEP " in line and "FACEWRIGHT_LR_FIND_STEPS" in line
+
+
+@pytest.mark.parametrize("threads", ["0", "many", "1025"])
+def test_threads_of_a_variable_are_checked(
+    threads: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEWRIGHT_THREADS", threads)
+    assert main(["recipes"]) == 2
+    assert "--threads" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -125,4 +145,4 @@ def test_verbose_logs_what_is_read_and_written(folder: Path, capsys: pytest.Capt
     assert "INFO facewright.training: " in loud.err and "DEBUG" not in loud.err
     assert json.loads(loud.out)["images"] == json.loads(quiet.out)["images"]  # nothing else on standard output
     assert main([words[0], "-vv", *words[1:]]) == 0
-    assert "DEBUG facewright.files: writing " in capsys.readouterr().err
+    assert "INFO facewright.files: writing " in capsys.readouterr().err

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,9 @@ def test_a_file_that_other_bytes_are_copied_over(path: Path, tmp_path: Path, by:
     if by == "an older copy":
         shutil.copy(path, other)
     elif by == "another gallery":
-        with contextlib.closing(SqliteStore(other, SqliteStore(path).header().signature)) as store:
+        with contextlib.closing(SqliteStore(path)) as store:
+            signature = store.header().signature
+        with contextlib.closing(SqliteStore(other, signature)) as store:
             for number in range(20):  # more changes than the one that is open has seen
                 store.add([entry(number, 0)])
     else:
@@ -140,6 +143,21 @@ def test_a_file_that_other_bytes_are_copied_over(path: Path, tmp_path: Path, by:
             with pytest.raises(GalleryError, match=r"g\.gallery"):
                 ask()
     assert path.read_bytes() == other.read_bytes()  # nothing was mixed into it
+
+
+def test_a_file_that_cannot_be_opened_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, connect = [], sqlite3.connect
+
+    def connected(*words: Any, **options: Any) -> sqlite3.Connection:
+        made.append(connect(*words, **options))
+        return made[-1]
+
+    path.write_bytes(b"no database" * 1000)
+    monkeypatch.setattr(sqlite_file.sqlite3, "connect", connected)
+    with pytest.raises(GalleryDamaged):
+        SqliteStore(path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[-1].execute("SELECT 1")
 
 
 def test_changes_of_other_connections_are_no_replacement(path: Path) -> None:

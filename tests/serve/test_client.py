@@ -84,6 +84,26 @@ def snippets(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (httpx.ConnectError("refused"), None, "unreachable"),
+        (httpx.Response(200, text="<html>of a proxy"), 200, "unknown"),
+        (httpx.Response(404, headers={"retry-after": "Sun, 29 Nov 2026 12:00:00 GMT"}), 404, "unknown"),
+    ],
+)
+def test_an_answer_that_is_none_of_the_api(answer: Any, status: int | None, code: str) -> None:
+    def respond(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with Client("http://server", transport=httpx.MockTransport(respond)) as faces:
+        with pytest.raises(ServerError) as refused:
+            faces.about()
+        assert (refused.value.status, refused.value.code) == (status, code)
+
+
 @pytest.mark.parametrize("language", ["bash", "python", "javascript"])
 def test_the_snippets_of_the_documentation_run(language: str, address: str, tmp_path: Path) -> None:
     tool = {"bash": "curl", "python": sys.executable, "javascript": "node"}[language]

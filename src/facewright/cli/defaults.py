@@ -5,9 +5,10 @@ What is typed counts before a variable, a variable before the file, the file bef
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from facewright.files import read_text
 FILE = "facewright.toml"
 CONFIG = "FACEWRIGHT_CONFIG"  # another place of the file
 PREFIX = "FACEWRIGHT_"
+OTHERS = ("CACHE", "CONFIG", "DEVICE", "MAX_MEGAPIXELS", "PORT", "THREADS", "TOKEN", "TOKEN_FILE")  # of no option
 Options = Mapping[str, Any]  # "batch-size" -> the option
 
 
@@ -41,7 +43,7 @@ def default_map(app: Any) -> dict[str, Any]:
     for path, options in commands.items():
         own = _own(found, path, options, names)
         for name, option in options.items():
-            variable = PREFIX + "_".join([*path, name]).upper().replace("-", "_").replace(" ", "_")
+            variable = _variable(path, name)
             text = os.environ.get(variable)
             if text is not None and option.envvar != variable:
                 own[str(option.name)] = text.split() if option.multiple else text
@@ -51,6 +53,34 @@ def default_map(app: Any) -> dict[str, Any]:
                 place = place.setdefault(part, {})
             place.update(own)
     return defaults
+
+
+def given(defaults: Mapping[str, Any], words: Sequence[str]) -> str:
+    """Return the defaults of the command that `words` begin with, as key=value; of no command an empty text.
+
+    >>> given({"gallery": {"identify": {"threshold": 2}}}, ["gallery", "identify", "--top-k", "3"])
+    'threshold=2'
+    """
+    table: Any = defaults
+    for word in words:
+        if not isinstance(table, Mapping) or not isinstance(table.get(word), Mapping):
+            break
+        table = table[word]
+    values = {} if table is defaults else {key: one for key, one in table.items() if not isinstance(one, Mapping)}
+    return ", ".join(f"{key}={str(value)[:80]}" for key, value in values.items())
+
+
+def unknown_variables(app: Any) -> list[str]:
+    """Return a sentence for each FACEWRIGHT_ variable that nothing reads."""
+    known = {PREFIX + name for name in OTHERS}
+    known |= {_variable(path, name) for path, options in _commands(app) for name in options}
+    wrong = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.5) for name in wrong}
+    return [f"{name} is no setting; did you mean {', '.join(near[name]) or 'another'}?" for name in sorted(wrong)]
+
+
+def _variable(path: Sequence[str], name: str) -> str:
+    return PREFIX + "_".join([*path, name]).upper().replace("-", "_").replace(" ", "_")
 
 
 def _own(found: Mapping[str, Any], path: tuple[str, ...], options: Options, names: set[str]) -> dict[str, Any]:

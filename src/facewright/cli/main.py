@@ -64,7 +64,14 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The version as JSON, with that of Python.")] = False,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, max=1024, help="Threads to compute with. Default: the cores.")
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            max=1024,
+            envvar="FACEWRIGHT_THREADS",
+            help="Threads to compute with. Default: the cores.",
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
     verbose: Annotated[
@@ -151,8 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words[:2] = [" ".join(words[:2])]
     try:
         words = [word for word in words if word != "--debug"]
-        app(args=words, prog_name="facewright", **({"default_map": typed_defaults()} if defaults.wanted() else {}))
+        found = typed_defaults() if defaults.wanted() else {}
+        app(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
+        if leaving.code == 2 and (given := defaults.given(found, words)):
+            say(f"note: facewright.toml or FACEWRIGHT_* variables give {given}")
         return leaving.code if isinstance(leaving.code, int) else 0
     except ModuleNotFoundError as error:
         if debug or (advice := missing_extra(error)) is None:
@@ -178,7 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def typed_defaults() -> dict[str, Any]:
     """Return the defaults that `facewright.toml` and the variables give to the options of each command."""
-    return defaults.default_map(typer.main.get_command(app))
+    command = typer.main.get_command(app)
+    for warning in defaults.unknown_variables(command):
+        say(f"warning: {warning}")
+    return defaults.default_map(command)
 
 
 def without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:

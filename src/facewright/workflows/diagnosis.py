@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,4 +120,8 @@ def _device() -> tuple[str, list[str]]:
 def _writable(folder: Path) -> bool:
     """Return True if the folder, or the nearest one above it that exists, can be written."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    try:  # modes do not tell: root may all, and a file system may be read-only
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except OSError:
+        return False

@@ -25,11 +25,11 @@ from PIL import Image, ImageFilter
 
 from facewright import images
 from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
-from facewright.faces.quality import LOW, Quality, quality_of
+from facewright.faces.quality import LOW, Quality
 from facewright.images.files import images_below
 from facewright.recognition import Recognizer
 
-MEASURES = ("value", "size", "sharpness", "pose", "score")
+MEASURES = ("value", "size", "sharpness", "pose", "norm", "score")
 SHOWN = (0.1, 0.2)
 
 
@@ -64,12 +64,13 @@ def embed(recognizer: Recognizer, paths: list[Path], seed: int | None) -> Photos
     names, people, vectors, quality = list[str](), list[str](), list[NDArray[np.float32]](), list[Quality]()
     for path in paths:
         photo = images.read(path)
-        vector, picked = recognizer.vector(photo if seed is None else degraded(photo, rng))
-        if vector is not None and picked.face is not None:
+        face = recognizer.pick(photo if seed is None else degraded(photo, rng)).face
+        if face is not None:
             names.append(str(path))
             people.append(path.parent.name)
+            (vector,), found = recognizer.embed_with_quality([face])
             vectors.append(vector)
-            quality.append(quality_of(picked.face))
+            quality.extend(found)
     return Photos(names, np.array(people, np.str_), np.stack(vectors), quality)
 
 

@@ -48,6 +48,23 @@ def test_an_embedding_is_what_the_last_layer_sees_at_unit_length(head: HeadSpec 
     np.testing.assert_allclose((vectors.astype(np.float64) ** 2).sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_norms_are_those_of_the_features(flip: bool) -> None:
+    bundle = replace(small_bundle(), spec=replace(SPEC, flip=flip))
+    pixels = noise(5).permute(0, 2, 3, 1).numpy()
+    vectors, norms = Embedder(bundle).embed_with_norms(pixels)
+    features = bundle.model().forward_features(normalise(noise(5), SPEC)).detach().numpy()
+    np.testing.assert_allclose(norms, np.linalg.norm(features, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(vectors, Embedder(bundle).embed(pixels))
+
+
+def test_a_damaged_typical_norm_is_refused() -> None:
+    assert Embedder(small_bundle()).typical_norm is None
+    for held in ({"median": -1}, {"median": "x"}, [], 3):
+        with pytest.raises(BundleError, match="norm"):
+            _ = Embedder(replace(small_bundle(), provenance={"norm": held})).typical_norm
+
+
 def test_a_bundle_without_classes_embeds_the_same_and_names_nothing() -> None:
     np.testing.assert_array_equal(Embedder(small_bundle(())).embed(noise(2)), Embedder(small_bundle()).embed(noise(2)))
     assert Embedder(small_bundle(())).fingerprint == Embedder(small_bundle()).fingerprint

@@ -12,8 +12,9 @@ from onnx import TensorProto
 from PIL import Image
 
 from facewright import bundle as bundles
-from facewright.embedding import Embedder
+from facewright.embedding import Embedder, imported
 from facewright.errors import FacewrightError
+from facewright.faces import quality
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, FFHQ, NAMED, for_corners, parse_template
 from facewright.graphs import EMBEDDING
 from facewright.input_spec import InputSpec
@@ -53,6 +54,20 @@ def test_a_wrapped_graph_gives_unit_vectors_of_prepared_images(last: bool, batch
         spec = InputSpec(SIDE, SIDE, SPEC.mean, SPEC.std, colour, "stretch", flip=flip)  # type: ignore[arg-type]
         graph = wrap(recognizer(last=last, batch=batch).SerializeToString(), spec)
         np.testing.assert_allclose(graph.run(EMBEDDING)(IMAGES), wanted(IMAGES, spec), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", ["B", 1])
+@pytest.mark.parametrize("flip", [False, True])
+def test_norms_are_of_the_vectors_before_they_are_scaled(batch: Any, flip: bool) -> None:
+    spec = InputSpec(SIDE, SIDE, SPEC.mean, SPEC.std, "rgb", "stretch", flip=flip)
+    embedder = Embedder(
+        imported(recognizer(batch=batch).SerializeToString(), spec, parse_template("arcface", SIDE), {})
+    )
+    vectors, norms = embedder.embed_with_norms(IMAGES)
+    weight = np.random.default_rng(0).normal(size=(3 * SIDE * SIDE, 6)).astype(np.float32)
+    plain = ((IMAGES / 255 - np.array(spec.mean)) / np.array(spec.std)).reshape(3, -1) @ weight
+    np.testing.assert_allclose(norms, np.linalg.norm(plain, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(vectors, embedder.embed(IMAGES))
 
 
 def test_a_graph_of_uint8_is_fed_pixels_as_they_are() -> None:
@@ -142,6 +157,13 @@ def test_colour_scaling_and_mirror_image_are_found_out(tmp_path: Path, monkeypat
     assert len(made.trials) == 16 and sum(trial.chosen for trial in made.trials) == 1 and made.images == 60
     assert [trial.separation for trial in made.trials] == sorted((t.separation for t in made.trials), reverse=True)
     chosen = next(trial for trial in made.trials if trial.chosen)
+    assert made.norm is None  # 30 genuine pairs are too few
+    monkeypatch.setattr(quality, "FEWEST_PAIRS", 30)
+    monkeypatch.setattr(quality, "CORRELATED", -1.0)
+    again = import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", **told)
+    loaded = Embedder.load(tmp_path / "ours.onnx")
+    assert again.fingerprint == made.fingerprint and again.norm == loaded.typical_norm
+    assert again.norm is not None and (again.norm.images, again.norm.genuine, again.norm.detector) == (60, 30, "none")
     assert made.input["flip"] == chosen.flip and made.input["colour_order"] == chosen.colour
     kept = import_model(tmp_path / "theirs.onnx", tmp_path / "kept.onnx", flip=False, **told)
     assert len(kept.trials) == 8 and not any(trial.flip for trial in kept.trials)

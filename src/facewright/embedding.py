@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,11 +25,13 @@ from facewright.data.decoding import smallest_side
 from facewright.errors import BundleError, DataError, UsageError
 from facewright.faces.alignment import parse_template
 from facewright.faces.onnx_detectors import detector_family
-from facewright.graphs import EMBEDDING, as_rows, fitted
+from facewright.faces.quality import TypicalNorm
+from facewright.files import as_record
+from facewright.graphs import EMBEDDING, Both, as_rows, fitted
 from facewright.input_spec import InputSpec, Template
 from facewright.models.face_weights import face_weights, file_of
 from facewright.models.released import Weights
-from facewright.onnx_import import wrap
+from facewright.onnx_import import NORMS, wrap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from facewright.models.blocks import Model
 
 BATCH = 64
+IMPORTED = "imported"  # the architecture of a graph from elsewhere
+NORM = "norm"  # in the provenance of a model: its `TypicalNorm`
 SHORTEST = 1e-12  # of a vector that has a direction
 
 
@@ -66,7 +70,7 @@ class Embedder:
         self.name = name or bundle.architecture
         self.spec = bundle.spec
         self._network: _Network = (
-            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle.exported, device)
+            _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle, bundle.exported, device)
         )
         self.width = self._network.width  # D
 
@@ -110,11 +114,36 @@ class Embedder:
             DataError: the network gives no finite vector, or none with a direction.
         """
         given = as_rows(pixels)
-        rows = [self._vectors(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
-        return np.concatenate([np.zeros((0, self.width), np.float32), *rows])
+        parts = [given[start : start + BATCH] for start in range(0, len(given), BATCH)]
+        vectors = [self._vectors(rows, self._network.features(rows)) for rows in parts]
+        return np.concatenate([np.zeros((0, self.width), np.float32), *vectors])
 
-    def _vectors(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        vectors = _unit(self._network.features(rows))
+    def embed_with_norms(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Unit vectors (B, D) as `embed`; and the norms of the embeddings (B,), NaN where the model does not give them.
+
+        Norms are those before the mirror image is added. An exported model does not give them, an imported one does.
+        """
+        given = as_rows(pixels)
+        vectors, norms = [np.zeros((0, self.width), np.float32)], [np.zeros(0)]
+        for start in range(0, len(given), BATCH):
+            rows = given[start : start + BATCH]
+            features, lengths = self._network.features_with_norms(rows)
+            vectors.append(self._vectors(rows, features))
+            norms.append(lengths)
+        return np.concatenate(vectors), np.concatenate(norms)
+
+    @cached_property
+    def typical_norm(self) -> TypicalNorm | None:
+        """The typical norm of the embeddings, where it is known and says something about scores (`faces.quality`).
+
+        Raises:
+            BundleError: what the model file says of it is damaged.
+        """
+        held = self.bundle.provenance.get(NORM)
+        return None if held is None else as_record(held, TypicalNorm, f"{self.name}: {NORM}", error=BundleError)
+
+    def _vectors(self, rows: NDArray[np.uint8], features: NDArray[np.float64]) -> NDArray[np.float32]:
+        vectors = _unit(features)
         if self.spec.flip and self.bundle.exported is None:
             vectors = _unit(vectors + _unit(self._network.features(rows[:, :, ::-1])))
         return vectors.astype(np.float32)
@@ -153,6 +182,9 @@ class _Network(Protocol):
     def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:  # (B, H, W, 3) -> (B, D)
         ...
 
+    def features_with_norms(self, rows: NDArray[np.uint8]) -> Both:  # -> (B, D), (B,)
+        ...
+
 
 class _InPyTorch:
     """The backbone of a bundle, and the layers of its head."""
@@ -189,18 +221,34 @@ class _InPyTorch:
             embedded: Tensor = features if self._head is None else self._head.embed(features)
             return np.asarray(embedded.cpu().double().numpy())
 
+    def features_with_norms(self, rows: NDArray[np.uint8]) -> Both:
+        features = self.features(rows)
+        return features, np.linalg.norm(features, axis=1)
+
 
 class _InOnnxRuntime:
     """A graph, in which lies all that is done to pixels."""
 
-    def __init__(self, exported: Exported, device: str | None) -> None:
-        self._graph = exported.graph
+    def __init__(self, bundle: Bundle, exported: Exported, device: str | None) -> None:
+        self._graph, self._device = exported.graph, device
+        self._length = NORMS[bundle.spec.flip] if bundle.architecture == IMPORTED else None
         self.width = exported.graph.outputs[EMBEDDING]  # D
         self.fingerprint = exported.fingerprints[EMBEDDING]
         self._run = exported.graph.run(EMBEDDING, device)
 
     def features(self, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
         return self._run(fitted(rows, self._graph.height, self._graph.width))
+
+    @cached_property
+    def _run_with_norms(self) -> Callable[[NDArray[np.uint8]], Both]:
+        assert self._length is not None
+        return self._graph.run_with(self._length, self._device)
+
+    def features_with_norms(self, rows: NDArray[np.uint8]) -> Both:
+        if self._length is None:
+            return self.features(rows), np.full(len(rows), np.nan)
+        vectors, norms = self._run_with_norms(fitted(rows, self._graph.height, self._graph.width))
+        return vectors, norms[: len(rows)]  # those of the mirror images come after
 
 
 def open_model(model: str | Path) -> Bundle:
@@ -275,7 +323,7 @@ def imported(
     """
     graph = wrap(content, spec, output)
     exported = Exported(graph, "float32", {EMBEDDING: graph.digest}, {"imported": dict(origin)})
-    return Bundle("imported", "none", (), spec, {}, dict(origin), exported=exported, template=template)
+    return Bundle(IMPORTED, "none", (), spec, {}, dict(origin), exported=exported, template=template)
 
 
 def similarity(first: ArrayLike, second: ArrayLike) -> float:

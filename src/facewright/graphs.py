@@ -48,6 +48,7 @@ OPERATORS = frozenset((
 ))
 # fmt: on
 
+Both = tuple[NDArray[np.float64], NDArray[np.float64]]
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # (B, H, W, 3) RGB -> (B, W) of one output
 
 
@@ -138,6 +139,25 @@ class Graph:
             UsageError: ONNX Runtime is not installed.
         """
         return partial(self._run, Session(self.content, device), output)
+
+    def run_with(self, inner: str, device: str | None = "cpu") -> Callable[[NDArray[np.uint8]], Both]:
+        """Return the embedding as `run`, (B, D), and beside it a tensor inside the graph, flat.
+
+        Args:
+            inner: its name.
+        """
+        onnx = import_onnx()
+        model = onnx.load_model_from_string(self.content)
+        model.graph.output.append(onnx.helper.make_tensor_value_info(inner, onnx.TensorProto.FLOAT, None))
+        session = Session(model.SerializeToString(), device)
+
+        def both(images: NDArray[np.uint8]) -> Both:
+            parts = np.split(images, len(images)) if self.batch == 1 and len(images) else [images]
+            results = [session.run({PIXELS: part}, [EMBEDDING, inner]) for part in parts]
+            vectors, values = (np.concatenate([result[place] for result in results]) for place in (0, 1))
+            return np.asarray(vectors, np.float64), np.asarray(values, np.float64).ravel()
+
+        return both
 
     def _run(self, session: Session, output: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         if self.batch == 1 and len(images) != 1:

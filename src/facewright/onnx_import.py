@@ -19,6 +19,7 @@ from facewright.input_spec import InputSpec
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+NORMS = ("facewright/unit-length", "facewright/units-length")  # (B, 1), with the mirror image (2 B, 1)
 MOST_NUMBERS = 65_536  # of an embedding
 MOST_VALUES = 2**28  # of a tensor inside, for one image
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from scipy.stats import spearmanr
 
 from facewright.data.portrait.scene import scene
 from facewright.faces.alignment import ARCFACE, DLIB
-from facewright.faces.quality import quality_of, relative_sharpness
+from facewright.faces.quality import quality_of, relative_sharpness, typical_norm
 from facewright.faces.selection import Face
 
 NOISE = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
@@ -22,6 +23,30 @@ def face(
     points: NDArray[np.float64] = CENTRES, layout: str | None = "centres", chip: NDArray[np.uint8] = NOISE
 ) -> Face:
     return Face((0.0, 0.0, 100.0, 100.0), 0.9, points, chip, layout=layout)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.5, 0.0), (0.6, 0.0), (1.0, 0.5), (1.2, 0.75), (9.0, 1.0)])
+def test_the_norm_is_a_component_where_it_is_given(ratio: float, expected: float) -> None:
+    plain, with_norm = quality_of(face()), quality_of(face(), ratio)
+    assert plain.norm is None and "norm" not in plain.describe()
+    assert with_norm.norm == pytest.approx(expected) and with_norm.value == min(plain.value, with_norm.norm or 0)
+
+
+def test_a_typical_norm_is_measured_where_it_follows_the_scores() -> None:
+    draws = np.random.default_rng(0)
+    norms, rows = draws.uniform(3, 6, 150), draws.permutation(150).reshape(75, 2)
+    scores = norms[rows].min(axis=1) + draws.normal(0, 0.5, 75)
+    found = typical_norm(norms, rows, scores, "dev", "yunet")
+    assert found is not None and found.median == np.median(norms) and (found.images, found.genuine) == (150, 75)
+    assert found.correlation == pytest.approx(spearmanr(norms[rows].min(axis=1), scores).statistic)
+    for others in (
+        (norms, rows, draws.random(75)),
+        (norms, rows, -scores),
+        (norms, rows[:49], scores[:49]),
+        (np.full(150, np.nan), rows, scores),
+        (np.ones(150), rows, scores),
+    ):
+        assert typical_norm(*others, "dev", "yunet") is None
 
 
 def test_sharpness_is_the_laplacian_over_the_luminance() -> None:

@@ -12,8 +12,11 @@ import pytest
 from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import DataError, UsageError
+from facewright.faces import quality
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.quality import quality_of
+from facewright.gallery.gallery import Gallery
+from facewright.gallery.photos import Photo
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.recognition import evaluate_identification, evaluate_verification
@@ -68,11 +71,11 @@ def test_the_error_versus_reject_curve_is_of_the_poorer_face_of_each_genuine_pai
     measured = pairs(model, photos / "dev.csv", photos, detector="dlib")
     scored, recognizer = measured.scored, Recognizer.load(model, detector="dlib")
     picked = {path: recognizer.pick(recognizer.read(photos / path)).face for path in {*scored.pairs.a, *scored.pairs.b}}
-    quality = {path: quality_of(face).value for path, face in picked.items() if face is not None}
+    values = {path: quality_of(face).value for path, face in picked.items() if face is not None}
     genuine = [
-        (min(quality[a], quality[b]), score)
+        (min(values[a], values[b]), score)
         for a, b, same, score in zip(scored.pairs.a, scored.pairs.b, scored.pairs.same, scored.scores, strict=True)
-        if same and a in quality and b in quality
+        if same and a in values and b in values
     ]
     curve = measured.rejection
     assert curve is not None and curve.genuine == len(genuine) and curve.threshold_of.startswith("of the equal error")
@@ -107,6 +110,36 @@ def test_several_faces_are_errors_where_that_is_asked(photos: Path, model: Path)
     broken = pairs(model, photos / "dev.csv", photos, detector="dlib", select_face="error").to_dict()["broken"]
     assert [item["path"] for item in broken] == ["person_00/0.png", "person_01/0.png"]
     assert broken[0]["reason"] == "2 faces were found where one was expected"
+
+
+def test_calibrate_measures_the_norm_and_the_quality_of_faces_has_it(
+    photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert calibrate(model, photos / "dev.csv", photos, 0.1, detector="dlib").norm is None  # too few pairs
+    before = Recognizer.load(model, detector="dlib")
+    monkeypatch.setattr(quality, "FEWEST_PAIRS", 2)
+    monkeypatch.setattr(quality, "CORRELATED", -1.0)
+    made = calibrate(model, photos / "dev.csv", photos, 0.1, detector="dlib")
+    after = Recognizer.load(model, detector="dlib")
+    assert made.norm is not None and after.fingerprint == before.fingerprint
+    faces = [after.pick(after.read(photos / f"person_0{p}/{n}.png")).face for p in range(PEOPLE) for n in range(PHOTOS)]
+    found = [face for face in faces if face is not None]
+    vectors, norms = after.embed_with_norms(found)
+    assert made.norm.median == pytest.approx(np.median(norms), rel=1e-6) and made.norm.images == len(found)
+    other, qualities = after.embed_with_quality(found)
+    np.testing.assert_array_equal(vectors, other)
+    assert [one.norm for one in qualities] == pytest.approx(
+        [np.clip((norm / made.norm.median - 0.6) / 0.8, 0, 1) for norm in norms]
+    )
+    assert [one.norm for one in before.embed_with_quality(found)[1]] == [None] * len(found)
+    curve = pairs(model, photos / "dev.csv", photos, detector="dlib").scored.embedded.quality
+    assert curve is not None and sorted(curve) == pytest.approx(sorted(one.value for one in qualities))
+    with Gallery.open(tmp_path / "g.gallery", model, detector="dlib") as gallery:
+        result = gallery.enroll([Photo.of(photos / "person_02/0.png", "Ann")])
+        enrolled = result.photos[0].quality  # person_01/0 shows nobody: five come before
+        assert enrolled is not None and enrolled.norm == pytest.approx(qualities[5].norm, rel=1e-4)
+    calibrate(model, photos / "dev.csv", photos, 0.1)  # taken whole: what is known stays
+    assert Recognizer.load(model).typical_norm == made.norm
 
 
 def test_thresholds_of_two_detectors_lie_side_by_side(photos: Path, model: Path) -> None:

@@ -309,6 +309,11 @@ def describe_calibrated(result: Calibrated) -> str:
     if calibration is not None:
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in calibration.log_loss.items())
         lines.append(f"probabilities by {calibration.method} calibration (held-out log loss: {losses})")
+    if (norm := result.norm) is not None:
+        lines.append(
+            f"the norm of the embedding (median {norm.median:.3g}) follows genuine scores (rank correlation "
+            f"{norm.correlation:.2f}, n={norm.genuine:,}): it is part of the quality of faces"
+        )
     detector = "" if result.threshold.detector == "none" else f", faces detected by {result.threshold.detector}"
     return "\n".join([*lines, f"chosen on {chosen.data}{detector}"])
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from facewright.data.records import Broken
 from facewright.errors import UsageError
-from facewright.faces.quality import quality_of
 from facewright.gallery import editing, signatures
 from facewright.gallery.decisions import Decisions
 from facewright.gallery.opening import exists, open_store
@@ -276,8 +275,8 @@ class Gallery:
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
         faces = self.recognizer.faces(pixels)
         count = max(k, len(faces))  # so that a face whose person is taken has others
-        results = self.store.nearest(self.recognizer.embed(faces), count, where or {}) if faces else []
-        qualities = [quality_of(face) for face in faces]
+        vectors, qualities = self.recognizer.embed_with_quality(faces)
+        results = self.store.nearest(vectors, count, where or {}) if faces else []
         limits = [threshold_of(quality, value, poor) for quality in qualities]
         identified = tuple(
             IdentifiedFace(

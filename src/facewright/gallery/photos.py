@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright import images
-from facewright.faces.quality import Quality, quality_of
+from facewright.faces.quality import Quality
 from facewright.recognition import DEFAULT_SELECTION, Face, Picked, Recognizer, SelectFace
 
 
@@ -55,27 +55,31 @@ def embed_photos(
     Args:
         select_face: which of several faces. min_quality: of the selected face, in [0, 1]; see `faces.quality`.
     """
-    picked = [_pick(recognizer, photo, select_face, min_quality) for photo in photos]
-    vectors = iter(recognizer.embed([one[0] for one in picked if not isinstance(one, str)]))
-    return [one if isinstance(one, str) else EmbeddedPhoto(next(vectors), *one) for one in picked]
+    picked = [_pick(recognizer, photo, select_face) for photo in photos]
+    embedded = recognizer.embed_with_quality([one[0] for one in picked if not isinstance(one, str)])
+    measured = zip(*embedded, strict=True)
+    results: list[EmbeddedPhoto | str] = []
+    for one in picked:
+        if isinstance(one, str):
+            results.append(one)
+            continue
+        vector, quality = next(measured)
+        poor = (
+            f"quality {quality.describe()}, expected at least {min_quality:g}; use a larger, sharper or frontal photo"
+        )
+        results.append(poor if quality.value < min_quality else EmbeddedPhoto(vector, *one, quality))
+    return results
 
 
-def _pick(
-    recognizer: Recognizer, photo: Photo, select_face: SelectFace, min_quality: float
-) -> tuple[Face, str, Picked, Quality] | str:
-    """The selected face, the photo's digest and the quality; the photo itself does not stay in memory."""
+def _pick(recognizer: Recognizer, photo: Photo, select_face: SelectFace) -> tuple[Face, str, Picked] | str:
+    """The selected face and the photo's digest; the photo itself does not stay in memory."""
     pixels = read(photo, recognizer.at_least)
     if isinstance(pixels, str):
         return pixels
     picked = recognizer.pick(pixels, select_face)
     if picked.face is None:
         return picked.reason or "no face was selected"
-    quality = quality_of(picked.face)
-    if quality.value < min_quality:
-        return (
-            f"quality {quality.describe()}, expected at least {min_quality:g}; use a larger, sharper or frontal photo"
-        )
-    return picked.face, digest_of(pixels), picked, quality
+    return picked.face, digest_of(pixels), picked
 
 
 def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:

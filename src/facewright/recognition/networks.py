@@ -51,6 +51,10 @@ class Network(Protocol):
         """Embed N crops, each `spec.fit`: (N, D) unit vectors."""
         ...
 
+    def embed_with_norms(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Embed N crops, and give the norms (N,) before the scaling to length one, NaN where they are not known."""
+        ...
+
     def thresholds(self) -> tuple[Threshold, ...]:
         """Return the thresholds that come with it, whatever detector and version they are for."""
         ...
@@ -88,6 +92,9 @@ class BuiltIn:
         vectors = self._vectors.of(np.stack(crops))
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
+    def embed_with_norms(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        return self.embed(crops), np.full(len(crops), np.nan)  # its norms say nothing about errors
+
     @cached_property
     def _thresholds(self) -> tuple[Threshold, ...]:
         return _shipped()
@@ -111,13 +118,19 @@ class Own:
         return json.dumps([asdict(self.template), self.embedder.fingerprint])
 
     def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        return self.embedder.embed(self._rows(crops))
+
+    def embed_with_norms(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        return self.embedder.embed_with_norms(self._rows(crops))
+
+    def _rows(self, crops: Sequence[Pixels]) -> NDArray[np.uint8]:
         expected = (self.spec.height, self.spec.width, 3)
         wrong = [crop.shape for crop in crops if crop.shape != expected]
         if wrong:
             raise UsageError(
                 f"expected aligned face crops {expected}, as `faces` cuts them without a template, got {wrong[0]}"
             )
-        return self.embedder.embed(np.array(crops, np.uint8).reshape(-1, *expected))
+        return np.array(crops, np.uint8).reshape(-1, *expected)
 
     def thresholds(self) -> tuple[Threshold, ...]:
         return thresholds_for(self.embedder.bundle.thresholds, VERIFICATION)

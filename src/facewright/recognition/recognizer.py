@@ -26,6 +26,7 @@ from facewright.faces.alignment import ARCFACE_CORNERS, align_face, for_centres,
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
+from facewright.faces.quality import Quality, TypicalNorm, quality_of
 from facewright.faces.selection import (
     DEFAULT_SELECTION,
     Face,
@@ -243,6 +244,29 @@ class Recognizer:
             UsageError: crops of another template.
         """
         return self.embed_chips([face.chip for face in faces])
+
+    def embed_with_norms(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Embed as `embed`, and give the norms (N,) before the scaling to length one, NaN where they are not known."""
+        return self._network.embed_with_norms([face.chip for face in faces])
+
+    def embed_with_quality(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], list[Quality]]:
+        """Embed as `embed`, and measure the quality of each face, see `qualities`."""
+        if self.typical_norm is None:
+            return self.embed(faces), self.qualities(faces)
+        vectors, norms = self.embed_with_norms(faces)
+        return vectors, self.qualities(faces, norms)
+
+    def qualities(self, faces: Sequence[Face], norms: NDArray[np.float64] | None = None) -> list[Quality]:
+        """Measure the quality of N faces; norms (N,) of embeddings are part of it where `typical_norm` is known."""
+        if self.typical_norm is None or norms is None:
+            return [quality_of(face) for face in faces]
+        median = self.typical_norm.median
+        return [quality_of(face, norm / median) for face, norm in zip(faces, norms.tolist(), strict=True)]
+
+    @property
+    def typical_norm(self) -> TypicalNorm | None:
+        """Return the typical norm of the network's embeddings, where it says something about scores."""
+        return None if self.embedder is None else self.embedder.typical_norm
 
     def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         """Embed aligned face crops, (H, W, 3) uint8 each, as a gallery keeps them; see `embed`."""

@@ -69,6 +69,7 @@ class FaceQuality(Answer):
     size: float | None = Field(description="Eye distance over 35 px, at most 1; null without points")
     sharpness: float
     pose: float | None = Field(description="1 for a frontal face; null without points")
+    norm: float | None = Field(None, description="Of the embedding; null where it says nothing about errors")
 
 
 class Sized(Answer):

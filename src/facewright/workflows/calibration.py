@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
-from facewright.embedding import Embedder
+from facewright.embedding import NORM, Embedder
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, ignore_event
+from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.metrics.histograms import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
@@ -36,6 +37,7 @@ class Calibrated(Record):
     written: str  # the model file
     threshold: Threshold
     note: str | None  # why there are no probabilities
+    norm: TypicalNorm | None = None  # of the embeddings, where it says something about scores; part of the quality then
 
 
 @select_face_was_policy
@@ -87,9 +89,23 @@ def calibrate(
     if note is not None:
         on_event(Message(note))
     warn_of_accepting_none(threshold, on_event)
-    bundle = embedder.bundle
-    keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
-    return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
+    bundle, norm = embedder.bundle, _norm(scored, recognizer)
+    provenance = {name: fact for name, fact in bundle.provenance.items() if name != NORM}
+    if norm is not None:
+        provenance[NORM] = norm.to_dict()
+    thresholds = with_threshold(bundle.thresholds, threshold)
+    keep(replace(bundle, thresholds=thresholds, provenance=provenance), target)
+    return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note, norm=norm)
+
+
+def _norm(scored: ScoredPairs, recognizer: Recognizer) -> TypicalNorm | None:
+    """Measure the typical norm of the embeddings; where photos are taken whole, that of the model stays."""
+    norms = scored.embedded.norms
+    if norms is None:
+        return recognizer.typical_norm
+    genuine = np.flatnonzero(scored.scored & scored.pairs.same)
+    rows = scored.pairs.rows(scored.embedded.dataset.records)[genuine]
+    return typical_norm(norms, rows, scored.scores[genuine], scored.pairs.name, recognizer.detector_name)
 
 
 def choose(

@@ -15,11 +15,12 @@ from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
 from facewright.data.pairs import read_pairs
-from facewright.embedding import Embedder, imported, similarities
+from facewright.embedding import NORM, Embedder, imported, similarities
 from facewright.errors import BadImage, BundleError, DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.alignment import parse_template
 from facewright.faces.onnx_detectors import detector_family
+from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.graphs import MOST_BYTES
 from facewright.input_spec import ColourOrder, InputSpec
 from facewright.recognition import Recognizer
@@ -61,6 +62,7 @@ class ImportedModel(Record):
     licence: str | None
     images: int  # that preprocessings were tried on; 0: the preprocessing was given
     trials: tuple[Trial, ...]  # the furthest apart first
+    norm: TypicalNorm | None = None  # of the embeddings, where it says something about the scores of these pairs
 
 
 def import_model(
@@ -112,7 +114,7 @@ def import_model(
         return imported(content, spec, found, origin, output)
 
     trials: list[Trial] = []
-    count = 0
+    count, photographed = 0, None
     if known and mean is not None and std is not None and colour is not None:
         spec = _spec(size, mean, std, colour, bool(flip))
     else:
@@ -122,6 +124,9 @@ def import_model(
         trials, spec = photographed.best([c for c in ("rgb", "bgr") if c in options], size, flip)
         count = len(photographed.crops)
     bundle = made(spec)
+    norm = None if photographed is None else photographed.norm(Embedder(bundle))
+    if norm is not None:
+        bundle = replace(bundle, provenance={**bundle.provenance, NORM: norm.to_dict()})
     bundles.save(target, bundle)
     return ImportedModel(
         path=str(target),
@@ -132,6 +137,7 @@ def import_model(
         licence=licence,
         images=count,
         trials=tuple(trials),
+        norm=norm,
     )
 
 
@@ -161,7 +167,7 @@ class _Pairs:
         on_event: EventHandler,
     ) -> None:
         listed = read_pairs(pairs, photos if photos is not None else Path(pairs).parent)
-        self.made, self._on_event = made, on_event
+        self.made, self._on_event, self.data = made, on_event, listed.name
         order = [index for both in zip(*(np.flatnonzero(listed.same == kind) for kind in (True, False)), strict=False)
                  for index in both]  # fmt: skip
         folder = Path(photos if photos is not None else Path(pairs).parent)
@@ -218,6 +224,14 @@ class _Pairs:
             if replace(other.spec, flip=first.spec.flip) == first.spec and self._confidence(other, first) >= SURE:
                 first = other
         return [row.trial.model_copy(update={"chosen": row is first}) for row in tried], first.spec
+
+    def norm(self, embedder: Embedder) -> TypicalNorm | None:
+        """Measure the typical norm of the embeddings, with the chosen preprocessing."""
+        vectors, norms = embedder.embed_with_norms(np.stack(self.crops))
+        rows = np.array(self.rows)[self._same]
+        scores = similarities(vectors[rows[:, 0]], vectors[rows[:, 1]])
+        assert self._recognizer is not None
+        return typical_norm(norms, rows, scores, self.data, self._recognizer.detector_name)
 
     def _clearest(self, tried: Sequence[_Tried]) -> _Tried:
         """Return the first; raises Undefined where another that gives other scores may be as good."""

@@ -18,7 +18,6 @@ from facewright.data.store import PixelStore
 from facewright.embedding import similarities
 from facewright.errors import BadImage, DataError
 from facewright.events import EventHandler, Message, Progress
-from facewright.faces.quality import quality_of
 from facewright.images import Pixels, pixel_digest
 from facewright.recognition import Face, Picked, Recognizer, SelectFace
 
@@ -37,6 +36,7 @@ class Vectors:
     picture: Callable[[int], Pixels]  # what the network saw of record i, (H, W, 3)
     several: int  # images with more than one face
     quality: NDArray[np.float64] | None = None  # (N,) of the faces that were found; None: photos taken whole
+    norms: NDArray[np.float64] | None = None  # (N,) of their embeddings, before the scaling to length one; NaN: unknown
 
     @property
     def people(self) -> NDArray[np.str_]:
@@ -123,7 +123,15 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
 def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, select_face: SelectFace) -> Vectors:
     """Images whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
-    broken, waiting, quality, several = list[Broken](), list[Face](), list[float](), 0
+    broken, waiting, several = list[Broken](), list[Face](), 0
+    norms, quality = list[NDArray[np.float64]](), list[float]()
+
+    def measure() -> None:
+        found, lengths = recognizer.embed_with_norms(waiting)
+        vectors.append(found)
+        norms.append(lengths)
+        quality.extend(one.value for one in recognizer.qualities(waiting, lengths))
+
     for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face), 1):
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
@@ -132,12 +140,11 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
         records.append(record)
         digests.append(digest)
         waiting.append(picked.face)
-        quality.append(quality_of(picked.face).value)
         if len(waiting) == FACES:
-            vectors.append(recognizer.embed(waiting))
+            measure()
             waiting.clear()
             on_event(Progress("finding faces", done, len(dataset)))
-    vectors.append(recognizer.embed(waiting))
+    measure()
     on_event(Progress("finding faces", len(dataset), len(dataset)))
     left = replace(dataset, records=tuple(records), broken=merge_broken(dataset.broken, broken))
     if not records:
@@ -148,7 +155,9 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
         face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), select_face).face
         return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
 
-    return Vectors(left, np.concatenate(vectors), tuple(digests), pixels_of, several, np.array(quality))
+    return Vectors(
+        left, np.concatenate(vectors), tuple(digests), pixels_of, several, np.array(quality), np.concatenate(norms)
+    )
 
 
 def picked_faces(

@@ -29,16 +29,17 @@ from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 from facewright.specs import Augment
-from facewright.training import checkpoints, optimizers
+from facewright.training import checkpoints, optimizers, precision
 from facewright.training.distributed import World
 from facewright.workflows import evaluate, pairs, predict, train
 from facewright.workflows.face_scan import scan
-from fixtures.pretend import install
+from fixtures.pretend import WAITS, install
 from fixtures.trainers import bits, make_phased_trainer, make_trainer
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 TWO = "synthetic:faces?identities=4&images=8&size=32&task=glasses"
 SMALL = {"input.size": "32", "training.batch": "8", "training.precision": "float32"}
+SMALL["training.deterministic"] = "false"
 ONE_EPOCH = {**SMALL, "training.epochs": "1"}
 
 
@@ -205,6 +206,17 @@ RECIPES = {
     "centre": (WHERE, {"head.kind": "linear", "objective.kind": "centre", "training.ema": "0.9"}),
     "mixup": (WHERE, {"training.mixup": "0.2"}),
     "two classes": (TWO, {"selection.metric": "hter", "objective.class_weights": "inverse"}),
+    "sharded": (
+        WHERE,
+        {
+            "head.kind": "cosine",
+            "head.scale": "16.0",
+            "objective.kind": "arcface",
+            "training.shard_classes": "true",
+            "training.negatives": "0.5",
+            "training.clip": "5.0",
+        },
+    ),
     "sgd": (WHERE, {"optimizer.name": "sgd", "training.adaptive_clip": "0.1"}),
 }
 
@@ -213,10 +225,20 @@ RECIPES = {
 def test_every_kind_of_recipe_trains_evaluates_and_predicts(name: str, pretend: torch.device, tmp_path: Path) -> None:
     where, changes = RECIPES[name]
     changes = {**ONE_EPOCH, "training.label_smoothing": "0.0", **changes}
+    waits: list[int] = []
+
+    def count(event: object) -> None:
+        if isinstance(event, StepFinished):
+            waits.append(len(WAITS))
+
     there, here = (
-        train(where, model="plain_cnn", out=tmp_path / kind, overrides=changes, report=False, device=kind)
+        train(
+            where, model="plain_cnn", out=tmp_path / kind, overrides=changes, report=False, device=kind, on_event=count
+        )
         for kind in (str(pretend), "cpu")
     )
+    steps = len(waits) // 2
+    assert steps > 1 and set(np.diff(waits[:steps])) == {1}, WAITS[-20:]  # the numbers of the step before
     ours, theirs = here.history[-1], there.history[-1]
     assert isinstance(theirs, EpochRow)
     assert theirs.train_loss == pytest.approx(ours.train_loss, rel=1e-3)
@@ -281,6 +303,59 @@ def test_pairs_on_a_device_have_the_cpus_scores(pretend: torch.device, tmp_path:
         for name in ("cpu", str(pretend))
     )
     np.testing.assert_allclose(there.scored.scores, here.scored.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [((0.100, 0.109), True), ((0.100, 0.111), False), (None, False)])
+def test_deterministic_kernels_are_measured_told_kept_and_asked_for(
+    seconds: tuple[float, float] | None, chosen: bool, pretend: torch.device, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def measured(model: object, images: torch.Tensor, ways: list[tuple[torch.dtype, bool]]) -> list[float]:
+        assert images.device == pretend and ways == ((torch.float32, False), (torch.float32, True))
+        if seconds is None:
+            raise RuntimeError("pool_cuda does not have a deterministic implementation, but you set")
+        return list(seconds)
+
+    monkeypatch.setattr(precision, "_step_seconds", measured)
+    asked: list[bool] = []
+    said: list[str] = []
+    monkeypatch.setattr(torch.accelerator, "max_memory_allocated", lambda device: 12_345)
+    monkeypatch.setattr(torch.accelerator, "reset_peak_memory_stats", lambda device: None)
+
+    def on_event(event: object) -> None:
+        if isinstance(event, StepFinished):
+            asked.append(torch.are_deterministic_algorithms_enabled())
+        said.append(str(getattr(event, "text", "")))
+
+    changes = {**ONE_EPOCH, "training.deterministic": "auto"}
+    options = {"model": "plain_cnn", "out": tmp_path / "run", "report": False, "device": str(pretend)}
+    run = train(WHERE, overrides=changes, on_event=on_event, **options)
+    assert set(asked) == {chosen} and run.facts.deterministic == chosen and run.facts.device == pretend.type
+    assert run.facts.device_peak_memory_bytes == 12_345
+    (line,) = (text for text in said if text.startswith("deterministic kernels"))
+    assert ("pool_cuda" in line) == (seconds is None) and line.endswith("resumes bit-identically") == chosen
+    said.clear()
+    train(WHERE, overrides=changes, resume=True, on_event=on_event, **options)  # measured once
+    assert not any(text.startswith("deterministic kernels") for text in said)
+
+
+def test_the_cost_of_deterministic_kernels_is_timed_in_turn(
+    pretend: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"now": 0.0, "steps": 0.0}
+
+    class Slow(torch.nn.Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            clock["now"] += 0.3 if torch.are_deterministic_algorithms_enabled() else 0.2
+            clock["steps"] += 1
+            return super().forward(images.mean((2, 3)))
+
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock["now"])
+    images = torch.zeros(4, 3, 8, 8).to(pretend)
+    found = precision.choose_kernels(Slow(3, 2), images, torch.float32, "key", tmp_path)
+    assert not found.deterministic and "300 ms" in found.reason and "200 ms" in found.reason
+    assert clock["steps"] == 2 * (precision.REPEATS + 1) and clock["now"] <= precision.SECONDS / 2
+    assert precision.choose_kernels(Slow(3, 2), images, torch.float32, "key", tmp_path).reason == "measured before"
 
 
 def test_a_device_is_timed(pretend: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:

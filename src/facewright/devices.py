@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +54,7 @@ def choose(name: str | None = None) -> torch.device:
             raise UsageError(f"no device {name}: this machine has {count}, from {kind}:0 on")
         device = torch.device(kind, number or 0)
     if kind == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for `deterministic`; read at the first product
         torch.backends.cudnn.allow_tf32 = False  # float32 is float32; `training.precision = "tf32"` is the other
     if (line := describe(device)) is not None:
         _say(line, logging.INFO)
@@ -152,6 +153,30 @@ def memory(device: torch.device) -> Memory | None:
         return None
 
 
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes that tensors of this process took on a device since `reset_peak_memory`.
+
+    None of a CPU, see `platforms.peak_memory_bytes`, and of a device that keeps no statistics.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return None
+    try:
+        return int(torch.accelerator.max_memory_allocated(device)) or None
+    except (RuntimeError, ValueError, NotImplementedError, AttributeError):
+        return None
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak so far, where the device keeps one."""
+    import torch
+
+    if device.type != "cpu":
+        with suppress(RuntimeError, ValueError, NotImplementedError, AttributeError):
+            torch.accelerator.reset_peak_memory_stats(device)
+
+
 def fits(size: int, held: Memory) -> bool:
     """Tell if so many bytes of pixels may lie on a device that holds a network too.
 
@@ -169,7 +194,6 @@ def deterministic(device: torch.device, wanted: bool) -> Iterator[None]:
     if not wanted or device.type == "cpu":  # a CPU's are
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA's library starts
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -206,7 +230,7 @@ def fault(error: RuntimeError, device: torch.device | None = None, batch: int | 
             "in two parts), or --batch auto"
         )
     if "does not have a deterministic implementation" in str(error):
-        return DeviceFault(f"{str(error).split(' does not')[0]} has no deterministic kernel: remove --deterministic")
+        return DeviceFault(f"{str(error).split(' does not')[0]} has no deterministic kernel: set --no-deterministic")
     if re.search(r"gloo|[Cc]onnection (closed|reset|refused)|Broken pipe", str(error)):
         return DeviceFault(
             "another process of the run has ended or cannot be reached: train --resume goes on from the last checkpoint"

@@ -81,6 +81,9 @@ class RunFacts(Record):
     train_seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    device: str | None = None  # cpu, cuda, mps, xpu
+    deterministic: bool | None = None  # kernels that give the same bits each time; None: as the recipe says
+    device_peak_memory_bytes: int | None = None  # of the tensors of the first process
 
     @classmethod
     def read(cls, folder: Path) -> RunFacts:
@@ -200,7 +203,7 @@ class Run:
 
     def entry(self, name: str, latency: Latency) -> Entry:
         """Return this run, of classes, as one model of a comparison."""
-        kept = ("image_size", "flops", "images_seen", "epochs", "peak_memory_bytes")
+        kept = ("image_size", "flops", "images_seen", "epochs", "peak_memory_bytes", "device_peak_memory_bytes")
         own = {key: getattr(self.facts, key) for key in kept}
         return Entry(
             **self.compared(name, latency), **own, test=self.classification, predictions=self.class_predictions

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from facewright import devices
 from facewright.errors import DeviceFault, FacewrightError, UsageError
-from facewright.events import Message
+from facewright.events import Message, StepFinished
 from facewright.losses.objective import Objective
 from facewright.training import batch_size
-from facewright.training.assembly import assemble, data_of
+from facewright.training.assembly import assemble, compile_mode, data_of
 from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
 from facewright.training.training_module import TrainingModule
@@ -122,7 +122,7 @@ def test_no_batch_fits() -> None:
             RuntimeError("CUDA error: uncorrectable ECC error encountered\nmore"),
             r"cpu failed \(CUDA error: unc.*resume",
         ),
-        (RuntimeError("f_cuda does not have a deterministic implementation, but"), "f_cuda.*--deterministic"),
+        (RuntimeError("f_cuda does not have a deterministic implementation, but"), "f_cuda.*--no-deterministic"),
     ],
 )
 def test_faults_of_a_device_are_one_line(error: RuntimeError, expected: str) -> None:
@@ -140,23 +140,23 @@ def test_other_errors_stay_what_they_are() -> None:
 
 def test_compiling_is_told_apart_from_the_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[object] = []
-    monkeypatch.setattr(torch, "compile", lambda body: compiled.append(body) or body)
+    monkeypatch.setattr(torch, "compile", lambda body, mode: compiled.append(mode) or body)
     now = [0.0]
     monkeypatch.setattr("facewright.training.trainer.time.monotonic", lambda: now[0])
     told: list[object] = []
     trainer = make_trainer(tmp_path, told.append, training={"compile": True, "epochs": 1})
-    trainer.module = TrainingModule(trainer.network, trainer.module.objective, None, compiled=True)
+    trainer.module = TrainingModule(trainer.network, trainer.module.objective, None, compiled="default")
     trainer.start_phase()
     step = trainer.step
 
     def slow(*inputs: Any) -> None:
-        now[0] += 1 if trainer.compiled else 100
+        now[0] += 100 if trainer.warmups else 1
         step(*inputs)
 
     monkeypatch.setattr(trainer, "step", slow)
     (row,) = trainer.fit()
     assert len(compiled) == 1 and any("compiled in 100.0 s" in str(event) for event in told)
-    assert row.seconds < 50 and row.images_per_second == pytest.approx(32 / 3, rel=0.01)
+    assert row.seconds < 50 and row.images_per_second == pytest.approx(24 / 3, rel=0.01)
 
 
 def test_deterministic_kernels_are_asked_for_during_the_run_alone() -> None:
@@ -166,3 +166,47 @@ def test_deterministic_kernels_are_asked_for_during_the_run_alone() -> None:
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
     assert np.isfinite(devices.memory(CPU).free)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "changes", "expected"),
+    [
+        ("cuda", 1, {"compile": True}, "reduce-overhead"),
+        ("cuda", 1, {"compile": False}, None),
+        ("cuda", 1, {"compile": True, "accumulate": 2}, "default"),
+        (
+            "cuda",
+            1,
+            {"compile": True, "stages": ({"until": 0.5, "scale": 0.5}, {"until": 1.0, "scale": 1.0})},
+            "default",
+        ),
+        ("cuda", 2, {"compile": True}, "default"),
+        ("mps", 1, {"compile": True}, "default"),
+        ("cpu", 1, {"compile": True}, "default"),
+    ],
+)
+def test_cuda_graphs_are_for_one_device_and_one_shape(
+    kind: str, size: int, changes: dict[str, Any], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(TABLES, {"training": changes})
+    mode = compile_mode(recipe, World(0, size, torch.device(kind)))
+    assert mode == expected
+    asked: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda body, mode: asked.append(mode) or body)
+    module = TrainingModule(plain_network(), Objective(recipe.objective, 3, 0, smoothing=0.1), None, compiled=mode)
+    assert asked == ([] if expected is None else [expected])
+    assert module.warmups == {"reduce-overhead": 3, "default": 1, None: 0}[expected]
+
+
+def test_the_steps_that_record_a_graph_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[int] = []
+    monkeypatch.setattr(torch, "compile", lambda body, mode: body)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: began.append(1))
+    told: list[object] = []
+    trainer = make_trainer(tmp_path, told.append, training={"epochs": 2})
+    trainer.module = TrainingModule(trainer.network, trainer.module.objective, None, compiled="reduce-overhead")
+    trainer.start_phase()
+    rows = trainer.fit()
+    assert sum("compiled in" in str(event) for event in told) == 1
+    assert sum(isinstance(event, StepFinished) for event in told) == 2 * 4 - 3 and len(began) == 2 * 4
+    assert rows[0].images_seen == 32 and trainer.warmups == 0

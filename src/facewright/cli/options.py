@@ -187,7 +187,8 @@ Accumulate = Annotated[
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the network before the first step.")]
 Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Resume bit-identically on a GPU too; slower there.")
+    bool | None,
+    typer.Option(help="Resume bit-identically on a GPU too. Default: where that costs less than 10 %."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. Default: a new one in runs/.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]

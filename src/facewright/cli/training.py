@@ -45,7 +45,7 @@ def train(
     batch: opt.Batch = None,
     accumulate: opt.Accumulate = None,
     compiled: opt.Compile = False,
-    deterministic: opt.Deterministic = False,
+    deterministic: opt.Deterministic = None,
     detector: opt.CropDetector = None,
     select_face: opt.FaceChoice = None,
     order: opt.Order = None,
@@ -74,7 +74,8 @@ def train(
     """
     changed = opt.overrides(
         changes, epochs, size, precision, store, detector, select_face,
-        batch=batch, accumulate=accumulate, compile=compiled, deterministic=deterministic,
+        batch=batch, accumulate=accumulate, compile=compiled,
+        deterministic=None if deterministic is None else str(deterministic).lower(),
     )  # fmt: skip
     data = opt.optional_address(data, order, columns, names, layout, label_from)
     started = None if data is not None else run_to_resume(out, resume, changed)

@@ -145,6 +145,7 @@ class Entry(Record):
     epochs: int
     train_seconds: float
     peak_memory_bytes: int | None
+    device_peak_memory_bytes: int | None = None
     file_bytes: int
     latency: Latency
     test: ClassificationResult

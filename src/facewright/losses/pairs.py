@@ -74,7 +74,8 @@ def score_distributions(embeddings: Tensor, labels: Tensor, nodes: int = 101) ->
         raise UsageError(f"a histogram over [-1, 1] needs at least two nodes, got {nodes}")
     cosines, same = _pairs(embeddings, labels)
     genuine, impostor = _histogram(cosines, same, nodes), _histogram(cosines, ~same, nodes)
-    return (impostor * genuine.cumsum(0)).sum()
+    below = torch.ones(nodes, nodes, device=genuine.device).tril()  # no cumsum: CUDA has no deterministic one
+    return (impostor * (below * genuine).sum(1)).sum()
 
 
 def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: TripletMining = "batch-hard") -> Tensor:

@@ -95,6 +95,7 @@ def _headline(entry: Entry, baseline: float | None) -> tuple[Fact, ...]:
 
 def _facts(entry: Entry) -> tuple[Fact, ...]:
     test, latency, memory = entry.test, entry.latency, entry.peak_memory_bytes
+    on_device = entry.device_peak_memory_bytes
     top5 = [_rated("Top-5 accuracy", test.top5)] if test.top5 is not None else []
     threads = f"{latency.threads} thread{'s' if latency.threads != 1 else ''}"
     return (
@@ -118,6 +119,7 @@ def _facts(entry: Entry) -> tuple[Fact, ...]:
         Fact("Images seen", words.short_count(entry.images_seen)),
         Fact("Model file", words.file_size(entry.file_bytes)),
         *([Fact("Peak memory", words.file_size(memory))] if memory is not None else []),
+        *([Fact("Peak device memory", words.file_size(on_device))] if on_device is not None else []),
     )
 
 

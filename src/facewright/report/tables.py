@@ -115,12 +115,17 @@ COLUMNS = (
         lambda e: words.file_size(e.peak_memory_bytes),
     ),
     Column(
+        "Device memory", "peak of the tensors on the device", "low",
+        lambda e: None if e.device_peak_memory_bytes is None else float(e.device_peak_memory_bytes),
+        lambda e: words.file_size(e.device_peak_memory_bytes),
+    ),
+    Column(
         "File", "size of the model file", "low",
         lambda e: float(e.file_bytes), lambda e: words.file_size(e.file_bytes),
     ),
 )  # fmt: skip
 _QUALITY = {"Accuracy", "HTER", "Top-5", "Log loss", "Macro-F1", "AUC", "ECE"}
-_OPTIONAL = {"HTER", "Top-5", "Memory"}  # left out where no model has them
+_OPTIONAL = {"HTER", "Top-5", "Memory", "Device memory"}  # left out where no model has them
 
 
 def columns_of(entries: Sequence[Entry]) -> tuple[Column, ...]:

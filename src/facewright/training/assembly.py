@@ -28,7 +28,7 @@ from facewright.training.loading import Data, shares
 from facewright.training.recipe import Recipe
 from facewright.training.sharding import ShardedObjective, Sharding
 from facewright.training.trainer import Trainer
-from facewright.training.training_module import TrainingModule
+from facewright.training.training_module import CUDA_GRAPHS, TrainingModule
 
 LOADERS = 4  # threads that prepare batches while a device computes; on the CPU they would only take its time
 
@@ -130,13 +130,26 @@ def assemble(
     if recipe.training.accumulate > 1 and norms:
         part = data.batch // world.size // recipe.training.accumulate
         on_event(Message(f"note: batch norms see {part} images at a time; with --accumulate 1 it is the whole batch"))
-    head, compiled = None if own else str(network.classifier_name), recipe.training.compile
-    module = TrainingModule(network, objective, head, dtype, compiled).to(world.device)
+    head = None if own else str(network.classifier_name)
+    module = TrainingModule(network, objective, head, dtype, compile_mode(recipe, world)).to(world.device)
     trainer = Trainer(module, data, recipe, folder, save_best, on_event, world)
     if world.is_main_process:
         table = history.writing_csv(folder / "metrics.csv", lambda: trainer.position)
         trainer.on_event = history.joined_handlers(table, on_event)
     return trainer
+
+
+def compile_mode(recipe: Recipe, world: World) -> str | None:
+    """Choose how torch.compile runs the backbone; None: not at all.
+
+    As CUDA graphs where every step has the same shapes. Not where gradients stay in the graph's memory over several
+    batches (accumulation), nor where DistributedDataParallel moves them.
+    """
+    training = recipe.training
+    if not training.compile:
+        return None
+    fixed = training.accumulate == 1 and not training.stages
+    return CUDA_GRAPHS if fixed and world.device.type == "cuda" and world.size == 1 else "default"
 
 
 def _sharded(recipe: Recipe, network: nn.Module, data: Data, world: World) -> ShardedObjective:

@@ -194,7 +194,9 @@ class Training(Spec):
     accumulate: int = Field(1, ge=1, le=1024)  # parts a batch is cut into, to save memory; the gradient is the same
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
     compile: bool = False  # by torch.compile, before the first step
-    deterministic: bool = False  # kernels of a device that give the same bits each time; a CPU's always do
+    deterministic: bool | Literal["auto"] = "auto"
+    """Kernels of a device that give the same bits each time; auto: where a step takes less than 10 % longer. A CPU's
+    always do."""
     sync_batch_norm: bool = False  # of several GPUs: over the whole batch instead of each one's share
     store: Literal["auto", "raw", "encoded"] = "auto"  # form of the stored images; no effect on the result
     checkpoint_seconds: float = Field(60.0, gt=0, le=1e9)  # how much work a kill may cost; no effect on the result

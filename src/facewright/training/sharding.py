@@ -28,6 +28,7 @@ from torch import Tensor, linalg, nn
 from torch.autograd.function import once_differentiable
 
 from facewright.data.sampling import derive
+from facewright.devices import moved
 from facewright.errors import UsageError
 from facewright.heads import CosineHead
 from facewright.losses.margins import NormQuality, margined
@@ -149,7 +150,7 @@ class ShardedObjective(nn.Module):
         labels = _all(targets, world) - self.sharding.start
         count = len(head.weight) // head.subcentres
         mine = (labels >= 0) & (labels < count)
-        chosen = self._chosen(labels[mine], count, step) if self.negatives < 1 else None
+        chosen = self._chosen(torch.where(mine, labels, count), count, step) if self.negatives < 1 else None
         gathered: Tensor = _Gathered.apply(embeddings, world)  # type: ignore[no-untyped-call]
         cosines = precise(head.cosines(gathered, chosen))
         places = labels if chosen is None else torch.searchsorted(chosen, labels.clamp(0, count - 1))
@@ -170,12 +171,17 @@ class ShardedObjective(nn.Module):
         return scores.sum()
 
     def _chosen(self, positives: Tensor, count: int, step: int) -> Tensor:
-        """Return the classes of a step, ascending: those of the images, and others drawn."""
+        """Return the classes of a step, ascending: those of the images, and others drawn.
+
+        Args:
+            positives: (B,) of all processes; `count` where an image's class is another process's.
+        """
         generator = torch.Generator().manual_seed(derive(self.seed, "classes", step, self.sharding.world.rank))
-        drawn = torch.rand(count, generator=generator, device="cpu").to(positives.device)
+        drawn = moved(torch.rand(count + 1, generator=generator, device="cpu"), positives.device)
         drawn[positives] = 2.0
-        wanted = max(1, round(self.negatives * count), int((drawn == 2.0).sum()))
-        return drawn.topk(wanted).indices.sort().values
+        # Never fewer than images: how many classes they have is on the device, and no step waits for it.
+        wanted = min(count, max(1, round(self.negatives * count), len(positives)))
+        return drawn[:count].topk(wanted).indices.sort().values
 
 
 class _Gathered(torch.autograd.Function):

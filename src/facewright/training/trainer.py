@@ -75,7 +75,6 @@ class Trainer:
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
         self.numbers = StepNumbers()
-        self.compiled = False  # the step that compiles is behind
         self.start_phase()
         self._clock = self._saved = time.monotonic()
 
@@ -119,6 +118,7 @@ class Trainer:
         self.average = AveragedNetwork(self.network, recipe.training.ema) if recipe.training.ema else None
         own = () if self.sharding is None else (f"network.{self.module.head}.weight",)
         self.wrapped = self.world.wrap(self.module, own)
+        self.warmups, self.warm_seconds = self.module.warmups, 0.0
         self.loader: ImageLoader | FeatureLoader | None = None  # made when the phase's first step is taken
 
     def prepare_inputs(self) -> None:
@@ -154,12 +154,12 @@ class Trainer:
         size = self.recipe.image_size(position.epoch)
         for inputs, indices in loader.training(batches, size, position.epoch, position.phase_epoch, position.step):
             whole = len(batches[position.step])
-            if self.module.compiled and not self.compiled:
-                started += self.compile(inputs, indices, whole)
+            if self.warmups and inputs.ndim != 2:
+                started, seen = started + self.warm_up(inputs, indices, whole), seen + whole
             else:
                 self.step(inputs, indices, whole)
-            speed = (position.images - seen) / max(1e-9, time.monotonic() - started)
-            self.report(len(batches), speed)
+                speed = (position.images - seen) / max(1e-9, time.monotonic() - started)
+                self.report(len(batches), speed)
             self.checkpoint_if_due()
             together = self.world.size > 1 and position.steps % STOP_EVERY
             if not together and self.world.all_reduce_sum([float(stop_requested())])[0] > 0:
@@ -171,14 +171,16 @@ class Trainer:
         self.settle()
         return (position.images - seen) / max(1e-9, time.monotonic() - started)
 
-    def compile(self, inputs: Tensor, indices: NDArray[np.int64], whole: int) -> float:
-        """Take the step that compiles the network, and tell its time apart; return its seconds."""
+    def warm_up(self, inputs: Tensor, indices: NDArray[np.int64], whole: int) -> float:
+        """Take a step in which torch compiles or records, and tell its time apart; return its seconds."""
         began = time.monotonic()
         self.step(inputs, indices, whole)
         self.settle()
-        seconds, self.compiled = time.monotonic() - began, True
+        seconds = time.monotonic() - began
         self._clock += seconds
-        self.on_event(Message(f"compiled in {seconds:.1f} s, which the times of the epochs leave out"))
+        self.warmups, self.warm_seconds = self.warmups - 1, self.warm_seconds + seconds
+        if not self.warmups:
+            self.on_event(Message(f"compiled in {self.warm_seconds:.1f} s, which the times of the epochs leave out"))
         return seconds
 
     def step(self, inputs: Tensor, indices: NDArray[np.int64], whole: int | None = None) -> None:

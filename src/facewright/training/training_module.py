@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+CUDA_GRAPHS = "reduce-overhead"  # a mode of torch.compile
+
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Compute in `dtype` where autocast does; float32 leaves everything as it is."""
@@ -34,7 +36,8 @@ class TrainingModule(nn.Module):
         head: name of the module inside the network that the objective is given; None: the network's own classifier,
             whatever it is, and the objective sees class scores.
         dtype: what the backbone computes in; head and loss are always float32.
-        compiled: run the backbone through torch.compile, which takes its time at the first step.
+        compiled: the mode in which torch.compile runs the backbone; None: not at all. In the mode of CUDA graphs its
+            outputs are overwritten by the next batch.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class TrainingModule(nn.Module):
         objective: nn.Module,
         head: str | None,
         dtype: torch.dtype = torch.float32,
-        compiled: bool = False,
+        compiled: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -51,7 +54,9 @@ class TrainingModule(nn.Module):
         self.head = head
         self.dtype, self.compiled = dtype, compiled
         body = network.forward if head is None else network.forward_features
-        self.body: Callable[[Tensor], Tensor] = torch.compile(body) if compiled else body  # type: ignore[arg-type, assignment]
+        self.body: Callable[[Tensor], Tensor] = body  # type: ignore[assignment]
+        if compiled is not None:
+            self.body = torch.compile(self.body, mode=compiled)
         self.no_head = NoHead()
 
     def forward(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -65,11 +70,18 @@ class TrainingModule(nn.Module):
         if inputs.ndim == 2:
             features = inputs
         else:
+            if self.compiled == CUDA_GRAPHS:
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             with autocast(inputs.device, self.dtype):
                 features = self.body(inputs)
         head = self.no_head if self.head is None else self.network.get_submodule(self.head)
         loss, scores = self.objective(head, features.float(), targets, step)
         return loss, scores
+
+    @property
+    def warmups(self) -> int:
+        """The first steps that take longer: torch compiles in one, warms up and records a graph in the next two."""
+        return 0 if self.compiled is None else 3 if self.compiled == CUDA_GRAPHS else 1
 
     def scores(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Compute class scores (B, C) of images or features in float32, by a network of the same structure."""

@@ -43,7 +43,7 @@ from facewright.workflows.training_requests import Request
 
 FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
 FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
-UNEQUAL = ", at the same position; not bit-identical: that takes --deterministic from the start"
+UNEQUAL = ", at the same position; not bit-identical: that takes the same device and --deterministic from the start"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,7 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
         recipe = recipe.model_copy(update={"task": task})
     platforms.keep_freed_memory()
     platforms.reset_peak_memory()
+    devices.reset_peak_memory(world.device)
     return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
 
 
@@ -126,18 +127,19 @@ def train_job(job: Job) -> Outcome | None:
         rows = probe(folder, network, job.data, recipe, facts.seed, _saving(job), on_event, world)
         return Outcome(rows, resumed=False)
     trainer = trainer_of(job)
+    exact = recipe.training.deterministic is True if facts.deterministic is None else facts.deterministic
     state = checkpoints.load(folder / "checkpoints")
     if state is not None:
         trainer.restore(state)
         if trainer.position.finished and was_finished:
             return None
-        same = world.device.type == "cpu" or recipe.training.deterministic
+        same = (world.device.type == "cpu" or exact) and facts.device in (None, world.device.type)
         on_event(Message(f"resumed after step {trainer.position.steps}{'' if same else UNEQUAL}"))
     on_event(
         RunStarted(str(folder), facts.title, recipe.name, recipe.epochs, trainer.data.steps, len(trainer.data.train))
     )
     try:
-        with devices.deterministic(world.device, recipe.training.deterministic):
+        with devices.deterministic(world.device, exact):
             return Outcome(trainer.fit(), resumed=state is not None)
     except RuntimeError as error:
         raise devices.fault(error, world.device, trainer.data.batch) from error
@@ -204,6 +206,7 @@ def _finished(job: Job, result: Outcome) -> RunFacts:
         train_seconds=result.rows[-1].seconds,
         cpu_seconds=None if result.resumed else time.process_time() - job.processor_seconds,
         peak_memory_bytes=platforms.peak_memory_bytes(),
+        device_peak_memory_bytes=devices.peak_memory(job.world.device),
     )
 
 
@@ -227,6 +230,8 @@ def _facts(
             raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
         return facts
     size, split = recipe.input.size, data.split
+    number_format = _precision(network, data, recipe, start, world, on_event)
+    deterministic = _deterministic(network, data, recipe, start, number_format, world, on_event)
     summary = summarize(network, size)
     return RunFacts(
         where=dataset.where,
@@ -243,7 +248,9 @@ def _facts(
         seed=seed,
         threads=torch.get_num_threads(),
         processes=world.size,
-        precision=_precision(network, data, recipe, start, world, on_event),
+        precision=number_format,
+        device=world.device.type,
+        deterministic=deterministic,
         versions=provenance.versions("torch", "numpy", "pillow", "safetensors"),
         machine=provenance.machine(),
         started=provenance.now(),
@@ -268,19 +275,45 @@ def _precision(
         return chosen
     found = 0
     if world.is_main_process:
-        best = _measured_precision(network, data, recipe, start, world.device)
+        best = precision.choose(network, *_first_batch(data, recipe, start, world.device), cache_folder())
         on_event(Message(f"precision {best.name}: {best.reason}"))
         found = FORMATS.index(best.name)
     return FORMATS[int(world.all_reduce_sum([found])[0])]
 
 
-def _measured_precision(
-    network: nn.Module, data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
-) -> precision.Precision:
+def _deterministic(
+    network: nn.Module,
+    data: PreparedData,
+    recipe: Recipe,
+    start: InitialWeights,
+    number_format: str,
+    world: World,
+    on_event: EventHandler,
+) -> bool:
+    """Return if kernels are to be deterministic, as the recipe says or as the first process measured; says which."""
+    chosen = recipe.training.deterministic
+    if chosen != "auto" or world.device.type == "cpu" or recipe.probe is not None:
+        return bool(chosen) or world.device.type == "cpu"
+    found = False
+    if world.is_main_process:
+        images, key = _first_batch(data, recipe, start, world.device)
+        dtype = precision.dtype_of(number_format, world.device)
+        best = precision.choose_kernels(network, images, dtype, f"{key}|{number_format}", cache_folder())
+        end = "bit-identically" if best.deterministic else "at the same position, not bit-identically"
+        on_event(
+            Message(f"deterministic kernels {'on' if best.deterministic else 'off'}: {best.reason}; resumes {end}")
+        )
+        found = best.deterministic
+    return world.all_reduce_sum([float(found)])[0] > 0
+
+
+def _first_batch(
+    data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
+) -> tuple[torch.Tensor, str]:
+    """Return images of the size that is trained with, and what names them and the model in the cache."""
     rows = data.split.train[: recipe.training.batch]
     batch = next(iter(Loader(data.store, data.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
-    key = f"{start.model}|{start.stem}|{recipe.input.size} px|batch {len(rows)}"
-    return precision.choose(network, batch.images.to(device), key, cache_folder())
+    return batch.images.to(device), f"{start.model}|{start.stem}|{recipe.input.size} px|batch {len(rows)}"
 
 
 def _with_largest_batch(

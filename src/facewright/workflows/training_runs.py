@@ -79,6 +79,10 @@ def train(
                 batch = str(Run(folder).recipe.training.batch)
                 found = recipes.override(asked.recipe, {"training.batch": batch})
                 asked = dataclasses.replace(asked, recipe=found, widest=False)
+            if asked.recipe.training.deterministic == "auto":  # as the run began; of an older one that was `false`
+                began = str(Run(folder).recipe.training.deterministic).lower()
+                found = recipes.override(asked.recipe, {"training.deterministic": began})
+                asked = dataclasses.replace(asked, recipe=found)
             _check_same(folder, asked.model, asked.recipe, seed, resume)
             asked = dataclasses.replace(asked, dataset=dataset.with_classes_first(RunFacts.read(folder).classes))
         else:

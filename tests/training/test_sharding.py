@@ -125,7 +125,7 @@ def uneven(world: World, folder: Path) -> tuple[float, ...]:
         torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(3), torch.nn.Flatten(),
         torch.nn.Linear(36, 3),
     )  # fmt: skip
-    data = data_for(folder / "cache", recipe)
+    data = data_for(recipe)
     plan = [data.train[:7], data.train[7:12]]
     data = replace(data, plan=lambda epoch: plan, validation=data.validation[:5], steps=2)
     module = TrainingModule(network, Objective(recipe.objective, 3, 0, smoothing=0.1), None)
@@ -136,7 +136,7 @@ def uneven(world: World, folder: Path) -> tuple[float, ...]:
 
 def frozen(world: World, folder: Path) -> torch.Tensor:
     """Features of ten images in blocks of four: three blocks for two processes."""
-    data = data_for(folder / "cache", recipe_of(TABLES, {}))
+    data = data_for(recipe_of(TABLES, {}))
     inputs = features.FeatureInputs(data.store, data.spec, np.arange(10), data.augment, 32, 0)
     torch.manual_seed(0)
     network = create_model("plain_cnn", 3, input_size=32)

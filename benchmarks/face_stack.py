@@ -32,8 +32,8 @@ from facewright import images
 from facewright.faces.alignment import align_face
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.dlib.detector import FaceDetector
+from facewright.faces.dlib.graphs import FaceVectors
 from facewright.faces.dlib.landmarks import FivePoints
-from facewright.faces.dlib.vectors import FaceVectors
 from facewright.metrics.detection import iou
 
 Pixels = NDArray[np.uint8]

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.gallery.opening import open_store
+from facewright.gallery import open_store
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, ModelSignature
 

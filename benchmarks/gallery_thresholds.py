@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined
-from facewright.metrics.histograms import histograms
+from facewright.metrics.distributions import histograms
 from facewright.metrics.impostor_tail import Comparisons, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.thresholds import accepting_at_most, allowed_at
 

@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     )
     from facewright.workflows.clusters import change_clusters
     from facewright.workflows.clusters import cluster_photos as cluster
-    from facewright.workflows.dataset_export import export_dataset
     from facewright.workflows.diagnosis import doctor
     from facewright.workflows.estimators import FaceClassifier, FaceVerifier
     from facewright.workflows.explanation import explain, explain_pair
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from facewright.workflows.face_tables import write_faces
     from facewright.workflows.galleries import enroll, export_gallery, identify, import_gallery
     from facewright.workflows.hub import pull, push
+    from facewright.workflows.inspection import export_dataset
     from facewright.workflows.label_issues import find_label_issues
     from facewright.workflows.model_card import model_card
     from facewright.workflows.model_import import import_model
@@ -169,7 +169,7 @@ __getattr__ = lazy_names(
         "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo dry_run embed evaluate "
         "find_learning_rate inspect pairs predict resume search train train_all verify",
         "facewright.workflows.clusters": "change_clusters cluster=cluster_photos",
-        "facewright.workflows.dataset_export": "export_dataset",
+        "facewright.workflows.inspection": "export_dataset",
         "facewright.workflows.diagnosis": "doctor",
         "facewright.workflows.estimators": "FaceClassifier FaceVerifier",
         "facewright.workflows.explanation": "explain explain_pair",

@@ -17,7 +17,7 @@ from facewright.files import as_record
 from facewright.gallery.calibration import choose, search_enrolled
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, ModelSignature
-from facewright.metrics.histograms import histograms
+from facewright.metrics.distributions import histograms
 from facewright.metrics.impostor_tail import _moments, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.thresholds import Threshold

@@ -22,8 +22,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import GalleryDamaged, GalleryError
-from facewright.gallery import postgres_connection, postgres_erasing, sqlite_file
-from facewright.gallery.opening import open_store
+from facewright.gallery import open_store, postgres_connection, postgres_erasing, sqlite_file
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import GalleryStore
 from fixtures import hostile

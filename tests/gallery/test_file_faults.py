@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from facewright.errors import GalleryDamaged, GalleryError
-from facewright.gallery import sqlite_file
+from facewright.gallery import open_store, sqlite_file
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.opening import open_store
 from facewright.gallery.row_checksums import digest_of
 from facewright.gallery.sqlite import SqliteStore
 from fixtures.hostile import SIGNATURE, entry, filled

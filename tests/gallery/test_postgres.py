@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facewright import gallery as opening
 from facewright.cli.main import main
 from facewright.errors import GalleryDamaged, GalleryError, UsageError
-from facewright.gallery import opening
+from facewright.gallery import exists, open_store
 from facewright.gallery.addresses import address_of
-from facewright.gallery.opening import exists, open_store
 from facewright.gallery.postgres import PostgresStore
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, ModelSignature

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewright.errors import DataError, FacewrightError, GalleryError, UsageError
-from facewright.gallery.opening import open_store
+from facewright.gallery import open_store
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, GalleryStore, ModelSignature
 

@@ -255,7 +255,7 @@ def export(
     """
     check_writable(out)
 
-    from facewright.workflows.dataset_export import export_dataset
+    from facewright.workflows.inspection import export_dataset
 
     with event_printer(quiet) as on_event:
         written = export_dataset(

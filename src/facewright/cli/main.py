@@ -20,11 +20,9 @@ import typer
 
 from facewright import __version__, devices, platforms
 from facewright.cli import (
-    cards,
     cluster,
     data,
     defaults,
-    doctor,
     evaluation,
     explain,
     export,
@@ -114,9 +112,9 @@ for command in (
     verification.calibrate,
     inference.embed,
     export.export,
-    cards.card,
-    cards.push,
-    cards.pull,
+    export.card,
+    export.push,
+    export.pull,
     fit.fit,
     faces.faces,
     faces.scan,
@@ -127,7 +125,7 @@ for command in (
     training.recipes,
     data.cache,
     training.demo,
-    doctor.doctor,
+    defaults.doctor,
 ):
     app.command()(command)
 app.command("models import")(models.import_)  # `main` joins the two words

@@ -8,8 +8,6 @@ from contextlib import suppress
 
 from facewright.errors import FacewrightError, GalleryDamaged, Undefined, UsageError
 from facewright.files import as_record
-from facewright.gallery.calibration import choose
-from facewright.gallery.poor_faces import poor_threshold
 from facewright.gallery.store import GalleryStore
 from facewright.metrics.thresholds import Threshold
 from facewright.recognition import Recognizer
@@ -49,6 +47,8 @@ class Decisions:
         stored = self.stored
         if stored is not None:
             return stored
+        from facewright.gallery.calibration import choose
+
         revision = self._store.header().revision
         try:
             if self._default is None or self._default[0] != revision:
@@ -78,6 +78,9 @@ class Decisions:
         If the model can be loaded, the impostor scores of the pairs that it was calibrated on are used too, and kept
         crops give a threshold for faces of low quality (`poor_faces`).
         """
+        from facewright.gallery.calibration import choose
+        from facewright.gallery.poor_faces import poor_threshold
+
         chosen = choose(self._store, fpir, confidence=confidence, prior=self._prior())
         poor = None
         with suppress(FacewrightError, OSError):  # the model is not on this machine

@@ -22,9 +22,8 @@ import numpy as np
 
 from facewright.data.records import Broken
 from facewright.errors import UsageError
-from facewright.gallery import editing, signatures
+from facewright.gallery import editing, exists, open_store, signatures
 from facewright.gallery.decisions import Decisions
-from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, png_of, read
 from facewright.gallery.results import (
     EnrolledPhoto,

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined, UsageError
-from facewright.metrics.histograms import Histograms
+from facewright.metrics.distributions import Histograms
 
 TAIL = 0.1  # share of the scores that the distribution is fitted to, at most
 MOST = 4_000  # scores that it is fitted to

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, computed_field, model_validator
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.metrics.histograms import Histograms
+from facewright.metrics.distributions import Histograms
 from facewright.metrics.intervals import Rate, upper_bound
 from facewright.metrics.score_calibration import ScoreCalibration
 from facewright.metrics.verification import OperatingPoint, allowed_impostors, roc, tar_at_far

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from facewright.embedding import Embedder
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, for_corners
-from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH
-from facewright.faces.dlib.vectors import FaceVectors
+from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH, FaceVectors
 from facewright.files import as_record, parse_json
 from facewright.images import Pixels
 from facewright.input_spec import InputSpec, Template

@@ -17,7 +17,7 @@ from facewright.embedding import NORM, Embedder
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.faces.quality import TypicalNorm, typical_norm
-from facewright.metrics.histograms import histograms
+from facewright.metrics.distributions import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
 from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores

@@ -10,8 +10,8 @@ from facewright.data.records import Broken, merge_broken
 from facewright.errors import DataError, OtherModel, UsageError
 from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import write_atomic
+from facewright.gallery import exists, open_store
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.opening import exists, open_store
 from facewright.gallery.photos import Photo, read
 from facewright.gallery.results import Enrollment, Identification, PhotoIdentification
 from facewright.gallery.store import MAX_TEXT
@@ -20,7 +20,6 @@ from facewright.names import checked_name
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import SelectFace
 from facewright.records import Record
-from facewright.video.frames import is_film
 
 
 class ImportResult(Record):
@@ -59,6 +58,7 @@ def enroll(
     Raises:
         UsageError: select_face for a model that takes whole photos.
     """
+    from facewright.video.frames import is_film
 
     chosen = gallery.recognizer.face_selection(select_face)
     films: list[Broken] = []

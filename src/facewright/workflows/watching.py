@@ -28,10 +28,9 @@ from facewright.gallery.results import about_quality, person_of, why_unknown
 from facewright.gallery.store import Match
 from facewright.metrics.thresholds import Threshold
 from facewright.records import Count, Record
-from facewright.video.frames import Frame, Reading, is_live, opener, read, shown
+from facewright.video.frames import FilmWriter, Frame, Reading, is_live, opener, read, shown, writing
 from facewright.video.live import Live
 from facewright.video.tracks import Track, Tracker
-from facewright.video.writing import FilmWriter, writing
 
 SMALLEST = 30.0  # px: side of a face
 LINGER = 2.0  # seconds

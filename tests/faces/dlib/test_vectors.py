@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import UsageError
-from facewright.faces.dlib import vectors
-from facewright.faces.dlib.vectors import FaceVectors
+from facewright.faces.dlib import graphs
+from facewright.faces.dlib.graphs import FaceVectors
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def crops(count: int) -> np.ndarray:
 
 def test_vectors_do_not_depend_on_the_batch(network: FaceVectors, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = network.of(crops(3))
-    monkeypatch.setattr(vectors, "BATCH", 2)  # three crops are two batches
+    monkeypatch.setattr(graphs, "BATCH", 2)  # three crops are two batches
     assert wanted.shape == (3, 128) and wanted.dtype == np.float32
     np.testing.assert_allclose(network.of(crops(3)), wanted, atol=1e-5)
 

@@ -61,37 +61,37 @@ class Halving(nn.Module):
         return x / 2 + times[:, None, None, None]
 
 
-def test_the_loss_is_the_mean_square_error_of_the_noise() -> None:
+def test_the_loss_is_the_mean_square_error_of_the_images() -> None:
     images, noise, times = normal(2, 3, 2, 2), normal(2, 3, 2, 2, seed=1), torch.tensor([0, 700])
     shares = diffusion.kept_shares()
-    found = diffusion.noise_error(Halving(), images, noise, times, shares).item()
+    found = diffusion.image_error(Halving(), images, noise, times, shares).item()
     total = 0.0
     for row in range(2):
         a = shares[times[row]].item()
         for x0, e in zip(images[row].flatten().tolist(), noise[row].flatten().tolist(), strict=True):
             xt = math.sqrt(a) * x0 + math.sqrt(1 - a) * e
-            total += (e - (xt / 2 + times[row].item())) ** 2
+            total += (x0 - (xt / 2 + times[row].item())) ** 2
     assert math.isclose(found, total / 24, rel_tol=1e-5)
 
 
 @pytest.mark.parametrize(("share", "following"), [(0.3, 0.8), (0.9, 1.0), (0.001, 0.5)])
 def test_a_ddim_step_one_number_at_a_time(share: float, following: float) -> None:
-    x, noise = normal(1, 3, 2, 2), normal(1, 3, 2, 2, seed=1)
-    found = diffusion.ddim_step(x, noise, share, following).flatten().tolist()
-    for value, e, result in zip(x.flatten().tolist(), noise.flatten().tolist(), found, strict=True):
-        x0 = min(1.0, max(-1.0, (value - math.sqrt(1 - share) * e) / math.sqrt(share)))
+    x, image = normal(1, 3, 2, 2), normal(1, 3, 2, 2, seed=1)
+    found = diffusion.ddim_step(x, image, share, following).flatten().tolist()
+    for value, x0, result in zip(x.flatten().tolist(), image.flatten().tolist(), found, strict=True):
         e = (value - math.sqrt(share) * x0) / math.sqrt(1 - share)
         expected = math.sqrt(following) * x0 + math.sqrt(1 - following) * e
         assert math.isclose(result, expected, rel_tol=1e-4, abs_tol=1e-5)
 
 
-def test_steps_with_the_true_noise_lead_back_to_the_image() -> None:
-    image, shares = normal(1, 3, 4, 4).clamp(-1, 1), diffusion.kept_shares().tolist()
-    x = diffusion.noisy(image, normal(1, 3, 4, 4, seed=1), torch.tensor([shares[999]]))
-    for time, following in ((999, 500), (500, 20), (20, None)):
-        noise = (x - math.sqrt(shares[time]) * image) / math.sqrt(1 - shares[time])
-        x = diffusion.ddim_step(x, noise, shares[time], 1.0 if following is None else shares[following])
-    torch.testing.assert_close(x, image, atol=1e-4, rtol=0)
+def test_steps_with_the_true_image_keep_its_noise_and_lead_back_to_it() -> None:
+    image, noise, shares = normal(1, 3, 4, 4), normal(1, 3, 4, 4, seed=1), diffusion.kept_shares().tolist()
+    x = diffusion.noisy(image, noise, torch.tensor([shares[999]]))
+    for time, following in ((999, 500), (500, 20)):
+        x = diffusion.ddim_step(x, image, shares[time], shares[following])
+        there = diffusion.noisy(image, noise, torch.tensor([shares[following]]))
+        torch.testing.assert_close(x, there, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(diffusion.ddim_step(x, image, shares[20], 1.0), image)
 
 
 def test_times_are_embedded_as_in_the_paper() -> None:
@@ -103,7 +103,7 @@ def test_times_are_embedded_as_in_the_paper() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 40, 64])
-def test_a_network_starts_at_no_noise_and_reads_the_time(size: int) -> None:
+def test_a_network_starts_at_grey_and_reads_the_time(size: int) -> None:
     torch.manual_seed(0)
     network, x, times = Denoiser(8), normal(2, 3, size, size), torch.tensor([3, 900])
     assert not network(x, times).any()
@@ -132,13 +132,13 @@ def bright(count: int, size: int = 16) -> Tensor:
     return levels[:, None, None, None].expand(count, 3, size, size).contiguous()
 
 
-def test_it_learns_to_tell_the_noise() -> None:
+def test_it_learns_to_find_the_images() -> None:
     chosen = Generation(width=8, updates=40, batch=8, learning_rate=5e-3)
     network = diffusion.fit(bright(8), 0.5, chosen, 0, CPU, silent)
     times, noise = torch.arange(8) * 120 + 20, normal(8, 3, 16, 16, seed=5)
     images, shares = bright(8).float() / 127.5 - 1, diffusion.kept_shares()
-    assert diffusion.noise_error(Denoiser(8), images, noise, times, shares) > 0.9, "an untrained one tells none"
-    assert diffusion.noise_error(network, images, noise, times, shares) < 0.85
+    untrained = diffusion.image_error(Denoiser(8), images, noise, times, shares)
+    assert diffusion.image_error(network, images, noise, times, shares) < untrained / 3
 
 
 def test_equal_seeds_give_equal_images_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +161,6 @@ def test_fitting_leaves_the_global_generator_alone() -> None:
 
 
 def test_a_loss_that_is_no_number_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffusion, "noise_error", lambda network, *_: network.last.bias.sum() * math.inf)
+    monkeypatch.setattr(diffusion, "image_error", lambda network, *_: network.last.bias.sum() * math.inf)
     with pytest.raises(NonFiniteLoss, match=r"generation\.learning_rate"):
         diffusion.fit(bright(4), 0.5, SMALL, 0, CPU, silent)

@@ -1,4 +1,4 @@
-"""The network of the diffusion model: a small U-Net that tells the noise in an image.
+"""The network of the diffusion model: a small U-Net that finds the image in noise.
 
 Source: Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020 (arXiv:2006.11239), appendix B:
 residual blocks with group norms and SiLU, the time as a sinusoidal embedding that each block adds, self-attention, last
@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Map noisy images and their times to the noise in them: epsilon of the paper.
+    """Map noisy images and their times to the images without noise: x_0 of the paper.
 
     Args:
         width: channels of the largest grid, a multiple of 8; the smaller ones have twice as many.
@@ -73,7 +73,7 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
-        """Return the noise.
+        """Return the images, (B, 3, S, S).
 
         Args:
             x: (B, 3, S, S) float32; S is a multiple of 8. times: (B,) int64, from 0.

@@ -4,8 +4,10 @@ Sources: Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2
 Song, Meng, Ermon, "Denoising Diffusion Implicit Models", ICLR 2021 (arXiv:2010.02502; "DDIM").
 Pixels lie in [-1, 1]. Times count from 0, the papers' from 1. Nothing random has a state: the images, times and noise
 of a step are a function of (seed, step), the noise that an image starts from is one of (seed, number of the image).
-Deviation: the learning rate falls to 0 along a cosine, and the average of the weights forgets after some 200 steps, not
-10,000, for the training is a hundredth as long.
+Deviations: the network predicts the image x_0 (an alternative that DDPM names in section 3.2), not its noise, which
+then follows from eq. 4: so a narrow network need not carry the noise of every pixel. The learning rate falls to 0 along
+a cosine, and the average of the weights forgets after some 200 steps, not 10,000, for the training is a hundredth as
+long.
 """
 
 from __future__ import annotations
@@ -47,26 +49,25 @@ def noisy(images: Tensor, noise: Tensor, share: Tensor) -> Tensor:
     return share.sqrt() * images + (1 - share).sqrt() * noise
 
 
-def noise_error(network: nn.Module, images: Tensor, noise: Tensor, times: Tensor, shares: Tensor) -> Tensor:
-    """Return the mean square error of the noise that the network finds: L_simple (DDPM, eq. 14).
+def image_error(network: nn.Module, images: Tensor, noise: Tensor, times: Tensor, shares: Tensor) -> Tensor:
+    """Return the mean square error of the images found: that of the noise in L_simple (DDPM, eq. 14), over SNR(t).
 
     Args:
         images: (B, 3, S, S) in [-1, 1]. noise: likewise, standard normal. times: (B,) int64. shares: `kept_shares`.
     """
     found = network(noisy(images, noise, shares[times].float()), times)
-    return functional.mse_loss(found, noise)
+    return functional.mse_loss(found, images)
 
 
-def ddim_step(x: Tensor, noise: Tensor, share: float, next_share: float) -> Tensor:
-    """Take the noise found in x at one time partly out, to an earlier time (DDIM, eq. 12 with sigma = 0).
+def ddim_step(x: Tensor, image: Tensor, share: float, next_share: float) -> Tensor:
+    """Take a part of the noise out of x, to an earlier time (DDIM, eq. 12 with sigma = 0).
 
-    x_0 = (x - sqrt(1 - share) epsilon) / sqrt(share), kept within [-1, 1], where pixels lie; then
-    sqrt(next_share) x_0 + sqrt(1 - next_share) epsilon, with the epsilon that x and that x_0 differ by.
+    epsilon = (x - sqrt(share) x_0) / sqrt(1 - share); then sqrt(next_share) x_0 + sqrt(1 - next_share) epsilon.
 
     Args:
-        x, noise: (B, 3, S, S). share, next_share: alpha-bar at both times; at the end, next_share is 1.
+        x, image: (B, 3, S, S); x_0 is the image found in x.
+        share, next_share: alpha-bar at both times; at the end, next_share is 1.
     """
-    image = ((x - math.sqrt(1 - share) * noise) / math.sqrt(share)).clamp(-1.0, 1.0)
     noise = (x - math.sqrt(share) * image) / math.sqrt(1 - share)
     return math.sqrt(next_share) * image + math.sqrt(1 - next_share) * noise
 
@@ -92,7 +93,7 @@ def fit(
         optimizer.param_groups[0]["lr"] = chosen.learning_rate * (1 + math.cos(math.pi * step / chosen.updates)) / 2
         rows, mirrored, times, noise = (one.to(device) for one in _drawn(images, flip, chosen.batch, seed, step))
         batch = torch.where(mirrored[:, None, None, None], pixels[rows].flip(3), pixels[rows])
-        loss = noise_error(network, batch, noise, times, shares)
+        loss = image_error(network, batch, noise, times, shares)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(network.parameters(), LONGEST)
@@ -138,8 +139,8 @@ def sample(
         numbers = range(start, min(start + BLOCK, count))
         x = torch.stack([_first_noise(size, seed, number) for number in numbers]).to(device)
         for time, following in zip(times, (*times[1:], None), strict=True):
-            noise = network(x, torch.full((len(x),), time, device=device))
-            x = ddim_step(x, noise, shares[time], 1.0 if following is None else shares[following])
+            image = network(x, torch.full((len(x),), time, device=device)).clamp(-1.0, 1.0)
+            x = ddim_step(x, image, shares[time], 1.0 if following is None else shares[following])
         made.append(((x + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu())
         report(numbers[-1] + 1, count)
     return torch.cat(made)

@@ -148,9 +148,9 @@ class Generation(Spec):
 
     size: int = Field(64, ge=16, le=64, multiple_of=8)  # side in pixels, at most; never above `input.size`
     width: int = Field(32, ge=8, le=256, multiple_of=8)  # channels of the network's largest grid
-    updates: int = Field(1500, ge=1, le=1_000_000)  # steps of its training
+    updates: int = Field(800, ge=1, le=1_000_000)  # steps of its training
     batch: int = Field(16, ge=1, le=1024)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: float = Field(2e-3, gt=0, le=1)
     sampling_steps: int = Field(20, ge=1, le=1000)  # of DDIM
     least: int = Field(32, ge=2, le=1_000_000)  # images of the class in the training part; with fewer it is refused
 

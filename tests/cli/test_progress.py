@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
-from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Plain, counter, event_printer, lines_of
+from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Patient, Plain, counter, event_printer, lines_of
 from facewright.events import EpochFinished, EpochRow, Message, Progress, RunStarted, StepFinished
 
 ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, -1.2, 75.0, 41.5, best=True)
@@ -67,6 +68,37 @@ def test_what_is_long_shows_soon(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "decoding: 2,000/5,000\n"
 
 
+def test_a_long_step_is_named_though_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = threading.Event()
+    seen: list[object] = []
+
+    def printer(event: object) -> None:
+        seen.append(event)
+        if len(seen) == 3:
+            shown.set()
+
+    step = Progress("building", 0, 1)
+    with Patient(printer, patience=0.01) as patient:
+        patient(step)
+        assert shown.wait(60)
+        patient(Progress("building", 1, 1))
+    assert seen[-3:] == [step, step, Progress("building", 1, 1)] and seen[0] == Progress("loading", 0, 1)
+
+
+def test_the_next_event_ends_the_wait_of_the_one_before() -> None:
+    seen: list[object] = []
+    with Patient(seen.append, patience=3600) as patient:
+        first = patient._timer
+        patient(Message("x"))
+        assert first.finished.is_set()
+        patient(Progress("testing", 1, 2))
+        last = patient._timer
+        assert last.is_alive() and last.daemon
+    assert last.finished.is_set()
+    patient._again(Progress("testing", 1, 2))  # one that had begun when it was cancelled
+    assert len(seen) == 3
+
+
 def test_the_live_line() -> None:
     clock = Clock()
     screen = io.StringIO()
@@ -105,7 +137,7 @@ def test_a_terminal_is_whole_again_after_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     with pytest.raises(ValueError, match="in the middle"), event_printer() as on_event:
-        assert isinstance(on_event, Live)
+        assert isinstance(on_event, Patient) and isinstance(on_event.printer, Live)
         on_event(Message("hello"))
         raise ValueError("in the middle")
     assert "hello" in screen.getvalue()

@@ -6,6 +6,7 @@ Everything goes to standard error, and nothing that ends within two seconds show
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,10 +66,11 @@ def event_printer(quiet: bool = False) -> Iterator[EventHandler]:
     if quiet or not is_speaker():
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _live_progress() as progress:
-            yield Live(progress)
+        with _live_progress() as progress, Patient(Live(progress)) as printer:
+            yield printer
     else:
-        yield Plain()
+        with Patient(Plain()) as printer:
+            yield printer
 
 
 @contextmanager
@@ -93,7 +95,7 @@ class Plain:
                     say(describe(event))
             case Progress():
                 if self._is_due(event.task, PATIENCE):
-                    say(f"{event.task}: {event.done:,}/{event.total:,}")
+                    say(text_of(event))
             case _:
                 for line in lines_of(event):
                     say(line)
@@ -126,7 +128,7 @@ class Live:
                 done = (event.epoch - 1) * event.steps + event.step
                 self._draw("training", describe(event), done, event.epochs * event.steps)
             case Progress():
-                self._draw(event.task, f"{event.task}: {event.done:,}/{event.total:,}", event.done, event.total)
+                self._draw(event.task, text_of(event), event.done, event.total)
             case _:
                 for line in lines_of(event):
                     self.progress.console.print(harmless(line, sys.stderr), markup=False, highlight=False)
@@ -149,6 +151,48 @@ class Live:
         if self._task is not None:
             self.progress.remove_task(self._task)
             self._task = None
+
+
+class Patient:
+    """Shows progress a second time if nothing else happened for `PATIENCE` seconds: then its printer prints it.
+
+    So a step that is announced as `Progress(task, 0, 1)` and takes long is named, and a short one is not.
+    """
+
+    def __init__(self, printer: EventHandler, patience: float = PATIENCE) -> None:
+        self.printer, self._patience = printer, patience
+        self._lock, self._timer = threading.RLock(), threading.Timer(0, int)
+
+    def __enter__(self) -> Patient:
+        self(Progress("loading", 0, 1))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._timer.cancel()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._timer.cancel()
+            self.printer(event)
+            if isinstance(event, Progress) and event.done < event.total:
+                self._timer = threading.Timer(self._patience, self._again, (event,))
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _again(self, event: Progress) -> None:
+        with self._lock:
+            if threading.current_thread() is self._timer and not self._timer.finished.is_set():
+                self.printer(event)
+
+
+def text_of(event: Progress) -> str:
+    """Return progress in words; of one step its name.
+
+    >>> text_of(Progress("decoding", 20, 1300)), text_of(Progress("exporting", 0, 1))
+    ('decoding: 20/1,300', 'exporting')
+    """
+    return event.task if event.total == 1 else f"{event.task}: {event.done:,}/{event.total:,}"
 
 
 def lines_of(event: Event) -> list[str]:

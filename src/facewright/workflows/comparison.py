@@ -31,6 +31,8 @@ from facewright.workflows import provenance
 from facewright.workflows.prepared_data import cropper_of
 from facewright.workflows.target_comparison import ComparedTargets, compared_targets
 
+REPORTING = "measuring the latency and drawing the report"
+
 
 @dataclass(frozen=True)
 class Compared:

@@ -17,7 +17,7 @@ from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.data.targets import check_targets, complete, task_of
 from facewright.errors import DataError, UsageError
-from facewright.events import EventHandler, Message
+from facewright.events import EventHandler, Message, Progress
 from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
 from facewright.input_spec import InputSpec
 from facewright.training.mining import face_class
@@ -89,6 +89,7 @@ def prepare(
     if recipe.selection.metric == "verification" and not lists:
         on_event(Message("selection.sets names no verification set: the validation loss chooses the best epoch"))
     cropper = cropper_of(recipe)
+    on_event(Progress("looking at a sample", 0, 1))
     if cropper is None and (share := sample_share(dataset)) is not None:
         on_event(Message(advice(share)))
     dataset = with_face_crops(dataset, cropper)
@@ -96,6 +97,7 @@ def prepare(
     store = open_store(dataset, chosen.size, chosen.resize, on_event, verify=True, form=form)
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
+    on_event(Progress("looking for copies and near copies", 0, 1))
     split = Split.load(kept, store.dataset, store.digests) if kept.is_file() else _split(store, recipe, seed)
     for note in split.notes:
         on_event(Message(note))
@@ -113,6 +115,7 @@ def prepare(
                 on_event(
                     Message(f"{target.name} has both signs: if mirroring an image changes its sign, set augment.flip=0")
                 )
+    on_event(Progress("measuring mean and standard deviation", 0, 1))
     spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
     sets = tuple(_opened(pairs, images, recipe, cropper, on_event) for pairs, images in lists)
     return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests), sets)

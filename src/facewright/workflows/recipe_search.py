@@ -30,7 +30,7 @@ from facewright.records import Record
 from facewright.runs import Run, owned
 from facewright.training import history
 from facewright.training.distributed import World
-from facewright.workflows.comparison import compare
+from facewright.workflows.comparison import REPORTING, compare
 from facewright.workflows.initial_weights import check_weights
 from facewright.workflows.search_space import chosen, drawn, in_words
 from facewright.workflows.training_jobs import Job, Outcome, finish_job, prepared, train_job
@@ -274,6 +274,7 @@ def _with_test(job: _Search, done: Sequence[Trial]) -> SearchResult:
         run = Run(folder)
         if run.facts.finished is None:
             finish_job(made, run, Outcome(history.read_csv(folder / "metrics.csv"), resumed=True))
+        job.on_event(Progress(REPORTING, 0, 1))
         compare([run], made.data.store).to_html(folder / "report.html")
     found = run.evaluation
     assert isinstance(found, ClassificationResult)  # a recipe of targets is refused at the start

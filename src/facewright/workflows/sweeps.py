@@ -9,12 +9,12 @@ from pathlib import Path
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
-from facewright.events import EventHandler, Message, ignore_event
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.runs import Run
 from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
 from facewright.training.trackers import chosen_trackers
-from facewright.workflows.comparison import Compared, compare
+from facewright.workflows.comparison import REPORTING, Compared, compare
 from facewright.workflows.dry_runs import dry_run
 from facewright.workflows.initial_weights import check_model, check_weights, start_of, with_one_class_order
 from facewright.workflows.target_comparison import ComparedTargets
@@ -90,6 +90,7 @@ def train_all(
                 on_event=on_event,
             )
         )
+    on_event(Progress(REPORTING, 0, 1))
     compared = compare(runs)
     compared.write(folder)
     return compared

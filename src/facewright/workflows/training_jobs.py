@@ -18,7 +18,7 @@ from facewright.data.loaders import Loader
 from facewright.data.targets import with_ranges
 from facewright.errors import ResumeError, UsageError
 from facewright.evaluation.results import ClassificationResult
-from facewright.events import EpochRow, EventHandler, Message, RunEvaluated, RunStarted, ignore_event
+from facewright.events import EpochRow, EventHandler, Message, Progress, RunEvaluated, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts
@@ -31,11 +31,7 @@ from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
 from facewright.workflows import provenance
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
-from facewright.workflows.initial_weights import (
-    InitialWeights,
-    check_weights,
-    initial_weights,
-)
+from facewright.workflows.initial_weights import InitialWeights, check_weights, initial_weights
 from facewright.workflows.linear_probe import probe
 from facewright.workflows.prepared_data import PreparedData, prepare
 from facewright.workflows.task_evaluation import evaluate_targets
@@ -75,6 +71,7 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
         even_batch(recipe, world)  # before any image is decoded
     start = initial_weights(asked.model, recipe, asked.stem, on_event)
     classes = len(dataset.classes)
+    on_event(Progress(f"building {start.model}", 0, 1))
     network, messages = starting_network(start.model, start.stem, classes, recipe, seed, start.loaded)
     for message in messages:
         on_event(Message(message))
@@ -232,6 +229,7 @@ def _facts(
     size, split = recipe.input.size, data.split
     number_format = _precision(network, data, recipe, start, world, on_event)
     deterministic = _deterministic(network, data, recipe, start, number_format, world, on_event)
+    on_event(Progress("counting parameters and FLOPs", 0, 1))
     summary = summarize(network, size)
     return RunFacts(
         where=dataset.where,
@@ -275,6 +273,7 @@ def _precision(
         return chosen
     found = 0
     if world.is_main_process:
+        on_event(Progress("timing a step in float32 and in shorter formats", 0, 1))
         best = precision.choose(network, *_first_batch(data, recipe, start, world.device), cache_folder())
         on_event(Message(f"precision {best.name}: {best.reason}"))
         found = FORMATS.index(best.name)
@@ -325,6 +324,7 @@ def _with_largest_batch(
     dtype = precision.dtype_of(chosen, world.device)
     found = 0
     if world.is_main_process:
+        on_event(Progress("looking for the largest batch", 0, 1))
         most = len(data.split.train) // FEWEST_STEPS // world.size
         found = batch_size.largest(network, size, world.device, dtype, most, images * size * size * 3)
     batch = int(world.all_reduce_sum([found])[0]) * world.size

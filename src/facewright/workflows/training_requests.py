@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
-from facewright.events import EventHandler, Message, ignore_event
+from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
 from facewright.workflows.initial_weights import check_model, start_of
@@ -45,6 +45,7 @@ def requested(
     chosen = recipes.override(own, overrides)
     stem = check_model(model, chosen)  # an unknown model is found before anything is decoded
     targets = task is not None or chosen.task is not None
+    on_event(Progress("listing the images", 0, 1))
     dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=not targets)
     dataset, chosen = with_targets(dataset, chosen, task)
     if begun is not None:

@@ -12,14 +12,14 @@ from typing import Any
 from facewright import devices
 from facewright.data.records import Dataset
 from facewright.errors import ResumeError, RunError, UsageError
-from facewright.events import EventHandler, ignore_event
+from facewright.events import EventHandler, Progress, ignore_event
 from facewright.runs import Run, RunFacts, owned
 from facewright.specs import dotted
 from facewright.training import recipe as recipes
 from facewright.training.distributed import joined
 from facewright.training.recipe import Recipe
 from facewright.training.trackers import TrackedRun, chosen_trackers, tracking
-from facewright.workflows.comparison import compare
+from facewright.workflows.comparison import REPORTING, compare
 from facewright.workflows.initial_weights import (
     check_weights,
 )
@@ -97,6 +97,7 @@ def train(
             if world.is_main_process and result is not None:
                 finish_job(job, run, result)
         if world.is_main_process and report:
+            job.on_event(Progress(REPORTING, 0, 1))
             compare([run], job.data.store).to_html(folder / "report.html")
         world.barrier()
         return run

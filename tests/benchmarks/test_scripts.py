@@ -26,7 +26,7 @@ from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 # Modules that the others import, and those that need files which are not made here.
-OTHERS = {"notebook_loop", "detectors", "training", "yunet_frame"}
+OTHERS = {"device_agreement", "device_steps", "notebook_loop", "detectors", "training", "yunet_frame"}
 PEOPLE = 4
 TINY = {
     "training.epochs": "1",
@@ -97,8 +97,8 @@ CASES = {
     "generated_minority": ("{two} --seeds 2", "| generated images |"),
     "gpu": (
         "--device cpu --model plain_cnn --size 40 --batch 8 --classes 20 --people 50 --images 24 --workers 0 "
-        "--seconds 0",
-        "| bit-identical |",
+        "--seconds 0 --limit 0",
+        "| 1 different model files | 1 | yes |",
     ),
     "kills": ("--kills 1 --model plain_cnn", "1 of 1"),
     "loading": ("--rounds 1 --images 32 --size 40 --threads 1", "images/s"),

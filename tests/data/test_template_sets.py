@@ -66,6 +66,31 @@ def test_damaged_lists_are_refused(tmp_path: Path, changes: dict[str, object], s
         list(read_template_set(folder_of(tmp_path / "set", **changes)).read_pairs())  # type: ignore[arg-type]
 
 
+FIVE = "10 10 20 10 15 15 11 20 19 20"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([f"{name} {FIVE}" for name in ("a.png", "b.png", "c.png", "sub/d.png")], "line 1"),  # no score
+        (["a.png " + "1 " * 10 + "0.9"], "line 1"),  # all in one place
+        ([f"a.png {FIVE} x"], "line 1"),
+        ([f"a.png {FIVE.replace('15', 'nan')} 0.9"], "line 1"),
+        ([f"a.png {FIVE.replace('15', '1e300')} 0.9"], "line 1"),
+        ([f"a.png {FIVE} 0.9", f"a.png {FIVE} 0.8"], "line 2"),
+        ([f"a.png {FIVE} 0.9", f"b.png {FIVE} 0.9"], "c.png"),
+        ([f"{name} {FIVE} -1" for name in ("a.png", "b.png", "c.png", "sub/d.png")], "scores"),
+        ([""], "a.png"),
+    ],
+)
+def test_damaged_points_are_refused(tmp_path: Path, lines: list[str], said: str) -> None:
+    folder = folder_of(tmp_path / "set")
+    (folder / "meta").mkdir()
+    (folder / "meta/ijbc_name_5pts_score.txt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=said):
+        read_template_set(folder)
+
+
 def test_missing_lists_are_named(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "set")
     (folder / "pairs.csv").unlink()

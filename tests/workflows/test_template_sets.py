@@ -11,6 +11,7 @@ import pytest
 from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.evaluation import templates as evaluated
+from facewright.faces.alignment import ARCFACE, align_face
 from facewright.images import read
 from facewright.metrics.verification import roc, tar_at_far
 from facewright.workflows import benchmark
@@ -86,6 +87,44 @@ def test_templates_are_those_of_a_direct_computation(
         assert search.rank1 is not None and search.rank1.value == np.mean(first)
         assert (search.identities, search.mated, search.nonmated) == (len(people), len(people), PEOPLE - len(people))
     assert found.searches[0].open_set == ()  # four non-mated probes do not resolve 10 %
+
+
+def test_insightfaces_folder_as_it_comes_is_cut_by_its_points(tmp_path: Path) -> None:
+    draws, root = np.random.default_rng(2), tmp_path / "IJBC"
+    draw_people(root / "loose_crop", PEOPLE, 4, size=60)
+    (root / "meta").mkdir()
+    for place, path in enumerate(sorted(root.glob("loose_crop/*/*.png"))):
+        path.rename(root / f"loose_crop/{place + 1}.png")
+    points = np.array([[20, 22], [40, 23], [30, 34], [23, 44], [38, 45]]) + draws.normal(0, 2, (4 * PEOPLE, 5, 2))
+    weights = draws.uniform(0.5, 1, 4 * PEOPLE).round(4)
+    lists: dict[str, list[str]] = {"name_5pts_score": [], "face_tid_mid": [], "template_pair_label": []}
+    for place in range(4 * PEOPLE):
+        spots = " ".join(f"{value:.3f}" for value in points[place].ravel())
+        lists["name_5pts_score"].append(f"{place + 1}.png {spots} {weights[place]}")
+        lists["face_tid_mid"].append(f"{place + 1}.png {place // 2} {place // 2 if place % 4 < 2 else place}")
+    count = 2 * PEOPLE  # templates of two images: of one media, or of two
+    lists["template_pair_label"] = [f"{a} {b} {int(a // 2 == b // 2)}" for a in range(count) for b in range(a)]
+    for name, lines in lists.items():
+        (root / f"meta/ijbc_{name}.txt").write_text("\n".join(lines) + "\n")
+    model = saved(tmp_path)
+    (row,) = benchmark([model], [root], flip=False).templates
+    embedder = Embedder.load(model)
+    crops = [
+        embedder.spec.fit(
+            align_face(read(root / f"loose_crop/{place + 1}.png"), points[place].round(3), template=ARCFACE)
+        )
+        for place in range(4 * PEOPLE)
+    ]
+    weighted = embedder.embed(np.stack(crops)).astype(float) * weights[:, None]
+    vectors = weighted.reshape(count, 2, -1).sum(axis=1)  # the mean over one media or over two is the same here
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = [(vectors[a] @ vectors[b], a // 2 == b // 2) for a in range(count) for b in range(a)]
+    curve = roc([score for score, same in pairs if same], [score for score, same in pairs if not same])
+    assert row.faces == "given points" and (row.result.genuine, row.failures) == (PEOPLE, 0)
+    for one in row.result.tar_at_far:
+        assert one.tar == tar_at_far(curve, one.far).tar
+    assert row.result.auc == pytest.approx(np.mean([a > b for a, x in pairs if x for b, y in pairs if not y]), abs=1e-9)
+    assert benchmark([model], [root], flip=False, detector="none").templates[0].faces == "none"
 
 
 def test_the_command_prints_a_set_of_templates(

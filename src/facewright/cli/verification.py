@@ -170,9 +170,9 @@ def describe_templates(row: TemplateRow) -> str:
     """Return the rates of one model on one set of templates."""
     found = row.result
     lines = [
-        f"{row.model} on {row.set}: {found.templates:,} templates of {row.images:,} images ({row.failures:,} not "
-        f"usable, {found.without_image:,} templates without one), {found.genuine:,} genuine and {found.impostors:,} "
-        "impostor pairs"
+        f"{row.model} on {row.set}: {found.templates:,} templates of {row.images:,} images (faces: {row.faces}; "
+        f"{row.failures:,} not usable, {found.without_image:,} templates without one), {found.genuine:,} genuine and "
+        f"{found.impostors:,} impostor pairs"
     ]
     if found.tar_at_far:
         rates = [

@@ -8,8 +8,9 @@ A folder holds
     probe*.csv          likewise: the templates that are searched for
     images/             aligned face crops, or photos
 
-or InsightFace's files of the same content: `*face_tid_mid.txt` (filename, template, media), `*template_pair_label.txt`,
-`*gallery*.csv`, `*probe*.csv`, `loose_crop/`. Pairs or a gallery may be missing, not both.
+or InsightFace's files of the same content, as they come, in the folder or in `meta/` in it: `*face_tid_mid.txt`
+(filename, template, media), `*template_pair_label.txt`, `*gallery*.csv`, `*probe*.csv`, `*name_5pts_score.txt`
+(filename, five points, the detector's score), `loose_crop/`. Pairs or a gallery may be missing, not both; points too.
 
 Source: Whitelam et al., "IARPA Janus Benchmark-B", CVPR Workshops 2017; Maze et al., "IARPA Janus Benchmark - C", ICB
 2018.
@@ -36,6 +37,7 @@ MOST_PAIRS = 200_000_000
 _TEMPLATES = ("templates.csv", "*face_tid_mid.txt")
 _PAIRS = ("pairs.csv", "*template_pair_label.txt")
 _IMAGES = ("images", "loose_crop")
+_FARTHEST = 1e6  # px, of a point
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,8 @@ class TemplateSet:
     ids: (T,) template ids, rising. subjects: (T,) who each shows; None: the files do not say it.
     paths: the F image files, each once. image, template, media: (R,) of each listed image its position in `paths` and
     `ids`, and the number of its media.
+    points: (F, 5, 2) px of each file: middles of the eyes, tip of the nose, corners of the mouth. weights: (F,) the
+    detector's scores. None where there is no such list.
     """
 
     name: str
@@ -67,6 +71,8 @@ class TemplateSet:
     pairs: Path | None
     galleries: tuple[Templates, ...]
     probes: Templates | None
+    points: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     def dataset(self) -> Dataset:
         """Return all images, each once, as a data set without classes."""
@@ -120,7 +126,7 @@ class TemplateSet:
 def is_template_set(where: str | Path) -> bool:
     """Return True for a folder with a list of templates."""
     path = Path(where)
-    return path.is_dir() and any(any(path.glob(pattern)) for pattern in _TEMPLATES)
+    return path.is_dir() and any(_files(path, pattern) for pattern in _TEMPLATES)
 
 
 def read_template_set(where: str | Path) -> TemplateSet:
@@ -139,7 +145,9 @@ def read_template_set(where: str | Path) -> TemplateSet:
     paths, image = np.unique(names, return_inverse=True)
     subjects = None if people is None else _subject_of(listed, template, people, known)
     probes = _one_of(folder, ("*probe*.csv",))
-    galleries = sorted(folder.glob("*gallery*.csv"))
+    galleries = _files(folder, "*gallery*.csv")
+    located = _one_of(folder, ("*name_5pts_score.txt",))
+    points, weights = (None, None) if located is None else _points(located, paths.tolist())
     pairs = _one_of(folder, _PAIRS)
     if pairs is None and not (galleries and probes):
         raise DataError(f"{folder}: expected {' or '.join(_PAIRS)}, or *gallery*.csv and *probe*.csv")
@@ -155,6 +163,8 @@ def read_template_set(where: str | Path) -> TemplateSet:
         pairs=pairs,
         galleries=tuple(_templates(path, known, subjects) for path in galleries) if probes else (),
         probes=_templates(probes, known, subjects) if galleries and probes else None,
+        points=points,
+        weights=weights,
     )
 
 
@@ -172,8 +182,37 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern in a folder and in `meta/` in it, by name."""
+    return [path for place in (folder, folder / "meta") for path in sorted(place.glob(pattern))]
+
+
+def _points(path: Path, names: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read the five points (F, 5, 2) and the detector's score (F,) of each image file."""
+    rows = parse(read_text(path, "a list of points"), str(path)).rows
+    known: dict[str, NDArray[np.float64]] = {}
+    for line, (name, *texts) in rows:
+        try:
+            values = np.array(texts, np.float64)
+        except ValueError:
+            values = np.zeros(0)
+        if values.shape != (11,) or not (np.abs(values) < _FARTHEST).all() or not np.ptp(values[:10:2]):
+            raise DataError(f"{path}: line {line}: expected a filename, five points x y of a face, and a score")
+        if not np.array_equal(known.setdefault(name.replace("\\", "/"), values), values):
+            raise DataError(f"{path}: line {line}: {name!r:.200} is listed with other points before")
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise DataError(
+            f"{path}: expected the points of each image, {len(missing):,} lack, the first: {missing[0]!r:.200}"
+        )
+    table = np.array([known[name] for name in names])
+    if (table[:, 10] < 0).any() or not table[:, 10].any():
+        raise DataError(f"{path}: expected scores from 0 up, not all 0")
+    return table[:, :10].reshape(-1, 5, 2), table[:, 10]
+
+
 def _one_of(folder: Path, patterns: tuple[str, ...]) -> Path | None:
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in patterns for path in _files(folder, pattern)]
     if len(found) > 1:
         raise DataError(
             f"{folder}: expected one list {' or '.join(patterns)}, got {', '.join(one.name for one in found)}"

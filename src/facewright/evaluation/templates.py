@@ -1,7 +1,8 @@
 """Verification and identification of templates: several images, of several media, as one vector.
 
 Source: Whitelam et al., "IARPA Janus Benchmark-B", CVPR Workshops 2017, for the protocols; the two means are those of
-InsightFace's IJB evaluation, of unit vectors here: without their norms and the detector's scores as weights.
+InsightFace's IJB evaluation, with the detector's scores as weights where the set has them, as there; of unit vectors
+here: without their norms.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def template_vectors(
     usable = row >= 0
     count = int(templates.media.max(initial=0)) + 1
     both, group = np.unique(templates.template[usable] * count + templates.media[usable], return_inverse=True)
-    of_media = _means(vectors[row[usable]], group, both.size)
+    weights = np.ones(len(rows)) if templates.weights is None else templates.weights
+    of_media = _means(vectors[row[usable]] * weights[templates.image[usable], None], group, both.size)
     result = _means(of_media, both // count, templates.ids.size)
     lengths = np.linalg.norm(result, axis=1, keepdims=True)
     return np.asarray(np.divide(result, lengths, out=np.zeros_like(result), where=lengths > 0), np.float32)

@@ -22,7 +22,7 @@ from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UsageError
-from facewright.faces.alignment import ARCFACE_CORNERS, align_face, for_centres, for_corners
+from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face, for_centres, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
 from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
@@ -227,6 +227,27 @@ class Recognizer:
         return select_turned(
             select(pixels, sizes), pixels, self._detector.limits, lambda turned: select(turned, sizes[:-1])
         )
+
+    def pick_at(self, photo: Pixels, points: NDArray[np.float64]) -> Picked:
+        """Return the face at given points, which nothing is searched for.
+
+        Args:
+            photo: (H, W, 3) uint8. points: (5, 2) px: middles of the eyes, tip of the nose, corners of the mouth.
+        Raises:
+            UsageError: the network's crops are not by these points, see `takes_points`.
+        """
+        if not self.takes_points:
+            raise UsageError(f"{self.name}: its aligned crops are not made by five such points; give a detector")
+        crop = align_face(photo, points, template=self._network.own_template or ARCFACE)
+        low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        box = (low[0], low[1], high[0] - low[0], high[1] - low[1])
+        return Picked(Face(box, None, points, self.spec.fit(crop), layout="centres"), 1, DEFAULT_SELECTION, None)
+
+    @property
+    def takes_points(self) -> bool:
+        """Tell if the aligned crops are made by the points of `pick_at`."""
+        own = self._network.own_template
+        return own is not None and own.rule == "centres"
 
     @select_face_was_policy
     def vector(self, photo: ImageLike, select_face: SelectFace = DEFAULT_SELECTION) -> tuple[Vector | None, Picked]:

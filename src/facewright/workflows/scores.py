@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,20 +86,25 @@ def people_on(data: Dataset) -> NDArray[np.str_]:
 
 
 def embed_all(
-    recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, select_face: SelectFace | None = None
+    recognizer: Recognizer,
+    dataset: Dataset,
+    on_event: EventHandler,
+    select_face: SelectFace | None = None,
+    points: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Vectors:
     """Every image of a data set, decoded once and embedded; what cannot be read or shows no face is said, left out.
 
     Args:
         select_face: which of several faces; the default where None.
+        points: of the face of each image by its path, (5, 2) as of `Recognizer.pick_at`; nothing is detected then.
     Raises:
         DataError: not one image can be used. UsageError: select_face where photos are taken whole.
     """
     chosen = recognizer.face_selection(select_face)
-    if recognizer.takes_photos_whole:
+    if recognizer.takes_photos_whole and points is None:
         found = _whole(recognizer, dataset, on_event)
     else:
-        found = _cut_out(recognizer, dataset, on_event, chosen)
+        found = _cut_out(recognizer, dataset, on_event, chosen, points)
     for broken in found.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     if found.several:
@@ -120,7 +125,13 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
     return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 
-def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, select_face: SelectFace) -> Vectors:
+def _cut_out(
+    recognizer: Recognizer,
+    dataset: Dataset,
+    on_event: EventHandler,
+    select_face: SelectFace,
+    points: Mapping[str, NDArray[np.float64]] | None,
+) -> Vectors:
     """Images whose face has to be found first; faces wait until there are enough to embed."""
     records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
     broken, waiting, several = list[Broken](), list[Face](), 0
@@ -132,7 +143,7 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
         norms.append(lengths)
         quality.extend(one.value for one in recognizer.qualities(waiting, lengths))
 
-    for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face), 1):
+    for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face, points), 1):
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
             continue
@@ -151,8 +162,9 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
         first = f"{left.broken[0].path}: {left.broken[0].reason}" if left.broken else "it lists none"
         raise DataError(f"{dataset.where}: not one image can be used (the first: {first})")
 
-    def pixels_of(row: int) -> Pixels:  # detected again: the faces of all images would fill the memory
-        face = recognizer.pick(dataset.source.read(records[row], recognizer.at_least), select_face).face
+    def pixels_of(row: int) -> Pixels:  # cut out again: the faces of all images would fill the memory
+        ((_, _, picked),) = picked_faces(recognizer, replace(dataset, records=(records[row],)), select_face, points)
+        face = picked.face
         return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
 
     return Vectors(
@@ -161,16 +173,21 @@ def _cut_out(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler, s
 
 
 def picked_faces(
-    recognizer: Recognizer, dataset: Dataset, select_face: SelectFace
+    recognizer: Recognizer,
+    dataset: Dataset,
+    select_face: SelectFace,
+    points: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Iterator[tuple[Record, str, Picked]]:
-    """Each image with its digest and the face that is taken; or why there is none."""
+    """Each image with its digest and the face that is taken; or why there is none; `points` as of `embed_all`."""
     for record in dataset.records:
         try:
-            photo = dataset.source.read(record, recognizer.at_least)
+            photo = dataset.source.read(record, recognizer.at_least if points is None else None)
         except (BadImage, OSError) as error:
             yield record, "", Picked(None, 0, select_face, reason_of(error))
         else:
-            yield record, pixel_digest(photo), recognizer.pick(photo, select_face)
+            at = None if points is None else points[record.path]
+            picked = recognizer.pick(photo, select_face) if at is None else recognizer.pick_at(photo, at)
+            yield record, pixel_digest(photo), picked
 
 
 def score_pairs(

@@ -45,6 +45,7 @@ class TemplateRow(Record):
     fingerprint: str
     images: int
     failures: int  # images that cannot be read or show no face
+    faces: str  # what found them: a detector, or "given points"
     result: TemplateResult
 
 
@@ -72,7 +73,7 @@ def benchmark(
         sets: .bin files of InsightFace; "LIST:FOLDER", a list of pairs and the folder of its images; or folders as
             IJB-B and IJB-C (`data.template_sets`).
         flip: average with the mirrored image, as InsightFace does, where the model can; None: the model's own setting.
-        detector: as of `Recognizer`; aligned sets need none.
+        detector: as of `Recognizer`; aligned sets need none, and sets with given points neither.
         device: what computes, as for `train`.
     Raises:
         UsageError: no model or no set. DataError: a set cannot be read. BundleError: a model cannot.
@@ -127,7 +128,13 @@ def _template_row(
     model: str | Path, templates: TemplateSet, flip: bool | None, detector: str | None, on_event: EventHandler
 ) -> TemplateRow:
     recognizer = Recognizer.load(model, detector=detector, flip=flip)
-    embedded = embed_all(recognizer, templates.dataset(), on_event)
+    points = None
+    if templates.points is not None and detector is None:
+        if recognizer.takes_points:
+            points = dict(zip(templates.paths, templates.points, strict=True))
+        else:
+            on_event(Message(f"note: {recognizer.name} is made for other points than {templates.name} gives: detected"))
+    embedded = embed_all(recognizer, templates.dataset(), on_event, points=points)
     place = {record.path: row for row, record in enumerate(embedded.dataset.records)}
     rows = np.array([place.get(path, -1) for path in templates.paths], np.int64)
     return TemplateRow(
@@ -136,6 +143,7 @@ def _template_row(
         fingerprint=recognizer.fingerprint,
         images=len(templates.paths),
         failures=int((rows < 0).sum()),
+        faces=recognizer.detector_name if points is None else "given points",
         result=evaluate_templates(template_vectors(embedded.vectors, rows, templates), templates),
     )
 

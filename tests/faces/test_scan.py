@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from facewright.errors import UnknownName, UsageError
 from facewright.faces import scan
 from facewright.faces.frame import Frame
-from facewright.faces.mining import cut, false_alarms, random_patches
+from facewright.faces.mining import cut, false_alarms
 from facewright.faces.scan import Scanner, Search, levels
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import iou
@@ -185,15 +185,6 @@ def test_patches_at_known_faces_are_no_false_alarms() -> None:
     assert (len(alarms), len(every)) == (1, 2)
 
 
-def test_random_patches_come_from_every_photo() -> None:
-    photos = [np.full((40, 50, 3), value, np.uint8) for value in (10, 200)]
-    patches = random_patches(photos, SPEC, count=9, seed=0, smallest=8)
-    assert patches.shape == (9, SIDE, SIDE, 3)
-    assert sorted(np.unique(patches).tolist()) == [10, 200]
-    np.testing.assert_array_equal(patches, random_patches(photos, SPEC, count=9, seed=0, smallest=8))
-    assert random_patches([photo(size=(5, 5))], SPEC, count=3, seed=0).shape == (0, SIDE, SIDE, 3)
-
-
 def test_a_cut_patch_is_the_photo_s_own_pixels_where_the_size_fits() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
     np.testing.assert_array_equal(cut(picture, np.array([7.0, 9.0, 16.0, 16.0]), SPEC), picture[9:25, 7:23])
@@ -205,5 +196,3 @@ def test_mining_refuses(limit: int) -> None:
         false_alarms(scanner(), [photo()], limit=limit, seed=0)
     with pytest.raises(UsageError, match="boxes for every photo"):
         false_alarms(scanner(), [photo()], limit=1, seed=0, known=[])
-    with pytest.raises(UsageError, match="photos, a count"):
-        random_patches([], SPEC, count=1, seed=0)

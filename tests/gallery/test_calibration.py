@@ -12,15 +12,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import genpareto
 
-from facewright.errors import Undefined, UsageError
+from facewright.errors import BundleError, Undefined, UsageError
 from facewright.files import as_record
 from facewright.gallery.calibration import choose, search_enrolled
+from facewright.gallery.decisions import DEFAULT_FPIR, Decisions
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import Entry, ModelSignature
 from facewright.metrics.distributions import histograms
 from facewright.metrics.impostor_tail import _moments, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.thresholds import Threshold
+from facewright.recognition import Recognizer
 
 SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=1.0, flip=False, width=2)
 
@@ -180,6 +182,18 @@ def test_few_people_get_a_default_and_it_is_said(tmp_path: Path) -> None:
         chosen = choose(store, 0.001)
     assert chosen.rule.startswith("conservative default") and chosen.far.value == 0.0
     assert chosen.tar is not None and chosen.tar.value == 1.0
+
+
+def test_the_default_follows_the_people_enrolled(store: SqliteStore) -> None:
+    def no_model() -> Recognizer:
+        raise BundleError("the model is not here")
+
+    store.add([turned(f"p{number % 10}", 17.0 * (number % 10) + number // 10) for number in range(20)])
+    decisions = Decisions(store, no_model)
+    first = decisions.threshold()
+    assert first == choose(store, DEFAULT_FPIR) and decisions.threshold() is first
+    store.add([turned("di", 180), turned("di", 181)])
+    assert decisions.threshold() == choose(store, DEFAULT_FPIR) != first
 
 
 def test_equal_people_are_told_apart_by_no_threshold(tmp_path: Path) -> None:

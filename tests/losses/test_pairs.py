@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.errors import UnknownName, UsageError
-from facewright.losses.pairs import contrastive, contrastive_pairs, score_distributions, triplet
+from facewright.losses.pairs import contrastive, score_distributions, triplet
 
 MININGS = ["all", "semi-hard", "batch-hard"]
 LABELS = torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 0])
@@ -46,14 +46,6 @@ def test_contrastive(margin: float) -> None:
     expected = sum(contrast(squared(a, b), p == q, margin) for (a, p), (b, q) in pairs) / len(pairs)
     assert math.isclose(contrastive(x, LABELS, margin), expected, rel_tol=1e-12)
     assert torch.autograd.gradcheck(lambda y: contrastive(y, LABELS, margin), x.requires_grad_())
-
-
-def test_contrastive_pairs() -> None:
-    a, b, same = embeddings(1), embeddings(2), LABELS == 0
-    losses = [contrast(squared(p, q), s, 1.0) for p, q, s in zip(units(a), units(b), same.tolist(), strict=True)]
-    assert math.isclose(contrastive_pairs(a, b, same), sum(losses) / len(losses), rel_tol=1e-12)
-    inputs = (a.requires_grad_(), b.requires_grad_())
-    assert torch.autograd.gradcheck(lambda p, q: contrastive_pairs(p, q, same), inputs)
 
 
 def distributions_written_out(x: Tensor, labels: Tensor, nodes: int) -> float:
@@ -171,16 +163,6 @@ def test_corners(corner: str, name: str) -> None:
     assert x.grad.norm() < 1e4
 
 
-def test_the_corners_of_given_pairs() -> None:
-    x = torch.ones(2, 3, requires_grad=True)
-    loss = contrastive_pairs(x, x.detach().clone(), torch.tensor([True, False]), margin=1.0)
-    loss.backward()
-    assert math.isclose(loss.item(), 0.25, abs_tol=1e-3)  # (0 + 1/2) / 2
-    assert torch.isfinite(x.grad).all()
-    nobody = torch.zeros(0, 3, requires_grad=True)
-    assert contrastive_pairs(nobody, nobody, torch.zeros(0, dtype=torch.bool)).item() == 0
-
-
 @pytest.mark.parametrize("name", LOSSES)
 def test_digits_are_kept_under_autocast(name: str) -> None:
     x = embeddings().float()
@@ -216,8 +198,6 @@ def test_a_small_network_learns_to_tell_people_apart(name: str) -> None:
         (lambda: triplet(embeddings(), LABELS[:3]), UsageError, r"got \(9, 3\) and \(3,\)"),
         (lambda: contrastive(embeddings(), LABELS.double()), UsageError, "whole numbers as labels"),
         (lambda: score_distributions(embeddings(), LABELS, 1), UsageError, "at least two nodes"),
-        (lambda: contrastive_pairs(embeddings(), embeddings(), LABELS), UsageError, r"\(N,\) bool"),
-        (lambda: contrastive_pairs(embeddings(), embeddings(n=3), LABELS == 0), UsageError, r"\(3, 3\)"),
     ],
 )
 def test_refusals(call, error: type[Exception], says: str) -> None:

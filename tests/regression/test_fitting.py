@@ -78,7 +78,7 @@ def test_adam_takes_the_steps_of_pytorch() -> None:
     recipe = changed(ADAM, training__epochs="3", training__batch="100", training__schedule="constant")
     network, (x, y) = network_of(recipe), rows_of(60)
     kept: list[np.ndarray] = []
-    recorder = fitting._Recorder(network, (x, y), recipe, lambda _: None, fitting.Fitted(network.initialize(0)))
+    recorder = fitting.Fitted(network, (x, y), recipe, lambda _: None, network.initialize(0))
     recorder.record = lambda weights, *_: kept.append(weights.copy())  # type: ignore[method-assign]
     fitting._adam(network, (x, y), recipe, 0, recorder)
     weights = torch.from_numpy(network.initialize(0)).requires_grad_()

@@ -27,7 +27,6 @@ from facewright.workflows.training_jobs import Job, Outcome
 
 DATA = "synthetic:faces?identities=2&images=20&size=32"
 QUICK = {"input.size": "32", "training.epochs": "2", "training.precision": "float32", "training.batch": "8"}
-NINE = {**QUICK, "training.epochs": "9"}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Optuna's journal
 
 
@@ -130,11 +129,14 @@ def scripted(accuracies: dict[int, float], clock: Callable[[], None] = lambda: N
     return train_job
 
 
-def test_a_bad_trial_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("epochs", "state"), [("9", "pruned"), ("2", "complete")])  # what is over is not cut short
+def test_a_bad_trial_ends_early(epochs: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe_search, "train_job", scripted({0: 0.8, 1: 0.7, 2: 0.9, 3: 0.6, 4: 0.1, 5: 0.85}))
-    found = search(DATA, models=["plain_cnn"], trials=6, out=tmp_path / "s", overrides=NINE)
-    assert [one.state for one in found.trials] == ["complete"] * 4 + ["pruned", "complete"]
-    assert [one.epochs for one in found.trials] == [9, 9, 9, 9, 2, 9]  # one epoch of warm-up
+    found = search(DATA, models=["plain_cnn"], trials=6, out=tmp_path / "s",
+                   overrides={**QUICK, "training.epochs": epochs})  # fmt: skip
+    assert [one.state for one in found.trials] == ["complete"] * 4 + [state, "complete"]
+    whole = int(epochs)
+    assert [one.epochs for one in found.trials] == [whole] * 4 + [2, whole]  # one epoch of warm-up
     assert found.best == 2
 
 

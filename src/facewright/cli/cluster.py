@@ -31,10 +31,10 @@ def cluster(
         opt.bounded("--threshold", low=-1, high=1, help="Average similarity within a person. Default: from the model."),
     ] = None,
     merge: Annotated[
-        list[str] | None, typer.Option("--merge", metavar="NAME,NAME", help="These people are one. Repeatable.")
+        list[str] | None, typer.Option("--merge", metavar="NAME,NAME", help="Merge these people into one. Repeatable.")
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="KEY", help="This face is not its person. Repeatable.")
+        list[str] | None, typer.Option("--split", metavar="KEY", help="Take this face out of its person. Repeatable.")
     ] = None,
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="NAME=NEW", help="Name a person. Repeatable.")

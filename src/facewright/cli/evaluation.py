@@ -58,13 +58,14 @@ def evaluate(
     ] = UnknownClasses.ERRORS,
     threshold: Annotated[
         float | None,
-        opt.bounded("--threshold", low=-1e9, high=1e9, help="Attack: bona fide from this score on."),
+        opt.bounded("--threshold", low=-1e9, high=1e9, help="Attack: scores from this one on are bona fide."),
     ] = None,
     validation: Annotated[
         Path | None, typer.Option("--validation", help="Attack: other scores; the threshold is chosen on them, at EER.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", metavar="COLUMN", help="Also error rates within groups of this column.")
+        str | None,
+        typer.Option("--by", metavar="COLUMN", help="Also measure error rates within each group of this column."),
     ] = None,
     attributes: Annotated[
         Path | None,

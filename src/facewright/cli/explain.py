@@ -34,7 +34,7 @@ def explain(
     ] = None,
     detector: opt.Detector = None,
     pair: Annotated[
-        bool, typer.Option("--pair", help="Of two photos: which regions contribute to the similarity.")
+        bool, typer.Option("--pair", help="Show which regions of two photos contribute to their similarity.")
     ] = False,
     out: opt.Out = None,
     device: opt.Device = None,

@@ -37,13 +37,16 @@ def export(
     ] = None,
     check: Annotated[
         str | None,
-        typer.Option("--check", help="DATA to compare PyTorch and ONNX on; synthetic faces fill it up to 1,000."),
+        typer.Option(
+            "--check", help="DATA to compare PyTorch and ONNX on, filled up to 1,000 images with synthetic faces."
+        ),
     ] = None,
     quantise: Annotated[
         Precision | None, typer.Option("--quantise", help="Write 8-bit numbers; needs --calibration and --check.")
     ] = None,
     calibration: Annotated[
-        str | None, typer.Option("--calibration", help="DATA that sets the scales of int8; no image of --check.")
+        str | None,
+        typer.Option("--calibration", help="DATA that sets the scales of int8; must share no image with --check."),
     ] = None,
     crop: opt.Crop = None,
     flip: opt.Flip = None,

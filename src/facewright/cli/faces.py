@@ -37,10 +37,12 @@ class Suppress(StrEnum):
 
 
 def faces(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders; one data set for a table.")],
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO...", help="Photos or folders; for a .parquet file, one dataset.")
+    ],
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="Folder for crops, faces.json, faces.csv; or a .parquet file for all."),
+        typer.Option("--out", "-o", help="Folder for crops, faces.json and faces.csv; or one .parquet file."),
     ] = None,
     smallest: Annotated[
         float | None,

@@ -165,7 +165,7 @@ def identify(
     ] = None,
     draw: Annotated[
         Path | None,
-        typer.Option("--draw", metavar="DIR", help="Folder to write: each photo with the names. Every face."),
+        typer.Option("--draw", metavar="DIR", help="Folder to write: each photo with names; implies --every-face."),
     ] = None,
     filters: Filter = None,
     device: opt.Device = None,

@@ -189,7 +189,7 @@ def export(
     gallery_at: GalleryAt,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, JSON lines.")],
     crops: Annotated[
-        bool, typer.Option("--crops/--no-crops", help="With the face crops that the gallery keeps.")
+        bool, typer.Option("--crops/--no-crops", help="Include the face crops that the gallery keeps.")
     ] = True,
     as_json: opt.Json = False,
 ) -> None:

@@ -59,8 +59,8 @@ def import_(
         typer.Option(help="Aligned crops: arcface, ffhq, mtcnn, dlib, box:MARGIN or x1,y1,…,x5,y5 in px."),
     ] = "arcface",
     size: Annotated[int, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of its input, px.")] = 112,
-    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels of 0..255: a number, or three.")] = None,
-    std: Annotated[str | None, typer.Option(help="Then divided by: a number, or three.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Subtracted from pixels in 0..255: a number, or three.")] = None,
+    std: Annotated[str | None, typer.Option(help="Pixels are then divided by this: a number, or three.")] = None,
     colour: Annotated[str | None, typer.Option(help="Order of the channels: rgb or bgr.")] = None,
     flip: Annotated[
         bool | None,
@@ -69,7 +69,7 @@ def import_(
     output: Annotated[str | None, typer.Option(help="Output with the embedding, where there are several.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="Labelled pairs to find out mean, std and colour on, at most 200 photos.")
+        Path | None, typer.Option(help="Labelled pairs to find mean, std and colour with; at most 200 photos are used.")
     ] = None,
     photos: Annotated[Path | None, typer.Option("--images", help="Folder of the pairs' photos.")] = None,
     detector: Annotated[str, typer.Option(help="Face detector for those photos.")] = "dlib",
@@ -121,7 +121,7 @@ def default(
 ) -> None:
     """Set the default model or detector; without NAME, show them.
 
-    A name of `facewright weights list`, a model file, a run, or a detector. built-in takes both back.
+    A name of `facewright weights list`, a model file, a run, or a detector. built-in resets both.
 
     \b
     Example:

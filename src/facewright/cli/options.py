@@ -108,7 +108,7 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         metavar="ROLE=COLUMN,...",
-        help="Columns of DATA's label file by role: image, label, split, identity. Default: as their names tell.",
+        help="Columns of DATA's label file by role: image, label, split, identity. Default: by their names.",
     ),
 ]
 Names = Annotated[
@@ -177,11 +177,9 @@ Architecture = Annotated[
 ]
 Budget = Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Time in all: 90s, 30m, 2h, or seconds.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Take a few batches through everything; tell time and memory; keep nothing.")
+    bool, typer.Option("--dry-run", help="Run a few batches of every step, print time and memory, and keep nothing.")
 ]
-Batch = Annotated[
-    str | None, typer.Option("--batch", metavar="N|auto", help="Images a step; auto: the largest that fits.")
-]
+Batch = Annotated[str | None, typer.Option("--batch", metavar="N|auto", help="Images per step; auto: as many as fit.")]
 Accumulate = Annotated[
     int | None, typer.Option("--accumulate", min=1, max=1024, help="Cut each batch into N parts, to save memory.")
 ]

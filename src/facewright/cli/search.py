@@ -26,10 +26,10 @@ def search(
         str,
         typer.Option("--models", "-m", help="Architectures, or architecture@weights, comma-separated."),
     ] = "resnet18",
-    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="Of all trials: 90s, 30m, 2h.")] = "30m",
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="Time for all trials: 90s, 30m, 2h.")] = "30m",
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=1, max=100_000, help="Stop after so many trials. Default: by time."),
+        typer.Option("--trials", min=1, max=100_000, help="Stop after this many trials. Default: no limit."),
     ] = None,
     recipe: opt.RecipeName = None,
     out: opt.Out = None,
@@ -46,7 +46,7 @@ def search(
     """Search the model and recipe that do best on the validation part.
 
     Draws model, learning rate, augmentation, input size and head; bad trials end early. The test part is read once,
-    for the best. The same --out goes on with what is left of the budget.
+    for the best. With the same --out again, it resumes with the rest of the budget.
 
     \b
     Example:
@@ -103,7 +103,7 @@ def lr_find(
     high: Annotated[float, opt.bounded("--high", low=1e-12, high=1000, help="The last learning rate.")] = 1.0,
     steps: Annotated[int, typer.Option("--steps", min=5, max=10_000, help="Steps in all.")] = 100,
     csv: opt.CsvFile = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the losses to this .png or .svg.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the losses into this .png or .svg file.")] = None,
     seed: opt.Seed = 0,
     changes: opt.Changes = None,
     size: opt.Size = None,

@@ -146,7 +146,7 @@ def compare(
 ) -> None:
     """Compare models on the same test images.
 
-    Trains them one after the other on one split, or takes finished runs.
+    Trains them one after the other on one split, or compares finished runs.
 
     \b
     Example:

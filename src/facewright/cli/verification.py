@@ -74,7 +74,8 @@ def pairs(
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
     by: Annotated[
-        str | None, typer.Option("--by", metavar="COLUMN", help="Also error rates within groups of this column.")
+        str | None,
+        typer.Option("--by", metavar="COLUMN", help="Also measure error rates within each group of this column."),
     ] = None,
     attributes: Annotated[
         Path | None,
@@ -201,7 +202,9 @@ def calibrate(
     unknown_people: Annotated[
         str | None,
         typer.Option(
-            "--unknown-people", metavar="DATA", help="People who are no class of MODEL: choose when `predict` says so."
+            "--unknown-people",
+            metavar="DATA",
+            help="People who are not classes of MODEL: choose when `predict` answers unknown.",
         ),
     ] = None,
     crop: opt.Crop = None,

@@ -1,4 +1,4 @@
-"""Patches of photos without faces, to train on: at random, and those that a network takes for faces.
+"""Patches of photos without faces that a network takes for faces, to train on.
 
 A classifier trained on random patches has seen few that look like a face; in a photo of ten thousand patches, one in a
 thousand wrong is ten false alarms. So train, scan photos without faces, add the false alarms as negatives, train on.
@@ -18,7 +18,7 @@ from PIL import Image
 
 from facewright.errors import UsageError
 from facewright.faces.boxes import keep_best
-from facewright.faces.scan import Pixels, Scanner, Search
+from facewright.faces.scan import Pixels, Scanner
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import Floats, as_boxes, iou
 
@@ -73,40 +73,6 @@ def _alarms(scanner: Scanner, photo: Pixels, faces: Floats) -> list[tuple[float,
     patches, scores = hits.patches[clear], hits.scores[clear]
     kept = keep_best(patches, scores, scanner.search.overlap)[:EACH]
     return [(float(scores[k]), patches[k]) for k in kept]
-
-
-def random_patches(
-    photos: Sequence[Pixels], spec: InputSpec, count: int, seed: int, smallest: float = Search.smallest
-) -> Pixels:
-    """Cut patches of photos without faces at random places and sizes, as many of each photo.
-
-    Args:
-        photos: (H, W, 3) uint8 each, at least one of them with sides of `smallest` px.
-        spec: size of the patches.
-        count: how many, at least 1.
-        seed: of places and sizes; the sizes' logarithms are uniform.
-        smallest: px of the photo that the smallest patch covers, at least 1.
-    Returns:
-        (count, height, width, 3) uint8; fewer where photos are smaller than the smallest patch.
-    Raises:
-        UsageError: no photo, or a count or size out of range.
-    """
-    if not len(photos) or count < 1 or smallest < 1:
-        raise UsageError(f"expected photos, a count and a size of 1 or more, got {len(photos)}, {count}, {smallest:g}")
-    generator = np.random.default_rng(seed)
-    patches = []
-    for index in range(len(photos)):
-        share = count * (index + 1) // len(photos) - count * index // len(photos)
-        draws = generator.random((share, 3))
-        photo = photos[index] if share else np.zeros((0, 0, 3), np.uint8)
-        largest = min(photo.shape[0] / spec.height, photo.shape[1] / spec.width)  # in patches
-        least = smallest / min(spec.height, spec.width)
-        for size, across, down in draws if largest >= least else ():
-            scale = least * (largest / least) ** size
-            width, height = scale * spec.width, scale * spec.height
-            corner = (across * (photo.shape[1] - width), down * (photo.shape[0] - height))
-            patches.append(cut(photo, np.array([*corner, width, height]), spec))
-    return _stacked(patches, spec)
 
 
 def cut(photo: Pixels, patch: Floats, spec: InputSpec) -> Pixels:

@@ -14,7 +14,7 @@ from torch import Tensor
 from facewright.errors import UnknownName, UsageError
 from facewright.losses.classification import check_labels
 from facewright.specs import TripletMining
-from facewright.vectors import cosines_within, square_root, unit
+from facewright.vectors import cosines_within, square_root
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
@@ -30,27 +30,6 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tens
     """
     cosines, same = _pairs(embeddings, labels)
     return _contrast(cosines, same, margin)
-
-
-def contrastive_pairs(a: Tensor, b: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
-    """`contrastive` over given pairs: Siamese training, where both images go through one network.
-
-    Args:
-        a: (N, D) embeddings, of any length.
-        b: (N, D), the other image of each pair.
-        same: (N,) bool, whether the two show one person.
-        margin: as in `contrastive`.
-    Returns:
-        A scalar >= 0; 0 where there are no pairs.
-    Raises:
-        UsageError: the three do not fit each other.
-    """
-    if a.ndim != 2 or a.shape != b.shape or same.shape != a.shape[:1] or same.dtype is not torch.bool:
-        raise UsageError(
-            f"expected two (N, D) tensors and (N,) bool, got {tuple(a.shape)}, {tuple(b.shape)} and "
-            f"{tuple(same.shape)} of {same.dtype}"
-        )
-    return _contrast((unit(a) * unit(b)).sum(1).clamp(-1, 1), same, margin)
 
 
 def score_distributions(embeddings: Tensor, labels: Tensor, nodes: int = 101) -> Tensor:

@@ -32,7 +32,6 @@ UNKNOWN: Purpose = "unknown"
 BINARY: Purpose = "binary"
 ATTRIBUTE: Purpose = "attribute"
 GALLERY: Purpose = "gallery"
-DIRECTION = "accept iff score >= value"
 METHOD = "most impostors accepted within the target, no interpolation, ties together"
 
 

@@ -12,20 +12,18 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from facewright.data.sampling import derive
 from facewright.errors import NonFiniteLoss
 from facewright.events import EventHandler, Progress
 from facewright.files import csv_text
-from facewright.regression.network import Perceptron
+from facewright.regression.network import Array, Perceptron
 from facewright.regression.recipe import FitRecipe
 
-Array = NDArray[np.float64]
 Rows = tuple[Array, Array]  # standardized inputs (N, D) and targets (N, K)
 
 CHEAP = 5e8  # rows × weights × the smaller of both: one second-order step below about half a second
@@ -45,15 +43,6 @@ class FitRow:
     step: float  # adam: learning rate at the end of the epoch; levenberg-marquardt: length of the step
     seconds: float  # since the start of the fit
     best: bool  # the lowest validation loss so far
-
-
-@dataclass
-class Fitted:
-    """The weights with the lowest validation loss, and the history."""
-
-    weights: Array  # (P,)
-    history: list[FitRow] = field(default_factory=list)
-    stopped_early: bool = False
 
 
 def resolved(recipe: FitRecipe, network: Perceptron, rows: int) -> FitRecipe:
@@ -78,12 +67,12 @@ def fit(
     Raises:
         NonFiniteLoss: the loss is no number any more.
     """
-    recorder = _Recorder(network, validation, recipe, on_event, Fitted(network.initialize(derive(seed, "weights"))))
+    recorder = Fitted(network, validation, recipe, on_event, network.initialize(derive(seed, "weights")))
     method = _adam if recipe.optimizer.name == "adam" else _second_order
     with contextlib.suppress(_Ended), np.errstate(over="ignore", invalid="ignore"):  # `record` looks for them
         method(network, train, recipe, seed, recorder)
     on_event(Progress("fitting", recipe.training.epochs, recipe.training.epochs))
-    return recorder.fitted
+    return recorder
 
 
 def to_csv(rows: Iterable[FitRow]) -> str:
@@ -91,13 +80,15 @@ def to_csv(rows: Iterable[FitRow]) -> str:
     return csv_text([column.name for column in fields(FitRow)], ([*astuple(row)[:-1], int(row.best)] for row in rows))
 
 
-class _Recorder:
-    """Measure each state of the weights on the validation part; keep the best; end the fit in time."""
+class Fitted:
+    """The weights (P,) with the lowest validation loss, and the history; `record` ends the fit in time."""
 
     def __init__(
-        self, network: Perceptron, validation: Rows, recipe: FitRecipe, on_event: EventHandler, fitted: Fitted
+        self, network: Perceptron, validation: Rows, recipe: FitRecipe, on_event: EventHandler, weights: Array
     ) -> None:
-        self.network, self.validation, self.on_event, self.fitted = network, validation, on_event, fitted
+        self.network, self.validation, self.on_event, self.weights = network, validation, on_event, weights
+        self.history: list[FitRow] = []
+        self.stopped_early = False
         self.epochs, self.patience = recipe.training.epochs, recipe.selection.patience
         self.passes, self.best_at, self.best, self.start = 0, 0, math.inf, time.perf_counter()
 
@@ -113,18 +104,18 @@ class _Recorder:
             raise NonFiniteLoss(f"the loss is no number after {self.passes} passes; lower optimizer.learning_rate")
         better = loss < self.best
         if better:
-            self.best, self.best_at, self.fitted.weights = loss, self.passes, weights.copy()
+            self.best, self.best_at, self.weights = loss, self.passes, weights.copy()
         seconds = time.perf_counter() - self.start
-        self.fitted.history.append(FitRow(self.passes, train_loss, loss, step, seconds, better))
+        self.history.append(FitRow(self.passes, train_loss, loss, step, seconds, better))
         self.on_event(Progress("fitting", self.passes, self.epochs))
         if 0 < self.patience <= self.passes - self.best_at:
-            self.fitted.stopped_early = True
+            self.stopped_early = True
             raise _Ended
 
 
-def _second_order(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int, recorder: _Recorder) -> None:
+def _second_order(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int, recorder: Fitted) -> None:
     """Minimize all residuals at once; the Jacobian is asked for at each accepted step and only there."""
-    before = recorder.fitted.weights
+    before = recorder.weights
 
     def residuals(weights: Array) -> Array:
         recorder.read()
@@ -142,9 +133,9 @@ def _second_order(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int
     least_squares(residuals, before, jacobian, ftol=tiny, xtol=tiny, gtol=tiny, max_nfev=recipe.training.epochs)
 
 
-def _adam(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int, recorder: _Recorder) -> None:
+def _adam(network: Perceptron, train: Rows, recipe: FitRecipe, seed: int, recorder: Fitted) -> None:
     """Take small batches in an order of their own each epoch; the last batch of an epoch may be smaller."""
-    settings, weights, count = recipe.training, recorder.fitted.weights.copy(), len(train[0])
+    settings, weights, count = recipe.training, recorder.weights.copy(), len(train[0])
     mean, square, step, rate = np.zeros_like(weights), np.zeros_like(weights), 0, recipe.optimizer.learning_rate
     steps = settings.epochs * math.ceil(count / settings.batch)
     for epoch in range(settings.epochs):

@@ -20,28 +20,20 @@ Array = NDArray[np.float64]
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 
 
-def expit(x: Array) -> Array:
+def _share(name: Literal["expit", "ndtr"], x: Array) -> Array:
     from scipy import special  # of the extra `train`: what asks whether a file is a regression does without
 
-    return np.asarray(special.expit(x))
-
-
-def ndtr(x: Array) -> Array:
-    from scipy import special
-
-    return np.asarray(special.ndtr(x))
-
-
-def _silu_slope(x: Array) -> Array:
-    share: Array = expit(x)
-    return share * (1 + x * (1 - share))
+    return np.asarray(getattr(special, name)(x))
 
 
 # Each activation with its derivative.
 ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(np.float64)),
-    "gelu": (lambda x: x * ndtr(x), lambda x: ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)),
-    "silu": (lambda x: x * expit(x), _silu_slope),
+    "gelu": (
+        lambda x: x * _share("ndtr", x),
+        lambda x: _share("ndtr", x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
+    ),
+    "silu": (lambda x: x * _share("expit", x), lambda x: _share("expit", x) * (1 + x * _share("expit", -x))),
     "tanh": (np.tanh, lambda x: 1 - np.tanh(x) ** 2),
 }
 

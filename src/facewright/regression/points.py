@@ -15,14 +15,12 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facewright.data.functions import FUNCTION, draw_points
 from facewright.data.number_tables import read_numbers
 from facewright.data.splits import Split, stratified
 from facewright.errors import DataError, UnknownName, UsageError
-
-Array = NDArray[np.float64]
+from facewright.regression.network import Array
 
 FEWEST = 20  # rows: 14 for training, 3 for validation, 3 for the test
 

@@ -20,9 +20,8 @@ from pydantic import Field
 from facewright.errors import BundleError, UsageError
 from facewright.files import parse_json, write_atomic
 from facewright.records import Record
-from facewright.regression.network import Activation, Perceptron
+from facewright.regression.network import Activation, Array, Perceptron
 
-Array = NDArray[np.float64]
 FORMAT = 1
 TASK: Literal["regression"] = "regression"
 _CHUNK = 65_536  # rows that go through the network at once

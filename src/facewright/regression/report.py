@@ -12,19 +12,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, MaxNLocator
-from numpy.typing import NDArray
 
 from facewright.data.splits import Split
 from facewright.evaluation.number_metrics import FitEvaluation
-from facewright.metrics.intervals import Rate
 from facewright.regression.fitting import FitRow
+from facewright.regression.network import Array
 from facewright.regression.points import Points
 from facewright.regression.regressor import Regressor
 from facewright.report import pages, words
 from facewright.report.canvas import INK, canvas, inline_svg, name_axes, series_colour
 from facewright.report.number_plots import SIZE, error_plots, function_plot, quantity
-
-Array = NDArray[np.float64]
 
 _WORST = 8  # rows in the table of the largest errors
 _DRAWN = 4  # targets whose surface is drawn
@@ -78,15 +75,12 @@ def _sentences(test: FitEvaluation, history: Sequence[FitRow], facts: Mapping[st
     kept = max((row.epoch for row in history if row.best), default=0)
     ended = "stopped early, after" if facts["stopped_early"] else "ended after"
     return [
-        f"The mean error on the {test.n:,} test rows is {quantity(error.value)} (95 % interval {_between(error)}). "
+        f"The mean error on the {test.n:,} test rows is {quantity(error.value)} (95 % interval "
+        f"{quantity(error.low)} to {quantity(error.high)}). "
         f"Predicting the mean of the training rows would be off by {quantity(constant)}: {verdict}.",
         f"The weights are those with the lowest validation loss, of pass {kept} over the training rows; "
         f"the fit {ended} {facts['epochs']} passes.",
     ]
-
-
-def _between(rate: Rate) -> str:
-    return f"{quantity(rate.low)} to {quantity(rate.high)}"
 
 
 def _large(points: Points, split: Split, regressor: Regressor) -> list[tuple[str, Markup]]:

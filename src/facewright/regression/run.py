@@ -29,13 +29,11 @@ from facewright.files import csv_text, read_json, write_atomic, write_json
 from facewright.records import Record
 from facewright.regression import fitting
 from facewright.regression import recipe as recipes
-from facewright.regression.network import Perceptron
+from facewright.regression.network import Array, Perceptron
 from facewright.regression.points import Points, open_points, read_inputs
 from facewright.regression.regressor import TASK, Column, Header, Regressor, load, save, standardize
 from facewright.regression.report import fit_page
 from facewright.runs import owned
-
-Array = NDArray[np.float64]
 
 
 class FitFacts(Record):
@@ -104,11 +102,10 @@ class RowPredictions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `predict --json` prints."""
+        found = enumerate(zip(self.predicted.tolist(), self.beyond.tolist(), strict=True), 1)
         rows = [
             {"row": number, "predicted": dict(zip(self.targets, values, strict=True)), "beyond": beyond}
-            for number, (values, beyond) in enumerate(
-                zip(self.predicted.tolist(), self.beyond.tolist(), strict=True), 1
-            )
+            for number, (values, beyond) in found
         ]
         return {"path": self.path, "inputs": list(self.inputs), "targets": list(self.targets), "rows": rows}
 
@@ -226,19 +223,11 @@ def _fit_in(
     write_json(folder / "evaluation.json", evaluation.to_dict())
     table = np.hstack([points.inputs, points.targets, predicted])[split.test].tolist()
     head = ["row", *points.input_names, *names, *(f"predicted_{name}" for name in names)]
-    write_atomic(
-        folder / "predictions.csv",
-        csv_text(head, ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True))),
-    )
+    tested = ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True))
+    write_atomic(folder / "predictions.csv", csv_text(head, tested))
     last = fitted.history[-1] if fitted.history else None
-    facts = facts.model_copy(
-        update={
-            "finished": _now(),
-            "epochs": last.epoch if last else 0,
-            "stopped_early": fitted.stopped_early,
-            "train_seconds": last.seconds if last else 0.0,
-        }
-    )
+    epochs, seconds = (last.epoch, last.seconds) if last else (0, 0.0)
+    facts = facts.replace(finished=_now(), epochs=epochs, stopped_early=fitted.stopped_early, train_seconds=seconds)
     write_json(folder / "run.json", facts.to_dict())
     page = fit_page(points, split, regressor, evaluation, fitted.history, facts.to_dict(), recipe.to_toml())
     write_atomic(folder / "report.html", page)
@@ -250,22 +239,13 @@ def _facts(
     constant = [column.name for column in inputs if column.low == column.high]
     packages = {name: metadata.version(name) for name in ("facewright", "numpy", "scipy", "safetensors")}
     return FitFacts(
-        where=points.source,
-        dataset=points.name,
-        fingerprint=points.fingerprint,
-        inputs=points.input_names,
-        targets=points.target_names,
-        counts={part: len(getattr(split, part)) for part in PARTS},
-        recipe=recipe.name,
-        optimizer=recipe.optimizer.name,
-        seed=seed,
-        parameters=parameters,
+        where=points.source, dataset=points.name, fingerprint=points.fingerprint, inputs=points.input_names,
+        targets=points.target_names, counts={part: len(getattr(split, part)) for part in PARTS}, recipe=recipe.name,
+        optimizer=recipe.optimizer.name, seed=seed, parameters=parameters,
         threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
-        versions={"python": platform.python_version()} | packages,
-        machine=f"{platform.system()} {platform.machine()}",
-        started=_now(),
-        notes=tuple(f"the input {name} is the same in every training row" for name in constant),
-    )
+        versions={"python": platform.python_version()} | packages, machine=f"{platform.system()} {platform.machine()}",
+        started=_now(), notes=tuple(f"the input {name} is the same in every training row" for name in constant),
+    )  # fmt: skip
 
 
 def _now() -> str:

@@ -71,12 +71,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2_000_000)
     count = parser.parse_args().images
     start = clock = time.monotonic()
+    used = time.process_time()
 
     def told(what: str) -> None:
-        nonlocal clock
-        now = time.monotonic()
-        print(f"{what:<60} {now - clock:6.1f} s  peak {peak():.2f} GB", flush=True)
-        clock = now
+        nonlocal clock, used
+        now, cpu = time.monotonic(), time.process_time()
+        print(f"{what:<60} {now - clock:6.1f} s  {cpu - used:6.1f} s of CPU  peak {peak():.2f} GB", flush=True)
+        clock, used = now, cpu
 
     rows = [Labelled(f"p{n // EACH:06d}/{n % EACH:03d}.jpg", f"p{n // EACH:06d}") for n in range(count)]
     dataset = Dataset.of("made up", "made up", rows, MemorySource(()))
@@ -94,7 +95,7 @@ def main() -> None:
     told(f"plan of an epoch: {len(batches):,} batches")
     if isinstance(dataset.records, RecordTable):
         print(f"records: {dataset.records.nbytes / count:.0f} bytes an image, held")
-    print(f"all: {time.monotonic() - start:.0f} s, {time.process_time():.0f} s of processors, peak {peak():.2f} GB")
+    print(f"all: {time.monotonic() - start:.0f} s, {time.process_time():.0f} s of CPU, peak {peak():.2f} GB")
 
 
 if __name__ == "__main__":

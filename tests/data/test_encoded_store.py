@@ -92,6 +92,17 @@ def test_auto_takes_the_form_that_is_there_else_by_size(
         opened(photos, tmp_path, "packed")
 
 
+def test_the_environment_decides_where_nothing_else_does(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEWRIGHT_STORE", "encoded")
+    assert isinstance(opened(photos, tmp_path, "auto").pixels, encoded_store.EncodedPixels)
+    assert isinstance(opened(photos, tmp_path, "raw").pixels, np.memmap)
+    monkeypatch.setenv("FACEWRIGHT_STORE", "packed")
+    with pytest.raises(UsageError, match="raw, encoded"):
+        opened(photos, tmp_path, "auto")
+
+
 def test_a_second_open_encodes_nothing(photos: Path, tmp_path: Path) -> None:
     opened(photos, tmp_path)
     told: list[Event] = []

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facewright.data import layouts
 from facewright.data.cache import cache_clear
-from facewright.data.packed import PackedText
+from facewright.data.packed import PackedSource, PackedText
 from facewright.data.sources import open_dataset
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError
 from fixtures.trees import image, images, listed
@@ -426,3 +427,28 @@ def test_a_field_of_a_struct_may_be_the_label(tmp_path):
     with pa.OSFile(str(tmp_path / "y.arrow"), "wb") as sink, pa.ipc.new_file(sink, made.schema) as writer:
         writer.write_table(made)
     assert open_dataset(f"{tmp_path / 'y.arrow'}?columns=label=label.emotion").classes == ("happy", "sad")
+
+
+def test_captions_beside_images_are_not_read_as_label_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(layouts, "_MOST_TEXTS", 3)
+    files = {f"{who}/{n}.png": n for who in "ab" for n in range(2)}
+    captions = {f"{who}/{n}.txt": b"path,label\n" for who in "ab" for n in range(2)}
+    reads = []
+    whole = PackedSource.content
+    monkeypatch.setattr(PackedSource, "content", lambda self, name: reads.append(name) or whole(self, name))
+    assert open_dataset(tarred(tmp_path / "a.tar", files | captions)).classes == ("a", "b") and not reads
+    tables = {f"{who}/{n}.csv": b"path,label\n" for who in "ab" for n in range(2)}
+    with pytest.raises(DataError, match="up to 3"):
+        open_dataset(tarred(tmp_path / "b.tar", files | tables))
+
+
+def test_numbers_of_a_table_that_are_none(tmp_path):
+    parquet.write_table(table(label=[0.0, 1.0, 0.0, float("nan")], features=None), tmp_path / "nan.parquet")
+    data = open_dataset(tmp_path / "nan.parquet")
+    assert data.classes == ("0", "1") and [one.path for one in data.broken] == ["0000003"]
+    parquet.write_table(table(label=[0.0, 1.0, 0.0, float("inf")], features=None), tmp_path / "inf.parquet")
+    with pytest.raises(DataError, match=r"inf\.parquet: a value is inf"):
+        open_dataset(tmp_path / "inf.parquet")
+    parquet.write_table(table(label=[0, 1, 0, 7]), tmp_path / "seven.parquet")
+    with pytest.raises(DataError, match=r"seven\.parquet: a label is 7"):
+        open_dataset(tmp_path / "seven.parquet")

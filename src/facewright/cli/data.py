@@ -56,6 +56,7 @@ def inspect(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="With --labels: also write this page.")] = None,
     detector: opt.CropDetector = None,
+    store: opt.Form = None,
     order: opt.Order = None,
     columns: opt.Columns = None,
     names: opt.Names = None,
@@ -89,7 +90,7 @@ def inspect(
     from facewright import workflows
 
     with event_printer(quiet) as on_event:
-        audit, image = workflows.inspect(data, detector=detector, on_event=on_event)
+        audit, image = workflows.inspect(data, detector=detector, form=store, on_event=on_event)
     if sheet is not None:
         write_atomic(sheet, image)
         say(f"wrote {sheet}")

@@ -164,6 +164,10 @@ Store = Annotated[
         help="Stored images: raw pixels, encoded (for millions), or auto (by size): short for --set training.store=...",
     ),
 ]
+Form = Annotated[
+    str | None,
+    typer.Option("--store", metavar="FORM", help="Stored images: raw, encoded or auto. Default: FACEWRIGHT_STORE."),
+]
 Track = Annotated[
     str | None,
     typer.Option(

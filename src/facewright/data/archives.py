@@ -222,7 +222,11 @@ def _wrapper(files: list[str], folders: set[str]) -> str:
         if len(tops) != 1 or len(below) == 1 or next(iter(tops)).casefold() == "train":
             return inside
         deeper = f"{inside}{next(iter(tops))}/"
-        if any(not file.startswith(deeper) or "/" not in file[len(deeper) :] for file in files if _counts(file)):
+        if any(
+            not file.startswith(deeper) or "/" not in file[len(deeper) :]
+            for file in files
+            if is_image(file) or may_hold_labels(file)
+        ):
             return inside
         inside = deeper
 
@@ -230,9 +234,9 @@ def _wrapper(files: list[str], folders: set[str]) -> str:
 _LABELS = re.compile(r"\.(csv|tsv)$|(label|list|split|partition|identity|train|test|annot)[^/]*\.txt$", re.IGNORECASE)
 
 
-def _counts(name: str) -> bool:
-    """Tell whether a file says something about the folder it lies in: an image, or what may be a label file."""
-    return is_image(name) or _LABELS.search(name) is not None
+def may_hold_labels(name: str) -> bool:
+    """Tell whether a file may be a label file, by its name."""
+    return _LABELS.search(name) is not None
 
 
 def _checked(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> dict[str, zipfile.ZipInfo]:

@@ -33,6 +33,7 @@ EXPECTED = (
     "images (train_img/000001.jpg …, label_train.txt), a .zip or .tar of any of these folders, WebDataset shards, "
     "a .rec, a .parquet or .arrow with images, an .npz, or synthetic:faces"
 )
+_MOST_TEXTS = 1_000
 _GENERIC = ("folders", "labels", "numbered")
 _PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "data", "jpg", "png", "files", "all"}
 KNOWN: tuple[Layout, ...] = (
@@ -62,6 +63,7 @@ def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
     Raises:
         UnknownName: no such layout. DataError: no layout fits, or it is in doubt which does.
     """
+    _leave_out_captions(tree)
     chosen = options.get("layout")
     known = {layout.name: layout for layout in KNOWN}
     if chosen is not None and chosen not in (*known, *_GENERIC):
@@ -82,6 +84,14 @@ def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
         why = f"read as {layout.name}: {reason}" if reason else f"read as {layout.name}, as asked"
         return replace(data, layout=layout.name, notes=(why, *data.notes))
     return _generic(tree, options, chosen)
+
+
+def _leave_out_captions(tree: Tree) -> None:
+    """Of more texts than a data set has label files, keep those that may be one; the others are captions."""
+    if len(tree.texts) > _MOST_TEXTS:
+        tree.texts = [text for text in tree.texts if archives.may_hold_labels(text)]
+    if len(tree.texts) > _MOST_TEXTS:
+        raise DataError(f"{tree.where}: {len(tree.texts):,} files may be label files; expected up to {_MOST_TEXTS:,}")
 
 
 def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Dataset:

@@ -10,6 +10,7 @@ they are asked for. Source: huggingface.co/docs/datasets, "Features"; Apache Par
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -186,7 +187,7 @@ def _open(file: Path) -> tuple[_Table, Iterator[dict[str, str]]]:
         image, others = _columns(file, schema)
         parts = table.iter_batches(columns=others) if others else iter(())
     ends = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    return _Table(str(file), image, ends.astype(np.int64)), _values(parts, others, _names(schema), int(ends[-1]))
+    return _Table(str(file), image, ends.astype(np.int64)), _values(file, parts, others, _names(schema), int(ends[-1]))
 
 
 def _checked_group(file: Path, group: Any) -> int:
@@ -211,14 +212,17 @@ def _check(file: Path, size: int, rows: int) -> None:
 
 
 def _values(
-    parts: Iterator[Any], others: Sequence[str], names: Mapping[str, Sequence[str]], rows: int
+    file: Path, parts: Iterator[Any], others: Sequence[str], names: Mapping[str, Sequence[str]], rows: int
 ) -> Iterator[dict[str, str]]:
     if not others:
         yield from ({} for _ in range(rows))
     for part in parts:
         columns = {name: _column(part, name).to_pylist() for name in others}
         for row in range(part.num_rows):
-            yield {name: _text(columns[name][row], names.get(name, ())) for name in others}
+            try:
+                yield {name: _text(columns[name][row], names.get(name, ())) for name in others}
+            except DataError as error:
+                raise DataError(f"{file}: {error}") from None
 
 
 def _column(part: Any, name: str) -> Any:
@@ -238,6 +242,10 @@ def _text(value: Any, names: Sequence[str]) -> str:
         if not 0 <= int(value) < len(names):
             raise DataError(f"a label is {value}, and the schema names {len(names)} classes")
         return names[int(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):  # how tables write what is not known
+            return ""
+        raise DataError(f"a value is {value}; expected a finite number")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 

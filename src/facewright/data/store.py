@@ -99,7 +99,7 @@ class PixelStore:
         workers: int | None = None,
         on_event: EventHandler = ignore_event,
         verify: bool = False,
-        form: str = "auto",
+        form: str | None = "auto",
     ) -> PixelStore:
         """Open the store of a dataset, decoding the images where that has not been done.
 
@@ -110,13 +110,15 @@ class PixelStore:
             workers: decoders at work; all cores where None.
             on_event: called after each decoded image; never for a complete store.
             verify: compare the checksum of a complete store in any case, not only where its file has changed.
-            form: raw: decoded pixels; encoded: see encoded_store.py; auto: the one that is there, else raw up to 64 GiB
-                and half of what is free. Both give the same batches.
+            form: raw: decoded pixels; encoded: see encoded_store.py; auto or None: $FACEWRIGHT_STORE, else the one that
+                is there, else raw up to 64 GiB and half of what is free. Both give the same batches.
         Raises:
             DataError: no image can be read.
             EmptyClass: no image of a class can be read.
             FacewrightError: the cache cannot hold the pixels; nothing is left behind. UsageError: an unknown form.
         """
+        if form in (None, "auto"):
+            form = os.environ.get("FACEWRIGHT_STORE") or "auto"
         if form not in STORE_FORMS:
             raise UsageError(f"expected a form of store among {', '.join(STORE_FORMS)}, got {form!r}")
         present, keys = content_keys(dataset, cache)

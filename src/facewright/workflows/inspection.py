@@ -23,19 +23,20 @@ SIDE = 112  # pixels: what the contact sheet shows and near duplicates are searc
 
 
 def inspect(
-    where: str | Path, *, detector: str | None = None, on_event: EventHandler = ignore_event
+    where: str | Path, *, detector: str | None = None, form: str | None = None, on_event: EventHandler = ignore_event
 ) -> tuple[Audit, bytes]:
     """Return what is in a dataset, and a contact sheet of it (PNG).
 
     Args:
         detector: finds the faces that the images are cropped to, as a training with it would; "none": the images are
             crops; None: a few images are looked at, and a warning says if they are uncropped.
+        form: of the stored images, as of `PixelStore.open`.
     """
     dataset = open_dataset(where)
     share = None if detector is not None else sample_share(dataset)
     if detector not in (None, "none"):
         dataset = with_face_crops(dataset, FaceCropper(detector))
-    store = open_store(dataset, SIDE, "cover", on_event)
+    store = open_store(dataset, SIDE, "cover", on_event, form=form)
     sheet = io.BytesIO()
     contact_sheet(store).save(sheet, "PNG")
     found = audit(store)

@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,6 +193,7 @@ def _made_on(
 ) -> Iterator[_Range]:
     """Make parts on a Ray cluster, each written here when it arrives."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+    os.environ.setdefault("RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S", "2")  # a server answered; Ray doubles it twice
     import ray
     from ray.util import ActorPool
 
@@ -199,7 +201,9 @@ def _made_on(
     try:
         if mine:
             where: dict[str, Any] = {"include_dashboard": False} if address == "ray" else {"address": address}
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what the error says too
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
         needs, count = _shares(ray.cluster_resources())  # type: ignore[no-untyped-call]
         worker = ray.remote(max_restarts=MOST_RESTARTS, max_task_retries=MOST_RESTARTS, **needs)(PartWorker)
         shared = ray.put(job.dataset)
@@ -208,7 +212,12 @@ def _made_on(
             write_atomic(parts[start], content, mode=PRIVATE)
             yield start, stop
     except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
-        raise FacewrightError(f"--on {address}: {str(error).strip().splitlines()[-1][:300]}") from error
+        hint = (
+            "; if the cluster asks for a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            if "timeout" in str(error)
+            else ""
+        )
+        raise FacewrightError(f"--on {address}: {str(error).strip().splitlines()[-1][:300]}{hint}") from error
     finally:
         if mine and ray.is_initialized():
             ray.shutdown()

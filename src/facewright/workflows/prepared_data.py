@@ -143,7 +143,7 @@ def cropper_of(recipe: Recipe) -> FaceCropper | None:
 
 
 def open_store(
-    dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False, form: str = "auto"
+    dataset: Dataset, size: int, resize: str, on_event: EventHandler, *, verify: bool = False, form: str | None = None
 ) -> PixelStore:
     """Open the dataset's pixels at one size, not normalised."""
     raw = InputSpec.from_dict(

@@ -12,6 +12,8 @@ import torch
 from facewright import bundle as bundles
 from facewright.errors import FacewrightError, ResumeError, UnknownName, UsageError
 from facewright.events import Event, Message, StepFinished
+from facewright.models.catalog import create_model
+from facewright.training.freezing import trained_names
 from facewright.training.recipe import load
 from facewright.workflows import resume, train, train_all
 
@@ -169,3 +171,43 @@ def test_the_facts_of_a_run_name_its_weights(weights: Path, tmp_path: Path) -> N
     )
     facts = json.loads((tmp_path / "r" / "run.json").read_text(encoding="utf-8"))
     assert facts["weights"] == str(weights) and len(facts["weights_sha256"]) == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "notebook", "layers"), [("xception", "xception", 55), ("densenet121", "densenet", 27)]
+)
+def test_the_notebooks_train_what_they_say(tmp_path: Path, model: str, notebook: str, layers: int) -> None:
+    """In the second phase the weights behind the first layers move, and the norms before them keep their statistics."""
+    small = {"input.size": "64", "training.precision": "float32", "training.batch": "8"}
+    start = train(
+        NEW,
+        model=model,
+        recipe="scratch",
+        out=tmp_path / "a",
+        overrides={**small, "training.epochs": "1"},
+        report=False,
+    )
+    file = start.folder / "model.safetensors"
+    short = {**small, "phases.head.epochs": "2", "phases.body.epochs": "4", "schedule.patience": "0"}
+    run = train(
+        NEW,
+        model=f"{model}@{file}",
+        recipe=f"notebook-finetune-{notebook}",
+        out=tmp_path / "b",
+        overrides=short,
+        report=False,
+    )
+    before, after = (bundles.load(path).weights for path in (file, run.folder / "model.safetensors"))
+    network = create_model(model, 4, input_size=64, stem="imagenet")
+    trained = trained_names(network, f"all but first {layers}")
+    same = [name for name in before if before[name].shape == after[name].shape]
+    moved = {name for name in same if not torch.equal(before[name], after[name])}
+    names = {name for name, _ in network.named_parameters()} & set(same)
+    assert moved & names == trained & names
+    still = [
+        name for name in same if name.endswith("running_mean") and name.replace("running_mean", "weight") not in trained
+    ]
+    assert still and not moved & set(still)
+    rates = [row.learning_rate for row in run.history if row.phase == "body"]
+    assert rates[0] == pytest.approx(1e-5) and min(rates) >= 1e-6

@@ -52,18 +52,22 @@ def trained(asked: argparse.Namespace, way: str, seed: int, counts: dict[str, in
     )  # fmt: skip
 
 
-def compared(values: list[float], others: list[float]) -> dict[str, float]:
-    """The mean difference over seeds, its 95 % interval and the p of a paired t-test."""
+def compared(values: list[float], others: list[float]) -> dict[str, float] | None:
+    """The mean difference over seeds, its 95 % interval and the p of a paired t-test; None: too few, or all equal."""
     differences = np.subtract(values, others)
     if len(differences) < 2 or not differences.any():
-        return {"value": float(differences.mean()), "low": float("-inf"), "high": float("inf"), "p": 1.0}
+        return None
     found = stats.ttest_1samp(differences, 0.0)
     low, high = found.confidence_interval(0.95)
     return {"value": float(differences.mean()), "low": float(low), "high": float(high), "p": float(found.pvalue)}
 
 
-def shown(one: dict[str, float]) -> str:
-    return f"{100 * one['value']:+.1f} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f}), p = {one['p']:.2f}"
+def shown(one: dict[str, float] | None) -> str:
+    return (
+        ""
+        if one is None
+        else f"{100 * one['value']:+.1f} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f}), p = {one['p']:.3f}"
+    )
 
 
 def main() -> None:
@@ -95,7 +99,8 @@ def main() -> None:
 def report(asked: argparse.Namespace, last: Run, hter: dict[str, list[float]], auc: dict[str, list[float]]) -> None:
     """Print the table and write the JSON."""
     rows: dict[str, Any] = {}
-    print("\n| balancing | test HTER, mean | lowest to highest | AUC, mean | HTER less that of none (points) | p |")
+    print("\n| balancing | test HTER, mean | lowest to highest | AUC, mean | HTER less that of none (points) |")
+    print("|---|---|---|---|---|")
     for way, values in hter.items():
         found = compared(values, hter["none"])
         rows[way] = {"hter": values, "auc": auc[way], "less_none": found, "less_ours": compared(values, hter[OURS])}

@@ -140,7 +140,9 @@ class Classifier:
             self.threshold = class_threshold(bundle.thresholds, bundle.classes)
         except DataError as error:
             raise BundleError(str(error)) from None
-        self.limits = {str(one.accepted): one.value for one in thresholds_for(bundle.thresholds, ATTRIBUTE)}
+        stored = {str(one.accepted): one.value for one in thresholds_for(bundle.thresholds, ATTRIBUTE)}
+        attributes = () if bundle.task is None else bundle.task.of_kind("attribute")
+        self.limits = {name: stored.get(name, 0.5) for name in (part.target.name for part in attributes)}
         self._detector = detector
         self._scale = 0.0 if bundle.head is None else bundle.head.scale  # above 0 for cosine heads alone
         # (B, H, W, 3) uint8 -> (B, C)
@@ -354,7 +356,7 @@ class Classifier:
         """Return what the values (V,) of one target mean."""
         value, spec = values[0], target.number
         if target.kind == "attribute":
-            limit = self.limits.get(target.name, 0.5)
+            limit = self.limits[target.name]
             return AttributeAnswer(yes=value >= limit, probability=value, threshold=limit)
         if spec is not None and spec.error is not None:
             return NumberAnswer(value=value, low=value - spec.error, high=value + spec.error, level=spec.level)

@@ -73,11 +73,8 @@ class StoredThresholds:
         binary = targets = None
         if bundle.task is not None:
             limits = Classifier(bundle).limits
-            kinds = {"attribute": True, "classes": False, "votes": False}
-            targets = tuple(
-                (part.values, limits.get(part.target.name, 0.5) if kinds[part.target.kind] else None)
-                for part in bundle.task.parts
-                if part.target.kind in kinds
+            targets = tuple(  # of classes and votes the likeliest is the answer
+                (part.values, limits.get(part.target.name)) for part in bundle.task.parts if part.target.number is None
             )
         elif bundle.classes:
             classifier = Classifier(bundle)

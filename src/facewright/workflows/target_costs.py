@@ -40,8 +40,7 @@ def measure_target_costs(
         one, other = first.values[:, part.values], second.values[:, part.values]
         changed = None
         if kind != "number":
-            limit = limits.get(name, 0.5)
-            answers = [rows >= limit if kind == "attribute" else rows.argmax(1) for rows in (one, other)]
+            answers = [rows >= limits[name] if kind == "attribute" else rows.argmax(1) for rows in (one, other)]
             changed = wilson(int((answers[0] != answers[1]).sum()), len(one))
         costs.append(
             TargetCost(

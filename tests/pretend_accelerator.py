@@ -16,18 +16,21 @@ from PIL import Image
 
 from facewright import devices
 from facewright.bundle import Bundle, save
+from facewright.cli.main import main
 from facewright.data.augment import TOLERANCE
 from facewright.data.loaders import Loader
 from facewright.data.resident import ResidentStore, resident
 from facewright.data.sources import open_dataset
 from facewright.embedding import Embedder
-from facewright.errors import NonFiniteLoss
+from facewright.errors import DeviceFault, NonFiniteLoss
 from facewright.evaluation.speed import latency
 from facewright.events import EpochFinished, EpochRow, StepFinished
 from facewright.explanation import Explainer
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
+from facewright.serve.engine import Engine, Kind
+from facewright.serve.http_errors import error_of
 from facewright.specs import Augment
 from facewright.training import checkpoints, optimizers, precision
 from facewright.training.distributed import World
@@ -364,3 +367,56 @@ def test_a_device_is_timed(pretend: torch.device, monkeypatch: pytest.MonkeyPatc
     model = create_model("plain_cnn", 2, input_size=32).to(pretend)
     found = latency(model, 32, batch=2, seconds=0.01)
     assert found.median_ms > 0 and set(waited) == {pretend}
+
+
+FULL_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported")
+
+
+@pytest.mark.parametrize("error", [FULL_MEMORY, LOST])
+@pytest.mark.parametrize("command", ["train", "timed", "embed", "predict", "scan"])
+def test_a_device_that_fails_is_one_line(
+    command: str, error: RuntimeError, pretend: torch.device, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    photo, model = tmp_path / "photos" / "a.png", tmp_path / "model.safetensors"
+    photo.parent.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(photo)
+    save(model, bundle_of("plain_cnn", "face", "other"))
+    training = ["train", WHERE, "--model", "plain_cnn", "--size", "32", "--batch", "8", "--out", str(tmp_path / "run")]
+    words = {
+        "train": [*training, "--precision", "float32", "--no-deterministic"],
+        "timed": [*training, "--precision", "float32"],
+        "embed": ["embed", str(model), str(photo.parent), "--out", str(tmp_path / "vectors.parquet")],
+        "predict": ["predict", str(model), str(photo)],
+        "scan": ["scan", str(model), str(photo)],
+    }[command]
+    monkeypatch.setattr("fixtures.pretend.FAULTS", [error])
+    assert main([*words, "--device", str(pretend)]) == 1
+    printed = capsys.readouterr().err
+    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in printed and ("no memory left" in line) == (error is FULL_MEMORY)
+    if command in ("train", "timed"):
+        assert ("--batch 4" if error is FULL_MEMORY else "--resume") in line and str(pretend) in line
+    else:
+        assert "--resume" not in line
+
+
+def test_a_server_whose_device_is_lost_says_so(monkeypatch: pytest.MonkeyPatch, pretend: torch.device) -> None:
+    embedder = Embedder(bundle_of("plain_cnn", "a", "b"), device=str(pretend))
+    engine = Engine({"embed": Kind(lambda images: list(embedder.embed(np.stack(images))), most=4)})
+    image = np.zeros((32, 32, 3), np.uint8)
+    assert len(engine.do("embed", [image])) == 1 and engine.fault is None
+    for error, lasting in ((FULL_MEMORY, False), (LOST, True)):
+        monkeypatch.setattr("fixtures.pretend.FAULTS", [error])
+        with pytest.raises(DeviceFault) as told:
+            engine.do("embed", [image] * 3)
+        assert (engine.fault is not None) == lasting and error_of(told.value).status == 503
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["pretend:9", "pretender", "cuda:0"])
+def test_a_device_that_is_not_there_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", WHERE, "--model", "plain_cnn", "--device", name]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert name in line

@@ -220,6 +220,8 @@ def fault(error: RuntimeError, device: torch.device | None = None, batch: int | 
     """
     import torch
 
+    if isinstance(error, DeviceFault):
+        return error
     where = "the device" if device is None else str(device)
     if is_out_of_memory(error):
         if batch is None:
@@ -240,9 +242,8 @@ def fault(error: RuntimeError, device: torch.device | None = None, batch: int | 
     )
     if lost:
         first = str(error).strip().splitlines()[0][:200]
-        return DeviceFault(
-            f"{where} failed ({first}): look at its driver; train --resume goes on from the last checkpoint"
-        )
+        again = "" if batch is None else "; train --resume goes on from the last checkpoint"
+        return DeviceFault(f"{where} failed ({first}): look at its driver, or choose --device cpu{again}")
     return error
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from facewright.data.augment import apply, draws, normalise, resize
 from facewright.data.records import Dataset
-from facewright.devices import moved
+from facewright.devices import fault, moved
 from facewright.errors import DataError, UsageError
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
@@ -156,6 +156,8 @@ class Loader:
             out = self._buffers.take((len(job.indices), 3, self.size, self.size)) if on_cpu else None
             return Batch(normalise(images, self.spec, out), job.indices)
         except Exception as error:
+            if isinstance(error, RuntimeError) and fault(error) is not error:
+                raise  # of the device, not of these images
             raise DataError(f"batch {job.step} of epoch {job.epoch} ({self._files(job)}): {error}") from error
 
     def _files(self, job: _Job) -> str:

@@ -68,7 +68,9 @@ def create_app(models: Models, settings: Settings) -> ASGIApp:
 def _add_facts(app: FastAPI, service: Service, settings: Settings, telemetry: Telemetry) -> None:
     @app.get("/healthz", response_model=schemas.Health, responses=documented(REFUSED), tags=["server"])
     async def health() -> dict[str, str]:
-        """Report that the server runs."""
+        """Report that the server runs and its device answers."""
+        if service.engine.fault is not None:
+            raise ApiError(503, service.engine.fault, code="device_failed")
         return {"status": "ok"}
 
     @app.get("/metrics", responses=documented(REFUSED), tags=["server"], response_class=Response)

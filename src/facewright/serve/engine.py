@@ -7,6 +7,8 @@ a long request does not keep others waiting, and ends between two of its jobs wh
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,11 @@ from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+from facewright import devices
+from facewright.errors import DeviceFault
+
+LOG = logging.getLogger("facewright.serve")
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Engine:
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self.fault: str | None = None  # of the device, which answers nothing more
         self._thread = threading.Thread(target=self._run, name="facewright-engine", daemon=True)
         self._thread.start()
 
@@ -129,7 +137,31 @@ class Engine:
             kind = self._kinds[batch[0].kind]
             if self._observe is not None:
                 self._observe(batch[0].kind, len(batch))
-            _do(kind.work, batch)
+            self._do(kind.work, batch)
+
+    def _do(self, work: Callable[[Sequence[Any]], Sequence[Any]], batch: list[_Job]) -> None:
+        """Give each job its result; where a batch fails each is tried alone, so that one image spoils no other."""
+        try:
+            results = work([job.item for job in batch])
+        except BaseException as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(self._meaning(error))
+            else:
+                for job in batch:
+                    self._do(work, [job])
+            return
+        for job, result in zip(batch, results, strict=True):
+            job.future.set_result(result)
+
+    def _meaning(self, error: BaseException) -> BaseException:
+        """Return what an error of a device means to people, and note that it failed."""
+        if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+            return error
+        told = devices.fault(error)
+        if isinstance(told, DeviceFault) and not devices.is_out_of_memory(error) and self.fault is None:
+            self.fault = str(told)
+            LOG.error("%s; restart the server", told)
+        return told
 
     def _next(self) -> list[_Job]:
         """The oldest job and those of its kind behind it, as many as go together; nothing once it is closed."""
@@ -148,18 +180,3 @@ class Engine:
                 wanted = [job for job in batch if job.future.set_running_or_notify_cancel()]
                 if wanted:
                     return wanted
-
-
-def _do(work: Callable[[Sequence[Any]], Sequence[Any]], batch: list[_Job]) -> None:
-    """Give each job its result; where a batch fails each is tried alone, so that one image spoils no other."""
-    try:
-        results = work([job.item for job in batch])
-    except BaseException as error:
-        if len(batch) == 1:
-            batch[0].future.set_exception(error)
-        else:
-            for job in batch:
-                _do(work, [job])
-        return
-    for job, result in zip(batch, results, strict=True):
-        job.future.set_result(result)

@@ -13,6 +13,7 @@ from facewright.errors import (
     BadImage,
     BundleError,
     DataError,
+    DeviceFault,
     FacewrightError,
     GalleryDamaged,
     GalleryError,
@@ -39,6 +40,7 @@ STATUSES: tuple[tuple[type[FacewrightError], int, str | None], ...] = (
     (Undefined, 409, None),
     (UsageError, 400, None),
     (DataError, 400, None),
+    (DeviceFault, 503, "device_failed"),
     (BundleError, 500, None),
     (WeightsError, 500, None),
 )

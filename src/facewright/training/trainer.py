@@ -12,7 +12,6 @@ import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from facewright.data.sampling import derive
 from facewright.devices import moved
 from facewright.errors import Interrupted, NonFiniteLoss
 from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
-from facewright.heads import CosineHead
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.distributed import World, stop_requests
 from facewright.training.history import Position
@@ -37,10 +35,9 @@ from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
 from facewright.training.sharding import ShardedObjective, whole_norm
 from facewright.training.step_numbers import StepNumbers, divergence
-from facewright.training.trainer_state import restore, state_of
+from facewright.training.trainer_state import restore, save, state_of
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
-from facewright.training.verification import measure
 
 STOP_EVERY = 8  # steps between two questions among processes whether one of them is to stop
 
@@ -274,31 +271,13 @@ class Trainer:
         """The network that is validated and kept: the average of the weights where there is one."""
         return self.network if self.average is None else self.average.module
 
-    @torch.inference_mode()
     def validate(self) -> Validation:
-        """Measure the validation part, each process its share; of many classes no image's scores are kept."""
+        """Measure the validation part and the verification sets, each process its share."""
         assert self.loader is not None
-        rows, metric, task = np.sort(self.data.validation), self.recipe.selection.metric, self.recipe.task
         network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
-        batches, truth = self.loader.validation(size), self.truth_of(rows)
-        if self.sharding is not None:
-            head = network.get_submodule(str(self.module.head))
-            assert isinstance(head, CosineHead)
-            parts = ((self.module.embeddings(network, inputs), indices) for inputs, indices in batches)
-            embeddings = validation.gathered(parts, rows, head.width, self.world).float()
-            result = validation.of_rows(self.sharding.row_numbers(head, embeddings, truth), metric)
-        elif task is not None or metric == "hter":  # which take all scores, of few columns
-            parts = ((self.module.scores(network, inputs), indices) for inputs, indices in batches)
-            result = validation.validate(
-                validation.gathered(parts, rows, self.data.classes, self.world), truth, metric, task
-            )
-        else:
-            parts = (
-                (validation.row_numbers(self.module.scores(network, inputs), self.truth_of(indices)), indices)
-                for inputs, indices in batches
-            )
-            result = validation.of_rows(validation.gathered(parts, rows, 2, self.world), metric)
-        return self.verified(result, network, size)
+        return validation.verified(
+            self, validation.validated(self, network, self.loader.validation(size)), network, size
+        )
 
     def truth_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the class numbers (B,) or targets (B, T) of rows of the store, on the device."""
@@ -309,17 +288,6 @@ class Trainer:
         if self.sharding is None:
             return nullcontext()
         return self.sharding.whole(self.validated_network.get_submodule(str(self.module.head)))  # type: ignore[arg-type]
-
-    def verified(self, result: Validation, network: nn.Module, size: int) -> Validation:
-        """Measure the verification sets; where they choose the best epoch, their mean accuracy is its score."""
-        data, epoch = self.data, self.position.epoch + 1
-        if not data.sets or not result.finite():
-            return result
-        found = [measure(network, self.module.head, one, data.spec, size, epoch, self.world) for one in data.sets]
-        self.position.sets += found
-        self.on_event(Message(f"epoch {epoch}: verification: {', '.join(map(str, found))}"))
-        chosen = self.recipe.selection.metric == "verification"
-        return replace(result, score=float(np.mean([one.accuracy for one in found]))) if chosen else result
 
     def finish_epoch(self, result: Validation, speed: float) -> None:
         """Write down the epoch; keep the weights if they are the best; decide whether to go on."""
@@ -436,16 +404,7 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Save the state: the main process all of it, but for class directions that are shared out."""
-        folder, steps = self.folder / "checkpoints", self.position.steps
-        if self.world.is_main_process or self.sharding is not None:
-            state = self.state()
-            shards: tuple[bytes, ...] = ()
-            if state.rows:
-                digest = bytearray(checkpoints.save_rows(folder, state, steps, self.world.rank))
-                every = self.world.all_gather(torch.frombuffer(digest, dtype=torch.uint8))
-                shards = tuple(bytes(one.tolist()) for one in every)
-            if self.world.is_main_process:
-                checkpoints.save(folder, state, steps, shards)
+        save(self)
         self._saved = time.monotonic()
 
     def checkpoint_if_due(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from facewright.errors import ResumeError
 from facewright.events import EpochRow
 from facewright.training import checkpoints, optimizers
+from facewright.training.distributed import World
 from facewright.training.history import Position, SetAccuracy
 from facewright.training.schedule import Plateau
 from facewright.training.sharding import Sharding
@@ -43,6 +44,15 @@ class Resumable(Protocol):
     def start_phase(self) -> None: ...
 
 
+class Saved(Resumable, Protocol):
+    """A trainer with the folder that it is saved in."""
+
+    folder: Path
+    world: World
+
+    def state(self) -> checkpoints.State: ...
+
+
 def state_of(trainer: Resumable) -> checkpoints.State:
     """Return the state; of class directions that are shared out, the rows of this process."""
     parts: Parts = {
@@ -61,6 +71,19 @@ def state_of(trainer: Resumable) -> checkpoints.State:
         "scaler": trainer.scaler.state_dict(),
     }
     return checkpoints.State(tensors, facts, rows)
+
+
+def save(trainer: Saved) -> None:
+    """Save the state: each process its rows of class directions that are shared out, the main one everything else."""
+    folder, steps, world = trainer.folder / "checkpoints", trainer.position.steps, trainer.world
+    if not world.is_main_process and trainer.sharding is None:
+        return
+    state, shards = trainer.state(), tuple[bytes, ...]()
+    if state.rows:
+        digest = torch.frombuffer(bytearray(checkpoints.save_rows(folder, state, steps, world.rank)), dtype=torch.uint8)
+        shards = tuple(bytes(one.tolist()) for one in world.all_gather(digest))
+    if world.is_main_process:
+        checkpoints.save(folder, state, steps, shards)
 
 
 def restore(trainer: Resumable, state: checkpoints.State) -> None:

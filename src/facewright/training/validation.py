@@ -1,23 +1,35 @@
-"""Validation of the weights: the measure that chooses the best epoch and ends a phase early."""
+"""Validation of the weights: the measure that chooses the best epoch and ends a phase early.
+
+Of many classes no image's scores are kept: two numbers an image, its cross-entropy and if it is right, are enough.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from facewright.devices import moved
 from facewright.errors import UsageError
+from facewright.events import EventHandler, Message
+from facewright.heads import CosineHead
 from facewright.losses import targets
 from facewright.metrics import binary
 from facewright.specs.tasks import TaskSpec
 from facewright.training.distributed import World
+from facewright.training.history import Position
+from facewright.training.loading import Data, Inputs
+from facewright.training.recipe import Recipe
+from facewright.training.sharding import Sharding
+from facewright.training.training_module import TrainingModule
+from facewright.training.verification import measure
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,57 @@ class Validation:
     def finite(self) -> bool:
         """Return whether the loss is a finite number."""
         return math.isfinite(self.loss)
+
+
+class Validating(Protocol):
+    """The parts of a trainer that are needed to validate."""
+
+    module: TrainingModule
+    data: Data
+    recipe: Recipe
+    world: World
+    sharding: Sharding | None
+    position: Position
+    on_event: EventHandler
+
+    def truth_of(self, rows: NDArray[np.int64]) -> Tensor: ...
+
+
+@torch.inference_mode()
+def validated(trainer: Validating, network: nn.Module, batches: Iterator[Inputs]) -> Validation:
+    """Measure the validation part; every process must call it.
+
+    Args:
+        network: in evaluation mode. batches: the share of this process.
+    """
+    module, recipe, world = trainer.module, trainer.recipe, trainer.world
+    rows, metric, task = np.sort(trainer.data.validation), recipe.selection.metric, recipe.task
+    if trainer.sharding is not None:
+        head = network.get_submodule(str(module.head))
+        assert isinstance(head, CosineHead)
+        parts = ((module.embeddings(network, inputs), indices) for inputs, indices in batches)
+        embeddings = gathered(parts, rows, head.width, world).float()
+        return of_rows(trainer.sharding.row_numbers(head, embeddings, trainer.truth_of(rows)), metric)
+    scored = ((module.scores(network, inputs), indices) for inputs, indices in batches)
+    if task is not None or metric == "hter":  # which take all scores, of few columns
+        scores = gathered(scored, rows, trainer.data.classes, world)
+        return validate(scores, trainer.truth_of(rows), metric, task)
+    numbers = ((row_numbers(scores, trainer.truth_of(indices)), indices) for scores, indices in scored)
+    return of_rows(gathered(numbers, rows, 2, world), metric)
+
+
+@torch.inference_mode()
+def verified(trainer: Validating, result: Validation, network: nn.Module, size: int) -> Validation:
+    """Measure the verification sets; where they choose the best epoch, their mean accuracy is its score."""
+    data, epoch = trainer.data, trainer.position.epoch + 1
+    if not data.sets or not result.finite():
+        return result
+    head = trainer.module.head
+    found = [measure(network, head, one, data.spec, size, epoch, trainer.world) for one in data.sets]
+    trainer.position.sets += found
+    trainer.on_event(Message(f"epoch {epoch}: verification: {', '.join(map(str, found))}"))
+    chosen = trainer.recipe.selection.metric == "verification"
+    return replace(result, score=float(np.mean([one.accuracy for one in found]))) if chosen else result
 
 
 def validate(scores: Tensor, truth: Tensor, metric: str, task: TaskSpec | None = None) -> Validation:

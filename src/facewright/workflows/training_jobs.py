@@ -79,7 +79,10 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
     check_evaluation(data, recipe)
     if asked.widest:
         recipe = _with_largest_batch(network, data, recipe, world, on_event)
-    facts = _facts(folder, network, data, start, recipe, seed, world, on_event)
+    try:
+        facts = _facts(folder, network, data, start, recipe, seed, world, on_event)
+    except RuntimeError as error:  # where a step is timed
+        raise devices.fault(error, world.device, recipe.training.batch) from error
     world.barrier()  # all have read before one writes
     if world.is_main_process:
         write_atomic(folder / "recipe.toml", recipe.to_toml())
@@ -110,7 +113,10 @@ def trial(
     check_weights(asked.model, asked.recipe)
     with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
         changed = dataclasses.replace(asked, recipe=change(asked.recipe))
-        yield prepared(Path(folder), changed, seed, world, on_event)
+        try:
+            yield prepared(Path(folder), changed, seed, world, on_event)
+        except RuntimeError as error:
+            raise devices.fault(error, world.device, changed.recipe.training.batch) from error
 
 
 def train_job(job: Job) -> Outcome | None:

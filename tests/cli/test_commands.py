@@ -75,7 +75,7 @@ AUDIT = Audit(
     counts={"ann": 2, "bo": 2},
     sizes=SizeTable((8, 8), (9.5, 9.0), (12, 10), ((8, 8, 4),)),
     broken=(Broken("c.jpg", "truncated"),),
-    exact=(ExactDuplicates(IMAGES),),
+    exact=(ExactDuplicates(images=IMAGES),),
     near=(NearDuplicate(*IMAGES, similarity=0.99, mirrored=False),),
     imbalance=1.0,
     balance=1.0,

@@ -154,7 +154,7 @@ def card(
     """Write a model card from what is recorded, as Markdown.
 
     Data, licence, input, template, thresholds, measurements, subgroups, intended use and limits. What is not recorded
-    is said.
+    is named as missing.
 
     \b
     Example:

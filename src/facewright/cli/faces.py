@@ -72,8 +72,8 @@ def faces(
     Nothing has to be trained. A photo without a face gives an empty list; one that cannot be read gets an error of its
     own, and the others are still processed.
 
-    Of one folder, archive or data set, --out FILE.parquet writes a row a face with its crop; the photos may be larger
-    than memory, and a stopped command resumes where it was when it is given again. --on ray does so on a cluster.
+    Of one folder, archive or dataset, --out FILE.parquet writes one row per face with its crop; the photos may be
+    larger than memory, and a stopped command resumes where it was when it is given again. --on ray does so on a cluster.
 
     \b
     Example:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+from pydantic import computed_field
 
+from facewright import records
 from facewright.data.contact_sheet import contact_sheet
 from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import Broken, Record
@@ -45,17 +46,18 @@ class AuditedImage:
     split: str | None  # the part that the data prescribes
 
 
-@dataclass(frozen=True)
-class ExactDuplicates:
+class ExactDuplicates(records.Record):
     """Images with equal pixels."""
 
     images: tuple[AuditedImage, ...]  # two or more
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def across_classes(self) -> bool:
         """True where at least one of the labels must be wrong."""
         return len({image.label for image in self.images}) > 1
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def across_splits(self) -> bool:
         """True where a test image was trained on (leakage)."""
@@ -82,9 +84,8 @@ class SizeTable:
     common: tuple[tuple[int, int, int], ...]  # (height, width, count), the most frequent first
 
 
-@dataclass(frozen=True)
-class Audit:
-    """A data set's health."""
+class Audit(records.Record):
+    """A dataset's health."""
 
     name: str
     where: str
@@ -100,13 +101,6 @@ class Audit:
     warnings: tuple[str, ...]
     layout: str = ""  # how the data set was read
     notes: tuple[str, ...] = ()  # why, and what to know about it
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; each group of exact duplicates says whether it crosses classes or parts."""
-        content = asdict(self)
-        for group, equal in zip(content["exact"], self.exact, strict=True):
-            group |= {"across_classes": equal.across_classes, "across_splits": equal.across_splits}
-        return content
 
 
 def audit(store: PixelStore) -> Audit:
@@ -159,7 +153,7 @@ def _exact(digests: tuple[str, ...], images: list[AuditedImage]) -> tuple[ExactD
     groups: dict[str, list[AuditedImage]] = defaultdict(list)
     for digest, image in zip(digests, images, strict=True):
         groups[digest].append(image)
-    return tuple(ExactDuplicates(tuple(group)) for group in groups.values() if len(group) > 1)
+    return tuple(ExactDuplicates(images=tuple(group)) for group in groups.values() if len(group) > 1)
 
 
 def _near(found: NearPairs, images: list[AuditedImage]) -> tuple[NearDuplicate, ...]:

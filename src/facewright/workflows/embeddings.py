@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright import platforms
+from facewright import platforms, records
 from facewright.data.decoding import Decoded, decode_all
 from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.remote_files import writable
@@ -31,10 +31,10 @@ from facewright.workflows.scores import picked_faces
 ROWS = 2_048  # images a part; a run that is stopped loses at most so many
 
 
-@dataclass(frozen=True)
-class VectorsWritten:
+class VectorsWritten(records.Record):
     """A Parquet file of vectors."""
 
+    task: Literal["embed"] = "embed"
     path: str
     rows: int
     width: int  # D
@@ -42,12 +42,6 @@ class VectorsWritten:
     fingerprint: str
     resumed: int  # images that an earlier, stopped run had done
     broken: tuple[Broken, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `embed --json` prints it."""
-        facts = {name: getattr(self, name) for name in ("path", "rows", "width", "model", "fingerprint", "resumed")}
-        broken = [{"path": item.path, "reason": item.reason} for item in self.broken]
-        return {"task": "embed"} | facts | {"broken": broken}
 
 
 @select_face_was_policy
@@ -100,7 +94,10 @@ def embed(
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
             raise DataError(f"{where}: not one image can be read{first}")
     everything = merge_broken(dataset.broken, broken)
-    return VectorsWritten(str(out), rows, recognizer.width, str(model), recognizer.fingerprint, resumed, everything)
+    return VectorsWritten(
+        path=str(out), rows=rows, width=recognizer.width, model=str(model), fingerprint=recognizer.fingerprint,
+        resumed=resumed, broken=everything,
+    )  # fmt: skip
 
 
 def rows_of(

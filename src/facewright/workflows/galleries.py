@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from facewright.data.records import Broken, merge_broken
 from facewright.errors import DataError, OtherModel, UsageError
@@ -25,13 +25,10 @@ from facewright.records import Record
 class ImportResult(Record):
     """The number of entries imported into a gallery."""
 
+    task: Literal["import"] = "import"
     source: str
     new: int
     already: int  # the same photo of the same person was there
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `gallery import --json` prints it."""
-        return {"task": "import"} | super().to_dict()
 
 
 @select_face_was_policy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 from facewright.data.audit import Audit, audit
@@ -41,7 +40,7 @@ def inspect(
     contact_sheet(store).save(sheet, "PNG")
     found = audit(store)
     if share is not None:
-        found = replace(found, warnings=(*found.warnings, advice(share)))
+        found = found.replace(warnings=(*found.warnings, advice(share)))
     return found, sheet.getvalue()
 
 

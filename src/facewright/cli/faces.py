@@ -73,7 +73,8 @@ def faces(
     own, and the others are still processed.
 
     Of one folder, archive or dataset, --out FILE.parquet writes one row per face with its crop; the photos may be
-    larger than memory, and a stopped command resumes where it was when it is given again. --on ray does so on a cluster.
+    larger than memory, and a stopped command resumes where it was when it is given again. --on ray runs it on a
+    cluster.
 
     \b
     Example:

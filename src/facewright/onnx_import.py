@@ -17,7 +17,7 @@ from facewright.graphs import EMBEDDING, PIXELS, Graph, Session, check_plain, fi
 from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto
 
 NORMS = ("facewright/unit-length", "facewright/units-length")  # (B, 1), with the mirror image (2 B, 1)
 MOST_NUMBERS = 65_536  # of an embedding
@@ -145,55 +145,72 @@ def _output(model: ModelProto, layout: Layout, spec: InputSpec, name: str | None
     return chosen[0], fitting[chosen[0]]
 
 
+class _Nodes:
+    """Nodes that are put before or behind a graph; their constants are among its weights."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self._graph, self.nodes = graph, list[Any]()
+
+    def constant(self, name: str, values: Any, kind: type) -> str:
+        held = import_onnx().numpy_helper.from_array(np.array(values, kind), f"facewright/constant/{name}")
+        self._graph.initializer.append(held)
+        return str(held.name)
+
+    def add(self, kind: str, inputs: Sequence[str], result: str, **attributes: Any) -> str:
+        self.nodes.append(import_onnx().helper.make_node(kind, inputs, [result], **attributes))
+        return result
+
+
+def _before(graph: GraphProto, layout: Layout, spec: InputSpec) -> list[Any]:
+    """From `pixels` to the graph's input."""
+    made, x = _Nodes(graph), PIXELS
+    if not layout.uint8:
+        mean, std = 255 * np.array(spec.mean), 255 * np.array(spec.std)
+        x = made.add("Cast", [x], "facewright/float", to=import_onnx().TensorProto.FLOAT)
+        x = made.add("Sub", [x, made.constant("mean", mean, np.float32)], "facewright/centred")
+        x = made.add("Div", [x, made.constant("std", std, np.float32)], "facewright/scaled")
+    if spec.colour_order == "bgr":
+        x = made.add("Gather", [x, made.constant("bgr", [2, 1, 0], np.int64)], "facewright/bgr-image", axis=3)
+    if spec.flip:
+        mirror = made.constant("mirror", np.arange(spec.width)[::-1], np.int64)
+        x = made.add(
+            "Concat", [x, made.add("Gather", [x, mirror], "facewright/flipped", axis=2)], "facewright/both", axis=0
+        )
+    if layout.channels_last:
+        made.add("Identity", [x], layout.name)
+    else:
+        made.add("Transpose", [x], layout.name, perm=[0, 3, 1, 2])
+    return made.nodes
+
+
+def _behind(graph: GraphProto, spec: InputSpec, output: str, width: int) -> list[Any]:
+    """From the graph's output to `embedding`: unit vectors, of both sides their sum."""
+    made = _Nodes(graph)
+    ones = made.constant("ones", np.ones((width, 1)), np.float32)
+
+    def unit(vectors: str, name: str) -> str:
+        squares = made.add("Mul", [vectors, vectors], f"{name}-squares")
+        length = made.add("Sqrt", [made.add("MatMul", [squares, ones], f"{name}-sum")], f"{name}-length")
+        return made.add("Div", [vectors, length], name)
+
+    flat = made.add("Reshape", [output, made.constant("flat", [-1, width], np.int64)], "facewright/vectors")
+    if spec.flip:
+        parts = unit(flat, "facewright/units")
+        halves = made.add("Reshape", [parts, made.constant("halves", [2, -1, width], np.int64)], "facewright/halves")
+        sides = [
+            made.add("Gather", [halves, made.constant(f"side-{k}", k, np.int64)], f"facewright/half-{k}", axis=0)
+            for k in (0, 1)
+        ]
+        flat = made.add("Add", sides, "facewright/sum")
+    made.add("Identity", [unit(flat, "facewright/unit")], EMBEDDING)
+    return made.nodes
+
+
 def _wrapped(model: ModelProto, layout: Layout, spec: InputSpec, output: str, width: int) -> ModelProto:
     """The graph from `pixels` to `embedding`; of operators that mean the same in every version of ONNX."""
     onnx = import_onnx()
     helper, kinds, graph = onnx.helper, onnx.TensorProto, model.graph
-    before: list[Any] = []
-    after: list[Any] = []
-
-    def constant(name: str, values: Any, kind: type) -> str:
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(values, kind), f"facewright/constant/{name}"))
-        return f"facewright/constant/{name}"
-
-    def node(nodes: list[Any], kind: str, inputs: Sequence[str], result: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, inputs, [result], **attributes))
-        return result
-
-    x = PIXELS
-    if not layout.uint8:
-        x = node(before, "Cast", [x], "facewright/float", to=kinds.FLOAT)
-        x = node(before, "Sub", [x, constant("mean", 255 * np.array(spec.mean), np.float32)], "facewright/centred")
-        x = node(before, "Div", [x, constant("std", 255 * np.array(spec.std), np.float32)], "facewright/scaled")
-    if spec.colour_order == "bgr":
-        x = node(before, "Gather", [x, constant("bgr", [2, 1, 0], np.int64)], "facewright/bgr-image", axis=3)
-    if spec.flip:
-        mirror = constant("mirror", np.arange(spec.width)[::-1], np.int64)
-        flipped = node(before, "Gather", [x, mirror], "facewright/flipped", axis=2)
-        x = node(before, "Concat", [x, flipped], "facewright/both", axis=0)
-    if layout.channels_last:
-        node(before, "Identity", [x], layout.name)
-    else:
-        node(before, "Transpose", [x], layout.name, perm=[0, 3, 1, 2])
-
-    ones = constant("ones", np.ones((width, 1)), np.float32)
-
-    def unit(vectors: str, name: str) -> str:
-        squares = node(after, "Mul", [vectors, vectors], f"{name}-squares")
-        length = node(after, "Sqrt", [node(after, "MatMul", [squares, ones], f"{name}-sum")], f"{name}-length")
-        return node(after, "Div", [vectors, length], name)
-
-    flat = node(after, "Reshape", [output, constant("flat", [-1, width], np.int64)], "facewright/vectors")
-    if spec.flip:
-        parts = unit(flat, "facewright/units")
-        halves = node(after, "Reshape", [parts, constant("halves", [2, -1, width], np.int64)], "facewright/halves")
-        sides = [
-            node(after, "Gather", [halves, constant(f"side-{k}", k, np.int64)], f"facewright/half-{k}", axis=0)
-            for k in (0, 1)
-        ]
-        flat = node(after, "Add", sides, "facewright/sum")
-    node(after, "Identity", [unit(flat, "facewright/unit")], EMBEDDING)
-
+    before, after = _before(graph, layout, spec), _behind(graph, spec, output, width)
     inner = list(graph.node)
     held = {tensor.name for tensor in graph.initializer}
     del graph.node[:], graph.output[:], graph.value_info[:]

@@ -228,7 +228,7 @@ CALLS = [
         (Path("runs/a"), [Path("a.jpg")]),
         {"top_k": 5, "unknown_at": None, "detector": None, "every_face": False, "device": "cuda:1"},
     ),
-    (["inspect", "photos"], "inspect", ("photos",), {"detector": None}),
+    (["inspect", "photos"], "inspect", ("photos",), {"detector": None, "form": None}),
     (["demo", "--quick", "--out", "d"], "demo", (Path("d"),), {"quick": True}),
 ]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facewright.cli.main import main
 from facewright.data import remote_files
 from facewright.data.cache import cache_clear
 from facewright.data.records import Dataset
@@ -144,6 +145,15 @@ def test_embedding_from_and_to_a_bucket(here: Path, memory: str, tmp_path: Path)
     assert (found.photos, found.faces) == (6, 6) and remote_files.exists("memory://results/f.parquet")
     with pytest.raises(UsageError, match="folders of this machine"):
         write_faces(f"{memory}/people", "memory://results/crops", detector="none")
+
+
+def test_the_command_cuts_out_the_faces_of_a_bucket(
+    memory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["faces", f"{memory}/people", "--detector", "none", "--template", "arcface", "-q"]
+    assert main([*words, "--out", str(tmp_path / "crops")]) == 0
+    assert len(list((tmp_path / "crops").rglob("*.png"))) == 6
+    assert main(words) == 1 and "--out FILE.parquet" in capsys.readouterr().err
 
 
 def test_loose_images_have_no_labels(there: str) -> None:

@@ -83,9 +83,12 @@ def faces(
       facewright faces photos/ --out faces.parquet --on ray
     """
     selection = None if select_face == "all" else select_face
-    table_at = out if out is not None and (on is not None or out.endswith(".parquet")) else None
-    if on is not None and out is None:
-        raise UsageError("--on makes a table of faces: give --out FILE.parquet or --out FOLDER")
+    elsewhere = on is not None or any("://" in photo for photo in photos)
+    table_at = out if out is not None and (elsewhere or out.endswith(".parquet")) else None
+    if elsewhere and out is None:
+        raise UsageError(
+            "--on, and photos at an address, make a table of faces: give --out FILE.parquet or --out FOLDER"
+        )
     if table_at is not None:
         if len(photos) != 1 or draw:
             raise UsageError("a table of faces is of one folder, archive or data set, and without --draw")

@@ -328,6 +328,11 @@ def test_a_run_is_converged_where_its_loss_has_stopped_falling(history: tuple[Ep
     assert converged(history) is expected
 
 
+def test_one_converged_model_beside_others_is_no_winner() -> None:
+    found = compared(entry("flat", range(20), history=LEVEL), entry("rising", range(150), history=FALLING))
+    assert found.advice[0].startswith("Not converged: rising") and "second model" not in " ".join(found.advice)
+
+
 def test_a_run_that_is_not_converged_takes_no_part_in_the_advice() -> None:
     found = compared(
         entry("short", range(190), ms=1.0, parameters=1, history=FALLING),

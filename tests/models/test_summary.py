@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from facewright.heads import put_head
 from facewright.models import catalog, summary
+from facewright.specs import HeadSpec
 
 # 10^9 multiply-adds for one picture of the native size: torchvision's table of weights; timm's results, which count
 # norms too, for xception, the SE networks, ResNeSt and ViT; the paper's table 6 for MobileNet v1; the name itself for
@@ -175,3 +177,10 @@ def test_the_model_stays_as_it_was() -> None:
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(tensor, before[path]) for path, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_part_that_another_head_replaced_is_left_out() -> None:
+    model = catalog.create_model("squeezenet1_1", 5)
+    put_head(model, HeadSpec(kind="cosine"), 5)
+    rows = summary.by_block(model, summary.summarize(model, 64))
+    assert "classifier.3" not in [row.name for row in rows] and "classifier.1" in [row.name for row in rows]

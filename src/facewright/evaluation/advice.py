@@ -13,6 +13,7 @@ import numpy as np
 
 from facewright.evaluation.results import Entry, Pair
 from facewright.events import EpochRow
+from facewright.metrics.intervals import Rate
 
 REACHED = 0.95  # of its own best validation accuracy: where a model counts as trained
 UNEQUAL = 2  # times as many images in the larger of two classes: from there on accuracy misleads
@@ -34,6 +35,12 @@ def advise(entries: Sequence[Entry], pairs: Sequence[Pair]) -> tuple[str, ...]:
         return (rising, *_limits(entries))
     best = ranking(trained)[0]
     sentences = [_unequal(trained), _accuracy(best, trained, pairs), rising]
+    if len(trained) == 1 and rising:
+        sentences = [
+            rising,
+            _unequal(trained),
+            f"{best.name} got {_share(best.test.accuracy)}: no advice from one model.",
+        ]
     useful = _better_than_guessing(trained)
     if not _is_one_network(useful):
         sentences += [_speed(best, useful, pairs), _size(best, useful, pairs)]
@@ -95,15 +102,12 @@ def _not_converged(entries: Sequence[Entry]) -> str:
     if not entries:
         return ""
     epochs = _join([f"{entry.name} (epoch {entry.history[-1].epoch})" for entry in entries])
-    takes, was = ("takes", "its validation loss was") if len(entries) == 1 else ("take", "their validation loss was")
-    rest = f"Train longer; until then {_names(entries)} {takes} no part here."
-    return f"Not converged: {epochs}; {was} still falling. {rest}"
+    was = "its validation loss was" if len(entries) == 1 else "their validation loss was"
+    return f"Not converged: {epochs}; {was} still falling. Train longer: the advice leaves such models out."
 
 
 def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
-    rate = best.test.accuracy
-    first = f"{_percent(rate.value)} of {rate.n:,} test images right (95 % interval {_percent(rate.low)} to "
-    first += f"{_percent(rate.high)})"
+    first = _share(best.test.accuracy)
     others = [entry for entry in ranking(entries) if entry is not best]
     if not others:
         return f"{best.name} got {first}; there is no second model to compare it with."
@@ -118,6 +122,11 @@ def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> s
         f"For accuracy {best.name} came first with {first}, with no measurable difference from {gaps}."
         f"{rest} {_among([best, *equals])}"
     )
+
+
+def _share(rate: Rate) -> str:
+    interval = f"95 % interval {_percent(rate.low)} to {_percent(rate.high)}"
+    return f"{_percent(rate.value)} of {rate.n:,} test images right ({interval})"
 
 
 def _unequal(entries: Sequence[Entry]) -> str:

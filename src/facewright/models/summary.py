@@ -108,6 +108,8 @@ def by_block(model: Outlined, summary: ModelSummary) -> tuple[BlockRow, ...]:
             inside = tuple(f"{path}." for path in part.paths)
             rows = [row for row in summary.rows if row.name in part.paths or row.name.startswith(inside)]
             first, last = part.paths[0], [path for path in part.paths if path][-1]
+            if last not in summary.output_shapes:  # replaced by another head: it is not called
+                continue
             gathered.append(
                 BlockRow(
                     stage.name,

@@ -22,7 +22,9 @@ def created() -> str:
 
 def command() -> str:
     """Return the command line of this process for a page; empty in an interactive session."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if len(sys.argv) > 1 else ""
+    name = Path(sys.argv[0]).name
+    words = ["facewright" if name == "__main__.py" else name, *sys.argv[1:]]  # of `python -m facewright`
+    return shlex.join(words) if len(words) > 1 else ""
 
 
 def versions(*packages: str) -> dict[str, str]:

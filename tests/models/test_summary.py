@@ -181,6 +181,6 @@ def test_the_model_stays_as_it_was() -> None:
 
 def test_a_part_that_another_head_replaced_is_left_out() -> None:
     model = catalog.create_model("squeezenet1_1", 5)
-    put_head(model, HeadSpec(kind="cosine"), 5)
+    put_head(model, HeadSpec(kind="cosine", scale=16.0), 5)
     rows = summary.by_block(model, summary.summarize(model, 64))
     assert "classifier.3" not in [row.name for row in rows] and "classifier.1" in [row.name for row in rows]

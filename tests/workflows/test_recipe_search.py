@@ -17,7 +17,7 @@ from facewright.cli.main import main
 from facewright.cli.search import describe_search
 from facewright.data.store import PixelStore
 from facewright.errors import Interrupted, RunError, UsageError
-from facewright.events import EpochFinished, EpochRow, Message
+from facewright.events import EpochFinished, EpochRow, Message, StepFinished
 from facewright.metrics.intervals import Rate
 from facewright.runs import Run
 from facewright.training import history
@@ -157,6 +157,19 @@ def test_the_budget_ends_a_trial_after_its_epoch(tmp_path: Path, monkeypatch: py
     assert facts == [("complete", 3, 30), ("out of time", 2, 20)]
     assert found.best == 1 and found.seconds == 50
     assert sum(isinstance(one, Message) and one.text.startswith("trial") for one in messages) == 4
+
+
+def test_the_budget_ends_a_trial_within_its_second_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def pass_time(event: object) -> None:
+        now[0] += 40.0 if isinstance(event, StepFinished) and event.epoch == 2 else 0.0
+
+    monkeypatch.setattr(recipe_search.time, "monotonic", lambda: now[0])
+    few = {**QUICK, "training.epochs": "3"}
+    found = search(DATA, models=["plain_cnn"], budget=30, out=tmp_path / "s", overrides=few, on_event=pass_time)
+    (trial,) = found.trials
+    assert (trial.state, trial.epochs) == ("out of time", 1) and found.test.n == 8
 
 
 def test_a_trial_that_fails_is_one_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def search(
 
     Args:
         models: architectures, or architecture@weights, to choose from.
-        budget: seconds of all trials together; the last one ends with the epoch under way.
+        budget: seconds of all trials together; the last one ends in time, but not before its first epoch is done.
         trials: also stop after so many; None: by time alone.
         recipe: as of `train`; None: each model's own.
         overrides: recipe values that are fixed, {"training.epochs": "10"}.
@@ -212,6 +212,9 @@ def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str],
         nonlocal state
         if isinstance(event, StepFinished | Progress):
             job.on_event(event)
+        if isinstance(event, StepFinished) and event.epoch > 1 and time.monotonic() >= deadline:
+            state = "out of time"
+            raise _Stopped
         if not isinstance(event, EpochFinished):
             return  # the lines of one trial would hide those of the search
         trial.report(score(event.row.validation_accuracy, event.row.validation_loss), event.row.epoch)

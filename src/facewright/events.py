@@ -93,3 +93,6 @@ def ignore_event(_event: Event) -> None:
 
 download_handler: ContextVar[EventHandler] = ContextVar("download_handler", default=ignore_event)
 """The handler of downloads at first use, which no caller passes one to; the command line sets it."""
+
+licence_question: ContextVar[Callable[[str], bool]] = ContextVar("licence_question", default=lambda question: False)
+"""Answers if a licence is accepted; the command line asks on a terminal. Default: it is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.errors import FacewrightError, UsageError, WeightsError
-from facewright.events import Progress, download_handler
+from facewright.events import Progress, download_handler, licence_question
 from facewright.faces.detectors import detector_of
 from facewright.models import downloads, face_weights
 from facewright.models.downloads import Remote, pinned
@@ -195,6 +196,38 @@ def test_a_non_commercial_licence_is_accepted_once(
     (cache / "licences.json").write_text('{"w600k_r50": 1}')
     with pytest.raises(WeightsError, match=r"licences\.json"):
         file_of(row_of("w600k_r50"))
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_licence_is_asked_for_where_someone_answers(site: type[Server], cache: Path, answer: bool) -> None:
+    asked: list[str] = []
+    before = licence_question.set(lambda terms: asked.append(terms) or answer)  # type: ignore[func-returns-value]
+    try:
+        if answer:
+            assert Embedder.load("w600k_mbf").width == Embedder.load("w600k_mbf").width == 6
+        else:
+            with pytest.raises(WeightsError, match="--accept-licence"):
+                Embedder.load("w600k_mbf")
+    finally:
+        licence_question.reset(before)
+    assert len(asked) == 1 and "non-commercial research only" in asked[0]
+    assert ("w600k_mbf" in accepted()) == answer
+
+
+@pytest.mark.parametrize(("terminals", "asks"), [((True, True), True), ((True, False), False), ((False, True), False)])
+def test_the_command_line_asks_on_a_terminal_alone(
+    terminals: tuple[bool, bool], asks: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("typer.confirm", lambda text, err: asked.append(text))
+    before = licence_question.set(lambda _: False)
+    for stream, is_terminal in zip(("stdin", "stderr"), terminals, strict=True):
+        monkeypatch.setattr(getattr(sys, stream), "isatty", lambda yes=is_terminal: yes, raising=False)
+    try:
+        assert main(["verify", "w600k_mbf", "a.jpg", "b.jpg"]) == 1
+        assert bool(asked) == asks
+    finally:
+        licence_question.reset(before)
 
 
 def test_a_detector_as_recognizer_and_the_other_way_round_are_refused_by_name(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, log_to_stderr, say, show_log
 from facewright.cli.progress import Plain
 from facewright.errors import FacewrightError, Interrupted, UsageError, is_first_failure, missing_extra
-from facewright.events import download_handler
+from facewright.events import download_handler, licence_question
 
 STOPPED = 130  # the status that shells report after Ctrl-C
 
@@ -152,6 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr(level)
     debug = "--debug" in words
     download_handler.set(Plain())
+    if sys.stdin.isatty() and sys.stderr.isatty() and "--json" not in words:
+        licence_question.set(lambda terms: typer.confirm(f"{harmless(terms, sys.stderr)}; accept?", err=True))
     if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):
         words[:2] = [" ".join(words[:2])]
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from facewright.errors import WeightsError
 from facewright.events import Progress as Told
-from facewright.events import download_handler
+from facewright.events import download_handler, licence_question
 from facewright.files import cache_folder, read_json, write_atomic
 from facewright.input_spec import InputSpec
 from facewright.models import released
@@ -189,7 +189,7 @@ def file_of(row: Weights, *, cache: Path | None = None, progress: Progress | Non
     file = cached_file(row, cache)
     if row.sha256 is not None:
         remote = Remote(row.source, row.sha256, row.bytes or MOST_BYTES)
-        fetch(remote, file, _told(row) if progress is None else progress)
+        fetch(remote, file, told(row.name) if progress is None else progress)
     elif file.is_file():
         unchanged(file)
     else:
@@ -200,17 +200,21 @@ def file_of(row: Weights, *, cache: Path | None = None, progress: Progress | Non
     return file
 
 
-def _told(row: Weights) -> Progress:
+def told(name: str) -> Progress:
     """Return what reports a download to `events.download_handler`."""
     on_event = download_handler.get()
-    return lambda done, total: on_event(Told(f"downloading {row.name}, kB", done // 1000, total // 1000))
+    return lambda done, total: on_event(Told(f"downloading {name}, kB", done // 1000, total // 1000))
 
 
 def check_accepted(row: Weights, cache: Path | None = None) -> None:
-    """Raises WeightsError: a licence that has to be accepted, and was not."""
+    """Raises WeightsError: a licence that has to be accepted, was not, and `events.licence_question` does not do it."""
     if row.asks and row.name not in accepted(cache):
+        terms = f"{row.name}: licence {row.licence}; training data {row.data}"
+        if licence_question.get()(terms):
+            accept(row, cache)
+            return
         raise WeightsError(
-            f"{row.name}: licence {row.licence}; training data {row.data} (see `facewright weights list {row.name}`)."
+            f"{terms} (see `facewright weights list {row.name}`)."
             f" If that allows your use, accept it once: facewright weights get {row.name} --accept-licence {row.name}"
         )
 

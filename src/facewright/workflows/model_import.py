@@ -111,7 +111,10 @@ def import_model(
     origin = {"file": Path(file).name, "sha256": sha256(content).hexdigest(), "licence": licence}
 
     def made(spec: InputSpec) -> Bundle:
-        return imported(content, spec, found, origin, output)
+        try:
+            return imported(content, spec, found, origin, output)
+        except (BundleError, UsageError) as error:
+            raise type(error)(f"{file}: {error}") from None
 
     trials: list[Trial] = []
     count, photographed = 0, None

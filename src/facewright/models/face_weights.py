@@ -189,7 +189,7 @@ def file_of(row: Weights, *, cache: Path | None = None, progress: Progress | Non
     file = cached_file(row, cache)
     if row.sha256 is not None:
         remote = Remote(row.source, row.sha256, row.bytes or MOST_BYTES)
-        fetch(remote, file, told(row.name) if progress is None else progress)
+        fetch(remote, file, download_reporter(row.name) if progress is None else progress)
     elif file.is_file():
         unchanged(file)
     else:
@@ -200,7 +200,7 @@ def file_of(row: Weights, *, cache: Path | None = None, progress: Progress | Non
     return file
 
 
-def told(name: str) -> Progress:
+def download_reporter(name: str) -> Progress:
     """Return what reports a download to `events.download_handler`."""
     on_event = download_handler.get()
     return lambda done, total: on_event(Told(f"downloading {name}, kB", done // 1000, total // 1000))

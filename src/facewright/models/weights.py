@@ -22,7 +22,7 @@ from facewright.models import bridge, conversion, released
 from facewright.models.blocks import Model
 from facewright.models.catalog import describe, is_bridged
 from facewright.models.downloads import Progress, Remote, fetch, pinned, unchanged
-from facewright.models.face_weights import face_weights, file_of, told
+from facewright.models.face_weights import download_reporter, face_weights, file_of
 from facewright.models.released import Weights, cached_file, expected_input
 from facewright.models.renaming import namings
 from facewright.models.weight_files import WeightFile, read_weights
@@ -143,7 +143,7 @@ def get_weights(weights: str | Weights, *, cache: Path | None = None, progress: 
         return file
     remote = Remote(weights.source, weights.sha256 or "")
     download = file.with_name(weights.file_name)
-    fetch(remote, download, told(weights.title) if progress is None else progress)
+    fetch(remote, download, download_reporter(weights.title) if progress is None else progress)
     if not weights.is_safe:
         conversion.convert(download, weights.architecture, file)
         file.with_name(f"{file.name}.sha256").unlink(missing_ok=True)  # of one that was converted before, and removed

@@ -91,7 +91,7 @@ def faces(
         )
     if table_at is not None:
         if len(photos) != 1 or draw:
-            raise UsageError("a table of faces is of one folder, archive or data set, and without --draw")
+            raise UsageError("a table of faces takes one folder, archive or dataset, and no --draw")
         _write_table(
             photos[0], table_at, as_json, quiet, smallest=smallest, template=template.value, size=size, margin=margin,
             detector=detector or "dlib", select_face=selection, device=device, on=on,

@@ -219,7 +219,7 @@ def writable(out: str | Path) -> Iterator[Path]:
         return
     address = str(out)
     if address.startswith("http"):
-        raise UsageError(f"{address}: a web server is not written to; name a file or a bucket")
+        raise UsageError(f"{address}: cannot write to a web server; name a file or a bucket")
     with _reached(address):
         opened = filesystem(address)
     folder = cache_folder() / "outgoing" / digest(address.encode())
@@ -242,7 +242,7 @@ def filesystem(address: str) -> Any:
         raise UnknownName("scheme of an address", scheme, (*_PACKAGES, "file"))
     require_extra("cloud", f"reading {scheme}://")
     if "@" in urlsplit(address).netloc:
-        raise UsageError(f"{scheme}://…: put no password into an address, it is kept in runs; see docs/data.md")
+        raise UsageError(f"{scheme}://…: put no password into an address: runs keep it; see docs/data.md")
     import fsspec  # type: ignore[import-untyped]
 
     options: dict[str, Any] = {}

@@ -44,7 +44,7 @@ from facewright.input_spec import ColourOrder
 
 _PICKLE = "a file that can only be unpickled is never opened; save its arrays by numpy.savez(input=…, target=…)"
 _UNREAD = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet is not read; save it as CSV"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "spreadsheets are not supported; save it as CSV"),
     **dict.fromkeys((".pkl", ".pickle", ".pkz", ".pt", ".pth", ".joblib"), _PICKLE),
     ".npy": "an .npy is one array; save images and labels together by numpy.savez(input=…, target=…) and give the .npz",
     ".mat": "a .mat is not read; give the folder of images, whose names often say enough (imdb-wiki), or save a CSV",

@@ -65,7 +65,7 @@ def data_of(recipe: Recipe, store: PixelStore, spec: InputSpec, split: Split, se
     wanted = even_batch(recipe, world)
     batch = min(wanted, len(split.train)) // world.size * world.size
     if batch < 2 * world.size:
-        raise UsageError(f"expected at least two images a process in a batch, got {wanted} for {world.size}")
+        raise UsageError(f"expected at least two images per process in a batch, got {wanted} for {world.size}")
     plan = chosen.batches(split.train, labels, batch, seed)
     first = plan(0)
     check_shares(first, world, chosen.unit, recipe.training.shard_classes)

@@ -88,7 +88,7 @@ def test_what_is_no_film_is_refused(make: Callable[[Path], Path], tmp_path: Path
         list(read(path, Reading()))
 
 
-@pytest.mark.parametrize("source", ["http://door/1.mp4", "camera:x"])
+@pytest.mark.parametrize("source", ["ftp://door/1.mp4", "camera:x"])
 def test_what_is_no_source_is_refused(source: str) -> None:
     with pytest.raises(UsageError):
         list(read(source, Reading()))

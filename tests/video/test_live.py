@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError
+from facewright.video import live
 from facewright.video.frames import Frame, Reading
 from facewright.video.live import Live
 
@@ -77,6 +78,36 @@ def test_a_lost_connection_is_made_again() -> None:
     frames.close()
     assert pauses == [1, 2, 4, 1, 2] and reading.reconnects == 5
     assert "no route" in lines[1] and "1 s" in lines[0]
+
+
+def test_a_source_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "GONE", 10.0)
+    reading, pauses = Reading(), list[float]()
+
+    def connect() -> Iterable[Frame]:
+        if reading.decoded:
+            raise DataError("no route")
+        reading.decoded = 1
+        return [frame(0)]
+
+    def wait(pause: float) -> bool:
+        pauses.append(pause)
+        return False
+
+    assert [one.number for one in Live(connect, reading, lambda line: None, wait=wait).frames()] == [0]
+    assert pauses == [1, 2, 4, 8] and reading.broken is not None and "15 s: no route" in reading.broken
+
+
+def test_the_duration_ends_a_source_without_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "END_PATIENCE", 0.0)
+    ended = threading.Event()
+
+    def connect() -> Iterator[Frame]:
+        ended.wait(30)
+        yield from ()
+
+    assert list(Live(connect, Reading(), lambda line: None, duration=0.0).frames()) == []
+    ended.set()
 
 
 def test_a_source_that_was_never_there_is_an_error() -> None:

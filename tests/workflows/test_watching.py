@@ -18,8 +18,9 @@ from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.recognition import Recognizer
 from facewright.video.frames import Frame, Reading, read
+from facewright.video.results import TrackEvent
 from facewright.workflows import watching
-from facewright.workflows.watching import TrackEvent, watch
+from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved
 from fixtures.films import beside, write_film
 from fixtures.tiles import stand_in
@@ -70,6 +71,36 @@ def test_the_score_is_the_mean_of_the_cosines(gallery: Gallery, tmp_path: Path) 
     watch(film, gallery, threshold=-1.0, on_track=events.append)
     scores = [gallery.search([photo])[0].matches[0].score for photo in photos]
     assert events[0].score == pytest.approx(np.mean(scores), abs=1e-5) and events[0].frames == 4
+
+
+@pytest.mark.parametrize("leaves", [None, 0, 1])
+def test_a_person_is_in_a_frame_once(gallery: Gallery, tmp_path: Path, leaves: int | None) -> None:
+    """person_00 and a face that is like them, side by side; one of the two leaves first, or none."""
+    tiles: list[Path | int] = [tmp_path / f"photos/person_00/{number}.png" for number in (0, 1)]
+    gallery.delete(["person_01"])
+    frames = [beside(*tiles)] * 4
+    if leaves is not None:
+        tiles[leaves] = 0
+        frames += [beside(*tiles)] * 4
+    events: list[TrackEvent] = []
+    watch(write_film(tmp_path / "two.mkv", frames), gallery, threshold=0.5, linger=0.15, on_track=events.append)
+    found = {event.box[0]: event for event in events}
+    assert found[0.0].person == "person_00" and found[0.0].score == pytest.approx(1, abs=1e-5)
+    assert found[40.0].person is None and found[40.0].score is not None and found[40.0].score >= 0.5
+    assert "beside" in (found[40.0].reason or "") and len(events) == 2
+
+
+def test_faces_of_a_frame_are_different_people(gallery: Gallery, tmp_path: Path) -> None:
+    tiles = [tmp_path / f"photos/person_00/{number}.png" for number in (0, 1)]
+    events: list[TrackEvent] = []
+    watch(write_film(tmp_path / "two.mkv", [beside(*tiles)] * 4), gallery, threshold=-1.0, on_track=events.append)
+    scores = {match.person: match.score for match in gallery.search([tiles[1]])[0].matches}
+    assert [event.person for event in events] == ["person_00", "person_01"] == [event.nearest for event in events]
+    assert events[1].score == pytest.approx(scores["person_01"], abs=1e-2) and scores["person_00"] > events[1].score
+    events.clear()
+    frames = [beside(tiles[0])] * 3 + [beside(0)] * 3 + [beside(tiles[0])] * 3
+    watch(write_film(tmp_path / "again.mkv", frames), gallery, threshold=0.5, linger=0.15, on_track=events.append)
+    assert [event.person for event in events] == ["person_00"] * 2  # not in one frame
 
 
 def test_no_frame_is_kept(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,4 +173,35 @@ def test_a_camera_is_watched_until_it_is_stopped(
     events: list[TrackEvent] = []
     watched = watch("camera", gallery, threshold=THRESHOLD, on_track=events.append)
     assert watched.broken == "stopped" and watched.people == {"person_00": 1}
-    assert events[0].at is not None and events[0].frames == 5
+    assert [(event.event, event.frames, event.person) for event in events] == [
+        ("seen", 3, "person_00"),
+        ("ended", 5, "person_00"),
+    ]
+    assert all(event.at is not None for event in events)
+
+
+def test_an_unknown_face_before_a_camera_becomes_a_person(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, known = (beside(tmp_path / f"photos/person_00/{number}.png") for number in (1, 0))
+    cosine = gallery.search([tmp_path / "photos/person_00/1.png"])[0].matches[0].score
+    pictures = [other] * 3 + [known] * 20
+    frames = [Frame(number, number / 10, picture, False) for number, picture in enumerate(pictures)]
+    monkeypatch.setattr(watching, "opener", lambda source: None)
+    monkeypatch.setattr(watching.Live, "frames", lambda self: iter_closing(frames))
+    events: list[TrackEvent] = []
+    threshold = (1 + cosine) / 2
+    watch("camera", gallery, threshold=threshold, on_track=events.append)
+    assert [(event.event, event.person) for event in events] == [
+        ("seen", None),
+        ("seen", "person_00"),
+        ("ended", "person_00"),
+    ]
+    gallery.close()
+    words = ["-g", str(tmp_path / "g.gallery"), "--threshold", str(threshold), "-q"]
+    assert main(["watch", "camera", *words]) == 0
+    assert ["seen" in line for line in capsys.readouterr().out.splitlines()] == [True, True, False, False]
+
+
+def iter_closing(frames: list[Frame]) -> Iterator[Frame]:
+    yield from frames

@@ -10,7 +10,8 @@ from PIL import Image
 
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
-from facewright.workflows.watching import TrackEvent, watch
+from facewright.video.results import TrackEvent
+from facewright.workflows.watching import watch
 from fixtures.films import write_film
 
 SHARED = Path(__file__).parents[2] / "../shared"

@@ -18,14 +18,14 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.video.delivery import Delivery, Send
-    from facewright.workflows.watching import TrackEvent, Watched
+    from facewright.video.results import TrackEvent, Watched
 
 MAX_EVERY = 1000
 MAX_SECONDS = 366 * 86_400.0
 
 
 def watch(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A film, rtsp://..., camera, or camera:N.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A film, rtsp|tcp|http://..., camera, or camera:N.")],
     gallery_at: records.GalleryAt,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The gallery's model, where its name has changed.")
@@ -66,8 +66,9 @@ def watch(
 ) -> None:
     """Find out who is in a film or before a camera, and when.
 
-    Each face is tracked from its first frame to its last; then there is one event. The best frames
-    of a track vote; the answer is a person of the gallery, or unknown. A cut ends all tracks. A gallery has one
+    Each face is tracked from its first frame to its last; then there is one event (of a camera or stream also one
+    while it is there). The best frames of a track vote; the answer is a person of the gallery, or unknown; of the faces
+    of a frame each is another person. A cut ends all tracks. A gallery has one
     detector: YuNet's (--detector yunet.onnx when it is enrolled) takes some 20 frames a second, dlib one.
 
     \b
@@ -152,7 +153,7 @@ def _delivering(sends: Sequence[tuple[str, Send]]) -> Iterator[list[Delivery]]:
 
 def describe_track(event: TrackEvent) -> str:
     """Return a track as a line: when, who, and the score that decided."""
-    when = f"{event.start:.2f}-{event.end:.2f} s"
+    when = f"{event.start:.2f} s: seen" if event.event == "seen" else f"{event.start:.2f}-{event.end:.2f} s"
     if event.person is None:
         return f"{when}: unknown; {event.reason}"
     return f"{when}: {event.person} ({event.score:.4f} >= {event.threshold:.4f}, {number_of(event.frames, 'frame')})"

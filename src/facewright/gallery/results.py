@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer
@@ -175,25 +175,27 @@ def about_quality(quality: Quality | None) -> str:
 
 
 def assign(
-    matches: Sequence[Sequence[Match]], threshold: float | Sequence[float]
+    matches: Sequence[Sequence[Match]], threshold: float | Sequence[float], taken: Sequence[Collection[str]] = ()
 ) -> list[tuple[str | None, str | None]]:
-    """Give each face of one photo a person, each person at most once, the highest similarity first.
+    """Give each face of one photo or frame a person, each person at most once, the highest similarity first.
 
     Args:
         threshold: of all faces, or one a face.
+        taken: people whom each face cannot be.
     Returns:
         For each face the person, or None and the reason.
     """
     limits = [threshold] * len(matches) if isinstance(threshold, (int, float)) else threshold
     pairs = [(one.score, face, one.person) for face, found in enumerate(matches) for one in found]
+    barred = taken or [()] * len(matches)
     people: dict[int, str] = {}
     for score, face, person in sorted(pairs, key=lambda pair: (-pair[0], pair[1])):
-        if score >= limits[face] and face not in people and person not in people.values():
+        if score >= limits[face] and face not in people and person not in {*people.values(), *barred[face]}:
             people[face] = person
     answers: list[tuple[str | None, str | None]] = []
     for face, found in enumerate(matches):
         reason = why_unknown(found, limits[face])
         if found and found[0].score >= limits[face]:
-            reason = f"{found[0].person} matches another face of this photo better"
+            reason = f"{found[0].person} matches another face beside it better"
         answers.append((people[face], None) if face in people else (None, reason))
     return answers

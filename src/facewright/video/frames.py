@@ -42,7 +42,10 @@ FILMS = (
     ".gif",
 )
 FORMATS = "mov,matroska,avi,mpeg,mpegts,3gp,flv,asf,ogg,gif"
-STREAM_PROTOCOLS = "rtsp,rtsps,rtp,udp,tcp,tls,crypto"
+STREAMS = ("rtsp", "rtsps", "tcp", "http", "https")
+STREAM_FORMATS = "mpegts,mpjpeg"  # of tcp and http
+STREAM_PROTOCOLS = "rtsp,rtsps,rtp,udp,tcp,tls,http,https,crypto"
+SOURCES = "a film, camera, camera:N, rtsp://..., or tcp://... or http(s)://... of MPEG-TS or MJPEG"
 PATIENCE = 10.0  # seconds until a stream that sends nothing is taken for broken
 THUMBNAIL = (32, 18)  # px
 CUT = 20.0  # mean difference of two thumbnails, of 255: in a film of four shots 27 to 30 at a cut, else up to 13
@@ -86,14 +89,14 @@ def is_film(path: str | Path) -> bool:
 
 def is_live(source: str | Path) -> bool:
     """Tell if a source is a camera or a network stream, which does not wait for its reader."""
-    return isinstance(source, str) and bool(re.fullmatch(r"camera(:\d{1,2})?|rtsps?://.+", source))
+    return isinstance(source, str) and bool(re.fullmatch(rf"camera(:\d{{1,2}})?|({'|'.join(STREAMS)})://.+", source))
 
 
 def opener(source: str | Path) -> Open:
     """Return what opens a source.
 
     Args:
-        source: a film, rtsp://…, rtsps://…, "camera" or "camera:N".
+        source: a film, rtsp(s)://…, tcp://…, http(s)://…, "camera" or "camera:N".
     Raises:
         UsageError: none of these, or PyAV is not installed. DataError: there is no such film.
     """
@@ -103,7 +106,7 @@ def opener(source: str | Path) -> Open:
     name = str(source)
     if not is_live(source):
         if "://" in name or name.startswith("camera:"):
-            raise UsageError(f"{shown(name)}: expected a film, rtsp://..., camera or camera:N")
+            raise UsageError(f"{shown(name)}: expected {SOURCES}")
         if not Path(source).is_file():
             raise DataError(f"{name}: there is no such film")
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
@@ -111,7 +114,9 @@ def opener(source: str | Path) -> Open:
     if name.startswith("camera"):
         device, kind = _camera(int(name.partition(":")[2] or 0))
         return lambda: av.open(device, format=kind)
-    stream = {"rtsp_transport": "tcp", "protocol_whitelist": STREAM_PROTOCOLS, "format_whitelist": "rtsp"}
+    stream = {"protocol_whitelist": STREAM_PROTOCOLS, "format_whitelist": STREAM_FORMATS}
+    if name.startswith("rtsp"):
+        stream |= {"rtsp_transport": "tcp", "format_whitelist": "rtsp"}
     return lambda: av.open(name, container_options=stream, timeout=(PATIENCE, PATIENCE))
 
 

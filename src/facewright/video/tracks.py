@@ -49,6 +49,8 @@ class Track:
     box: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))  # the last, x, y, width, height in px
     speed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))  # px a second
     last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # vector
+    beside: set[Track] = field(default_factory=set)  # seen in a frame with it, and not settled
+    taken: set[str] = field(default_factory=set)  # people whom such tracks have turned out to be
     _best: list[tuple[float, int, Sighting]] = field(default_factory=list)
 
     @property
@@ -74,6 +76,13 @@ class Track:
             heapq.heappush(self._best, item)
             return True
         return heapq.heappushpop(self._best, item) is not item
+
+    def settle(self, person: str | None) -> None:
+        """Take leave of the tracks beside it, which are other people. None: it is unknown."""
+        for other in self.beside:
+            other.beside.discard(self)
+            other.taken |= set() if person is None else {person}
+        self.beside.clear()
 
     def predicted(self, seconds: float) -> NDArray[np.float64]:
         """Return the box that is expected at a time, (4,) px."""
@@ -114,6 +123,8 @@ class Tracker:
                 track = Track(next(self._numbers), seconds)
                 self.tracks.append(track)
             results.append((track, track.add(Sighting(face, vector, seconds, quality_of(face).value))))
+        for track, _ in results:
+            track.beside |= {other for other, _ in results if other is not track}
         return results, ended
 
     def finish(self) -> list[Track]:

@@ -1,9 +1,10 @@
-"""Who is in a film or before a camera: one event for each track of a face.
+"""Who is in a film or before a camera: an event for each track of a face.
 
 film → frames → faces → tracks → the best frames of a track vote → who, or unknown
 
 A track's score with a person is the mean cosine of its best frames with that person's nearest photo: a search with the
-mean of their vectors, times the length of the mean. Frames are not kept, and of a track only its best faces are.
+mean of their vectors, times the length of the mean. Of the tracks that share a frame each is another person. Frames are
+not kept, and of a track only its best faces are.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
@@ -24,61 +25,18 @@ from facewright.faces.quality import quality_of
 from facewright.files import write_atomic
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import png_of
-from facewright.gallery.results import about_quality, person_of, why_unknown
+from facewright.gallery.results import about_quality, assign
 from facewright.gallery.store import Match
 from facewright.metrics.thresholds import Threshold
-from facewright.records import Count, Record
 from facewright.video.frames import FilmWriter, Frame, Reading, is_live, opener, read, shown, writing
 from facewright.video.live import Live
+from facewright.video.results import TrackEvent, Watched
 from facewright.video.tracks import Track, Tracker
 
 SMALLEST = 30.0  # px: side of a face
 LINGER = 2.0  # seconds
 MIN_FRAMES = 3  # of a track; a wrong detection seldom lasts longer
 PRIVATE = 0o600
-
-
-class TrackEvent(Record):
-    """A face that was in the film for a time, and who it is."""
-
-    source: str
-    track: int
-    person: str | None  # None: unknown
-    score: float | None  # mean cosine of the best frames with the nearest person; None: the gallery is empty
-    nearest: str | None  # that person
-    threshold: float
-    threshold_from: str
-    reason: str | None = None  # why the person is unknown
-    start: float  # seconds since the first frame
-    end: float
-    frames: int  # with this face
-    at: str | None = None  # the time of the start, UTC, of a camera or stream
-    box: tuple[float, float, float, float]  # x, y, width, height in px, in the best frame
-    quality: float  # in [0, 1], of the face in the best frame
-    crop: str | None = None  # file of the best aligned face crop
-
-
-class Watched(Record):
-    """The counts of a film that was watched."""
-
-    task: str = "watch"
-    source: str
-    gallery: str
-    threshold: float
-    threshold_from: str
-    calibrated: Threshold | None  # None: the threshold was given
-    decoded: Count  # frames
-    searched: Count  # for faces
-    dropped: Count = 0  # that came faster than they could be searched
-    reconnects: Count = 0
-    damaged: Count = 0  # packets that could not be decoded
-    seconds: float  # of the film
-    fps: float | None  # decoded frames a second of work; None: too short to tell
-    events: Count = 0
-    people: dict[str, int] = Field(default_factory=dict)  # events of each
-    unknown: Count = 0
-    short: Count = 0  # tracks of too few frames, for which there is no event
-    broken: str | None = None  # why the source ended early
 
 
 OnTrack = Callable[[TrackEvent], None]
@@ -102,7 +60,8 @@ def watch(
     """Track the faces of a film and identify each track.
 
     Args:
-        source: a film, rtsp://…, "camera" or "camera:N". A camera or stream is watched until Ctrl-C or `duration`.
+        source: a film, "camera" or "camera:N", rtsp://…, tcp://… or http(s)://… of MPEG-TS or MJPEG. A camera or stream
+            is watched until Ctrl-C or `duration`.
         gallery: the enrolled people; its model needs a detector.
         threshold: mean cosine from which on a track is a person; None: the gallery's, see `Gallery.decision_threshold`.
         every: search each N-th frame only.
@@ -112,7 +71,8 @@ def watch(
         duration: seconds after which to stop; None: the whole film.
         crops: folder for the best face crop of each track; None: none is written.
         draw: the film to write, .mp4: the searched frames with a box and the name at each face.
-        on_track: receives each track's event when the track has ended.
+        on_track: receives each track's event when the track has ended; of a camera or stream also one when the face has
+            been seen in `min_frames` frames, and one when an unknown face becomes a person.
         on_event: receives the progress.
     Raises:
         DataError: the source cannot be opened, or holds no frame. UsageError: no such source, or the gallery's model
@@ -127,19 +87,21 @@ def watch(
     folder = None if crops is None else Path(crops)
     watcher = _Watcher(source, gallery, threshold, smallest, linger, min_frames, folder, on_track)
     with (
-        closing(_frames(source, reading, every, on_event)) as frames,
+        closing(_frames(source, reading, every, duration, on_event)) as frames,
         writing(None if draw is None else Path(draw)) as film,
     ):
         watcher.film = film
         return watcher.run(frames, reading, duration, on_event)
 
 
-def _frames(source: str | Path, reading: Reading, every: int, on_event: EventHandler) -> Generator[Frame]:
+def _frames(
+    source: str | Path, reading: Reading, every: int, duration: float | None, on_event: EventHandler
+) -> Generator[Frame]:
     if not is_live(source):
         return read(source, reading, every=every)
     connect = opener(source)
     say = lambda line: on_event(Message(f"{shown(source)}: {line}"))  # noqa: E731
-    return Live(lambda: read(source, reading, every=every, open_=connect), reading, say).frames()
+    return Live(lambda: read(source, reading, every=every, open_=connect), reading, say, duration=duration).frames()
 
 
 class _Watcher:
@@ -171,6 +133,7 @@ class _Watcher:
         self.begun = datetime.now(UTC) if is_live(source) else None
         self.film: FilmWriter | None = None
         self.names: dict[int, str] = {}  # of the tracks that are drawn
+        self.seen: dict[int, str | None] = {}  # the person told of a track that has not ended, of a live source
 
     def run(self, frames: Iterable[Frame], reading: Reading, duration: float | None, on_event: EventHandler) -> Watched:
         begun = time.monotonic()
@@ -211,6 +174,8 @@ class _Watcher:
         vectors = self.recognizer.embed(faces) if faces else np.zeros((0, self.recognizer.width), np.float32)
         tracked, ended = self.tracker.update(faces, vectors, frame.seconds, cut=frame.cut)
         self.tell(ended)
+        if self.begun is not None:
+            self.tell_seen(tracked)
         if self.film is not None:
             self.draw(self.film, frame, tracked)
 
@@ -220,7 +185,7 @@ class _Watcher:
 
         for track, changed in tracked:
             if changed:
-                self.names[track.number] = self.vote(track)[0] or "unknown"
+                self.names[track.number] = self.decide(track)[0] or "unknown"
         alive = {track.number for track in self.tracker.tracks}
         self.names = {number: name for number, name in self.names.items() if number in alive}
         labels = [self.names[track.number] for track, _ in tracked]
@@ -229,27 +194,51 @@ class _Watcher:
     def tell(self, ended: Iterable[Track]) -> None:
         """Identify tracks that have ended."""
         for track in ended:
+            self.seen.pop(track.number, None)
             if track.seen < self.min_frames:
                 self.short += 1
+                track.settle(None)
                 continue
-            event = self.identify(track)
+            event = self.identify(track, "ended")
+            track.settle(event.person)
             self.events += 1
             if event.person is not None:
                 self.people[event.person] += 1
             self.on_track(event)
 
-    def vote(self, track: Track) -> tuple[str | None, list[Match]]:
-        """Let the best frames of a track vote: the person or None, and the nearest one."""
-        mean = track.vote()
-        length = float(np.linalg.norm(mean))
-        (found,) = self.gallery.store.nearest((mean / max(length, 1e-9)).astype(np.float32)[None], 1, {})
-        matches = [match.model_copy(update={"score": match.score * length}) for match in found]
-        return person_of(matches, self.value), matches
+    def tell_seen(self, tracked: Iterable[tuple[Track, bool]]) -> None:
+        """Tell who is there: when a face has been seen in enough frames, and when an unknown one becomes a person."""
+        for track, changed in tracked:
+            new = track.number not in self.seen
+            if track.seen < self.min_frames or not (new or (changed and self.seen[track.number] is None)):
+                continue
+            person = self.decide(track)[0]
+            if new or person is not None:
+                self.seen[track.number] = person
+                self.on_track(self.identify(track, "seen"))
 
-    def identify(self, track: Track) -> TrackEvent:
+    def decide(self, track: Track) -> tuple[str | None, str | None, Match | None]:
+        """Let the best frames of a track vote, and those of the tracks that share a frame with it, as other people.
+
+        Returns:
+            The person, or None and the reason; and the match with that person, or the nearest one.
+        """
+        beside = sorted(track.beside, key=lambda other: other.number)
+        group = [track, *(other for other in beside if other.seen >= self.min_frames)]
+        means = np.stack([one.vote() for one in group])
+        lengths = np.linalg.norm(means, axis=1)
+        vectors = (means / np.maximum(lengths, 1e-9)[:, None]).astype(np.float32)
+        count = len(group) + max(len(one.taken) for one in group)  # so that a track whose person is taken has others
+        votes = [
+            [match.model_copy(update={"score": match.score * float(length)}) for match in found]
+            for found, length in zip(self.gallery.store.nearest(vectors, count, {}), lengths, strict=True)
+        ]
+        person, reason = assign(votes, self.value, [one.taken for one in group])[0]
+        return person, reason, next((one for one in votes[0] if person in (one.person, None)), None)
+
+    def identify(self, track: Track, event: Literal["seen", "ended"]) -> TrackEvent:
         """Identify a track, and write its crop."""
-        person, matches = self.vote(track)
-        best = matches[0] if matches else None
+        person, reason, best = self.decide(track)
         face, crop = track.best[0].face, None
         quality = quality_of(face)
         if self.crops is not None:
@@ -257,6 +246,7 @@ class _Watcher:
             crop = self.crops / f"track-{track.number:06d}.png"
             write_atomic(crop, png_of(face.chip), mode=PRIVATE)
         return TrackEvent(
+            event=event,
             source=self.source,
             track=track.number,
             person=person,
@@ -264,7 +254,7 @@ class _Watcher:
             nearest=None if best is None else best.person,
             threshold=self.value,
             threshold_from=self.origin,
-            reason=None if person is not None else why_unknown(matches, self.value) + about_quality(quality),
+            reason=None if reason is None else reason + about_quality(quality),
             quality=quality.value,
             start=round(track.start, 3),
             end=round(track.end, 3),

@@ -1,12 +1,13 @@
 """Clusters of faces by average linkage, beside DBSCAN, HDBSCAN and Chinese whispers.
 
     python benchmarks/clustering.py FOLDER [--model MODEL] [--detector FILE] [--least 2] [--unknown FOLDER]
-        [--share 0.05] [--impostors FOLDER] [--cache FILE.npz] [--unknown-cache FILE.npz] [--json]
+        [--share 0.05] [--without NAME] [--impostors FOLDER] [--cache FILE.npz] [--unknown-cache FILE.npz] [--json]
     python benchmarks/clustering.py --synthetic 20000
 
-FOLDER has a folder per person; people with fewer photos than --least are left out. --unknown mixes in faces of another
-such folder, one a person, until they are that share of all. The impostor scores of "average linkage" are the model's
-own; else 1,100 pairs of people of --impostors, or of the other half of --unknown, who are not among those sorted.
+FOLDER has a folder per person; people with fewer photos than --least are left out, and those of --without. --unknown
+mixes in faces of another such folder, one a person, until they are that share of all. The impostor scores of "average
+linkage" are the model's own; else 1,100 pairs of people of --impostors, or of the other half of --unknown, who are not
+among those sorted.
 Every photo is embedded once, and kept in the caches.
 
 average linkage    `facewright cluster`, at the threshold that it finds without having seen these people
@@ -162,6 +163,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--least", type=int, default=2)
     parser.add_argument("--unknown", type=Path)
     parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--without", nargs="*", default=())
     parser.add_argument("--impostors", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--unknown-cache", type=Path)
@@ -178,7 +180,7 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error("give FOLDER or --synthetic")
     vectors, names, impostors = embeddings(asked.folder, asked.model, asked.detector, asked.cache)
     _, place, photos = np.unique(names, return_inverse=True, return_counts=True)
-    kept = photos[place] >= asked.least
+    kept = (photos[place] >= asked.least) & ~np.isin(names, asked.without)
     vectors, names = vectors[kept], names[kept]
     if asked.unknown is not None:
         others, unknown_names, _ = embeddings(asked.unknown, asked.model, asked.detector, asked.unknown_cache)

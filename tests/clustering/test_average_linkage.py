@@ -62,6 +62,24 @@ def test_links_are_kept() -> None:
     assert both[0] == both[6] and both[1] != both[0]
 
 
+def test_faces_that_resemble_few_of_their_person_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharp, who = people([40, 40, 40], noise=0.0)
+    rng = np.random.default_rng(1)
+    blur = rng.uniform(0.5, 2.2, (who.size, 1)) / WIDTH**0.5
+    faces = np.concatenate([unit(sharp + blur * rng.standard_normal(sharp.shape)), people([1] * 6, seed=5)[0]])
+    truth = np.concatenate([who, np.arange(3, 9)])
+    found = cluster(faces, impostors())
+    scores = cluster_scores(found.labels, truth)
+    apart = cluster(faces, impostors(), cannot=[(row, 0) for row in range(1, 40)]).labels
+    assert apart[0] not in apart[1:40]
+    monkeypatch.setattr(average_linkage, "LARGE", 1_000)
+    linked = cluster_scores(cluster(faces, impostors()).labels, truth)
+    assert scores.bcubed_recall > linked.bcubed_recall + 0.2
+    assert scores.bcubed_precision > 0.95 and scores.bcubed_f > linked.bcubed_f + 0.1
+    given = cluster(faces, impostors(), threshold=found.threshold)
+    assert cluster_scores(given.labels, truth) == linked
+
+
 REFUSED: list[dict[str, list[tuple[int, int]]]] = [
     {"must": [(0, 0)]},
     {"must": [(0, 99)]},

@@ -3,11 +3,16 @@
 Two clusters are one person if the average cosine between their faces reaches a threshold. It depends on how many people
 there are to be mistaken for: with K of them, a face is expected to meet K * FMR(t) false matches, so
 
-    FMR(t) = EXPECTED / K
+    FMR(t) = EXPECTED / K, and MOST at most,
 
 where FMR comes from impostor scores of the model (`metrics.impostor_tail`), and K, the effective number of people, is
 exp(entropy) of the clusters' sizes. Both are found together: the threshold starts at K = number of faces and falls
 until K no longer changes. So no distance has to be chosen, and none was fitted to the people who are sorted.
+
+An average over many photos of a person scatters less than one score, and photos that resemble few of the others fall
+below t. So where people have many photos (LARGE), each further cluster may join one of them: the averages of their own
+faces and of the others with them are taken as normal, and the cluster joins if that person is likelier than a new one,
+at the prior of a Chinese restaurant process (the person's faces against the number of small clusters; Aldous 1985).
 
 Clusters whose average reaches t have a pair that reaches t. So the faces are first parted into the connected components
 of the graph of such pairs, which gives the same clusters and needs no matrix of all faces.
@@ -31,7 +36,8 @@ from scipy.sparse.csgraph import connected_components
 from facewright.errors import Undefined, UsageError
 from facewright.metrics.impostor_tail import score_at
 
-EXPECTED = 0.5  # false matches of a face; chosen on LFW
+EXPECTED, MOST = 0.1, 0.005  # false matches of a face, and of a pair at most; chosen on LFW
+LARGE = 10  # faces
 ROUNDS = 30  # at most, of the search for the threshold
 BLOCK = 2_048  # rows of similarities at a time
 FEWEST = 20  # impostor scores
@@ -74,12 +80,15 @@ def cluster(
     must = _within_groups(_groups(len(vectors), must), must)
     people = float(len(vectors))
     for _ in range(ROUNDS):
-        value = score_at(impostors, min(EXPECTED / people, 0.5)) if threshold is None else threshold
+        value = score_at(impostors, min(EXPECTED / people, MOST)) if threshold is None else threshold
         labels = _average_linkage(vectors, value, must, cannot)
         now = _effective(labels)
         if threshold is not None or abs(now - people) < 0.5:
             break
         people = now
+    if threshold is None:
+        labels = _join_large(vectors, labels, cannot)
+        now = _effective(labels)
     return Clusters(_by_size(labels), value, now)
 
 
@@ -101,6 +110,56 @@ def _average_linkage(
         labels[rows] = found + following
         following += int(found.max())
     return labels
+
+
+def _join_large(vectors: NDArray[np.float32], labels: Labels, cannot: Sequence[Link]) -> Labels:
+    """Let small clusters join the large ones, once: fitted again to what has joined, the normals would drift."""
+    apart: dict[int, list[int]] = {}
+    for a, b in cannot:
+        apart.setdefault(a, []).append(b)
+        apart.setdefault(b, []).append(a)
+    _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    large, small = np.flatnonzero(sizes >= LARGE), np.flatnonzero(sizes < LARGE)
+    if large.size < 2 or not small.size:
+        return labels
+    averages, own, others = _averages(vectors, labels, large, sizes)
+    joined = labels.copy()
+    for number in small:
+        rows = np.flatnonzero(labels == number)
+        average = np.clip(averages[rows].mean(axis=0), others.mean, own.mean)
+        odds = np.log(sizes[large] / small.size) + own.log_density(average) - others.log_density(average)
+        kept_apart = {int(joined[other]) for row in rows for other in apart.get(int(row), ())}
+        likely = [place for place in np.argsort(-odds, kind="stable") if odds[place] > 0]
+        joined[rows] = next((large[place] for place in likely if large[place] not in kept_apart), number)
+    return joined
+
+
+@dataclass(frozen=True)
+class _Normal:
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> _Normal:
+        """Fit by the median and the median absolute deviation, which a few faces in a wrong cluster do not move."""
+        middle = float(np.median(values))
+        return cls(middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6))
+
+    def log_density(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logarithm of the density, less a constant."""
+        density: NDArray[np.float32] = -0.5 * ((values - self.mean) / self.std) ** 2 - np.log(self.std)
+        return density
+
+
+def _averages(
+    vectors: NDArray[np.float32], labels: Labels, large: Labels, sizes: Labels
+) -> tuple[NDArray[np.float32], _Normal, _Normal]:
+    """The average cosine of each face with the other faces of each large cluster, (N, L); and how it is distributed
+    for the faces of these clusters, and for all others."""
+    sums = np.stack([vectors[labels == number].sum(axis=0) for number in large])
+    member = labels[:, None] == large
+    averages = (vectors @ sums.T - member) / (sizes[large] - member)
+    return averages, _Normal.of(averages[member]), _Normal.of(averages[~member])
 
 
 def _distances(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
     python benchmarks/gallery_thresholds.py FOLDER --model MODEL [--detector FILE] [--enroll 4x2 20x3 200x2]
         [--fpir 0.01] [--confidence 0.9] [--unknown 1000] [--draws 20] [--cache FILE.npz] [--json]
+    python benchmarks/gallery_thresholds.py FOLDER --poor --model MODEL ...
 
 FOLDER has a folder per person; every photo is embedded once (and kept in --cache). Each seeded draw enrolls so many
 people with so many photos each; of the others, so many are unknown, with a photo each, and the rest give the model's
@@ -13,6 +14,10 @@ prior: a histogram of 1,100 impostor pairs of people who are neither enrolled no
 
 Printed: the FPIR that was got (mean, lowest and highest of the draws), in which share of the draws it was above the
 target, and the enrolled people's other photos that are identified (DIR).
+
+--poor searches with faces of a quality below 0.2: photos that are made small, blurred, or small and large again. Beside
+the threshold for good faces ("tail", on average) stands the one that poor copies of the enrolled crops give (at most
+200, as `facewright gallery calibrate` makes them).
 """
 
 from __future__ import annotations
@@ -26,12 +31,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from facewright.errors import Undefined
+from facewright.images import Pixels
 from facewright.metrics.distributions import histograms
 from facewright.metrics.impostor_tail import Comparisons, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.thresholds import accepting_at_most, allowed_at
 
+FACTORS, RADII = (1.0, 5.0), (0.5, 4.0)  # of reductions, and of Gaussian blur in px
+COPIES = 200  # of enrolled crops
 PAIRS = 1_100  # impostor pairs of the prior
 Vectors = NDArray[np.float32]
 
@@ -52,6 +61,89 @@ def embeddings(folder: Path, model: str, detector: str | None, cache: Path | Non
     if cache is not None:
         np.savez(cache, vectors=vectors, names=names)
     return vectors, names
+
+
+def poor_embeddings(folder: Path, model: str, detector: str | None, cache: Path | None) -> dict[str, NDArray[Any]]:
+    """The vectors (N, D) of photos, of a poor version of each, and of a poor copy of its crop (NaN: there is none)."""
+    if cache is not None and cache.is_file():
+        with np.load(cache, allow_pickle=False) as kept:
+            return dict(kept)
+    from facewright import images
+    from facewright.faces.quality import LOW, quality_of
+    from facewright.gallery.poor_faces import poor_copy
+    from facewright.images.files import images_below
+    from facewright.recognition import Recognizer
+
+    recognizer, drawn = Recognizer.load(model, detector=detector), np.random.default_rng(0)
+    none = np.full(recognizer.width, np.nan, np.float32)
+    rows: dict[str, list[Any]] = {"names": [], "vectors": [], "poor": [], "copies": []}
+    for path in images_below(folder):
+        photo = images.read(path)
+        face = recognizer.pick(photo, "centre").face
+        if face is None:
+            continue
+        degraded = recognizer.pick(degrade(photo, drawn), "centre").face
+        copy = poor_copy(face.chip, drawn.uniform(3, 6))
+        rows["names"].append(path.parent.name)
+        rows["vectors"].append(recognizer.embed([face])[0])
+        poor = degraded is not None and quality_of(degraded).value < LOW
+        rows["poor"].append(recognizer.embed([degraded])[0] if degraded is not None and poor else none)
+        rows["copies"].append(none if copy is None else recognizer.embed_chips([copy])[0])
+    found = {name: np.array(values) for name, values in rows.items()}
+    if cache is not None:
+        np.savez(cache, **found)
+    return found
+
+
+def degrade(photo: Pixels, drawn: np.random.Generator) -> Pixels:
+    """Make a photo small, blurred, or small and as large as before."""
+    image, way = Image.fromarray(photo), drawn.integers(3)
+    factor, radius = drawn.uniform(*FACTORS), drawn.uniform(*RADII)
+    if way == 1:
+        return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)))
+    small = image.resize((max(1, round(image.width / factor)), max(1, round(image.height / factor))))
+    return np.asarray(small if way == 0 else small.resize(image.size, Image.Resampling.BICUBIC))
+
+
+def measure_poor(
+    found: dict[str, NDArray[Any]], enroll: tuple[int, int], asked: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """A row for each of the two thresholds: what poor faces of unknown and of enrolled people get."""
+    vectors, (number, photos) = found["vectors"], enroll
+    _, people = np.unique(found["names"], return_inverse=True)
+    many = np.flatnonzero(np.bincount(people) >= photos)
+    rates: dict[str, list[tuple[float, float]]] = {"good faces": [], "poor faces": []}
+    for seed in range(asked.draws):
+        enrolled = np.random.default_rng(seed).permutation(many)[:number]
+        rows = np.concatenate([np.flatnonzero(people == person)[:photos] for person in enrolled])
+        gallery, who = vectors[rows], people[rows]
+        comparisons = compare_people(gallery, np.repeat(np.arange(number), photos))
+        values = [threshold_for(fit(comparisons, np.zeros(0)), number, asked.fpir, None)]
+        copies = rows[~np.isnan(found["copies"][rows, 0])][:COPIES]
+        others = np.where(people[copies][:, None] == who, -1, found["copies"][copies] @ gallery.T)
+        allowed = int(asked.fpir * copies.size)
+        values.append(max(values[0], accepting_at_most(others.max(axis=1), allowed)))
+        probes = np.setdiff1d(np.flatnonzero(~np.isnan(found["poor"][:, 0])), rows)
+        scores = found["poor"][probes] @ gallery.T
+        best, known = scores.max(axis=1), np.isin(people[probes], enrolled)
+        right = who[scores.argmax(axis=1)] == people[probes]
+        for name, value in zip(rates, values, strict=True):
+            named = best >= value
+            dir_ = float((named & right)[known].mean()) if known.any() else np.nan
+            rates[name].append((float(named[~known].mean()), dir_))
+    return [
+        {
+            "enrolled": f"{number}x{photos}",
+            "rule": f"threshold for {name}",
+            "draws": asked.draws,
+            "mean": float(np.mean([rate for rate, _ in rows_])),
+            "lowest": min(rate for rate, _ in rows_),
+            "highest": max(rate for rate, _ in rows_),
+            "above_target": float(np.mean([rate > asked.fpir for rate, _ in rows_])),
+            "dir": None if np.isnan([dir_ for _, dir_ in rows_]).all() else float(np.nanmean([d for _, d in rows_])),
+        }
+        for name, rows_ in rates.items()
+    ]
 
 
 def counted(comparisons: Comparisons, fpir: float) -> float | None:
@@ -146,13 +238,17 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--unknown", type=int, default=1_000)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--poor", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(words)
-    vectors, names = embeddings(asked.folder, asked.model, asked.detector, asked.cache)
-    table = []
-    for text in asked.enroll:
-        people, _, photos = text.partition("x")
-        table += measure(vectors, names, (int(people), int(photos)), asked)
+    where = (asked.folder, asked.model, asked.detector, asked.cache)
+    sizes = [(int(people), int(photos)) for people, _, photos in (text.partition("x") for text in asked.enroll)]
+    if asked.poor:
+        found = poor_embeddings(*where)
+        table = [row for size in sizes for row in measure_poor(found, size, asked)]
+    else:
+        vectors, names = embeddings(*where)
+        table = [row for size in sizes for row in measure(vectors, names, size, asked)]
     if asked.json:
         print(json.dumps(table))
         return

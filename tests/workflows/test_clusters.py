@@ -141,7 +141,7 @@ def test_photos_without_a_face(tmp_path: Path, model: str, photos: Path) -> None
     empty = tmp_path / "blank.png"
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(empty)
     found = clusters.cluster_photos([empty], tmp_path / "none", model=model, detector="dlib", threshold=0.5)
-    assert found.faces == () and len(found.photos) == 1 and "0 groups" in (tmp_path / "none/index.html").read_text()
+    assert found.faces == () and len(found.photos) == 1 and "0 people" in (tmp_path / "none/index.html").read_text()
 
 
 def test_the_page_gives_the_command(photos: Path, model: str, tmp_path: Path) -> None:
@@ -161,3 +161,22 @@ def test_the_page_gives_the_command(photos: Path, model: str, tmp_path: Path) ->
         words = shlex.split(command.input_value())
     merged = ["--merge", f"{first},{second}", "--split", key, "--name", f"{second}=Ann O'Hara"]
     assert words == ["facewright", "cluster", "--out", str(out), *merged]
+
+
+def test_what_cannot_be_decided(photos: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "people"
+    with pytest.raises(UsageError, match="no sorted photos"):
+        clusters.change_clusters(out, rename=[("a", "b")])
+    first = sort(photos, out, model)
+    name = next(iter(first.people))
+    with pytest.raises(UsageError, match="different people"):
+        clusters.change_clusters(out, merge=[(name, name)])
+    assert sort(photos, out, model).people == first.people
+
+
+def test_a_model_without_impostor_scores_is_refused_before_photos_are_read(
+    photos: Path, model: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Undefined, match="impostor"):
+        sort(photos, tmp_path / "people", model, threshold=None)
+    assert not (tmp_path / "people").exists()

@@ -58,6 +58,8 @@ class Decisions:
             own = self._recognizer().threshold()
             if own is None:
                 where = self._store.location
+                if self._store.header().entries == 0:
+                    raise Undefined(f"{where}: the gallery is empty; enroll people first") from None
                 raise Undefined(
                     f"{where}: the gallery has no threshold, so no face can be called unknown, and "
                     f"there is no default: {str(error).removeprefix(f'{where}: ')}. Choose one (facewright "

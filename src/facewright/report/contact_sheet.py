@@ -23,7 +23,7 @@ h2 label { font-size: .875rem; font-weight: 400 } h2 input[type=text] { font: in
 .faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); gap: .5rem }
 figure { margin: 0 } figure label { display: block } img { display: block; width: 100%; border-radius: .3rem }
 figcaption { font-size: .75rem } figcaption input { margin: .25rem .3rem 0 0; vertical-align: -1px }
-.doubtful img { outline: 3px solid #d97706 } .doubtful b { color: light-dark(#9a4b00, #f5a742) }
+.doubtful img { outline: 3px solid #d97706; outline-offset: -3px } .doubtful b { color: light-dark(#9a4b00, #f5a742) }
 figure:has(:checked) img { opacity: .35 }
 form { position: sticky; bottom: 0; background: Canvas; border-top: 1px solid GrayText; padding: .6rem 0 }
 textarea { box-sizing: border-box; width: 100%; font: .8rem/1.4 ui-monospace, monospace; resize: vertical }
@@ -68,7 +68,10 @@ def contact_sheet(people: Sequence[Person], threshold: float, out: str = "DIR", 
         out: the folder that the command names. unsorted: the person who is none: there is nothing to decide.
     """
     shown = [person for person in people if person.faces]
-    counts = f"{len(shown)} groups, {sum(len(person.faces) for person in shown)} faces"
+    faces = sum(len(person.faces) for person in shown)
+    alone = sum(len(person.faces) for person in shown if person.name == unsorted)
+    people_ = sum(person.name != unsorted for person in shown)
+    counts = f"{faces:,} faces: {people_:,} people, {alone:,} faces like no other"
     sections = "".join(_section(person, person.name != unsorted) for person in shown)
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     start = escape(f"facewright cluster --out {shlex.quote(out)}", quote=True)
@@ -76,10 +79,11 @@ def contact_sheet(people: Sequence[Person], threshold: float, out: str = "DIR", 
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file:; "
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">"
-        f"<title>Sorted faces</title><style>{STYLE}</style><h1>Sorted faces</h1><p>{counts}; one person: average "
-        f"similarity of at least {threshold:.3f}. Mark people that are one and faces of another person, give names, "
-        f'and run the command below.</p>{sections}<form><label>Command <textarea readonly rows=2 data-start="{start}" '
-        'placeholder="Nothing changed yet"></textarea></label><button>Copy</button></form>'
+        f"<title>Sorted faces</title><style>{STYLE}</style><h1>Sorted faces</h1><p>{counts}. Groups whose average "
+        f"similarity is {threshold:.3f} or more are one person. Mark groups that are one person, mark faces of another "
+        f"person, and give names; then run the command below.</p>{sections}<form><label>Command "
+        f'<textarea readonly rows=2 data-start="{start}" placeholder="Nothing changed yet"></textarea>'
+        "</label><button>Copy</button></form>"
         f"<script>{SCRIPT}</script></html>\n"
     )
 

@@ -133,15 +133,15 @@ def cluster_photos(
         before = read_json(out / FACES, SortedPhotos, error=DataError)
         model, detector = before.model, before.detector
     recognizer = Recognizer.load(model, detector=detector, device=device)
-    state = _State(out, recognizer, recognizer.name)
-    if paths:
-        _add_photos(state, recognizer, photos_in(paths), smallest, on_event)
     scores = next((one.histograms for one in reversed(recognizer.thresholds()) if one.histograms is not None), None)
     if scores is None and threshold is None:
         raise Undefined(
             f"{model}: has no impostor scores, from which the threshold follows: calibrate it on pairs (facewright "
             "calibrate MODEL PAIRS), or give --threshold"
         )
+    state = _State(out, recognizer, recognizer.name)
+    if paths:
+        _add_photos(state, recognizer, photos_in(paths), smallest, on_event)
     return _sort(state, scores_of(scores), threshold)
 
 
@@ -157,13 +157,18 @@ def change_clusters(
     `cluster_photos` keeps them; call it to sort again.
 
     Raises:
-        UsageError: no such person or face, or a name that another person has. DataError: OUT holds no sorted photos.
+        UsageError: no such person or face, a name that another person has, or OUT holds no sorted photos. DataError:
+        its file is damaged.
     """
     out = Path(out)
+    if not (out / FACES).is_file():
+        raise UsageError(f"{out}: holds no sorted photos; sort some first: facewright cluster PHOTOS --out {out}")
     record = read_json(out / FACES, SortedPhotos, error=DataError)
     faces = {face.key: face for face in record.faces}
     must, cannot = list(record.must), list(record.cannot)
     for people in merge:
+        if len(set(people)) < len(people):
+            raise UsageError(f"expected different people to merge, got {', '.join(people)}")
         keys = [key for person in people for key in _keys_of(record, person)]
         must += [(keys[0], key) for key in keys[1:]]
         cannot = [pair for pair in cannot if not set(pair) <= set(keys)]

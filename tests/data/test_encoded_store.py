@@ -186,5 +186,8 @@ def test_clear_leaves_what_is_being_built(photos: Path, tmp_path: Path) -> None:
     with FileLock(partial / "shard-00004.lock"):
         cache_clear(cache=tmp_path)
         assert partial.is_dir()
-    assert cache_clear(cache=tmp_path) > 0
-    assert not partial.exists()
+    for name in ("features", "generated"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.npy").write_bytes(b"12")
+    assert cache_clear(cache=tmp_path) > 4
+    assert not partial.exists() and not any((tmp_path / name).exists() for name in ("features", "generated"))

@@ -196,6 +196,13 @@ def test_a_run_counts_real_images_and_shows_both_kinds(run: Run) -> None:
     assert "Generated images" in page and "generated images beside" in page
 
 
+def test_too_few_images_leave_no_run_behind(run: Run, tmp_path: Path) -> None:
+    few = WHOLE | {"generation.least": "100"}
+    with pytest.raises(DataError, match="expected 100 images of 'covered'"):
+        train(run.folder.parent / "two", model="plain_cnn", recipe="hter-generate", out=tmp_path / "r", overrides=few)
+    assert not (tmp_path / "r" / "run.json").exists()
+
+
 def test_a_dry_run_trains_no_diffusion_model(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diffusion, "fit", lambda *_: pytest.fail("trained"))
     found = dry_run(run.folder.parent / "two", model="plain_cnn", recipe="hter-generate", overrides=WHOLE)

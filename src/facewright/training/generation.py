@@ -22,6 +22,7 @@ from facewright.data.augment import resize
 from facewright.data.cache import make_private
 from facewright.data.extended_store import ExtendedStore
 from facewright.data.loaders import ImageStore
+from facewright.data.records import Dataset
 from facewright.data.sampling import derive
 from facewright.errors import DataError
 from facewright.events import EventHandler, Message, Progress
@@ -63,14 +64,10 @@ def with_generated(data: Data, recipe: Recipe, folder: Path, on_event: EventHand
         DataError: too few images of the smaller class to learn from.
     """
     labels = data.store.dataset.labels[data.train]
+    label = check_smaller_class(data.store.dataset, data.train, recipe)
     counts = np.bincount(labels, minlength=2)
-    label, missing = int(counts.argmin()), int(counts.max() - counts.min())
+    missing = int(counts.max() - counts.min())
     name, rows = data.store.dataset.classes[label], np.sort(data.train[labels == label])
-    if len(rows) < recipe.generation.least:
-        raise DataError(
-            f"{data.store.dataset.where}: expected {recipe.generation.least} images of {name!r} in the training part "
-            f"to learn to generate more of them, got {len(rows)}; choose another sampling.plan, as repeat"
-        )
     if not missing:
         return data
     height, width = (int(side) for side in data.store.batch(rows[:1]).shape[2:])
@@ -92,6 +89,24 @@ def with_generated(data: Data, recipe: Recipe, folder: Path, on_event: EventHand
     train = np.concatenate([data.train, np.arange(store.first, len(store.dataset.records))])
     plan = recipe.sampling.batches(train, store.dataset.labels[train], data.batch, data.seed)
     return replace(data, store=store, train=train, plan=plan, steps=len(plan(0)))
+
+
+def check_smaller_class(dataset: Dataset, train: NDArray[np.int64], recipe: Recipe) -> int:
+    """Return which of two classes has fewer images in the training part.
+
+    Args:
+        train: (N,) rows of the training part.
+    Raises:
+        DataError: too few of it to learn from.
+    """
+    counts = np.bincount(dataset.labels[train], minlength=2)
+    label, least = int(counts.argmin()), recipe.generation.least
+    if counts[label] < least:
+        raise DataError(
+            f"{dataset.where}: expected {least} images of {dataset.classes[label]!r} in the training part to learn to "
+            f"generate more of them, got {counts[label]}; choose another sampling.plan, as repeat"
+        )
+    return label
 
 
 def real_images(store: ImageStore, rows: NDArray[np.int64], size: int) -> Tensor:

@@ -20,6 +20,7 @@ from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message, Progress
 from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
 from facewright.input_spec import InputSpec
+from facewright.training.generation import check_smaller_class
 from facewright.training.mining import face_class
 from facewright.training.recipe import Recipe
 from facewright.training.verification import VerificationSet
@@ -106,6 +107,8 @@ def prepare(
             f"{dataset.where}: expected images for training, validation and test, got "
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
+    if recipe.sampling.plan == "generate":
+        check_smaller_class(store.dataset, split.train, recipe)
     if recipe.task is not None:
         truth = store.dataset.targets[split.train]
         check_targets(recipe.task, truth, dataset.where)

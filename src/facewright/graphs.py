@@ -33,6 +33,7 @@ PIXELS, LOGITS, EMBEDDING = "pixels", "logits", "embedding"
 KEY = "facewright"  # of our metadata
 MAX_THREADS = 256
 MOST_BYTES = 2**31 - 1  # protobuf reads no more
+MOST_VALUES = 2**28  # of a tensor inside, for one image
 MOST_METADATA = 16 * 2**20  # bytes
 STANDARD = ("", "ai.onnx")  # the two names of ONNX's own operators
 
@@ -271,7 +272,37 @@ def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:
         output.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]
     closed = None if sides[2] is None or sides[3] is None else (sides[2], sides[3])
+    check_memory(model, inputs[0].name, (1, 3, *(closed or (64, 96))))
     return bytes(model.SerializeToString()), closed
+
+
+def check_memory(model: ModelProto, name: str, shape: Sequence[int]) -> None:
+    """Refuse a graph that makes huge tensors of one image, as far as shapes can be inferred.
+
+    Args:
+        name: of its input. shape: the input's, for one image.
+    Raises:
+        BundleError: a tensor has more than `MOST_VALUES` numbers, or the shapes do not fit.
+    """
+    onnx = import_onnx()
+    copy = type(model)()
+    copy.CopyFrom(model)
+    (value,) = [one for one in copy.graph.input if one.name == name]
+    for side, length in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+        side.Clear()
+        side.dim_value = length
+    for one in [*copy.graph.output, *copy.graph.value_info]:
+        if any(side.dim_value > MOST_VALUES for side in one.type.tensor_type.shape.dim):
+            raise BundleError(f"the output {_short(one.name)} has more than {MOST_VALUES:,} numbers")
+        one.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True)
+    except Exception as error:  # its errors have no class in common
+        raise BundleError(f"the shapes of the graph do not fit ({first_line(error)})") from None
+    for one in [*inferred.graph.output, *inferred.graph.value_info]:
+        lengths = [side.dim_value for side in one.type.tensor_type.shape.dim if side.dim_value > 0]
+        if lengths and np.prod(np.array(lengths, np.float64)) > MOST_VALUES:
+            raise BundleError(f"{_short(one.name)} has more than {MOST_VALUES:,} numbers for an image")
 
 
 def check_plain(model: ModelProto) -> None:

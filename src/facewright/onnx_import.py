@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facewright.errors import BundleError, UsageError
-from facewright.graphs import EMBEDDING, PIXELS, Graph, Session, check_plain, first_line, import_onnx, parse, plain
+from facewright.graphs import EMBEDDING, PIXELS, Graph, Session, check_memory, check_plain, import_onnx, parse, plain
 from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 NORMS = ("facewright/unit-length", "facewright/units-length")  # (B, 1), with the mirror image (2 B, 1)
 MOST_NUMBERS = 65_536  # of an embedding
-MOST_VALUES = 2**28  # of a tensor inside, for one image
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def wrap(content: bytes, spec: InputSpec, output: str | None = None) -> Graph:
     _check_size(layout, spec)
     if layout.batch not in (None, 1) or (layout.batch == 1 and spec.flip):
         layout = _opened(model, layout)
-    _check_memory(model, layout, spec)
+    sides = (1, spec.height, spec.width, 3) if layout.channels_last else (1, 3, spec.height, spec.width)
+    check_memory(model, layout.name, sides)
     chosen, width = _output(model, layout, spec, output)
     wrapped = _wrapped(model, layout, spec, chosen, width)
     graph = plain(wrapped)
@@ -95,30 +95,6 @@ def _opened(model: ModelProto, layout: Layout) -> Layout:
     side.Clear()
     side.dim_param = "B"
     return Layout(layout.name, layout.channels_last, None, layout.height, layout.width, layout.uint8)
-
-
-def _check_memory(model: ModelProto, layout: Layout, spec: InputSpec) -> None:
-    """Refuse a graph that makes huge tensors of one image, as far as shapes can be inferred."""
-    onnx = import_onnx()
-    copy = type(model)()
-    copy.CopyFrom(model)
-    (value,) = [one for one in copy.graph.input if one.name == layout.name]
-    sides = (1, spec.height, spec.width, 3) if layout.channels_last else (1, 3, spec.height, spec.width)
-    for side, length in zip(value.type.tensor_type.shape.dim, sides, strict=True):
-        side.Clear()
-        side.dim_value = length
-    for one in [*copy.graph.output, *copy.graph.value_info]:
-        if any(side.dim_value > MOST_VALUES for side in one.type.tensor_type.shape.dim):
-            raise BundleError(f"the output {one.name[:60]!r} has more than {MOST_VALUES:,} numbers")
-        one.type.tensor_type.ClearField("shape")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-    except Exception as error:  # its errors have no class in common
-        raise BundleError(f"the shapes of the graph do not fit ({first_line(error)})") from None
-    for one in [*inferred.graph.output, *inferred.graph.value_info]:
-        lengths = [side.dim_value for side in one.type.tensor_type.shape.dim if side.dim_value > 0]
-        if lengths and np.prod(np.array(lengths, np.float64)) > MOST_VALUES:
-            raise BundleError(f"{one.name[:60]!r} has more than {MOST_VALUES:,} numbers for an image")
 
 
 def _output(model: ModelProto, layout: Layout, spec: InputSpec, name: str | None) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from facewright import images
@@ -354,3 +355,23 @@ def test_several_threads_find_the_same(real: OnnxDetector, photos: list[np.ndarr
     for one, other in zip(found, wanted * 3, strict=True):
         for mine, alone in zip(one, other, strict=True):
             np.testing.assert_array_equal(mine, alone)
+
+
+def test_a_graph_that_makes_a_billion_numbers_is_refused_before_it_runs(tmp_path: Path) -> None:
+    floats = TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("ReduceMean", ["flat"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Expand", ["mean", "shape"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "huge",
+        [helper.make_tensor_value_info("x", floats, ["B", 3, "H", "W"])],
+        [helper.make_tensor_value_info("y", floats, None)],
+        [numpy_helper.from_array(np.array([1, 10**9]), "shape")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    (tmp_path / "huge.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match="268,435,456"):
+        OnnxDetector.load(tmp_path / "huge.onnx")

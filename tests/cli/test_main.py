@@ -109,7 +109,7 @@ def test_doctor_tells_what_is_wrong_and_keeps_secrets(
     found = json.loads(out)
     assert found["facewright"] == __version__ and found["packages"]["numpy"] == np.__version__
     assert found["cache_writable"] is False and found["device"] == "none" and "s3cret" not in out
-    assert {"train", "serve", "heic"} <= set(found["extras"]) and found["extras"]["train"] == []
+    assert {"train", "postgres", "heic"} <= set(found["extras"]) and found["extras"]["train"] == []
     problems = " ".join(found["problems"])
     assert str(tmp_path / "file") in problems and "nowhere" in problems
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "new"))

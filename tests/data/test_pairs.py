@@ -210,7 +210,7 @@ def test_what_is_not_there_is_said(tmp_path):
         read_pairs(listed(tmp_path, VIEW_1), tmp_path / "absent")
     with pytest.raises(DataError, match=r"absent\.txt"):
         read_pairs(tmp_path / "absent.txt", make_images(tmp_path / "images"))
-    (tmp_path / "x.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "x.txt").write_bytes(b"\xfa\xfb")
     with pytest.raises(DataError, match="UTF-8"):
         read_pairs(tmp_path / "x.txt", tmp_path / "images")
 

@@ -115,6 +115,22 @@ def test_the_budget_is_given_in_turn_and_never_exceeded() -> None:
     assert 60 <= most <= 100 and order == list(range(300))
 
 
+def test_requests_that_are_given_up_while_bytes_come_back_leave_the_queue() -> None:
+    async def scenario() -> list[object]:
+        budget = Budget(100)
+        await budget.take(100)
+        waiting = [asyncio.create_task(budget.take(60)) for _ in range(2)]
+        await asyncio.sleep(0)  # both stand in the queue
+        for task in waiting:
+            task.cancel()
+        budget.give(100)  # before either has noticed
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        await budget.take(100)  # everything is free again
+        return list(found)
+
+    assert [type(one) for one in asyncio.run(scenario())] == [asyncio.CancelledError] * 2
+
+
 def test_what_never_fits_is_refused_and_who_leaves_the_queue_frees_it() -> None:
     async def use() -> None:
         budget = Budget(100)

@@ -108,7 +108,7 @@ def test_a_search_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
 
 
 def scripted(accuracies: dict[int, float], clock: Callable[[], None] = lambda: None) -> Callable[[Job], Outcome]:
-    """A training whose validation accuracy is that of its trial at every epoch."""
+    """A training whose validation accuracy is that of its trial at the first epoch, which is kept, and less later."""
     numbers = iter(range(100))
 
     def train_job(job: Job) -> Outcome:
@@ -116,9 +116,10 @@ def scripted(accuracies: dict[int, float], clock: Callable[[], None] = lambda: N
         rows: list[EpochRow] = []
         training_jobs._saving(job)(job.network)
         for epoch in range(1, job.recipe.epochs + 1):
-            value = accuracies[number]
+            best = epoch == 1
+            value = accuracies[number] - (0.0 if best else 0.05)
             rows.append(
-                EpochRow(epoch, "train", 8 * epoch, epoch, 32, 0.1, 1.0, 0.5, 1.0, value, value, 1.0, 1.0, best=True)
+                EpochRow(epoch, "train", 8 * epoch, epoch, 32, 0.1, 1.0, 0.5, 1.0, value, value, 1.0, 1.0, best=best)
             )
             history_text = history.to_csv(rows)
             (job.folder / "metrics.csv").write_text(history_text)
@@ -135,6 +136,7 @@ def test_a_bad_trial_ends_early(epochs: str, state: str, tmp_path: Path, monkeyp
     found = search(DATA, models=["plain_cnn"], trials=6, out=tmp_path / "s",
                    overrides={**QUICK, "training.epochs": epochs})  # fmt: skip
     assert [one.state for one in found.trials] == ["complete"] * 4 + [state, "complete"]
+    assert [one.accuracy for one in found.trials] == [0.8, 0.7, 0.9, 0.6, 0.1, 0.85]  # of the epoch that is kept
     whole = int(epochs)
     assert [one.epochs for one in found.trials] == [whole] * 4 + [2, whole]  # one epoch of warm-up
     assert found.best == 2

@@ -137,7 +137,7 @@ class Budget:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._free += size
-            else:
+            elif (size, turn) in self._queue:  # else a request that gave bytes back has passed it over
                 self._queue.remove((size, turn))
             self._wake()
             raise

@@ -1,4 +1,4 @@
-"""What a network wants to be fed: the part of an image, the size, mean and std, the order of the channels."""
+"""The input of a network: the part of an image, the size, mean and std, the order of the channels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Resize = Literal["stretch", "cover", "pad"]
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """How the face was cut out of the images that a network was trained on.
+    """The crop of the face in the images that a network was trained on.
 
     detector: its name, without the folder of its file. digest: of its weights.
     select_face: which of several faces. template: where the face's points lie in the crop.
@@ -38,7 +38,7 @@ class FaceCrop:
 
 @dataclass(frozen=True)
 class Template:
-    """Where the points of a face belong in an aligned crop. It travels with the weights, and is compared by value.
+    """The places of a face's points in an aligned crop. It travels with the weights, and is compared by value.
 
     side: px of the crops that networks with this template expect.
     points: (K, 2) x, y as shares of the side.

@@ -25,7 +25,7 @@ MOST_NUMBERS = 65_536  # of an embedding
 
 @dataclass(frozen=True)
 class Layout:
-    """How a graph takes an image."""
+    """The form in which a graph takes an image."""
 
     name: str  # of the input
     channels_last: bool

@@ -185,7 +185,7 @@ def _components(vectors: NDArray[np.float32], value: float, must: Sequence[Link]
 
 
 def _places(rows: NDArray[np.int64], links: Sequence[Link]) -> list[int]:
-    """Where the distances of linked faces stand among those of all pairs of `rows`."""
+    """Return the places of the distances of linked faces among those of all pairs of `rows`."""
     at = {int(row): place for place, row in enumerate(rows)} if links else {}
     pairs = [sorted((at[a], at[b])) for a, b in links if a in at and b in at]
     return [len(rows) * i - (i + 2) * (i + 1) // 2 + j for i, j in pairs]

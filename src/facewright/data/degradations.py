@@ -1,4 +1,4 @@
-"""What a bad camera or connection does to an image: blur, low resolution, noise, JPEG; image by image, in Pillow.
+"""Degradations of a bad camera or connection: blur, low resolution, noise, JPEG; image by image, in Pillow.
 
 An image's result is a function of its pixels and its row of draws alone. Images on a device are brought to the CPU and
 back, but only those that are changed.

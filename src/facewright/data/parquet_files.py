@@ -282,7 +282,7 @@ def _columns(file: Path, schema: Any) -> tuple[str, list[str]]:
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
-    """What `datasets` notes of each column in the schema; nothing where it did not, or it cannot be read."""
+    """Return the notes of `datasets` on each column in the schema; empty where none can be read."""
     noted = (schema.metadata or {}).get(b"huggingface", b"")
     try:
         info = parse_json(noted, dict[str, Any], "schema").get("info") if noted else None

@@ -101,7 +101,7 @@ def _facts(
 
 
 def _listed(file: Path) -> _Listed:
-    """What a .lst beside the .rec says; empty where there is none. Raises DataError."""
+    """Read the .lst beside the .rec; empty where there is none. Raises DataError."""
     path = file.with_suffix(".lst")
     if not path.is_file():
         return {}
@@ -190,7 +190,7 @@ def _of_insightface(file: Path, head: _Record, records: list[_Record]) -> tuple[
 
 
 def _property(file: Path) -> str:
-    """What the file `property` says: the number of classes, height, width."""
+    """Read the file `property`: the number of classes, height, width."""
     if not file.is_file():
         return ""
     return f"; property says {read_text(file, error=DataError, limit=1024).strip()[:60]}"

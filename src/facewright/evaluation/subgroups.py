@@ -59,7 +59,7 @@ class Subgroups(Record):
 
     @property
     def left_out(self) -> str:
-        """What is in no row, in words."""
+        """Say in words what is in no row."""
         if any(row.accuracy is not None for row in self.groups):
             return f"{self.unknown:,} {'image' if self.unknown == 1 else 'images'} of unknown group in no row"
         return f"{self.across:,} pairs of two groups and {self.unknown:,} of unknown group are in no row"

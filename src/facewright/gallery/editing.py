@@ -91,7 +91,7 @@ def expire(store: GalleryStore, older_than: timedelta, *, at: datetime | None = 
 
 
 def advice_for(people: Mapping[str, int], threshold: Threshold | None) -> tuple[str, ...]:
-    """What would make the answers of a gallery better."""
+    """Advise what would make the answers of a gallery better."""
     single = [name for name, count in people.items() if count < FEW_PHOTOS]
     advice = list[str]()
     if single:

@@ -1,4 +1,4 @@
-"""Which files of a folder or an archive are images: one rule for everything that lists them."""
+"""The files of a folder or an archive that are images: one rule for everything that lists them."""
 
 from __future__ import annotations
 

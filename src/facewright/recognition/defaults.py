@@ -15,7 +15,7 @@ from facewright.records import Record
 
 
 class Defaults(Record):
-    """What is used where no model and no detector is named."""
+    """The model and the detector that are used where none is named."""
 
     model: str = BUILT_IN
     detector: str | None = None  # None: the model's own default

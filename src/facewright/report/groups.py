@@ -19,7 +19,7 @@ from facewright.report.verification_plots import group_figure
 
 @dataclass(frozen=True)
 class GroupContext:
-    """What the page says. Nothing is looked up: the caller gives the time and the versions."""
+    """The content of the page. Nothing is looked up: the caller gives the time and the versions."""
 
     title: str
     model: str

@@ -44,7 +44,7 @@ class Measured(Record):
 
 
 class ModelCard(Record):
-    """What is recorded of a model. An empty tuple or None: nothing is."""
+    """The records of a model. An empty tuple or None: nothing is."""
 
     name: str
     kind: Literal["recognizer", "classifier"]

@@ -1,4 +1,4 @@
-"""What a paper needs of a comparison: a paragraph on methods, and the table of models as Markdown and LaTeX."""
+"""A comparison for a paper: a paragraph on methods, and the table of models as Markdown and LaTeX."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class PredictedFace(FaceBox, Predicted):
 
 
 class PredictedFaces(Sized):
-    """What the model says of each face, from left to right; of at most 500."""
+    """The model's answer for each face, from left to right; of at most 500."""
 
     faces: list[PredictedFace]
 

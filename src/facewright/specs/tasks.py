@@ -37,7 +37,7 @@ class NumberSpec(Spec):
 
     @property
     def scores(self) -> int:
-        """How many scores a network gives for it."""
+        """The number of scores that a network gives for it."""
         return {"dex": self.bins, "coral": self.bins - 1}.get(self.head, 1)
 
     @property

@@ -1,4 +1,4 @@
-"""What `facewright watch` finds: an event for each track, and the counts of a source."""
+"""The results of `facewright watch`: an event for each track, and the counts of a source."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _OF_EXTRA = re.compile(r"([\w.-]+).*\bextra == ['\"]([\w-]+)")  # httpx>=0.27; e
 
 
 class Diagnosis(Record):
-    """What a report of a bug needs to say of a machine. No secret and no name of a person is in it."""
+    """The facts of a machine that a bug report needs. No secret and no name of a person is in it."""
 
     facewright: str
     python: str

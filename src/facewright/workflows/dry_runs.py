@@ -22,7 +22,7 @@ STEPS = 3  # timed in each phase, after one that is not: the first of a process 
 
 
 class DryRun(Record):
-    """What a training would take, from a few of its steps."""
+    """The time and memory of a training, from a few of its steps."""
 
     model: str
     recipe: str

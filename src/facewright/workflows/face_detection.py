@@ -66,7 +66,7 @@ class FoundFaces:
 
 @dataclass(frozen=True)
 class FaceSearch:
-    """What is looked for in a photo, and how its faces are cut out."""
+    """The faces to look for in a photo, and how to cut them out."""
 
     frame: Template
     smallest: float | None  # px

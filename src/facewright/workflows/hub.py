@@ -119,7 +119,7 @@ def _api(endpoint: str | None) -> HfApi:
 
 
 class _Refusals:
-    """What the Hub's library raises, as one clear line."""
+    """Turn what the Hub's library raises into one clear line."""
 
     def __init__(self, repo: str) -> None:
         self.repo = repo

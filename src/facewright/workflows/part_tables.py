@@ -224,7 +224,7 @@ def _made_on(
 
 
 def _shares(cluster: Mapping[str, float]) -> tuple[dict[str, Any], int]:
-    """What an actor asks for, and how many there are: one a GPU where the cluster has any, else one a core.
+    """The resources of an actor, and the number of actors: one a GPU where the cluster has any, else one a core.
 
     >>> _shares({"CPU": 8.0, "GPU": 2.0}), _shares({"CPU": 2.0})
     (({'num_cpus': 1, 'num_gpus': 1}, 2), ({'num_cpus': 1}, 2))

@@ -1,4 +1,4 @@
-"""What a recipe search draws from: models, learning rates, augmentations, input sizes and heads."""
+"""The space of a recipe search: models, learning rates, augmentations, input sizes and heads."""
 
 from __future__ import annotations
 

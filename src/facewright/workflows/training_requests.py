@@ -1,4 +1,4 @@
-"""What is to be trained on what: checked, and the data listed, before anything is decoded."""
+"""A request to train: checked, and the data listed, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AUTO = "auto"  # as `training.batch`: the largest that fits
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be trained on what."""
+    """The model to train, the data, and the settings."""
 
     dataset: Dataset
     model: str  # architecture, or architecture@weights

@@ -1,4 +1,4 @@
-"""Who is in a film or before a camera: an event for each track of a face.
+"""The people in a film or before a camera: an event for each track of a face.
 
 film → frames → faces → tracks → the best frames of a track vote → who, or unknown
 

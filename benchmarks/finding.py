@@ -1,11 +1,15 @@
 """Accuracy and speed of each detector on photos with true boxes.
 
     python benchmarks/finding.py --photos groups/images --boxes groups/boxes.csv [--detectors FILE.onnx ...]
-        [--heights 30 20 16 12] [--peers] [--draw DIR] [--rounds 3] [--json]
+        [--heights 30 20 16 12] [--cut 0.4] [--peers] [--draw DIR] [--rounds 3] [--json]
 
 This package's detectors (dlib's network, and those of ONNX files), as `faces` uses them and from some smallest side on;
 with --peers dlib's HOG detector and OpenCV's Haar cascades, which need dlib-bin and OpenCV 4. The photos come as they
 are, and shrunk until the middle one of their faces is as high as --heights say, px.
+
+--cut cuts every photo through every face, at each of its sides, so that a share of its box is lost, and counts the
+faces that are still found: ONNX detectors with the grey margin around the photo, as they come, and without it, which
+are also compared on the whole photos.
 
 Every detector draws its boxes another way, so each gets one frame: where the true boxes lie in its own, by the photos
 that are not for testing. A box counts at an overlap of 0.5. All that a detector gives at its own threshold is counted.
@@ -47,6 +51,7 @@ from PIL import Image
 
 from facewright import images
 from facewright.data.boxes import TrueBoxes, read_boxes
+from facewright.faces import onnx_detectors
 from facewright.faces.detectors import EVERY, Detector, detector_of
 from facewright.faces.frame import Frame
 from facewright.metrics.detection import OVERLAP, iou
@@ -61,6 +66,46 @@ class Way:
 
     name: str
     find: Find
+
+
+def without_margin(find: Find, photo: Pixels) -> tuple[Any, ...]:
+    """Find faces with nothing around the photo."""
+    margin, onnx_detectors.MARGIN = onnx_detectors.MARGIN, 0
+    try:
+        return find(photo)
+    finally:
+        onnx_detectors.MARGIN = margin
+
+
+def both_margins(detectors: list[str]) -> list[Way]:
+    """ONNX detectors with the margin and without."""
+    found = []
+    for name in detectors:
+        find = partial(located, detector_of(name), EVERY)
+        found += [Way(name, find), Way(f"{name}, no margin", partial(without_margin, find))]
+    return found
+
+
+def cut_faces(way: Way, frame: Frame, known: Annotated, share: float) -> tuple[int, int]:
+    """Return how many faces are found that the photo's border cuts, and how many there are."""
+    hits = total = 0
+    for photo, truth in zip(known.photos, known.truth, strict=True):
+        height, width = photo.shape[:2]
+        for x, y, w, h in truth:
+            for left, top, right, bottom in (
+                (round(x + share * w), 0, width, height),
+                (0, round(y + share * h), width, height),
+                (0, 0, round(x + (1 - share) * w), height),
+                (0, 0, width, round(y + (1 - share) * h)),
+            ):
+                seen = np.array([max(x, left), max(y, top), min(x + w, right), min(y + h, bottom)])
+                seen = np.array([[seen[0] - left, seen[1] - top, seen[2] - seen[0], seen[3] - seen[1]]])
+                boxes = frame.boxes(way.find(np.ascontiguousarray(photo[top:bottom, left:right]))[0])
+                ends = np.clip(boxes[:, :2] + boxes[:, 2:], 1, (right - left, bottom - top))
+                starts = np.clip(boxes[:, :2], 0, ends - 1)
+                hits += bool((iou(seen, np.hstack([starts, ends - starts])) >= OVERLAP).any())
+                total += 1
+    return hits, total
 
 
 def ways(detectors: list[str], peers: bool) -> list[Way]:
@@ -186,6 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--boxes", type=Path, required=True, help="their true boxes: file[,split],x,y,w,h")
     parser.add_argument("--detectors", nargs="*", default=[], help="ONNX files of detectors, beside dlib's")
     parser.add_argument("--heights", type=float, nargs="*", default=[], help="px: the photos shrunk to faces so high")
+    parser.add_argument("--cut", type=float, default=0.0, help="share of each face's box that the border cuts off")
     parser.add_argument("--peers", action="store_true", help="also dlib's HOG detector and OpenCV's cascades")
     parser.add_argument("--draw", type=Path, help="a folder for the photos with the boxes drawn in")
     parser.add_argument("--rounds", type=int, default=3, help="of measuring times; 0 measures none")
@@ -198,16 +244,26 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"{asked.boxes} knows none of the {len(paths)} photos")
     results = measured(every, known, asked.rounds, asked.draw)
     small = {f"{height:g}": measured(every, shrunk(known, height), asked.rounds, None) for height in asked.heights}
+    margins = both_margins(asked.detectors) if asked.cut else []
+    around = measured(margins, known, asked.rounds, None) if margins else {}
+    for way in margins:
+        around[way.name]["cut"] = cut_faces(way, Frame(**around[way.name]["frame"]), known, asked.cut)
     frames = {name: Frame(**result["frame"]) for name, result in results.items()}
     counts = counted(every, [path for path in paths if path not in known.paths], frames, asked.draw)
     if asked.json:
         facts = {"photos": len(known.photos), "detectors": results, "shrunk": small, "without_boxes": counts}
+        facts |= {"margins": around}
         print(json.dumps(facts))
         return
     show(known, results, counts)
     for height, shown in small.items():
         print(f"faces of {height} px:")
         show(known, shown, {})
+    if around:
+        print("with the margin and without:")
+        show(known, around, {})
+    for name, result in around.items():
+        print("{}: {} of {} faces cut by the border".format(name, *result["cut"]))
 
 
 if __name__ == "__main__":

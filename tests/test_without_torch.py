@@ -78,7 +78,7 @@ def run(child: subprocess.Popen[str], *words: str) -> tuple[int, str, str]:
         "calibrate model.onnx --pairs pairs.csv --images photos --far 0.5",
         "verify model.onnx photos/a/1.png photos/a/2.png",
         "embed built-in photos --out vectors.parquet --detector none",
-        "embed model.onnx photos --out own.parquet",
+        "embed model.onnx photos --out own.npz",
         "predict model.onnx photos/a/1.png",
         "gallery enroll --gallery people.gallery --model model.onnx photos",
         "gallery search --gallery people.gallery photos/a/1.png",

@@ -162,6 +162,23 @@ def test_a_benchmark_runs_to_its_end(
     assert expected in capsys.readouterr().out
 
 
+def test_a_face_cut_by_the_border_is_found_by_its_visible_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = load("finding", monkeypatch)
+    photo = np.zeros((80, 80, 3), np.uint8)
+    photo[20:60, 20:60] = 255
+
+    def bright(pixels: Any) -> Any:
+        """The box around bright pixels, but where the photo begins with them."""
+        rows, columns = np.nonzero(pixels[..., 0])
+        if columns.min() == 0:
+            return np.zeros((0, 4)), np.zeros(0)
+        x, y = columns.min(), rows.min()
+        return np.array([[x, y, columns.max() - x + 1, rows.max() - y + 1]], float), np.ones(1)
+
+    known = finding.Annotated([Path("a.png")], [photo], [np.array([[20.0, 20.0, 40.0, 40.0]])], {})
+    assert finding.cut_faces(finding.Way("bright", bright), finding.Frame(), known, 0.4) == (3, 4)
+
+
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Import a script and forget it after the test, with its neighbours."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,25 @@ def test_the_file_holds_every_picture_once(photos: Path, model: Path, tmp_path: 
     assert out.stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob(".v.parquet.parts"))
     assert (written.rows, written.resumed, written.broken) == (12, 0, ())
+
+
+def test_an_npz_holds_what_the_table_holds_and_needs_no_pyarrow(
+    photos: Path, model: Path, tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed(model, photos, tmp_path / "v.parquet")
+    table = pq.read_table(tmp_path / "v.parquet").to_pydict()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setattr("facewright.errors.find_spec", lambda name: None)
+    written = embed(model, photos, tmp_path / "v.npz")
+    with np.load(tmp_path / "v.npz", allow_pickle=False) as arrays:
+        found = {name: arrays[name].tolist() for name in arrays.files}
+    assert found == table and written.rows == len(table["id"]) == len(found["vector"])
+    assert (tmp_path / "v.npz").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cluster_makes_no_npz(photos: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.parquet"):
+        embed(model, photos, tmp_path / "v.npz", on="ray")
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(

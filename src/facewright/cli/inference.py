@@ -138,7 +138,7 @@ def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as
 def embed(
     model: opt.Model,
     data: opt.Data,
-    out: Annotated[str, typer.Option("--out", "-o", help="Parquet file to write, here or in a bucket.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="File to write, here or in a bucket: .parquet, or .npz.")],
     crop: opt.Crop = None,
     flip: opt.Flip = None,
     detector: opt.Detector = None,
@@ -148,10 +148,10 @@ def embed(
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Write the embedding of every image to a Parquet file.
+    """Write the embedding of every image to a Parquet file, or to an .npz.
 
-    Columns id, path, label, digest, vector, model. The data may be larger than memory; a stopped command resumes where
-    it was when it is given again.
+    Columns id, path, label, digest, vector, model. The data of a Parquet file may be larger than memory; a stopped
+    command resumes where it was when it is given again. An .npz needs no pyarrow, and starts from the beginning.
 
     \b
     Example:
@@ -159,7 +159,8 @@ def embed(
       facewright embed built-in photos/ --out vectors.parquet
     """
     check_writable(None if "://" in out else Path(out))
-    require_extra("data", "facewright embed")
+    if not out.endswith(".npz"):
+        require_extra("data", "facewright embed to Parquet (an --out that ends in .npz does not)")
 
     from facewright import workflows
 

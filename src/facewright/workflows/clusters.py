@@ -120,13 +120,16 @@ def cluster_photos(
     """Sort the faces of photos by person; photos that OUT holds already are not embedded again.
 
     Args:
-        paths: photos and folders of photos; none: those of OUT alone. out: the folder to write.
-        model, detector: as `Recognizer.load`. smallest: px: side of the smallest face.
+        paths: photos and folders of photos; none: those of OUT alone.
+        out: the folder to write.
+        model: as of `Recognizer.load`.
+        detector: likewise.
+        smallest: px: side of the smallest face.
         threshold: the average cosine within a person; None: from the model's impostor scores.
         device: what computes, as for `train`.
     Raises:
         UsageError: no photo. OtherModel: OUT is of another model. Undefined: the model has no impostor scores and no
-        threshold is given. DataError: a file of OUT is damaged.
+            threshold is given. DataError: a file of OUT is damaged.
     """
     out = Path(out)
     if model is None and detector is None and (out / FACES).exists():
@@ -157,8 +160,8 @@ def change_clusters(
     `cluster_photos` keeps them; call it to sort again.
 
     Raises:
-        UsageError: no such person or face, a name that another person has, or OUT holds no sorted photos. DataError:
-        its file is damaged.
+        UsageError: no such person or face, a name that another person has, or OUT holds no sorted photos.
+        DataError: its file is damaged.
     """
     out = Path(out)
     if not (out / FACES).is_file():

@@ -83,8 +83,8 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     )
     assert isinstance(compared, Compared)  # of classes
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
-    shown = _test_images(best, folder / "pictures")
-    on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'pictures'}"))
+    shown = _test_images(best, folder / "photos")
+    on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'photos'}"))
     predictions = predict(best.folder, shown, top_k=3)
     return Demonstration(found, compared, tuple(predictions), folder, folder / "report.html")
 

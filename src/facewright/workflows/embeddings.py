@@ -1,6 +1,7 @@
 """`facewright embed`: the vector of every image of a data set, in one Parquet file, made in parts (part_tables.py).
 
 Columns: id, path, label, digest, vector, model. Vectors of faces are biometric data: the files are the user's alone.
+An .npz holds the same columns as arrays and needs no pyarrow, but is made in memory and in one go.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.remote_files import writable
 from facewright.data.sources import open_images
 from facewright.embedding import BATCH
-from facewright.errors import DataError, require_extra
-from facewright.events import EventHandler, ignore_event
+from facewright.errors import DataError, UsageError, require_extra
+from facewright.events import EventHandler, Progress, ignore_event
+from facewright.files import replacing
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace
-from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
+from facewright.workflows.part_tables import PRIVATE, TableJob, check_cluster, label_of, write_table
 from facewright.workflows.scores import picked_faces
 
 ROWS = 2_048  # images a part; a run that is stopped loses at most so many
 
 
 class VectorsWritten(records.Record):
-    """A Parquet file of vectors."""
+    """A file of vectors."""
 
     task: Literal["embed"] = "embed"
     path: str
@@ -58,7 +60,7 @@ def embed(
     on: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> VectorsWritten:
-    """Embed every image of a data set into a Parquet file; what cannot be read is listed and left out.
+    """Embed every image of a data set into a Parquet or .npz file; what cannot be read is listed and left out.
 
     Columns: id (int64, the image's number in the list), path, label (null where unknown), digest (of the decoded
     pixels), vector (D float32, unit length), model (the fingerprint); the schema's metadata say the same of the model
@@ -68,7 +70,8 @@ def embed(
         model: a run directory, a bundle file, architecture@weights or "built-in".
         where: what `open_dataset` knows, or a folder of images without labels.
         out: the file, here or in a bucket (s3://…); replaced where it exists. A stopped run goes on when it is started
-            again with the same model, input and images.
+            again with the same model, input and images. One that ends in .npz holds the columns as arrays (an unknown
+            label is ""); it is made in memory, and from the beginning.
         crop: share of each side to keep, in place of the model's own.
         flip: average with the mirror image, in place of the model's own.
         detector: what finds the faces, as of `Recognizer`; an image without a face is left out.
@@ -76,20 +79,27 @@ def embed(
         device: as for `train`.
         on: "ray" or "ray://HOST:PORT": embed on a cluster, whose workers can read the images; the same bytes.
     Raises:
-        UsageError: pyarrow is not installed. DataError: not one image can be read.
+        UsageError: pyarrow is not installed, or a cluster is to make an .npz. DataError: not one image can be read.
         FacewrightError: another process writes this file, or it cannot be written.
     """
-    require_extra("data", "embed")
+    as_arrays = str(out).endswith(".npz")
+    if as_arrays and on is not None:
+        raise UsageError(f"expected an --out that ends in .parquet with --on {on}, got {out}")
+    if not as_arrays:
+        require_extra("data", "embed to Parquet (an --out that ends in .npz does not)")
     check_cluster(on)
     recognizer = Recognizer.load(model, detector=detector, crop=crop, flip=flip, device=device)
     chosen = recognizer.face_selection(select_face)
     dataset = open_images(where)
     plan = {"model": recognizer.fingerprint} | ({} if recognizer.takes_photos_whole else {"policy": chosen})
     loading = partial(Recognizer.load, model, detector=detector, crop=crop, flip=flip, device=device)
-    make, schema = partial(rows_of, select_face=chosen), schema_of(recognizer, dataset)
+    make = partial(rows_of, select_face=chosen)
     with writable(out) as file:
-        job = TableJob(file, dataset, plan, schema, make, "embedding", ROWS)
-        rows, broken, resumed = write_table(job, recognizer, loading, on, on_event)
+        if as_arrays:
+            rows, broken, resumed = *_write_arrays(file, recognizer, dataset, chosen, on_event), 0
+        else:
+            job = TableJob(file, dataset, plan, schema_of(recognizer, dataset), make, "embedding", ROWS)
+            rows, broken, resumed = write_table(job, recognizer, loading, on, on_event)
         if rows == 0:
             first = f" (the first: {broken[0].path}: {broken[0].reason})" if broken else ""
             raise DataError(f"{where}: not one image can be read{first}")
@@ -104,6 +114,37 @@ def rows_of(
     recognizer: Recognizer, dataset: Dataset, start: int, stop: int, *, select_face: SelectFace
 ) -> tuple[Any, list[Broken]]:
     """Embed the records from `start` to `stop`; return their table, and what was left out."""
+    columns, vectors, broken = _embedded(recognizer, dataset, start, stop, select_face)
+    return _table(columns, vectors, recognizer.fingerprint, schema_of(recognizer, dataset)), broken
+
+
+def _write_arrays(
+    file: Path, recognizer: Recognizer, dataset: Dataset, select_face: SelectFace, on_event: EventHandler
+) -> tuple[int, list[Broken]]:
+    """Embed all records into an .npz, where there is any vector; return their number, and what was left out."""
+    columns: dict[str, list[Any]] = {}
+    vectors, broken = [], list[Broken]()
+    for start in range(0, len(dataset), ROWS):
+        stop = min(start + ROWS, len(dataset))
+        more, part, left_out = _embedded(recognizer, dataset, start, stop, select_face)
+        columns = {name: columns.get(name, []) + values for name, values in more.items()}
+        vectors.append(part)
+        broken += left_out
+        on_event(Progress("embedding", stop, len(dataset)))
+    rows = sum(map(len, vectors))
+    if rows:
+        columns["label"] = [label or "" for label in columns["label"]]
+        columns["model"] = [recognizer.fingerprint] * rows
+        with replacing(file, mode=PRIVATE) as opened:
+            arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
+            np.savez(opened, vector=np.concatenate(vectors), **arrays)
+    return rows, broken
+
+
+def _embedded(
+    recognizer: Recognizer, dataset: Dataset, start: int, stop: int, select_face: SelectFace
+) -> tuple[dict[str, list[Any]], NDArray[np.float32], list[Broken]]:
+    """Embed the records from `start` to `stop`: their columns, their vectors (N, D), and what was left out."""
     records = tuple(dataset.records[start:stop])
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "path", "label", "digest")}
     vectors: list[NDArray[np.float32]] = []
@@ -128,7 +169,7 @@ def rows_of(
             flush()
     flush()
     stacked = np.concatenate(vectors) if vectors else np.zeros((0, recognizer.width), np.float32)
-    return _table(columns, stacked, recognizer.fingerprint, schema_of(recognizer, dataset)), broken
+    return columns, stacked, broken
 
 
 def _seen(

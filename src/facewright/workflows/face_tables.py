@@ -75,7 +75,13 @@ def write_faces(
         where: what `open_dataset` knows, or any folder or archive of photos.
         out: the file, here or in a bucket, which ends in .parquet; or a folder, which gets faces.parquet, and crops,
             faces.json and faces.csv as `detect_faces` writes them.
-        smallest, template, detector, select_face, size, margin, device: as of `detect_faces`.
+        smallest: as of `detect_faces`.
+        template: likewise.
+        detector: likewise.
+        select_face: likewise.
+        size: likewise.
+        margin: likewise.
+        device: likewise.
         on: "ray" or "ray://HOST:PORT": on a cluster, whose workers can read the photos; the same bytes.
     Raises:
         UsageError: pyarrow is not installed, or what `detect_faces` refuses. DataError: no photo.

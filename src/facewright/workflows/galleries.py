@@ -130,8 +130,11 @@ def identify(
     """Identify the people in photos and in folders of photos.
 
     Args:
-        threshold, where, select_face: as `Gallery.identify`. every_face: every face of a photo, not one. draw: a folder
-            for the photos with a box and the name at each face; implies every_face.
+        threshold: as of `Gallery.identify`.
+        where: likewise.
+        select_face: likewise.
+        every_face: every face of a photo, not one.
+        draw: a folder for the photos with a box and the name at each face; implies every_face.
     Raises:
         UsageError: no photo. Undefined: as `Gallery.identify`.
     """

@@ -49,8 +49,11 @@ def push(
     """Send a model file and its card to the Hub.
 
     Args:
-        model: a run directory or a model file. repo: OWNER/NAME, made where there is none: private unless `public`.
-        results, licence: as `model_card`. endpoint: of another server; default: $HF_ENDPOINT, else huggingface.co.
+        model: a run directory or a model file.
+        repo: OWNER/NAME, made where there is none: private unless `public`.
+        results: as of `model_card`.
+        licence: likewise.
+        endpoint: of another server; default: $HF_ENDPOINT, else huggingface.co.
     Raises:
         UsageError: no model file. WeightsError: the Hub refuses, or cannot be reached.
     """

@@ -85,15 +85,19 @@ def import_model(
     """Convert an ONNX face recognizer to a model file.
 
     Args:
-        file: the ONNX file. out: the model file, NAME.onnx.
+        file: the ONNX file.
+        out: the model file, NAME.onnx.
         template: of its aligned crops: arcface, ffhq, mtcnn, dlib, "box:MARGIN", or five points x1,y1,...,x5,y5 in px.
         size: px, side of its input.
-        mean, std: subtracted from pixels of 0..255, and divided by, red green blue. colour: the order it is fed.
+        mean: subtracted from pixels of 0..255, red green blue.
+        std: divided by, likewise.
+        colour: the order it is fed.
         flip: whether the mirror image's vector is added; None: no, or tried where pairs are given.
         output: the name of the embedding, where there are several.
         licence: of the weights, as their source says.
-        pairs, photos: a list of pairs and the folder of its photos, where mean, std and colour are not known: the usual
-            ones are tried on at most 200 photos. detector: finds their faces.
+        pairs: a list of pairs, where mean, std and colour are not known: usual ones are tried on at most 200 photos.
+        photos: the folder of its photos.
+        detector: finds their faces.
     Raises:
         BundleError: the file cannot be read, or is no plain recognizer graph. UsageError: an option does not fit.
         Undefined: no preprocessing is clearly the best.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -229,3 +230,11 @@ def test_the_same_trouble_is_logged_once_a_minute() -> None:
     allowed = OncePerMinute()
     lines = [logging.LogRecord("asyncio", 40, "", 1, text, (), None) for text in ("a", "a", "b", "a")]
     assert [allowed.filter(line) for line in lines] == [True, False, True, False]
+
+
+def test_that_no_descriptor_is_free_is_one_line() -> None:
+    error = OSError(errno.EMFILE, "Too many open files")
+    told = logging.LogRecord("asyncio", 40, "", 1, "socket.accept()\nsocket: %s", ("x",), (OSError, error, None))
+    other = logging.LogRecord("asyncio", 40, "", 1, "lost", (), (OSError, OSError(errno.EIO, "broken"), None))
+    assert all(map(OncePerMinute().filter, (told, other)))
+    assert "\n" not in logging.Formatter().format(told) and "broken" in logging.Formatter().format(other)

@@ -185,8 +185,8 @@ def test_an_unknown_face_before_a_camera_becomes_a_person(
 ) -> None:
     other, known = (beside(tmp_path / f"photos/person_00/{number}.png") for number in (1, 0))
     cosine = gallery.search([tmp_path / "photos/person_00/1.png"])[0].matches[0].score
-    pictures = [other] * 3 + [known] * 20
-    frames = [Frame(number, number / 10, picture, False) for number, picture in enumerate(pictures)]
+    faces = [other] * 3 + [known] * 20
+    frames = [Frame(number, number / 10, face, False) for number, face in enumerate(faces)]
     monkeypatch.setattr(watching, "opener", lambda source: None)
     monkeypatch.setattr(watching.Live, "frames", lambda self: iter_closing(frames))
     events: list[TrackEvent] = []

@@ -37,17 +37,7 @@ from facewright.images.files import is_hidden
 
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "memory": "fsspec", "http": "aiohttp", "https": "aiohttp"}
 _CONNECT, _WAIT = 10, 60  # seconds
-_CHANGES = (
-    "ETag",
-    "etag",
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "mtime",
-    "md5Hash",
-    "generation",
-    "created",
-)
+_CHANGES = ("etag", "lastmodified", "last-modified", "last_modified", "mtime", "md5hash", "generation", "created")
 
 
 def is_remote(address: object) -> bool:
@@ -260,8 +250,8 @@ def filesystem(address: str) -> Any:
 
 def _facts(info: Mapping[str, Any]) -> tuple[int, str]:
     """Size (-1: not known), and what changes when the file does."""
-    size = info.get("size")
-    return -1 if size is None else int(size), " ".join(str(info[key]) for key in _CHANGES if info.get(key))
+    size, found = info.get("size"), {str(key).lower(): value for key, value in info.items()}
+    return -1 if size is None else int(size), " ".join(str(found[key]) for key in _CHANGES if found.get(key))
 
 
 def _name(address: str, *, suffix: bool = False) -> str:

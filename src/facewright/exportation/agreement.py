@@ -73,7 +73,7 @@ class StoredThresholds:
         binary = targets = None
         if bundle.task is not None:
             limits = Classifier(bundle).limits
-            targets = tuple(  # of classes and votes the likeliest is the answer
+            targets = tuple(  # of classes and votes the most probable is the answer
                 (part.values, limits.get(part.target.name)) for part in bundle.task.parts if part.target.number is None
             )
         elif bundle.classes:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from facewright.embedding import Embedder
 from facewright.errors import UsageError
+from facewright.faces.detectors import Whole
 from facewright.files import cache_folder, read_json, write_json
 from facewright.models.face_weights import face_weights
 from facewright.recognition.networks import BUILT_IN
@@ -48,6 +50,27 @@ def set_default(name: str, cache: Path | None = None) -> Defaults:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(path, chosen.to_dict())
     return chosen
+
+
+def default_detector(embedder: Embedder | None) -> str:
+    """Return the detector of a network where none is named: the one whose crops it was trained on.
+
+    Raises:
+        UsageError: its file is not known.
+    """
+    faces = None if embedder is None else embedder.spec.faces
+    if embedder is None or faces is None:
+        return "dlib" if embedder is None else Whole.name
+    if faces.detector == "dlib":
+        return "dlib"
+    from facewright.training.recipe import run_detector
+
+    if (own := run_detector(embedder.name)) is None:
+        raise UsageError(
+            f"{embedder.name} was trained on faces found by {faces.detector}: give its file, --detector FILE; "
+            "--detector none for images that are such crops"
+        )
+    return own
 
 
 def _existing(name: str) -> str:

@@ -43,7 +43,7 @@ from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
 from facewright.models.face_weights import face_weights
 from facewright.old_keywords import select_face_was_policy
-from facewright.recognition.defaults import read_defaults
+from facewright.recognition.defaults import default_detector, read_defaults
 from facewright.recognition.matching import Matched, Stack, matched
 from facewright.recognition.networks import BuiltIn, Network, Own, built_in
 
@@ -72,7 +72,7 @@ class Recognizer:
         cache: Path | None = None,
         device: str | None = "cpu",
     ) -> None:
-        chosen = detector if detector is not None else _default_detector(embedder)
+        chosen = detector if detector is not None else default_detector(embedder)
         self.embedder = embedder
         self.detector = chosen
         self._cache = cache
@@ -362,11 +362,7 @@ class Recognizer:
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
             every = corners.transpose(2, 0, 1)
         elif located.points is not None and own is not None and (arcface or wanted == for_corners(own)):
-            layout, wanted, every = (
-                "centres",
-                own,
-                located.points,
-            )  # the detector's own points are nearer to those of ArcFace
+            layout, wanted, every = "centres", own, located.points  # nearer to ArcFace's than ours are
         else:
             every = self._points.of(photo, located.squares)
         crops = [align_face(photo, points, template=wanted) for points in every]
@@ -380,24 +376,3 @@ class Recognizer:
                 located.boxes.tolist(), located.scores, every, crops, strict=True
             )
         )
-
-
-def _default_detector(embedder: Embedder | None) -> str:
-    """Return the detector of a network where none is named: the one whose crops it was trained on.
-
-    Raises:
-        UsageError: its file is not known.
-    """
-    faces = None if embedder is None else embedder.spec.faces
-    if embedder is None or faces is None:
-        return "dlib" if embedder is None else Whole.name
-    if faces.detector == "dlib":
-        return "dlib"
-    from facewright.training.recipe import run_detector
-
-    if (own := run_detector(embedder.name)) is None:
-        raise UsageError(
-            f"{embedder.name} was trained on faces found by {faces.detector}: give its file, --detector FILE; "
-            "--detector none for images that are such crops"
-        )
-    return own

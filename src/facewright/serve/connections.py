@@ -8,6 +8,7 @@ the place of one whose client keeps the server waiting.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from typing import Any
@@ -140,7 +141,7 @@ def capacity(wanted: int) -> tuple[int, int]:
 
 
 class OncePerMinute(logging.Filter):
-    """Lets a message pass once in a minute, however often it comes."""
+    """Lets a message pass once in a minute, however often it comes; that no descriptor is free is told in a line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,6 +149,9 @@ class OncePerMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            record.msg, record.args, record.exc_info = "no file descriptor is free; new connections wait", (), None
         now, text = time.monotonic(), record.getMessage()[:100]
         if now - self._last.get(text, -SILENCE) < SILENCE:
             return False

@@ -7,6 +7,7 @@ An .npz holds the same columns as arrays and needs no pyarrow, but is made in me
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -122,12 +123,13 @@ def _write_arrays(
     file: Path, recognizer: Recognizer, dataset: Dataset, select_face: SelectFace, on_event: EventHandler
 ) -> tuple[int, list[Broken]]:
     """Embed all records into an .npz, where there is any vector; return their number, and what was left out."""
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = defaultdict(list)
     vectors, broken = [], list[Broken]()
     for start in range(0, len(dataset), ROWS):
         stop = min(start + ROWS, len(dataset))
         more, part, left_out = _embedded(recognizer, dataset, start, stop, select_face)
-        columns = {name: columns.get(name, []) + values for name, values in more.items()}
+        for name, values in more.items():
+            columns[name] += values
         vectors.append(part)
         broken += left_out
         on_event(Progress("embedding", stop, len(dataset)))

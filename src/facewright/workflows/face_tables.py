@@ -161,13 +161,8 @@ def rows_of(
             photo = reason_of(error)
         seen = search.in_photo(recognizer, record.path, photo)
         width, height = seen.size or (None, None)
-        about: dict[str, Any] = {
-            "path": seen.path,
-            "label": label_of(record, dataset),
-            "width": width,
-            "height": height,
-        }
-        about |= {"searched": seen.searched, "error": seen.error}
+        about: dict[str, Any] = {"path": seen.path, "label": label_of(record, dataset), "width": width}
+        about |= {"height": height, "searched": seen.searched, "error": seen.error}
         rows += [about | _cells(number, face) for number, face in enumerate(seen.faces, 1)] or [about]
     return pa.Table.from_pylist(rows, schema=_schema()), []
 

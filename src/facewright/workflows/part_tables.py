@@ -48,7 +48,7 @@ MakeRows = Callable[[Recognizer, Dataset, int, int], tuple[Any, list[Broken]]]
 class TableJob:
     """A table to make.
 
-    plan: what must be equal, beside the images, to go on with the parts of an earlier run. schema: of the table.
+    plan: what must be equal, beside the images, to resume an earlier run. schema: of the table.
     doing: the word for progress. rows: records a part.
     """
 

@@ -1,4 +1,4 @@
-// What a classifier says of a photo: its likeliest classes, and where on the photo it saw one.
+// What a classifier says of a photo: its most probable classes, and where on the photo it saw one.
 
 import { about } from "./about.js";
 import { postForm } from "./api.js";

@@ -29,10 +29,12 @@ test: .venv/developing  ## the tests, without the slow ones and those that need 
 test-all: .venv/developing  ## all tests; what a test lacks makes it skip and say so
 	$(PYTEST)
 
-check: docs  ## lint, format, types, the documentation site
+check: docs  ## lint, format, types, workflows, the documentation site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
 
 docs: .venv/developing  ## build the documentation site into build/site; a warning is an error
 	@mkdir -p build && $(BIN)/zensical build --clean --strict > build/docs.log 2>&1 && ! grep griffe build/docs.log || { cat build/docs.log; exit 1; }

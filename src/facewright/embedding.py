@@ -302,7 +302,7 @@ def _of_public(row: Weights) -> Bundle:
         return replace(open_model(row.of), template=template)
     file = file_of(row)
     prepared = file.with_name(f"{row.name}.model.onnx")
-    origin = {"weights": row.name, "sha256": row.sha256 or "", "licence": row.licence, "data": row.data}
+    origin = {"weights": row.name, "sha256": row.sha256, "licence": row.licence, "data": row.data}
     if prepared.is_file():
         with suppress(BundleError):  # of another version; it is made again
             bundle = bundles.load(prepared)

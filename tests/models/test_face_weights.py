@@ -23,7 +23,7 @@ from facewright.events import Progress, download_handler, licence_question
 from facewright.faces.detectors import detector_of
 from facewright.models import downloads, face_weights
 from facewright.models.downloads import Remote, pinned
-from facewright.models.face_weights import FACE_WEIGHTS, accept, accepted, file_of
+from facewright.models.face_weights import FACE_WEIGHTS, accepted, file_of
 from facewright.models.released import RELEASED, Weights, cached_file
 from facewright.recognition import Recognizer
 from facewright.recognition.defaults import read_defaults, set_default
@@ -94,13 +94,14 @@ def test_every_claim_of_a_row_has_its_source(row: Weights) -> None:
     for source in (row.licence_source, row.data_source, row.published_source):
         assert all(re.match("https://", address) for address in source.split()) and source
     assert row.licence and row.data and row.published
-    assert bool(row.sha256) == bool(row.sha256_source)
+    assert row.sha256 and row.sha256_source
     assert row.asks == ("non-commercial" in row.licence or "CC BY-NC" in row.licence or "MSU" in row.licence)
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.title) for row in FACE_WEIGHTS])
-def test_a_face_network_is_pinned_by_a_whole_checksum_or_said_not_to_be(row: Weights) -> None:
-    assert row.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.sha256)
+def test_a_face_network_is_pinned_by_a_whole_checksum_at_an_address(row: Weights) -> None:
+    assert re.fullmatch("[0-9a-f]{64}", row.sha256)
+    assert re.match("https://", row.sha256_source) or row.of is not None  # that of an architecture's weights
     assert (row.spec is None, row.template is None) == (row.kind == "detector",) * 2
     assert re.fullmatch("[a-z0-9_.]+", row.name)
 
@@ -155,20 +156,6 @@ def test_offline_names_address_and_place(cache: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         file_of(row)
     assert row.source in str(caught.value) and str(cache / "weights" / "sface.onnx") in str(caught.value)
-
-
-def test_without_a_checksum_the_file_is_put_there_by_hand_and_stays_what_it_is(cache: Path) -> None:
-    row = row_of("edgeface_xs")
-    accept(row)
-    with pytest.raises(WeightsError, match="put it at"):
-        file_of(row)
-    file = cached_file(row)
-    file.parent.mkdir()
-    file.write_bytes(BODY)
-    assert file_of(row) == file
-    file.write_bytes(BODY + b"x")
-    with pytest.raises(WeightsError, match="wrong checksum"):
-        file_of(row)
 
 
 @pytest.mark.parametrize("nothing", ["", "abc", "g" * 64, "A" * 64])
@@ -274,4 +261,4 @@ def test_the_list_shows_one_in_full(cache: Path) -> None:
     assert "non-commercial research only *" in shown and "WIDER FACE: CC BY-NC-ND 4.0" in shown
     assert str(row_of("scrfd_10g").sha256) in shown and "16,923,827" in shown
     rows = json.loads(CliRunner().invoke(app, ["weights", "list", "edgeface_xs", "--json"]).stdout)["weights"]
-    assert (rows[0]["sha256"], rows[0]["asks"], rows[0]["here"]) == (None, True, False)
+    assert (rows[0]["sha256"], rows[0]["asks"], rows[0]["here"]) == (row_of("edgeface_xs").sha256, True, False)

@@ -154,15 +154,14 @@ def facts(weights: Weights) -> dict[str, Any]:
 
 def in_full(row: Weights) -> str:
     """Return every fact about pretrained weights, one on each line, with the address that a claim is from."""
-    spec, whole = row.spec, row.sha256 is not None and len(row.sha256) == 64
-    checksum = "none found: put the file there by hand" if row.sha256 is None else row.sha256
+    spec, whole = row.spec, len(row.sha256) == 64
     rows = [
         ("kind", row.kind, ""),
         ("score", row.published, row.published_source),
         ("licence", row.licence + ASKS * row.asks, row.licence_source),
         ("data", row.data, row.data_source),
         ("source", row.source, ""),
-        ("sha256", checksum if whole or row.sha256 is None else f"{checksum}… (its beginning)", row.sha256_source),
+        ("sha256", row.sha256 if whole else f"{row.sha256}… (its beginning)", row.sha256_source),
     ]
     if row.bytes is not None:
         rows.append(("bytes", f"{row.bytes:,}", ""))

@@ -116,7 +116,7 @@ def unchanged(file: Path, sha256: str = "") -> str:
     """Return the checksum of a file, if it is what it was; written beside it the first time.
 
     Args:
-        sha256: what the checksum begins with; "": of a file that was made here, or that no one publishes a checksum of.
+        sha256: what the checksum begins with; "": of a file that was made here.
     Raises:
         WeightsError: it is another file.
     """

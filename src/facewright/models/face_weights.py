@@ -1,7 +1,7 @@
 """Public face recognizers and detectors by name: files that are pinned, checked, and whose licence is accepted once.
 
 Every claim of a row has the address that it is from. Only yunet was run here, from a file with the pinned checksum;
-the inputs of the others are what the sources say. A row without a checksum is not downloaded: put its file there.
+the inputs of the others are what the sources say.
 
 <cache>/weights/<name>.onnx         the file
 <cache>/weights/<name>.onnx.sha256  its checksum
@@ -23,7 +23,7 @@ from facewright.events import download_handler, licence_question
 from facewright.files import cache_folder, read_json, write_atomic
 from facewright.input_spec import InputSpec
 from facewright.models import released
-from facewright.models.downloads import MOST_BYTES, Progress, Remote, fetch, unchanged
+from facewright.models.downloads import MOST_BYTES, Progress, Remote, fetch
 from facewright.models.released import HALF, Kind, Weights, cached_file
 from facewright.records import Record
 
@@ -34,23 +34,29 @@ RAW = InputSpec(112, 112, (0, 0, 0), (1 / 255,) * 3, "rgb", "stretch")  # 0 to 2
 ZOO = "https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98/models"
 ZOO_PAGE = "https://github.com/opencv/opencv_zoo/blob/main/models"
 UNIFACE = "https://github.com/yakhyo/uniface/releases/download/weights"
-PINS = "https://github.com/yakhyo/uniface/blob/main/uniface/constants.py"
+PINS = "https://github.com/yakhyo/uniface/blob/d469683dae5d9c9ad68841e0f5f3ba1c7dce2b63/uniface/constants.py"
 MODEL_ZOO = "https://github.com/deepinsight/insightface/blob/master/model_zoo/README.md"
 ADAFACE = "https://github.com/yakhyo/adaface-onnx/releases/download/weights"
+ADAFACE_PIN = (
+    "https://github.com/JaaJSoft/workspace/blob/341247fe2f3196509c928b22b5f6db905f553477"
+    "/workspace/photos/services/detection/yunet_adaface.py"
+)
 ADAFACE_SCORES = "https://github.com/mk-minchul/AdaFace/blob/master/README.md"
 EDGEFACE = "https://github.com/yakhyo/edgeface-onnx/releases/download/weights"
 EDGEFACE_SCORES = "https://github.com/otroshi/edgeface/blob/main/README.md"
 EDGEFACE_LICENCE = (
     "https://huggingface.co/subhashhhhhh/lumen-faces-edgeface https://github.com/otroshi/edgeface/blob/main/LICENSE"
 )
+SCRFD_PIN = (
+    "https://github.com/openfotos/openfotos-platform/blob/8263ef9248d72635485b0d7c2dc230b31a8c386f"
+    "/docs/session6/benchmark-method.md (det_2.5g.onnx of buffalo_m)"
+)
 WIDER = "https://huggingface.co/datasets/CUHK-CSE/wider_face"
 WEBFACE = "https://github.com/leondgarse/Keras_insightface/issues/133"
 AURAFACE = "https://huggingface.co/fal/AuraFace-v1"
 
 
-def _row(
-    name: str, source: str, sha256: str | None, pinned_by: str, size: int | None, spec: InputSpec | None
-) -> Weights:
+def _row(name: str, source: str, sha256: str, pinned_by: str, size: int | None, spec: InputSpec | None) -> Weights:
     """Return a row whose licence, data and score `_insightface`, `_adaface` … or the table fill in."""
     kind: Kind = "detector" if spec is None else "recognizer"
     template = None if spec is None else "arcface"
@@ -110,17 +116,18 @@ FACE_WEIGHTS: tuple[Weights, ...] = (
              "WebFace4M", "99.53 %"),
     _adaface(_row("adaface_ir50", f"{ADAFACE}/adaface_ir_50.onnx",
                   "9c0ae385d7362323c92d218de598d32e52a9130b78faac6a8a924091aca62c0b",
-                  "two public projects that pin adaface_ir_50.onnx", None, BGR), "WebFace4M", "99.78 %"),
+                  ADAFACE_PIN, None, BGR), "WebFace4M", "99.78 %"),
     _adaface(_row("adaface_ir101", f"{ADAFACE}/adaface_ir_101.onnx",
                   "f2eb07d03de0af560a82e1214df799fec5e09375d43521e2868f9dc387e5a43e", PINS, 260_704_652, BGR),
              "WebFace12M", "99.82 %"),
-    _edgeface(_row("edgeface_xs", f"{EDGEFACE}/edgeface_xs_gamma_06.onnx", None, "", None, RGB), "99.73 %"),
+    _edgeface(_row("edgeface_xs", f"{EDGEFACE}/edgeface_xs_gamma_06.onnx",
+                   "9206e2eb13a2761d7b5b76e13016d4b9acd3fa3535a9a09939f3adacd139a5ff", PINS, None, RGB), "99.73 %"),
     _edgeface(_row("edgeface_s", f"{EDGEFACE}/edgeface_s_gamma_05.onnx",
                    "b850767cf791bda585600b5c4c7d7432b2f998ccd862caae34ef1afa967d2e54",
-                   "a public project that pins edgeface_s_gamma_05.onnx", 14_805_514, RGB), "99.78 %"),
+                   PINS, 14_805_514, RGB), "99.78 %"),
     _edgeface(_row("edgeface_base", f"{EDGEFACE}/edgeface_base.onnx",
                    "b56942f072c67385f44734b9458b0ccc4a2226888a113f77e0c802ad0c77b4c3",
-                   "a public project that pins edgeface_base.onnx", None, RGB), "99.83 %"),
+                   PINS, None, RGB), "99.83 %"),
     _insightface(_row("w600k_mbf", f"{UNIFACE}/w600k_mbf.onnx",
                       "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f", PINS, 13_616_099, RGB),
                  "WebFace600K: terms not found", "99.70 % on LFW"),
@@ -150,7 +157,7 @@ FACE_WEIGHTS: tuple[Weights, ...] = (
                  SCRFD, ".910/.884/.695 on WIDER FACE"),
     _insightface(_row("scrfd_2.5g", "https://huggingface.co/immich-app/buffalo_m/resolve/main/detection/model.onnx",
                       "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9",
-                      "several public projects that pin det_2.5g.onnx of buffalo_m", 3_292_009, None),
+                      SCRFD_PIN, 3_292_009, None),
                  SCRFD, ".938/.920/.771 on WIDER FACE"),
     _insightface(_row("scrfd_10g", f"{UNIFACE}/scrfd_10g_kps.onnx",
                       "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91", PINS, 16_923_827, None),
@@ -187,16 +194,8 @@ def file_of(row: Weights, *, cache: Path | None = None, progress: Progress | Non
     """
     check_accepted(row, cache)
     file = cached_file(row, cache)
-    if row.sha256 is not None:
-        remote = Remote(row.source, row.sha256, row.bytes or MOST_BYTES)
-        fetch(remote, file, download_reporter(row.name) if progress is None else progress)
-    elif file.is_file():
-        unchanged(file)
-    else:
-        raise WeightsError(
-            f"{row.name}: no published checksum was found, so it is not downloaded; fetch {row.source} yourself and put"
-            f" it at {file}"
-        )
+    remote = Remote(row.source, row.sha256, row.bytes or MOST_BYTES)
+    fetch(remote, file, download_reporter(row.name) if progress is None else progress)
     return file
 
 

@@ -50,7 +50,7 @@ class Weights:
     architecture: str  # "": a file with its own graph
     name: str  # what stands behind the @; of a file with its own graph its whole name
     source: str  # https address
-    sha256: str | None  # hexadecimal: all 64 digits, or the first 8 or more; None: nobody publishes it
+    sha256: str  # hexadecimal: all 64 digits, or the first 8 or more
     licence: str  # of the weights
     spec: InputSpec | None  # size that the weights were trained with, mean and std they expect; None: of a detector
     published: str  # score, in the words of a table: what, on what, by whom

@@ -139,9 +139,9 @@ def get_weights(weights: str | Weights, *, cache: Path | None = None, progress: 
         return file_of(weights, cache=cache, progress=progress)
     file = cached_file(weights, cache)
     if file.is_file():
-        _ = pinned(file, weights.sha256 or "") if weights.is_safe else unchanged(file)
+        _ = pinned(file, weights.sha256) if weights.is_safe else unchanged(file)
         return file
-    remote = Remote(weights.source, weights.sha256 or "")
+    remote = Remote(weights.source, weights.sha256)
     download = file.with_name(weights.file_name)
     fetch(remote, download, download_reporter(weights.title) if progress is None else progress)
     if not weights.is_safe:

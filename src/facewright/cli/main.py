@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = [word for word in words if word != "--debug"]
         found = typed_defaults() if defaults.wanted() else {}
-        app(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
+        _command()(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
         if leaving.code == 2 and (given := defaults.given(found, words)):
             say(f"note: facewright.toml or FACEWRIGHT_* variables give {given}")
@@ -186,9 +187,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@cache
+def _command() -> Any:
+    """The commands as Typer makes them, once a process: reading every signature takes as long as most answers."""
+    return typer.main.get_command(app)
+
+
 def typed_defaults() -> dict[str, Any]:
     """Return the defaults that `facewright.toml` and the variables give to the options of each command."""
-    command = typer.main.get_command(app)
+    command = _command()
     for warning in defaults.unknown_variables(command):
         say(f"warning: {warning}")
     return defaults.default_map(command)

@@ -28,7 +28,7 @@ def faces() -> torch.Tensor:
 def degraded(batch: torch.Tensor, seed: int = 0, epoch: int = 0, rows: Any = None, **chosen: Any) -> torch.Tensor:
     augment = Augment(flip=0.0, **chosen)
     rows = np.arange(len(batch)) if rows is None else rows
-    return apply(batch, draws(augment, seed, epoch, rows), augment, SIDE)
+    return apply(batch, draws(seed, epoch, rows), augment, SIDE)
 
 
 def images_of(batch: torch.Tensor) -> list[Image.Image]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facewright.data import duplicates, near_hashes
+from facewright.data import duplicates
 from facewright.data.duplicates import FINE_LEAST, NearPairs, near_pairs
 
 SIDE = 32
@@ -82,7 +82,7 @@ def test_a_large_cluster_is_found_whole(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_chance_to_miss_a_pair_at_the_least_cosine() -> None:
     for count in (1_000, 50_000, 2_000_000, 10_000_000):
-        signs, tables = near_hashes.plan(count, 0.954)
+        signs, tables = duplicates.tables_for(count, 0.954)
         meet = (1 - np.arccos(0.954) / np.pi) ** signs
         assert (1 - meet) ** (2 * tables) <= 0.003
         assert count**2 / 2**signs < 2 * count  # unrelated images: less than one a table

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +16,8 @@ from PIL import Image
 
 from facewright.data.portrait.face import draw_face
 from facewright.data.portrait.head import HeadPose
-from facewright.data.portrait.identity import Attributes, attributes_of, identity_of
-from facewright.data.portrait.moment import Moment, moment_of
+from facewright.data.portrait.identity import Attributes, Moment, RandomStream, attributes_of, identity_of, moment_of
 from facewright.data.portrait.scene import scene
-from facewright.data.portrait.sheet import contact_sheet, save_sheet
-from facewright.data.portrait.stream import RandomStream
 from facewright.data.records import Record
 from facewright.data.synthetic import TASKS, FacesSpec, open_synthetic
 from facewright.errors import DataError, UnknownName, UsageError
@@ -243,11 +239,3 @@ def test_the_box_is_where_the_person_changes_the_image() -> None:
 def test_a_scene_out_of_range_is_refused(width: int, height: int, faces: int) -> None:
     with pytest.raises(UsageError, match="a scene has sides of 32 to 4096"):
         scene(0, 0, width, height, faces)
-
-
-def test_the_contact_sheet_is_a_grid_with_a_row_of_what_is_worn(tmp_path: Path) -> None:
-    sheet = contact_sheet(identities=2, images=3, size=24)
-    assert sheet.shape == (72, 72, 3)
-    save_sheet(tmp_path / "sheet.png", sheet)
-    with Image.open(tmp_path / "sheet.png") as saved:
-        assert saved.size == (72, 72)

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from facewright.bundle import Bundle
 from facewright.data.portrait.head import HeadPose
-from facewright.data.portrait.identity import identity_of
-from facewright.data.portrait.moment import moment_of
+from facewright.data.portrait.identity import identity_of, moment_of
 from facewright.data.records import Record
 from facewright.data.sources import open_dataset
 from facewright.data.synthetic import SyntheticFaces

@@ -40,7 +40,7 @@ def test_each_draw_is_what_that_epoch_would_see(pictures: FeatureInputs, body: t
     body.eval()
     for draw in range(3):
         rows = np.array([12, 1])
-        pixels = apply(pictures.store.batch(rows), draws(TURNED, 5, draw, rows), TURNED, 32)
+        pixels = apply(pictures.store.batch(rows), draws(5, draw, rows), TURNED, 32)
         with torch.inference_mode():
             expected = body.forward_features(normalise(pixels, SPEC))  # type: ignore[operator]
         torch.testing.assert_close(found.batch(rows, draw), expected, rtol=1e-4, atol=1e-5)

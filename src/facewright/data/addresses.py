@@ -1,8 +1,4 @@
-"""Addresses of data sets: a path or a scheme, and what must be said about it, as `faces.npz?range=unit`.
-
-A run keeps the address of its data, so whatever decides how they are read is part of it. Written as a web address is;
-a file whose name holds a question mark is still found by its name.
-"""
+"""Addresses of data sets: a path or a scheme, and its options, as `faces.npz?range=unit`; runs keep them."""
 
 from __future__ import annotations
 

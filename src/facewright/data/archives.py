@@ -20,12 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facewright import images
-from facewright.data.pixel_sources import HasPath, digest, stamp_of
-from facewright.data.trees import Tree, TreeSource, add_name
+from facewright.data.pixel_sources import ContentSource, HasPath, stamp_of
+from facewright.data.trees import Tree, add_name
 from facewright.errors import BadArchive, BadImage
 from facewright.images.files import is_hidden, is_image
 from facewright.names import invisible
@@ -62,7 +59,7 @@ def escapes(path: str) -> bool:
     return path.startswith(("/", "\\")) or path[1:2] == ":" or (".." in path and ".." in re.split(r"[/\\]", path))
 
 
-class ArchiveSource:
+class ArchiveSource(ContentSource):
     """Pixels of a zip's entries. Safe to share between threads, to fork and to pickle."""
 
     def __init__(self, path: str, inside: str = "", stored: Mapping[str, str] | None = None) -> None:
@@ -78,14 +75,6 @@ class ArchiveSource:
         self._lock = threading.Lock()
         self._zip: zipfile.ZipFile | None = None
         self._owner = 0
-
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
-        """As `PixelSource.read`."""
-        return images.read(self.content(record.path), name=record.path, at_least=at_least)
-
-    def content_key(self, record: HasPath) -> str:
-        """As `PixelSource.content_key`: a digest of the entry's bytes."""
-        return digest(self.content(record.path))
 
     def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`, of the archive."""
@@ -125,7 +114,7 @@ class ArchivedImage:
     """An image in an archive, where a file would do."""
 
     where: str  # of the archive
-    source: TreeSource
+    source: ContentSource
     name: str
 
     def __str__(self) -> str:
@@ -152,10 +141,9 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[T
 
 
 def tree_of(path: Path, names: Mapping[str, bool]) -> tuple[str, Tree]:
-    """Return the tree of an archive's names, less the folders around everything, and those folders ("" or "faces/").
+    """Return the tree of an archive's names (name → is it a folder), and the folders around everything ("faces/").
 
-    Args:
-        names: name → whether it is a folder.
+    The tree lacks these folders.
     """
     shown = [name for name in names if not is_hidden(name)]
     folders = {name for name in shown if names[name]}
@@ -179,9 +167,6 @@ def checked_entries(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> dict
     """Return the table of contents of a zip, path → entry, of which every entry has been found harmless.
 
     Paths have single slashes between their parts, no `.` among them, and Unicode's form NFC.
-
-    Raises:
-        BadArchive: see the top of this file; names the entry and says why.
     """
     try:
         directory = _directory_size(path)
@@ -250,7 +235,7 @@ def _checked(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) 
         raise BadArchive(f"{path}: its entries overlap (they declare more bytes than the file has); refused whole")
     stored: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
-        name, reason = _path_of(entry), _danger(entry, limits)
+        name, reason = plain_path(entry.filename), _danger(entry, limits)
         if reason is None and name in stored:
             reason = "comes twice"
         if reason is not None:
@@ -258,11 +243,6 @@ def _checked(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) 
         if name:
             stored[name] = entry
     return stored
-
-
-def _path_of(entry: zipfile.ZipInfo) -> str:
-    """The entry's path: as the zip says it, or as Windows and `zip -r x.zip ./` write it."""
-    return plain_path(entry.filename)
 
 
 def plain_path(name: str) -> str:

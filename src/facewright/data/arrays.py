@@ -50,7 +50,9 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
         UnknownName, UsageError: an option.
         BadArchive, DataError: the file; see npz.py and the top of this file.
     """
-    options = _checked(options)
+    for key, value in options.items():
+        if value not in _OPTIONS[key]:
+            raise UnknownName(key, value, _OPTIONS[key])
     found = npz.arrays(path)
     images = _one_of(path, found, _INPUTS if set(_INPUTS) & set(found) else (_SKLEARN,))
     _check_images(path, images, options.get("range"))
@@ -140,13 +142,6 @@ class ArraySource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
-
-
-def _checked(options: Mapping[str, str]) -> dict[str, str]:
-    for key, value in options.items():
-        if value not in _OPTIONS[key]:
-            raise UnknownName(key, value, _OPTIONS[key])
-    return dict(options)
 
 
 def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) -> npz.Array:

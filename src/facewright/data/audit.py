@@ -1,8 +1,4 @@
-"""A data set's health: what is in it, and what would spoil a training or make its result a lie.
-
-Counts, sizes, broken files, copies (within a class, across classes, across the parts that the data prescribes),
-balance, mean and std, and warnings in words. `to_dict` is what `facewright inspect --json` prints.
-"""
+"""A data set's health: what is in it, and what would spoil a training or make its result a lie."""
 
 from __future__ import annotations
 
@@ -14,22 +10,10 @@ import numpy as np
 from pydantic import computed_field
 
 from facewright import records
-from facewright.data.contact_sheet import contact_sheet
 from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import Broken, Record
 from facewright.data.split_notes import about_given_parts
 from facewright.data.store import PixelStore, Statistics
-
-__all__ = [
-    "Audit",
-    "AuditedImage",
-    "ExactDuplicates",
-    "NearDuplicate",
-    "SizeTable",
-    "about_copies",
-    "audit",
-    "contact_sheet",
-]
 
 FEW_IMAGES = 10  # a class with fewer cannot be tested: at 20 % for test, two images decide its score
 IMBALANCE = 5.0  # largest class over smallest, from which plain accuracy hides the small classes
@@ -104,11 +88,7 @@ class Audit(records.Record):
 
 
 def audit(store: PixelStore) -> Audit:
-    """Audit a data set; reads every stored pixel once or twice.
-
-    Args:
-        store: the opened data set, at any size (near duplicates are compared at 32 px).
-    """
+    """Audit an opened data set, at any size (near duplicates are compared at 32 px)."""
     dataset = store.dataset
     counts = dataset.counts()
     images = [_image(record, dataset.classes) for record in dataset.records]
@@ -134,12 +114,7 @@ def audit(store: PixelStore) -> Audit:
 
 
 def about_copies(store: PixelStore, near: NearPairs) -> tuple[str, ...]:
-    """Tell before training which images are in two classes, and how many repeat another one.
-
-    Args:
-        store: the opened data set.
-        near: its near duplicates (`duplicates.near_pairs`).
-    """
+    """Tell before training which images are in two classes, and how many repeat another one."""
     images = [_image(record, store.dataset.classes) for record in store.dataset.records]
     exact, alike = _exact(store.digests, images), _near(near, images)
     return (*_about_labels(exact, alike), *_about_copies(exact, alike))

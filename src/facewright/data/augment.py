@@ -1,12 +1,8 @@
 """Augmentation of whole batches: uint8 images in, uint8 images out, one resampling for all geometry.
 
-`Augment` says what may happen, `draws` makes the random numbers (a function of seed, epoch and image only),
-`apply` changes the pixels, `normalise` makes a network's input of them, `mix` blends finished inputs and targets.
 An image's result never depends on the batch it is in, on the worker or process that computes it, or on threads: the
-arithmetic on pixels is made of single correctly rounded operations and of sums that are exact.
-
-Pixels on another device are worked on there, with the same random numbers. Its arithmetic rounds otherwise: a result is
-within `TOLERANCE` levels of the CPU's, most are equal, and all but a few where nothing is resized.
+arithmetic on pixels is made of single correctly rounded operations and of sums that are exact. On another device the
+random numbers are the same and the rounding is not: results are within `TOLERANCE` levels of the CPU's.
 """
 
 from __future__ import annotations
@@ -46,33 +42,23 @@ TOLERANCE = 4  # of 255 levels, by which the same augmentation on another device
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def draws(augment: Augment, seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The random numbers of some images: the same whatever the batch, the worker or the process.
+def draws(seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Draw the random numbers of the images at these positions: the same whatever the batch, the worker or the process.
 
-    Args:
-        augment: what they are for; every augmentation of an image gets the same numbers, so that switching one part
-            of it off leaves the others as they were.
-        seed: of the run.
-        epoch: counted from 0.
-        images: (B,) which images: positions in the store.
+    Every augmentation of an image gets the same ones, so that switching one part of it off leaves the others.
+
     Returns:
         (B, K) float32, uniform in [0, 1), independent.
     """
-    del augment
     words = random_words(Stream.AUGMENT, seed, epoch, images, _SLOTS)
     return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
 def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int) -> Tensor:
-    """Augment a batch and bring it to its size.
-
-    Where the images are larger than `size` they are reduced with an antialiasing filter first.
+    """Augment a batch and bring it to its size; larger images are reduced with an antialiasing filter first.
 
     Args:
-        batch: (B, 3, H, W) uint8, any memory format.
-        draws: (B, K) from `draws`.
-        augment: what may happen.
-        size: side of the result, pixels.
+        batch: (B, 3, H, W) uint8, any memory format. draws: (B, K) from `draws`. size: side of the result, px.
     Returns:
         (B, 3, size, size) uint8 in channels_last memory.
     Raises:
@@ -113,14 +99,12 @@ def _augmented(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment, s
 
 
 def affine(uniforms: NDArray[np.float64], augment: Augment, tallness: float) -> NDArray[np.float64]:
-    """From the coordinates of the result to those of the image, both in [-1, 1] from edge to edge.
+    """From the coordinates of the result to those of the image, both in [-1, 1] from edge to edge, without mirroring.
 
     Args:
-        uniforms: (K, B) in [0, 1).
-        augment: what may happen.
-        tallness: height / width of the image, so that a rotation stays one in images that are no squares.
+        uniforms: (K, B). tallness: height / width of the image, so that a rotation stays one in any of them.
     Returns:
-        (B, 2, 3): rotation @ scale and shift, without mirroring.
+        (B, 2, 3): rotation @ scale and shift.
     """
     width, height = _crop_sides(uniforms, augment, tallness)
     zoom = 1.0 + augment.zoom * _signed(uniforms[_ZOOM])
@@ -153,8 +137,7 @@ def normalise(batch: Tensor, spec: InputSpec, out: Tensor | None = None) -> Tens
 
     Args:
         batch: (B, 3, H, W) uint8, RGB.
-        spec: mean and std (red, green, blue) and the order of the network's channels.
-        out: (B, 3, H, W) float32 in channels_last memory to write to and return; new where None.
+        out: to write to and return; new where None.
     Returns:
         (B, 3, H, W) float32 in channels_last memory.
     """
@@ -184,13 +167,9 @@ def mix(
     """Blend each image, and its target, with another one of the batch.
 
     Args:
-        images: (B, C, H, W) float, normalised.
-        targets: (B, K) float, a distribution over classes each.
+        images: (B, C, H, W) float, normalised. targets: (B, K) float, a distribution over classes each.
         alpha: of the Beta(alpha, alpha) distribution of the share; above 0.
         kind: "mixup" weighs whole images; "cutmix" puts a rectangle of the one into the other.
-        seed, epoch, step: the blend is a pure function of these.
-    Returns:
-        New images and targets, shaped as they came.
     Raises:
         UsageError: alpha not above 0, or an unknown kind.
     Source: Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019 (targets weighed by the exact area).

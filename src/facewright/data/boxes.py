@@ -29,11 +29,7 @@ class TrueBoxes:
     splits: Mapping[str, str]  # file -> train, validation or test; "" where the table has no splits
 
     def entry_of(self, photo: Path) -> str | None:
-        """The file of the table that a photo is; None where the table does not know it.
-
-        Raises:
-            DataError: its name alone would fit several.
-        """
+        """The file of the table that a photo is, or None. Raises DataError: its name alone would fit several."""
         parts = photo.resolve().parts
         fitting = [file for file in self.boxes if PurePath(file).parts == parts[-len(PurePath(file).parts) :]]
         if len(fitting) > 1:
@@ -42,11 +38,7 @@ class TrueBoxes:
 
 
 def read_boxes(path: Path) -> TrueBoxes:
-    """Read a table of boxes.
-
-    Raises:
-        DataError: it cannot be understood, or a photo stands in two splits; names the line.
-    """
+    """Read a table of boxes. Raises DataError: not understood, or a photo stands in two splits; names the line."""
     boxes: dict[str, list[list[float]]] = {}
     splits: dict[str, str] = {}
     for line, row in read_table(path, "a table of boxes", _is_header, "file[,split],x,y,w,h"):

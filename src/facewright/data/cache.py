@@ -166,11 +166,7 @@ def cache_verify(name: str | None = None, cache: Path | None = None) -> dict[str
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time build this store; the others wait.
-
-    Raises:
-        FacewrightError: the cache folder cannot be written to.
-    """
+    """Let one process at a time build this store; the others wait. Raises FacewrightError: no cache can be written."""
     make_private(folder.parent)
     lock = FileLock(folder.with_suffix(".lock"), mode=0o600)
     try:
@@ -217,11 +213,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder, and those above it that are missing, for the user alone.
-
-    Raises:
-        FacewrightError: it cannot be created.
-    """
+    """Create a folder, and those above it that are missing, for the user alone. Raises FacewrightError."""
     try:
         for missing in reversed([folder, *folder.parents]):
             if not missing.is_dir():

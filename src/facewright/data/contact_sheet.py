@@ -25,13 +25,10 @@ def contact_sheet(
     """Draw a block per class, its name and count above a row of evenly spaced images.
 
     Args:
-        store: the opened data set.
         per_class: images of each class, at least 1; evenly spaced in the order of the records.
         columns: blocks side by side; None chooses what makes the page nearest to 4:3.
         side: height of an image on the page in pixels; its width follows the store's aspect ratio.
         most_classes: classes drawn at most; a line at the bottom says how many are not.
-    Returns:
-        An RGB page.
     """
     classes = list(store.dataset.counts().items())
     shown = classes[:most_classes]

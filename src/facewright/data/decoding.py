@@ -45,9 +45,9 @@ class Decoded:
     """One record, decoded or not."""
 
     pixels: NDArray[np.uint8] | None  # (height, width, 3) as InputSpec.fit gives it; None: broken
-    digest: str  # of the image before fitting
-    size: tuple[int, int]  # height and width in the file
-    reason: str  # why it is broken; else empty
+    digest: str = ""  # of the image before fitting
+    size: tuple[int, int] = (0, 0)  # height and width in the file
+    reason: str = ""  # why it is broken; else empty
 
 
 def smallest_side(spec: InputSpec) -> int:
@@ -67,9 +67,9 @@ def decode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[Decoded
         try:
             image, size = read_record(source, record, smallest_side(spec))
         except (BadImage, OSError) as error:
-            results.append(Decoded(None, "", (0, 0), reason_of(error)))
+            results.append(Decoded(None, reason=reason_of(error)))
         else:
-            results.append(Decoded(spec.fit(image), pixel_digest(image), size, ""))
+            results.append(Decoded(spec.fit(image), pixel_digest(image), size))
     return results
 
 
@@ -90,12 +90,7 @@ def decode_all(
     However it ends, waiting tasks are cancelled, running ones waited for, and no worker stays. Where a worker process
     dies (for want of memory, say), what it leaves is decoded here.
 
-    Args:
-        source: where the images come from.
-        records: what to decode.
-        spec: the size and the rule of fitting.
         workers: threads or processes; with 1, everything happens in the calling thread.
-        task: what is done with each chunk.
     """
     pool = _pool(source, len(records), workers)
     waiting: deque[tuple[Future[list[Any]] | None, Chunk]] = deque()

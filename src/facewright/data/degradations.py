@@ -23,12 +23,10 @@ Step = Callable[[Image.Image], Image.Image]
 
 
 def degrade(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> None:
-    """Degrade some images of a batch in place, in the order of a camera: blur, low resolution, noise, JPEG.
+    """Degrade some images of a batch (B, 3, H, W) uint8 in place, in the order of a camera.
 
     Args:
-        batch: (B, 3, H, W) uint8.
         uniforms: (SLOTS, B) in [0, 1).
-        augment: how likely each degradation is, and how strong.
     """
     for image, row in zip(batch, uniforms.T, strict=True):
         steps = _steps(row, augment, image.shape[1:])

@@ -15,13 +15,10 @@ other has. One that is killed loses the shard it was at; what is finished stays 
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -33,8 +30,8 @@ from facewright.data.cache import locked, make_private
 from facewright.data.decoding import Chunk, decode_all, read_record, smallest_side
 from facewright.data.pixel_sources import PixelSource, reason_of, stamp_of
 from facewright.data.records import Dataset
-from facewright.data.store_index import Index, StoredFile, checksum_of, write_index
-from facewright.errors import BadImage, DataError, FacewrightError
+from facewright.data.store_index import Index, StoredFile, checksum_of, index_of, write_index
+from facewright.errors import BadImage, FacewrightError
 from facewright.events import EventHandler, Progress
 from facewright.files import read_json, sync_folder, write_atomic
 from facewright.images import pixel_digest
@@ -47,11 +44,7 @@ _TASK = 4  # images a thread decodes at once
 
 
 class EncodedPixels:
-    """(N, H, W, 3) uint8 that are decoded when they are read; indexed by a number, a slice or an array of rows.
-
-    Args:
-        folder: of the store. shards: names of its shards. spec: what the images are fitted to.
-    """
+    """(N, H, W, 3) uint8 that are decoded when they are read; indexed by a number, a slice or an array of rows."""
 
     def __init__(self, folder: Path, shards: Sequence[str], count: int, spec: InputSpec) -> None:
         self.shape = (count, spec.height, spec.width, 3)
@@ -164,33 +157,26 @@ def _write(
 ) -> tuple[tuple[ShardRow, ...], str]:
     rows: list[ShardRow] = []
     content = bytearray()
-    for encoded in cast(Iterator["_Encoded"], decode_all(source, records, spec, workers, encode)):
-        start = len(content)
-        content += encoded.content
-        rows.append(encoded.row.replace(start=start, length=len(encoded.content)))
+    for row, encoded in decode_all(source, records, spec, workers, encode):
+        rows.append(row.replace(start=len(content), length=len(encoded)))
+        content += encoded
     write_atomic(path, bytes(content), mode=0o600)
     return tuple(rows), blake2b(content, digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    row: ShardRow
-    content: bytes = field(default=b"", repr=False)
-
-
-def encode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[_Encoded]:
-    """Read some records and return the bytes to keep of each."""
+def encode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[tuple[ShardRow, bytes]]:
+    """Read some records and return what becomes of each, and the bytes to keep of it."""
     results = []
     for record in records:
         try:
             image, size = read_record(source, record, smallest_side(spec))
         except (BadImage, OSError) as error:
-            results.append(_Encoded(ShardRow(reason=reason_of(error))))
+            results.append((ShardRow(reason=reason_of(error)), b""))
             continue
         own = source.content(record.path) if hasattr(source, "content") else None
         fitted = own is None or len(own) > spec.height * spec.width * 3
         content = _lossless(spec.fit(image)) if own is None or fitted else own
-        results.append(_Encoded(ShardRow(fitted=fitted, digest=pixel_digest(image), size=size), content))
+        results.append((ShardRow(fitted=fitted, digest=pixel_digest(image), size=size), content))
     return results
 
 
@@ -203,7 +189,7 @@ def _lossless(pixels: NDArray[np.uint8]) -> bytes:
 def _joined(partial: Path, dataset: Dataset, spec: InputSpec, shards: int) -> Index:
     """Make one index of all shards; write the file of entries."""
     entries: list[tuple[int, int, int, int]] = []
-    digests, sizes, broken, files = [], [], [], []
+    digests, sizes, broken, files = list[str](), list[tuple[int, int]](), list[tuple[int, str]](), list[StoredFile]()
     for number in range(shards):
         facts = read_json(partial / f"shard-{number:05d}.json", ShardFacts)
         file = partial / f"shard-{number:05d}.bin"
@@ -215,22 +201,10 @@ def _joined(partial: Path, dataset: Dataset, spec: InputSpec, shards: int) -> In
             entries.append((number, row.start, row.length, int(row.fitted)))
             digests.append(row.digest)
             sizes.append(row.size)
-    if not entries:
-        first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
-        raise DataError(f"{dataset.where}: not one image can be read (the first: {first})")
+    index = index_of(dataset, spec, digests, sizes, broken)
     write_atomic(partial / "entries.i64", np.array(entries, np.int64).tobytes(), mode=0o600)
     files.append(_stored(partial / "entries.i64", checksum_of(partial / "entries.i64")))
-    return Index(
-        dataset=dataset.name,
-        where=dataset.where,
-        height=spec.height,
-        width=spec.width,
-        created=time.time(),
-        digests=tuple(digests),
-        sizes=tuple(sizes),
-        broken=tuple(broken),
-        shards=tuple(files),
-    )
+    return index.model_copy(update={"shards": tuple(files)})
 
 
 def _stored(file: Path, checksum: str) -> StoredFile:

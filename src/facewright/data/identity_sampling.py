@@ -27,11 +27,8 @@ def identities(
     with very many images, groups may be left out.
 
     Args:
-        indices: (N,) positions in the store.
-        labels: (N,) who is shown on each.
-        people: P, different people a batch, >= 1.
-        images: K, images a person, >= 1.
-        seed: of the run.
+        indices: (N,) positions in the store. labels: (N,) who is shown on each.
+        people: P, different people a batch, >= 1. images: K, images a person, >= 1.
         epoch: counted from 0; each has other groups and another order.
     Returns:
         The batches, (P * K,) int64 each, person by person; at least one.
@@ -109,10 +106,7 @@ def pair_plan(
     or from all images of others. People with one image occur in pairs of two people only.
 
     Args:
-        indices: (N,) positions in the store.
-        labels: (N,) who is shown on each.
-        batch: pairs a batch, even.
-        seed, epoch: as in `identities`.
+        indices, labels, seed, epoch: as in `identities`. batch: pairs a batch, even.
     Returns:
         The batches, (2 * batch,) int64 each; `reshape(-1, 2)` is a pair a row, the two kinds shuffled. A short last
         batch is left out; where there are fewer pairs than one batch holds, it stays (and still is half and half).
@@ -152,10 +146,7 @@ def triplet_plan(
     Each image of a person with two or more is the anchor once an epoch; the others are sampled as in `pair_plan`.
 
     Args:
-        indices: (N,) positions in the store.
-        labels: (N,) who is shown on each.
-        batch: triplets a batch, >= 1.
-        seed, epoch: as in `identities`.
+        indices, labels, seed, epoch: as in `identities`. batch: triplets a batch, >= 1.
     Returns:
         The batches, (3 * batch,) int64 each; `reshape(-1, 3)` is anchor, positive, negative. A short last batch is left
         out; where there are fewer triplets than one batch holds, it stays.

@@ -51,11 +51,7 @@ class LabelTable:
 
 
 def chosen_columns(text: str) -> dict[str, str]:
-    """Return role → column of `image=filename,label=class`.
-
-    Raises:
-        UsageError: not written so. UnknownName: no such role.
-    """
+    """Return role → column of `image=filename,label=class`. Raises UsageError, UnknownName."""
     chosen = {}
     for part in text.split(","):
         role, mark, column = part.partition("=")
@@ -68,11 +64,7 @@ def chosen_columns(text: str) -> dict[str, str]:
 
 
 def class_names(text: str) -> dict[str, str]:
-    """Return label → class name of `0=angry,1=disgust`, or of a small file of such lines (or one name a line, from 0).
-
-    Raises:
-        UsageError: it is neither.
-    """
+    """Return label → class name of `0=angry,1=disgust`, or of a file of such lines (or one name a line, from 0)."""
     pairs = text.split(",") if "=" in text else _name_lines(text)
     names: dict[str, str] = {}
     for pair in pairs:
@@ -103,8 +95,6 @@ def read_label_table(
     """Understand a text as a label file; None where it is none: it names no image and nothing was chosen.
 
     Args:
-        name: its path.
-        content: its bytes.
         columns: which column is what (`chosen_columns`); None where their names tell it.
         tree: where its images are looked up, to tell columns without a name apart.
     Raises:

@@ -20,8 +20,6 @@ def labelled(
     """Return the images of a label file, and those of its lines that cannot be used.
 
     Args:
-        read: the label file.
-        tree: where its images are.
         names: label → class name.
         chosen: the label's column was chosen: an empty one is unknown, and its image left out.
         unlabelled: labels are not needed; where there are none, images get none.
@@ -88,8 +86,6 @@ def part_of(name: str) -> str:
 def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping[str, str], **facts: object) -> Dataset:
     """Build the data set of one label file, or of several that are parts of a split.
 
-    Args:
-        options: `names` and `columns` of the address. facts: `layout` and `notes`.
     Raises:
         DataError: as `labelled`; or label files of other columns, or no image that is there.
     """

@@ -40,23 +40,14 @@ def header_of(tree: Tree, text: str) -> list[str]:
     """Return the values of a text's first line, in lower case; none where it cannot be read."""
     try:
         content = tree.source.content(text)[:_HEAD]
-    except BadImage:
-        return _long_header(tree, text)
+    except BadImage:  # of a text that is larger than an image may be
+        return pixel_header(Path(tree.source.root, text)) if isinstance(tree.source, FileSource) else []
     lines = text_of(content, "replace").splitlines()
     return [value.strip(' "').casefold() for value in re.split(r"[,;\t]", lines[0])] if lines else []
 
 
-def _long_header(tree: Tree, text: str) -> list[str]:
-    """Of a text that is larger than an image may be."""
-    return pixel_header(Path(tree.source.root, text)) if isinstance(tree.source, FileSource) else []
-
-
 def rows_of(tree: Tree, text: str, width: int | None = None) -> list[list[str]]:
-    """Return the rows of a list.
-
-    Raises:
-        DataError: there is none, or a row has another number of values than `width`.
-    """
+    """Return the rows of a list. Raises DataError: there is none, or one has another number of values than `width`."""
     rows = [values for _, values in parse(decode(tree.source.content(text), text), f"{tree.where}/{text}").rows]
     wrong = next((values for values in rows if width is not None and len(values) != width), None)
     if not rows or wrong is not None:

@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from facewright.data import archives
-from facewright.data import expression_layouts as expressions
-from facewright.data import people_layouts as people
-from facewright.data.class_folders import dataset_of_folders, looks_like_splits_only, rows_of_folders
+from facewright.data.folder_layouts import (
+    dataset_of_folders,
+    dataset_of_numbered,
+    label_files,
+    looks_like_splits_only,
+    rows_of_folders,
+)
+from facewright.data.known_layouts import FACE_LAYOUTS
 from facewright.data.label_files import UNLABELLED, LabelTable, class_names, read_label_table
 from facewright.data.labelled_images import dataset_of_labels, dataset_of_names
 from facewright.data.layout_reading import Layout
-from facewright.data.numbered import dataset_of_numbered, label_files
 from facewright.data.parquet_files import is_parquet, read_parquet
 from facewright.data.record_files import is_rec, read_rec
 from facewright.data.records import SPLIT_NAMES, Dataset
@@ -40,18 +44,7 @@ KNOWN: tuple[Layout, ...] = (
     Layout("rec", is_rec, read_rec),
     Layout("parquet", is_parquet, read_parquet),
     Layout("webdataset", is_webdataset, read_webdataset),
-    Layout("ferplus", expressions.is_ferplus, expressions.read_ferplus),
-    Layout("fer2013", expressions.is_fer, expressions.read_fer),
-    Layout("raf-db", expressions.is_raf, expressions.read_raf),
-    Layout("affectnet", expressions.is_affectnet, expressions.read_affectnet),
-    Layout("celeba", people.is_celeba, people.read_celeba),
-    Layout("fairface", people.is_fairface, people.read_fairface),
-    Layout("utkface", people.is_utkface, people.read_utkface),
-    Layout("agedb", people.is_agedb, people.read_agedb),
-    Layout("imdb-wiki", people.is_imdb, people.read_imdb),
-    Layout("vggface2", people.is_vggface2, people.read_vggface2),
-    Layout("casia-webface", people.is_casia, people.read_people),
-    Layout("lfw", people.is_lfw, people.read_people),
+    *FACE_LAYOUTS,
 )
 
 

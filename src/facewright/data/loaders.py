@@ -98,19 +98,13 @@ class Loader:
         self._buffers = _Buffers()
 
     def epoch(self, plan: Sequence[NDArray[np.int64]], epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, in order.
-
-        Closing the iterator (or leaving it to the garbage collector) stops and joins the workers.
+        """Yield the batches of one epoch, in order; closing the iterator stops and joins the workers.
 
         Args:
             plan: the whole plan of the epoch, also where `start` skips a part.
-            epoch: counted from 0; chooses the augmentation's random numbers.
             start: batches to leave out, without computing them: the position a resumed run goes on from.
-        Yields:
-            One batch for each entry of the plan from `start` on.
         Raises:
-            UsageError: start outside 0 … len(plan).
-            DataError: a batch could not be made; names its files. The cause is chained.
+            UsageError: start outside 0 … len(plan). DataError: a batch could not be made; names its files.
         """
         if not 0 <= start <= len(plan):
             raise UsageError(f"the plan has {len(plan)} batches: cannot start at {start}")
@@ -149,7 +143,7 @@ class Loader:
             if self.augment is None:
                 images = resize(images, self.size, self.size)
             else:
-                uniforms = draws(self.augment, self.seed, job.epoch, job.keys)
+                uniforms = draws(self.seed, job.epoch, job.keys)
                 images = apply(images, uniforms, self.augment, self.size)
             images = moved(images, self.device)
             on_cpu = self.device.type == "cpu"

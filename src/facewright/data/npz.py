@@ -57,11 +57,7 @@ class Array:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def load(self) -> NDArray[Any]:
-        """All values, in memory.
-
-        Raises:
-            DataError: too large for that, or damaged.
-        """
+        """All values, in memory. Raises DataError: too large for that, or damaged."""
         size = math.prod(self.shape) * self.dtype.itemsize
         if size > _MOST_LOADED:
             raise DataError(f"{self.path}: {self.name} has {size:,} bytes; the limit for it is {_MOST_LOADED:,}")

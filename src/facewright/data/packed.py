@@ -18,11 +18,10 @@ from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from facewright import images
 from facewright.data.archives import ArchiveLimits
-from facewright.data.pixel_sources import HasPath, digest, reason_of, stamp_of
+from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of, stamp_of
 from facewright.data.record_table import PackedText
 from facewright.errors import BadArchive, BadImage, FacewrightError
 from facewright.files import cache_folder, replacing
@@ -33,7 +32,7 @@ DAMAGE = (OSError, ValueError, EOFError, zlib.error)
 _BLOCK = 2**20
 
 
-class PackedSource:
+class PackedSource(ContentSource):
     """Images that are runs of bytes in larger files. Safe to share between threads, to fork and to pickle."""
 
     def __init__(self, files: Sequence[str], runs: Mapping[str, tuple[int, ...]], joint: bytes = b"") -> None:
@@ -49,14 +48,6 @@ class PackedSource:
         self.pieces = {row: runs[name] for row, name in enumerate(names) if len(runs[name]) > 3}
         self._lock = threading.Lock()
         self._open: dict[int, IO[bytes]] = {}
-
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
-        """As `PixelSource.read`."""
-        return images.read(self.content(record.path), name=record.path, at_least=at_least)
-
-    def content_key(self, record: HasPath) -> str:
-        """As `PixelSource.content_key`: a digest of the image's bytes."""
-        return digest(self.content(record.path))
 
     def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`, of the larger file and the place in it."""
@@ -104,11 +95,7 @@ class PackedSource:
 
 
 def opened(path: Path, limits: ArchiveLimits = LIMITS) -> IO[bytes]:
-    """Open a file, a .gz as what is packed in it.
-
-    Raises:
-        BadArchive: it cannot be opened, or unpacks to more than the limits allow.
-    """
+    """Open a file, a .gz as what is packed in it. Raises BadArchive: it cannot, or unpacks to more than the limits."""
     try:
         if not path.name.lower().endswith((".gz", ".tgz")):
             return path.open("rb")
@@ -147,11 +134,7 @@ def _shared_copy(blocks: Iterable[bytes], path: Path) -> IO[bytes]:
 
 
 def unpacked_copy(blocks: Iterable[bytes], path: str) -> IO[bytes]:
-    """Write blocks of bytes to a file without a name in the cache folder; the caller closes it.
-
-    Raises:
-        FacewrightError: there is no room for it; `path` is what was unpacked.
-    """
+    """Write blocks of bytes, unpacked of `path`, to a file without a name in the cache folder; the caller closes it."""
     folder = cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

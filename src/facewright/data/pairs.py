@@ -184,23 +184,11 @@ def _notes(pairs: Pairs, lost: set[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One line of LFW's."""
-
-    number: int
-    a: tuple[str, int]  # who, which image
-    b: tuple[str, int]
-
-    @property
-    def same(self) -> bool:
-        return self.a[0] == self.b[0]
-
-
 def _read_lfw(path: Path, text: str, root: Path) -> Pairs:
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     folds, each = _header(path, lines[0][1] if lines else "")
     parsed = [_line(path, number, line) for number, line in lines[1:]]
+    same = np.array([a[0] == b[0] for a, b in parsed], np.bool_)
     size = 2 * each
     if len(parsed) != folds * size:
         raise DataError(
@@ -208,21 +196,21 @@ def _read_lfw(path: Path, text: str, root: Path) -> Pairs:
             f"it holds {len(parsed):,}"
         )
     for fold in range(folds):
-        part = parsed[fold * size : (fold + 1) * size]
-        same = sum(line.same for line in part)
-        if same != each:
+        found = int(same[fold * size : (fold + 1) * size].sum())
+        if found != each:
             raise DataError(
-                f"{path}: expected {each:,} pairs of one person and as many of two in lines {part[0].number} to "
-                f"{part[-1].number} (fold {fold + 1}), got {same:,} and {size - same:,}"
+                f"{path}: expected {each:,} pairs of one person and as many of two in lines "
+                f"{lines[fold * size + 1][0]} to {lines[(fold + 1) * size][0]} (fold {fold + 1}), got {found:,} and "
+                f"{size - found:,}"
             )
     files = _Files(root)
     return Pairs(
         path.stem,
-        tuple(files.path(*line.a) for line in parsed),
-        tuple(files.path(*line.b) for line in parsed),
-        np.array([line.same for line in parsed], np.bool_),
+        tuple(files.path(*a) for a, _ in parsed),
+        tuple(files.path(*b) for _, b in parsed),
+        same,
         np.repeat(np.arange(folds, dtype=np.int64), size) if folds > 1 else None,
-        tuple((line.a[0], line.b[0]) for line in parsed),
+        tuple((a[0], b[0]) for a, b in parsed),
     )
 
 
@@ -238,7 +226,7 @@ def _header(path: Path, line: str) -> tuple[int, int]:
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (1, numbers[0])
 
 
-def _line(path: Path, number: int, line: str) -> _Line:
+def _line(path: Path, number: int, line: str) -> tuple[tuple[str, int], tuple[str, int]]:
     values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
     if len(values) == 3:
         values = [values[0], values[1], values[0], values[2]]
@@ -257,7 +245,7 @@ def _line(path: Path, number: int, line: str) -> _Line:
         raise DataError(f"{path}: line {number}: expected two people, got {who} twice; `name n1 n2` is one person")
     if one and int(which) == int(also):
         raise DataError(f"{path}: line {number}: expected two images, got image {which} of {who} twice")
-    return _Line(number, (who, int(which)), (other, int(also)))
+    return (who, int(which)), (other, int(also))
 
 
 def _is_number(text: str) -> bool:

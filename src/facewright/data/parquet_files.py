@@ -26,7 +26,7 @@ from facewright.data.label_files import ROLES
 from facewright.data.labelled_images import part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import LIMITS
-from facewright.data.pixel_sources import FileSource, HasPath, digest, reason_of, stamp_of
+from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of, stamp_of
 from facewright.data.records import Dataset
 from facewright.data.trees import Tree
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError, require_extra
@@ -61,7 +61,7 @@ class _Table:
         return _bytes_of(column)
 
 
-class TableSource:
+class TableSource(ContentSource):
     """Images in the rows of tables. Safe to share between threads, to fork and to pickle.
 
     A record's path is the number of its row, after the name of its file where there are several.
@@ -71,14 +71,6 @@ class TableSource:
         self.tables = dict(tables)
         self._lock = threading.Lock()
         self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
-
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
-        """As `PixelSource.read`."""
-        return images.read(self.content(record.path), name=record.path, at_least=at_least)
-
-    def content_key(self, record: HasPath) -> str:
-        """As `PixelSource.content_key`: a digest of the image's bytes."""
-        return digest(self.content(record.path))
 
     def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`, of the file."""

@@ -87,10 +87,7 @@ def open_pixel_rows(
     """List the images of a table of pixels.
 
     Args:
-        tree: a folder, or the table itself.
-        text: path of the table in it.
-        names: label → class name.
-        options: of the address; `columns` may choose label, split and identity.
+        tree: a folder, or the table itself. text: path of the table in it. names: label → class name.
         votes: a label and facts of each row, in place of the table's label; one without a label is left out.
     Raises:
         DataError: the table cannot be understood; names the line.

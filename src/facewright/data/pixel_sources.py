@@ -29,7 +29,7 @@ class HasPath(Protocol):
 
 
 class PixelSource(Protocol):
-    """A source of pixels. One whose images are files also has `content(path) -> bytes`."""
+    """A source of pixels."""
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 RGB, upright; `at_least` as in `images.read`. Raises BadImage."""
@@ -44,19 +44,27 @@ class PixelSource(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class FileSource:
-    """Pixels of files below one folder. Links met on the way are refused, also when they appeared after the listing."""
+class ContentSource(PixelSource, Protocol):
+    """A source whose images are files, or lie in some as files do."""
 
-    root: str
+    def content(self, name: str) -> bytes:
+        """Return the bytes of the image called `name`. Raises BadImage."""
+        ...
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`."""
         return images.read(self.content(record.path), name=record.path, at_least=at_least)
 
     def content_key(self, record: HasPath) -> str:
-        """As `PixelSource.content_key`: a digest of the file's bytes."""
+        """As `PixelSource.content_key`: a digest of the image's bytes."""
         return digest(self.content(record.path))
+
+
+@dataclass(frozen=True)
+class FileSource(ContentSource):
+    """Pixels of files below one folder. Links met on the way are refused, also when they appeared after the listing."""
+
+    root: str
 
     def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`."""

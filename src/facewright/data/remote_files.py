@@ -22,12 +22,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from facewright import images, platforms
 from facewright.data.archives import danger_of_name
 from facewright.data.packed import LIMITS
-from facewright.data.pixel_sources import HasPath, digest, reason_of
+from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of
 from facewright.data.record_table import PackedText
 from facewright.data.records import Broken
 from facewright.data.trees import DEPTH, Tree, add_name
@@ -49,7 +48,7 @@ def is_remote(address: object) -> bool:
     return isinstance(address, str) and re.match(r"[a-z][a-z0-9+.-]*://", address) is not None
 
 
-class RemoteSource:
+class RemoteSource(ContentSource):
     """Images below an address, each read when it is asked for. Safe to share between threads and to pickle.
 
     Args:
@@ -61,14 +60,6 @@ class RemoteSource:
         self.address, self.names = address.rstrip("/"), PackedText(names)
         self.sizes = np.array([found[name][0] for name in names], np.int64)
         self.changes = np.array([int(digest(found[name][1].encode())[:15], 16) for name in names], np.int64)
-
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
-        """As `PixelSource.read`."""
-        return images.read(self.content(record.path), name=record.path, at_least=at_least)
-
-    def content_key(self, record: HasPath) -> str:
-        """As `PixelSource.content_key`: a digest of the file's bytes."""
-        return digest(self.content(record.path))
 
     def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`: what the bucket says of the file; a web server is asked."""

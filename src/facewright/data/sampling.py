@@ -37,17 +37,13 @@ class Stream(IntEnum):
 def plan(
     indices: NDArray[np.int64], batch: int, seed: int, epoch: int, drop_last: bool = True
 ) -> list[NDArray[np.int64]]:
-    """Shuffle the images of one epoch and cut them into batches.
+    """Shuffle the images of one epoch and cut them into batches, (batch,) int64 each.
 
     Args:
         indices: (N,) positions in the store, N >= 1; each is used once.
-        batch: images a batch, >= 1.
-        seed: of the run, any integer.
         epoch: counted from 0; each has another order.
         drop_last: leave out the last batch where it is short (another epoch leaves out other images). Where there
             are fewer images than one batch holds, the short batch stays: a plan is never empty.
-    Returns:
-        The batches, (batch,) int64 each.
     Raises:
         UsageError: no images, or a batch below 1.
 
@@ -60,16 +56,12 @@ def plan(
 def balanced(
     indices: NDArray[np.int64], labels: NDArray[np.int64], batch: int, seed: int, epoch: int, balance: Balance
 ) -> list[NDArray[np.int64]]:
-    """A plan in which every class has as many images.
+    """A plan in which every class has as many images, shuffled over the classes.
 
     Args:
-        indices: (N,) positions in the store, N >= 1.
-        labels: (N,) the class of each.
-        batch, seed, epoch: as in `plan`; a short last batch is left out as there.
+        indices, batch, seed, epoch: as in `plan`; a short last batch is left out as there. labels: (N,) classes.
         balance: "over" brings every class to the size of the largest: each image is used equally often but for a
             remainder, another each epoch. "under" takes as many of each class as the smallest has, others each epoch.
-    Returns:
-        The batches, (batch,) int64 each, shuffled over the classes.
     Raises:
         UsageError: no images, a batch below 1, labels of another length, or an unknown balance.
     """
@@ -91,12 +83,9 @@ def repeated(
     Each use of an image draws another augmentation (`Loader` sees to it), so this is the class augmented ×factor.
 
     Args:
-        indices: (N,) positions in the store.
-        labels: (N,) the class of each.
+        indices: (N,) positions in the store. labels: (N,) the class of each.
         factor: how often an image of that class comes, >= 1.
         label: the class; None for the rarest that occurs (of two as rare, the one with the lower number).
-    Returns:
-        (M,) int64: `indices`, then factor - 1 times those of the class.
     Raises:
         UsageError: no images, a factor below 1, labels of another length, or a class without images.
 
@@ -114,13 +103,10 @@ def repeated(
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Compute what a mistake costs by class: inversely as frequent as the class, on average 1.
+    """Compute what a mistake costs by class, (C,) > 0: inversely as frequent as the class, on average 1.
 
     Args:
-        labels: (N,) class numbers of the training part.
-        classes: C, how many classes there are.
-    Returns:
-        (C,) float64, > 0, mean 1; for a cross-entropy's `weight`.
+        labels: (N,) class numbers of the training part. classes: C, how many classes there are.
     Raises:
         UsageError: a label outside 0 … C - 1, or a class without images.
 
@@ -141,11 +127,7 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64
 
 
 def labelled(indices: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Both as int64 arrays, (N,) each.
-
-    Raises:
-        UsageError: they differ in length, or are empty.
-    """
+    """Return both as int64 arrays, (N,) each. Raises UsageError: they differ in length, or are empty."""
     indices, labels = np.asarray(indices, np.int64), np.asarray(labels, np.int64)
     if indices.shape != labels.shape:
         raise UsageError(f"expected one label for each of the {indices.size} images, got {labels.size}")
@@ -175,11 +157,7 @@ def random_words(stream: Stream, seed: int, epoch: int, items: NDArray[np.int64]
     unrelated words (tested: uniformity, neighbours in each part, avalanche).
 
     Args:
-        stream: what the words are for.
-        seed: any integer (taken modulo 2^64).
-        epoch: any integer.
-        items: (B,) int64, for instance positions in the store.
-        slots: words an item.
+        seed: any integer (taken modulo 2^64). items: (B,) int64, such as positions in the store. slots: words an item.
     Returns:
         (B, slots) uint64.
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing function).

@@ -12,7 +12,7 @@ sorted, so the same files give the same data set on every machine.
     train.rec, a folder of them            MXNet's and InsightFace's records: record_files.py
     train-00000-of-00004.parquet …         Hugging Face's tables of images, also .arrow: parquet_files.py
     fer2013.csv, CelebA/ …                 known data sets as they come: layouts.py
-    faces/img/000001.jpg … label.txt       numbered images and their labels, one a line: numbered.py
+    faces/img/000001.jpg … label.txt       numbered images and their labels, one a line: folder_layouts.py
     faces.npz, faces.npz?colour-order=bgr  images and targets in arrays: arrays.py
     synthetic:faces?identities=20          faces made on demand
     s3://…, gs://…, https://…, file://…    any of these in a bucket or on a web server: remote_files.py
@@ -27,14 +27,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facewright.data import arrays
 from facewright.data.addresses import join_address, refuse_options, split_address, with_options
 from facewright.data.label_files import UNLABELLED
 from facewright.data.layouts import EXPECTED, arrange
-from facewright.data.pixel_sources import FileSource, HasPath, PixelSource, reason_of
+from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of
 from facewright.data.records import Dataset, Record, merge_broken
 from facewright.data.remote_files import RemoteSource, exists, fetch, is_remote, list_remote
 from facewright.data.tar_files import TAR, is_archive, open_archive, open_tars
@@ -77,11 +74,7 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None, *, 
 
 
 def open_images(where: str | Path, *, labels: bool = True) -> Dataset:
-    """As `open_dataset`; but loose images, without folders and texts, are a data set without labels.
-
-    Args:
-        labels: as of `open_dataset`.
-    """
+    """As `open_dataset`; but loose images, without folders and texts, are a data set without labels."""
     tree = open_tree(str(where))
     if tree is None or tree.folders or tree.texts or not tree.files:
         return open_dataset(where, labels=labels) if tree is None else _arranged(tree, str(where), labels)
@@ -167,10 +160,10 @@ def _remote_tree(address: str, options: dict[str, str]) -> Tree | None:
     return tree
 
 
-class FetchedSource:
+class FetchedSource(ContentSource):
     """The source of files that were copied from an address; elsewhere it copies and lists them again."""
 
-    def __init__(self, address: str, source: PixelSource) -> None:
+    def __init__(self, address: str, source: Any) -> None:
         self.address, self._source = address, source
 
     @property
@@ -181,14 +174,6 @@ class FetchedSource:
             assert isinstance(data.source, FetchedSource)
             self._source = data.source.source
         return self._source
-
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
-        """As `PixelSource.read`."""
-        return self.source.read(record, at_least)  # type: ignore[no-any-return]
-
-    def content_key(self, record: HasPath) -> str:
-        """As `PixelSource.content_key`."""
-        return str(self.source.content_key(record))
 
     def stamp(self, record: HasPath) -> str:
         """As `PixelSource.stamp`."""

@@ -21,10 +21,7 @@ def explained(split: Split, dataset: Dataset, groups: Sequence[str], test: float
     """Return a split whose notes say which classes are absent from which part, and what that means for its numbers.
 
     Args:
-        split: as any function here gives it.
-        dataset: its data.
-        groups: (N,) unit names (`groups_of`).
-        test: the share that was asked for the test part of each class.
+        groups: (N,) unit names (`groups_of`). test: the share that was asked for the test part of each class.
     Raises:
         DataError: fewer than two classes have test images, because the others are made of copies.
     """

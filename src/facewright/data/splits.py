@@ -2,11 +2,11 @@
 
 Every splitter moves whole units (units.py): records that must stay together are never parted. The order in which units
 are dealt out comes from a hash of seed and unit, so it depends neither on the order of the input nor on a random
-generator, and an image added later moves few of the others.
-"""
+generator, and an image added later moves few of the others."""
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.records import SPLITS, Dataset, Record
 from facewright.data.records import SPLITS as PARTS
-from facewright.data.records import Dataset
-from facewright.data.split_files import read_parts, write_parts
 from facewright.data.units import groups_of, in_hash_order, people_of, units_by_class
 from facewright.errors import DataError, UsageError
+from facewright.files import csv_text, plain_cell, write_atomic
 
 __all__ = ["PARTS", "Split", "by_identity", "given", "groups_of", "k_fold", "stratified"]
 
@@ -40,12 +40,9 @@ class Split:
         """Write `path,label,part,group`, one line a record in the dataset's order; atomic.
 
         Args:
-            path: the file to write (a run's split.csv).
-            dataset: the records that the indices count.
             digests: (N,) pixel digests, or any other group names; they become the column `group`.
         Raises:
-            DataError: an index is outside of the dataset.
-            FacewrightError: the file cannot be written.
+            DataError: an index is outside of the dataset. FacewrightError: the file cannot be written.
         """
         parts = [""] * len(dataset.records)  # "": in no part
         for name, indices in zip(PARTS, (self.train, self.validation, self.test), strict=True):
@@ -57,12 +54,8 @@ class Split:
 
     @classmethod
     def load(cls, path: Path, dataset: Dataset, digests: Sequence[str] | None = None) -> Split:
-        """Read what `save` wrote, for the same records.
+        """Read what `save` wrote, for the same records; where digests are given, their images must be unchanged too.
 
-        Args:
-            path: a split.csv.
-            dataset: must list the same paths and labels in the same order.
-            digests: (N,) where given, the images must be unchanged too.
         Raises:
             DataError: no such file, not a split file, or other records (the first that differs is named).
         """
@@ -82,9 +75,7 @@ def stratified(
 
     Args:
         labels: (N,) class numbers. A unit belongs to the class of its first record.
-        groups: (N,) unit names (`groups_of`).
-        seed: any whole number.
-        validation, test: shares of each class, in [0, 1); together below 1.
+        groups: (N,) unit names (`groups_of`). validation, test: shares of each class, in [0, 1); together below 1.
     Raises:
         UsageError: shares out of range, or lengths that differ.
 
@@ -111,9 +102,7 @@ def by_identity(
     names) stay together.
 
     Args:
-        identities: (N,) who is shown.
-        groups: (N,) unit names (`groups_of`).
-        seed, validation, test: as in `stratified`; the shares are of records.
+        identities: (N,) who is shown. groups, seed, validation, test: as in `stratified`; the shares are of records.
     Raises:
         UsageError: shares out of range, lengths that differ, or fewer people than parts with a share.
     """
@@ -141,11 +130,8 @@ def k_fold(
     """Cut every class into `folds` test parts of nearly equal size; each record is tested exactly once.
 
     Args:
-        labels, groups, seed: as in `stratified`.
-        folds: 2 or more.
-        validation: share of each class, taken from the records that are not in the fold's test part.
-    Returns:
-        One split for each fold. The validation records are sampled again for each fold.
+        labels, groups, seed: as in `stratified`. folds: 2 or more.
+        validation: share of each class, of the records that are not in the fold's test part; drawn again for each.
     Raises:
         UsageError: fewer than two folds, shares out of range, lengths that differ.
     """
@@ -177,8 +163,7 @@ def given(
     part is kept as published and stays unseen. `notes` says all this.
 
     Args:
-        dataset: every record has a `split`.
-        groups: (N,) unit names (`groups_of`).
+        dataset: every record has a `split`. groups: (N,) unit names (`groups_of`).
         seed, validation, test: for what has to be carved; shares of the given train part's classes.
         people: (N,) who is shown: what is carved shares no person with the rest; None: classes are carved.
     Raises:
@@ -276,3 +261,60 @@ def _given_parts(dataset: Dataset) -> dict[str, list[int]]:
 def _split(parts: Mapping[str, Sequence[int]], notes: tuple[str, ...] = ()) -> Split:
     train, validation, test = (np.asarray(sorted(parts[name]), np.int64) for name in PARTS)
     return Split(train, validation, test, notes)
+
+
+COLUMNS = ["path", "label", "part", "group"]
+
+
+def write_parts(path: Path, dataset: Dataset, parts: Sequence[str], groups: Sequence[str]) -> None:
+    """Write the file whole or not at all.
+
+    Args:
+        parts: (N,) "train", "validation", "test", or "" for a record that is in none.
+        groups: (N,) what must stay together; usually pixel digests.
+    """
+    if not len(parts) == len(groups) == len(dataset.records):
+        raise DataError(f"{path}: {len(dataset.records)} records, {len(parts)} parts, {len(groups)} groups")
+    rows = zip(dataset.records, parts, groups, strict=True)
+    write_atomic(
+        path, csv_text(COLUMNS, ([record.path, _label(dataset, record), part, group] for record, part, group in rows))
+    )
+
+
+def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> list[str]:
+    """Read the part of each record and checks that the file is about these records.
+
+    Returns:
+        (N,) part names, in the dataset's order.
+    Raises:
+        DataError: no such file, not a split file, or other records; the first that differs is named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [[plain_cell(cell) for cell in row] for row in csv.reader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable split file: {error}") from error
+    if not rows or rows[0] != COLUMNS:
+        raise DataError(f"{path}: not a split file: expected the columns {','.join(COLUMNS)}")
+    for number, (record, row) in enumerate(zip(dataset.records, rows[1:], strict=False)):
+        expected = [record.path, _label(dataset, record), None, None if groups is None else groups[number]]
+        if len(row) != len(COLUMNS) or row[2] not in (*SPLITS, ""):
+            raise DataError(f"{path}: line {number + 2} is not `{','.join(COLUMNS)}`")
+        for name, wanted, found in zip(COLUMNS, expected, row, strict=True):
+            if wanted is not None and wanted != found:
+                what = "image has changed" if name == "group" else f"{name} is {found!r} in the split file"
+                raise DataError(f"{path} is about other data: {record.path!r}: {what}")
+    _check_length(path, dataset, rows[1:])
+    return [row[2] for row in rows[1:]]
+
+
+def _check_length(path: Path, dataset: Dataset, rows: list[list[str]]) -> None:
+    found, known = len(rows), len(dataset.records)
+    if found != known:
+        first = dataset.records[found].path if found < known else rows[known][0]
+        where = "in the data, not in the split file" if found < known else "in the split file, not in the data"
+        raise DataError(f"{path} is about other data: {first!r} is {where} ({found} lines for {known} records)")
+
+
+def _label(dataset: Dataset, record: Record) -> str:
+    return "" if record.label is None else dataset.classes[record.label]

@@ -1,13 +1,7 @@
 """PixelStore: images decoded once and kept as uint8, mapped into memory; or kept encoded, where they are too many.
 
-Decoding a JPEG costs a hundred times more than copying the pixels that came out of it, and a training sees each
-image dozens of times. So the first use of a dataset at a size decodes every image with all cores and writes the
-pixels to the user's cache folder (layout: cache.py); from then on opening takes a glance at each file's size and time,
-and a batch is a gather from mapped memory.
-
->>> store = PixelStore.open(dataset, spec)                                          # doctest: +SKIP
->>> store.batch(np.array([4, 0, 2])).shape                                          # doctest: +SKIP
-torch.Size([3, 3, 112, 112])
+The first use of a dataset at a size decodes every image with all cores and writes the pixels to the user's cache folder
+(layout: cache.py); from then on opening takes a glance at each file's size and time, and a batch is a gather.
 """
 
 from __future__ import annotations
@@ -16,9 +10,8 @@ import logging
 import math
 import os
 import shutil
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +36,7 @@ from facewright.data.cache import (
 from facewright.data.decoding import Decoded, decode_all
 from facewright.data.pixel_sources import stamp_of
 from facewright.data.records import Broken, Dataset
-from facewright.data.store_index import Index, mark_used, read_index, sound_index, write_index
+from facewright.data.store_index import Index, index_of, mark_used, read_index, sound_index, write_index
 from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.input_spec import InputSpec
@@ -134,9 +127,7 @@ class PixelStore:
             index = read_index(folder, len(keys))
         elif index is None:
             with locked(folder):
-                index = sound_index(
-                    folder, len(keys), fully=verify
-                )  # another process may have built it while this one waited
+                index = sound_index(folder, len(keys), fully=verify)  # another process may have built it meanwhile
                 if index is None:
                     if read_index(folder) is not None:
                         on_event(Message(f"the stored pixels of {dataset.where} are damaged; decoding them again"))
@@ -160,14 +151,10 @@ class PixelStore:
         return cls(readable, spec, pixels, index.digests, np.asarray(index.sizes, np.int64), folder)
 
     def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Gather some images; the gather is the only copy.
+        """Gather some images; the gather is the only copy. Raises IndexError.
 
-        Args:
-            indices: (B,) rows.
         Returns:
             (B, 3, H, W) uint8, channels_last in memory: a permuted view of the gathered (B, H, W, 3).
-        Raises:
-            IndexError: a row is out of range.
         """
         import torch  # here, so that `facewright inspect` and `facewright cache` need not wait for it to load
 
@@ -183,12 +170,7 @@ class PixelStore:
         """Mean and std of all pixels of some images, in one pass over exact whole numbers.
 
         The standard deviation of all pixels is not the mean of the stds of batches: the latter leaves out how much the
-        batches differ from each other.
-
-        Args:
-            indices: (B,) rows, at least one.
-        Raises:
-            DataError: no rows.
+        batches differ from each other. Raises DataError: no rows.
         """
         if len(indices) == 0:
             raise DataError("mean and std of no image: expected at least one row")
@@ -228,35 +210,16 @@ def _build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_eve
     with building(folder) as partial:
         results = decode_all(dataset.source, dataset.records, spec, workers)
         rows, broken, checksum = _write_pixels(partial / "pixels.u8", results, len(dataset.records), on_event)
-        if not rows:
-            first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
-            raise DataError(f"{dataset.where}: not one image can be read (the first: {first})")
-        index = Index(
-            dataset=dataset.name,
-            where=dataset.where,
-            height=spec.height,
-            width=spec.width,
-            created=time.time(),
-            digests=tuple(row.digest for row in rows),
-            sizes=tuple(row.size for row in rows),
-            broken=tuple(broken),
-            checksum=checksum,
-            stamp=stamp_of(partial / "pixels.u8", "pixels"),
-        )
-        write_index(partial, index)
-
-
-@dataclass(frozen=True)
-class _Row:
-    digest: str
-    size: tuple[int, int]
+        index = index_of(dataset, spec, [row.digest for row in rows], [row.size for row in rows], broken)
+        facts = {"checksum": checksum, "stamp": stamp_of(partial / "pixels.u8", "pixels")}
+        write_index(partial, index.model_copy(update=facts))
 
 
 def _write_pixels(
     path: Path, results: Iterable[Decoded], total: int, on_event: EventHandler
-) -> tuple[list[_Row], list[tuple[int, str]], str]:
+) -> tuple[list[Decoded], list[tuple[int, str]], str]:
     """Write the readable images one after the other, flushed to the disk; the checksum is of all their bytes."""
-    rows: list[_Row] = []
+    rows: list[Decoded] = []
     broken: list[tuple[int, str]] = []
     checksum = blake2b(digest_size=16)
     with os.fdopen(os.open(path, platforms.NEW_FILE, 0o600), "wb") as file:
@@ -267,7 +230,7 @@ def _write_pixels(
                 content = np.ascontiguousarray(result.pixels).data
                 file.write(content)
                 checksum.update(content)
-                rows.append(_Row(result.digest, result.size))
+                rows.append(replace(result, pixels=None))
             on_event(Progress("decoding", number + 1, total))
         file.flush()
         os.fsync(file.fileno())

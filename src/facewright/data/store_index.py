@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
 from facewright.data.pixel_sources import stamp_of
-from facewright.errors import BadImage, FacewrightError
+from facewright.data.records import Dataset
+from facewright.errors import BadImage, DataError, FacewrightError
 from facewright.files import read_json, write_atomic
+from facewright.input_spec import InputSpec
 from facewright.records import Record as Facts
 
 FORMAT = 2  # raised when the bytes of a store, or how they are made, change
@@ -55,11 +59,33 @@ class Index(Facts):
         return sum(file.bytes for file in self.files)
 
 
+def index_of(
+    dataset: Dataset,
+    spec: InputSpec,
+    digests: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    broken: Sequence[tuple[int, str]],
+) -> Index:
+    """Return the index of a store of these images. Raises DataError: there is none."""
+    if not digests:
+        first = f"{dataset.records[0].path}: {broken[0][1]}" if broken else "it lists no record"
+        raise DataError(f"{dataset.where}: not one image can be read (the first: {first})")
+    return Index(
+        dataset=dataset.name,
+        where=dataset.where,
+        height=spec.height,
+        width=spec.width,
+        created=time.time(),
+        digests=tuple(digests),
+        sizes=tuple(sizes),
+        broken=tuple(broken),
+    )
+
+
 def read_index(folder: Path, records: int | None = None) -> Index | None:
     """Return the index of a store; None where there is none or it is not whole (cut file, other format, other length).
 
     Args:
-        folder: of one store.
         records: how many it must account for, readable or broken; None for any number.
     """
     try:
@@ -75,11 +101,7 @@ def read_index(folder: Path, records: int | None = None) -> Index | None:
 def sound_index(folder: Path, records: int | None = None, *, fully: bool = False) -> Index | None:
     """Return the index of a store whose pixels are as they were written; None where there is none, or they are not.
 
-    While size and times of the pixel file stay (its ctime cannot be set back) they are not read.
-
-    Args:
-        folder, records: as `read_index`.
-        fully: compare the checksum of all bytes in any case.
+    While size and times of the pixel file stay (its ctime cannot be set back) they are not read, unless `fully`.
     """
     index = read_index(folder, records)
     if index is None:

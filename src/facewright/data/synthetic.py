@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from typing import ClassVar
 
@@ -19,17 +18,9 @@ from numpy.typing import NDArray
 from facewright.data.addresses import parse_query
 from facewright.data.pixel_sources import HasPath
 from facewright.data.portrait.face import draw_face
-from facewright.data.portrait.identity import Attributes, Identity, attributes_of, identity_of
-from facewright.data.portrait.moment import moment_of
-from facewright.data.portrait.scene import scene
-from facewright.data.portrait.stream import RandomStream
+from facewright.data.portrait.identity import Attributes, Identity, RandomStream, attributes_of, identity_of, moment_of
 from facewright.data.records import Dataset, Record
 from facewright.errors import DataError, UnknownName, UsageError
-
-__all__ = [
-    "DRAWING", "TASKS", "Attributes", "FacesSpec", "Identity", "SyntheticFaces", "draw_face", "identity_of",
-    "open_synthetic", "scene",
-]  # fmt: skip
 
 DRAWING = 2  # the version of the drawing: raise it with each change that shows, and stored pixels are drawn again
 TASKS = ("identity", "glasses", "hat", "beard", "mask", "smile")
@@ -43,14 +34,8 @@ _PATH = re.compile(r"person_(\d+)/(\d+)\.png")
 
 @dataclass(frozen=True)
 class FacesSpec:
-    """The parameters of `synthetic:faces`.
+    """The parameters of `synthetic:faces`: people, images of each, world of people, side in px, and the two classes.
 
-    Args:
-        identities: how many people, 1 to 10,000.
-        images: images of each, 1 to 100,000.
-        seed: which world of people, 0 to 2³² − 1.
-        size: side of an image in pixels, 16 to 1024.
-        task: "identity", or the attribute that makes the two classes.
     Raises:
         UsageError: a number out of its range. UnknownName: no such task.
     >>> FacesSpec(identities=3, seed=7).where()
@@ -73,11 +58,8 @@ class FacesSpec:
 
     @classmethod
     def parse(cls, where: str) -> FacesSpec:
-        """Read `synthetic:faces?key=value&…`.
+        """Read `synthetic:faces?key=value&…`. Raises UnknownName, UsageError.
 
-        Raises:
-            UnknownName: an image kind, key or task that is not known; the nearest one is named.
-            UsageError: a key given twice or without a whole number, or a number out of range.
         >>> FacesSpec.parse("synthetic:faces?size=64").size
         64
         """
@@ -86,10 +68,7 @@ class FacesSpec:
         kind, _, query = where.removeprefix(_SCHEME).partition("?")
         if kind != "faces":
             raise UnknownName("synthetic data set", kind, ["faces"])
-        return cls._of(parse_query(where, query, [*_RANGES, "task"], "synthetic:faces"))
-
-    @classmethod
-    def _of(cls, given: Mapping[str, str]) -> FacesSpec:
+        given = parse_query(where, query, [*_RANGES, "task"], "synthetic:faces")
         numbers = {key: _whole(key, text) for key, text in given.items() if key != "task"}
         return replace(cls(), **numbers, task=given.get("task", "identity"))
 
@@ -163,14 +142,10 @@ class SyntheticFaces:
 
 
 def open_synthetic(where: str) -> Dataset:
-    """The data set at an address such as `synthetic:faces?identities=20&images=40&seed=0`.
+    """The data set at an address such as `synthetic:faces?identities=20&images=40&seed=0`; nothing is drawn yet.
 
-    Args:
-        where: see the head of this file; `synthetic:faces` alone is 20 people × 40 images at 112 px.
     Returns:
-        Records `person_07/00012.png`, each with its identity and the values of `COLUMNS`; classes in the order of
-        their names.
-        Nothing is drawn until the source is asked for an image.
+        Records `person_07/00012.png`, each with its identity and the values of `COLUMNS`.
     Raises:
         UnknownName: an unknown key or task. UsageError: a value out of its range.
     >>> data = open_synthetic("synthetic:faces?identities=3&images=2&task=mask")

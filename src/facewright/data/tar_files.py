@@ -23,8 +23,9 @@ from facewright.data.label_files import ROLES
 from facewright.data.labelled_images import part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import DAMAGE, LIMITS, PackedSource, opened
+from facewright.data.pixel_sources import ContentSource
 from facewright.data.records import Broken, Dataset
-from facewright.data.trees import Tree, TreeSource, folder_of
+from facewright.data.trees import Tree, folder_of
 from facewright.errors import BadArchive, BadImage, DataError
 from facewright.files import parse_json
 
@@ -39,7 +40,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *TAR))
 
 
-def open_archive(path: Path) -> tuple[Tree, TreeSource]:
+def open_archive(path: Path) -> tuple[Tree, ContentSource]:
     """Return the tree in a zip or a tar and the source of its pixels. Raises BadArchive."""
     if path.name.lower().endswith(".zip"):
         return archives.open_archive(path)
@@ -51,7 +52,6 @@ def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLi
     """Return the tree in one tar, or in several that are parts of one set.
 
     Args:
-        paths: the tars.
         root: the folder of several; each one's images are then below its name without suffix.
     Raises:
         BadArchive: see the top of this file; names the entry and says why.

@@ -32,8 +32,6 @@ def task_of(text: str, columns: Sequence[str], column: Column, where: str) -> Ta
     Args:
         text: "attributes:male,smiling", or "attributes" for every column of yes, no and unknown; "number:age";
             "votes:happy,sad" for columns of counts; or several targets, "age:number,gender:classes,smiling:attribute".
-        columns: those of the data.
-        column: the values of one.
         where: what errors call the data.
     Raises:
         UsageError: another text. UnknownName: no such column. DataError: values of another kind.

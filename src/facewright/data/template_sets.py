@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ class TemplateSet:
                 first = file.readline()
                 comma = "," if "," in first else None
                 header = not first.strip()[:1].isdigit()
-                lines = file if header else _chained(first, file)
+                lines = file if header else chain([first], file)
                 while part := list(islice(lines, LINES)):
                     yield self._pairs_of(part, comma, done + 1 + header)
                     done += len(part)
@@ -124,7 +124,7 @@ class TemplateSet:
 
 
 def is_template_set(where: str | Path) -> bool:
-    """Return True for a folder with a list of templates."""
+    """Tell if there is a list of templates in a folder."""
     path = Path(where)
     return path.is_dir() and any(_files(path, pattern) for pattern in _TEMPLATES)
 
@@ -175,11 +175,6 @@ def positions(ids: NDArray[np.int64], asked: NDArray[np.int64], where: Path | No
     if missing.size:
         raise DataError(f"{where}: template {asked[missing[0]]} is in no list of templates ({missing.size:,} such)")
     return found.astype(np.int64)
-
-
-def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

@@ -7,12 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from facewright.data.pixel_sources import LINK, FileSource, HasPath, reason_of, unusable
+from facewright.data.pixel_sources import LINK, ContentSource, FileSource, reason_of, unusable
 from facewright.data.records import Broken
 from facewright.errors import DataError
 from facewright.images.files import is_hidden, is_image, unread_reason
@@ -20,15 +16,6 @@ from facewright.images.files import is_hidden, is_image, unread_reason
 _TEXTS = (".txt", ".csv", ".tsv", ".lst")
 PACKED = (".rec", ".parquet", ".arrow", ".tar", ".tar.gz", ".tgz")
 DEPTH = 5  # names on the way to an image: one more than a layout needs
-
-
-class TreeSource(Protocol):
-    """A reader of the files of a tree."""
-
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]: ...
-    def content_key(self, record: HasPath) -> str: ...
-    def stamp(self, record: HasPath) -> str: ...
-    def content(self, name: str) -> bytes: ...
 
 
 @dataclass
@@ -41,7 +28,7 @@ class Tree:
 
     where: str
     name: str
-    source: TreeSource
+    source: ContentSource
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)

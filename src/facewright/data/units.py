@@ -43,12 +43,6 @@ def groups_of(digests: Sequence[str], near: Iterable[Sequence[int]] = ()) -> lis
 def people_of(identities: Sequence[str], groups: Sequence[str]) -> list[str]:
     """Name the unit of each record when people must stay together: two people who share a group are one unit.
 
-    Args:
-        identities: (N,) who is shown.
-        groups: (N,) unit names (`groups_of`).
-    Returns:
-        (N,) unit names.
-
     >>> people_of(["ann", "bob", "cid"], ["1", "2", "1"])
     ['g1', 'g2', 'g1']
     """
@@ -57,12 +51,7 @@ def people_of(identities: Sequence[str], groups: Sequence[str]) -> list[str]:
 
 
 def units_by_class(labels: NDArray[np.int64], groups: Sequence[str]) -> dict[int, dict[str, list[int]]]:
-    """Class number → group → record numbers; classes ascending.
-
-    Args:
-        labels: (N,) class numbers; a unit belongs to the class of its first record.
-        groups: (N,) unit names.
-    """
+    """Class number → group → record numbers; classes ascending. A unit belongs to the class of its first record."""
     units: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         units[group].append(index)
@@ -73,12 +62,7 @@ def units_by_class(labels: NDArray[np.int64], groups: Sequence[str]) -> dict[int
 
 
 def in_hash_order(units: Mapping[str, list[int]], seed: str) -> list[list[int]]:
-    """The units' members, ordered by a hash of seed and name.
-
-    Args:
-        units: name → record numbers.
-        seed: another one, another order.
-    """
+    """The units' members, ordered by a hash of seed and name."""
 
     def place(group: str) -> str:
         return blake2b(f"{seed}:{group}".encode(), digest_size=8).hexdigest()

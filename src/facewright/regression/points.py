@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facewright.data.functions import FUNCTION, draw_points
-from facewright.data.number_tables import read_numbers
+from facewright.data.number_tables import FUNCTION, draw_points, read_numbers
 from facewright.data.splits import Split, stratified
 from facewright.errors import DataError, UnknownName, UsageError
 from facewright.regression.network import Array

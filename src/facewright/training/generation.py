@@ -20,7 +20,7 @@ from torch import Tensor
 
 from facewright.data.augment import resize
 from facewright.data.cache import make_private
-from facewright.data.extended_store import ExtendedStore
+from facewright.data.derived_stores import ExtendedStore
 from facewright.data.loaders import ImageStore
 from facewright.data.records import Dataset
 from facewright.data.sampling import derive

@@ -9,8 +9,7 @@ import numpy as np
 
 from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
 from .head import HeadPose
-from .identity import Colour
-from .stream import RandomStream
+from .identity import Colour, RandomStream
 
 _DARK = Colour(38, 24, 24)
 _WHITE = Colour(250, 247, 243)

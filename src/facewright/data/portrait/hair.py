@@ -18,21 +18,13 @@ _ROWS = np.array([0.34, 0.2, 0.05, -0.1, -0.25, -0.4, -0.55, -0.7, -0.82, -0.91,
 
 @dataclass(frozen=True)
 class _Cut:
-    """A hair cut: how far it stands off the head, and the line where it meets the face.
+    """A hair cut."""
 
-    Args:
-        sides, top: how far it stands off, without and with the person's full volume.
-        line: (degrees around the head, height above the hairline's middle, or None for the absolute height), from the
-            middle of the forehead to behind the ear.
-        curls: how many bumps its edge has.
-        back: corners (share of the cheek's width outwards, height) of what hangs behind the head.
-    """
-
-    sides: tuple[float, float]
+    sides: tuple[float, float]  # how far it stands off the head, without and with the person's full volume
     top: tuple[float, float]
-    line: tuple[tuple[float, float], ...]
-    curls: int = 0
-    back: tuple[tuple[float, float], ...] = ()
+    line: tuple[tuple[float, float], ...]  # where it meets the face: degrees from the forehead on, height
+    curls: int = 0  # bumps of its edge
+    back: tuple[tuple[float, float], ...] = ()  # what hangs behind: share of the cheek's width, height
 
 
 COVERS_EARS: frozenset[HairStyle] = frozenset(("bob", "long", "curly", "afro"))

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .canvas import Points, closed_curve
-from .identity import Identity
-from .moment import Moment
+from .identity import Identity, Moment
 
 _FAR = 1.5  # radians: what has turned further than this lies on the silhouette
 

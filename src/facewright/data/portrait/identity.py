@@ -6,10 +6,62 @@ Angles are in radians, colours are sRGB triples in [0, 255].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from .stream import RandomStream
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+class RandomStream:
+    """Numbers that depend on the key and on nothing else.
+
+    >>> RandomStream(0, 7).unit() == RandomStream(0, 7).unit()
+    True
+    """
+
+    def __init__(self, *key: int) -> None:
+        self._generator = np.random.Philox(np.random.SeedSequence(list(key)))
+        self._waiting: list[int] = []
+
+    def unit(self) -> float:
+        """One number in [0, 1) with 53 random bits."""
+        if not self._waiting:
+            self._waiting = self._generator.random_raw(96).tolist()
+        return (self._waiting.pop() >> 11) * 2.0**-53
+
+    def between(self, low: float, high: float) -> float:
+        """One number, uniform in [low, high)."""
+        return low + (high - low) * self.unit()
+
+    def around(self, centre: float, reach: float) -> float:
+        """One number in centre ± reach, the middle more often than the ends (triangular)."""
+        return centre + reach * (self.unit() + self.unit() - 1.0)
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return self.unit() < probability
+
+    def pick(self, choices: Sequence[T]) -> T:
+        """One of the choices, each as likely."""
+        return choices[int(self.unit() * len(choices))]
+
+    def units(self, *shape: int) -> NDArray[np.float64]:
+        """An array of numbers in [0, 1) with 53 random bits each."""
+        raw: NDArray[np.uint64] = self._generator.random_raw(int(np.prod(shape)))
+        return np.asarray((raw >> np.uint64(11)).reshape(shape) * 2.0**-53, np.float64)
+
+    def bell(self, count: int) -> NDArray[np.float32]:
+        """(count,) numbers of mean 0 and standard deviation 1, nearly normal: sums of four bytes."""
+        raw: NDArray[np.uint64] = self._generator.random_raw((count + 1) // 2)
+        quads = raw.view(np.uint32)[:count]
+        # Bytes are taken by shifting, not by viewing, so that the order of bytes in memory plays no part.
+        total = (quads & 255) + (quads >> 8 & 255) + (quads >> 16 & 255) + (quads >> 24)
+        return np.asarray((total.astype(np.float32) - 510.0) * (1.0 / 147.8), np.float32)
+
 
 HairStyle = Literal["bald", "cropped", "parted", "fringe", "bob", "long", "curly", "afro", "bun", "receding", "quiff"]
 HAIR_STYLES: tuple[HairStyle, ...] = (
@@ -37,13 +89,14 @@ class Colour(NamedTuple):
         return Colour(*(min(255.0, value * factor) for value in self))
 
 
-def _palette(*codes: str) -> tuple[Colour, ...]:
+def palette(*codes: str) -> tuple[Colour, ...]:
+    """Return colours by their hexadecimal codes."""
     return tuple(Colour(*bytes.fromhex(code)) for code in codes)
 
 
-SKINS = _palette("f3cfb8", "ecbf9c", "e2af88", "d29c72", "bb855c", "9c6947", "7b5038", "60402f")
-HAIRS = _palette("221c1c", "422c20", "684226", "92602e", "cea460", "a84a24", "969290", "e2ded6")
-EYES = _palette("462c1c", "684424", "54703e", "4276a0", "70828e", "281e1c")
+SKINS = palette("f3cfb8", "ecbf9c", "e2af88", "d29c72", "bb855c", "9c6947", "7b5038", "60402f")
+HAIRS = palette("221c1c", "422c20", "684226", "92602e", "cea460", "a84a24", "969290", "e2ded6")
+EYES = palette("462c1c", "684424", "54703e", "4276a0", "70828e", "281e1c")
 
 
 @dataclass(frozen=True)
@@ -113,18 +166,10 @@ def _blend(palette: tuple[Colour, ...], place: float) -> Colour:
 
 
 def identity_of(seed: int, k: int) -> Identity:
-    """Person number k of the world of this seed.
+    """Person number k of the world of this seed, the same each time.
 
     The traits seen first (skin, hair, its style) spread evenly over the first few dozen people, so that two people
     who share one of them differ in the others; everything else is drawn freely.
-
-    Args:
-        seed: any integer >= 0; another seed is another world.
-        k: the person, an integer >= 0.
-    Returns:
-        The same person each time.
-    >>> identity_of(0, 3) == identity_of(0, 3)
-    True
     """
     world, own = RandomStream(seed, 1), RandomStream(seed, 2, k)
     depth = _stratum(world.unit(), k, 0.6180339887)
@@ -184,4 +229,56 @@ def attributes_of(identity: Identity, seed: int, index: int) -> Attributes:
         beard=stream.chance(0.5) and identity.beard_growth,
         mask=stream.chance(0.06),
         smile=stream.chance(0.45),
+    )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Everything that changes from image to image: angles in radians, positions and lengths in shares of the side."""
+
+    yaw: float
+    pitch: float
+    roll: float
+    x: float
+    y: float
+    half: float  # half the height of the face
+    light_x: float  # where the light comes from: -1 left … 1 right
+    light_y: float  # -1 above … 1 below
+    ambient: float
+    diffuse: float
+    tint: Colour  # the light's colour, each around 1
+    smile: float  # -1 sad … 1 broad
+    parted: float  # how far the lips are apart, 0 … 1
+    brow_raise: float
+    blink: float  # 0 open … 1 shut
+    gaze: float
+    blur: float
+    noise: float  # standard deviation in grey levels
+
+
+def moment_of(identity: Identity, seed: int, index: int, attributes: Attributes) -> Moment:
+    """The moment of image number `index` of a person; the same each time."""
+    s = RandomStream(seed, 6, identity.number, index)
+    warmth = s.around(0.03, 0.14)
+    diffuse = s.between(0.3, 0.85)
+    exposure = s.around(0.98, 0.34)
+    return Moment(
+        yaw=s.around(0.0, 0.72),
+        pitch=s.around(0.0, 0.3),
+        roll=s.around(0.0, 0.4),
+        x=s.between(0.4, 0.6),
+        y=s.between(0.43, 0.57),
+        half=s.between(0.25, 0.37),
+        light_x=s.between(-0.85, 0.85),
+        light_y=s.between(-0.75, 0.25),
+        ambient=exposure * (1.0 - 0.62 * diffuse),
+        diffuse=exposure * diffuse,
+        tint=Colour(1.0 + warmth, 1.0 + s.around(0.0, 0.04), 1.0 - warmth),
+        smile=s.between(0.55, 1.0) if attributes.smile else s.between(-0.16, 0.18),
+        parted=max(0.0, s.between(-0.9, 0.7)),
+        brow_raise=s.around(0.0, 1.0),
+        blink=1.0 if s.chance(0.05) else s.between(0.0, 0.25),
+        gaze=s.around(0.0, 1.0),
+        blur=max(0.0, s.between(-0.01, 0.007)),
+        noise=s.between(0.5, 5.5),
     )

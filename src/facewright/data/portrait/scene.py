@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from facewright.errors import UsageError
 
-from .backdrop import backdrop
 from .canvas import Canvas, Points, closed_curve, disc
-from .face import draw_person, photograph
+from .face import backdrop, draw_person, photograph
 from .head import HeadPose
-from .identity import attributes_of, identity_of
-from .moment import Moment, moment_of
-from .stream import RandomStream
+from .identity import Moment, RandomStream, attributes_of, identity_of, moment_of
 
 _TRIES = 400
 

@@ -7,31 +7,17 @@ import numpy as np
 from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
 from .hair import COVERS_EARS
 from .head import HeadPose
-from .identity import Colour
-from .stream import RandomStream
+from .identity import Colour, RandomStream, palette
 
-_CLOTH = tuple(
-    Colour(*bytes.fromhex(code))
-    for code in (
-        "2f3e55",
-        "b34a48",
-        "4f7a5c",
-        "d9a441",
-        "e8e4da",
-        "3a3a40",
-        "7a5a86",
-        "5a8fb0",
-        "c98a9a",
-        "8a6a4e",
-        "1f5f66",
-    )
+_CLOTH = palette(
+    *("2f3e55", "b34a48", "4f7a5c", "d9a441", "e8e4da", "3a3a40", "7a5a86", "5a8fb0", "c98a9a", "8a6a4e", "1f5f66")
 )
-_FRAMES = tuple(Colour(*bytes.fromhex(code)) for code in ("1c1c20", "4a2f22", "6b6f78", "8a2f35", "2b4370", "b08a4a"))
+_FRAMES = palette("1c1c20", "4a2f22", "6b6f78", "8a2f35", "2b4370", "b08a4a")
 _LENSES = {"round": (0.215, 0.205), "square": (0.235, 0.17), "oval": (0.235, 0.155), "shades": (0.25, 0.19)}
 _KINDS = ("round", "square", "oval", "round", "square", "shades")  # one in six is dark
 _FEET = 40.0  # below the lower edge of any image
 _GLASS = Colour(235, 245, 250)
-_MASKS = tuple(Colour(*bytes.fromhex(code)) for code in ("a9cfe4", "f1f1ee", "2b2d33", "e6b9c4", "9cc5a8"))
+_MASKS = palette("a9cfe4", "f1f1ee", "2b2d33", "e6b9c4", "9cc5a8")
 
 
 def draw_clothes(canvas: Canvas, head: HeadPose, stream: RandomStream) -> None:

@@ -1,10 +1,16 @@
-"""Data sets of people: attributes, ages, and who is who."""
+"""The data sets of faces that people have: of expressions, of attributes and ages, and of who is who."""
 
 from __future__ import annotations
 
+import io
 import re
+from functools import partial
 
+import numpy as np
+
+from facewright.data.label_files import class_names
 from facewright.data.layout_reading import (
+    Layout,
     Options,
     choose_label,
     described,
@@ -13,10 +19,137 @@ from facewright.data.layout_reading import (
     rows_of,
     text_called,
 )
+from facewright.data.pixel_rows import open_pixel_rows
 from facewright.data.records import Dataset
 from facewright.data.text_tables import decode
 from facewright.data.trees import Tree, folder_of
-from facewright.errors import DataError
+from facewright.errors import BadImage, DataError
+
+FER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+RAF = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
+
+
+def _is_fer(tree: Tree) -> str | None:
+    for text in tree.texts:
+        if text.lower().endswith(".csv") and {"pixels"} < set(header_of(tree, text)):
+            return f"{text} holds pixels"
+    return None
+
+
+def _read_fer(tree: Tree, options: Options) -> Dataset:
+    text = next((text for text in tree.texts if "pixels" in header_of(tree, text)), None)
+    if text is None:
+        raise DataError(f"{tree.where}: expected a table with a column of pixels, as fer2013.csv")
+    header = header_of(tree, text)
+    votes = text_called(tree, r"fer2013new\.csv")
+    known = set(header) <= {"emotion", "pixels", "usage"}
+    names = class_names(options["names"]) if "names" in options else (numbered_names(FER) if known else {})
+    return open_pixel_rows(tree, text, names, options, votes=None if votes is None else _votes(tree, votes))
+
+
+def _votes(tree: Tree, text: str) -> list[tuple[str, dict[str, str]]]:
+    """FER+: image name and facts; the label is what most annotators voted for. Source: Barsoum et al., 2016."""
+    rows = rows_of(tree, text)
+    header = [value.casefold() for value in rows[0]]
+    if min(map(len, rows)) < 3:
+        raise DataError(f"{tree.where}: {text}: expected an image and its votes in each row")
+    if "neutral" in header:  # Usage, Image name, neutral, …, unknown, NF
+        first = header.index("neutral")
+        body = [(row[first - 1], row[0], row[first:]) for row in rows[1:]]
+    else:  # fer0000000.png,"(0, 0, 48, 48)",4,0,0,1,…
+        body = [(row[0], "", row[2:]) for row in rows]
+    found = []
+    for name, usage, values in body:
+        counts = [int(value) if value.isdigit() else 0 for value in values]
+        best = max(counts, default=0)
+        winners = [number for number, count in enumerate(counts) if count == best]
+        label = FERPLUS[winners[0]] if len(winners) == 1 and winners[0] < len(FERPLUS) and best else ""
+        split = {"training": "train", "publictest": "validation", "privatetest": "test"}.get(usage.casefold(), "")
+        votes = {vote: str(count) for vote, count in zip(FERPLUS, counts, strict=False)}
+        found.append((name, votes | {"expression": label, "split": split}))
+    return found
+
+
+def _is_ferplus(tree: Tree) -> str | None:
+    folders = {"fer2013train", "fer2013valid", "fer2013test"} & {folder.casefold() for folder in tree.folders}
+    text = text_called(tree, r"fer2013new\.csv")
+    if text is not None and _is_fer(tree) is None:
+        return f"{text} holds the votes of FER+"
+    return f"the folder {min(folders)} is of FER+" if folders and text_called(tree, r"label\.csv") else None
+
+
+def _read_ferplus(tree: Tree, options: Options) -> Dataset:
+    texts = [t for t in tree.texts if t.rpartition("/")[2].casefold() in ("fer2013new.csv", "label.csv")]
+    images = []
+    for text in texts:
+        folder = folder_of(text)
+        split = {"fer2013train": "train", "fer2013valid": "validation", "fer2013test": "test"}.get(
+            folder.casefold(), ""
+        )
+        for name, facts in _votes(tree, text):
+            if name:
+                images.append((f"{folder}/{name}" if split else name, facts | ({"split": split} if split else {})))
+    note = "images without a majority of votes are left out"
+    return described(tree, options, images, ("expression", *FERPLUS), "expression", note=note)
+
+
+_RAF_LIST = r"list_par?tition_label\.txt"  # "patition" in the original
+
+
+def _is_raf(tree: Tree) -> str | None:
+    text = text_called(tree, _RAF_LIST)
+    if text is not None:
+        return f"{text} is RAF-DB's"
+    both = text_called(tree, r"train_labels\.csv") and text_called(tree, r"test_labels\.csv")
+    folders = {folder_of(path).rpartition("/")[2] for path in tree.files}
+    return "train_labels.csv, test_labels.csv and folders 1 to 7" if both and folders == set("1234567") else None
+
+
+def _read_raf(tree: Tree, options: Options) -> Dataset:
+    text = text_called(tree, _RAF_LIST)
+    images = []
+    if text is not None:
+        for name, label in rows_of(tree, text, 2):
+            stem, _, suffix = name.rpartition(".")
+            aligned = f"{stem}_aligned.{suffix}"
+            split = "test" if name.casefold().startswith("test") else "train"
+            images.append((aligned if tree.find(aligned) else name, {"expression": label, "split": split}))
+    else:
+        for path in tree.files:
+            split, label = ["", "", *path.split("/")][-3:-1]
+            images.append((path, {"expression": label, "split": split.casefold()}))
+    return described(tree, options, images, ("expression",), "expression", names={"expression": numbered_names(RAF, 1)})
+
+
+def _is_affectnet(tree: Tree) -> str | None:
+    for folder in tree.folders:
+        if folder.endswith("annotations") and f"{folder_of(folder)}/images".lstrip("/") in tree.folders:
+            return f"{folder}/ and images/ beside it"
+    return None
+
+
+def _read_affectnet(tree: Tree, options: Options) -> Dataset:
+    images = []
+    for path in tree.files:
+        folder, _, name = path.rpartition("/")
+        base = f"{folder_of(folder)}/annotations/{name.rpartition('.')[0]}".lstrip("/")
+        facts = {key: _scalar(tree, f"{base}_{key[:3]}.npy") for key in ("expression", "valence", "arousal")}
+        facts["split"] = "train" if "train" in path.casefold() else ("validation" if "val" in path.casefold() else "")
+        images.append((path, facts))
+    names = {"expression": numbered_names(AFFECTNET)}
+    return described(tree, options, images, ("expression", "valence", "arousal"), "expression", names=names)
+
+
+def _scalar(tree: Tree, file: str) -> str:
+    """The one value of a .npy; "" where there is none. Nothing is unpickled."""
+    try:
+        value = np.load(io.BytesIO(tree.source.content(file)), allow_pickle=False)
+    except (BadImage, ValueError, EOFError, OSError):
+        return ""
+    return str(value.reshape(-1)[0]).strip() if value.size == 1 else ""
+
 
 UTK_RACES = ("white", "black", "asian", "indian", "other")
 
@@ -24,8 +157,7 @@ _YES_OR_NO = {"1", "-1", "0"}
 _CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}
 
 
-def is_celeba(tree: Tree) -> str | None:
-    """Tell why a tree is CelebA, or None."""
+def _is_celeba(tree: Tree) -> str | None:
     text = text_called(tree, r"(identity_celeba|list_attr_celeba|list_eval_partition)\.(txt|csv)")
     return None if text is None else f"{text} is CelebA's"
 
@@ -57,8 +189,7 @@ def _celeba(tree: Tree, stem: str) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(header, row[1:], strict=True)) for row in rows}
 
 
-def read_celeba(tree: Tree, options: Options) -> Dataset:
-    """Read CelebA."""
+def _read_celeba(tree: Tree, options: Options) -> Dataset:
     people, parts = _celeba(tree, "identity_celeba"), _celeba(tree, "list_eval_partition")
     attributes, points = _celeba(tree, "list_attr_celeba"), _celeba(tree, r"list_landmarks_(align_)?celeba")
     names = sorted({*people, *parts, *attributes} if not tree.whole else {*people, *parts, *attributes, *points})
@@ -109,35 +240,17 @@ def _mostly(tree: Tree, pattern: str) -> str | None:
     return f"{fits:,} of {len(tree.files):,} file names" if tree.files and fits >= 0.9 * len(tree.files) else None
 
 
-def is_utkface(tree: Tree) -> str | None:
-    """Tell why a tree is UTKFace, or None."""
-    return _mostly(tree, _UTK)
-
-
-def is_agedb(tree: Tree) -> str | None:
-    """Tell why a tree is AgeDB, or None."""
-    return _mostly(tree, _AGEDB)
-
-
-def is_imdb(tree: Tree) -> str | None:
-    """Tell why a tree is IMDB-Wiki, or None."""
-    return _mostly(tree, _IMDB)
-
-
-def read_utkface(tree: Tree, options: Options) -> Dataset:
-    """Read UTKFace."""
+def _read_utkface(tree: Tree, options: Options) -> Dataset:
     names = {"gender": {"0": "male", "1": "female"}, "race": numbered_names(UTK_RACES)}
     return described(tree, options, _from_names(tree, _UTK), ("age", "gender", "race"), "gender", names=names)
 
 
-def read_agedb(tree: Tree, options: Options) -> Dataset:
-    """Read AgeDB."""
+def _read_agedb(tree: Tree, options: Options) -> Dataset:
     names = {"gender": {"m": "male", "f": "female"}}
     return described(tree, options, _from_names(tree, _AGEDB), ("identity", "age", "gender"), "identity", names=names)
 
 
-def read_imdb(tree: Tree, options: Options) -> Dataset:
-    """Read IMDB-Wiki."""
+def _read_imdb(tree: Tree, options: Options) -> Dataset:
     images = []
     for path, facts in _from_names(tree, _IMDB):
         if facts:
@@ -149,16 +262,14 @@ def read_imdb(tree: Tree, options: Options) -> Dataset:
     )
 
 
-def is_fairface(tree: Tree) -> str | None:
-    """Tell why a tree is FairFace, or None."""
+def _is_fairface(tree: Tree) -> str | None:
     for text in tree.texts:
         if {"file", "age", "gender", "race"} <= set(header_of(tree, text)):
             return f"{text} has the columns file, age, gender, race"
     return None
 
 
-def read_fairface(tree: Tree, options: Options) -> Dataset:
-    """Read FairFace."""
+def _read_fairface(tree: Tree, options: Options) -> Dataset:
     texts = [text for text in tree.texts if {"file", "age", "gender", "race"} <= set(header_of(tree, text))]
     images = []
     for text in texts:
@@ -173,8 +284,7 @@ def read_fairface(tree: Tree, options: Options) -> Dataset:
     return described(tree, options, images, ("age", "gender", "race"), "age")
 
 
-def is_vggface2(tree: Tree) -> str | None:
-    """Tell why a tree is VGGFace2, or None."""
+def _is_vggface2(tree: Tree) -> str | None:
     text = text_called(tree, r"identity_meta\.csv|(train|test)_list\.txt")
     people = [folder for folder in tree.folders if re.fullmatch(r"(?:.*/)?n\d{6}", folder)]
     return (
@@ -184,8 +294,7 @@ def is_vggface2(tree: Tree) -> str | None:
     )
 
 
-def read_vggface2(tree: Tree, options: Options) -> Dataset:
-    """Read VGGFace2."""
+def _read_vggface2(tree: Tree, options: Options) -> Dataset:
     meta = text_called(tree, r"identity_meta\.csv")
     rows = rows_of(tree, meta) if meta else []
     names = {row[0]: row[1].strip('" ') for row in rows[1:] if len(row) > 1}
@@ -198,20 +307,34 @@ def read_vggface2(tree: Tree, options: Options) -> Dataset:
     return described(tree, options, images, ("identity",), "identity", note=note if len(parts) > 1 else "")
 
 
-def is_casia(tree: Tree) -> str | None:
-    """Tell why a tree is CASIA-WebFace, or None."""
+def _is_casia(tree: Tree) -> str | None:
     people = {folder_of(path) for path in tree.files}
     fits = bool(people) and all(re.fullmatch(r"(?:.*/)?\d{7}", folder) for folder in people)
     return "people in folders of seven digits" if fits else None
 
 
-def is_lfw(tree: Tree) -> str | None:
-    """Tell why a tree is LFW, or None."""
+def _is_lfw(tree: Tree) -> str | None:
     fits = all(re.fullmatch(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+", path) for path in tree.files)
     return "images called Name/Name_0001.jpg" if tree.files and fits else None
 
 
-def read_people(tree: Tree, options: Options) -> Dataset:
+def _read_people(tree: Tree, options: Options) -> Dataset:
     """A folder per person; lists beside them are left alone."""
     images = [(path, {"identity": folder_of(path).rpartition("/")[2]}) for path in tree.files]
     return described(tree, options, images, ("identity",), "identity")
+
+
+FACE_LAYOUTS: tuple[Layout, ...] = (
+    Layout("ferplus", _is_ferplus, _read_ferplus),
+    Layout("fer2013", _is_fer, _read_fer),
+    Layout("raf-db", _is_raf, _read_raf),
+    Layout("affectnet", _is_affectnet, _read_affectnet),
+    Layout("celeba", _is_celeba, _read_celeba),
+    Layout("fairface", _is_fairface, _read_fairface),
+    Layout("utkface", partial(_mostly, pattern=_UTK), _read_utkface),
+    Layout("agedb", partial(_mostly, pattern=_AGEDB), _read_agedb),
+    Layout("imdb-wiki", partial(_mostly, pattern=_IMDB), _read_imdb),
+    Layout("vggface2", _is_vggface2, _read_vggface2),
+    Layout("casia-webface", _is_casia, _read_people),
+    Layout("lfw", _is_lfw, _read_people),
+)

@@ -1,15 +1,17 @@
-"""Pixels that lie on the device: moved there once, so that a batch is a gather and its augmentation runs there."""
+"""Stores made of another one: its pixels on a device, or further images behind its own."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facewright import devices
+from facewright import devices, images
 from facewright.data.loaders import ImageStore
-from facewright.data.records import Dataset
+from facewright.data.records import Dataset, Record
 
 BLOCK = 4096  # images moved at once
 
@@ -23,20 +25,12 @@ class ResidentStore:
 
     def __init__(self, store: ImageStore, rows: NDArray[np.int64], device: torch.device) -> None:
         self.store, self.rows, self.device = store, rows, device
-        self.pixels = _empty(store, rows, device)  # (N, H, W, 3)
+        self.dataset, self.digests = store.dataset, store.digests
+        _, channels, height, width = store.batch(rows[:1]).shape
+        self.pixels = torch.empty((len(rows), height, width, channels), dtype=torch.uint8, device=device)
         for start in range(0, len(rows), BLOCK):
             block = store.batch(rows[start : start + BLOCK]).permute(0, 2, 3, 1)
             self.pixels[start : start + len(block)] = block.to(device)
-
-    @property
-    def dataset(self) -> Dataset:
-        """That of the store."""
-        return self.store.dataset
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """Those of the store."""
-        return self.store.digests
 
     def batch(self, indices: NDArray[np.int64]) -> Tensor:
         """Gather images on the device: (B, 3, H, W) uint8, channels_last in memory."""
@@ -66,6 +60,32 @@ def resident(store: ImageStore, rows: NDArray[np.int64], device: torch.device) -
     return ResidentStore(store, rows, device), f"{size} lie on {device}"
 
 
-def _empty(store: ImageStore, rows: NDArray[np.int64], device: torch.device) -> Tensor:
-    _, channels, height, width = store.batch(rows[:1]).shape
-    return torch.empty((len(rows), height, width, channels), dtype=torch.uint8, device=device)
+class ExtendedStore:
+    """A store with further images behind those of another; what a loader needs of a store.
+
+    Args:
+        patches: (K, H, W, 3) uint8, of the store's size.
+        label: their class.
+        origin: of the images, the first part of their paths: "mined" or "generated".
+    """
+
+    def __init__(self, store: ImageStore, patches: NDArray[np.uint8], label: int, origin: str = "mined") -> None:
+        self.store = store
+        self.patches = torch.from_numpy(patches).permute(0, 3, 1, 2)
+        self.first = len(store.dataset.records)
+        more = tuple(Record(f"{origin}/{self.first + number}", label) for number in range(len(patches)))
+        self.digests = (*store.digests, *(images.pixel_digest(patch) for patch in patches))
+        self.dataset: Dataset = replace(store.dataset, records=(*store.dataset.records, *more))
+
+    def batch(self, indices: NDArray[np.int64]) -> Tensor:
+        """(B, 3, H, W) uint8, as `PixelStore.batch`."""
+        further = indices >= self.first
+        if not further.any():
+            return self.store.batch(indices)
+        rows = torch.from_numpy(further)
+        out = torch.empty((len(indices), *self.patches.shape[1:]), dtype=torch.uint8)
+        out = out.contiguous(memory_format=torch.channels_last)
+        out[rows] = self.patches[torch.from_numpy(indices[further] - self.first)]
+        if not further.all():
+            out[~rows] = self.store.batch(indices[~further])
+        return out

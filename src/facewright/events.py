@@ -81,6 +81,7 @@ class Progress:
     task: str
     done: int
     total: int
+    seconds: float = 0.0  # since the task began, of one that is shown again because nothing happened
 
 
 Event = RunStarted | StepFinished | EpochFinished | RunEvaluated | Message | Progress

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
+from facewright.cli import progress
 from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Patient, Plain, counter, event_printer, lines_of
-from facewright.events import EpochFinished, EpochRow, Message, Progress, RunStarted, StepFinished
+from facewright.events import EpochFinished, EpochRow, Event, Message, Progress, RunStarted, StepFinished
 
 ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, -1.2, 75.0, 41.5, best=True)
 
@@ -68,63 +71,122 @@ def test_what_is_long_shows_soon(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "decoding: 2,000/5,000\n"
 
 
-def test_a_long_step_is_named_though_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = threading.Event()
-    seen: list[object] = []
+class Timers:
+    """`threading.Timer` by a clock that is set by hand: `advance` runs what is due, in turn."""
 
-    def printer(event: object) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.waiting = clock, []
+        self.made = 0
+
+    def __call__(self, seconds: float, call: Callable[[], None]) -> SimpleNamespace:
+        due = self.clock.now + seconds
+        timer = SimpleNamespace(
+            start=lambda: self.waiting.append((due, call, timer)), daemon=False,
+            cancel=lambda: self.waiting.remove((due, call, timer)),
+        )  # fmt: skip
+        self.made += 1
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while self.waiting and self.waiting[0][0] <= end:
+            self.clock.now, call, timer = self.waiting.pop(0)
+            assert timer.daemon
+            call()
+        self.clock.now = end
+
+
+def patient(printer: Callable[[Event], None], clock: Clock) -> tuple[Patient, Timers]:
+    timers = Timers(clock)
+    return Patient(printer, clock, timers), timers  # type: ignore[arg-type]
+
+
+def test_a_long_step_is_named_though_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    handler, timers = patient(Plain(clock), clock)
+    with handler:
+        handler(Progress("exporting", 0, 1))
+        timers.advance(32)
+        handler(Progress("exporting", 1, 1))
+        timers.advance(100)
+        handler(Progress("checking", 0, 1))
+        timers.advance(1.9)
+        handler(Progress("calibrating", 0, 1))
+        timers.advance(2)
+    lines = ["exporting", "exporting: 12 s so far", "exporting: 22 s so far", "exporting: 32 s so far", "calibrating"]
+    assert capsys.readouterr().err.splitlines() == lines
+    assert not timers.waiting
+
+
+def test_a_count_that_stands_still_is_shown_again(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    handler, timers = patient(Plain(clock), clock)
+    with handler:
+        for done in range(3):
+            handler(Progress("hashing", done, 3))
+            timers.advance(1.5 if done < 2 else 12)
+    assert capsys.readouterr().err.splitlines() == ["hashing: 2/3", "hashing: 2/3, 13 s so far"]
+
+
+def test_many_events_share_a_timer() -> None:
+    clock, seen = Clock(), []
+    handler, timers = patient(seen.append, clock)
+    with handler:
+        for done in range(2000):
+            handler(Progress("decoding", done, 2000))
+            timers.advance(0.01)
+        assert len(seen) == 2001  # nothing is shown again while it goes on
+        assert timers.made <= 12
+        handler(Message("x"))
+        timers.advance(60)
+        assert len(seen) == 2002 and not timers.waiting
+
+
+def test_a_real_timer_shows_a_step_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.01)
+    monkeypatch.setattr(progress, "REPEAT_EVERY", 0.01)
+    shown, seen = threading.Event(), []
+
+    def printer(event: Event) -> None:
         seen.append(event)
-        if len(seen) == 3:
+        if sum(isinstance(one, Progress) and one.task == "building" and one.seconds > 0 for one in seen) == 2:
             shown.set()
 
-    step = Progress("building", 0, 1)
-    with Patient(printer, patience=0.01) as patient:
-        patient(step)
+    with Patient(printer) as handler:
+        handler(Progress("building", 0, 1))
         assert shown.wait(60)
-        patient(Progress("building", 1, 1))
-    assert seen[-3:] == [step, step, Progress("building", 1, 1)] and seen[0] == Progress("loading", 0, 1)
-
-
-def test_the_next_event_ends_the_wait_of_the_one_before() -> None:
-    seen: list[object] = []
-    with Patient(seen.append, patience=3600) as patient:
-        first = patient._timer
-        patient(Message("x"))
-        assert first.finished.is_set()
-        patient(Progress("testing", 1, 2))
-        last = patient._timer
-        assert last.is_alive() and last.daemon
-    assert last.finished.is_set()
-    patient._again(Progress("testing", 1, 2))  # one that had begun when it was cancelled
-    assert len(seen) == 3
+        timer = handler._timer
+        assert timer is not None and timer.daemon
+    timer.join(60)
+    assert not timer.is_alive()
 
 
 def test_the_live_line() -> None:
     clock = Clock()
     screen = io.StringIO()
-    with RichProgress(console=Console(file=screen, width=200), auto_refresh=False) as progress:
-        live = Live(progress, clock)
+    with RichProgress(console=Console(file=screen, width=200), auto_refresh=False) as bar:
+        live = Live(bar, clock)
         live(step(1))
-        assert not progress.tasks  # too early
+        assert not bar.tasks  # too early
         clock.now += PATIENCE
         live(step(2))
-        assert [(task.completed, task.total) for task in progress.tasks] == [(2, 20)]
-        assert "loss 2.000" in progress.tasks[0].description
+        assert [(task.completed, task.total) for task in bar.tasks] == [(2, 20)]
+        assert "loss 2.000" in bar.tasks[0].description
         live(EpochFinished(ROW))
         live(Progress("testing", 1, 4))
-        assert not progress.tasks  # a new subject, not yet shown
+        assert not bar.tasks  # a new subject, not yet shown
         clock.now += PATIENCE
         live(Progress("testing", 2, 4))
-        assert [task.description for task in progress.tasks] == ["testing: 2/4"]
+        assert [task.description for task in bar.tasks] == ["testing: 2/4"]
         live(Progress("testing", 4, 4))
-        assert not progress.tasks  # done
+        assert not bar.tasks  # done
     assert "validation loss 1.200" in screen.getvalue()
 
 
 def test_markup_in_a_name_stays_text() -> None:
     screen = io.StringIO()
-    with RichProgress(console=Console(file=screen, width=200), auto_refresh=False) as progress:
-        Live(progress)(Message("[bold]x[/bold] [/]"))
+    with RichProgress(console=Console(file=screen, width=200), auto_refresh=False) as bar:
+        Live(bar)(Message("[bold]x[/bold] [/]"))
     assert "[bold]x[/bold] [/]" in screen.getvalue()
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from facewright.cli.output import harmless, is_speaker, number_of, say
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0  # seconds before the first sign of progress
 PLAIN_EVERY = 15.0  # seconds between plain lines
+REPEAT_EVERY = 10.0  # seconds after which a step that goes on is shown again
 REFRESHES = 4  # a second, of the live line
 ROOM_FOR_BAR = 100  # columns; on a narrower terminal the words alone fit
 Clock = Callable[[], float]
@@ -94,19 +95,18 @@ class Plain:
                 if self._is_due("training", PLAIN_EVERY):
                     say(describe(event))
             case Progress():
-                if self._is_due(event.task, PATIENCE):
+                if self._is_due(event.task, PATIENCE, again=event.seconds > 0):
                     say(text_of(event))
             case _:
                 for line in lines_of(event):
                     say(line)
 
-    def _is_due(self, subject: str, patience: float) -> bool:
-        """Return True when a line is due; a new subject waits `patience` seconds."""
+    def _is_due(self, subject: str, patience: float, *, again: bool = False) -> bool:
+        """Return True when a line is due; a new subject waits `patience` seconds, one that is shown again does not."""
         now = self.clock()
         if subject != self._subject:
             self._subject, self._due = subject, now + patience
-            return False
-        if now < self._due:
+        if now < self._due and not again:
             return False
         self._due = now + PLAIN_EVERY
         return True
@@ -154,14 +154,23 @@ class Live:
 
 
 class Patient:
-    """Shows progress a second time if nothing else happened for `PATIENCE` seconds: then its printer prints it.
+    """Shows progress again if nothing else happened for `PATIENCE` seconds, then every `REPEAT_EVERY` seconds.
 
-    So a step that is announced as `Progress(task, 0, 1)` and takes long is named, and a short one is not.
+    So a step that is announced as `Progress(task, 0, 1)` and takes long is named, then with the seconds so far, and a
+    short one is not. A timer that finds that something happened meanwhile waits for the rest of the time.
+
+    Args:
+        printer: prints the events, also those that are shown again. clock: seconds. timer: as `threading.Timer`.
     """
 
-    def __init__(self, printer: EventHandler, patience: float = PATIENCE) -> None:
-        self.printer, self._patience = printer, patience
-        self._lock, self._timer = threading.RLock(), threading.Timer(0, int)
+    def __init__(
+        self, printer: EventHandler, clock: Clock = time.monotonic, timer: type[threading.Timer] = threading.Timer
+    ) -> None:
+        self.printer, self._clock, self._new_timer = printer, clock, timer
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
+        self._open: Progress | None = None  # what goes on
+        self._since = self._due = 0.0  # when its task began, and when it is shown again
 
     def __enter__(self) -> Patient:
         self(Progress("loading", 0, 1))
@@ -169,30 +178,48 @@ class Patient:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._timer.cancel()
+            self._open = None
+            if self._timer is not None:
+                self._timer.cancel()
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            self._timer.cancel()
             self.printer(event)
-            if isinstance(event, Progress) and event.done < event.total:
-                self._timer = threading.Timer(self._patience, self._again, (event,))
-                self._timer.daemon = True
-                self._timer.start()
+            now, before = self._clock(), self._open
+            self._open = event if isinstance(event, Progress) and event.done < event.total else None
+            if self._open is not None:
+                self._since = self._since if before is not None and before.task == self._open.task else now
+                self._due = now + (PATIENCE if now - self._since < PATIENCE else REPEAT_EVERY)
+                if self._timer is None:
+                    self._wait(self._due - now)
 
-    def _again(self, event: Progress) -> None:
+    def _wait(self, seconds: float) -> None:
+        self._timer = self._new_timer(seconds, self._again)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _again(self) -> None:
         with self._lock:
-            if threading.current_thread() is self._timer and not self._timer.finished.is_set():
-                self.printer(event)
+            self._timer, now = None, self._clock()
+            if self._open is None:
+                return
+            if now >= self._due:
+                self._due = now + REPEAT_EVERY
+                self.printer(replace(self._open, seconds=now - self._since))
+            self._wait(self._due - now)
 
 
 def text_of(event: Progress) -> str:
-    """Return progress in words; of one step its name.
+    """Return progress in words; of one step its name, and of what goes on for long the seconds so far.
 
     >>> text_of(Progress("decoding", 20, 1300)), text_of(Progress("exporting", 0, 1))
     ('decoding: 20/1,300', 'exporting')
+    >>> text_of(Progress("exporting", 0, 1, seconds=72.3))
+    'exporting: 1:12 so far'
     """
-    return event.task if event.total == 1 else f"{event.task}: {event.done:,}/{event.total:,}"
+    facts = [] if event.total == 1 else [f"{event.done:,}/{event.total:,}"]
+    facts += [f"{duration(event.seconds)} so far"] if event.seconds >= REPEAT_EVERY else []
+    return f"{event.task}: {', '.join(facts)}" if facts else event.task
 
 
 def lines_of(event: Event) -> list[str]:

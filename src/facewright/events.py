@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+BLOCK = 256  # rows between two reports of progress
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,22 @@ EventHandler = Callable[[Event], None]
 
 def ignore_event(_event: Event) -> None:
     """Do nothing: the handler where none is given."""
+
+
+def counted(task: str, items: Sequence[T], on_event: EventHandler) -> Iterator[T]:
+    """Yield items; report before each how many are done, and at the end that all are."""
+    for done, item in enumerate(items):
+        on_event(Progress(task, done, len(items)))
+        yield item
+    on_event(Progress(task, len(items), len(items)))
+
+
+def in_blocks(task: str, count: int, on_event: EventHandler) -> Iterator[slice]:
+    """Yield slices of `BLOCK` rows, the last one shorter; report as `counted`."""
+    for start in range(0, count, BLOCK):
+        on_event(Progress(task, start, count))
+        yield slice(start, min(start + BLOCK, count))
+    on_event(Progress(task, count, count))
 
 
 download_handler: ContextVar[EventHandler] = ContextVar("download_handler", default=ignore_event)

@@ -173,8 +173,11 @@ def test_the_live_line() -> None:
         assert [(task.completed, task.total) for task in bar.tasks] == [(2, 20)]
         assert "loss 2.000" in bar.tasks[0].description
         live(EpochFinished(ROW))
+        live(Progress("validating", 0, 1))
+        live(step(3))
+        assert [task.completed for task in bar.tasks] == [3]  # what was short between did not hide it
         live(Progress("testing", 1, 4))
-        assert not bar.tasks  # a new subject, not yet shown
+        assert "loss" in bar.tasks[0].description  # a new task, not yet shown
         clock.now += PATIENCE
         live(Progress("testing", 2, 4))
         assert [task.description for task in bar.tasks] == ["testing: 2/4"]

@@ -174,6 +174,38 @@ def test_the_budget_ends_a_trial_within_its_second_epoch(tmp_path: Path, monkeyp
     assert (trial.state, trial.epochs) == ("out of time", 1) and found.test.n == 8
 
 
+@pytest.mark.parametrize(("fault", "kept"), [(Interrupted("asked to stop"), 45.0), (None, 36.0)])
+def test_the_time_of_a_trial_that_was_stopped_counts(
+    fault: Exception | None, kept: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second trial is asked to stop, or killed: then what it did since it kept its time is lost."""
+    from optuna import Trial
+
+    now, calls = [0.0], []
+    train = scripted({0: 0.8, 1: 0.9, 2: 0.9})
+    monkeypatch.setattr(recipe_search.time, "monotonic", lambda: now[0])
+
+    def train_job(job: Job) -> Outcome:
+        calls.append(job)
+        if len(calls) != 2:
+            now[0] += 100
+            return train(job)
+        for _ in range(10):
+            now[0] += 4
+            job.on_event(StepFinished(1, 2, 1, 9, 1.0, 0.5, 1.0, 1.0))
+        now[0] += 5
+        if fault is None:
+            gone.setattr(Trial, "set_user_attr", lambda *_: None)
+        raise fault or KeyboardInterrupt
+
+    monkeypatch.setattr(recipe_search, "train_job", train_job)
+    few = {"models": ["plain_cnn"], "out": tmp_path / "s", "overrides": QUICK}
+    with pytest.raises((Interrupted, KeyboardInterrupt)), monkeypatch.context() as gone:
+        search(DATA, budget=200, **few)
+    found = search(DATA, budget=200, **few)  # 100 - kept are left: one trial more, not two
+    assert len(found.trials) == 2 and found.seconds == 200 + kept
+
+
 def test_a_trial_that_fails_is_one_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, calls = recipe_search.train_job, []
 

@@ -120,6 +120,7 @@ class Live:
     clock: Clock = time.monotonic
     _subject: str = ""
     _since: float = 0.0
+    _drawn: str = ""
     _task: TaskID | None = field(default=None)
 
     def __call__(self, event: Event) -> None:
@@ -136,21 +137,23 @@ class Live:
     def _draw(self, subject: str, text: str, done: int, total: int) -> None:
         now = self.clock()
         if subject != self._subject:
-            self._wipe()
             self._subject, self._since = subject, now
         if done >= total:
             self._wipe()
             return
-        if self._task is None:
+        if subject != self._drawn:  # the line of the task before stays for as long: it may come back
             if now - self._since < PATIENCE:
                 return
+            self._wipe()
+            self._drawn = subject
             self._task = self.progress.add_task(text, total=total)
+        assert self._task is not None
         self.progress.update(self._task, description=text, completed=done, total=total)
 
     def _wipe(self) -> None:
         if self._task is not None:
             self.progress.remove_task(self._task)
-            self._task = None
+            self._task, self._drawn = None, ""
 
 
 class Patient:

@@ -24,7 +24,7 @@ from facewright.data.augment import mix
 from facewright.data.sampling import derive
 from facewright.devices import moved
 from facewright.errors import Interrupted, NonFiniteLoss
-from facewright.events import EpochFinished, EpochRow, EventHandler, Message, StepFinished, ignore_event
+from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Progress, StepFinished, ignore_event
 from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.distributed import World, stop_requests
 from facewright.training.history import Position
@@ -274,6 +274,7 @@ class Trainer:
     def validate(self) -> Validation:
         """Measure the validation part and the verification sets, each process its share."""
         assert self.loader is not None
+        self.on_event(Progress("validating", 0, 1))
         network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
         return validation.verified(
             self, validation.validated(self, network, self.loader.validation(size)), network, size

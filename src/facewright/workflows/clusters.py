@@ -30,7 +30,7 @@ from safetensors.numpy import load, save
 from facewright import images
 from facewright.clustering.average_linkage import Clusters, Link, cluster
 from facewright.errors import DataError, OtherModel, Undefined, UsageError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, counted, ignore_event
 from facewright.files import read_json, read_limited, write_atomic, write_json
 from facewright.gallery.photos import png_of
 from facewright.metrics.impostor_tail import scores_of
@@ -213,8 +213,7 @@ def _add_photos(
     known, failed = dict(state.record.photos), dict(state.record.failed)
     folder = state.out / UNSORTED
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for done, path in enumerate(photos):
-        on_event(Progress("finding faces", done, len(photos)))
+    for path in counted("finding faces", photos, on_event):
         try:
             digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         except OSError as error:
@@ -236,7 +235,6 @@ def _add_photos(
             key = f"{digest}-{number}"
             write_atomic(folder / _file_of(key, str(path)), png_of(face.chip), mode=PRIVATE)
             faces.append(SortedFace(key=key, photo=str(path), box=face.box, score=face.score))
-    on_event(Progress("finding faces", len(photos), len(photos)))
     state.vectors = np.concatenate(vectors)
     state.update(faces=tuple(faces), photos=known, failed=failed)
 

@@ -127,12 +127,12 @@ def _write_arrays(
     vectors, broken = [], list[Broken]()
     for start in range(0, len(dataset), ROWS):
         stop = min(start + ROWS, len(dataset))
+        on_event(Progress("embedding", start, len(dataset)))
         more, part, left_out = _embedded(recognizer, dataset, start, stop, select_face)
         for name, values in more.items():
             columns[name] += values
         vectors.append(part)
         broken += left_out
-        on_event(Progress("embedding", stop, len(dataset)))
     rows = sum(map(len, vectors))
     if rows:
         columns["label"] = [label or "" for label in columns["label"]]

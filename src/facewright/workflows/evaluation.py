@@ -24,7 +24,7 @@ from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.target_groups import with_groups
 from facewright.evaluation.targets import TargetPredictions, TaskResult
-from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 UnknownClasses = Literal["errors", "leave-out"]
 Task = Literal["classification", "verification", "identification", "attack"]
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
-BLOCK = 256  # rows between two reports of progress
 
 
 def check_evaluation(data: PreparedData, recipe: Recipe) -> None:
@@ -301,9 +300,7 @@ def predictions_of(
     classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
 ) -> Predictions:
     """Predict some rows of a store."""
-    parts = []
-    for start in range(0, len(rows), BLOCK):
-        parts.append(classifier.probabilities(store.batch(rows[start : start + BLOCK])))
-        on_event(Progress("testing", min(start + BLOCK, len(rows)), len(rows)))
+    blocks = in_blocks("testing", len(rows), on_event)
+    parts = [classifier.probabilities(store.batch(rows[part])) for part in blocks]
     paths = tuple(store.dataset.records[row].path for row in rows)
     return Predictions(paths, store.dataset.labels[rows], np.concatenate(parts))

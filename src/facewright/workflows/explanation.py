@@ -15,7 +15,7 @@ from PIL import Image
 from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, DataError, UnknownName, UsageError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, Progress, counted, ignore_event
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Explainer, occlude
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper
 from facewright.files import write_atomic
@@ -67,10 +67,7 @@ def explain(
     if name is not None and not explainer.by_class:
         raise UsageError("attention rollout shows what the network looked at, whatever the class: leave the class out")
     note_uncropped(classifier, given, on_event)
-    found = []
-    for path in given:
-        found.append(_explained(explainer, path, name))
-        on_event(Progress("explaining", len(found), len(given)))
+    found = [_explained(explainer, path, name) for path in counted("explaining", given, on_event)]
     size = (classifier.spec.height, classifier.spec.width)
     explained = Explained(str(model), explainer.method, explainer.layer, explainer.points, size, tuple(found))
     return explained if out is None else _written(explained, Path(out))

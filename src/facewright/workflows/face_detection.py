@@ -12,7 +12,7 @@ from PIL import Image
 
 from facewright import images
 from facewright.errors import UnknownName, UsageError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.alignment import framed
 from facewright.faces.selection import one_of, stored_selection
 from facewright.files import csv_text, write_atomic, write_json
@@ -154,11 +154,10 @@ def faces(
     found: list[PhotoFaces] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    for (path, _), name in zip(places, photo_stems(places), strict=True):
+    for (path, _), name in counted("finding faces", list(zip(places, photo_stems(places), strict=True)), on_event):
         photo = images.try_read(path)
         seen = search.in_photo(recognizer, str(path), photo)
         found.append(seen if out is None or isinstance(photo, str) else _written(seen, photo, out / name, search, draw))
-        on_event(Progress("finding faces", len(found), len(places)))
     result = FoundFaces(tuple(found), recognizer.detector_name, template)
     if out is not None:
         write_lists(out, result)

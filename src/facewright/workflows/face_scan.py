@@ -14,7 +14,7 @@ from facewright import bundle as bundles
 from facewright import devices, images
 from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
 from facewright.errors import DataError, Undefined, UnknownName, UsageError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import Found, Scanner, Search
 from facewright.files import write_atomic
@@ -103,10 +103,7 @@ def scan(
     table = None if boxes is None else read_boxes(Path(boxes))
     search = _candidates(Search() if search is None else search, threshold)
     scanner = _scanner(Path(model), search, face, devices.choose(device))
-    found = []
-    for path in given:
-        found.append(_scanned(scanner, path, table))
-        on_event(Progress("scanning", len(found), len(given)))
+    found = [_scanned(scanner, path, table) for path in counted("scanning", given, on_event)]
     evaluated = {} if table is None else _by_split(found, table)
     if table is not None and not evaluated:
         raise DataError(f"{boxes}: knows none of the {len(given)} photos; its files must be how their paths end")

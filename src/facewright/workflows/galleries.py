@@ -8,7 +8,7 @@ from typing import Literal
 
 from facewright.data.records import Broken, merge_broken
 from facewright.errors import DataError, OtherModel, UsageError
-from facewright.events import EventHandler, Progress, ignore_event
+from facewright.events import EventHandler, counted, ignore_event
 from facewright.files import write_atomic
 from facewright.gallery import exists, open_store
 from facewright.gallery.gallery import Gallery
@@ -60,19 +60,17 @@ def enroll(
     chosen = gallery.recognizer.face_selection(select_face)
     films: list[Broken] = []
 
-    def counted() -> Iterator[Photo]:
-        for done, photo in enumerate(photos):
-            on_event(Progress("enrolling", done, len(photos)))
+    def unpacked() -> Iterator[Photo]:
+        for photo in counted("enrolling", photos, on_event):
             if is_film(photo.name):
                 frames, reason = _frames_of(gallery, photo, chosen)
                 films.extend([] if reason is None else [Broken(photo.name, reason)])
                 yield from frames
             else:
                 yield photo
-        on_event(Progress("enrolling", len(photos), len(photos)))
 
     result = gallery.enroll(
-        counted(), metadata=metadata, keep_crops=keep_crops, select_face=chosen, min_quality=min_quality
+        unpacked(), metadata=metadata, keep_crops=keep_crops, select_face=chosen, min_quality=min_quality
     )
     return result.model_copy(update={"failed": merge_broken((*broken, *films), result.failed)})
 

@@ -25,7 +25,7 @@ from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
-from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.events import EventHandler, Message, Progress, counted, ignore_event
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_json
 from facewright.models.catalog import names, resolve_stem
@@ -234,7 +234,7 @@ def _regressed(
     labels, units = evaluated.labels, evaluated.units
     groups = np.unique(np.array(units), return_inverse=True)[1]
     probabilities = np.zeros((len(labels), len(evaluated.classes)))
-    for number, part in enumerate(k_fold(labels, units, seed, folds, 0.0)):
+    for part in counted("folds", k_fold(labels, units, seed, folds, 0.0), on_event):
         rest, known = part.train, np.unique(labels[part.train])
         targets = np.searchsorted(known, labels[rest])
         fewest = min(len(set(groups[rest[targets == target]].tolist())) for target in range(len(known)))
@@ -244,7 +244,6 @@ def _regressed(
         scores = embeddings[part.test].astype(np.float64) @ found.weight.T.astype(np.float64) + found.bias
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities[np.ix_(part.test, known)] = shares / shares.sum(axis=1, keepdims=True)
-        on_event(Progress("folds", number + 1, folds))
     return probabilities
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import optuna
 
 MOST_SECONDS = 30 * 86_400.0
+TIME_KEPT_EVERY = 10.0  # seconds of a trial, so that those of one that is killed count
 
 
 class Trial(Record):
@@ -64,7 +65,7 @@ class SearchResult(Record):
     frame_rows: ClassVar[str] = "trials"
 
     dataset: str
-    seconds: float  # of all trials, those before a resumption too
+    seconds: float  # of all trials, those before a resumption too, also of one that was killed then
     trials: tuple[Trial, ...]
     best: int  # its number
     run: str
@@ -127,19 +128,19 @@ def search(
     with owned(folder):
         world = World(device=devices.choose(device))
         job = _Search(dataset, models, recipe, fixed, folder, seed, world, on_event)
-        done = _tried(job, budget, trials)
-        result = _with_test(job, done)
+        done, spent = _tried(job, budget, trials)
+        result = _with_test(job, done, spent)
         write_json(folder / "search.json", result.to_dict())
     return result
 
 
-def _tried(job: _Search, budget: float, most: int | None) -> list[Trial]:
-    """Run trials until the time or their number is used up."""
+def _tried(job: _Search, budget: float, most: int | None) -> tuple[list[Trial], float]:
+    """Run trials until the time or their number is used up; return them and the seconds of all."""
     import optuna
 
     study = _study(job)
     done = [Trial.model_validate(one.user_attrs["trial"]) for one in study.trials if "trial" in one.user_attrs]
-    while (left := budget - sum(one.seconds for one in done)) > 0 and (most is None or len(done) < most):
+    while (left := budget - seconds_spent(study)) > 0 and (most is None or len(done) < most):
         trial = study.ask()
         model, changes = chosen(trial, job.models, job.recipe, job.overrides)
         job.on_event(Message(f"trial {trial.number}: {model}, {in_words(drawn(trial, changes))}"))
@@ -154,7 +155,13 @@ def _tried(job: _Search, budget: float, most: int | None) -> list[Trial]:
             study.tell(trial, score(found.accuracy, found.loss))
         reached = "no epoch" if found.accuracy is None else f"validation accuracy {100 * found.accuracy:.1f} %"
         job.on_event(Message(f"trial {found.number}: {found.state}, {reached}"))
-    return done
+    return done, seconds_spent(study)
+
+
+def seconds_spent(study: optuna.Study) -> float:
+    """Sum the seconds of all trials; of one that was killed, those that it had kept."""
+    facts = (one.user_attrs for one in study.trials)
+    return float(sum(one["trial"]["seconds"] if "trial" in one else one.get("seconds", 0.0) for one in facts))
 
 
 def score(accuracy: float, loss: float) -> float:
@@ -207,9 +214,17 @@ def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str],
     digest = hashlib.sha256(json.dumps([model, changes], sort_keys=True).encode()).hexdigest()[:12]
     folder = job.folder / "trials" / f"{folder_name(model)}-{digest}"
     state, error, started = "complete", None, time.monotonic()
+    kept_at = started
+
+    def keep_time(every: float = 0.0) -> None:
+        nonlocal kept_at
+        if (now := time.monotonic()) >= kept_at + every:
+            kept_at = now
+            trial.set_user_attr("seconds", now - started)
 
     def on_event(event: Event) -> None:
         nonlocal state
+        keep_time(TIME_KEPT_EVERY)
         if isinstance(event, StepFinished | Progress):
             job.on_event(event)
         if isinstance(event, StepFinished) and event.epoch > 1 and time.monotonic() >= deadline:
@@ -238,6 +253,9 @@ def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str],
         rows = history.read_csv(folder / "metrics.csv")
     except (NonFiniteLoss, UsageError) as fault:
         state, error = "failed", str(fault)
+    except BaseException:  # it is stopped, and resumes
+        keep_time()
+        raise
     kept = [row for row in rows if row.best]  # the last of them is the epoch whose weights are saved
     return Trial(
         number=trial.number,
@@ -263,7 +281,7 @@ def _without_test(job: _Search, folder: Path, asked: Request, on_event: EventHan
         yield replace(made, data=replace(made.data, split=split))
 
 
-def _with_test(job: _Search, done: Sequence[Trial]) -> SearchResult:
+def _with_test(job: _Search, done: Sequence[Trial], seconds: float) -> SearchResult:
     """Evaluate the best trial on the test part."""
     tried = [one for one in done if one.accuracy is not None and one.loss is not None and one.state != "pruned"]
     if not tried:
@@ -283,7 +301,7 @@ def _with_test(job: _Search, done: Sequence[Trial]) -> SearchResult:
     assert isinstance(found, ClassificationResult)  # a recipe of targets is refused at the start
     return SearchResult(
         dataset=job.data.name,
-        seconds=sum(one.seconds for one in done),
+        seconds=seconds,
         trials=tuple(done),
         best=best.number,
         run=best.run,

@@ -17,11 +17,10 @@ from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.store import PixelStore
 from facewright.embedding import similarities
 from facewright.errors import BadImage, DataError
-from facewright.events import EventHandler, Message, Progress
+from facewright.events import EventHandler, Message, Progress, in_blocks
 from facewright.images import Pixels, pixel_digest
 from facewright.recognition import Face, Picked, Recognizer, SelectFace
 
-BLOCK = 256  # images between two reports of progress
 FACES = 64  # embedded at a time
 PAIRS = 65_536  # scored at a time
 
@@ -118,10 +117,8 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
     store = PixelStore.open(dataset, recognizer.spec, on_event=on_event)
     count = len(store.dataset)
     vectors = np.empty((count, recognizer.width), np.float32)
-    for start in range(0, count, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, count))
-        vectors[rows] = recognizer.embed_chips(list(store.pixels[rows]))
-        on_event(Progress("embedding", int(rows[-1]) + 1, count))
+    for part in in_blocks("embedding", count, on_event):
+        vectors[part] = recognizer.embed_chips(list(store.pixels[part]))
     return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 
@@ -144,6 +141,7 @@ def _cut_out(
         quality.extend(one.value for one in recognizer.qualities(waiting, lengths))
 
     for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face, points), 1):
+        on_event(Progress("finding faces", done - 1, len(dataset)))
         if picked.face is None:
             broken.append(Broken(record.path, picked.reason or ""))
             continue
@@ -154,7 +152,6 @@ def _cut_out(
         if len(waiting) == FACES:
             measure()
             waiting.clear()
-            on_event(Progress("finding faces", done, len(dataset)))
     measure()
     on_event(Progress("finding faces", len(dataset), len(dataset)))
     left = replace(dataset, records=tuple(records), broken=merge_broken(dataset.broken, broken))

@@ -19,7 +19,7 @@ from facewright.evaluation.targets import (
     with_intervals,
     write_target_predictions,
 )
-from facewright.events import EventHandler, Message, Progress
+from facewright.events import EventHandler, Message, in_blocks
 from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
@@ -27,8 +27,6 @@ from facewright.metrics.target_values import target_values
 from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.runs import Run
 from facewright.workflows.prepared_data import PreparedData
-
-BLOCK = 256  # rows between two reports of progress
 
 
 def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventHandler) -> None:
@@ -82,10 +80,8 @@ def target_predictions(
 ) -> TargetPredictions:
     """Predict the targets of some rows of a store."""
     assert classifier.task is not None
-    parts = [np.zeros((0, len(classifier.task.values)))]
-    for start in range(0, len(rows), BLOCK):
-        scores = classifier.logits(store.batch(rows[start : start + BLOCK]))
-        parts.append(target_values(scores, classifier.task))
-        on_event(Progress("testing", min(start + BLOCK, len(rows)), len(rows)))
+    blocks = in_blocks("testing", len(rows), on_event)
+    found = [target_values(classifier.logits(store.batch(rows[part])), classifier.task) for part in blocks]
+    predicted = np.concatenate([np.zeros((0, len(classifier.task.values))), *found])
     paths = tuple(store.dataset.records[row].path for row in rows)
-    return TargetPredictions(paths, store.dataset.truth[rows].astype(np.float64), np.concatenate(parts))
+    return TargetPredictions(paths, store.dataset.truth[rows].astype(np.float64), predicted)

@@ -12,7 +12,7 @@ from facewright.data.sources import open_images
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, FacewrightError
-from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import with_face_crops
 from facewright.inference import Classifier
 from facewright.metrics.intervals import Rate, clopper_pearson
@@ -26,7 +26,6 @@ from facewright.workflows.calibration import (
     refuse_training_images,
     warn_of_accepting_none,
 )
-from facewright.workflows.scores import BLOCK
 
 METHOD = "most unknown people accepted within the target, no interpolation, ties together"
 
@@ -146,10 +145,8 @@ def similarities(
 ) -> NDArray[np.float64]:
     """Compute the similarity of each image to its nearest class, (B,)."""
     found = np.empty(rows.size)
-    for start in range(0, rows.size, BLOCK):
-        part = slice(start, start + BLOCK)
+    for part in in_blocks("comparing", rows.size, on_event):
         found[part] = classifier.similarity(classifier.logits(store.batch(rows[part])))
-        on_event(Progress("comparing", min(start + BLOCK, rows.size), rows.size))
     return found
 
 

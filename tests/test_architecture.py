@@ -29,6 +29,7 @@ LAYERS = {
     "images": 1,
     "input_spec": 1,
     "names": 1,
+    "provenance": 1,
     "records": 1,
     "registry": 1,
     "specs": 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -104,14 +103,12 @@ def build() -> Build:
 
 
 @pytest.fixture(scope="session")
-def thumbnail() -> Callable[[str], bytes]:
+def thumbnail() -> Callable[[str], np.ndarray]:
     """A small picture for any path."""
 
-    def drawn(path: str) -> bytes:
+    def drawn(path: str) -> np.ndarray:
         random = np.random.default_rng(sum(path.encode()))
-        picture = Image.fromarray(random.integers(0, 255, (6, 5, 3), dtype=np.uint8)).resize((120, 150))
-        out = io.BytesIO()
-        picture.save(out, "PNG")
-        return out.getvalue()
+        picture = Image.fromarray(random.integers(0, 255, (6, 5, 3), dtype=np.uint8))
+        return np.asarray(picture.resize((120, 150)))
 
     return drawn

@@ -9,6 +9,7 @@ from facewright.evaluation.advice import advise
 from facewright.evaluation.binary import evaluate_two_classes as judge
 from facewright.evaluation.compare import compare
 from facewright.evaluation.results import Comparison, Entry, Predictions
+from facewright.provenance import Origin
 from facewright.report.binary_section import binary_section
 from facewright.report.html import ReportContext, comparison_page
 from facewright.report.tables import columns_of
@@ -87,7 +88,7 @@ def test_the_page_says_it_and_names_stay_text(build) -> None:
     entries = [judged(e, 0.6) for e in build(CLASSES, ["plain", "other"], per_class=8).entries]
     made: Comparison = compare(entries, "masks", "0" * 16, CLASSES, {"train": 9, "validation": 9, "test": 230})
     balancing = {"plain": balancing_of(load("hter-undersample"), {"<bare>": 30, "masked": 210})}
-    page = comparison_page(made, ReportContext("masks", "today", balancing=balancing))
+    page = comparison_page(made, ReportContext("masks", Origin("today"), balancing=balancing))
     assert page.count("As a yes or no") == 2
     assert "Under-sampling: 30 of 210 a class each epoch, others each time." in page
     assert "share of &lt;bare&gt; taken for masked" in page

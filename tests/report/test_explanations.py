@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +12,13 @@ from PIL import Image
 
 from facewright.errors import UsageError
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Occlusion
+from facewright.provenance import Origin
 from facewright.report.explanations import (
     GAP,
     SHOWN,
-    PageContext,
     explanations_page,
     overlay,
     side_by_side,
-    write_explanations,
 )
 
 EVIL = "<script>alert(1)</script>"
@@ -40,7 +38,7 @@ FOUND = Explained(
     ),
 )
 PAIR = ExplainedPair("m", ("p/1.jpg", "p/2.jpg"), Occlusion(0.61, HEAT, HEAT / 2, 0.2), (PHOTO, PHOTO), 0.4)
-CONTEXT = PageContext("1 May 2026", f"facewright explain {EVIL}", {"facewright": "1"})
+ORIGIN = Origin("1 May 2026", f"facewright explain {EVIL}", {"facewright": "1"})
 
 
 def test_cold_is_the_photo_in_grey_and_heat_is_colour() -> None:
@@ -79,7 +77,7 @@ def test_the_original_stands_beside_it() -> None:
 
 
 def test_the_page_of_photos() -> None:
-    page = explanations_page(FOUND, CONTEXT)
+    page = explanations_page(FOUND, ORIGIN)
     assert page.count("<img ") == 1 + 2 * 2  # the scale, and two photos
     for words in ("Grad-CAM", "layer4.1", "4 × 4 points", "finer than 15 px", "92.0 %", "the model says ann"):
         assert words in page
@@ -88,19 +86,19 @@ def test_the_page_of_photos() -> None:
 
 
 def test_the_page_of_a_transformer_promises_less() -> None:
-    page = explanations_page(replace(FOUND, method="rollout", photos=(SEEN,)), CONTEXT)
+    page = explanations_page(replace(FOUND, method="rollout", photos=(SEEN,)), ORIGIN)
     assert "Attention rollout" in page and "not for which class" in page and "least attention" in page
 
 
 def test_a_long_list_is_cut_and_counted() -> None:
-    page = explanations_page(replace(FOUND, photos=(SEEN,) * (SHOWN + 3)), CONTEXT)
+    page = explanations_page(replace(FOUND, photos=(SEEN,) * (SHOWN + 3)), ORIGIN)
     assert page.count("<img ") == 1 + 2 * SHOWN
     assert f"{SHOWN + 3} photos" in page and "and 3 more" in page
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(0.4, "the same person"), (0.7, "two people"), (None, "")])
 def test_the_page_of_a_pair(threshold: float | None, answer: str) -> None:
-    page = explanations_page(replace(PAIR, threshold=threshold), CONTEXT)
+    page = explanations_page(replace(PAIR, threshold=threshold), ORIGIN)
     assert page.count("<img ") == 1 + 2 * 2
     assert "falls by 0.2" in page and "falls by 0.1" in page and "0.61" in page
     assert answer in page and ("threshold" in page) == (threshold is not None)
@@ -108,12 +106,7 @@ def test_the_page_of_a_pair(threshold: float | None, answer: str) -> None:
 
 @pytest.mark.parametrize("found", [FOUND, PAIR])
 def test_it_loads_nothing_and_no_name_becomes_markup(found: Explained | ExplainedPair) -> None:
-    page = explanations_page(found, CONTEXT)
+    page = explanations_page(found, ORIGIN)
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)
-
-
-def test_the_page_is_written(tmp_path: Path) -> None:
-    write_explanations(tmp_path / "report.html", FOUND, CONTEXT)
-    assert (tmp_path / "report.html").read_text("utf-8").startswith("<!doctype html>")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facewright.evaluation.label_issues import EmbeddingEvidence, LabelIssue, LabelIssues, Outlier, PartedClass
 from facewright.evaluation.results import Comparison
 from facewright.metrics.intervals import Rate
+from facewright.provenance import Origin
 from facewright.report.html import ReportContext, comparison_page
-from facewright.report.label_issues import SHOWN, SHOWN_OF_PART, LabelContext, in_words, label_page, write_label_page
+from facewright.report.label_issues import SHOWN, SHOWN_OF_PART, in_words, label_page
 
 EVIL = "<script>alert(1)</script>"
 PARTED = PartedClass(
@@ -51,11 +52,11 @@ FOUND = LabelIssues(
     notes=("not evaluated, for too few different images: gus",),
 )
 REFUSED = EmbeddingEvidence(strangers=(), threshold=None, chance=0.01, parted=(), refused="too few")
-CONTEXT = LabelContext("1 May 2026", "facewright inspect --labels runs/a", {"facewright": "1"})
+ORIGIN = Origin("1 May 2026", "facewright inspect --labels runs/a", {"facewright": "1"})
 
 
-def test_the_page_shows_every_list(thumbnail: Callable[[str], bytes]) -> None:
-    page = label_page(FOUND, replace(CONTEXT, thumbnail=thumbnail))
+def test_the_page_shows_every_list(thumbnail: Callable[[str], np.ndarray]) -> None:
+    page = label_page(FOUND, ORIGIN, thumbnail)
     assert page.count("<img ") == 2 + 1 + 2 * SHOWN_OF_PART
     for words in (
         "These look mislabelled",
@@ -69,15 +70,17 @@ def test_the_page_shows_every_list(thumbnail: Callable[[str], bytes]) -> None:
 
 
 def test_the_page_loads_nothing_and_no_name_becomes_markup() -> None:
-    page = label_page(FOUND, CONTEXT)
+    page = label_page(FOUND, ORIGIN)
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)
 
 
-def test_it_is_a_section_of_the_report(build: Callable[..., Comparison], thumbnail: Callable[[str], bytes]) -> None:
+def test_it_is_a_section_of_the_report(
+    build: Callable[..., Comparison], thumbnail: Callable[[str], np.ndarray]
+) -> None:
     comparison = build(("ann", "bo"), ("resnet18",))
-    context = ReportContext("t", "now", thumbnail=thumbnail, label_issues={"resnet18": FOUND})
+    context = ReportContext("t", ORIGIN, thumbnail=thumbnail, label_issues={"resnet18": FOUND})
     page = comparison_page(comparison, context)
     assert "These look mislabelled" in page and "bo: a mixed-identity class" in page
     assert EVIL not in page
@@ -91,7 +94,7 @@ def test_long_lists_are_cut_and_counted() -> None:
         )
         for i in range(SHOWN + 3)
     )
-    page = label_page(FOUND.replace(suspects=many), CONTEXT)
+    page = label_page(FOUND.replace(suspects=many), ORIGIN)
     assert "and 3 more, in suspicious.json" in page
     assert f"{SHOWN - 1}.png" in page and f"{SHOWN}.png" not in page
 
@@ -117,9 +120,4 @@ def test_long_lists_are_cut_and_counted() -> None:
 )
 def test_in_words(found: LabelIssues, words: str) -> None:
     assert any(words in sentence for sentence in in_words(found))
-    assert label_page(found, CONTEXT)
-
-
-def test_the_page_is_written(tmp_path: Path) -> None:
-    write_label_page(tmp_path / "labels.html", FOUND, CONTEXT)
-    assert (tmp_path / "labels.html").read_text("utf-8").startswith("<!doctype html>")
+    assert label_page(found, ORIGIN)

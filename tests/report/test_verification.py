@@ -14,6 +14,7 @@ from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates
+from facewright.provenance import Origin
 from facewright.report import verification_plots as plots
 from facewright.report.verification import MeasuredThreshold, PairContext, ShownPair, decisive_threshold, pair_page
 
@@ -29,8 +30,8 @@ def measured(apart: float = 1.0, pairs: int = 200, folds: int = 10) -> Verificat
 
 def context(result: VerificationResult, **changes: object) -> PairContext:
     shown = [ShownPair("a/<b>.png", "c/d.png", 0.4321)]
-    whole = PairContext(result, "runs/<i>", "list & more", "112 × 112 px", shown, shown, broken=[("x.png", "is empty")])
-    return replace(whole, **changes)
+    facts = ("runs/<i>", "list & more", "112 × 112 px", shown, shown, Origin())
+    return replace(PairContext(result, *facts, broken=[("x.png", "is empty")]), **changes)
 
 
 class Balance(HTMLParser):

@@ -24,7 +24,7 @@ from facewright.data.records import Broken
 from facewright.errors import UsageError
 from facewright.gallery import editing, exists, open_store, signatures
 from facewright.gallery.decisions import Decisions
-from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, png_of, read
+from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, read
 from facewright.gallery.results import (
     EnrolledPhoto,
     Enrollment,
@@ -39,7 +39,7 @@ from facewright.gallery.results import (
     threshold_of,
 )
 from facewright.gallery.store import Entry, GalleryStore, Match
-from facewright.images import ImageLike
+from facewright.images import ImageLike, png_of
 from facewright.metrics.thresholds import Threshold
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import DEFAULT_SELECTION, Recognizer, SelectFace

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from facewright import images
 from facewright.faces.quality import Quality
@@ -90,10 +88,3 @@ def read(photo: Photo, at_least: int | None) -> NDArray[np.uint8] | str:
 def digest_of(pixels: NDArray[np.uint8]) -> str:
     """A digest of size and pixels, 32 hex characters."""
     return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
-
-
-def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """The image as a PNG file."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()

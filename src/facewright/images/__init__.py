@@ -21,7 +21,9 @@ phone's 108 or 200 megapixels) is decoded at 1/2, 1/4 or 1/8 of its size. `FACEW
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,9 @@ __all__ = [
     "MemoryImage",
     "Pixels",
     "as_image",
+    "data_uri",
     "pixel_digest",
+    "png_of",
     "read",
     "read_bytes",
     "read_sized",
@@ -186,3 +190,18 @@ def pixel_digest(image: Pixels) -> str:
     state = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
     state.update(np.ascontiguousarray(image).data)
     return state.hexdigest()
+
+
+def png_of(image: Pixels) -> bytes:
+    """Return an image (H, W, 3) as a PNG file."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def data_uri(image: Pixels, quality: int | None = None) -> str:
+    """Return an image (H, W, 3) as an address that holds it: a PNG, or a JPEG of a quality from 1 to 95."""
+    kind, options = ("png", {}) if quality is None else ("jpeg", {"quality": quality, "optimize": True})
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"

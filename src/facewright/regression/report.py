@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from facewright.data.splits import Split
 from facewright.evaluation.number_metrics import FitEvaluation
+from facewright.provenance import origin
 from facewright.regression.fitting import FitRow
 from facewright.regression.network import Array
 from facewright.regression.points import Points
@@ -42,7 +40,6 @@ def fit_page(
     table = np.c_[points.inputs, points.targets, predicted, sizes]
     context = {
         "title": f"{', '.join(names)} of {points.name}",
-        "created": datetime.fromisoformat(facts["finished"]).strftime("%d %B %Y, %H:%M UTC"),
         "points": points,
         "facts": facts,
         "targets": ", ".join(names),
@@ -62,9 +59,9 @@ def fit_page(
         "worst_header": [*columns, "error"],
         "worst": [[int(row) + 1, *table[row].tolist()] for row in worst],
         "recipe": recipe,
-        "command": shlex.join(["facewright", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
     }  # fmt: skip
-    return pages.render("regression.html", context, {"quantity": quantity, "duration": words.duration})
+    filters = {"quantity": quantity, "duration": words.duration}
+    return pages.render("regression.html", context, origin(facts["versions"]), filters)
 
 
 def _sentences(test: FitEvaluation, history: Sequence[FitRow], facts: Mapping[str, Any]) -> list[str]:

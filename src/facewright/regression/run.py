@@ -9,18 +9,16 @@ report.html         the page                        run.json           points, r
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright import provenance
 from facewright.data.splits import PARTS, Split
 from facewright.errors import DataError, RunError
 from facewright.evaluation.number_metrics import FitEvaluation, measure_rows
@@ -226,8 +224,10 @@ def _fit_in(
     tested = ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True))
     write_atomic(folder / "predictions.csv", csv_text(head, tested))
     last = fitted.history[-1] if fitted.history else None
-    epochs, seconds = (last.epoch, last.seconds) if last else (0, 0.0)
-    facts = facts.replace(finished=_now(), epochs=epochs, stopped_early=fitted.stopped_early, train_seconds=seconds)
+    facts = facts.replace(
+        finished=provenance.now(), epochs=last.epoch if last else 0, stopped_early=fitted.stopped_early,
+        train_seconds=last.seconds if last else 0.0,
+    )  # fmt: skip
     write_json(folder / "run.json", facts.to_dict())
     page = fit_page(points, split, regressor, evaluation, fitted.history, facts.to_dict(), recipe.to_toml())
     write_atomic(folder / "report.html", page)
@@ -237,16 +237,12 @@ def _facts(
     points: Points, split: Split, inputs: Sequence[Column], recipe: recipes.FitRecipe, seed: int, parameters: int
 ) -> FitFacts:
     constant = [column.name for column in inputs if column.low == column.high]
-    packages = {name: metadata.version(name) for name in ("facewright", "numpy", "scipy", "safetensors")}
     return FitFacts(
         where=points.source, dataset=points.name, fingerprint=points.fingerprint, inputs=points.input_names,
         targets=points.target_names, counts={part: len(getattr(split, part)) for part in PARTS}, recipe=recipe.name,
         optimizer=recipe.optimizer.name, seed=seed, parameters=parameters,
         threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
-        versions={"python": platform.python_version()} | packages, machine=f"{platform.system()} {platform.machine()}",
-        started=_now(), notes=tuple(f"the input {name} is the same in every training row" for name in constant),
+        versions=provenance.versions("numpy", "scipy", "safetensors"), machine=provenance.machine(),
+        started=provenance.now(),
+        notes=tuple(f"the input {name} is the same in every training row" for name in constant),
     )  # fmt: skip
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

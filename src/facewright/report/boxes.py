@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from facewright.images import png_of
 
 FOUND, TRUE, INK = (255, 176, 0), (0, 229, 255), (20, 20, 20)  # told apart by every eye, and as greys
 SIDE = 640  # px: lines and letters are made for photos of this longer side, and grow with larger ones
@@ -30,9 +31,7 @@ def draw_boxes(
     Returns:
         A PNG of the photo's size.
     """
-    out = io.BytesIO()
-    drawn_boxes(photo, boxes, scores, truth, points).save(out, "PNG")
-    return out.getvalue()
+    return png_of(np.asarray(drawn_boxes(photo, boxes, scores, truth, points)))
 
 
 def drawn_boxes(

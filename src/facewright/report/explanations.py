@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from PIL import Image
 
 from facewright.errors import UsageError
 from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto
-from facewright.files import write_atomic
+from facewright.images import Pixels, data_uri, png_of
+from facewright.provenance import Origin
 from facewright.report import pages, words
 
 COLOURS = "viridis"  # even steps of lightness for even steps of heat, for every kind of colour sight and in print
@@ -27,17 +26,7 @@ SHOWN = 200  # photos on the page; each has an overlay of its own in the folder
 BAR = 256  # steps of the legend
 NAMES = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "rollout": "Attention rollout"}
 
-Pixels = NDArray[np.uint8]
 Heat = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class PageContext:
-    """The facts beside the explanations on a page. Nothing is looked up: the caller says the time and the versions."""
-
-    created: str
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,24 +71,15 @@ def side_by_side(photo: Pixels, heat: Heat) -> bytes:
     Args, Raises: as `overlay`.
     """
     gap = np.full((photo.shape[0], GAP, 3), 255, np.uint8)
-    return _png(np.concatenate([photo, gap, overlay(photo, heat)], axis=1))
+    return png_of(np.concatenate([photo, gap, overlay(photo, heat)], axis=1))
 
 
-def write_explanations(path: Path, found: Explained | ExplainedPair, context: PageContext) -> None:
-    """Write the page; the file is replaced in one step.
-
-    Raises:
-        FacewrightError: the file could not be written; an old one is untouched.
-    """
-    write_atomic(path, explanations_page(found, context))
-
-
-def explanations_page(found: Explained | ExplainedPair, context: PageContext) -> str:
+def explanations_page(found: Explained | ExplainedPair, origin: Origin) -> str:
     """The whole page as HTML."""
     heat = np.linspace(0, 1, BAR, dtype=np.float32)[None]
     colours = overlay(np.full((1, BAR, 3), 128, np.uint8), heat)  # as they look on a photo's mid grey
     told = _of_photos(found) if isinstance(found, Explained) else _of_pair(found)
-    return pages.render("explanations.html", {"context": context, "bar": _uri(_png(colours), "png"), **told})
+    return pages.render("explanations.html", {"bar": data_uri(colours), **told}, origin)
 
 
 def _of_photos(found: Explained) -> dict[str, object]:
@@ -180,21 +160,5 @@ def _of_pair(found: ExplainedPair) -> dict[str, object]:
 def _card(path: str, title: str, facts: Sequence[str], photo: Pixels | None, heat: Heat | None) -> Card:
     if photo is None or heat is None:
         raise UsageError(f"{path}: expected a photo and its heat map to show")
-    drawn, over = (_uri(_jpeg(pixels), "jpeg") for pixels in (photo, overlay(photo, heat)))
+    drawn, over = (data_uri(pixels, quality=85) for pixels in (photo, overlay(photo, heat)))
     return Card(path, Path(path).name, title, tuple(facts), drawn, over)
-
-
-def _png(pixels: Pixels) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=85, optimize=True)
-    return out.getvalue()
-
-
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from facewright.evaluation.number_metrics import NumberResult
 from facewright.evaluation.subgroups import Subgroups
-from facewright.files import write_atomic
+from facewright.provenance import Origin
 from facewright.report import pages
 from facewright.report.model_section import Fact
 from facewright.report.number_plots import quantity
@@ -19,7 +18,7 @@ from facewright.report.verification_plots import group_figure
 
 @dataclass(frozen=True)
 class GroupContext:
-    """The content of the page. Nothing is looked up: the caller gives the time and the versions."""
+    """The content of the page. Nothing is looked up."""
 
     title: str
     model: str
@@ -27,18 +26,12 @@ class GroupContext:
     lead: Sequence[str]  # of what
     tiles: Sequence[Fact]  # of all images
     groups: Mapping[str, Subgroups]  # by target; one without a name where there are no targets
-    numbers: Sequence[NumberResult] = ()  # with groups
-    created: str = ""
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    numbers: Sequence[NumberResult]  # with groups
+    origin: Origin
 
 
-def write_group_page(path: Path, context: GroupContext) -> None:
-    """Write the page; the file is replaced in one step.
-
-    Raises:
-        FacewrightError: the file could not be written; an old one is untouched.
-    """
+def group_page(context: GroupContext) -> str:
+    """Return the whole page as HTML."""
     sections = [
         (name, groups, group_figures(groups, f"t{place}-"))
         for place, (name, groups) in enumerate(context.groups.items())
@@ -47,7 +40,7 @@ def write_group_page(path: Path, context: GroupContext) -> None:
         (number, _of_numbers(number, f"n{place}")) for place, number in enumerate(context.numbers) if number.groups
     ]
     facts = {"context": context, "sections": sections, "numbers": numbers}
-    write_atomic(path, pages.render("evaluation.html", facts, {"quantity": quantity}))
+    return pages.render("evaluation.html", facts, context.origin, {"quantity": quantity})
 
 
 def group_figures(subgroups: Subgroups, key: str = "") -> list[tuple[str, Markup]]:

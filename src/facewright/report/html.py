@@ -10,16 +10,15 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from markupsafe import Markup
 
 from facewright.evaluation.label_issues import LabelIssues
 from facewright.evaluation.results import Comparison
-from facewright.files import write_atomic
+from facewright.images import Pixels
+from facewright.provenance import Origin
 from facewright.report import canvas, pages, paper, plots, words
-from facewright.report.generated import GeneratedImages
-from facewright.report.images import Album
+from facewright.report.images import Album, GeneratedImages
 from facewright.report.label_issues import label_section
 from facewright.report.model_section import ModelSection, model_section
 from facewright.report.tables import model_table
@@ -38,14 +37,12 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class ReportContext:
-    """The facts beside the numbers on a page. Nothing is looked up: the caller gives the time and the versions."""
+    """The facts beside the numbers on a page. Nothing is looked up."""
 
     title: str
-    created: str  # as it shall be read
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin
     facts: DatasetFacts | None = None
-    thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the dataset
+    thumbnail: Callable[[str], Pixels | None] | None = None  # an image by its path in the dataset
     drawings: Mapping[str, str] = field(default_factory=dict)  # SVG of an architecture by the entry's name; trusted
     recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
     balancing: Mapping[str, Balancing] = field(default_factory=dict)  # likewise, of unequal classes
@@ -60,20 +57,8 @@ class Figure:
     svg: Markup
 
 
-def write_report(path: Path, comparison: Comparison, *, context: ReportContext) -> None:
-    """Write the page of one or more models; the file is replaced in one step.
-
-    Args:
-        path: the page, usually `report.html`; its folder must exist.
-        comparison: one entry or more.
-    Raises:
-        FacewrightError: the file could not be written; an old one is untouched.
-    """
-    write_atomic(path, comparison_page(comparison, context))
-
-
 def comparison_page(comparison: Comparison, context: ReportContext) -> str:
-    """The whole page as HTML. Args: as `write_report`."""
+    """Return the whole page of one or more models as HTML."""
     album = Album(context.thumbnail)
     sections = [_section(comparison, index, context, album) for index in range(len(comparison.entries))]
     columns, rows = model_table(comparison)
@@ -94,7 +79,7 @@ def comparison_page(comparison: Comparison, context: ReportContext) -> str:
         "biggest": max(context.facts.per_class.values(), default=1) if context.facts is not None else 1,
     }
     filters = {"short": words.short_count, "chance": words.chance, "points": words.signed_points}
-    return pages.render("page.html", facts, filters, _policy())
+    return pages.render("page.html", facts, context.origin, filters, _policy())
 
 
 def _section(comparison: Comparison, index: int, context: ReportContext, album: Album) -> ModelSection:

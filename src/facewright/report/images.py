@@ -1,24 +1,23 @@
-"""Test images as small data URIs, and which of them to show: the most confused pairs and the worst mistakes."""
+"""Images on a page as small data URIs: confused pairs, the worst mistakes, generated images beside real ones."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from facewright.errors import FacewrightError
 from facewright.evaluation.compare import hardest, most_confused
 from facewright.evaluation.results import ClassificationResult, Predictions
-from facewright.images import read
+from facewright.images import Pixels, data_uri
 
 SIDE = 96  # pixels of a thumbnail's longer side
 PAIRS = 7  # most confused pairs shown
 IMAGES_OF_PAIR = 4
 HARDEST = 12
+GENERATED = 18  # pairs
 
 
 @dataclass(frozen=True)
@@ -47,27 +46,22 @@ class Confusion:
 class Album:
     """Thumbnails by dataset path, each made once."""
 
-    def __init__(self, source: Callable[[str], bytes | None] | None) -> None:
+    def __init__(self, source: Callable[[str], Pixels | None] | None) -> None:
         self._source = source
         self._made: dict[str, str | None] = {}
 
     def uri(self, path: str) -> str | None:
-        """A JPEG of at most 96 pixels as a data URI; None where there is no such image or it cannot be read."""
+        """A JPEG of at most 96 pixels as a data URI; None where there is no such image."""
         if path not in self._made:
-            data = self._source(path) if self._source is not None else None
-            self._made[path] = None if data is None else _shrunk(data, path)
+            pixels = None if self._source is None else self._source(path)
+            self._made[path] = None if pixels is None else _shrunk(pixels)
         return self._made[path]
 
 
-def _shrunk(data: bytes, path: str) -> str | None:
-    try:
-        image = Image.fromarray(read(data, name=path, at_least=SIDE))
-    except FacewrightError:
-        return None
+def _shrunk(pixels: Pixels) -> str:
+    image = Image.fromarray(pixels)
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=80, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    return data_uri(np.asarray(image), quality=80)
 
 
 def confusions(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[Confusion, ...]:
@@ -93,3 +87,38 @@ def _shown(result: ClassificationResult, predictions: Predictions, row: int, alb
     guess, path = int(scores.argmax()), predictions.paths[row]
     names = result.classes[label], result.classes[guess]
     return ShownImage(path, album.uri(path), *names, float(scores[guess]), float(scores[label]))
+
+
+@dataclass(frozen=True)
+class GeneratedPair:
+    """A generated image and the real one nearest to it, as data URIs."""
+
+    made: str
+    real: str
+    distance: float  # root mean square over pixels, in levels of 0 to 255
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """The generated images of one run, ready to be laid out."""
+
+    words: str  # how many, of which class, how near to real ones
+    pairs: tuple[GeneratedPair, ...]
+
+
+def generated_images(
+    words: str, made: NDArray[np.uint8], real: NDArray[np.uint8], nearest: Sequence[int], distances: Sequence[float]
+) -> GeneratedImages:
+    """Choose pairs evenly from the nearest to the farthest.
+
+    Args:
+        made: (N, S, S, 3). real: (M, S, S, 3). nearest: (N,) rows of `real`. distances: (N,).
+    """
+    order = np.argsort(distances, kind="stable")
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(GENERATED, len(order))).round().astype(int))]
+    return GeneratedImages(
+        words,
+        tuple(
+            GeneratedPair(data_uri(made[row]), data_uri(real[nearest[row]]), float(distances[row])) for row in chosen
+        ),
+    )

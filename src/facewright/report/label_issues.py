@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from facewright.evaluation.label_issues import LabelIssue, LabelIssues, Outlier, PartedClass
-from facewright.files import write_atomic
+from facewright.images import Pixels
+from facewright.provenance import Origin
 from facewright.report import pages, words
 from facewright.report.images import Album
 
@@ -56,16 +57,6 @@ class LabelSection:
     mixed: tuple[MixedClass, ...]
     more_confident: int  # that are not shown
     more_outliers: int
-
-
-@dataclass(frozen=True)
-class LabelContext:
-    """The facts beside the label issues on a page of their own. Nothing is looked up: the caller says the time."""
-
-    created: str
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the dataset
 
 
 def label_section(issues: LabelIssues, album: Album) -> LabelSection:
@@ -119,20 +110,9 @@ def in_words(issues: LabelIssues) -> list[str]:
     ]
 
 
-def write_label_page(path: Path, issues: LabelIssues, context: LabelContext) -> None:
-    """Write the page; the file is replaced in one step.
-
-    Raises:
-        FacewrightError: the file could not be written; an old one is untouched.
-    """
-    write_atomic(path, label_page(issues, context))
-
-
-def label_page(issues: LabelIssues, context: LabelContext) -> str:
-    """Return the whole page as HTML."""
-    return pages.render(
-        "label_page.html", {"context": context, "section": label_section(issues, Album(context.thumbnail))}
-    )
+def label_page(issues: LabelIssues, origin: Origin, thumbnail: Callable[[str], Pixels | None] | None = None) -> str:
+    """Return the whole page as HTML; `thumbnail` gives an image by its path in the dataset."""
+    return pages.render("label_page.html", {"section": label_section(issues, Album(thumbnail))}, origin)
 
 
 def _confident(row: LabelIssue, album: Album) -> ListedImage:

@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from facewright.provenance import Origin
 from facewright.report import canvas, words
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -35,15 +36,16 @@ def breakable(name: str) -> Markup:
 def render(
     template: str,
     facts: Mapping[str, object],
+    origin: Origin,
     filters: Mapping[str, Callable[..., object]] | None = None,
     policy: str = QUIET,
 ) -> str:
-    """A whole page.
+    """Return a whole page.
 
     Args:
         template: a file that extends `frame.html`.
         facts: what it tells of; everything that is no `Markup` is escaped.
-        filters: words of this page's own.
+        filters: of this page alone.
         policy: its content security policy; a constant of ours, not escaped.
     """
     environment = Environment(
@@ -56,4 +58,4 @@ def render(
         "style": Markup(text("style.css")),
         "policy": Markup(policy),
     }
-    return environment.get_template(template).render(**facts)
+    return environment.get_template(template).render(**facts, origin=origin)

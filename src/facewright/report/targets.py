@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
 from facewright.evaluation.target_comparison import TargetComparison, TargetEntry
 from facewright.evaluation.targets import TaskResult
-from facewright.files import write_atomic
 from facewright.metrics.intervals import Rate
+from facewright.provenance import Origin
 from facewright.report import pages, words
 from facewright.report.model_section import Fact
 from facewright.report.number_plots import error_plots, quantity
@@ -22,23 +21,17 @@ from facewright.specs.tasks import TaskSpec
 
 @dataclass(frozen=True)
 class TargetContext:
-    """The facts beside the numbers. Nothing is looked up: the caller gives the time and the versions."""
+    """The facts beside the numbers. Nothing is looked up."""
 
     title: str
     task: TaskSpec
-    created: str = ""
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin
     notes: tuple[str, ...] = ()
     recipes: Mapping[str, str] = field(default_factory=dict)  # the resolved recipe by the entry's name
 
 
-def write_target_report(path: Path, comparison: TargetComparison, context: TargetContext) -> None:
-    """Write the page; the file is replaced in one step.
-
-    Raises:
-        FacewrightError: the file could not be written; an old one is untouched.
-    """
+def target_page(comparison: TargetComparison, context: TargetContext) -> str:
+    """Return the whole page as HTML."""
     sections = [
         {
             "entry": entry,
@@ -58,7 +51,7 @@ def write_target_report(path: Path, comparison: TargetComparison, context: Targe
         "chance": words.chance,
         "quantity": _with_interval,
     }
-    write_atomic(path, pages.render("targets.html", facts, filters))
+    return pages.render("targets.html", facts, context.origin, filters)
 
 
 def tiles_of(result: TaskResult) -> list[Fact]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
@@ -11,10 +11,11 @@ from markupsafe import Markup
 from facewright.evaluation.error_reject import ErrorVersusReject
 from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.verification import TarAtFar, VerificationResult
-from facewright.files import write_atomic
+from facewright.images import Pixels
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates
+from facewright.provenance import Origin
 from facewright.report import pages, words
 from facewright.report import verification_plots as plots
 from facewright.report.groups import group_figures
@@ -44,7 +45,7 @@ class MeasuredThreshold:
 
 @dataclass(frozen=True)
 class PairContext:
-    """All that a page says of a list of pairs. Nothing is looked up: the caller says the time and the versions."""
+    """All that a page says of a list of pairs. Nothing is looked up."""
 
     result: VerificationResult
     model: str
@@ -52,14 +53,12 @@ class PairContext:
     input: str  # what the network was fed, in words
     false_accepts: Sequence[ShownPair]
     false_rejects: Sequence[ShownPair]
-    thumbnail: Callable[[str], bytes | None] | None = None  # an image file's bytes by its path in the data
+    origin: Origin
+    thumbnail: Callable[[str], Pixels | None] | None = None  # an image by its path in the data
     stored: MeasuredThreshold | None = None
     subgroups: Subgroups | None = None
     rejection: ErrorVersusReject | None = None
     broken: Sequence[tuple[str, str]] = ()  # images that could not be used, and why
-    created: str = ""
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     licence: str | None = None  # of the weights
 
@@ -78,17 +77,8 @@ class _Picture:
     uri: str | None
 
 
-def write_pair_report(path: Path, context: PairContext) -> None:
-    """Write the page; the file is replaced in one step.
-
-    Raises:
-        FacewrightError: the file could not be written; an old one is untouched.
-    """
-    write_atomic(path, pair_page(context))
-
-
 def pair_page(context: PairContext) -> str:
-    """The whole page as HTML."""
+    """Return the whole page as HTML."""
     result, album = context.result, Album(context.thumbnail)
     facts = {
         "context": context,
@@ -106,7 +96,7 @@ def pair_page(context: PairContext) -> str:
         "details": _details(context),
         "listed": _LISTED,
     }
-    return pages.render("verification.html", facts, {"decimals": _decimals, "points": _points})
+    return pages.render("verification.html", facts, context.origin, {"decimals": _decimals, "points": _points})
 
 
 def decisive_threshold(result: VerificationResult) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright.errors import UnknownName, UsageError, missing_extra
-from facewright.images import Pixels
+from facewright.images import Pixels, data_uri
 from facewright.inference import Classifier
 from facewright.recognition import Face, Recognizer
 
@@ -45,7 +43,7 @@ class Explanations:
         overlay = _overlay()
         result = occlude(self._recognizer, a.chip, b.chip)
         sides = ((a.chip, result.heat_a), (b.chip, result.heat_b))
-        shown = [{"overlay": _uri(overlay(_shown(p), heat)), "photo": _uri(_shown(p))} for p, heat in sides]
+        shown = [{"overlay": data_uri(overlay(_shown(p), heat)), "photo": data_uri(_shown(p))} for p, heat in sides]
         return {"kind": "pair", "score": result.score, "drop": result.drop, "a": shown[0], "b": shown[1]}
 
     def of_class(self, photo: str, pixels: Pixels, name: str | None) -> dict[str, Any]:
@@ -67,8 +65,8 @@ class Explanations:
             "name": wanted,
             "probability": found[wanted],
             "predicted": wanted if prediction.targets is not None else prediction.names[0],
-            "overlay": _uri(overlay(_shown(inputs), heat)),
-            "photo": _uri(_shown(inputs)),
+            "overlay": data_uri(overlay(_shown(inputs), heat)),
+            "photo": data_uri(_shown(inputs)),
         }
 
 
@@ -87,9 +85,3 @@ def _shown(pixels: Pixels) -> Pixels:
     times = max(1.0, SHOWN / max(height, width))
     size = round(width * times), round(height * times)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-
-
-def _uri(pixels: Pixels) -> str:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

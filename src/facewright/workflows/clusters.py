@@ -32,7 +32,6 @@ from facewright.clustering.average_linkage import Clusters, Link, cluster
 from facewright.errors import DataError, OtherModel, Undefined, UsageError
 from facewright.events import EventHandler, counted, ignore_event
 from facewright.files import read_json, read_limited, write_atomic, write_json
-from facewright.gallery.photos import png_of
 from facewright.metrics.impostor_tail import scores_of
 from facewright.names import checked_name
 from facewright.recognition import Recognizer
@@ -233,7 +232,7 @@ def _add_photos(
             vectors.append(recognizer.embed(found))
         for number, face in enumerate(found):
             key = f"{digest}-{number}"
-            write_atomic(folder / _file_of(key, str(path)), png_of(face.chip), mode=PRIVATE)
+            write_atomic(folder / _file_of(key, str(path)), images.png_of(face.chip), mode=PRIVATE)
             faces.append(SortedFace(key=key, photo=str(path), box=face.box, score=face.score))
     state.vectors = np.concatenate(vectors)
     state.update(faces=tuple(faces), photos=known, failed=failed)

@@ -1,35 +1,35 @@
-"""Compare runs: the comparison and its page."""
+"""Compare runs, of classes or of targets: the comparison and its page."""
 
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image
 
 from facewright.data.store import PixelStore
 from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
 from facewright.evaluation.results import Comparison
+from facewright.evaluation.target_comparison import TargetComparison, TargetEntry, compare_targets
 from facewright.faces.crops import with_face_crops
-from facewright.files import plain_cell, write_json
+from facewright.files import plain_cell, write_atomic, write_json
+from facewright.images import Pixels
 from facewright.models.blocks import Model
+from facewright.provenance import origin
 from facewright.report.drawing import draw_architecture
-from facewright.report.generated import GeneratedImages, generated_images
-from facewright.report.html import DatasetFacts, ReportContext, write_report
+from facewright.report.html import DatasetFacts, ReportContext, comparison_page
+from facewright.report.images import GeneratedImages, generated_images
+from facewright.report.targets import TargetContext, target_page
 from facewright.runs import Run
 from facewright.training import generation
 from facewright.training.balancing import balancing_of
-from facewright.workflows import provenance
 from facewright.workflows.prepared_data import cropper_of
-from facewright.workflows.target_comparison import ComparedTargets, compared_targets
 
 REPORTING = "measuring the latency and drawing the report"
 
@@ -39,8 +39,8 @@ class Compared:
     """Runs and their comparison."""
 
     runs: tuple[Run, ...]
-    comparison: Comparison
-    store: PixelStore | None  # of the data they were trained on; None: not there any more
+    comparison: Comparison | TargetComparison
+    store: PixelStore | None = None  # of the data they were trained on, for its images; None: not there any more
 
     def to_dict(self) -> dict[str, Any]:
         """As `compare --json` prints it."""
@@ -48,7 +48,11 @@ class Compared:
 
     def to_html(self, path: Path | str) -> Path:
         """Write the self-contained page."""
-        write_report(Path(path), self.comparison, context=_context(self))
+        if isinstance(self.comparison, TargetComparison):
+            page = target_page(self.comparison, _target_context(self.runs, self.comparison))
+        else:
+            page = comparison_page(self.comparison, _context(self.runs, self.comparison, self.store))
+        write_atomic(Path(path), page)
         return Path(path)
 
     def write(self, folder: Path) -> Path:
@@ -58,14 +62,15 @@ class Compared:
         return self.to_html(folder / "report.html")
 
 
-def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -> Compared | ComparedTargets:
+def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -> Compared:
     """Put finished runs side by side; latency and throughput are measured now, one model after the other.
 
     Args:
         store: the images they were trained on, where it is at hand; else their dataset is opened again.
     Raises:
         RunError: a run is not finished.
-        UsageError: they were not tested on the same images, or one is given twice.
+        UsageError: they were not tested on the same images, some predict classes and some targets, or one is given
+            twice.
     """
     opened = [run if isinstance(run, Run) else Run(Path(run)) for run in runs]
     places = [run.folder.resolve() for run in opened]
@@ -81,7 +86,7 @@ def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -
         )
     names = _names(opened)
     if any(run.recipe.task is not None for run in opened):
-        return compared_targets(opened, names)
+        return Compared(tuple(opened), _compared_targets(opened, names))
     entries = [
         run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))
         for run, name in zip(opened, names, strict=True)
@@ -104,16 +109,44 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [f"{run.folder} ({number})" for number, run in enumerate(runs, start=1)]
 
 
-def _context(compared: Compared) -> ReportContext:
-    runs, store = compared.runs, compared.store
+def _compared_targets(runs: Sequence[Run], names: Sequence[str]) -> TargetComparison:
+    task = runs[0].recipe.task
+    if task is None or any(run.recipe.task is None for run in runs):
+        raise UsageError("some of these runs predict classes and some targets; compare runs of one kind")
+    other = next((run for run in runs if run.recipe.task is not None and run.recipe.task.names != task.names), None)
+    if other is not None:
+        raise UsageError(f"{runs[0].folder} and {other.folder} have other targets; compare runs of the same")
+    entries = []
+    for run, name in zip(runs, names, strict=True):
+        listed = run.compared(name, speed.latency(run.classifier.model, run.facts.image_size))
+        entries.append(TargetEntry(**listed, test=run.evaluation, predictions=run.predictions))
     facts = runs[0].facts
-    spec = runs[0].classifier.spec
-    named = {entry.name: run for entry, run in zip(compared.comparison.entries, runs, strict=True)}
+    return compare_targets(entries, task, facts.dataset, facts.fingerprint, facts.counts)
+
+
+def _title(runs: Sequence[Run], names: Collection[str]) -> str:
+    return f"{runs[0].facts.dataset}: {', '.join(names) if len(names) < 4 else f'{len(names)} models'}"
+
+
+def _target_context(runs: Sequence[Run], comparison: TargetComparison) -> TargetContext:
+    facts, task = runs[0].facts, runs[0].recipe.task
+    assert task is not None
+    named = {entry.name: run for entry, run in zip(comparison.models, runs, strict=True)}
+    return TargetContext(
+        title=_title(runs, named),
+        task=task,
+        origin=origin(facts.versions),
+        notes=facts.notes,
+        recipes={name: run.recipe.to_toml() for name, run in named.items()},
+    )
+
+
+def _context(runs: Sequence[Run], comparison: Comparison, store: PixelStore | None) -> ReportContext:
+    facts, spec = runs[0].facts, runs[0].classifier.spec
+    named = {entry.name: run for entry, run in zip(comparison.entries, runs, strict=True)}
     return ReportContext(
-        title=f"{facts.dataset}: {', '.join(named)}" if len(runs) < 4 else f"{facts.dataset}: {len(runs)} models",
-        created=provenance.created(),
-        command=provenance.command(),
-        versions=facts.versions,
+        title=_title(runs, named),
+        origin=origin(facts.versions),
         facts=DatasetFacts({} if store is None else store.dataset.counts(), spec.mean, spec.std, facts.notes),
         thumbnail=None if store is None else thumbnails(store),
         drawings={
@@ -173,15 +206,7 @@ def _generated(run: Run, store: PixelStore | None) -> GeneratedImages | None:
     )
 
 
-def thumbnails(store: PixelStore) -> Callable[[str], bytes | None]:
-    """Return a function from a path in the dataset to a PNG as the network sees the image; None where there is none."""
+def thumbnails(store: PixelStore) -> Callable[[str], Pixels | None]:
+    """Return a function from a path in the dataset to the image as the network sees it; None where there is none."""
     rows: Mapping[str, int] = {record.path: row for row, record in enumerate(store.dataset.records)}
-
-    def thumbnail(path: str) -> bytes | None:
-        if path not in rows:
-            return None
-        out = io.BytesIO()
-        Image.fromarray(store.pixels[rows[path]]).save(out, "PNG")
-        return out.getvalue()
-
-    return thumbnail
+    return lambda path: np.asarray(store.pixels[rows[path]]) if path in rows else None

@@ -18,7 +18,6 @@ from facewright.workflows.comparison import Compared
 from facewright.workflows.inspection import inspect
 from facewright.workflows.prediction import predict
 from facewright.workflows.sweeps import train_all
-from facewright.workflows.target_comparison import ComparedTargets
 
 SHOWN = 5  # test images to predict, none of which was trained on
 
@@ -51,7 +50,7 @@ class Demonstration:
     """The results of the demonstration."""
 
     audit: Audit
-    compared: Compared | ComparedTargets
+    compared: Compared
     predictions: tuple[Prediction, ...]
     folder: Path
     report: Path
@@ -81,7 +80,6 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     compared = train_all(
         size.where, size.models, out=folder, overrides=size.overrides, budget=size.budget, on_event=on_event
     )
-    assert isinstance(compared, Compared)  # of classes
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
     shown = _test_images(best, folder / "photos")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'photos'}"))

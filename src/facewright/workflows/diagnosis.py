@@ -15,9 +15,9 @@ from facewright.data.cache import cache_entries
 from facewright.errors import FacewrightError
 from facewright.files import cache_folder
 from facewright.models.face_weights import accepted
+from facewright.provenance import machine
 from facewright.recognition.defaults import read_defaults
 from facewright.records import Record
-from facewright.workflows.provenance import machine
 
 PACKAGES = ("numpy", "pillow", "onnxruntime", "torch", "scikit-learn", "fastapi", "pyarrow", "psycopg")
 VARIABLES = (

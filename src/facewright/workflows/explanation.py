@@ -22,10 +22,10 @@ from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage, Pixels
 from facewright.images.files import images_in
 from facewright.input_spec import InputSpec
+from facewright.provenance import Origin, origin, versions
 from facewright.recognition import Recognizer
-from facewright.report.explanations import PageContext, side_by_side, write_explanations
+from facewright.report.explanations import explanations_page, side_by_side
 from facewright.runs import load_classifier
-from facewright.workflows import provenance
 from facewright.workflows.prediction import note_uncropped
 
 SHOWN_SIDE = 320  # px at least of the longer side of an image that is shown
@@ -159,7 +159,7 @@ def _written(explained: Explained, folder: Path) -> Explained:
         else:
             photos.append(photo)
     written = replace(explained, photos=tuple(photos), page=str(folder / REPORT))
-    write_explanations(folder / REPORT, written, _context())
+    write_atomic(folder / REPORT, explanations_page(written, _origin()))
     return written
 
 
@@ -169,16 +169,12 @@ def _pair_written(pair: ExplainedPair, folder: Path) -> ExplainedPair:
     for target, photo, heat in zip(targets, pair.photos, (pair.occlusion.heat_a, pair.occlusion.heat_b), strict=True):
         write_atomic(target, side_by_side(photo, heat))
     written = replace(pair, overlays=tuple(map(str, targets)), page=str(folder / REPORT))
-    write_explanations(folder / REPORT, written, _context())
+    write_atomic(folder / REPORT, explanations_page(written, _origin()))
     return written
 
 
-def _context() -> PageContext:
-    return PageContext(
-        created=provenance.created(),
-        command=provenance.command(),
-        versions=provenance.versions("torch", "numpy", "pillow"),
-    )
+def _origin() -> Origin:
+    return origin(versions("torch", "numpy", "pillow"))
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:

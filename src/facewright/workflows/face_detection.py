@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from facewright import images
 from facewright.errors import UnknownName, UsageError
@@ -189,7 +186,7 @@ def _written(seen: PhotoFaces, photo: Pixels, target: Path, search: FaceSearch, 
     target.parent.mkdir(parents=True, exist_ok=True)
     crops = search.crop_names(target, len(seen.faces))
     for face, crop in zip(seen.faces, crops, strict=True):
-        write_atomic(Path(crop), png(face.chip))
+        write_atomic(Path(crop), images.png_of(face.chip))
     if not draw:
         return replace(seen, crops=crops)
     boxes, scores = [face.box for face in seen.faces], [face.score for face in seen.faces]
@@ -217,10 +214,3 @@ def photo_stems(places: Sequence[tuple[Path | MemoryImage, Path | MemoryImage]])
             name = (folder / f"{path.stem}~{number}").as_posix()
         names[name] = None
     return list(names)
-
-
-def png(pixels: Pixels) -> bytes:
-    """Return an image as a PNG file."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()

@@ -24,8 +24,9 @@ from facewright.events import EventHandler, Message, ignore_event
 from facewright.faces.detectors import detector_of
 from facewright.faces.selection import Face
 from facewright.files import write_atomic
+from facewright.images import png_of
 from facewright.recognition import Recognizer, SelectFace
-from facewright.workflows.face_detection import FaceSearch, FoundFaces, PhotoFaces, photo_stems, png, write_lists
+from facewright.workflows.face_detection import FaceSearch, FoundFaces, PhotoFaces, photo_stems, write_lists
 from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
 
 PHOTOS = 256  # a part
@@ -170,7 +171,7 @@ def rows_of(
 def _cells(number: int, face: Face) -> dict[str, Any]:
     box = {name: float(value) for name, value in zip("xywh", face.box, strict=True)}
     points = [float(value) for value in face.points.ravel()]
-    return {"face": number, **box, "score": face.score, "points": points, "crop": png(face.chip)}
+    return {"face": number, **box, "score": face.score, "points": points, "crop": png_of(face.chip)}
 
 
 def _schema() -> Any:

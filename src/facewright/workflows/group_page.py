@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from facewright.evaluation.results import ClassificationResult
 from facewright.evaluation.targets import TaskResult
 from facewright.evaluation.verification import VerificationResult
-from facewright.files import write_json
-from facewright.workflows import provenance
+from facewright.files import write_atomic, write_json
+from facewright.provenance import origin, versions
 from facewright.workflows.recognition import Recognition
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def write_groups(
     folder: Path, model: str, data: str, column: str, result: ClassificationResult | TaskResult | Recognition
-) -> Path:
-    """Leave evaluation.json and report.html of an evaluation by group in a folder; returns the page."""
-    from facewright.report.groups import GroupContext, write_group_page
+) -> None:
+    """Leave evaluation.json and report.html of an evaluation by group in a folder."""
+    from facewright.report.groups import GroupContext, group_page
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evaluation.json", result.to_dict())
@@ -34,12 +34,9 @@ def write_groups(
         tiles=_tiles(result),
         groups={name: found for name, found in groups.items() if found is not None},
         numbers=result.numbers if isinstance(result, TaskResult) else (),
-        created=provenance.created(),
-        command=provenance.command(),
-        versions=provenance.versions("numpy", "pillow"),
+        origin=origin(versions("numpy", "pillow")),
     )
-    write_group_page(folder / "report.html", context)
-    return folder / "report.html"
+    write_atomic(folder / "report.html", group_page(context))
 
 
 def _tiles(result: ClassificationResult | TaskResult | Recognition) -> list[Fact]:

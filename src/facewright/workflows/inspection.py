@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
+
+import numpy as np
 
 from facewright.data.audit import Audit, audit
 from facewright.data.contact_sheet import contact_sheet
@@ -15,6 +16,7 @@ from facewright.events import EventHandler, ignore_event
 from facewright.faces.crops import SIDE as CROP_SIDE
 from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
 from facewright.faces.selection import SelectFace
+from facewright.images import png_of
 from facewright.input_spec import ColourOrder
 from facewright.workflows.prepared_data import open_store
 
@@ -36,12 +38,11 @@ def inspect(
     if detector not in (None, "none"):
         dataset = with_face_crops(dataset, FaceCropper(detector))
     store = open_store(dataset, SIDE, "cover", on_event, form=form)
-    sheet = io.BytesIO()
-    contact_sheet(store).save(sheet, "PNG")
+    sheet = png_of(np.asarray(contact_sheet(store)))
     found = audit(store)
     if share is not None:
         found = found.replace(warnings=(*found.warnings, advice(share)))
-    return found, sheet.getvalue()
+    return found, sheet
 
 
 def export_dataset(

@@ -27,16 +27,16 @@ from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
 from facewright.events import EventHandler, Message, Progress, counted, ignore_event
 from facewright.faces.crops import with_face_crops
-from facewright.files import write_json
+from facewright.files import write_atomic, write_json
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import NONE, open_weights, parse_model
-from facewright.report.label_issues import LabelContext, write_label_page
+from facewright.provenance import origin
+from facewright.report.label_issues import label_page
 from facewright.runs import SUSPICIOUS, Run
 from facewright.training import probe
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.features import FeatureInputs, features_of
-from facewright.workflows import provenance
 from facewright.workflows.comparison import compare, thumbnails
 from facewright.workflows.prepared_data import cropper_of, open_store
 from facewright.workflows.training_runs import train
@@ -143,13 +143,7 @@ def write_page(folder: Path, page: Path) -> None:
     chosen = run.recipe.input
     dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
     store = open_store(dataset, chosen.size, chosen.resize, ignore_event)
-    context = LabelContext(
-        created=provenance.created(),
-        command=provenance.command(),
-        versions=run.facts.versions,
-        thumbnail=thumbnails(store),
-    )
-    write_label_page(page, run.label_issues, context)
+    write_atomic(page, label_page(run.label_issues, origin(run.facts.versions), thumbnails(store)))
 
 
 def backbone_of(begun: str, weights: str | None) -> str | None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
 from facewright.evaluation.subgroups import Subgroups, rates_by_group
 from facewright.evaluation.verification import VerificationResult, verify_pairs
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.files import csv_text, write_atomic, write_json
+from facewright.images import Pixels
 from facewright.input_spec import InputSpec
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.old_keywords import select_face_was_policy
+from facewright.provenance import origin, versions
 from facewright.recognition import Recognizer, SelectFace
 from facewright.runs import seen_images
-from facewright.workflows import provenance
 from facewright.workflows.groups import one_threshold, read_groups, threshold_for_groups
 from facewright.workflows.scores import ScoredPairs, score_pairs
 
@@ -76,15 +74,14 @@ class PairsMeasured:
             **({} if self.rejection is None else {"error_versus_reject": self.rejection.to_dict()}),
         }
 
-    def write(self, folder: Path) -> Path:
-        """Leave verification.json, scores.csv and report.html in a folder; returns the page."""
+    def write(self, folder: Path) -> None:
+        """Leave verification.json, scores.csv and report.html in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "verification.json", self.to_dict())
         write_atomic(folder / "scores.csv", _table(self.scored).encode(errors="backslashreplace"))
-        from facewright.report.verification import write_pair_report
+        from facewright.report.verification import pair_page
 
-        write_pair_report(folder / "report.html", _context(self))
-        return folder / "report.html"
+        write_atomic(folder / "report.html", pair_page(_context(self)))
 
 
 @select_face_was_policy
@@ -243,9 +240,7 @@ def _context(measured: PairsMeasured) -> PairContext:
         subgroups=measured.subgroups,
         rejection=measured.rejection,
         broken=[(item.path, item.reason) for item in scored.embedded.dataset.broken],
-        created=provenance.created(),
-        command=provenance.command(),
-        versions=provenance.versions("torch", "numpy", "scipy", "pillow"),
+        origin=origin(versions("torch", "numpy", "scipy", "pillow")),
         fingerprint=measured.fingerprint,
         licence=measured.licence,
     )
@@ -257,16 +252,8 @@ def _shown(scored: ScoredPairs, rows: Sequence[int]) -> list[ShownPair]:
     return [ShownPair(scored.pairs.a[row], scored.pairs.b[row], float(scored.scores[row])) for row in rows]
 
 
-def _as_seen(scored: ScoredPairs) -> Callable[[str], bytes | None]:
-    """Images as the network sees them, as the bytes of a PNG."""
+def _as_seen(scored: ScoredPairs) -> Callable[[str], Pixels | None]:
+    """Return a function from a path in the data to the image as the network sees it."""
     embedded = scored.embedded
     rows = {record.path: row for row, record in enumerate(embedded.dataset.records)}
-
-    def png(path: str) -> bytes | None:
-        if path not in rows:
-            return None
-        out = io.BytesIO()
-        Image.fromarray(embedded.picture(rows[path])).save(out, "PNG")
-        return out.getvalue()
-
-    return png
+    return lambda path: embedded.picture(rows[path]) if path in rows else None

@@ -17,7 +17,6 @@ from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import REPORTING, Compared, compare
 from facewright.workflows.dry_runs import dry_run
 from facewright.workflows.initial_weights import check_model, check_weights, start_of, with_one_class_order
-from facewright.workflows.target_comparison import ComparedTargets
 from facewright.workflows.training_requests import folder_name, free_folder
 from facewright.workflows.training_runs import train
 
@@ -37,7 +36,7 @@ def train_all(
     budget: float | None = None,
     track: Sequence[str] | None = None,
     on_event: EventHandler = ignore_event,
-) -> Compared | ComparedTargets:
+) -> Compared:
     """Train several models on one split and compare them; the page is `out`/report.html.
 
     Called again with the same `out` it resumes: finished runs are kept, an unfinished one is resumed.

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from facewright import bundle as bundles
-from facewright import devices, platforms
+from facewright import devices, platforms, provenance
 from facewright.data.loaders import Loader
 from facewright.data.targets import with_ranges
 from facewright.errors import ResumeError, UsageError
@@ -29,7 +29,6 @@ from facewright.training.distributed import World, joined
 from facewright.training.generation import with_generated
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
-from facewright.workflows import provenance
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
 from facewright.workflows.initial_weights import InitialWeights, check_weights, initial_weights
 from facewright.workflows.linear_probe import probe

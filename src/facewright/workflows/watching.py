@@ -24,9 +24,9 @@ from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.quality import quality_of
 from facewright.files import write_atomic
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import png_of
 from facewright.gallery.results import about_quality, assign
 from facewright.gallery.store import Match
+from facewright.images import png_of
 from facewright.metrics.thresholds import Threshold
 from facewright.video.frames import FilmWriter, Frame, Reading, is_live, opener, read, shown, writing
 from facewright.video.live import Live

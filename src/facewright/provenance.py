@@ -1,13 +1,29 @@
-"""Provenance of a file: time, command, versions and machine."""
+"""Provenance of a file or page: time, command, versions and machine."""
 
 from __future__ import annotations
 
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The provenance that a page names."""
+
+    created: str = ""  # as it shall be read
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def origin(of: Mapping[str, str]) -> Origin:
+    """Return the time and the command of now, with versions."""
+    return Origin(created(), command(), of)
 
 
 def now() -> str:

@@ -11,24 +11,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facewright.images import read
-from facewright.models import catalog, iresnet, mobilefacenet, nfnet, summary, vit
+from facewright.models import catalog, iresnet, nfnet, summary, vit
 from facewright.models.blocks import FixedGrid
 
 SHARED = Path(__file__).parents[2] / "../shared"
 
 
-@pytest.mark.parametrize("name", list(iresnet.VARIANTS))
+@pytest.mark.parametrize("name", list(iresnet.DEPTHS))
 def test_iresnet_counts_are_those_of_its_table(name: str) -> None:
     total = 3 * 64 * 9 + 2 * 64 + 64  # first convolution, norm, PReLU
     inputs = 64
-    for width, depth in zip((64, 128, 256, 512), iresnet.VARIANTS[name].depths, strict=True):
+    for width, depth in zip((64, 128, 256, 512), iresnet.DEPTHS[name], strict=True):
         for index in range(depth):
             total += 2 * inputs + 9 * inputs * width + 2 * width + width + 9 * width**2 + 2 * width
             if index == 0:
                 total += inputs * width + 2 * width  # the shortcut
             inputs = width
     total += 2 * 512 + (512 * 49 + 1) * 512 + 2 * 512  # norm, linear, norm
-    assert total == iresnet.VARIANTS[name].backbone
+    assert total == catalog.describe(name).parameters - 1000 * (512 + 1)
 
 
 def test_backbones_without_their_classifier_have_the_published_counts() -> None:
@@ -113,7 +113,7 @@ def test_public_mobilefacenet_weights_load_and_tell_two_people_apart() -> None:
     if not weights.is_file() or not people.is_dir():
         pytest.skip("wants ../shared/weights/mobilefacenet_arcface.safetensors and ../shared/data/celebrities12")
     state = {key.removeprefix("arcface."): tensor for key, tensor in load_file(weights).items()}
-    model = mobilefacenet.build("mobilefacenet", 2).eval()
+    model = catalog.create_model("mobilefacenet", 2).eval()
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert (missing, unexpected) == (["classifier.weight", "classifier.bias"], [])
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import Model, Stage, Stem, initialize_convolutions
 
 SMALLEST_SIDE = 63  # px: leaves 14, 6 and 2 points before, and 1 point after the third pool
 HIDDEN = 4096
@@ -43,7 +43,7 @@ class AlexNet(Model):
     classifier_name: ClassVar[str] = "classifier.6"
     feature_width = HIDDEN
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.enlarge = Enlarge(SMALLEST_SIDE)
         self.features = nn.Sequential(  # the name is torchvision's
@@ -80,12 +80,6 @@ class AlexNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: what lies between two pools, and the three linear layers."""
-        convolutions = (("0",), ("2", "3"), ("5", "6"), ("8",), ("10", "12"))
-        parts = [Unit(tuple(f"features.{index}" for index in indices)) for indices in convolutions]
-        head = Unit(("avgpool",)), *(Unit((f"classifier.{index}",)) for index in (1, 4, 6))
-        return Stage("stem", (parts[0],)), Stage("body", tuple(parts[1:])), Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> AlexNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return AlexNet(classes)
+        body = "features.2 features.3", "features.5 features.6", "features.8", "features.10 features.12"
+        head = "avgpool", "classifier.1", "classifier.4", "classifier.6"
+        return self.stage("stem", "features.0"), self.stage("body", *body), self.stage("head", *head)

@@ -1,9 +1,10 @@
-"""Shared parts of the convolutional families: the names of the stems, the outline, the initialization."""
+"""Shared parts of the families: the names of the stems, the outline, residual layers, the initialization."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ Stem = Literal["coarse", "imagenet", "medium", "small"]
 
 Join = Literal["none", "identity", "projection", "dense"]
 """How a part's input meets its output: not at all, added as it is, added after a 1x1 convolution, concatenated."""
+
+MakeBlock = Callable[[int, int, int], Any]  # inputs, width, stride -> a block, which has `outputs`
+RESIDUAL_WIDTHS = (64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Stage:
 
 
 class Model(nn.Module):
-    """An architecture, as `create_model` builds it: `forward` (B, 3, H, W) -> (B, classes).
+    """An architecture, built from its name, the number of classes and a stem: `forward` (B, 3, H, W) -> (B, classes).
 
     Attributes:
         feature_width: length of a row of `forward_features`.
@@ -53,6 +57,23 @@ class Model(nn.Module):
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline that tables and drawings follow."""
         raise NotImplementedError
+
+    def stage(self, name: str, *units: str | Unit) -> Stage:
+        """Return a stage of the outline.
+
+        Args:
+            units: each a `Unit`, or the paths of its modules, apart by spaces; one that begins with an identity, which
+                the stem leaves out, is dropped.
+        """
+        parts = [Unit(tuple(unit.split())) if isinstance(unit, str) else unit for unit in units]
+        absent = {part for part in parts if isinstance(self.get_submodule(part.paths[0]), nn.Identity)}
+        absent -= {Unit((self.classifier_name,))}
+        return Stage(name, tuple(part for part in parts if part not in absent))
+
+    def units_in(self, path: str) -> tuple[Unit, ...]:
+        """Return a unit for each block in a container; a block may say by `join` how its input meets its output."""
+        blocks = self.get_submodule(path).named_children()
+        return tuple(Unit((f"{path}.{name}",), getattr(block, "join", "none")) for name, block in blocks)
 
 
 def reducer(stem: Stem) -> nn.Module:
@@ -154,33 +175,72 @@ def initialize_convolutions(model: nn.Module) -> None:
                 module.bias.zero_()
 
 
-def residual_body(model: nn.Module, stages: int) -> list[Stage]:
-    """Return the outline of `layer1` … `layerN`, from the `downsample` of each block."""
-    layers = {f"stage {number}": f"layer{number}" for number in range(1, stages + 1)}
-    return [
-        Stage(
-            stage,
-            tuple(
-                Unit((f"{layer}.{index}",), _join(block))
-                for index, block in enumerate(model.get_submodule(layer).children())
-            ),
-        )
-        for stage, layer in layers.items()
-    ]
+class ResidualNetwork(Model):
+    """A network with ResNet's names: a first convolution, four layers of blocks, a mean, a linear classifier.
+
+    Args:
+        conv1: images to `width` channels; the pool behind it is for the coarse and the imagenet stem.
+        make_block: inputs, width, stride -> a block, which has `outputs`.
+        depths: blocks of each layer.
+    """
+
+    classifier_name: ClassVar[str] = "fc"
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
+    def __init__(
+        self, conv1: nn.Module, width: int, make_block: MakeBlock, depths: tuple[int, ...], classes: int, stem: Stem
+    ) -> None:
+        super().__init__()
+        self.reduce = reducer(stem)
+        self.conv1 = conv1
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem in ("coarse", "imagenet") else nn.Identity()
+        self.feature_width = add_layers(self, make_block, width, depths, 1)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(self.feature_width, classes)
+        initialize_residual(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.reduce(x)))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return torch.flatten(self.avgpool(x), 1)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the outline."""
+        stem = self.stage("stem", "reduce", "conv1 bn1", "maxpool")
+        return stem, *layer_stages(self), self.stage("head", "avgpool", "fc")
 
 
-def _join(block: nn.Module) -> Join:
-    """Return how a block's input meets its output; a block without `downsample` has no shortcut."""
-    if not hasattr(block, "downsample"):
-        return "none"
-    return "identity" if block.downsample is None else "projection"
+def add_layers(model: nn.Module, make_block: MakeBlock, inputs: int, depths: tuple[int, ...], stride: int) -> int:
+    """Add `layer1` to `layer4`, of 64 to 512 channels; the first has this stride, the others halve the side.
+
+    Returns:
+        The channels that the last gives.
+    """
+    for number, (width, depth) in enumerate(zip(RESIDUAL_WIDTHS, depths, strict=True), start=1):
+        blocks = []
+        for index in range(depth):
+            blocks.append(make_block(inputs, width, 1 if index > 0 else stride if number == 1 else 2))
+            inputs = blocks[-1].outputs
+        model.add_module(f"layer{number}", nn.Sequential(*blocks))
+    return inputs
 
 
-def residual_outline(model: nn.Module, stages: int) -> tuple[Stage, ...]:
-    """The whole outline of a network with ResNet's names: a reducer and a pool that may be absent, layers, a head."""
-    absent = [isinstance(model.get_submodule(name), nn.Identity) for name in ("reduce", "maxpool")]
-    reduced, pooled = (
-        [] if gone else [Unit((name,))] for gone, name in zip(absent, ("reduce", "maxpool"), strict=True)
-    )
-    stem = Stage("stem", (*reduced, Unit(("conv1", "bn1")), *pooled))
-    return stem, *residual_body(model, stages), Stage("head", (Unit(("avgpool",)), Unit(("fc",))))
+def layer_stages(model: Model) -> tuple[Stage, ...]:
+    """Return the outline of `layer1` to `layer4`."""
+    return tuple(model.stage(f"stage {number}", *model.units_in(f"layer{number}")) for number in range(1, 5))
+
+
+def initialize_residual(model: nn.Module) -> None:
+    """Initialize by Kaiming's rule; the norm that a block names `last_norm` starts at zero: the block as identity.
+
+    Source: K. He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
+    """
+    initialize_convolutions(model)
+    for module in model.modules():
+        if (norm := getattr(module, "last_norm", None)) is not None:
+            nn.init.zeros_(module.get_submodule(norm).get_parameter("weight"))

@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, initialize_convolutions
 from facewright.specs import CAPSULE_SCALE
 from facewright.vectors import exactly, precise
 
@@ -50,15 +50,9 @@ class ClassCapsules(nn.Linear):
     With couplings that did not depend on the image it would be a linear layer and a length.
     """
 
-    def __init__(
-        self,
-        features: int,
-        classes: int,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(features, classes, bias=False, device=device, dtype=dtype)
-        weight = torch.empty(classes, features, CLASS_WIDTH, device=device, dtype=dtype)
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(features, classes, bias=False)
+        weight = torch.empty(classes, features, CLASS_WIDTH)
         self.weight = nn.Parameter(weight.normal_(0.0, 0.1))  # the deviation of the authors' code
 
     def forward(self, features: Tensor) -> Tensor:  # (B, 1152 x 8) -> (B, classes)
@@ -75,7 +69,7 @@ class CapsNet(Model):
     classifier_name: ClassVar[str] = "classes"
     feature_width = PRIMARY * PRIMARY_WIDTH
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, CHANNELS, KERNEL)
         self.relu = nn.ReLU(inplace=True)
@@ -90,15 +84,7 @@ class CapsNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        return (
-            Stage("stem", (Unit(("conv1", "grid")),)),
-            Stage("capsules", (Unit(("primary",)), Unit(("classes",)))),
-        )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> CapsNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return CapsNet(classes)
+        return self.stage("stem", "conv1 grid"), self.stage("capsules", "primary", "classes")
 
 
 def squash(x: Tensor) -> Tensor:

@@ -148,21 +148,3 @@ def classifier_of(model: Model) -> nn.Linear | nn.Conv2d:
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         raise UsageError(f"the classifier of {type(model).__name__} was replaced by {type(layer).__name__}")
     return layer
-
-
-def replace_classifier(model: Model, classes: int) -> nn.Linear | nn.Conv2d:
-    """Replace the last layer by a new one of the same kind with `classes` outputs; return the new layer."""
-    from torch import nn
-
-    from facewright.models.capsnet import ClassCapsules
-
-    old = classifier_of(model)
-    device, dtype = old.weight.device, old.weight.dtype
-    fresh: nn.Linear | nn.Conv2d
-    if isinstance(old, nn.Conv2d):
-        fresh = nn.Conv2d(old.in_channels, classes, 1, device=device, dtype=dtype)
-    else:
-        kind = ClassCapsules if isinstance(old, ClassCapsules) else nn.Linear
-        fresh = kind(old.in_features, classes, device=device, dtype=dtype)
-    model.set_submodule(model.classifier_name, fresh)
-    return fresh

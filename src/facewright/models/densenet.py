@@ -14,7 +14,6 @@ Deviation: `stem` chooses how much of the image the first layers throw away, as 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -25,18 +24,11 @@ from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convol
 BOTTLENECK = 4  # a layer's 1x1 convolution has 4 * growth outputs
 
 
-@dataclass(frozen=True)
-class Variant:
-    growth: int  # k: channels that each layer adds
-    depths: tuple[int, int, int, int]
-    first: int  # channels of the first convolution: 2 * growth
-
-
-VARIANTS = {
-    "densenet121": Variant(32, (6, 12, 24, 16), 64),
-    "densenet161": Variant(48, (6, 12, 36, 24), 96),
-    "densenet169": Variant(32, (6, 12, 32, 32), 64),
-    "densenet201": Variant(32, (6, 12, 48, 32), 64),
+VARIANTS = {  # growth k: channels that each layer adds; layers of each block
+    "densenet121": (32, (6, 12, 24, 16)),
+    "densenet161": (48, (6, 12, 36, 24)),
+    "densenet169": (32, (6, 12, 32, 32)),
+    "densenet201": (32, (6, 12, 48, 32)),
 }
 
 
@@ -88,8 +80,10 @@ class DenseNet(Model):
 
     classifier_name: ClassVar[str] = "classifier"
 
-    def __init__(self, growth: int, depths: tuple[int, ...], first: int, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
+        growth, depths = VARIANTS[name]
+        first = 2 * growth
         kernel, stride = {"coarse": (7, 2), "imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
         self.reduce = reducer(stem)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -117,22 +111,7 @@ class DenseNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: each dense block with the transition that ends it."""
-        layers = dict(self.features.named_children())
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        stem = [*reduced, Unit(("features.conv0", "features.norm0"))]
-        if not isinstance(layers["pool0"], nn.Identity):
-            stem.append(Unit(("features.pool0",)))
-        body = []
-        for number in range(1, 5):
-            parts = [Unit((f"features.denseblock{number}",), "dense")]
-            if f"transition{number}" in layers:
-                parts.append(Unit((f"features.transition{number}",)))
-            body.append(Stage(f"stage {number}", tuple(parts)))
-        head = Unit(("features.norm5", "avgpool")), Unit(("classifier",))
-        return Stage("stem", tuple(stem)), *body, Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> DenseNet:
-    """Build one of the architectures with random weights."""
-    variant = VARIANTS[name]
-    return DenseNet(variant.growth, variant.depths, variant.first, classes, stem)
+        blocks = [Unit((f"features.denseblock{number}",), "dense") for number in range(1, 5)]
+        body = (self.stage(f"stage {n}", blocks[n - 1], f"features.transition{n}") for n in range(1, 4))
+        stem = self.stage("stem", "reduce", "features.conv0 features.norm0", "features.pool0")
+        return stem, *body, self.stage("stage 4", blocks[3]), self.stage("head", "features.norm5 avgpool", "classifier")

@@ -15,23 +15,23 @@ The smallest side is 103 px: below, the last halving has no point left. There is
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import Model, Stage, Stem, initialize_convolutions
 
 EMBEDDING = 128
-SMALLEST_SIDE = 103  # px
-BACKBONE = 5_611_040  # parameters without the classifier; dlib's file has 3,552 more, the convolutions' biases
-VARIANTS = {"dlib_resnet29": BACKBONE + (EMBEDDING + 1) * 1000}
 LEVELS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, blocks; all but the first begin by halving
 
 
 class Block(nn.Module):
     """Two 3x3 convolutions with norms, added to the input; `stride` 2 halves the side."""
+
+    join = "identity"
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class DlibResNet(Model):
     classifier_name: ClassVar[str] = "classifier"
     feature_width = EMBEDDING
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 7, 2, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
@@ -89,19 +89,9 @@ class DlibResNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        levels, first = [], 0
-        for number, (_, depth) in enumerate(LEVELS):
-            parts = tuple(Unit((f"blocks.{index}",), "identity") for index in range(first, first + depth))
-            levels.append(Stage(f"stage {number + 1}", parts))
-            first += depth
-        stem = Stage("stem", (Unit(("conv1", "bn1")), Unit(("pool",))))
-        return (
-            stem,
-            *levels,
-            Stage("head", (Unit(("avgpool",)), Unit(("embedding",)), Unit(("classifier",)))),
+        blocks = iter(self.units_in("blocks"))
+        levels = (
+            Stage(f"stage {number}", tuple(islice(blocks, depth))) for number, (_, depth) in enumerate(LEVELS, start=1)
         )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> DlibResNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return DlibResNet(classes)
+        head = self.stage("head", "avgpool", "embedding", "classifier")
+        return self.stage("stem", "conv1 bn1", "pool"), *levels, head

@@ -27,7 +27,6 @@ from facewright.models.blocks import (
     SqueezeExcitation,
     Stage,
     Stem,
-    Unit,
     conv_norm,
     first_strides,
     initialize_convolutions,
@@ -40,16 +39,15 @@ from facewright.models.blocks import (
 class Variant:
     width: float  # factor of every width
     depth: float  # factor of the blocks of each stage
-    size: int  # px: side of the images of the paper
     dropout: float
 
 
 VARIANTS = {
-    "efficientnet_b0": Variant(1.0, 1.0, 224, 0.2),
-    "efficientnet_b1": Variant(1.0, 1.1, 240, 0.2),
-    "efficientnet_b2": Variant(1.1, 1.2, 260, 0.3),
-    "efficientnet_b3": Variant(1.2, 1.4, 300, 0.3),
-    "efficientnet_b4": Variant(1.4, 1.8, 380, 0.4),
+    "efficientnet_b0": Variant(1.0, 1.0, 0.2),
+    "efficientnet_b1": Variant(1.0, 1.1, 0.2),
+    "efficientnet_b2": Variant(1.1, 1.2, 0.3),
+    "efficientnet_b3": Variant(1.2, 1.4, 0.3),
+    "efficientnet_b4": Variant(1.4, 1.8, 0.4),
 }
 # expansion, kernel, stride of the first block, width, blocks; the second row is the second place that halves the side
 STAGES = (
@@ -99,6 +97,7 @@ class MBConv(nn.Module):
             conv_norm(inner, outputs),
         )
         self.added = stride == 1 and inputs == outputs
+        self.join = "identity" if self.added else "none"
         self.stochastic_depth = StochasticDepth(left_out)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
@@ -111,15 +110,16 @@ class EfficientNet(Model):
 
     classifier_name: ClassVar[str] = "classifier.1"
 
-    def __init__(self, width: float, depth: float, dropout: float, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
+        variant = VARIANTS[name]
         first, second = first_strides(stem)
-        inputs = round_channels(FIRST_WIDTH * width, 8)
-        depths = [ceil(blocks * depth) for *_, blocks in STAGES]
+        inputs = round_channels(FIRST_WIDTH * variant.width, 8)
+        depths = [ceil(blocks * variant.depth) for *_, blocks in STAGES]
         self.reduce = reducer(stem)
         layers = [conv_norm(3, inputs, 3, first, activation=nn.SiLU(inplace=True))]
         for number, (expansion, kernel, stride, base, _) in enumerate(STAGES):
-            outputs = round_channels(base * width, 8)
+            outputs = round_channels(base * variant.width, 8)
             blocks = []
             for index in range(depths[number]):
                 here = 1 if index > 0 else second if number == 1 else stride
@@ -131,7 +131,7 @@ class EfficientNet(Model):
         layers.append(conv_norm(inputs, self.feature_width, activation=nn.SiLU(inplace=True)))
         self.features = nn.Sequential(*layers)  # the name is torchvision's
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.feature_width, classes))
+        self.classifier = nn.Sequential(nn.Dropout(variant.dropout), nn.Linear(self.feature_width, classes))
         initialize_convolutions(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
@@ -139,22 +139,9 @@ class EfficientNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        body = []
-        for number in range(1, len(STAGES) + 1):
-            blocks = self.get_submodule(f"features.{number}").children()
-            parts = (
-                Unit((f"features.{number}.{index}",), "identity" if block.added else "none")
-                for index, block in enumerate(blocks)
-                if isinstance(block, MBConv)
-            )
-            body.append(Stage(f"stage {number}", tuple(parts)))
+        body = (
+            self.stage(f"stage {number}", *self.units_in(f"features.{number}")) for number in range(1, len(STAGES) + 1)
+        )
+        stem = self.stage("stem", "reduce", "features.0.0 features.0.1")
         last = f"features.{len(STAGES) + 1}"
-        head = Unit((f"{last}.0", f"{last}.1")), Unit(("avgpool",)), Unit(("classifier.1",))
-        return Stage("stem", (*reduced, Unit(("features.0.0", "features.0.1")))), *body, Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> EfficientNet:
-    """Build one of the architectures with random weights."""
-    variant = VARIANTS[name]
-    return EfficientNet(variant.width, variant.depth, variant.dropout, classes, stem)
+        return stem, *body, self.stage("head", f"{last}.0 {last}.1", "avgpool", "classifier.1")

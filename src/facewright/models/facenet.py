@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import Model, Stage, Stem, initialize_convolutions
 
 FEATURES = 128
 
@@ -25,7 +25,7 @@ class SmallFaceNet(Model):
     classifier_name: ClassVar[str] = "classifier"
     feature_width = FEATURES
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3)
         self.pool1 = nn.MaxPool2d(3, 2, 1)
@@ -48,13 +48,5 @@ class SmallFaceNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        return (
-            Stage("stem", (Unit(("conv1",)), Unit(("pool1",)))),
-            Stage("body", (Unit(("conv2",)), Unit(("conv3",)), Unit(("pool3",)))),
-            Stage("head", (Unit(("avgpool",)), Unit(("fc",)), Unit(("classifier",)))),
-        )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> SmallFaceNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return SmallFaceNet(classes)
+        body = self.stage("body", "conv2", "conv3", "pool3")
+        return self.stage("stem", "conv1", "pool1"), body, self.stage("head", "avgpool", "fc", "classifier")

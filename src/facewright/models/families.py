@@ -31,50 +31,44 @@ PRETRAINED = "pretrained"  # the weights that one of these libraries has for an 
 class Family:
     """Architectures of one paper."""
 
-    module: str  # of this package
+    network: str  # its module of this package and class, "resnet:ResNet"
     paper: str
     source: str  # of the parameter counts
-    native_size: int  # px
     counts: Mapping[str, tuple[int, int]]
     """Name -> parameters as published, and FLOPs of one image of the native size as `count_flops` counts them; with
     1,000 classes and the family's first stem (the imagenet stem for the parameters); one multiply-add is 2 FLOPs."""
-    builder: str = "build"  # a function of the module
+    native_size: int = 224  # px
     stems: tuple[Stem, ...] = STEMS
     native_sizes: Mapping[str, int] = field(default_factory=dict)  # of those whose paper trained on another size
     smallest_side: int = SMALLEST_SIDE  # px
 
     def build(self, name: str, classes: int, stem: Stem) -> Model:
-        """Build one of the architectures."""
-        build: Callable[[str, int, Stem], Model] = load_name(f"facewright.models.{self.module}", self.builder)
-        return build(name, classes, stem)
+        """Build one of the architectures with random weights."""
+        module, kind = self.network.split(":")
+        network: Callable[[str, int, Stem], Model] = load_name(f"facewright.models.{module}", kind)
+        return network(name, classes, stem)
 
 
 FAMILIES = {
     "lenet": Family(
-        module="lenet",
+        network="lenet:LeNet5",
         paper="LeCun et al. 1998, Proceedings of the IEEE 86(11)",
         source="counted here: the paper's 60,000 before the classifier, and 300 for colour",
         native_size=32,
-        counts={
-            "lenet5": (145_300, 1_289_760),
-        },
+        counts={"lenet5": (145_300, 1_289_760)},
         stems=("imagenet",),
     ),
     "alexnet": Family(
-        module="alexnet",
+        network="alexnet:AlexNet",
         paper="Krizhevsky 2014, arXiv:1404.5997",
         source="torchvision",
-        native_size=224,
-        counts={
-            "alexnet": (61_100_840, 1_428_376_960),
-        },
+        counts={"alexnet": (61_100_840, 1_428_376_960)},
         stems=("imagenet",),
     ),
     "vgg": Family(
-        module="vgg",
+        network="vgg:VGG",
         paper="Simonyan and Zisserman 2015, arXiv:1409.1556",
         source="torchvision",
-        native_size=224,
         counts={
             "vgg11": (132_863_336, 15_218_180_096),
             "vgg11_bn": (132_868_840, 15_218_180_096),
@@ -88,10 +82,9 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "resnet": Family(
-        module="resnet",
+        network="resnet:ResNet",
         paper="K. He et al. 2016, arXiv:1512.03385",
         source="torchvision",
-        native_size=224,
         counts={
             "resnet18": (11_689_512, 3_628_146_688),
             "resnet34": (21_797_672, 7_327_522_816),
@@ -101,20 +94,18 @@ FAMILIES = {
         },
     ),
     "plain": Family(
-        module="resnet",
+        network="resnet:ResNet",
         paper="K. He et al. 2016, arXiv:1512.03385, section 3.3",
         source="counted here: ResNet without its projections",
-        native_size=224,
         counts={
             "plain18": (11_515_688, 3_589_611_520),
             "plain34": (21_623_848, 7_288_987_648),
         },
     ),
     "resnext": Family(
-        module="resnet",
+        network="resnet:ResNet",
         paper="Xie et al. 2017, arXiv:1611.05431",
         source="torchvision",
-        native_size=224,
         counts={
             "resnext50_32x4d": (25_028_904, 8_460_959_744),
             "resnext101_64x4d": (83_455_272, 30_920_540_160),
@@ -122,20 +113,18 @@ FAMILIES = {
         },
     ),
     "wide_resnet": Family(
-        module="resnet",
+        network="resnet:ResNet",
         paper="Zagoruyko and Komodakis 2016, arXiv:1605.07146",
         source="torchvision",
-        native_size=224,
         counts={
             "wide_resnet50_2": (68_883_240, 22_796_042_240),
             "wide_resnet101_2": (126_886_696, 45_506_101_248),
         },
     ),
     "seresnet": Family(
-        module="resnet",
+        network="resnet:ResNet",
         paper="Hu et al. 2018, arXiv:1709.01507",
         source="imgclsmob (README); the names are timm's",
-        native_size=224,
         counts={
             "seresnet50": (28_088_024, 8_183_398_400),
             "seresnet101": (49_326_872, 15_612_297_216),
@@ -145,19 +134,16 @@ FAMILIES = {
         },
     ),
     "xception": Family(
-        module="xception",
+        network="xception:Xception",
         paper="Chollet 2017, arXiv:1610.02357",
         source="timm (legacy_xception)",
         native_size=299,
-        counts={
-            "xception": (22_855_952, 16_714_806_992),
-        },
+        counts={"xception": (22_855_952, 16_714_806_992)},
     ),
     "densenet": Family(
-        module="densenet",
+        network="densenet:DenseNet",
         paper="Huang et al. 2017, arXiv:1608.06993",
         source="torchvision",
-        native_size=224,
         counts={
             "densenet121": (7_978_856, 5_668_323_328),
             "densenet161": (28_681_000, 15_455_814_144),
@@ -166,21 +152,18 @@ FAMILIES = {
         },
     ),
     "squeezenet": Family(
-        module="squeezenet",
+        network="squeezenet:SqueezeNet",
         paper="Iandola et al. 2016, arXiv:1602.07360",
         source="torchvision",
-        native_size=224,
         counts={
             "squeezenet1_0": (1_248_424, 1_637_849_152),
             "squeezenet1_1": (1_235_496, 698_303_872),
         },
     ),
     "mobilenet_v1": Family(
-        module="mobilenet",
-        builder="build_v1",
+        network="mobilenet:MobileNetV1",
         paper="Howard et al. 2017, arXiv:1704.04861",
         source="imgclsmob (README); the names are timm's",
-        native_size=224,
         counts={
             "mobilenet_v1_x0_25": (470_072, 82_060_544),
             "mobilenet_v1_x0_5": (1_331_592, 298_994_176),
@@ -189,20 +172,15 @@ FAMILIES = {
         },
     ),
     "mobilenet_v2": Family(
-        module="mobilenet",
-        builder="build_v2",
+        network="mobilenet:MobileNetV2",
         paper="Sandler et al. 2018, arXiv:1801.04381",
         source="torchvision",
-        native_size=224,
-        counts={
-            "mobilenet_v2": (3_504_872, 601_548_544),
-        },
+        counts={"mobilenet_v2": (3_504_872, 601_548_544)},
     ),
     "efficientnet": Family(
-        module="efficientnet",
+        network="efficientnet:EfficientNet",
         paper="Tan and Le 2019, arXiv:1905.11946",
         source="torchvision",
-        native_size=224,
         counts={
             "efficientnet_b0": (5_288_548, 771_629_504),
             "efficientnet_b1": (7_794_184, 1_373_605_664),
@@ -210,19 +188,12 @@ FAMILIES = {
             "efficientnet_b3": (12_233_232, 3_654_282_784),
             "efficientnet_b4": (19_341_616, 8_787_542_048),
         },
-        native_sizes={
-            "efficientnet_b0": 224,
-            "efficientnet_b1": 240,
-            "efficientnet_b2": 260,
-            "efficientnet_b3": 300,
-            "efficientnet_b4": 380,
-        },
+        native_sizes={"efficientnet_b1": 240, "efficientnet_b2": 260, "efficientnet_b3": 300, "efficientnet_b4": 380},
     ),
     "regnet": Family(
-        module="regnet",
+        network="regnet:RegNet",
         paper="Radosavovic et al. 2020, arXiv:2003.13678",
         source="torchvision; 200MF and 600MF: imgclsmob (README)",
-        native_size=224,
         counts={
             "regnet_x_200mf": (2_684_792, 398_079_744),
             "regnet_x_400mf": (5_495_976, 827_625_216),
@@ -241,10 +212,9 @@ FAMILIES = {
         },
     ),
     "resnest": Family(
-        module="resnest",
+        network="resnest:ResNeSt",
         paper="Zhang et al. 2022, arXiv:2004.08955",
         source="timm (resnest50d, resnest101e)",
-        native_size=224,
         counts={
             "resnest50": (27_483_240, 10_742_321_152),
             "resnest101": (48_275_016, 26_642_944_000),
@@ -252,31 +222,27 @@ FAMILIES = {
         native_sizes={"resnest101": 256},
     ),
     "nfnet": Family(
-        module="nfnet",
+        network="nfnet:NFNet",
         paper="Brock et al. 2021, arXiv:2102.06171",
         source="timm (dm_nfnet_f0, dm_nfnet_f1)",
-        native_size=224,
         counts={
             "nfnet_f0": (71_489_284, 13_954_007_040),
             "nfnet_f1": (132_634_256, 34_875_842_560),
         },
-        native_sizes={"nfnet_f0": 192, "nfnet_f1": 224},
+        native_sizes={"nfnet_f0": 192},
     ),
     "capsnet": Family(
-        module="capsnet",
+        network="capsnet:CapsNet",
         paper="Sabour et al. 2017, arXiv:1710.09829",
         source="counted here: the paper's layers (6.8 M with ten classes), and colour",
         native_size=32,
-        counts={
-            "capsnet": (152_827_136, 933_101_568),
-        },
+        counts={"capsnet": (152_827_136, 933_101_568)},
         stems=("imagenet",),
     ),
     "vit": Family(
-        module="vit",
+        network="vit:VisionTransformer",
         paper="Dosovitskiy et al. 2021, arXiv:2010.11929",
         source="timm",
-        native_size=224,
         counts={
             "vit_ti_16": (5_717_416, 2_507_366_400),
             "vit_s_16": (22_050_664, 9_197_764_608),
@@ -285,18 +251,16 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "inception_resnet": Family(
-        module="inception_resnet",
+        network="inception_resnet:InceptionResNetV1",
         paper="Szegedy et al. 2017, arXiv:1602.07261; Schroff et al. 2015, arXiv:1503.03832",
         source="timesler (facenet-pytorch): 23,482,624 before the classifier",
         native_size=160,
-        counts={
-            "inception_resnet_v1": (23_995_624, 2_836_348_608),
-        },
+        counts={"inception_resnet_v1": (23_995_624, 2_836_348_608)},
         stems=("imagenet",),
         smallest_side=75,
     ),
     "iresnet": Family(
-        module="iresnet",
+        network="iresnet:IResNet",
         paper="Deng et al. 2019, arXiv:1801.07698",
         source="counted from insightface's source, which states none",
         native_size=112,
@@ -308,75 +272,60 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "mobilefacenet": Family(
-        module="mobilefacenet",
+        network="mobilefacenet:MobileFaceNet",
         paper="Chen et al. 2018, arXiv:1804.07573",
         source="a public file: 1,003,136 before the classifier (the paper: 0.99 M)",
         native_size=112,
-        counts={
-            "mobilefacenet": (1_132_136, 442_186_752),
-        },
+        counts={"mobilefacenet": (1_132_136, 442_186_752)},
         stems=("imagenet",),
     ),
     "dlib_resnet": Family(
-        module="dlib_resnet",
+        network="dlib_resnet:DlibResNet",
         paper="K. He et al. 2016, arXiv:1512.03385; the network is D. King's",
         source="counted in dlib's file, whose convolutions have biases too",
         native_size=150,
-        counts={
-            "dlib_resnet29": (5_740_040, 541_964_288),
-        },
+        counts={"dlib_resnet29": (5_740_040, 541_964_288)},
         stems=("imagenet",),
         smallest_side=103,
     ),
     "facenet": Family(
-        module="facenet",
+        network="facenet:SmallFaceNet",
         paper="after Schroff et al. 2015, arXiv:1503.03832",
         source="counted here; no published figure",
         native_size=96,
-        counts={
-            "facenet_small": (278_120, 175_777_792),
-        },
+        counts={"facenet_small": (278_120, 175_777_792)},
         stems=("imagenet",),
     ),
     "tinydarknet": Family(
-        module="tinydarknet",
+        network="tinydarknet:TinyDarknet",
         paper="Redmon, pjreddie.com/darknet/tiny-darknet",
         source="counted from darknet's cfg/tiny.cfg; its weights take 4.0 MB",
-        native_size=224,
-        counts={
-            "tinydarknet": (1_042_104, 933_128_192),
-        },
+        counts={"tinydarknet": (1_042_104, 933_128_192)},
         stems=("imagenet",),
     ),
     "pointwise_facenet": Family(
-        module="tinydarknet",
+        network="tinydarknet:PointwiseFaceNet",
         paper="none: a net for small devices",
         source="counted here; no published figure",
         native_size=32,
-        counts={
-            "pointwise_facenet": (8_193_608, 16_744_448),
-        },
+        counts={"pointwise_facenet": (8_193_608, 16_744_448)},
         stems=("imagenet",),
     ),
     "patchnet": Family(
-        module="patchnet",
+        network="patchnet:PatchNet",
         paper="none: our own, for scanning photos",
         source="counted here; no published figure",
         native_size=64,
-        counts={
-            "patchnet": (227_416, 24_500_480),
-        },
+        counts={"patchnet": (227_416, 24_500_480)},
         stems=("imagenet",),
         smallest_side=36,
     ),
     "plain_cnn": Family(
-        module="plain_cnn",
+        network="plain_cnn:PlainCNN",
         paper="none: a baseline of courses",
         source="counted here; no published figure",
         native_size=64,
-        counts={
-            "plain_cnn": (16_404_392, 77_594_624),
-        },
+        counts={"plain_cnn": (16_404_392, 77_594_624)},
         stems=("imagenet",),
     ),
 }

@@ -20,9 +20,6 @@ from torch import Tensor, nn
 from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions
 
 EMBEDDING = 512
-SMALLEST_SIDE = 75  # px: the last reduction then gives one point
-BACKBONE = 23_482_624  # parameters without the classifier, as counted in timesler's InceptionResnetV1
-VARIANTS = {"inception_resnet_v1": BACKBONE + (EMBEDDING + 1) * 1000}
 
 
 class BasicConv2d(nn.Module):
@@ -54,6 +51,8 @@ class ResidualBlock(nn.Module):
     Args:
         scale: of what the branches add (section 3.3 of the paper: without it, wide blocks die).
     """
+
+    join = "identity"
 
     def __init__(self, width: int, branches: tuple[nn.Module, ...], joined: int, scale: float, relu: bool) -> None:
         super().__init__()
@@ -128,7 +127,7 @@ class InceptionResNetV1(Model):
     classifier_name: ClassVar[str] = "logits"
     feature_width = EMBEDDING
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv2d_1a = BasicConv2d(3, 32, (3, 3), 2, valid=True)
         self.conv2d_2a = BasicConv2d(32, 32, (3, 3), valid=True)
@@ -161,21 +160,12 @@ class InceptionResNetV1(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        first = tuple(Unit((name,)) for name in ("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a"))
-        then = tuple(Unit((name,)) for name in ("conv2d_3b", "conv2d_4a", "conv2d_4b"))
-        a, b, c = (
-            tuple(Unit((f"repeat_{number}.{index}",), "identity") for index in range(depth))
-            for number, depth in ((1, 5), (2, 10), (3, 5))
-        )
+        stem = "conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "conv2d_4b"
+        a, b, c = (self.units_in(f"repeat_{number}") for number in (1, 2, 3))
         return (
-            Stage("stem", first + then),
-            Stage("stage A", a),
-            Stage("stage B", (Unit(("mixed_6a",)), *b)),
-            Stage("stage C", (Unit(("mixed_7a",)), *c, Unit(("block8",), "identity"))),
-            Stage("head", (Unit(("avgpool_1a",)), Unit(("last_linear", "last_bn")), Unit(("logits",)))),
+            self.stage("stem", *stem),
+            self.stage("stage A", *a),
+            self.stage("stage B", "mixed_6a", *b),
+            self.stage("stage C", "mixed_7a", *c, Unit(("block8",), "identity")),
+            self.stage("head", "avgpool_1a", "last_linear last_bn", "logits"),
         )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> InceptionResNetV1:
-    """Build one of the architectures with random weights; there is one stem."""
-    return InceptionResNetV1(classes)

@@ -12,17 +12,16 @@ without stride; each of the four stages halves the side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions, residual_body
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, add_layers, initialize_convolutions, layer_stages
 
 EMBEDDING = 512
 GRID = 7  # points along a side of the last map, for 112 px
-WIDTHS = (64, 128, 256, 512)
+DEPTHS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
 
 
 class Block(nn.Module):
@@ -30,6 +29,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
+        self.outputs = width
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
@@ -39,30 +39,13 @@ class Block(nn.Module):
         self.downsample: nn.Sequential | None = None
         if stride != 1 or inputs != width:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        self.join = "identity" if self.downsample is None else "projection"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
         identity = x if self.downsample is None else self.downsample(x)
         out = self.prelu(self.bn2(self.conv1(self.bn1(x))))
         branch: Tensor = self.bn3(self.conv2(out))
         return branch + identity
-
-
-@dataclass(frozen=True)
-class Variant:
-    depths: tuple[int, int, int, int]
-    backbone: int  # parameters without the classifier; insightface states none, so counted from its source
-
-    @property
-    def parameters(self) -> int:
-        """With 1,000 classes."""
-        return self.backbone + (EMBEDDING + 1) * 1000
-
-
-VARIANTS = {
-    "iresnet18": Variant((2, 2, 2, 2), 24_025_600),
-    "iresnet50": Variant((3, 4, 14, 3), 43_590_848),
-    "iresnet100": Variant((3, 13, 30, 3), 65_156_160),
-}
 
 
 class IResNet(Model):
@@ -75,18 +58,12 @@ class IResNet(Model):
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    def __init__(self, depths: tuple[int, int, int, int], classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.prelu = nn.PReLU(64)
-        inputs = 64
-        for number, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True), start=1):
-            blocks = []
-            for index in range(depth):
-                blocks.append(Block(inputs, width, stride=2 if index == 0 else 1))
-                inputs = width
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        inputs = add_layers(self, Block, 64, DEPTHS[name], 2)
         self.bn2 = nn.BatchNorm2d(inputs)
         self.grid = FixedGrid(GRID)
         self.fc = nn.Linear(inputs * GRID**2, EMBEDDING)
@@ -103,11 +80,5 @@ class IResNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        body = residual_body(self, len(WIDTHS))
-        head = Unit(("bn2", "grid")), Unit(("fc", "features")), Unit(("classifier",))
-        return Stage("stem", (Unit(("conv1", "bn1", "prelu")),)), *body, Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> IResNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return IResNet(VARIANTS[name].depths, classes)
+        head = self.stage("head", "bn2 grid", "fc features", "classifier")
+        return self.stage("stem", "conv1 bn1 prelu"), *layer_stages(self), head

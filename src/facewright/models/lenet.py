@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem
 
 FEATURES = 84
 GRID = 5  # points along a side of the map that C5 reads, for 32 px
@@ -68,7 +68,7 @@ class LeNet5(Model):
     classifier_name: ClassVar[str] = "fc"
     feature_width = FEATURES
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.c1 = nn.Conv2d(3, 6, 5)
         self.s2 = Subsampling(6)
@@ -95,13 +95,5 @@ class LeNet5(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        return (
-            Stage("layer 1", (Unit(("c1",)), Unit(("s2",)))),
-            Stage("layer 2", (Unit(("c3",)), Unit(("s4", "grid")))),
-            Stage("head", (Unit(("c5",)), Unit(("f6",)), Unit(("fc",)))),
-        )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> LeNet5:
-    """Build one of the architectures with random weights; there is one stem."""
-    return LeNet5(classes)
+        layers = self.stage("layer 1", "c1", "s2"), self.stage("layer 2", "c3", "s4 grid")
+        return *layers, self.stage("head", "c5", "f6", "fc")

@@ -15,12 +15,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, initialize_convolutions
 
 EMBEDDING = 128
 GRID = 7  # points along a side of the last map, for 112 px
-BACKBONE = 1_003_136  # parameters without the classifier, as counted in a public file
-VARIANTS = {"mobilefacenet": BACKBONE + (EMBEDDING + 1) * 1000}
 
 
 class ConvUnit(nn.Module):
@@ -45,6 +43,7 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, inside: int, outputs: int, stride: int, *, residual: bool) -> None:
         super().__init__()
         self.residual = residual
+        self.join = "identity" if residual else "none"
         self.conv = ConvUnit(inputs, inside, 1)
         self.conv_dw = ConvUnit(inside, inside, 3, stride, inside)
         self.project = ConvUnit(inside, outputs, 1, linear=True)
@@ -76,7 +75,7 @@ class MobileFaceNet(Model):
     classifier_name: ClassVar[str] = "classifier"
     feature_width = EMBEDDING
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = ConvUnit(3, 64, 3, 2)
         self.conv2_dw = ConvUnit(64, 64, 3, 1, 64)
@@ -106,24 +105,11 @@ class MobileFaceNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        third, fourth, fifth = (
-            tuple(Unit((f"conv_{number}.model.{index}",), "identity") for index in range(depth))
-            for number, depth in ((3, 4), (4, 6), (5, 2))
-        )
-        head = (
-            Unit(("sep", "sep_bn", "prelu")),
-            Unit(("GDC_dw", "GDC_bn")),
-            Unit(("features", "last_bn")),
-        )
+        third, fourth, fifth = (self.units_in(f"conv_{number}.model") for number in (3, 4, 5))
         return (
-            Stage("stem", (Unit(("conv1",)), Unit(("conv2_dw",)))),
-            Stage("stage 1", (Unit(("conv_23",)), *third)),
-            Stage("stage 2", (Unit(("conv_34",)), *fourth)),
-            Stage("stage 3", (Unit(("conv_45",)), *fifth)),
-            Stage("head", (*head, Unit(("classifier",)))),
+            self.stage("stem", "conv1", "conv2_dw"),
+            self.stage("stage 1", "conv_23", *third),
+            self.stage("stage 2", "conv_34", *fourth),
+            self.stage("stage 3", "conv_45", *fifth),
+            self.stage("head", "sep sep_bn prelu", "GDC_dw GDC_bn", "features last_bn", "classifier"),
         )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> MobileFaceNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return MobileFaceNet(classes)

@@ -15,7 +15,7 @@ Deviation: `stem` chooses how many of the five halvings there are:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -25,24 +25,17 @@ from facewright.models.blocks import (
     Model,
     Stage,
     Stem,
-    Unit,
     conv_norm,
     first_strides,
     initialize_convolutions,
     reducer,
 )
 
-
-@dataclass(frozen=True)
-class V1Variant:
-    multiplier: float  # of every width; the paper's alpha
-
-
-V1_VARIANTS = {
-    "mobilenet_v1_x0_25": V1Variant(0.25),
-    "mobilenet_v1_x0_5": V1Variant(0.5),
-    "mobilenet_v1_x0_75": V1Variant(0.75),
-    "mobilenet_v1": V1Variant(1.0),
+V1_MULTIPLIERS = {  # of every width; the paper's alpha
+    "mobilenet_v1_x0_25": 0.25,
+    "mobilenet_v1_x0_5": 0.5,
+    "mobilenet_v1_x0_75": 0.75,
+    "mobilenet_v1": 1.0,
 }
 V1_STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))  # width, blocks; all but the first begin by halving
 
@@ -69,9 +62,10 @@ class MobileNetV1(Model):
 
     classifier_name: ClassVar[str] = "classifier"
 
-    def __init__(self, multiplier: float, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         first, second = first_strides(stem)
+        multiplier = V1_MULTIPLIERS[name]
         inputs = int(32 * multiplier)
         self.reduce = reducer(stem)
         self.conv_stem = nn.Conv2d(3, inputs, 3, first, 1, bias=False)
@@ -96,16 +90,11 @@ class MobileNetV1(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: blocks of one width."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        body = (
-            Stage(f"stage {number + 1}", tuple(Unit((f"blocks.{number}.{index}",)) for index in range(depth)))
-            for number, (_, depth) in enumerate(V1_STAGES)
-        )
-        stem = Stage("stem", (*reduced, Unit(("conv_stem", "bn1"))))
-        return stem, *body, Stage("head", (Unit(("avgpool",)), Unit(("classifier",))))
+        stem = self.stage("stem", "reduce", "conv_stem bn1")
+        body = (self.stage(f"stage {n + 1}", *self.units_in(f"blocks.{n}")) for n in range(len(V1_STAGES)))
+        return stem, *body, self.stage("head", "avgpool", "classifier")
 
 
-V2_VARIANTS = ("mobilenet_v2",)
 # expansion t, width c, blocks n, stride s of the first; the second row is the second place that halves the side
 V2_STAGES = (
     (1, 16, 1, 1),
@@ -132,6 +121,7 @@ class InvertedResidual(nn.Module):
             nn.BatchNorm2d(outputs),
         )
         self.added = stride == 1 and inputs == outputs
+        self.join = "identity" if self.added else "none"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, outputs, H/stride, W/stride)
         out: Tensor = self.conv(x)
@@ -144,7 +134,7 @@ class MobileNetV2(Model):
     classifier_name: ClassVar[str] = "classifier.1"
     feature_width = 1280
 
-    def __init__(self, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         first, second = first_strides(stem)
         self.reduce = reducer(stem)
@@ -166,26 +156,8 @@ class MobileNetV2(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the rows of the paper's table."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        blocks = iter(
-            Unit((f"features.{index}",), "identity" if layer.added else "none")
-            for index, layer in enumerate(self.features)
-            if isinstance(layer, InvertedResidual)
-        )
-        body = (
-            Stage(f"stage {number}", tuple(next(blocks) for _ in range(depth)))
-            for number, (_, _, depth, _) in enumerate(V2_STAGES, start=1)
-        )
-        last = f"features.{len(self.features) - 1}"
-        head = Unit((f"{last}.0", f"{last}.1")), Unit(("avgpool",)), Unit(("classifier.1",))
-        return Stage("stem", (*reduced, Unit(("features.0.0", "features.0.1")))), *body, Stage("head", head)
-
-
-def build_v1(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV1:
-    """Build one of `V1_VARIANTS` with random weights."""
-    return MobileNetV1(V1_VARIANTS[name].multiplier, classes, stem)
-
-
-def build_v2(name: str, classes: int, stem: Stem = "imagenet") -> MobileNetV2:
-    """Build one of `V2_VARIANTS` with random weights."""
-    return MobileNetV2(classes, stem)
+        first, *blocks, last = self.units_in("features")
+        rest = iter(blocks)
+        stages = (Stage(f"stage {n}", tuple(islice(rest, row[2]))) for n, row in enumerate(V2_STAGES, start=1))
+        stem, end = (f"{unit.paths[0]}.0 {unit.paths[0]}.1" for unit in (first, last))
+        return self.stage("stem", "reduce", stem), *stages, self.stage("head", end, "avgpool", "classifier.1")

@@ -18,13 +18,12 @@ convolutions throw away; no stem changes a shape:
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, SqueezeExcitation, Stage, Stem, Unit, reducer
+from facewright.models.blocks import Model, SqueezeExcitation, Stage, Stem, reducer
 
 ALPHA = 0.2  # a residual branch is scaled by it
 GELU_GAMMA = 1.7015043497085571  # GELU times this keeps the variance of a unit normal input
@@ -96,6 +95,7 @@ class Block(nn.Module):
         self.beta = beta
         self.act = ScaledGELU()
         self.downsample = None if inputs == width and stride == 1 else Projection(inputs, width, stride)
+        self.join = "identity" if self.downsample is None else "projection"
         self.conv1 = StandardisedConv2d(inputs, middle, 1)
         self.conv2 = StandardisedConv2d(middle, middle, 3, stride, groups)
         self.conv2b = StandardisedConv2d(middle, middle, 3, 1, groups)
@@ -114,16 +114,7 @@ class Block(nn.Module):
         return branch * self.skipinit_gain * ALPHA + identity
 
 
-@dataclass(frozen=True)
-class Variant:
-    depths: tuple[int, int, int, int]
-    native_size: int  # px that the paper trained with; it tested with 256 and 320
-
-
-VARIANTS = {
-    "nfnet_f0": Variant((1, 2, 6, 3), 192),
-    "nfnet_f1": Variant((2, 4, 12, 6), 224),
-}
+DEPTHS = {"nfnet_f0": (1, 2, 6, 3), "nfnet_f1": (2, 4, 12, 6)}
 
 
 class NFNet(Model):
@@ -132,7 +123,7 @@ class NFNet(Model):
     classifier_name: ClassVar[str] = "head.fc"
     feature_width = FEATURES
 
-    def __init__(self, depths: tuple[int, int, int, int], classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         first, fourth = {"coarse": (2, 2), "imagenet": (2, 2), "medium": (2, 1), "small": (1, 1)}[stem]
         self.reduce = reducer(stem)
@@ -146,7 +137,7 @@ class NFNet(Model):
         self.stem = nn.Sequential(layers)
         variance = 1.0  # expected of a block's input, in units of the first
         body = []
-        for number, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True)):
+        for number, (width, depth) in enumerate(zip(WIDTHS, DEPTHS[name], strict=True)):
             blocks = []
             for index in range(depth):
                 stride = 2 if index == 0 and number > 0 else 1
@@ -168,25 +159,9 @@ class NFNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        stem = [*reduced, *(Unit((f"stem.conv{number}",)) for number in range(1, len(STEM_WIDTHS) + 1))]
-        body = [
-            Stage(
-                f"stage {number + 1}",
-                tuple(
-                    Unit((f"body.{number}.{index}",), "identity" if block.downsample is None else "projection")
-                    for index, block in enumerate(self.get_submodule(f"body.{number}").children())
-                ),
-            )
-            for number in range(len(WIDTHS))
-        ]
-        head = Unit(("final_conv",)), Unit(("avgpool",)), Unit(("head.fc",))
-        return Stage("stem", tuple(stem)), *body, Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> NFNet:
-    """Build one of the architectures with random weights."""
-    return NFNet(VARIANTS[name].depths, classes, stem)
+        stem = self.stage("stem", "reduce", *(f"stem.conv{number}" for number in range(1, len(STEM_WIDTHS) + 1)))
+        body = (self.stage(f"stage {n + 1}", *self.units_in(f"body.{n}")) for n in range(len(WIDTHS)))
+        return stem, *body, self.stage("head", "final_conv", "avgpool", "head.fc")
 
 
 @torch.no_grad()

@@ -18,11 +18,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, initialize_convolutions
 
 LAYERS = ((16, 4, 2), (24, 3, 1), (32, 3, 2), (48, 3, 1), (64, 3, 1), (64, 3, 1))  # (outputs, kernel, stride) of each
 GRID = 8  # points along a side of the last map, for 64 px
-SMALLEST_SIDE = 36  # px: then one point of the last map is left
 TEMPLATES = 2  # of the whole map, a channel
 
 
@@ -37,7 +36,7 @@ class PatchNet(Model):
 
     classifier_name: ClassVar[str] = "fc"
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         layers, inputs = [], 3
         for outputs, kernel, stride in LAYERS:
@@ -55,11 +54,6 @@ class PatchNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
-        parts = [Unit((f"layers.{index}",)) for index in range(len(LAYERS))]
-        half, quarter = Stage("half", tuple(parts[:2])), Stage("quarter", tuple(parts[2:]))
-        return half, quarter, Stage("head", (Unit(("grid", "templates")), Unit(("fc",))))
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> PatchNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return PatchNet(classes)
+        parts = self.units_in("layers")
+        head = self.stage("head", "grid templates", "fc")
+        return self.stage("half", *parts[:2]), self.stage("quarter", *parts[2:]), head

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import FixedGrid, Model, Stage, Stem, Unit, initialize_convolutions
+from facewright.models.blocks import FixedGrid, Model, Stage, Stem, initialize_convolutions
 
 GRID = 16  # points along a side of the last map, for 64 px
 
@@ -24,7 +24,7 @@ class PlainCNN(Model):
     classifier_name: ClassVar[str] = "fc"
     feature_width = 64 * GRID**2
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3, 1, 1)
         self.conv2 = nn.Conv2d(32, 64, 3, 1, 1)
@@ -42,13 +42,5 @@ class PlainCNN(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        first, second = (
-            (Unit(("conv1",)), Unit(("pool1",))),
-            (Unit(("conv2",)), Unit(("pool2", "grid"))),
-        )
-        return Stage("layer 1", first), Stage("layer 2", second), Stage("head", (Unit(("fc",)),))
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> PlainCNN:
-    """Build one of the architectures with random weights; there is one stem."""
-    return PlainCNN(classes)
+        layers = self.stage("layer 1", "conv1", "pool1"), self.stage("layer 2", "conv2", "pool2 grid")
+        return *layers, self.stage("head", "fc")

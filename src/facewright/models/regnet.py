@@ -25,15 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from facewright.models.blocks import (
-    Join,
     Model,
     SqueezeExcitation,
     Stage,
     Stem,
-    Unit,
     conv_norm,
     first_strides,
-    initialize_convolutions,
+    initialize_residual,
     reducer,
     round_channels,
 )
@@ -69,20 +67,13 @@ FIRST_WIDTH = 32
 SQUEEZE = 0.25  # channels squeezed to, over those that enter the block
 
 
-@dataclass(frozen=True)
-class StageShape:
-    width: int
-    depth: int
-    group_width: int
-
-
-def stage_shapes(variant: Variant) -> tuple[StageShape, ...]:
-    """The stages that the four numbers d, w_0, w_a, w_m and the group width give.
+def stage_shapes(variant: Variant) -> list[tuple[int, int, int]]:
+    """The (width, depth, group width) of each stage that the numbers d, w_0, w_a, w_m and g give.
 
     Source: equation 2, u_j = w_0 + w_a j; equation 3, u_j = w_0 w_m ** s_j; equation 4, s_j rounded; the width of
     block j is then rounded to a multiple of 8, and blocks of one width are a stage.
-    >>> [(shape.width, shape.depth) for shape in stage_shapes(VARIANTS["regnet_x_200mf"])]
-    [(24, 1), (56, 1), (152, 4), (368, 7)]
+    >>> stage_shapes(VARIANTS["regnet_x_200mf"])
+    [(24, 1, 8), (56, 1, 8), (152, 4, 8), (368, 7, 8)]
     """
     widths = []
     for block in range(variant.depth):
@@ -91,12 +82,14 @@ def stage_shapes(variant: Variant) -> tuple[StageShape, ...]:
     shapes = []
     for width, depth in Counter(widths).items():  # widths only grow, so the order is theirs
         group_width = min(variant.group_width, width)
-        shapes.append(StageShape(round_channels(width, group_width), depth, group_width))
-    return tuple(shapes)
+        shapes.append((round_channels(width, group_width), depth, group_width))
+    return shapes
 
 
 class Block(nn.Module):
     """1x1, grouped 3x3, channels weighed in a Y, 1x1; and a shortcut."""
+
+    last_norm = "f.c.1"
 
     def __init__(self, inputs: int, width: int, stride: int, group_width: int, squeeze: bool) -> None:
         super().__init__()
@@ -107,6 +100,7 @@ class Block(nn.Module):
             branch["se"] = SqueezeExcitation(width, round(SQUEEZE * inputs), nn.ReLU(inplace=True))
         branch["c"] = conv_norm(width, width)
         self.proj = None if stride == 1 and inputs == width else conv_norm(inputs, width, 1, stride)
+        self.join = "identity" if self.proj is None else "projection"
         self.f = nn.Sequential(branch)
         self.activation = nn.ReLU(inplace=True)
 
@@ -115,66 +109,36 @@ class Block(nn.Module):
         joined: Tensor = self.activation(identity + self.f(x))
         return joined
 
-    @property
-    def join(self) -> Join:
-        return "identity" if self.proj is None else "projection"
-
 
 class RegNet(Model):
     """Images to class scores."""
 
     classifier_name: ClassVar[str] = "fc"
 
-    def __init__(self, shapes: tuple[StageShape, ...], squeeze: bool, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         first, second = first_strides(stem)
         self.reduce = reducer(stem)
         self.stem = conv_norm(3, FIRST_WIDTH, 3, first, activation=nn.ReLU(inplace=True))
         trunk: OrderedDict[str, nn.Module] = OrderedDict()
         inputs = FIRST_WIDTH
-        for number, shape in enumerate(shapes, start=1):
+        for number, (width, depth, group_width) in enumerate(stage_shapes(VARIANTS[name]), start=1):
             blocks: OrderedDict[str, nn.Module] = OrderedDict()
-            for index in range(shape.depth):
+            for index in range(depth):
                 stride = 1 if index > 0 else second if number == 1 else 2
-                blocks[f"block{number}-{index}"] = Block(inputs, shape.width, stride, shape.group_width, squeeze)
-                inputs = shape.width
+                blocks[f"block{number}-{index}"] = Block(inputs, width, stride, group_width, VARIANTS[name].squeeze)
+                inputs = width
             trunk[f"block{number}"] = nn.Sequential(blocks)
         self.trunk_output = nn.Sequential(trunk)
         self.feature_width = inputs
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(inputs, classes)
-        initialize(self)
+        initialize_residual(self)
 
     def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
         return torch.flatten(self.avgpool(self.trunk_output(self.stem(self.reduce(x)))), 1)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        body = []
-        for number, (name, stage) in enumerate(self.trunk_output.named_children(), start=1):
-            parts = (
-                Unit((f"trunk_output.{name}.{path}",), block.join)
-                for path, block in stage.named_children()
-                if isinstance(block, Block)
-            )
-            body.append(Stage(f"stage {number}", tuple(parts)))
-        stem = Stage("stem", (*reduced, Unit(("stem.0", "stem.1"))))
-        return stem, *body, Stage("head", (Unit(("avgpool",)), Unit(("fc",))))
-
-
-def initialize(model: RegNet) -> None:
-    """Initialize by Kaiming's rule; the last norm of a residual branch starts at zero: each block starts as identity.
-
-    Source: K. He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
-    """
-    initialize_convolutions(model)
-    for module in model.modules():
-        if isinstance(module, Block):
-            nn.init.zeros_(module.get_submodule("f.c.1").get_parameter("weight"))
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> RegNet:
-    """Build one of the architectures with random weights."""
-    variant = VARIANTS[name]
-    return RegNet(stage_shapes(variant), variant.squeeze, classes, stem)
+        body = (self.stage(f"stage {n}", *self.units_in(f"trunk_output.block{n}")) for n in range(1, 5))
+        return self.stage("stem", "reduce", "stem.0 stem.1"), *body, self.stage("head", "avgpool", "fc")

@@ -17,27 +17,17 @@ Deviations: the stride of a bottleneck sits on its 3x3 convolution (the "v1.5" t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import (
-    Model,
-    SqueezeExcitation,
-    Stage,
-    Stem,
-    initialize_convolutions,
-    reducer,
-    residual_outline,
-)
+from facewright.models.blocks import MakeBlock, ResidualNetwork, SqueezeExcitation, Stem
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
+
+    last_norm = "bn2"
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -48,6 +38,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut(inputs, self.outputs, stride)
+        self.join = "identity" if self.downsample is None else "projection"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
         identity = x if self.downsample is None else self.downsample(x)
@@ -55,10 +46,6 @@ class BasicBlock(nn.Module):
         branch = self.bn2(self.conv2(out))
         joined: Tensor = self.relu(branch + identity)
         return joined
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return self.bn2
 
 
 class PlainBlock(nn.Module):
@@ -89,6 +76,8 @@ class Bottleneck(nn.Module):
         squeeze: whether the channels are weighed by squeeze and excitation, at a reduction of 16.
     """
 
+    last_norm = "bn3"
+
     def __init__(
         self, inputs: int, width: int, stride: int, groups: int = 1, group_width: int = 64, squeeze: bool = False
     ) -> None:
@@ -104,6 +93,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.se = SqueezeExcitation(self.outputs, self.outputs // 16, nn.ReLU(inplace=True)) if squeeze else None
         self.downsample = shortcut(inputs, self.outputs, stride)
+        self.join = "identity" if self.downsample is None else "projection"
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, 4 * width, H/stride, W/stride)
         identity = x if self.downsample is None else self.downsample(x)
@@ -115,91 +105,35 @@ class Bottleneck(nn.Module):
         joined: Tensor = self.relu(branch + identity)
         return joined
 
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return self.bn3
 
-
-Block = BasicBlock | PlainBlock | Bottleneck
-
-
-@dataclass(frozen=True)
-class Variant:
-    block: Callable[[int, int, int], Block]  # inputs, width, stride -> a block
-    depths: tuple[int, int, int, int]
-
-
-VARIANTS = {
-    "resnet18": Variant(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": Variant(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": Variant(Bottleneck, (3, 4, 6, 3)),
-    "resnet101": Variant(Bottleneck, (3, 4, 23, 3)),
-    "resnet152": Variant(Bottleneck, (3, 8, 36, 3)),
-    "plain18": Variant(PlainBlock, (2, 2, 2, 2)),
-    "plain34": Variant(PlainBlock, (3, 4, 6, 3)),
-    "resnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3)),
-    "resnext101_64x4d": Variant(partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3)),
-    "resnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3)),
-    "wide_resnet50_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 6, 3)),
-    "wide_resnet101_2": Variant(partial(Bottleneck, group_width=128), (3, 4, 23, 3)),
-    "seresnet50": Variant(partial(Bottleneck, squeeze=True), (3, 4, 6, 3)),
-    "seresnet101": Variant(partial(Bottleneck, squeeze=True), (3, 4, 23, 3)),
-    "seresnext50_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 6, 3)),
-    "seresnext101_32x4d": Variant(partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 23, 3)),
-    "seresnext101_32x8d": Variant(partial(Bottleneck, groups=32, group_width=8, squeeze=True), (3, 4, 23, 3)),
+VARIANTS: dict[str, tuple[MakeBlock, tuple[int, ...]]] = {  # block, depths
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+    "resnet152": (Bottleneck, (3, 8, 36, 3)),
+    "plain18": (PlainBlock, (2, 2, 2, 2)),
+    "plain34": (PlainBlock, (3, 4, 6, 3)),
+    "resnext50_32x4d": (partial(Bottleneck, groups=32, group_width=4), (3, 4, 6, 3)),
+    "resnext101_64x4d": (partial(Bottleneck, groups=64, group_width=4), (3, 4, 23, 3)),
+    "resnext101_32x8d": (partial(Bottleneck, groups=32, group_width=8), (3, 4, 23, 3)),
+    "wide_resnet50_2": (partial(Bottleneck, group_width=128), (3, 4, 6, 3)),
+    "wide_resnet101_2": (partial(Bottleneck, group_width=128), (3, 4, 23, 3)),
+    "seresnet50": (partial(Bottleneck, squeeze=True), (3, 4, 6, 3)),
+    "seresnet101": (partial(Bottleneck, squeeze=True), (3, 4, 23, 3)),
+    "seresnext50_32x4d": (partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 6, 3)),
+    "seresnext101_32x4d": (partial(Bottleneck, groups=32, group_width=4, squeeze=True), (3, 4, 23, 3)),
+    "seresnext101_32x8d": (partial(Bottleneck, groups=32, group_width=8, squeeze=True), (3, 4, 23, 3)),
 }
-WIDTHS = (64, 128, 256, 512)
 
 
-class ResNet(Model):
+class ResNet(ResidualNetwork):
     """Images to class scores."""
 
-    classifier_name: ClassVar[str] = "fc"
-    layer1: nn.Sequential
-    layer2: nn.Sequential
-    layer3: nn.Sequential
-    layer4: nn.Sequential
-
-    def __init__(
-        self,
-        make_block: Callable[[int, int, int], Block],
-        depths: tuple[int, int, int, int],
-        classes: int,
-        stem: Stem = "imagenet",
-    ) -> None:
-        super().__init__()
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         kernel, stride = {"coarse": (7, 2), "imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
-        self.reduce = reducer(stem)
-        self.conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if kernel == 7 else nn.Identity()
-        inputs = 64
-        for number, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True), start=1):
-            blocks: list[Block] = []
-            for index in range(depth):
-                blocks.append(make_block(inputs, width, 2 if index == 0 and number > 1 else 1))
-                inputs = blocks[-1].outputs
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
-        self.feature_width = inputs
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(self.feature_width, classes)
-        initialize(self)
-
-    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(self.reduce(x)))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return torch.flatten(self.avgpool(x), 1)
-
-    def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
-        return residual_outline(self, len(WIDTHS))
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> ResNet:
-    """Build one of the architectures with random weights."""
-    variant = VARIANTS[name]
-    return ResNet(variant.block, variant.depths, classes, stem)
+        conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)
+        super().__init__(conv1, 64, *VARIANTS[name], classes, stem)
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
@@ -207,14 +141,3 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-
-def initialize(model: nn.Module) -> None:
-    """Initialize by Kaiming's rule; the last norm of a residual branch starts at zero: each block starts as identity.
-
-    Source: K. He et al. 2015 (arXiv:1502.01852) eq. 14; Goyal et al. 2017 (arXiv:1706.02677) section 5.1.
-    """
-    initialize_convolutions(model)
-    for module in model.modules():
-        if isinstance(module, BasicBlock | Bottleneck):
-            nn.init.zeros_(module.last_norm.weight)

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Stage, Stem, Unit, first_strides, initialize_convolutions, reducer
+from facewright.models.blocks import Model, Stage, Stem, first_strides, initialize_convolutions, reducer
 
 FireShape = tuple[int, int]  # channels squeezed to, channels that each of the two expanding convolutions gives
 
@@ -35,23 +35,9 @@ class Variant:
 
 VARIANTS = {
     "squeezenet1_0": Variant(
-        96,
-        7,
-        (
-            ((16, 64), (16, 64), (32, 128)),
-            ((32, 128), (48, 192), (48, 192), (64, 256)),
-            ((64, 256),),
-        ),
+        96, 7, (((16, 64), (16, 64), (32, 128)), ((32, 128), (48, 192), (48, 192), (64, 256)), ((64, 256),))
     ),
-    "squeezenet1_1": Variant(
-        64,
-        3,
-        (
-            ((16, 64), (16, 64)),
-            ((32, 128), (32, 128)),
-            ((48, 192), (48, 192), (64, 256), (64, 256)),
-        ),
-    ),
+    "squeezenet1_1": Variant(64, 3, (((16, 64),) * 2, ((32, 128),) * 2, ((48, 192), (48, 192), (64, 256), (64, 256)))),
 }
 
 
@@ -75,8 +61,9 @@ class SqueezeNet(Model):
 
     classifier_name: ClassVar[str] = "classifier.1"
 
-    def __init__(self, variant: Variant, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
+        variant = VARIANTS[name]
         stride, pool_stride = first_strides(stem)
         self.reduce = reducer(stem)
         padding = 0 if stride == 2 else variant.kernel // 2
@@ -109,19 +96,12 @@ class SqueezeNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: each pool with the fire modules behind it."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        groups = [[*reduced, Unit(("features.0",))]]
+        groups = [["reduce", "features.0"]]
         for index, layer in enumerate(self.features):
-            if isinstance(layer, nn.MaxPool2d) or (isinstance(layer, nn.Identity) and index == 2):
+            if isinstance(layer, nn.MaxPool2d) or index == 2:  # the first pool, or what stands in its place
                 groups.append([])
             if isinstance(layer, nn.MaxPool2d | Fire):
-                groups[-1].append(Unit((f"features.{index}",)))
-        stem, *body = (tuple(group) for group in groups)
-        head = Unit(("classifier.1",)), Unit(("classifier.3",))
-        stages = (Stage(f"stage {number}", parts) for number, parts in enumerate(body, start=1))
-        return Stage("stem", stem), *stages, Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> SqueezeNet:
-    """Build one of the architectures with random weights."""
-    return SqueezeNet(VARIANTS[name], classes, stem)
+                groups[-1].append(f"features.{index}")
+        stem, *body = groups
+        stages = (self.stage(f"stage {number}", *parts) for number, parts in enumerate(body, start=1))
+        return self.stage("stem", *stem), *stages, self.stage("head", "classifier.1", "classifier.3")

@@ -50,7 +50,7 @@ class TinyDarknet(Model):
 
     classifier_name: ClassVar[str] = "fc"
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
@@ -72,12 +72,12 @@ class TinyDarknet(Model):
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: a stage a side of the map."""
         stages: list[list[Unit]] = [[]]
-        for index, layer in enumerate(LAYERS):
+        for layer, unit in zip(LAYERS, self.units_in("layers"), strict=True):
             if layer == POOL:
                 stages.append([])
-            stages[-1].append(Unit((f"layers.{index}",)))
-        body = (Stage(f"stage {number}", tuple(parts)) for number, parts in enumerate(stages, start=1))
-        return *body, Stage("head", (Unit(("avgpool",)), Unit(("fc",))))
+            stages[-1].append(unit)
+        body = (self.stage(f"stage {number}", *parts) for number, parts in enumerate(stages, start=1))
+        return *body, self.stage("head", "avgpool", "fc")
 
 
 class PointwiseFaceNet(Model):
@@ -86,7 +86,7 @@ class PointwiseFaceNet(Model):
     classifier_name: ClassVar[str] = "fc"
     feature_width = 32 * FACE_GRID**2
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 1)
         self.pool = nn.MaxPool2d(2)
@@ -102,10 +102,4 @@ class PointwiseFaceNet(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the outline."""
-        body = Unit(("conv1",)), Unit(("pool",)), Unit(("conv2", "grid"))
-        return Stage("body", body), Stage("head", (Unit(("fc",)),))
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> TinyDarknet | PointwiseFaceNet:
-    """Build one of the architectures with random weights; there is one stem."""
-    return TinyDarknet(classes) if name == "tinydarknet" else PointwiseFaceNet(classes)
+        return self.stage("body", "conv1", "pool", "conv2 grid"), self.stage("head", "fc")

@@ -10,7 +10,6 @@ its points are repeated. Only the imagenet stem: there is no stride to drop, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -22,21 +21,11 @@ WIDTHS = (64, 128, 256, 512, 512)  # channels of the convolutions before each po
 HIDDEN = 4096
 
 
-@dataclass(frozen=True)
-class Variant:
-    depths: tuple[int, int, int, int, int]  # convolutions before each pool
-    norm: bool
-
-
-VARIANTS = {
-    "vgg11": Variant((1, 1, 2, 2, 2), False),
-    "vgg11_bn": Variant((1, 1, 2, 2, 2), True),
-    "vgg13": Variant((2, 2, 2, 2, 2), False),
-    "vgg13_bn": Variant((2, 2, 2, 2, 2), True),
-    "vgg16": Variant((2, 2, 3, 3, 3), False),
-    "vgg16_bn": Variant((2, 2, 3, 3, 3), True),
-    "vgg19": Variant((2, 2, 4, 4, 4), False),
-    "vgg19_bn": Variant((2, 2, 4, 4, 4), True),
+DEPTHS = {  # convolutions before each pool
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
 }
 
 
@@ -46,14 +35,14 @@ class VGG(Model):
     classifier_name: ClassVar[str] = "classifier.6"
     feature_width = HIDDEN
 
-    def __init__(self, depths: tuple[int, ...], norm: bool, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
-        for width, depth in zip(WIDTHS, depths, strict=True):
+        for width, depth in zip(WIDTHS, DEPTHS[name.removesuffix("_bn")], strict=True):
             for _ in range(depth):
                 layers.append(nn.Conv2d(inputs, width, 3, 1, 1))
-                layers += [nn.BatchNorm2d(width)] if norm else []
+                layers += [nn.BatchNorm2d(width)] if name.endswith("_bn") else []
                 layers.append(nn.ReLU(inplace=True))
                 inputs = width
             layers.append(nn.MaxPool2d(2, 2))
@@ -88,11 +77,4 @@ class VGG(Model):
             elif isinstance(layer, nn.MaxPool2d):
                 stages.append(Stage(f"stage {len(stages) + 1}", (*parts, Unit((path,)))))
                 parts = []
-        head = Unit(("avgpool",)), *(Unit((f"classifier.{index}",)) for index in (0, 3, 6))
-        return *stages, Stage("head", head)
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> VGG:
-    """Build one of the architectures with random weights; there is one stem."""
-    variant = VARIANTS[name]
-    return VGG(variant.depths, variant.norm, classes)
+        return *stages, self.stage("head", "avgpool", "classifier.0", "classifier.3", "classifier.6")

@@ -10,7 +10,6 @@ mean colour, at its right or lower end. So weights fit every size from 32 px; th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -73,6 +72,8 @@ class Perceptron(nn.Module):
 class Block(nn.Module):
     """Norm and attention, then norm and MLP, each added to what came in."""
 
+    join = "identity"
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=EPSILON)
@@ -86,17 +87,7 @@ class Block(nn.Module):
         return out
 
 
-@dataclass(frozen=True)
-class Variant:
-    width: int
-    heads: int
-
-
-VARIANTS = {
-    "vit_ti_16": Variant(192, 3),
-    "vit_s_16": Variant(384, 6),
-    "vit_b_16": Variant(768, 12),
-}
+VARIANTS = {"vit_ti_16": (192, 3), "vit_s_16": (384, 6), "vit_b_16": (768, 12)}  # width, heads
 
 
 class VisionTransformer(Model):
@@ -104,8 +95,9 @@ class VisionTransformer(Model):
 
     classifier_name: ClassVar[str] = "head"
 
-    def __init__(self, width: int, heads: int, classes: int) -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
+        width, heads = VARIANTS[name]
         self.feature_width = width
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID**2, width))  # of the class token, then row by row
@@ -125,15 +117,8 @@ class VisionTransformer(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow; "" stands for the class token and the positions."""
-        blocks = tuple(Unit((f"blocks.{index}",), "identity") for index in range(DEPTH))
-        head = Stage("head", (Unit(("norm", "head")),))
-        return Stage("stem", (Unit(("patch_embed", "")),)), Stage("encoder", blocks), head
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> VisionTransformer:
-    """Build one of the architectures with random weights; there is one stem."""
-    variant = VARIANTS[name]
-    return VisionTransformer(variant.width, variant.heads, classes)
+        stem, encoder = Unit(("patch_embed", "")), self.units_in("blocks")
+        return self.stage("stem", stem), self.stage("encoder", *encoder), self.stage("head", "norm head")
 
 
 def positions(embeddings: Tensor, rows: int, columns: int) -> Tensor:

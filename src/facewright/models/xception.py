@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import Model, Stage, Stem, Unit, initialize_convolutions, reducer
+from facewright.models.blocks import Model, Stage, Stem, Unit, first_strides, initialize_convolutions, reducer
 
 MIDDLE_WIDTH = 728
 MIDDLE_BLOCKS = 8
@@ -70,9 +70,9 @@ class Xception(Model):
     classifier_name: ClassVar[str] = "fc"
     feature_width = 2048
 
-    def __init__(self, classes: int, stem: Stem = "imagenet") -> None:
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         super().__init__()
-        first, second = {"coarse": (2, 2), "imagenet": (2, 2), "medium": (1, 2), "small": (1, 1)}[stem]
+        first, second = first_strides(stem)
         padding = 0 if stem == "imagenet" else 1
         self.reduce = reducer(stem)
         self.conv1 = nn.Conv2d(3, 32, 3, first, padding, bias=False)
@@ -105,20 +105,11 @@ class Xception(Model):
 
     def stages(self) -> tuple[Stage, ...]:
         """The outline that tables and drawings follow: the paper's three flows."""
-        reduced = [] if isinstance(self.reduce, nn.Identity) else [Unit(("reduce",))]
-        entry = (*(Unit((f"block{number}",), "projection") for number in range(1, 4)),)
-        middle = (*(Unit((f"block{number}",), "identity") for number in range(4, 4 + MIDDLE_BLOCKS)),)
+        blocks = [Unit((n,), "projection") for n in ("block1", "block2", "block3", "block12")]
+        middle = (Unit((f"block{number}",), "identity") for number in range(4, 4 + MIDDLE_BLOCKS))
         return (
-            Stage("entry flow", (*reduced, Unit(("conv1", "bn1")), Unit(("conv2", "bn2")), *entry)),
-            Stage("middle flow", middle),
-            Stage(
-                "exit flow",
-                (Unit(("block12",), "projection"), Unit(("conv3", "bn3")), Unit(("conv4", "bn4"))),
-            ),
-            Stage("head", (Unit(("avgpool",)), Unit(("fc",)))),
+            self.stage("entry flow", "reduce", "conv1 bn1", "conv2 bn2", *blocks[:3]),
+            self.stage("middle flow", *middle),
+            self.stage("exit flow", blocks[3], "conv3 bn3", "conv4 bn4"),
+            self.stage("head", "avgpool", "fc"),
         )
-
-
-def build(name: str, classes: int, stem: Stem = "imagenet") -> Xception:
-    """Build one of the architectures with random weights."""
-    return Xception(classes, stem)

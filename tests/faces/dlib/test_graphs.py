@@ -15,7 +15,7 @@ from facewright.faces.dlib import graphs
 from facewright.faces.dlib.files import DETECTOR, EMBEDDING, package_file
 from facewright.faces.dlib.graphs import MAX_MARGIN, MEANS, RESNET, Source
 from facewright.faces.dlib.layers import Affine, Convolution, read_network
-from facewright.models.dlib_resnet import build
+from facewright.models.catalog import create_model
 
 
 def a_source(calls: list[Path]) -> Source:
@@ -84,7 +84,7 @@ def test_fingerprints_keep_the_names_of_the_first_conversion() -> None:
 
 def test_the_embedding_is_that_of_the_zoos_network(tmp_path: Path) -> None:
     network = read_network(package_file(EMBEDDING))
-    model = build("dlib_resnet29", 1).eval()
+    model = create_model("dlib_resnet29", 1).eval()
     places = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     state = model.state_dict()
     for place, convolution, affine in zip(places, network.layers[:-1:2], network.layers[1:-1:2], strict=True):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.evaluation import speed
+from facewright.evaluation.binary import labelled_scores
 from facewright.metrics.classification import roc_auc
 from facewright.runs import Run
 from facewright.workflows import train
@@ -47,8 +48,8 @@ def _row(run: Run, seed: int) -> str:
     if binary is None:
         raise SystemExit(f"{run.folder}: expected two classes")
     taken = speed.latency(run.classifier.model, run.facts.image_size, batch=256)
-    scores, labels = run.class_predictions.probabilities[:, 1], run.class_predictions.labels
-    area, low, high = _area(scores, labels == 1, seed)
+    scores, positive = labelled_scores(run.class_predictions)
+    area, low, high = _area(scores, positive, seed)
     hter = binary.hter
     return (
         f"| {run.facts.model} | {run.facts.parameters:,} | {area:.5f} ({low:.5f} to {high:.5f}) "

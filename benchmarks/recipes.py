@@ -61,7 +61,7 @@ def time_to(run: Run, accuracy: float) -> float | None:
 def compare(model: str, plain: Run, ours: Run) -> dict[str, Any]:
     if plain.predictions.paths != ours.predictions.paths:
         raise SystemExit(f"{model}: the two runs were tested on different images")
-    right = [run.class_predictions.probabilities.argmax(1) == run.class_predictions.labels for run in (plain, ours)]
+    right = [run.class_predictions.predicted == run.class_predictions.labels for run in (plain, ours)]
     ended = plain.history[-1]
     reached = time_to(ours, ended.validation_accuracy)
     found = {PLAIN: facts_of(plain), OURS: facts_of(ours)}

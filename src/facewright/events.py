@@ -104,11 +104,12 @@ def counted(task: str, items: Sequence[T], on_event: EventHandler) -> Iterator[T
     on_event(Progress(task, len(items), len(items)))
 
 
-def in_blocks(task: str, count: int, on_event: EventHandler) -> Iterator[slice]:
-    """Yield slices of `BLOCK` rows, the last one shorter; report as `counted`."""
-    for start in range(0, count, BLOCK):
+def in_blocks(task: str, count: int, on_event: EventHandler, most: int | None = None) -> Iterator[slice]:
+    """Yield slices of `BLOCK` rows or of `most`, if that is less, the last one shorter; report as `counted`."""
+    block = BLOCK if most is None else min(BLOCK, most)
+    for start in range(0, count, block):
         on_event(Progress(task, start, count))
-        yield slice(start, min(start + BLOCK, count))
+        yield slice(start, min(start + block, count))
     on_event(Progress(task, count, count))
 
 

@@ -14,6 +14,7 @@ suspicious.json     labels that look wrong, where they were inspected; folds/ ho
 from __future__ import annotations
 
 import csv
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import RunError, RunLocked
 from facewright.evaluation.label_issues import LabelIssues
-from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions
+from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions, Ranked
 from facewright.evaluation.targets import TargetPredictions, TaskResult, read_target_predictions
 from facewright.events import EpochRow
 from facewright.files import check_manifest, csv_text, plain_cell, read_json, read_text, write_atomic, write_json
@@ -39,6 +40,8 @@ from facewright.training import history
 from facewright.training.recipe import Recipe, parse, run_detector
 
 SUSPICIOUS = "suspicious.json"
+_RANKED = ("probability", "label_probability", "label_rank")  # columns of predictions.csv of very many classes
+_PLACES = ("second", "third", "fourth", "fifth")
 LISTED = (  # in the manifest, and compared with it when a run is opened; the model is compared when it is loaded
     "recipe.toml",
     "split.csv",
@@ -174,7 +177,8 @@ class Run:
     def predictions(self) -> Predictions | TargetPredictions:
         """The predictions of the best weights for each test image."""
         path = self.folder / "predictions.csv"
-        return read_predictions(path) if self.recipe.task is None else read_target_predictions(path, self.recipe.task)
+        task = self.recipe.task
+        return read_predictions(path, self.facts.classes) if task is None else read_target_predictions(path, task)
 
     @cached_property
     def label_issues(self) -> LabelIssues | None:
@@ -285,26 +289,64 @@ def seen_images(folder: Path, digests: Sequence[str]) -> dict[str, int]:
 
 
 def write_predictions(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:
-    """Write `path,label,predicted,p_<class>…`, a row for each image; probabilities keep every bit."""
+    """Write `path,label,predicted,p_<class>…`, a row for each image; probabilities keep every bit.
+
+    Of too many classes to keep all: `path,label,predicted,probability,label_probability,label_rank` and the next most
+    probable classes, `second,second_probability…`.
+    """
+    ranked, scores = predictions.ranked, predictions.probabilities
+    header, cells = [f"p_{name}" for name in classes], scores
+    if scores is None:
+        header = [*_RANKED, *(key for word in _PLACES for key in (word, f"{word}_probability"))]
+    names = zip(predictions.paths, predictions.labels, predictions.predicted, strict=True)
     rows = (
-        [name, classes[label], classes[int(row.argmax())], *map(float, row)]
-        for name, label, row in zip(predictions.paths, predictions.labels, predictions.probabilities, strict=True)
+        [
+            name,
+            classes[label],
+            classes[guess],
+            *(_ranked_cells(ranked, row, classes) if cells is None else map(float, cells[row])),
+        ]
+        for row, (name, label, guess) in enumerate(names)
     )
-    write_atomic(path, csv_text(["path", "label", "predicted", *(f"p_{name}" for name in classes)], rows))
+    write_atomic(path, csv_text(["path", "label", "predicted", *header], rows))
 
 
-def read_predictions(path: Path) -> Predictions:
+def _ranked_cells(ranked: Ranked, row: int, classes: tuple[str, ...]) -> list[str | float]:
+    top, values = ranked.top[row].tolist(), ranked.probabilities[row].tolist()
+    rest = [cell for number, value in zip(top[1:], values[1:], strict=True) for cell in (classes[number], value)]
+    return [values[0], float(ranked.of_truth[row]), int(ranked.rank[row]), *rest]
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     """Read back what `write_predictions` wrote.
 
+    Args:
+        classes: of the model.
     Raises:
         RunError: the file is missing or is not such a table.
     """
+    paths, labels, values = [], array("q"), array("d")
     try:
         with path.open(newline="", encoding="utf-8") as lines:
-            header, *rows = list(csv.reader(lines))
-        classes = [name.removeprefix("p_") for name in header[3:]]
-        labels = np.array([classes.index(plain_cell(row[1])) for row in rows], np.int64)
-        probabilities = np.array([[float(cell) for cell in row[3:]] for row in rows]).reshape(len(rows), len(classes))
-    except (OSError, ValueError, IndexError) as error:
+            rows = csv.reader(lines)
+            header = next(rows, [])
+            wide = header[3] != _RANKED[0]
+            names = [name.removeprefix("p_") for name in header[3:]] if wide else classes
+            number = {name: place for place, name in enumerate(names)}
+            for row in rows:
+                if len(row) != len(header):
+                    raise ValueError(f"expected {len(header)} cells in a row, got {len(row)}")
+                name, label, predicted, *cells = row
+                paths.append(plain_cell(name))
+                labels.append(number[plain_cell(label)])
+                if not wide:
+                    cells[3::2] = [str(number[plain_cell(cell)]) for cell in cells[3::2]]
+                    cells.insert(0, str(number[plain_cell(predicted)]))
+                values.extend(map(float, cells))
+    except (OSError, ValueError, IndexError, KeyError) as error:
         raise RunError(f"{path}: no table of predictions ({error}); evaluate the run again") from None
-    return Predictions(tuple(plain_cell(row[0]) for row in rows), labels, probabilities)
+    table, truth = np.array(values).reshape(len(paths), -1), np.array(labels, np.int64)
+    if wide:
+        return Predictions(tuple(paths), truth, table)
+    top, probabilities = table[:, [0, *range(4, 12, 2)]].astype(np.int64), table[:, [1, *range(5, 12, 2)]]
+    return Predictions(tuple(paths), truth, None, Ranked(top, probabilities, table[:, 2], table[:, 3].astype(np.int64)))

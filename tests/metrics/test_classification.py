@@ -171,7 +171,7 @@ def test_one_class_ties_and_nan(name) -> None:
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_broken_scores_are_refused_and_named(broken) -> None:
     scores = [[0.5, 0.5], [broken, 0.5]]
-    for measure in (metrics.log_loss, metrics.losses, lambda labels, values: metrics.top_k(labels, values, 1)):
+    for measure in (metrics.log_loss, lambda labels, values: metrics.top_k(labels, values, 1)):
         with pytest.raises(DataError, match=r"at \(1, 0\)"):
             measure([0, 1], scores)
 

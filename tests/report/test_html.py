@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.evaluation.results import Comparison, Pair
+from facewright.evaluation import protocols
+from facewright.evaluation.compare import most_confused
+from facewright.evaluation.results import Comparison, Pair, Predictions
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
-from facewright.report import diagnostics, paper, words
+from facewright.report import diagnostics, model_section, paper, words
 from facewright.report.html import DatasetFacts, ReportContext, comparison_page
 from facewright.report.images import Album
 from facewright.report.tables import Cell, model_table
@@ -381,3 +383,21 @@ def test_thumbnails_are_small_and_made_once(thumbnail: Callable[[str], np.ndarra
 )
 def test_words(said: str, expected: str) -> None:
     assert said == expected
+
+
+def test_a_page_of_very_many_classes_says_what_is_not_drawn(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = build([f"c{number:02}" for number in range(25)], ["only"], per_class=2)
+    page = comparison_page(few, context())
+    assert "m0-confusion" in page and "m0-roc" in page
+    monkeypatch.setattr(protocols, "MATRIX", 20)
+    monkeypatch.setattr(model_section, "SHOWN", 10)
+    said = few.entries[0].predictions
+    kept = Predictions(said.paths, said.labels, None, said.ranked)
+    test = protocols.classify(kept, few.classes, "test")
+    many = comparison_page(few.replace(entries=(few.entries[0].replace(test=test, predictions=kept),)), context())
+    assert "m0-confusion" not in many and "m0-roc" not in many and "m0-reliability" in many
+    assert "AUC and average precision are not measured" in many and "The 10 of 25 classes with the lowest F1" in many
+    worst = sorted(row.f1 or 0.0 for row in test.per_class)[9]
+    table = model_section._shown(test.per_class)
+    assert len(table) == 10 and max(row.f1 or 0.0 for row in table) == worst
+    assert most_confused(test, 1)[0][0] in many

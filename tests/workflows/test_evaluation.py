@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from facewright import events
 from facewright.cli.main import main
 from facewright.errors import DataError, OtherClasses, UsageError
+from facewright.evaluation import protocols, results
+from facewright.evaluation.protocols import classify
 from facewright.evaluation.results import ClassificationResult
 from facewright.events import Event, Message
 from facewright.runs import Run
@@ -145,3 +148,20 @@ def test_groups_that_are_nowhere(run: Run, data: Path) -> None:
             evaluate(run.folder, where, by="hat")
     with pytest.raises(UsageError):
         evaluate(run.folder, data, by="hat", task="identification")
+
+
+def test_scores_that_are_too_many_to_keep_change_no_other_number(
+    run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measured(run, data)
+    monkeypatch.setattr(results, "SCORES", 10)
+    monkeypatch.setattr(results, "FEW", 1)
+    monkeypatch.setattr(events, "BLOCK", 7)  # the images come in several blocks
+    predicted = []
+    monkeypatch.setattr(protocols, "classify", lambda said, *rest: predicted.append(said) or classify(said, *rest))
+    found = measured(run, data)
+    assert [said.probabilities for said in predicted] == [None]
+    assert not found.scores_kept and any("AUC" in note for note in found.notes)
+    same = {"micro_auc": None, "macro_auc": None, "macro_average_precision": None, "scores_kept": False}
+    rows = tuple(row.replace(auc=None, average_precision=None) for row in whole.per_class)
+    assert found == whole.replace(**same, per_class=rows)

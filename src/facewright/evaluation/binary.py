@@ -91,6 +91,7 @@ def two_sides_of(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray
 
 def labelled_scores(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The probability of the second class of each image, (N,), and whether that is its class, (N,)."""
+    assert predictions.probabilities is not None  # kept of any number of images
     return predictions.probabilities[:, 1].astype(np.float64), predictions.labels == 1
 
 

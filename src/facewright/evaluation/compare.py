@@ -66,9 +66,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def most_confused(result: ClassificationResult, k: int) -> tuple[tuple[str, str, int], ...]:
     """The k most frequent mistakes: (true class, predicted class, images), most frequent first, then in class order."""
+    if result.mistakes is not None:
+        return tuple((one.true, one.predicted, one.count) for one in result.mistakes[:k])
     mistakes = [
         (result.classes[i], result.classes[j], count)
-        for i, row in enumerate(result.confusion)
+        for i, row in enumerate(result.confusion or ())
         for j, count in enumerate(row)
         if i != j and count > 0
     ]
@@ -77,12 +79,12 @@ def most_confused(result: ClassificationResult, k: int) -> tuple[tuple[str, str,
 
 def hardest(predictions: Predictions, k: int) -> NDArray[np.int64]:
     """Rows of the k images with the highest loss, highest first; equal losses in the order of the rows."""
-    loss = metrics.losses(predictions.labels, predictions.probabilities)
+    loss = metrics.losses(predictions.ranked.of_truth)
     return np.argsort(-loss, kind="stable")[:k].astype(np.int64)
 
 
 def _pairs(entries: Sequence[Entry], classes: int) -> tuple[Pair, ...]:
-    guessed = [entry.predictions.probabilities.argmax(axis=1) for entry in entries]
+    guessed = [entry.predictions.predicted for entry in entries]
     compared = list(combinations(range(len(entries)), 2))
     right = [guess == entry.predictions.labels for guess, entry in zip(guessed, entries, strict=True)]
     p_values = [mcnemar_exact(right[i], right[j]) for i, j in compared]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
-from facewright.evaluation.results import ClassificationResult, ClassRow, Predictions
+from facewright.evaluation.results import MATRIX, ROWS, TOP, ClassificationResult, ClassRow, Mistake, Predictions
 from facewright.metrics import calibration, intervals
 from facewright.metrics import classification as metrics
 from facewright.metrics.intervals import Rate, Tally, wilson
@@ -32,33 +34,35 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
     Source: docs/protocols.md, "Classification".
     """
     check(predictions, classes)
-    labels, probabilities = predictions.labels, predictions.probabilities.astype(np.float64)
-    guessed = probabilities.argmax(axis=1)
-    counts = intervals.tally(labels, guessed, len(classes))
-    rows = _class_rows(classes, labels, probabilities, counts)
-    one_hot = labels[:, None] == np.arange(len(classes))
-    macro = {
-        f.__name__: intervals.bootstrap(f, labels, guessed, len(classes))
-        for f in (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
-    }
+    labels, ranked, guessed, count = predictions.labels, predictions.ranked, predictions.predicted, len(classes)
+    scores = None if predictions.probabilities is None else predictions.probabilities.astype(np.float64, copy=False)
+    counts = intervals.tally(labels, guessed, count)
+    rows = tuple(_class_row(classes, number, labels, scores, counts) for number in _listed(counts))
+    macro = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
+    macro_precision, macro_recall, macro_f1 = intervals.bootstraps(macro, labels, guessed, count)
     return ClassificationResult(
         split=split,
         n=labels.size,
         classes=tuple(classes),
         accuracy=metrics.accuracy(labels, guessed),
-        top5=metrics.top_k(labels, probabilities, 5) if len(classes) >= TOP5_FROM else None,
-        log_loss=metrics.log_loss(labels, probabilities),
-        macro_precision=macro["macro_precision"],
-        macro_recall=macro["macro_recall"],
-        macro_f1=macro["macro_f1"],
+        top5=wilson(int((ranked.rank <= TOP).sum()), labels.size) if count >= TOP5_FROM else None,
+        log_loss=float(metrics.losses(ranked.of_truth).mean()),
+        macro_precision=macro_precision,
+        macro_recall=macro_recall,
+        macro_f1=macro_f1,
         weighted_precision=metrics.weighted(metrics.precision(counts), counts),
         weighted_recall=metrics.weighted(metrics.recall(counts), counts),
         weighted_f1=metrics.weighted(metrics.f1(counts), counts),
         macro_auc=metrics.defined_mean([row.auc for row in rows]),
-        micro_auc=_auc(one_hot.ravel(), probabilities.ravel()),
+        micro_auc=None if scores is None else _auc((labels[:, None] == np.arange(count)).ravel(), scores.ravel()),
         macro_average_precision=metrics.defined_mean([row.average_precision for row in rows]),
-        calibration_error=calibration.expected_calibration_error(confidence(predictions), guessed == labels),
-        confusion=tuple(tuple(row) for row in metrics.confusion_matrix(labels, guessed, len(classes)).tolist()),
+        calibration_error=calibration.expected_calibration_error(ranked.probabilities[:, 0], guessed == labels),
+        confusion=tuple(tuple(row) for row in metrics.confusion_matrix(labels, guessed, count).tolist())
+        if count <= MATRIX
+        else None,
+        mistakes=_mistakes(classes, labels, guessed) if count > MATRIX else None,
+        scores_kept=scores is not None,
+        classes_with_images=int((counts.labelled > 0).sum()) if len(rows) < count else None,
         per_class=rows,
     )
 
@@ -69,6 +73,13 @@ def check(predictions: Predictions, classes: tuple[str, ...]) -> None:
     n = len(predictions.paths)
     if n == 0:
         raise EmptyScores("there is no image to evaluate on: the part is empty")
+    if probabilities is None:  # a softmax of ours, or what was read back of it
+        values = predictions.ranked.probabilities
+        if not ((values >= 0) & (values <= 1)).all():  # false for NaN, too
+            raise DataError("expected probabilities in [0, 1]")
+        intervals.class_numbers(labels, len(classes), "labels")
+        intervals.class_numbers(predictions.ranked.top.ravel(), len(classes), "predicted")
+        return
     if labels.shape != (n,) or probabilities.shape != (n, len(classes)):
         raise UsageError(
             f"expected labels ({n},) and probabilities ({n}, {len(classes)}) for {n} images of {len(classes)} classes, "
@@ -81,45 +92,58 @@ def check(predictions: Predictions, classes: tuple[str, ...]) -> None:
         "probabilities that sum to one": np.abs(probabilities.sum(axis=1) - 1) <= ROW_SUM_TOLERANCE,
     }
     for expected, met in rules.items():
-        _refuse_unless(met, expected, predictions)
+        if not met.all():
+            i = int(np.argmin(met))
+            row = probabilities[i]
+            raise DataError(
+                f"expected {expected}; {int((~met).sum())} of {met.size} images have none, the first is "
+                f"{predictions.paths[i]} (from {row.min():.4g} to {row.max():.4g}, sum {row.sum():.4g})"
+            )
 
 
-def confidence(predictions: Predictions) -> NDArray[np.float64]:
-    """The highest probability of each image, (N,)."""
-    highest: NDArray[np.float64] = predictions.probabilities.astype(np.float64).max(axis=1)
-    return highest
+def _listed(counts: Tally) -> NDArray[np.int64]:
+    """The classes of the table, in order: all, or of very many those with the most mistakes."""
+    if counts.hits.size <= ROWS:
+        return np.arange(counts.hits.size)
+    mistakes = counts.labelled + counts.predicted - 2 * counts.hits
+    return np.sort(np.argsort(-mistakes, kind="stable")[:ROWS])
 
 
-def _refuse_unless(met: NDArray[np.bool_], expected: str, predictions: Predictions) -> None:
-    if not met.all():
-        i = int(np.argmin(met))
-        row = predictions.probabilities[i]
-        raise DataError(
-            f"expected {expected}; {int((~met).sum())} of {met.size} images have none, the first is "
-            f"{predictions.paths[i]} (from {row.min():.4g} to {row.max():.4g}, sum {row.sum():.4g})"
-        )
-
-
-def _class_rows(
-    classes: tuple[str, ...], labels: NDArray[np.int64], probabilities: NDArray[np.float64], counts: Tally
-) -> tuple[ClassRow, ...]:
-    f1 = metrics.f1(counts)
-    return tuple(
-        ClassRow(
-            name=name,
-            n=int(counts.labelled[c]),
-            precision=_share(counts.hits[c], counts.predicted[c]),
-            recall=_share(counts.hits[c], counts.labelled[c]),
-            f1=None if np.isnan(f1[c]) else float(f1[c]),
-            auc=_auc(labels == c, probabilities[:, c]),
-            average_precision=_average_precision(labels == c, probabilities[:, c]),
-        )
-        for c, name in enumerate(classes)
+def _class_row(
+    classes: tuple[str, ...],
+    number: int,
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64] | None,
+    counts: Tally,
+) -> ClassRow:
+    hits, labelled, predicted = (int(part[number]) for part in (counts.hits, counts.labelled, counts.predicted))
+    own = labels == number if scores is not None else None
+    return ClassRow(
+        name=classes[number],
+        n=labelled,
+        precision=_share(hits, predicted),
+        recall=_share(hits, labelled),
+        f1=2 * hits / (labelled + predicted) if labelled + predicted else None,
+        auc=None if own is None or scores is None else _auc(own, scores[:, number]),
+        average_precision=None if own is None or scores is None else _average_precision(own, scores[:, number]),
     )
 
 
-def _share(k: np.int64, n: np.int64) -> Rate | None:
-    return wilson(int(k), int(n)) if n > 0 else None
+def _mistakes(classes: tuple[str, ...], labels: NDArray[np.int64], guessed: NDArray[np.int64]) -> tuple[Mistake, ...]:
+    """Every pair of a class and another it was taken for, most frequent first, then in class order."""
+    wrong = np.stack([labels, guessed], axis=1)[labels != guessed]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    return tuple(
+        Mistake(true=classes[true], predicted=classes[guess], count=count)
+        for (true, guess), count in (
+            (pairs[row].tolist(), int(counts[row])) for row in np.argsort(-counts, kind="stable")
+        )
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _share(k: int, n: int) -> Rate | None:
+    return wilson(k, n) if n > 0 else None
 
 
 def _auc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:

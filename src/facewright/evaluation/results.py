@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -12,9 +13,39 @@ from pydantic import Field, SkipValidation, computed_field
 
 from facewright.evaluation.subgroups import Subgroups
 from facewright.events import EpochRow
+from facewright.metrics import classification as metrics
 from facewright.metrics.binary import Epc
 from facewright.metrics.intervals import Rate
 from facewright.records import Record
+
+TOP = 5  # classes of an image that are kept where there are too many for all
+SCORES = 20_000_000  # probabilities of a part that are kept: 160 MB
+FEW = 20  # classes, of which all are kept of any number of images
+MATRIX = 1_000  # classes: of more, the confusion matrix is a list of mistakes
+ROWS = 10_000  # rows of the table of classes
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What the measures need of each image's probabilities, however many classes there are."""
+
+    top: NDArray[np.int64]  # (N, min(5, C)) the most probable classes, best first; of equals the first
+    probabilities: NDArray[np.float64]  # (N, min(5, C)) of these
+    of_truth: NDArray[np.float64]  # (N,) the probability of the image's class
+    rank: NDArray[np.int64]  # (N,) of the image's class, from 1; equals stand before it
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Ranked:
+        """Rank all probabilities, (N, C), of images of classes (N,)."""
+        exact = probabilities.astype(np.float64, copy=False)
+        rows, top = np.arange(len(exact)), metrics.highest(exact, TOP)
+        return cls(top, exact[rows[:, None], top], exact[rows, labels], metrics.ranks(labels, exact))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranked]) -> Ranked:
+        """Put parts of the images together."""
+        names = ("top", "probabilities", "of_truth", "rank")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -23,7 +54,34 @@ class Predictions:
 
     paths: tuple[str, ...]  # as in the dataset, relative to its root
     labels: NDArray[np.int64]  # (N,) class numbers
-    probabilities: NDArray[np.float64]  # (N, C), rows sum to one
+    probabilities: NDArray[np.float64] | None  # (N, C), rows sum to one; None: too many to keep, see `keeps_scores`
+    kept: Ranked | None = None  # given where `probabilities` are not
+
+    @cached_property
+    def ranked(self) -> Ranked:
+        """The most probable classes of each image, and where its own stands."""
+        if self.kept is not None:
+            return self.kept
+        assert self.probabilities is not None
+        return Ranked.of(self.labels, self.probabilities)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image, (N,)."""
+        return self.ranked.top[:, 0]
+
+
+def keeps_scores(images: int, classes: int) -> bool:
+    """Return whether all probabilities of a part are kept, which curves need: unless they are more than 20 million."""
+    return classes <= FEW or images * classes <= SCORES
+
+
+class Mistake(Record):
+    """Images of one class that were taken for another."""
+
+    true: str
+    predicted: str
+    count: int
 
 
 class ClassRow(Record):
@@ -62,6 +120,9 @@ class BinaryResult(Record):
     epc: Epc | None  # None: the validation part is not at hand
 
 
+_where_many = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class ClassificationResult(Record):
     """Closed-set classification of one part of a dataset."""
 
@@ -83,8 +144,11 @@ class ClassificationResult(Record):
     micro_auc: float | None
     macro_average_precision: float | None
     calibration_error: float  # expected calibration error, 15 equal-mass bins
-    confusion: tuple[tuple[int, ...], ...]  # [true][predicted] counts
-    per_class: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, ...], ...] | None  # [true][predicted] counts; None: of more than 1,000 classes
+    mistakes: tuple[Mistake, ...] | None = _where_many  # in place of `confusion`, most frequent first
+    scores_kept: bool = Field(default=True, exclude_if=lambda value: value)  # False: too many for AUC and its like
+    classes_with_images: int | None = _where_many  # where `per_class` lists not all
+    per_class: tuple[ClassRow, ...]  # of more than 10,000 classes those with the most mistakes
     binary: BinaryResult | None = None  # of two classes, where the validation part and this one have both
     unknown_classes: dict[str, int] = Field(default_factory=dict)  # of the data, not of the model: images of each
     unknown_as_errors: bool = True  # in the accuracy; False: they are left out of it
@@ -94,7 +158,7 @@ class ClassificationResult(Record):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader must know before trusting the numbers."""
-        absent = [row.name for row in self.per_class if row.n == 0]
+        absent = [row.name for row in self.per_class if row.n == 0] if self.classes_with_images is None else []
         sentences = []
         if self.seen:
             parts = " and ".join(f"{count:,} are in its {part} part" for part, count in self.seen.items())
@@ -106,6 +170,16 @@ class ClassificationResult(Record):
             sentences.append(
                 f"{len(absent)} of {len(self.classes)} classes have no image here ({_some(absent)}): accuracy and "
                 f"means are over the images of the {rest} others."
+            )
+        if self.classes_with_images is not None:
+            sentences.append(
+                f"{self.classes_with_images:,} of {len(self.classes):,} classes have an image here; the table of "
+                f"classes holds the {len(self.per_class):,} with the most mistakes."
+            )
+        if not self.scores_kept:
+            sentences.append(
+                f"AUC and average precision are not measured: {self.n:,} images x {len(self.classes):,} classes are "
+                f"more than {SCORES:,} probabilities. All else is exact."
             )
         if self.unknown_classes:
             count, how = sum(self.unknown_classes.values()), "count as errors in the accuracy"

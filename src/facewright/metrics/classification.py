@@ -102,16 +102,16 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     >>> round(log_loss([0, 1], [[0.5, 0.5], [0.0, 1.0]]), 4)
     0.3466
     """
-    loss = losses(labels, probabilities)
+    truth, scores = _scored(labels, probabilities)
+    loss = losses(scores[np.arange(truth.size), truth])
     if loss.size == 0:
         raise Undefined("the log loss of no images is undefined")
     return float(loss.mean())
 
 
-def losses(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
-    """The log loss of each image, (N,); see `log_loss`."""
-    truth, scores = _scored(labels, probabilities)
-    return -np.log(np.clip(scores[np.arange(truth.size), truth], SMALLEST_PROBABILITY, 1.0))
+def losses(of_truth: ArrayLike) -> NDArray[np.float64]:
+    """The log loss of each image from the probability of its class, (N,) -> (N,); see `log_loss`."""
+    return np.asarray(-np.log(np.clip(np.asarray(of_truth, np.float64), SMALLEST_PROBABILITY, 1.0)), np.float64)
 
 
 def top_k(labels: ArrayLike, scores: ArrayLike, k: int) -> Rate:
@@ -130,9 +130,27 @@ def top_k(labels: ArrayLike, scores: ArrayLike, k: int) -> Rate:
     truth, values = _scored(labels, scores)
     if not 1 <= k <= values.shape[1]:
         raise UsageError(f"top-k: expected k in [1, {values.shape[1]}], got {k}")
-    of_truth = values[np.arange(truth.size), truth][:, None]
-    rank = (values >= of_truth).sum(axis=1)  # 1 for the only highest
-    return wilson(int((rank <= k).sum()), truth.size)
+    return wilson(int((ranks(truth, values) <= k).sum()), truth.size)
+
+
+def ranks(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The rank of each image's class among its scores, (N,) and (N, C) -> (N,): 1 for the only highest; see `top_k`."""
+    of_truth = scores[np.arange(labels.size), labels][:, None]
+    return np.asarray((scores >= of_truth).sum(axis=1), np.int64)
+
+
+def highest(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """The k classes of the highest scores of each image, best first, of equals the first: (N, C) -> (N, min(k, C)).
+
+    >>> highest(np.array([[0.2, 0.4, 0.4], [0.5, 0.1, 0.4]]), 2).tolist()
+    [[1, 2], [0, 2]]
+    """
+    left, rows = scores.copy(), np.arange(len(scores))
+    found = np.empty((len(scores), min(k, scores.shape[1])), np.int64)
+    for place in range(found.shape[1]):
+        found[:, place] = left.argmax(axis=1)
+        left[rows, found[:, place]] = -np.inf
+    return found
 
 
 @dataclass(frozen=True)

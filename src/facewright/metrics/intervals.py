@@ -8,7 +8,7 @@ much the number would move with *other test images of the same kind*. They say n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from facewright.metrics.distributions import beta_cdf, beta_quantile, normal_qua
 from facewright.records import Count, Number, Record
 
 RESAMPLES = 2_000
+CELLS = 10_000_000  # counts of all resamples and classes that are held at once: more are drawn in blocks
 
 
 class Rate(Record):
@@ -193,9 +194,26 @@ def bootstrap(
         Undefined: no image. UsageError: not the same images, or a number that is no class.
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
     """
+    return bootstraps((statistic,), labels, predicted, classes, seed, resamples)[0]
+
+
+def bootstraps(
+    statistics: Sequence[Statistic],
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    classes: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[Rate, ...]:
+    """Several statistics over the same resamples; each is what `bootstrap` gives, and they are drawn once."""
     observed = tally(labels, predicted, classes)
-    (resampled,) = _resample(np.asarray(labels), [np.asarray(predicted)], classes, seed, resamples)
-    return not_a_point(_percentiles(float(statistic(observed)), statistic(resampled), int(observed.labelled.sum())))
+    blocks = _resampled(np.asarray(labels), [np.asarray(predicted)], classes, seed, resamples)
+    drawn = [[statistic(counts) for statistic in statistics] for (counts,) in blocks]
+    n = int(observed.labelled.sum())
+    return tuple(
+        not_a_point(_percentiles(float(statistic(observed)), np.concatenate(values), n))
+        for statistic, values in zip(statistics, zip(*drawn, strict=True), strict=True)
+    )
 
 
 def paired_bootstrap(
@@ -225,9 +243,42 @@ def paired_bootstrap(
     """
     a, b = (tally(labels, guess, classes) for guess in predicted)
     guesses = [np.asarray(guess) for guess in predicted]
-    drawn_a, drawn_b = _resample(np.asarray(labels), guesses, classes, seed, resamples)
-    observed = float(statistic(a)) - float(statistic(b))
-    return _percentiles(observed, statistic(drawn_a) - statistic(drawn_b), int(a.labelled.sum()))
+    blocks = _resampled(np.asarray(labels), guesses, classes, seed, resamples)
+    drawn = np.concatenate([statistic(of_a) - statistic(of_b) for of_a, of_b in blocks])
+    return _percentiles(float(statistic(a)) - float(statistic(b)), drawn, int(a.labelled.sum()))
+
+
+def _resampled(
+    labels: NDArray[np.int64], predicted: list[NDArray[np.int64]], classes: int, seed: int, resamples: int
+) -> Iterator[list[Tally]]:
+    """The counts of each model in a block of resamples after another: one block, unless there are very many classes."""
+    if labels.size == 0:
+        raise Undefined("a statistic of no images is undefined")
+    if resamples * classes <= CELLS:
+        yield _resample(labels, predicted, classes, seed, resamples)
+        return
+    present, numbers = np.unique(np.concatenate([labels, *predicted]), return_inverse=True)
+    order = np.argsort(labels, kind="stable")
+    truth, *guesses = numbers.reshape(1 + len(predicted), -1)[:, order]
+    labelled = np.bincount(truth, minlength=len(present))
+    begin, size = (np.cumsum(labelled) - labelled)[truth], labelled[truth]
+    generator, step = np.random.default_rng(seed), max(1, CELLS // (4 * len(present)))
+    for first in range(0, resamples, step):
+        count = min(step, resamples - first)
+        picks = begin + (generator.random((count, len(truth))) * size).astype(np.int64)  # of the same class each
+        yield [_counted(truth, guess[picks], labelled) for guess in guesses]
+
+
+def _counted(truth: NDArray[np.int64], drawn: NDArray[np.int64], labelled: NDArray[np.int64]) -> Tally:
+    """Count what was drawn, (R, N) predictions of images whose classes are (N,)."""
+    shape = len(drawn), len(labelled)
+    places = drawn + np.arange(len(drawn))[:, None] * len(labelled)
+    right, size = places[drawn == truth], shape[0] * shape[1]
+    return Tally(
+        hits=np.bincount(right, minlength=size).reshape(shape).astype(np.int64),
+        labelled=labelled,
+        predicted=np.bincount(places.ravel(), minlength=size).reshape(shape).astype(np.int64),
+    )
 
 
 def _resample(
@@ -236,10 +287,9 @@ def _resample(
     """The counts of each model in each resample, (R, C); the labelled counts are (C,), the same in all.
 
     Images of one class with the same predictions are interchangeable, so instead of drawing images with replacement one
-    draws how often each such group occurs: a multinomial, the same distribution at a fraction of the work.
+    draws how often each such group occurs: a multinomial, the same distribution at a fraction of the work. Of very many
+    classes, whose images are few each, `_resampled` draws the images.
     """
-    if labels.size == 0:
-        raise Undefined("a statistic of no images is undefined")
     generator = np.random.default_rng(seed)
     labelled = np.bincount(labels, minlength=classes)
     hits = [np.zeros((resamples, classes), dtype=np.int64) for _ in predicted]

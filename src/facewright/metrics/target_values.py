@@ -49,5 +49,7 @@ def _values(scores: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities from scores, (B, C) -> (B, C)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
+    powers = np.asarray(logits - logits.max(axis=1, keepdims=True, initial=-np.inf), np.float64)
+    np.exp(powers, out=powers)  # in place: of a million classes each array is large
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers

@@ -53,7 +53,7 @@ def confusion_figure(result: ClassificationResult, key: str) -> str:
         result: of one part; a class without an image has an empty row.
         key: unique in the page.
     """
-    counts = np.array(result.confusion, dtype=np.int64)  # (C, C)
+    counts = np.array(result.confusion, dtype=np.int64)  # (C, C), of at most 1,000 classes
     classes = len(result.classes)
     cell = max(10, min(80, 480 // classes)) if classes <= _NAMED else 0
     names = [plain(name, limit=18) for name in result.classes]
@@ -127,6 +127,7 @@ def _curves(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve]
     A class that has none (no image, or nothing else) is left out; one of few images is in the averages alone.
     """
     scores = predictions.probabilities
+    assert scores is not None
     truth = predictions.labels[:, None] == np.arange(scores.shape[1])  # (N, C)
     grid = np.linspace(0.0, 1.0, 201)
     on_grid = []
@@ -167,8 +168,8 @@ def _thinned(curve: Curve, points: int) -> tuple[NDArray[np.float64], NDArray[np
 
 def reliability_figure(predictions: Predictions, key: str) -> str:
     """Return how often the model is right (with 95 % intervals) where it is how sure, in 15 bins of equal mass."""
-    confidence = predictions.probabilities.max(axis=1)
-    correct = predictions.probabilities.argmax(axis=1) == predictions.labels
+    confidence = predictions.ranked.probabilities[:, 0]
+    correct = predictions.predicted == predictions.labels
     figure, axes = _unit_square()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     bins = reliability(np.clip(confidence, 0.0, 1.0), correct)

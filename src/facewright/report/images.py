@@ -66,14 +66,14 @@ def _shrunk(pixels: Pixels) -> str:
 
 def confusions(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[Confusion, ...]:
     """The most frequent (true, predicted) mistakes, most frequent first, each with its surest mistakes."""
-    guesses = predictions.probabilities.argmax(axis=1)
+    guesses, sure = predictions.predicted, predictions.ranked.probabilities[:, 0]
     found = []
     for true, predicted, count in most_confused(result, PAIRS):
         label, guess = result.classes.index(true), result.classes.index(predicted)
         rows = np.flatnonzero((predictions.labels == label) & (guesses == guess))
-        rows = rows[np.argsort(-predictions.probabilities[rows, guess], kind="stable")][:IMAGES_OF_PAIR]
+        rows = rows[np.argsort(-sure[rows], kind="stable")][:IMAGES_OF_PAIR]
         images = tuple(_shown(result, predictions, int(row), album) for row in rows)
-        found.append(Confusion(true, predicted, count, sum(result.confusion[label]), images))
+        found.append(Confusion(true, predicted, count, int((predictions.labels == label).sum()), images))
     return tuple(found)
 
 
@@ -83,10 +83,9 @@ def worst_images(result: ClassificationResult, predictions: Predictions, album: 
 
 
 def _shown(result: ClassificationResult, predictions: Predictions, row: int, album: Album) -> ShownImage:
-    scores, label = predictions.probabilities[row], int(predictions.labels[row])
-    guess, path = int(scores.argmax()), predictions.paths[row]
-    names = result.classes[label], result.classes[guess]
-    return ShownImage(path, album.uri(path), *names, float(scores[guess]), float(scores[label]))
+    ranked, path = predictions.ranked, predictions.paths[row]
+    names = result.classes[predictions.labels[row]], result.classes[ranked.top[row, 0]]
+    return ShownImage(path, album.uri(path), *names, float(ranked.probabilities[row, 0]), float(ranked.of_truth[row]))
 
 
 @dataclass(frozen=True)

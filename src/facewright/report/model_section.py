@@ -13,6 +13,8 @@ from facewright.report.binary_section import BinarySection, binary_section
 from facewright.report.images import Album, Confusion, ShownImage, confusions, worst_images
 from facewright.training.balancing import Balancing
 
+SHOWN = 1_000  # classes of the table of a page
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -32,9 +34,9 @@ class ModelSection:
     curves: tuple[tuple[str, Markup], ...]  # title, figure
     stretches: tuple[plots.Stretch, ...]  # phases and image sizes, where they change
     binary: BinarySection | None
-    confusion: Markup
-    roc: Markup
-    pr: Markup
+    confusion: Markup | None  # None: too many classes
+    roc: Markup | None  # None: too many scores to keep, as of pr
+    pr: Markup | None
     reliability: Markup
     per_class: tuple[ClassRow, ...]
     confused: tuple[Confusion, ...]
@@ -67,16 +69,23 @@ def model_section(
         ),
         stretches=plots.stretches(entry.history),
         binary=binary_section(entry, key, balancing),
-        confusion=Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
-        roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")),
-        pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")),
+        confusion=None if test.confusion is None else Markup(diagnostics.confusion_figure(test, f"{key}-confusion")),
+        roc=Markup(diagnostics.roc_figure(predictions, f"{key}-roc")) if test.scores_kept else None,
+        pr=Markup(diagnostics.pr_figure(predictions, f"{key}-pr")) if test.scores_kept else None,
         reliability=Markup(diagnostics.reliability_figure(predictions, f"{key}-reliability")),
-        per_class=test.per_class,
+        per_class=_shown(test.per_class),
         confused=confusions(test, predictions, album),
         worst=worst_images(test, predictions, album),
         drawing=drawing,
         recipe=recipe,
     )
+
+
+def _shown(rows: tuple[ClassRow, ...]) -> tuple[ClassRow, ...]:
+    """Return the classes of the table: all, or of very many those with the lowest F1."""
+    if len(rows) <= SHOWN:
+        return rows
+    return tuple(sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0, -row.n))[:SHOWN])
 
 
 def _headline(entry: Entry, baseline: float | None) -> tuple[Fact, ...]:

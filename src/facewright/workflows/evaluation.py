@@ -20,7 +20,7 @@ from facewright.evaluation.binary import (
     evaluate_two_classes,
     labelled_scores,
 )
-from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.results import SCORES, ClassificationResult, Predictions, Ranked, keeps_scores
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.target_groups import with_groups
 from facewright.evaluation.targets import TargetPredictions, TaskResult
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 UnknownClasses = Literal["errors", "leave-out"]
 Task = Literal["classification", "verification", "identification", "attack"]
 VALIDATION = "validation_predictions.csv"  # of two classes: what the threshold is chosen on
+SMALLEST_BLOCK = 32  # rows of very many classes that are predicted at once: their weights are read once a block
 
 
 def check_evaluation(data: PreparedData, recipe: Recipe) -> None:
@@ -241,7 +242,7 @@ def _classify(
         on_event(Message(model_advice(share)))
     store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
-    predictions = replace(predictions_of(classifier, store, rows, on_event), labels=labels)
+    predictions = predictions_of(classifier, store, rows, on_event, labels)
     result = protocols.classify(predictions, classifier.classes, str(data))
     if unknown:
         errors = unknown_classes == "errors"
@@ -253,7 +254,7 @@ def _classify(
     else:
         result, binary = result.replace(seen=seen_images(run.folder, store.digests)), None
         if (run.folder / VALIDATION).is_file():
-            validation = read_predictions(run.folder / VALIDATION)
+            validation = read_predictions(run.folder / VALIDATION, classifier.classes)
             binary = evaluate_two_classes(validation, predictions, classifier.classes, run.recipe.threshold.rule)
     result = result.replace(binary=binary)
     if grouping is None:
@@ -264,7 +265,7 @@ def _classify(
 
 def _subgroups(predictions: Predictions, result: ClassificationResult, groups: list[str], column: str) -> Subgroups:
     """Measure groups; of two classes at the threshold of the result."""
-    right = predictions.probabilities.argmax(axis=1) == predictions.labels
+    right = predictions.predicted == predictions.labels
     if result.binary is None:
         return rates_of_images(right, groups, column)
     scores, positive = labelled_scores(predictions)
@@ -297,10 +298,23 @@ def _known(
 
 
 def predictions_of(
-    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
+    classifier: Classifier,
+    store: PixelStore,
+    rows: NDArray[np.int64],
+    on_event: EventHandler,
+    labels: NDArray[np.int64] | None = None,
 ) -> Predictions:
-    """Predict some rows of a store."""
-    blocks = in_blocks("testing", len(rows), on_event)
-    parts = [classifier.probabilities(store.batch(rows[part])) for part in blocks]
+    """Predict some rows of a store, a block at a time; of too many classes only what the measures need is kept.
+
+    Args:
+        labels: class numbers (N,) of the model; None: as in the store.
+    """
+    truth, classes = store.dataset.labels[rows] if labels is None else labels, len(classifier.classes)
+    keep, block = keeps_scores(len(rows), classes), max(SMALLEST_BLOCK, SCORES // classes)
+    scores, ranked = [], []
+    for rows_of in in_blocks("testing", len(rows), on_event, block):
+        part = classifier.probabilities(store.batch(rows[rows_of]))
+        ranked.append(Ranked.of(truth[rows_of], part))
+        scores += [part] if keep else []
     paths = tuple(store.dataset.records[row].path for row in rows)
-    return Predictions(paths, store.dataset.labels[rows], np.concatenate(parts))
+    return Predictions(paths, truth, np.concatenate(scores) if keep else None, Ranked.joined(ranked))

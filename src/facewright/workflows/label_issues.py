@@ -25,6 +25,7 @@ from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
+from facewright.evaluation.results import SCORES, keeps_scores
 from facewright.events import EventHandler, Message, Progress, counted, ignore_event
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_atomic, write_json
@@ -102,6 +103,11 @@ def find_label_issues(
         )
     model = backbone_of(run.facts.start, weights)
     evaluated = _open(run, folds, on_event)
+    if not keeps_scores(len(evaluated.rows), len(run.facts.classes)):
+        raise UsageError(
+            f"--labels needs the probability of each class for each image: {len(evaluated.rows):,} images x "
+            f"{len(run.facts.classes):,} classes are more than {SCORES:,}; inspect a part of the people"
+        )
     likeness = None
     if model is None:
         source = f"{folds} trainings of {run.facts.title} with recipe {run.facts.recipe}, each without a fold"
@@ -260,6 +266,7 @@ def _retrained(run: Run, evaluated: _Evaluated, folds: int, on_event: EventHandl
             resume=True, report=False, on_event=on_event,
         )  # fmt: skip
         predictions = fold.class_predictions
+        assert predictions.probabilities is not None
         for path, row in zip(predictions.paths, predictions.probabilities, strict=True):
             if path in places:
                 probabilities[places[path]] = row[evaluated.classes] / max(row[evaluated.classes].sum(), 1e-300)

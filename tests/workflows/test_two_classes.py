@@ -57,7 +57,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_threshold_is_of_validation_and_the_rates_of_test(run: Run) -> None:
     result = run.evaluation.binary
     assert result is not None
-    validation = read_predictions(run.folder / "validation_predictions.csv")
+    validation = read_predictions(run.folder / "validation_predictions.csv", run.facts.classes)
     assert len(validation.paths) == run.facts.counts["validation"]
     assert not set(validation.paths) & set(run.predictions.paths)
     scores, positive = labelled_scores(validation)

@@ -1,9 +1,11 @@
-"""`watch` on real streams over TCP and HTTP that break off, come back, and at last do not."""
+"""`watch` on real streams over TCP, HTTP and RTSP that break off, come back, and at last do not."""
 
 from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from facewright.errors import DataError
 from facewright.events import Event, Message
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
-from facewright.video import live
+from facewright.video import frames, live
 from facewright.video.results import TrackEvent
 from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved
-from fixtures.streams import encoded, served
+from fixtures.rtsp import camera
+from fixtures.streams import StreamServer, encoded, served
 from fixtures.tiles import stand_in
 
 pytest.importorskip("av")
@@ -45,13 +48,21 @@ def picture(gallery: Gallery, tmp_path: Path) -> np.ndarray:
     return np.concatenate([np.asarray(Image.open(tmp_path / f"photos/person_0{who}/0.png")) for who in (0, 2)], axis=1)
 
 
-@pytest.mark.parametrize(("kind", "http"), [("mpegts", False), ("mpegts", True), ("mpjpeg", True)])
-def test_a_stream_that_breaks_comes_back_and_is_gone(
-    gallery: Gallery, picture: np.ndarray, kind: str, http: bool
-) -> None:
+STREAMS: dict[str, Callable[[np.ndarray], AbstractContextManager[StreamServer]]] = {
+    "MPEG-TS over TCP": lambda picture: served(encoded(picture, "mpegts"), "mpegts", connections=2),
+    "MPEG-TS over HTTP": lambda picture: served(encoded(picture, "mpegts"), "mpegts", http=True, connections=2),
+    "MJPEG over HTTP": lambda picture: served(encoded(picture, "mpjpeg"), "mpjpeg", http=True, connections=2),
+    "H.264 over RTSP": lambda picture: camera(picture, "h264", connections=2),
+    "MJPEG over RTSP": lambda picture: camera(picture, "mjpeg", connections=2),
+    "MPEG-4 over RTSP, with a login": lambda picture: camera(picture, "mpeg4", connections=2, login="me:secret"),
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_stream_that_breaks_comes_back_and_is_gone(gallery: Gallery, picture: np.ndarray, stream: str) -> None:
     events: list[TrackEvent] = []
     said: list[Event] = []
-    with served(encoded(picture, kind), kind, http=http, connections=2) as server:
+    with STREAMS[stream](picture) as server:
 
         def on_track(event: TrackEvent) -> None:
             events.append(event)
@@ -88,3 +99,24 @@ def test_a_server_that_sends_something_else(gallery: Gallery) -> None:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         watched = watch(address, gallery, threshold=THRESHOLD, duration=0.0)
     assert watched.decoded == 0
+
+
+def test_a_camera_that_refuses_the_login_is_one_line(gallery: Gallery, picture: np.ndarray) -> None:
+    with camera(picture, "mjpeg", login="me:secret") as server:
+        wrong = server.address.replace("secret", "guessed")
+        with pytest.raises(DataError, match="401") as error:
+            watch(wrong, gallery, threshold=THRESHOLD)
+    assert "guessed" not in str(error.value)
+
+
+def test_a_camera_that_falls_silent_is_connected_again(
+    gallery: Gallery, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "PATIENCE", 1.0)
+    said: list[Event] = []
+    with camera(picture, "h264", connections=2, silent=True) as server:
+        watched = watch(server.address, gallery, threshold=THRESHOLD, on_event=said.append)
+    assert [method for method in server.asked if method != "TEARDOWN"] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"] * 2
+    assert watched.decoded >= 2 and watched.reconnects >= 2 and watched.broken is not None
+    lost = [event.text for event in said if isinstance(event, Message)]
+    assert len(lost) >= 2 and all(line.count(server.address) == 1 for line in lost)

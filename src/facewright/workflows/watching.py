@@ -100,7 +100,8 @@ def _frames(
     if not is_live(source):
         return read(source, reading, every=every)
     connect = opener(source)
-    say = lambda line: on_event(Message(f"{shown(source)}: {line}"))  # noqa: E731
+    name = f"{shown(source)}: "
+    say = lambda line: on_event(Message(name + line.replace(name, "")))  # noqa: E731
     return Live(lambda: read(source, reading, every=every, open_=connect), reading, say, duration=duration).frames()
 
 

@@ -8,12 +8,16 @@ half are compared twice: both photos as they are; and one of them degraded: redu
 4 px of sigma, or reduced and enlarged again, drawn with a fixed seed. The threshold is that of a false match rate over
 all impostor pairs of the half. Printed: FNMR without rejection, and with 10 and 20 % of the genuine pairs rejected by
 their poorer photo; the area under the curve up to 30 %, 1 where a measure says nothing.
+
+"three" is the quality by size, sharpness and pose, "four" the same with the norm of the embedding over the typical
+norm, which is measured on the other half; the last line says if `calibrate` would make it a part of the quality.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,27 +28,37 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from facewright import images
+from facewright.embedding import similarities
 from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
-from facewright.faces.quality import LOW, Quality
+from facewright.faces.quality import LOW, Quality, quality_of, typical_norm
+from facewright.faces.selection import Face
 from facewright.images.files import images_below
 from facewright.recognition import Recognizer
 
-MEASURES = ("value", "size", "sharpness", "pose", "norm", "score")
+MEASURES = ("three", "four", "size", "sharpness", "pose", "norm", "score")
 SHOWN = (0.1, 0.2)
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Embedded photos, their people, and the quality of each."""
+    """Embedded photos, their people, the face of each and the norm of its embedding."""
 
     names: list[str]
     people: NDArray[np.str_]
     vectors: NDArray[np.float32]
-    quality: list[Quality]
+    norms: NDArray[np.float64]
+    faces: list[Face]
 
-    def measure(self, name: str) -> NDArray[np.float64]:
-        """One component of all photos; 0 where a face has none."""
-        return np.array([getattr(one, name) or 0.0 for one in self.quality])
+    def measure(self, name: str, typical: float) -> NDArray[np.float64]:
+        """One component, or the value, of all photos, with a typical norm; 0 where a face has none."""
+        ratios = [None] * len(self.faces) if name == "three" else (self.norms / typical).tolist()
+        made: list[Quality] = [quality_of(face, ratio) for face, ratio in zip(self.faces, ratios, strict=True)]
+        return np.array([getattr(one, "value" if name in ("three", "four") else name) or 0.0 for one in made])
+
+    def genuine(self) -> NDArray[np.int64]:
+        """(P, 2) rows of the pairs of one person."""
+        same = self.people[:, None] == self.people[None]
+        return np.argwhere(np.triu(same, 1))
 
 
 def degraded(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -61,21 +75,26 @@ def degraded(photo: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
 def embed(recognizer: Recognizer, paths: list[Path], seed: int | None) -> Photos:
     """Embed the photos that show a face; degraded where there is a seed."""
     rng = np.random.default_rng(seed)
-    names, people, vectors, quality = list[str](), list[str](), list[NDArray[np.float32]](), list[Quality]()
+    names, people, faces = list[str](), list[str](), list[Face]()
+    vectors, norms = list[NDArray[np.float32]](), list[NDArray[np.float64]]()
     for path in paths:
         photo = images.read(path)
         face = recognizer.pick(photo if seed is None else degraded(photo, rng)).face
         if face is not None:
             names.append(str(path))
             people.append(path.parent.name)
-            (vector,), found = recognizer.embed_with_quality([face])
+            faces.append(face)
+            vector, norm = recognizer.embed_with_norms([face])
             vectors.append(vector)
-            quality.extend(found)
-    return Photos(names, np.array(people, np.str_), np.stack(vectors), quality)
+            norms.append(norm)
+    return Photos(names, np.array(people, np.str_), np.concatenate(vectors), np.concatenate(norms), faces)
 
 
-def curves(original: Photos, other: Photos, fmrs: list[float]) -> Iterator[tuple[str, float, ErrorVersusReject]]:
+def curves(
+    original: Photos, other: Photos, fmrs: list[float], typical: float
+) -> Iterator[tuple[str, float, ErrorVersusReject]]:
     """The curve of each measure at each false match rate; `other` are degraded photos, or the same ones."""
+    measures = {name: (other.measure(name, typical), original.measure(name, typical)) for name in MEASURES}
     same_set = other is original
     all_pairs = original.vectors @ original.vectors.T
     upper = np.triu(np.ones(all_pairs.shape, bool), 1)
@@ -86,8 +105,8 @@ def curves(original: Photos, other: Photos, fmrs: list[float]) -> Iterator[tuple
     a, b = np.nonzero(genuine)
     for fmr in fmrs:
         threshold = float(impostors[int(fmr * impostors.size)])
-        for name in MEASURES:
-            quality = np.column_stack([other.measure(name)[a], original.measure(name)[b]])
+        for name, (probe, reference) in measures.items():
+            quality = np.column_stack([probe[a], reference[b]])
             yield name, fmr, error_versus_reject(scores[a, b], quality, threshold)
 
 
@@ -110,12 +129,18 @@ def main() -> None:
     half = dict(zip(names, np.random.default_rng(1).permutation(len(names)) % 2, strict=True))
     mine = [path for path in paths if half[path.parent.name] == asked.half]
     recognizer = Recognizer.load(asked.model, detector=asked.detector)
+    photos = Counter(path.parent.name for path in paths)
+    several = [path for path in paths if photos[path.parent.name] > 1]
+    theirs = embed(recognizer, [path for path in several if half[path.parent.name] != asked.half], None)
+    pairs, typical = theirs.genuine(), float(np.median(theirs.norms))
+    scores = similarities(theirs.vectors[pairs[:, 0]], theirs.vectors[pairs[:, 1]])
+    found = typical_norm(theirs.norms, pairs, scores, asked.folder.name, recognizer.detector_name)
     original = embed(recognizer, mine, None)
-    poor = embed(recognizer, mine, 0)
+    poor = embed(recognizer, [path for path in several if half[path.parent.name] == asked.half], 0)
     rows: list[dict[str, Any]] = []
-    for photos, other in (("as they are", original), ("one degraded", poor)):
-        for name, fmr, curve in curves(original, other, asked.fmr):
-            rows.append({"photos": photos, "measure": name, "fmr": fmr, **curve.to_dict()})
+    for title, other in (("as they are", original), ("one degraded", poor)):
+        for name, fmr, curve in curves(original, other, asked.fmr, typical):
+            rows.append({"photos": title, "measure": name, "fmr": fmr, **curve.to_dict()})
             if not asked.json and len(rows) == 1:
                 print(
                     "| photos | FMR | pairs | rejected by | FNMR | 10 % rejected | 20 % | area |\n" + "|---" * 8 + "|"
@@ -125,16 +150,18 @@ def main() -> None:
                 shown = " | ".join(f"{100 * at(curve, share):.2f} %" for share in SHOWN)
                 area = "" if curve.area is None else f"{curve.area:.2f}"
                 print(
-                    f"| {photos} | {fmr:g} | {curve.genuine:,} | {name} | {100 * start.value:.2f} % "
+                    f"| {title} | {fmr:g} | {curve.genuine:,} | {name} | {100 * start.value:.2f} % "
                     f"({100 * start.low:.2f}–{100 * start.high:.2f}) | {shown} | {area} |"
                 )
     if asked.json:
-        print(json.dumps(rows))
+        print(json.dumps({"rows": rows, "typical_norm": None if found is None else found.to_dict()}))
         return
     for title, one in (("as they are", original), ("degraded", poor)):
-        value = one.measure("value")
+        value = one.measure("three", typical)
         poor_share = f"{100 * np.mean(value < LOW):.1f} % below {LOW}"
         print(f"{title}: {value.size:,} faces, median quality {np.median(value):.2f}, {poor_share}")
+    known = "is no part" if found is None else f"is a part (rank correlation {found.correlation:.2f})"
+    print(f"the norm (median {typical:.3g} of {theirs.norms.size:,} faces, {len(pairs):,} genuine pairs) {known}")
 
 
 if __name__ == "__main__":

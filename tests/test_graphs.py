@@ -7,6 +7,7 @@ import pickle
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from facewright import bundle as bundles
 from facewright import graphs
 from facewright.embedding import Embedder
 from facewright.errors import BundleError, FacewrightError, UsageError
-from facewright.graphs import EMBEDDING, LOGITS
+from facewright.graphs import EMBEDDING, LOGITS, NORM, as_rows
 from facewright.inference import Classifier
 from fixtures.plain_graph import CLASSES, FINGERPRINTS, SPEC, exported_bundle, model, parsed, saved
 
@@ -48,6 +49,26 @@ def test_the_two_classes_run_it_on_batches_of_any_size(tmp_path: Path) -> None:
         np.testing.assert_allclose(classifier.logits(pixels(count)), 2 * mean[:, :2], rtol=1e-6)
         unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         np.testing.assert_allclose(embedder.embed(pixels(count)), unit, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_norms_are_those_of_the_tensor_inside_that_is_named_so(batch: int | None) -> None:
+    mean = pixels(3).double().mean((2, 3)).numpy()
+    graph = replace(graphs.plain(named("length")), batch=batch)
+    vectors, norms = graph.run_with_norms()(as_rows(pixels(3)))
+    np.testing.assert_allclose(norms, np.linalg.norm(mean, axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(vectors, graph.run(EMBEDDING)(as_rows(pixels(3))))
+    with pytest.raises(BundleError, match="norms"):  # three for an image
+        graphs.plain(named("mean")).run_with_norms()(as_rows(pixels(3)))
+
+
+def named(tensor: str) -> Any:
+    """The graph, with a tensor inside that is called as the norms are."""
+    made = model()
+    for node in made.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [NORM if name == tensor else name for name in names]
+    return made
 
 
 def test_the_file_runs_in_onnx_runtime_alone(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from facewright.graphs import EMBEDDING, Both, as_rows, fitted
 from facewright.input_spec import InputSpec, Template
 from facewright.models.face_weights import face_weights, file_of
 from facewright.models.released import Weights
-from facewright.onnx_import import NORMS, wrap
+from facewright.onnx_import import wrap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,10 +118,10 @@ class Embedder:
         vectors = [self._vectors(rows, self._network.features(rows)) for rows in parts]
         return np.concatenate([np.zeros((0, self.width), np.float32), *vectors])
 
-    def embed_with_norms(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    def embed_with_norms(self, pixels: NDArray[np.uint8] | Tensor) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Unit vectors (B, D) as `embed`; and the norms of the embeddings (B,), NaN where the model does not give them.
 
-        Norms are those before the mirror image is added. An exported model does not give them, an imported one does.
+        Norms are those before the mirror image is added. Exported files of older versions do not give them.
         """
         given = as_rows(pixels)
         vectors, norms = [np.zeros((0, self.width), np.float32)], [np.zeros(0)]
@@ -231,7 +231,6 @@ class _InOnnxRuntime:
 
     def __init__(self, bundle: Bundle, exported: Exported, device: str | None) -> None:
         self._graph, self._device = exported.graph, device
-        self._length = NORMS[bundle.spec.flip] if bundle.architecture == IMPORTED else None
         self.width = exported.graph.outputs[EMBEDDING]  # D
         self.fingerprint = exported.fingerprints[EMBEDDING]
         self._run = exported.graph.run(EMBEDDING, device)
@@ -241,14 +240,12 @@ class _InOnnxRuntime:
 
     @cached_property
     def _run_with_norms(self) -> Callable[[NDArray[np.uint8]], Both]:
-        assert self._length is not None
-        return self._graph.run_with(self._length, self._device)
+        return self._graph.run_with_norms(self._device)
 
     def features_with_norms(self, rows: NDArray[np.uint8]) -> Both:
-        if self._length is None:
+        if self._graph.norms is None:
             return self.features(rows), np.full(len(rows), np.nan)
-        vectors, norms = self._run_with_norms(fitted(rows, self._graph.height, self._graph.width))
-        return vectors, norms[: len(rows)]  # those of the mirror images come after
+        return self._run_with_norms(fitted(rows, self._graph.height, self._graph.width))
 
 
 def open_model(model: str | Path) -> Bundle:

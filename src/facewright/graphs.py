@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 PIXELS, LOGITS, EMBEDDING = "pixels", "logits", "embedding"
+NORM, NORMS = "facewright/unit-length", "facewright/units-length"  # tensors inside: (B, 1), with mirror images (2 B, 1)
 KEY = "facewright"  # of our metadata
 MAX_THREADS = 256
 MOST_BYTES = 2**31 - 1  # protobuf reads no more
@@ -117,6 +118,7 @@ class Graph:
     width: int
     outputs: Mapping[str, int]  # `LOGITS` and `EMBEDDING`, those it has -> how many numbers an image
     batch: int | None = None  # images that it takes at once; None: any number
+    norms: str | None = None  # the tensor inside with the norms before the scaling to unit length; None: there is none
 
     @property
     def digest(self) -> str:
@@ -141,22 +143,21 @@ class Graph:
         """
         return partial(self._run, Session(self.content, device), output)
 
-    def run_with(self, inner: str, device: str | None = "cpu") -> Callable[[NDArray[np.uint8]], Both]:
-        """Return the embedding as `run`, (B, D), and beside it a tensor inside the graph, flat.
-
-        Args:
-            inner: its name.
-        """
-        onnx = import_onnx()
+    def run_with_norms(self, device: str | None = "cpu") -> Callable[[NDArray[np.uint8]], Both]:
+        """Return the embedding as `run`, (B, D), and its norms (B,); those of mirror images are left out."""
+        inner, onnx = self.norms or "", import_onnx()
         model = onnx.load_model_from_string(self.content)
         model.graph.output.append(onnx.helper.make_tensor_value_info(inner, onnx.TensorProto.FLOAT, None))
-        session = Session(model.SerializeToString(), device)
+        session, sides = Session(model.SerializeToString(), device), 1 + (self.norms == NORMS)
 
         def both(images: NDArray[np.uint8]) -> Both:
             parts = np.split(images, len(images)) if self.batch == 1 and len(images) else [images]
             results = [session.run({PIXELS: part}, [EMBEDDING, inner]) for part in parts]
-            vectors, values = (np.concatenate([result[place] for result in results]) for place in (0, 1))
-            return np.asarray(vectors, np.float64), np.asarray(values, np.float64).ravel()
+            if any(norms.size != sides * len(part) for part, (_, norms) in zip(parts, results, strict=True)):
+                raise BundleError(f"the graph gives another number of norms than {sides} for an image")
+            vectors = np.concatenate([vectors for vectors, _ in results])
+            norms = np.concatenate([norms.reshape(sides, -1)[0] for _, norms in results])
+            return np.asarray(vectors, np.float64), np.asarray(norms, np.float64)
 
         return both
 
@@ -246,7 +247,9 @@ def plain(model: ModelProto) -> Graph:
     if not outputs:
         raise BundleError(f"expected an output {LOGITS} or {EMBEDDING}; got none")
     del model.metadata_props[:]
-    return Graph(model.SerializeToString(deterministic=True), height, width, outputs, batch)
+    made = {name for node in graph.node for name in node.output}
+    norms = next((name for name in (NORMS, NORM) if name in made), None)
+    return Graph(model.SerializeToString(deterministic=True), height, width, outputs, batch, norms)
 
 
 def open_sides(content: bytes) -> tuple[bytes, tuple[int, int] | None]:

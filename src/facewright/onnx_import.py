@@ -13,13 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facewright.errors import BundleError, UsageError
-from facewright.graphs import EMBEDDING, PIXELS, Graph, Session, check_memory, check_plain, import_onnx, parse, plain
+from facewright.graphs import (
+    EMBEDDING,
+    NORM,
+    NORMS,
+    PIXELS,
+    Graph,
+    Session,
+    check_memory,
+    check_plain,
+    import_onnx,
+    parse,
+    plain,
+)
 from facewright.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
-NORMS = ("facewright/unit-length", "facewright/units-length")  # (B, 1), with the mirror image (2 B, 1)
 MOST_NUMBERS = 65_536  # of an embedding
 
 
@@ -164,21 +175,21 @@ def _behind(graph: GraphProto, spec: InputSpec, output: str, width: int) -> list
     made = _Nodes(graph)
     ones = made.constant("ones", np.ones((width, 1)), np.float32)
 
-    def unit(vectors: str, name: str) -> str:
+    def unit(vectors: str, name: str, norm: str) -> str:
         squares = made.add("Mul", [vectors, vectors], f"{name}-squares")
-        length = made.add("Sqrt", [made.add("MatMul", [squares, ones], f"{name}-sum")], f"{name}-length")
+        length = made.add("Sqrt", [made.add("MatMul", [squares, ones], f"{name}-sum")], norm)
         return made.add("Div", [vectors, length], name)
 
     flat = made.add("Reshape", [output, made.constant("flat", [-1, width], np.int64)], "facewright/vectors")
     if spec.flip:
-        parts = unit(flat, "facewright/units")
+        parts = unit(flat, "facewright/units", NORMS)
         halves = made.add("Reshape", [parts, made.constant("halves", [2, -1, width], np.int64)], "facewright/halves")
         sides = [
             made.add("Gather", [halves, made.constant(f"side-{k}", k, np.int64)], f"facewright/half-{k}", axis=0)
             for k in (0, 1)
         ]
         flat = made.add("Add", sides, "facewright/sum")
-    made.add("Identity", [unit(flat, "facewright/unit")], EMBEDDING)
+    made.add("Identity", [unit(flat, "facewright/unit", NORM)], EMBEDDING)
     return made.nodes
 
 

@@ -13,9 +13,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from facewright.cli.main import main
+from facewright.embedding import Embedder
 
 FILES = Path(__file__).parent / "d473f1e"
 ANSWERS: dict[str, Any] = json.loads((FILES / "answers.json").read_text())
@@ -86,6 +88,15 @@ def test_a_fitted_function_predicts_the_same_rows(old: Path, capsys: pytest.Capt
     now, then = run_json(capsys, "predict", "fit", "rows.csv"), ANSWERS["predict_fit"]
     values = [[row["predicted"]["y"] for row in answer["predictions"][0]["rows"]] for answer in (now, then)]
     assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_an_export_without_norms_embeds_as_its_model(old: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    (one, norms), (other, none) = (
+        Embedder.load(f"verifier.{kind}").embed_with_norms(pixels) for kind in ("safetensors", "onnx")
+    )
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.isfinite(norms).all() and np.isnan(none).all()
 
 
 @pytest.mark.parametrize("model", ["verifier.safetensors", "verifier.onnx"])

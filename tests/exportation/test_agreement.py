@@ -16,9 +16,12 @@ UNIT = (VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.floa
 SCORES = DRAWS.normal(size=(40, 3))
 
 
-def answers(logits: np.ndarray = SCORES, vectors: np.ndarray = UNIT) -> ModelOutputs:
+NORMS = np.linalg.norm(VECTORS, axis=1)
+
+
+def answers(logits: np.ndarray = SCORES, vectors: np.ndarray = UNIT, norms: np.ndarray = NORMS) -> ModelOutputs:
     chances = softmax(logits)
-    return ModelOutputs(vectors.astype(np.float32), logits, chances, chances.max(1))
+    return ModelOutputs(vectors.astype(np.float32), norms, logits, chances, chances.max(1))
 
 
 SAME = answers()
@@ -49,6 +52,8 @@ def test_the_largest_difference_of_each_kind_is_told() -> None:
     [
         (answers(SCORES + np.float64([1e-4, 0, 0])), "probabilities by up to"),
         (answers(vectors=UNIT + np.float32(2e-5)), "vectors by up to 2e-05"),
+        (answers(norms=NORMS * (1 - 2e-5)), "norms by up to 2e-05"),
+        (answers(norms=NORMS * np.nan), "norms by up to nan"),  # the graph gives none
         (answers(SCORES * np.nan), "probabilities by up to nan"),  # no number is near enough
         (answers(-SCORES), "of 820 decisions change, over 40 images"),
     ],
@@ -67,7 +72,9 @@ def shifted(by: float) -> tuple[ModelOutputs, ModelOutputs, float]:
     """Two models of which the second is a bit more sure of the first picture, and the first one's probability."""
     ours = np.array([[0.6, 0.4], [0.2, 0.8]])
     theirs = ours + np.array([[by, -by], [0, 0]])
-    base = replace(SAME, vectors=UNIT[:2], logits=np.log(ours), probabilities=ours, similarities=ours.max(1))
+    base = replace(
+        SAME, vectors=UNIT[:2], norms=NORMS[:2], logits=np.log(ours), probabilities=ours, similarities=ours.max(1)
+    )
     return base, replace(base, logits=np.log(theirs), probabilities=theirs, similarities=theirs.max(1)), 0.6
 
 
@@ -90,7 +97,7 @@ def test_a_decision_between_two_near_numbers_counts_unless_it_is_a_tie(line: flo
 
 def test_classes_as_likely_as_each_other_are_a_tie() -> None:
     even = np.array([[0.4, 0.4, 0.2]])
-    ours = ModelOutputs(UNIT[:1], np.log(even), even, even.max(1))
+    ours = ModelOutputs(UNIT[:1], NORMS[:1], np.log(even), even, even.max(1))
     other = even + np.array([[-1e-7, 1e-7, 0]])
     found = compare_outputs(ours, replace(ours, probabilities=other), StoredThresholds())
     assert (found.decisions, found.changed, found.ties) == (1, 0, 1)
@@ -108,8 +115,8 @@ def test_pairs_are_decided_by_the_stored_threshold_or_by_one_that_few_reach() ->
 def test_more_than_a_thousand_pictures_are_compared_with_their_neighbours() -> None:
     many = np.tile(UNIT, (28, 1))  # 1,120
     found = compare_outputs(
-        ModelOutputs(many, None, None, None),
-        ModelOutputs(many, None, None, None),
+        ModelOutputs(many, np.ones(len(many)), None, None, None),
+        ModelOutputs(many, np.ones(len(many)), None, None, None),
         StoredThresholds(verification=(2.0,)),
     )
     assert found.pairs == 1000 * 999 // 2 + 120 * 119 // 2

@@ -15,7 +15,7 @@ PEOPLE = np.array(["ann", "ann", "bob", "bob", "cid"])
 def on_circle(angles: np.ndarray, chances: list[list[float]] | None = None) -> ModelOutputs:
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     rows = None if chances is None else np.array(chances)
-    return ModelOutputs(vectors, rows, rows, None if rows is None else rows.max(1))
+    return ModelOutputs(vectors, np.ones(len(angles)), rows, rows, None if rows is None else rows.max(1))
 
 
 def test_pictures_of_its_classes_are_named() -> None:

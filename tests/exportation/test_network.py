@@ -58,7 +58,11 @@ def pictures(bundle: Bundle, count: int) -> torch.Tensor:
 def furthest(bundle: Bundle, count: int = 5) -> tuple[float, float]:
     """The largest difference of probabilities and of unit vectors between PyTorch and ONNX Runtime."""
     other, pixels = exported(bundle), pictures(bundle, count)
-    vectors = Embedder(bundle).embed(pixels) - Embedder(other).embed(pixels)
+    vectors, norms = Embedder(bundle).embed_with_norms(pixels)
+    found, lengths = Embedder(other).embed_with_norms(pixels)
+    np.testing.assert_array_equal(found, Embedder(other).embed(pixels))
+    np.testing.assert_allclose(lengths, norms, rtol=1e-5)
+    vectors -= found
     if not bundle.classes:
         return 0.0, float(np.abs(vectors).max())
     chances = Classifier(bundle).probabilities(pixels) - Classifier(other).probabilities(pixels)

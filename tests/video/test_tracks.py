@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facewright.faces.quality import Quality
 from facewright.faces.selection import Face
 from facewright.video.tracks import BEST, Sighting, Track, Tracker
 
@@ -16,12 +17,16 @@ def face(left: float) -> Face:
     return Face((left, 20.0, 50.0, 50.0), 0.9, np.zeros((0, 2)), np.zeros((4, 4, 3), np.uint8))
 
 
+def quality(value: float) -> Quality:
+    return Quality(value=value, size=None, sharpness=value, pose=None, score=None)
+
+
 def run(tracker: Tracker, *frames: tuple[float, list[tuple[float, np.ndarray]]]) -> list[list[int]]:
     """The track's number of each face of each frame."""
     numbers = []
     for seconds, faces in frames:
         vectors = np.array([vector for _, vector in faces], np.float32).reshape(len(faces), 4)
-        found, _ = tracker.update([face(left) for left, _ in faces], vectors, seconds)
+        found, _ = tracker.update([face(left) for left, _ in faces], vectors, [quality(1)] * len(faces), seconds)
         numbers.append([track.number for track, _ in found])
     return numbers
 
@@ -55,7 +60,7 @@ def test_the_track_of_each_face(frames: list, expected: list[list[int]]) -> None
 def test_a_cut_and_the_end_end_all_tracks() -> None:
     tracker = Tracker(SAME)
     run(tracker, (0, [(0, ANN), (100, BO)]))
-    _, ended = tracker.update([face(0)], ANN[None], 0.1, cut=True)
+    _, ended = tracker.update([face(0)], ANN[None], [quality(1)], 0.1, cut=True)
     assert [track.number for track in ended] == [1, 2] and [track.number for track in tracker.finish()] == [3]
     assert tracker.finish() == []
 
@@ -64,13 +69,13 @@ def test_the_best_sightings_vote() -> None:
     draws = np.random.default_rng(0)
     vectors = draws.normal(size=(BEST + 5, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    quality = draws.permutation(np.linspace(0.1, 0.9, BEST + 5))
+    values = draws.permutation(np.linspace(0.1, 0.9, BEST + 5))
     track = Track(1, 0.0)
-    for place, (vector, value) in enumerate(zip(vectors, quality, strict=True)):
-        kept = track.add(Sighting(face(0), vector, place / 10, value))
-        assert kept == (value in sorted(quality[: place + 1])[-BEST:])
-    largest = np.argsort(-quality)[:BEST]
-    assert [one.quality for one in track.best] == pytest.approx(quality[largest].tolist())
+    for place, (vector, value) in enumerate(zip(vectors, values, strict=True)):
+        kept = track.add(Sighting(face(0), vector, place / 10, quality(value)))
+        assert kept == (value in sorted(values[: place + 1])[-BEST:])
+    largest = np.argsort(-values)[:BEST]
+    assert [one.quality.value for one in track.best] == pytest.approx(values[largest].tolist())
     probe = np.array([0.5, 0.5, 0.5, 0.5])
     assert track.vote() @ probe == pytest.approx(np.mean([vectors[k] @ probe for k in largest]), abs=1e-6)
     assert track.seen == BEST + 5 and track.end == pytest.approx((BEST + 4) / 10)

@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 
 from facewright import bundle as bundles
+from facewright.bundle import Exported
 from facewright.cli.main import main
+from facewright.embedding import Embedder
 from facewright.errors import DataError, UsageError
+from facewright.exportation import to_onnx
 from facewright.faces import quality
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.quality import quality_of
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
+from facewright.graphs import EMBEDDING, plain
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
+from facewright.workflows.exportation import as_exported
 from facewright.workflows.recognition import evaluate_identification, evaluate_verification
 from fixtures.faces import draw_people, saved, write_pairs
 from fixtures.tiles import beside, blank, stand_in
@@ -132,6 +137,11 @@ def test_calibrate_measures_the_norm_and_the_quality_of_faces_has_it(
         [np.clip((norm / made.norm.median - 0.6) / 0.8, 0, 1) for norm in norms]
     )
     assert [one.norm for one in before.embed_with_quality(found)[1]] == [None] * len(found)
+    bundle = bundles.load(model)
+    graph = Exported(plain(to_onnx(bundle)), "float32", {EMBEDDING: Embedder(bundle).fingerprint}, {})
+    bundles.save(tmp_path / "m.onnx", as_exported(bundle, graph))
+    in_onnx = Recognizer.load(tmp_path / "m.onnx", detector="dlib").embed_with_quality(found)[1]
+    assert [one.norm for one in in_onnx] == pytest.approx([one.norm for one in qualities], abs=1e-5)
     curve = pairs(model, photos / "dev.csv", photos, detector="dlib").scored.embedded.quality
     assert curve is not None and sorted(curve) == pytest.approx(sorted(one.value for one in qualities))
     with Gallery.open(tmp_path / "g.gallery", model, detector="dlib") as gallery:

@@ -90,6 +90,7 @@ def describe_export(made: Export) -> str:
     """Return what was written, and how it compares with PyTorch."""
     found = made.agreement
     parts = {"probabilities": found.probabilities, "unit vectors": found.vectors, "cosines": found.cosines}
+    parts |= {"norms": found.norms}
     near = ", ".join(f"{name} {value:.1e}" for name, value in parts.items() if value is not None)
     outputs = " and ".join(f"{name} (B, {numbers})" for name, numbers in made.outputs.items())
     lines = [

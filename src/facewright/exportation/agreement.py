@@ -1,7 +1,8 @@
 """The comparison of an exported model with PyTorch: numbers equal to 1e-5, and not one decision changed.
 
-The tolerance applies to what decides: probabilities, unit vectors, cosines. Raw scores have no unit, so their
-difference is reported but has no limit. A score nearer to a threshold than 1e-6 (or two classes nearer to each other)
+The tolerance applies to what decides: probabilities, unit vectors, cosines, and the norms of embeddings, relative to
+PyTorch's, which are part of the quality of faces. Raw scores have no unit, so their difference is reported but has no
+limit. A score nearer to a threshold than 1e-6 (or two classes nearer to each other)
 is a tie: there, PyTorch's own decision varies with the batch.
 """
 
@@ -38,6 +39,7 @@ class ModelOutputs:
     """The outputs of one model for N images."""
 
     vectors: NDArray[np.float32]  # (N, D) of length 1
+    norms: Floats  # (N,) of the embeddings before; NaN: the model does not give them
     logits: Floats | None  # (N, C); None: it has no classes
     probabilities: Floats | None  # (N, C)
     similarities: Floats | None  # (N,) of `Classifier.similarity`
@@ -45,7 +47,9 @@ class ModelOutputs:
     def first(self, count: int) -> ModelOutputs:
         """Return the outputs for the first `count` images."""
         scores = (self.logits, self.probabilities, self.similarities)
-        return ModelOutputs(self.vectors[:count], *(None if part is None else part[:count] for part in scores))
+        return ModelOutputs(
+            self.vectors[:count], self.norms[:count], *(None if part is None else part[:count] for part in scores)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +100,7 @@ class Agreement(Record):
     probabilities: float | None
     vectors: float
     cosines: float
+    norms: float | None = None  # relative; None: of an older version, which did not compare them
     decisions: int  # that were compared
     changed: int
     ties: int  # of the decisions, too near to call
@@ -106,6 +111,7 @@ class Agreement(Record):
     def problem(self) -> str | None:
         """The reason why the exported model is not good enough; None if it is."""
         parts = {"probabilities": self.probabilities, "vectors": self.vectors, "cosines": self.cosines}
+        parts["norms"] = self.norms
         worst = {name: value for name, value in parts.items() if value is not None and not value <= TOLERANCE}
         if not worst and not self.changed:
             return None
@@ -118,18 +124,20 @@ def compute_outputs(bundle: Bundle, parts: Sequence[ImageSubset], device: str | 
     """Compute a model's outputs, in batches of several sizes: one image, three, then many."""
     embedder = Embedder(bundle, device=device)
     classifier = Classifier(bundle, device) if bundle.classes else None
-    vectors, logits = [], []
+    vectors, norms, logits = [], [], []
     for part in parts:
         for rows in np.split(part.rows, [1, 4, *range(BLOCK, part.rows.size, BLOCK)]):
             pixels = part.store.batch(rows)
-            vectors.append(embedder.embed(pixels))
+            found = embedder.embed_with_norms(pixels)
+            vectors.append(found[0])
+            norms.append(found[1])
             if classifier is not None:
                 logits.append(classifier.logits(pixels))
-    every = np.concatenate(vectors)
+    every, lengths = np.concatenate(vectors), np.concatenate(norms)
     if classifier is None:
-        return ModelOutputs(every, None, None, None)
+        return ModelOutputs(every, lengths, None, None, None)
     scores = np.concatenate(logits)
-    return ModelOutputs(every, scores, _probabilities(scores, bundle.task), classifier.similarity(scores))
+    return ModelOutputs(every, lengths, scores, _probabilities(scores, bundle.task), classifier.similarity(scores))
 
 
 def _probabilities(scores: Floats, task: TaskSpec | None) -> Floats:
@@ -177,6 +185,7 @@ def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThres
         probabilities=probabilities,
         vectors=_furthest(ours.vectors, theirs.vectors),
         cosines=cosines,
+        norms=_furthest(1, theirs.norms / ours.norms),
         decisions=counts.decisions,
         changed=counts.changed,
         ties=counts.ties,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facewright.bundle import Bundle
 from facewright.errors import UsageError, require_extra
-from facewright.graphs import EMBEDDING, LOGITS, PIXELS
+from facewright.graphs import EMBEDDING, LOGITS, NORM, NORMS, PIXELS
 from facewright.heads import own_head
 from facewright.models.blocks import Model
 
@@ -45,22 +45,24 @@ class Exportable(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """The names of the outputs of `forward`."""
-        return [LOGITS, EMBEDDING] if self.classes else [EMBEDDING]
+        """The names of the outputs of `forward`; the last one stays inside the graph."""
+        return [*([LOGITS] if self.classes else []), EMBEDDING, NORMS if self.flip else NORM]
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:  # (B, H, W, 3) uint8 RGB -> (B, C), (B, D)
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:  # (B, H, W, 3) uint8 RGB -> (B, C), (B, D), (B or 2 B, 1)
         rows = pixels if self.order == [0, 1, 2] else pixels[..., self.order]
         x = (rows.to(torch.float32) * self.scale + self.offset).permute(0, 3, 1, 2)
         both = torch.cat([x, x.flip(3)]) if self.flip else x  # one pass through the backbone: 2 B images
         features = self.body.forward_features(both)
         head = own_head(self.body)
         embeddings = features if head is None else head.embed(features)
-        vectors = _unit(embeddings)
+        norms = _norms(embeddings)
+        vectors = embeddings / norms
         if self.flip:
-            vectors = _unit(vectors.reshape(2, -1, vectors.shape[1]).sum(0))
+            vectors = vectors.reshape(2, -1, vectors.shape[1]).sum(0)
+            vectors = vectors / _norms(vectors)
         if not self.classes:
-            return (vectors,)
-        return self._scores(x, self._upright(features), self._upright(embeddings)), vectors
+            return vectors, norms
+        return self._scores(x, self._upright(features), self._upright(embeddings)), vectors, norms
 
     def _upright(self, rows: Tensor) -> Tensor:
         """Return the rows of the images, without those of their mirror images."""
@@ -78,8 +80,8 @@ class Exportable(nn.Module):
         return scores
 
 
-def _unit(vectors: Tensor) -> Tensor:  # (B, D) -> (B, D)
-    return vectors / vectors.square().sum(1, keepdim=True).sqrt()
+def _norms(vectors: Tensor) -> Tensor:  # (B, D) -> (B, 1)
+    return vectors.square().sum(1, keepdim=True).sqrt()
 
 
 def to_onnx(bundle: Bundle) -> ModelProto:
@@ -114,8 +116,9 @@ def to_onnx(bundle: Bundle) -> ModelProto:
 
 
 def _bare(model: ModelProto) -> ModelProto:
-    """Remove what the exporter adds to the graph: places in source files, guessed shapes."""
+    """Remove what the exporter adds to the graph: places in source files, guessed shapes; keep the norms inside."""
     graph = model.graph
+    del graph.output[-1]  # the norms, for who knows their name
     for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del holder.metadata_props[:]
         holder.ClearField("doc_string")

@@ -86,13 +86,14 @@ class BuiltIn:
         return RESNET.digest()
 
     def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
-        if not crops:
-            return np.zeros((0, self.width), np.float32)
-        vectors = self._vectors.of(np.stack(crops))
-        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+        return self.embed_with_norms(crops)[0]
 
     def embed_with_norms(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        return self.embed(crops), np.full(len(crops), np.nan)  # its norms say nothing about errors
+        if not crops:
+            return np.zeros((0, self.width), np.float32), np.zeros(0)
+        vectors = self._vectors.of(np.stack(crops))
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / norms, np.float32), np.asarray(norms[:, 0], np.float64)
 
     @cached_property
     def _thresholds(self) -> tuple[Threshold, ...]:

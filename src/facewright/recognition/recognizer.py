@@ -278,9 +278,15 @@ class Recognizer:
         return vectors, self.qualities(faces, norms)
 
     def qualities(self, faces: Sequence[Face], norms: NDArray[np.float64] | None = None) -> list[Quality]:
-        """Measure the quality of N faces; norms (N,) of embeddings are part of it where `typical_norm` is known."""
-        if self.typical_norm is None or norms is None:
+        """Measure the quality of N faces; where `typical_norm` is known, the norms (N,) of embeddings are part of it.
+
+        Args:
+            norms: None: the faces are embedded where it takes that.
+        """
+        if self.typical_norm is None:
             return [quality_of(face) for face in faces]
+        if norms is None:
+            _, norms = self.embed_with_norms(faces)
         median = self.typical_norm.median
         return [quality_of(face, norm / median) for face, norm in zip(faces, norms.tolist(), strict=True)]
 

@@ -18,7 +18,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.faces.quality import quality_of
+from facewright.faces.quality import Quality
 from facewright.metrics.detection import iou
 from facewright.recognition import Face
 
@@ -35,7 +35,7 @@ class Sighting:
     face: Face
     vector: NDArray[np.float32]  # (D,) of length 1
     seconds: float
-    quality: float
+    quality: Quality
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ class Track:
             step = (box[:2] + box[2:] / 2) - (self.box[:2] + self.box[2:] / 2)
             self.speed = (self.speed + step / (sighting.seconds - self.end)) / 2
         self.box, self.end, self.seen, self.last = box, sighting.seconds, self.seen + 1, sighting.vector
-        item = (sighting.quality, -self.seen, sighting)
+        item = (sighting.quality.value, -self.seen, sighting)
         if len(self._best) < BEST:
             heapq.heappush(self._best, item)
             return True
@@ -103,12 +103,18 @@ class Tracker:
         self.tracks: list[Track] = []
 
     def update(
-        self, faces: Sequence[Face], vectors: NDArray[np.float32], seconds: float, *, cut: bool = False
+        self,
+        faces: Sequence[Face],
+        vectors: NDArray[np.float32],
+        qualities: Sequence[Quality],
+        seconds: float,
+        *,
+        cut: bool = False,
     ) -> tuple[list[tuple[Track, bool]], list[Track]]:
         """Take the faces of the next frame.
 
         Args:
-            faces: N. vectors: (N, D) of length 1. seconds: of the frame. cut: another shot has begun.
+            faces: N. vectors: (N, D) of length 1. qualities: N. seconds: of the frame. cut: another shot has begun.
         Returns:
             The track of each face, and whether it is one of the track's best; and the tracks that have ended.
         """
@@ -117,12 +123,12 @@ class Tracker:
         self.tracks = [track for track in self.tracks if seconds - track.end <= self._linger]
         assigned = self._assign(faces, vectors, seconds)
         results = []
-        for place, (face, vector) in enumerate(zip(faces, vectors, strict=True)):
+        for place, (face, vector, quality) in enumerate(zip(faces, vectors, qualities, strict=True)):
             track = assigned.get(place)
             if track is None:
                 track = Track(next(self._numbers), seconds)
                 self.tracks.append(track)
-            results.append((track, track.add(Sighting(face, vector, seconds, quality_of(face).value))))
+            results.append((track, track.add(Sighting(face, vector, seconds, quality))))
         for track, _ in results:
             track.beside |= {other for other, _ in results if other is not track}
         return results, ended

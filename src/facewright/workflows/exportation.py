@@ -66,8 +66,8 @@ def export(
 ) -> Export:
     """Write a model as one ONNX file that reads pixels and needs nothing of this package.
 
-    Nothing is written unless the float32 graph answers as PyTorch does: probabilities, unit vectors and cosines to
-    1e-5, and no decision changed, over at least a thousand faces.
+    Nothing is written unless the float32 graph answers as PyTorch does: probabilities, unit vectors, cosines and norms
+    to 1e-5, and no decision changed, over at least a thousand faces.
 
     Args:
         model: a run directory, a bundle file, or architecture@weights.

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
-from facewright.faces.quality import quality_of
 from facewright.faces.selection import one_of
 from facewright.gallery.photos import Photo
 from facewright.images import Pixels
@@ -45,10 +44,10 @@ def photos_of_film(
         several += picked.face is None and len(faces) > 1
         if picked.face is None:
             continue
-        quality, place = quality_of(picked.face).value, int(frame.seconds / APART)
-        if quality > best.get(place, (-1.0,))[0]:
+        (quality,), place = recognizer.qualities([picked.face]), int(frame.seconds / APART)
+        if quality.value > best.get(place, (-1.0,))[0]:
             name = f"{path}@{frame.seconds:.2f}s"
-            best[place] = (quality, Photo(name, _around(frame.pixels, picked.face), person), picked.face)
+            best[place] = (quality.value, Photo(name, _around(frame.pixels, picked.face), person), picked.face)
         if len(best) > KEPT:
             del best[min(best, key=lambda one: best[one][0])]
     if not best:

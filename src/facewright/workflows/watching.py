@@ -21,7 +21,6 @@ import numpy as np
 
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
-from facewright.faces.quality import quality_of
 from facewright.files import write_atomic
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import about_quality, assign
@@ -172,8 +171,8 @@ class _Watcher:
         """Find the faces of a frame, and give them to the tracks."""
         self.searched, self.seconds = self.searched + 1, frame.seconds
         faces = self.recognizer.faces(frame.pixels, smallest=self.smallest)
-        vectors = self.recognizer.embed(faces) if faces else np.zeros((0, self.recognizer.width), np.float32)
-        tracked, ended = self.tracker.update(faces, vectors, frame.seconds, cut=frame.cut)
+        vectors, qualities = self.recognizer.embed_with_quality(faces)
+        tracked, ended = self.tracker.update(faces, vectors, qualities, frame.seconds, cut=frame.cut)
         self.tell(ended)
         if self.begun is not None:
             self.tell_seen(tracked)
@@ -240,8 +239,7 @@ class _Watcher:
     def identify(self, track: Track, event: Literal["seen", "ended"]) -> TrackEvent:
         """Identify a track, and write its crop."""
         person, reason, best = self.decide(track)
-        face, crop = track.best[0].face, None
-        quality = quality_of(face)
+        face, quality, crop = track.best[0].face, track.best[0].quality, None
         if self.crops is not None:
             self.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
             crop = self.crops / f"track-{track.number:06d}.png"

@@ -221,6 +221,25 @@ def test_many_people_come_page_by_page(chromium: Any, gallery: Server) -> None:
 
 
 @pytest.mark.slow
+def test_a_long_name_wraps_after_an_underscore(chromium: Any, gallery: Server) -> None:
+    lines = """all => all.map(({ childNodes }) => [...childNodes].filter((one) => one.nodeType === 3).map((one) => {
+      const range = document.createRange();
+      range.selectNode(one);
+      return [one.data, range.getClientRects().length];
+    }))"""
+    for person, name in enumerate(["Richard_Gephardt", "Hermengildo_Villavicencio"]):
+        gallery.enrol(name, portrait(person))
+    with tab(chromium, gallery.address, PHONE) as shown:
+        shown.page.get_by_role("tab", name="Gallery").click()
+        names = shown.page.locator(".person-name")
+        names.nth(1).wait_for()
+        assert names.all_text_contents() == ["Hermengildo_Villavicencio", "Richard_Gephardt"]
+        assert names.evaluate_all(lines) == [
+            [["Hermengildo_", 1], ["Villavicencio", 1]],
+            [["Richard_", 1], ["Gephardt", 1]],
+        ]
+
+
 def test_names_with_markup_are_inert(chromium: Any, gallery: Server) -> None:
     for number, payload in enumerate(PAYLOADS):
         gallery.enrol(payload, portrait(number, 0, name=FILE), metadata='{"<b>k</b>": "<i>v</i>"}')

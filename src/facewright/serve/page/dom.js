@@ -4,7 +4,13 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** An element. A function among the attributes listens to that event; null, undefined and false leave one out. */
 export function make(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  return filled(document.createElement(tag), attributes, children.flatMap(breakable));
+}
+
+/** Let text wrap after _, not inside the words of a name, as in the reports. */
+function breakable(child) {
+  if (typeof child !== "string") return [child];
+  return child.split(/(?<=_)/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
 }
 
 /** The same for a drawing. */

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from facewright.bundle import Bundle, save
-from facewright.data.derived_stores import ResidentStore
-from facewright.data.loaders import Loader
+from facewright.data.loaders import Loader, ResidentStore
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
 from facewright.explanation import Explainer

@@ -70,7 +70,7 @@ def poor_embeddings(folder: Path, model: str, detector: str | None, cache: Path 
             return dict(kept)
     from facewright import images
     from facewright.faces.quality import LOW, quality_of
-    from facewright.gallery.poor_faces import poor_copy
+    from facewright.gallery.decisions import poor_copy
     from facewright.images.files import images_below
     from facewright.recognition import Recognizer
 

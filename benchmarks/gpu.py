@@ -42,8 +42,7 @@ from torch import Tensor
 
 from facewright import devices
 from facewright.bundle import Bundle
-from facewright.data.derived_stores import ResidentStore
-from facewright.data.loaders import Loader
+from facewright.data.loaders import Loader, ResidentStore
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder

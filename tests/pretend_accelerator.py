@@ -18,8 +18,7 @@ from facewright import devices
 from facewright.bundle import Bundle, save
 from facewright.cli.main import main
 from facewright.data.augment import TOLERANCE
-from facewright.data.derived_stores import ResidentStore, resident
-from facewright.data.loaders import Loader
+from facewright.data.loaders import Loader, ResidentStore, resident
 from facewright.data.sources import open_dataset
 from facewright.embedding import Embedder
 from facewright.errors import DeviceFault, NonFiniteLoss

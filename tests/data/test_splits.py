@@ -12,8 +12,8 @@ from hypothesis import given as cases
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from facewright.data.audit import about_given_parts, explained
 from facewright.data.records import Dataset, Record
-from facewright.data.split_notes import about_given_parts, explained
 from facewright.data.splits import PARTS, Split, by_identity, given, groups_of, k_fold, stratified
 from facewright.errors import DataError, UsageError
 

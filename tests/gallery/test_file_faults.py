@@ -16,8 +16,8 @@ import pytest
 from facewright.errors import GalleryDamaged, GalleryError
 from facewright.gallery import open_store, sqlite_file
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.row_checksums import digest_of
 from facewright.gallery.sqlite import SqliteStore
+from facewright.gallery.store import digest_of
 from fixtures.hostile import SIGNATURE, entry, filled
 
 

@@ -11,10 +11,10 @@ import pytest
 from facewright import images
 from facewright.cli.main import main
 from facewright.faces.quality import LOW, SHARP, relative_sharpness
-from facewright.gallery import poor_faces
+from facewright.gallery import decisions
+from facewright.gallery.decisions import poor_copy, poor_searches, poor_threshold
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
-from facewright.gallery.poor_faces import poor_copy, poor_searches, poor_threshold
 from facewright.workflows import galleries
 from fixtures.faces import draw_people, saved
 from fixtures.tiles import stand_in
@@ -42,7 +42,7 @@ def test_a_poor_copy_is_poor_and_keeps_the_size(gallery: Gallery) -> None:
 def test_the_threshold_is_counted_by_searching_among_the_others(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poor_faces, "poor_copy", lambda crop, factor: crop)  # so that scores can be recomputed
+    monkeypatch.setattr(decisions, "poor_copy", lambda crop, factor: crop)  # so that scores can be recomputed
     best = poor_searches(gallery.store, gallery.recognizer)
     rows = list(gallery.store.rows())
     vectors = {row.number: row.entry.vector.astype(float) for row in rows}
@@ -52,12 +52,12 @@ def test_the_threshold_is_counted_by_searching_among_the_others(
     ]
     np.testing.assert_allclose(np.sort(best), np.sort(expected), atol=1e-5)
     chosen = poor_threshold(gallery.store, gallery.recognizer, 0.25, None, -1.0)
-    assert chosen is not None and chosen.searches == 24 and (best >= chosen.value).sum() == 6
+    assert chosen is not None and chosen[1] == 24 and (best >= chosen[0]).sum() == 6
     strict = poor_threshold(gallery.store, gallery.recognizer, 0.01, 0.9, -1.0)  # 24 searches cannot show 1 %
-    assert strict is not None and (best >= strict.value).sum() == 0
+    assert strict is not None and (best >= strict[0]).sum() == 0
     high = poor_threshold(gallery.store, gallery.recognizer, 0.5, None, 0.99999)
-    assert high is not None and high.value == 0.99999
-    monkeypatch.setattr(poor_faces, "FEWEST", 25)
+    assert high is not None and high[0] == 0.99999
+    monkeypatch.setattr(decisions, "FEWEST", 25)
     assert poor_threshold(gallery.store, gallery.recognizer, 0.25, None, -1.0) is None
     gallery.close()
 

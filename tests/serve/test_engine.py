@@ -6,10 +6,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextvars import copy_context
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from facewright.serve.engine import CALL, Call, Engine, Kind
+from facewright.serve.service import QueuedRecognizer
 
 LONG = 600  # s: only a broken engine takes this
 
@@ -121,3 +125,33 @@ def test_a_long_request_has_one_batch_in_the_queue_and_ends_when_it_is_cancelled
 def test_an_unknown_kind_is_refused_at_once(engine: Engine) -> None:
     with pytest.raises(KeyError):
         engine.submit("halve", 1)
+
+
+def test_a_gallery_embeds_in_the_thread_of_the_engine() -> None:
+    """Enrolling and identifying ask for vectors with their quality."""
+    seen: list[tuple[str, int]] = []
+
+    class Networks:
+        width = 2
+        typical_norm: object = None
+
+        def qualities(self, faces: Sequence[Any]) -> list[str]:
+            return ["good"] * len(faces)
+
+        def embed_with_quality(self, faces: Sequence[Any]) -> tuple[Any, list[str]]:
+            seen.append((threading.current_thread().name, len(faces)))
+            return np.ones((len(faces), 2)), self.qualities(faces)
+
+        def embed_chips(self, chips: Sequence[Any]) -> Any:
+            return self.embed_with_quality(chips)[0]
+
+    networks: Any = Networks()
+    kinds = {"embed": Kind(networks.embed_chips, 8), "call": Kind(lambda calls: [call() for call in calls])}
+    running = Engine(kinds)
+    face: Any = SimpleNamespace(chip=np.zeros((4, 4, 3), np.uint8))
+    for norm in (None, 1.0):
+        networks.typical_norm = norm
+        vectors, qualities = QueuedRecognizer(networks, running).embed_with_quality([face, face])
+        assert vectors.shape == (2, 2) and qualities == ["good", "good"]
+    running.close()
+    assert {name for name, _ in seen} == {"facewright-engine"} and sum(count for _, count in seen) == 4

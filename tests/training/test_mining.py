@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from facewright.data.augment import Augment
-from facewright.data.derived_stores import ExtendedStore
+from facewright.data.loaders import ExtendedStore
 from facewright.data.sampling import plan
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore

@@ -41,11 +41,8 @@ _SKLEARN = "images"  # its `data` are the same, flat
 
 
 def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -> Dataset:
-    """List the images of an .npz.
+    """List the images of an .npz; `options` are "colour-order" and "range", either or none.
 
-    Args:
-        path: the .npz, resolved.
-        options: "colour-order" and "range", either or none.
     Raises:
         UnknownName, UsageError: an option.
         BadArchive, DataError: the file; see npz.py and the top of this file.

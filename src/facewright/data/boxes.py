@@ -41,7 +41,9 @@ def read_boxes(path: Path) -> TrueBoxes:
     """Read a table of boxes. Raises DataError: not understood, or a photo stands in two splits; names the line."""
     boxes: dict[str, list[list[float]]] = {}
     splits: dict[str, str] = {}
-    for line, row in read_table(path, "a table of boxes", _is_header, "file[,split],x,y,w,h"):
+    needs = {"file", *_NUMBERS}
+    rows = read_table(path, "a table of boxes", lambda header: {*header} - {"split"} == needs, "file[,split],x,y,w,h")
+    for line, row in rows:
         where, file = f"{path}: line {line}", row["file"].replace("\\", "/")
         if not file:
             raise DataError(f"{where}: expected the name of a photo, got nothing")
@@ -52,10 +54,6 @@ def read_boxes(path: Path) -> TrueBoxes:
         if any(row[name] for name in _NUMBERS):
             found.append(_box(where, row))
     return TrueBoxes({file: np.array(found).reshape(-1, 4) for file, found in boxes.items()}, splits)
-
-
-def _is_header(header: Sequence[str]) -> bool:
-    return sorted(set(header) - {"split"}) == sorted(("file", *_NUMBERS))
 
 
 def _box(where: str, row: Mapping[str, str]) -> list[float]:

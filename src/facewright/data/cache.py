@@ -91,7 +91,7 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
     try:
         freed = sum(_remove(folder) for folder in chosen)
         if name is None:
-            freed += _sweep(root) + _sweep_shards(root)
+            freed += sum(_sweep(root, kind) for kind in _UNFINISHED)
             names = ("stamps", "unpacked", "fetched", "features", "generated")
             freed += sum(_remove(root.parent / name) for name in names)
         return freed
@@ -100,14 +100,9 @@ def cache_clear(name: str | None = None, cache: Path | None = None) -> int:
 
 
 def content_keys(dataset: Dataset, cache: Path | None) -> tuple[Dataset, list[str]]:
-    """Return the content key of each record, reading only the files whose stamp has changed since the last time.
+    """Return the dataset of the readable records and the content key of each; only files of a new stamp are read.
 
-    Records whose file is gone or unreadable are dropped and named in the dataset's `broken`.
-
-    Returns:
-        The dataset of the readable records, and their keys in the same order.
-    Raises:
-        EmptyClass: nothing of a class is left.
+    The others are named in the dataset's `broken`. Raises EmptyClass: nothing of a class is left.
     """
     file = _stamp_file(dataset.where, cache)
     known = _read_stamps(file)
@@ -193,7 +188,7 @@ def building(folder: Path) -> Iterator[Path]:
         FacewrightError: the disk is full or refuses; nothing is left behind.
     """
     partial = folder.with_suffix(".partial")
-    _sweep(folder.parent)
+    _sweep(folder.parent, ".partial")
     try:
         _remove(partial)
         partial.mkdir(mode=0o700)
@@ -246,21 +241,12 @@ def _unusable(folder: Path, error: OSError) -> FacewrightError:
     )
 
 
-def _sweep(root: Path) -> int:
-    """Remove what killed builds left; returns its bytes. What is being built is locked, and stays."""
+def _sweep(root: Path, kind: str) -> int:
+    """Remove the folders of a kind that killed builds left, and no process is at work on; returns their bytes."""
     freed = 0
-    for partial in root.glob("*.partial/"):
-        with suppress(Timeout), FileLock(partial.with_suffix(".lock"), mode=0o600, timeout=0):
-            freed += _remove(partial)
-    return freed
-
-
-def _sweep_shards(root: Path) -> int:
-    """Remove encoded stores that were not finished and that no process is at work on; returns their bytes."""
-    freed = 0
-    for folder in root.glob("*.shards/"):
+    for folder in root.glob(f"*{kind}/"):
         with suppress(Timeout), ExitStack() as locks:
-            for lock in folder.glob("*.lock"):
+            for lock in (folder.with_suffix(".lock"), *folder.glob("*.lock")):
                 locks.enter_context(FileLock(lock, mode=0o600, timeout=0))
             freed += _remove(folder)
     return freed

@@ -49,12 +49,10 @@ class NearPairs:
 def near_pairs(pixels: NDArray[np.uint8] | EncodedPixels, digests: Sequence[str]) -> NearPairs:
     """Find the near duplicates among images that differ.
 
-    Of images with one digest only the first takes part: exact duplicates are told by their digests. Images without
-    any structure (one colour all over) match nothing.
+    Of images with one digest only the first takes part. Images without any structure (one colour) match nothing.
 
     Args:
-        pixels: (N, H, W, 3) uint8; may be memory-mapped, is read once.
-        digests: (N,) pixel digests.
+        pixels: (N, H, W, 3) uint8; may be memory-mapped, is read once. digests: (N,) pixel digests.
     """
     first = {digest: row for row, digest in reversed(list(enumerate(digests)))}
     rows = np.asarray(sorted(first.values()), np.int64)

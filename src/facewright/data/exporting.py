@@ -50,12 +50,8 @@ def export_npz(
     by image and put in place at the end: an old file stays until the new one is whole.
 
     Args:
-        dataset: with a class for every record; or what `open_dataset` knows.
-        out: the .npz to write; its folder must exist.
         size: side in pixels that images are brought to (the middle, scaled to cover it); None keeps them as they
             are, which asks that all have one size.
-        colour_order: of the channels in the file.
-        on_event: called while images are decoded.
     Raises:
         UsageError: `out` does not end in .npz, or the images differ in size and none is given.
         DataError: a record has no class, or no image can be read.

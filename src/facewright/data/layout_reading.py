@@ -31,6 +31,12 @@ class Layout:
     read: Callable[[Tree, Options], Dataset]
 
 
+def packed_alone(tree: Tree, kinds: tuple[str, ...]) -> str | None:
+    """Return the first files of these kinds, where a folder holds such files and no image; else None."""
+    found = [name for name in tree.packed if name.lower().endswith(kinds)]
+    return " and ".join(found[:3]) if found and not tree.files and isinstance(tree.source, FileSource) else None
+
+
 def text_called(tree: Tree, pattern: str) -> str | None:
     """Return the first text whose file name fits a regular expression, in lower case."""
     return next((text for text in tree.texts if re.fullmatch(pattern, text.rpartition("/")[2].casefold())), None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from facewright.data import archives
 from facewright.data.folder_layouts import (
@@ -20,11 +21,17 @@ from facewright.data.folder_layouts import (
     rows_of_folders,
 )
 from facewright.data.known_layouts import FACE_LAYOUTS
-from facewright.data.label_files import UNLABELLED, LabelTable, class_names, read_label_table
-from facewright.data.labelled_images import dataset_of_labels, dataset_of_names
-from facewright.data.layout_reading import Layout
-from facewright.data.parquet_files import is_parquet, read_parquet
-from facewright.data.record_files import is_rec, read_rec
+from facewright.data.label_files import (
+    UNLABELLED,
+    LabelTable,
+    class_names,
+    dataset_of_labels,
+    dataset_of_names,
+    read_label_table,
+)
+from facewright.data.layout_reading import Layout, packed_alone
+from facewright.data.parquet_files import KINDS, read_parquet
+from facewright.data.record_files import read_rec
 from facewright.data.records import SPLIT_NAMES, Dataset
 from facewright.data.tar_files import is_webdataset, read_webdataset
 from facewright.data.text_tables import text_of
@@ -41,8 +48,8 @@ _MOST_TEXTS = 1_000
 _GENERIC = ("folders", "labels", "numbered")
 _PLAIN_FOLDERS = {"images", "image", "imgs", "img", "photos", "faces", "data", "jpg", "png", "files", "all"}
 KNOWN: tuple[Layout, ...] = (
-    Layout("rec", is_rec, read_rec),
-    Layout("parquet", is_parquet, read_parquet),
+    Layout("rec", partial(packed_alone, kinds=(".rec",)), read_rec),
+    Layout("parquet", partial(packed_alone, kinds=KINDS), read_parquet),
     Layout("webdataset", is_webdataset, read_webdataset),
     *FACE_LAYOUTS,
 )

@@ -63,15 +63,12 @@ class PackedSource(ContentSource):
         if length > limit:
             raise BadImage(name, f"has {length:,} bytes; the limit is {limit:,}")
         try:
-            parts = [self._run(number, start, size) for start, size in pairs]
+            parts = [read_at(self._file(number).fileno(), size, start, self._lock) for start, size in pairs]
         except (BadArchive, *DAMAGE) as error:
             raise BadImage(name, f"cannot be read ({reason_of(error)})") from error
         if sum(map(len, parts)) != length:
             raise BadImage(name, f"is cut short: {self.files[number]} changed while it was read")
         return self.joint.join(parts)
-
-    def _run(self, number: int, start: int, size: int) -> bytes:
-        return read_at(self._file(number).fileno(), size, start, self._lock)
 
     def _row(self, name: str) -> int:
         try:

@@ -291,17 +291,16 @@ def _read_set(path: Path) -> Pairs:
 
 
 def _read_table(path: Path) -> Pairs:
-    rows = [_row(path, line, row) for line, row in read_table(path, "a list of pairs", _is_header, "a,b,same[,fold]")]
+    table = read_table(
+        path, "a list of pairs", lambda header: {"a", "b", "same"} <= set(header) <= set(_COLUMNS), "a,b,same[,fold]"
+    )
+    rows = [_row(path, line, row) for line, row in table]
     if not rows:
         raise DataError(f"{path}: expected a row a pair below the header; found none")
     a, b = tuple(row["a"] for row in rows), tuple(row["b"] for row in rows)
     same = np.array([_SAME[row["same"]] for row in rows], np.bool_)
     fold = np.array([int(row["fold"]) for row in rows], np.int64) if "fold" in rows[0] else None
     return Pairs(path.stem, a, b, same, fold, _people(a, b, same))
-
-
-def _is_header(header: Sequence[str]) -> bool:
-    return {"a", "b", "same"} <= set(header) <= set(_COLUMNS)
 
 
 def _row(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:

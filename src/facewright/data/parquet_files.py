@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright import images
-from facewright.data.label_files import ROLES
-from facewright.data.labelled_images import part_of
+from facewright.data.label_files import ROLES, part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import LIMITS
 from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of, stamp_of
@@ -32,7 +31,7 @@ from facewright.data.trees import Tree
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError, require_extra
 from facewright.files import parse_json
 
-_KINDS = (".parquet", ".arrow")
+KINDS = (".parquet", ".arrow")
 _IMAGE = ("image", "img", "jpg", "jpeg", "png", "picture", "photo", "face", "bytes", "image_bytes", "pixel_values")
 _MOST_GROUP = 2**31  # bytes of a group of rows: it is in memory while one of its images is read
 _KEPT = 2  # groups of rows in memory
@@ -111,12 +110,6 @@ class TableSource(ContentSource):
         self.__init__(**state)  # type: ignore[misc]
 
 
-def is_parquet(tree: Tree) -> str | None:
-    """Tell why a tree is a set of tables with images, or None."""
-    found = [name for name in tree.packed if name.lower().endswith(_KINDS)]
-    return " and ".join(found[:3]) if found and not tree.files and isinstance(tree.source, FileSource) else None
-
-
 def read_parquet(tree: Tree, options: Options) -> Dataset:
     """Read .parquet or .arrow files with images.
 
@@ -126,7 +119,7 @@ def read_parquet(tree: Tree, options: Options) -> Dataset:
     """
     require_extra("data", "reading .parquet and .arrow")
     assert isinstance(tree.source, FileSource)
-    names = [name for name in tree.packed if name.lower().endswith(_KINDS)]
+    names = [name for name in tree.packed if name.lower().endswith(KINDS)]
     tables: dict[str, _Table] = {}
     rows: list[tuple[str, dict[str, str]]] = []
     columns: dict[str, int] = {}

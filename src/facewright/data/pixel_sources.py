@@ -33,15 +33,12 @@ class PixelSource(Protocol):
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 RGB, upright; `at_least` as in `images.read`. Raises BadImage."""
-        ...
 
     def content_key(self, record: HasPath) -> str:
         """Return a digest that changes when the image's content changes. Raises BadImage where it cannot be read."""
-        ...
 
     def stamp(self, record: HasPath) -> str:
         """Return a cheap sign of change (size, times): while it stays, so does the content key. Raises BadImage."""
-        ...
 
 
 class ContentSource(PixelSource, Protocol):
@@ -49,7 +46,6 @@ class ContentSource(PixelSource, Protocol):
 
     def content(self, name: str) -> bytes:
         """Return the bytes of the image called `name`. Raises BadImage."""
-        ...
 
     def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`."""

@@ -27,7 +27,7 @@ from typing import IO
 import numpy as np
 
 from facewright.data.archives import ArchiveLimits
-from facewright.data.labelled_images import part_of
+from facewright.data.label_files import part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import LIMITS, PackedSource
 from facewright.data.pixel_sources import FileSource, reason_of
@@ -51,12 +51,6 @@ class _Record:
     labels: tuple[float, ...]
     pieces: tuple[int, ...]
     size: int  # bytes of the image
-
-
-def is_rec(tree: Tree) -> str | None:
-    """Tell why a tree is a set of .rec files, or None."""
-    found = [name for name in tree.packed if name.lower().endswith(".rec")]
-    return " and ".join(found[:3]) if found and not tree.files and isinstance(tree.source, FileSource) else None
 
 
 def read_rec(tree: Tree, options: Options) -> Dataset:

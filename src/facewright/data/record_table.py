@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,8 @@ class RecordTable(Sequence[Record]):
             while block := list(islice(remaining, _BLOCK)):
                 labels.append(np.array([-1 if record.label is None else record.label for record in block], np.int64))
                 columns.extend(_Builder() for _ in range(0 if columns else 2 + len(block[0].values)))
-                for column, texts in zip(columns, zip(*map(_texts, block), strict=True), strict=True):
+                texts_of = zip(*((one.identity, one.split, *one.values) for one in block), strict=True)
+                for column, texts in zip(columns, texts_of, strict=True):
                     column.add(texts)
                 yield from (record.path for record in block)
 
@@ -160,7 +161,3 @@ class _Builder:
 
     def build(self) -> _Column:
         return _Column(tuple(self._number), np.concatenate([np.zeros(0, np.int32), *self._blocks]))
-
-
-def _texts(record: Record) -> tuple[Any, ...]:
-    return (record.identity, record.split, *record.values)

@@ -151,9 +151,7 @@ def fetch(address: str, names: Sequence[str] = ("",)) -> Path:
     """Copy files below an address into the cache folder, where they are not there yet as they are now.
 
     Args:
-        names: relative to the address; "": the file at the address itself.
-    Returns:
-        The copy of the file, or the folder of the copies.
+        names: relative to the address; "": the file at the address itself, whose copy is returned, else their folder.
     Raises:
         DataError: a file cannot be reached. BadArchive: over the limit. FacewrightError: no room.
     """

@@ -83,9 +83,7 @@ def repeated(
     Each use of an image draws another augmentation (`Loader` sees to it), so this is the class augmented ×factor.
 
     Args:
-        indices: (N,) positions in the store. labels: (N,) the class of each.
-        factor: how often an image of that class comes, >= 1.
-        label: the class; None for the rarest that occurs (of two as rare, the one with the lower number).
+        factor: how often an image of that class comes, >= 1. label: the class; None for the rarest that occurs.
     Raises:
         UsageError: no images, a factor below 1, labels of another length, or a class without images.
 
@@ -105,8 +103,6 @@ def repeated(
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Compute what a mistake costs by class, (C,) > 0: inversely as frequent as the class, on average 1.
 
-    Args:
-        labels: (N,) class numbers of the training part. classes: C, how many classes there are.
     Raises:
         UsageError: a label outside 0 … C - 1, or a class without images.
 
@@ -139,9 +135,6 @@ def labelled(indices: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[NDA
 def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
     """The part of a batch that one of `world` processes computes; all parts in rank order are the batch again.
 
-    Raises:
-        UsageError: rank outside 0 … world - 1.
-
     >>> [shard(np.arange(5), rank, 2).tolist() for rank in (0, 1)]
     [[0, 1], [2, 3, 4]]
     """
@@ -151,15 +144,11 @@ def shard(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
 
 
 def random_words(stream: Stream, seed: int, epoch: int, items: NDArray[np.int64], slots: int) -> NDArray[np.uint64]:
-    """Independent 64-bit words, each a function of (stream, seed, epoch, item, slot) and of nothing else.
+    """Independent 64-bit words, each a function of (stream, seed, epoch, item, slot) and of nothing else: (B, slots).
 
     Each part of the key is folded in and mixed before the next, so keys that differ in one bit of any part give
     unrelated words (tested: uniformity, neighbours in each part, avalanche).
 
-    Args:
-        seed: any integer (taken modulo 2^64). items: (B,) int64, such as positions in the store. slots: words an item.
-    Returns:
-        (B, slots) uint64.
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing function).
     """
     key = np.array([seed & _WORD], np.uint64)

@@ -1,23 +1,7 @@
 """Sources of data sets: `open_dataset` lists folders, tables of files, archives, arrays and synthetic faces.
 
 Listing only: no image is decoded here. Symbolic links are never followed; they are listed as broken. Everything is
-sorted, so the same files give the same data set on every machine.
-
-    faces/ann/1.jpg …                      a folder per class
-    faces/train/ann/1.jpg …                the same in train/, val/ and test/ (Training/ and Testing/ too)
-    faces/labels.csv, faces/images/1.jpg   a label file with any columns beside its images: label_files.py
-    faces.csv, faces.tsv                   such a file alone
-    faces.zip, faces.tar, faces.tar.gz     any of these in an archive: archives.py, tar_files.py
-    shards/train-000.tar …                 WebDataset: tar_files.py
-    train.rec, a folder of them            MXNet's and InsightFace's records: record_files.py
-    train-00000-of-00004.parquet …         Hugging Face's tables of images, also .arrow: parquet_files.py
-    fer2013.csv, CelebA/ …                 known data sets as they come: layouts.py
-    faces/img/000001.jpg … label.txt       numbered images and their labels, one a line: folder_layouts.py
-    faces.npz, faces.npz?colour-order=bgr  images and targets in arrays: arrays.py
-    synthetic:faces?identities=20          faces made on demand
-    s3://…, gs://…, https://…, file://…    any of these in a bucket or on a web server: remote_files.py
-
-What else must be said stands in the address: faces/?columns=image:… (addresses.py).
+sorted, so the same files give the same data set on every machine. docs/data.md shows each kind.
 """
 
 from __future__ import annotations
@@ -54,8 +38,8 @@ def open_dataset(where: str | Path, colour_order: ColourOrder | None = None, *, 
     """List the data set at `where`.
 
     Args:
-        where: a folder, a .csv, .tsv, .zip, .tar, .tar.gz, .rec, .parquet, .arrow or .npz, or "synthetic:…"; the kinds
-            are at the top of this file. Options stand in it, as "photos/?layout=folders" (`addresses.with_options`
+        where: a folder, a .csv, .tsv, .zip, .tar, .tar.gz, .rec, .parquet, .arrow or .npz, or "synthetic:…".
+            Options stand in it, as "photos/?layout=folders" (`addresses.with_options`
             puts them there).
         colour_order: of an .npz, where `where` does not say it; None is RGB.
         labels: False: a label file needs no column of labels, because the targets stand in other columns.

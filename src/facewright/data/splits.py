@@ -98,11 +98,9 @@ def by_identity(
     """Split people, not images: no person is in two parts (verification must be tested on unknown people).
 
     People in the order of a hash fill test, then validation: one is taken where that brings the part nearer to its
-    share, so no single person left over would bring it nearer. Two people who share a group (one image under two
-    names) stay together.
+    share. Two people who share a group (one image under two names) stay together. Args as in `stratified`; the shares
+    are of records.
 
-    Args:
-        identities: (N,) who is shown. groups, seed, validation, test: as in `stratified`; the shares are of records.
     Raises:
         UsageError: shares out of range, lengths that differ, or fewer people than parts with a share.
     """
@@ -282,10 +280,8 @@ def write_parts(path: Path, dataset: Dataset, parts: Sequence[str], groups: Sequ
 
 
 def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> list[str]:
-    """Read the part of each record and checks that the file is about these records.
+    """Read the part of each record, (N,) names in the dataset's order, and check that the file is about these records.
 
-    Returns:
-        (N,) part names, in the dataset's order.
     Raises:
         DataError: no such file, not a split file, or other records; the first that differs is named.
     """

@@ -97,18 +97,14 @@ class PixelStore:
         """Open the store of a dataset, decoding the images where that has not been done.
 
         Args:
-            dataset: what to look at; may contain broken files.
-            spec: the size to fit to.
-            cache: the cache folder; `cache_folder()` where None.
-            workers: decoders at work; all cores where None.
+            cache: the cache folder; `cache_folder()` where None. workers: decoders at work; all cores where None.
             on_event: called after each decoded image; never for a complete store.
             verify: compare the checksum of a complete store in any case, not only where its file has changed.
             form: raw: decoded pixels; encoded: see encoded_store.py; auto or None: $FACEWRIGHT_STORE, else the one that
                 is there, else raw up to 64 GiB and half of what is free. Both give the same batches.
         Raises:
-            DataError: no image can be read.
-            EmptyClass: no image of a class can be read.
-            FacewrightError: the cache cannot hold the pixels; nothing is left behind. UsageError: an unknown form.
+            DataError: no image can be read. EmptyClass: none of a class. UsageError: an unknown form.
+            FacewrightError: the cache cannot hold the pixels; nothing is left behind.
         """
         if form in (None, "auto"):
             form = os.environ.get("FACEWRIGHT_STORE") or "auto"

@@ -161,11 +161,8 @@ def open_synthetic(where: str) -> Dataset:
         identity = identity_of(spec.seed, k)
         for index in range(spec.images):
             shown = source.attributes(identity, index)
-            label = k if spec.task == "identity" else classes.index(_class_of(shown, spec.task))
+            name = spec.task if getattr(shown, spec.task, False) else f"no_{spec.task}"
+            label = k if spec.task == "identity" else classes.index(name)
             values = source.values(identity, index, shown)
             records.append(Record(f"{person}/{index:05d}.png", label, identity=person, values=values))
     return Dataset(name="faces", where=where, classes=classes, records=tuple(records), source=source, columns=COLUMNS)
-
-
-def _class_of(attributes: Attributes, task: str) -> str:
-    return task if getattr(attributes, task) else f"no_{task}"

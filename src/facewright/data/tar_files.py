@@ -19,8 +19,7 @@ from typing import IO, Any
 
 from facewright.data import archives
 from facewright.data.archives import ArchiveLimits, danger_of_name, plain_path
-from facewright.data.label_files import ROLES
-from facewright.data.labelled_images import part_of
+from facewright.data.label_files import ROLES, part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import DAMAGE, LIMITS, PackedSource, opened
 from facewright.data.pixel_sources import ContentSource

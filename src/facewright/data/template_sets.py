@@ -1,16 +1,8 @@
 """Sets of templates, as IJB-B and IJB-C are laid out: the images of each template, pairs, galleries and probes.
 
-A folder holds
-
-    templates.csv       template_id, subject_id, media_id, filename; a row an image. Other columns are ignored
-    pairs.csv           two template ids a row, and 1 (one person) or 0; without the third, the subjects decide
-    gallery*.csv        template_id (and subject_id where templates.csv has none): enrolled templates; a file a gallery
-    probe*.csv          likewise: the templates that are searched for
-    images/             aligned face crops, or photos
-
-or InsightFace's files of the same content, as they come, in the folder or in `meta/` in it: `*face_tid_mid.txt`
-(filename, template, media), `*template_pair_label.txt`, `*gallery*.csv`, `*probe*.csv`, `*name_5pts_score.txt`
-(filename, five points, the detector's score), `loose_crop/`. Pairs or a gallery may be missing, not both; points too.
+A folder holds templates.csv (template_id, subject_id, media_id, filename), pairs.csv (two template ids, and 1 or 0),
+gallery*.csv and probe*.csv (template_id) and images/, or InsightFace's files of the same content, in it or in `meta/`.
+Pairs or a gallery may be missing, not both; so may points.
 
 Source: Whitelam et al., "IARPA Janus Benchmark-B", CVPR Workshops 2017; Maze et al., "IARPA Janus Benchmark - C", ICB
 2018.

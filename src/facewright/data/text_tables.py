@@ -139,9 +139,7 @@ def read_table(
     """Return (line number, column → value) pairs of a table whose header is checked.
 
     Args:
-        path: the file.
-        what: it is called in errors ("a table of boxes").
-        columns: tells whether a header, in lower case, will do.
+        what: it is called in errors ("a table of boxes"). columns: tells whether a header, in lower case, will do.
         expected: the header in words.
     Raises:
         DataError: the table cannot be understood; names the line.

@@ -37,14 +37,11 @@ class Tree:
     whole: bool = True
 
     def find(self, name: str, near: str = "", word: str = "") -> str | None:
-        """Return the image that a label file calls `name`.
+        """Return the image that a label file calls `name`. Raises DataError: several fit.
 
         Args:
             name: a path from the label file's folder or from the root, a file name, or one without its suffix.
-            near: the label file's folder.
-            word: which of several is meant: the one in a folder of that name (train).
-        Raises:
-            DataError: several images fit.
+            near: the label file's folder. word: which of several is meant: the one in a folder of that name (train).
         """
         for path in (_joined(near, name), name):
             if path in self._known or (not self.whole and self._status(path) != "no such file"):

@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 def groups_of(digests: Sequence[str], near: Iterable[Sequence[int]] = ()) -> list[str]:
     """Name the unit of each record: equal digests share one, and so do the two sides of each near pair.
 
-    Args:
-        digests: (N,) pixel digests.
-        near: pairs of record numbers to be kept together (`duplicates.near_pairs`).
-    Returns:
-        (N,) group names: the smallest digest of the unit, thus the digest itself where nothing is near.
+    The name is the smallest digest of the unit, thus the digest itself where nothing is near.
 
     >>> groups_of(["c", "a", "b", "a"], near=[(0, 2)])
     ['b', 'a', 'b', 'a']

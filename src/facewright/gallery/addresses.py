@@ -1,10 +1,7 @@
 """The location of a gallery: a file, or an address on a PostgreSQL server, shown without its password.
 
-postgresql://user@host:5432/database?gallery=staff&index=hnsw
-
-`gallery` names the schema that holds it (default: `facewright`), so that a database holds any number of galleries.
-`index` is `exact` (default) or `hnsw`. Everything else is libpq's: its other options, its environment (PGPASSWORD and
-the like), its password file.
+postgresql://user@host:5432/database?gallery=staff&index=hnsw: `gallery` names the schema that holds it, `index` is
+`exact` or `hnsw`. Everything else is libpq's: its options, its environment (PGPASSWORD), its password file.
 """
 
 from __future__ import annotations
@@ -40,11 +37,7 @@ class Address:
 
 
 def is_address(location: object) -> bool:
-    """Tell a gallery on a server from one in a file.
-
-    >>> is_address("postgresql://localhost/faces"), is_address("people.gallery")
-    (True, False)
-    """
+    """Tell a gallery on a server from one in a file."""
     return str(location).startswith(SCHEMES)
 
 

@@ -80,7 +80,7 @@ def choose(
             f"{store.location}: a threshold takes at least two people, {len(enrolled)} enrolled; enroll more"
         )
     result = search_enrolled(store, searches, seed)
-    value, rule = _value(store, result, (fpir, confidence, seed), prior)
+    value, rule = _value(store, result, fpir, confidence, prior, seed)
     share = weighted_share(result.other >= value, np.ones(result.other.size, bool))
     names, numbers = np.unique(result.people, return_inverse=True)
     pairs = People(numbers.reshape(-1, 2).astype(np.int64), names.size)
@@ -142,11 +142,12 @@ def _own(row: Row, photos: list[Row]) -> float:
 def _value(
     store: GalleryStore,
     searches: NonmatedSearches,
-    target: tuple[float, float | None, int],
+    fpir: float,
+    confidence: float | None,
     prior: Threshold | None,
+    seed: int,
 ) -> tuple[float, str]:
-    """The threshold, and the rule it was chosen by. target: the rate, the confidence, and the seed."""
-    fpir, confidence, seed = target
+    """The threshold, and the rule it was chosen by."""
     enrolled = store.people()
     comparisons = _compare(store, enrolled, seed)
     known = scores_of(None if prior is None else prior.histograms)

@@ -15,10 +15,8 @@ FEW_PHOTOS = 3  # of a person; with more, more probes are found
 
 
 def delete(store: GalleryStore, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-    """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`.
+    """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`. Returns how many entries.
 
-    Returns:
-        The number of entries deleted.
     Raises:
         UsageError: one of them is not enrolled; nothing is deleted.
     """
@@ -47,11 +45,7 @@ def resolve(store: GalleryStore, people: Sequence[str]) -> list[str]:
 
 
 def rename(store: GalleryStore, person: str, name: str) -> int:
-    """Rename a person. Returns the number of entries.
-
-    Raises:
-        UsageError: the person is not enrolled, or the new name is another person's; see `merge`.
-    """
+    """Rename a person. Returns the number of entries. Raises UsageError: not enrolled, or the new name is another's."""
     old, new = resolve(store, [person]), checked_name(name, "a person's name", MAX_TEXT)
     taken = [other for other in same_names(new, store.people()) if other not in old]
     if taken:
@@ -60,11 +54,7 @@ def rename(store: GalleryStore, person: str, name: str) -> int:
 
 
 def merge(store: GalleryStore, people: Sequence[str], into: str) -> int:
-    """Give the entries of several people to one. Returns the number of entries that changed their name.
-
-    Raises:
-        UsageError: a person is not enrolled.
-    """
+    """Give the entries of several people to one. Returns the number of entries that changed their name."""
     (target, *more), others = resolve(store, [into]), resolve(store, people)
     return store.rename([name for name in (*more, *others) if name != target], target)
 

@@ -21,12 +21,11 @@ import psycopg
 from numpy.typing import NDArray
 
 from facewright.errors import DataError, GalleryDamaged, GalleryError, UsageError
-from facewright.gallery import postgres_erasing, postgres_search
+from facewright.gallery import postgres_erasing, postgres_search, store
 from facewright.gallery import postgres_tables as tables
 from facewright.gallery.addresses import address_of
 from facewright.gallery.postgres_connection import Connection, connect, has_gallery, translated
-from facewright.gallery.row_checksums import RowFields, total_of
-from facewright.gallery.store import Entry, LogRecord, Match, ModelSignature, Row, StoreHeader, check_entry
+from facewright.gallery.store import Entry, LogRecord, Match, ModelSignature, Row, RowFields, StoreHeader
 
 PAGE = 4_096  # rows read at a time
 
@@ -73,7 +72,7 @@ class PostgresStore:
         """As `GalleryStore.add`."""
         with self._writing() as header:
             for entry in entries:
-                check_entry(entry, header.signature.width)
+                store.check_entry(entry, header.signature.width)
             enrolled = tables.enrolled_keys(self._connection, entries)
             texts = tables.normalized_metadata(self._connection, entries)
             numbers: list[int | None] = []
@@ -97,7 +96,7 @@ class PostgresStore:
                         only_added=True,
                         entries=header.entries + len(rows),
                         next_number=header.next_number + len(rows),
-                        total=total_of((row[7] for row in rows), header.total),
+                        total=store.total_of((row[7] for row in rows), header.total),
                     )
                 )
                 last = header.next_number + len(rows) - 1
@@ -157,7 +156,7 @@ class PostgresStore:
             ).fetchall()
             if deleted:
                 self._connection.execute("DELETE FROM crops WHERE number = ANY(%s)", ([row[0] for row in deleted],))
-                left, total = header.entries - len(deleted), total_of((row[1] for row in deleted), header.total)
+                left, total = header.entries - len(deleted), store.total_of((row[1] for row in deleted), header.total)
                 self._write(header.updated(only_added=False, entries=left, total=total, erasing=True))
                 tables.write_log(self._connection, action, len(deleted), None, None)
         self.erase()
@@ -168,7 +167,7 @@ class PostgresStore:
         with self._writing() as header:
             rows = self._select("WHERE person = ANY(%s::text[]) AND person <> %s ORDER BY number", (list(people), name))
             taken = {row[4] for row in self._select("WHERE person = %s", (name,))}
-            total, duplicates, renamed = total_of((row[7] for row in rows), header.total), [], []
+            total, duplicates, renamed = store.total_of((row[7] for row in rows), header.total), [], []
             for number, _, *content, old in rows:
                 self._row((number, _, *content, old))
                 if content[2] in taken:
@@ -176,7 +175,7 @@ class PostgresStore:
                     continue
                 taken.add(content[2])
                 checksum = tables.checksum_of((number, name, *content))
-                total = total_of([checksum], total)
+                total = store.total_of([checksum], total)
                 renamed.append((name, checksum, number))
             with self._connection.cursor() as cursor:
                 cursor.executemany("UPDATE entries SET person = %s, checksum = %s WHERE number = %s", renamed)
@@ -223,12 +222,12 @@ class PostgresStore:
                 raise GalleryError(f"{self.location}: the gallery changed meanwhile, nothing was migrated; try again")
             rows = []
             for old in old_rows:
-                entry = check_entry(replace(self._row(old).entry, vector=vectors[old[0]]), signature.width)
+                entry = store.check_entry(replace(self._row(old).entry, vector=vectors[old[0]]), signature.width)
                 rows.append(tables.row_of(old[0], entry, old[3], old[6]))
             self._connection.execute("TRUNCATE entries")
             self._connection.execute(tables.set_width(signature.width))
             tables.fill(self._connection, rows, ())
-            total = total_of(row[7] for row in rows)
+            total = store.total_of(row[7] for row in rows)
             changes = {"signature": signature, "threshold": None, "total": total, "erasing": True}
             self._write(header.updated(only_added=False, **changes))
             tables.write_log(self._connection, "reembed", header.entries, None, None)

@@ -37,11 +37,7 @@ NOT_ALLOWED = (
 
 
 def rewrite(connection: Connection) -> None:
-    """Rewrite all tables with the present rows, in one transaction.
-
-    Raises:
-        errors.LockNotAvailable: another process keeps reading.
-    """
+    """Rewrite all tables with the present rows, in one transaction. Raises LockNotAvailable: another process reads."""
     with connection.transaction():
         connection.execute(f"LOCK TABLE {', '.join(KEYS)} IN ACCESS EXCLUSIVE MODE")
         for table, key in KEYS.items():

@@ -1,6 +1,6 @@
 """The tables of a gallery on PostgreSQL: their checksums, which the server itself can verify, and how they are filled.
 
-A row's checksum is made as in a file (`row_checksums`), with three differences, so that SQL can compute it: it is the
+A row's checksum is made as in a file (`store`), with three differences, so that SQL can compute it: it is the
 first half of SHA-256; the vector's numbers are big-endian, as `vector_send` gives them; the metadata is written as the
 server writes it. So the server verifies a gallery, and no vector is transferred for it.
 
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from facewright.errors import GalleryDamaged, GalleryError, UsageError
 from facewright.gallery.addresses import Address
 from facewright.gallery.postgres_connection import Connection, has_gallery
-from facewright.gallery.row_checksums import Content, RowFields, serialized
-from facewright.gallery.store import Entry, StoreHeader, now
+from facewright.gallery.store import Content, Entry, RowFields, StoreHeader, now, serialized
 
 VERSION = 1
 INLINE = 1_400  # D up to which a vector fits in its row's page (8 KB); a wider one is stored apart: slower
@@ -135,11 +134,7 @@ def as_json(metadata: Mapping[str, str]) -> str:
 
 
 def create(connection: Connection, address: Address, header: StoreHeader) -> None:
-    """Create a gallery atomically, unless there is one.
-
-    Raises:
-        GalleryError: this role may not use the schema.
-    """
+    """Create a gallery atomically, unless there is one. Raises GalleryError: this role may not use the schema."""
     name, body = address.gallery, header.to_json()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"facewright {name}",))
@@ -157,11 +152,7 @@ def create(connection: Connection, address: Address, header: StoreHeader) -> Non
 
 
 def check_schema(connection: Connection, address: Address) -> None:
-    """Refuse a table, view, trigger, rule or column that we did not make: it could keep deleted bytes, or never end.
-
-    Raises:
-        GalleryDamaged: names what was added, changed or removed.
-    """
+    """Refuse a table, view, trigger, rule or column that we did not make: it could keep deleted bytes, or never end."""
     objects = set(connection.execute(OBJECTS, {"schema": f'"{address.gallery}"'}).fetchall())
     ours = EXPECTED | OF_LOG if ("r", "log") in objects else EXPECTED
     different = sorted((objects - {("i", INDEX)}) ^ ours)
@@ -203,11 +194,7 @@ def has_index(connection: Connection) -> bool:
 
 
 def make_index(connection: Connection, width: int) -> None:
-    """Create the approximate index if it is missing; the caller holds the lock of `book`.
-
-    Raises:
-        UsageError: the vectors are too wide for it.
-    """
+    """Create the approximate index if it is missing; the caller holds the lock of `book`."""
     if width > INDEXABLE:
         raise UsageError(f"pgvector's index takes vectors of up to {INDEXABLE:,} numbers, not {width:,}; use exact")
     if not has_index(connection):  # of unit vectors the inner product is the cosine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
-from pydantic import PlainSerializer
+from pydantic import PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
 from facewright.data.records import Broken
 from facewright.faces.quality import LOW, Quality
@@ -110,9 +110,10 @@ class IdentifiedFace(Record):
     quality: Quality | None = None
     threshold: float | None = None  # that decided; higher for a face of low quality
 
-    def to_dict(self) -> dict[str, Any]:
+    @model_serializer(mode="wrap")
+    def _flattened(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The box flattened to x, y, w and h."""
-        facts = super().to_dict()
+        facts = serialize(self)
         return {**facts.pop("box"), **facts}
 
 
@@ -125,10 +126,6 @@ class PhotoIdentification(Record):
     threshold: float
     faces: tuple[IdentifiedFace, ...] = ()
     error: str | None = None  # why it cannot be read
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `gallery identify --every-face --json` prints a photo."""
-        return super().to_dict() | {"faces": [face.to_dict() for face in self.faces]}
 
 
 class GalleryStats(Record):

@@ -57,11 +57,7 @@ def load(
 
 
 def check_same(location: str, signature: ModelSignature, recognizer: Recognizer) -> None:
-    """Refuse a recognizer whose vectors cannot be compared with the gallery's.
-
-    Raises:
-        OtherModel: it is not the one that the gallery was enrolled with.
-    """
+    """Refuse a recognizer whose vectors cannot be compared with the gallery's. Raises OtherModel."""
     if recognizer.fingerprint == signature.fingerprint:
         return
     crop, detector = recognizer.spec.crop, recognizer.detector
@@ -76,11 +72,7 @@ def check_same(location: str, signature: ModelSignature, recognizer: Recognizer)
 
 
 def check_crops(signature: ModelSignature, recognizer: Recognizer) -> None:
-    """Refuse a recognizer that crops faces differently from those that the gallery keeps.
-
-    Raises:
-        UsageError: another detector, template or crop.
-    """
+    """Refuse a recognizer of another detector, template or crop than the gallery's crops. Raises UsageError."""
     old, new = _crop_kind(signature), _crop_kind(signature_of(recognizer))
     if old != new:
         raise UsageError(
@@ -95,10 +87,8 @@ def check_crops(signature: ModelSignature, recognizer: Recognizer) -> None:
 
 
 def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
-    """Replace the vectors of all entries by those of another recognizer. The threshold is removed.
+    """Replace the vectors of all entries by those of another recognizer, and count them. The threshold is removed.
 
-    Returns:
-        The number of entries.
     Raises:
         GalleryError: an entry has no crop; nothing is changed. UsageError: the crops are not what it takes.
     """

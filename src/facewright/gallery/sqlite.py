@@ -24,17 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import DataError, GalleryDamaged, GalleryError
-from facewright.gallery import sqlite_file
-from facewright.gallery.row_checksums import (
-    COLUMNS,
-    RowFields,
-    checksum_of,
-    digest_of,
-    fields_of,
-    total_of,
-    with_checksum,
-)
-from facewright.gallery.store import Entry, LogRecord, Match, ModelSignature, Row, StoreHeader, check_entry, now
+from facewright.gallery import sqlite_file, store
+from facewright.gallery.store import COLUMNS, Entry, LogRecord, Match, ModelSignature, Row, RowFields, StoreHeader
 from facewright.gallery.vector_index import VectorIndex
 
 PAGE = 4_096  # rows read at a time
@@ -56,7 +47,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         if signature is not None and not path.exists():
             body = StoreHeader(signature=signature, identity=secrets.token_hex(8)).to_json()
-            sqlite_file.create(path, body, digest_of(body.encode()))
+            sqlite_file.create(path, body, store.digest_of(body.encode()))
         self._connection, self._read_only = sqlite_file.connect(path)
         self._index = VectorIndex(1)
         self._indexed: StoreHeader | None = None  # the state that `_index` is a copy of
@@ -84,7 +75,7 @@ class SqliteStore:
         with self._writing() as header:
             following, total = header.next_number, header.total
             for entry in entries:
-                fields = fields_of(following, check_entry(entry, header.signature.width))
+                fields = store.fields_of(following, store.check_entry(entry, header.signature.width))
                 new = self._connection.execute(
                     f"INSERT INTO entries ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", fields
                 ).rowcount
@@ -92,7 +83,7 @@ class SqliteStore:
                 if new:
                     if entry.crop is not None:
                         self._connection.execute("INSERT INTO crops VALUES (?, ?)", (following, entry.crop))
-                    following, total = following + 1, total_of([fields[7]], total)
+                    following, total = following + 1, store.total_of([fields[7]], total)
             count = header.entries + following - header.next_number
             if count > header.entries:
                 self._write(header.updated(only_added=True, entries=count, next_number=following, total=total))
@@ -127,7 +118,7 @@ class SqliteStore:
             crop = self._connection.execute(
                 "SELECT png, crop_digest FROM crops JOIN entries USING (number) WHERE number = ?", (number,)
             ).fetchone()
-            if crop is None or not isinstance(crop[0], bytes) or digest_of(crop[0]) != crop[1]:
+            if crop is None or not isinstance(crop[0], bytes) or store.digest_of(crop[0]) != crop[1]:
                 raise self._damaged(f"the crop of entry {number} is not what was stored")
             return crop[0]
 
@@ -152,7 +143,7 @@ class SqliteStore:
                 rows = self._connection.execute(f"SELECT {COLUMNS} FROM entries WHERE {condition}", (value,)).fetchall()
                 for fields in rows:
                     self._connection.execute("DELETE FROM crops WHERE number = ?", (fields[0],))
-                    total, count = total_of([fields[7]], total), count + 1
+                    total, count = store.total_of([fields[7]], total), count + 1
                 self._connection.execute(f"DELETE FROM entries WHERE {condition}", (value,))
             if count:
                 left = header.entries - count
@@ -172,11 +163,11 @@ class SqliteStore:
             ).fetchall()
             for fields in rows:
                 number = self._row(fields).number
-                new = with_checksum((number, name, *fields[2:7]))
+                new = store.with_checksum((number, name, *fields[2:7]))
                 renamed = self._connection.execute(
                     "UPDATE OR IGNORE entries SET person = ?, checksum = ? WHERE number = ?", (name, new[7], number)
                 ).rowcount
-                total, count = total_of([fields[7], *([new[7]] if renamed else [])], total), count + 1
+                total, count = store.total_of([fields[7], *([new[7]] if renamed else [])], total), count + 1
                 if not renamed:  # this photo is enrolled under the new name
                     removed += 1
                     for table in ("entries", "crops"):
@@ -219,12 +210,12 @@ class SqliteStore:
             total = 0
             for old in old_rows:
                 row = self._row(old)
-                entry = check_entry(replace(row.entry, vector=vectors[row.number]), signature.width)
-                new = with_checksum((*fields_of(row.number, entry)[:6], old[6]))
+                entry = store.check_entry(replace(row.entry, vector=vectors[row.number]), signature.width)
+                new = store.with_checksum((*store.fields_of(row.number, entry)[:6], old[6]))
                 self._connection.execute(
                     "UPDATE entries SET vector = ?, checksum = ? WHERE number = ?", (new[5], new[7], row.number)
                 )
-                total = total_of([new[7]], total)
+                total = store.total_of([new[7]], total)
             changes = {"signature": signature, "threshold": None, "total": total, "erasing": True}
             self._write(header.updated(only_added=False, **changes))
             self._log("reembed", header.entries)
@@ -240,8 +231,7 @@ class SqliteStore:
     def check(self) -> None:
         """As `GalleryStore.check`."""
         with self._lock:
-            with contextlib.closing(sqlite_file.connect(self._path)[0]):
-                pass
+            sqlite_file.connect(self._path)[0].close()
             self._index, self._indexed = VectorIndex(1), None
             with self._reading() as header:
                 self._refresh(header)
@@ -254,21 +244,16 @@ class SqliteStore:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[StoreHeader]:
-        """One snapshot of the gallery: everything read inside is consistent."""
-        with self._transaction("BEGIN") as header:
-            yield header
-
-    @contextlib.contextmanager
     def _writing(self) -> Iterator[StoreHeader]:
         """Exclusive access; committed when the block succeeds, else rolled back."""
-        with self._transaction("BEGIN IMMEDIATE") as header:
+        with self._reading("BEGIN IMMEDIATE") as header:
             yield header
         with sqlite_file.translated(self._path):
             self._check_files()  # else what was just committed could not be found again
 
     @contextlib.contextmanager
-    def _transaction(self, begin: str) -> Iterator[StoreHeader]:
+    def _reading(self, begin: str = "BEGIN") -> Iterator[StoreHeader]:
+        """One snapshot of the gallery: everything read inside is consistent."""
         with self._lock, sqlite_file.translated(self._path):
             if self._connection.in_transaction:  # inside another block of this thread
                 yield self._read_header()
@@ -307,7 +292,7 @@ class SqliteStore:
 
     def _header_of(self, connection: sqlite3.Connection) -> StoreHeader:
         rows = connection.execute("SELECT body, checksum FROM state").fetchall()
-        if len(rows) != 1 or not isinstance(rows[0][0], str) or digest_of(rows[0][0].encode()) != rows[0][1]:
+        if len(rows) != 1 or not isinstance(rows[0][0], str) or store.digest_of(rows[0][0].encode()) != rows[0][1]:
             raise self._damaged("its header is not what was written")
         try:
             return StoreHeader.from_json(rows[0][0])
@@ -316,12 +301,12 @@ class SqliteStore:
 
     def _write(self, header: StoreHeader) -> None:
         body = header.to_json()
-        self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, digest_of(body.encode())))
+        self._connection.execute("UPDATE state SET body = ?, checksum = ?", (body, store.digest_of(body.encode())))
 
     def _log(self, action: str, entries: int, first: int | None = None, last: int | None = None) -> None:
         if not self._has_log():
             self._connection.execute(sqlite_file.LOG)
-        values = (now(), action, entries, first, last)
+        values = (store.now(), action, entries, first, last)
         self._connection.execute("INSERT INTO log (time, action, entries, first, last) VALUES (?, ?, ?, ?, ?)", values)
 
     def _has_log(self) -> bool:
@@ -355,7 +340,7 @@ class SqliteStore:
         while page := rows.fetchmany(PAGE):
             for fields in page:
                 self._verify(fields, header.signature.width)
-            total = total_of((fields[7] for fields in page), total)
+            total = store.total_of((fields[7] for fields in page), total)
             numbers, people, _, metadata, _, vectors, _, _ = zip(*page, strict=True)
             self._index.add(numbers, people, b"".join(vectors), metadata)
         if self._index.count != header.entries or total != header.total:
@@ -381,7 +366,7 @@ class SqliteStore:
 
     def _verify(self, fields: RowFields, width: int) -> None:
         try:
-            valid = checksum_of(fields[:7]) == fields[7] and len(fields[5]) == 4 * width
+            valid = store.checksum_of(fields[:7]) == fields[7] and len(fields[5]) == 4 * width
         except (TypeError, AttributeError, ValueError):  # a damaged row may hold values of other types
             valid = False
         if not valid:

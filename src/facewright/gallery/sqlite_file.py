@@ -93,7 +93,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     if not path.is_file():
         raise GalleryError(f"{path}: there is no such gallery; enroll photos to create it")
     read_only = not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-    if read_only and _size(_log_of(path)):
+    if read_only and _log_of(path).exists() and _log_of(path).stat().st_size:
         raise GalleryError(
             f"{path}: may not be written, and its last changes are still in {_log_of(path).name}; "
             "open it once where it may be written, or copy both files"
@@ -119,11 +119,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a table, view, trigger or index that we did not make: it could keep deleted bytes, or never end.
-
-    Raises:
-        GalleryDamaged: names what was added, changed or removed.
-    """
+    """Refuse a table, view, trigger or index that we did not make: it could keep deleted bytes, or never end."""
     objects = set(connection.execute(OBJECTS))
     different = sorted({row[1] for row in objects ^ _our_schema()}, key=str)
     if different and not (different == ["log"] and not any(row[1] == "log" for row in objects)):
@@ -134,10 +130,7 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def identity(path: Path, read_only: bool) -> object:
-    """The files that a gallery is in, to be compared later: device and inode of the file and its log.
-
-    Of a read-only one size and time too, because SQLite does not look for changes there.
-    """
+    """The files that a gallery is in, to be compared later; of a read-only one size and time too."""
     facts: list[object] = []
     for file in (path, _log_of(path)):
         try:
@@ -156,11 +149,9 @@ def content(path: Path) -> object:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@contextlib.contextmanager
-def fresh(path: Path) -> Iterator[sqlite3.Connection]:
+def fresh(path: Path) -> contextlib.closing[sqlite3.Connection]:
     """A connection that holds no page of the file in memory, so that it reads what the file holds now."""
-    with contextlib.closing(_connect(path, "mode=rw")) as connection:
-        yield connection
+    return contextlib.closing(_connect(path, "mode=rw"))
 
 
 def erase(connection: sqlite3.Connection, path: Path) -> None:
@@ -226,10 +217,6 @@ def _our_schema() -> frozenset[tuple[object, ...]]:
 
 def _log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _value(connection: sqlite3.Connection, query: str) -> object:

@@ -1,13 +1,17 @@
-"""The interface of every store of enrolled faces, and the records that pass through it.
+"""The interface of every store of enrolled faces, the records that pass through it, and their checksums.
 
 A store keeps what `add` has returned for, whatever happens to the process afterwards. It belongs to one network and its
 preprocessing (`ModelSignature`), because vectors of two networks cannot be compared.
+
+Every row carries a checksum over all its fields; the header carries their sum (exclusive or) and number, and a checksum
+of its own, so that a changed, lost or returned row is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
@@ -135,7 +139,6 @@ class GalleryStore(Protocol):
 
     def header(self) -> StoreHeader:
         """The present facts."""
-        ...
 
     def add(self, entries: Sequence[Entry]) -> list[int | None]:
         """Enroll all entries or none; once this returns they are kept.
@@ -145,19 +148,15 @@ class GalleryStore(Protocol):
         Raises:
             UsageError, DataError: an entry that `check_entry` refuses. GalleryError: it could not be written.
         """
-        ...
 
     def rows(self, people: Sequence[str] = ()) -> Iterator[Row]:
         """The entries of some people, or all, by their numbers."""
-        ...
 
     def crop(self, number: int) -> bytes | None:
         """The PNG kept with an entry, or None."""
-        ...
 
     def people(self) -> dict[str, int]:
         """The number of entries of each person, by name."""
-        ...
 
     def nearest(self, vectors: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[list[Match]]:
         """The nearest people to each probe, best first; ties by name.
@@ -166,7 +165,6 @@ class GalleryStore(Protocol):
             vectors: (Q, D) unit vectors. k: how many people, at least 1.
             where: only entries with all these keys and values in their metadata.
         """
-        ...
 
     def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = (), *, action: str = "delete") -> int:
         """Remove people, or single entries, and all their bytes from every file. Returns the number of entries.
@@ -176,11 +174,9 @@ class GalleryStore(Protocol):
         Raises:
             GalleryError: deleted, but another process still reads, so that bytes remain; `erase` finishes it.
         """
-        ...
 
     def erase(self) -> None:
         """Overwrite what deletions have left behind. `delete` does this, unless it was interrupted."""
-        ...
 
     def rename(self, people: Sequence[str], name: str) -> int:
         """Give the entries of some people one name; of photos that they share with it, one entry stays.
@@ -190,11 +186,9 @@ class GalleryStore(Protocol):
         Raises:
             GalleryError: as `delete`, about the bytes of the old names.
         """
-        ...
 
     def log(self) -> list[LogRecord]:
         """The changes of the gallery, oldest first; of galleries of version 0.1 from their first change on."""
-        ...
 
     def reembed(self, signature: ModelSignature, vectors: Mapping[int, NDArray[np.float32]]) -> None:
         """Replace the vectors of all entries by another model's, and remove the threshold.
@@ -202,11 +196,9 @@ class GalleryStore(Protocol):
         Raises:
             GalleryError: the numbers are not those of all entries.
         """
-        ...
 
     def set_threshold(self, facts: Mapping[str, Any] | None) -> None:
         """Store a threshold, or none."""
-        ...
 
     def check(self) -> None:
         """Read and verify everything, crops too.
@@ -214,11 +206,9 @@ class GalleryStore(Protocol):
         Raises:
             GalleryDamaged: something is not what was written.
         """
-        ...
 
     def close(self) -> None:
         """Close files and connections."""
-        ...
 
 
 def now() -> str:
@@ -254,11 +244,7 @@ def check_entry(entry: Entry, width: int) -> Entry:
 
 
 def check_text(text: str, what: str) -> str:
-    """Return the text, if it can be stored.
-
-    Raises:
-        UsageError: it is too long, no UTF-8, or has a zero character.
-    """
+    """Return the text, if it can be stored. Raises UsageError: it is too long, no UTF-8, or has a zero character."""
     if len(text) > MAX_TEXT:
         raise UsageError(f"expected {what} of at most {MAX_TEXT} characters, got {len(text)}")
     try:
@@ -268,3 +254,50 @@ def check_text(text: str, what: str) -> str:
     if "\0" in text:
         raise UsageError(f"expected {what} without a zero character, got {text!r}")
     return text
+
+
+COLUMNS = "number, person, photo, metadata, digest, vector, crop_digest, checksum"
+RowFields = tuple[int, str, str, str, str, bytes, bytes, bytes]  # of COLUMNS
+Content = tuple[int, str, str, str, str, bytes, bytes]  # all but the checksum
+
+
+def fields_of(number: int, entry: Entry) -> RowFields:
+    """An entry as it stands in the table `entries`."""
+    metadata = json.dumps(dict(sorted(entry.metadata.items())), ensure_ascii=False)
+    crop = b"" if entry.crop is None else digest_of(entry.crop)
+    vector = entry.vector.astype("<f4").tobytes()
+    return with_checksum((number, entry.person, entry.photo, metadata, entry.digest, vector, crop))
+
+
+def with_checksum(content: Content) -> RowFields:
+    """A row with its checksum."""
+    return (*content, checksum_of(content))
+
+
+def checksum_of(content: Content) -> bytes:
+    """The checksum of a row."""
+    return digest_of(serialized(content))
+
+
+def serialized(content: Content) -> bytes:
+    """The bytes that a row's checksum covers: its number, the length of each other field, and all their bytes.
+
+    >>> serialized((7, "Ann", "a.jpg", "{}", "d", bytes(4), b""))
+    b'7,3,5,2,1,4,0:Anna.jpg{}d\\x00\\x00\\x00\\x00'
+    """
+    number, *texts, vector, crop = content
+    pieces = [text.encode() for text in texts]
+    lengths = ",".join(map(str, (number, *map(len, pieces), len(vector), len(crop))))
+    return b"".join((lengths.encode(), b":", *pieces, vector, crop))
+
+
+def total_of(checksums: Iterable[bytes], start: int = 0) -> int:
+    """The exclusive or of checksums."""
+    for checksum in checksums:
+        start ^= int.from_bytes(checksum, "big")
+    return start
+
+
+def digest_of(content: bytes) -> bytes:
+    """BLAKE2b, 16 bytes."""
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -89,11 +89,7 @@ def export(store: GalleryStore, path: Path, *, crops: bool = True) -> int:
 
 
 def read_header(path: Path) -> ExportHeader:
-    """Read the first line of an exported gallery.
-
-    Raises:
-        DataError: it is no exported gallery.
-    """
+    """Read the first line of an exported gallery. Raises DataError: it is none."""
     facts = _object(path, 1, next(_lines(path), b""))
     try:
         return ExportHeader.model_validate(facts)
@@ -128,11 +124,7 @@ def read(path: Path, width: int) -> Iterator[Entry]:
 
 
 def fill(store: GalleryStore, path: Path) -> tuple[int, int]:
-    """Enroll an exported gallery, after all of it was checked.
-
-    Returns:
-        The number of entries that are new, and of those that were enrolled already.
-    """
+    """Enroll an exported gallery, after all of it was checked; return how many entries are new, and how many old."""
     width = store.header().signature.width
     for _ in read(path, width):
         pass

@@ -6,16 +6,15 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 from facewright.errors import BadImage, UsageError
 from facewright.images import formats, jpeg
-from facewright.images.formats import Pixels, to_rgb
+from facewright.images.formats import Pixels, Reader, to_rgb
 
 # EXIF tag 274: how the stored image must be turned to stand upright (EXIF 2.32, 4.6.4 A).
 _ORIENTATION_TAG = 274
@@ -55,11 +54,7 @@ class Limits:
 
 
 def decode(
-    kind: str,
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile],
-    data: bytes,
-    limits: Limits,
-    at_least: int | None,
+    kind: str, reader: Reader, data: bytes, limits: Limits, at_least: int | None
 ) -> tuple[Pixels, tuple[int, int]]:
     """Decode an image of a known format: its pixels, and its size (height, width) in the file. Raises BadImage."""
     if kind == "WebP":  # its reader makes room for the whole canvas while it opens, so ask the header first
@@ -74,11 +69,7 @@ def decode(
 
 
 def _decode_without_end(
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile],
-    data: bytes,
-    scans: jpeg.Scans,
-    limits: Limits,
-    at_least: int | None,
+    reader: Reader, data: bytes, scans: jpeg.Scans, limits: Limits, at_least: int | None
 ) -> tuple[Pixels, tuple[int, int]]:
     """Decode a JPEG of which only the end marker is missing.
 
@@ -94,11 +85,7 @@ def _decode_without_end(
 
 
 def _decode_checked(
-    kind: str,
-    reader: Callable[[io.BytesIO], ImageFile.ImageFile],
-    data: bytes,
-    limits: Limits,
-    at_least: int | None,
+    kind: str, reader: Reader, data: bytes, limits: Limits, at_least: int | None
 ) -> tuple[Pixels, tuple[int, int]]:
     with reader(io.BytesIO(data)) as image:
         reducible = limits.reducible if kind == "JPEG" else 1

@@ -62,11 +62,7 @@ _FORMATS: tuple[tuple[str, Reader, re.Pattern[bytes]], ...] = (
     ("GIF", GifImagePlugin.GifImageFile, re.compile(rb"GIF8[79]a")),
     ("PNM", PpmImagePlugin.PpmImageFile, re.compile(rb"P[1-6]\s")),
     ("TIFF", TiffImagePlugin.TiffImageFile, re.compile(rb"II\*\x00|MM\x00\*")),
-    (
-        "AVIF",
-        AvifImagePlugin.AvifImageFile,
-        re.compile(rb"....ftyp(?:avi[fs]|m[is]f1.{4,60}?avi[fs])", re.S),
-    ),
+    ("AVIF", AvifImagePlugin.AvifImageFile, re.compile(rb"....ftyp(?:avi[fs]|m[is]f1.{4,60}?avi[fs])", re.S)),
     ("HEIC", _read_heic, re.compile(rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)", re.S)),
 )
 

@@ -1,15 +1,17 @@
-"""The application: its errors, its description and its page; `photo_routes` and `gallery_routes` have the rest."""
+"""The application: its errors, its description, its page and its counts; `routes` has the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -17,13 +19,50 @@ from starlette.types import ASGIApp
 
 from facewright import __version__
 from facewright.errors import FacewrightError
-from facewright.serve import gallery_routes, photo_routes, schemas
+from facewright.serve import routes, schemas
 from facewright.serve.guard import Guard
 from facewright.serve.http_errors import ApiError, documented, error_of, error_response
 from facewright.serve.pages import api_page, page_file
 from facewright.serve.service import Models, Service
 from facewright.serve.settings import Limits, Settings
-from facewright.serve.telemetry import Telemetry
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
+
+
+class Telemetry:
+    """The counts of one server."""
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "facewright_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "facewright_request_seconds", "From the head of a request to the end of its answer", ["route"],
+            buckets=SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self._batches = Histogram(
+            "facewright_batch_size", "Images that passed a network together", ["kind"],
+            buckets=SIZES, registry=self._registry,
+        )  # fmt: skip
+        queue = Gauge("facewright_waiting_jobs", "Jobs that wait for the networks", registry=self._registry)
+        queue.set_function(waiting)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. Methods and routes that do not exist are counted together."""
+        self._requests.labels(method if method in METHODS else "other", route or "other", str(status)).inc()
+        self._seconds.labels(route or "other").observe(seconds)
+
+    def computed(self, kind: str, size: int) -> None:
+        """Count a batch."""
+        self._batches.labels(kind).observe(size)
+
+    def response(self) -> Response:
+        """Return all counts."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
 
 LOG = logging.getLogger("facewright.serve")
 DESCRIPTION = """Detect, compare, identify and classify faces. Images are sent as files of a form; nothing is read
@@ -33,11 +72,7 @@ REFUSED = (400, 401, 403, 503)  # what any request may get
 
 
 def create_app(models: Models, settings: Settings) -> ASGIApp:
-    """Build the application.
-
-    Args:
-        models: what it answers with; they are closed with the application.
-    """
+    """Build the application; the models are closed with it."""
     service: Service
     telemetry = Telemetry(lambda: service.engine.waiting)
     service = Service(models, settings.limits, telemetry.computed)
@@ -57,9 +92,7 @@ def create_app(models: Models, settings: Settings) -> ASGIApp:
     )
     _add_error_handlers(app)
     _add_facts(app, service, settings, telemetry)
-    photo_routes.add(app, service, settings)
-    if models.gallery is not None:
-        gallery_routes.add(app, service, settings)
+    routes.add(app, service, settings)
     _add_pages(app)
     _describe(app)
     return Guard(app, settings, telemetry.answered)
@@ -174,6 +207,6 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
             "write": has_gallery,
         },
         "threshold": None if threshold is None else threshold.to_dict(),
-        "gallery": gallery_routes.facts(service) if has_gallery else None,
+        "gallery": routes.gallery_facts(service) if has_gallery else None,
         "limits": {"bytes": limits.bytes, "pixels": limits.pixels, "photos": limits.images},
     }

@@ -37,11 +37,7 @@ class Memory:
         self._held = 0
 
     def hold(self, size: int) -> None:
-        """Make room for more bytes of a body.
-
-        Raises:
-            ApiError: all bodies together would take too much memory.
-        """
+        """Make room for more bytes of a body. Raises ApiError: all bodies together would take too much memory."""
         if self._held + size > self._limit:
             raise busy("too many images are being sent at once; try again")
         self._held += size
@@ -63,11 +59,7 @@ class Body:
         self.complete = False
 
     def check_head(self, headers: Headers) -> None:
-        """Refuse a request whose head declares too large a body, or two lengths of it.
-
-        Raises:
-            ApiError: it does.
-        """
+        """Refuse a request whose head declares too large a body, or two lengths of it. Raises ApiError."""
         length, encoding = headers.get("content-length"), headers.get("transfer-encoding")
         self.complete = length in (None, "0") and encoding is None
         if length is not None and encoding is not None:  # RFC 9112, 6.3

@@ -73,11 +73,7 @@ def read_header(upload: Upload) -> Header | None:
 
 
 def bytes_to_decode(upload: Upload, at_least: int | None, limits: Limits) -> int:
-    """Return the most bytes that decoding an image takes; 0 for one that will be refused.
-
-    Raises:
-        BadImage: it has too many pixels.
-    """
+    """Return the most bytes that decoding an image takes; 0 for one that will be refused. Raises BadImage."""
     header = read_header(upload)
     if header is None:
         return 0
@@ -118,11 +114,7 @@ class Budget:
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> None:
-        """Wait until there is room.
-
-        Raises:
-            ApiError: there never will be.
-        """
+        """Wait until there is room. Raises ApiError: there never will be."""
         if size > self._total:
             raise ApiError(
                 413, f"decoding the image takes {size:,} bytes; the limit is {self._total:,}. Send it smaller"

@@ -47,11 +47,7 @@ class Call:
         self._cancelled = False
 
     def watch(self, futures: list[Future[Any]]) -> None:
-        """Cancel these futures when the request is cancelled.
-
-        Raises:
-            CancelledError: it is cancelled already.
-        """
+        """Cancel these futures when the request is cancelled. Raises CancelledError: it is already."""
         with self._lock:
             self._futures = futures
             cancelled = self._cancelled

@@ -6,7 +6,7 @@ An unknown field is refused. The fields' classes are also their description in O
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
@@ -106,11 +106,7 @@ class Form:
     fields: dict[str, str]
 
     def one(self, name: str) -> Upload:
-        """Return the one image of a name.
-
-        Raises:
-            ApiError: none came, several, or a text in its place.
-        """
+        """Return the one image of a name. Raises ApiError: none came, several, or a text in its place."""
         uploads = self.several(name)
         if len(uploads) > 1:
             raise ApiError(400, f"expected one file {name!r}, got {len(uploads)}")
@@ -153,17 +149,13 @@ def _renamed(fields: dict[str, str]) -> dict[str, str]:
 
 
 async def read_form(request: Request, limits: Limits) -> Form:
-    """Read the form of a request.
-
-    Raises:
-        ApiError: another content type, a broken form, or more parts than allowed.
-    """
+    """Read the form of a request. Raises ApiError: another content type, a broken form, or too many parts."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != TYPE:
         raise ApiError(415, f"expected {TYPE}, got {kind[:100] or 'no content type'}")
     parser = MultiPartParser(
         request.headers,
-        _pieces(request),
+        request.stream(),
         max_files=limits.images,
         max_fields=limits.fields,
         max_part_size=limits.field_bytes,
@@ -186,11 +178,6 @@ async def read_form(request: Request, limits: Limits) -> Form:
         else:
             fields[name] = value
     return Form(images, fields)
-
-
-async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
-    async for piece in request.stream():
-        yield piece
 
 
 def name_of(sent: str | None) -> str:

@@ -78,7 +78,9 @@ class Guard:
     def _checked(self, scope: Scope, body: Body) -> tuple[ASGIApp, Scope]:
         """Return the application for a request, and the request as the client made it."""
         try:
-            self._check_hosts(Headers(scope=scope))
+            hosts = Headers(scope=scope).getlist("host")
+            if len(hosts) != 1:
+                raise ApiError(400, f"expected one Host header, got {len(hosts)}", headers={"connection": "close"})
             published = as_published(scope, self._settings)
             if published["method"] == "HEAD":  # the protocol sends no body
                 published["method"] = "GET"
@@ -89,11 +91,6 @@ class Guard:
         except ApiError as error:
             return error.response(), scope
         return answer or self._app, published
-
-    def _check_hosts(self, headers: Headers) -> None:
-        hosts = headers.getlist("host")
-        if len(hosts) != 1:
-            raise ApiError(400, f"expected one Host header, got {len(hosts)}", headers={"connection": "close"})
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         host = headers["host"]
@@ -119,11 +116,7 @@ class Guard:
         return {"access-control-allow-origin": origin, "vary": "Origin"} if origin in self._settings.origins else {}
 
     def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """Return None for a request with the token; the form that asks for it for a browser that opens the page.
-
-        Raises:
-            ApiError: it does not carry the token.
-        """
+        """Return None for a request with the token; the form that asks for it for a browser that opens the page."""
         token = self._settings.token
         if token is None:
             return None

@@ -16,6 +16,8 @@ BOX = {"x": 61.0, "y": 58.5, "w": 120.0, "h": 120.0}
 POINTS = [[157.0, 96.0], [133.0, 97.5], [84.0, 96.5], [109.0, 97.0], [121.0, 138.0]]
 FACE: dict[str, Any] = {**BOX, "score": 1.07, "points": POINTS}
 SIDE = {"width": 250, "height": 250, "faces": 1, "face": FACE, "message": None, "said": None, "reason": None}
+MATCH = {"person": "Ann", "score": 0.97, "number": 17, "photo": "ann.jpg"}
+IDENTIFIED = {**BOX, "score": 1.07, "person": "Ann", "matches": [MATCH]}
 
 
 def example(**facts: Any) -> ConfigDict:
@@ -51,13 +53,18 @@ class Rate(Answer):
     n: int
 
 
-class FaceBox(Answer):
-    """A face. `score` is the detector's; null where the whole image was taken for one."""
+class Box(Answer):
+    """A face's box."""
 
     x: float
     y: float
     w: float
     h: float
+
+
+class FaceBox(Box):
+    """A face. `score` is the detector's; null where the whole image was taken for one."""
+
     score: float | None
     points: list[tuple[float, float]] = Field(description="Five points x, y")
 
@@ -214,13 +221,9 @@ class GalleryMatch(Answer):
     photo: str
 
 
-class IdentifiedFace(Answer):
+class IdentifiedFace(Box):
     """A face looked up. `person` is null for an unknown one, and where there is no threshold at all."""
 
-    x: float
-    y: float
-    w: float
-    h: float
     score: float | None
     person: str | None
     matches: list[GalleryMatch]
@@ -230,20 +233,7 @@ class IdentifiedFace(Answer):
 class Identified(Sized):
     """Every face of an image, looked up in the gallery."""
 
-    model_config = example(
-        width=250,
-        height=250,
-        threshold=0.91,
-        threshold_source="calibrated",
-        faces=[
-            {
-                **BOX,
-                "score": 1.07,
-                "person": "Ann",
-                "matches": [{"person": "Ann", "score": 0.97, "number": 17, "photo": "ann.jpg"}],
-            }
-        ],
-    )
+    model_config = example(width=250, height=250, threshold=0.91, threshold_source="calibrated", faces=[IDENTIFIED])
 
     threshold: float | None
     threshold_source: Literal["request", "calibrated", "default", "model"] | None = Field(

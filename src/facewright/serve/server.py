@@ -41,8 +41,7 @@ def load(
     Args:
         model: a run directory, a model file, architecture@weights or "built-in"; None: the gallery's, else built-in.
         gallery: a file or a database; made where there is none. detector: as `Recognizer`, and of a classifier that
-            was trained on face crops.
-        device: what computes, as for `devices.choose`.
+            was trained on face crops. device: what computes, as for `devices.choose`.
     Raises:
         OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
     """
@@ -122,11 +121,7 @@ def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def open_socket(settings: Settings) -> socket.socket:
-    """Open the socket that a server listens on.
-
-    Raises:
-        UsageError: the address cannot be listened on.
-    """
+    """Open the socket that a server listens on. Raises UsageError: the address cannot be listened on."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

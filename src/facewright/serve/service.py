@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from facewright.errors import DataError, Undefined
+from facewright.faces.quality import Quality
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.images import Pixels
@@ -72,12 +73,19 @@ class QueuedRecognizer:
 
     def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
         """Return the unit vectors of N faces: (N, D)."""
-        return self.embed_crops([face.chip for face in faces])
+        return self.embed_chips([face.chip for face in faces])
 
-    def embed_crops(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
         """Return the unit vectors of N aligned face crops: (N, D)."""
-        rows = self._engine.do("embed", crops)
+        rows = self._engine.do("embed", chips)
         return np.stack(rows) if rows else np.zeros((0, self._recognizer.width), np.float32)
+
+    def embed_with_quality(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], list[Quality]]:
+        """Return the unit vectors of N faces, and measure their quality; as a gallery does."""
+        if self._recognizer.typical_norm is None:
+            return self.embed(faces), self._recognizer.qualities(faces)
+        (both,) = self._engine.do("call", [partial(self._recognizer.embed_with_quality, faces)])
+        return cast(tuple[NDArray[np.float32], list[Quality]], both)
 
 
 class Service:
@@ -100,7 +108,7 @@ class Service:
                 "detect": Kind(lambda photos: [recognizer.faces(photo) for photo in photos]),
                 "pick": Kind(lambda asked: [recognizer.pick(*one) for one in asked]),
                 "embed": Kind(lambda crops: list(recognizer.embed_chips(crops)), limits.batch),
-                "classify": Kind(self._logits, limits.batch),
+                "classify": Kind(lambda inputs: list(self._classifier().logits(np.stack(inputs))), limits.batch),
                 "call": Kind(lambda calls: [call() for call in calls]),
             },
             observe,
@@ -271,11 +279,7 @@ class Service:
         return self.models.classifier is not None and self.models.runtime == "pytorch"
 
     def gallery(self) -> Gallery:
-        """Return the gallery.
-
-        Raises:
-            ApiError: there is none.
-        """
+        """Return the gallery. Raises ApiError: there is none."""
         if self._gallery is None:
             raise ApiError(404, "this server has no gallery; start it with --gallery FILE", code="not_served")
         return self._gallery
@@ -284,9 +288,6 @@ class Service:
         if self.models.classifier is None:
             raise ApiError(404, "this server's model has no classes: it compares faces", code="not_served")
         return self.models.classifier
-
-    def _logits(self, inputs: Sequence[Pixels]) -> Sequence[NDArray[np.float64]]:
-        return list(self._classifier().logits(np.stack(inputs)))
 
     def _decode(self, image: Upload, at_least: int | None = None) -> Pixels:
         return decode(image, self.models.recognizer.at_least if at_least is None else at_least, self._limits)

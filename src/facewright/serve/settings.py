@@ -86,16 +86,14 @@ class Settings:
         """Return whether a `Host` names this server: a page that rebinds its name to this address sends its own name.
 
         An IP address cannot be rebound, so any of them passes where the server listens beyond this machine.
-
-        Args:
-            authority: a name or address, with or without a port.
         """
         name = host_of(authority)
         if name is None:
             return False
+        known = LOOPBACK_NAMES | self.names | {self.host.lower()}
         if is_loopback(self.host):
-            return name in LOOPBACK_NAMES | self.names | {self.host.lower()}
-        return name in LOOPBACK_NAMES | self.names | {self.host.lower(), _this_machine()} or _is_address(name)
+            return name in known
+        return name in known | {socket.gethostname().lower()} or _is_address(name)
 
     def trusts(self, address: str) -> bool:
         """Return whether a connection from this address is from a reverse proxy of ours."""
@@ -174,7 +172,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _this_machine() -> str:
-    return socket.gethostname().lower()

@@ -16,10 +16,11 @@ from facewright.errors import UnknownName, UsageError
 HeadKind = Literal["native", "linear", "sigmoid", "two-layer", "hidden-256", "cosine"]
 HEADS = tuple(kind for kind in get_args(HeadKind) if kind != "native")
 TripletMining = Literal["all", "semi-hard", "batch-hard"]
-ON_SCORES = ("cross-entropy", "focal", "capsule-margin", "centre")
-ON_COSINES = ("a-softmax", "cosface", "arcface", "adaface")
+ScoreLoss = Literal["cross-entropy", "focal", "capsule-margin", "centre"]
+CosineLoss = Literal["a-softmax", "cosface", "arcface", "adaface"]
+PairLoss = Literal["contrastive", "pairwise", "triplet"]
+ON_SCORES, ON_COSINES, ON_PAIRS = get_args(ScoreLoss), get_args(CosineLoss), get_args(PairLoss)
 SHARDABLE = ("cosface", "arcface", "adaface")  # whose classes can be shared out to processes
-ON_PAIRS = ("contrastive", "pairwise", "triplet")
 KINDS = (*ON_SCORES, *ON_COSINES, *ON_PAIRS)
 SHARED = ("cross-entropy", "focal", "capsule-margin")  # take shares of classes, as mixup makes them
 SMOOTHED = ("cross-entropy", "centre", *ON_PAIRS)  # contain a plain cross-entropy, whose labels can be smoothed
@@ -140,19 +141,7 @@ class ObjectiveSpec(Spec):
     0.5
     """
 
-    kind: Literal[
-        "cross-entropy",
-        "focal",
-        "capsule-margin",
-        "centre",
-        "a-softmax",
-        "cosface",
-        "arcface",
-        "adaface",
-        "contrastive",
-        "pairwise",
-        "triplet",
-    ] = "cross-entropy"
+    kind: Literal[ScoreLoss, CosineLoss, PairLoss] = "cross-entropy"
     margin: float | Literal["paper"] = "paper"  # a-softmax: a whole number; arcface, adaface: radians
     mining: TripletMining = "batch-hard"  # triplet
     weight: float = Field(0.003, ge=0, le=1e6)  # centre: of the centre loss beside cross-entropy; lambda of the paper

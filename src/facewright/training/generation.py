@@ -20,8 +20,7 @@ from torch import Tensor
 
 from facewright.data.augment import resize
 from facewright.data.cache import make_private
-from facewright.data.derived_stores import ExtendedStore
-from facewright.data.loaders import ImageStore
+from facewright.data.loaders import ExtendedStore, ImageStore
 from facewright.data.records import Dataset
 from facewright.data.sampling import derive
 from facewright.errors import DataError

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facewright.data.derived_stores import resident
-from facewright.data.loaders import ImageStore, Loader
+from facewright.data.loaders import ImageStore, Loader, resident
 from facewright.data.sampling import shard
 from facewright.devices import moved
 from facewright.events import EventHandler, Message, Progress

@@ -20,7 +20,7 @@ from torch import nn
 
 from facewright import images
 from facewright.data.boxes import read_boxes
-from facewright.data.derived_stores import ExtendedStore
+from facewright.data.loaders import ExtendedStore
 from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.faces.mining import false_alarms

@@ -26,20 +26,7 @@ if TYPE_CHECKING:
     import av
 
 FILMS = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".3gp",
-    ".flv",
-    ".wmv",
-    ".ogv",
-    ".gif",
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv", ".wmv", ".ogv", ".gif"),
 )
 FORMATS = "mov,matroska,avi,mpeg,mpegts,3gp,flv,asf,ogg,gif"
 STREAMS = ("rtsp", "rtsps", "tcp", "http", "https")

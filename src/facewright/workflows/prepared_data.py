@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from facewright.data import splits
-from facewright.data.audit import about_copies
+from facewright.data.audit import about_copies, explained
 from facewright.data.duplicates import near_pairs
 from facewright.data.pairs import Pairs, read_pairs, set_of
 from facewright.data.records import Dataset
-from facewright.data.split_notes import explained
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
 from facewright.data.targets import check_targets, complete, task_of

@@ -41,17 +41,13 @@ def _common(a: tuple[float, float, float, float], b: tuple[float, float, float, 
 
 
 def scene(seed: int, index: int, width: int, height: int, faces: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw a group of people at different distances.
+    """Draw a group of people at different distances, from the world of a seed.
 
     Args:
-        seed: the seed of the world the people are from.
-        index: which scene, an integer >= 0.
-        width, height: of the image in pixels, 32 to 4096 each.
-        faces: how many people, 0 to 40.
+        width, height: of the image in px, 32 to 4096 each. faces: how many people, 0 to 40.
     Returns:
-        (height, width, 3) uint8 RGB, and (faces, 4) boxes x, y, w, h in whole pixels: of each face from crown to
-        chin and from cheek to cheek (hair, ears and hats stand out of it), inside the image, the nearest
-        person first. A face is hidden by a nearer person by a fifth at most, as long as there is room.
+        (height, width, 3) uint8 RGB, and (faces, 4) boxes x, y, w, h in whole px: of each face from crown to chin and
+        from cheek to cheek, inside the image, the nearest person first. A nearer one hides a fifth of a face at most.
     Raises:
         UsageError: a size or number out of range.
     >>> image, boxes = scene(seed=0, index=1, width=160, height=120, faces=3)
@@ -145,16 +141,9 @@ def _box(stream: RandomStream, size: float) -> Points:
     return np.asarray(corners @ np.array([[cosine, sine], [-sine, cosine]]))
 
 
-def _ball(stream: RandomStream, size: float) -> Points:
-    return disc(0.0, 0.0, size * stream.between(0.5, 0.9), size * stream.between(0.5, 1.0), 40)
-
-
-def _leaf(stream: RandomStream, size: float) -> Points:
-    return closed_curve((stream.units(6, 2) - 0.5) * 2.2 * size, 8)
-
-
-def _pole(stream: RandomStream, size: float) -> Points:
-    return _box(stream, size) * (0.2, 3.0)
-
-
-_THINGS: tuple[Callable[[RandomStream, float], Points], ...] = (_box, _ball, _leaf, _pole)
+_THINGS: tuple[Callable[[RandomStream, float], Points], ...] = (
+    _box,
+    lambda stream, size: disc(0.0, 0.0, size * stream.between(0.5, 0.9), size * stream.between(0.5, 1.0), 40),  # a ball
+    lambda stream, size: closed_curve((stream.units(6, 2) - 0.5) * 2.2 * size, 8),  # a leaf
+    lambda stream, size: _box(stream, size) * (0.2, 3.0),  # a pole
+)

@@ -1,7 +1,8 @@
-"""The routes of the gallery: identify, enroll, browse, delete."""
+"""The routes: of images (detect, embed, classify, compare, explain), and of the gallery (identify, enroll, browse)."""
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -12,25 +13,123 @@ from facewright.errors import UsageError
 from facewright.gallery.editing import advice_for
 from facewright.metrics.thresholds import Threshold
 from facewright.serve import forms, schemas
-from facewright.serve.forms import EntryNumber, NamePart, PageSize, PersonName, form_of, read_form
+from facewright.serve.forms import (
+    EntryNumber,
+    FieldsT,
+    Form,
+    NamePart,
+    PageSize,
+    PersonName,
+    Upload,
+    form_of,
+    read_form,
+)
 from facewright.serve.http_errors import ApiError, documented, without_places
 from facewright.serve.service import Service
 from facewright.serve.settings import Settings
 
+ERRORS = documented((400, 401, 403, 408, 409, 413, 415, 503))
+TAGS: list[str | Enum] = ["images"]
 READ = documented((400, 401, 403, 404, 409, 503))
 FORM = documented((400, 401, 403, 408, 409, 413, 415, 503, 507))
 WRITE = documented((400, 401, 403, 404, 409, 503, 507))
 
 
 def add(app: FastAPI, service: Service, settings: Settings) -> None:
-    """Add them."""
-    _add_identify(app, service, settings)
-    _add_enroll(app, service, settings)
-    _add_browse(app, service)
-    _add_delete(app, service)
+    """Add them; a route that the model cannot answer says so, and is not part of the description."""
+    _add_one_image(app, service, settings)
+    _add_classes(app, service, settings)
+    _add_two_images(app, service, settings)
+    if service.models.gallery is not None:
+        _add_identify(app, service, settings)
+        _add_enroll(app, service, settings)
+        _add_browse(app, service)
+        _add_delete(app, service)
 
 
-def facts(service: Service) -> dict[str, Any]:
+async def _asked(
+    request: Request, settings: Settings, model: type[FieldsT], *names: str
+) -> tuple[FieldsT, list[Upload]]:
+    """Read the fields of a request, and its images, one of each name."""
+    given = await read_form(request, settings.limits)
+    return given.read(model, *names), [given.one(name) for name in names]
+
+
+def _add_one_image(app: FastAPI, service: Service, settings: Settings) -> None:
+    form = form_of(forms.Fields, "photo")
+
+    @app.post("/v1/faces", response_model=schemas.Faces, responses=ERRORS, tags=TAGS, openapi_extra=form)
+    async def faces(request: Request) -> dict[str, Any]:
+        """Detect the faces of an image."""
+        _, images = await _asked(request, settings, forms.Fields, "photo")
+        return await service.answer(request, partial(service.faces, *images), images)
+
+    @app.post("/v1/embed", response_model=schemas.Embedded, responses=ERRORS, tags=TAGS, openapi_extra=form)
+    async def embed(request: Request) -> dict[str, Any]:
+        """Return the vector of each face of an image."""
+        _, images = await _asked(request, settings, forms.Fields, "photo")
+        return await service.answer(request, partial(service.embed, *images), images)
+
+
+def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
+    form, served = form_of(forms.PredictFields, "photo"), service.models.classifier is not None
+
+    @app.post("/v1/predict", response_model=schemas.Predicted, responses=ERRORS, tags=TAGS, openapi_extra=form,
+              include_in_schema=served)  # fmt: skip
+    async def predict(request: Request) -> dict[str, Any]:
+        """Return the most probable classes of an image; of a model trained on face crops, of the selected face."""
+        fields, images = await _asked(request, settings, forms.PredictFields, "photo")
+        return await service.answer(request, partial(service.predict, *images, fields.top_k), images)
+
+    each = served and service.models.classifier.cropper is not None  # type: ignore[union-attr]
+
+    @app.post("/v1/predict/faces", response_model=schemas.PredictedFaces, responses=ERRORS, tags=TAGS,
+              openapi_extra=form, include_in_schema=each)  # fmt: skip
+    async def predict_faces(request: Request) -> dict[str, Any]:
+        """Return the most probable classes of each face of an image, from left to right."""
+        fields, images = await _asked(request, settings, forms.PredictFields, "photo")
+        return await service.answer(request, partial(service.predict_faces, *images, fields.top_k), images)
+
+    classes = () if service.models.classifier is None else service.models.classifier.explained
+    form, served = form_of(forms.ExplainFields, "photo", choices={"class": classes}), service.explains_classes
+
+    @app.post("/v1/explain/class", response_model=schemas.ExplainedClass, responses=ERRORS, tags=TAGS,
+              openapi_extra=form, include_in_schema=served)  # fmt: skip
+    async def explain_class(request: Request) -> dict[str, Any]:
+        """Show where the network saw a class; the most probable one by default."""
+        return await _explain_class(request, await read_form(request, settings.limits), service)
+
+
+def _add_two_images(app: FastAPI, service: Service, settings: Settings) -> None:
+    form = form_of(forms.VerifyFields, "a", "b")
+
+    @app.post("/v1/verify", response_model=schemas.Verified, responses=ERRORS, tags=TAGS, openapi_extra=form)
+    async def verify(request: Request) -> dict[str, Any]:
+        """Decide whether two images show the same person."""
+        fields, images = await _asked(request, settings, forms.VerifyFields, "a", "b")
+        return await service.answer(request, partial(service.verify, *images, fields.select_face, fields.far), images)
+
+    form = form_of(forms.ExplainPairFields, "a", "b")
+    answers: Any = schemas.ExplainedPair | schemas.ExplainedClass
+
+    @app.post("/v1/explain", response_model=answers, responses=ERRORS, tags=TAGS, openapi_extra=form)
+    async def explain(request: Request) -> dict[str, Any]:
+        """Show which regions made two faces similar."""
+        given = await read_form(request, settings.limits)
+        if "photo" in given.images:  # as in 0.1, before there was /v1/explain/class
+            return await _explain_class(request, given, service)
+        fields = given.read(forms.ExplainPairFields, "a", "b")
+        a, b = given.one("a"), given.one("b")
+        return await service.answer(request, partial(service.explain_pair, a, b, fields.select_face), [a, b])
+
+
+async def _explain_class(request: Request, given: Form, service: Service) -> dict[str, Any]:
+    fields = given.read(forms.ExplainFields, "photo")
+    image = given.one("photo")
+    return await service.answer(request, partial(service.explain_class, image, fields.name), [image])
+
+
+def gallery_facts(service: Service) -> dict[str, Any]:
     """Return what `/v1/about` says of the gallery."""
     gallery = service.gallery()
     people = gallery.people()
@@ -50,11 +149,8 @@ def _add_identify(app: FastAPI, service: Service, settings: Settings) -> None:
               openapi_extra=form)  # fmt: skip
     async def identify(request: Request) -> dict[str, Any]:
         """Look up every face of an image in the gallery."""
-        given = await read_form(request, settings.limits)
-        fields = given.read(forms.IdentifyFields, "photo")
-        image = given.one("photo")
-        work = partial(service.identify, image, fields.top_k, fields.threshold)
-        return await service.answer(request, work, [image])
+        fields, images = await _asked(request, settings, forms.IdentifyFields, "photo")
+        return await service.answer(request, partial(service.identify, *images, fields.top_k, fields.threshold), images)
 
     @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=WRITE, tags=["gallery"])
     async def calibrate(request: Request, fields: forms.CalibrateBody) -> dict[str, Any]:

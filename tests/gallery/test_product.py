@@ -13,7 +13,7 @@ from PIL import Image
 
 from facewright.cli.main import main
 from facewright.errors import Undefined, UsageError
-from facewright.gallery import postgres_tables, sqlite
+from facewright.gallery import postgres_tables, store
 from facewright.gallery.decisions import DEFAULT_FPIR
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
@@ -74,7 +74,7 @@ def test_renamed_merged_and_advised(gallery: Gallery) -> None:
 
 
 def test_old_entries_expire(gallery: Gallery, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sqlite, postgres_tables):
+    for module in (store, postgres_tables):
         monkeypatch.setattr(module, "now", lambda: "2001-01-01T00:00:00+00:00")
     old = gallery.enroll([Photo.of(photos / "person_01/0.png", "Old")])
     assert old.new == 1

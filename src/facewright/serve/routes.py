@@ -61,14 +61,14 @@ def _add_one_image(app: FastAPI, service: Service, settings: Settings) -> None:
     @app.post("/v1/faces", response_model=schemas.Faces, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def faces(request: Request) -> dict[str, Any]:
         """Detect the faces of an image."""
-        _, images = await _asked(request, settings, forms.Fields, "photo")
-        return await service.answer(request, partial(service.faces, *images), images)
+        _, (image,) = await _asked(request, settings, forms.Fields, "photo")
+        return await service.answer(request, partial(service.faces, image), [image])
 
     @app.post("/v1/embed", response_model=schemas.Embedded, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def embed(request: Request) -> dict[str, Any]:
         """Return the vector of each face of an image."""
-        _, images = await _asked(request, settings, forms.Fields, "photo")
-        return await service.answer(request, partial(service.embed, *images), images)
+        _, (image,) = await _asked(request, settings, forms.Fields, "photo")
+        return await service.answer(request, partial(service.embed, image), [image])
 
 
 def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
@@ -78,8 +78,8 @@ def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
               include_in_schema=served)  # fmt: skip
     async def predict(request: Request) -> dict[str, Any]:
         """Return the most probable classes of an image; of a model trained on face crops, of the selected face."""
-        fields, images = await _asked(request, settings, forms.PredictFields, "photo")
-        return await service.answer(request, partial(service.predict, *images, fields.top_k), images)
+        fields, (image,) = await _asked(request, settings, forms.PredictFields, "photo")
+        return await service.answer(request, partial(service.predict, image, fields.top_k), [image])
 
     each = served and service.models.classifier.cropper is not None  # type: ignore[union-attr]
 
@@ -87,8 +87,8 @@ def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
               openapi_extra=form, include_in_schema=each)  # fmt: skip
     async def predict_faces(request: Request) -> dict[str, Any]:
         """Return the most probable classes of each face of an image, from left to right."""
-        fields, images = await _asked(request, settings, forms.PredictFields, "photo")
-        return await service.answer(request, partial(service.predict_faces, *images, fields.top_k), images)
+        fields, (image,) = await _asked(request, settings, forms.PredictFields, "photo")
+        return await service.answer(request, partial(service.predict_faces, image, fields.top_k), [image])
 
     classes = () if service.models.classifier is None else service.models.classifier.explained
     form, served = form_of(forms.ExplainFields, "photo", choices={"class": classes}), service.explains_classes
@@ -106,8 +106,8 @@ def _add_two_images(app: FastAPI, service: Service, settings: Settings) -> None:
     @app.post("/v1/verify", response_model=schemas.Verified, responses=ERRORS, tags=TAGS, openapi_extra=form)
     async def verify(request: Request) -> dict[str, Any]:
         """Decide whether two images show the same person."""
-        fields, images = await _asked(request, settings, forms.VerifyFields, "a", "b")
-        return await service.answer(request, partial(service.verify, *images, fields.select_face, fields.far), images)
+        fields, (a, b) = await _asked(request, settings, forms.VerifyFields, "a", "b")
+        return await service.answer(request, partial(service.verify, a, b, fields.select_face, fields.far), [a, b])
 
     form = form_of(forms.ExplainPairFields, "a", "b")
     answers: Any = schemas.ExplainedPair | schemas.ExplainedClass
@@ -149,8 +149,9 @@ def _add_identify(app: FastAPI, service: Service, settings: Settings) -> None:
               openapi_extra=form)  # fmt: skip
     async def identify(request: Request) -> dict[str, Any]:
         """Look up every face of an image in the gallery."""
-        fields, images = await _asked(request, settings, forms.IdentifyFields, "photo")
-        return await service.answer(request, partial(service.identify, *images, fields.top_k, fields.threshold), images)
+        fields, (image,) = await _asked(request, settings, forms.IdentifyFields, "photo")
+        work = partial(service.identify, image, fields.top_k, fields.threshold)
+        return await service.answer(request, work, [image])
 
     @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=WRITE, tags=["gallery"])
     async def calibrate(request: Request, fields: forms.CalibrateBody) -> dict[str, Any]:

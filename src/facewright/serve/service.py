@@ -75,9 +75,9 @@ class QueuedRecognizer:
         """Return the unit vectors of N faces: (N, D)."""
         return self.embed_chips([face.chip for face in faces])
 
-    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed_chips(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         """Return the unit vectors of N aligned face crops: (N, D)."""
-        rows = self._engine.do("embed", chips)
+        rows = self._engine.do("embed", crops)
         return np.stack(rows) if rows else np.zeros((0, self._recognizer.width), np.float32)
 
     def embed_with_quality(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], list[Quality]]:

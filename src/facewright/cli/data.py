@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import check_writable, emit, number_of, report, say, show, table
+from facewright.cli.output import check_writable, emit, number_of, report, say, say_left_out, show, table
 from facewright.cli.progress import event_printer
 from facewright.errors import UnknownName, UsageError
 from facewright.files import write_atomic
 
 if TYPE_CHECKING:
     from facewright.data.audit import Audit
-    from facewright.evaluation.label_issues import LabelIssues, PartedClass
+    from facewright.evaluation.label_issues import LabelIssues
 
 SHOWN = 10  # cases of a kind; --json has all
 
 app = typer.Typer(no_args_is_help=True, help="Write a dataset in another format.")
-
-
-class CacheAction(StrEnum):
-    """Action on the cache."""
-
-    LIST = "list"
-    CLEAR = "clear"
-    VERIFY = "verify"
-
-
-class DatasetFormat(StrEnum):
-    """A format that a dataset can be written in."""
-
-    NPZ = "npz"
 
 
 def inspect(
@@ -115,14 +99,17 @@ def _inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None
 
 def describe(audit: Audit) -> str:
     """Return what an audit found, as text and one table."""
-    small, middle, large = (shape(size) for size in (audit.sizes.smallest, audit.sizes.median, audit.sizes.largest))
+    small, middle, large = (
+        f"{height:g}x{width:g}" for height, width in (audit.sizes.smallest, audit.sizes.median, audit.sizes.largest)
+    )
+    mean, std = (" ".join(f"{value:.3f}" for value in one) for one in (audit.statistics.mean, audit.statistics.std))
     lines = [
         f"{audit.name}: {audit.images:,} images in {len(audit.counts)} classes, from {audit.where}",
         "",
         table(["class", "images"], [[name, f"{count:,}"] for name, count in audit.counts.items()]),
         "",
         f"height x width    smallest {small}, median {middle}, largest {large}",
-        f"mean; std         {three(audit.statistics.mean)}; {three(audit.statistics.std)} (red green blue, 0 to 1)",
+        f"mean; std         {mean}; {std} (red green blue, 0 to 1)",
         f"broken files      {len(audit.broken):,}",
         f"exact duplicates  {number_of(len(audit.exact), 'group')}",
         f"near duplicates   {number_of(len(audit.near), 'pair')}",
@@ -133,24 +120,6 @@ def describe(audit: Audit) -> str:
     lines += [f"near: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]
     lines += [f"warning: {warning}" for warning in audit.warnings]
     return "\n".join(lines)
-
-
-def shape(size: tuple[float, float]) -> str:
-    """Return height and width in pixels.
-
-    >>> shape((112, 96.5))
-    '112x96.5'
-    """
-    return f"{size[0]:g}x{size[1]:g}"
-
-
-def three(values: Sequence[float]) -> str:
-    """Return one number for each channel.
-
-    >>> three((0.5, 0.25, 0.125))
-    '0.500 0.250 0.125'
-    """
-    return " ".join(f"{value:.3f}" for value in values)
 
 
 def describe_label_issues(result: LabelIssues) -> str:
@@ -165,28 +134,19 @@ def describe_label_issues(result: LabelIssues) -> str:
     if outliers:
         alike = [[row.path, row.label, row.nearest, f"{row.likeness:.2f}"] for row in outliers[:SHOWN]]
         lines += ["", table(["unlike its class", "label", "nearest", "similarity"], alike)]
-    mixed = () if result.likeness is None else result.likeness.parted
-    return "\n".join([*lines, *map(_mixed_class, mixed)])
-
-
-def _mixed_class(mixed: PartedClass) -> str:
-    sizes = f"{len(mixed.larger):,} and {len(mixed.smaller):,} images"
-    return "\n".join(
-        (
-            "",
-            f"{mixed.label} is a mixed-identity class: {sizes}, cosine {mixed.within:.2f} within and "
-            f"{mixed.across:.2f} between",
-            f"  as {', '.join(mixed.larger[:3])}",
-            f"  or {', '.join(mixed.smaller[:3])}",
-        )
-    )
+    for mixed in () if result.likeness is None else result.likeness.parted:
+        sizes = f"{len(mixed.larger):,} and {len(mixed.smaller):,} images"
+        cosines = f"cosine {mixed.within:.2f} within and {mixed.across:.2f} between"
+        lines += ["", f"{mixed.label} is a mixed-identity class: {sizes}, {cosines}"]
+        lines += [f"  as {', '.join(mixed.larger[:3])}", f"  or {', '.join(mixed.smaller[:3])}"]
+    return "\n".join(lines)
 
 
 def cache(
     action: Annotated[
-        CacheAction,
+        Literal["list", "clear", "verify"],
         typer.Argument(metavar="list|clear|verify", help="List the entries, remove them, or check every byte."),
-    ] = CacheAction.LIST,
+    ] = "list",
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry. Default: all.")] = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -207,14 +167,14 @@ def cache(
     if name is not None and not entries:
         raise UnknownName("cache entry", name, [entry.name for entry in every])
     size = sum(entry.bytes for entry in entries)
-    freed = cache_clear(name) if action is CacheAction.CLEAR else 0
-    sound = cache_verify(name) if action is CacheAction.VERIFY else {}
+    freed = cache_clear(name) if action == "clear" else 0
+    sound = cache_verify(name) if action == "verify" else {}
     if as_json:
         listed = [asdict(e) | ({"sound": sound[e.name]} if e.name in sound else {}) for e in entries]
-        emit({"folder": str(cache_folder()), "action": action.value, "bytes": size, "freed": freed, "entries": listed})
-    elif action is CacheAction.CLEAR:
+        emit({"folder": str(cache_folder()), "action": action, "bytes": size, "freed": freed, "entries": listed})
+    elif action == "clear":
         show(f"{cache_folder()}: {freed / 1e6:.1f} MB freed")
-    elif action is CacheAction.VERIFY:
+    elif action == "verify":
         for entry in entries:
             state = "sound" if sound[entry.name] else "damaged and removed; it is decoded again when needed"
             show(f"{entry.name}: {entry.images:,} images: {state}")
@@ -231,14 +191,12 @@ def cache(
 def export(
     data: opt.Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
-    form: Annotated[DatasetFormat, typer.Option("--to", help="Format to write.")] = DatasetFormat.NPZ,
+    form: Annotated[Literal["npz"], typer.Option("--to", help="Format to write.")] = "npz",
     size: Annotated[
         int | None,
         typer.Option("--size", min=1, max=4096, help="Side in pixels. Default: the size that all images have."),
     ] = None,
-    order: Annotated[
-        opt.ColourOrder, typer.Option("--colour-order", help="Of the images in the new file.")
-    ] = opt.ColourOrder.RGB,
+    order: Annotated[opt.ColourOrder, typer.Option("--colour-order", help="Of the images in the new file.")] = "rgb",
     detector: opt.CropDetector = None,
     select_face: opt.FaceChoice = None,
     quiet: opt.Quiet = False,
@@ -260,13 +218,12 @@ def export(
 
     with event_printer(quiet) as on_event:
         written = export_dataset(
-            data, out, size=size, colour_order=order.value, detector=detector, select_face=select_face,
+            data, out, size=size, colour_order=order, detector=detector, select_face=select_face,
             on_event=on_event,
         )  # fmt: skip
-    for broken in written.broken:
-        say(f"left out: {broken.path}: {broken.reason}")
+    say_left_out(written.broken)
     if as_json:
-        emit(asdict(written) | {"form": form.value})
+        emit(asdict(written) | {"form": form})
     else:
         size_of = f"{written.height}x{written.width}"
         show(f"wrote {number_of(written.images, 'image')} of {size_of} in {len(written.classes)} classes")

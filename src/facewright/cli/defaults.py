@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from facewright.cli import options as opt
 from facewright.cli.output import number_of, report
 from facewright.errors import UnknownName, UsageError
-from facewright.files import read_text
+from facewright.files import read_toml
 
 if TYPE_CHECKING:
     from facewright.workflows.diagnosis import Diagnosis
@@ -136,10 +135,7 @@ def _file() -> dict[str, Any]:
         if CONFIG in os.environ:
             raise UsageError(f"{CONFIG}: {path} is no file")
         return {}
-    try:
-        return tomllib.loads(read_text(path, error=UsageError, limit=2**20))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: not TOML ({error})") from None
+    return read_toml(path, dict[str, Any], error=UsageError, limit=2**20)
 
 
 def doctor(as_json: opt.Json = False) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,22 +22,6 @@ if TYPE_CHECKING:
     from facewright.workflows.recognition import Recognition
 
 
-class Task(StrEnum):
-    """A task that a model is evaluated on."""
-
-    CLASSIFICATION = "classification"
-    VERIFICATION = "verification"
-    IDENTIFICATION = "identification"
-    ATTACK = "attack"
-
-
-class UnknownClasses(StrEnum):
-    """Treatment of images of classes that the model does not know."""
-
-    ERRORS = "errors"
-    LEAVE_OUT = "leave-out"
-
-
 def evaluate(
     model: Annotated[
         Path,
@@ -48,14 +31,15 @@ def evaluate(
     ],
     data: opt.OptionalData = None,
     task: Annotated[
-        Task | None,
+        Literal["classification", "verification", "identification", "attack"] | None,
         typer.Option("--task", help="Default: classification; verification if DATA has other classes than the model."),
     ] = None,
     seed: opt.Seed = 0,
     detector: opt.Detector = None,
     unknown_classes: Annotated[
-        UnknownClasses, typer.Option("--unknown-classes", help="Images of classes the model does not know.")
-    ] = UnknownClasses.ERRORS,
+        Literal["errors", "leave-out"],
+        typer.Option("--unknown-classes", help="Images of classes the model does not know."),
+    ] = "errors",
     threshold: Annotated[
         float | None,
         opt.bounded("--threshold", low=-1e9, high=1e9, help="Attack: scores from this one on are bona fide."),
@@ -63,10 +47,7 @@ def evaluate(
     validation: Annotated[
         Path | None, typer.Option("--validation", help="Attack: other scores; the threshold is chosen on them, at EER.")
     ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="COLUMN", help="Also measure error rates within each group of this column."),
-    ] = None,
+    by: opt.By = None,
     attributes: Annotated[
         Path | None,
         typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside DATA, or DATA."),
@@ -104,10 +85,10 @@ def evaluate(
         result = workflows.evaluate(
             model,
             data,
-            task=None if task is None else task.value,
+            task=task,
             seed=seed,
             detector=detector,
-            unknown_classes=unknown_classes.value,
+            unknown_classes=unknown_classes,
             threshold=threshold,
             validation=validation,
             by=by,

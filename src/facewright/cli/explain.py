@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import report, say
+from facewright.cli.output import report, say, say_errors
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto
+    from facewright.explanation import Explained, ExplainedPair
 
 
-class Method(StrEnum):
-    """Method of a heat map."""
-
-    GRAD_CAM = "grad-cam"
-    GRAD_CAM_PLUS_PLUS = "grad-cam++"
-    ROLLOUT = "rollout"
+Method = Literal["grad-cam", "grad-cam++", "rollout"]
 
 
 def explain(
@@ -52,8 +46,10 @@ def explain(
       facewright explain runs/a holiday/ --class Tina_Fey --method grad-cam++ --out why/
       facewright explain built-in a.jpg b.jpg --pair
     """
-    if pair:
-        check_pair(photos, name, method)
+    if pair and len(photos) != 2:
+        raise UsageError(f"--pair needs two photos, got {len(photos)}")
+    if pair and (name is not None or method is not None):
+        raise UsageError("--pair has no class and one method: remove --class and --method")
 
     from facewright.explanation import Explained
     from facewright.workflows import explanation
@@ -67,51 +63,34 @@ def explain(
                 model, photos[0], photos[1], detector=detector, out=folder, device=device, on_event=on_event
             )
         else:
-            how = None if method is None else method.value
             found = explanation.explain(
                 Path(model),
                 photos,
                 name=name,
-                method=how,
+                method=method,
                 detector=detector,
                 out=folder,
                 device=device,
                 on_event=on_event,
             )
     broken = [photo for photo in found.photos if photo.error is not None] if isinstance(found, Explained) else []
-    for photo in broken:
-        say(f"error: {photo.path}: {photo.error}")
-    report(
-        found.to_dict(), describe_explained(found) if isinstance(found, Explained) else describe_pair(found), as_json
-    )
+    say_errors(broken)
+    text = describe_explained(found) if isinstance(found, Explained) else describe_pair(found)
+    report(found.to_dict(), text, as_json)
     say(f"wrote {found.page}")
     if broken and len(broken) == len(found.photos):
         raise typer.Exit(1)
 
 
-def check_pair(photos: list[Path], name: str | None, method: Method | None) -> None:
-    """Refuse options that do not go with --pair.
-
-    Raises:
-        UsageError: other than two photos, or a class or method.
-    """
-    if len(photos) != 2:
-        raise UsageError(f"--pair needs two photos, got {len(photos)}")
-    if name is not None or method is not None:
-        raise UsageError("--pair has no class and one method: remove --class and --method")
-
-
 def describe_explained(found: Explained) -> str:
-    """Return a line for each photo: the class, its probability, the file that was written."""
-    return "\n".join(map(describe_photo, (photo for photo in found.photos if photo.error is None)))
-
-
-def describe_photo(photo: ExplainedPhoto) -> str:
-    """Return the explained class, and the file that shows its regions."""
-    text = f"{photo.name} {100 * photo.probability:.1f} %"
-    text += f" (predicted: {photo.predicted})" if photo.predicted != photo.name else ""
-    text += "" if photo.peak is not None else "; no region supports it"
-    return f"{photo.path}: {text} -> {photo.overlay}"
+    """Return a line for each photo: the class, its probability, the file that shows its regions."""
+    lines = []
+    for photo in (photo for photo in found.photos if photo.error is None):
+        text = f"{photo.name} {100 * photo.probability:.1f} %"
+        text += f" (predicted: {photo.predicted})" if photo.predicted != photo.name else ""
+        text += "" if photo.peak is not None else "; no region supports it"
+        lines.append(f"{photo.path}: {text} -> {photo.overlay}")
+    return "\n".join(lines)
 
 
 def describe_pair(found: ExplainedPair) -> str:

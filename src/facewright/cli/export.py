@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,21 +16,9 @@ if TYPE_CHECKING:
     from facewright.exportation import Export, Int8Report, TargetCost
 
 
-class Format(StrEnum):
-    """A format that a model can be written in."""
-
-    ONNX = "onnx"
-
-
-class Precision(StrEnum):
-    """A number type that replaces float32."""
-
-    INT8 = "int8"
-
-
 def export(
     model: opt.Model,
-    to: Annotated[Format, typer.Option("--to", help="The format.")] = Format.ONNX,
+    to: Annotated[Literal["onnx"], typer.Option("--to", help="The format.")] = "onnx",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write. Default: MODEL.onnx beside the model.")
     ] = None,
@@ -42,7 +29,7 @@ def export(
         ),
     ] = None,
     quantise: Annotated[
-        Precision | None, typer.Option("--quantise", help="Write 8-bit numbers; needs --calibration and --check.")
+        Literal["int8"] | None, typer.Option("--quantise", help="Write 8-bit numbers; needs --calibration and --check.")
     ] = None,
     calibration: Annotated[
         str | None,
@@ -75,7 +62,7 @@ def export(
             model,
             out,
             check=check,
-            quantise=None if quantise is None else quantise.value,
+            quantise=quantise,
             calibration=calibration,
             crop=crop,
             flip=flip,

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import check_writable, number_of, percent, report, say, table
+from facewright.cli.output import (
+    check_writable,
+    number_of,
+    percent,
+    report,
+    say,
+    say_errors,
+    say_left_out,
+    table,
+    write_csv,
+)
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError, require_extra
-from facewright.files import csv_text, write_atomic
+from facewright.files import csv_text
 
 if TYPE_CHECKING:
     from facewright.workflows.face_detection import FoundFaces
     from facewright.workflows.face_scan import Scanned, ScannedPhoto
 
 LARGEST = 50_000  # pixels: the longest side of a smallest face
-
-
-class CropTemplate(StrEnum):
-    """Position of a face in its aligned crop."""
-
-    DLIB = "dlib"
-    ARCFACE = "arcface"
-
-
-class Suppress(StrEnum):
-    """Non-maximum suppression: the reduction of overlapping boxes to one per face."""
-
-    HARD = "hard"
-    SOFT = "soft"
 
 
 def faces(
@@ -49,8 +44,8 @@ def faces(
         opt.bounded(low=8, high=LARGEST, help="Smallest face, px. Default: 10 to 40, by the size of the photo."),
     ] = None,
     template: Annotated[
-        CropTemplate, typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
-    ] = CropTemplate.DLIB,
+        Literal["dlib", "arcface"], typer.Option(help="Crops of 150 px with a margin (dlib), or of 112 px (arcface).")
+    ] = "dlib",
     select_face: Annotated[
         Literal["all", "center", "largest", "error"], typer.Option("--select-face", help="Faces to keep.")
     ] = "all",
@@ -93,7 +88,7 @@ def faces(
         if len(photos) != 1 or draw:
             raise UsageError("a table of faces takes one folder, archive or dataset, and no --draw")
         _write_table(
-            photos[0], table_at, as_json, quiet, smallest=smallest, template=template.value, size=size, margin=margin,
+            photos[0], table_at, as_json, quiet, smallest=smallest, template=template, size=size, margin=margin,
             detector=detector or "dlib", select_face=selection, device=device, on=on,
         )  # fmt: skip
         return
@@ -105,7 +100,7 @@ def faces(
             photos,
             out=out,
             smallest=smallest,
-            template=template.value,
+            template=template,
             detector="dlib" if detector is None else detector,
             select_face=selection,
             size=size,
@@ -132,8 +127,7 @@ def _write_table(where: str, out: str, as_json: bool, quiet: bool, **asked: Any)
 
     with event_printer(quiet) as on_event:
         written = write_faces(where, out, **asked, on_event=on_event)
-    for broken in written.broken:
-        say(f"left out: {broken.path}: {broken.reason}")
+    say_left_out(written.broken)
     failed = f", {number_of(written.failures, 'photo')} with an error" if written.failures else ""
     faces, photos = number_of(written.faces, "face"), number_of(written.photos, "photo")
     report(written.to_dict(), f"wrote {faces} of {photos} to {out}{failed}", as_json)
@@ -152,7 +146,9 @@ def scan(
         opt.bounded(low=0, high=1, help="Min. face probability. Default: chosen with --boxes on non-test photos; 0.9."),
     ] = None,
     smallest: Annotated[float, opt.bounded(low=8, high=LARGEST, help="Side of the smallest patch to scan, px.")] = 32,
-    suppress: Annotated[Suppress, typer.Option(help="Drop overlapping boxes, or lower their scores.")] = Suppress.HARD,
+    suppress: Annotated[
+        Literal["hard", "soft"], typer.Option(help="Drop overlapping boxes (hard), or lower their scores (soft).")
+    ] = "hard",
     frame: Annotated[
         str | None,
         typer.Option(metavar="LEFT,TOP,WIDTH,HEIGHT", help="Where the face lies in a patch, in shares of its side."),
@@ -186,7 +182,7 @@ def scan(
             photos,
             boxes=boxes,
             threshold=threshold,
-            search=Search(smallest=smallest, suppression=suppress.value),
+            search=Search(smallest=smallest, suppression=suppress),
             frame=None if frame is None else Frame(*four_numbers(frame)),
             face=face,
             draw=draw,
@@ -194,21 +190,12 @@ def scan(
             on_event=on_event,
         )
     say_errors(scanned.photos)
-    if csv_file is not None:
-        write_atomic(csv_file, box_table(scanned.photos).encode(errors="backslashreplace"))
-        say(f"wrote {csv_file}")
+    write_csv(csv_file, box_table(scanned.photos))
     if draw is not None:
         say(f"wrote {number_of(len(scanned.drawn), 'image')} to {draw}")
     report(scanned.to_dict(), describe_scan(scanned), as_json)
     if all(photo.error is not None for photo in scanned.photos):
         raise typer.Exit(1)
-
-
-def say_errors(photos: Sequence[object]) -> None:
-    """Print why photos could not be read."""
-    for photo in photos:
-        if (error := getattr(photo, "error", None)) is not None:
-            say(f"error: {getattr(photo, 'path', '')}: {error}")
 
 
 def describe_faces(found: FoundFaces) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from facewright.cli import gallery_records as records
 from facewright.cli import options as opt
-from facewright.cli.output import emit, number_of, report, say, show
+from facewright.cli.output import emit, number_of, report, say, say_left_out, show
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
@@ -37,7 +37,7 @@ app = typer.Typer(no_args_is_help=True, help="Enroll people, and find out who is
 
 @app.command("enroll")
 def enroll(
-    gallery_at: records.GalleryAt,
+    gallery_at: opt.GalleryAt,
     people: Annotated[
         list[str],
         typer.Argument(metavar="PEOPLE | NAME PHOTO...", help="A folder with a folder per person; or a name."),
@@ -88,8 +88,7 @@ def enroll(
         )  # fmt: skip
     for warning in result.warnings:
         say(f"warning: {warning}")
-    for failed in result.failed:
-        say(f"left out: {failed.path}: {failed.reason}")
+    say_left_out(result.failed)
     for photo in result.photos:
         if photo.message is not None:
             say(f"{photo.photo}: {photo.message}")
@@ -112,7 +111,7 @@ def enroll(
 
 @app.command("search")
 def search(
-    gallery_at: records.GalleryAt,
+    gallery_at: opt.GalleryAt,
     photos: opt.Photos,
     model: Model = None,
     detector: opt.Detector = None,
@@ -128,11 +127,10 @@ def search(
     Example:
       facewright gallery search -g people.gallery someone.jpg --top 3 --where team=a
     """
-    from facewright.gallery.gallery import Gallery
     from facewright.gallery.photos import Photo
     from facewright.workflows.galleries import photos_in
 
-    with Gallery.open(gallery_at, model, detector=detector, device=device) as gallery:
+    with records.opened(gallery_at, model, detector=detector, device=device) as gallery:
         _refuse_empty(gallery)
         selection, only = gallery.recognizer.face_selection(select_face), opt.key_values(filters, "--where")
         found = gallery.search([Photo.of(path) for path in photos_in(photos)], k=top, where=only, select_face=selection)
@@ -146,7 +144,7 @@ def search(
 
 @app.command("identify")
 def identify(
-    gallery_at: records.GalleryAt,
+    gallery_at: opt.GalleryAt,
     photos: opt.Photos,
     model: Model = None,
     detector: opt.Detector = None,
@@ -180,14 +178,13 @@ def identify(
       facewright gallery identify -g people.gallery someone.jpg
       facewright gallery identify -g people.gallery holiday/ --draw named/
     """
-    from facewright.gallery.gallery import Gallery
     from facewright.workflows import galleries
 
     every_face = every_face or draw is not None
     if every_face and select_face is not None:
         raise UsageError("--select-face uses one of several faces, --every-face and --draw all; give one of them")
     only = opt.key_values(filters, "--where")
-    with Gallery.open(gallery_at, model, detector=detector, device=device) as gallery:
+    with records.opened(gallery_at, model, detector=detector, device=device) as gallery:
         stored = None if threshold is not None else gallery.threshold
         default = gallery.decision_threshold() if threshold is None and stored is None else None
         value = threshold if default is None else default.value

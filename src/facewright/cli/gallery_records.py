@@ -14,21 +14,27 @@ from facewright.cli.output import check_writable, emit, number_of, percent, repo
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright.gallery.gallery import Gallery
     from facewright.gallery.results import GalleryStats
     from facewright.metrics.thresholds import Threshold
-
-GalleryAt = Annotated[
-    str, typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: a file, or a PostgreSQL address.")
-]
 
 MAX_DAYS = 36_500
 
 app = typer.Typer()
 
 
+def opened(
+    address: str, model: str | None = None, *, detector: str | None = None, device: str | None = None
+) -> Gallery:
+    """Open a gallery; its library is loaded now."""
+    from facewright.gallery.gallery import Gallery
+
+    return Gallery.open(address, model, detector=detector, device=device)
+
+
 @app.command("list")
 def list_people(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     people: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Show these people's entries.")
     ] = None,
@@ -40,9 +46,7 @@ def list_people(
     Example:
       facewright gallery list -g people.gallery Ann
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         counts, shown = gallery.people(), gallery.store.location
         rows = list(gallery.store.rows(gallery.resolve(people))) if people else []
     if as_json:
@@ -62,7 +66,7 @@ def list_people(
 
 @app.command("delete")
 def delete(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     people: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="People to delete.")] = None,
     entries: Annotated[
         list[int] | None,
@@ -78,23 +82,16 @@ def delete(
     Example:
       facewright gallery delete -g people.gallery Ann
     """
-    from facewright.gallery.gallery import Gallery
-
     if not people and not entries:
         raise UsageError("nothing to delete: give names, or --entry NUMBER")
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         count = gallery.delete(people or (), entries or ())
-    report(
-        {"task": "delete", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains},
-        f"deleted {_entries(count)} from {gallery.store.location}",
-        as_json,
-    )
-    _say_remains(gallery.store.remains)
+    _report_change("delete", gallery, count, f"deleted {_entries(count)} from {gallery.store.location}", as_json)
 
 
 @app.command("rename")
 def rename(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     person: Annotated[str, typer.Argument(metavar="NAME", help="An enrolled person.")],
     name: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     as_json: opt.Json = False,
@@ -105,18 +102,14 @@ def rename(
     Example:
       facewright gallery rename -g people.gallery Ann "Ann Archer"
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         count = gallery.rename(person, name)
-    facts = {"task": "rename", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains}
-    report(facts, f"renamed {person} to {name}: {_entries(count)}", as_json)
-    _say_remains(gallery.store.remains)
+    _report_change("rename", gallery, count, f"renamed {person} to {name}: {_entries(count)}", as_json)
 
 
 @app.command("merge")
 def merge(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     people: Annotated[list[str], typer.Argument(metavar="NAME...", help="People who are one person.")],
     into: Annotated[str, typer.Option("--into", help="The enrolled person who gets their entries.")],
     as_json: opt.Json = False,
@@ -127,18 +120,14 @@ def merge(
     Example:
       facewright gallery merge -g people.gallery Anne Annie --into Ann
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         count = gallery.merge(people, into)
-    facts = {"task": "merge", "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains}
-    report(facts, f"merged {', '.join(people)} into {into}: {_entries(count)}", as_json)
-    _say_remains(gallery.store.remains)
+    _report_change("merge", gallery, count, f"merged {', '.join(people)} into {into}: {_entries(count)}", as_json)
 
 
 @app.command("expire")
 def expire(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     older_than: Annotated[str, typer.Option("--older-than", metavar="DAYS", help="Age of entries, such as 365d.")],
     as_json: opt.Json = False,
 ) -> None:
@@ -150,12 +139,10 @@ def expire(
     """
     from datetime import timedelta
 
-    from facewright.gallery.gallery import Gallery
-
     days = older_than.removesuffix("d")
     if not days.isascii() or not days.isdecimal() or not 1 <= int(days[:7]) <= MAX_DAYS or len(days) > 7:
         raise UsageError(f"expected --older-than DAYS such as 365d, 1 to {MAX_DAYS}, got {older_than!r}")
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         expired = gallery.expire(timedelta(days=int(days)))
     facts = {"task": "expire", "gallery": gallery.store.location} | expired.to_dict()
     report(facts | {"remains": gallery.store.remains}, f"deleted {_entries(expired.entries)}", as_json)
@@ -165,7 +152,7 @@ def expire(
 
 
 @app.command("log")
-def log(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
+def log(gallery_at: opt.GalleryAt, as_json: opt.Json = False) -> None:
     """Show the changes of the gallery: time, kind and number of entries.
 
     It holds no names and nothing biometric.
@@ -174,9 +161,7 @@ def log(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
     Example:
       facewright gallery log -g people.gallery
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         records = gallery.store.log()
     rows = [[one.time, one.action, f"{one.entries:,}"] for one in records]
     text = table(["time", "action", "entries"], rows) if rows else "no change is recorded"
@@ -186,7 +171,7 @@ def log(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
 
 @app.command("export")
 def export(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, JSON lines.")],
     crops: Annotated[
         bool, typer.Option("--crops/--no-crops", help="Include the face crops that the gallery keeps.")
@@ -203,9 +188,8 @@ def export(
     """
     check_writable(out)
     from facewright.gallery import transfer
-    from facewright.gallery.gallery import Gallery
 
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         count = transfer.export(gallery.store, out, crops=crops)
     report(
         {"task": "export", "gallery": gallery.store.location, "out": str(out), "entries": count},
@@ -216,7 +200,7 @@ def export(
 
 @app.command("import")
 def import_(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `gallery export`.")],
     as_json: opt.Json = False,
 ) -> None:
@@ -238,23 +222,21 @@ def import_(
 
 
 @app.command("stats")
-def stats(gallery_at: GalleryAt, as_json: opt.Json = False) -> None:
+def stats(gallery_at: opt.GalleryAt, as_json: opt.Json = False) -> None:
     """Verify the whole gallery and show what it holds.
 
     \b
     Example:
       facewright gallery stats -g people.gallery
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         found = gallery.stats()
     report(found.to_dict(), describe_stats(found), as_json)
 
 
 @app.command("calibrate")
 def calibrate(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     fpir: Annotated[float, opt.rate("--fpir", help="Max. false-positive identification rate (FPIR), in (0, 1).")],
     confidence: Annotated[
         float | None,
@@ -271,9 +253,7 @@ def calibrate(
     Example:
       facewright gallery calibrate -g people.gallery --fpir 0.01 --confidence 0.9
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at) as gallery:
+    with opened(gallery_at) as gallery:
         chosen = gallery.calibrate(fpir, confidence)
     counts = {"people": chosen.people, "entries": chosen.entries}
     facts = {"task": "calibrate", "gallery": gallery.store.location, **counts, "threshold": chosen.to_dict()}
@@ -291,7 +271,7 @@ def calibrate(
 
 @app.command("reembed")
 def reembed(
-    gallery_at: GalleryAt,
+    gallery_at: opt.GalleryAt,
     model: Annotated[str, typer.Option("--model", "-m", help="The model to move to.")],
     detector: opt.Detector = None,
     crop: opt.Crop = None,
@@ -307,9 +287,7 @@ def reembed(
     Example:
       facewright gallery reembed -g people.gallery --model runs/b
     """
-    from facewright.gallery.gallery import Gallery
-
-    with Gallery.open(gallery_at, device=device) as gallery:
+    with opened(gallery_at, device=device) as gallery:
         count = gallery.reembed(model, detector=detector, crop=crop, flip=flip)
     report(
         {"task": "reembed", "gallery": gallery.store.location, "model": model, "entries": count},
@@ -322,6 +300,12 @@ def reembed(
 
 def _entries(count: int) -> str:
     return f"{count:,} {'entry' if count == 1 else 'entries'}"
+
+
+def _report_change(task: str, gallery: Gallery, count: int, text: str, as_json: bool) -> None:
+    facts = {"task": task, "gallery": gallery.store.location, "entries": count, "remains": gallery.store.remains}
+    report(facts, text, as_json)
+    _say_remains(gallery.store.remains)
 
 
 def _say_remains(places: str) -> None:

@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import check_writable, emit, number_of, report, say, show
+from facewright.cli.output import (
+    check_writable,
+    emit,
+    number_of,
+    report,
+    say,
+    say_errors,
+    say_left_out,
+    show,
+    write_csv,
+)
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError, require_extra
-from facewright.files import csv_text, write_atomic
+from facewright.files import csv_text
 
 if TYPE_CHECKING:
     from facewright.inference import Prediction, TargetAnswer
@@ -77,12 +87,8 @@ def predict(
             model, files, top_k=top_k, unknown_at=unknown_at, every_face=every_face, detector=detector,
             device=device, on_event=on_event,
         )  # fmt: skip
-    for prediction in predictions:
-        if prediction.error is not None:
-            say(f"error: {prediction.path}: {prediction.error}")
-    if csv_file is not None:
-        write_atomic(csv_file, prediction_table(predictions).encode(errors="backslashreplace"))
-        say(f"wrote {csv_file}")
+    say_errors(predictions)
+    write_csv(csv_file, prediction_table(predictions))
     if as_json:
         emit({"model": str(model), "predictions": [prediction.to_dict() for prediction in predictions]})
     elif csv_file is None:
@@ -103,9 +109,7 @@ def predict_template(
     with event_printer(quiet) as on_event:
         filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)
     say(f"{number_of(filled.rows, 'row')}, each with {filled.content}")
-    if csv_file is not None:
-        write_atomic(csv_file, filled.text)
-        say(f"wrote {csv_file}")
+    write_csv(csv_file, filled.text)
     if as_json:
         emit(filled.to_dict())
     elif csv_file is None:
@@ -120,9 +124,7 @@ def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as
     text = "".join(
         part.to_csv() if number == 0 else part.to_csv().partition("\n")[2] for number, part in enumerate(predictions)
     )
-    if csv_file is not None:
-        write_atomic(csv_file, text)
-        say(f"wrote {csv_file}")
+    write_csv(csv_file, text)
     if as_json:
         emit({"model": str(model), "predictions": [part.to_dict() for part in predictions]})
     elif csv_file is None:
@@ -169,8 +171,7 @@ def embed(
             model, data, out, crop=crop, flip=flip, detector=detector, select_face=select_face,
             device=device, on=on, on_event=on_event,
         )  # fmt: skip
-    for broken in written.broken:
-        say(f"left out: {broken.path}: {broken.reason}")
+    say_left_out(written.broken)
     report(written.to_dict(), f"wrote {number_of(written.rows, 'vector')} of {written.width} numbers to {out}", as_json)
 
 

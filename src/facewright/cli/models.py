@@ -61,7 +61,7 @@ def import_(
     size: Annotated[int, typer.Option(min=8, max=opt.MAX_SIDE, help="Side of its input, px.")] = 112,
     mean: Annotated[str | None, typer.Option(help="Subtracted from pixels in 0..255: a number, or three.")] = None,
     std: Annotated[str | None, typer.Option(help="Pixels are then divided by this: a number, or three.")] = None,
-    colour: Annotated[str | None, typer.Option(help="Order of the channels: rgb or bgr.")] = None,
+    colour: Annotated[opt.ColourOrder | None, typer.Option(help="Order of the channels.")] = None,
     flip: Annotated[
         bool | None,
         typer.Option("--flip/--no-flip", help="Add the vector of the mirror image. Default: no; tried with --pairs."),
@@ -86,8 +86,6 @@ def import_(
     from facewright.cli.progress import event_printer
     from facewright.workflows.model_import import import_model
 
-    if colour not in (None, "rgb", "bgr"):
-        raise UsageError(f"expected --colour rgb or bgr, got {colour!r}")
     with event_printer(quiet) as on_event:
         imported = import_model(
             file,
@@ -96,7 +94,7 @@ def import_(
             size=size,
             mean=_numbers("--mean", mean),
             std=_numbers("--std", std),
-            colour=colour,  # type: ignore[arg-type]
+            colour=colour,
             flip=flip,
             output=output,
             licence=licence,

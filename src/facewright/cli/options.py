@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -29,27 +28,13 @@ def rate(*names: str, help: str) -> Any:
     return bounded(*names, low=1e-9, high=1, help=help)
 
 
-def confidence() -> Any:
-    """Return the option that chooses a threshold by the upper bound of the error rate."""
-    return bounded(
-        "--confidence", low=0.5, high=0.9999,
-        help="Choose by the one-sided upper bound at this confidence, e.g. 0.95. Default: by the rate itself.",
-    )  # fmt: skip
-
-
 def _not_nan(value: float | None) -> float | None:
     if value is not None and math.isnan(value):
         raise typer.BadParameter("expected a number, got NaN")
     return value
 
 
-class ColourOrder(StrEnum):
-    """Order of the colour channels."""
-
-    RGB = "rgb"
-    BGR = "bgr"
-
-
+ColourOrder = Literal["rgb", "bgr"]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -98,8 +83,23 @@ Flip = Annotated[
     typer.Option("--flip/--no-flip", help="Average with the mirrored image. Default: the model's setting."),
 ]
 Far = Annotated[
+    float | None, rate("--far", help="False-accept rate of the threshold to use. Default: the last stored.")
+]
+Confidence = Annotated[
     float | None,
-    rate("--far", help="False-accept rate of the threshold to use. Default: the last stored."),
+    bounded(
+        "--confidence",
+        low=0.5,
+        high=0.9999,
+        help="Choose by the one-sided upper bound at this confidence, e.g. 0.95. Default: by the rate itself.",
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="COLUMN", help="Also measure error rates within each group of this column."),
+]
+GalleryAt = Annotated[
+    str, typer.Option("--gallery", "-g", metavar="FILE|URL", help="The gallery: a file, or a PostgreSQL address.")
 ]
 ImagesFolder = Annotated[Path | None, typer.Option("--images", help="Folder of the images that PAIRS names.")]
 Order = Annotated[ColourOrder | None, typer.Option("--colour-order", help="Of the images in an .npz. Default: rgb.")]
@@ -194,8 +194,6 @@ Deterministic = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write. Default: a new one in runs/.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the results to this CSV file.")]
-
-
 CropDetector = Annotated[
     str | None,
     typer.Option(
@@ -266,11 +264,10 @@ def address(
     Raises:
         UsageError: a colour order for what is no .npz, or the address says something else.
 
-    >>> address("faces.npz", ColourOrder.BGR)
+    >>> address("faces.npz", "bgr")
     'faces.npz?colour-order=bgr'
     """
-    options = {"columns": columns, "names": names, "layout": layout, "label-from": label_from}
-    options["colour-order"] = None if order is None else order.value
+    options = {"columns": columns, "names": names, "layout": layout, "label-from": label_from, "colour-order": order}
     if not any(options.values()):
         return data
     from facewright.data.addresses import with_options
@@ -354,10 +351,5 @@ def overrides(
     short: dict[str, object] = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
     short |= {"training.store": store, "input.detector": detector, "input.select_face": select_face}
     short |= {f"training.{key}": value for key, value in training.items() if value is not False}
-    return key_values(
-        [
-            *(changes or []),
-            *(f"{key}={str(n).lower() if n is True else n}" for key, n in short.items() if n is not None),
-        ],
-        "--set",
-    )
+    typed = [f"{key}={str(n).lower() if n is True else n}" for key, n in short.items() if n is not None]
+    return key_values([*(changes or []), *typed], "--set")

@@ -6,15 +6,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from facewright.errors import UsageError
+from facewright.files import write_atomic
 
 if TYPE_CHECKING:
+    from facewright.data.records import Broken
     from facewright.metrics.intervals import Rate
     from facewright.metrics.thresholds import Threshold
 
@@ -57,6 +59,26 @@ def say(text: str) -> None:
     """Print a message, on standard error."""
     if is_speaker():
         typer.echo(harmless(text, sys.stderr), err=True)
+
+
+def say_left_out(broken: Iterable[Broken]) -> None:
+    """Print the files that were left out, and why."""
+    for one in broken:
+        say(f"left out: {one.path}: {one.reason}")
+
+
+def say_errors(results: Iterable[Any]) -> None:
+    """Print of each image that could not be used why."""
+    for one in results:
+        if one.error is not None:
+            say(f"error: {one.path}: {one.error}")
+
+
+def write_csv(path: Path | None, text: str) -> None:
+    """Write a table, where one is asked for; a name in it may be no UTF-8."""
+    if path is not None:
+        write_atomic(path, text.encode(errors="backslashreplace"))
+        say(f"wrote {path}")
 
 
 class _Said(logging.Handler):

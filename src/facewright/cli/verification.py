@@ -73,10 +73,7 @@ def pairs(
     flip: opt.Flip = None,
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="COLUMN", help="Also measure error rates within each group of this column."),
-    ] = None,
+    by: opt.By = None,
     attributes: Annotated[
         Path | None,
         typer.Option("--attributes", help="Table with path and COLUMN. Default: attributes.csv beside PAIRS."),
@@ -211,7 +208,7 @@ def calibrate(
     flip: opt.Flip = None,
     detector: opt.Detector = None,
     select_face: opt.FaceChoice = None,
-    confidence: Annotated[float | None, opt.confidence()] = None,
+    confidence: opt.Confidence = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Model file to write. Default: MODEL's own.")] = None,
     device: opt.Device = None,
     quiet: opt.Quiet = False,

@@ -26,7 +26,7 @@ MAX_SECONDS = 366 * 86_400.0
 
 def watch(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A film, rtsp|tcp|http://..., camera, or camera:N.")],
-    gallery_at: records.GalleryAt,
+    gallery_at: opt.GalleryAt,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The gallery's model, where its name has changed.")
     ] = None,

@@ -31,7 +31,6 @@ LAYERS = {
     "names": 1,
     "provenance": 1,
     "records": 1,
-    "registry": 1,
     "specs": 1,
     "vectors": 1,
     "data": 2,

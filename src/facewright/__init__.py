@@ -7,7 +7,8 @@
     print(run.evaluation.accuracy)
     fw.compare([run, other]).to_html("report.html")
 
-A name is imported when it is first used: `import facewright` alone is quick and loads no torch.
+A name is imported when it is first used: `import facewright` alone is quick and loads no torch. In every function
+`device` is what computes, as for `train`, and `on_event` receives messages and progress (`facewright.events`).
 """
 
 from __future__ import annotations

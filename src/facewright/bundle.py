@@ -1,9 +1,6 @@
-"""One .safetensors file: weights + architecture + classes + InputSpec + thresholds + provenance.
+"""One .safetensors file: weights + architecture + classes + InputSpec + thresholds + provenance, checked metadata.
 
-The metadata is one JSON text under the key `facewright`, checked against the types below; the architecture's name is
-looked up in the catalogue and nowhere else, so a file can name a model but never bring code. Nothing is unpickled: a
-file that is not safetensors is refused, whatever it is called.
-
+The architecture's name is looked up in the catalogue and nowhere else: a file can name a model but never bring code.
 An .onnx file of `facewright export` holds the same, with a graph in place of the weights (`graphs`).
 """
 

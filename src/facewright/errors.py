@@ -1,28 +1,4 @@
-"""Every exception of Facewright. Each message says what was expected, what came and what to do.
-
-FacewrightError
-  UsageError            the request itself: an unknown name or key, a value out of range
-    UnknownName         a name that is in no table; names the nearest ones
-    Unconvertible       a network that cannot score a whole photo in one pass
-  DataError             what was given to look at
-    BadImage            one image cannot be used (file and reason)
-    BadArchive          a zip that is refused whole
-    EmptyClass          a class folder without one readable image
-    OtherClasses        data with other classes than the model's
-  BundleError           a model file that is not what it says
-  ExportDrift           an exported model that does not answer as PyTorch does
-  WeightsError          public weights that cannot be had or used (file and reason)
-  RunError              a run directory
-    RunLocked           another living process owns it
-    ResumeError         there is nothing to resume, or it does not fit the request
-    NonFiniteLoss       training diverged (step, files, learning rate)
-    Interrupted         SIGTERM or Ctrl-C; the state is saved
-  GalleryError          a gallery of enrolled faces
-    GalleryDamaged      what it holds is not what was written
-    OtherModel          it was enrolled with another network or preprocessing
-  Undefined             a number that does not exist for this input (one class only, no scores)
-    EmptyScores         a side of a comparison has no scores
-"""
+"""Every exception of Facewright. Each message says what was expected, what came and what to do."""
 
 from __future__ import annotations
 

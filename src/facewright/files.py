@@ -52,15 +52,9 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
 
 @contextlib.contextmanager
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not.
+    """Yield a new file that takes the place of `path` when the block ends well, and vanishes when it does not.
 
-    For what is written piece by piece; `write_atomic` is for what is at hand as a whole.
-
-    Args:
-        path: the file; its folder must exist.
-        mode: permission bits of the new file.
-    Raises:
-        FacewrightError: it could not be written whole (a full disk, say); the old file is untouched.
+    Args, Raises: as `write_atomic`.
     """
     LOG.info("writing %s", path)
     temporary = None
@@ -247,7 +241,7 @@ def parse_toml(
     except RecursionError:
         raise error(f"{source}: damaged (nested too deeply)") from None
     except ValueError as wrong:  # not UTF-8, not TOML, a number with too many digits
-        raise error(f"{source}: damaged ({wrong})") from None
+        raise error(f"{source}: damaged, not TOML ({wrong})") from None
     return as_record(facts, model, source, error=error)
 
 

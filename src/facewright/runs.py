@@ -1,15 +1,4 @@
-"""A run directory: what lies in it, who owns it, and reading it back.
-
-recipe.toml         the resolved recipe            split.csv         which image was in which part
-metrics.csv         a row an epoch                 model.safetensors the best weights, a bundle
-checkpoints/        to resume from                 evaluation.json   the test part's numbers
-predictions.csv     what was said of each test image
-validation_predictions.csv                     of two classes: of each validation image, where the threshold is from
-report.html         the page                       events/           TensorBoard
-run.json            data, model, seed, versions, machine, time, images seen
-manifest.json       the checksums of a finished run's files
-suspicious.json     labels that look wrong, where they were inspected; folds/ holds what was trained to find them
-"""
+"""A run directory: what lies in it (docs/architecture.md), who owns it, and reading it back."""
 
 from __future__ import annotations
 

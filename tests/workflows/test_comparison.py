@@ -12,6 +12,7 @@ from facewright.errors import ResumeError, RunError, UsageError
 from facewright.events import Event, RunStarted, ignore_event
 from facewright.runs import Run
 from facewright.workflows import Compared, compare, sweeps, train, train_all
+from facewright.workflows.dry_runs import DryRun
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 SMALL = {"input.size": "32", "training.epochs": "1", "training.batch": "8", "training.precision": "float32"}
@@ -131,15 +132,12 @@ def test_a_budget_gives_each_model_the_epochs_that_fit(tmp_path: Path, monkeypat
     assert asked == [("resnet18", "5"), ("xception", "14"), ("vgg11", "1")]
 
 
-def test_a_run_that_is_begun_keeps_its_epochs(compared: tuple[Compared, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = compared[0].runs[0].folder
-    place = {
-        "data": None,
-        "model": "plain_cnn",
-        "recipe": None,
-        "seed": 0,
-        "overrides": {"training.epochs": "99"},
-        "task": None,
-    }
-    found = sweeps._fitted(*place.values(), folder, 10.0, None, ignore_event)
-    assert found == {"training.epochs": str(compared[0].runs[0].recipe.training.epochs)}
+def test_a_run_that_is_begun_keeps_its_epochs(compared: tuple[Compared, Path]) -> None:
+    run = compared[0].runs[0]
+    asked = run.recipe.with_epochs(0.5)
+    assert asked.epochs != run.recipe.epochs
+
+    def never() -> DryRun:
+        raise AssertionError("it was timed before")
+
+    assert sweeps._fitted("plain_cnn", asked, run.folder, 10.0, never, ignore_event) == run.recipe

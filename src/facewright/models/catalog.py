@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from facewright.errors import UnknownName, UsageError, require_extra
 from facewright.models.families import BRIDGED, FAMILIES, SMALLEST_SIDE, STEMS
-from facewright.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,23 +48,18 @@ class Facts:
     smallest_side: int = SMALLEST_SIDE  # px
 
 
-def _registered() -> Registry[Facts]:
-    """Every architecture of every family; a name that two families claim raises."""
-    known: Registry[Facts] = Registry("model")
-    for family, row in FAMILIES.items():
-        for name, (count, flops) in row.counts.items():
-            size = row.native_sizes.get(name, row.native_size)
-            facts = Facts(name, family, row.paper, count, row.source, size, flops, row.stems, row.smallest_side)
-            known.register(name, facts)
-    return known
-
-
-_KNOWN = _registered()
+_KNOWN = {
+    name: Facts(
+        name, family, row.paper, count, row.source, row.native_sizes.get(name, row.native_size), flops, row.stems,
+        row.smallest_side,
+    )
+    for family, row in FAMILIES.items() for name, (count, flops) in row.counts.items()
+}  # fmt: skip
 
 
 def names() -> list[str]:
     """Every architecture, family by family and from small to large."""
-    return list(_KNOWN.names())
+    return list(_KNOWN)
 
 
 def is_bridged(name: str) -> bool:
@@ -86,7 +80,9 @@ def describe(name: str) -> Facts:
         library = name.partition(":")[0]
         require_extra(library, name)
         return Facts(name, library, BRIDGED[library], 0, library, 224, 0, ("imagenet",))
-    return _KNOWN.get(name)
+    if name not in _KNOWN:
+        raise UnknownName("model", name, _KNOWN)
+    return _KNOWN[name]
 
 
 def resolve_stem(name: str, input_size: int, stem: str = "auto") -> Stem:

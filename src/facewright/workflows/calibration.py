@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
@@ -20,7 +19,7 @@ from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.metrics.distributions import histograms
 from facewright.metrics.intervals import Rate
 from facewright.metrics.people import identity_bootstrap, people_of, weighted_share
-from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
+from facewright.metrics.score_calibration import calibrate_scores
 from facewright.metrics.thresholds import VERIFICATION, Threshold, choose_threshold, with_threshold
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import Recognizer, SelectFace, built_in
@@ -70,7 +69,6 @@ def calibrate(
         detector: what finds the faces, as of `Recognizer`. The threshold is for this detector alone; those for others
             stay beside it.
         select_face: which of several faces is used, as of `Recognizer`.
-        device: what computes, as for `train`.
     Raises:
         Undefined: the impostor pairs cannot resolve the rate; says how many it takes. UsageError: nowhere to write,
         or the built-in networks, whose thresholds are shipped.
@@ -126,7 +124,11 @@ def choose(
     by_identity: list[Rate | None] = [None]
     if who is not None:
         by_identity = identity_bootstrap(weighted_share(scores >= threshold.value, ~same), who)
-    calibration, note = _probabilities(scores, same, people, said)
+    calibration, note = None, None
+    try:
+        calibration = calibrate_scores(scores, same, said, people)
+    except Undefined as why:
+        note = f"no calibrated probability: {why}"
     facts = {
         "purpose": VERIFICATION,
         "calibration": calibration,
@@ -202,15 +204,3 @@ def keep(bundle: Bundle, target: Path) -> None:
     inside = target.name == "model.safetensors" and (target.parent / "run.json").is_file()
     with owned(target.parent) if inside else nullcontext():
         bundles.save(target, bundle)
-
-
-def _probabilities(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    people: NDArray[np.str_] | None,
-    said: str,
-) -> tuple[ScoreCalibration | None, str | None]:
-    try:
-        return calibrate_scores(scores, same, said, people), None
-    except Undefined as why:
-        return None, f"no calibrated probability: {why}"

@@ -125,7 +125,6 @@ def cluster_photos(
         detector: likewise.
         smallest: px: side of the smallest face.
         threshold: the average cosine within a person; None: from the model's impostor scores.
-        device: what computes, as for `train`.
     Raises:
         UsageError: no photo. OtherModel: OUT is of another model. Undefined: the model has no impostor scores and no
             threshold is given. DataError: a file of OUT is damaged.

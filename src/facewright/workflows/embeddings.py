@@ -77,7 +77,6 @@ def embed(
         flip: average with the mirror image, in place of the model's own.
         detector: what finds the faces, as of `Recognizer`; an image without a face is left out.
         select_face: which of several faces is used, as of `Recognizer`.
-        device: as for `train`.
         on: "ray" or "ray://HOST:PORT": embed on a cluster, whose workers can read the images; the same bytes.
     Raises:
         UsageError: pyarrow is not installed, or a cluster is to make an .npz. DataError: not one image can be read.

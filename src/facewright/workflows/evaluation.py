@@ -126,7 +126,6 @@ def evaluate(
         attributes: a table with `path` and the column; default: attributes.csv beside the data, or a column of the
             data.
         out: with `by`: a folder for report.html, with a chart of the groups, and evaluation.json.
-        device: what computes, as for `train`.
     Raises:
         OtherClasses: classification, and the data have other classes. UsageError: the task needs data, or a detector
         is given for classification.

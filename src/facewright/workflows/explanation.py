@@ -52,7 +52,6 @@ def explain(
         detector: as of `predict`.
         method: "grad-cam", "grad-cam++" or "rollout"; None: rollout for vision transformers, else grad-cam.
         out: a folder for an overlay of each photo and a page of all; None: nothing is written.
-        device: what computes, as for `train`.
     Raises:
         UsageError: no photo, a method that is not for this architecture, or rollout asked about a class.
         UnknownName: no such class or method.
@@ -88,7 +87,6 @@ def explain_pair(
     Args:
         model: a run directory, a bundle file, architecture@weights or "built-in". detector: as `Recognizer`.
         out: a folder for two overlays and a page; None: nothing is written.
-        device: what computes, as for `train`.
     Raises:
         BadImage: a photo cannot be read. DataError: no face was found in it.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,7 +173,12 @@ def _proven(
     if check is not None and bundle.task is not None and calibration is not None:
         check = check.with_task(bundle.task)
     parts = _faces(bundle.spec, check, on_event)
-    ours, agreement = _compared(bundle, as_exported(bundle, exported), parts, device, on_event)
+    on_event(Progress("comparing", 0, 2))
+    ours = compute_outputs(bundle, parts, device)
+    on_event(Progress("comparing", 1, 2))
+    theirs = compute_outputs(as_exported(bundle, exported), parts, device)
+    on_event(Progress("comparing", 2, 2))
+    agreement = compare_outputs(ours, theirs, StoredThresholds.of(bundle))
     if agreement.problem is not None:
         raise ExportDrift(f"{model}: not exported: the ONNX graph {agreement.problem}")
     quantised = None
@@ -235,18 +240,6 @@ def _pixels(dataset: Dataset, spec: InputSpec, on_event: EventHandler) -> PixelS
     for broken in store.dataset.broken:
         on_event(Message(f"left out: {broken.path}: {broken.reason}"))
     return store
-
-
-def _compared(
-    bundle: Bundle, ready: Bundle, parts: Sequence[ImageSubset], device: str | None, on_event: EventHandler
-) -> tuple[ModelOutputs, Agreement]:
-    """PyTorch's answers, and how near those of ONNX Runtime come."""
-    on_event(Progress("comparing", 0, 2))
-    ours = compute_outputs(bundle, parts, device)
-    on_event(Progress("comparing", 1, 2))
-    theirs = compute_outputs(ready, parts, device)
-    on_event(Progress("comparing", 2, 2))
-    return ours, compare_outputs(ours, theirs, StoredThresholds.of(bundle))
 
 
 def _in_int8(

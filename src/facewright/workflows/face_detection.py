@@ -134,7 +134,6 @@ def faces(
             several are an error of that photo; None: all.
         size: px: side of the crops; None: the template's. margin: to add around the template, in shares of its side.
         draw: write also each photo with its boxes and points, `PHOTO-faces.png`.
-        device: what computes, as for `train`.
     Raises:
         UsageError: no photo, a path that does not exist, nowhere to draw, a size under 8. UnknownName: no such
             template or detector. WeightsError: the package of the networks is not installed.

@@ -94,7 +94,6 @@ def scan(
             none.
         face: the name of the class; None: "face".
         draw: a folder for the photos with their boxes drawn in.
-        device: what computes, as for `train`.
     Raises:
         UsageError: no photo, no such class, or a model trained on face crops.
         DataError: the table of boxes cannot be understood, or knows no photo.
@@ -113,7 +112,9 @@ def scan(
     free = [_framed(photo, frame) for photo in free]
     threshold, threshold_from = _threshold(free, search) if threshold is None else (threshold, "given")
     detection = {name: _measured([framed[index] for index in group], threshold) for name, group in evaluated.items()}
-    photos = tuple(_sure(photo, threshold) for photo in framed)
+    photos = tuple(
+        photo if photo.found is None else replace(photo, found=photo.found.above(threshold)) for photo in framed
+    )
     return Scanned(
         str(model),
         photos,
@@ -183,11 +184,6 @@ def _threshold(photos: Sequence[ScannedPhoto], search: Search) -> tuple[float, s
     except Undefined:
         measured, chosen = None, THRESHOLD
     return chosen, "fixed" if measured is None else f"best F1 on {len(photos)} photos that are not for testing"
-
-
-def _sure(photo: ScannedPhoto, threshold: float) -> ScannedPhoto:
-    """The photo with the faces whose score reaches the threshold."""
-    return photo if photo.found is None else replace(photo, found=photo.found.above(threshold))
 
 
 def _framed(photo: ScannedPhoto, frame: Frame) -> ScannedPhoto:

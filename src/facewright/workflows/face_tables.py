@@ -7,11 +7,11 @@ The table is made in parts (part_tables.py), and is itself a data set that `trai
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from facewright.faces.selection import Face
 from facewright.files import write_atomic
 from facewright.images import png_of
 from facewright.recognition import Recognizer, SelectFace
+from facewright.records import Record
 from facewright.workflows.face_detection import FaceSearch, FoundFaces, PhotoFaces, photo_stems, write_lists
 from facewright.workflows.part_tables import TableJob, check_cluster, label_of, write_table
 
@@ -33,10 +34,10 @@ PHOTOS = 256  # a part
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
-@dataclass(frozen=True)
-class FacesWritten:
+class FacesWritten(Record):
     """A Parquet file of faces."""
 
+    task: Literal["faces"] = "faces"
     path: str
     photos: int
     faces: int
@@ -45,11 +46,6 @@ class FacesWritten:
     template: str  # of the crops
     resumed: int  # photos that an earlier, stopped run had done
     broken: tuple[Broken, ...]  # files that were left out when the photos were listed
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `faces --json` prints it."""
-        broken = [{"path": item.path, "reason": item.reason} for item in self.broken]
-        return {"task": "faces"} | vars(self) | {"broken": broken}
 
 
 def write_faces(
@@ -70,19 +66,13 @@ def write_faces(
 
     Columns: path, label (null where unknown), width and height of the photo (px, upright), searched (px, as of
     `PhotoFaces`), face (from 1, left to right; null: none), x, y, w, h (px), score, points (x1, y1 … y5), crop (PNG),
-    error. A stopped run goes on when it is started again with the same arguments and photos.
+    error. A stopped run goes on when it is started again with the same arguments and photos. What is not described here
+    is as of `detect_faces`.
 
     Args:
         where: what `open_dataset` knows, or any folder or archive of photos.
         out: the file, here or in a bucket, which ends in .parquet; or a folder, which gets faces.parquet, and crops,
             faces.json and faces.csv as `detect_faces` writes them.
-        smallest: as of `detect_faces`.
-        template: likewise.
-        detector: likewise.
-        select_face: likewise.
-        size: likewise.
-        margin: likewise.
-        device: likewise.
         on: "ray" or "ray://HOST:PORT": on a cluster, whose workers can read the photos; the same bytes.
     Raises:
         UsageError: pyarrow is not installed, or what `detect_faces` refuses. DataError: no photo.
@@ -114,8 +104,10 @@ def write_faces(
     name = recognizer.detector_name
     if folder is not None:
         write_lists(folder, FoundFaces(tuple(listed), name, template))
-    left_out = (*dataset.broken, *broken)
-    return FacesWritten(str(out), len(dataset), faces, failures, name, template, resumed, left_out)
+    return FacesWritten(
+        path=str(out), photos=len(dataset), faces=faces, failures=failures, detector=name, template=template,
+        resumed=resumed, broken=(*dataset.broken, *broken),
+    )  # fmt: skip
 
 
 def _cut_out(file: Path, folder: Path, where: str, search: FaceSearch) -> Iterator[PhotoFaces]:

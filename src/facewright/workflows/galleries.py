@@ -1,4 +1,4 @@
-"""Filling a gallery: from a folder per person, from photos of one person, from an exported gallery."""
+"""Filling a gallery: from a folder per person, photos or a film of one person, an exported gallery."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from facewright.data.records import Broken, merge_broken
 from facewright.errors import DataError, OtherModel, UsageError
 from facewright.events import EventHandler, counted, ignore_event
+from facewright.faces.selection import one_of
 from facewright.files import write_atomic
 from facewright.gallery import exists, open_store
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo, read
 from facewright.gallery.results import Enrollment, Identification, PhotoIdentification
 from facewright.gallery.store import MAX_TEXT
+from facewright.images import Pixels
 from facewright.images.files import images_below, none_found
 from facewright.names import checked_name
 from facewright.old_keywords import select_face_was_policy
-from facewright.recognition import SelectFace
+from facewright.recognition import Face, Recognizer, SelectFace
 from facewright.records import Record
+
+BEST = 5  # frames of a film
+APART = 0.5  # seconds between two of them
+KEPT = 20  # candidates that are in memory
+EVERY = 3  # frames
 
 
 class ImportResult(Record):
@@ -77,14 +87,67 @@ def enroll(
 
 def _frames_of(gallery: Gallery, film: Photo, select_face: SelectFace) -> tuple[list[Photo], str | None]:
     """The best frames of a film, or why there are none."""
-    from facewright.workflows.film_photos import photos_of_film
-
     known = gallery.threshold or gallery.recognizer.threshold()
     same = None if known is None else known.value
     try:
         return photos_of_film(Path(film.name), film.person, gallery.recognizer, select_face, same)
     except DataError as error:
         return [], str(error).removeprefix(f"{film.name}: ")
+
+
+def photos_of_film(
+    path: Path, person: str, recognizer: Recognizer, select_face: SelectFace, same: float | None
+) -> tuple[list[Photo], str | None]:
+    """Return the frames of a film that show a person best, each reduced to the face and its surroundings.
+
+    Args:
+        path: the film. person: its name. select_face: of several faces in a frame. same: cosine from which on two faces
+            are one person's; a frame with another face than the others is left out. None: all are taken.
+    Returns:
+        At most 5 photos, half a second apart, best first; and why none or fewer were taken, or None.
+    Raises:
+        UsageError: the recognizer takes photos whole. DataError: it is no film, or has no frames.
+    """
+    from facewright.video.frames import Reading
+    from facewright.video.frames import read as read_film
+
+    if recognizer.takes_photos_whole:
+        raise UsageError(f"{path}: to find the person in a film a model needs a detector; add --detector")
+    best: dict[int, tuple[float, Photo, Face]] = {}
+    several = 0
+    for frame in read_film(path, Reading(), every=EVERY):
+        faces = recognizer.faces(frame.pixels)
+        picked = one_of(faces, frame.pixels.shape[:2], select_face)
+        several += picked.face is None and len(faces) > 1
+        if picked.face is None:
+            continue
+        (quality,), place = recognizer.qualities([picked.face]), int(frame.seconds / APART)
+        if quality.value > best.get(place, (-1.0,))[0]:
+            name = f"{path}@{frame.seconds:.2f}s"
+            best[place] = (quality.value, Photo(name, _around(frame.pixels, picked.face), person), picked.face)
+        if len(best) > KEPT:
+            del best[min(best, key=lambda one: best[one][0])]
+    if not best:
+        return [], "several faces in each frame" if several else "no face was found in any frame"
+    chosen = sorted(best.values(), key=lambda one: -one[0])[:BEST]
+    agreeing = _agreeing(recognizer.embed([face for _, _, face in chosen]), same)
+    photos = [photo for (_, photo, _), agrees in zip(chosen, agreeing, strict=True) if agrees]
+    left = len(chosen) - len(photos)
+    return photos, f"{left} of {len(chosen)} frames show another face than the others" if left else None
+
+
+def _around(pixels: Pixels, face: Face) -> Pixels:
+    """The face and as much again on each side."""
+    x, y, width, height = face.box
+    top, left = max(0, round(y - height)), max(0, round(x - width))
+    return pixels[top : round(y + 2 * height), left : round(x + 2 * width)].copy()
+
+
+def _agreeing(vectors: NDArray[np.float32], same: float | None) -> Sequence[bool]:
+    """Tell for each face if it is that of the face whose similarity to all is highest."""
+    cosines = vectors @ vectors.T
+    middle = int(cosines.sum(axis=1).argmax())
+    return [same is None or place == middle or value >= same for place, value in enumerate(cosines[middle].tolist())]
 
 
 def photos_of(people: Sequence[str]) -> tuple[list[Photo], tuple[Broken, ...]]:

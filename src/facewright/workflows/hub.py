@@ -6,9 +6,10 @@ The token is that of `hf auth login` or $HF_TOKEN; it is never an option, and ne
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facewright import bundle as bundles
 from facewright.errors import UsageError, WeightsError, require_extra
@@ -16,9 +17,6 @@ from facewright.models.downloads import MOST_BYTES
 from facewright.records import Record
 from facewright.report.model_card import markdown
 from facewright.workflows.model_card import model_card
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 README = "README.md"
 MODELS = (".safetensors", ".onnx")
@@ -63,11 +61,11 @@ def push(
     if not file.is_file() or file.suffix.lower() not in MODELS:
         raise UsageError(f"{model}: expected a run or a model file (.safetensors, .onnx)")
     card = markdown(model_card(model, results=results, licence=licence))
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     name = f"model{file.suffix.lower()}"
-    with _Refusals(repo):
-        api = _api(endpoint)
+    with _refusals(repo):
+        api = HfApi(endpoint=endpoint)
         api.create_repo(repo, private=not public, exist_ok=True)
         operations = [
             CommitOperationAdd(path_in_repo=README, path_or_fileobj=card.encode()),
@@ -88,9 +86,11 @@ def pull(repo: str, out: str | Path, *, revision: str | None = None, endpoint: s
             or one that is too large; or the Hub refuses. BundleError: the file is no model of Facewright.
     """
     require_extra("hub", "facewright pull")
+    from huggingface_hub import HfApi
+
     target = Path(out)
-    with _Refusals(repo):
-        api = _api(endpoint)
+    with _refusals(repo):
+        api = HfApi(endpoint=endpoint)
         info = api.model_info(repo, revision=revision, files_metadata=True)
         name = _the_model(repo, info.siblings or [])
         if target.suffix.lower() != Path(name).suffix:
@@ -115,25 +115,13 @@ def _the_model(repo: str, files: Sequence[Any]) -> str:
     return str(models[0].rfilename)
 
 
-def _api(endpoint: str | None) -> HfApi:
-    from huggingface_hub import HfApi
-
-    return HfApi(endpoint=endpoint)
-
-
-class _Refusals:
+@contextmanager
+def _refusals(repo: str) -> Iterator[None]:
     """Turn what the Hub's library raises into one clear line."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    def __init__(self, repo: str) -> None:
-        self.repo = repo
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-        if error is None:
-            return
-        import httpx2
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-        if isinstance(error, HfHubHTTPError | HFValidationError | httpx2.HTTPError | OSError):
-            raise WeightsError(f"{self.repo}: the Hub answers: {' '.join(str(error).split())[:400]}") from None
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
+        raise WeightsError(f"{repo}: the Hub answers: {' '.join(str(error).split())[:400]}") from None

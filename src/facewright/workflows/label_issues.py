@@ -1,11 +1,8 @@
 """Label issues of a run's dataset: every image is evaluated by a model that saw neither it nor its copies.
 
-Public weights:  the frozen public body's features, and on each fold's other images a logistic regression: seconds.
-                 Never the run's own body, which has learned the labels that are in question.
-Random weights:  the run's recipe is retrained on each fold's other images, in RUN/folds: as many trainings as
-                 folds. What is trained stays there, and an interrupted one goes on.
-
-What is found is kept in RUN/suspicious.json, and the run's report shows it. Nothing is ever dropped.
+With public weights: features of the frozen public body (never the run's own, which has learned the labels in question),
+and on each fold's other images a logistic regression. Else the run's recipe, retrained on each fold's other images in
+RUN/folds. What is found is kept in RUN/suspicious.json, and the run's report shows it. Nothing is ever dropped.
 """
 
 from __future__ import annotations

@@ -119,7 +119,6 @@ def pairs(
             a false-accept rate of 1 % over all pairs.
         attributes: a table with a column `path` (as in the list) and columns of groups; default: attributes.csv beside
             the list.
-        device: what computes, as for `train`.
     Raises:
         DataError: the list cannot be understood, or none of its images can be used. EmptyScores: one kind of pair
         has no score.

@@ -1,15 +1,9 @@
 """A Parquet table of a data set, made in parts by this machine or by a Ray cluster: what `embed` and `faces` share.
 
-    vectors.parquet              the table; written in one step once everything is there
-    .vectors.parquet.parts/      while the work goes on: plan.json (what is made, of which images) and the parts, each
-                                 whole or absent; the next run with the same plan goes on with it
-
-In memory lie the list of images and one part. The files are the user's alone.
-
-On a cluster an actor a core (or a GPU) keeps a recognizer and makes whole parts, by the same code, so the bytes are the
-same. Parts come back to the process that asked, which writes them: the workers need no common folder to write to. They
-read the images themselves, so the data must lie where all of them can read it. A worker that dies is started again,
-elsewhere if need be, and its part is made again. (Why actors and not Ray Data: docs/architecture.md.)
+Parts lie in .NAME.parquet.parts/ with plan.json (what is made, of which images), each whole or absent; the next run
+with the same plan goes on with them. In memory lie the list of images and one part; the files are the user's alone. On a
+cluster an actor a core (or a GPU) makes whole parts by the same code, and the process that asked writes them; the data
+must lie where all workers can read it. (Why actors and not Ray Data: docs/architecture.md.)
 """
 
 from __future__ import annotations
@@ -212,11 +206,8 @@ def _made_on(
             write_atomic(parts[start], content, mode=PRIVATE)
             yield start, stop
     except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
-        hint = (
-            "; if the cluster asks for a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-            if "timeout" in str(error)
-            else ""
-        )
+        token = "; if the cluster asks for a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        hint = token if "timeout" in str(error) else ""
         raise FacewrightError(f"--on {address}: {str(error).strip().splitlines()[-1][:300]}{hint}") from error
     finally:
         if mine and ray.is_initialized():

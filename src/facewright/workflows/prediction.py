@@ -39,7 +39,6 @@ def predict(
         unknown_at: answer "unknown" below the similarity threshold that `calibrate_unknown` stored for this rate of
             unknown people accepted; None: never.
         every_face: for a model that finds faces: a prediction of each face of a photo, with its box, left to right.
-        device: as for `train`.
         detector: the file of the detector, for a model trained on face crops of another detector than dlib's; of a run
             directory the one that it was trained with.
     Raises:

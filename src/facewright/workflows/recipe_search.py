@@ -31,10 +31,9 @@ from facewright.runs import Run, owned
 from facewright.training import history
 from facewright.training.distributed import World
 from facewright.workflows.comparison import REPORTING, compare
-from facewright.workflows.initial_weights import check_weights
 from facewright.workflows.search_space import chosen, drawn, in_words
 from facewright.workflows.training_jobs import Job, Outcome, finish_job, prepared, train_job
-from facewright.workflows.training_requests import Request, folder_name, free_folder, requested
+from facewright.workflows.training_requests import Request, check_weights, folder_name, free_folder, requested
 
 if TYPE_CHECKING:
     import optuna

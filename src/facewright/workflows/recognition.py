@@ -57,7 +57,6 @@ def evaluate_verification(
         data: what `open_dataset` knows, with labels; an identity counts before a class.
         detector: as of `Recognizer`; images without a face are left out and counted.
         grouping: also the error rates within each group, see `threshold_for_groups`.
-        device: what computes, as for `train`.
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: an image without an identity.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facewright.training.recipe import Recipe
-from facewright.workflows.initial_weights import recipe_for
+from facewright.workflows.training_requests import recipe_for
 
 if TYPE_CHECKING:
     import optuna

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from facewright.data.records import Dataset
@@ -15,9 +16,15 @@ from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
 from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import REPORTING, Compared, compare
-from facewright.workflows.dry_runs import dry_run
-from facewright.workflows.initial_weights import check_model, check_weights, start_of, with_one_class_order
-from facewright.workflows.training_requests import folder_name, free_folder
+from facewright.workflows.dry_runs import DryRun, dry_run
+from facewright.workflows.training_requests import (
+    check_model,
+    check_weights,
+    folder_name,
+    free_folder,
+    start_of,
+    with_one_class_order,
+)
 from facewright.workflows.training_runs import train
 
 TRAINING_SHARE = 0.85  # of the time; the rest is for the evaluation, the latency and the page
@@ -52,13 +59,14 @@ def train_all(
     """
     out = None if out is None else Path(out)
     chosen_trackers(track)
-    starts, trained = [], []
+    starts, recipes_, trained = [], list[Recipe](), []
     for name in models:
         start, own, begun = start_of(name, recipe)
         chosen = recipes.override(own, overrides or {})
         check_model(start, chosen)
         check_weights(start, chosen)
         starts.append(start)
+        recipes_.append(chosen)
         if begun is not None:
             begun.check_input(chosen)
             trained.append(begun)
@@ -68,11 +76,13 @@ def train_all(
     dataset = with_one_class_order(dataset, trained) if task is None else dataset
     folder = out or free_folder(f"{dataset.name}-compare")
     runs, deadline = [], None if budget is None else time.monotonic() + budget
-    for number, (name, place) in enumerate(zip(models, _places(folder, starts), strict=True)):
+    timed = partial(dry_run, dataset, recipe=recipe, seed=seed, task=task, device=device, on_event=on_event)
+    for number, (name, chosen, place) in enumerate(zip(models, recipes_, _places(folder, starts), strict=True)):
         changes = overrides or {}
         if deadline is not None:
             share = (deadline - time.monotonic()) / (len(models) - number)
-            changes = _fitted(dataset, name, recipe, seed, changes, task, place, share, device, on_event)
+            tried = partial(timed, model=name, overrides=changes)
+            changes = {**changes, **_epochs_of(_fitted(name, chosen, place, share, tried, on_event))}
         runs.append(
             train(
                 dataset,
@@ -108,33 +118,19 @@ def _places(folder: Path, starts: Sequence[str]) -> list[Path]:
 
 
 def _fitted(
-    dataset: Dataset,
-    model: str,
-    recipe: str | Path | None,
-    seed: int,
-    overrides: Mapping[str, str],
-    task: str | None,
-    place: Path,
-    seconds: float,
-    device: str | None,
-    on_event: EventHandler,
-) -> Mapping[str, str]:
-    """Return the recipe values to change, with the epochs that fit into the time; those of a run that is begun stay."""
+    model: str, recipe: Recipe, place: Path, seconds: float, timed: Callable[[], DryRun], on_event: EventHandler
+) -> Recipe:
+    """Return the recipe with the epochs that fit into the time; of a run that is begun its own."""
     if (place / "recipe.toml").is_file():
-        return {**overrides, **_epochs_of(Run(place).recipe)}
-    chosen = recipes.override(start_of(model, recipe)[1], overrides)
-    if chosen.probe is not None:
-        return overrides
+        return Run(place).recipe
+    if recipe.probe is not None:
+        return recipe
     started = time.monotonic()
-    tried = dry_run(
-        dataset, model=model, recipe=recipe, seed=seed, overrides=overrides, task=task, device=device,
-        on_event=on_event,
-    )  # fmt: skip
-    left = TRAINING_SHARE * (seconds - (time.monotonic() - started))
-    share = min(1.0, max(0.0, left) / tried.seconds)
-    fitted = chosen.with_epochs(share)
-    on_event(Message(f"{model}: {fitted.epochs} of {chosen.epochs} epochs fit into {max(0.0, left):,.0f} s"))
-    return {**overrides, **_epochs_of(fitted)}
+    whole = timed().seconds
+    left = max(0.0, TRAINING_SHARE * (seconds - (time.monotonic() - started)))
+    fitted = recipe.with_epochs(min(1.0, left / whole))
+    on_event(Message(f"{model}: {fitted.epochs} of {recipe.epochs} epochs fit into {left:,.0f} s"))
+    return fitted
 
 
 def _epochs_of(recipe: Recipe) -> dict[str, str]:

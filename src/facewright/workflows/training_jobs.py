@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,12 +31,12 @@ from facewright.training.generation import with_generated
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
 from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
-from facewright.workflows.initial_weights import InitialWeights, check_weights, initial_weights
 from facewright.workflows.linear_probe import probe
 from facewright.workflows.prepared_data import PreparedData, prepare
 from facewright.workflows.task_evaluation import evaluate_targets
-from facewright.workflows.training_requests import Request
+from facewright.workflows.training_requests import InitialWeights, Request, check_weights, initial_weights
 
+FirstBatch = Callable[[], tuple[torch.Tensor, str]]  # as of `_first_batch`
 FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
 FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
 UNEQUAL = ", at the same position; not bit-identical: that takes the same device and --deterministic from the start"
@@ -232,8 +233,9 @@ def _facts(
             raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
         return facts
     size, split = recipe.input.size, data.split
-    number_format = _precision(network, data, recipe, start, world, on_event)
-    deterministic = _deterministic(network, data, recipe, start, number_format, world, on_event)
+    batch = cache(lambda: _first_batch(data, recipe, start, world.device))
+    number_format = _precision(network, batch, recipe, world, on_event)
+    deterministic = _deterministic(network, batch, recipe, number_format, world, on_event)
     on_event(Progress("counting parameters and FLOPs", 0, 1))
     summary = summarize(network, size)
     return RunFacts(
@@ -263,14 +265,7 @@ def _facts(
     )
 
 
-def _precision(
-    network: nn.Module,
-    data: PreparedData,
-    recipe: Recipe,
-    start: InitialWeights,
-    world: World,
-    on_event: EventHandler,
-) -> str:
+def _precision(network: nn.Module, batch: FirstBatch, recipe: Recipe, world: World, on_event: EventHandler) -> str:
     """Return the number format, as the recipe says or as the first process measured; says which and why."""
     chosen = "float32" if recipe.probe is not None else recipe.training.precision
     if chosen != "auto":
@@ -279,20 +274,14 @@ def _precision(
     found = 0
     if world.is_main_process:
         on_event(Progress("timing a step in float32 and in shorter formats", 0, 1))
-        best = precision.choose(network, *_first_batch(data, recipe, start, world.device), cache_folder())
+        best = precision.choose(network, *batch(), cache_folder())
         on_event(Message(f"precision {best.name}: {best.reason}"))
         found = FORMATS.index(best.name)
     return FORMATS[int(world.all_reduce_sum([found])[0])]
 
 
 def _deterministic(
-    network: nn.Module,
-    data: PreparedData,
-    recipe: Recipe,
-    start: InitialWeights,
-    number_format: str,
-    world: World,
-    on_event: EventHandler,
+    network: nn.Module, batch: FirstBatch, recipe: Recipe, number_format: str, world: World, on_event: EventHandler
 ) -> bool:
     """Return if kernels are to be deterministic, as the recipe says or as the first process measured; says which."""
     chosen = recipe.training.deterministic
@@ -300,7 +289,7 @@ def _deterministic(
         return bool(chosen) or world.device.type == "cpu"
     found = False
     if world.is_main_process:
-        images, key = _first_batch(data, recipe, start, world.device)
+        images, key = batch()
         dtype = precision.dtype_of(number_format, world.device)
         best = precision.choose_kernels(network, images, dtype, f"{key}|{number_format}", cache_folder())
         end = "bit-identically" if best.deterministic else "at the same position, not bit-identically"

@@ -1,18 +1,23 @@
-"""A request to train: checked, and the data listed, before anything is decoded."""
+"""A request to train: an architecture, the weights it starts from, the data and the recipe, checked before decoding."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from facewright import bundle as bundles
+from facewright.bundle import Bundle
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
+from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.input_spec import InputSpec
+from facewright.models.catalog import names, resolve_stem
+from facewright.models.weights import PretrainedWeights, open_weights, parse_model
 from facewright.training import recipe as recipes
 from facewright.training.recipe import Recipe
-from facewright.workflows.initial_weights import check_model, start_of
 from facewright.workflows.prepared_data import check_classes, with_targets
 
 LOG = logging.getLogger("facewright.training")
@@ -58,6 +63,153 @@ def requested(
     LOG.info("%s by %s, stem %s", model, chosen.name, stem)
     LOG.debug("recipe: %s", chosen.to_toml())
     return Request(dataset, model, stem, chosen, widest)
+
+
+@dataclasses.dataclass(frozen=True)
+class InitialWeights:
+    """An architecture and the public weights it starts from."""
+
+    model: str  # architecture
+    stem: str
+    weights: str | None  # as the user named them: a released name or a file; None: random weights
+    loaded: PretrainedWeights | None
+
+    @property
+    def spec(self) -> InputSpec | None:
+        """The input that the public weights were trained with."""
+        return None if self.loaded is None else self.loaded.spec
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A trained model whose backbone a run starts from."""
+
+    start: str  # architecture@folder of a run, or architecture@file
+    bundle: Bundle
+    recipe: Recipe  # of the head: logistic regression on the features of the frozen backbone, on the model's own input
+
+    def check_input(self, recipe: Recipe) -> None:
+        """Refuse whole images for a backbone that was trained on face crops. Raises: UsageError."""
+        if self.bundle.spec.faces is not None and recipe.input.detector == "none":
+            raise UsageError(f"{self.start} was trained on face crops: say which detector with --detector")
+
+    def changes(self, classes: tuple[str, ...]) -> str:
+        """Tell which classes of the model are kept, which are new, and which have no images any more."""
+        before = self.bundle.classes
+        parts = {
+            "kept": [name for name in before if name in classes],
+            "added": [name for name in classes if name not in before],
+            "missing from the data": [name for name in before if name not in classes],
+        }
+        return "classes " + "; ".join(
+            f"{what}: {len(found)}" + (f" ({_first(found)})" if found and what != "kept" else "")
+            for what, found in parts.items()
+        )
+
+
+def trained_model(model: str) -> TrainedModel | None:
+    """Open a run or a model file to start from; None for an architecture and for architecture@weights.
+
+    Raises:
+        UsageError: it is exported or has no classes. BundleError: the file is damaged.
+    """
+    path = Path(model).expanduser()
+    if "@" in model or model in names() or not path.exists():
+        return None
+    bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
+    if bundle.exported is not None or not bundle.classes:
+        raise UsageError(f"{model}: expected a trained classifier in PyTorch (a run or its model.safetensors)")
+    recipe = recipes.override(recipes.load("probe"), {"input.size": str(bundle.spec.height)})
+    if (path / "recipe.toml").is_file():
+        own = recipes.load(path / "recipe.toml").input.model_copy(update={"normalise": "weights"})
+        recipe = recipe.model_copy(update={"input": own})
+    return TrainedModel(f"{bundle.architecture}@{path.resolve()}", bundle, recipe)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def default_recipe(model: str) -> str:
+    """Return the recipe for fine-tuning public weights, or for training from random ones.
+
+    >>> default_recipe("mobilenet_v2@imagenet"), default_recipe("mobilenet_v2")
+    ('finetune', 'scratch')
+    """
+    return "scratch" if parse_model(model)[1] is None else "finetune"
+
+
+def recipe_for(model: str, recipe: str | Path | None) -> Recipe:
+    """Load the recipe, or the one that suits the model."""
+    return recipes.load(default_recipe(model) if recipe is None else recipe)
+
+
+def start_of(model: str, recipe: str | Path | None) -> tuple[str, Recipe, TrainedModel | None]:
+    """Return what a run starts from, as architecture or architecture@weights, its recipe, and the trained model if it
+    is one."""
+    begun = trained_model(model)
+    if begun is None:
+        return model, recipe_for(model, recipe), None
+    return begun.start, begun.recipe if recipe is None else recipes.load(recipe), begun
+
+
+def with_one_class_order(dataset: Dataset, begun: Sequence[TrainedModel]) -> Dataset:
+    """Return the data set with the classes of trained models first, in an order that each of them keeps.
+
+    Raises:
+        UsageError: two of them have classes in different orders.
+    """
+    orders = [tuple(name for name in one.bundle.classes if name in dataset.classes) for one in begun]
+    first = max(orders, key=len, default=())
+    for one, order in zip(begun, orders, strict=True):
+        if order != first[: len(order)]:
+            longest = begun[orders.index(first)].start
+            raise UsageError(
+                f"{one.start} has the classes {_first(list(order))} first, {longest} has {_first(list(first))}; models "
+                "that are compared need one order of classes: compare the two in separate calls"
+            )
+    return dataset.with_classes_first(first)
+
+
+def check_model(model: str, recipe: Recipe) -> str:
+    """Refuse an unknown architecture, stem or size before anything is decoded or read; return the stem.
+
+    Raises:
+        UnknownName: no such architecture or stem.
+        UsageError: the recipe trains class capsules, which the architecture has not.
+    """
+    if recipe.objective.kind == "capsule-margin" and parse_model(model)[0] != "capsnet":
+        raise UsageError(f"objective.kind = capsule-margin reads class capsules: choose --model capsnet, not {model}")
+    return resolve_stem(parse_model(model)[0], recipe.input.size, recipe.input.stem)
+
+
+def check_weights(model: str, recipe: Recipe) -> None:
+    """Refuse a recipe that freezes a backbone of random weights."""
+    if recipe.wants_weights and parse_model(model)[1] is None:
+        raise UsageError(
+            f"recipe {recipe.name} starts with a frozen backbone, which must be trained already: "
+            f"choose --model {model}@WEIGHTS (see `facewright weights list`), or --recipe scratch"
+        )
+
+
+def initial_weights(model: str, recipe: Recipe, stem: str, on_event: EventHandler) -> InitialWeights:
+    """Open the weights that a run starts from.
+
+    Args:
+        model: an architecture, or architecture@weights, where weights are a released name or a file.
+        stem: of random weights, from `check_model`.
+    Raises:
+        UnknownName: no such stem or released weights.
+        FacewrightError: the weights cannot be had or are not what they should be.
+    """
+    architecture, weights = parse_model(model)
+    if weights is None:
+        return InitialWeights(architecture, stem, None, None)
+    loaded = open_weights(
+        architecture, weights, progress=lambda done, total: on_event(Progress(f"fetching {weights}", done, total))
+    )
+    wanted = loaded.stem if recipe.input.stem == "auto" else recipe.input.stem
+    return InitialWeights(architecture, resolve_stem(architecture, recipe.input.size, wanted), weights, loaded)
 
 
 def free_folder(name: str) -> Path:

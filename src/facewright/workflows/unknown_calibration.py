@@ -15,7 +15,7 @@ from facewright.errors import DataError, FacewrightError
 from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import with_face_crops
 from facewright.inference import Classifier
-from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.thresholds import UNKNOWN, Threshold, accepting_at_most, allowed_at, rule_of, with_threshold
 from facewright.runs import Run, load_classifier
@@ -54,7 +54,6 @@ def calibrate_unknown(
         confidence: the one-sided upper bound of the rate at this confidence meets the target; None: the rate itself.
         out: the model file to write; the model's own by default.
         detector: as of `predict`.
-        device: what computes, as for `train`.
     Raises:
         DataError: one of them is a class of the model. Undefined: the photos are too few for this rate.
         BundleError: the model has no classes.
@@ -75,36 +74,25 @@ def calibrate_unknown(
     genuine, note = _validation(folder, classifier, on_event)
     if note is not None:
         on_event(Message(note))
-    threshold = _with_provenance(choose(scores, genuine, far, _said(store), confidence), classifier, store, scores)
+    people = _people(store)
+    count = "" if people is None else f" of {people.count:,} unknown people"
+    said = f"{store.dataset.name}: {len(store.dataset):,} photos{count}"
+    threshold = choose(scores, genuine, far, said, confidence)
+    share = weighted_share(scores >= threshold.value, np.ones(scores.size, bool))
+    threshold = threshold.replace(
+        score=classifier.similarity_kind,
+        far_by_identity=None if people is None else identity_bootstrap(share, people)[0],
+        people=None if people is None else people.count,
+        failures=len(store.dataset.broken),
+        digest=store.dataset.fingerprint(store.digests),
+        fingerprint=classifier.fingerprint,
+        crop=classifier.spec.crop,
+        flip=classifier.spec.flip,
+    )
     warn_of_accepting_none(threshold, on_event)
     bundle = classifier.bundle
     keep(replace(bundle, thresholds=with_threshold(bundle.thresholds, threshold)), target)
     return Calibrated(model=str(model), written=str(target), threshold=threshold, note=note)
-
-
-def _said(store: PixelStore) -> str:
-    people = _people(store)
-    count = "" if people is None else f" of {people.count:,} unknown people"
-    return f"{store.dataset.name}: {len(store.dataset):,} photos{count}"
-
-
-def _with_provenance(
-    threshold: Threshold, classifier: Classifier, store: PixelStore, scores: NDArray[np.float64]
-) -> Threshold:
-    """The threshold with the facts of the model and the data; scores: (Q,) of the images of the store."""
-    people = _people(store)
-    share = weighted_share(scores >= threshold.value, np.ones(scores.size, bool))
-    facts = {
-        "score": classifier.similarity_kind,
-        "far_by_identity": None if people is None else identity_bootstrap(share, people)[0],
-        "people": None if people is None else people.count,
-        "failures": len(store.dataset.broken),
-        "digest": store.dataset.fingerprint(store.digests),
-        "fingerprint": classifier.fingerprint,
-        "crop": classifier.spec.crop,
-        "flip": classifier.spec.flip,
-    }
-    return threshold.replace(**facts)
 
 
 def choose(
@@ -132,7 +120,7 @@ def choose(
         rule=rule_of(METHOD, confidence),
         far_target=float(far),
         far=clopper_pearson(int((unknown_people >= value).sum()), unknown_people.size),
-        tar=_accepted(known, value),
+        tar=None if known is None or not known.size else clopper_pearson(int((known >= value).sum()), known.size),
         impostors=unknown_people.size,
         genuine=0 if known is None else known.size,
         data=data,
@@ -148,12 +136,6 @@ def similarities(
     for part in in_blocks("comparing", rows.size, on_event):
         found[part] = classifier.similarity(classifier.logits(store.batch(rows[part])))
     return found
-
-
-def _accepted(known: NDArray[np.float64] | None, threshold: float) -> Rate | None:
-    if known is None or known.size == 0:
-        return None
-    return clopper_pearson(int((known >= threshold).sum()), known.size)
 
 
 def _people(store: PixelStore) -> People | None:

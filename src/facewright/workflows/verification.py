@@ -30,7 +30,6 @@ def verify(
         far: false-accept rate of the threshold to use; default: the last stored.
         detector: as of `Recognizer`. A threshold is valid for the detector that it was chosen with.
         select_face: which of several faces is used, as of `Recognizer`.
-        device: what computes, as for `train`.
     Raises:
         BadImage: a photo cannot be read. Undefined: there are thresholds, but none for that rate. UsageError:
         select_face where photos are taken whole.

@@ -74,7 +74,6 @@ def benchmark(
             IJB-B and IJB-C (`data.template_sets`).
         flip: average with the mirrored image, as InsightFace does, where the model can; None: the model's own setting.
         detector: as of `Recognizer`; aligned sets need none, and sets with given points neither.
-        device: what computes, as for `train`.
     Raises:
         UsageError: no model or no set. DataError: a set cannot be read. BundleError: a model cannot.
     """

@@ -283,7 +283,7 @@ MUTANTS = {
         {"data/store.py": "from facewright.models import catalog", "models/catalog.py": ""},
         "data/store.py:1:",
     ),
-    "across, between files": ({"images.py": "from facewright import registry", "registry.py": ""}, "images.py:1:"),
+    "across, between files": ({"images.py": "from facewright import names", "names.py": ""}, "images.py:1:"),
     "up, relatively": ({"data/store.py": "from ..training.trainer import fit", "training/trainer.py": ""}, "layer 4"),
     "up, for type checking": (
         {"images.py": "if TYPE_CHECKING:\n    from facewright.data import Dataset", "data/__init__.py": ""},

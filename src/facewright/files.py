@@ -241,7 +241,7 @@ def parse_toml(
     except RecursionError:
         raise error(f"{source}: damaged (nested too deeply)") from None
     except ValueError as wrong:  # not UTF-8, not TOML, a number with too many digits
-        raise error(f"{source}: damaged, not TOML ({wrong})") from None
+        raise error(f"{source}: damaged (not TOML: {wrong})") from None
     return as_record(facts, model, source, error=error)
 
 

@@ -91,8 +91,10 @@ def build(spec: HeadSpec, features: int, classes: int, tied: Sequence[slice] = (
     if spec.kind == "linear":
         return LayeredHead(*_projection(features, spec.embedding, spec.dropout), classes, tied)
     projection, width = _projection(features, spec.embedding, dropout=0.0)
-    hidden, last = _two_layers(width, spec.dropout) if spec.kind == "two-layer" else _hidden(width, 256, spec.dropout)
-    return LayeredHead([*projection, *hidden], last, classes, tied)
+    if spec.kind == "two-layer":
+        return LayeredHead([*projection, *_two_layers(width, spec.dropout)], 512, classes, tied)
+    hidden = [nn.Linear(width, 256), nn.ReLU(), nn.Dropout(spec.dropout)]
+    return LayeredHead([*projection, *hidden], 256, classes, tied)
 
 
 class LinearHead(nn.Linear):
@@ -236,14 +238,9 @@ def _projection(features: int, embedding: int, dropout: float) -> tuple[list[nn.
     return layers, embedding or features
 
 
-def _two_layers(features: int, dropout: float) -> tuple[list[nn.Module], int]:
-    """The notebooks' head up to its last layer, and its width."""
+def _two_layers(features: int, dropout: float) -> list[nn.Module]:
+    """The notebooks' head up to its last layer, (B, features) -> (B, 512)."""
     layers: list[nn.Module] = [nn.BatchNorm1d(features)]
     for inputs, outputs in ((features, 1024), (1024, 512)):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout)]
-    return layers, 512
-
-
-def _hidden(features: int, width: int, dropout: float) -> tuple[list[nn.Module], int]:
-    """One hidden layer, and its width."""
-    return [nn.Linear(features, width), nn.ReLU(), nn.Dropout(dropout)], width
+    return layers

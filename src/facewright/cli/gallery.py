@@ -16,7 +16,6 @@ from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.gallery.gallery import Gallery
     from facewright.gallery.results import Identification, PhotoIdentification, SearchResult
     from facewright.gallery.store import Match
 
@@ -131,7 +130,8 @@ def search(
     from facewright.workflows.galleries import photos_in
 
     with records.opened(gallery_at, model, detector=detector, device=device) as gallery:
-        _refuse_empty(gallery)
+        if gallery.store.header().entries == 0:
+            raise UsageError(f"{gallery.store.location}: the gallery is empty; enroll people first")
         selection, only = gallery.recognizer.face_selection(select_face), opt.key_values(filters, "--where")
         found = gallery.search([Photo.of(path) for path in photos_in(photos)], k=top, where=only, select_face=selection)
     report(
@@ -215,11 +215,6 @@ def identify(
 app.add_typer(records.app)
 
 
-def _refuse_empty(gallery: Gallery) -> None:
-    if gallery.store.header().entries == 0:
-        raise UsageError(f"{gallery.store.location}: the gallery is empty; enroll people first")
-
-
 def describe_identified(found: Identification | PhotoIdentification) -> list[str]:
     """Return one photo's answers: the decision with the score behind it, for the chosen face or for every face."""
     from facewright.gallery.results import PhotoIdentification
@@ -257,12 +252,11 @@ def describe_search(found: SearchResult) -> list[str]:
     if found.error is not None:
         return [f"{found.photo}: cannot be used: {found.error}"]
     note = "" if found.message is None else f" {found.message}"
-    return [f"{found.photo}:{note}", *map(_match_line, found.matches)]
-
-
-def _match_line(match: Match) -> str:
-    where = f"({match.photo}, entry {match.number}){records.tags(match.metadata)}"
-    return f"  {match.score:7.4f}  {match.person}  {where}"
+    lines = [f"{found.photo}:{note}"]
+    for one in found.matches:
+        where = f"({one.photo}, entry {one.number}){records.tags(one.metadata)}"
+        lines.append(f"  {one.score:7.4f}  {one.person}  {where}")
+    return lines
 
 
 def _exit_if_all_failed(found: Sequence[SearchResult | Identification | PhotoIdentification]) -> None:

@@ -210,36 +210,31 @@ def _one(name: str, size: int | None, stem: str, *, every: bool, plot: Path | No
         write_atomic(plot, draw_architecture(model, name, side))
         say(f"wrote {plot}")
     if as_json:
-        rows = [asdict(row) for row in layers.rows]
+        listed = [asdict(row) for row in layers.rows]
         totals = {"parameters": layers.parameters, "flops": layers.flops}
         weights = {"weights": [facts(entry) for entry in released(name)]}
-        emit({"name": name, "size": side, "stem": resolved, "classes": CLASSES, **totals, "layers": rows} | weights)
+        emit({"name": name, "size": side, "stem": resolved, "classes": CLASSES, **totals, "layers": listed} | weights)
         return
-    show(_by_layer(layers) if every else _by_block(model, layers))
+    rows = [(row.name, row.kind, _shape(row.output_shape), row.parameters, row.flops) for row in layers.rows]
+    show(_layer_table(rows if every else _by_block(model, layers), layers))
     for entry in released(name):
         show(f"\n{in_full(entry)}")
     say(f"{name} at {side} px with the {resolved} stem and {CLASSES:,} classes; a multiply-add is 2 FLOPs.")
 
 
-def _by_layer(layers: ModelSummary) -> str:
-    rows = [(row.name, row.kind, _shape(row.output_shape), row.parameters, row.flops) for row in layers.rows]
-    return _layer_table(rows, layers)
-
-
-def _by_block(model: Model, layers: ModelSummary) -> str:
+def _by_block(model: Model, layers: ModelSummary) -> list[tuple[str, str, str, int, int]]:
     from facewright.models.summary import by_block, group_repeats
 
-    rows = [
+    return [
         (
-            row.name if repeat == 1 else f"{row.name} ×{repeat}",
+            f"{row.name} ×{n}" if n > 1 else row.name,
             row.kind,
             _shape(row.output_shape),
-            row.parameters * repeat,
-            row.flops * repeat,
+            row.parameters * n,
+            row.flops * n,
         )
-        for row, repeat in group_repeats(by_block(model, layers))
+        for row, n in group_repeats(by_block(model, layers))
     ]
-    return _layer_table(rows, layers)
 
 
 def _layer_table(rows: list[tuple[str, str, str, int, int]], layers: ModelSummary) -> str:

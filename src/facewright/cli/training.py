@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,8 +77,11 @@ def train(
         deterministic=None if deterministic is None else str(deterministic).lower(),
     )  # fmt: skip
     data = opt.optional_address(data, order, columns, names, layout, label_from)
-    started = None if data is not None else run_to_resume(out, resume, changed)
-    if started is not None and task is not None:
+    if data is None and (out is None or not resume):
+        raise UsageError("nothing to train on: give DATA, or --resume --out RUN")
+    if data is None and changed:
+        raise UsageError(f"{out} resumes with the recipe it started with; remove the change of {', '.join(changed)}")
+    if data is None and task is not None:
         raise UsageError(f"{out} resumes with the task it started with; remove --task")
 
     from facewright import workflows
@@ -109,8 +111,8 @@ def train(
                 track=opt.tracked(track),
                 on_event=on_event,
             )
-        elif started is not None:
-            run = workflows.resume(started, device=device, track=opt.tracked(track), on_event=on_event)
+        elif out is not None:
+            run = workflows.resume(out, device=device, track=opt.tracked(track), on_event=on_event)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
     say(f"report: {run.folder / 'report.html'}")
@@ -246,19 +248,6 @@ def check_comparison(inputs: list[str], models: list[str], *, training_options: 
         raise UsageError(f"{other} is no run of `facewright train`; to train on a dataset add --models a,b,c")
     if not models and training_options:
         raise UsageError("--recipe, --seed, --epochs, --budget and --set need --models; finished runs have their own")
-
-
-def run_to_resume(out: Path | None, resume: bool, changed: Mapping[str, str]) -> Path:
-    """Return the run to resume where no data is given.
-
-    Raises:
-        UsageError: no run is named, or its recipe would change.
-    """
-    if out is None or not resume:
-        raise UsageError("nothing to train on: give DATA, or --resume --out RUN")
-    if changed:
-        raise UsageError(f"{out} resumes with the recipe it started with; remove the change of {', '.join(changed)}")
-    return out
 
 
 def with_weights(model: str, weights: str | None) -> str:

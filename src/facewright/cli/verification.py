@@ -55,8 +55,10 @@ def verify(
     elif result.score is not None:
         show("\n".join([describe_verified(result), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
     if result.same is None:
+        from facewright.recognition.defaults import read_defaults
+
         reasons = [f"{path}: {side.reason}" for path, side in sides if side.reason is not None]
-        say(f"error: no decision: {'; '.join(reasons) or missing_threshold(model or default_model(), result)}")
+        say(f"error: no decision: {'; '.join(reasons) or missing_threshold(model or read_defaults().model, result)}")
         raise typer.Exit(1)
 
 
@@ -255,13 +257,6 @@ def required_folder(images: Path | None, pairs: str | Path) -> Path | None:
     if images is None and Path(pairs).suffix.lower() != ".bin":
         raise UsageError("give --images DIR, the folder of the images that PAIRS names")
     return images
-
-
-def default_model() -> str:
-    """Return the model where none is named: the built-in one, or that of `facewright models default`."""
-    from facewright.recognition.defaults import read_defaults
-
-    return read_defaults().model
 
 
 def missing_threshold(model: str, result: Matched) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -90,7 +90,7 @@ def watch(
     with (
         Gallery.open(gallery_at, model, detector=detector) as gallery,
         event_printer(quiet) as on_event,
-        _appending(out) as events,
+        nullcontext() if out is None else out.open("a", encoding="utf-8") as events,
         _delivering(sends) as deliveries,
     ):
 
@@ -128,15 +128,6 @@ def watch(
         if lost:
             say(f"warning: {target}: {number_of(lost, 'event')} not delivered")
     report({**watched.to_dict(), "undelivered": undelivered}, describe_watched(watched), as_json)
-
-
-@contextmanager
-def _appending(out: Path | None) -> Iterator[IO[str] | None]:
-    if out is None:
-        yield None
-        return
-    with out.open("a", encoding="utf-8") as file:
-        yield file
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -27,18 +26,6 @@ BAR = 256  # steps of the legend
 NAMES = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "rollout": "Attention rollout"}
 
 Heat = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Card:
-    """One photo and its heat map, as they are laid out."""
-
-    path: str
-    name: str  # of the file alone
-    title: str
-    facts: tuple[str, ...]
-    photo: str  # data URI
-    overlay: str
 
 
 def overlay(photo: Pixels, heat: Heat) -> Pixels:
@@ -116,7 +103,7 @@ def how_made(found: Explained) -> list[str]:
     ]
 
 
-def _photo_card(photo: ExplainedPhoto, method: str) -> Card:
+def _photo_card(photo: ExplainedPhoto, method: str) -> dict[str, object]:
     facts = [f"probability {words.percent(photo.probability)}"]
     if photo.name != photo.predicted:
         facts.append(f"the model says {photo.predicted}")
@@ -157,8 +144,8 @@ def _of_pair(found: ExplainedPair) -> dict[str, object]:
     }
 
 
-def _card(path: str, title: str, facts: Sequence[str], photo: Pixels | None, heat: Heat | None) -> Card:
+def _card(path: str, title: str, facts: Sequence[str], photo: Pixels | None, heat: Heat | None) -> dict[str, object]:
     if photo is None or heat is None:
         raise UsageError(f"{path}: expected a photo and its heat map to show")
     drawn, over = (data_uri(pixels, quality=85) for pixels in (photo, overlay(photo, heat)))
-    return Card(path, Path(path).name, title, tuple(facts), drawn, over)
+    return {"path": path, "name": Path(path).name, "title": title, "facts": facts, "photo": drawn, "overlay": over}

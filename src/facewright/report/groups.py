@@ -36,9 +36,12 @@ def group_page(context: GroupContext) -> str:
         (name, groups, group_figures(groups, f"t{place}-"))
         for place, (name, groups) in enumerate(context.groups.items())
     ]
-    numbers = [
-        (number, _of_numbers(number, f"n{place}")) for place, number in enumerate(context.numbers) if number.groups
-    ]
+    numbers = []
+    for place, number in enumerate(context.numbers):
+        rates = [(row.name, row.mean_absolute_error) for row in number.groups]
+        title = f"mean absolute error of {number.name}"
+        if rates:
+            numbers.append((number, Markup(group_figure(rates, title, f"n{place}", scale=1, unit=""))))
     facts = {"context": context, "sections": sections, "numbers": numbers}
     return pages.render("evaluation.html", facts, context.origin, {"quantity": quantity})
 
@@ -51,8 +54,3 @@ def group_figures(subgroups: Subgroups, key: str = "") -> list[tuple[str, Markup
         title = title[0].upper() + title[1:]
         figures.append((title, Markup(group_figure(rates, title, f"{key}group-{name}"))))
     return figures
-
-
-def _of_numbers(number: NumberResult, key: str) -> Markup:
-    rates = [(row.name, row.mean_absolute_error) for row in number.groups]
-    return Markup(group_figure(rates, f"mean absolute error of {number.name}", key, scale=1, unit=""))

@@ -50,13 +50,6 @@ class ReportContext:
     label_issues: Mapping[str, LabelIssues] = field(default_factory=dict)  # likewise, where labels were inspected
 
 
-@dataclass(frozen=True)
-class Figure:
-    title: str
-    note: str
-    svg: Markup
-
-
 def comparison_page(comparison: Comparison, context: ReportContext) -> str:
     """Return the whole page of one or more models as HTML."""
     album = Album(context.thumbnail)
@@ -91,22 +84,22 @@ def _section(comparison: Comparison, index: int, context: ReportContext, album: 
     return model_section(entry, index, album, drawing=inside, recipe=recipe, balancing=balancing, baseline=baseline)
 
 
-def _overview(comparison: Comparison) -> list[Figure]:
-    """The figures over all models; none for a single one, whose section says it all."""
+def _overview(comparison: Comparison) -> list[dict[str, object]]:
+    """The title, note and SVG of the figures over all models; none for a single one, whose section says it all."""
     entries = comparison.entries
     if len(entries) < 2:
         return []
     cost = "Point: share of right test images; bar: its 95 % interval. Up and to the left is better."
     figures = [
-        Figure("Accuracy against latency", cost, Markup(plots.accuracy_against_cost(entries, "latency", "cost-ms"))),
-        Figure("Accuracy against size", cost, Markup(plots.accuracy_against_cost(entries, "parameters", "cost-size"))),
+        ("Accuracy against latency", cost, plots.accuracy_against_cost(entries, "latency", "cost-ms")),
+        ("Accuracy against size", cost, plots.accuracy_against_cost(entries, "parameters", "cost-size")),
     ]
     if any(len(entry.history) > 1 for entry in entries):
         for over, unit in (("images", "images seen"), ("seconds", "training time")):
             for what in ("accuracy", "loss"):
-                drawn = Markup(plots.curves_of_models(entries, what, over, f"{what}-{over}"))
-                figures.append(Figure(f"Validation {what} over {unit}", "", drawn))
-    return figures
+                drawn = plots.curves_of_models(entries, what, over, f"{what}-{over}")
+                figures.append((f"Validation {what} over {unit}", "", drawn))
+    return [{"title": title, "note": note, "svg": Markup(svg)} for title, note, svg in figures]
 
 
 def _policy() -> str:

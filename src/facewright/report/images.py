@@ -54,14 +54,12 @@ class Album:
         """A JPEG of at most 96 pixels as a data URI; None where there is no such image."""
         if path not in self._made:
             pixels = None if self._source is None else self._source(path)
-            self._made[path] = None if pixels is None else _shrunk(pixels)
+            self._made[path] = None
+            if pixels is not None:
+                image = Image.fromarray(pixels)
+                image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+                self._made[path] = data_uri(np.asarray(image), quality=80)
         return self._made[path]
-
-
-def _shrunk(pixels: Pixels) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return data_uri(np.asarray(image), quality=80)
 
 
 def confusions(result: ClassificationResult, predictions: Predictions, album: Album) -> tuple[Confusion, ...]:
@@ -89,20 +87,11 @@ def _shown(result: ClassificationResult, predictions: Predictions, row: int, alb
 
 
 @dataclass(frozen=True)
-class GeneratedPair:
-    """A generated image and the real one nearest to it, as data URIs."""
-
-    made: str
-    real: str
-    distance: float  # root mean square over pixels, in levels of 0 to 255
-
-
-@dataclass(frozen=True)
 class GeneratedImages:
     """The generated images of one run, ready to be laid out."""
 
     words: str  # how many, of which class, how near to real ones
-    pairs: tuple[GeneratedPair, ...]
+    pairs: list[dict[str, object]]  # as data URIs `made`, `real`; distance: root mean square, in levels of 0 to 255
 
 
 def generated_images(
@@ -115,9 +104,5 @@ def generated_images(
     """
     order = np.argsort(distances, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(GENERATED, len(order))).round().astype(int))]
-    return GeneratedImages(
-        words,
-        tuple(
-            GeneratedPair(data_uri(made[row]), data_uri(real[nearest[row]]), float(distances[row])) for row in chosen
-        ),
-    )
+    pairs = [(data_uri(made[row]), data_uri(real[nearest[row]]), float(distances[row])) for row in chosen]
+    return GeneratedImages(words, [dict(zip(("made", "real", "distance"), pair, strict=True)) for pair in pairs])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,33 +17,7 @@ SHOWN_OF_PART = 12
 SURE = 0.9  # out-of-fold accuracy; below it, the text warns that the model is weak
 
 
-@dataclass(frozen=True)
-class ListedImage:
-    """An image with its label and the reason why it is listed."""
-
-    path: str
-    name: str  # of the file alone
-    uri: str | None  # None: the image cannot be shown
-    label: str
-    other: str  # the class it seems to belong to; "" if none
-    note: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images of one of the two parts of a class."""
-
-    title: str
-    images: tuple[ListedImage, ...]
-
-
-@dataclass(frozen=True)
-class MixedClass:
-    """A mixed-identity class, ready to be laid out."""
-
-    label: str
-    note: str
-    parts: tuple[Part, ...]
+Listed = dict[str, str | None]  # path, name of the file, uri (None: it cannot be shown), label, other class or "", note
 
 
 @dataclass(frozen=True)
@@ -52,9 +26,9 @@ class LabelSection:
 
     issues: LabelIssues
     sentences: tuple[str, ...]
-    confident: tuple[ListedImage, ...]
-    outliers: tuple[ListedImage, ...]
-    mixed: tuple[MixedClass, ...]
+    confident: list[Listed]
+    outliers: list[Listed]
+    mixed: list[dict[str, object]]  # label, note, parts: of each a title and images
     more_confident: int  # that are not shown
     more_outliers: int
 
@@ -66,9 +40,9 @@ def label_section(issues: LabelIssues, album: Album) -> LabelSection:
     return LabelSection(
         issues=issues,
         sentences=tuple(in_words(issues)),
-        confident=tuple(_confident(row, album) for row in issues.suspects[:SHOWN]),
-        outliers=tuple(_outlier(row, album) for row in outliers[:SHOWN]),
-        mixed=tuple(_mixed(row, album) for row in mixed),
+        confident=[_confident(row, album) for row in issues.suspects[:SHOWN]],
+        outliers=[_outlier(row, album) for row in outliers[:SHOWN]],
+        mixed=[_mixed(row, album) for row in mixed],
         more_confident=max(0, len(issues.suspects) - SHOWN),
         more_outliers=max(0, len(outliers) - SHOWN),
     )
@@ -115,34 +89,32 @@ def label_page(issues: LabelIssues, origin: Origin, thumbnail: Callable[[str], P
     return pages.render("label_page.html", {"section": label_section(issues, Album(thumbnail))}, origin)
 
 
-def _confident(row: LabelIssue, album: Album) -> ListedImage:
+def _confident(row: LabelIssue, album: Album) -> Listed:
     note = f"{words.percent(row.suggested_probability)}, own label {words.percent(row.probability)}"
     return _listed(row.path, row.label, row.suggested, note, album)
 
 
-def _outlier(row: Outlier, album: Album) -> ListedImage:
+def _outlier(row: Outlier, album: Album) -> Listed:
     other = row.nearest if row.nearest != row.label else ""
     return _listed(row.path, row.label, other, f"similarity {words.number(row.likeness, 2)}", album)
 
 
-def _mixed(row: PartedClass, album: Album) -> MixedClass:
+def _mixed(row: PartedClass, album: Album) -> dict[str, object]:
     note = (
         f"Pairs inside a part have a cosine of {words.number(row.within, 2)} (median), pairs across "
         f"{words.number(row.across, 2)}; a pair inside is more similar than one across in "
         f"{words.percent(row.separation)} of cases."
     )
-    parts = (("smaller", row.smaller), ("larger", row.larger))
-    return MixedClass(row.label, note, tuple(_part(size, paths, row.label, album) for size, paths in parts))
+    parts = []
+    for size, paths in (("smaller", row.smaller), ("larger", row.larger)):  # the images nearest to the center of each
+        shown = [_listed(path, row.label, "", "", album) for path in paths[:SHOWN_OF_PART]]
+        parts.append({"title": f"The {size} part, {_count(len(paths), 'image')}", "images": shown})
+    return {"label": row.label, "note": note, "parts": parts}
 
 
-def _part(size: str, paths: Sequence[str], label: str, album: Album) -> Part:
-    """The images of a part that are nearest to its center."""
-    title = f"The {size} part, {_count(len(paths), 'image')}"
-    return Part(title, tuple(_listed(path, label, "", "", album) for path in paths[:SHOWN_OF_PART]))
-
-
-def _listed(path: str, label: str, other: str, note: str, album: Album) -> ListedImage:
-    return ListedImage(path, Path(path).name, album.uri(path), label, other, note)
+def _listed(path: str, label: str, other: str, note: str, album: Album) -> Listed:
+    name, uri = Path(path).name, album.uri(path)
+    return {"path": path, "name": name, "uri": uri, "label": label, "other": other, "note": note}
 
 
 def _count(count: int, one: str, many: str = "") -> str:

@@ -41,7 +41,9 @@ def target_page(comparison: TargetComparison, context: TargetContext) -> str:
                 Fact("Size", f"{entry.parameters / 1e6:.2f} M", "parameters"),
             ],
             "figures": _figures(entry, context.task, index),
-            "curves": _curves(entry, index),
+            "curves": Markup(training_curves(entry.history, "loss", f"loss{index}"))
+            if len(entry.history) > 1
+            else None,
         }
         for index, entry in enumerate(comparison.models)
     ]
@@ -74,10 +76,6 @@ def tiles_of(result: TaskResult) -> list[Fact]:
             note = f"two annotators agree in {agree}" if agree else ""
             tiles.append(Fact(f"Accuracy of {name}", words.percent(votes.accuracy.value), note))
     return tiles
-
-
-def _curves(entry: TargetEntry, index: int) -> Markup | None:
-    return Markup(training_curves(entry.history, "loss", f"loss{index}")) if len(entry.history) > 1 else None
 
 
 def _figures(entry: TargetEntry, task: TaskSpec, index: int) -> list[tuple[str, Markup]]:

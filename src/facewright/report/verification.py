@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from facewright.evaluation.error_reject import ErrorVersusReject
 from facewright.evaluation.subgroups import Subgroups
-from facewright.evaluation.verification import TarAtFar, VerificationResult
+from facewright.evaluation.verification import VerificationResult
 from facewright.images import Pixels
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
@@ -61,20 +61,6 @@ class PairContext:
     broken: Sequence[tuple[str, str]] = ()  # images that could not be used, and why
     fingerprint: str = ""
     licence: str | None = None  # of the weights
-
-
-@dataclass(frozen=True)
-class _Pictured:
-    first: _Picture
-    second: _Picture
-    score: float
-
-
-@dataclass(frozen=True)
-class _Picture:
-    path: str
-    name: str  # of the file alone
-    uri: str | None
 
 
 def pair_page(context: PairContext) -> str:
@@ -161,14 +147,10 @@ def tiles_of(result: VerificationResult) -> list[Fact]:
     by_people = result.eer_by_identity
     tiles.append(Fact("Equal error rate", words.percent(result.eer, 2), _points(by_people) if by_people else ""))
     tiles.append(Fact("Area under the ROC", f"{result.auc:.4f}"))
-    tiles += [_tar_tile(row) for row in result.tar_at_far if row.far <= 0.01]
+    for row in (row for row in result.tar_at_far if row.far <= 0.01):
+        name = f"TAR at FAR {words.percent(row.far, _decimals(row.far))}"
+        tiles.append(Fact(name, words.percent(row.tar.value), _points(row.tar)))
     return tiles
-
-
-def _tar_tile(row: TarAtFar) -> Fact:
-    return Fact(
-        f"TAR at FAR {words.percent(row.far, _decimals(row.far))}", words.percent(row.tar.value), _points(row.tar)
-    )
 
 
 def _decimals(share: float) -> int:
@@ -198,6 +180,6 @@ def _details(context: PairContext) -> list[Fact]:
     return facts
 
 
-def _pictured(pair: ShownPair, album: Album) -> _Pictured:
-    first, second = (_Picture(path, Path(path).name, album.uri(path)) for path in (pair.a, pair.b))
-    return _Pictured(first, second, pair.score)
+def _pictured(pair: ShownPair, album: Album) -> dict[str, object]:
+    first, second = ({"path": path, "name": Path(path).name, "uri": album.uri(path)} for path in (pair.a, pair.b))
+    return {"first": first, "second": second, "score": pair.score}

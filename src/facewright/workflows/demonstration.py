@@ -22,27 +22,8 @@ from facewright.workflows.sweeps import train_all
 SHOWN = 5  # test images to predict, none of which was trained on
 
 
-@dataclass(frozen=True)
-class Size:
-    """Size of a demonstration. Always in float32; the epochs of the full one fit the machine."""
-
-    where: str
-    models: tuple[str, ...]
-    overrides: dict[str, str]
-    budget: float | None = None  # seconds of the trainings; None: the epochs of `overrides`
-
-
-FULL = Size(
-    "synthetic:faces?identities=16&images=60&size=64&seed=0",
-    ("resnet18", "xception", "densenet121"),
-    {"input.size": "64", "training.epochs": "20", "training.precision": "float32"},
-    budget=200.0,
-)
-QUICK = Size(
-    "synthetic:faces?identities=8&images=40&size=48&seed=0",
-    ("resnet18", "xception", "densenet121"),
-    {"input.size": "48", "training.epochs": "3", "training.precision": "float32"},
-)
+MODELS = ("resnet18", "xception", "densenet121")
+BUDGET = 200.0  # seconds of the trainings of the full demonstration, whose epochs fit the machine
 
 
 @dataclass(frozen=True)
@@ -67,19 +48,19 @@ class Demonstration:
 
 def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignore_event) -> Demonstration:
     """Run the main job on synthetic faces; everything lies in `out` afterwards, the page is `out`/report.html."""
-    size = QUICK if quick else FULL
+    people, images, side, epochs, budget = (8, 40, 48, 3, None) if quick else (16, 60, 64, 20, BUDGET)
+    where = f"synthetic:faces?identities={people}&images={images}&size={side}&seed=0"
+    overrides = {"input.size": str(side), "training.epochs": str(epochs), "training.precision": "float32"}
     folder = Path(out) / ("quick" if quick else "full")
     folder.mkdir(parents=True, exist_ok=True)
-    on_event(Message(f"1. look at the data: facewright inspect '{size.where}'"))
-    found, sheet = inspect(size.where, on_event=on_event)
+    on_event(Message(f"1. look at the data: facewright inspect '{where}'"))
+    found, sheet = inspect(where, on_event=on_event)
     write_atomic(folder / "contact-sheet.png", sheet)
-    changes = [f"--set {key}={value}" for key, value in size.overrides.items()]
-    changes += [] if size.budget is None else [f"--budget {size.budget:g}s"]
-    command = f"facewright compare '{size.where}' --models {','.join(size.models)} {' '.join(changes)}"
+    changes = [f"--set {key}={value}" for key, value in overrides.items()]
+    changes += [] if budget is None else [f"--budget {budget:g}s"]
+    command = f"facewright compare '{where}' --models {','.join(MODELS)} {' '.join(changes)}"
     on_event(Message(f"2. train and compare: {command}"))
-    compared = train_all(
-        size.where, size.models, out=folder, overrides=size.overrides, budget=size.budget, on_event=on_event
-    )
+    compared = train_all(where, MODELS, out=folder, overrides=overrides, budget=budget, on_event=on_event)
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
     shown = _test_images(best, folder / "photos")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'photos'}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from facewright import platforms
+from facewright import devices, platforms
 from facewright.data.records import Dataset
 from facewright.events import EventHandler, ignore_event
 from facewright.inference import Classifier
@@ -111,14 +111,10 @@ def _measured(job: Job, recipe: Recipe) -> DryRun:
         seconds_per_epoch=total / recipe.epochs,
         seconds=total,
         peak_memory_bytes=platforms.peak_memory_bytes(),
-        device_memory_bytes=_device_memory(job.world.device),
+        device_memory_bytes=devices.peak_memory(job.world.device),
         parameters=facts.parameters,
         trained_parameters=trained,
     )
-
-
-def _device_memory(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def _step_seconds(trainer: Trainer) -> tuple[float, float]:

@@ -68,12 +68,22 @@ def enroll(
     from facewright.video.frames import is_film
 
     chosen = gallery.recognizer.face_selection(select_face)
+    known = gallery.threshold or gallery.recognizer.threshold()
     films: list[Broken] = []
 
     def unpacked() -> Iterator[Photo]:
         for photo in counted("enrolling", photos, on_event):
             if is_film(photo.name):
-                frames, reason = _frames_of(gallery, photo, chosen)
+                try:
+                    frames, reason = photos_of_film(
+                        Path(photo.name),
+                        photo.person,
+                        gallery.recognizer,
+                        chosen,
+                        None if known is None else known.value,
+                    )
+                except DataError as error:
+                    frames, reason = [], str(error).removeprefix(f"{photo.name}: ")
                 films.extend([] if reason is None else [Broken(photo.name, reason)])
                 yield from frames
             else:
@@ -83,16 +93,6 @@ def enroll(
         unpacked(), metadata=metadata, keep_crops=keep_crops, select_face=chosen, min_quality=min_quality
     )
     return result.model_copy(update={"failed": merge_broken((*broken, *films), result.failed)})
-
-
-def _frames_of(gallery: Gallery, film: Photo, select_face: SelectFace) -> tuple[list[Photo], str | None]:
-    """The best frames of a film, or why there are none."""
-    known = gallery.threshold or gallery.recognizer.threshold()
-    same = None if known is None else known.value
-    try:
-        return photos_of_film(Path(film.name), film.person, gallery.recognizer, select_face, same)
-    except DataError as error:
-        return [], str(error).removeprefix(f"{film.name}: ")
 
 
 def photos_of_film(

@@ -1,7 +1,7 @@
 """A Parquet table of a data set, made in parts by this machine or by a Ray cluster: what `embed` and `faces` share.
 
 Parts lie in .NAME.parquet.parts/ with plan.json (what is made, of which images), each whole or absent; the next run
-with the same plan goes on with them. In memory lie the list of images and one part; the files are the user's alone. On a
+with the same plan goes on with them. In memory lie the list of images and one part; the files are the user's. On a
 cluster an actor a core (or a GPU) makes whole parts by the same code, and the process that asked writes them; the data
 must lie where all workers can read it. (Why actors and not Ray Data: docs/architecture.md.)
 """

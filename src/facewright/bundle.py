@@ -233,11 +233,7 @@ def load(path: Path) -> Bundle:
 
 
 def _usable(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """A weight as the network takes it: half precision becomes float32; whole numbers (batch counters) stay.
-
-    Raises:
-        BundleError: another type, or a value that is not finite.
-    """
+    """A weight as the network takes it: half precision becomes float32; whole numbers (batch counters) stay."""
     import torch
 
     if tensor.dtype in (torch.float16, torch.bfloat16):
@@ -270,11 +266,7 @@ def _load_exported(path: Path) -> Bundle:
 
 
 def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle:
-    """Return what a checked header says.
-
-    Raises:
-        BundleError: its input or head is none.
-    """
+    """Return what a checked header says; BundleError where its input, head or task is none."""
     try:
         spec = InputSpec.from_dict(header.input)
     except (FacewrightError, TypeError, ValueError) as error:

@@ -94,11 +94,7 @@ def say_fallback(name: str | None) -> None:
 
 
 def _parsed(name: str | None) -> tuple[str, str, int | None]:
-    """Return the name of a device, its kind and its number.
-
-    Raises:
-        UsageError: an unknown device.
-    """
+    """Return the name of a device, its kind and its number; UsageError for an unknown one."""
     name = name or os.environ.get(VARIABLE) or "auto"
     kind, _, number = name.partition(":")
     torch = sys.modules.get("torch")  # a backend that was registered with it, as torch_npu does

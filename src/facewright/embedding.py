@@ -286,11 +286,7 @@ def _of_file(path: Path) -> Bundle:
 
 
 def _of_public(row: Weights) -> Bundle:
-    """A public recognizer by its row; its graph is prepared once and kept beside the file.
-
-    Raises:
-        UsageError: it is a detector. WeightsError: its licence is not accepted, or it cannot be had.
-    """
+    """A public recognizer by its row; its graph is prepared once and kept beside the file."""
     if row.kind == "detector":
         raise UsageError(f"{row.name} is a face detector: give it to --detector")
     assert row.spec is not None and row.template is not None

@@ -352,11 +352,7 @@ def _outside(tensor: TensorProto) -> bool:
 
 
 def _shape(value: Any, axes: int) -> tuple[list[int | None], int]:
-    """Return the sides of an input or output, None where they are open, and the kind of its numbers.
-
-    Raises:
-        BundleError: no tensor, or of another number of axes.
-    """
+    """Return the sides of an input or output, None where they are open, and the kind of its numbers."""
     kind = value.type.tensor_type
     sides = [one.dim_value if one.HasField("dim_value") and one.dim_value > 0 else None for one in kind.shape.dim]
     if len(sides) != axes:

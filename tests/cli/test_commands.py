@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,89 +149,53 @@ def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
 
 
 # Each row: the arguments -> the workflow it calls, with what.
+TRAIN = {"model": "resnet18", "recipe": None, "out": None, "seed": 0, "overrides": {}, "task": None, "resume": False}
+EVALUATE = {
+    "task": None,
+    "seed": 0,
+    "detector": None,
+    "unknown_classes": "errors",
+    "threshold": None,
+    "validation": None,
+}
+PREDICT = {"top_k": 5, "unknown_at": None, "detector": None, "every_face": False}
+RUN, PHOTO = Path("runs/a"), Path("a.jpg")
 CALLS = [
+    ("train photos", "train", ("photos",), TRAIN),
     (
-        ["train", "photos"],
-        "train",
-        ("photos",),
-        {"model": "resnet18", "recipe": None, "out": None, "seed": 0, "overrides": {}, "task": None, "resume": False},
-    ),
-    (
-        [
-            "train",
-            "photos",
-            "-m",
-            "vgg16",
-            "-r",
-            "my.toml",
-            "-o",
-            "r",
-            "--seed",
-            "7",
-            "--set",
-            "batch=8",
-            "--epochs",
-            "2",
-        ],
+        "train photos -m vgg16 -r my.toml -o r --seed 7 --set batch=8 --epochs 2",
         "train",
         ("photos",),
         {
-            "model": "vgg16",
-            "recipe": "my.toml",
-            "out": Path("r"),
-            "seed": 7,
+            **TRAIN, "model": "vgg16", "recipe": "my.toml", "out": Path("r"), "seed": 7,
             "overrides": {"batch": "8", "training.epochs": "2"},
-            "task": None,
-            "resume": False,
         },
     ),
-    (["train", "--resume", "--out", "r"], "resume", (Path("r"),), {}),
+    ("train --resume --out r", "resume", (Path("r"),), {}),
     (
-        ["compare", "photos", "--models", "a, b,"],
+        "compare photos --models 'a, b,'",
         "train_all",
         ("photos", ["a", "b"]),
         {"recipe": None, "out": None, "seed": 0, "overrides": {}, "task": None, "budget": None},
     ),
+    ("evaluate runs/a", "evaluate", (RUN, None), EVALUATE),
     (
-        ["evaluate", "runs/a"],
-        "evaluate",
-        (Path("runs/a"), None),
-        {"task": None, "seed": 0, "detector": None, "unknown_classes": "errors", "threshold": None, "validation": None},
-    ),
-    (
-        ["evaluate", "built-in", "other", "--task", "identification", "--seed", "3", "--detector", "none"],
+        "evaluate built-in other --task identification --seed 3 --detector none",
         "evaluate",
         (Path("built-in"), "other"),
-        {
-            "task": "identification",
-            "seed": 3,
-            "detector": "none",
-            "unknown_classes": "errors",
-            "threshold": None,
-            "validation": None,
-        },
+        {**EVALUATE, "task": "identification", "seed": 3, "detector": "none"},
     ),
     (
-        ["verify", "a.jpg", "b.jpg", "--policy", "centre"],
+        "verify a.jpg b.jpg --policy centre",
         "verify",
-        (Path("a.jpg"), Path("b.jpg")),
+        (PHOTO, Path("b.jpg")),
         {"model": None, "far": None, "detector": None, "select_face": "center"},
     ),
-    (
-        ["predict", "runs/a", "a.jpg", "b.jpg"],
-        "predict",
-        (Path("runs/a"), [Path("a.jpg"), Path("b.jpg")]),
-        {"top_k": 5, "unknown_at": None, "detector": None, "every_face": False},
-    ),
-    (
-        ["predict", "runs/a", "a.jpg", "--device", "cuda:1"],
-        "predict",
-        (Path("runs/a"), [Path("a.jpg")]),
-        {"top_k": 5, "unknown_at": None, "detector": None, "every_face": False, "device": "cuda:1"},
-    ),
-    (["inspect", "photos"], "inspect", ("photos",), {"detector": None, "form": None}),
-    (["demo", "--quick", "--out", "d"], "demo", (Path("d"),), {"quick": True}),
-]
+    ("predict runs/a a.jpg b.jpg", "predict", (RUN, [PHOTO, Path("b.jpg")]), PREDICT),
+    ("predict runs/a a.jpg --device cuda:1", "predict", (RUN, [PHOTO]), {**PREDICT, "device": "cuda:1"}),
+    ("inspect photos", "inspect", ("photos",), {"detector": None, "form": None}),
+    ("demo --quick --out d", "demo", (Path("d"),), {"quick": True}),
+]  # fmt: skip
 
 
 UNSAID = {  # what is asked for with None where no option is given
@@ -243,19 +208,19 @@ UNSAID = {  # what is asked for with None where no option is given
 }
 
 
-@pytest.mark.parametrize(("arguments", "name", "given", "options"), CALLS, ids=[" ".join(row[0]) for row in CALLS])
+@pytest.mark.parametrize(("words", "name", "given", "options"), CALLS, ids=[row[0] for row in CALLS])
 def test_what_is_asked(
-    arguments: list[str], name: str, given: tuple[Any, ...], options: dict[str, Any], workflows: Workflows
+    words: str, name: str, given: tuple[Any, ...], options: dict[str, Any], workflows: Workflows
 ) -> None:
-    assert main(arguments) == 0
+    assert main(shlex.split(words)) == 0
     assert workflows.asked == [(name, given, {**dict.fromkeys(UNSAID.get(name, ())), **options})]
 
 
-@pytest.mark.parametrize("arguments", [row[0] for row in CALLS], ids=" ".join)
+@pytest.mark.parametrize("words", [row[0] for row in CALLS])
 def test_json_is_one_object_and_nothing_else(
-    arguments: list[str], workflows: Workflows, capsys: pytest.CaptureFixture[str]
+    words: str, workflows: Workflows, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*arguments, "--json"]) == 0
+    assert main([*shlex.split(words), "--json"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert isinstance(json.loads(out), dict)

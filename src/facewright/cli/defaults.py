@@ -32,11 +32,7 @@ def wanted() -> bool:
 
 
 def default_map(app: Any) -> dict[str, Any]:
-    """Return the defaults as click takes them: by command, then by parameter.
-
-    Raises:
-        UnknownName: a key of the file is no command or option. UsageError: the file is damaged.
-    """
+    """Return the defaults as click takes them: by command, then by parameter; an unknown key is refused."""
     defaults: dict[str, Any] = {}
     found = _file()
     commands = dict(_commands(app))

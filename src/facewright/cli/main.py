@@ -137,13 +137,7 @@ app.add_typer(weights.app, name="weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: the words after the program's name; None: those of this process.
-    Returns:
-        The exit status (see the top of this file).
-    """
+    """Run the command line on the words after the program's name; None: those of this process. Return the status."""
     platforms.calm_threads()
     words, notes = replace_old_options(list(sys.argv[1:] if arguments is None else arguments))
     for note in notes:

@@ -261,9 +261,6 @@ def address(
 ) -> str:
     """Add what the options say about DATA to its address, so that a resumed run reads the same images and labels.
 
-    Raises:
-        UsageError: a colour order for what is no .npz, or the address says something else.
-
     >>> address("faces.npz", "bgr")
     'faces.npz?colour-order=bgr'
     """
@@ -276,11 +273,7 @@ def address(
 
 
 def optional_address(data: str | None, order: ColourOrder | None, *reading: str | None) -> str | None:
-    """Add the options where DATA is optional; `reading` as in `address`.
-
-    Raises:
-        UsageError: an option without DATA.
-    """
+    """Add the options where DATA is optional, and refuse them without DATA; `reading` as in `address`."""
     if data is None and (order is not None or any(value is not None for value in reading)):
         given = "--colour-order" if order is not None else "--columns, --names, --layout or --label-from"
         raise UsageError(f"{given} describes DATA; give DATA, or remove the option")
@@ -297,10 +290,7 @@ def tracked(names: str | None) -> tuple[str, ...] | None:
 
 
 def seconds(text: str) -> float:
-    """Read a time.
-
-    Raises:
-        UsageError: no time, or none from 1 second to 30 days.
+    """Read a time from 1 second to 30 days.
 
     >>> seconds("90s"), seconds("1.5h"), seconds("20")
     (90.0, 5400.0, 20.0)
@@ -340,10 +330,7 @@ def overrides(
     select_face: str | None = None,
     **training: object,
 ) -> Mapping[str, str]:
-    """Collect the recipe values to change, from `--set` and its short forms; `training`: keys of that table.
-
-    Raises:
-        UsageError: a change is no TABLE.KEY=VALUE, or a key is changed twice.
+    """Collect the recipe values to change, each once, from `--set` and its short forms; `training`: keys of that table.
 
     >>> overrides(["training.batch=64"], 3)
     {'training.batch': '64', 'training.epochs': '3'}

@@ -31,11 +31,7 @@ def is_speaker() -> bool:
 
 
 def emit(result: Mapping[str, object]) -> None:
-    """Print the result of a command run with `--json`: one object, on standard output.
-
-    Raises:
-        ValueError: the result holds a NaN or an infinity, which JSON cannot say.
-    """
+    """Print the result of a command run with `--json`: one object, on standard output; NaN is refused."""
     if is_speaker():
         text = json.dumps(result, allow_nan=False, ensure_ascii=False)
         typer.echo(text if fits(text, sys.stdout) else json.dumps(result, allow_nan=False))
@@ -126,11 +122,7 @@ def harmless(text: str, stream: TextIO) -> str:
 
 
 def check_writable(path: Path | None) -> None:
-    """Refuse, before the work starts, a file that cannot be written; None is no file.
-
-    Raises:
-        UsageError: its folder does not exist, or it is a folder.
-    """
+    """Refuse, before the work starts, a file that cannot be written; None is no file."""
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"{path}: no folder {path.parent}; create it first")
     if path is not None and path.is_dir():

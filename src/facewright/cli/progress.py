@@ -57,12 +57,9 @@ def describe(event: StepFinished) -> str:
 
 @contextmanager
 def event_printer(quiet: bool = False) -> Iterator[EventHandler]:
-    """Show the events of a command while the block runs; the terminal is restored afterwards, also after an error.
+    """Yield an `on_event` that shows events while the block runs; the terminal is restored, also after an error.
 
-    Args:
-        quiet: show nothing. Processes of torchrun other than the first are always quiet.
-    Returns:
-        The handler to pass to a workflow as `on_event`.
+    Processes of torchrun other than the first are always quiet.
     """
     if quiet or not is_speaker():
         yield lambda event: None

@@ -233,11 +233,7 @@ def recipes(
 
 
 def check_comparison(inputs: list[str], models: list[str], *, training_options: bool) -> None:
-    """Refuse a mix of runs, data and training options.
-
-    Raises:
-        UsageError: names what does not go together.
-    """
+    """Refuse a mix of runs, data and training options."""
     if models and len(inputs) > 1:
         raise UsageError(f"--models trains on one dataset, got {len(inputs)}")
     is_run = [(Path(run) / "run.json").is_file() for run in inputs]

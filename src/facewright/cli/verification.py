@@ -249,11 +249,7 @@ def calibrate(
 
 
 def required_folder(images: Path | None, pairs: str | Path) -> Path | None:
-    """Return the folder of the images; None for a list that holds them.
-
-    Raises:
-        UsageError: it is not given.
-    """
+    """Return the folder of the images, which must be given; None for a list that holds them."""
     if images is None and Path(pairs).suffix.lower() != ".bin":
         raise UsageError("give --images DIR, the folder of the images that PAIRS names")
     return images

@@ -55,12 +55,10 @@ def series_dash(index: int) -> str:
 
 
 def canvas(width: int, height: int, left: int = 56, bottom: int = 40) -> tuple[Figure, Axes]:
-    """An empty figure with one pair of calm axes.
+    """An empty figure, `width` × `height` CSS pixels, with one pair of calm axes.
 
-    Args:
-        width, height: of the whole figure in CSS pixels.
-        left, bottom: pixels for the words beside the axes. Fixed, so that figures beside each other line up, and
-            because matplotlib's layout engines draw every figure twice more.
+    The room for words, `left` and `bottom`, is fixed, so that figures beside each other line up, and because
+    matplotlib's layout engines draw every figure twice more.
     """
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     FigureCanvasSVG(figure)
@@ -107,14 +105,9 @@ def text_width(text: str, size: int) -> float:
 
 
 def inline_svg(figure: Figure, key: str, label: str) -> str:
-    """The figure as an `<svg>` element for an HTML page.
+    """The figure as an `<svg>` element: text as text, a transparent ground, no style sheet or addresses of its own.
 
-    Args:
-        figure: drawn in the token colours of this module.
-        key: unique in the page; every id of the drawing starts with it.
-        label: what a screen reader says instead of the image.
-    Returns:
-        One element with text as text, a transparent ground, no namespace addresses, no style sheet of its own.
+    `key` is unique in the page, every id starts with it; `label` is what a screen reader says instead of the image.
     """
     stream = io.StringIO()
     with _RENDERING, rc_context({"svg.fonttype": "none", "svg.image_inline": True}), warnings.catch_warnings():

@@ -47,11 +47,8 @@ def confusion_figure(result: ClassificationResult, key: str) -> str:
     """The confusion matrix: rows are the true classes, each row's colours are shares of that class.
 
     Up to 30 classes have names and counts, up to 40 names; beyond that colour alone is left, and the list of the most
-    confused pairs says what the eye cannot read. The diagonal (right) and the rest (wrong) have two hues.
-
-    Args:
-        result: of one part; a class without an image has an empty row.
-        key: unique in the page.
+    confused pairs says what the eye cannot read. The diagonal (right) and the rest (wrong) have two hues. A class
+    without an image has an empty row.
     """
     counts = np.array(result.confusion, dtype=np.int64)  # (C, C), of at most 1,000 classes
     classes = len(result.classes)

@@ -77,14 +77,9 @@ class Box:
 
 
 def draw_architecture(model: Model, name: str, size: int) -> str:
-    """Draw a model block by block: shapes, parameters, share of the work, shortcuts.
+    """Draw a model of the catalogue (on any device, meta too) block by block: shapes, parameters, work, shortcuts.
 
-    Args:
-        model: of the catalogue, on any device (meta too); nothing is computed.
-        name: the title.
-        size: side of the square images it sees, px.
-    Returns:
-        One SVG document without scripts, fonts or addresses of others.
+    The images it sees are square, `size` px. The SVG document has no scripts, fonts or addresses of others.
     """
     summary = summarize(model, size)
     boxes = _boxes(model, summary, size)
@@ -137,10 +132,7 @@ def _inside(model: Model, row: BlockRow) -> str:
 
 
 def _steps(module: nn.Module) -> Iterator[str]:
-    """The layers below a module that have a shorthand, without those of its shortcut.
-
-    A module that knows its own `shorthand` is one step, whatever it holds.
-    """
+    """The layers below a module in shorthand, without its shortcut; one that knows its own `shorthand` is one step."""
     shorthand = getattr(module, "shorthand", None)
     if isinstance(shorthand, str):
         yield shorthand

@@ -40,13 +40,9 @@ def render(
     filters: Mapping[str, Callable[..., object]] | None = None,
     policy: str = QUIET,
 ) -> str:
-    """Return a whole page.
+    """Return a whole page by a template that extends `frame.html`; of its facts all that is no `Markup` is escaped.
 
-    Args:
-        template: a file that extends `frame.html`.
-        facts: what it tells of; everything that is no `Markup` is escaped.
-        filters: of this page alone.
-        policy: its content security policy; a constant of ours, not escaped.
+    `filters` are of this page alone; its content security policy is a constant of ours, not escaped.
     """
     environment = Environment(
         autoescape=True, loader=FunctionLoader(text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

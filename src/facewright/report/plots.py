@@ -35,15 +35,7 @@ _MANY = 7  # more models than this are named in the legend only
 
 
 def accuracy_against_cost(entries: Sequence[Entry], cost: str, key: str) -> str:
-    """Test accuracy with its 95 % interval over what a model costs.
-
-    Args:
-        entries: one or more models.
-        cost: "latency" (median milliseconds of one image) or "parameters".
-        key: unique in the page.
-    Returns:
-        An SVG; up to seven models are named beside their points.
-    """
+    """Test accuracy with its 95 % interval over a cost: "latency" (median ms of one image) or "parameters"."""
     xs = [entry.latency.median_ms if cost == "latency" else float(entry.parameters) for entry in entries]
     figure, axes = canvas(*_SIZE)
     for index, (x, entry) in enumerate(zip(xs, entries, strict=True)):
@@ -101,14 +93,7 @@ def _name_points(axes: Axes, xs: Sequence[float], entries: Sequence[Entry]) -> N
 
 
 def curves_of_models(entries: Sequence[Entry], what: str, over: str, key: str) -> str:
-    """The validation curves of all models in one image.
-
-    Args:
-        entries: one or more models; one without a history has no line.
-        what: "accuracy" or "loss" (of the validation part).
-        over: "images" (seen in training) or "seconds".
-        key: unique in the page.
-    """
+    """The validation curves of all models: "accuracy" or "loss", over "images" (seen in training) or "seconds"."""
     figure, axes = canvas(*_SIZE)
     for index, entry in enumerate(entries):
         xs = [float(row.images_seen if over == "images" else row.seconds) for row in entry.history]
@@ -121,12 +106,9 @@ def curves_of_models(entries: Sequence[Entry], what: str, over: str, key: str) -
 
 
 def training_curves(history: Sequence[EpochRow], what: str, key: str) -> str:
-    """One model's curves, the part learned from and the part held out, epoch by epoch.
+    """One model's curves of "loss", "accuracy" (training and validation part) or "learning rate", epoch by epoch.
 
-    Args:
-        history: rows in order; a change of phase or image size is marked by a line and named.
-        what: "loss", "accuracy" or "learning rate".
-        key: unique in the page.
+    A change of phase or image size is marked by a line and named.
     """
     figure, axes = canvas(*_SIZE)
     epochs = [float(row.epoch) for row in history]

@@ -157,11 +157,7 @@ def warn_of_accepting_none(threshold: Threshold, on_event: EventHandler) -> None
 
 
 def refuse_training_images(model: str | Path, digests: Sequence[str], data: str | Path) -> None:
-    """Refuse to choose a threshold on images that the run was trained on; of a model file alone nothing is known.
-
-    Raises:
-        DataError: there are such images; says how many.
-    """
+    """Refuse to choose a threshold on images that the run was trained on; of a model file alone nothing is known."""
     count = seen_images(Path(model), digests).get("train", 0)
     if count:
         raise DataError(
@@ -171,13 +167,9 @@ def refuse_training_images(model: str | Path, digests: Sequence[str], data: str 
 
 
 def destination(model: str | Path, out: str | Path | None, *, changed: bool) -> Path:
-    """The model file to write.
+    """Return the model file to write; UsageError where it is not said.
 
-    Args:
-        changed: whether the input differs from the model's own; then its own file is not touched, for class scores
-            would change with it.
-    Raises:
-        UsageError: it is not said where.
+    With a `changed` input the model's own file is not touched, for class scores would change with it.
     """
     path = Path(model)
     if out is not None:

@@ -206,11 +206,7 @@ def _classify(
     grouping: Grouping | None,
     on_event: EventHandler,
 ) -> ClassificationResult | TaskResult:
-    """Evaluate a classifier.
-
-    Raises:
-        OtherClasses: the data have no class of the model. UsageError: a file, which has no test part, and no data.
-    """
+    """Evaluate a classifier; OtherClasses where the data have no class of the model."""
     if path.is_file() and data is None:
         raise UsageError(f"{path}: a model file has no test part; give DATA")
     run = None if path.is_file() else Run(path)
@@ -276,12 +272,9 @@ def _subgroups(predictions: Predictions, result: ClassificationResult, groups: l
 def _known(
     store: PixelStore, classes: tuple[str, ...], data: str | Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int]]:
-    """Find the images of the model's classes.
+    """Find the images of the model's classes; OtherClasses where there are none.
 
-    Returns:
-        Their rows, (N,); the model's class numbers, (N,); and the number of images of each class it does not know.
-    Raises:
-        OtherClasses: no class of the data is one of the model's.
+    Their rows, (N,); the model's class numbers, (N,); and the number of images of each class it does not know.
     """
     names, labels = store.dataset.classes, store.dataset.labels
     number = {name: place for place, name in enumerate(classes)}

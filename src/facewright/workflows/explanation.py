@@ -101,11 +101,7 @@ def explain_pair(
 
 
 def _face(recognizer: Recognizer, path: Path | MemoryImage) -> tuple[Pixels, Pixels]:
-    """The face of a photo as the network is fed it, and as it is shown.
-
-    Raises:
-        BadImage: the photo cannot be read. DataError: it shows no face.
-    """
+    """The face of a photo as the network is fed it, and as it is shown; DataError where there is none."""
     if recognizer.takes_photos_whole:
         return _seen(recognizer.spec, path)
     picked = recognizer.pick(recognizer.read(path))
@@ -117,11 +113,7 @@ def _face(recognizer: Recognizer, path: Path | MemoryImage) -> tuple[Pixels, Pix
 
 
 def _seen(spec: InputSpec, path: Path | MemoryImage, cropper: FaceCropper | None = None) -> tuple[Pixels, Pixels]:
-    """Return the network's input, and the same part of the photo with more pixels.
-
-    Raises:
-        BadImage: the photo cannot be read.
-    """
+    """Return the network's input, and the same part of the photo with more pixels."""
     times = ceil(SHOWN_SIDE / max(spec.height, spec.width))
     finer = replace(spec, height=times * spec.height, width=times * spec.width)
     photo = images.read(path, at_least=smallest_side(finer) if cropper is None else READ_AT_LEAST)

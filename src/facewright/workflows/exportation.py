@@ -162,11 +162,7 @@ def _proven(
     device: str | None,
     on_event: EventHandler,
 ) -> tuple[Exported, str, Agreement, Int8Report | None]:
-    """Export a model and compare it: the export, the images compared on, the agreement, and the cost of int8.
-
-    Raises:
-        ExportDrift: not near enough.
-    """
+    """Export a model and compare it: the export, the images compared on, the agreement, and the cost of int8."""
     on_event(Progress("exporting", 0, 1))
     exported = _in_float32(bundle)
     on_event(Progress("exporting", 1, 1))
@@ -191,10 +187,7 @@ def _proven(
 
 
 def as_exported(bundle: Bundle, exported: Exported) -> Bundle:
-    """The bundle with a graph in place of its weights; thresholds hold for scores of float32 alone.
-
-    Those of attributes stay: what int8 costs is measured at them.
-    """
+    """Return the bundle with a graph in place of its weights; of int8 only the thresholds of attributes stay."""
     float32 = exported.precision == "float32"
     thresholds = tuple(one for one in bundle.thresholds if float32 or one.purpose == ATTRIBUTE)
     return replace(bundle, weights={}, thresholds=thresholds, exported=exported)
@@ -250,13 +243,7 @@ def _in_int8(
     calibration: Dataset,
     on_event: EventHandler,
 ) -> tuple[Exported, Int8Report]:
-    """An int8 graph with fingerprints of its own, and what it costs.
-
-    Args:
-        exported: in float32. before: PyTorch's answers, the first of them to all images of `tested`.
-    Raises:
-        DataError: an image is in both data sets, or it is not known who is on those of `tested`.
-    """
+    """An int8 graph with fingerprints of its own, and its cost; `before`: PyTorch's answers, the first to `tested`."""
     data = tested.dataset
     people = people_on(data) if bundle.task is None else None
     store = _pixels(calibration, bundle.spec, on_event)

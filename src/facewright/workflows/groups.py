@@ -82,11 +82,7 @@ def one_threshold(result: VerificationResult, threshold: Threshold | None) -> tu
 
 
 def threshold_for_groups(result: VerificationResult, threshold: Threshold | None, column: str) -> tuple[float, str]:
-    """Return `one_threshold`.
-
-    Raises:
-        Undefined: there is none.
-    """
+    """Return `one_threshold`; Undefined where there is none."""
     found = one_threshold(result, threshold)
     if found is None:
         needs = f"{result.impostors:,} impostor pairs do not resolve a false-accept rate of {_FAR:g}"

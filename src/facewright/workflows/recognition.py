@@ -49,14 +49,10 @@ def evaluate_verification(
     device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Recognition:
-    """Evaluate verification over every pair of images, streamed.
+    """Evaluate verification over every pair of images, streamed; with `grouping` also the rates within each group.
 
-    Args:
-        model: a run directory, a bundle file, or architecture@weights; the people need not be its classes; or
-            "built-in".
-        data: what `open_dataset` knows, with labels; an identity counts before a class.
-        detector: as of `Recognizer`; images without a face are left out and counted.
-        grouping: also the error rates within each group, see `threshold_for_groups`.
+    The people need not be classes of the model; an identity counts before a class. Images without a face are counted.
+
     Raises:
         EmptyScores: no two images of one person, or one person only. DataError: an image without an identity.
     """
@@ -83,8 +79,6 @@ def evaluate_identification(
 ) -> Recognition:
     """Evaluate closed-set and open-set search; people are split into gallery, mated and non-mated probes.
 
-    Args:
-        model, data, detector, device: as `evaluate_verification`. seed: of that split.
     Raises:
         Undefined: fewer than two people, or no person has two images. DataError: as `evaluate_verification`.
     """

@@ -44,11 +44,7 @@ class Template:
 
     @classmethod
     def read(cls, path: Path) -> Template:
-        """Read a template.
-
-        Raises:
-            DataError: no table with an id column and at least one other, or an id that is empty or occurs twice.
-        """
+        """Read a template; DataError: no id column and another one, or an id that is empty or occurs twice."""
         table = parse(read_text(path, "a template of a submission"), str(path))
         header = table.rows[0][1] if table.rows else []
         rows = table.named_rows(header, table.rows[1:])
@@ -65,11 +61,7 @@ class Template:
         return cls(table, header, list(first))
 
     def images(self, given: Sequence[ImageInput]) -> list[ImageInput]:
-        """Return the image of each row: its path ends with the id, with or without its suffix.
-
-        Raises:
-            DataError: a row has no image, or several.
-        """
+        """Return the image of each row, whose path ends with the id; DataError where there is none, or several."""
         by_name = defaultdict(list)
         for image in given:
             by_name[_parts(str(image))[-1]].append(image)

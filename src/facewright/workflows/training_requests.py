@@ -145,8 +145,7 @@ def recipe_for(model: str, recipe: str | Path | None) -> Recipe:
 
 
 def start_of(model: str, recipe: str | Path | None) -> tuple[str, Recipe, TrainedModel | None]:
-    """Return what a run starts from, as architecture or architecture@weights, its recipe, and the trained model if it
-    is one."""
+    """Return the start of a run as architecture or architecture@weights, its recipe, and the trained model if any."""
     begun = trained_model(model)
     if begun is None:
         return model, recipe_for(model, recipe), None
@@ -193,14 +192,10 @@ def check_weights(model: str, recipe: Recipe) -> None:
 
 
 def initial_weights(model: str, recipe: Recipe, stem: str, on_event: EventHandler) -> InitialWeights:
-    """Open the weights that a run starts from.
+    """Open the weights that a run starts from; `stem`, from `check_model`, is that of random ones.
 
-    Args:
-        model: an architecture, or architecture@weights, where weights are a released name or a file.
-        stem: of random weights, from `check_model`.
     Raises:
-        UnknownName: no such stem or released weights.
-        FacewrightError: the weights cannot be had or are not what they should be.
+        UnknownName: no such stem or released weights. FacewrightError: the weights cannot be had or used.
     """
     architecture, weights = parse_model(model)
     if weights is None:

@@ -1,18 +1,33 @@
-"""Section of the page about a two-class model, ready to be laid out."""
+"""Section of the page about a two-class model: ROC and DET with the threshold in use, expected performance, scores.
+
+Scores are probabilities of the accepted class; `key` of a figure is unique in the page.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
+from numpy.typing import NDArray
 
-from facewright.evaluation.binary import two_sides_of
+from facewright.evaluation.binary import DEFAULT_THRESHOLD, two_sides_of
 from facewright.evaluation.results import BinaryResult, Entry
 from facewright.metrics.intervals import Rate
-from facewright.metrics.verification import roc
-from facewright.report import binary_plots, words
+from facewright.metrics.verification import Roc, probit, roc
+from facewright.report import words
+from facewright.report.canvas import ACCENT, INK, MUTED, canvas, inline_svg, name_axes, series_colour
 from facewright.training.balancing import Balancing
 
+_SIZE = (350, 300)  # CSS pixels
+_WIDE = (720, 260)
+_BINS = 25  # of the histogram
+_DASH = (0, (2, 3))
+_DET_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _RULES = {"min-hter": "the least HTER", "eer": "equal error rates"}
 
 
@@ -57,10 +72,10 @@ def binary_section(entry: Entry, key: str, balancing: Balancing | None) -> Binar
             ("FRR", f"share of {result.accepted} taken for {result.rejected}", result.frr, result.frr_at_half),
         ),
         rule=_rule(result.rule),
-        roc=Markup(binary_plots.roc_figure(curve, result, f"{key}-yes-roc")),
-        det=Markup(binary_plots.det_figure(curve, result, f"{key}-yes-det")),
-        epc=Markup(binary_plots.epc_figure(result, f"{key}-yes-epc")),
-        histogram=Markup(binary_plots.histogram_figure(genuine, impostor, result, f"{key}-yes-scores")),
+        roc=Markup(roc_figure(curve, result, f"{key}-yes-roc")),
+        det=Markup(det_figure(curve, result, f"{key}-yes-det")),
+        epc=Markup(epc_figure(result, f"{key}-yes-epc")),
+        histogram=Markup(histogram_figure(genuine, impostor, result, f"{key}-yes-scores")),
         balancing=() if balancing is None else balancing.words,
         classes=_classes(result, balancing),
     )
@@ -88,3 +103,113 @@ def _classes(result: BinaryResult, balancing: Balancing | None) -> tuple[Balance
             weight = "1" if balancing.weights is None else words.significant(balancing.weights[name])
         rows.append(BalanceRow(name, images, epoch, weight, f"{count:,}"))
     return tuple(rows)
+
+
+def roc_figure(curve: Roc, result: BinaryResult, key: str) -> str:
+    """The share of positives accepted over the share of negatives accepted; dots: the threshold in use and 0.5."""
+    figure, axes = canvas(*_SIZE)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASH)
+    axes.plot(curve.far, curve.tar, color=series_colour(0), linewidth=2)
+    _dots(axes, result, lambda far, frr: (far, 1 - frr))
+    for axis, setter in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
+        setter(-0.02, 1.02)
+        axis.set_major_locator(MultipleLocator(0.25))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    name_axes(axes, "false-accept rate", "true-accept rate")
+    return inline_svg(figure, key, f"ROC of {result.positives} positives and {result.negatives} negatives")
+
+
+def det_figure(curve: Roc, result: BinaryResult, key: str) -> str:
+    """FRR over FAR on probit axes, where they are neither 0 nor 1; dots as in `roc_figure`."""
+    figure, axes = canvas(*_SIZE)
+    inside = (curve.far > 0) & (curve.far < 1) & (curve.frr > 0) & (curve.frr < 1)
+    least = (0.7 / curve.impostors, 0.7 / curve.genuine)
+    highest = min(0.98, max(0.5, *(1.3 * rate for rate in _rates(result))))
+    axes.plot([-9, 9], [-9, 9], color=MUTED, linewidth=1, linestyle=_DASH)
+    axes.plot(probit(curve.far[inside]), probit(curve.frr[inside]), color=series_colour(0), linewidth=2)
+    far_low, frr_low = (float(probit([value])[0]) for value in least)
+    _dots(
+        axes,
+        result,
+        lambda far, frr: (max(far_low, float(probit([far])[0])), max(frr_low, float(probit([frr])[0]))),
+    )
+    high = float(probit([highest])[0])
+    for axis, low, setter in ((axes.xaxis, far_low, axes.set_xlim), (axes.yaxis, frr_low, axes.set_ylim)):
+        setter(low - 0.05, high)
+        ticks = [tick for tick in _DET_TICKS if low <= float(probit([tick])[0]) <= high]
+        axis.set_major_locator(FixedLocator(probit(_apart(ticks)).tolist()))
+        axis.set_major_formatter(FuncFormatter(_rate_of_probit))
+    name_axes(axes, "false-accept rate", "false-reject rate")
+    return inline_svg(figure, key, f"DET curve; equal error rate {100 * result.eer:.1f} %")
+
+
+def epc_figure(result: BinaryResult, key: str) -> str:
+    """The expected performance curve: HTER on test over the weight of false accepts the threshold was chosen by."""
+    assert result.epc is not None  # a run has its validation part
+    figure, axes = canvas(*_SIZE)
+    axes.plot(result.epc.weights, result.epc.hter, color=series_colour(0), linewidth=2, drawstyle="steps-mid")
+    axes.axhline(result.hter_at_half.value, color=MUTED, linewidth=1, linestyle=_DASH)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(0, 1.1 * max(*result.epc.hter, result.hter_at_half.value, 0.01))
+    axes.xaxis.set_major_locator(MultipleLocator(0.25))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    _percent_axis(axes)
+    name_axes(axes, "weight of false accepts on validation", "HTER on test")
+    middle = result.epc.hter[len(result.epc.hter) // 2]
+    return inline_svg(figure, key, f"Expected performance curve: HTER {100 * middle:.1f} % at equal weights")
+
+
+def histogram_figure(
+    genuine: NDArray[np.float64], impostor: NDArray[np.float64], result: BinaryResult, key: str
+) -> str:
+    """Return how the scores of both classes lie, each as shares of its own class, and the threshold between them.
+
+    The shares are drawn by their square roots: what is rare is what matters here.
+    """
+    figure, axes = canvas(*_WIDE)
+    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    tallest = 0.0
+    for scores, colour in ((impostor, series_colour(1)), (genuine, series_colour(0))):
+        shares = np.histogram(np.clip(scores, 0.0, 1.0), edges)[0] / scores.size
+        tallest = max(tallest, float(shares.max()))
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
+        axes.stairs(shares, edges, color=colour, linewidth=1.6)
+    axes.axvline(result.threshold, color=INK, linewidth=1.4)
+    axes.axvline(DEFAULT_THRESHOLD, color=MUTED, linewidth=1.2, linestyle=_DASH)
+    axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0.0)), np.square))
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(0, 1.08 * tallest)
+    axes.xaxis.set_major_locator(MultipleLocator(0.1))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ticks = [tick for tick in (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if tick <= tallest]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
+    name_axes(axes, "probability of the accepted class", "share of its class")
+    summary = f"{genuine.size} positives and {impostor.size} negatives, threshold {result.threshold:.3f}"
+    return inline_svg(figure, key, f"Histograms of the scores of {summary}")
+
+
+def _dots(axes: Axes, result: BinaryResult, place: Callable[[float, float], tuple[float, float]]) -> None:
+    """The two operating points: filled where the threshold is in use, hollow at 0.5."""
+    half = place(result.far_at_half.value, result.frr_at_half.value)
+    used = place(result.far.value, result.frr.value)
+    axes.plot(*([value] for value in half), "o", color=MUTED, markersize=8, markerfacecolor="none", markeredgewidth=2)
+    axes.plot(*([value] for value in used), "o", color=ACCENT, markersize=8, markeredgewidth=0)
+
+
+def _rates(result: BinaryResult) -> tuple[float, ...]:
+    return result.far.value, result.frr.value, result.far_at_half.value, result.frr_at_half.value
+
+
+def _apart(ticks: Sequence[float]) -> list[float]:
+    """Ticks that leave each other room: of more than six every second one, the last included."""
+    return list(ticks) if len(ticks) <= 6 else list(ticks[::-2][::-1])
+
+
+def _rate_of_probit(value: float, _: int) -> str:
+    return f"{50 * math.erfc(-value / math.sqrt(2)):.3g} %"
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))

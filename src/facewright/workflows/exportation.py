@@ -42,7 +42,7 @@ from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.models.weights import parse_model
 from facewright.training.recipe import run_detector
 from facewright.workflows.scores import people_on
-from facewright.workflows.target_costs import measure_target_costs
+from facewright.workflows.task_evaluation import measure_target_costs
 
 PRECISIONS = ("int8",)
 FEWEST = 1_000  # faces that PyTorch and ONNX Runtime answer alike before anything is written

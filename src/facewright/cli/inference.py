@@ -75,7 +75,14 @@ def predict(
                 "--template needs a classifier and has no place for unknown people or several faces: remove "
                 "--unknown-at and --every-face"
             )
-        predict_template(model, template, files, csv_file, detector, device, quiet, as_json)
+        from facewright.workflows.submission import fill_template
+
+        with event_printer(quiet) as on_event:
+            filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)
+        say(f"{number_of(filled.rows, 'row')}, each with {filled.content}")
+        write_csv(csv_file, filled.text)
+        if as_json or csv_file is None:
+            report(filled.to_dict(), filled.text.rstrip("\n"), as_json)
         return
     if is_regression(model):
         if unknown_at is not None or every_face:
@@ -97,23 +104,6 @@ def predict(
                 show(prediction_line(prediction))
     if all(prediction.error is not None for prediction in predictions):
         raise typer.Exit(1)
-
-
-def predict_template(
-    model: Path, template: Path, files: Sequence[Path], csv_file: Path | None, detector: str | None,
-    device: str | None, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Print or write a template with the predictions of its images."""
-    from facewright.workflows.submission import fill_template
-
-    with event_printer(quiet) as on_event:
-        filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)
-    say(f"{number_of(filled.rows, 'row')}, each with {filled.content}")
-    write_csv(csv_file, filled.text)
-    if as_json:
-        emit(filled.to_dict())
-    elif csv_file is None:
-        show(filled.text.rstrip("\n"))
 
 
 def predict_tables(model: Path, files: Sequence[Path], csv_file: Path | None, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from facewright.evaluation.results import Comparison, Entry, Pair
 from facewright.metrics.intervals import Rate
@@ -18,9 +19,8 @@ class Column:
     title: str
     hint: str
     better: str  # "high" or "low", or "" where neither is
-    value: Callable[[Entry], float | None]
-    text: Callable[[Entry], str]
-    rate: Callable[[Entry], Rate | None] | None = None  # drawn as an interval
+    value: Callable[[Entry], Rate | float | None]  # a rate is drawn as an interval
+    text: Callable[[Any], str] = words.percent  # of the value
     noise: str = ""  # "accuracy", "macro_f1" or "" (nothing tests it)
     note: Callable[[Entry], str] | None = None  # said below the value, in place of an interval
 
@@ -52,77 +52,45 @@ class Cell:
 COLUMNS = (
     Column(
         "Accuracy", "share of test images that are right, 95 % interval (Wilson)", "high",
-        lambda e: e.test.accuracy.value, lambda e: words.percent(e.test.accuracy.value),
-        lambda e: e.test.accuracy, "accuracy",
+        lambda e: e.test.accuracy, noise="accuracy",
     ),
     Column(
         "HTER", "mean of FAR and FRR at the threshold from validation, 95 % interval", "low",
-        lambda e: e.test.binary.hter.value if e.test.binary is not None else None,
-        lambda e: words.percent(e.test.binary.hter.value if e.test.binary is not None else None),
-        lambda e: e.test.binary.hter if e.test.binary is not None else None,
+        lambda e: None if e.test.binary is None else e.test.binary.hter,
     ),
-    Column(
-        "Top-5", "the true class is among the five most probable", "high",
-        lambda e: e.test.top5.value if e.test.top5 is not None else None,
-        lambda e: words.percent(e.test.top5.value if e.test.top5 is not None else None),
-        lambda e: e.test.top5,
-    ),
+    Column("Top-5", "the true class is among the five most probable", "high", lambda e: e.test.top5),
     Column(
         "Log loss", "mean negative logarithm of the true class's probability", "low",
-        lambda e: e.test.log_loss, lambda e: words.number(e.test.log_loss),
+        lambda e: e.test.log_loss, words.number,
     ),
     Column(
         "Macro-F1", "mean F1 over classes, 95 % interval (bootstrap)", "high",
-        lambda e: e.test.macro_f1.value, lambda e: words.percent(e.test.macro_f1.value),
-        lambda e: e.test.macro_f1, "macro_f1",
+        lambda e: e.test.macro_f1, noise="macro_f1",
     ),
-    Column(
-        "AUC", "area under the ROC curve, mean over classes", "high",
-        lambda e: e.test.macro_auc, lambda e: words.number(e.test.macro_auc),
-    ),
+    Column("AUC", "area under the ROC curve, mean over classes", "high", lambda e: e.test.macro_auc, words.number),
     Column(
         "ECE", "expected calibration error, 15 bins of equal mass", "low",
-        lambda e: e.test.calibration_error, lambda e: words.number(e.test.calibration_error),
+        lambda e: e.test.calibration_error, words.number,
     ),
-    Column(
-        "Parameters", "numbers that training sets", "low",
-        lambda e: float(e.parameters), lambda e: words.short_count(e.parameters),
-    ),
+    Column("Parameters", "numbers that training sets", "low", lambda e: e.parameters, words.short_count),
     Column(
         "GFLOPs", "of one image, a multiply-add counted as two", "low",
-        lambda e: float(e.flops), lambda e: words.significant(e.flops / 1e9),
+        lambda e: e.flops, lambda flops: words.significant(flops / 1e9),
     ),
-    Column(
-        "Images seen", "by training, repeats counted", "",
-        lambda e: float(e.images_seen), lambda e: words.short_count(e.images_seen),
-    ),
-    Column(
-        "Training", "wall time of training and validating", "low",
-        lambda e: e.train_seconds, lambda e: words.duration(e.train_seconds),
-    ),
+    Column("Images seen", "by training, repeats counted", "", lambda e: e.images_seen, words.short_count),
+    Column("Training", "wall time of training and validating", "low", lambda e: e.train_seconds, words.duration),
     Column(
         "Latency", "of one image: the median, below it the 95th percentile", "low",
-        lambda e: e.latency.median_ms, lambda e: words.milliseconds(e.latency.median_ms),
+        lambda e: e.latency.median_ms, words.milliseconds,
         note=lambda e: f"p95 {words.milliseconds(e.latency.p95_ms).removesuffix(' ms')}",
     ),
-    Column(
-        "Images/s", "throughput in batches", "high",
-        lambda e: e.latency.images_per_second, lambda e: words.short_count(e.latency.images_per_second),
-    ),
-    Column(
-        "Memory", "peak of the training process", "low",
-        lambda e: None if e.peak_memory_bytes is None else float(e.peak_memory_bytes),
-        lambda e: words.file_size(e.peak_memory_bytes),
-    ),
+    Column("Images/s", "throughput in batches", "high", lambda e: e.latency.images_per_second, words.short_count),
+    Column("Memory", "peak of the training process", "low", lambda e: e.peak_memory_bytes, words.file_size),
     Column(
         "Device memory", "peak of the tensors on the device", "low",
-        lambda e: None if e.device_peak_memory_bytes is None else float(e.device_peak_memory_bytes),
-        lambda e: words.file_size(e.device_peak_memory_bytes),
+        lambda e: e.device_peak_memory_bytes, words.file_size,
     ),
-    Column(
-        "File", "size of the model file", "low",
-        lambda e: float(e.file_bytes), lambda e: words.file_size(e.file_bytes),
-    ),
+    Column("File", "size of the model file", "low", lambda e: e.file_bytes, words.file_size),
 )  # fmt: skip
 _QUALITY = {"Accuracy", "HTER", "Top-5", "Log loss", "Macro-F1", "AUC", "ECE"}
 _OPTIONAL = {"HTER", "Top-5", "Memory", "Device memory"}  # left out where no model has them
@@ -146,18 +114,19 @@ def model_table(comparison: Comparison) -> tuple[tuple[Column, ...], tuple[tuple
 
 def _cells(column: Column, comparison: Comparison) -> list[Cell]:
     entries = comparison.entries
-    values = [_finite(column.value(entry)) for entry in entries]
-    best = _best(values, column.better)
-    intervals = _intervals([column.rate(entry) for entry in entries]) if column.rate else [None] * len(entries)
+    given = [column.value(entry) for entry in entries]
+    rates = [one if isinstance(one, Rate) else None for one in given]
+    plain = [one.value if isinstance(one, Rate) else one for one in given]
+    values = [_finite(one) for one in plain]
+    best, intervals = _best(values, column.better), _intervals(rates)
     cells = []
-    for index, entry in enumerate(entries):
-        rate = column.rate(entry) if column.rate else None
+    for index, (entry, rate) in enumerate(zip(entries, rates, strict=True)):
         near = index not in best and any(
             _within_noise(comparison.pairs, column.noise, entry.name, entries[top].name) for top in best
         )
         said = column.note(entry) if column.note is not None else ""
-        note = words.span(rate.low, rate.high) if rate is not None else said
-        cells.append(Cell(column.text(entry), note, values[index], index in best, near, intervals[index]))
+        note = said if rate is None else words.span(rate.low, rate.high)
+        cells.append(Cell(column.text(plain[index]), note, values[index], index in best, near, intervals[index]))
     return cells
 
 

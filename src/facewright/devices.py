@@ -256,14 +256,11 @@ class Readback:
     """Numbers of a device on their way to the CPU: reading them later waits only for what came before them."""
 
     def __init__(self, values: torch.Tensor) -> None:
-        import torch
-
-        self._event: torch.cuda.Event | None = None
+        self._event = None
         if values.device.type == "cuda":
             self._values = values.new_empty(values.shape, device="cpu", pin_memory=True)
             self._values.copy_(values, non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
+            self._event = _recorded_event()
         else:
             self._values = values.to("cpu", non_blocking=values.device.type != "cpu")
 
@@ -272,6 +269,14 @@ class Readback:
         if self._event is not None:
             self._event.synchronize()
         return [float(value) for value in self._values.tolist()]
+
+
+def _recorded_event() -> torch.cuda.Event:
+    import torch
+
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record()
+    return event
 
 
 def _count(kind: str) -> int:

@@ -6,7 +6,7 @@ before PyTorch's autograd engine starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from facewright.serve.http_errors import error_of
 from facewright.specs import Augment
 from facewright.training import checkpoints, optimizers, precision
 from facewright.training.distributed import World
+from facewright.training.trainer import Trainer
 from facewright.workflows import evaluate, pairs, predict, train
 from facewright.workflows.face_scan import scan
 from fixtures.pretend import WAITS, install
@@ -312,13 +313,25 @@ def test_deterministic_kernels_are_measured_told_kept_and_asked_for(
     seconds: tuple[float, float] | None, chosen: bool, pretend: torch.device, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def measured(model: object, images: torch.Tensor, ways: list[tuple[torch.dtype, bool]]) -> list[float]:
-        assert images.device == pretend and ways == ((torch.float32, False), (torch.float32, True))
+    def measured(step: Callable[[bool], None], ways: tuple[bool, ...], most: float, world: World) -> list[float]:
+        assert world.device == pretend and ways == (False, True) and most <= 2.5
+        for exact in ways:
+            step(exact)
         if seconds is None:
             raise RuntimeError("pool_cuda does not have a deterministic implementation, but you set")
         return list(seconds)
 
-    monkeypatch.setattr(precision, "_step_seconds", measured)
+    monkeypatch.setattr(precision, "step_seconds", measured)
+    real, taken = Trainer.step, []
+
+    def step(self: Trainer, inputs: torch.Tensor, *rest: object) -> None:
+        before = next(self.network.parameters()).detach().clone()
+        real(self, inputs, *rest)  # type: ignore[arg-type]
+        moved = not torch.equal(before, next(self.network.parameters()))
+        spec, exact = self.module.objective.spec, torch.are_deterministic_algorithms_enabled()
+        taken.append((spec.kind, self.recipe.training.accumulate, len(inputs), exact, moved))
+
+    monkeypatch.setattr(Trainer, "step", step)
     asked: list[bool] = []
     said: list[str] = []
     monkeypatch.setattr(torch.accelerator, "max_memory_allocated", lambda device: 12_345)
@@ -329,11 +342,16 @@ def test_deterministic_kernels_are_measured_told_kept_and_asked_for(
             asked.append(torch.are_deterministic_algorithms_enabled())
         said.append(str(getattr(event, "text", "")))
 
-    changes = {**ONE_EPOCH, "training.deterministic": "auto"}
+    changes = {**ONE_EPOCH, "training.deterministic": "auto", "training.accumulate": "2"}
+    changes |= {"objective.kind": "arcface", "head.kind": "cosine", "head.scale": "32"}
+    changes["training.label_smoothing"] = "0"
     options = {"model": "plain_cnn", "out": tmp_path / "run", "report": False, "device": str(pretend)}
     run = train(WHERE, overrides=changes, on_event=on_event, **options)
     assert set(asked) == {chosen} and run.facts.deterministic == chosen and run.facts.device == pretend.type
     assert run.facts.device_peak_memory_bytes == 12_345
+    steps, batch = len(taken) - len(asked), run.recipe.training.batch
+    assert taken[:steps] == [("arcface", 2, batch, exact, True) for exact in (False, True)], "steps of the run to come"
+    assert {one[:3] for one in taken[steps:]} == {("arcface", 2, batch)}
     (line,) = (text for text in said if text.startswith("deterministic kernels"))
     assert ("pool_cuda" in line) == (seconds is None) and line.endswith("resumes bit-identically") == chosen
     said.clear()
@@ -346,18 +364,16 @@ def test_the_cost_of_deterministic_kernels_is_timed_in_turn(
 ) -> None:
     clock = {"now": 0.0, "steps": 0.0}
 
-    class Slow(torch.nn.Linear):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            clock["now"] += 0.3 if torch.are_deterministic_algorithms_enabled() else 0.2
-            clock["steps"] += 1
-            return super().forward(images.mean((2, 3)))
+    def step() -> None:
+        clock["now"] += 0.3 if torch.are_deterministic_algorithms_enabled() else 0.2
+        clock["steps"] += 1
 
     monkeypatch.setattr(precision.time, "perf_counter", lambda: clock["now"])
-    images = torch.zeros(4, 3, 8, 8).to(pretend)
-    found = precision.choose_kernels(Slow(3, 2), images, torch.float32, "key", tmp_path)
+    world = World(device=pretend)
+    found = precision.choose_kernels(step, "key", tmp_path, world)
     assert not found.deterministic and "300 ms" in found.reason and "200 ms" in found.reason
-    assert clock["steps"] == 2 * (precision.REPEATS + 1) and clock["now"] <= precision.SECONDS / 2
-    assert precision.choose_kernels(Slow(3, 2), images, torch.float32, "key", tmp_path).reason == "measured before"
+    assert clock["steps"] == 2 * (precision.REPEATS + 1) and clock["now"] <= precision.SECONDS
+    assert precision.choose_kernels(step, "key", tmp_path, world).reason == "measured before"
 
 
 def test_a_device_is_timed(pretend: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:

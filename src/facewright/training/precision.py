@@ -12,9 +12,9 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,15 @@ from torch.nn import functional
 from facewright import devices
 from facewright.errors import UsageError
 from facewright.files import write_atomic
+from facewright.training.distributed import World
 from facewright.training.training_module import autocast
 
 REPEATS = 3
-SECONDS = 5.0  # of measuring; the step that passes it is finished
+SECONDS = 5.0  # of measuring; the step that passes it is finished. A device has two choices, each of half of it
 SLICE = 16  # images on a CPU, where a step takes as long as its images; a GPU is measured with the whole batch
 GAIN = 1.25  # how many times faster the shorter format must be to be worth its rounding; below, a noisy clock decides
 COST = 1.10  # times a step may take with deterministic kernels, to be worth resuming to the same bits
+Way = TypeVar("Way")
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -86,32 +88,41 @@ def choose(model: nn.Module, images: Tensor, key: str, cache: Path) -> Precision
     if place in known:
         return Precision(known[place], "measured before")
     images = images[:SLICE] if images.device.type == "cpu" else images
-    full, short = _step_seconds(model, images, ((torch.float32, False), (HALVES[half], False)))
+    full, short = _format_seconds(model, images, (torch.float32, HALVES[half]))
     name = half if full > GAIN * short else "float32"
     _remember(cache, place, name)
     took = f"{1000 * full:.0f} ms in float32, {1000 * short:.0f} ms in {half}"
     return Precision(name, f"a step of {len(images)} images takes {took}")
 
 
-def choose_kernels(model: nn.Module, images: Tensor, dtype: torch.dtype, key: str, cache: Path) -> Kernels:
+def choose_kernels(step: Callable[[], object], key: str, cache: Path, world: World) -> Kernels:
     """Choose deterministic kernels where a training step with them takes less than `COST` times as long.
 
+    All processes call it and take the steps; the first decides.
+
     Args:
-        model, images, cache: as for `choose`. dtype: what the model computes in. key: names model, batch and format.
+        step: takes a step of the training to come, and waits for it.
+        key: names all that a step depends on, in the cache; cache: as for `choose`.
     """
-    place = f"{_place(images.device, key)}|deterministic"
-    known = _known(cache / "precision.json").get(place)
-    if known is not None:
-        return Kernels(known == "on", "measured before")
+    place = f"{_place(world.device, key)}|deterministic step"
+    known = _known(cache / "precision.json").get(place) if world.is_main_process else None
+    if world.all_reduce_sum([float(known is not None)])[0] > 0:
+        return Kernels(world.all_reduce_sum([float(known == "on")])[0] > 0, "measured before")
+
+    def timed(exact: bool) -> None:
+        with devices.deterministic(world.device, exact):
+            step()
+
     try:
-        free, exact = _step_seconds(model, images, ((dtype, False), (dtype, True)))
+        free, exact = step_seconds(timed, (False, True), SECONDS / 2, world)
     except RuntimeError as error:
         if "does not have a deterministic implementation" not in str(error):
             raise
         return Kernels(False, f"{str(error).split(' does not')[0]} has no deterministic kernel")
-    found = Kernels(exact < COST * free, f"a step takes {1000 * exact:.0f} ms with them, {1000 * free:.0f} ms without")
-    _remember(cache, place, "on" if found.deterministic else "off")
-    return found
+    chosen = world.all_reduce_sum([float(world.is_main_process and exact < COST * free)])[0] > 0
+    if world.is_main_process:
+        _remember(cache, place, "on" if chosen else "off")
+    return Kernels(chosen, f"a step takes {1000 * exact:.0f} ms with them, {1000 * free:.0f} ms without")
 
 
 def _place(device: torch.device, key: str) -> str:
@@ -131,26 +142,36 @@ def _known(path: Path) -> dict[str, str]:
         return {}
 
 
-def _step_seconds(model: nn.Module, images: Tensor, ways: Sequence[tuple[torch.dtype, bool]]) -> list[float]:
-    """Median seconds of a step in each format, with deterministic kernels or without, in turn while there is time.
-
-    The first step of each does not count, unless it took all the time. A device is measured twice, for both choices.
-    """
-    seconds = SECONDS if images.device.type == "cpu" else SECONDS / 2
+def _format_seconds(model: nn.Module, images: Tensor, formats: Sequence[torch.dtype]) -> list[float]:
+    """Median seconds of a step of cross-entropy in each format."""
     twin = copy.deepcopy(model).to(images.device).train()
-    taken: dict[tuple[torch.dtype, bool], list[float]] = {way: [] for way in ways}
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+
+    def step(dtype: torch.dtype) -> None:
+        with autocast(images.device, dtype):
+            scores = twin(images)
+        loss = functional.cross_entropy(scores.float(), labels)
+        torch.autograd.backward(loss)
+        loss.item()
+
+    return step_seconds(step, formats, SECONDS if images.device.type == "cpu" else SECONDS / 2)
+
+
+def step_seconds(
+    step: Callable[[Way], object], ways: Sequence[Way], seconds: float, world: World | None = None
+) -> list[float]:
+    """Median seconds of a step in each way, in turn while there is time, which all processes of a world agree on.
+
+    The first step of each way does not count, unless it took all the time.
+    """
+    taken: list[list[float]] = [[] for _ in ways]
     begin = time.perf_counter()
     for _ in range(REPEATS + 1):
-        for (dtype, exact), times in taken.items():
-            start = time.perf_counter()
-            if times and start - begin > seconds:
+        for way, times in zip(ways, taken, strict=True):
+            late = time.perf_counter() - begin > seconds
+            if times and (late if world is None else world.all_reduce_sum([float(late)])[0] > 0):
                 continue
-            with devices.deterministic(images.device, exact):
-                with autocast(images.device, dtype):
-                    scores = twin(images)
-                loss = functional.cross_entropy(scores.float(), labels)
-                torch.autograd.backward(loss)
-                loss.item()
+            start = time.perf_counter()
+            step(way)
             times.append(time.perf_counter() - start)
-    return [statistics.median(times[1:] or times) for times in taken.values()]
+    return [statistics.median(times[1:] or times) for times in taken]

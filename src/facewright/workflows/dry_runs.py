@@ -15,7 +15,7 @@ from facewright.inference import Classifier
 from facewright.records import Record
 from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
-from facewright.workflows.training_jobs import Job, trainer_of, trial
+from facewright.workflows.training_jobs import Job, stepwise, trainer_of, trial
 from facewright.workflows.training_requests import requested
 
 STEPS = 3  # timed in each phase, after one that is not: the first of a process allocates
@@ -65,15 +65,6 @@ def dry_run(
     asked = requested(data, model, recipe, overrides or {}, task, on_event)
     with trial(asked, "there is nothing to time; run it", seed, device, on_event, stepwise) as job:
         return _measured(job, asked.recipe)
-
-
-def stepwise(recipe: Recipe) -> Recipe:
-    """Return the recipe without what comes before the first step: features, hard negatives, generated images."""
-    phases = {name: phase.model_copy(update={"draws": 0, "hard_negatives": 0}) for name, phase in recipe.phases.items()}
-    sampling = recipe.sampling
-    if sampling.plan == "generate":  # as many images of each class, and as many steps
-        sampling = sampling.model_copy(update={"plan": "over"})
-    return recipe.model_copy(update={"phases": phases, "sampling": sampling})
 
 
 def _measured(job: Job, recipe: Recipe) -> DryRun:

@@ -14,8 +14,7 @@ from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import csv_text, write_atomic
 from facewright.records import Record
 from facewright.training.trainer import Trainer
-from facewright.workflows.dry_runs import stepwise
-from facewright.workflows.training_jobs import trainer_of, trial
+from facewright.workflows.training_jobs import stepwise, trainer_of, trial
 from facewright.workflows.training_requests import requested
 
 SMOOTHING = 0.9  # share of the mean so far in the smoothed loss

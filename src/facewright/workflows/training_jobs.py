@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -117,6 +119,15 @@ def trial(
             yield prepared(Path(folder), changed, seed, world, on_event)
         except RuntimeError as error:
             raise devices.fault(error, world.device, changed.recipe.training.batch) from error
+
+
+def stepwise(recipe: Recipe) -> Recipe:
+    """Return the recipe without what comes before the first step: features, hard negatives, generated images."""
+    phases = {name: phase.model_copy(update={"draws": 0, "hard_negatives": 0}) for name, phase in recipe.phases.items()}
+    sampling = recipe.sampling
+    if sampling.plan == "generate":  # as many images of each class, and as many steps
+        sampling = sampling.model_copy(update={"plan": "over"})
+    return recipe.model_copy(update={"phases": phases, "sampling": sampling})
 
 
 def train_job(job: Job) -> Outcome | None:
@@ -233,9 +244,11 @@ def _facts(
             raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
         return facts
     size, split = recipe.input.size, data.split
-    batch = cache(lambda: _first_batch(data, recipe, start, world.device))
-    number_format = _precision(network, batch, recipe, world, on_event)
-    deterministic = _deterministic(network, batch, recipe, number_format, world, on_event)
+    first = partial(_first_batch, data, recipe, start, world.device)
+    number_format = _precision(network, first, recipe, world, on_event)
+    deterministic = _deterministic(
+        network, data, recipe, f"{start.model}|{start.stem}", seed, number_format, world, on_event
+    )
     on_event(Progress("counting parameters and FLOPs", 0, 1))
     summary = summarize(network, size)
     return RunFacts(
@@ -281,23 +294,44 @@ def _precision(network: nn.Module, batch: FirstBatch, recipe: Recipe, world: Wor
 
 
 def _deterministic(
-    network: nn.Module, batch: FirstBatch, recipe: Recipe, number_format: str, world: World, on_event: EventHandler
+    network: nn.Module,
+    data: PreparedData,
+    recipe: Recipe,
+    model: str,
+    seed: int,
+    number_format: str,
+    world: World,
+    on_event: EventHandler,
 ) -> bool:
-    """Return if kernels are to be deterministic, as the recipe says or as the first process measured; says which."""
+    """Return if kernels are to be deterministic, as the recipe says or as steps of the last phase show; says which."""
     chosen = recipe.training.deterministic
     if chosen != "auto" or world.device.type == "cpu" or recipe.probe is not None:
         return bool(chosen) or world.device.type == "cpu"
-    found = False
-    if world.is_main_process:
-        images, key = batch()
-        dtype = precision.dtype_of(number_format, world.device)
-        best = precision.choose_kernels(network, images, dtype, f"{key}|{number_format}", cache_folder())
-        end = "bit-identically" if best.deterministic else "at the same position, not bit-identically"
-        on_event(
-            Message(f"deterministic kernels {'on' if best.deterministic else 'off'}: {best.reason}; resumes {end}")
-        )
-        found = best.deterministic
-    return world.all_reduce_sum([float(found)])[0] > 0
+    on_event(Progress("timing a step with deterministic kernels and without", 0, 1))
+    timed = stepwise(recipe)
+    timed = timed.model_copy(update={"training": timed.training.model_copy(update={"compile": False})})
+    dtype, twin = precision.dtype_of(number_format, world.device), copy.deepcopy(network)
+    given = data_of(timed, data.store, data.spec, data.split, seed, world)
+    with TemporaryDirectory() as folder:  # of which nothing is kept
+        trainer = assemble(timed, twin, given, Path(folder), lambda best: None, dtype, ignore_event, world)
+        trainer.position.phase = len(trainer.phases) - 1
+        trainer.start_phase()
+        trainer.prepare_inputs()
+        assert trainer.loader is not None
+        batch = given.plan(0)[0]
+        inputs, rows = next(iter(trainer.loader.training([batch], timed.input.size, 0, 0, 0)))
+        trainer.wrapped.train()
+
+        def step() -> None:
+            trainer.step(inputs, rows, len(batch))
+            trainer.settle()
+
+        size = f"{len(given.train)} images|{len(data.store.dataset.classes)} classes|{world.size} processes"
+        key = f"{model}|{size}|{number_format}|{hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:16]}"
+        best = precision.choose_kernels(step, key, cache_folder(), world)
+    end = "bit-identically" if best.deterministic else "at the same position, not bit-identically"
+    on_event(Message(f"deterministic kernels {'on' if best.deterministic else 'off'}: {best.reason}; resumes {end}"))
+    return best.deterministic
 
 
 def _first_batch(

@@ -5,14 +5,13 @@ Scores are probabilities of the accepted class; `key` of a figure is unique in t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from facewright.evaluation.binary import DEFAULT_THRESHOLD, two_sides_of
@@ -21,6 +20,7 @@ from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import Roc, probit, roc
 from facewright.report import words
 from facewright.report.canvas import ACCENT, INK, MUTED, canvas, inline_svg, name_axes, series_colour
+from facewright.report.verification_plots import det_tick, percent_axis
 from facewright.training.balancing import Balancing
 
 _SIZE = (350, 300)  # CSS pixels
@@ -138,7 +138,7 @@ def det_figure(curve: Roc, result: BinaryResult, key: str) -> str:
         setter(low - 0.05, high)
         ticks = [tick for tick in _DET_TICKS if low <= float(probit([tick])[0]) <= high]
         axis.set_major_locator(FixedLocator(probit(_apart(ticks)).tolist()))
-        axis.set_major_formatter(FuncFormatter(_rate_of_probit))
+        axis.set_major_formatter(FuncFormatter(det_tick))
     name_axes(axes, "false-accept rate", "false-reject rate")
     return inline_svg(figure, key, f"DET curve; equal error rate {100 * result.eer:.1f} %")
 
@@ -153,7 +153,7 @@ def epc_figure(result: BinaryResult, key: str) -> str:
     axes.set_ylim(0, 1.1 * max(*result.epc.hter, result.hter_at_half.value, 0.01))
     axes.xaxis.set_major_locator(MultipleLocator(0.25))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    _percent_axis(axes)
+    percent_axis(axes)
     name_axes(axes, "weight of false accepts on validation", "HTER on test")
     middle = result.epc.hter[len(result.epc.hter) // 2]
     return inline_svg(figure, key, f"Expected performance curve: HTER {100 * middle:.1f} % at equal weights")
@@ -204,12 +204,3 @@ def _rates(result: BinaryResult) -> tuple[float, ...]:
 def _apart(ticks: Sequence[float]) -> list[float]:
     """Ticks that leave each other room: of more than six every second one, the last included."""
     return list(ticks) if len(ticks) <= 6 else list(ticks[::-2][::-1])
-
-
-def _rate_of_probit(value: float, _: int) -> str:
-    return f"{50 * math.erfc(-value / math.sqrt(2)):.3g} %"
-
-
-def _percent_axis(axes: Axes) -> None:
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))

@@ -104,7 +104,7 @@ def det_figure(result: VerificationResult, key: str) -> str:
         setter(float(low), high)
         ticks = [tick for tick in _DET_TICKS if low <= probit([tick])[0] <= high]
         axis.set_major_locator(FixedLocator(probit(ticks).tolist()))
-        axis.set_major_formatter(FuncFormatter(_det_tick))
+        axis.set_major_formatter(FuncFormatter(det_tick))
     name_axes(axes, "false-accept rate", "false-reject rate")
     return inline_svg(figure, key, f"DET curve; equal error rate {100 * result.eer:.2f} %")
 
@@ -124,7 +124,7 @@ def histogram_figure(result: VerificationResult, threshold: float, key: str) -> 
     axes.set_ylim(0, 1.12 * max(float((row / row.sum()).max()) for row in counts))
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}".replace("-", "−")))
-    _percent_axis(axes)
+    percent_axis(axes)
     name_axes(axes, "cosine similarity", "share of its kind")
     return inline_svg(figure, key, f"Histograms of the scores of {' and '.join(names)}, threshold {threshold:.3f}")
 
@@ -140,14 +140,15 @@ def _trimmed(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDA
     return starts, padded.reshape(2, -1, step).sum(axis=2)
 
 
-def _percent_axis(axes: Axes) -> None:
+def percent_axis(axes: Axes) -> None:
+    """Write the values of the vertical axis, which are shares, in percent."""
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 
 
-def _det_tick(value: float, _: int) -> str:
-    rate = 0.5 * math.erfc(-value / math.sqrt(2))
-    return f"{100 * rate:.3g} %"
+def det_tick(value: float, _: int) -> str:
+    """Return the rate at a place of a probit axis."""
+    return f"{50 * math.erfc(-value / math.sqrt(2)):.3g} %"
 
 
 def _share(value: float) -> str:

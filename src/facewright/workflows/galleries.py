@@ -53,15 +53,11 @@ def enroll(
     min_quality: float = 0.0,
     on_event: EventHandler = ignore_event,
 ) -> Enrollment:
-    """Enroll photos with progress events.
+    """Enroll photos, and of films the best frames, with progress events; the other arguments are of `Gallery.enroll`.
 
     Args:
-        photos: as `photos_of` lists them; of a film the best frames are enrolled.
+        photos: as `photos_of` lists them.
         broken: likewise.
-        metadata: as of `Gallery.enroll`.
-        keep_crops: likewise.
-        select_face: which of several faces is used.
-        min_quality: as of `Gallery.enroll`.
     Raises:
         UsageError: select_face for a model that takes whole photos.
     """
@@ -188,12 +184,9 @@ def identify(
     every_face: bool = False,
     draw: str | Path | None = None,
 ) -> list[Identification] | list[PhotoIdentification]:
-    """Identify the people in photos and in folders of photos.
+    """Identify the people in photos and in folders of photos; the other arguments are of `Gallery.identify`.
 
     Args:
-        threshold: as of `Gallery.identify`.
-        where: likewise.
-        select_face: likewise.
         every_face: every face of a photo, not one.
         draw: a folder for the photos with a box and the name at each face; implies every_face.
     Raises:

@@ -44,13 +44,11 @@ def push(
     public: bool = False,
     endpoint: str | None = None,
 ) -> OnHub:
-    """Send a model file and its card to the Hub.
+    """Send a model file and its card to the Hub; `results` and `licence` are of `model_card`.
 
     Args:
         model: a run directory or a model file.
         repo: OWNER/NAME, made where there is none: private unless `public`.
-        results: as of `model_card`.
-        licence: likewise.
         endpoint: of another server; default: $HF_ENDPOINT, else huggingface.co.
     Raises:
         UsageError: no model file. WeightsError: the Hub refuses, or cannot be reached.

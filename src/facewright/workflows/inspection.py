@@ -55,17 +55,12 @@ def export_dataset(
     select_face: SelectFace | None = None,
     on_event: EventHandler = ignore_event,
 ) -> Exported:
-    """Write a dataset as arrays; see `data.exporting.export_npz`.
+    """Write a dataset as arrays, by `data.exporting.export_npz`, which describes the other arguments.
 
     Args:
-        dataset: as of `export_npz`.
-        out: the .npz to write.
         size: side in pixels; None: as the images are, or 256 for crops.
-        colour_order: of the channels in the file.
         detector: finds the face that each image is cropped to, as a training with it would; None, "none": whole images.
         select_face: of several faces; None: the one nearest to the center.
-        on_event: called while images are decoded.
-
     Raises:
         UsageError: also a face is to be selected without a detector.
         DataError: also no image shows a face.

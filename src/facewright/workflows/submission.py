@@ -119,14 +119,12 @@ def fill_template(
     """Fill a template (`sample_submission.csv`) with predictions: the same columns, the same rows in the same order.
 
     One column of labels gets the class; one of probabilities, of a model of two classes, the probability of the class
-    that its threshold accepts (without one: the second); columns named as classes get their probabilities.
+    that its threshold accepts (without one: the second); columns named as classes get their probabilities. The other
+    arguments are of `predict`.
 
     Args:
-        model: as for `predict`.
         template: CSV or TSV; the first column holds the ids, file names with or without suffix or folder.
         paths: images, folders, archives; images that the template does not name are not looked at.
-        detector: as for `predict`.
-        device: as for `predict`.
     Raises:
         DataError: the template cannot be understood, a row has no image or several, or an image cannot be read.
         UsageError: a path does not exist.

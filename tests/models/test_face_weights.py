@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,10 +18,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from facewright.cli import progress
 from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.errors import FacewrightError, UsageError, WeightsError
-from facewright.events import Progress, download_handler, licence_question
+from facewright.events import Progress, download_handler, ignore_event, licence_question
 from facewright.faces.detectors import detector_of
 from facewright.models import downloads, face_weights
 from facewright.models.downloads import Remote, pinned
@@ -215,6 +218,62 @@ def test_the_command_line_asks_on_a_terminal_alone(
         assert bool(asked) == asks
     finally:
         licence_question.reset(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="wants a pseudo-terminal")
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_on_a_terminal_the_licence_is_asked_for_and_the_download_shows_a_bar(
+    site: type[Server], cache: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    ours, theirs = os.openpty()
+    shown, answers = bytearray(), [f"{answer}\n".encode()]
+
+    def read() -> None:
+        with suppress(OSError):  # the other side is closed
+            while chunk := os.read(ours, 65_536):
+                shown.extend(chunk)
+                if answers and b"accept? [y/N]" in shown:  # one answers what one sees
+                    os.write(ours, answers.pop())
+
+    reader, unseen = threading.Thread(target=read), threading.Timer(60, os.write, (ours, b"\x04"))
+    reader.start()
+    unseen.start()  # the end of the file, where no question is seen
+    before = licence_question.set(lambda _: False), download_handler.set(ignore_event)
+    try:
+        with open(theirs, closefd=False) as stdin, open(theirs, "w", closefd=False) as stderr:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            monkeypatch.setattr(sys, "stderr", stderr)
+            status = main(["weights", "get", "w600k_mbf"])
+    finally:
+        licence_question.reset(before[0])
+        download_handler.reset(before[1])
+        unseen.cancel()
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+    said = shown.decode()
+    question = said.index("non-commercial research only; training data WebFace600K")
+    assert not answers
+    assert said.rindex("\x1b[?25h", 0, question) > said.rindex("\x1b[?25l", 0, question)  # no line is redrawn over it
+    assert (status, "w600k_mbf" in accepted(), bool(site.asked)) == (
+        (0, True, True) if answer == "y" else (1, False, False)
+    )
+    assert ("w600k_mbf, kB: 2" in said[question:]) == (answer == "y")
+
+
+def test_a_download_is_logged_with_its_size_address_and_folder(
+    site: type[Server], cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "LOGGED_EVERY", 0.0)
+    with caplog.at_level("INFO", logger="facewright.downloads"):
+        file_of(row_of("sface"))
+    said, *later = (record.getMessage() for record in caplog.records if record.name == "facewright.downloads")
+    for part in ("sface.onnx", f"{len(BODY):,} bytes", row_of("sface").source, str(cache / "weights")):
+        assert part in said
+    assert later[-1] == f"sface.onnx: {len(BODY):,} of {len(BODY):,} bytes"
 
 
 def test_a_detector_as_recognizer_and_the_other_way_round_are_refused_by_name(tmp_path: Path) -> None:

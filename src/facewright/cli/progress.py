@@ -14,7 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from facewright.cli.output import harmless, is_speaker, number_of, say
-from facewright.events import EpochFinished, Event, EventHandler, Message, Progress, RunStarted, StepFinished
+from facewright.events import (
+    EpochFinished,
+    Event,
+    EventHandler,
+    Message,
+    Progress,
+    RunStarted,
+    StepFinished,
+    download_handler,
+    licence_question,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -64,11 +74,31 @@ def event_printer(quiet: bool = False) -> Iterator[EventHandler]:
     if quiet or not is_speaker():
         yield lambda event: None
     elif sys.stderr.isatty():
-        with _live_progress() as progress, Patient(Live(progress)) as printer:
+        with _live_progress() as progress, Patient(Live(progress)) as printer, _downloads_shown(printer, progress):
             yield printer
     else:
         with Patient(Plain()) as printer:
             yield printer
+
+
+@contextmanager
+def _downloads_shown(printer: EventHandler, progress: RichProgress) -> Iterator[None]:
+    """Show downloads at first use in the live line, which makes way for the question whether a licence is accepted."""
+    ask = licence_question.get()
+
+    def asked(terms: str) -> bool:
+        progress.stop()
+        try:
+            return ask(terms)
+        finally:
+            progress.start()
+
+    before = download_handler.set(printer), licence_question.set(asked)
+    try:
+        yield
+    finally:
+        download_handler.reset(before[0])
+        licence_question.reset(before[1])
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def verify(
 
     model = words[0] if len(words) == 3 else None
     a, b = (Path(word) for word in words[-2:])
-    result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face, device=device)
+    with event_printer():
+        result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face, device=device)
     sides = list(zip((a, b), result.sides, strict=True))
     if as_json:
         emit(result.to_dict())

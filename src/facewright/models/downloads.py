@@ -13,9 +13,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import logging
 import os
 import re
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -32,8 +34,10 @@ from facewright.errors import WeightsError
 from facewright.files import sync_folder, write_atomic
 from facewright.platforms import replace
 
+LOG = logging.getLogger("facewright.downloads")
 MOST_BYTES = 4 * 2**30  # of a file; the largest network of the zoo has 0.6 GB
 CHUNK = 2**18  # bytes
+LOGGED_EVERY = 10.0  # seconds
 PATIENCE = 30.0  # seconds without an answer
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)  # while the body comes
 Progress = Callable[[int, int], None]
@@ -191,6 +195,9 @@ def _receive(answer: Any, remote: Remote, part: Path, progress: Progress | None)
     length = answer.headers.get("Content-Length", "")
     total = done + int(length) if length.isdecimal() else 0
     _check_size(total, remote)
+    size = f"{total:,} bytes" if total else "of unknown size"
+    LOG.info("downloading %s, %s, from %s into %s", part.stem, size, remote.address, part.parent)
+    due = time.monotonic() + LOGGED_EVERY
     write_atomic(_note(part), json.dumps({"address": remote.address, "validator": _offered(answer)}), mode=0o600)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if done else os.O_TRUNC), 0o600)
     with open(descriptor, "ab" if done else "wb") as out:  # noqa: PTH123 - a descriptor, not a path
@@ -201,6 +208,9 @@ def _receive(answer: Any, remote: Remote, part: Path, progress: Progress | None)
                 _check_size(done, remote)
                 if progress is not None:
                     progress(done, total)
+                if time.monotonic() >= due:
+                    LOG.info("%s: %s of %s", part.stem, f"{done:,}", size)
+                    due += LOGGED_EVERY
         except http.client.IncompleteRead as error:
             out.write(error.partial)
             done += len(error.partial)

@@ -205,7 +205,11 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
 
 
 def images_of(X: Any) -> list[ImageLike]:
-    """Return the images of an (N, H, W, 3) or (N, H, W) uint8 array, a sequence, a pandas series or frame of paths."""
+    """Return the images of an (N, H, W, 3) or (N, H, W) uint8 array, a sequence, a pandas series or frame of paths.
+
+    Raises:
+        UsageError: something else, or no image.
+    """
     if hasattr(X, "columns"):  # a frame
         name = "path" if "path" in X.columns else X.columns[0]
         if name != "path" and len(X.columns) > 1:
@@ -220,7 +224,11 @@ def images_of(X: Any) -> list[ImageLike]:
 
 
 def pairs_of(X: Any) -> list[tuple[ImageLike, ImageLike]]:
-    """Return the pairs of a sequence of two images each, or of the first two columns of a frame."""
+    """Return the pairs of a sequence of two images each, or of the first two columns of a frame.
+
+    Raises:
+        UsageError: an element has not two sides, or there is none.
+    """
     rows = X.iloc[:, :2].itertuples(index=False) if hasattr(X, "columns") else _listed(X)
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS" and X.dtype != np.uint8:
         raise UsageError(f"expected pairs of images or paths, got numbers: {X.dtype} {X.shape}")

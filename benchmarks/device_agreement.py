@@ -13,7 +13,7 @@ from facewright.bundle import Bundle, save
 from facewright.data.loaders import Loader, ResidentStore
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
-from facewright.explanation import Explainer
+from facewright.explanation.class_maps import Explainer
 from facewright.faces.scan import Scanner
 from facewright.inference import Classifier
 from facewright.models.catalog import create_model

@@ -27,8 +27,9 @@ import torch
 from facewright.errors import Undefined
 from facewright.evaluation.verification import verify_pairs
 from facewright.events import Event, Message, Progress
+from facewright.faces.selection import SELECTIONS
 from facewright.files import write_atomic
-from facewright.recognition import SELECTIONS, Recognizer
+from facewright.recognition import Recognizer
 from facewright.workflows.calibration import choose
 from facewright.workflows.scores import score_pairs
 

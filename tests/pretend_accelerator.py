@@ -24,7 +24,7 @@ from facewright.embedding import Embedder
 from facewright.errors import DeviceFault, NonFiniteLoss
 from facewright.evaluation.speed import latency
 from facewright.events import EpochFinished, EpochRow, StepFinished
-from facewright.explanation import Explainer
+from facewright.explanation.class_maps import Explainer
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model

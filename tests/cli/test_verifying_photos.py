@@ -13,7 +13,8 @@ from PIL import Image
 from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.faces.dlib import files as dlib_files
-from facewright.recognition import SHIPPED, Face, Picked, Recognizer, SelectFace
+from facewright.recognition import Face, Picked, Recognizer, SelectFace
+from facewright.recognition.networks import SHIPPED
 from fixtures.faces import small_bundle
 
 A, B, C, EMPTY = 10, 20, 30, 40  # grey levels that stand for photos

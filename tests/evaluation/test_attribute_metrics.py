@@ -11,7 +11,6 @@ from sklearn import metrics as reference
 from facewright.errors import DataError, FacewrightError, Undefined, UsageError
 from facewright.evaluation.attribute_metrics import (
     AttributesResult,
-    choose_thresholds,
     compare_attributes,
     measure_attributes,
 )
@@ -82,12 +81,6 @@ def test_an_attribute_with_one_answer_or_none() -> None:
     assert result.mean_gain == pytest.approx(-0.5)  # worse than no classifier, and said so
     with pytest.raises(Undefined):
         measure_attributes([[0.9]], [[np.nan]], [0.5], ["hat"])
-
-
-def test_thresholds_come_from_validation_data() -> None:
-    truth = np.array([[0, 1], [0, 1], [1, np.nan], [1, 1]], float)
-    chosen = choose_thresholds([[0.1, 0.5], [0.2, 0.5], [0.3, 0.5], [0.9, 0.5]], truth)
-    assert chosen.tolist() == [0.25, 0.5]  # the second attribute has no "no"
 
 
 def test_two_models_are_compared_on_the_known_images_with_holm() -> None:

@@ -15,7 +15,7 @@ from facewright.data.portrait.identity import identity_of, moment_of
 from facewright.data.records import Record
 from facewright.data.sources import open_dataset
 from facewright.data.synthetic import SyntheticFaces
-from facewright.explanation import Explainer
+from facewright.explanation.class_maps import Explainer
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from facewright.embedding import BATCH, Embedder, similarity
 from facewright.errors import UsageError
-from facewright.explanation import occlude
-from facewright.explanation.occlusion import PLACES
+from facewright.explanation.occlusion import PLACES, occlude
 from facewright.input_spec import InputSpec
 from facewright.recognition import Recognizer
 from fixtures.faces import SIDE, small_bundle

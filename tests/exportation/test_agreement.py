@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facewright.exportation import ModelOutputs, StoredThresholds, compare_outputs
+from facewright.exportation.agreement import ModelOutputs, StoredThresholds, compare_outputs
 from facewright.inference import softmax
 
 DRAWS = np.random.default_rng(0)

@@ -15,7 +15,7 @@ import torch
 from facewright.bundle import Bundle, Exported
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
-from facewright.exportation import to_onnx
+from facewright.exportation.network import to_onnx
 from facewright.graphs import EMBEDDING, LOGITS, plain
 from facewright.heads import put_head
 from facewright.inference import Classifier

@@ -15,7 +15,8 @@ from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
 from facewright.gallery.signatures import check_crops, signature_of
 from facewright.gallery.store import ModelSignature
-from facewright.recognition import BUILT_IN, Recognizer
+from facewright.recognition import Recognizer
+from facewright.recognition.networks import BUILT_IN
 from fixtures.faces import draw_people, saved, small_bundle
 from fixtures.tiles import beside, blank, stand_in
 

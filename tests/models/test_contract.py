@@ -98,8 +98,12 @@ def test_parameter_count_is_the_published_one_and_no_name_or_shape_changes(name:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_scores_and_features_have_their_shapes(name: str) -> None:
+def test_scores_and_features_have_their_shapes_and_the_outline_holds_every_parameter_once(name: str) -> None:
     model = shapes_only(name, input_size=112).eval()
+    paths = [path for stage in model.stages() for part in stage.parts for path in part.paths]
+    held = [p for path in paths for p in model.get_submodule(path).parameters(recurse=path != "")]
+    assert len(held) == len(set(held))
+    assert set(held) == set(model.parameters())
     x = torch.empty(2, 3, 112, 112, device="meta")
     with torch.no_grad():
         assert model(x).shape == (2, 7)
@@ -172,7 +176,7 @@ def test_saved_and_loaded_it_answers_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_evaluation_is_deterministic_and_knows_no_neighbours(name: str) -> None:
+def test_evaluation_is_deterministic_and_knows_neither_neighbours_nor_layout(name: str) -> None:
     model = fresh(name).eval()
     x = pictures(name, 3)
     state = {path: tensor.clone() for path, tensor in model.state_dict().items()}
@@ -181,26 +185,10 @@ def test_evaluation_is_deterministic_and_knows_no_neighbours(name: str) -> None:
         assert torch.equal(scores, model(x))
         torch.testing.assert_close(scores[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(tensor, state[path]) for path, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_memory_layout_changes_nothing(name: str) -> None:
-    model = fresh(name).eval()
-    x = pictures(name, 2)
     with torch.inference_mode():
-        scores = model(x)
         torch.nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
         last = model(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(scores, last, rtol=1e-4, atol=1e-5 * max(1.0, float(scores.abs().max())))
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_outline_holds_every_parameter_once(name: str) -> None:
-    model = shapes_only(name)
-    paths = [path for stage in model.stages() for part in stage.parts for path in part.paths]
-    held = [p for path in paths for p in model.get_submodule(path).parameters(recurse=path != "")]
-    assert len(held) == len(set(held))
-    assert set(held) == set(model.parameters())
 
 
 def test_one_seed_gives_one_set_of_weights() -> None:

@@ -13,10 +13,11 @@ from facewright import images
 from facewright.embedding import Embedder
 from facewright.errors import UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, align_face
+from facewright.faces.detectors import Located
 from facewright.faces.dlib.graphs import Source
 from facewright.faces.selection import NO_LIMITS
 from facewright.metrics.thresholds import choose_threshold
-from facewright.recognition import Located, Recognizer
+from facewright.recognition import Recognizer
 from fixtures.faces import SIDE, saved, small_bundle
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)

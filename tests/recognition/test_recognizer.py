@@ -18,8 +18,9 @@ from facewright.errors import BadImage, Undefined, UnknownName, UsageError, Weig
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
 from facewright.gallery.photos import Photo, embed_photos
-from facewright.recognition import Recognizer, shipped
+from facewright.recognition import Recognizer
 from facewright.recognition.matching import Stack, matched
+from facewright.recognition.networks import shipped
 from facewright.training.recipe_parts import Input
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from facewright.errors import UsageError
-from facewright.explanation import Explained, ExplainedPair, ExplainedPhoto, Occlusion
+from facewright.explanation.occlusion import Occlusion
+from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
 from facewright.provenance import Origin
 from facewright.report.explanations import (
     GAP,

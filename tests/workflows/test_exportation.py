@@ -22,7 +22,7 @@ from facewright.cli.main import main
 from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder
 from facewright.errors import DataError, ExportDrift, OtherModel, UnknownName, UsageError
-from facewright.exportation import to_onnx
+from facewright.exportation.network import to_onnx
 from facewright.gallery.gallery import Gallery, Photo
 from facewright.graphs import EMBEDDING, LOGITS
 from facewright.heads import put_head

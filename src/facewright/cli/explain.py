@@ -13,7 +13,7 @@ from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.explanation import Explained, ExplainedPair
+    from facewright.explanation.results import Explained, ExplainedPair
 
 
 Method = Literal["grad-cam", "grad-cam++", "rollout"]
@@ -51,7 +51,7 @@ def explain(
     if pair and (name is not None or method is not None):
         raise UsageError("--pair has no class and one method: remove --class and --method")
 
-    from facewright.explanation import Explained
+    from facewright.explanation.results import Explained
     from facewright.workflows import explanation
     from facewright.workflows.training_requests import free_folder
 

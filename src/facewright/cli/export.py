@@ -13,7 +13,8 @@ from facewright.cli.progress import event_printer
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
-    from facewright.exportation import Export, Int8Report, TargetCost
+    from facewright.exportation.cost import TargetCost
+    from facewright.exportation.results import Export, Int8Report
 
 
 def export(

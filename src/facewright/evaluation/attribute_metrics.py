@@ -13,12 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.errors import DataError, Undefined, UsageError
 from facewright.evaluation.compare import SIGNIFICANT, holm
-from facewright.metrics.binary import binary_errors, choose_binary_threshold
+from facewright.metrics.binary import binary_errors
 from facewright.metrics.classification import defined_mean
 from facewright.metrics.distributions import normal_quantile
-from facewright.metrics.intervals import Rate, mcnemar_exact, not_a_point, wilson
+from facewright.metrics.intervals import Rate, complement, mcnemar_exact, not_a_point, wilson
 from facewright.metrics.ranking import average_precision_rate, roc_auc_rate
 from facewright.records import Record
 
@@ -72,29 +72,6 @@ class AttributePair(Record):
     within_noise: bool  # holm_p_value >= 0.05
 
 
-def choose_thresholds(scores: ArrayLike, targets: ArrayLike, rule: str = "min-hter") -> Scores:
-    """Choose a threshold for each attribute on validation data.
-
-    Args:
-        scores: (N, A) probabilities of yes. targets: (N, A) 1, 0 or NaN for unknown.
-        rule: as `metrics.binary.choose_binary_threshold`.
-    Returns:
-        (A,); 0.5 where an attribute lacks one of the answers, or no threshold meets the rule.
-    Raises:
-        UsageError, DataError: as `measure_attributes`. UnknownName: no such rule.
-    >>> choose_thresholds([[0.2], [0.6]], [[0], [1]]).tolist()
-    [0.4]
-    """
-    values, truth = checked_attributes(scores, targets)
-    chosen = np.full(values.shape[1], DEFAULT_THRESHOLD)
-    for k in range(values.shape[1]):
-        try:
-            chosen[k] = choose_binary_threshold(values[truth[:, k] == 1, k], values[truth[:, k] == 0, k], rule)
-        except (EmptyScores, Undefined):
-            continue
-    return chosen
-
-
 def measure_attributes(
     scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, names: Sequence[str], split: str = "test"
 ) -> AttributesResult:
@@ -103,7 +80,7 @@ def measure_attributes(
     Args:
         scores: (N, A) probabilities of yes, finite.
         targets: (N, A) 1 for yes, 0 for no, NaN for unknown.
-        thresholds: (A,) chosen on other data, see `choose_thresholds`; yes iff score >= threshold.
+        thresholds: (A,) chosen on other data, see `targets.attribute_thresholds`; yes iff score >= threshold.
         names: of the A attributes.
         split: the part of the data.
     Raises:
@@ -215,7 +192,7 @@ def _row(name: str, scores: Scores, truth: Scores, threshold: float, images: int
         threshold=float(threshold),
         accuracy=wilson(int(((scores >= threshold) == yes).sum()), n),
         accuracy_at_half=wilson(int(((scores >= DEFAULT_THRESHOLD) == yes).sum()), n),
-        balanced_accuracy=errors and Rate(value=1 - errors.value, low=1 - errors.high, high=1 - errors.low, n=n),
+        balanced_accuracy=errors and complement(errors).replace(n=n),
         auc=roc_auc_rate(yes, scores) if both else None,
         average_precision=average_precision_rate(yes, scores) if both else None,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UsageError
-from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.metrics.intervals import Rate, clopper_pearson, complement
 from facewright.records import Record
 
 _BLOCK = 512  # rows compared with all at a time
@@ -191,11 +191,6 @@ def _subgroups(
         unknown=unknown,
         limits=tuple(_limits(rows)),
     )
-
-
-def complement(rate: Rate) -> Rate:
-    """Return the rate of the opposite: of errors, from an accuracy."""
-    return Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
 
 
 def _row(

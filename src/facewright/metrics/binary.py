@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
-from facewright.metrics.intervals import Rate, mean_of, wilson
+from facewright.metrics.intervals import Rate, complement, mean_of, wilson
 from facewright.metrics.thresholds import BINARY, Threshold, refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 from facewright.records import Record
@@ -111,7 +111,6 @@ def choose_class_threshold(
     """
     value = choose_binary_threshold(genuine, impostor, rule)
     errors = binary_errors(genuine, impostor, value)
-    frr = errors.frr
     return Threshold(
         value=value,
         purpose=BINARY,
@@ -119,10 +118,10 @@ def choose_class_threshold(
         rule=rule,
         far_target=asked_far(rule) if rule.startswith("far") else None,
         far=errors.far,
-        tar=Rate(value=1 - frr.value, low=1 - frr.high, high=1 - frr.low, n=frr.n),
+        tar=complement(errors.frr),
         hter=errors.hter,
         impostors=errors.far.n,
-        genuine=frr.n,
+        genuine=errors.frr.n,
         data=data,
         accepted=classes[1],
         rejected=classes[0],

@@ -181,14 +181,25 @@ def cmc(found: Search, ranks: int = 20) -> tuple[Rate, ...]:
     )
 
 
-def open_set_rates(found: Search, threshold: float) -> OpenSetPoint:
-    """Count false positives of non-mated and false negatives of mated probes at a threshold.
+def open_set_rates(found: Search, threshold: float, target: float | None = None) -> OpenSetPoint:
+    """Count false positives of non-mated and false negatives of mated probes at a threshold, chosen for a target.
 
     Raises:
         Undefined: no non-mated probe, or no mated probe.
     Source: ISO/IEC 19795-1; P. Grother and M. Ngan, NIST IR 8009 (2014), FPIR and FNIR(rank 1).
     """
-    return _point(found, threshold, None)
+    nonmated, first = found.other[~found.mated], found.mate[found.rank == 1]
+    mated = int(found.mated.sum())
+    if nonmated.size == 0 or mated == 0:
+        lack = "non-mated probes" if nonmated.size == 0 else "probes of enrolled people"
+        raise Undefined(f"open-set identification needs both kinds of probes, there are no {lack}")
+    return OpenSetPoint(
+        target=target,
+        threshold=threshold,
+        fpir=clopper_pearson(int((nonmated >= threshold).sum()), nonmated.size),
+        fnir=clopper_pearson(mated - int((first >= threshold).sum()), mated),
+        identities=found.identities,
+    )
 
 
 def open_set_at(found: Search, fpir: float) -> OpenSetPoint:
@@ -207,19 +218,4 @@ def open_set_at(found: Search, fpir: float) -> OpenSetPoint:
     scores = np.concatenate([found.mate[found.rank == 1], best])
     accepted = scores[scores > refused]
     threshold = float(accepted.min()) if accepted.size else float(np.nextafter(refused, np.inf))
-    return _point(found, threshold, float(fpir))
-
-
-def _point(found: Search, threshold: float, target: float | None) -> OpenSetPoint:
-    nonmated, first = found.other[~found.mated], found.mate[found.rank == 1]
-    mated = int(found.mated.sum())
-    if nonmated.size == 0 or mated == 0:
-        lack = "non-mated probes" if nonmated.size == 0 else "probes of enrolled people"
-        raise Undefined(f"open-set identification needs both kinds of probes, there are no {lack}")
-    return OpenSetPoint(
-        target=target,
-        threshold=threshold,
-        fpir=clopper_pearson(int((nonmated >= threshold).sum()), nonmated.size),
-        fnir=clopper_pearson(mated - int((first >= threshold).sum()), mated),
-        identities=found.identities,
-    )
+    return open_set_rates(found, threshold, float(fpir))

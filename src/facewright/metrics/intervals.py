@@ -129,6 +129,11 @@ def mean_of(a: Rate, b: Rate) -> Rate:
     return Rate(value=value, low=max(0.0, value - down), high=min(1.0, value + up), n=a.n + b.n)
 
 
+def complement(rate: Rate) -> Rate:
+    """Return the rate of the opposite: of errors, from an accuracy."""
+    return Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
+
+
 def not_a_point(rate: Rate) -> Rate:
     """Replace an interval of resampling that collapsed to a point by the one of Clopper and Pearson.
 

@@ -21,7 +21,7 @@ from pydantic import Field, computed_field, model_validator
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.distributions import Histograms
-from facewright.metrics.intervals import Rate, upper_bound
+from facewright.metrics.intervals import Rate, complement, upper_bound
 from facewright.metrics.score_calibration import ScoreCalibration
 from facewright.metrics.verification import OperatingPoint, allowed_impostors, roc, tar_at_far
 from facewright.records import Count, Number, Record
@@ -280,7 +280,6 @@ def _with_counts(facts: dict[str, Any]) -> dict[str, Any]:
     frr, far = facts["frr"], facts.get("far")
     if not isinstance(frr, dict) or not isinstance(far, dict):
         return facts  # refused as it stands
-    rate = Rate.model_validate(frr)
-    tar = Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
+    tar = complement(Rate.model_validate(frr))
     others = {name: value for name, value in facts.items() if name != "frr"}
-    return others | {"tar": tar, "impostors": far.get("n"), "genuine": rate.n}
+    return others | {"tar": tar, "impostors": far.get("n"), "genuine": tar.n}

@@ -243,11 +243,6 @@ def resolvable(fars: tuple[float, ...], impostors: int) -> tuple[float, ...]:
     return tuple(far for far in fars if Fraction(repr(float(far))) * impostors >= 1)
 
 
-def det(curve: Roc) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The detection error trade-off: `probit` of the FAR and of the FRR at each threshold, (T,) each."""
-    return probit(curve.far), probit(curve.frr)
-
-
 def probit(rates: ArrayLike) -> NDArray[np.float64]:
     """The axis of a DET plot: the standard normal quantile of each rate; -inf at 0, inf at 1.
 

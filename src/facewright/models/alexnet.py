@@ -38,8 +38,6 @@ class Enlarge(nn.Module):
 
 
 class AlexNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier.6"
     feature_width = HIDDEN
 

@@ -64,8 +64,6 @@ class ClassCapsules(nn.Linear):
 
 
 class CapsNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classes"
     feature_width = PRIMARY * PRIMARY_WIDTH
 
@@ -83,7 +81,6 @@ class CapsNet(Model):
         return capsules.flatten(1)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         return self.stage("stem", "conv1 grid"), self.stage("capsules", "primary", "classes")
 
 

@@ -76,8 +76,6 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

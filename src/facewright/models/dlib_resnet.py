@@ -88,7 +88,6 @@ class DlibResNet(Model):
         return features
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         blocks = iter(self.units_in("blocks"))
         levels = (
             Stage(f"stage {number}", tuple(islice(blocks, depth))) for number, (_, depth) in enumerate(LEVELS, start=1)

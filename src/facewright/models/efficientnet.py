@@ -106,8 +106,6 @@ class MBConv(nn.Module):
 
 
 class EfficientNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier.1"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

@@ -20,8 +20,6 @@ FEATURES = 128
 
 
 class SmallFaceNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier"
     feature_width = FEATURES
 
@@ -47,6 +45,5 @@ class SmallFaceNet(Model):
         return features
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         body = self.stage("body", "conv2", "conv3", "pool3")
         return self.stage("stem", "conv1", "pool1"), body, self.stage("head", "avgpool", "fc", "classifier")

@@ -159,7 +159,6 @@ class InceptionResNetV1(Model):
         return embedding
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         stem = "conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "conv2d_4b"
         a, b, c = (self.units_in(f"repeat_{number}") for number in (1, 2, 3))
         return (

@@ -79,6 +79,5 @@ class IResNet(Model):
         return embedding
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         head = self.stage("head", "bn2 grid", "fc features", "classifier")
         return self.stage("stem", "conv1 bn1 prelu"), *layer_stages(self), head

@@ -63,8 +63,6 @@ class PartialConvolution(nn.Module):
 
 
 class LeNet5(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "fc"
     feature_width = FEATURES
 
@@ -94,6 +92,5 @@ class LeNet5(Model):
         return features
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         layers = self.stage("layer 1", "c1", "s2"), self.stage("layer 2", "c3", "s4 grid")
         return *layers, self.stage("head", "c5", "f6", "fc")

@@ -104,7 +104,6 @@ class MobileFaceNet(Model):
         return torch.flatten(self.last_bn(self.features(x)), 1)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         third, fourth, fifth = (self.units_in(f"conv_{number}.model") for number in (3, 4, 5))
         return (
             self.stage("stem", "conv1", "conv2_dw"),

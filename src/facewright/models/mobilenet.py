@@ -58,8 +58,6 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNetV1(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
@@ -129,8 +127,6 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier.1"
     feature_width = 1280
 

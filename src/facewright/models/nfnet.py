@@ -118,8 +118,6 @@ DEPTHS = {"nfnet_f0": (1, 2, 6, 3), "nfnet_f1": (2, 4, 12, 6)}
 
 
 class NFNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "head.fc"
     feature_width = FEATURES
 
@@ -158,7 +156,6 @@ class NFNet(Model):
         return torch.flatten(self.avgpool(x), 1)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         stem = self.stage("stem", "reduce", *(f"stem.conv{number}" for number in range(1, len(STEM_WIDTHS) + 1)))
         body = (self.stage(f"stage {n + 1}", *self.units_in(f"body.{n}")) for n in range(len(WIDTHS)))
         return stem, *body, self.stage("head", "final_conv", "avgpool", "head.fc")

@@ -32,8 +32,6 @@ def unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 
 
 
 class PatchNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "fc"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

@@ -19,8 +19,6 @@ GRID = 16  # points along a side of the last map, for 64 px
 
 
 class PlainCNN(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "fc"
     feature_width = 64 * GRID**2
 
@@ -41,6 +39,5 @@ class PlainCNN(Model):
         return torch.flatten(self.grid(x), 1)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         layers = self.stage("layer 1", "conv1", "pool1"), self.stage("layer 2", "conv2", "pool2 grid")
         return *layers, self.stage("head", "fc")

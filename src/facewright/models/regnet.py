@@ -111,8 +111,6 @@ class Block(nn.Module):
 
 
 class RegNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "fc"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
@@ -139,6 +137,5 @@ class RegNet(Model):
         return torch.flatten(self.avgpool(self.trunk_output(self.stem(self.reduce(x)))), 1)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         body = (self.stage(f"stage {n}", *self.units_in(f"trunk_output.block{n}")) for n in range(1, 5))
         return self.stage("stem", "reduce", "stem.0 stem.1"), *body, self.stage("head", "avgpool", "fc")

@@ -77,8 +77,6 @@ VARIANTS = {  # depths; channels of the first two 3x3 convolutions, the third ha
 
 
 class ResNeSt(ResidualNetwork):
-    """Images to class scores."""
-
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         depths, first = VARIANTS[name]
         conv1 = nn.Sequential(

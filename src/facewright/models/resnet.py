@@ -128,8 +128,6 @@ VARIANTS: dict[str, tuple[MakeBlock, tuple[int, ...]]] = {  # block, depths
 
 
 class ResNet(ResidualNetwork):
-    """Images to class scores."""
-
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
         kernel, stride = {"coarse": (7, 2), "imagenet": (7, 2), "medium": (3, 2), "small": (3, 1)}[stem]
         conv1 = nn.Conv2d(3, 64, kernel, stride, kernel // 2, bias=False)

@@ -57,8 +57,6 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier.1"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

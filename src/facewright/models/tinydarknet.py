@@ -46,8 +46,6 @@ class ConvUnit(nn.Module):
 
 
 class TinyDarknet(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "fc"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
@@ -101,5 +99,4 @@ class PointwiseFaceNet(Model):
         return torch.flatten(self.grid(x), 1)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return the outline."""
         return self.stage("body", "conv1", "pool", "conv2 grid"), self.stage("head", "fc")

@@ -30,8 +30,6 @@ DEPTHS = {  # convolutions before each pool
 
 
 class VGG(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "classifier.6"
     feature_width = HIDDEN
 

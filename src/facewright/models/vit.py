@@ -91,8 +91,6 @@ VARIANTS = {"vit_ti_16": (192, 3), "vit_s_16": (384, 6), "vit_b_16": (768, 12)} 
 
 
 class VisionTransformer(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "head"
 
     def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:

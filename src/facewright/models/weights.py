@@ -176,11 +176,7 @@ def load_into(model: Model, loaded: PretrainedWeights) -> tuple[str, ...]:
 
 
 def _classifier_message(loaded: PretrainedWeights, weight: Tensor | None) -> str:
-    """Return a message that a new classifier is trained.
-
-    Args:
-        weight: of the network's classifier, (classes, features, ...); None for a head of several layers.
-    """
+    """Return a message that a new classifier is trained; `weight` is None for a head of several layers."""
     new = "a new head" if weight is None else f"a new {weight.shape[0]:,}-class head"
     if loaded.classes == 0:
         return f"{loaded.title}: the weights have no classifier; training {new}"

@@ -65,8 +65,6 @@ class Block(nn.Module):
 
 
 class Xception(Model):
-    """Images to class scores."""
-
     classifier_name: ClassVar[str] = "fc"
     feature_width = 2048
 

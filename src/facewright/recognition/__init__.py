@@ -13,40 +13,31 @@ from typing import TYPE_CHECKING
 from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from facewright.faces.detectors import DETECTORS, EVERY, LARGE, SMALLEST_FACE, Detector, Located
-    from facewright.faces.selection import DEFAULT_SELECTION, SELECTIONS, Face, Picked, SelectFace
+    from facewright.faces.detectors import SMALLEST_FACE
+    from facewright.faces.selection import DEFAULT_SELECTION, Face, Picked, SelectFace
     from facewright.recognition.matching import Matched
-    from facewright.recognition.networks import BUILT_IN, SHIPPED, TEMPLATES, built_in, shipped
+    from facewright.recognition.networks import TEMPLATES, built_in
     from facewright.recognition.recognizer import Recognizer
 
 __all__ = [
-    "BUILT_IN",
     "DEFAULT_SELECTION",
-    "DETECTORS",
-    "EVERY",
-    "LARGE",
-    "SELECTIONS",
-    "SHIPPED",
     "SMALLEST_FACE",
     "TEMPLATES",
-    "Detector",
     "Face",
-    "Located",
     "Matched",
     "Picked",
     "Recognizer",
     "SelectFace",
     "built_in",
-    "shipped",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "facewright.faces.detectors": "DETECTORS EVERY LARGE SMALLEST_FACE Detector Located",
+        "facewright.faces.detectors": "SMALLEST_FACE",
+        "facewright.faces.selection": "DEFAULT_SELECTION Face Picked SelectFace",
         "facewright.recognition.matching": "Matched",
-        "facewright.recognition.networks": "BUILT_IN SHIPPED TEMPLATES built_in shipped",
-        "facewright.faces.selection": "DEFAULT_SELECTION SELECTIONS Face Picked SelectFace",
+        "facewright.recognition.networks": "TEMPLATES built_in",
         "facewright.recognition.recognizer": "Recognizer",
     },
 )

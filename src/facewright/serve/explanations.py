@@ -16,7 +16,7 @@ from facewright.inference import Classifier
 from facewright.recognition import Face, Recognizer
 
 if TYPE_CHECKING:
-    from facewright.explanation import Explainer
+    from facewright.explanation.class_maps import Explainer
 
 SHOWN = 224  # px: least side of the images that are shown
 
@@ -32,7 +32,7 @@ class Explanations:
     def _explainer(self) -> Explainer:
         if self._classifier is None:
             raise UsageError("the model has no classes; send two images a and b to see what made them similar")
-        from facewright.explanation import Explainer
+        from facewright.explanation.class_maps import Explainer
 
         return Explainer(self._classifier)
 

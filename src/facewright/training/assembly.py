@@ -164,11 +164,7 @@ def _sharded(recipe: Recipe, network: nn.Module, data: Data, world: World) -> Sh
 
 
 def _synchronised(network: nn.Module, world: World) -> nn.Module:
-    """Let batch norms take their statistics over all processes.
-
-    Raises:
-        UsageError: not on CUDA; torch can do it there alone.
-    """
+    """Let batch norms take their statistics over all processes, which torch can do on CUDA alone."""
     if world.device.type != "cuda":
         raise UsageError(f"training.sync_batch_norm is for CUDA, not for {world.device}: set it to false")
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -184,10 +180,7 @@ def _objective(recipe: Recipe, network: nn.Module, data: Data) -> Objective | Ta
             last_layer(head).bias.copy_(starting_bias(torch.from_numpy(truth), recipe.task))
         return TaskObjective(recipe.objective, recipe.task, smoothing)
     width = int(getattr(head, "width", 0))  # a native head has none, and no objective that would ask for it
-    inverse = recipe.objective.class_weights == "inverse"
-    weights = (
-        torch.from_numpy(class_weights(data.store.dataset.labels[data.train], data.classes)).float()
-        if inverse
-        else None
-    )
+    weights = None
+    if recipe.objective.class_weights == "inverse":
+        weights = torch.from_numpy(class_weights(data.store.dataset.labels[data.train], data.classes)).float()
     return Objective(recipe.objective, data.classes, width, weights, smoothing)

@@ -55,6 +55,20 @@ class Position:
     rows: list[EpochRow] = field(default_factory=list)
     sets: list[SetAccuracy] = field(default_factory=list)  # rows of verification.csv
 
+    def take_step(self, images: int) -> None:
+        """Count a step with so many images in all processes."""
+        self.step, self.steps, self.phase_steps = self.step + 1, self.steps + 1, self.phase_steps + 1
+        self.images += images
+
+    def end_epoch(self) -> None:
+        """Stand at the beginning of the next epoch."""
+        self.epoch, self.phase_epoch, self.step = self.epoch + 1, self.phase_epoch + 1, 0
+        self.loss_sum, self.correct, self.seen = 0.0, 0.0, 0
+
+    def end_phase(self) -> None:
+        """Stand at the beginning of the next phase."""
+        self.phase, self.phase_epoch, self.phase_steps, self.waited = self.phase + 1, 0, 0, 0
+
 
 def to_csv(rows: Iterable[EpochRow]) -> str:
     """Write the rows as CSV with a header; floats keep every bit."""

@@ -54,6 +54,11 @@ def set_rate(optimizer: Optimizer, factor: float) -> float:
     """Scale every group's base rate; returns the highest."""
     for group in optimizer.param_groups:
         group["lr"] = group["base"] * factor
+    return rate(optimizer)
+
+
+def rate(optimizer: Optimizer) -> float:
+    """Return the learning rate of what learns fastest."""
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 

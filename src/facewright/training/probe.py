@@ -47,9 +47,7 @@ def fit(
     Raises:
         UsageError: a class has only one member, so that nothing can be held out.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
-    scaled = (features - mean) / deviation
+    scaled, mean, deviation = _standardised(features)
     losses = _cross_validated(scaled, labels, groups, strengths, folds, seed) if len(strengths) > 1 else (float("nan"),)
     strength = strengths[int(np.nanargmin(losses))] if len(strengths) > 1 else strengths[0]
     weight, bias = _fitted(scaled, labels, strength)
@@ -102,9 +100,7 @@ def _ridge(
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GroupKFold
 
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
-    scaled = (features - mean) / deviation
+    scaled, mean, deviation = _standardised(features)
     folds = min(folds, len(set(groups.tolist())))
     if folds < 2:
         raise UsageError("a linear probe chooses its C on held-out images: a number needs two training images or more")
@@ -130,6 +126,7 @@ def _cross_validated(
     seed: int,
 ) -> tuple[float, ...]:
     """The mean held-out log loss of each strength."""
+    from scipy.special import log_softmax
     from sklearn.model_selection import StratifiedGroupKFold
 
     rarest = min(len(set(groups[labels == label])) for label in np.unique(labels))
@@ -144,7 +141,8 @@ def _cross_validated(
         held_out = []
         for inside, outside in parts:
             weight, bias = _fitted(scaled[inside], labels[inside], strength)
-            held_out.append(_log_loss(scaled[outside] @ weight.T + bias, labels[outside]))
+            logs = log_softmax(scaled[outside] @ weight.T + bias, axis=1)
+            held_out.append(-logs[np.arange(len(outside)), labels[outside]])
         totals.append(float(np.mean(np.concatenate(held_out))))
     return tuple(totals)
 
@@ -162,9 +160,10 @@ def _fitted(
     return np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
 
 
-def _log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """-log of the softmax share of the true class, (N,)."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss: NDArray[np.float64] = -logs[np.arange(len(labels)), labels]
-    return loss
+def _standardised(
+    features: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Features (N, F) of mean 0 and deviation 1; the means and deviations (F,) that they had."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
+    return (features - mean) / deviation, mean, deviation

@@ -7,9 +7,6 @@ own classes, and exchange three numbers an image: the greatest logit, the sum of
 Partial FC (`training.negatives`) takes at each step only a part of a process's classes: those of the images of the
 batch, and others drawn as a function of (seed, step, process).
 
-Why not DTensor and `loss_parallel`: the margin changes one logit an image, by an index along the sharded dimension, for
-which DTensor has no rule, and its `cross_entropy` wants logits sharded evenly over all classes, which a sample is not.
-
 Source: An et al. 2022, "Killing Two Birds with One Stone: Efficient and Robust Training of Face Recognition CNNs by
 Partial FC", arXiv:2203.15565. Deviation: directions that a step leaves out still move by the optimizer's momentum and
 decay.

@@ -65,17 +65,14 @@ class Trainer:
         self.module, self.data, self.recipe, self.folder = module, data, recipe, folder
         self.save_best, self.on_event, self.world = save_best, on_event, world
         self.phases = tuple(recipe.all_phases.items())
-        # Settled before a phase freezes anything.
         objective = module.objective
         self.sharding = objective.sharding if isinstance(objective, ShardedObjective) else None
-        self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]
+        self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]  # none frozen
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)
         self.numbers = StepNumbers()
         self.start_phase()
         self._clock = self._saved = time.monotonic()
-
-    # The loop ------------------------------------------------------------------------------------------------------
 
     def fit(self) -> tuple[EpochRow, ...]:
         """Train to the end (or until the last phase ends early) from wherever `position` stands.
@@ -118,10 +115,10 @@ class Trainer:
         self.warmups, self.warm_seconds = self.module.warmups, 0.0
         self.loader: ImageLoader | FeatureLoader | None = None  # made when the phase's first step is taken
 
-    def prepare_inputs(self) -> None:
+    def prepare_inputs(self) -> ImageLoader | FeatureLoader:
         """Find the phase's hard negatives, and compute the features of a frozen backbone, once a phase."""
         if self.loader is not None:
-            return
+            return self.loader
         phase, data = self.phase, self.data
         for name, so_far in self.phases[: self.position.phase + 1]:  # what earlier phases added stays
             if so_far.hard_negatives:
@@ -132,18 +129,15 @@ class Trainer:
         self.inputs_data = data
         self.truth = moved(torch.from_numpy(data.store.dataset.truth), self.world.device)  # (N,), or (N, T) targets
         if phase.draws and self.module.head is not None:
-            size = self.recipe.image_size(self.position.epoch)
-            self.loader = FeatureLoader(
-                data, self.network, phase.draws, size, self.module.dtype, self.on_event, self.world
-            )
+            size, dtype = self.recipe.image_size(self.position.epoch), self.module.dtype
+            self.loader = FeatureLoader(data, self.network, phase.draws, size, dtype, self.on_event, self.world)
         else:
             self.loader = ImageLoader(data, self.world, self.on_event)
+        return self.loader
 
     def train_epoch(self, stop_requested: Callable[[], bool]) -> float:
         """Take the steps of one epoch, from `position.step` on; return images a second."""
-        self.prepare_inputs()
-        position, loader = self.position, self.loader
-        assert loader is not None
+        position, loader = self.position, self.prepare_inputs()
         batches = self.inputs_data.plan(position.epoch)
         started, seen = time.monotonic(), position.images
         self.wrapped.train()
@@ -205,10 +199,7 @@ class Trainer:
         self.scaler.update()
         if self.average is not None:
             self.average.update(self.network)
-        position.step += 1
-        position.steps += 1
-        position.phase_steps += 1
-        position.images += whole
+        position.take_step(whole)
 
     def backward(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Sum up the gradients of the parts of a batch; return the loss and the scores of the whole.
@@ -230,11 +221,7 @@ class Trainer:
         return torch.stack(losses).sum(), torch.cat(scores)
 
     def settle(self, later: int = 0) -> None:
-        """Count the loss and the hits of the steps taken, all but the last `later`: no step waits for its own numbers.
-
-        Raises:
-            NonFiniteLoss: the loss of a step, or the norm of its gradient, is no number.
-        """
+        """Count the loss and the hits of the steps taken, all but the last `later`, as `StepNumbers.settle`."""
         self.numbers.settle(self.position, lambda: self.inputs_data.store.dataset.records, later)
 
     def clip_gradients(self) -> Tensor | None:
@@ -249,11 +236,11 @@ class Trainer:
         if not training.clip:
             return None
         foreach = True if self.world.device.type in optimizers.FUSED else None
-        if self.sharding is not None:
+        if self.sharding is None:
+            norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=foreach)
+        else:
             norm = whole_norm(self.wrapped, self.class_weight, self.world)
             nn.utils.clip_grads_with_norm_(self.wrapped.parameters(), training.clip, norm, foreach=foreach)
-        else:
-            norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), training.clip, foreach=foreach)
         return None if self.scaler.is_enabled() else norm  # float16: the scaler skips a step that overflows
 
     def targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -276,9 +263,8 @@ class Trainer:
         assert self.loader is not None
         self.on_event(Progress("validating", 0, 1))
         network, size = self.validated_network.eval(), self.recipe.image_size(self.position.epoch)
-        return validation.verified(
-            self, validation.validated(self, network, self.loader.validation(size)), network, size
-        )
+        result = validation.validated(self, network, self.loader.validation(size))
+        return validation.verified(self, result, network, size)
 
     def truth_of(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the class numbers (B,) or targets (B, T) of rows of the store, on the device."""
@@ -298,14 +284,10 @@ class Trainer:
             raise NonFiniteLoss(divergence(fault, place, self.inputs_data.store.dataset.records))
         best = self.update_best(result)
         position.rows.append(self.row(result, speed, best))
-        if self.plateau is not None and self.plateau.update(
-            -result.score, self.recipe.schedule, self.phase.learning_rate
-        ):
+        schedule, rate = self.recipe.schedule, self.phase.learning_rate
+        if self.plateau is not None and self.plateau.update(-result.score, schedule, rate):
             self.on_event(Message(f"validation stalled: learning rate times {self.plateau.scale:g}"))
-        position.epoch, position.step = position.epoch + 1, 0
-        position.phase_epoch += 1
-        position.loss_sum = position.correct = 0.0
-        position.seen = 0
+        position.end_epoch()
         stalled = bool(patience) and position.waited >= patience
         if stalled:
             self.on_event(Message(f"no better epoch in {patience}: stopped early after epoch {position.epoch}"))
@@ -320,16 +302,13 @@ class Trainer:
         if position.phase + 1 == len(self.phases):
             position.finished = True
             return
-        position.phase, position.phase_epoch, position.phase_steps, position.waited = position.phase + 1, 0, 0, 0
+        position.end_phase()
         if self.average is not None:
             self.network.load_state_dict(self.average.module.state_dict())  # what was validated is what goes on
         self.start_phase()
 
     def update_best(self, result: Validation) -> bool:
-        """Keep the weights if the epoch is the best so far; only epochs at the full size compete.
-
-        Of equal scores the lower loss is better: on a small validation part accuracy and HTER soon stand still.
-        """
+        """Keep the weights if the epoch, at the full size, is the best so far; of equal scores the lower loss is better."""
         position = self.position
         if self.recipe.image_size(position.epoch) != self.recipe.image_size(self.recipe.epochs - 1):
             return False
@@ -353,7 +332,7 @@ class Trainer:
             images_seen=position.images,
             steps=position.steps,
             image_size=self.recipe.image_size(position.epoch),
-            learning_rate=self.rate(),
+            learning_rate=optimizers.rate(self.optimizer),
             train_loss=loss_sum / seen,
             train_accuracy=correct / seen,
             validation_loss=result.loss,
@@ -363,10 +342,6 @@ class Trainer:
             images_per_second=speed,
             best=best,
         )
-
-    def rate(self) -> float:
-        """Return the learning rate of the step just taken, of what learns fastest."""
-        return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def rate_factor(self) -> float:
         """Return the factor of the learning rate for the step about to be taken."""
@@ -383,8 +358,6 @@ class Trainer:
         left = ((epochs - position.epoch) * steps - position.step) * self.data.batch / max(speed, 1e-9)
         loss, accuracy = position.loss_sum / position.seen, position.correct / position.seen
         self.on_event(StepFinished(position.epoch + 1, epochs, position.step, steps, loss, accuracy, speed, left))
-
-    # The state -----------------------------------------------------------------------------------------------------
 
     @property
     def class_weight(self) -> Tensor:

@@ -20,20 +20,18 @@ from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, ExportDrift, UnknownName, UsageError, require_extra
 from facewright.events import EventHandler, Message, Progress, ignore_event
-from facewright.exportation import (
+from facewright.exportation.agreement import (
     Agreement,
-    Export,
     ImageSubset,
-    Int8Report,
     ModelOutputs,
     StoredThresholds,
-    TargetCost,
     compare_outputs,
     compute_outputs,
-    measure_int8_cost,
-    to_int8,
-    to_onnx,
 )
+from facewright.exportation.cost import TargetCost, measure_int8_cost
+from facewright.exportation.network import to_onnx
+from facewright.exportation.quantization import to_int8
+from facewright.exportation.results import Export, Int8Report
 from facewright.faces.crops import cropper_for, with_face_crops
 from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier

@@ -33,14 +33,7 @@ class FaceDetector:
 
     @classmethod
     def load(cls, *, cache: Path | None = None, device: str | None = "cpu") -> FaceDetector:
-        """Load the network of the package's file, converted the first time.
-
-        Args:
-            cache: the folder; `cache_folder()` where None.
-            device: as of `graphs.Session`.
-        Raises:
-            WeightsError: the package is not installed, or its file is not what it should be.
-        """
+        """Load the network of the package's file, converted the first time; arguments and errors as `Source.load`."""
         return cls(MAX_MARGIN.session(cache=cache, device=device))
 
     def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float = 0.0) -> tuple[Floats, Floats]:

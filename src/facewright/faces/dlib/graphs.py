@@ -128,11 +128,7 @@ class _Graph:
         return self.node("Relu", [x])
 
     def bytes(self, pixels: tuple[str, int, list[Any]], output: tuple[str, list[Any]]) -> bytes:
-        """Return the finished file.
-
-        Args:
-            pixels: the input's name, kind of number and shape. output: the tensor and shape of the result, float32.
-        """
+        """Return the file of an input (name, kind of number, shape) and a result (tensor, shape), float32."""
         helper, kinds = self._onnx.helper, self._onnx.TensorProto
         name, kind, shape = pixels
         self._nodes.append(helper.make_node("Identity", [output[0]], ["result"]))
@@ -148,11 +144,7 @@ class _Graph:
 
 
 def _pairs(network: Network, convolutions: int) -> list[tuple[Convolution, Affine]]:
-    """Return the convolutions of a network, each with the norm behind it; the last layer is left out.
-
-    Raises:
-        WeightsError: the layers do not take turns so, or there are not as many.
-    """
+    """Return the convolutions of a network, each with the norm behind it; the last layer is left out."""
     layers = network.layers[:-1]
     pairs = [
         (convolution, affine)
@@ -192,12 +184,7 @@ def _detector(path: Path) -> bytes:
 
 
 def _resnet(path: Path) -> bytes:
-    """`crops` (B, 150, 150, 3) uint8 -> their embeddings (B, 128), of any length.
-
-    A residual network of 29 convolutions with three habits of dlib's: where the side is halved nothing is padded; a
-    shortcut that halves is a mean over 2x2 points, and channels it lacks count as zeros; where it has one row and
-    column more than the convolutions, the convolutions' are zeros.
-    """
+    """`crops` (B, 150, 150, 3) uint8 -> their embeddings (B, 128), of any length; the layers are in `dlib_resnet`."""
     network, depth = read_network(path), sum(blocks for _, blocks in BLOCKS)
     pairs, linear = iter(_pairs(network, 1 + 2 * depth)), network.layers[-1]
     if not isinstance(linear, np.ndarray) or linear.shape[1] != WIDTH:
@@ -244,14 +231,7 @@ class FaceVectors:
 
     @classmethod
     def load(cls, *, cache: Path | None = None, device: str | None = "cpu") -> FaceVectors:
-        """Load the network of the package's file, converted the first time.
-
-        Args:
-            cache: the folder; `cache_folder()` where None.
-            device: as of `graphs.Session`.
-        Raises:
-            WeightsError: the package is not installed, or its file is not what it should be.
-        """
+        """Load the network of the package's file, converted the first time; arguments and errors as `Source.load`."""
         return cls(RESNET.session(cache=cache, device=device))
 
     def of(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:

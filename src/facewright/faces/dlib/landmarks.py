@@ -70,13 +70,7 @@ class FivePoints:
 
     @classmethod
     def load(cls, *, cache: Path | None = None) -> FivePoints:
-        """Load the trees of the package's file, converted the first time.
-
-        Args:
-            cache: the folder; `cache_folder()` where None.
-        Raises:
-            WeightsError: the package is not installed, or its file is not what it should be.
-        """
+        """Load the trees of the package's file, converted the first time; arguments and errors as `Source.load`."""
         return LANDMARKS.load(cls.from_bytes, cache=cache)
 
     @classmethod

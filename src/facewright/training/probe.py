@@ -160,9 +160,7 @@ def _fitted(
     return np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
 
 
-def _standardised(
-    features: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _standardised(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
     """Features (N, F) of mean 0 and deviation 1; the means and deviations (F,) that they had."""
     mean = features.mean(axis=0, dtype=np.float64)
     deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)

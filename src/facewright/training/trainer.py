@@ -308,7 +308,7 @@ class Trainer:
         self.start_phase()
 
     def update_best(self, result: Validation) -> bool:
-        """Keep the weights if the epoch, at the full size, is the best so far; of equal scores the lower loss is better."""
+        """Keep the weights of the best epoch so far at the full size; of equal scores the lower loss is better."""
         position = self.position
         if self.recipe.image_size(position.epoch) != self.recipe.image_size(self.recipe.epochs - 1):
             return False

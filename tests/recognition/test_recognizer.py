@@ -20,7 +20,6 @@ from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
 from facewright.gallery.photos import Photo, embed_photos
 from facewright.recognition import Recognizer
 from facewright.recognition.matching import Stack, matched
-from facewright.recognition.networks import shipped
 from facewright.training.recipe_parts import Input
 
 PHOTOS = Path(__file__).parents[3] / "shared/data"
@@ -139,13 +138,10 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.M
         Recognizer().faces(BLANK)
 
 
-def test_thresholds_of_other_networks_are_left_out() -> None:
-    assert shipped("0" * 32) == ()
-
-
 @needs_networks
 def test_the_shipped_threshold_is_for_the_shipped_networks() -> None:
-    held = shipped(Recognizer().fingerprint)
+    held = Recognizer().thresholds()
+    assert Recognizer(detector="none").thresholds() == ()  # those of other networks are left out
     assert [one.far_target for one in held] == [0.001, 0.01]
     for one in held:
         assert one.impostors == one.genuine == 1100 and one.far.value <= one.far_target

@@ -15,14 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.evaluation.compare import SIGNIFICANT, holm
-from facewright.metrics.binary import binary_errors
+from facewright.metrics.binary import DEFAULT_THRESHOLD, binary_errors
 from facewright.metrics.classification import defined_mean
 from facewright.metrics.distributions import normal_quantile
 from facewright.metrics.intervals import Rate, complement, mcnemar_exact, not_a_point, wilson
 from facewright.metrics.ranking import average_precision_rate, roc_auc_rate
 from facewright.records import Record
 
-DEFAULT_THRESHOLD = 0.5
 Scores = NDArray[np.float64]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from facewright.errors import EmptyScores, Undefined, UsageError
 from facewright.evaluation.results import BinaryResult, Predictions
 from facewright.metrics.binary import (
+    DEFAULT_THRESHOLD,
     binary_errors,
     choose_class_threshold,
     expected_performance_curve,
@@ -19,7 +20,6 @@ from facewright.metrics.binary import (
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import auc, eer, roc
 
-DEFAULT_THRESHOLD = 0.5  # the threshold that scripts take unasked
 Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 

@@ -110,11 +110,7 @@ def _listed(counts: Tally) -> NDArray[np.int64]:
 
 
 def _class_row(
-    classes: tuple[str, ...],
-    number: int,
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float64] | None,
-    counts: Tally,
+    classes: tuple[str, ...], number: int, labels: NDArray[np.int64], scores: NDArray[np.float64] | None, counts: Tally
 ) -> ClassRow:
     hits, labelled, predicted = (int(part[number]) for part in (counts.hits, counts.labelled, counts.predicted))
     own = labels == number if scores is not None else None

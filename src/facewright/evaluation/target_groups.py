@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
-from facewright.evaluation.attribute_metrics import DEFAULT_THRESHOLD
 from facewright.evaluation.number_metrics import errors_by_group
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.targets import TargetPredictions, TaskResult
+from facewright.metrics.binary import DEFAULT_THRESHOLD
 from facewright.specs.tasks import Part, TaskSpec
 
 

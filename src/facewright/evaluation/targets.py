@@ -14,13 +14,13 @@ from pydantic import Field
 
 from facewright.errors import EmptyScores, RunError, Undefined
 from facewright.evaluation import protocols
-from facewright.evaluation.attribute_metrics import DEFAULT_THRESHOLD, AttributesResult, measure_attributes
+from facewright.evaluation.attribute_metrics import AttributesResult, measure_attributes
 from facewright.evaluation.number_metrics import NumberResult, PredictionInterval, fit_interval, measure_number
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.vote_metrics import VotesResult, measure_votes
 from facewright.files import csv_text, plain_cell, write_atomic
-from facewright.metrics.binary import choose_class_threshold
+from facewright.metrics.binary import DEFAULT_THRESHOLD, choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold
 from facewright.records import Record
 from facewright.specs.tasks import NumberSpec, Part, TaskSpec

@@ -27,11 +27,7 @@ EACH = 32  # most patches of one photo, so that one odd photo is not all there i
 
 
 def false_alarms(
-    scanner: Scanner,
-    photos: Sequence[Pixels],
-    limit: int,
-    seed: int,
-    known: Sequence[ArrayLike] | None = None,
+    scanner: Scanner, photos: Sequence[Pixels], limit: int, seed: int, known: Sequence[ArrayLike] | None = None
 ) -> Pixels:
     """Find what a network takes for faces in photos that show none: the highest-scoring patch of each place.
 
@@ -63,7 +59,8 @@ def false_alarms(
                 heapq.heappush(best, entry)
             elif entry[:3] > best[0][:3]:
                 heapq.heapreplace(best, entry)
-    return _stacked([entry[3] for entry in sorted(best, key=lambda entry: entry[:3], reverse=True)], scanner.spec)
+    patches = [entry[3] for entry in sorted(best, key=lambda entry: entry[:3], reverse=True)]
+    return np.array(patches, np.uint8).reshape(-1, scanner.spec.height, scanner.spec.width, 3)
 
 
 def _alarms(scanner: Scanner, photo: Pixels, faces: Floats) -> list[tuple[float, Floats]]:
@@ -85,7 +82,3 @@ def cut(photo: Pixels, patch: Floats, spec: InputSpec) -> Pixels:
     box = (max(0.0, x), max(0.0, y), min(x + width, photo.shape[1]), min(y + height, photo.shape[0]))
     image = Image.fromarray(photo)
     return np.array(image.resize((spec.width, spec.height), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
-
-
-def _stacked(patches: list[Pixels], spec: InputSpec) -> Pixels:
-    return np.array(patches, np.uint8).reshape(-1, spec.height, spec.width, 3)

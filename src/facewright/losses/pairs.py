@@ -29,7 +29,9 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tens
     Source: Hadsell, Chopra, LeCun 2006, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR, eq. 4.
     """
     cosines, same = _pairs(embeddings, labels)
-    return _contrast(cosines, same, margin)
+    squared = 2 - 2 * cosines
+    apart = (margin - square_root(squared)).relu().square()
+    return _mean(torch.where(same, squared, apart) / 2, torch.ones_like(same))
 
 
 def score_distributions(embeddings: Tensor, labels: Tensor, nodes: int = 101) -> Tensor:
@@ -100,13 +102,6 @@ def _pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     check_labels(embeddings, labels)
     first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
     return cosines_within(embeddings)[first, second], labels[first] == labels[second]
-
-
-def _contrast(cosines: Tensor, same: Tensor, margin: float) -> Tensor:
-    squared = 2 - 2 * cosines
-    apart = (margin - square_root(squared)).relu().square()
-    losses = torch.where(same, squared, apart) / 2
-    return _mean(losses, torch.ones_like(same))
 
 
 def _histogram(cosines: Tensor, chosen: Tensor, nodes: int) -> Tensor:

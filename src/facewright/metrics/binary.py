@@ -19,6 +19,7 @@ from facewright.metrics.thresholds import BINARY, Threshold, refuse_accepting_no
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 from facewright.records import Record
 
+DEFAULT_THRESHOLD = 0.5  # of a probability, where none was chosen
 RULES = ("min-hter", "eer", "far=X")
 WEIGHTS = tuple(i / 20 for i in range(21))
 

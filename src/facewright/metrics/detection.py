@@ -149,10 +149,7 @@ def best_threshold(curve: Curve) -> float:
 
 
 def evaluate_detections(
-    found: Sequence[tuple[ArrayLike, ArrayLike]],
-    truth: Sequence[ArrayLike],
-    threshold: float,
-    overlap: float = OVERLAP,
+    found: Sequence[tuple[ArrayLike, ArrayLike]], truth: Sequence[ArrayLike], threshold: float, overlap: float = OVERLAP
 ) -> DetectionResult:
     """Hold what was found in some photos against the true boxes.
 

@@ -21,15 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from facewright.models.blocks import (
-    Model,
-    Stage,
-    Stem,
-    conv_norm,
-    first_strides,
-    initialize_convolutions,
-    reducer,
-)
+from facewright.models.blocks import Model, Stage, Stem, conv_norm, first_strides, initialize_convolutions, reducer
 
 V1_MULTIPLIERS = {  # of every width; the paper's alpha
     "mobilenet_v1_x0_25": 0.25,

@@ -195,22 +195,13 @@ RELEASED: tuple[Weights, ...] = (
         licence="BSD-3-Clause",
     ),
     _hub(
-        "resnet18",
-        "resnet18.a1_in1k",
-        "80c49dee3da4822c009c5a7fe591e9223c5a2cfcf95a4067ca4dfb5a7b89c612",
-        (73.2, 288),
+        "resnet18", "resnet18.a1_in1k", "80c49dee3da4822c009c5a7fe591e9223c5a2cfcf95a4067ca4dfb5a7b89c612", (73.2, 288)
     ),
     _hub(
-        "resnet34",
-        "resnet34.a1_in1k",
-        "829a220f9529d2b1ffdc8719d3273463001e0daf411eaf1916865d9db62c0ed2",
-        (77.9, 288),
+        "resnet34", "resnet34.a1_in1k", "829a220f9529d2b1ffdc8719d3273463001e0daf411eaf1916865d9db62c0ed2", (77.9, 288)
     ),
     _hub(
-        "resnet50",
-        "resnet50.a1_in1k",
-        "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb",
-        (81.2, 288),
+        "resnet50", "resnet50.a1_in1k", "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb", (81.2, 288)
     ),
     _asset("resnet101", "v0.1-rsb-weights/resnet101_a1h-36d3f2aa.pth", (82.8, 288)),
     _asset("resnet152", "v0.1-rsb-weights/resnet152_a1h-dc400468.pth", (83.5, 288)),

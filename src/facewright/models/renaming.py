@@ -75,10 +75,7 @@ def renamed(names: Iterable[str], naming: Naming, path: str) -> dict[str, str]:
 
 def _squeeze(theirs: str, ours: str) -> Steps:
     """timm's squeeze and excitation inside a block."""
-    return (
-        (rf"{theirs}se\.conv_reduce\.", rf"{ours}.fc1."),
-        (rf"{theirs}se\.conv_expand\.", rf"{ours}.fc2."),
-    )
+    return ((rf"{theirs}se\.conv_reduce\.", rf"{ours}.fc1."), (rf"{theirs}se\.conv_expand\.", rf"{ours}.fc2."))
 
 
 def _efficientnet() -> Steps:

@@ -11,21 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facewright.models.blocks import Join, Stage
-
-
-class Outlined(Protocol):
-    """A model that can say which of its modules belong together."""
-
-    def stages(self) -> tuple[Stage, ...]: ...
-
-    def get_submodule(self, target: str) -> nn.Module: ...
+from facewright.models.blocks import Join, Model
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ def summarize(model: nn.Module, size: int) -> ModelSummary:
     )
 
 
-def by_block(model: Outlined, summary: ModelSummary) -> tuple[BlockRow, ...]:
+def by_block(model: Model, summary: ModelSummary) -> tuple[BlockRow, ...]:
     """The same layers gathered into the parts of the model's outline."""
     gathered = []
     for stage in model.stages():

@@ -136,15 +136,6 @@ class Own:
         return thresholds_for(self.embedder.bundle.thresholds, VERIFICATION)
 
 
-def shipped(fingerprint: str) -> tuple[Threshold, ...]:
-    """Return the thresholds that come with the package for this fingerprint.
-
-    Raises:
-        DataError: the package's file is damaged.
-    """
-    return tuple(one for one in _shipped() if one.fingerprint == fingerprint)
-
-
 def _shipped() -> tuple[Threshold, ...]:
     path = resources.files("facewright.faces").joinpath(SHIPPED)
     facts = parse_json(path.read_bytes(), dict[str, Any], SHIPPED, error=DataError)

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
-from facewright.evaluation.binary import DEFAULT_THRESHOLD, two_sides_of
+from facewright.evaluation.binary import two_sides_of
 from facewright.evaluation.results import BinaryResult, Entry
+from facewright.metrics.binary import DEFAULT_THRESHOLD
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import Roc, probit, roc
 from facewright.report import words

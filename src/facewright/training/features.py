@@ -192,15 +192,7 @@ def _name(backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.d
     digest.update("\n".join(layers).encode())
     rows = np.sort(inputs.rows)
     augment = None if inputs.augment is None else inputs.augment.model_dump()
-    facts = (
-        FORMAT,
-        inputs.spec.to_dict(),
-        augment,
-        inputs.size,
-        inputs.seed if augment else 0,
-        draws,
-        str(dtype),
-    )
+    facts = (FORMAT, inputs.spec.to_dict(), augment, inputs.size, inputs.seed if augment else 0, draws, str(dtype))
     digest.update(repr(facts).encode())
     for row in rows:  # which row it is matters too: the draws are made for it
         digest.update(f"{row} {inputs.store.digests[row]}\n".encode())

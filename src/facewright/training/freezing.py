@@ -6,9 +6,8 @@ A network's outline (`stages()`) is the order from its input to its classifier; 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
 
 from torch import nn
 
@@ -16,14 +15,6 @@ from facewright.errors import UnknownName, UsageError
 from facewright.models.blocks import Stage
 
 ALL_BUT = re.compile(r"all but first (\d+)")
-
-
-class Staged(Protocol):
-    """The interface of a network that is trained in parts."""
-
-    classifier_name: ClassVar[str]
-
-    def stages(self) -> tuple[Stage, ...]: ...
 
 
 def trained_names(network: nn.Module, which: str) -> frozenset[str]:
@@ -166,16 +157,9 @@ def _behind(network: nn.Module, wanting: Sequence[str], layers: int) -> list[str
     """Parameters behind the first `layers` layers with weights."""
     passed = 0
     frozen: set[str] = set()
-    for path, module in _leaves(network):
+    for path, module in network.named_modules():  # in the order they were made
         weighty = any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
         passed += weighty
         if passed <= layers:
             frozen |= {f"{path}.{name}" if path else name for name, _ in module.named_parameters(recurse=False)}
     return [name for name in wanting if name not in frozen]
-
-
-def _leaves(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules with parameters of their own, in the order they were made."""
-    for path, module in network.named_modules():
-        if list(module.parameters(recurse=False)):
-            yield path, module

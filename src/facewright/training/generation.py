@@ -147,7 +147,7 @@ def _fill(
     digests = [data.store.digests[row] for row in rows]
     cached = cache_folder() / "generated" / f"{_name(chosen, flip, size, data.seed, device, digests)}-{count}.npy"
     if _opened(cached, count, size) is None:
-        made = _generated(real, count, flip, chosen, data.seed, device, on_event)
+        made = _generated(real, count, recipe, data.seed, device, on_event)
         packed = io.BytesIO()
         np.save(packed, made.permute(0, 2, 3, 1).contiguous().numpy(), allow_pickle=False)
         make_private(cached.parent)
@@ -156,15 +156,9 @@ def _fill(
 
 
 def _generated(
-    real: Tensor,
-    count: int,
-    flip: float,
-    chosen: Generation,
-    seed: int,
-    device: torch.device,
-    on_event: EventHandler,
+    real: Tensor, count: int, recipe: Recipe, seed: int, device: torch.device, on_event: EventHandler
 ) -> Tensor:
-    size = int(real.shape[-1])
+    chosen, size = recipe.generation, int(real.shape[-1])
     on_event(
         Message(
             f"training a diffusion model on {len(real):,} images of {size} px, {chosen.updates:,} steps of "
@@ -174,7 +168,7 @@ def _generated(
     began, tasks = time.monotonic(), ("training the diffusion model", "generating images")
     seed = derive(seed, "generation")
     reports = [lambda done, total, task=task: on_event(Progress(task, done, total)) for task in tasks]
-    network = diffusion.fit(real, flip, chosen, seed, device, reports[0])
+    network = diffusion.fit(real, recipe.augment.flip, chosen, seed, device, reports[0])
     trained = time.monotonic()
     made = diffusion.sample(network.eval(), count, size, chosen.sampling_steps, seed, device, reports[1])
     weights, ended = sum(one.numel() for one in network.parameters()), time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +16,11 @@ from facewright.errors import NonFiniteLoss
 from facewright.training.history import Position
 
 
-@dataclass(frozen=True)
-class _Step:
-    place: str
-    indices: NDArray[np.int64]
-    numbers: Readback
-
-
 class StepNumbers:
     """The steps that are not counted yet, oldest first."""
 
     def __init__(self) -> None:
-        self._steps: deque[_Step] = deque()
+        self._steps: deque[tuple[str, NDArray[np.int64], Readback]] = deque()
 
     def add(self, place: str, indices: NDArray[np.int64], numbers: Tensor) -> None:
         """Begin to read a step's numbers.
@@ -37,7 +29,7 @@ class StepNumbers:
             place: of the step, for an error. indices: (B,) rows of the store. numbers: loss, hits, and the norm of the
                 gradient where that must be a number.
         """
-        self._steps.append(_Step(place, indices, Readback(numbers)))
+        self._steps.append((place, indices, Readback(numbers)))
 
     def clear(self) -> None:
         """Forget the steps that are not counted yet."""
@@ -52,17 +44,15 @@ class StepNumbers:
             NonFiniteLoss: the loss of a step, or the norm of its gradient, is no number.
         """
         while len(self._steps) > later:
-            step = self._steps.popleft()
-            loss, correct, *norm = step.numbers.read()
+            place, indices, numbers = self._steps.popleft()
+            loss, correct, *norm = numbers.read()
             if not math.isfinite(loss):
-                raise NonFiniteLoss(divergence(f"the loss is {loss}", step.place, records(), step.indices))
+                raise NonFiniteLoss(divergence(f"the loss is {loss}", place, records(), indices))
             if norm and not math.isfinite(norm[0]):
-                raise NonFiniteLoss(
-                    divergence(f"the gradient's norm is {norm[0]}", step.place, records(), step.indices)
-                )
-            position.loss_sum += loss * len(step.indices)
+                raise NonFiniteLoss(divergence(f"the gradient's norm is {norm[0]}", place, records(), indices))
+            position.loss_sum += loss * len(indices)
             position.correct += correct
-            position.seen += len(step.indices)
+            position.seen += len(indices)
 
 
 def divergence(fault: str, place: str, records: Sequence[Record], indices: NDArray[np.int64] | None = None) -> str:

@@ -14,7 +14,7 @@ from facewright.bundle import Exported
 from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.errors import DataError, UsageError
-from facewright.exportation import to_onnx
+from facewright.exportation.network import to_onnx
 from facewright.faces import quality
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.quality import quality_of

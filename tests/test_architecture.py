@@ -8,8 +8,9 @@ knowing). Below them stand mutants: small made-up packages that each break one r
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -99,11 +100,15 @@ def module_of(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
-def imports_of(path: str, package: Package) -> Iterator[Import]:
+@cache
+def parsed(source: str, path: str) -> ast.Module:
+    return ast.parse(source, path)
+
+
+def imports_of(path: str, package: Package, modules: Set[str]) -> Iterator[Import]:
     """Every import of a module of the package, wherever in the file it stands."""
-    modules = {module_of(other) for other in package}
     inside = ("facewright/" + path).split("/")[:-1]
-    for node in ast.walk(ast.parse(package[path], path)):
+    for node in ast.walk(parsed(package[path], path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -124,6 +129,7 @@ def imports_of(path: str, package: Package) -> Iterator[Import]:
 def layer_breaks(package: Package) -> list[str]:
     """Each import that goes up, or across, with its place and both layers."""
     found = []
+    modules = {module_of(path) for path in package}
     for path in package:
         module = module_of(path)
         part = module.partition(".")[0]
@@ -132,7 +138,7 @@ def layer_breaks(package: Package) -> list[str]:
                 f"{path}:1: {part} has no layer: add a row in tests/test_architecture.py and docs/architecture.md"
             )
             continue
-        for used in imports_of(path, package):
+        for used in imports_of(path, package, modules):
             other = used.target.partition(".")[0]
             same_folder = part == other and "/" in path
             if other in LAYERS and LAYERS[other] >= LAYERS[part] and not same_folder:
@@ -143,8 +149,10 @@ def layer_breaks(package: Package) -> list[str]:
 
 def cycles(package: Package) -> list[str]:
     """A circle of files inside a folder, where there is one."""
+    modules = {module_of(path) for path in package}
     graph = {
-        module_of(path): {used.target for used in imports_of(path, package)} - {module_of(path)} for path in package
+        module_of(path): {used.target for used in imports_of(path, package, modules)} - {module_of(path)}
+        for path in package
     }
     try:
         TopologicalSorter(graph).prepare()
@@ -174,7 +182,7 @@ def torch_breaks(package: Package) -> list[str]:
         part = module_of(path).partition(".")[0]
         if LAYERS.get(part) not in TORCHLESS or part in TENSORS:
             continue
-        for node in at_import(ast.parse(source, path)):
+        for node in at_import(parsed(source, path)):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.partition(".")[0] == "torch" for name in named):
@@ -193,6 +201,14 @@ def full_names(tree: ast.AST) -> dict[str, str]:
     return names
 
 
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of a name and its attributes, else nothing."""
+    if isinstance(node, ast.Attribute):
+        above = dotted(node.value)
+        return above and f"{above}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def restricted_reading(path: str, tree: ast.AST) -> ast.AST | None:
     """The name in the one allowed call of `torch.load`: written out so, in one file, with `weights_only=True`."""
     if path != TENSORS_ONLY:
@@ -206,7 +222,7 @@ def restricted_reading(path: str, tree: ast.AST) -> ast.AST | None:
 
 def unsafe(path: str, source: str) -> list[str]:
     """Whatever could run code that came in a file, or import a name that came from outside (FAULTS 7 and 9)."""
-    tree = ast.parse(source, path)
+    tree = parsed(source, path)
     known = full_names(tree)
     allowed = restricted_reading(path, tree)
     found = []
@@ -221,7 +237,7 @@ def unsafe(path: str, source: str) -> list[str]:
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             what = "" if isinstance(node.value, ast.Constant) and node.value.value is False else "allow_pickle"
         elif isinstance(node, (ast.Name, ast.Attribute)):
-            head, _, rest = ast.unparse(node).partition(".")
+            head, _, rest = dotted(node).partition(".")
             name = ".".join([known.get(head, head), *([rest] if rest else [])])
             banned = name in UNSAFE_CALLS or (name == DYNAMIC_IMPORT and path != "lazy.py")
             what = name if banned else ""
@@ -237,7 +253,7 @@ def rank(name: str) -> tuple[int, str]:
 
 def unsorted_names(path: str, source: str) -> list[str]:
     found = []
-    for node in ast.parse(source, path).body:
+    for node in parsed(source, path).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             names = ast.literal_eval(node.value)
             if list(names) != sorted(set(names), key=rank):

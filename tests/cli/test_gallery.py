@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="module")
+def enrolled(photos: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a gallery of twenty photos; nobody changes it."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    words = ("-g", folder / "people.gallery", "-m", model, photos, "--keep-crops", "--meta", "team=a", "-q")
+    assert main(["gallery", "enroll", *map(str, words)]) == 0
+    return folder
+
+
 @pytest.fixture
-def gallery(photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    where = tmp_path / "people.gallery"
-    words = ("enroll", "-g", where, "-m", model, photos, "--keep-crops", "--meta", "team=a", "-q")
-    status, out, err = run(capsys, *words)
-    assert (status, out, err) == (0, f"enrolled 20 photos in {where}\n", "")
-    return where
+def gallery(enrolled: Path, tmp_path: Path) -> Path:
+    """A copy of its own for each test."""
+    shutil.copytree(enrolled, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "people.gallery"
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -43,8 +51,12 @@ def facts(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, objec
     return found
 
 
-def test_from_enrolling_to_forgetting(gallery: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photo = photos / "person_02" / "1.png"
+def test_from_enrolling_to_forgetting(
+    photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, photo = tmp_path / "people.gallery", photos / "person_02" / "1.png"
+    status, out, err = run(capsys, "enroll", "-g", gallery, "-m", model, photos, "--meta", "team=a", "-q")
+    assert (status, out, err) == (0, f"enrolled 20 photos in {gallery}\n", "")
     status, out, err = run(capsys, "identify", "-g", gallery, photo)
     assert (status, out) == (1, "") and "calibrate" in err and err.count("\n") == 1
     status, out, err = run(capsys, "calibrate", "-g", gallery, "--fpir", "0.1")

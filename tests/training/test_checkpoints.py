@@ -97,7 +97,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, bad: float)
     assert found is not None and float(found.tensors["model.weight"][0]) == 1.0
 
 
-# A kill inside a save: whichever call it falls on, the previous checkpoint loads (FAULTS 12).
+# A kill inside a save: whichever call it falls on, the previous checkpoint loads (FAULTS 12). One process loads PyTorch
+# and forks a child for each moment.
 KILL = """
 import os, signal, sys
 from pathlib import Path
@@ -106,12 +107,10 @@ from facewright import files
 from facewright.training import checkpoints
 from facewright.training.checkpoints import State
 
-folder, moment = Path(sys.argv[1]), sys.argv[2]
 state = lambda value: State({"w": torch.full((200_000,), value)}, {})
 die = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
-checkpoints.save(folder, state(1.0), 1)
-calls = 0
 real = {"fsync": os.fsync, "replace": Path.replace}
+calls = 0
 def counted(name, at):
     def call(*args):
         global calls
@@ -119,34 +118,52 @@ def counted(name, at):
         if calls == at: die()
         return real[name](*args)
     return call
-kind, number = moment.split(":")
-if kind == "fsync": os.fsync = counted("fsync", int(number))
-elif kind == "replace": Path.replace = counted("replace", int(number))
-else:  # part of the bytes are on disk
-    opened = open
-    def half(path, mode, **more):
-        out = opened(path, mode, **more)
-        real_write = out.write
-        class Cut:
-            def __enter__(self): return self
-            def __exit__(self, *args): out.close()
-            def write(self, data):
-                real_write(data[: len(data) * int(number) // 10]); out.flush(); die()
-        return Cut()
-    files.open = half
-checkpoints.save(folder, state(2.0), 2)
+def save_and_die(folder, moment):
+    checkpoints.save(folder, state(1.0), 1)
+    kind, number = moment.split(":")
+    if kind == "fsync": os.fsync = counted("fsync", int(number))
+    elif kind == "replace": Path.replace = counted("replace", int(number))
+    else:  # part of the bytes are on disk
+        opened = open
+        def half(path, mode, **more):
+            out = opened(path, mode, **more)
+            real_write = out.write
+            class Cut:
+                def __enter__(self): return self
+                def __exit__(self, *args): out.close()
+                def write(self, data):
+                    real_write(data[: len(data) * int(number) // 10]); out.flush(); die()
+            return Cut()
+        files.open = half
+    checkpoints.save(folder, state(2.0), 2)
+
+for moment in sys.argv[2:]:
+    if os.fork() == 0:
+        save_and_die(Path(sys.argv[1]) / moment.replace(":", "-"), moment)
+        os._exit(0)
+    print(moment, os.waitstatus_to_exitcode(os.wait()[1]))
 """
+SURVIVORS = {f"write:{tenth}": 1.0 for tenth in range(10)} | {
+    "fsync:1": 1.0, "replace:1": 1.0, "fsync:2": 1.0, "fsync:3": 1.0, "replace:2": 1.0, "fsync:4": 2.0,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("moment", "survivor"),
-    [(f"write:{tenth}", 1.0) for tenth in range(10)]
-    + [("fsync:1", 1.0), ("replace:1", 1.0), ("fsync:2", 1.0), ("fsync:3", 1.0), ("replace:2", 1.0), ("fsync:4", 2.0)],
-)
-def test_a_kill_inside_a_save_leaves_a_checkpoint(tmp_path: Path, moment: str, survivor: float) -> None:
-    done = subprocess.run([sys.executable, "-c", KILL, str(tmp_path), moment], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr.decode()[-500:]
-    found = checkpoints.load(tmp_path)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The folder with what each kill left, and how each process ended."""
+    folder = tmp_path_factory.mktemp("killed")
+    done = subprocess.run([sys.executable, "-c", KILL, str(folder), *SURVIVORS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    return folder, dict(line.split() for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(("moment", "survivor"), SURVIVORS.items())
+def test_a_kill_inside_a_save_leaves_a_checkpoint(
+    killed: tuple[Path, dict[str, str]], moment: str, survivor: float
+) -> None:
+    folder, ends = killed
+    assert ends[moment] == "-9"
+    found = checkpoints.load(folder / moment.replace(":", "-"))
     assert found is not None and float(found.tensors["w"][0]) == survivor
 
 

@@ -1,10 +1,17 @@
-"""What all tests share: none of them sees or fills the user's own cache."""
+"""What all tests share: none sees or fills the user's own cache; each face is drawn once, and found once by dlib."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from facewright.data import synthetic
+from facewright.faces import detectors
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +20,35 @@ def cache_of_this_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("FACEWRIGHT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def faces_drawn_once() -> Iterator[None]:
+    """A data set of synthetic faces draws each image once a process; `draw_face` itself draws every time."""
+    draw = lru_cache(2_000)(synthetic.draw_face)
+
+    def drawn(*given: Any) -> tuple[Any, Any]:
+        image, shown = draw(*given)
+        return image.copy(), shown
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "draw_face", drawn)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def faces_found_once() -> Iterator[None]:
+    """dlib's detector passes each photo once a process through its network; `FaceDetector.find` itself every time."""
+    known: dict[tuple[object, ...], tuple[Any, Any]] = {}
+
+    class Once(detectors.FaceDetector):
+        def find(self, photo: Any, **options: Any) -> tuple[Any, Any]:
+            key = (blake2b(photo.tobytes()).digest(), photo.shape, *options.items())
+            if key not in known:
+                known[key] = super().find(photo, **options)
+            boxes, scores = known[key]
+            return boxes.copy(), scores.copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detectors, "FaceDetector", Once)
+        yield

@@ -40,6 +40,7 @@ def small() -> Bundle:
 def packed(small: Bundle, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("bundle") / "model.safetensors"
     bundles.save(path, small)
+    bundles.load(path).model()  # imports all that a sound file needs
     return path.read_bytes()
 
 

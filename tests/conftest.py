@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
@@ -51,4 +52,23 @@ def faces_found_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(detectors, "FaceDetector", Once)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def layers_counted_once() -> Iterator[None]:
+    """A training counts the FLOPs of equal networks once a process; `summarize` itself every time."""
+    known: dict[tuple[object, ...], Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        if jobs := sys.modules.get("facewright.workflows.training_jobs"):
+            summarize = jobs.summarize
+
+            def counted(network: Any, size: int) -> Any:
+                shapes = (*((name, one.shape) for name, one in network.state_dict().items()),)
+                key = (repr(network), shapes, size)
+                if key not in known:
+                    known[key] = summarize(network, size)
+                return known[key]
+
+            patch.setattr(jobs, "summarize", counted)
         yield

@@ -21,13 +21,13 @@ STEPS = 16  # of a whole run: 4 epochs of 4 batches; a checkpoint lies after eve
 
 
 MUTANTS = ["weights", "average", "optimizer", "position", "schedule", "generator", "history"]
-KILLED = [f"{step}:none" for step in random.Random(0).sample(range(1, STEPS + 1), 6)]
-PHASES_KILLED = [f"{step}:none" for step in (5, 12, 13, 17)]
+KILLED = [f"plain:{step}:none" for step in random.Random(0).sample(range(1, STEPS + 1), 6)]
+PHASES_KILLED = [f"phased:{step}:none" for step in (5, 12, 13, 17)]
 
 
-def killed_and_resumed(root: Path, run: str, cases: list[str]) -> dict[str, str]:
-    """Kill a run, resume it without a piece of its state, compare: `STEP:PIECE` to "same" or "differs"."""
-    command = [sys.executable, "-m", "fixtures.kill_driver", str(root), run, *cases]
+def killed_and_resumed(root: Path, cases: list[str]) -> dict[str, str]:
+    """Kill a run, resume it without a piece of its state, compare: `RUN:STEP:PIECE` to "same" or "differs"."""
+    command = [sys.executable, "-m", "fixtures.kill_driver", str(root), *cases]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
@@ -36,45 +36,42 @@ def killed_and_resumed(root: Path, run: str, cases: list[str]) -> dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """The answers for both kinds of runs, each from one process."""
-    cases = {
-        "plain": [*KILLED, *(f"10:{piece}" for piece in MUTANTS)],
-        "phased": [*PHASES_KILLED, "17:phase"],
-    }
-    return {run: killed_and_resumed(tmp_path_factory.mktemp(run), run, wanted) for run, wanted in cases.items()}
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The answers for both kinds of runs, from one process."""
+    cases = [*KILLED, *(f"plain:10:{piece}" for piece in MUTANTS), *PHASES_KILLED, "phased:17:phase"]
+    return killed_and_resumed(tmp_path_factory.mktemp("killed"), cases)
 
 
 @pytest.mark.parametrize("case", KILLED)
-def test_a_run_killed_at_any_step_ends_in_the_same_bits(answers: dict[str, dict[str, str]], case: str) -> None:
-    assert answers["plain"][case] == "same"
+def test_a_run_killed_at_any_step_ends_in_the_same_bits(answers: dict[str, str], case: str) -> None:
+    assert answers[case] == "same"
 
 
 @pytest.mark.parametrize("case", PHASES_KILLED)
-def test_a_run_of_phases_killed_in_each_ends_in_the_same_bits(answers: dict[str, dict[str, str]], case: str) -> None:
-    assert answers["phased"][case] == "same"
+def test_a_run_of_phases_killed_in_each_ends_in_the_same_bits(answers: dict[str, str], case: str) -> None:
+    assert answers[case] == "same"
 
 
 @pytest.mark.parametrize("piece", MUTANTS)
-def test_a_resume_that_forgets_a_piece_is_caught(answers: dict[str, dict[str, str]], piece: str) -> None:
-    assert answers["plain"][f"10:{piece}"] == "differs"
+def test_a_resume_that_forgets_a_piece_is_caught(answers: dict[str, str], piece: str) -> None:
+    assert answers[f"plain:10:{piece}"] == "differs"
 
 
-def test_a_resume_that_forgets_its_phase_is_caught(answers: dict[str, dict[str, str]]) -> None:
-    assert answers["phased"]["17:phase"] == "differs"
+def test_a_resume_that_forgets_its_phase_is_caught(answers: dict[str, str]) -> None:
+    assert answers["phased:17:phase"] == "differs"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "steps"), [("plain", STEPS), ("phased", 20)])
 def test_a_kill_at_every_step(tmp_path: Path, run: str, steps: int) -> None:
-    cases = [f"{step}:none" for step in range(1, steps + 1)]
-    assert killed_and_resumed(tmp_path, run, cases) == dict.fromkeys(cases, "same")
+    cases = [f"{run}:{step}:none" for step in range(1, steps + 1)]
+    assert killed_and_resumed(tmp_path, cases) == dict.fromkeys(cases, "same")
 
 
 @pytest.mark.slow
 def test_a_resume_of_phases_that_forgets_a_piece_is_caught(tmp_path: Path) -> None:
-    cases = ["17:centres", "10:schedule", "17:optimizer"]
-    assert killed_and_resumed(tmp_path, "phased", cases) == dict.fromkeys(cases, "differs")
+    cases = ["phased:17:centres", "phased:10:schedule", "phased:17:optimizer"]
+    assert killed_and_resumed(tmp_path, cases) == dict.fromkeys(cases, "differs")
 
 
 def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:

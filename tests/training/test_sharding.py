@@ -170,37 +170,40 @@ def test_shares_keep_pairs_together_and_too_small_ones_are_refused() -> None:
             check_shares([np.arange(batch)], World(0, processes), 1, even)
 
 
+# Both processes are forks of one, which has loaded what they need.
 TWO = f"""
-import sys
+import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
-import torch, torch.distributed as dist
+import torch, torch._dynamo, torch.distributed as dist
 from pathlib import Path
 from test_sharding import KINDS, features, frozen, scored, shared, uneven
 from facewright.training.distributed import World
-rank = int(sys.argv[1])
-dist.init_process_group("gloo", init_method=f"file://{{sys.argv[2]}}", rank=rank, world_size=2)
+
+child = os.fork()
+rank = 0 if child else 1
+dist.init_process_group("gloo", init_method=f"file://{{sys.argv[1]}}", rank=rank, world_size=2)
 found = {{kind: shared(kind, World(rank, 2)) for kind in KINDS}}
 found["sampled"] = shared("arcface", World(rank, 2), 0.5)
 found["scored"] = scored(World(rank, 2))
 features.BATCH = 4
-folder = Path(sys.argv[2]).with_name(f"of-{{rank}}")
+folder = Path(sys.argv[1]).with_name(f"of-{{rank}}")
 found["uneven"] = uneven(World(rank, 2), folder)
 found["frozen"] = frozen(World(rank, 2), folder)
 if rank == 0:
-    torch.save(found, sys.argv[3])
+    torch.save(found, sys.argv[2])
 dist.destroy_process_group()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     """What the first of two processes found."""
-    words, folder = [sys.executable, "-c", TWO], tmp_path_factory.mktemp("both")
+    folder = tmp_path_factory.mktemp("both")
+    command = [sys.executable, "-c", TWO, str(folder / "meet"), str(folder / "out")]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen([*words, str(rank), str(folder / "meet"), str(folder / "out")], env=env) for rank in (0, 1)
-    ]
-    assert [process.wait(120) for process in started] == [0, 0]
+    subprocess.run(command, env=env, check=True, timeout=300)
     return torch.load(folder / "out", weights_only=True)
 
 

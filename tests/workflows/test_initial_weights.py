@@ -13,6 +13,7 @@ from facewright import bundle as bundles
 from facewright.errors import FacewrightError, ResumeError, UnknownName, UsageError
 from facewright.events import Event, Message, StepFinished
 from facewright.models.catalog import create_model
+from facewright.runs import Run
 from facewright.training.freezing import trained_names
 from facewright.training.recipe import load
 from facewright.workflows import resume, train, train_all
@@ -49,12 +50,22 @@ def test_fine_tuning_is_what_weights_are_for(weights: Path, tmp_path: Path) -> N
     assert run.classifier.spec.mean == bundles.load(weights).spec.mean, "pictures are prepared as the weights want them"
 
 
-def test_a_probe_leaves_the_body_alone(weights: Path, tmp_path: Path) -> None:
+PROBE = {"input.size": "32", "probe.folds": "2"}
+
+
+@pytest.fixture(scope="module")
+def probed(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Event]]:
+    """A probe, and what it said."""
     said: list[Event] = []
     run = train(
-        NEW, model=f"plain_cnn@{weights}", recipe="probe", out=tmp_path / "r",
-        overrides={"input.size": "32"}, report=False, on_event=said.append,
+        NEW, model=f"plain_cnn@{weights}", recipe="probe", out=tmp_path_factory.mktemp("probe") / "r",
+        overrides=PROBE, report=False, on_event=said.append,
     )  # fmt: skip
+    return run, said
+
+
+def test_a_probe_leaves_the_body_alone(probed: tuple[Run, list[Event]], weights: Path, tmp_path: Path) -> None:
+    run, said = probed
     assert any(isinstance(event, Message) and "of 4 classes" in event.text for event in said), (
         "what was replaced is said"
     )
@@ -64,13 +75,8 @@ def test_a_probe_leaves_the_body_alone(weights: Path, tmp_path: Path) -> None:
     assert len(run.history) == 1 and run.history[0].train_accuracy > 0.9
     assert np.isfinite(run.evaluation.log_loss)
     again = train(
-        NEW,
-        model=f"plain_cnn@{weights}",
-        recipe="probe",
-        out=tmp_path / "s",
-        overrides={"input.size": "32"},
-        report=False,
-    )
+        NEW, model=f"plain_cnn@{weights}", recipe="probe", out=tmp_path / "s", overrides=PROBE, report=False
+    )  # fmt: skip
     assert (run.folder / "model.safetensors").read_bytes() == (again.folder / "model.safetensors").read_bytes()
 
 
@@ -160,16 +166,8 @@ def test_the_recipes_are_those_of_the_notebooks() -> None:
     assert list(load("head-only").phases) == ["head"]
 
 
-def test_the_facts_of_a_run_name_its_weights(weights: Path, tmp_path: Path) -> None:
-    train(
-        NEW,
-        model=f"plain_cnn@{weights}",
-        recipe="probe",
-        out=tmp_path / "r",
-        overrides={"input.size": "32"},
-        report=False,
-    )
-    facts = json.loads((tmp_path / "r" / "run.json").read_text(encoding="utf-8"))
+def test_the_facts_of_a_run_name_its_weights(probed: tuple[Run, list[Event]], weights: Path) -> None:
+    facts = json.loads((probed[0].folder / "run.json").read_text(encoding="utf-8"))
     assert facts["weights"] == str(weights) and len(facts["weights_sha256"]) == 64
 
 

@@ -133,11 +133,10 @@ def resize(batch: Tensor, height: int, width: int) -> Tensor:
 
 
 def normalise(batch: Tensor, spec: InputSpec, out: Tensor | None = None) -> Tensor:
-    """A network's input: (pixel / 255 - mean) / std, channels in the network's order.
+    """A network's input: (pixel / 255 - mean) / std, channels in the network's order, written to `out` where given.
 
     Args:
         batch: (B, 3, H, W) uint8, RGB.
-        out: to write to and return; new where None.
     Returns:
         (B, 3, H, W) float32 in channels_last memory.
     """

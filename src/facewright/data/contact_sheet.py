@@ -97,10 +97,7 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float) -
 
 
 def _drawable(text: str) -> str:
-    """The characters of a name that Pillow's own font can draw: it has ASCII and hardly more.
-
-    Letters lose their accents; of other scripts a question mark stays. Blocks stand in the order of the classes, so
-    such a name is found by its place.
+    """The characters of a name that Pillow's own font can draw: letters without accents, ? for other scripts.
 
     >>> _drawable("Zoë Weiß, 李小龙")
     'Zoe Weiss, ???'

@@ -17,7 +17,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from PIL import Image
 from facewright import images
 from facewright.data.cache import locked, make_private
 from facewright.data.decoding import Chunk, decode_all, read_record, smallest_side
-from facewright.data.pixel_sources import PixelSource, reason_of, stamp_of
+from facewright.data.pixel_sources import PixelSource, digest, reason_of, stamp_of
 from facewright.data.records import Dataset
 from facewright.data.store_index import Index, StoredFile, checksum_of, index_of, write_index
 from facewright.errors import BadImage, FacewrightError
@@ -161,7 +160,7 @@ def _write(
         rows.append(row.replace(start=len(content), length=len(encoded)))
         content += encoded
     write_atomic(path, bytes(content), mode=0o600)
-    return tuple(rows), blake2b(content, digest_size=16).hexdigest()
+    return tuple(rows), digest(content)
 
 
 def encode(source: PixelSource, records: Chunk, spec: InputSpec) -> list[tuple[ShardRow, bytes]]:

@@ -174,11 +174,8 @@ def _check(where: str, found: Sequence[LabelFile], lost: Sequence[str]) -> None:
 
 
 def dataset_of_numbered(tree: Tree, files: Sequence[LabelFile], names: Mapping[str, str], **facts: object) -> Dataset:
-    """Build the data set of numbered images.
+    """Build the data set of numbered images, of what `label_files` gave; `names`: label → class name.
 
-    Args:
-        files: what `label_files` gave; at least one.
-        names: label → class name.
     Raises:
         DataError: a label file cannot be read, or its lines and the images' numbers do not fit one to one.
         EmptyClass: none of a class's images can be used.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.sampling import Stream, labelled, random_words, shuffled
+from facewright.data.sampling import Stream, cut, labelled, random_words, shuffled
 from facewright.errors import UsageError
 
 
@@ -56,14 +56,11 @@ def identities(
 
 
 def _seats(groups: NDArray[np.int64], people: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Seat people in batches: (batches, P, 2) person and group; no person twice in a batch.
+    """Seat people in batches: (batches, P, 2) person and group (of `groups`, >= 1 each); nobody twice in a batch.
 
     B batches come about where no person gives more than B groups and P * B remain; the largest such B is taken. Seats
     are dealt in P rounds, each over all batches in a random order, and people follow one another in a random order with
     all their groups. A person whom the end of a round interrupts goes on in batches that they are not in yet.
-
-    Args:
-        groups: (people in all,) how many each has, >= 1.
     """
     batches = _most_batches(groups, people)
     order = shuffled(np.arange(len(groups)), seed, epoch, Stream.ORDER)
@@ -130,12 +127,11 @@ def pair_plan(
             np.stack([crowd.indices[different], crowd.other_people(different, seed, epoch)], axis=1),
         ]
     )
-    half = batch // 2
     batches = []
-    for start in range(0, len(same), half):
-        part = pairs[:, start : start + half].reshape(-1, 2)
-        batches.append(part[shuffled(np.arange(len(part)), seed, epoch, Stream.ORDER)].ravel())
-    return _whole(batches, 2 * batch)
+    for part in cut(np.arange(len(same)), batch // 2, drop_last=True):
+        both = pairs[:, part].reshape(-1, 2)
+        batches.append(both[shuffled(np.arange(len(both)), seed, epoch, Stream.ORDER)].ravel())
+    return batches
 
 
 def triplet_plan(
@@ -163,12 +159,7 @@ def triplet_plan(
         [crowd.indices[anchors], crowd.same_person(anchors, seed, epoch), crowd.other_people(anchors, seed, epoch)],
         axis=1,
     )
-    return _whole([triplets[start : start + batch].ravel() for start in range(0, len(anchors), batch)], 3 * batch)
-
-
-def _whole(batches: list[NDArray[np.int64]], size: int) -> list[NDArray[np.int64]]:
-    """The batches without a short last one, unless it is the only one."""
-    return batches[:-1] if len(batches) > 1 and len(batches[-1]) < size else batches
+    return [triplets[part].ravel() for part in cut(np.arange(len(anchors)), batch, drop_last=True)]
 
 
 @dataclass(frozen=True)

@@ -305,8 +305,8 @@ def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping
 def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:
     """Build the data set of images whose paths hold the labels, as named groups of a regular expression.
 
-    Args:
-        pattern: groups `label`, `identity`, `split`; any other group becomes a column.
+    Its groups are `label`, `identity` and `split`; any other becomes a column.
+
     Raises:
         UsageError: no regular expression, or one without `label` or `identity`. DataError: it fits no path.
     """

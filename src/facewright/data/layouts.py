@@ -58,8 +58,6 @@ KNOWN: tuple[Layout, ...] = (
 def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
     """Make a data set of a tree, by the layout that is chosen or recognized.
 
-    Args:
-        options: `layout`, `columns`, `names`, `label-from` of the address.
     Raises:
         UnknownName: no such layout. DataError: no layout fits, or it is in doubt which does.
     """

@@ -233,12 +233,9 @@ class ResidentStore:
 
 
 def resident(store: ImageStore, rows: NDArray[np.int64], device: torch.device) -> tuple[ImageStore, str | None]:
-    """Move the pixels of a store to the device where they fit.
+    """Move the rows of a store that batches are made of to the device, where they fit.
 
-    Args:
-        rows: (N,) of the images that batches are made of.
-    Returns:
-        The store on the device, or the store as it is; and a line about it, None on the CPU.
+    Returns that store, or the store as it is; and a line about it, None on the CPU.
     """
     if device.type == "cpu":
         return store, None
@@ -255,10 +252,7 @@ def resident(store: ImageStore, rows: NDArray[np.int64], device: torch.device) -
 class ExtendedStore:
     """A store with further images behind those of another; what a loader needs of a store.
 
-    Args:
-        patches: (K, H, W, 3) uint8, of the store's size.
-        label: their class.
-        origin: of the images, the first part of their paths: "mined" or "generated".
+    `patches` are (K, H, W, 3) uint8 of one class; `origin` is the first part of their paths: "mined" or "generated".
     """
 
     def __init__(self, store: ImageStore, patches: NDArray[np.uint8], label: int, origin: str = "mined") -> None:

@@ -69,14 +69,10 @@ class Array:
         return np.frombuffer(content, self.dtype, offset=self.header).reshape(self.shape)
 
     def spread(self) -> tuple[IO[bytes], int]:
-        """A file in which the values lie packed no more, and the position of the first one.
+        """A file in which the values lie packed no more, and the position of the first one; its checksum is right.
 
         Where they are stored as they are, that is the .npz itself; else an unpacked copy without a name in the cache
-        folder, which is gone when the file is closed. The checksum has been found right.
-
-        Raises:
-            DataError: damaged, or not there any more.
-            FacewrightError: there is no room for the copy.
+        folder, which is gone when the file is closed. Raises DataError: damaged, or gone. FacewrightError: no room.
         """
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.entry) as packed:
@@ -100,8 +96,7 @@ def arrays(path: Path) -> dict[str, Array]:
     """The arrays of an .npz by name; only headers are read.
 
     Raises:
-        BadArchive: the zip is dangerous or none; see archives.py.
-        DataError: an entry is no array, holds Python objects, or has other bytes than its header declares.
+        BadArchive: the zip is dangerous or none. DataError: an entry is no array, or other than its header declares.
     """
     entries = [entry for entry in checked_entries(path, _LIMITS).values() if not entry.is_dir()]
     try:

@@ -70,11 +70,7 @@ class Pairs:
         return len(self.a)
 
     def dataset(self, images: str | Path | None) -> Dataset:
-        """The images of all pairs, each once, as a data set without classes; `PixelStore.open` takes it.
-
-        Args:
-            images: the folder that the paths are relative to; None: the list holds its images.
-        """
+        """The images of all pairs, each once, as a data set without classes; None: the list holds them."""
         root = self.name if images is None else str(Path(images).resolve())
         who = dict[str, str]()
         for people, *paths in zip(self.people or (), self.a, self.b, strict=False):
@@ -85,13 +81,7 @@ class Pairs:
         return Dataset(self.name, root, (), records, self.source or FileSource(root), self.broken)
 
     def rows(self, records: Sequence[Record]) -> NDArray[np.int64]:
-        """Find the images of each pair.
-
-        Args:
-            records: of the data set that was embedded (`store.dataset.records`).
-        Returns:
-            (P, 2) positions in `records`; -1 for a image that is not there: a failure to acquire.
-        """
+        """Find the images of each pair: (P, 2) positions in the embedded records; -1: a failure to acquire."""
         place = {record.path: row for row, record in enumerate(records)}
         return np.array([[place.get(path, -1) for path in pair] for pair in zip(self.a, self.b, strict=True)], np.int64)
 

@@ -93,7 +93,7 @@ class MemorySource:
         return self.content_key(record)
 
 
-def digest(content: bytes) -> str:
+def digest(content: bytes | bytearray) -> str:
     """Return 32 hex characters that stand for some bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 

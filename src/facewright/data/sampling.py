@@ -50,7 +50,7 @@ def plan(
     >>> [part.tolist() for part in plan(np.arange(5), batch=2, seed=0, epoch=0, drop_last=False)]
     [[3, 4], [2, 0], [1]]
     """
-    return _cut(shuffled(np.asarray(indices, np.int64), seed, epoch, Stream.ORDER), batch, drop_last)
+    return cut(shuffled(np.asarray(indices, np.int64), seed, epoch, Stream.ORDER), batch, drop_last)
 
 
 def balanced(
@@ -72,7 +72,7 @@ def balanced(
     counts = [len(part) for part in members]
     wanted = max(counts) if balance == "over" else min(counts)
     sampled = [np.resize(shuffled(part, seed, epoch, Stream.BALANCE), wanted) for part in members]
-    return _cut(shuffled(np.concatenate(sampled), seed, epoch, Stream.ORDER), batch, drop_last=True)
+    return cut(shuffled(np.concatenate(sampled), seed, epoch, Stream.ORDER), batch, drop_last=True)
 
 
 def repeated(
@@ -186,7 +186,8 @@ def shuffled(indices: NDArray[np.int64], seed: int, epoch: int, stream: Stream) 
     return indices[np.argsort(words, kind="stable")]
 
 
-def _cut(order: NDArray[np.int64], batch: int, drop_last: bool) -> list[NDArray[np.int64]]:
+def cut(order: NDArray[np.int64], batch: int, drop_last: bool) -> list[NDArray[np.int64]]:
+    """Cut an order into batches; the last one, if short, is dropped unless it is the only one."""
     if batch < 1:
         raise UsageError(f"a batch holds at least 1 image, got {batch}")
     if order.size == 0:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,6 @@ from facewright.records import Record as Facts
 
 FORMAT = 2  # raised when the bytes of a store, or how they are made, change
 _INDEX_BYTES = 2**30  # a million images take 90 MB
-_BLOCK = 2**22
 
 
 class StoredFile(Facts):
@@ -124,11 +123,8 @@ def sound_index(folder: Path, records: int | None = None, *, fully: bool = False
 
 def checksum_of(file: Path) -> str:
     """Return 32 hex characters that stand for all bytes of a file."""
-    state = blake2b(digest_size=16)
     with file.open("rb") as content:
-        while block := content.read(_BLOCK):
-            state.update(block)
-    return state.hexdigest()
+        return file_digest(content, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 def write_index(folder: Path, index: Index) -> None:

@@ -92,13 +92,9 @@ def _complete(target: Target, column: Column, where: str) -> Target:
 
 
 def read_targets(task: TaskSpec, column: Column, where: str) -> NDArray[np.float32]:
-    """Read the targets of every image.
+    """Read the targets of every image, (N, T) float32: 1 for yes and 0 for no, the number of a class, counts of votes.
 
-    Returns:
-        (N, T) float32, the columns of the task's truth: of an attribute 1 for yes and 0 for no, of classes their
-        number, of votes counts. NaN where a target is unknown.
-    Raises:
-        DataError: a value is none of its kind. UnknownName: no such column.
+    NaN where a target is unknown. Raises DataError: a value is none of its kind. UnknownName: no such column.
     """
     return np.concatenate([_READERS[target.kind](target, column, where) for target in task.targets], axis=1)
 

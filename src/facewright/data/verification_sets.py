@@ -29,10 +29,8 @@ Run = tuple[int, int]  # start and length in the file
 
 
 def read_verification_set(path: Path) -> tuple[PackedSource, list[bool]]:
-    """Read a .bin file.
+    """Read a .bin file: the source of its images, called 0000000, 0000001 …, and whether each pair shows one person.
 
-    Returns:
-        The source of its images, called 0000000, 0000001 …; and of each pair whether it shows one person.
     Raises:
         DataError: damaged, cut short, or holding anything but lists of bytes and booleans.
     """

@@ -82,11 +82,7 @@ def shown(location: str | Path) -> str:
 
 
 def path_of(location: str | Path) -> Path:
-    """The file of a gallery.
-
-    Raises:
-        UsageError: it is no file's name, or a folder's.
-    """
+    """The file of a gallery. Raises UsageError: it is no file's name, or a folder's."""
     path, scheme = Path(location), str(location).partition("://")[0]
     if "://" in str(location) or str(location).startswith("postgresql:/") or path.is_dir():  # `Path` merges slashes
         raise UsageError(

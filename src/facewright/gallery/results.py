@@ -74,10 +74,8 @@ class SearchResult(Record):
     quality: Quality | None = None  # of the selected face
 
     def identified(self, threshold: float, poor: float | None = None) -> Identification:
-        """The best match is the person, if its score reaches the threshold.
+        """The best match is the person, if its score reaches the threshold; `poor`: that of a face of low quality.
 
-        Args:
-            poor: the threshold for a face of low quality; None: the same.
         >>> SearchResult(photo="a.jpg").identified(0.5).person is None  # the gallery is empty
         True
         """

@@ -71,11 +71,7 @@ class StoreHeader(Record):
 
     @classmethod
     def from_json(cls, text: str) -> StoreHeader:
-        """Read the stored form.
-
-        Raises:
-            DataError: it is not what `to_json` writes.
-        """
+        """Read the stored form. Raises DataError: it is not what `to_json` writes."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -201,11 +197,7 @@ class GalleryStore(Protocol):
         """Store a threshold, or none."""
 
     def check(self) -> None:
-        """Read and verify everything, crops too.
-
-        Raises:
-            GalleryDamaged: something is not what was written.
-        """
+        """Read and verify everything, crops too. Raises GalleryDamaged: something is not what was written."""
 
     def close(self) -> None:
         """Close files and connections."""

@@ -34,24 +34,10 @@ from PIL import Image
 
 from facewright.errors import BadImage, UsageError
 from facewright.images import formats
-from facewright.images.decoding import QUIET, UNNAMED, UPRIGHT, Limits, decode, orientation_of
-from facewright.images.formats import Pixels, to_rgb
-
-__all__ = [
-    "IMAGE_TYPES",
-    "ImageLike",
-    "Limits",
-    "MemoryImage",
-    "Pixels",
-    "as_image",
-    "data_uri",
-    "pixel_digest",
-    "png_of",
-    "read",
-    "read_bytes",
-    "read_sized",
-    "try_read",
-]
+from facewright.images.decoding import QUIET, UNNAMED, UPRIGHT, decode, orientation_of
+from facewright.images.decoding import Limits as Limits
+from facewright.images.formats import Pixels as Pixels
+from facewright.images.formats import to_rgb
 
 
 @dataclass(frozen=True, eq=False)

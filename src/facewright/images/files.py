@@ -97,11 +97,7 @@ def as_list(paths: ImageLike | Sequence[ImageLike]) -> list[Path | MemoryImage]:
 
 
 def images_at(one: Path | MemoryImage) -> list[Path | MemoryImage]:
-    """Return an image, or those below a folder, in order.
-
-    Raises:
-        UsageError: there is no such path.
-    """
+    """Return an image, or those below a folder, in order. Raises UsageError: there is no such path."""
     if isinstance(one, Path) and one.is_dir():
         return sorted(images_below(one), key=in_order)
     if isinstance(one, Path) and not one.exists():

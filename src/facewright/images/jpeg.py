@@ -39,11 +39,7 @@ class Scans:
 
 
 def check(data: bytes) -> Scans:
-    """Walk over the segments of a JPEG.
-
-    Raises:
-        BadImage: its scans or segments would keep the decoder busy for long.
-    """
+    """Walk over the segments of a JPEG. Raises BadImage: its scans or segments would keep the decoder busy for long."""
     scans, position, segments = Scans(), 2, 0
     while marker := _MARKER.search(data, position):
         segments += 1

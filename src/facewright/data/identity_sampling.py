@@ -56,7 +56,7 @@ def identities(
 
 
 def _seats(groups: NDArray[np.int64], people: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Seat people in batches: (batches, P, 2) person and group (of `groups`, >= 1 each); nobody twice in a batch.
+    """Seat people in batches: (batches, P, 2) person and group (of `groups`, >= 1 each); no one twice in a batch.
 
     B batches come about where no person gives more than B groups and P * B remain; the largest such B is taken. Seats
     are dealt in P rounds, each over all batches in a random order, and people follow one another in a random order with

@@ -26,7 +26,7 @@ from facewright.events import Progress, download_handler, ignore_event, licence_
 from facewright.faces.detectors import detector_of
 from facewright.models import downloads, face_weights
 from facewright.models.downloads import Remote, pinned
-from facewright.models.face_weights import FACE_WEIGHTS, accepted, file_of
+from facewright.models.face_weights import FACE_WEIGHTS, accept, accepted, file_of
 from facewright.models.released import RELEASED, Weights, cached_file
 from facewright.recognition import Recognizer
 from facewright.recognition.defaults import read_defaults, set_default
@@ -311,6 +311,15 @@ def test_the_default_is_built_in_until_one_is_chosen(site: type[Server], capsys:
     with pytest.raises(FacewrightError, match="nothing-like-this"):
         set_default("nothing-like-this")
     assert set_default("built-in").model == "built-in"
+
+
+def test_the_default_is_shown_with_its_licence(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for state in ("not accepted yet", "accepted"):
+        assert main(["models", "default", "w600k_r50"]) == 0
+        shown = capsys.readouterr().out
+        assert f"w600k_r50: licence non-commercial research only, {state}; training data WebFace600K" in shown
+        accept(row_of("w600k_r50"))
+    assert main(["models", "default", "built-in"]) == 0 and "licence" not in capsys.readouterr().out
 
 
 def test_the_list_shows_one_in_full(cache: Path) -> None:

@@ -127,10 +127,15 @@ def default(
       facewright models default yunet
       facewright models default built-in
     """
+    from facewright.models.face_weights import accepted, face_weights
     from facewright.recognition.defaults import read_defaults, set_default
 
     chosen = read_defaults() if name is None else set_default(name)
-    report(chosen.to_dict(), f"model {chosen.model}; detector {chosen.detector or 'of the model'}", as_json)
+    lines = [f"model {chosen.model}; detector {chosen.detector or 'of the model'}"]
+    for row in filter(None, map(face_weights, (chosen.model, chosen.detector or ""))):
+        state = "" if not row.asks else ", accepted" if row.name in accepted() else ", not accepted yet"
+        lines.append(f"{row.name}: licence {row.licence}{state}; training data {row.data}")
+    report(chosen.to_dict(), "\n".join(lines), as_json)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, float, float] | None:

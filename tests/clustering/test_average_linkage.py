@@ -80,6 +80,61 @@ def test_faces_that_resemble_few_of_their_person_join(monkeypatch: pytest.Monkey
     assert cluster_scores(given.labels, truth) == linked
 
 
+def joined_by_loops(
+    linked: NDArray[np.bool_], labels: NDArray[np.int64], cannot: list[tuple[int, int]]
+) -> list[list[int]]:
+    """The rule of the module, by counting each pair of faces."""
+    first = labels.copy()
+    groups = {int(number): np.flatnonzero(labels == number).tolist() for number in np.unique(labels)}
+    large = [number for number in groups if len(groups[number]) >= average_linkage.LARGE]
+    least = average_linkage.OTHERS * (len(groups) - len(large))
+
+    initial = np.isin(first, large)
+
+    def count_links(some: list[int], others: list[int]) -> int:
+        return sum(bool(linked[a, b]) for a in some for b in others if a != b and (initial[a] or initial[b]))
+
+    def own(number: int) -> float:
+        rows = groups[number]
+        return count_links(rows, rows) / (len(rows) * (len(rows) - 1)) if number in large else 0.0
+
+    while True:
+        best, found = average_linkage.SHARE, None
+        for a in groups:
+            for b in large:
+                if a == b or any({i, j} <= {*groups[a], *groups[b]} for i, j in cannot):
+                    continue
+                count = count_links(groups[a], groups[b])
+                fewer, more = sorted((len(groups[a]), len(groups[b])))
+                share = count / (fewer * max(more, least)) / max(1, average_linkage.ALIKE * min(own(a), own(b)))
+                if share >= best and (found is None or share > best):
+                    best, found = share, (a, b)
+        if found is None:
+            return sorted(sorted(rows) for rows in groups.values())
+        groups[found[1]] += groups.pop(found[0])
+        large = [number for number in large if number != found[0]]
+
+
+@pytest.mark.parametrize("value", [0.3, 0.4, 0.45, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_large_clusters_join_as_by_loops(seed: int, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_linkage, "LARGE", 4)
+    monkeypatch.setattr(average_linkage, "OTHERS", 0.4)
+    monkeypatch.setattr(average_linkage, "BLOCK", 16)
+    rng = np.random.default_rng(seed)
+    vectors, who = people([30, 24, 16, 3, 1, 1, 1, 1], seed, noise=1.3)
+    order = rng.permutation(who.size)
+    vectors = vectors[order]
+    _, parts = np.unique(20 * who[order] + rng.integers(0, 12, who.size) ** 2 // 12, return_inverse=True)
+    pairs = rng.permutation(who.size)[:20].reshape(-1, 2).tolist()
+    cannot = [(a, b) for a, b in pairs if parts[a] != parts[b]]
+    found = average_linkage._join_large(vectors, parts, value, cannot)
+    expected = joined_by_loops(vectors @ vectors.T >= value, parts, cannot)
+    assert sorted(np.flatnonzero(found == number).tolist() for number in np.unique(found)) == expected
+    assert len(expected) < np.unique(parts).size
+    assert all(found[a] != found[b] for a, b in cannot)
+
+
 REFUSED: list[dict[str, list[tuple[int, int]]]] = [
     {"must": [(0, 0)]},
     {"must": [(0, 99)]},

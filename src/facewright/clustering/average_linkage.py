@@ -9,10 +9,11 @@ where FMR comes from impostor scores of the model (`metrics.impostor_tail`), and
 exp(entropy) of the clusters' sizes. Both are found together: the threshold starts at K = number of faces and falls
 until K no longer changes. So no distance has to be chosen, and none was fitted to the people who are sorted.
 
-An average over many photos of a person scatters less than one score, and photos that resemble few of the others fall
-below t. So where people have many photos (LARGE), each further cluster may join one of them: the averages of their own
-faces and of the others with them are taken as normal, and the cluster joins if that person is likelier than a new one,
-at the prior of a Chinese restaurant process (the person's faces against the number of small clusters; Aldous 1985).
+Photos of a person over many years resemble some of each other, not the average. So where people have many photos
+(LARGE), these clusters are compared once more, with each other and with the small ones: two join if a SHARE of their
+pairs reaches a stricter score, the one of LINKED times that rate. Two clusters within which most pairs are linked need
+more: ALIKE times SHARE of their own share. And the more small clusters there are, the likelier each is a person of its
+own: a large cluster counts as if it had OTHERS times as many faces, at least.
 
 Clusters whose average reaches t have a pair that reaches t. So the faces are first parted into the connected components
 of the graph of such pairs, which gives the same clusters and needs no matrix of all faces.
@@ -36,8 +37,10 @@ from scipy.sparse.csgraph import connected_components
 from facewright.errors import Undefined, UsageError
 from facewright.metrics.impostor_tail import score_at
 
-EXPECTED, MOST = 0.1, 0.005  # false matches of a face, and of a pair at most; chosen on LFW
+# Chosen on LFW, and on people of many photos made of its vectors (benchmarks/clustering_development.py)
+EXPECTED, MOST = 0.1, 0.003  # false matches of a face, and of a pair at most
 LARGE = 10  # faces
+LINKED, SHARE, ALIKE, OTHERS = 0.4, 0.07, 2.0, 0.1
 ROUNDS = 30  # at most, of the search for the threshold
 BLOCK = 2_048  # rows of similarities at a time
 FEWEST = 20  # impostor scores
@@ -80,14 +83,15 @@ def cluster(
     must = _within_groups(_groups(len(vectors), must), must)
     people = float(len(vectors))
     for _ in range(ROUNDS):
-        value = score_at(impostors, min(EXPECTED / people, MOST)) if threshold is None else threshold
+        rate = min(EXPECTED / people, MOST)
+        value = score_at(impostors, rate) if threshold is None else threshold
         labels = _average_linkage(vectors, value, must, cannot)
         now = _effective(labels)
         if threshold is not None or abs(now - people) < 0.5:
             break
         people = now
     if threshold is None:
-        labels = _join_large(vectors, labels, cannot)
+        labels = _join_large(vectors, labels, score_at(impostors, LINKED * rate), cannot)
         now = _effective(labels)
     return Clusters(_by_size(labels), value, now)
 
@@ -112,54 +116,59 @@ def _average_linkage(
     return labels
 
 
-def _join_large(vectors: NDArray[np.float32], labels: Labels, cannot: Sequence[Link]) -> Labels:
-    """Let small clusters join the large ones, once: fitted again to what has joined, the normals would drift."""
-    apart: dict[int, list[int]] = {}
-    for a, b in cannot:
-        apart.setdefault(a, []).append(b)
-        apart.setdefault(b, []).append(a)
+def _join_large(vectors: NDArray[np.float32], labels: Labels, value: float, cannot: Sequence[Link]) -> Labels:
+    """Join clusters with the large ones, the pair with the largest share of linked faces first."""
     _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    large, small = np.flatnonzero(sizes >= LARGE), np.flatnonzero(sizes < LARGE)
-    if large.size < 2 or not small.size:
-        return labels
-    averages, own, others = _averages(vectors, labels, large, sizes)
-    joined = labels.copy()
-    for number in small:
-        rows = np.flatnonzero(labels == number)
-        average = np.clip(averages[rows].mean(axis=0), others.mean, own.mean)
-        odds = np.log(sizes[large] / small.size) + own.log_density(average) - others.log_density(average)
-        kept_apart = {int(joined[other]) for row in rows for other in apart.get(int(row), ())}
-        likely = [place for place in np.argsort(-odds, kind="stable") if odds[place] > 0]
-        joined[rows] = next((large[place] for place in likely if large[place] not in kept_apart), number)
-    return joined
+    large = np.flatnonzero(sizes >= LARGE)
+    links, within = _links(vectors, labels, large, value), np.zeros(sizes.size, np.int64)
+    within[large] = links[large, np.arange(large.size)] - sizes[large]
+    apart, least = np.array(cannot, np.int64).reshape(-1, 2), OTHERS * (sizes.size - large.size)
+    shares, changed = np.zeros(links.shape), large
+    while large.size:
+        for number in changed.tolist():  # the row and the column of a large cluster
+            column = _shares(links[:, large == number][:, 0], within, sizes, number, least)
+            column[[number, *_apart(labels, apart, number)]] = 0
+            shares[:, large == number], shares[number] = column[:, None], column[large]
+        joined, place = np.unravel_index(shares.argmax(), shares.shape)
+        if shares[joined, place] < SHARE:
+            break
+        changed, gone = large[[place]], np.flatnonzero(large == joined)
+        labels[labels == joined] = changed
+        within[changed] += within[joined] + 2 * links[joined, place]
+        sizes[changed] += sizes[joined]
+        links[changed] += links[joined]
+        links[:, place] += links[:, gone].sum(axis=1)
+        links[large, place] = links[changed[0]]
+        shares[joined] = links[joined] = shares[:, gone] = links[:, gone] = 0
+    return labels
 
 
-@dataclass(frozen=True)
-class _Normal:
-    mean: float
-    std: float
+def _links(vectors: NDArray[np.float32], labels: Labels, large: Labels, value: float) -> Labels:
+    """How many pairs of faces of each cluster and each large one reach a similarity, (C, L).
 
-    @classmethod
-    def of(cls, values: NDArray[np.float32]) -> _Normal:
-        """Fit by the median and the median absolute deviation, which a few faces in a wrong cluster do not move."""
-        middle = float(np.median(values))
-        return cls(middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6))
-
-    def log_density(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logarithm of the density, less a constant."""
-        density: NDArray[np.float32] = -0.5 * ((values - self.mean) / self.std) ** 2 - np.log(self.std)
-        return density
+    Pairs of faces of two small clusters are not counted: there may be too many small ones.
+    """
+    links = np.zeros((labels.max() + 1, large.size), np.int64)
+    rows = np.argsort(labels, kind="stable")
+    rows = rows[np.isin(labels[rows], large)]
+    starts = np.searchsorted(labels[rows], large)
+    for top in range(0, len(vectors), BLOCK):
+        reached = vectors[top : top + BLOCK] @ vectors[rows].T >= value
+        np.add.at(links, labels[top : top + BLOCK], np.add.reduceat(reached, starts, axis=1, dtype=np.int64))
+    return links
 
 
-def _averages(
-    vectors: NDArray[np.float32], labels: Labels, large: Labels, sizes: Labels
-) -> tuple[NDArray[np.float32], _Normal, _Normal]:
-    """The average cosine of each face with the other faces of each large cluster, (N, L); and how it is distributed
-    for the faces of these clusters, and for all others."""
-    sums = np.stack([vectors[labels == number].sum(axis=0) for number in large])
-    member = labels[:, None] == large
-    averages = (vectors @ sums.T - member) / (sizes[large] - member)
-    return averages, _Normal.of(averages[member]), _Normal.of(averages[~member])
+def _shares(links: Labels, within: Labels, sizes: Labels, number: int, least: float) -> NDArray[np.float64]:
+    """The share of linked pairs of each cluster with a large one, (C,): less where most pairs of both are linked."""
+    fewer, more = np.minimum(sizes, sizes[number]), np.maximum(sizes, sizes[number])
+    own = within / np.maximum(sizes * (sizes - 1), 1)
+    return np.asarray(links / (fewer * np.maximum(more, least)) / np.maximum(1, ALIKE * np.minimum(own, own[number])))
+
+
+def _apart(labels: Labels, cannot: NDArray[np.int64], number: int) -> list[int]:
+    """The clusters that must stay apart from one."""
+    pairs = labels[cannot]
+    return [int(other) for other in np.unique(pairs[(pairs == number)[:, ::-1]])]
 
 
 def _distances(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

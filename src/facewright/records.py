@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,16 @@ class Record(BaseModel):
         return pd.json_normalize(facts if self.frame_rows is None else facts[self.frame_rows])
 
     def _repr_html_(self) -> str:
-        return f"<table><caption>{type(self).__name__}</caption>{_rows(self.to_dict())}</table>"
+        return notebook_display(self)
+
+
+class _Result(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def notebook_display(result: _Result) -> str:
+    """Return a result as an HTML table, as notebooks show it."""
+    return f"<table><caption>{type(result).__name__}</caption>{_rows(result.to_dict())}</table>"
 
 
 def _rows(facts: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Predict = Callable[[Array], Array]  # (M, D) inputs -> (M,)
 
-SIZE, LARGE = (360, 250), (600, 480)  # CSS pixels
+SIZE, CURVE, SURFACE = (360, 250), (440, 340), (600, 480)  # CSS pixels
 _POINTS = 1_000  # that are drawn
 _POINT: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0}
 # From low to high; each is told apart from a light and from a dark page.
@@ -93,7 +93,7 @@ def function_plot(
 
 def _surface(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[Figure, Any, dict[str, Any]]:
     """The figure, its axes, and how points are drawn in them."""
-    figure, flat = canvas(*LARGE, left=0, bottom=0)
+    figure, flat = canvas(*SURFACE, left=0, bottom=0)
     flat.remove()
     axes: Any = figure.add_axes((0.0, 0.04, 0.94, 0.96), projection="3d", computed_zorder=False)
     axes.set_facecolor("none")
@@ -110,7 +110,7 @@ def _surface(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[F
 
 def _curve(predict: Predict, inputs: Array, names: tuple[str, ...]) -> tuple[Figure, Any, dict[str, Any]]:
     """As `_surface`."""
-    figure, axes = canvas(*LARGE, left=70, bottom=48)
+    figure, axes = canvas(*CURVE)
     xs = np.linspace(inputs.min(), inputs.max(), 400)
     axes.plot(xs, predict(xs[:, None]), color=series_colour(0), linewidth=2, zorder=3)
     _label(axes, *names)

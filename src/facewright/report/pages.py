@@ -25,12 +25,12 @@ def text(name: str) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """Let a name wrap after _ - . and /, not inside its words.
+    """Let a name wrap after _ - . @ and /, not inside its words.
 
     >>> breakable("ann_<b>")
     Markup('ann_<wbr>&lt;b&gt;')
     """
-    return Markup(re.sub("([_./-])", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub("([_.@/-])", r"\1<wbr>", str(escape(name))))
 
 
 def render(

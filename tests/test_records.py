@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from facewright.errors import BundleError, FacewrightError, RunError, UsageError
 from facewright.files import parse_json, parse_toml, read_json, read_toml
 from facewright.records import Record
+from facewright.workflows.face_detection import FoundFaces, PhotoFaces
 
 
 class Row(Record):
@@ -169,3 +170,8 @@ def test_any_bytes_are_the_type_or_the_callers_error(content, parse):
         parse(content, Table, "x", error=RunError)
     except FacewrightError as error:
         assert type(error) is RunError
+
+
+def test_results_that_are_no_records_are_tables_in_a_notebook() -> None:
+    page = FoundFaces((PhotoFaces("<a>.png", (40, 30)),), "yunet", "arcface")._repr_html_()
+    assert page.startswith("<table><caption>FoundFaces</caption>") and "&lt;a&gt;.png" in page and "<a>" not in page

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.explanation.occlusion import Occlusion
+from facewright.records import notebook_display
 
 Heat = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -75,6 +76,8 @@ class Explained:
             "page": self.page,
         }
 
+    _repr_html_ = notebook_display
+
 
 @dataclass(frozen=True, eq=False)
 class ExplainedPair:
@@ -110,3 +113,5 @@ class ExplainedPair:
             "overlays": list(self.overlays),
             "page": self.page,
         }
+
+    _repr_html_ = notebook_display

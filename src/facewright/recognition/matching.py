@@ -8,6 +8,7 @@ from typing import Any
 from facewright.faces.selection import Picked
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
+from facewright.records import notebook_display
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Matched:
             "a": self.sides[0].to_dict(),
             "b": self.sides[1].to_dict(),
         }
+
+    _repr_html_ = notebook_display
 
 
 @dataclass(frozen=True)

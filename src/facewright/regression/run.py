@@ -24,7 +24,7 @@ from facewright.errors import DataError, RunError
 from facewright.evaluation.number_metrics import FitEvaluation, measure_rows
 from facewright.events import EventHandler, ignore_event
 from facewright.files import csv_text, read_json, write_atomic, write_json
-from facewright.records import Record
+from facewright.records import Record, notebook_display
 from facewright.regression import fitting
 from facewright.regression import recipe as recipes
 from facewright.regression.network import Array, Perceptron
@@ -106,6 +106,8 @@ class RowPredictions:
             for number, (values, beyond) in found
         ]
         return {"path": self.path, "inputs": list(self.inputs), "targets": list(self.targets), "rows": rows}
+
+    _repr_html_ = notebook_display
 
     def to_csv(self) -> str:
         """Write inputs, `predicted_…` and `beyond` (1: extrapolated); floats keep every bit."""

@@ -22,6 +22,7 @@ from facewright.files import plain_cell, write_atomic, write_json
 from facewright.images import Pixels
 from facewright.models.blocks import Model
 from facewright.provenance import origin
+from facewright.records import notebook_display
 from facewright.report.drawing import draw_architecture
 from facewright.report.html import DatasetFacts, ReportContext, comparison_page
 from facewright.report.images import GeneratedImages, generated_images
@@ -45,6 +46,8 @@ class Compared:
     def to_dict(self) -> dict[str, Any]:
         """As `compare --json` prints it."""
         return self.comparison.to_dict()
+
+    _repr_html_ = notebook_display
 
     def to_html(self, path: Path | str) -> Path:
         """Write the self-contained page."""

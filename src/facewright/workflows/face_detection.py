@@ -18,6 +18,7 @@ from facewright.images.files import as_list, images_at, none_found
 from facewright.input_spec import Template
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer, SelectFace
+from facewright.records import notebook_display
 from facewright.report.boxes import draw_boxes
 
 
@@ -59,6 +60,8 @@ class FoundFaces:
         """As `faces --json` prints it, and as `faces.json` holds it."""
         photos = [photo.to_dict() for photo in self.photos]
         return {"task": "faces", "detector": self.detector, "template": self.template, "photos": photos}
+
+    _repr_html_ = notebook_display
 
 
 @dataclass(frozen=True)

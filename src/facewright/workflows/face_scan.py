@@ -21,6 +21,7 @@ from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage
 from facewright.images.files import images_in
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
+from facewright.records import notebook_display
 from facewright.report.boxes import draw_boxes
 
 FACE = "face"  # the class of the faces, where it has this name
@@ -66,6 +67,8 @@ class Scanned:
             "photos": [photo.to_dict() for photo in self.photos],
             "detection": {name: result.to_dict() for name, result in self.detection.items()},
         }
+
+    _repr_html_ = notebook_display
 
 
 def scan(

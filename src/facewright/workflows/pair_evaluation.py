@@ -19,6 +19,7 @@ from facewright.metrics.verification import ErrorRates, error_rates
 from facewright.old_keywords import select_face_was_policy
 from facewright.provenance import origin, versions
 from facewright.recognition import Recognizer, SelectFace
+from facewright.records import notebook_display
 from facewright.runs import seen_images
 from facewright.workflows.groups import one_threshold, read_groups, threshold_for_groups
 from facewright.workflows.scores import ScoredPairs, score_pairs
@@ -73,6 +74,8 @@ class PairsMeasured:
             **({} if self.subgroups is None else {"subgroups": self.subgroups.to_dict()}),
             **({} if self.rejection is None else {"error_versus_reject": self.rejection.to_dict()}),
         }
+
+    _repr_html_ = notebook_display
 
     def write(self, folder: Path) -> None:
         """Leave verification.json, scores.csv and report.html in a folder."""

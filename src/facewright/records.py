@@ -100,7 +100,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         more = f" … {len(value) - _SHOWN_ROWS} more" if len(value) > _SHOWN_ROWS else ""
         shown = value[:_SHOWN_ROWS]
-        if not all(isinstance(row, dict | list) for row in value):
+        if not value or not all(isinstance(row, dict | list) for row in value):
             return ", ".join(map(_cell, shown)) + more
         lines = [row.values() if isinstance(row, dict) else row[:_SHOWN_ROWS] for row in shown]
         head = "".join(f"<th>{html.escape(key)}</th>" for key in value[0]) if isinstance(value[0], dict) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import weakref
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from facewright.gallery.photos import Photo
 from facewright.recognition import Recognizer
 from facewright.video.frames import Frame, Reading, read
 from facewright.video.results import TrackEvent
+from facewright.video.tracks import Sighting, Track
 from facewright.workflows import watching
 from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved
@@ -118,6 +120,28 @@ def test_no_frame_is_kept(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.
     film = write_film(tmp_path / "long.mkv", (beside(photo) for _ in range(60)))
     assert watch(film, gallery, threshold=THRESHOLD).searched == 60
     assert max(alive) <= 2
+
+
+def test_what_is_kept_of_a_camera_does_not_grow(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person stays for hours, and others come and go beside it."""
+    stays, *others = (tmp_path / f"photos/person_0{who}/0.png" for who in (0, 1, 2))
+    alone, passing = beside(stays, 0), [beside(stays, other) for other in others]
+    held: list[int] = []
+
+    def frames(*_: object) -> Iterator[Frame]:
+        for number in range(121):
+            if number % 40 == 0:
+                gc.collect()
+                held.append(sum(type(one) in {Track, Sighting, Frame} for one in gc.get_objects()))
+            yield Frame(number, number / 10, (alone if number % 10 < 6 else passing[number // 10 % 2]).copy(), False)
+
+    monkeypatch.setattr(watching, "opener", lambda source: None)
+    monkeypatch.setattr(watching.Live, "frames", frames)
+    watched = watch("camera", gallery, threshold=THRESHOLD, linger=0.3)
+    assert watched.events >= 10 and held[1] > 0
+    assert held[1:] == [held[1]] * 3
 
 
 def test_every_and_duration(gallery: Gallery, film: Path) -> None:

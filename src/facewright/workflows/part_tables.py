@@ -74,6 +74,7 @@ def write_table(
         parts = {start: folder / f"{number:06d}.parquet" for number, (start, _) in enumerate(ranges)}
         left = [(start, stop) for start, stop in ranges if not parts[start].is_file()]
         resumed = done = total - sum(stop - start for start, stop in left)
+        on_event(Progress(job.doing, done, total))  # the first part may take long, from a bucket longer
         for start, stop in (
             _made_here(job, recognizer, parts, left) if on is None else _made_on(on, job, load, parts, left)
         ):

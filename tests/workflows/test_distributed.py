@@ -34,13 +34,14 @@ train({WHERE!r}, model="mobilenet_v1_x0_25", out=Path(sys.argv[1]), overrides={d
 """
 
 
-# Only the second process fails, and the first loses the connection.
-FAILS = f"""
+# Two runs of the same two processes: the first ends well; in the second one process fails, and the other loses it.
+TWICE = f"""
 import os, sys
 from facewright.cli.main import main
 from facewright.errors import DataError
 from facewright.training.trainer import Trainer
 
+ended = main(sys.argv[2:])
 step = Trainer.step
 def failing(self, *args):
     if os.environ["RANK"] == "1" and self.position.steps == 1:
@@ -48,7 +49,8 @@ def failing(self, *args):
     step(self, *args)
 
 Trainer.step = failing
-sys.exit(main(["train", {WHERE!r}, "--model", "plain_cnn", "--size", "32", "--batch", "8", "--out", sys.argv[1]]))
+fails = ["train", {WHERE!r}, "--model", "plain_cnn", "--size", "32", "--batch", "8", "--out", sys.argv[1]]
+sys.exit(ended or main(fails))
 """
 
 
@@ -63,19 +65,23 @@ def torchrun(*program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
 
 
-def train_in_two(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def training_in_two(out: Path, *more: str) -> list[str]:
     options = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-    return torchrun(
-        "-m", "facewright", "train", WHERE, "--model", "mobilenet_v1_x0_25", "--out", str(out), *options, *more
-    )
+    return ["train", WHERE, "--model", "mobilenet_v1_x0_25", "--out", str(out), *options, *more]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
-    out = tmp_path_factory.mktemp("two") / "run"
-    done = train_in_two(out, "--json")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Run(out), done.stdout
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "twice.py").write_text(TWICE)
+    out = folder / "run"
+    done = torchrun(str(folder / "twice.py"), str(folder / "fails"), *training_in_two(out, "--json"))
+    return Run(out), done
+
+
+@pytest.fixture
+def shared(twice: tuple[Run, subprocess.CompletedProcess[str]]) -> tuple[Run, str]:
+    return twice[0], twice[1].stdout
 
 
 def test_one_process_writes_and_prints(shared: tuple[Run, str]) -> None:
@@ -94,9 +100,10 @@ def test_the_plan_is_the_single_process_plan_and_the_numbers_are_close(shared: t
     assert two.history[0].train_loss == pytest.approx(one.history[0].train_loss, rel=0.25)
 
 
-def test_only_the_process_that_failed_first_prints_an_error(tmp_path: Path) -> None:
-    (tmp_path / "fails.py").write_text(FAILS)
-    done = torchrun(str(tmp_path / "fails.py"), str(tmp_path / "run"))
+def test_only_the_process_that_failed_first_prints_an_error(
+    twice: tuple[Run, subprocess.CompletedProcess[str]],
+) -> None:
+    done = twice[1]
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0 and errors == ["error: the rows are gone"]
     assert "trainer.py" not in done.stderr  # no traceback of ours
@@ -109,6 +116,6 @@ def test_a_killed_run_of_two_resumes_to_the_same_bits(shared: tuple[Run, str], t
     out = tmp_path / "run"
     assert torchrun(str(tmp_path / "killed.py"), str(out)).returncode != 0
     assert not (out / "evaluation.json").exists()
-    done = train_in_two(out, "--resume")
+    done = torchrun("-m", "facewright", *training_in_two(out, "--resume"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert (out / "model.safetensors").read_bytes() == (shared[0].folder / "model.safetensors").read_bytes()

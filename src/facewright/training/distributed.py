@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from facewright.platforms import STOP_SIGNALS
 
 CPU = torch.device("cpu")
 WAIT_SECONDS = 6 * 3600  # for another process, before the run is given up
+_RUNS = itertools.count()  # in this process: the same in all, which run the same commands
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,11 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
         torch.cuda.set_device(device)
     # Numbers go over gloo, tensors of a GPU over NCCL. One process may compute features for long while others wait.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=WAIT_SECONDS))
+    # Addresses that an earlier run of these processes left in torchrun's store lead nowhere: each run has its own keys.
+    store, rank, size = next(iter(dist.rendezvous("env://")))  # type: ignore[no-untyped-call]
+    store = dist.PrefixStore(f"run{next(_RUNS)}", store)
+    timeout = timedelta(seconds=WAIT_SECONDS)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     except BaseException:

@@ -20,7 +20,7 @@ from facewright.faces.dlib import files as dlib_files
 from facewright.faces.quality import quality_of
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
-from facewright.graphs import EMBEDDING, plain
+from facewright.graphs import EMBEDDING, LOGITS, plain
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.exportation import as_exported
@@ -138,7 +138,8 @@ def test_calibrate_measures_the_norm_and_the_quality_of_faces_has_it(
     )
     assert [one.norm for one in before.embed_with_quality(found)[1]] == [None] * len(found)
     bundle = bundles.load(model)
-    graph = Exported(plain(to_onnx(bundle)), "float32", {EMBEDDING: Embedder(bundle).fingerprint}, {})
+    prints = {EMBEDDING: Embedder(bundle).fingerprint, LOGITS: "1" * 32}
+    graph = Exported(plain(to_onnx(bundle)), "float32", prints, {})
     bundles.save(tmp_path / "m.onnx", as_exported(bundle, graph))
     in_onnx = Recognizer.load(tmp_path / "m.onnx", detector="dlib").embed_with_quality(found)[1]
     assert [one.norm for one in in_onnx] == pytest.approx([one.norm for one in qualities], abs=1e-5)

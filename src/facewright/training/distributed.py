@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from facewright.errors import is_first_failure
@@ -96,10 +98,10 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
     # Numbers go over gloo, tensors of a GPU over NCCL. One process may compute features for long while others wait.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     # Addresses that an earlier run of these processes left in torchrun's store lead nowhere: each run has its own keys.
-    store, rank, size = next(iter(dist.rendezvous("env://")))  # type: ignore[no-untyped-call]
-    store = dist.PrefixStore(f"run{next(_RUNS)}", store)
+    store, rank, size = next(iter(rendezvous("env://")))
+    keys = PrefixStore(f"run{next(_RUNS)}", store)
     timeout = timedelta(seconds=WAIT_SECONDS)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+    dist.init_process_group(backend, store=keys, rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     except BaseException:

@@ -69,7 +69,7 @@ class Embedder:
         self.bundle = bundle
         self.name = name or bundle.architecture
         self.spec = bundle.spec
-        self._network: _Network = (
+        self._network: _FeatureNetwork = (
             _InPyTorch(bundle, device) if bundle.exported is None else _InOnnxRuntime(bundle, bundle.exported, device)
         )
         self.width = self._network.width  # D
@@ -171,7 +171,7 @@ class Embedder:
         return pixels if isinstance(pixels, str) else self.spec.fit(pixels)
 
 
-class _Network(Protocol):
+class _FeatureNetwork(Protocol):
     """A network that embeds."""
 
     width: int  # D

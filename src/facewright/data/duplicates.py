@@ -60,12 +60,12 @@ def near_pairs(pixels: NDArray[np.uint8] | EncodedPixels, digests: Sequence[str]
     return _sorted([(np.zeros((0, 2), np.int64), np.zeros(0), False), *found])
 
 
-Found = list[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
+RowPairs = list[tuple[NDArray[np.int64], NDArray[np.float64], bool]]
 
 
-def _by_all_pairs(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> Found:
+def _by_all_pairs(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> RowPairs:
     coarse, fine, rows = _describe(pixels, rows)
-    found: Found = []
+    found: RowPairs = []
     for mirrored in (False, True):
         other = coarse * _mirror(COARSE)[_selected(COARSE, 0.5)] if mirrored else coarse
         other_fine = fine * _mirror(FINE)[_selected(FINE, EDGE)] if mirrored else fine
@@ -79,7 +79,7 @@ def _by_all_pairs(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.in
     return found
 
 
-def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> Found:
+def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64]) -> RowPairs:
     """Compare the pairs that meet in a table of hashes; the vectors are computed again, none is kept."""
 
     def describe(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -88,7 +88,7 @@ def _by_hashes(pixels: NDArray[np.uint8] | EncodedPixels, rows: NDArray[np.int64
 
     signs = _mirror(FINE)[_selected(FINE, EDGE)], _mirror(COARSE)[_selected(COARSE, 0.5)]
     of = sketches(describe, rows, signs[0], FINE_LEAST, usable_cores())
-    found: Found = []
+    found: RowPairs = []
     for i, j, mirrored in candidates(of):
         for start in range(0, len(i), ROWS):
             pairs = np.stack([of.rows[i[start : start + ROWS]], of.rows[j[start : start + ROWS]]], axis=1)

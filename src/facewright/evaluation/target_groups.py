@@ -12,7 +12,7 @@ from facewright.evaluation.number_metrics import errors_by_group
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.metrics.binary import DEFAULT_THRESHOLD
-from facewright.specs.tasks import Part, TaskSpec
+from facewright.specs.tasks import TargetColumns, TaskSpec
 
 
 def with_groups(
@@ -57,7 +57,7 @@ def with_groups(
 
 
 def _rates(
-    part: Part,
+    part: TargetColumns,
     truth: NDArray[np.float64],
     values: NDArray[np.float64],
     limit: float,

@@ -23,7 +23,7 @@ from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import DEFAULT_THRESHOLD, choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold
 from facewright.records import Record
-from facewright.specs.tasks import NumberSpec, Part, TaskSpec
+from facewright.specs.tasks import NumberSpec, TargetColumns, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _number(
     return measure_number(truth, values, spec.median, interval, name=name, split=split, tolerance=spec.tolerance)
 
 
-def _values(predictions: TargetPredictions, part: Part) -> NDArray[np.float64]:
+def _values(predictions: TargetPredictions, part: TargetColumns) -> NDArray[np.float64]:
     return predictions.values[:, part.values]
 
 

@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of covers tried so far and their total."""
 
 
-class Network(Protocol):
+class CropEmbedder(Protocol):
     """A network that embeds face crops, for example a `recognition.Recognizer`."""
 
     spec: InputSpec  # its input
@@ -54,7 +54,7 @@ class Occlusion:
     drop: float  # the largest mean fall at a point of either, at least 0; what heat 1 stands for
 
 
-def occlude(network: Network, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:
+def occlude(network: CropEmbedder, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:
     """Cover each region of one image in turn and measure how far the similarity to the other falls.
 
     The cover is a square of the colour that normalisation maps to 0 (the mean of its InputSpec).

@@ -45,7 +45,7 @@ FARTHEST = 500  # strides; a thing that lies farther from its place is not from 
 PROBE = (LEAST, 3 * UNIT)  # px: height and width of the image that a graph is tried on
 MARGIN, GREY = 32, 128  # px around a level, and its colour: of 172 faces cut by the border YuNet finds 161, else 147
 
-Found = tuple[Floats, Floats, Floats]
+Detections = tuple[Floats, Floats, Floats]
 """(N, 4) boxes x, y, width, height; (N,) scores; (N, 5, 2) points x, y."""
 Run = Callable[[NDArray[np.float32]], list[Any]]  # (1, 3, H, W) as the network is fed -> its outputs
 Place = tuple[Floats, Floats]
@@ -164,7 +164,7 @@ class OnnxDetector:
             names = ", ".join(family.name for family in FAMILIES)
             raise WeightsError(f"{path}: expected the ONNX file of a face detector ({names}); {error}") from None
 
-    def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float | None = None) -> Found:
+    def find(self, photo: Pixels, *, smallest: float | None = None, threshold: float | None = None) -> Detections:
         """Find the faces of a photo.
 
         Args:
@@ -191,7 +191,7 @@ class OnnxDetector:
         kept = large[keep_best(boxes[large], scores[large], OVERLAP)]
         return boxes[kept], scores[kept], points[kept]
 
-    def _in_level(self, level: Pixels, back: Floats, threshold: float) -> Found:
+    def _in_level(self, level: Pixels, back: Floats, threshold: float) -> Detections:
         """Find the faces of a level, in px of the photo; `back` are those for one of the level, x and y."""
         parts = []
         for left, top, image in _tiles(level, self._fixed):
@@ -201,7 +201,7 @@ class OnnxDetector:
         boxes, scores, points = (np.concatenate(part) for part in zip(*parts, strict=True))
         return boxes * np.tile(back, 2), scores, points * back
 
-    def _in_image(self, image: Pixels, threshold: float) -> Found:
+    def _in_image(self, image: Pixels, threshold: float) -> Detections:
         """Find the faces of an image of a size that the network takes, in its px."""
         height, width = image.shape[:2]
         fed = (image[..., ::-1] if self.family.bgr else image).astype(np.float32)
@@ -222,7 +222,7 @@ class OnnxDetector:
         boxes, scores, points = (np.concatenate(part) for part in zip(*parts, strict=True))
         return boxes, scores, points
 
-    def _decoded(self, group: list[Floats], place: Place, threshold: float) -> Found:
+    def _decoded(self, group: list[Floats], place: Place, threshold: float) -> Detections:
         *likely, box, shape = group
         if not all(((one >= -1e-3) & (one <= 1 + 1e-3)).all() for one in likely):
             raise WeightsError("expected scores between 0 and 1")

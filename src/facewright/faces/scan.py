@@ -78,7 +78,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class FaceBoxes:
     """The faces of one photo, highest score first; none where there is none."""
 
     boxes: Floats  # (K, 4) x, y, width, height, px of the photo
@@ -88,10 +88,10 @@ class Found:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def above(self, threshold: float) -> Found:
+    def above(self, threshold: float) -> FaceBoxes:
         """Return the faces with score >= threshold."""
         sure = self.scores >= threshold
-        return Found(self.boxes[sure], self.scores[sure], self.support[sure])
+        return FaceBoxes(self.boxes[sure], self.scores[sure], self.support[sure])
 
     def to_list(self) -> list[dict[str, float | int]]:
         """A dict a face, as `scan --json` prints it."""
@@ -152,7 +152,7 @@ class Scanner:
         """px of a level between one patch and the next."""
         return WINDOW_STRIDE if self._dense is None else self._dense.stride
 
-    def find(self, photo: Pixels) -> Found:
+    def find(self, photo: Pixels) -> FaceBoxes:
         """Find the faces of a photo.
 
         Args:
@@ -170,7 +170,7 @@ class Scanner:
         refined, support = average(hits.patches, hits.scores, kept)
         enough = support >= search.support
         boxes = search.frame.boxes((refined if search.refine else hits.patches[kept])[enough])
-        return Found(boxes, scores[enough], support[enough])
+        return FaceBoxes(boxes, scores[enough], support[enough])
 
     def hits(self, photo: Pixels) -> Hits:
         """Return every patch of every level that reaches the threshold."""

@@ -33,7 +33,7 @@ def stored_selection(select_face: SelectFace) -> SelectFace:
     return "centre" if select_face == "center" else select_face
 
 
-Found = TypeVar("Found")
+Detected = TypeVar("Detected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +161,9 @@ def find_turned(
 
 
 def _best_turn(
-    upright: Found, photo: Pixels, limits: ScoreLimits, find: Callable[[Pixels], Found],
-    score_of: Callable[[Found], float | None],
-) -> tuple[Found, int]:  # fmt: skip
+    upright: Detected, photo: Pixels, limits: ScoreLimits, find: Callable[[Pixels], Detected],
+    score_of: Callable[[Detected], float | None],
+) -> tuple[Detected, int]:  # fmt: skip
     """Return what is found in the best orientation, and by how many quarters the photo was turned for it."""
     best, best_score, best_turn = upright, score_of(upright), 0
     if best_score is None or best_score >= limits.upright:

@@ -193,10 +193,10 @@ def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[tup
     return tuple(knots.tolist()), tuple(values.tolist())
 
 
-Part = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
+Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
 
 
-def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list[Part]:
+def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list[Fold]:
     if people is None:
         folds = np.empty(same.size, dtype=np.int64)
         generator = np.random.default_rng(seed)
@@ -215,7 +215,7 @@ def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list
     return parts
 
 
-def _held_out_loss(method: Method, scores: NDArray[np.float64], same: NDArray[np.bool_], parts: list[Part]) -> float:
+def _held_out_loss(method: Method, scores: NDArray[np.float64], same: NDArray[np.bool_], parts: list[Fold]) -> float:
     losses = []
     for fitted, held in parts:
         chance = _fit(method, scores[fitted], same[fitted], {}, "").probabilities_of(scores[held])

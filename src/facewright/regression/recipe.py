@@ -19,7 +19,7 @@ DEFAULT = "function"
 SHELF = toml_recipes.Shelf("recipes", "recipe of fit", "facewright.regression")
 
 
-class Network(Record):
+class HiddenLayers(Record):
     """The multilayer perceptron between standardized inputs and targets."""
 
     hidden: tuple[int, ...] = Field((20, 20), max_length=64)  # width of each hidden layer; none: a linear map
@@ -57,7 +57,7 @@ class FitRecipe(Record):
 
     name: str
     description: str
-    network: Network = Network()
+    network: HiddenLayers = HiddenLayers()
     shares: Shares = Shares(validation=0.15, test=0.15)
     optimizer: Optimizer = Optimizer()
     training: Training = Training()

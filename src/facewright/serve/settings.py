@@ -19,7 +19,7 @@ from facewright.errors import UsageError
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 SHORTEST_TOKEN = 16  # characters
 TOKEN_BYTES = 32
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")  # of a path; "" for none
 
 
@@ -65,7 +65,7 @@ class Settings:
     token: str | None = None
     names: frozenset[str] = frozenset()
     root_path: str = ""
-    proxies: tuple[Network, ...] = ()
+    proxies: tuple[IPNetwork, ...] = ()
     origins: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
 
@@ -105,7 +105,7 @@ class Settings:
         return any(client in network for network in self.proxies)
 
 
-def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
+def networks_of(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """Return the networks of proxies: addresses such as 10.0.0.7 or ranges such as 10.0.0.0/24.
 
     >>> networks_of(["127.0.0.1"])

@@ -84,7 +84,7 @@ class Target(Spec):
         return self.classes if self.kind == "votes" else (self.name,)
 
 
-class Part(NamedTuple):
+class TargetColumns(NamedTuple):
     """A target and its columns in the three tables of a task."""
 
     target: Target
@@ -135,18 +135,18 @@ class TaskSpec(Spec):
         return tuple(target.name for target in self.targets)
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[TargetColumns, ...]:
         """The targets with their columns."""
         ends, at = [[0, 0, 0]], [0, 0, 0]
         for one in self.targets:
             at = [end + len(names) for end, names in zip(at, (one.scores, one.truths, one.values), strict=True)]
             ends.append(at)
         return tuple(
-            Part(target, *(slice(a, b) for a, b in zip(start, end, strict=True)))
+            TargetColumns(target, *(slice(a, b) for a, b in zip(start, end, strict=True)))
             for target, (start, end) in zip(self.targets, pairwise(ends), strict=True)
         )
 
-    def of_kind(self, kind: str) -> tuple[Part, ...]:
+    def of_kind(self, kind: str) -> tuple[TargetColumns, ...]:
         """Return the targets of a kind with their columns."""
         return tuple(part for part in self.parts if part.target.kind == kind)
 

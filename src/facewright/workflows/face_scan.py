@@ -16,7 +16,7 @@ from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
 from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.frame import Frame, fit_frame
-from facewright.faces.scan import Found, Scanner, Search
+from facewright.faces.scan import FaceBoxes, Scanner, Search
 from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage
 from facewright.images.files import images_in
@@ -33,7 +33,7 @@ class ScannedPhoto:
     """The faces of one photo; or why there are none to tell of."""
 
     path: str
-    found: Found | None  # None: the photo cannot be read
+    found: FaceBoxes | None  # None: the photo cannot be read
     truth: Floats | None = None  # (T, 4) px; None: not known
     error: str | None = None
 

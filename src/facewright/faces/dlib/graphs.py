@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from facewright.errors import BundleError, UsageError, WeightsError
 from facewright.faces.dlib.files import DETECTOR, EMBEDDING, package_file
-from facewright.faces.dlib.layers import Affine, Convolution, Network, read_network
+from facewright.faces.dlib.layers import Affine, Convolution, LayerFile, read_network
 from facewright.files import cache_folder, write_atomic
 from facewright.graphs import Session, import_onnx
 
@@ -143,7 +143,7 @@ class _Graph:
         return bytes(model.SerializeToString(deterministic=True))
 
 
-def _pairs(network: Network, convolutions: int) -> list[tuple[Convolution, Affine]]:
+def _pairs(network: LayerFile, convolutions: int) -> list[tuple[Convolution, Affine]]:
     """Return the convolutions of a network, each with the norm behind it; the last layer is left out."""
     layers = network.layers[:-1]
     pairs = [

@@ -44,7 +44,7 @@ Layer = Convolution | Affine | Floats
 
 
 @dataclass(frozen=True)
-class Network:
+class LayerFile:
     """A file's layers with weights, from the first to the last, and what stands before them."""
 
     loss: tuple[float, ...]  # the numbers of the loss, in the order of the file
@@ -52,7 +52,7 @@ class Network:
     layers: tuple[Layer, ...]
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: Path) -> LayerFile:
     """Read a network of dlib's.
 
     Raises:
@@ -80,7 +80,7 @@ def read_network(path: Path) -> Network:
         _bookkeeping(reader)
         if len(found) == 1 and isinstance(layer, Convolution):
             reader.expect(1)  # how many samples the input makes of one
-    return Network(loss, means, tuple(found))
+    return LayerFile(loss, means, tuple(found))
 
 
 def _loss(reader: Reader) -> tuple[float, ...]:

@@ -47,7 +47,7 @@ GRAPHS: dict[tuple[str, str], bytes] = {}  # PyTorch's exporter takes seconds
 
 def graph_of(bundle: Bundle) -> Any:
     """As `to_onnx`, once for each network."""
-    key = (Classifier(bundle).fingerprint, repr(bundle.spec))
+    key = (bundles.fingerprint(bundle, bundle.weights), repr(bundle.spec))
     if key not in GRAPHS:
         GRAPHS[key] = to_onnx(bundle).SerializeToString()
     return onnx.load_model_from_string(GRAPHS[key])

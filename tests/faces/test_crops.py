@@ -53,6 +53,10 @@ def test_a_turned_photo_gives_the_same_crop(cropper: FaceCropper) -> None:
 def test_an_image_without_a_face_is_named(cropper: FaceCropper) -> None:
     with pytest.raises(BadImage, match=r"blank\.png"):
         cropper.crop(np.full((200, 200, 3), 90, np.uint8), "blank.png")
+    large, found_none = FaceCropper("dlib"), (np.zeros((0, 4)), np.zeros(0), None)
+    vars(large._detector).update(find=lambda photo, smallest: found_none)
+    with pytest.raises(BadImage, match="139 px"):
+        large.crop(np.zeros((3000, 4000, 3), np.uint8), "large.png")
 
 
 def test_of_two_faces_the_one_that_is_asked_for(cropper: FaceCropper) -> None:

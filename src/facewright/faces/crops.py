@@ -25,7 +25,7 @@ from facewright.data.records import Dataset
 from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
 from facewright.faces.alignment import similarity as turn_and_shift
-from facewright.faces.detectors import EVERY, LARGE, Located, Whole, detector_of
+from facewright.faces.detectors import EVERY, LARGE, Located, Whole, detector_of, missing
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.selection import Face, Picked, find_turned, one_of, select_turned
 from facewright.images import Pixels
@@ -110,11 +110,15 @@ class FaceCropper:
 
         return sorted(find_turned(image, self._detector.limits, find), key=lambda face: face.box[:2])
 
+    def missing(self, image: Pixels) -> str:
+        """Say that no face was found in an image."""
+        return missing(self._detector, image)
+
     def _pick(self, image: Pixels, sizes: Sequence[float | None]) -> Picked:
         """Select a face; with its points, its roll and its crop."""
         located = self._detector.locate(image, sizes)
         faces = _uncut(located)
-        picked = one_of(faces, image.shape[:2], self._select_face)
+        picked = one_of(faces, image.shape[:2], self._select_face, self.missing(image))
         if picked.face is None:
             return picked
         row = next(k for k, face in enumerate(faces) if face is picked.face)

@@ -85,15 +85,18 @@ class Picked:
         return {"faces": self.faces, "face": face, "policy": self.select_face, "reason": self.reason}
 
 
-def one_of(found: Sequence[Face], size: tuple[int, ...], select_face: SelectFace) -> Picked:
+def one_of(
+    found: Sequence[Face], size: tuple[int, ...], select_face: SelectFace, missing: str = "no face was found"
+) -> Picked:
     """Select one of the faces of a photo.
 
     Args:
         found: the faces, highest score first. size: height and width of the photo, px.
         select_face: of several faces the "largest", the one nearest to the "centre", or none: "error".
+        missing: the reason where there is no face, see `detectors.missing`.
     """
     if not found:
-        return Picked(None, 0, select_face, "no face was found")
+        return Picked(None, 0, select_face, missing)
     if select_face == "error" and len(found) > 1:
         return Picked(None, len(found), select_face, f"{len(found)} faces were found where one was expected")
     return Picked(_taken(found, size, select_face), len(found), select_face, None)

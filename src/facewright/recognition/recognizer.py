@@ -24,7 +24,7 @@ from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face, for_centres, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
-from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of
+from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of, missing
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.quality import Quality, TypicalNorm, quality_of
 from facewright.faces.selection import (
@@ -222,7 +222,7 @@ class Recognizer:
         sizes = ALONE if selection == "error" else LARGE
 
         def select(photo: Pixels, sizes: Sequence[float | None]) -> Picked:
-            return one_of(self._found(photo, sizes, None), photo.shape[:2], selection)
+            return one_of(self._found(photo, sizes, None), photo.shape[:2], selection, missing(self._detector, photo))
 
         return select_turned(
             select(pixels, sizes), pixels, self._detector.limits, lambda turned: select(turned, sizes[:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from facewright.gallery import postgres_tables, store
 from facewright.gallery.decisions import DEFAULT_FPIR
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
-from facewright.gallery.results import assign
+from facewright.gallery.results import assign, assign_nearest
 from facewright.gallery.store import Match
 from facewright.recognition import Recognizer
 from facewright.workflows import galleries
@@ -122,6 +123,35 @@ def test_a_person_is_in_a_photo_once(matches: list[list[Match]], people: list[st
     answers = assign(matches, 0.7)
     assert [person for person, _ in answers] == people
     assert all((person is None) == (reason is not None) for person, reason in answers)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.5, 0.9])
+def test_a_crowd_is_assigned_as_from_all_people_and_searched_for_few(threshold: float) -> None:
+    for seed in range(20):
+        drawn = np.random.default_rng(seed)
+        faces, people, k = drawn.integers(1, 30, 3).tolist()
+        scores = np.round(drawn.uniform(-1, 1, (faces, people)) + drawn.uniform(-1, 1, people), 1)  # with ties
+        every = [sorted((match(f"p{n}", s) for n, s in enumerate(row)), key=lambda m: -m.score) for row in scores]
+        limits = [threshold] * faces
+
+        def nearest(some: Sequence[int], count: int, every: list[list[Match]] = every) -> list[list[Match]]:
+            return [every[face][:count] for face in some]
+
+        matches, answers = assign_nearest(nearest, limits, k)
+        assert answers == assign([found[: max(k, faces)] for found in every], limits)
+        assert [found[:k] for found in matches] == [found[:k] for found in every]
+
+
+def test_a_crowd_is_searched_for_few_people() -> None:
+    asked = list[int]()
+
+    def nearest(some: Sequence[int], count: int) -> list[list[Match]]:
+        asked.append(len(some) * count)
+        return [[match(f"p{(face + n) % 30}", 0.9 - n / 50) for n in range(min(count, 30))] for face in some]
+
+    answers = assign_nearest(nearest, [0.0] * 90, 2)[1]
+    assert [person for person, _ in answers] == [f"p{n}" for n in range(30)] + 60 * [None]
+    assert asked == [180, 91]  # two people a face; then all, by one face: each is taken by a higher score
 
 
 def test_folders_names_and_drawings(

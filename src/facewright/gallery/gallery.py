@@ -35,7 +35,7 @@ from facewright.gallery.results import (
     PhotoIdentification,
     SearchResult,
     about_quality,
-    assign,
+    assign_nearest,
     threshold_of,
 )
 from facewright.gallery.store import Entry, GalleryStore, Match
@@ -273,10 +273,11 @@ class Gallery:
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
         faces = self.recognizer.faces(pixels)
-        count = max(k, len(faces))  # so that a face whose person is taken has others
         vectors, qualities = self.recognizer.embed_with_quality(faces)
-        results = self.store.nearest(vectors, count, where or {}) if faces else []
         limits = [threshold_of(quality, value, poor) for quality in qualities]
+        results, answers = assign_nearest(
+            lambda some, count: self.store.nearest(vectors[list(some)], count, where or {}), limits, k
+        )
         identified = tuple(
             IdentifiedFace(
                 box=face.box,
@@ -288,7 +289,7 @@ class Gallery:
                 threshold=limit,
             )
             for face, matches, (person, reason), quality, limit in zip(
-                faces, results, assign(results, limits), qualities, limits, strict=True
+                faces, results, answers, qualities, limits, strict=True
             )
         )
         height, width = pixels.shape[:2]

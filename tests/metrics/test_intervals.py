@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from facewright.errors import Undefined, UsageError
 from facewright.files import as_record
+from facewright.metrics import intervals
 from facewright.metrics.classification import macro_f1, macro_recall
 from facewright.metrics.intervals import (
     Rate,
@@ -156,6 +157,44 @@ def test_the_bootstrap_is_a_function_of_its_seed(two_models) -> None:
 def test_paired_bootstrap_by_hand(a, b, expected) -> None:
     rate = paired_bootstrap(macro_recall, [0, 0, 1, 1], (a, b), classes=2, resamples=50)
     assert (rate.value, rate.low, rate.high, rate.n) == (*expected, 4)
+
+
+def singles(classes: int, images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions of so many images a class, seven of ten right, a mistake any other class."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), images)
+    other = (labels + generator.integers(1, classes, labels.size)) % classes
+    return labels, np.where(generator.random(labels.size) < 0.7, labels, other)
+
+
+@pytest.mark.parametrize("images", [2, 4])
+def test_intervals_of_classes_with_few_images_hold_the_expected_macro_f1(images) -> None:
+    classes = 200
+    values = [float(macro_f1(tally(*singles(classes, images, seed), classes))) for seed in range(300)]
+    found = [bootstrap(macro_f1, *singles(classes, images, seed), classes, resamples=200) for seed in range(100)]
+    assert np.mean([rate.low <= np.mean(values) <= rate.high for rate in found]) >= 0.85  # over images 73, 80 %
+
+
+def test_an_interval_of_very_many_classes_holds_its_value() -> None:
+    labels, guessed = singles(1000, 2, 0)
+    kept = np.arange(2000) % 2 < (np.arange(2000) < 400)  # most classes keep no image, 200 one of theirs
+    kept |= np.arange(2000) > 1400  # and 300 both
+    rate = bootstrap(macro_f1, labels[kept], guessed[kept], 1000, resamples=200)
+    assert rate.low < rate.value < rate.high
+
+
+def test_classes_are_drawn_in_blocks_with_those_without_an_image_left_out(monkeypatch) -> None:
+    labels, a = singles(60, 2, 0)
+    b = np.where(np.arange(labels.size) % 5, a, labels)
+    f1 = 2 * (counts := tally(labels * 3, a * 3, 180)).hits[::3] / (2 + counts.predicted[::3])
+    one = bootstrap(macro_f1, labels * 3, a * 3, 180)
+    error = 1.96 * f1.std() / 60**0.5
+    assert (one.low, one.high) == pytest.approx((f1.mean() - error, f1.mean() + error), abs=0.006)
+    paired = paired_bootstrap(macro_f1, labels, (b, a), 60)
+    assert 0 < paired.low < paired.value < paired.high
+    monkeypatch.setattr(intervals, "CELLS", 10_000)
+    found = paired_bootstrap(macro_f1, labels, (b, a), 60)
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high), abs=0.006)
 
 
 def test_a_bootstrap_of_no_images_is_undefined() -> None:

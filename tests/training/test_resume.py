@@ -7,13 +7,14 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from facewright.errors import Interrupted, ResumeError
-from facewright.events import EpochFinished, StepFinished
+from facewright.events import EpochFinished, Progress, StepFinished
 from facewright.training import checkpoints
 from fixtures.trainers import bits, make_trainer
 
@@ -100,6 +101,33 @@ def test_plateau_and_early_stopping_survive(tmp_path: Path) -> None:
     assert state is not None
     again.restore(state)
     again.fit()
+    assert bits(again) == bits(whole)
+
+
+def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_validation_has_the_same_rows(tmp_path: Path) -> None:
+    each_epoch = {"checkpoint_steps": 4}
+    whole = make_trainer(tmp_path / "whole", training=each_epoch)
+    whole.fit()
+
+    class Killed(Exception):
+        pass
+
+    def on_event(event: object) -> None:
+        if isinstance(event, Progress) and event.task == "validating" and killed.position.epoch == 2:
+            raise Killed
+
+    killed = make_trainer(tmp_path / "k", on_event, training=each_epoch)
+    with pytest.raises(Killed):
+        killed.fit()
+    again = make_trainer(tmp_path / "k", training=each_epoch)
+    state = checkpoints.load(tmp_path / "k" / "checkpoints")
+    assert state is not None and state.facts["progress"]["step"] == 4 and state.facts["progress"]["epoch"] == 2
+    again.restore(state)
+    again.fit()
+    times = {"seconds": 0.0, "images_per_second": 0.0}
+    assert [replace(row, **times) for row in again.position.rows] == [
+        replace(row, **times) for row in whole.position.rows
+    ]
     assert bits(again) == bits(whole)
 
 

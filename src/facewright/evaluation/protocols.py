@@ -20,9 +20,10 @@ ROW_SUM_TOLERANCE = 1e-4  # float32 softmax over thousands of classes, or six wr
 def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> ClassificationResult:
     """Measure a closed-set classifier on one part of a dataset.
 
-    The intervals of shares are Wilson's; those of macro means are stratified bootstraps over images. The predicted
-    class is the first of the highest probabilities. A class without an image has no row values and no part in macro
-    means; a class that is never predicted has no precision, which counts as 0 in the macro mean.
+    The intervals of shares are Wilson's; those of macro means are bootstraps over images of each class, or over
+    classes where these have too few (`intervals.resamples_classes`). The predicted class is the first of the highest
+    probabilities. A class without an image has no row values and no part in macro means; a class that is never
+    predicted has no precision, which counts as 0 in the macro mean.
 
     Args:
         predictions: N images with probabilities (N, C).

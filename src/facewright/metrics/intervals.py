@@ -1,7 +1,8 @@
 """Rates with their 95 % intervals, and whether two models differ by more than chance.
 
 Wilson's interval is for reported shares, Clopper and Pearson's for error rates near zero that must hold at least as
-often as they say, the bootstrap for statistics that are no plain share (macro-F1). All of them describe one thing: how
+often as they say, the bootstrap for statistics that are no plain share (macro-F1): over images, or over classes where
+these have too few images each (`resamples_classes`). All of them describe one thing: how
 much the number would move with *other test images of the same kind*. They say nothing of another training seed.
 """
 
@@ -39,8 +40,8 @@ class Rate(Record):
 class Tally:
     """Counts per class, all that precision, recall, F1 and accuracy need. Leading axes are resamples.
 
-    hits: (..., C) images of the class predicted as it; labelled: (..., C) images of the class; predicted: (..., C)
-    images predicted as the class.
+    hits: (..., C) images of the class predicted as it; labelled: (..., C) or (C,) images of the class; predicted:
+    (..., C) images predicted as the class.
     """
 
     hits: NDArray[np.int64]
@@ -186,7 +187,9 @@ def bootstrap(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Rate:
-    """A statistic of one model with its percentile bootstrap interval over images, stratified by class.
+    """A statistic of one model with its percentile bootstrap interval over images of each class, or over classes.
+
+    Over classes where `resamples_classes` says so: the statistic must then be a mean over classes.
 
     Args:
         statistic: from counts (R, C) to values (R,); works on (C,) too.
@@ -219,6 +222,23 @@ def bootstraps(
         not_a_point(_percentiles(float(statistic(observed)), np.concatenate(values), n))
         for statistic, values in zip(statistics, zip(*drawn, strict=True), strict=True)
     )
+
+
+def resamples_classes(images: int, classes: int) -> bool:
+    """Return whether a bootstrap must resample classes, because that of the images of each is too narrow.
+
+    A class with n images varies in resamples by (n - 1) / n of its variance, not at all with one image, and its F1 is
+    lower in them, which a mean over very many classes does not forgive. Of simulated test sets of 1,000 classes
+    (accuracies of Beta(4, 1)), intervals over images held the expected macro-F1 in 44, 59, 75, 83 and 93 % with 2, 3,
+    5, 10 and 20 images a class, those over classes in 91 to 100 %; 80 and 86 % of 200 equally hard classes with 4.
+    Below 20 classes neither holds.
+
+    Args:
+        images: in all. classes: those that have an image.
+    >>> [resamples_classes(images, classes) for images, classes in ((4, 4), (40, 20), (500, 100), (10_000, 1_000))]
+    [False, True, False, True]
+    """
+    return classes >= 20 and (images < 5 * classes or 50 * images < classes**2)
 
 
 def paired_bootstrap(
@@ -259,6 +279,9 @@ def _resampled(
     """The counts of each model in a block of resamples after another: one block, unless there are very many classes."""
     if labels.size == 0:
         raise Undefined("a statistic of no images is undefined")
+    if resamples_classes(labels.size, len(np.unique(labels))):
+        yield from _classes_drawn([tally(labels, guess, classes) for guess in predicted], seed, resamples)
+        return
     if resamples * classes <= CELLS:
         yield _resample(labels, predicted, classes, seed, resamples)
         return
@@ -272,6 +295,16 @@ def _resampled(
         count = min(step, resamples - first)
         picks = begin + (generator.random((count, len(truth))) * size).astype(np.int64)  # of the same class each
         yield [_counted(truth, guess[picks], labelled) for guess in guesses]
+
+
+def _classes_drawn(counts: list[Tally], seed: int, resamples: int) -> Iterator[list[Tally]]:
+    """The counts of each model in classes drawn with replacement from those that have an image."""
+    present = np.flatnonzero(counts[0].labelled)
+    few = [Tally(one.hits[present], one.labelled[present], one.predicted[present]) for one in counts]
+    generator, step = np.random.default_rng(seed), max(1, CELLS // (4 * len(present)))
+    for first in range(0, resamples, step):
+        picks = generator.integers(0, len(present), (min(step, resamples - first), len(present)))
+        yield [Tally(one.hits[picks], one.labelled[picks], one.predicted[picks]) for one in few]
 
 
 def _counted(truth: NDArray[np.int64], drawn: NDArray[np.int64], labelled: NDArray[np.int64]) -> Tally:

@@ -30,7 +30,8 @@ def methods(comparison: Comparison) -> str:
         f"classes; its images were split into {parts}, copies and near copies in one part.",
         f"Trained were {trained}; the weights of the best epoch on the validation part were kept.",
         f"All numbers are of the {test.n:,} images of the {test.split} part, which no training or choosing looked at, "
-        "with 95 % intervals: Wilson's for accuracy, a bootstrap over images stratified by class for macro-F1.",
+        "with 95 % intervals: Wilson's for accuracy, a bootstrap over images stratified by class for macro-F1 (over "
+        "classes where these have few images).",
         f"Always naming the largest class is right in {words.percent(comparison.baseline)}.",
     ]
     if comparison.pairs:

@@ -184,7 +184,7 @@ class Trainer:
         whole = len(indices) * self.world.size if whole is None else whole
         position = self.position
         torch.manual_seed(derive(self.data.seed, "step", position.steps, self.world.rank))
-        rate = optimizers.set_rate(self.optimizer, self.rate_factor())
+        rate = optimizers.set_rate(self.optimizer, self.rate_factor(position.phase_steps))
         labels = self.truth_of(indices)
         inputs, targets = self.targets(inputs, labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -343,12 +343,12 @@ class Trainer:
             best=best,
         )
 
-    def rate_factor(self) -> float:
-        """Return the factor of the learning rate for the step about to be taken."""
+    def rate_factor(self, step: int) -> float:
+        """Return the factor of the learning rate for a step of the phase, from 0 on."""
         per_epoch = self.data.steps + self.phase.hard_negatives // self.data.batch  # if as many are found as wanted
         scale = 1.0 if self.plateau is None else self.plateau.scale
         steps = per_epoch * self.phase.epochs
-        return self.recipe.schedule.at(self.position.phase_steps, steps, per_epoch) * scale
+        return self.recipe.schedule.at(step, steps, per_epoch) * scale
 
     def report(self, steps: int, speed: float) -> None:
         """Report the step just taken; the loss and the accuracy of a device are those up to the step before it."""
@@ -375,6 +375,8 @@ class Trainer:
     def restore(self, state: checkpoints.State) -> None:
         """Take up a state that `state` gave. Raises ResumeError: it is of another model or recipe."""
         restore(self, state)
+        if self.position.step:  # no step may be left in this epoch, whose row holds the rate of the last one
+            optimizers.set_rate(self.optimizer, self.rate_factor(self.position.phase_steps - 1))
 
     def checkpoint(self) -> None:
         """Save the state: the main process all of it, but for class directions that are shared out."""

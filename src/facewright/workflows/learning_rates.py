@@ -119,7 +119,7 @@ def _rising(
 ) -> tuple[tuple[RateStep, ...], float | None]:
     """Take the steps; return them and the rate at which the loss diverged."""
     base, position = trainer.phase.learning_rate, trainer.position
-    trainer.rate_factor = lambda: rate / base  # type: ignore[method-assign]
+    trainer.rate_factor = lambda step: rate / base  # type: ignore[method-assign]
     trainer.prepare_inputs()
     trainer.wrapped.train()
     assert trainer.loader is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from onnx import TensorProto
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright.data.pairs import pairs_among
+from facewright.data.sources import open_dataset
 from facewright.embedding import Embedder, imported
 from facewright.errors import FacewrightError
 from facewright.faces import quality
@@ -175,6 +178,32 @@ def test_colour_scaling_and_mirror_image_are_found_out(tmp_path: Path, monkeypat
     impostor = (vectors[::2] * np.roll(vectors[1::2], -1, axis=0)).sum(axis=1)
     spread = np.sqrt((genuine.var() + impostor.var()) / 2)
     assert top.separation == pytest.approx((genuine.mean() - impostor.mean()) / spread, rel=0.02)
+
+
+def test_pairs_are_drawn_from_a_folder_of_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    for person in range(12):
+        (tmp_path / f"people/{person:02d}").mkdir(parents=True)
+        face = rng.integers(0, 256, (SIDE, SIDE, 3))
+        for number in range(3 if person else 1):  # one of a single photo
+            pixels = np.clip(face + rng.normal(0, 10, face.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((64, 64)).save(tmp_path / f"people/{person:02d}/{number}.png")
+    drawn = pairs_among(open_dataset(tmp_path / "people"), 24)
+    assert drawn.same.sum() == 11 and len(drawn) == 22 and "00" not in {path[:2] for path in drawn.a + drawn.b}
+    assert all((a[:2] == b[:2]) == same and a != b for a, b, same in zip(drawn.a, drawn.b, drawn.same, strict=True))
+    assert len({*drawn.a, *drawn.b}) <= 24 and len({*zip(drawn.a, drawn.b, strict=True)}) == len(drawn)
+    (tmp_path / "theirs.onnx").write_bytes(recognizer().SerializeToString())
+    told: dict[str, Any] = {"size": SIDE, "pairs": tmp_path / "people", "detector": "none"}
+    monkeypatch.setattr(model_import, "SURE", 0.0)  # this network knows no faces
+    made = import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", **told)
+    assert 30 <= made.images <= 33 and max(trial.auc for trial in made.trials) > 0.9
+    with pytest.raises(FacewrightError, match="--images"):
+        import_model(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", photos=tmp_path, **told)
+    shutil.rmtree(tmp_path / "people/02")
+    for person in range(3, 12):
+        shutil.rmtree(tmp_path / f"people/{person:02d}")
+    with pytest.raises(FacewrightError, match="two people"):
+        pairs_among(open_dataset(tmp_path / "people"), 24)
 
 
 def test_templates() -> None:

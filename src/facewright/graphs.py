@@ -216,7 +216,9 @@ def read(path: Path) -> tuple[Graph, str]:
         raise BundleError(f"{path}: {error}") from None
     held = [entry.value for entry in model.metadata_props if entry.key == KEY]
     if len(held) != 1 or len(held[0]) > MOST_METADATA:
-        raise BundleError(f"{path}: ONNX, but not a file of `facewright export` (no metadata under '{KEY}')")
+        raise BundleError(
+            f"{path}: ONNX, but not a file of `facewright export` or `models import` (no metadata under '{KEY}')"
+        )
     try:
         return plain(model), held[0]
     except BundleError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facewright import images
 from facewright.cli.main import main
@@ -15,8 +16,11 @@ from facewright.gallery import decisions
 from facewright.gallery.decisions import poor_copy, poor_searches, poor_threshold
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.photos import Photo
+from facewright.video.results import TrackEvent
 from facewright.workflows import galleries
+from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved
+from fixtures.films import beside, write_film
 from fixtures.tiles import stand_in
 
 
@@ -76,6 +80,15 @@ def test_a_poor_face_needs_its_own_threshold(
     assert [(face.person, face.threshold) for face in both.faces] == [("person_00", -1), (None, 2)]
     assert gallery.identify([Photo.of(blurred)], threshold=-1.0)[0].person is not None  # a given one holds for all
     location = gallery.store.location
+    pytest.importorskip("av")
+    Image.fromarray(blurred).save(tmp_path / "blurred.png")
+    frame = beside(tmp_path / "photos/person_00/0.png", 0, tmp_path / "blurred.png")
+    film, events = write_film(tmp_path / "film.mkv", [frame] * 3), list[TrackEvent]()
+    watch(film, gallery, on_track=events.append)
+    assert [(event.person, event.threshold) for event in events] == [("person_00", -1), (None, 2)]
+    events.clear()
+    watch(film, gallery, threshold=-1.0, on_track=events.append)
+    assert all(event.person is not None and event.threshold == -1 for event in events)
     gallery.close()
     assert main(["gallery", "identify", "-g", location, str(tmp_path / "photos/person_00/0.png"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["photos"][0]["person"] == "person_00"

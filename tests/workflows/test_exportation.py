@@ -241,6 +241,15 @@ def test_int8_is_another_model_that_says_what_it_costs(place: Path, in_int8: Any
     assert Classifier(found).fingerprint == in_int8.fingerprints[LOGITS]
 
 
+def test_norms_survive_int8(place: Path, in_int8: Any) -> None:
+    pixels = np.stack([np.asarray(Image.open(photo).convert("RGB")) for photo in sorted(place.glob("photos/*/*.png"))])
+    vectors, norms = Embedder(bundles.load(place / "small.onnx")).embed_with_norms(pixels)
+    expected = Embedder(bundles.load(place / "model.onnx")).embed_with_norms(pixels)
+    np.testing.assert_allclose(norms, expected[1], rtol=0.1)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    assert np.sum(vectors * expected[0], axis=1).min() > 0.95
+
+
 def test_a_gallery_takes_the_exported_model_and_not_the_int8_one(place: Path, tmp_path: Path, in_int8: Any) -> None:
     photo = place / "photos" / "person_00" / "0.png"
     with Gallery.open(tmp_path / "g", place / "model.safetensors") as gallery:

@@ -69,7 +69,10 @@ def import_(
     output: Annotated[str | None, typer.Option(help="Output with the embedding, where there are several.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="Labelled pairs to find mean, std and colour with; at most 200 photos are used.")
+        Path | None,
+        typer.Option(
+            help="Labelled pairs, or a folder a person, to find mean, std and colour; at most 200 photos are used."
+        ),
     ] = None,
     photos: Annotated[Path | None, typer.Option("--images", help="Folder of the pairs' photos.")] = None,
     detector: Annotated[str, typer.Option(help="Face detector for those photos.")] = "dlib",

@@ -20,6 +20,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -115,6 +116,35 @@ def read_pairs(where: str | Path, images: str | Path | None) -> Pairs:
         raise DataError(f"{path}: not one of its {len(named):,} images is in {root} (the first: {broken[0].path})")
     _refuse_contradictions(path, found)
     return replace(found, broken=broken, notes=_notes(found, {item.path for item in broken}))
+
+
+def pairs_among(people: Dataset, most: int, seed: int = 0) -> Pairs:
+    """Draw pairs of images of a labelled data set: as many of one person as of two.
+
+    There are half as many pairs of a kind as images, so that no image is in many of them.
+
+    Args:
+        people: of two classes or more. most: images; as many of each person as they allow, two at least.
+    Raises:
+        DataError: fewer than two people have two images.
+    """
+    drawn, names = np.random.default_rng(seed), dict[int, list[str]]()
+    for record in people.records:
+        if record.label is not None:
+            names.setdefault(record.label, []).append(record.path)
+    several = [names[label] for label in sorted(names) if len(names[label]) > 1]
+    if len(several) < 2:
+        raise DataError(f"{people.where}: expected at least two people with two images each; got {len(several)}")
+    chosen = [several[k] for k in drawn.permutation(len(several))[: most // 2]]
+    each = max(2, most // len(chosen))
+    images = [(who, path) for who, paths in enumerate(chosen) for path in drawn.permutation(paths)[:each].tolist()]
+    both = list(combinations(images, 2))
+    same = np.array([first[0] == second[0] for first, second in both])
+    of_one, of_two = (drawn.permutation(np.flatnonzero(same == kind))[: most // 2] for kind in (True, False))
+    count = min(len(of_one), len(of_two))
+    rows = np.concatenate([of_one[:count], of_two[:count]])
+    a, b = (tuple(both[row][side][1] for row in rows) for side in (0, 1))
+    return Pairs(people.name, a, b, same[rows], None, None)
 
 
 def set_of(word: str | Path) -> tuple[Path, Path | None]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from facewright import bundle as bundles
 from facewright import images
 from facewright.bundle import Bundle
-from facewright.data.pairs import read_pairs
+from facewright.data.pairs import pairs_among, read_pairs
+from facewright.data.sources import open_dataset
 from facewright.embedding import NORM, Embedder, imported, similarities
 from facewright.errors import BadImage, BundleError, DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
@@ -95,8 +96,9 @@ def import_model(
         flip: whether the mirror image's vector is added; None: no, or tried where pairs are given.
         output: the name of the embedding, where there are several.
         licence: of the weights, as their source says.
-        pairs: a list of pairs, where mean, std and colour are not known: usual ones are tried on at most 200 photos.
-        photos: the folder of its photos.
+        pairs: a list of pairs, or a folder with a folder a person, where mean, std and colour are not known: usual ones
+            are tried on at most 200 photos.
+        photos: the folder of the list's photos.
         detector: finds their faces.
     Raises:
         BundleError: the file cannot be read, or is no plain recognizer graph. UsageError: an option does not fit.
@@ -173,11 +175,13 @@ class _Pairs:
         detector: str,
         on_event: EventHandler,
     ) -> None:
-        listed = read_pairs(pairs, photos if photos is not None else Path(pairs).parent)
+        folder = Path(pairs) if Path(pairs).is_dir() else Path(photos or Path(pairs).parent)
+        if folder == Path(pairs) and photos is not None:
+            raise UsageError(f"{pairs}: a folder of people has its images in it; leave out --images")
+        listed = pairs_among(open_dataset(pairs), MOST_IMAGES) if folder == Path(pairs) else read_pairs(pairs, folder)
         self.made, self._on_event, self.data = made, on_event, listed.name
         order = [index for both in zip(*(np.flatnonzero(listed.same == kind) for kind in (True, False)), strict=False)
                  for index in both]  # fmt: skip
-        folder = Path(photos if photos is not None else Path(pairs).parent)
         spec = _spec(size, (127.5,) * 3, (127.5,) * 3, "rgb", False)
         self.crops: list[NDArray[np.uint8]] = []
         self.rows: list[tuple[int, int]] = []

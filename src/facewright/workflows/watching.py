@@ -3,8 +3,9 @@
 film → frames → faces → tracks → the best frames of a track vote → who, or unknown
 
 A track's score with a person is the mean cosine of its best frames with that person's nearest photo: a search with the
-mean of their vectors, times the length of the mean. Of the tracks that share a frame each is another person. Frames are
-not kept, and of a track only its best faces are.
+mean of their vectors, times the length of the mean. A track whose best frame is of low quality needs the gallery's
+threshold for such faces, where there is one, as in `gallery identify`. Of the tracks that share a frame each is another
+person. Frames are not kept, and of a track only its best faces are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_atomic
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.results import about_quality, assign
+from facewright.gallery.results import about_quality, assign, threshold_of
 from facewright.gallery.store import Match
 from facewright.images import png_of
 from facewright.metrics.thresholds import Threshold
@@ -233,8 +234,13 @@ class _Watcher:
             [match.model_copy(update={"score": match.score * float(length)}) for match in found]
             for found, length in zip(self.gallery.store.nearest(vectors, count, {}), lengths, strict=True)
         ]
-        person, reason = assign(votes, self.value, [one.taken for one in group])[0]
+        person, reason = assign(votes, list(map(self.limit, group)), [one.taken for one in group])[0]
         return person, reason, next((one for one in votes[0] if person in (one.person, None)), None)
+
+    def limit(self, track: Track) -> float:
+        """Return the threshold for a track, by the quality of its best frame."""
+        poor = None if self.calibrated is None else self.calibrated.poor_value
+        return threshold_of(track.best[0].quality, self.value, poor)
 
     def identify(self, track: Track, event: Literal["seen", "ended"]) -> TrackEvent:
         """Identify a track, and write its crop."""
@@ -251,7 +257,7 @@ class _Watcher:
             person=person,
             score=None if best is None else best.score,
             nearest=None if best is None else best.person,
-            threshold=self.value,
+            threshold=self.limit(track),
             threshold_from=self.origin,
             reason=None if reason is None else reason + about_quality(quality),
             quality=quality.value,

@@ -388,7 +388,8 @@ def test_words(said: str, expected: str) -> None:
 def test_a_page_of_very_many_classes_says_what_is_not_drawn(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     few = build([f"c{number:02}" for number in range(25)], ["only"], per_class=2)
     page = comparison_page(few, context())
-    assert "m0-confusion" in page and "m0-roc" in page
+    assert "m0-confusion" in page and "m0-roc" in page and ">a class<" not in page  # of 2 images has no line
+    assert ">a class<" in comparison_page(build(["ann", "bob"], ["only"], per_class=10), context())
     monkeypatch.setattr(protocols, "MATRIX", 20)
     monkeypatch.setattr(model_section, "SHOWN", 10)
     said = few.entries[0].predictions
@@ -396,6 +397,7 @@ def test_a_page_of_very_many_classes_says_what_is_not_drawn(build: Build, monkey
     test = protocols.classify(kept, few.classes, "test")
     many = comparison_page(few.replace(entries=(few.entries[0].replace(test=test, predictions=kept),)), context())
     assert "m0-confusion" not in many and "m0-roc" not in many and "m0-reliability" in many
+    assert "25 classes are too many for a confusion matrix" in many and "too many for a confusion matrix" not in page
     assert "AUC and average precision are not measured" in many and "The 10 of 25 classes with the lowest F1" in many
     worst = sorted(row.f1 or 0.0 for row in test.per_class)[9]
     table = model_section._shown(test.per_class)

@@ -26,7 +26,7 @@ def methods(comparison: Comparison) -> str:
         for entry in entries
     )
     sentences = [
-        f"The data set {comparison.dataset} (fingerprint {comparison.fingerprint}) has {len(comparison.classes)} "
+        f"The data set {comparison.dataset} (fingerprint {comparison.fingerprint}) has {len(comparison.classes):,} "
         f"classes; its images were split into {parts}, copies and near copies in one part.",
         f"Trained were {trained}; the weights of the best epoch on the validation part were kept.",
         f"All numbers are of the {test.n:,} images of the {test.split} part, which no training or choosing looked at, "

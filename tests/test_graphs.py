@@ -71,6 +71,11 @@ def named(tensor: str) -> Any:
     return made
 
 
+def test_idle_threads_sleep(tmp_path: Path) -> None:
+    options = graphs.Session(saved(tmp_path / "model.onnx").read_bytes())._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_the_file_runs_in_onnx_runtime_alone(tmp_path: Path) -> None:
     import onnxruntime
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from facewright.cli import progress
 from facewright.cli.main import main
 from facewright.embedding import Embedder
-from facewright.errors import FacewrightError, UsageError, WeightsError
+from facewright.errors import BundleError, FacewrightError, UsageError, WeightsError
 from facewright.events import Progress, download_handler, ignore_event, licence_question
 from facewright.faces.detectors import detector_of
 from facewright.models import downloads, face_weights
@@ -298,9 +298,13 @@ def test_a_detector_file_as_recognizer_is_refused(tmp_path: Path) -> None:
     for call in (lambda: Recognizer.load(file), lambda: import_model(file, tmp_path / "x.onnx")):
         with pytest.raises(UsageError, match=r"is a face detector \(yunet\)"):
             call()
+    chosen = set_default(str(file), tmp_path)
+    assert (chosen.model, chosen.detector) == ("built-in", str(file))
 
 
-def test_the_default_is_built_in_until_one_is_chosen(site: type[Server], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_is_built_in_until_one_is_chosen(
+    site: type[Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert read_defaults().model == "built-in"
     assert main(["models", "default", "sface"]) == 0
     assert main(["models", "default", "yunet", "--json"]) == 0
@@ -310,6 +314,9 @@ def test_the_default_is_built_in_until_one_is_chosen(site: type[Server], capsys:
     assert Recognizer.load("built-in").name == "built-in"
     with pytest.raises(FacewrightError, match="nothing-like-this"):
         set_default("nothing-like-this")
+    (tmp_path / "theirs.onnx").write_bytes(BODY)
+    with pytest.raises(BundleError, match="not a file of"):
+        set_default(str(tmp_path / "theirs.onnx"))
     assert set_default("built-in").model == "built-in"
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facewright.embedding import Embedder
+from facewright.embedding import Embedder, open_model
 from facewright.errors import UsageError
 from facewright.faces.detectors import Whole
+from facewright.faces.onnx_detectors import detector_family
 from facewright.files import cache_folder, read_json, write_json
 from facewright.models.face_weights import face_weights
 from facewright.recognition.networks import BUILT_IN
@@ -37,13 +38,17 @@ def set_default(name: str, cache: Path | None = None) -> Defaults:
     """Make a model or a detector the default; "built-in" takes both back.
 
     Args:
-        name: a recognizer or detector of `face_weights`, a detector's name, or a model file or run directory.
+        name: a recognizer or detector of `face_weights`, a detector's name or file, or a model file or run directory.
+    Raises:
+        UsageError: no such name or file. BundleError: the file holds neither.
     """
     row, known = face_weights(name), read_defaults(cache)
     if name == BUILT_IN:
         chosen = Defaults()
     elif (row is not None and row.kind == "detector") or name == "dlib":
         chosen = known.replace(detector=name)
+    elif detector_family(Path(name)) is not None:
+        chosen = known.replace(detector=str(Path(name).absolute()))
     else:
         chosen = known.replace(model=name if row is not None else _existing(name))
     path = _file(cache)
@@ -76,6 +81,7 @@ def default_detector(embedder: Embedder | None) -> str:
 def _existing(name: str) -> str:
     """Return the absolute name of a model file, a run directory or architecture@weights."""
     if Path(name).exists():
+        open_model(name)
         return str(Path(name).absolute())
     if "@" in name:
         return name

@@ -20,6 +20,8 @@ from facewright.training.assembly import assemble, compile_mode, data_of
 from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
 from facewright.training.training_module import TrainingModule
+from facewright.workflows import train
+from facewright.workflows.training_jobs import FEWEST_STEPS
 from fixtures.trainers import PHASED, TABLES, data_for, make_trainer, recipe_of, tiny_network
 
 CPU = torch.device("cpu")
@@ -106,6 +108,18 @@ def test_the_largest_batch_is_found_by_doubling(
 ) -> None:
     monkeypatch.setattr(devices, "memory", lambda device: None)
     assert batch_size.largest(Small(fit), 8, CPU, torch.float32, most, 0) == expected
+
+
+def test_a_run_with_batch_auto_takes_what_fits_and_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / "cache"))
+    said: list[object] = []
+    changes = {"input.size": "32", "training.batch": "auto", "training.epochs": "1", "training.precision": "float32"}
+    where, out = "synthetic:faces?identities=3&images=12&size=32", tmp_path / "run"
+    run = train(where, model="plain_cnn", out=out, overrides=changes, report=False, on_event=said.append)
+    expected = run.facts.counts["train"] // FEWEST_STEPS  # all fit, at most a quarter of the training part
+    assert expected > 1 and run.recipe.training.batch == expected
+    assert any(isinstance(event, Message) and event.text.startswith(f"batch {expected}:") for event in said)
+    assert run.history[-1].steps == run.facts.counts["train"] // expected
 
 
 def test_no_batch_fits() -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import distributed as dist
+from torch.distributed import HashStore
 
 from facewright.errors import UsageError
 from facewright.heads import build
 from facewright.losses.objective import Objective
 from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec, ObjectiveSpec
-from facewright.training import checkpoints, features
+from facewright.training import checkpoints, distributed, features
 from facewright.training import recipe as recipes
 from facewright.training.assembly import check_shares
 from facewright.training.distributed import World
@@ -301,3 +303,22 @@ def test_what_two_classes_need_is_refused(tmp_path: Path) -> None:
     two = "synthetic:faces?identities=4&images=8&size=32&task=glasses"
     with pytest.raises(UsageError, match="HTER"):
         train(two, model="plain_cnn", recipe="arcface", out=tmp_path / "run", overrides=changes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "backend"), [("cuda", "cuda:3", "cpu:gloo,cuda:nccl"), ("cpu", "cpu", "gloo")]
+)
+def test_each_process_takes_the_gpu_of_its_local_rank(
+    asked: str, device: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    for name, value in {"WORLD_SIZE": "8", "RANK": "7", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "rendezvous", lambda address: iter([(HashStore(), 7, 8)]))
+    monkeypatch.setattr(torch.cuda, "set_device", started.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: started.append(backend))
+    for name, answer in {"get_rank": 7, "get_world_size": 8, "destroy_process_group": None}.items():
+        monkeypatch.setattr(dist, name, lambda answer=answer: answer)
+    with distributed.joined(torch.device(asked)) as world:
+        assert world == World(7, 8, torch.device(device)) and not world.writes_cache
+    assert started == [*([torch.device(device)] if asked == "cuda" else []), backend]

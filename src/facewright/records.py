@@ -21,6 +21,7 @@ Count = Annotated[int, Field(strict=True, ge=0)]
 FloatArray = Annotated[NDArray[np.float64], PlainSerializer(np.ndarray.tolist, when_used="json")]
 """An array in a record; a list in `to_dict`."""
 _SHOWN_ROWS = 20  # of a list of records, in a notebook
+_STYLE = 'style="text-align:left;vertical-align:top"'  # notebooks centre a tall row and align to the right
 
 
 class Record(BaseModel):
@@ -85,7 +86,7 @@ def notebook_display(result: _Result) -> str:
 def _rows(facts: dict[str, Any]) -> str:
     """Return a row for each fact; what is absent or empty has none."""
     return "".join(
-        f'<tr><th style="text-align:left">{html.escape(key)}</th><td style="text-align:left">{_cell(value)}</td></tr>'
+        f"<tr><th {_STYLE}>{html.escape(key)}</th><td {_STYLE}>{_cell(value)}</td></tr>"
         for key, value in facts.items()
         if value not in (None, "", [], {})
     )
@@ -103,8 +104,12 @@ def _cell(value: Any) -> str:
         if not value or not all(isinstance(row, dict | list) for row in value):
             return ", ".join(map(_cell, shown)) + more
         lines = [row.values() if isinstance(row, dict) else row[:_SHOWN_ROWS] for row in shown]
-        head = "".join(f"<th>{html.escape(key)}</th>" for key in value[0]) if isinstance(value[0], dict) else ""
-        body = "".join("<tr>" + "".join(f"<td>{_cell(one)}</td>" for one in line) + "</tr>" for line in lines)
+        head = (
+            "".join(f"<th {_STYLE}>{html.escape(key)}</th>" for key in value[0]) if isinstance(value[0], dict) else ""
+        )
+        body = "".join("<tr>" + "".join(f"<td {_STYLE}>{_cell(one)}</td>" for one in line) + "</tr>" for line in lines)
         return f"<table><tr>{head}</tr>{body}</table>{more}"
+    if value is None:
+        return ""
     text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     return html.escape(text if len(text) <= 500 else text[:499] + "…")

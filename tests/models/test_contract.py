@@ -29,7 +29,7 @@ def test_a_new_family_is_one_module_and_one_row(tmp_path: Path, monkeypatch: pyt
         families.FAMILIES["plain_cnn"], network="newest:PlainCNN", counts={"newest_cnn": (16_404_392, 77_594_624)}
     )
     monkeypatch.setitem(families.FAMILIES, "newest", row)
-    monkeypatch.setattr(catalog, "_KNOWN", catalog._registered())
+    monkeypatch.setattr(catalog, "_KNOWN", catalog._facts())
     assert catalog.names()[-1] == "newest_cnn"
     model = catalog.create_model("newest_cnn", 3, input_size=32)
     summary = summarize(model, 64)

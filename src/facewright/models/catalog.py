@@ -48,13 +48,18 @@ class Facts:
     smallest_side: int = SMALLEST_SIDE  # px
 
 
-_KNOWN = {
-    name: Facts(
-        name, family, row.paper, count, row.source, row.native_sizes.get(name, row.native_size), flops, row.stems,
-        row.smallest_side,
-    )
-    for family, row in FAMILIES.items() for name, (count, flops) in row.counts.items()
-}  # fmt: skip
+def _facts() -> dict[str, Facts]:
+    """The facts of every architecture of `FAMILIES`, by name."""
+    return {
+        name: Facts(
+            name, family, row.paper, count, row.source, row.native_sizes.get(name, row.native_size), flops, row.stems,
+            row.smallest_side,
+        )
+        for family, row in FAMILIES.items() for name, (count, flops) in row.counts.items()
+    }  # fmt: skip
+
+
+_KNOWN = _facts()
 
 
 def names() -> list[str]:

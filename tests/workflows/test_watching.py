@@ -168,6 +168,7 @@ def test_the_command(gallery: Gallery, film: Path, tmp_path: Path, capsys: pytes
     assert main([*words, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["task"] == "watch" and facts["people"] == {"person_00": 1, "person_01": 1}
+    assert main([*words, "--device", "tpu"]) != 0 and "tpu" in capsys.readouterr().err
     assert main(["watch", str(tmp_path / "none.mp4"), *words[2:]]) == 1
     assert capsys.readouterr().err.startswith("error:")
     assert main(words[:-3]) == 1  # two people: no default threshold

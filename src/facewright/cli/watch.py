@@ -61,6 +61,7 @@ def watch(
         str | None,
         typer.Option("--mqtt", metavar="mqtt://HOST/TOPIC", help="Publish each event; also mqtts://USER:PASSWORD@..."),
     ] = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -88,7 +89,7 @@ def watch(
         raise UsageError(f"expected --draw FILE.mp4, got {draw}")
     sends = [(shown(url), send(url)) for url, send in ((webhook, delivery.webhook), (mqtt, delivery.mqtt)) if url]
     with (
-        Gallery.open(gallery_at, model, detector=detector) as gallery,
+        Gallery.open(gallery_at, model, detector=detector, device=device) as gallery,
         event_printer(quiet) as on_event,
         nullcontext() if out is None else out.open("a", encoding="utf-8") as events,
         _delivering(sends) as deliveries,

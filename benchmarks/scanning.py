@@ -68,6 +68,7 @@ def patch_by_patch(scanner: Scanner, pixels: NDArray[np.uint8], batch: int) -> N
     for first in range(0, len(corners), batch):
         patches = [pixels[t : t + spec.height, x : x + spec.width] for t, x in corners[first : first + batch]]
         given = normalise(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2), spec)
+        assert scanner.model is not None
         chances.append(torch.softmax(scanner.model(given).double(), 1)[:, scanner.face])
     return torch.cat(chances).numpy()
 

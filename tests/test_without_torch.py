@@ -80,6 +80,7 @@ def run(child: subprocess.Popen[str], *words: str) -> tuple[int, str, str]:
         "embed built-in photos --out vectors.parquet --detector none",
         "embed model.onnx photos --out own.npz",
         "predict model.onnx photos/a/1.png",
+        "scan model.onnx photos/a/1.png --class red",
         "gallery enroll --gallery people.gallery --model model.onnx photos",
         "gallery search --gallery people.gallery photos/a/1.png",
         "gallery identify --gallery people.gallery --threshold 0.5 photos/a/1.png",

@@ -15,8 +15,10 @@ from facewright.faces import scan
 from facewright.faces.frame import Frame
 from facewright.faces.mining import cut, false_alarms
 from facewright.faces.scan import Scanner, Search, levels
+from facewright.graphs import plain
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import iou
+from fixtures import plain_graph
 
 SIDE = 16
 SPEC = InputSpec(SIDE, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -196,3 +198,14 @@ def test_mining_refuses(limit: int) -> None:
         false_alarms(scanner(), [photo()], limit=limit, seed=0)
     with pytest.raises(UsageError, match="boxes for every photo"):
         false_alarms(scanner(), [photo()], limit=1, seed=0, known=[])
+
+
+def test_the_graph_of_an_exported_model_scores_every_patch() -> None:
+    graph, picture = plain(plain_graph.model()), np.random.default_rng(0).integers(0, 256, (21, 38, 3), np.uint8)
+    found = Scanner(graph, plain_graph.SPEC, 0, SEARCH)
+    assert found.why_windows is not None and found.stride == 8
+    expected = np.empty((3, 5))
+    for row, column in np.ndindex(3, 5):
+        red, green, _ = picture[8 * row : 8 * row + 4, 8 * column : 8 * column + 5].mean(axis=(0, 1))
+        expected[row, column] = 1 / (1 + np.exp(2 * (green - red)))
+    np.testing.assert_allclose(found.probabilities(picture), expected, rtol=1e-3, atol=1e-12)

@@ -11,24 +11,27 @@ Source: Rowley, Baluja and Kanade 1998, "Neural network-based face detection" (t
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from facewright.data.augment import normalise
 from facewright.devices import moved
 from facewright.errors import Unconvertible, UnknownName, UsageError
 from facewright.faces.boxes import OVERLAP, average, keep_best, soften
 from facewright.faces.frame import Frame
-from facewright.faces.fully_convolutional import Dense, to_dense
+from facewright.graphs import LOGITS, Graph, Run
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from facewright.faces.fully_convolutional import Dense
 
 Pixels = NDArray[np.uint8]
 Suppression = Literal["hard", "soft"]
@@ -120,22 +123,38 @@ class Scanner:
 
     Args:
         model: (B, 3, H, W) -> (B, C) scores, in inference mode; one score of two classes is the second's logit. Photos
-            are moved to its device.
+            are moved to its device. Or the graph of an exported model, which ONNX Runtime runs.
         spec: what the model is fed; its height and width are the patch's.
         face: which class is the face.
         search: how photos are searched.
+        device: of a graph, as of `graphs.Session`.
     Attributes:
         why_windows: why patches are scored batch by batch instead of in one pass; None where they are not.
     """
 
-    def __init__(self, model: nn.Module, spec: InputSpec, face: int, search: Search | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: nn.Module | Graph,
+        spec: InputSpec,
+        face: int,
+        search: Search | None = None,
+        device: str | None = "cpu",
+    ) -> None:
         self.spec = spec
         self.face = face
         self.search = Search() if search is None else search
         self.why_windows: str | None = None
-        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._dense: Dense | None = None
+        self._run: Run | None = None
+        self.model: nn.Module | None = None
+        if isinstance(model, Graph):
+            self.why_windows = "an exported graph takes images of one size"
+            self._run = model.run(LOGITS, device)
+            return
+        from facewright.faces.fully_convolutional import to_dense
+
+        self.model = model
+        self._device = next((p.device for p in model.parameters()), None)
         try:
             self._dense = to_dense(model, spec.height, spec.width)
         except Unconvertible as error:
@@ -186,7 +205,6 @@ class Scanner:
         size = np.broadcast_to((self.spec.width * across, self.spec.height * down), corner.shape)
         return Hits(np.hstack([corner, size]), chances[rows, columns])
 
-    @torch.inference_mode()
     def probabilities(self, pixels: Pixels) -> Floats:
         """Compute the probability that each patch of an image, at its own size, shows a face.
 
@@ -195,32 +213,47 @@ class Scanner:
         Returns:
             (rows, columns): patches `stride` px apart.
         """
-        image = moved(torch.from_numpy(pixels), self._device).permute(2, 0, 1)[None]
-        tall = max(self.spec.height, TILE // image.shape[3])
+        tall = max(self.spec.height, TILE // pixels.shape[1])
         count = (pixels.shape[0] - self.spec.height) // self.stride + 1
         rows = (tall - self.spec.height) // self.stride + 1
         strips = []
         for first in range(0, count, rows):
             top = first * self.stride
             bottom = top + (min(rows, count - first) - 1) * self.stride + self.spec.height
-            strips.append(self._strip(image[:, :, top:bottom]))
+            strips.append(self._strip(pixels[top:bottom]))
         return np.concatenate(strips)
 
-    def _strip(self, image: Tensor) -> Floats:
-        """(1, 3, H, W) uint8 -> (rows, columns)."""
+    def _strip(self, pixels: Pixels) -> Floats:
+        """(H, W, 3) uint8 -> (rows, columns)."""
         if self._dense is not None:
-            scores: Tensor = self._dense.scores(normalise(image, self.spec))[0]  # (C, rows, columns)
-            return _chance(scores, self.face).numpy()
-        windows = image[0].unfold(1, self.spec.height, self.stride).unfold(2, self.spec.width, self.stride)
-        rows, columns = windows.shape[1:3]
-        patches = windows.permute(1, 2, 0, 3, 4)  # (rows, columns, 3, height, width), a view
-        flat = range(rows * columns)
+            return _chance(self._through(self._dense.scores, pixels.transpose(2, 0, 1)[None])[0], self.face)
+        size = self.spec.height, self.spec.width
+        windows = sliding_window_view(pixels, size, axis=(0, 1))[:: self.stride, :: self.stride]
+        rows, columns = windows.shape[:2]
         parts = []
-        for start in flat[::BATCH]:
-            places = np.array(flat[start : start + BATCH])
-            batch = patches[places // columns, places % columns]
-            parts.append(_chance(self.model(normalise(batch, self.spec)).T, self.face))
-        return torch.cat(parts).reshape(rows, columns).numpy()
+        for start in range(0, rows * columns, BATCH):
+            places = np.arange(start, min(start + BATCH, rows * columns))
+            batch = windows[places // columns, places % columns]  # (B, 3, height, width)
+            parts.append(_chance(self._scores(batch).T, self.face))
+        return np.concatenate(parts).reshape(rows, columns)
+
+    def _scores(self, batch: Pixels) -> Floats:
+        """(B, 3, H, W) uint8 -> (B, C)."""
+        if self._run is not None:
+            return self._run(np.ascontiguousarray(batch.transpose(0, 2, 3, 1)))
+        assert self.model is not None
+        return self._through(self.model, batch)
+
+    def _through(self, network: Callable[[Tensor], Tensor], batch: Pixels) -> Floats:
+        """Give a batch (B, 3, H, W) to a PyTorch network; float64 on the CPU, as some devices have none."""
+        import torch
+
+        from facewright.data.augment import normalise
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(batch))
+            fed = pixels if self._device is None else moved(pixels, self._device)
+            return np.asarray(network(normalise(fed, self.spec)).cpu().double().numpy())
 
 
 def levels(photo: Pixels, spec: InputSpec, search: Search) -> Iterator[Level]:
@@ -242,12 +275,9 @@ def levels(photo: Pixels, spec: InputSpec, search: Search) -> Iterator[Level]:
         zoom /= search.growth
 
 
-def _chance(scores: Tensor, face: int) -> Tensor:
-    """Scores (C, ...) -> the probability of one class (...), float64: close to 1 float32 no longer tells them apart.
-
-    On the CPU: some devices have no float64.
-    """
-    exact = scores.cpu().double()
-    if len(exact) > 1:
-        return torch.softmax(exact, dim=0)[face]
-    return torch.sigmoid(exact[0] if face == 1 else -exact[0])
+def _chance(scores: Floats, face: int) -> Floats:
+    """Scores (C, ...) -> the probability of one class (...)."""
+    if len(scores) > 1:
+        parts = np.exp(scores - scores.max(axis=0))
+        return np.asarray(parts[face] / parts.sum(axis=0))
+    return np.asarray(np.exp(-np.logaddexp(0, -scores[0] if face == 1 else scores[0])))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from facewright import bundle as bundles
 from facewright import devices, images
@@ -104,7 +103,7 @@ def scan(
     given = images_in(paths)
     table = None if boxes is None else read_boxes(Path(boxes))
     search = _candidates(Search() if search is None else search, threshold)
-    scanner = _scanner(Path(model), search, face, devices.choose(device))
+    scanner = _scanner(Path(model), search, face, device)
     found = [_scanned(scanner, path, table) for path in counted("scanning", given, on_event)]
     evaluated = {} if table is None else _by_split(found, table)
     if table is not None and not evaluated:
@@ -139,7 +138,7 @@ def _candidates(search: Search, threshold: float | None) -> Search:
     return replace(search, threshold=least, frame=Frame())
 
 
-def _scanner(path: Path, search: Search, face: str | None, device: torch.device) -> Scanner:
+def _scanner(path: Path, search: Search, face: str | None, device: str | None) -> Scanner:
     bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
     if bundle.spec.faces is not None:
         raise UsageError(
@@ -149,7 +148,8 @@ def _scanner(path: Path, search: Search, face: str | None, device: torch.device)
     name = FACE if face is None else face
     if name not in bundle.classes:
         raise UnknownName("class", name, bundle.classes)
-    return Scanner(bundle.model().to(device), bundle.spec, bundle.classes.index(name), search)
+    model = bundle.model().to(devices.choose(device)) if bundle.exported is None else bundle.exported.graph
+    return Scanner(model, bundle.spec, bundle.classes.index(name), search, device)
 
 
 def _scanned(scanner: Scanner, path: Path | MemoryImage, table: TrueBoxes | None) -> ScannedPhoto:

@@ -34,6 +34,7 @@ REPLACED = {
     r"falls? in two": "mixed-identity class",
     r"hardens?|hardened": "hard-negative mining",
     r"fresh (head|weights)": "new classification head, random initialization",
+    r"(frozen|whole) body": "backbone",
     r"to the same bits": "bit-identical",
     r"unsteadiness": "validation volatility",
     r"may be given often|(if|where) left out": "repeatable; default: ...",
@@ -91,8 +92,8 @@ ALLOWED: dict[str, int] = {
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Every text of a file: the lines of a document, the strings of a module."""
-    if path.suffix == ".md":
+    """Every text of a file: the lines of a document or a recipe, the strings of a module."""
+    if path.suffix in (".md", ".toml"):
         yield from enumerate(path.read_text("utf-8").splitlines(), start=1)
         return
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -126,7 +127,10 @@ def replaced_words(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(SOURCE.rglob("*.py"))], ids=lambda path: path.stem)
+RECIPES = sorted(SOURCE.rglob("recipes/*.toml"))
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *RECIPES, *sorted(SOURCE.rglob("*.py"))], ids=lambda path: path.stem)
 def test_no_replaced_word(path: Path) -> None:
     found = replaced_words(path)
     assert len(found) <= ALLOWED.get(str(path.relative_to(ROOT)), 0), "\n".join(found)

@@ -96,7 +96,7 @@ def test_frozen_layers_stay_in_inference_mode() -> None:
         True
     ]
     features = model.forward_features(torch.ones(1, 3, 32, 32))
-    assert torch.equal(features, model.forward_features(torch.ones(1, 3, 32, 32))), "no dropout in a frozen body"
+    assert torch.equal(features, model.forward_features(torch.ones(1, 3, 32, 32))), "no dropout in a frozen backbone"
 
 
 def test_norms_may_stay_frozen_while_weights_learn() -> None:

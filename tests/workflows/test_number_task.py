@@ -128,7 +128,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_bits(
 
 
 def test_fine_tuning_in_two_phases_learns_a_number(runs: dict[str, Run], table: Path, tmp_path: Path) -> None:
-    """From the body of another run: a fresh head, then the whole network, which changes."""
+    """From the backbone of another run: a new head, then the whole network, which changes."""
     changed = {name: SMALL[name] for name in ("input.size", "training.batch", "training.precision", "number.tolerance")}
     changed |= {"phases.head.epochs": "4", "phases.head.learning_rate": "3e-2", "phases.head.draws": "1"}
     changed |= {"phases.body.epochs": "1", "phases.body.learning_rate": "1e-4"}

@@ -116,7 +116,7 @@ class Phase(Spec):
     (layers with weights)."""
     draws: int = Field(0, ge=0, le=10_000)
     """With `train = "head"`: augmentation draws whose features are computed once, before the head trains on them in
-    turn; 0: the frozen body runs at every step."""
+    turn; 0: the frozen backbone runs at every step."""
     layer_decay: float = Field(1.0, gt=0, le=1)  # each block's rate over that of the block behind it
     frozen_norms: bool = False  # batch norms keep the statistics they came with
     hard_negatives: int = Field(0, ge=0, le=10_000_000)

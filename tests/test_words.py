@@ -34,7 +34,7 @@ REPLACED = {
     r"falls? in two": "mixed-identity class",
     r"hardens?|hardened": "hard-negative mining",
     r"fresh (head|weights)": "new classification head, random initialization",
-    r"(frozen|whole) body": "backbone",
+    r"frozen body": "backbone",
     r"to the same bits": "bit-identical",
     r"unsteadiness": "validation volatility",
     r"may be given often|(if|where) left out": "repeatable; default: ...",

@@ -22,7 +22,14 @@ class Blocked(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] in {EXTRAS["train"]!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Blocked())
+import uvicorn
 from facewright.cli.main import main
+def run(server, sockets):  # in place of waiting for requests: one of each kind
+    from starlette.testclient import TestClient
+    with TestClient(server.config.app, f"http://127.0.0.1:{{sockets[0].getsockname()[1]}}") as client:
+        for path in ("embed", "predict"):
+            print(client.post("/v1/" + path, files={{"photo": open(sys.argv[1], "rb")}}).text)
+uvicorn.Server.run = run
 for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -53,7 +60,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def child(folder: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"FACEWRIGHT_CACHE": str(folder / "cache")}
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", CHILD, str(folder / "photos/a/1.png")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     with process:
         yield process
@@ -97,6 +108,13 @@ def test_a_command_that_uses_models_needs_nothing_of_the_extra(
     words = [word if not word.endswith("/0.5") else "0.5" for word in words]
     status, _, err = run(child, *words)
     assert status == 0, err
+
+
+def test_a_server_needs_nothing_of_the_extra(child: subprocess.Popen[str], folder: Path) -> None:
+    status, out, err = run(child, "serve", str(folder / "model.onnx"), "--detector", "none", "--port", "0")
+    assert status == 0, err
+    embedded, predicted = map(json.loads, out.splitlines()[-2:])
+    assert len(embedded["faces"][0]["vector"]) == 3 and len(predicted["top"]) == 2
 
 
 def test_what_trains_names_the_extra(child: subprocess.Popen[str], folder: Path) -> None:

@@ -150,5 +150,5 @@ def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: boo
     for key, asked, found in (("model", model, run.facts.start), ("seed", seed, run.facts.seed)):
         if asked != found:
             raise ResumeError(f"{folder}: the run there has {key} {found}, not {asked}; choose another --out")
-    if recipe != run.recipe:
+    if recipe != run.recipe.model_copy(update={"description": recipe.description}):  # its words may change
         raise ResumeError(f"{folder}: the run there has another recipe (see its recipe.toml); choose another --out")

@@ -144,7 +144,7 @@ def _join_large(vectors: NDArray[np.float32], labels: Labels, value: float, cann
 
 
 def _links(vectors: NDArray[np.float32], labels: Labels, large: Labels, value: float) -> Labels:
-    """How many pairs of faces of each cluster and each large one reach a similarity, (C, L).
+    """Count the pairs of faces of each cluster and each large one that reach a similarity, (C, L).
 
     Pairs of faces of two small clusters are not counted: there may be too many small ones.
     """

@@ -27,7 +27,7 @@ ROWS = 10_000  # rows of the table of classes
 
 @dataclass(frozen=True)
 class Ranked:
-    """What the measures need of each image's probabilities, however many classes there are."""
+    """The most probable classes of each image and the rank of its own, however many classes there are."""
 
     top: NDArray[np.int64]  # (N, min(5, C)) the most probable classes, best first; of equals the first
     probabilities: NDArray[np.float64]  # (N, min(5, C)) of these

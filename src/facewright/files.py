@@ -135,15 +135,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def not_the_file(start: bytes) -> str | None:
-    """Return what came in place of a downloaded file, by its first bytes; None where nothing of that kind did.
+    """Return what came in place of a model file, by its first bytes; None where nothing of that kind did.
 
     >>> not_the_file(b"<!DOCTYPE html>")
     'a web page, not the file; download the file itself'
+    >>> not_the_file(b"\\xff\\xd8\\xff\\xe0")
+    'an image; expected a model: a run directory, a .safetensors or an .onnx file'
     """
     if not start:
         return "the file is empty; download it again"
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file; fetch it with git lfs pull"
+    if start.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+        return "an image; expected a model: a run directory, a .safetensors or an .onnx file"
     if start.lstrip().startswith(b"<"):
         return "a web page, not the file; download the file itself"
     return None

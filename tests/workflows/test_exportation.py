@@ -342,7 +342,7 @@ def test_the_command_line(
     assert capsys.readouterr().err.count("error: ") == 1
     Image.new("RGB", (8, 8)).save(tmp_path / "bad.onnx", "PNG")
     assert main(["predict", str(tmp_path / "bad.onnx"), "photos"]) == 1
-    assert re.fullmatch(r"error: .*bad\.onnx: an image .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"error: .*bad\.onnx: an image; .*\n", capsys.readouterr().err)
 
 
 @pytest.mark.realdata

@@ -47,10 +47,10 @@ class Square(nn.Module):
 
 def photo(*squares: tuple[int, int, int], size: tuple[int, int] = (80, 110)) -> NDArray[np.uint8]:
     """Dark with white squares at (x, y) of a side."""
-    picture = np.zeros((*size, 3), np.uint8)
+    image = np.zeros((*size, 3), np.uint8)
     for x, y, side in squares:
-        picture[y : y + side, x : x + side] = 255
-    return picture
+        image[y : y + side, x : x + side] = 255
+    return image
 
 
 def scanner(search: Search = SEARCH, model: nn.Module | None = None) -> Scanner:
@@ -81,53 +81,53 @@ def test_squares_are_found_where_they_are(squares: list[tuple[int, int, int]], r
 
 
 def test_a_photo_without_a_face_or_smaller_than_a_patch_gives_an_empty_list() -> None:
-    for picture in (photo(), photo(size=(5, 7)), photo(size=(1, 300))):
-        found = scanner().find(picture)
+    for image in (photo(), photo(size=(5, 7)), photo(size=(1, 300))):
+        found = scanner().find(image)
         assert len(found) == 0
         assert found.to_list() == []
 
 
 def test_one_pass_and_single_patches_agree() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
     dense = scanner()
     assert dense.why_windows is None
     assert dense.stride == 1
-    chances = dense.probabilities(picture)
+    chances = dense.probabilities(image)
     assert chances.shape == (50 - SIDE + 1, 61 - SIDE + 1)
     model = Square().eval()
     for row, column in ((0, 0), (34, 45), (17, 3)):
-        patch = torch.from_numpy(picture[row : row + SIDE, column : column + SIDE]).permute(2, 0, 1)[None] / 255
+        patch = torch.from_numpy(image[row : row + SIDE, column : column + SIDE]).permute(2, 0, 1)[None] / 255
         alone = torch.softmax(model(patch), 1)[0, 1]
         assert chances[row, column] == pytest.approx(float(alone), abs=1e-5)
 
 
 def test_strips_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
     for model in (Square(), Square(padding=1)):
-        whole = scanner(model=model).probabilities(picture)
+        whole = scanner(model=model).probabilities(image)
         with monkeypatch.context() as patch:
             patch.setattr(scan, "TILE", 61 * (SIDE + 5))
             patch.setattr(scan, "BATCH", 3)
-            np.testing.assert_allclose(scanner(model=model).probabilities(picture), whole, atol=1e-6)
+            np.testing.assert_allclose(scanner(model=model).probabilities(image), whole, atol=1e-6)
 
 
 def test_a_network_that_pads_is_run_patch_by_patch() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (49, 61, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (49, 61, 3), np.uint8)
     padding = Square(padding=1).eval()
     windows = scanner(model=padding)
     assert windows.why_windows is not None and "pads" in windows.why_windows
-    chances = windows.probabilities(picture)
+    chances = windows.probabilities(image)
     assert chances.shape == ((49 - SIDE) // 8 + 1, (61 - SIDE) // 8 + 1)
-    patch = torch.from_numpy(picture[24:40, 16:32]).permute(2, 0, 1)[None] / 255
+    patch = torch.from_numpy(image[24:40, 16:32]).permute(2, 0, 1)[None] / 255
     assert chances[3, 2] == pytest.approx(float(torch.softmax(padding(patch), 1)[0, 1]), abs=1e-6)
 
 
 def test_one_output_is_the_logit_of_the_second_class() -> None:
-    picture = photo((40, 30, 8))
-    two, one = scanner().hits(picture), scanner(model=Square(outputs=1)).hits(picture)
+    image = photo((40, 30, 8))
+    two, one = scanner().hits(image), scanner(model=Square(outputs=1)).hits(image)
     np.testing.assert_allclose(one.scores, two.scores, atol=1e-6)
-    first = Scanner(Square(outputs=1).eval(), SPEC, 0, SEARCH).probabilities(picture)
-    np.testing.assert_allclose(first, 1 - scanner(model=Square(outputs=1)).probabilities(picture), atol=1e-6)
+    first = Scanner(Square(outputs=1).eval(), SPEC, 0, SEARCH).probabilities(image)
+    np.testing.assert_allclose(first, 1 - scanner(model=Square(outputs=1)).probabilities(image), atol=1e-6)
 
 
 def test_levels_run_from_the_smallest_patch_to_the_last_that_fits() -> None:
@@ -138,14 +138,14 @@ def test_levels_run_from_the_smallest_patch_to_the_last_that_fits() -> None:
 
 
 def test_suppression_support_and_nesting_decide_what_is_left() -> None:
-    picture = photo((40, 30, 20))
-    hard, soft = scanner().find(picture), scanner(replace(SEARCH, suppression="soft")).find(picture)
+    image = photo((40, 30, 20))
+    hard, soft = scanner().find(image), scanner(replace(SEARCH, suppression="soft")).find(image)
     assert len(soft) >= len(hard) >= 1
     most = int(hard.support.max())
-    assert len(scanner(replace(SEARCH, support=most)).find(picture)) < len(scanner().find(picture)) or len(hard) == 1
-    assert len(scanner(replace(SEARCH, support=10_000)).find(picture)) == 0
+    assert len(scanner(replace(SEARCH, support=most)).find(image)) < len(scanner().find(image)) or len(hard) == 1
+    assert len(scanner(replace(SEARCH, support=10_000)).find(image)) == 0
     crowded = replace(SEARCH, overlap=0.9)
-    assert len(scanner(replace(crowded, nested=0.3)).find(picture)) < len(scanner(crowded).find(picture))
+    assert len(scanner(replace(crowded, nested=0.3)).find(image)) < len(scanner(crowded).find(image))
 
 
 # a search that is refused -> why
@@ -180,16 +180,16 @@ def test_false_alarms_are_the_surest_patches() -> None:
 
 
 def test_patches_at_known_faces_are_no_false_alarms() -> None:
-    picture = photo((20, 20, 8), (70, 40, 14))
+    image = photo((20, 20, 8), (70, 40, 14))
     face = [[16, 16, 16, 16]]  # the first square's patch
-    alarms = false_alarms(scanner(replace(SEARCH, threshold=0.9)), [picture], limit=50, seed=0, known=[face])
-    every = false_alarms(scanner(replace(SEARCH, threshold=0.9)), [picture], limit=50, seed=0, known=[[]])
+    alarms = false_alarms(scanner(replace(SEARCH, threshold=0.9)), [image], limit=50, seed=0, known=[face])
+    every = false_alarms(scanner(replace(SEARCH, threshold=0.9)), [image], limit=50, seed=0, known=[[]])
     assert (len(alarms), len(every)) == (1, 2)
 
 
 def test_a_cut_patch_is_the_photo_s_own_pixels_where_the_size_fits() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
-    np.testing.assert_array_equal(cut(picture, np.array([7.0, 9.0, 16.0, 16.0]), SPEC), picture[9:25, 7:23])
+    image = np.random.default_rng(0).integers(0, 256, (50, 61, 3), np.uint8)
+    np.testing.assert_array_equal(cut(image, np.array([7.0, 9.0, 16.0, 16.0]), SPEC), image[9:25, 7:23])
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -201,11 +201,11 @@ def test_mining_refuses(limit: int) -> None:
 
 
 def test_the_graph_of_an_exported_model_scores_every_patch() -> None:
-    graph, picture = plain(plain_graph.model()), np.random.default_rng(0).integers(0, 256, (21, 38, 3), np.uint8)
+    graph, image = plain(plain_graph.model()), np.random.default_rng(0).integers(0, 256, (21, 38, 3), np.uint8)
     found = Scanner(graph, plain_graph.SPEC, 0, SEARCH)
     assert found.why_windows is not None and found.stride == 8
     expected = np.empty((3, 5))
     for row, column in np.ndindex(3, 5):
-        red, green, _ = picture[8 * row : 8 * row + 4, 8 * column : 8 * column + 5].mean(axis=(0, 1))
+        red, green, _ = image[8 * row : 8 * row + 4, 8 * column : 8 * column + 5].mean(axis=(0, 1))
         expected[row, column] = 1 / (1 + np.exp(2 * (green - red)))
-    np.testing.assert_allclose(found.probabilities(picture), expected, rtol=1e-3, atol=1e-12)
+    np.testing.assert_allclose(found.probabilities(image), expected, rtol=1e-3, atol=1e-12)

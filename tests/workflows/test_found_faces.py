@@ -107,7 +107,7 @@ def test_the_scores_are_those_of_the_cut_out_faces(photos: Path, model: Path) ->
     for path, row in rows.items():
         picked = recognizer.pick(recognizer.read(photos / path), "largest").face
         assert picked is not None
-        np.testing.assert_array_equal(scored.embedded.picture(row), picked.chip)
+        np.testing.assert_array_equal(scored.embedded.image(row), picked.chip)
         np.testing.assert_allclose(scored.embedded.vectors[row], recognizer.embed([picked])[0], atol=1e-6)
 
 

@@ -187,10 +187,10 @@ def test_the_film_with_names(gallery: Gallery, film: Path, tmp_path: Path) -> No
 def test_a_camera_is_watched_until_it_is_stopped(
     gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = beside(tmp_path / "photos/person_00/0.png")
+    image = beside(tmp_path / "photos/person_00/0.png")
 
     def frames(*_: object, **__: object) -> Iterator[Frame]:
-        yield from (Frame(number, 0.0, picture, False) for number in range(5))
+        yield from (Frame(number, 0.0, image, False) for number in range(5))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watching, "opener", lambda source: None)

@@ -43,26 +43,26 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
 
 
 @pytest.fixture
-def picture(gallery: Gallery, tmp_path: Path) -> np.ndarray:
+def image(gallery: Gallery, tmp_path: Path) -> np.ndarray:
     """person_00 beside an unknown one."""
     return np.concatenate([np.asarray(Image.open(tmp_path / f"photos/person_0{who}/0.png")) for who in (0, 2)], axis=1)
 
 
 STREAMS: dict[str, Callable[[np.ndarray], AbstractContextManager[StreamServer]]] = {
-    "MPEG-TS over TCP": lambda picture: served(encoded(picture, "mpegts"), "mpegts", connections=2),
-    "MPEG-TS over HTTP": lambda picture: served(encoded(picture, "mpegts"), "mpegts", http=True, connections=2),
-    "MJPEG over HTTP": lambda picture: served(encoded(picture, "mpjpeg"), "mpjpeg", http=True, connections=2),
-    "H.264 over RTSP": lambda picture: camera(picture, "h264", connections=2),
-    "MJPEG over RTSP": lambda picture: camera(picture, "mjpeg", connections=2),
-    "MPEG-4 over RTSP, with a login": lambda picture: camera(picture, "mpeg4", connections=2, login="me:secret"),
+    "MPEG-TS over TCP": lambda image: served(encoded(image, "mpegts"), "mpegts", connections=2),
+    "MPEG-TS over HTTP": lambda image: served(encoded(image, "mpegts"), "mpegts", http=True, connections=2),
+    "MJPEG over HTTP": lambda image: served(encoded(image, "mpjpeg"), "mpjpeg", http=True, connections=2),
+    "H.264 over RTSP": lambda image: camera(image, "h264", connections=2),
+    "MJPEG over RTSP": lambda image: camera(image, "mjpeg", connections=2),
+    "MPEG-4 over RTSP, with a login": lambda image: camera(image, "mpeg4", connections=2, login="me:secret"),
 }
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_stream_that_breaks_comes_back_and_is_gone(gallery: Gallery, picture: np.ndarray, stream: str) -> None:
+def test_a_stream_that_breaks_comes_back_and_is_gone(gallery: Gallery, image: np.ndarray, stream: str) -> None:
     events: list[TrackEvent] = []
     said: list[Event] = []
-    with STREAMS[stream](picture) as server:
+    with STREAMS[stream](image) as server:
 
         def on_track(event: TrackEvent) -> None:
             events.append(event)
@@ -81,10 +81,10 @@ def test_a_stream_that_breaks_comes_back_and_is_gone(gallery: Gallery, picture: 
     assert all(event.at is not None and event.frames >= 3 for event in events)
 
 
-def test_the_command(gallery: Gallery, picture: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(gallery: Gallery, image: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gallery.close()
     words = ["-g", str(tmp_path / "g.gallery"), "--threshold", str(THRESHOLD), "--duration", "0", "-q"]
-    with served(encoded(picture, "mpegts"), "mpegts") as server:
+    with served(encoded(image, "mpegts"), "mpegts") as server:
         assert main(["watch", server.address, *words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["source"] == server.address
     assert main(["watch", server.address, *words[:-3]]) == 1  # nobody listens any more
@@ -101,8 +101,8 @@ def test_a_server_that_sends_something_else(gallery: Gallery) -> None:
     assert watched.decoded == 0
 
 
-def test_a_camera_that_refuses_the_login_is_one_line(gallery: Gallery, picture: np.ndarray) -> None:
-    with camera(picture, "mjpeg", login="me:secret") as server:
+def test_a_camera_that_refuses_the_login_is_one_line(gallery: Gallery, image: np.ndarray) -> None:
+    with camera(image, "mjpeg", login="me:secret") as server:
         wrong = server.address.replace("secret", "guessed")
         with pytest.raises(DataError, match="401") as error:
             watch(wrong, gallery, threshold=THRESHOLD)
@@ -110,11 +110,11 @@ def test_a_camera_that_refuses_the_login_is_one_line(gallery: Gallery, picture: 
 
 
 def test_a_camera_that_falls_silent_is_connected_again(
-    gallery: Gallery, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "PATIENCE", 1.0)
     said: list[Event] = []
-    with camera(picture, "h264", connections=2, silent=True) as server:
+    with camera(image, "h264", connections=2, silent=True) as server:
         watched = watch(server.address, gallery, threshold=THRESHOLD, on_event=said.append)
     assert [method for method in server.asked if method != "TEARDOWN"] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"] * 2
     assert watched.decoded >= 2 and watched.reconnects >= 2 and watched.broken is not None

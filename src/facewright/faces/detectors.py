@@ -21,7 +21,7 @@ from facewright.errors import UnknownName, UsageError
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
-from facewright.faces.scaling import USUAL_SMALLEST, default_smallest, searchable
+from facewright.faces.scaling import LARGEST_DEFAULT, default_smallest, searchable
 from facewright.faces.selection import NO_LIMITS, ScoreLimits
 from facewright.images import Pixels
 from facewright.models.face_weights import face_weights, file_of
@@ -143,7 +143,7 @@ def missing(detector: Detector, photo: Pixels) -> str:
     """Say that no face was found in a photo, and how large it had to be where the photo is very large."""
     least = detector.searchable(photo, None)
     large = f"no face of at least {least:g} px was found: the photo is large, give parts of it to find smaller faces"
-    return large if least > USUAL_SMALLEST else "no face was found"
+    return large if least > LARGEST_DEFAULT else "no face was found"
 
 
 def _dlib(cache: Path | None, device: str | None) -> Searching:

@@ -10,7 +10,7 @@ from facewright.images import Pixels
 from facewright.metrics.detection import Floats
 
 MAX_PIXELS = 4_000_000  # of a photo that is searched at its own size; dlib's pyramid of it takes 0.9 GB of memory
-USUAL_SMALLEST = 40.0  # px: the largest default
+LARGEST_DEFAULT = 40.0  # px: the largest default
 
 
 def scaled(photo: Pixels, smallest: float | None, window: float) -> tuple[Pixels, Floats]:
@@ -73,4 +73,4 @@ def default_smallest(photo: Pixels, window: float, budget: int) -> float:
     40.0
     """
     height, width = photo.shape[:2]
-    return min(USUAL_SMALLEST, max(10.0, float(round(window * (height * width / budget) ** 0.5))))
+    return min(LARGEST_DEFAULT, max(10.0, float(round(window * (height * width / budget) ** 0.5))))

@@ -164,7 +164,7 @@ def _value(
         raise Undefined(
             f"{store.location}: {len(enrolled)} people are too few to know a false-positive rate of {fpir:g}, and the "
             f"model has no impostor scores: enroll {FEW_PEOPLE} people, or calibrate the model on pairs (facewright "
-            "calibrate MODEL PAIRS)"
+            "calibrate MODEL --pairs PAIRS)"
         )
     value = float(comparisons.scores.max()) + DEVIATIONS * float(comparisons.scores.std())
     return min(value, 1.0), DEFAULT_METHOD.format(DEVIATIONS)

@@ -77,14 +77,14 @@ def _cells(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(C, C) counts -> (C, C, 4) colours: hue says right or wrong, alpha the share of the row."""
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
-    picture = np.empty((*counts.shape, 4), dtype=np.uint8)
-    picture[..., :3] = _WRONG
-    picture[np.arange(len(counts)), np.arange(len(counts)), :3] = _RIGHT
+    cells = np.empty((*counts.shape, 4), dtype=np.uint8)
+    cells[..., :3] = _WRONG
+    cells[np.arange(len(counts)), np.arange(len(counts)), :3] = _RIGHT
     # A root lifts the few errors of a good model to what the eye can see; small cells need more.
     faintest = 0.45 if len(counts) > _NAMED else 0.1
     alpha = np.where(share > 0, faintest + (0.9 - faintest) * share**0.7, 0.0)
-    picture[..., 3] = np.rint(255 * alpha)
-    return picture
+    cells[..., 3] = np.rint(255 * alpha)
+    return cells
 
 
 def _write_counts(axes: Axes, counts: NDArray[np.int64], size: int) -> None:

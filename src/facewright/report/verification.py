@@ -77,8 +77,8 @@ def pair_page(context: PairContext) -> str:
         "threshold": decisive_threshold(result),
         "group_figures": [] if context.subgroups is None else group_figures(context.subgroups),
         "rejection": None if context.rejection is None else Markup(plots.reject_figure(context.rejection, "reject")),
-        "accepts": [_pictured(pair, album) for pair in context.false_accepts],
-        "rejects": [_pictured(pair, album) for pair in context.false_rejects],
+        "accepts": [_with_images(pair, album) for pair in context.false_accepts],
+        "rejects": [_with_images(pair, album) for pair in context.false_rejects],
         "details": _details(context),
         "listed": _LISTED,
     }
@@ -180,6 +180,6 @@ def _details(context: PairContext) -> list[Fact]:
     return facts
 
 
-def _pictured(pair: ShownPair, album: Album) -> dict[str, object]:
+def _with_images(pair: ShownPair, album: Album) -> dict[str, object]:
     first, second = ({"path": path, "name": Path(path).name, "uri": album.uri(path)} for path in (pair.a, pair.b))
     return {"first": first, "second": second, "score": pair.score}

@@ -138,7 +138,7 @@ def cluster_photos(
     if scores is None and threshold is None:
         raise Undefined(
             f"{model}: has no impostor scores, from which the threshold follows: calibrate it on pairs (facewright "
-            "calibrate MODEL PAIRS), or give --threshold"
+            "calibrate MODEL --pairs PAIRS), or give --threshold"
         )
     state = _State(out, recognizer, recognizer.name)
     if paths:

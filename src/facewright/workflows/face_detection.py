@@ -11,7 +11,7 @@ from facewright import images
 from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.alignment import framed
-from facewright.faces.scaling import USUAL_SMALLEST
+from facewright.faces.scaling import LARGEST_DEFAULT
 from facewright.faces.selection import one_of, stored_selection
 from facewright.files import csv_text, write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
@@ -102,7 +102,7 @@ class FaceSearch:
         elif faces:
             picked = one_of(faces, photo.shape[:2], stored_selection(self.select_face))
             faces, error = () if picked.face is None else (picked.face,), picked.reason
-        searched = least if least > (self.smallest or USUAL_SMALLEST) else None
+        searched = least if least > (self.smallest or LARGEST_DEFAULT) else None
         return PhotoFaces(path, (width, height), searched, faces, error=error)
 
     def crop_names(self, target: Path, faces: int) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ SURE = 0.95  # the share of resampled pairs on which the best must beat every ot
 RESAMPLES = 500
 ALIKE = 0.01  # mean difference of two preprocessings' scores up to which they are one
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-USUAL = {
+PREPROCESSINGS = {
     "(x - 127.5) / 127.5": ((127.5,) * 3, (127.5,) * 3),
     "(x - 127.5) / 128": ((127.5,) * 3, (128.0,) * 3),
     "x / 255": ((0.0,) * 3, (255.0,) * 3),
@@ -221,7 +221,7 @@ class _Pairs:
         The mirror image is added where it was asked for, or where the pairs say that it is clearly better.
         """
         tried: list[_Tried] = []
-        for colour, (name, (mean, std)) in product(colours, USUAL.items()):
+        for colour, (name, (mean, std)) in product(colours, PREPROCESSINGS.items()):
             embedder = Embedder(self.made(_spec(size, mean, std, colour, False)))
             plain = embedder.embed(np.stack(self.crops))
             for mirrored in (False, True) if flip is None else (flip,):

@@ -258,4 +258,4 @@ def _as_seen(scored: ScoredPairs) -> Callable[[str], Pixels | None]:
     """Return a function from a path in the data to the image as the network sees it."""
     embedded = scored.embedded
     rows = {record.path: row for row, record in enumerate(embedded.dataset.records)}
-    return lambda path: embedded.picture(rows[path]) if path in rows else None
+    return lambda path: embedded.image(rows[path]) if path in rows else None

@@ -32,7 +32,7 @@ class Vectors:
     dataset: Dataset  # broken: what could not be read, or shows no face that could be taken
     vectors: NDArray[np.float32]  # (N, D) unit length, row i is dataset.records[i]
     digests: tuple[str, ...]  # (N,) of the images' pixels
-    picture: Callable[[int], Pixels]  # what the network saw of record i, (H, W, 3)
+    image: Callable[[int], Pixels]  # what the network saw of record i, (H, W, 3)
     several: int  # images with more than one face
     quality: NDArray[np.float64] | None = None  # (N,) of the faces that were found; None: photos taken whole
     norms: NDArray[np.float64] | None = None  # (N,) of their embeddings, before the scaling to length one; NaN: unknown

@@ -228,7 +228,12 @@ def test_a_long_name_wraps_after_an_underscore(chromium: Any, gallery: Server) -
       return [one.data, range.getClientRects().length];
     }))"""
     for person, name in enumerate(["Richard_Gephardt", "Hermengildo_Villavicencio"]):
-        gallery.enrol(name, portrait(person))
+        gallery.enrol(name, portrait(person, name=f"{name}_0001.png"))
+
+    def with_folder(route: Any) -> None:  # as of photos that were enrolled on the command line
+        found = route.fetch().json()
+        route.fulfill(json={**found, "entries": [{**e, "photo": f"/home/me/{e['photo']}"} for e in found["entries"]]})
+
     with tab(chromium, gallery.address, PHONE) as shown:
         shown.page.get_by_role("tab", name="Gallery").click()
         names = shown.page.locator(".person-name")
@@ -238,6 +243,14 @@ def test_a_long_name_wraps_after_an_underscore(chromium: Any, gallery: Server) -
             [["Hermengildo_", 1], ["Villavicencio", 1]],
             [["Richard_", 1], ["Gephardt", 1]],
         ]
+        shown.page.route("**/v1/gallery/entries?*", with_folder)
+        names.nth(1).click()
+        file = shown.page.locator("dialog .file-name")
+        assert (file.inner_text(), file.get_attribute("title")) == (
+            "Richard_Gephardt_0001.png",
+            "/home/me/Richard_Gephardt_0001.png",
+        )
+        assert file.evaluate_all(lines) == [[["Richard_", 1], ["Gephardt_", 1], ["0001.png", 1]]]
 
 
 def test_names_with_markup_are_inert(chromium: Any, gallery: Server) -> None:

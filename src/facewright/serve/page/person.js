@@ -50,7 +50,8 @@ function row(shown, entry) {
     ? make("img", { src: cropAddress(entry.number), alt: "", loading: "lazy" })
     : span("no-crop", "No crop kept");
   const tags = Object.entries(entry.metadata).map(([key, value]) => span("tag", `${key} ${value}`));
-  const words = span("entry-words", span("file-name", entry.photo), ...tags);
+  const file = entry.photo.split(/[\\/]/).at(-1); // photos that were enrolled on the command line have their folders
+  const words = span("entry-words", make("span", { class: "file-name", title: entry.photo }, file), ...tags);
   const item = make("li", {}, image, words);
   if (about.can.write) {
     const label = `Delete ${entry.photo}`;

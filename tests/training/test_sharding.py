@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -322,3 +324,15 @@ def test_each_process_takes_the_gpu_of_its_local_rank(
     with distributed.joined(torch.device(asked)) as world:
         assert world == World(7, 8, torch.device(device)) and not world.writes_cache
     assert started == [*([torch.device(device)] if asked == "cuda" else []), backend]
+
+
+def test_python_is_the_last_to_let_go_of_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Freed by the reducer of a model, with the interpreter's lock held, a group may wait for its thread for ever."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "rendezvous", lambda address: iter([(HashStore(), 0, 1)]))
+    groups = []
+    for _ in range(2):
+        with distributed.joined():
+            groups.append(weakref.ref(dist.group.WORLD))
+    gc.collect()
+    assert groups[0]() is None and groups[1]() is not None

@@ -24,6 +24,9 @@ from facewright.platforms import STOP_SIGNALS
 CPU = torch.device("cpu")
 WAIT_SECONDS = 6 * 3600  # for another process, before the run is given up
 _RUNS = itertools.count()  # in this process: the same in all, which run the same commands
+# Python keeps the group of the latest run, so that Python is the last to let go of it: a reducer of DDP would free it
+# with the interpreter's lock held, and wait for ever for the group's thread, which needs that lock (pytorch#56297).
+_GROUPS: list[dist.ProcessGroup | None] = []
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
     Args:
         device: what to compute on.
     Yields:
-        A world whose process group is taken down at the end, also after an error.
+        A world whose process group is taken down at the end, also after an error. The other processes see the lost
+        connection when this one ends or joins anew.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(device=device)
@@ -102,6 +106,7 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
     keys = PrefixStore(f"run{next(_RUNS)}", store)
     timeout = timedelta(seconds=WAIT_SECONDS)
     dist.init_process_group(backend, store=keys, rank=rank, world_size=size, timeout=timeout)
+    _GROUPS[:] = [dist.group.WORLD]
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     except BaseException:

@@ -88,7 +88,7 @@ def poor_embeddings(folder: Path, model: str, detector: str | None, cache: Path 
         rows["vectors"].append(recognizer.embed([face])[0])
         poor = degraded is not None and quality_of(degraded).value < LOW
         rows["poor"].append(recognizer.embed([degraded])[0] if degraded is not None and poor else none)
-        rows["copies"].append(none if copy is None else recognizer.embed_chips([copy])[0])
+        rows["copies"].append(none if copy is None else recognizer.embed_crops([copy])[0])
     found: dict[str, Any] = {name: np.array(values) for name, values in rows.items()}
     if cache is not None:
         np.savez(cache, **found)

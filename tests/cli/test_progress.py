@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,19 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 
 from facewright.cli import progress
-from facewright.cli.progress import PATIENCE, PLAIN_EVERY, Live, Patient, Plain, counter, event_printer, lines_of
+from facewright.cli.main import main
+from facewright.cli.progress import (
+    PATIENCE,
+    PLAIN_EVERY,
+    Live,
+    Patient,
+    Plain,
+    counter,
+    event_printer,
+    lines_of,
+    slow_imports_shown,
+)
+from facewright.errors import FacewrightError
 from facewright.events import EpochFinished, EpochRow, Event, Message, Progress, RunStarted, StepFinished
 
 ROW = EpochRow(3, "main", 96, 3, 64, 0.1, 1.5, 0.4, 1.2, 0.55, -1.2, 75.0, 41.5, best=True)
@@ -230,3 +244,41 @@ def test_a_counter_counts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_events_without_a_line() -> None:
     assert lines_of(step(1)) == []
     assert lines_of(Progress("x", 1, 2)) == []
+
+
+def test_a_slow_import_is_named_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for name in ("slow_one", "slow_two"):
+        (tmp_path / f"{name}.py").write_text("import fixtures_seen; fixtures_seen.append(__name__)")
+    monkeypatch.setitem(
+        sys.modules, "fixtures_seen", SimpleNamespace(append=lambda _: said.append(capsys.readouterr()))
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(progress, "SLOW_PACKAGES", {"slow_one": "One", "slow_two": "Two", "slow_absent": "Absent"})
+    finders = list(sys.meta_path)
+    with slow_imports_shown("train"):
+        for name in ("slow_one", "slow_two"):
+            import_module(name)
+    assert [one.err for one in said] == ["train: loading One\n", ""]
+    with slow_imports_shown("train"), pytest.raises(ModuleNotFoundError):
+        import_module("slow_absent")
+    assert capsys.readouterr().err == "" and sys.meta_path == finders
+
+
+@pytest.mark.parametrize(("words", "first"), [((), "doctor: loading One\n"), (("--json",), "")])
+def test_the_first_line_of_a_command_comes_before_its_imports(
+    words: tuple[str, ...], first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def doctor() -> None:
+        import_module("slow_three")
+        raise FacewrightError("done")
+
+    (tmp_path / "slow_three.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(progress, "SLOW_PACKAGES", {"slow_three": "One"})
+    monkeypatch.setattr("facewright.workflows.diagnosis.doctor", doctor)
+    monkeypatch.delitem(sys.modules, "slow_three", raising=False)
+    assert main(["doctor", *words]) == 1
+    assert capsys.readouterr().err == first + "error: done\n"

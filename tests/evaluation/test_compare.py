@@ -314,7 +314,8 @@ LEVEL = course(*np.geomspace(2.0, 0.5, 10), *[0.5] * 4)
     ("history", "expected"),
     [
         (course(), True),
-        (course(1.0), True),  # a linear probe: one look
+        (course(1.0), False),  # one epoch shows no course
+        ((replace(course(1.0)[0], phase="probe"),), True),  # solved, not trained
         (FALLING, False),
         (course(1.5, 2.0), True),
         (course(*np.linspace(2.0, 1.0, 20)), False),
@@ -331,6 +332,12 @@ def test_a_run_is_converged_where_its_loss_has_stopped_falling(history: tuple[Ep
 def test_one_converged_model_beside_others_is_no_winner() -> None:
     found = compared(entry("flat", range(20), history=LEVEL), entry("rising", range(150), history=FALLING))
     assert found.advice[0].startswith("Not converged: rising") and "second model" not in " ".join(found.advice)
+
+
+def test_the_reason_is_said_for_one_epoch_and_for_a_falling_loss() -> None:
+    found = compared(entry("once", range(20), history=course(1.0)), entry("rising", range(150), history=FALLING))
+    assert found.not_converged == ("once", "rising")
+    assert "one epoch" in found.advice[0] and "fell" in found.advice[0]
 
 
 def test_a_run_that_is_not_converged_takes_no_part_in_the_advice() -> None:

@@ -23,8 +23,8 @@ class Corner:
     def __init__(self, height: int, width: int) -> None:
         self.spec = InputSpec(height, width, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
-    def embed_chips(self, chips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        part = np.stack(chips)[:, : self.spec.height // 8, : self.spec.width // 8].astype(float).mean((1, 2))
+    def embed_crops(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        part = np.stack(crops)[:, : self.spec.height // 8, : self.spec.width // 8].astype(float).mean((1, 2))
         return np.asarray(part / np.linalg.norm(part, axis=1, keepdims=True), np.float32)
 
 

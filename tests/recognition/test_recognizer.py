@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +93,13 @@ def test_the_old_keyword_works_with_a_warning_and_both_spellings_mean_the_same()
         picked = recognizer.pick(BLANK, spelling)
         assert picked.face is not None and picked.face.box == MIDDLE and picked.select_face == "centre"
     assert Input(select_face="center") == Input()
+
+
+def test_the_old_method_works_with_a_warning() -> None:
+    recognizer, crops = Recognizer(), [np.zeros((150, 150, 3), np.uint8)] * 2
+    vars(recognizer).update(_network=SimpleNamespace(embed=lambda given: len(given)))
+    with pytest.warns(FutureWarning, match="embed_crops"):
+        assert recognizer.embed_chips(crops) == recognizer.embed_crops(crops) == 2
 
 
 def test_small_faces_only_where_there_are_no_others() -> None:

@@ -142,11 +142,11 @@ def test_a_gallery_embeds_in_the_thread_of_the_engine() -> None:
             seen.append((threading.current_thread().name, len(faces)))
             return np.ones((len(faces), 2)), self.qualities(faces)
 
-        def embed_chips(self, chips: Sequence[Any]) -> Any:
-            return self.embed_with_quality(chips)[0]
+        def embed_crops(self, crops: Sequence[Any]) -> Any:
+            return self.embed_with_quality(crops)[0]
 
     networks: Any = Networks()
-    kinds = {"embed": Kind(networks.embed_chips, 8), "call": Kind(lambda calls: [call() for call in calls])}
+    kinds = {"embed": Kind(networks.embed_crops, 8), "call": Kind(lambda calls: [call() for call in calls])}
     running = Engine(kinds)
     face: Any = SimpleNamespace(chip=np.zeros((4, 4, 3), np.uint8))
     for norm in (None, 1.0):

@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +41,7 @@ from facewright.cli import (
 )
 from facewright.cli.options import replace_old_options
 from facewright.cli.output import harmless, log_to_stderr, say, show_log
-from facewright.cli.progress import Plain
+from facewright.cli.progress import Plain, slow_imports_shown
 from facewright.errors import FacewrightError, Interrupted, UsageError, is_first_failure, missing_extra
 from facewright.events import download_handler, licence_question
 
@@ -154,7 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = [word for word in words if word != "--debug"]
         found = typed_defaults() if defaults.wanted() else {}
-        _command()(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
+        command = next((word for word in words if word in _command().commands), "facewright")
+        quiet = not {"--json", "--quiet", "-q"}.isdisjoint(words)
+        with nullcontext() if quiet else slow_imports_shown(command):
+            _command()(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
         if leaving.code == 2 and (given := defaults.given(found, words)):
             say(f"note: facewright.toml or FACEWRIGHT_* variables give {given}")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from facewright.cli.output import harmless, is_speaker, number_of, say
@@ -35,6 +36,7 @@ PLAIN_EVERY = 15.0  # seconds between plain lines
 REPEAT_EVERY = 10.0  # seconds after which a step that goes on is shown again
 REFRESHES = 4  # a second, of the live line
 ROOM_FOR_BAR = 100  # columns; on a narrower terminal the words alone fit
+SLOW_PACKAGES = {"torch": "PyTorch", "sklearn": "scikit-learn", "mlflow": "MLflow"}  # over a second each
 Clock = Callable[[], float]
 
 
@@ -79,6 +81,33 @@ def event_printer(quiet: bool = False) -> Iterator[EventHandler]:
     else:
         with Patient(Plain()) as printer:
             yield printer
+
+
+@contextmanager
+def slow_imports_shown(command: str) -> Iterator[None]:
+    """Say, while the block runs, that a package whose import takes seconds is loaded, before it is: once.
+
+    A finder of modules, because every command passes here and each imports only what it needs.
+    """
+    finder = _SlowImports(command)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+@dataclass
+class _SlowImports:
+    command: str
+    said: bool = False
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        """Find nothing; the finders after this one do."""
+        if not self.said and name in SLOW_PACKAGES:
+            self.said = True  # so that the next line does not come here again
+            if find_spec(name) is not None:
+                say(f"{self.command}: loading {SLOW_PACKAGES[name]}")
 
 
 @contextmanager

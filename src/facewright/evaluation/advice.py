@@ -80,13 +80,13 @@ def converged(history: Sequence[EpochRow]) -> bool:
 
     A line is fitted to the losses of the last fifth, of three epochs at least; its fall over them is compared with the
     standard deviation around it and with 1 % of the loss, since a smooth curve has no noise. Of two epochs the fall
-    alone counts; of one epoch (a linear probe) nothing can be said.
+    alone counts. One epoch cannot show that the loss has stopped falling; a linear probe has one row and is solved.
 
     Source: docs/protocols.md, "Comparison". Deviation: the 1 %.
     """
     losses = np.array([row.validation_loss for row in history[-max(3, -(-len(history) // 5)) :]])
     if len(losses) < 2:
-        return True
+        return all(row.phase == "probe" for row in history)
     epochs = np.arange(len(losses))
     slope, start = np.polyfit(epochs, losses, 1)
     noise = float(np.std(losses - (start + slope * epochs)))
@@ -102,8 +102,11 @@ def _not_converged(entries: Sequence[Entry]) -> str:
     if not entries:
         return ""
     epochs = _join([f"{entry.name} (epoch {entry.history[-1].epoch})" for entry in entries])
-    was = "its validation loss was" if len(entries) == 1 else "their validation loss was"
-    return f"Not converged: {epochs}; {was} still falling. Train longer: the advice leaves such models out."
+    reasons = {
+        "one epoch cannot show it" if len(entry.history) == 1 else "the validation loss fell" for entry in entries
+    }
+    why = " or ".join(sorted(reasons, reverse=True))
+    return f"Not converged: {epochs}; {why}. Train longer: the advice leaves such models out."
 
 
 def _accuracy(best: Entry, entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:

@@ -256,5 +256,5 @@ class Comparison(Record):
     entries: tuple[Entry, ...] = Field(serialization_alias="models")
     pairs: tuple[Pair, ...]
     baseline: float  # accuracy of always naming the class with the most test images
-    not_converged: tuple[str, ...]  # models whose validation loss was still falling: they take no part in the advice
+    not_converged: tuple[str, ...]  # their validation loss still fell, or one epoch: no part in the advice
     advice: tuple[str, ...]  # sentences: which to take for accuracy, for speed, for size; and what is noise

@@ -34,7 +34,7 @@ class CropEmbedder(Protocol):
 
     spec: InputSpec  # its input
 
-    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed_crops(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         """Embed N face crops of the input size as (N, D) unit vectors."""
         ...
 
@@ -68,7 +68,7 @@ def occlude(network: CropEmbedder, a: Pixels, b: Pixels, progress: Progress | No
     want = (network.spec.height, network.spec.width, 3)
     if a.shape != want or b.shape != want:
         raise UsageError(f"expected two images of the network's input size {want}, got {a.shape} and {b.shape}")
-    first, second = network.embed_chips([a, b])
+    first, second = network.embed_crops([a, b])
     score = similarity(first, second)
     boxes = list(_boxes(*a.shape[:2]))
     weight = _weights(a.shape[0], a.shape[1])
@@ -77,7 +77,7 @@ def occlude(network: CropEmbedder, a: Pixels, b: Pixels, progress: Progress | No
         total, count = np.zeros(a.shape[:2]), np.zeros(a.shape[:2])
         for start in range(0, len(boxes), BATCH):
             part = boxes[start : start + BATCH]
-            vectors = network.embed_chips(_covered(image, part, network.spec))
+            vectors = network.embed_crops(_covered(image, part, network.spec))
             now = similarities(vectors, np.broadcast_to(other, vectors.shape))
             for box, fall in zip(part, score - now, strict=True):
                 total[box] += fall * weight

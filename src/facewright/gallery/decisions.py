@@ -147,7 +147,7 @@ def poor_searches(store: GalleryStore, recognizer: Recognizer, seed: int = 0) ->
             copies.append(copy)
     if not copies:
         return np.zeros(0)
-    found = store.nearest(recognizer.embed_chips(copies), 2, {})
+    found = store.nearest(recognizer.embed_crops(copies), 2, {})
     best = [
         next((match.score for match in matches if match.person != person), np.nan)
         for person, matches in zip(people, found, strict=True)

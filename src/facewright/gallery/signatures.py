@@ -104,7 +104,7 @@ def reembed(store: GalleryStore, recognizer: Recognizer) -> int:
     vectors: dict[int, NDArray[np.float32]] = {}
     for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
         crops = [images.read(store.crop(row.number) or b"", name=row.entry.photo) for row in batch]
-        embedded = recognizer.embed_chips([spec.fit(crop) for crop in crops])
+        embedded = recognizer.embed_crops([spec.fit(crop) for crop in crops])
         vectors.update(zip((row.number for row in batch), embedded, strict=True))
     store.reembed(signature_of(recognizer), vectors)
     return len(vectors)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import cmath
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -264,7 +265,7 @@ class Recognizer:
         Raises:
             UsageError: crops of another template.
         """
-        return self.embed_chips([face.chip for face in faces])
+        return self.embed_crops([face.chip for face in faces])
 
     def embed_with_norms(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Embed as `embed`, and give the norms (N,) before the scaling to length one, NaN where they are not known."""
@@ -295,9 +296,14 @@ class Recognizer:
         """Return the typical norm of the network's embeddings, where it says something about scores."""
         return None if self.embedder is None else self.embedder.typical_norm
 
-    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed_crops(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         """Embed aligned face crops, (H, W, 3) uint8 each, as a gallery keeps them; see `embed`."""
-        return self._network.embed(chips)
+        return self._network.embed(crops)
+
+    def embed_chips(self, chips: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Call `embed_crops`, with a FutureWarning: the old name works for one version."""
+        warnings.warn("Recognizer.embed_chips is now embed_crops", FutureWarning, stacklevel=2)
+        return self.embed_crops(chips)
 
     def thresholds(self) -> tuple[Threshold, ...]:
         """Return the thresholds for this fingerprint: those that are shipped, or stored in the model file.

@@ -40,7 +40,8 @@ def methods(comparison: Comparison) -> str:
             f"{len(comparison.pairs)} pair{'s' if len(comparison.pairs) > 1 else ''} by Holm's method."
         )
     if comparison.not_converged:
-        sentences.append(f"Not converged, the validation loss still fell: {', '.join(comparison.not_converged)}.")
+        names = ", ".join(comparison.not_converged)
+        sentences.append(f"Not converged (the validation loss still fell, or one epoch was trained): {names}.")
     sentences.append("Intervals are over test images; each model was trained once, with one seed.")
     return " ".join(sentences)
 

@@ -73,7 +73,7 @@ def _warm(recognizer: Recognizer) -> None:
     spec = recognizer.spec
     grey = np.full((spec.height, spec.width, 3), 128, np.uint8)
     recognizer.faces(grey)
-    recognizer.embed_chips([grey])
+    recognizer.embed_crops([grey])
 
 
 def run(models: Models, settings: Settings, listening: socket.socket) -> None:

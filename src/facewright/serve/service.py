@@ -73,9 +73,9 @@ class QueuedRecognizer:
 
     def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
         """Return the unit vectors of N faces: (N, D)."""
-        return self.embed_chips([face.chip for face in faces])
+        return self.embed_crops([face.chip for face in faces])
 
-    def embed_chips(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+    def embed_crops(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         """Return the unit vectors of N aligned face crops: (N, D)."""
         rows = self._engine.do("embed", crops)
         return np.stack(rows) if rows else np.zeros((0, self._recognizer.width), np.float32)
@@ -107,7 +107,7 @@ class Service:
             {
                 "detect": Kind(lambda photos: [recognizer.faces(photo) for photo in photos]),
                 "pick": Kind(lambda asked: [recognizer.pick(*one) for one in asked]),
-                "embed": Kind(lambda crops: list(recognizer.embed_chips(crops)), limits.batch),
+                "embed": Kind(lambda crops: list(recognizer.embed_crops(crops)), limits.batch),
                 "classify": Kind(lambda inputs: list(self._classifier().logits(np.stack(inputs))), limits.batch),
                 "call": Kind(lambda calls: [call() for call in calls]),
             },

@@ -154,7 +154,7 @@ def _embedded(
 
     def flush() -> None:
         if waiting:
-            vectors.append(recognizer.embed_chips(waiting))
+            vectors.append(recognizer.embed_crops(waiting))
             waiting.clear()
 
     seen = _seen(recognizer, dataset, records, select_face)

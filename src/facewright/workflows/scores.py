@@ -118,7 +118,7 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
     count = len(store.dataset)
     vectors = np.empty((count, recognizer.width), np.float32)
     for part in in_blocks("embedding", count, on_event):
-        vectors[part] = recognizer.embed_chips(list(store.pixels[part]))
+        vectors[part] = recognizer.embed_crops(list(store.pixels[part]))
     return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 

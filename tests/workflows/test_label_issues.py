@@ -108,9 +108,9 @@ def test_a_copy_is_never_on_the_side_that_learns(public: Run, monkeypatch: pytes
     """The picture that is there twice is learned from twice or not at all."""
     sizes, kept = [], label_issues.probe.fit
 
-    def fit(features, labels, groups, strengths, folds, seed):  # type: ignore[no-untyped-def]
+    def fit(features, labels, groups, chosen, seed):  # type: ignore[no-untyped-def]
         sizes.append((len(groups), len(set(groups.tolist()))))
-        return kept(features, labels, groups, strengths, folds, seed)
+        return kept(features, labels, groups, chosen, seed)
 
     monkeypatch.setattr(label_issues.probe, "fit", fit)
     find_label_issues(public.folder, folds=4)

@@ -23,7 +23,8 @@ from facewright.runs import Run
 from facewright.training import history
 from facewright.workflows import recipe_search, search, training_jobs
 from facewright.workflows.recipe_search import SearchResult, Trial
-from facewright.workflows.training_jobs import Job, Outcome
+from facewright.workflows.training_jobs import Outcome
+from facewright.workflows.training_requests import Job
 
 DATA = "synthetic:faces?identities=2&images=20&size=32"
 QUICK = {"input.size": "32", "training.epochs": "2", "training.precision": "float32", "training.batch": "8"}

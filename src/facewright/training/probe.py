@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from facewright.errors import UsageError
 from facewright.specs.tasks import TaskSpec
+from facewright.training.recipe_parts import Probe
 
 
 @dataclass(frozen=True)
-class Probe:
+class FittedProbe:
     """A fitted linear classifier on raw features."""
 
     weight: NDArray[np.float32]  # (C, F)
@@ -29,10 +30,9 @@ def fit(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
-    strengths: tuple[float, ...],
-    folds: int,
+    chosen: Probe,
     seed: int,
-) -> Probe:
+) -> FittedProbe:
     """Choose the strength by cross-validation inside the training part, then fit on all of it.
 
     Features are standardised for the fit; the map is folded into the weights that are returned.
@@ -41,18 +41,18 @@ def fit(
         features: (N, F).
         labels: (N,) class numbers 0 … C - 1, each present.
         groups: (N,) images with one number (copies of a photo) are never split between the two sides of a fold.
-        strengths: inverse penalties to try, above 0.
-        folds: at least 2; fewer where the rarest class has fewer members.
+        chosen: inverse penalties to try, and folds, fewer where the rarest class has fewer members.
         seed: of the folds.
     Raises:
         UsageError: a class has only one member, so that nothing can be held out.
     """
     scaled, mean, deviation = _standardised(features)
-    losses = _cross_validated(scaled, labels, groups, strengths, folds, seed) if len(strengths) > 1 else (float("nan"),)
-    strength = strengths[int(np.nanargmin(losses))] if len(strengths) > 1 else strengths[0]
+    strengths, several = chosen.strengths, len(chosen.strengths) > 1
+    losses = _cross_validated(scaled, labels, groups, chosen, seed) if several else (float("nan"),)
+    strength = strengths[int(np.nanargmin(losses))] if several else strengths[0]
     weight, bias = _fitted(scaled, labels, strength)
     folded = weight / deviation
-    return Probe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, losses)
+    return FittedProbe(folded.astype(np.float32), (bias - folded @ mean).astype(np.float32), strength, losses)
 
 
 def fit_targets(
@@ -60,10 +60,9 @@ def fit_targets(
     features: NDArray[np.float32],
     truth: NDArray[np.float32],
     groups: NDArray[np.int64],
-    strengths: tuple[float, ...],
-    folds: int,
+    chosen: Probe,
     seed: int,
-) -> list[Probe]:
+) -> list[FittedProbe]:
     """Fit each target by itself on the images where it is known; args and errors as `fit`.
 
     Args:
@@ -80,9 +79,9 @@ def fit_targets(
         if target.number is not None:
             low, high = target.number.ends
             standard = (answers[known].astype(np.float64) - (low + high) / 2) * (2 / (high - low))
-            found.append(_ridge(features[known], standard, groups[known], strengths, folds))
+            found.append(_ridge(features[known], standard, groups[known], chosen))
             continue
-        one = fit(features[known], answers[known].astype(np.int64), groups[known], strengths, folds, seed)
+        one = fit(features[known], answers[known].astype(np.int64), groups[known], chosen, seed)
         if target.kind == "attribute":
             one = replace(one, weight=np.diff(one.weight, axis=0), bias=np.diff(one.bias))
         found.append(one)
@@ -93,15 +92,14 @@ def _ridge(
     features: NDArray[np.float32],
     values: NDArray[np.float64],
     groups: NDArray[np.int64],
-    strengths: tuple[float, ...],
-    folds: int,
-) -> Probe:
+    chosen: Probe,
+) -> FittedProbe:
     """Fit a number (N,) by least squares with an L2 penalty of 1 / strength, chosen by the held-out squared error."""
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GroupKFold
 
     scaled, mean, deviation = _standardised(features)
-    folds = min(folds, len(set(groups.tolist())))
+    folds, strengths = min(chosen.folds, len(set(groups.tolist()))), chosen.strengths
     if folds < 2:
         raise UsageError("a linear probe chooses its C on held-out images: a number needs two training images or more")
     parts = list(GroupKFold(folds).split(scaled, groups=groups))
@@ -114,15 +112,14 @@ def _ridge(
     model = Ridge(alpha=1 / strength).fit(scaled, values)
     folded = model.coef_ / deviation
     bias = np.array([model.intercept_ - folded @ mean], np.float32)
-    return Probe(folded[None].astype(np.float32), bias, strength, tuple(errors))
+    return FittedProbe(folded[None].astype(np.float32), bias, strength, tuple(errors))
 
 
 def _cross_validated(
     scaled: NDArray[np.float64],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
-    strengths: tuple[float, ...],
-    folds: int,
+    chosen: Probe,
     seed: int,
 ) -> tuple[float, ...]:
     """The mean held-out log loss of each strength."""
@@ -134,10 +131,10 @@ def _cross_validated(
         raise UsageError(
             "a linear probe chooses its C on held-out images: every class needs two training images or more"
         )
-    splitter = StratifiedGroupKFold(min(folds, rarest), shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(min(chosen.folds, rarest), shuffle=True, random_state=seed)
     parts = list(splitter.split(scaled, labels, groups))
     totals = []
-    for strength in strengths:
+    for strength in chosen.strengths:
         held_out = []
         for inside, outside in parts:
             weight, bias = _fitted(scaled[inside], labels[inside], strength)

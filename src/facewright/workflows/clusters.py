@@ -165,6 +165,15 @@ def change_clusters(
     if not (out / FACES).is_file():
         raise UsageError(f"{out}: holds no sorted photos; sort some first: facewright cluster PHOTOS --out {out}")
     record = read_json(out / FACES, SortedPhotos, error=DataError)
+    record = _renamed(_linked(record, merge, split, out), rename)
+    for old, new in rename:
+        (out / "sorted" / old).rename(out / "sorted" / new)
+    write_json(out / FACES, record.to_dict())
+    return record
+
+
+def _linked(record: SortedPhotos, merge: Sequence[Sequence[str]], split: Sequence[str], out: Path) -> SortedPhotos:
+    """Link the faces of people who are one, and part faces from the others of their person."""
     faces = {face.key: face for face in record.faces}
     must, cannot = list(record.must), list(record.cannot)
     for people in merge:
@@ -176,9 +185,13 @@ def change_clusters(
     for key in split:
         if key not in faces:
             raise UsageError(f"{out}: there is no face {key}; the contact sheet shows the keys")
-        others = [other for other in _keys_of(record, faces[key].person) if other != key]
-        cannot += [(key, other) for other in others]
+        cannot += [(key, other) for other in _keys_of(record, faces[key].person) if other != key]
         must = [pair for pair in must if key not in pair]
+    return record.model_copy(update={"must": tuple(must), "cannot": tuple(cannot)})
+
+
+def _renamed(record: SortedPhotos, rename: Sequence[tuple[str, str]]) -> SortedPhotos:
+    """Give people other names, one after the other."""
     names = {face.key: face.person for face in record.faces}
     taken = {UNSORTED, *record.people}
     for old, new in rename:
@@ -188,12 +201,8 @@ def change_clusters(
             )
         taken.add(new)
         names |= dict.fromkeys(_keys_of(record, old), new)
-    sorted_faces = tuple(face.model_copy(update={"person": names[face.key]}) for face in record.faces)
-    record = record.model_copy(update={"must": tuple(must), "cannot": tuple(cannot), "faces": sorted_faces})
-    for old, new in rename:
-        (out / "sorted" / old).rename(out / "sorted" / new)
-    write_json(out / FACES, record.to_dict())
-    return record
+    faces = tuple(face.model_copy(update={"person": names[face.key]}) for face in record.faces)
+    return record.model_copy(update={"faces": faces})
 
 
 def _keys_of(record: SortedPhotos, person: str) -> list[str]:

@@ -13,10 +13,9 @@ from facewright.data.records import Dataset
 from facewright.events import EventHandler, ignore_event
 from facewright.inference import Classifier
 from facewright.records import Record
-from facewright.training.recipe import Recipe
 from facewright.training.trainer import Trainer
-from facewright.workflows.training_jobs import Job, stepwise, trainer_of, trial
-from facewright.workflows.training_requests import requested
+from facewright.workflows.training_jobs import stepwise, trainer_of, trial
+from facewright.workflows.training_requests import Job, requested
 
 STEPS = 3  # timed in each phase, after one that is not: the first of a process allocates
 
@@ -64,26 +63,18 @@ def dry_run(
     """
     asked = requested(data, model, recipe, overrides or {}, task, on_event)
     with trial(asked, "there is nothing to time; run it", seed, device, on_event, stepwise) as job:
-        return _measured(job, asked.recipe)
+        return _measured(job)
 
 
-def _measured(job: Job, recipe: Recipe) -> DryRun:
-    trainer, facts = trainer_of(job), job.facts
-    steps: dict[str, float] = {}
-    trained: dict[str, int] = {}
-    losses: list[float] = []
-    for number, (name, _) in enumerate(trainer.phases):
-        trainer.position.phase = number
-        trainer.start_phase()
-        trained[name] = sum(weights.numel() for weights in trainer.network.parameters() if weights.requires_grad)
-        steps[name], loss = _step_seconds(trainer)
-        losses.append(loss)
+def _measured(job: Job) -> DryRun:
+    trainer, facts, recipe = trainer_of(job), job.facts, job.recipe
+    phases = {name: _timed(trainer, number) for number, (name, _) in enumerate(trainer.phases)}
     validation = _validation_seconds(trainer)
     trainer.checkpoint()
     trainer.save_best(trainer.network)
     read = Classifier.load(job.folder, str(job.world.device))
     read.logits(job.data.store.batch(job.data.split.validation[:2]))
-    per_epoch = {name: trainer.data.steps * seconds + validation for name, seconds in steps.items()}
+    per_epoch = {name: trainer.data.steps * seconds + validation for name, (seconds, _, _) in phases.items()}
     total = sum(phase.epochs * per_epoch[name] for name, phase in trainer.phases)
     return DryRun(
         model=facts.title,
@@ -97,19 +88,22 @@ def _measured(job: Job, recipe: Recipe) -> DryRun:
         batch=trainer.data.batch,
         steps_per_epoch=trainer.data.steps,
         epochs=recipe.epochs,
-        loss=losses[0],
-        seconds_per_step=steps,
+        loss=next(iter(phases.values()))[1],
+        seconds_per_step={name: seconds for name, (seconds, _, _) in phases.items()},
         seconds_per_epoch=total / recipe.epochs,
         seconds=total,
         peak_memory_bytes=platforms.peak_memory_bytes(),
         device_memory_bytes=devices.peak_memory(job.world.device),
         parameters=facts.parameters,
-        trained_parameters=trained,
+        trained_parameters={name: trained for name, (_, _, trained) in phases.items()},
     )
 
 
-def _step_seconds(trainer: Trainer) -> tuple[float, float]:
-    """Return the median time of a step of the phase under way, its loading included, and the loss of the first."""
+def _timed(trainer: Trainer, phase: int) -> tuple[float, float, int]:
+    """Start a phase; return the median time of a step with its loading, the first loss, and how many weights learn."""
+    trainer.position.phase = phase
+    trainer.start_phase()
+    trained = sum(weights.numel() for weights in trainer.network.parameters() if weights.requires_grad)
     trainer.prepare_inputs()
     loader, position = trainer.loader, trainer.position
     assert loader is not None
@@ -127,7 +121,7 @@ def _step_seconds(trainer: Trainer) -> tuple[float, float]:
         before = time.monotonic()
         loss = loss or (position.loss_sum - total) / (position.seen - seen)
     timed = sorted(times[1:] or times)
-    return timed[len(timed) // 2], loss
+    return timed[len(timed) // 2], loss, trained
 
 
 @torch.inference_mode()

@@ -20,8 +20,8 @@ from facewright.evaluation.binary import (
     evaluate_two_classes,
     labelled_scores,
 )
-from facewright.evaluation.results import SCORES, ClassificationResult, Predictions, Ranked, keeps_scores
-from facewright.evaluation.subgroups import Subgroups, rates_of_images
+from facewright.evaluation.results import SCORES, BinaryResult, ClassificationResult, Predictions, Ranked, keeps_scores
+from facewright.evaluation.subgroups import rates_of_images
 from facewright.evaluation.target_groups import with_groups
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import EventHandler, Message, ignore_event, in_blocks
@@ -132,22 +132,36 @@ def evaluate(
     """
     if isinstance(model, Run):
         model = model.folder
-    if task == "attack" and data is not None:
-        raise UsageError(f"--task attack evaluates a file of scores; remove {data}")
+    _check_options(task, data, by, out, attack_options=threshold is not None or validation is not None)
     if task == "attack":
         from facewright.workflows.attack_evaluation import evaluate_scores
 
         return evaluate_scores(Path(model), threshold, None if validation is None else Path(validation))
-    if threshold is not None or validation is not None:
-        raise UsageError("--threshold and --validation are for --task attack")
-    if task in ("verification", "identification") and data is None:
-        raise UsageError(f"--task {task} needs labelled images: give DATA")
-    if by is not None and task in ("attack", "identification"):
-        raise UsageError(f"--by measures groups of classification and verification, not of {task}")
-    if out is not None and by is None:
-        raise UsageError("--out writes the page of groups: add --by COLUMN")
     grouping = None if by is None else Grouping.read(by, attributes, data)
-    found = _by_task(model, data, task, seed, detector, unknown_classes, grouping, device, on_event)
+    found: ClassificationResult | TaskResult | Recognition | None = None
+    note = None
+    if data is None:
+        found = _of_run(Path(model), grouping)
+    elif task == "classification" or (task is None and not _has_no_classes(model)):
+        try:
+            classifier = load_classifier(Path(model), device, detector)
+            found = _classify(Path(model), data, classifier, unknown_classes, grouping, on_event)
+        except OtherClasses:
+            if task is not None:
+                raise
+            note = f"{data} has other classes than the model: evaluated as verification"
+    if found is None and data is not None:
+        from facewright.workflows.recognition import evaluate_identification, evaluate_verification
+
+        where = str(model), data
+        if task == "identification":
+            found = evaluate_identification(*where, seed=seed, detector=detector, device=device, on_event=on_event)
+        else:
+            verified = evaluate_verification(
+                *where, detector=detector, grouping=grouping, device=device, on_event=on_event
+            )
+            found = replace(verified, note=note)
+    assert found is not None
     if out is not None and by is not None:
         from facewright.workflows.group_page import write_groups
 
@@ -155,35 +169,20 @@ def evaluate(
     return found
 
 
-def _by_task(
-    model: str | Path,
-    data: str | Path | None,
-    task: Task | None,
-    seed: int,
-    detector: str | None,
-    unknown_classes: UnknownClasses,
-    grouping: Grouping | None,
-    device: str | None,
-    on_event: EventHandler,
-) -> ClassificationResult | TaskResult | Recognition:
-    """Evaluate by the task; the other arguments are those of `evaluate`."""
-    note = None
-    if task in (None, "classification") and not (task is None and data is not None and _has_no_classes(model)):
-        try:
-            return _classify(Path(model), data, device, detector, unknown_classes, grouping, on_event)
-        except OtherClasses:
-            if task is not None:
-                raise
-            note = f"{data} has other classes than the model: evaluated as verification"
-    from facewright.workflows.recognition import evaluate_identification, evaluate_verification
-
-    assert data is not None
-    if task == "identification":
-        return evaluate_identification(str(model), data, seed=seed, detector=detector, device=device, on_event=on_event)
-    verified = evaluate_verification(
-        str(model), data, detector=detector, grouping=grouping, device=device, on_event=on_event
-    )
-    return replace(verified, note=note)
+def _check_options(
+    task: Task | None, data: str | Path | None, by: str | None, out: str | Path | None, *, attack_options: bool
+) -> None:
+    """Refuse options that do not fit the task."""
+    if task == "attack" and data is not None:
+        raise UsageError(f"--task attack evaluates a file of scores; remove {data}")
+    if task != "attack" and attack_options:
+        raise UsageError("--threshold and --validation are for --task attack")
+    if task in ("verification", "identification") and data is None:
+        raise UsageError(f"--task {task} needs labelled images: give DATA")
+    if by is not None and task == "identification":
+        raise UsageError(f"--by measures groups of classification and verification, not of {task}")
+    if out is not None and by is None and task != "attack":
+        raise UsageError("--out writes the page of groups: add --by COLUMN")
 
 
 def _has_no_classes(model: str | Path) -> bool:
@@ -197,40 +196,36 @@ def _has_no_classes(model: str | Path) -> bool:
     return path.is_file() and not bundles.load(path).classes
 
 
+def _of_run(path: Path, grouping: Grouping | None) -> ClassificationResult | TaskResult:
+    """Return the evaluation of a run's test part, by groups where they are asked for."""
+    if path.is_file():
+        raise UsageError(f"{path}: a model file has no test part; give DATA")
+    run = Run(path)
+    if grouping is None:
+        return run.evaluation
+    groups = grouping.of(run.predictions.paths)
+    if isinstance(run.evaluation, ClassificationResult):
+        return _with_subgroups(run.evaluation, run.class_predictions, groups, grouping.column)
+    task, predictions = run.classifier.task, run.predictions
+    assert task is not None and isinstance(predictions, TargetPredictions)
+    return with_groups(run.evaluation, predictions, task, run.classifier.limits, groups, grouping.column)
+
+
 def _classify(
     path: Path,
-    data: str | Path | None,
-    device: str | None,
-    detector: str | None,
+    data: str | Path,
+    classifier: Classifier,
     unknown_classes: UnknownClasses,
     grouping: Grouping | None,
     on_event: EventHandler,
 ) -> ClassificationResult | TaskResult:
-    """Evaluate a classifier; OtherClasses where the data have no class of the model."""
-    if path.is_file() and data is None:
-        raise UsageError(f"{path}: a model file has no test part; give DATA")
+    """Evaluate a classifier on other data; OtherClasses where they have no class of the model."""
     run = None if path.is_file() else Run(path)
-    if data is None:
-        assert run is not None
-        if grouping is None:
-            return run.evaluation
-        predictions = run.predictions
-        groups = grouping.of(predictions.paths)
-        if isinstance(run.evaluation, TaskResult):
-            classifier = run.classifier
-            assert classifier.task is not None and isinstance(predictions, TargetPredictions)
-            task, limits = classifier.task, classifier.limits
-            return with_groups(run.evaluation, predictions, task, limits, groups, grouping.column)
-        return run.evaluation.replace(
-            subgroups=_subgroups(run.class_predictions, run.evaluation, groups, grouping.column)
-        )
-    classifier = load_classifier(path, device, detector)
     if classifier.task is not None:
         found, images, predicted = evaluate_targets_on(classifier, data, on_event)
         if grouping is not None:
             groups = grouping.of(predicted.paths, images.dataset)
-            task, limits = classifier.task, classifier.limits
-            found = with_groups(found, predicted, task, limits, groups, grouping.column)
+            found = with_groups(found, predicted, classifier.task, classifier.limits, groups, grouping.column)
         return found if run is None else found.replace(seen=seen_images(run.folder, images.digests))
     dataset = with_face_crops(open_dataset(data), classifier.cropper)
     if (share := sample_share(dataset)) is not None:
@@ -243,30 +238,36 @@ def _classify(
         errors = unknown_classes == "errors"
         right, n = round(result.accuracy.value * result.n), result.n + (sum(unknown.values()) if errors else 0)
         result = result.replace(accuracy=wilson(right, n), unknown_classes=unknown, unknown_as_errors=errors)
-    if run is None:
-        stored = classifier.threshold
-        binary = None if stored is None else evaluate_stored_threshold(stored, predictions)
-    else:
-        result, binary = result.replace(seen=seen_images(run.folder, store.digests)), None
-        if (run.folder / VALIDATION).is_file():
-            validation = read_predictions(run.folder / VALIDATION, classifier.classes)
-            binary = evaluate_two_classes(validation, predictions, classifier.classes, run.recipe.threshold.rule)
-    result = result.replace(binary=binary)
+    if run is not None:
+        result = result.replace(seen=seen_images(run.folder, store.digests))
+    result = result.replace(binary=_binary(run, classifier, predictions))
     if grouping is None:
         return result
-    groups = grouping.of(predictions.paths, store.dataset)
-    return result.replace(subgroups=_subgroups(predictions, result, groups, grouping.column))
+    return _with_subgroups(result, predictions, grouping.of(predictions.paths, store.dataset), grouping.column)
 
 
-def _subgroups(predictions: Predictions, result: ClassificationResult, groups: list[str], column: str) -> Subgroups:
+def _binary(run: Run | None, classifier: Classifier, predictions: Predictions) -> BinaryResult | None:
+    """Measure two classes: of a run at the threshold chosen on its validation part, of a model file at the stored."""
+    if run is None:
+        stored = classifier.threshold
+        return None if stored is None else evaluate_stored_threshold(stored, predictions)
+    if not (run.folder / VALIDATION).is_file():
+        return None
+    validation = read_predictions(run.folder / VALIDATION, classifier.classes)
+    return evaluate_two_classes(validation, predictions, classifier.classes, run.recipe.threshold.rule)
+
+
+def _with_subgroups(
+    result: ClassificationResult, predictions: Predictions, groups: list[str], column: str
+) -> ClassificationResult:
     """Measure groups; of two classes at the threshold of the result."""
     right = predictions.predicted == predictions.labels
     if result.binary is None:
-        return rates_of_images(right, groups, column)
+        return result.replace(subgroups=rates_of_images(right, groups, column))
     scores, positive = labelled_scores(predictions)
+    at = (scores, positive, result.binary.threshold, f"{result.binary.rule} on the validation part")
     accepted = scores >= result.binary.threshold
-    chosen = f"{result.binary.rule} on the validation part"
-    return rates_of_images(accepted == positive, groups, column, (scores, positive, result.binary.threshold, chosen))
+    return result.replace(subgroups=rates_of_images(accepted == positive, groups, column, at))
 
 
 def _known(

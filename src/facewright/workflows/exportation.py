@@ -245,12 +245,7 @@ def _in_int8(
     data = tested.dataset
     people = people_on(data) if bundle.task is None else None
     store = _pixels(calibration, bundle.spec, on_event)
-    shared = len(set(store.digests) & set(tested.digests))
-    if shared:
-        raise DataError(
-            f"{calibration.where}: {shared:,} of its images are also among those that int8 is measured on; the scales "
-            "of int8 are set on other images"
-        )
+    _refuse_shared_images(store, tested)
     rows = _spread(CALIBRATED_ON, len(store.dataset))
     on_event(Progress("quantising", 0, 1))
     graph = plain(to_int8(exported.graph, _batches(store, rows)))
@@ -258,10 +253,8 @@ def _in_int8(
     facts = json.dumps(["int8", graph.digest, bundle.spec.to_dict()]).encode()
     own = hashlib.blake2b(facts, digest_size=16).hexdigest()
     small = Exported(graph, "int8", dict.fromkeys(graph.outputs, own), {})
-    before, after = (
-        before.first(len(data)),
-        compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(data))),)),
-    )
+    before = before.first(len(data))
+    after = compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(data))),))
     targets: tuple[TargetCost, ...] = ()
     if before.logits is not None and after.logits is not None and bundle.task is not None:
         targets = measure_target_costs(bundle, data, before.logits, after.logits)
@@ -273,6 +266,14 @@ def _in_int8(
         cost=cost,
         targets=targets,
     )
+
+
+def _refuse_shared_images(calibration: PixelStore, tested: PixelStore) -> None:
+    if shared := len(set(calibration.digests) & set(tested.digests)):
+        raise DataError(
+            f"{calibration.dataset.where}: {shared:,} of its images are also among those that int8 is measured on; the "
+            "scales of int8 are set on other images"
+        )
 
 
 def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

@@ -35,6 +35,7 @@ from facewright.training import probe
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.features import FeatureInputs, features_of
+from facewright.training.recipe_parts import Probe
 from facewright.workflows.comparison import compare, thumbnails
 from facewright.workflows.prepared_data import cropper_of, open_store
 from facewright.workflows.training_runs import train
@@ -94,18 +95,9 @@ def find_label_issues(
     run = Run(folder)
     run.classifier.refuse_targets()
     _ = run.evaluation  # an unfinished run is refused before anything is computed
-    if folds < 2:
-        raise UsageError(
-            f"--folds {folds}: expected 2 or more: no image is evaluated by a model that was trained on it"
-        )
     model = backbone_of(run.facts.start, weights)
     evaluated = _open(run, folds, on_event)
-    if not keeps_scores(len(evaluated.rows), len(run.facts.classes)):
-        raise UsageError(
-            f"--labels needs the probability of each class for each image: {len(evaluated.rows):,} images x "
-            f"{len(run.facts.classes):,} classes are more than {SCORES:,}; inspect a part of the people"
-        )
-    likeness = None
+    labelled, likeness = (evaluated.paths, evaluated.labels, evaluated.names), None
     if model is None:
         source = f"{folds} trainings of {run.facts.title} with recipe {run.facts.recipe}, each without a fold"
         probabilities = _retrained(run, evaluated, folds, on_event)
@@ -113,8 +105,8 @@ def find_label_issues(
         source = f"logistic regression on the features of {_short(model)}, {folds} folds"
         embeddings = _embeddings(run, evaluated, model, on_event)
         probabilities = _regressed(evaluated, embeddings, folds, run.facts.seed, on_event)
-        likeness = compare_with_classes(evaluated.paths, evaluated.labels, evaluated.names, embeddings, evaluated.units)
-    accuracy, errors, found = estimate_label_issues(evaluated.paths, evaluated.labels, evaluated.names, probabilities)
+        likeness = compare_with_classes(*labelled, embeddings, evaluated.units)
+    accuracy, errors, found = estimate_label_issues(*labelled, probabilities)
     result = LabelIssues(
         dataset=run.facts.dataset,
         fingerprint=run.facts.fingerprint,
@@ -171,6 +163,10 @@ def backbone_of(begun: str, weights: str | None) -> str | None:
 
 def _open(run: Run, folds: int, on_event: EventHandler) -> _Evaluated:
     """The run's data, its copies grouped, and the classes whose labels can be evaluated."""
+    if folds < 2:
+        raise UsageError(
+            f"--folds {folds}: expected 2 or more: no image is evaluated by a model that was trained on it"
+        )
     chosen, facts = run.recipe.input, run.facts
     dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
     store = open_store(dataset, chosen.size, chosen.resize, on_event)
@@ -187,8 +183,14 @@ def _open(run: Run, folds: int, on_event: EventHandler) -> _Evaluated:
         raise DataError(
             f"{facts.where}: expected at least two classes with three different images or more, found {len(enough)}"
         )
+    rows = np.flatnonzero(np.isin(labels, enough))
+    if not keeps_scores(len(rows), len(facts.classes)):
+        raise UsageError(
+            f"--labels needs the probability of each class for each image: {len(rows):,} images x "
+            f"{len(facts.classes):,} classes are more than {SCORES:,}; inspect a part of the people"
+        )
     notes = (f"not evaluated, for too few different images: {', '.join(left_out)}",) if left_out else ()
-    return _Evaluated(store, groups, np.flatnonzero(np.isin(labels, enough)), np.array(enough, np.int64), notes)
+    return _Evaluated(store, groups, rows, np.array(enough, np.int64), notes)
 
 
 def _can_be_evaluated(members: NDArray[np.bool_], groups: Sequence[str], folds: int, seed: int) -> bool:
@@ -235,9 +237,8 @@ def _regressed(
         rest, known = part.train, np.unique(labels[part.train])
         targets = np.searchsorted(known, labels[rest])
         fewest = min(len(set(groups[rest[targets == target]].tolist())) for target in range(len(known)))
-        strengths = STRENGTHS if fewest >= 2 else (PLAIN,)
-        fold_seed = derive(seed, "folds") % 2**32
-        found = probe.fit(embeddings[rest], targets, groups[rest], strengths, INNER_FOLDS, fold_seed)
+        chosen = Probe(strengths=STRENGTHS if fewest >= 2 else (PLAIN,), folds=INNER_FOLDS)
+        found = probe.fit(embeddings[rest], targets, groups[rest], chosen, derive(seed, "folds") % 2**32)
         scores = embeddings[part.test].astype(np.float64) @ found.weight.T.astype(np.float64) + found.bias
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities[np.ix_(part.test, known)] = shares / shares.sum(axis=1, keepdims=True)

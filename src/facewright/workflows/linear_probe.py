@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,69 +12,68 @@ from torch import nn
 from facewright.data.cache import cache_folder
 from facewright.data.sampling import derive
 from facewright.data.units import people_of
-from facewright.events import EpochFinished, EpochRow, EventHandler, Message, Progress
+from facewright.events import EpochFinished, EpochRow, Message, Progress
 from facewright.files import write_atomic
 from facewright.training import history, validation
-from facewright.training.distributed import World
 from facewright.training.features import FeatureInputs, Features, features_of
-from facewright.training.probe import fit, fit_targets
+from facewright.training.probe import FittedProbe, fit, fit_targets
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Probe
-from facewright.workflows.prepared_data import PreparedData
+from facewright.workflows.training_requests import Job
 
 
-def probe(
-    folder: Path,
-    network: nn.Module,
-    data: PreparedData,
-    recipe: Recipe,
-    seed: int,
-    save_best: Callable[[nn.Module], None],
-    on_event: EventHandler,
-    world: World,
-) -> tuple[EpochRow, ...]:
+def probe(job: Job, save_best: Callable[[nn.Module], None]) -> tuple[EpochRow, ...]:
     """Fit the network's linear head on its own features, keep the weights, and write metrics.csv of one row.
 
     All processes compute the features; the main one does the rest, and the others return no row.
 
     Args:
-        network: with a linear head, which is overwritten.
-        recipe: with a probe.
+        job: its recipe has a probe, and its network a linear head, which is overwritten.
         save_best: called with the network once its head is fitted.
     """
-    start, chosen = time.monotonic(), recipe.probe or Probe()
-    split, dataset = data.split, data.store.dataset
-
-    def features(task: str, rows: np.ndarray) -> Features:
-        inputs = FeatureInputs(data.store, data.spec, rows, None, recipe.input.size, seed)
-        return features_of(
-            network, inputs, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress(task, d, t)), world
-        )
-
-    training, held_out = features("features for training", split.train), features("for validation", split.validation)
-    if not world.is_main_process:
+    start, recipe, network, split = time.monotonic(), job.recipe, job.network.to(job.world.device), job.data.split
+    training = _features(job, "features for training", split.train)
+    held_out = _features(job, "features for validation", split.validation)
+    if not job.world.is_main_process:
         return ()
-    units: Sequence[str] = data.store.digests
-    if recipe.task is not None:  # a person is on one side of a fold too
-        units = people_of([record.identity or record.path for record in dataset.records], units)
-    groups = np.unique(np.asarray(units)[training.rows], return_inverse=True)[1]
-    fold_seed = derive(seed, "folds") % 2**32
-    features_of_training = training.values[0]
-    options = (groups, chosen.strengths, chosen.folds, fold_seed)
-    if recipe.task is None:
-        fitted = [fit(features_of_training, dataset.labels[training.rows], *options)]
-    else:
-        fitted = fit_targets(recipe.task, features_of_training, dataset.targets[training.rows], *options)
-    strengths = ", ".join(f"{one.strength:g}" for one in fitted)
-    on_event(Message(f"C = {strengths} (best of {len(chosen.strengths)} by cross-validation)"))
+    fitted = _fitted(job, training)
+    strengths, tried = ", ".join(f"{one.strength:g}" for one in fitted), len((recipe.probe or Probe()).strengths)
+    job.on_event(Message(f"C = {strengths} (best of {tried} by cross-validation)"))
     head = network.get_submodule(str(network.classifier_name))
     weight, bias = (np.concatenate([getattr(one, part) for one in fitted]) for part in ("weight", "bias"))
     head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
     save_best(network.eval())
-    row = _row(head, training, held_out, dataset.truth, recipe, time.monotonic() - start)
-    write_atomic(folder / "metrics.csv", history.to_csv([row]))
-    on_event(EpochFinished(row))
+    row = _row(head, training, held_out, job.data.store.dataset.truth, recipe, time.monotonic() - start)
+    write_atomic(job.folder / "metrics.csv", history.to_csv([row]))
+    job.on_event(EpochFinished(row))
     return (row,)
+
+
+def _features(job: Job, task: str, rows: np.ndarray) -> Features:
+    """Compute the features of some images, or read them from the cache."""
+    inputs = FeatureInputs(job.data.store, job.data.spec, rows, None, job.recipe.input.size, job.facts.seed)
+    return features_of(
+        job.network,
+        inputs,
+        1,
+        torch.float32,
+        cache_folder(),
+        lambda d, t: job.on_event(Progress(task, d, t)),
+        job.world,
+    )
+
+
+def _fitted(job: Job, training: Features) -> list[FittedProbe]:
+    """Fit the classes, or each target; copies of an image, and of a task the images of a person, are in one fold."""
+    task, dataset, chosen = job.recipe.task, job.data.store.dataset, job.recipe.probe or Probe()
+    units: Sequence[str] = job.data.store.digests
+    if task is not None:
+        units = people_of([record.identity or record.path for record in dataset.records], units)
+    groups = np.unique(np.asarray(units)[training.rows], return_inverse=True)[1]
+    features, seed = training.values[0], derive(job.facts.seed, "folds") % 2**32
+    if task is None:
+        return [fit(features, dataset.labels[training.rows], groups, chosen, seed)]
+    return fit_targets(task, features, dataset.targets[training.rows], groups, chosen, seed)
 
 
 @torch.inference_mode()

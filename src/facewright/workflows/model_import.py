@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,7 @@ from facewright.faces.alignment import parse_template
 from facewright.faces.onnx_detectors import detector_family
 from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.graphs import MOST_BYTES
-from facewright.input_spec import ColourOrder, InputSpec
+from facewright.input_spec import ColourOrder, InputSpec, Template
 from facewright.recognition import Recognizer
 from facewright.records import Record
 
@@ -111,30 +112,20 @@ def import_model(
     if (family := detector_family(Path(file))) is not None:
         raise UsageError(f"{file} is a face detector ({family}): give it to --detector")
     found = parse_template(template, size)
-    known = mean is not None and std is not None and colour is not None
-    if not known and pairs is None:
-        raise UsageError("say --mean, --std and --colour; or --pairs (and --images), to find them out")
     origin = {"file": Path(file).name, "sha256": sha256(content).hexdigest(), "licence": licence}
 
-    def made(spec: InputSpec) -> Bundle:
-        try:
-            return imported(content, spec, found, origin, output)
-        except (BundleError, UsageError) as error:
-            raise type(error)(f"{file}: {error}") from None
-
-    trials: list[Trial] = []
-    count, photographed = 0, None
-    if known and mean is not None and std is not None and colour is not None:
+    made = partial(_made, Path(file), content, found, origin, output)
+    trials: Sequence[Trial] = ()
+    photographed = norm = None
+    if mean is not None and std is not None and colour is not None:
         spec = _spec(size, mean, std, colour, bool(flip))
-    else:
-        assert pairs is not None
+    elif pairs is not None:
         photographed = _Pairs(made, size, pairs, photos, detector, on_event)
-        options = [colour] if colour is not None else ["rgb", "bgr"]
-        trials, spec = photographed.best([c for c in ("rgb", "bgr") if c in options], size, flip)
-        count = len(photographed.crops)
+        trials, spec = photographed.best(["rgb", "bgr"] if colour is None else [colour], size, flip)
+    else:
+        raise UsageError("say --mean, --std and --colour; or --pairs (and --images), to find them out")
     bundle = made(spec)
-    norm = None if photographed is None else photographed.norm(Embedder(bundle))
-    if norm is not None:
+    if photographed is not None and (norm := photographed.norm(Embedder(bundle))) is not None:
         bundle = replace(bundle, provenance={**bundle.provenance, NORM: norm.to_dict()})
     bundles.save(target, bundle)
     return ImportedModel(
@@ -144,10 +135,24 @@ def import_model(
         input=spec.to_dict(),
         template=found.name,
         licence=licence,
-        images=count,
+        images=0 if photographed is None else len(photographed.crops),
         trials=tuple(trials),
         norm=norm,
     )
+
+
+def _made(
+    file: Path,
+    content: bytes,
+    template: Template,
+    origin: Mapping[str, str | None],
+    output: str | None,
+    spec: InputSpec,
+) -> Bundle:
+    try:
+        return imported(content, spec, template, origin, output)
+    except (BundleError, UsageError) as error:
+        raise type(error)(f"{file}: {error}") from None
 
 
 def _spec(size: int, mean: Numbers, std: Numbers, colour: ColourOrder, flip: bool) -> InputSpec:

@@ -101,26 +101,32 @@ def prepare(
     split = Split.load(kept, store.dataset, store.digests) if kept.is_file() else _split(store, recipe, seed)
     for note in split.notes:
         on_event(Message(note))
+    _check_parts(store.dataset, split, recipe, on_event)
+    on_event(Progress("measuring mean and standard deviation", 0, 1))
+    spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
+    sets = tuple(_opened(pairs, images, recipe, cropper, on_event) for pairs, images in lists)
+    return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests), sets)
+
+
+def _check_parts(dataset: Dataset, split: Split, recipe: Recipe, on_event: EventHandler) -> None:
+    """Refuse parts that the recipe cannot be trained on; tell of numbers that mirroring an image may change."""
     if len(split.train) < 2 or not len(split.validation) or not len(split.test):
         raise DataError(
             f"{dataset.where}: expected images for training, validation and test, got "
             f"{len(split.train)}, {len(split.validation)}, {len(split.test)}; give every class at least three"
         )
     if recipe.sampling.plan == "generate":
-        check_smaller_class(store.dataset, split.train, recipe)
-    if recipe.task is not None:
-        truth = store.dataset.targets[split.train]
-        check_targets(recipe.task, truth, dataset.where)
-        for target, _, place, _ in recipe.task.of_kind("number"):
-            values = truth[:, place]
-            if recipe.augment.flip and np.nanmin(values) < 0 < np.nanmax(values):
-                on_event(
-                    Message(f"{target.name} has both signs: if mirroring an image changes its sign, set augment.flip=0")
-                )
-    on_event(Progress("measuring mean and standard deviation", 0, 1))
-    spec = replace(_spec(store, split, recipe, wanted), faces=None if cropper is None else cropper.spec)
-    sets = tuple(_opened(pairs, images, recipe, cropper, on_event) for pairs, images in lists)
-    return PreparedData(store, split, spec, store.dataset.fingerprint(store.digests), sets)
+        check_smaller_class(dataset, split.train, recipe)
+    if recipe.task is None:
+        return
+    truth = dataset.targets[split.train]
+    check_targets(recipe.task, truth, dataset.where)
+    for target, _, place, _ in recipe.task.of_kind("number"):
+        values = truth[:, place]
+        if recipe.augment.flip and np.nanmin(values) < 0 < np.nanmax(values):
+            on_event(
+                Message(f"{target.name} has both signs: if mirroring an image changes its sign, set augment.flip=0")
+            )
 
 
 def _opened(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,8 +32,15 @@ from facewright.training import history
 from facewright.training.distributed import World
 from facewright.workflows.comparison import REPORTING, compare
 from facewright.workflows.search_space import chosen, drawn, in_words
-from facewright.workflows.training_jobs import Job, Outcome, finish_job, prepared, train_job
-from facewright.workflows.training_requests import Request, check_weights, folder_name, free_folder, requested
+from facewright.workflows.training_jobs import Outcome, finish_job, prepared, train_job
+from facewright.workflows.training_requests import (
+    Job,
+    Request,
+    check_weights,
+    folder_name,
+    free_folder,
+    requested,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -208,65 +215,70 @@ class _Stopped(Exception):
     """A trial ends after an epoch."""
 
 
+class _Watcher:
+    """Receives the events of a trial: keeps its time, and stops it when it is out of time or worse than others."""
+
+    def __init__(self, trial: optuna.Trial, epochs: int, deadline: float, forward: EventHandler) -> None:
+        self.trial, self.epochs, self.deadline, self.forward = trial, epochs, deadline, forward
+        self.state: Literal["complete", "out of time", "pruned"] = "complete"
+        self.started = self.kept_at = time.monotonic()
+
+    def keep_time(self, every: float = 0.0) -> None:
+        """Keep the seconds so far in the journal."""
+        if (now := time.monotonic()) >= self.kept_at + every:
+            self.kept_at = now
+            self.trial.set_user_attr("seconds", now - self.started)
+
+    def __call__(self, event: Event) -> None:
+        """Receive an event; the lines of one trial would hide those of the search."""
+        self.keep_time(TIME_KEPT_EVERY)
+        if isinstance(event, StepFinished | Progress):
+            self.forward(event)
+        late = time.monotonic() >= self.deadline
+        if isinstance(event, StepFinished) and event.epoch > 1 and late:
+            self.state = "out of time"
+        if isinstance(event, EpochFinished):
+            row = event.row
+            self.trial.report(score(row.validation_accuracy, row.validation_loss), row.epoch)
+            if row.epoch < self.epochs and late:
+                self.state = "out of time"
+            elif row.epoch < self.epochs and self.trial.should_prune():
+                self.state = "pruned"
+        if self.state != "complete":
+            raise _Stopped
+
+
 def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str], deadline: float) -> Trial:
     """Train one trial without its test part."""
     digest = hashlib.sha256(json.dumps([model, changes], sort_keys=True).encode()).hexdigest()[:12]
     folder = job.folder / "trials" / f"{folder_name(model)}-{digest}"
-    state, error, started = "complete", None, time.monotonic()
-    kept_at = started
-
-    def keep_time(every: float = 0.0) -> None:
-        nonlocal kept_at
-        if (now := time.monotonic()) >= kept_at + every:
-            kept_at = now
-            trial.set_user_attr("seconds", now - started)
-
-    def on_event(event: Event) -> None:
-        nonlocal state
-        keep_time(TIME_KEPT_EVERY)
-        if isinstance(event, StepFinished | Progress):
-            job.on_event(event)
-        if isinstance(event, StepFinished) and event.epoch > 1 and time.monotonic() >= deadline:
-            state = "out of time"
-            raise _Stopped
-        if not isinstance(event, EpochFinished):
-            return  # the lines of one trial would hide those of the search
-        trial.report(score(event.row.validation_accuracy, event.row.validation_loss), event.row.epoch)
-        last = event.row.epoch == recipe.epochs
-        if not last and time.monotonic() >= deadline:
-            state = "out of time"
-        elif not last and trial.should_prune():
-            state = "pruned"
-        if state != "complete":
-            raise _Stopped
-
-    rows: Sequence[Any] = ()
+    watcher, error = _Watcher(trial, 0, deadline, job.on_event), None
     try:
         asked = requested(job.data, model, job.recipe, changes)
-        recipe = asked.recipe
-        with _without_test(job, folder, asked, on_event) as prepared_job:
-            rows = history.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else ()
-            outcome = train_job(prepared_job)
-            rows = rows if outcome is None else outcome.rows
+        watcher.epochs = asked.recipe.epochs
+        with _without_test(job, folder, asked, watcher) as prepared_job:
+            train_job(prepared_job)
     except _Stopped:
-        rows = history.read_csv(folder / "metrics.csv")
+        pass
     except (NonFiniteLoss, UsageError) as fault:
-        state, error = "failed", str(fault)
+        error = str(fault)
     except BaseException:  # it is stopped, and resumes
-        keep_time()
+        watcher.keep_time()
         raise
-    kept = [row for row in rows if row.best]  # the last of them is the epoch whose weights are saved
+    table = folder / "metrics.csv"
+    rows = history.read_csv(table) if table.is_file() else ()
+    kept = [row for row in rows if row.best and error is None]  # the last is the epoch whose weights are saved
     return Trial(
         number=trial.number,
         run=str(folder),
         model=model,
         changes=changes,
         drawn=drawn(trial, changes),
-        state=state,
+        state=watcher.state if error is None else "failed",
         epochs=len(rows),
-        accuracy=kept[-1].validation_accuracy if kept and state != "failed" else None,
-        loss=kept[-1].validation_loss if kept and state != "failed" else None,
-        seconds=time.monotonic() - started,
+        accuracy=kept[-1].validation_accuracy if kept else None,
+        loss=kept[-1].validation_loss if kept else None,
+        seconds=time.monotonic() - watcher.started,
         error=error,
     )
 

@@ -122,6 +122,27 @@ def _whole(recognizer: Recognizer, dataset: Dataset, on_event: EventHandler) -> 
     return Vectors(store.dataset, vectors, store.digests, lambda row: np.asarray(store.pixels[row]), 0)
 
 
+class _Embedded:
+    """The vectors of faces, embedded as soon as enough wait."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer, self.waiting = recognizer, list[Face]()
+        self.vectors, self.norms = list[NDArray[np.float32]](), list[NDArray[np.float64]]()
+        self.quality: list[float] = []
+
+    def add(self, face: Face) -> None:
+        self.waiting.append(face)
+        if len(self.waiting) == FACES:
+            self.flush()
+
+    def flush(self) -> None:
+        found, lengths = self.recognizer.embed_with_norms(self.waiting)
+        self.vectors.append(found)
+        self.norms.append(lengths)
+        self.quality += [one.value for one in self.recognizer.qualities(self.waiting, lengths)]
+        self.waiting.clear()
+
+
 def _cut_out(
     recognizer: Recognizer,
     dataset: Dataset,
@@ -129,17 +150,9 @@ def _cut_out(
     select_face: SelectFace,
     points: Mapping[str, NDArray[np.float64]] | None,
 ) -> Vectors:
-    """Images whose face has to be found first; faces wait until there are enough to embed."""
-    records, digests, vectors = list[Record](), list[str](), list[NDArray[np.float32]]()
-    broken, waiting, several = list[Broken](), list[Face](), 0
-    norms, quality = list[NDArray[np.float64]](), list[float]()
-
-    def measure() -> None:
-        found, lengths = recognizer.embed_with_norms(waiting)
-        vectors.append(found)
-        norms.append(lengths)
-        quality.extend(one.value for one in recognizer.qualities(waiting, lengths))
-
+    """Images whose face has to be found first."""
+    records, digests, broken = list[Record](), list[str](), list[Broken]()
+    embedded, several = _Embedded(recognizer), 0
     for done, (record, digest, picked) in enumerate(picked_faces(recognizer, dataset, select_face, points), 1):
         on_event(Progress("finding faces", done - 1, len(dataset)))
         if picked.face is None:
@@ -148,11 +161,8 @@ def _cut_out(
         several += picked.faces > 1
         records.append(record)
         digests.append(digest)
-        waiting.append(picked.face)
-        if len(waiting) == FACES:
-            measure()
-            waiting.clear()
-    measure()
+        embedded.add(picked.face)
+    embedded.flush()
     on_event(Progress("finding faces", len(dataset), len(dataset)))
     left = replace(dataset, records=tuple(records), broken=merge_broken(dataset.broken, broken))
     if not records:
@@ -161,12 +171,10 @@ def _cut_out(
 
     def pixels_of(row: int) -> Pixels:  # cut out again: the faces of all images would fill the memory
         ((_, _, picked),) = picked_faces(recognizer, replace(dataset, records=(records[row],)), select_face, points)
-        face = picked.face
-        return np.zeros((1, 1, 3), np.uint8) if face is None else face.chip
+        return np.zeros((1, 1, 3), np.uint8) if picked.face is None else picked.face.chip
 
-    return Vectors(
-        left, np.concatenate(vectors), tuple(digests), pixels_of, several, np.array(quality), np.concatenate(norms)
-    )
+    vectors, norms = np.concatenate(embedded.vectors), np.concatenate(embedded.norms)
+    return Vectors(left, vectors, tuple(digests), pixels_of, several, np.array(embedded.quality), norms)
 
 
 def picked_faces(

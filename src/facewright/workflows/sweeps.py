@@ -18,6 +18,7 @@ from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import REPORTING, Compared, compare
 from facewright.workflows.dry_runs import DryRun, dry_run
 from facewright.workflows.training_requests import (
+    TrainedModel,
     check_model,
     check_weights,
     folder_name,
@@ -59,19 +60,7 @@ def train_all(
     """
     out = None if out is None else Path(out)
     chosen_trackers(track)
-    starts, recipes_, trained = [], list[Recipe](), []
-    for name in models:
-        start, own, begun = start_of(name, recipe)
-        chosen = recipes.override(own, overrides or {})
-        check_model(start, chosen)
-        check_weights(start, chosen)
-        starts.append(start)
-        recipes_.append(chosen)
-        if begun is not None:
-            begun.check_input(chosen)
-            trained.append(begun)
-    if len(set(starts)) != len(models) or not models:
-        raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
+    starts, recipes_, trained = _checked(models, recipe, overrides or {})
     dataset = data if isinstance(data, Dataset) else open_dataset(data, labels=task is None)
     dataset = with_one_class_order(dataset, trained) if task is None else dataset
     folder = out or free_folder(f"{dataset.name}-compare")
@@ -83,26 +72,34 @@ def train_all(
             share = (deadline - time.monotonic()) / (len(models) - number)
             tried = partial(timed, model=name, overrides=changes)
             changes = {**changes, **_epochs_of(_fitted(name, chosen, place, share, tried, on_event))}
-        runs.append(
-            train(
-                dataset,
-                model=name,
-                recipe=recipe,
-                out=place,
-                seed=seed,
-                overrides=changes,
-                task=task,
-                resume=True,
-                report=False,
-                device=device,
-                track=track,
-                on_event=on_event,
-            )
-        )
+        run = train(
+            dataset, model=name, recipe=recipe, out=place, seed=seed, overrides=changes, task=task, resume=True,
+            report=False, device=device, track=track, on_event=on_event,
+        )  # fmt: skip
+        runs.append(run)
     on_event(Progress(REPORTING, 0, 1))
     compared = compare(runs)
     compared.write(folder)
     return compared
+
+
+def _checked(
+    models: Sequence[str], recipe: str | Path | None, overrides: Mapping[str, str]
+) -> tuple[list[str], list[Recipe], list[TrainedModel]]:
+    """Return what each training starts from and its recipe, and the trained models among them."""
+    starts, chosen, trained = list[str](), list[Recipe](), list[TrainedModel]()
+    for name in models:
+        start, own, begun = start_of(name, recipe)
+        chosen.append(recipes.override(own, overrides))
+        check_model(start, chosen[-1])
+        check_weights(start, chosen[-1])
+        starts.append(start)
+        if begun is not None:
+            begun.check_input(chosen[-1])
+            trained.append(begun)
+    if len(set(starts)) != len(models) or not models:
+        raise UsageError(f"expected distinct models, got {', '.join(models) or 'none'}")
+    return starts, chosen, trained
 
 
 def _places(folder: Path, starts: Sequence[str]) -> list[Path]:

@@ -36,26 +36,12 @@ from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
 from facewright.workflows.linear_probe import probe
 from facewright.workflows.prepared_data import PreparedData, prepare
 from facewright.workflows.task_evaluation import evaluate_targets
-from facewright.workflows.training_requests import InitialWeights, Request, check_weights, initial_weights
+from facewright.workflows.training_requests import InitialWeights, Job, Request, check_weights, initial_weights
 
 FirstBatch = Callable[[], tuple[torch.Tensor, str]]  # as of `_first_batch`
 FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
 FORMATS = ("float32", "bfloat16", "float16")  # among which `auto` chooses
 UNEQUAL = ", at the same position; not bit-identical: that takes the same device and --deterministic from the start"
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A run that is ready to be trained."""
-
-    folder: Path
-    network: nn.Module
-    data: PreparedData
-    facts: RunFacts
-    recipe: Recipe
-    world: World
-    on_event: EventHandler
-    processor_seconds: float  # of this process, at the start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +67,11 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
     check_evaluation(data, recipe)
     if asked.widest:
         recipe = _with_largest_batch(network, data, recipe, world, on_event)
-    try:
-        facts = _facts(folder, network, data, start, recipe, seed, world, on_event)
-    except RuntimeError as error:  # where a step is timed
-        raise devices.fault(error, world.device, recipe.training.batch) from error
+    if (folder / "run.json").is_file():
+        facts = _kept_facts(folder, data, start)
+    else:
+        on_event(Progress("counting parameters and FLOPs", 0, 1))
+        facts = _with_kernels(_facts(network, data, start, recipe, seed, world), network, data, recipe, world, on_event)
     world.barrier()  # all have read before one writes
     if world.is_main_process:
         write_atomic(folder / "recipe.toml", recipe.to_toml())
@@ -137,9 +124,7 @@ def train_job(job: Job) -> Outcome | None:
     if recipe.probe is not None:
         if was_finished:
             return None
-        network = job.network.to(world.device)
-        rows = probe(folder, network, job.data, recipe, facts.seed, _saving(job), on_event, world)
-        return Outcome(rows, resumed=False)
+        return Outcome(probe(job, _saving(job)), resumed=False)
     trainer = trainer_of(job)
     exact = recipe.training.deterministic is True if facts.deterministic is None else facts.deterministic
     state = checkpoints.load(folder / "checkpoints")
@@ -224,33 +209,23 @@ def _finished(job: Job, result: Outcome) -> RunFacts:
     )
 
 
+def _kept_facts(folder: Path, data: PreparedData, start: InitialWeights) -> RunFacts:
+    """Return what the run.json of a run that is resumed holds. Raises ResumeError: its data or weights changed."""
+    facts = RunFacts.read(folder)
+    if facts.fingerprint != data.fingerprint:
+        where = data.store.dataset.where
+        raise ResumeError(f"{folder}: the data at {where} changed since the run began; start a new run")
+    if facts.weights_sha256 != (None if start.loaded is None else start.loaded.sha256):
+        raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
+    return facts
+
+
 def _facts(
-    folder: Path,
-    network: nn.Module,
-    data: PreparedData,
-    start: InitialWeights,
-    recipe: Recipe,
-    seed: int,
-    world: World,
-    on_event: EventHandler,
+    network: nn.Module, data: PreparedData, start: InitialWeights, recipe: Recipe, seed: int, world: World
 ) -> RunFacts:
-    """Return what is known before the first step; of a run that is resumed, what its run.json holds."""
-    dataset = data.store.dataset
-    if (folder / "run.json").is_file():
-        facts = RunFacts.read(folder)
-        if facts.fingerprint != data.fingerprint:
-            raise ResumeError(f"{folder}: the data at {dataset.where} changed since the run began; start a new run")
-        if facts.weights_sha256 != (None if start.loaded is None else start.loaded.sha256):
-            raise ResumeError(f"{folder}: the weights at {facts.weights} changed since the run began; start a new run")
-        return facts
-    size, split = recipe.input.size, data.split
-    first = partial(_first_batch, data, recipe, start, world.device)
-    number_format = _precision(network, first, recipe, world, on_event)
-    deterministic = _deterministic(
-        network, data, recipe, f"{start.model}|{start.stem}", seed, number_format, world, on_event
-    )
-    on_event(Progress("counting parameters and FLOPs", 0, 1))
-    summary = summarize(network, size)
+    """Return what is known of a new run before any step is timed."""
+    dataset, split = data.store.dataset, data.split
+    summary = summarize(network, recipe.input.size)
     return RunFacts(
         where=dataset.where,
         dataset=dataset.name,
@@ -262,13 +237,12 @@ def _facts(
         weights_sha256=None if start.loaded is None else start.loaded.sha256,
         stem=start.stem,
         recipe=recipe.name,
-        image_size=size,
+        image_size=recipe.input.size,
         seed=seed,
         threads=torch.get_num_threads(),
         processes=world.size,
-        precision=number_format,
+        precision="float32",
         device=world.device.type,
-        deterministic=deterministic,
         versions=provenance.versions("torch", "numpy", "pillow", "safetensors"),
         machine=provenance.machine(),
         started=provenance.now(),
@@ -276,6 +250,18 @@ def _facts(
         flops=summary.flops,
         notes=(*(f"left out: {broken.path}: {broken.reason}" for broken in dataset.broken), *split.notes),
     )
+
+
+def _with_kernels(
+    facts: RunFacts, network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
+) -> RunFacts:
+    """Choose the number format and the kernels, as the recipe says or as timed steps show."""
+    try:
+        first = partial(_first_batch, data, recipe, facts, world.device)
+        facts = facts.replace(precision=_precision(network, first, recipe, world, on_event))
+        return facts.replace(deterministic=_deterministic(facts, network, data, recipe, world, on_event))
+    except RuntimeError as error:
+        raise devices.fault(error, world.device, recipe.training.batch) from error
 
 
 def _precision(network: nn.Module, batch: FirstBatch, recipe: Recipe, world: World, on_event: EventHandler) -> str:
@@ -294,14 +280,7 @@ def _precision(network: nn.Module, batch: FirstBatch, recipe: Recipe, world: Wor
 
 
 def _deterministic(
-    network: nn.Module,
-    data: PreparedData,
-    recipe: Recipe,
-    model: str,
-    seed: int,
-    number_format: str,
-    world: World,
-    on_event: EventHandler,
+    facts: RunFacts, network: nn.Module, data: PreparedData, recipe: Recipe, world: World, on_event: EventHandler
 ) -> bool:
     """Return if kernels are to be deterministic, as the recipe says or as steps of the last phase show; says which."""
     chosen = recipe.training.deterministic
@@ -310,8 +289,8 @@ def _deterministic(
     on_event(Progress("timing a step with deterministic kernels and without", 0, 1))
     timed = stepwise(recipe)
     timed = timed.model_copy(update={"training": timed.training.model_copy(update={"compile": False})})
-    dtype, twin = precision.dtype_of(number_format, world.device), copy.deepcopy(network)
-    given = data_of(timed, data.store, data.spec, data.split, seed, world)
+    dtype, twin = precision.dtype_of(facts.precision, world.device), copy.deepcopy(network)
+    given = data_of(timed, data.store, data.spec, data.split, facts.seed, world)
     with TemporaryDirectory() as folder:  # of which nothing is kept
         trainer = assemble(timed, twin, given, Path(folder), lambda best: None, dtype, ignore_event, world)
         trainer.position.phase = len(trainer.phases) - 1
@@ -327,20 +306,19 @@ def _deterministic(
             trainer.settle()
 
         size = f"{len(given.train)} images|{len(data.store.dataset.classes)} classes|{world.size} processes"
-        key = f"{model}|{size}|{number_format}|{hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:16]}"
+        settings = hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:16]
+        key = f"{facts.model}|{facts.stem}|{size}|{facts.precision}|{settings}"
         best = precision.choose_kernels(step, key, cache_folder(), world)
     end = "bit-identically" if best.deterministic else "at the same position, not bit-identically"
     on_event(Message(f"deterministic kernels {'on' if best.deterministic else 'off'}: {best.reason}; resumes {end}"))
     return best.deterministic
 
 
-def _first_batch(
-    data: PreparedData, recipe: Recipe, start: InitialWeights, device: torch.device
-) -> tuple[torch.Tensor, str]:
+def _first_batch(data: PreparedData, recipe: Recipe, facts: RunFacts, device: torch.device) -> tuple[torch.Tensor, str]:
     """Return images of the size that is trained with, and what names them and the model in the cache."""
     rows = data.split.train[: recipe.training.batch]
     batch = next(iter(Loader(data.store, data.spec, None, recipe.input.size, 0, 0).epoch([rows], 0)))
-    return batch.images.to(device), f"{start.model}|{start.stem}|{recipe.input.size} px|batch {len(rows)}"
+    return batch.images.to(device), f"{facts.model}|{facts.stem}|{recipe.input.size} px|batch {len(rows)}"
 
 
 def _with_largest_batch(

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import nn
+
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
 from facewright.data.records import Dataset
@@ -16,9 +18,11 @@ from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import PretrainedWeights, open_weights, parse_model
+from facewright.runs import RunFacts
 from facewright.training import recipe as recipes
+from facewright.training.distributed import World
 from facewright.training.recipe import Recipe
-from facewright.workflows.prepared_data import check_classes, with_targets
+from facewright.workflows.prepared_data import PreparedData, check_classes, with_targets
 
 LOG = logging.getLogger("facewright.training")
 AUTO = "auto"  # as `training.batch`: the largest that fits
@@ -78,6 +82,20 @@ class InitialWeights:
     def spec(self) -> InputSpec | None:
         """The input that the public weights were trained with."""
         return None if self.loaded is None else self.loaded.spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run that is ready to be trained."""
+
+    folder: Path
+    network: nn.Module
+    data: PreparedData
+    facts: RunFacts
+    recipe: Recipe
+    world: World
+    on_event: EventHandler
+    processor_seconds: float  # of this process, at the start
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,8 @@ from facewright.training.distributed import joined
 from facewright.training.recipe import Recipe
 from facewright.training.trackers import TrackedRun, chosen_trackers, tracking
 from facewright.workflows.comparison import REPORTING, compare
-from facewright.workflows.training_jobs import Job, finish_job, prepared, train_job
-from facewright.workflows.training_requests import check_weights, folder_name, free_folder, requested
+from facewright.workflows.training_jobs import finish_job, prepared, train_job
+from facewright.workflows.training_requests import Job, check_weights, folder_name, free_folder, requested
 
 
 def train(

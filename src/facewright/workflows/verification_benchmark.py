@@ -16,7 +16,7 @@ from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
 from facewright.records import Record
-from facewright.workflows.pair_evaluation import pairs
+from facewright.workflows.pair_evaluation import PairsMeasured, pairs
 from facewright.workflows.scores import embed_all
 
 
@@ -86,9 +86,9 @@ def benchmark(
     flips = [_flip(model, flip, detector, on_event) for model in models]
     return Benchmark(
         rows=tuple(
-            _row(model, *place, own, detector, device, on_event)
+            _row(pairs(model, where, images, flip=own, detector=detector, device=device, on_event=on_event), where.stem)
             for model, own in zip(models, flips, strict=True)
-            for place in places
+            for where, images in places
         ),
         templates=tuple(
             _template_row(model, one, own, detector, on_event)
@@ -147,21 +147,12 @@ def _template_row(
     )
 
 
-def _row(
-    model: str | Path,
-    where: Path,
-    images: Path | None,
-    flip: bool | None,
-    detector: str | None,
-    device: str | None,
-    on_event: EventHandler,
-) -> BenchmarkRow:
-    measured = pairs(model, where, images, flip=flip, detector=detector, device=device, on_event=on_event)
+def _row(measured: PairsMeasured, name: str) -> BenchmarkRow:
     result = measured.result
     strict = result.tar_at_far[-1] if result.tar_at_far else None
     return BenchmarkRow(
         model=measured.model,
-        set=where.stem,
+        set=name,
         fingerprint=measured.fingerprint,
         pairs=len(measured.scored.pairs),
         failures=result.failures,

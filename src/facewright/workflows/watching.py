@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -84,8 +85,13 @@ def watch(
             "enroll the people again with --detector"
         )
     reading = Reading()
-    folder = None if crops is None else Path(crops)
-    watcher = _Watcher(source, gallery, threshold, smallest, linger, min_frames, folder, on_track)
+    calibrated = None if threshold is not None else gallery.decision_threshold()
+    value = calibrated.value if calibrated is not None else threshold
+    assert value is not None
+    watcher = _Watcher(
+        shown(source), gallery, value, calibrated, Tracker(value, linger), smallest, min_frames,
+        None if crops is None else Path(crops), on_track, datetime.now(UTC) if is_live(source) else None,
+    )  # fmt: skip
     with (
         closing(_frames(source, reading, every, duration, on_event)) as frames,
         writing(None if draw is None else Path(draw)) as film,
@@ -105,36 +111,33 @@ def _frames(
     return Live(lambda: read(source, reading, every=every, open_=connect), reading, say, duration=duration).frames()
 
 
+@dataclass
 class _Watcher:
     """The state while one source is watched."""
 
-    def __init__(
-        self,
-        source: str | Path,
-        gallery: Gallery,
-        threshold: float | None,
-        smallest: float,
-        linger: float,
-        min_frames: int,
-        crops: Path | None,
-        on_track: OnTrack,
-    ) -> None:
-        self.gallery, self.recognizer, self.source = gallery, gallery.recognizer, shown(source)
-        self.calibrated: Threshold | None = None
-        if threshold is not None:
-            self.value, self.origin = threshold, "given"
-        else:
-            self.calibrated = gallery.decision_threshold()
-            self.value, self.origin = self.calibrated.value, origin_of(self.calibrated)
-        self.smallest, self.min_frames, self.crops, self.on_track = smallest, min_frames, crops, on_track
-        self.tracker = Tracker(self.value, linger)
-        self.people: Counter[str] = Counter()
-        self.events = self.short = self.searched = 0
-        self.seconds = 0.0
-        self.begun = datetime.now(UTC) if is_live(source) else None
-        self.film: FilmWriter | None = None
-        self.names: dict[int, str] = {}  # of the tracks that are drawn
-        self.seen: dict[int, str | None] = {}  # the person told of a track that has not ended, of a live source
+    source: str  # as it is shown
+    gallery: Gallery
+    value: float  # the threshold
+    calibrated: Threshold | None  # None: the threshold was given
+    tracker: Tracker
+    smallest: float
+    min_frames: int
+    crops: Path | None
+    on_track: OnTrack
+    begun: datetime | None  # None: a film
+    film: FilmWriter | None = None
+    events: int = 0
+    short: int = 0
+    searched: int = 0
+    seconds: float = 0.0
+    people: Counter[str] = field(default_factory=Counter)
+    names: dict[int, str] = field(default_factory=dict)  # of the tracks that are drawn
+    seen: dict[int, str | None] = field(default_factory=dict)  # the person told of a track that has not ended, live
+
+    @property
+    def origin(self) -> str:
+        """Where the threshold comes from."""
+        return "given" if self.calibrated is None else origin_of(self.calibrated)
 
     def run(self, frames: Iterable[Frame], reading: Reading, duration: float | None, on_event: EventHandler) -> Watched:
         begun = time.monotonic()
@@ -171,8 +174,8 @@ class _Watcher:
     def take(self, frame: Frame) -> None:
         """Find the faces of a frame, and give them to the tracks."""
         self.searched, self.seconds = self.searched + 1, frame.seconds
-        faces = self.recognizer.faces(frame.pixels, smallest=self.smallest)
-        vectors, qualities = self.recognizer.embed_with_quality(faces)
+        faces = self.gallery.recognizer.faces(frame.pixels, smallest=self.smallest)
+        vectors, qualities = self.gallery.recognizer.embed_with_quality(faces)
         tracked, ended = self.tracker.update(faces, vectors, qualities, frame.seconds, cut=frame.cut)
         self.tell(ended)
         if self.begun is not None:

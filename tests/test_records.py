@@ -99,6 +99,23 @@ def test_a_record_in_a_notebook_shows_what_is_there_to_four_digits():
     assert "<th>reason</th></tr><tr><td></td></tr>" in page
 
 
+def test_a_list_of_records_in_a_notebook_has_what_is_a_table_below_its_line():
+    class Model(Record):
+        name: str
+        test: dict[str, dict[str, float]]
+        accuracy: dict[str, float | int]
+
+    class Models(Record):
+        models: tuple[Model, ...]
+        advice: tuple[str, ...] = ("Take a.", "Not b.")
+
+    rate = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}
+    page = unstyled(Models(models=[Model(name="a/b_c", test={"of_ann": {"f1": 0.5}}, accuracy=rate)]))
+    line = "<tr><td>a/<wbr>b_<wbr>c</td><td>0.5 (0.25 to 0.75, n=8)</td></tr>"
+    assert f'<tr><th>name</th><th>accuracy</th></tr>{line}<tr><td colspan="2"><table><tr><th>test</th>' in page
+    assert "<th>of_<wbr>ann</th>" in page and "Take a.<br>Not b." in page
+
+
 DAMAGED = {
     "deep": b"[" * 100_000,
     "deep in a table": b'{"title": ' + b"[" * 100_000,

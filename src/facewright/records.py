@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -86,7 +88,7 @@ def notebook_display(result: _Result) -> str:
 def _rows(facts: dict[str, Any]) -> str:
     """Return a row for each fact; what is absent or empty has none."""
     return "".join(
-        f"<tr><th {_STYLE}>{html.escape(key)}</th><td {_STYLE}>{_cell(value)}</td></tr>"
+        f"<tr><th {_STYLE}>{_breakable(key)}</th><td {_STYLE}>{_cell(value)}</td></tr>"
         for key, value in facts.items()
         if value not in (None, "", [], {})
     )
@@ -102,14 +104,41 @@ def _cell(value: Any) -> str:
         more = f" … {len(value) - _SHOWN_ROWS} more" if len(value) > _SHOWN_ROWS else ""
         shown = value[:_SHOWN_ROWS]
         if not value or not all(isinstance(row, dict | list) for row in value):
-            return ", ".join(map(_cell, shown)) + more
-        lines = [row.values() if isinstance(row, dict) else row[:_SHOWN_ROWS] for row in shown]
-        head = (
-            "".join(f"<th {_STYLE}>{html.escape(key)}</th>" for key in value[0]) if isinstance(value[0], dict) else ""
-        )
-        body = "".join("<tr>" + "".join(f"<td {_STYLE}>{_cell(one)}</td>" for one in line) + "</tr>" for line in lines)
-        return f"<table><tr>{head}</tr>{body}</table>{more}"
+            sentences = any(isinstance(one, str) and one.endswith(".") for one in shown)
+            return ("<br>" if sentences else ", ").join(map(_cell, shown)) + more
+        if isinstance(shown[0], dict):
+            return f"<table>{_table_of(shown)}</table>{more}"
+        return f"<table>{''.join(_line(row[:_SHOWN_ROWS]) for row in shown)}</table>{more}"
     if value is None:
         return ""
     text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-    return html.escape(text if len(text) <= 500 else text[:499] + "…")
+    return _breakable(text if len(text) <= 500 else text[:499] + "…")
+
+
+def _breakable(text: str) -> str:
+    """Return text as HTML that a browser may break within a long name."""
+    return re.sub("([_/@])", r"\1<wbr>", html.escape(text, quote=False))
+
+
+def _table_of(rows: list[dict[str, Any]]) -> str:
+    """Return a line for each record; facts that are tables stand below their line, so that it fits on a page."""
+    below = {key for row in rows for key, value in row.items() if _is_table(value)}
+    columns = [key for key in rows[0] if key not in below]
+    head = "".join(f"<th {_STYLE}>{_breakable(key)}</th>" for key in columns)
+    lines = [f"<tr>{head}</tr>"]
+    for row in rows:
+        lines.append(_line([row.get(key) for key in columns]))
+        if inner := _rows({key: value for key, value in row.items() if key in below}):
+            lines.append(f'<tr><td {_STYLE} colspan="{max(1, len(columns))}"><table>{inner}</table></td></tr>')
+    return "".join(lines)
+
+
+def _line(values: Iterable[Any]) -> str:
+    return "<tr>" + "".join(f"<td {_STYLE}>{_cell(one)}</td>" for one in values) + "</tr>"
+
+
+def _is_table(value: Any) -> bool:
+    """Return True for a record or a list of some, but not for a rate, which takes one line."""
+    if isinstance(value, dict):
+        return value.keys() != {"value", "low", "high", "n"}
+    return isinstance(value, list) and any(isinstance(one, dict | list) for one in value)

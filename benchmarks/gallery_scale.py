@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.gallery import open_store
+from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, ModelSignature
+from facewright.gallery.store import GalleryStore
 
 BLOCK = 10_000
 PROBES, TOP, TIMES = 20, 10, 3

@@ -35,9 +35,9 @@ from facewright.data.sources import open_dataset
 from facewright.errors import Undefined
 from facewright.events import ignore_event
 from facewright.gallery.calibration import choose
+from facewright.gallery.entries import Entry
 from facewright.gallery.signatures import signature_of
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry
 from facewright.metrics.identification import (
     OpenSetSplit,
     Search,

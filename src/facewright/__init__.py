@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from facewright.embedding import Embedder
     from facewright.errors import FacewrightError
     from facewright.gallery.gallery import Gallery
-    from facewright.gallery.photos import Photo
+    from facewright.gallery.results import Photo
     from facewright.images import as_image
     from facewright.inference import Classifier
     from facewright.models.catalog import create_model
@@ -156,7 +156,7 @@ __getattr__ = lazy_names(
         "facewright.embedding": "Embedder",
         "facewright.errors": "FacewrightError",
         "facewright.gallery.gallery": "Gallery",
-        "facewright.gallery.photos": "Photo",
+        "facewright.gallery.results": "Photo",
         "facewright.images": "as_image",
         "facewright.inference": "Classifier",
         "facewright.models.catalog": "create_model describe_model=describe model_names=names",

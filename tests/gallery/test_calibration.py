@@ -16,8 +16,8 @@ from facewright.errors import BundleError, Undefined, UsageError
 from facewright.files import as_record
 from facewright.gallery.calibration import choose, search_enrolled
 from facewright.gallery.decisions import DEFAULT_FPIR, Decisions
+from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, ModelSignature
 from facewright.metrics.distributions import histograms
 from facewright.metrics.impostor_tail import _moments, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.intervals import clopper_pearson

@@ -17,7 +17,6 @@ from facewright.errors import GalleryDamaged, GalleryError
 from facewright.gallery import open_store, sqlite_file
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import digest_of
 from fixtures.hostile import SIGNATURE, entry, filled
 
 
@@ -73,7 +72,7 @@ def test_a_header_that_lies_with_a_valid_checksum(path: Path, key: str) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         (body,) = connection.execute("SELECT body FROM state").fetchone()
         body = json.dumps(json.loads(body) | {key: HEADERS[key]})
-        connection.execute("UPDATE state SET body = ?, checksum = ?", (body, digest_of(body.encode())))
+        connection.execute("UPDATE state SET body = ?, checksum = ?", (body, SqliteStore._digest(body.encode())))
         connection.commit()
     with pytest.raises(GalleryDamaged, match="damaged"):
         SqliteStore(path)
@@ -82,7 +81,7 @@ def test_a_header_that_lies_with_a_valid_checksum(path: Path, key: str) -> None:
 @pytest.mark.parametrize("body", ["[" * 100_000, "null", "[]", '{"pin": ' + "9" * 400 + "}"], ids=lambda b: b[:9])
 def test_a_header_of_another_kind(path: Path, body: str) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE state SET body = ?, checksum = ?", (body, digest_of(body.encode())))
+        connection.execute("UPDATE state SET body = ?, checksum = ?", (body, SqliteStore._digest(body.encode())))
         connection.commit()
     with pytest.raises(GalleryDamaged):
         SqliteStore(path)

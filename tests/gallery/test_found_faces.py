@@ -11,10 +11,10 @@ from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.errors import OtherModel, Undefined, UsageError
 from facewright.gallery import transfer
+from facewright.gallery.entries import ModelSignature
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.gallery.signatures import check_crops, signature_of
-from facewright.gallery.store import ModelSignature
 from facewright.recognition import Recognizer
 from facewright.recognition.networks import BUILT_IN
 from fixtures.faces import draw_people, saved, small_bundle

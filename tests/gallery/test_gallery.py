@@ -10,7 +10,7 @@ import pytest
 from facewright import bundle as bundles
 from facewright.errors import FacewrightError, GalleryDamaged, GalleryError, OtherModel, Undefined, UsageError
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.gallery.sqlite import SqliteStore
 from fixtures.faces import draw_people, saved, small_bundle
 

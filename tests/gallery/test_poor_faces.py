@@ -15,7 +15,7 @@ from facewright.faces.quality import LOW, SHARP, relative_sharpness
 from facewright.gallery import decisions
 from facewright.gallery.decisions import poor_copy, poor_searches, poor_threshold
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.video.results import TrackEvent
 from facewright.workflows import galleries
 from facewright.workflows.watching import watch

@@ -15,9 +15,10 @@ from facewright.cli.main import main
 from facewright.errors import GalleryDamaged, GalleryError, UsageError
 from facewright.gallery import exists, open_store
 from facewright.gallery.addresses import address_of
+from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.postgres import PostgresStore
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, ModelSignature
+from facewright.gallery.store import GalleryStore
 from fixtures.faces import draw_people, saved, small_bundle
 from fixtures.hostile import SIGNATURE, entry, everything, filled
 

@@ -14,12 +14,11 @@ from PIL import Image
 
 from facewright.cli.main import main
 from facewright.errors import Undefined, UsageError
-from facewright.gallery import postgres_tables, store
+from facewright.gallery import store
 from facewright.gallery.decisions import DEFAULT_FPIR
+from facewright.gallery.entries import Match
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
-from facewright.gallery.results import assign, assign_nearest
-from facewright.gallery.store import Match
+from facewright.gallery.results import Photo, assign, assign_nearest
 from facewright.recognition import Recognizer
 from facewright.workflows import galleries
 from fixtures.faces import draw_people, saved
@@ -75,8 +74,7 @@ def test_renamed_merged_and_advised(gallery: Gallery) -> None:
 
 
 def test_old_entries_expire(gallery: Gallery, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (store, postgres_tables):
-        monkeypatch.setattr(module, "now", lambda: "2001-01-01T00:00:00+00:00")
+    monkeypatch.setattr(store, "now", lambda: "2001-01-01T00:00:00+00:00")
     old = gallery.enroll([Photo.of(photos / "person_01/0.png", "Old")])
     assert old.new == 1
     result = gallery.expire(timedelta(days=365), at=datetime(2020, 1, 1, tzinfo=UTC))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from facewright.errors import DataError, FacewrightError, GalleryError, UsageError
 from facewright.gallery import open_store
+from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, GalleryStore, ModelSignature
+from facewright.gallery.store import GalleryStore
 
 WIDTH = 16
 SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=1.0, flip=False, width=WIDTH)

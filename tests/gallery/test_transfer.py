@@ -15,8 +15,8 @@ from PIL import Image
 
 from facewright.errors import DataError, GalleryError
 from facewright.gallery import transfer
+from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.sqlite import SqliteStore
-from facewright.gallery.store import Entry, ModelSignature
 
 SIGNATURE = ModelSignature(fingerprint="a" * 32, model="patchnet", crop=0.8, flip=True, width=4)
 

@@ -18,7 +18,7 @@ from facewright.data.sources import open_dataset
 from facewright.errors import BadImage, Undefined, UnknownName, UsageError, WeightsError
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.selection import Face, Picked, ScoreLimits, select_turned
-from facewright.gallery.photos import Photo, embed_photos
+from facewright.gallery.results import Photo, embed_photos
 from facewright.recognition import Recognizer
 from facewright.recognition.matching import Stack, matched
 from facewright.training.recipe_parts import Input

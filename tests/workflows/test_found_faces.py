@@ -19,7 +19,7 @@ from facewright.faces import quality
 from facewright.faces.dlib import files as dlib_files
 from facewright.faces.quality import quality_of
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.graphs import EMBEDDING, LOGITS, plain
 from facewright.recognition import Recognizer
 from facewright.workflows import calibrate, pairs, verify

@@ -16,7 +16,7 @@ from facewright import images
 from facewright.cli.main import main
 from facewright.errors import UsageError
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.recognition import Recognizer
 from facewright.video.frames import Frame, Reading, read
 from facewright.video.results import TrackEvent

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.video.results import TrackEvent
 from facewright.workflows.watching import watch
 from fixtures.films import write_film

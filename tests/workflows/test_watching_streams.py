@@ -16,7 +16,7 @@ from facewright.cli.main import main
 from facewright.errors import DataError
 from facewright.events import Event, Message
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.video import frames, live
 from facewright.video.results import TrackEvent
 from facewright.workflows.watching import watch

@@ -16,8 +16,8 @@ from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
+    from facewright.gallery.entries import Match
     from facewright.gallery.results import Identification, PhotoIdentification, SearchResult
-    from facewright.gallery.store import Match
 
 Model = Annotated[
     str | None,
@@ -126,7 +126,7 @@ def search(
     Example:
       facewright gallery search -g people.gallery someone.jpg --top 3 --where team=a
     """
-    from facewright.gallery.photos import Photo
+    from facewright.gallery.results import Photo
     from facewright.workflows.galleries import photos_in
 
     with records.opened(gallery_at, model, detector=detector, device=device) as gallery:

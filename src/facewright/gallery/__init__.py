@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
-    from facewright.gallery.store import GalleryStore, ModelSignature
+    from facewright.gallery.entries import ModelSignature
+    from facewright.gallery.store import GalleryStore
 
 
 def open_store(location: str | Path, signature: ModelSignature | None = None) -> GalleryStore:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined, UsageError
-from facewright.gallery.store import GalleryStore, Row
+from facewright.gallery.entries import Row
+from facewright.gallery.store import GalleryStore
 from facewright.metrics.impostor_tail import Comparisons, compare_people, fit, scores_of, threshold_for
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, weighted_share

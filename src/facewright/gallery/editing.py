@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from facewright.errors import UsageError
+from facewright.gallery.entries import MAX_TEXT
 from facewright.gallery.results import Expired
-from facewright.gallery.store import MAX_TEXT, GalleryStore
+from facewright.gallery.store import GalleryStore
 from facewright.metrics.thresholds import Threshold
 from facewright.names import checked_name, same_names, similar_names
 

@@ -24,21 +24,24 @@ from facewright.data.records import Broken
 from facewright.errors import UsageError
 from facewright.gallery import editing, exists, open_store, signatures
 from facewright.gallery.decisions import Decisions
-from facewright.gallery.photos import EmbeddedPhoto, Photo, embed_photos, read
+from facewright.gallery.entries import Entry, Match
 from facewright.gallery.results import (
+    EmbeddedPhoto,
     EnrolledPhoto,
     Enrollment,
     Expired,
     GalleryStats,
     Identification,
     IdentifiedFace,
+    Photo,
     PhotoIdentification,
     SearchResult,
     about_quality,
     assign_nearest,
+    embed_photos,
     threshold_of,
 )
-from facewright.gallery.store import Entry, GalleryStore, Match
+from facewright.gallery.store import GalleryStore
 from facewright.images import ImageLike, png_of
 from facewright.metrics.thresholds import Threshold
 from facewright.old_keywords import select_face_was_policy
@@ -269,7 +272,7 @@ class Gallery:
         Args, Raises: as `identify`.
         """
         (value, poor), photo = self._decisions.for_faces(threshold), Photo.of(photo)
-        pixels = read(photo, self.recognizer.at_least)
+        pixels = photo.read(self.recognizer.at_least)
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
         faces = self.recognizer.faces(pixels)

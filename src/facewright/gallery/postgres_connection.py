@@ -17,8 +17,9 @@ import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import errors
 
-from facewright.errors import GalleryDamaged, GalleryError, UsageError
+from facewright.errors import GalleryError, UsageError
 from facewright.gallery.addresses import Address
+from facewright.gallery.store import damaged
 
 PATIENCE = 60.0  # seconds to wait for another process
 CONNECT_TIMEOUT = 10  # seconds to wait for a connection
@@ -137,11 +138,9 @@ def translated(address: Address) -> Iterator[None]:
             f"{location}: this role may not do that ({_primary(error)}); a gallery belongs to the role that made it"
         ) from None
     except (errors.DataCorrupted, errors.IndexCorrupted, errors.InternalError_) as error:
-        raise GalleryDamaged(
-            f"{location}: the gallery is damaged ({_primary(error)}); restore a backup of it"
-        ) from None
+        raise damaged(location, _primary(error)) from None
     except UnicodeDecodeError:  # its own message quotes a damaged name
-        raise GalleryDamaged(f"{location}: the gallery is damaged (no text); restore a backup") from None
+        raise damaged(location, "no text") from None
     except psycopg.OperationalError as error:
         what = "the server went away" if error.sqlstate is None else "the server could not do it"
         raise GalleryError(

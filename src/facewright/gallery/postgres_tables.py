@@ -1,4 +1,4 @@
-"""The tables of a gallery on PostgreSQL: their checksums, which the server itself can verify, and how they are filled.
+"""The tables of a gallery on PostgreSQL: their checksums, which the server can verify, and how they are searched.
 
 A row's checksum is made as in a file (`store`), with three differences, so that SQL can compute it: it is the
 first half of SHA-256; the vector's numbers are big-endian, as `vector_send` gives them; the metadata is written as the
@@ -6,6 +6,11 @@ server writes it. So the server verifies a gallery, and no vector is transferred
 
 The index by person is a hash: it holds no names and takes names of any length. Columns with personal data have no
 statistics, because statistics are copies. Crops are PNG: compressing them again gains nothing.
+
+The search takes candidates by pgvector in float32 and computes their scores again in float64. The exact one reads all
+rows and returns so many of the nearest that the k best people are among them whatever the rounding; the answer is that
+of a gallery in a file, ties included. The index (HNSW) may miss rows; only the scores are exact then. If the index ends
+before k people are found, under a filter for example, the search is done exactly.
 """
 
 from __future__ import annotations
@@ -13,16 +18,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import GalleryDamaged, GalleryError, UsageError
+from facewright.errors import GalleryError, UsageError
 from facewright.gallery.addresses import Address
+from facewright.gallery.entries import Match, RowFields, StoreHeader
 from facewright.gallery.postgres_connection import Connection, has_gallery
-from facewright.gallery.store import Content, Entry, RowFields, StoreHeader, now, serialized
+from facewright.gallery.store import VERSION, foreign_schema
 
-VERSION = 1
 INLINE = 1_400  # D up to which a vector fits in its row's page (8 KB); a wider one is stored apart: slower
 INDEXABLE = 2_000  # D up to which pgvector has an index
 INDEX = "entries_by_likeness"
@@ -46,7 +52,7 @@ ALTER TABLE book ALTER body SET STATISTICS 0, ALTER checksum SET STATISTICS 0;
 LOG = """
 CREATE TABLE log (
     id bigint PRIMARY KEY, time text NOT NULL, action text NOT NULL, entries bigint NOT NULL, first bigint, last bigint
-)"""  # galleries of version 0.1 get it with their next change
+)"""
 COLUMNS = "number, person, photo, metadata::text, digest, substr(vector_send(vector), 5), crop_digest, checksum"
 CHECKSUM = """substr(sha256(
     convert_to(concat_ws(',', number, octet_length(person), octet_length(photo), octet_length(metadata::text),
@@ -98,24 +104,26 @@ OF_LOG = frozenset(
     ]
 )
 COLUMN_TYPES = ["int8", "text", "text", "jsonb", "text", "vector", "bytea", "bytea"]  # of the columns of `entries`
+ROUNDING = 1.2e-7  # a number of a vector: twice the error of a float32 dot product of unit vectors
+FEWEST, GROWTH = 64, 8  # rows requested at first, and the factor if they are too few
+EF_SEARCH, MOST_EF = 400, 1_000  # candidates of the index; the most that pgvector takes
+BY_INDEX = "vector <#> %(probe)b"
+BY_SCAN = f"({BY_INDEX}) + 0"  # the same number, but not an order that an index provides
+FILTER = "WHERE metadata @> %(where)s::jsonb"
+# The inner query may read all rows and must be lean; only the nearest are converted.
+NEAREST = """
+SELECT {columns}, distance
+FROM (SELECT *, {by_index} AS distance FROM entries {where} ORDER BY {order} LIMIT %(most)s) AS nearest
+ORDER BY distance
+"""
+
+Row = tuple[Any, ...]  # of COLUMNS, and the distance
 
 
 def set_width(width: int) -> str:
     """The statement that sets the vectors' width in the empty table `entries`, and their storage."""
     storage = "PLAIN" if width <= INLINE else "EXTERNAL"
     return f"ALTER TABLE entries ALTER vector TYPE vector({width}), ALTER vector SET STORAGE {storage}"
-
-
-def row_of(number: int, entry: Entry, metadata: str, crop_digest: bytes) -> RowFields:
-    """An entry as it stands in `entries`; its metadata as the server writes it."""
-    vector = entry.vector.astype(">f4").tobytes()
-    content = (number, entry.person, entry.photo, metadata, entry.digest, vector, crop_digest)
-    return (*content, checksum_of(content))
-
-
-def checksum_of(content: Content) -> bytes:
-    """The checksum of a row, as `CHECKSUM` in SQL."""
-    return digest_of(serialized(content))
 
 
 def digest_of(content: bytes) -> bytes:
@@ -152,15 +160,12 @@ def create(connection: Connection, address: Address, header: StoreHeader) -> Non
 
 
 def check_schema(connection: Connection, address: Address) -> None:
-    """Refuse a table, view, trigger, rule or column that we did not make: it could keep deleted bytes, or never end."""
+    """Refuse what `foreign_schema` describes."""
     objects = set(connection.execute(OBJECTS, {"schema": f'"{address.gallery}"'}).fetchall())
     ours = EXPECTED | OF_LOG if ("r", "log") in objects else EXPECTED
     different = sorted((objects - {("i", INDEX)}) ^ ours)
     if different:
-        raise GalleryDamaged(
-            f"{address.shown}: the gallery is damaged: its schema is not ours; added, changed or removed: "
-            f"{', '.join(' '.join(one) for one in different[:5])}; restore a backup of it"
-        )
+        raise foreign_schema(address.shown, [" ".join(one) for one in different])
 
 
 def is_owner(connection: Connection) -> bool:
@@ -169,23 +174,6 @@ def is_owner(connection: Connection) -> bool:
         "SELECT pg_has_role(relowner, 'USAGE') AND NOT pg_is_in_recovery() FROM pg_class WHERE oid = 'book'::regclass"
     )
     return connection.execute(query).fetchall() == [(True,)]
-
-
-def write_log(connection: Connection, action: str, entries: int, first: int | None, last: int | None) -> None:
-    """Add a line to the log, which is created if missing; the caller holds the lock of `book`."""
-    if not has_log(connection):
-        if not is_owner(connection):
-            return
-        connection.execute(LOG)
-    connection.execute(
-        "INSERT INTO log SELECT coalesce(max(id), 0) + 1, %s, %s, %s, %s, %s FROM log",
-        (now(), action, entries, first, last),
-    )
-
-
-def has_log(connection: Connection) -> bool:
-    """Tell if there is a log."""
-    return connection.execute("SELECT to_regclass('log') IS NULL").fetchall() == [(False,)]
 
 
 def has_index(connection: Connection) -> bool:
@@ -201,25 +189,6 @@ def make_index(connection: Connection, width: int) -> None:
         connection.execute(f"CREATE INDEX {INDEX} ON entries USING hnsw (vector vector_ip_ops)")
 
 
-def enrolled_keys(connection: Connection, entries: Sequence[Entry]) -> set[tuple[str, str]]:
-    """The (person, digest) of those entries that are enrolled already."""
-    rows = connection.execute(
-        "SELECT person, digest FROM unnest(%s::text[], %s::text[]) AS given (person, digest) "
-        "JOIN entries USING (person, digest)",
-        ([entry.person for entry in entries], [entry.digest for entry in entries]),
-    )
-    return {(person, digest) for person, digest in rows}
-
-
-def normalized_metadata(connection: Connection, entries: Sequence[Entry]) -> list[str]:
-    """The metadata of each entry as the server writes it."""
-    texts = [as_json(entry.metadata) for entry in entries]
-    different = list(dict.fromkeys(texts))
-    query = "SELECT text::jsonb::text FROM unnest(%s::text[]) WITH ORDINALITY AS given (text, at) ORDER BY at"
-    written = dict(zip(different, (row[0] for row in connection.execute(query, (different,))), strict=True))
-    return [written[text] for text in texts]
-
-
 def fill(connection: Connection, rows: Sequence[RowFields], crops: Sequence[tuple[int, bytes]]) -> None:
     """Insert rows, and crops by the numbers of their rows."""
     with connection.cursor() as cursor:
@@ -233,3 +202,59 @@ def fill(connection: Connection, rows: Sequence[RowFields], crops: Sequence[tupl
             copy.set_types(["int8", "bytea"])
             for crop in crops:
                 copy.write_row(crop)
+
+
+def exact(connection: Connection, probe: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Row]:
+    """Rows that certainly include the best one of each of the k nearest people."""
+    most = max(FEWEST, 4 * k)
+    while True:
+        rows = _rows(connection, BY_SCAN, probe, where, most)
+        people = list(dict.fromkeys(row[1] for row in rows))
+        if len(rows) < most:
+            return rows
+        if len(people) >= k:
+            kth = next(row[8] for row in rows if row[1] == people[k - 1])
+            if rows[-1][8] > kth + ROUNDING * len(probe):
+                return rows
+        most *= GROWTH
+
+
+def by_index(connection: Connection, probe: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Row]:
+    """Rows of k near people by the index; as `exact` if it finds fewer."""
+    most = max(FEWEST, 4 * k)
+    while True:
+        with connection.transaction():
+            connection.execute(
+                "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('enable_seqscan', 'off', "
+                "true), set_config('hnsw.ef_search', %s, true)",
+                (str(min(MOST_EF, max(EF_SEARCH, most))),),
+            )
+            rows = _rows(connection, BY_INDEX, probe, where, most)
+        if len({row[1] for row in rows}) >= k:
+            return rows
+        if len(rows) < most:
+            return exact(connection, probe, k, where)
+        most *= GROWTH
+
+
+def best(rows: Sequence[Row], probe: NDArray[np.float32], k: int) -> list[Match]:
+    """The best entry of each of the k best people among rows, by score, name and number."""
+    if not rows:
+        return []
+    scores = np.clip((vectors_of(rows) * probe).sum(axis=1), -1.0, 1.0)
+    matches: dict[str, Match] = {}
+    for at in np.lexsort(([row[0] for row in rows], -scores)):
+        number, person, photo, metadata = rows[at][:4]
+        if person not in matches:
+            tags = json.loads(metadata)
+            matches[person] = Match(person=person, score=float(scores[at]), number=number, photo=photo, metadata=tags)
+    return sorted(matches.values(), key=lambda match: (-match.score, match.person))[:k]
+
+
+def _rows(
+    connection: Connection, order: str, probe: NDArray[np.float32], where: Mapping[str, str], most: int
+) -> list[Row]:
+    values = {"probe": probe, "where": as_json(where), "most": most}
+    with connection.cursor(binary=True) as cursor:
+        query = NEAREST.format(columns=COLUMNS, by_index=BY_INDEX, where=FILTER if where else "", order=order)
+        return cursor.execute(query, values).fetchall()

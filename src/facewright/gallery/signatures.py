@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from facewright import images
 from facewright.errors import GalleryError, OtherModel, UsageError
-from facewright.gallery.store import GalleryStore, ModelSignature
+from facewright.gallery.entries import ModelSignature
+from facewright.gallery.store import GalleryStore
 from facewright.recognition import TEMPLATES, Recognizer, built_in
 
 WHOLE = "none"

@@ -25,12 +25,12 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from facewright.errors import GalleryDamaged, GalleryError
+from facewright.errors import GalleryError
 from facewright.files import sync_folder
+from facewright.gallery.store import VERSION, absent, bytes_remain, damaged, foreign_schema
 from facewright.platforms import NEW_FILE, publish
 
 APPLICATION = 0x46574721  # in the header of the file: an SQLite database that is a gallery of ours
-VERSION = 1
 PATIENCE = 60.0  # seconds to wait for another process
 PRIVATE = 0o600
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -53,7 +53,7 @@ CREATE TABLE crops (number INTEGER PRIMARY KEY, png BLOB NOT NULL);
 LOG = """CREATE TABLE log (
     id INTEGER PRIMARY KEY, time TEXT NOT NULL, action TEXT NOT NULL, entries INTEGER NOT NULL, first INTEGER,
     last INTEGER
-)"""  # galleries of version 0.1 get it with their next change
+)"""
 OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"  # of the schema
 
 
@@ -91,7 +91,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     if path.exists() and not path.is_file():
         raise GalleryError(f"{path}: expected the file of a gallery, got a device, a pipe or a socket")
     if not path.is_file():
-        raise GalleryError(f"{path}: there is no such gallery; enroll photos to create it")
+        raise absent(path)
     read_only = not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
     if read_only and _log_of(path).exists() and _log_of(path).stat().st_size:
         raise GalleryError(
@@ -106,12 +106,10 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
                 raise GalleryError(f"{path}: is no gallery of this version, or its first bytes are damaged")
             check_schema(connection, path)
             if not read_only and _value(connection, "PRAGMA journal_mode") != "wal":
-                raise GalleryDamaged(f"{path}: the gallery's header is damaged; restore a copy or an export of it")
+                raise damaged(path, "the file's header")
             wrong = _value(connection, "PRAGMA integrity_check(1)")
             if wrong != "ok":
-                raise GalleryDamaged(
-                    f"{path}: the gallery is damaged ({' '.join(str(wrong).split())}); restore a copy or an export"
-                )
+                raise damaged(path, " ".join(str(wrong).split()))
         except BaseException:
             connection.close()
             raise
@@ -119,14 +117,11 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a table, view, trigger or index that we did not make: it could keep deleted bytes, or never end."""
+    """Refuse what `foreign_schema` describes."""
     objects = set(connection.execute(OBJECTS))
     different = sorted({row[1] for row in objects ^ _our_schema()}, key=str)
     if different and not (different == ["log"] and not any(row[1] == "log" for row in objects)):
-        raise GalleryDamaged(
-            f"{path}: the gallery is damaged: its schema is not ours; added, changed or removed: "
-            f"{', '.join(map(repr, different[:5]))}; restore a copy or an export of it"
-        )
+        raise foreign_schema(path, [repr(name) for name in different])
 
 
 def identity(path: Path, read_only: bool) -> object:
@@ -162,10 +157,7 @@ def erase(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("VACUUM")
     if not empty_log(connection):
-        raise GalleryError(
-            f"{path}: deleted, but another process keeps reading, so that bytes of it remain in {path.name}-wal; "
-            "end that process, then delete again"
-        )
+        raise bytes_remain(path, _log_of(path).name)
 
 
 def empty_log(connection: sqlite3.Connection) -> bool:
@@ -189,9 +181,9 @@ def translated(path: Path) -> Iterator[None]:
             raise GalleryError(
                 f"{path}: could not be read or written ({error}); what was enrolled before is unchanged"
             ) from error
-        raise GalleryDamaged(f"{path}: the gallery is damaged ({error}); restore a copy or an export of it") from error
+        raise damaged(path, str(error)) from error
     except UnicodeDecodeError as error:  # SQLite's own message quotes a damaged name
-        raise GalleryDamaged(f"{path}: the gallery is damaged (no text); restore a copy or an export of it") from error
+        raise damaged(path, "no text") from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

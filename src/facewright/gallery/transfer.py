@@ -20,7 +20,8 @@ from pydantic import ConfigDict, Field, ValidationError
 from facewright import images
 from facewright.errors import BadImage, DataError, GalleryError, UsageError
 from facewright.files import replacing
-from facewright.gallery.store import Entry, GalleryStore, ModelSignature, check_entry
+from facewright.gallery.entries import Entry, ModelSignature, check_entry
+from facewright.gallery.store import GalleryStore
 from facewright.records import Record
 
 MAX_LINE = 64 * 2**20  # bytes

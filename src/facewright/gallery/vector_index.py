@@ -14,8 +14,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.errors import UsageError
-
 SCORES = 1 << 24  # computed at a time: 64 MB
 RESCORED = 1 << 16  # rows at a time
 SLACK = 1e-4  # above the error of a float32 dot product of unit vectors (D times 6e-8, for D up to 1,600)
@@ -72,13 +70,7 @@ class VectorIndex:
 
         Args:
             probes: (Q, D) unit vectors. k: at least 1. where: only entries with all these in their metadata.
-        Raises:
-            UsageError: probes of another width, or no k.
         """
-        if probes.ndim != 2 or probes.shape[1] != self._vectors.shape[1] or k < 1:
-            raise UsageError(
-                f"expected probes (Q, {self._vectors.shape[1]}) and at least one person, got {probes.shape} and {k}"
-            )
         rows = self._rows(where)
         vectors = self._vectors[: self.count] if rows is None else self._vectors[rows]
         at = np.arange(self.count) if rows is None else rows

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from facewright.errors import DataError, Undefined
 from facewright.faces.quality import Quality
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo
+from facewright.gallery.results import Photo
 from facewright.images import Pixels
 from facewright.inference import Classifier
 from facewright.metrics.thresholds import GALLERY, UNKNOWN, thresholds_for

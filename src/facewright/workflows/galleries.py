@@ -15,10 +15,9 @@ from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.selection import one_of
 from facewright.files import write_atomic
 from facewright.gallery import exists, open_store
+from facewright.gallery.entries import MAX_TEXT
 from facewright.gallery.gallery import Gallery
-from facewright.gallery.photos import Photo, read
-from facewright.gallery.results import Enrollment, Identification, PhotoIdentification
-from facewright.gallery.store import MAX_TEXT
+from facewright.gallery.results import Enrollment, Identification, Photo, PhotoIdentification
 from facewright.images import Pixels
 from facewright.images.files import images_below, none_found
 from facewright.names import checked_name
@@ -210,7 +209,7 @@ def draw_identified(photo: Photo, result: PhotoIdentification) -> bytes:
     """Draw a box and the name, or "unknown", at each face of a photo. Returns a PNG."""
     from facewright.report.boxes import draw_boxes
 
-    pixels = read(photo, None)
+    pixels = photo.read(None)
     if isinstance(pixels, str):
         raise DataError(f"{photo.name}: {pixels}")
     boxes = [face.box for face in result.faces]

@@ -24,9 +24,9 @@ import numpy as np
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import write_atomic
+from facewright.gallery.entries import Match
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import about_quality, assign, threshold_of
-from facewright.gallery.store import Match
 from facewright.images import png_of
 from facewright.metrics.thresholds import Threshold
 from facewright.video.frames import FilmWriter, Frame, Reading, is_live, opener, read, shown, writing

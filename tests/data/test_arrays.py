@@ -227,6 +227,6 @@ def test_a_damaged_file_is_read_once_and_named(tmp_path, monkeypatch):
     where.write_bytes(content)
     with pytest.raises(EmptyClass, match="input is damaged"):
         PixelStore.open(data, InputSpec(5, 4, (0, 0, 0), (1, 1, 1)))
-    monkeypatch.setattr(arrays.npz.Array, "spread", None)  # would fail otherwise
+    monkeypatch.setattr(arrays.StoredArray, "spread", None)  # would fail otherwise
     with pytest.raises(BadImage, match="input is damaged"):
         data.source.read(data.records[0], None)

@@ -259,11 +259,11 @@ def test_a_damaged_table_of_pixels_is_refused(tmp_path, text, word):
 
 
 def test_a_table_of_pixels_is_read_row_by_row_up_to_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.data.pixel_rows.MOST_ROWS", 3)
+    monkeypatch.setattr("facewright.data.layout_reading.MOST_ROWS", 3)
     with pytest.raises(DataError, match=r" 3 rows"):
         open_dataset(as_folder(tmp_path, {"fer2013.csv": FER}))
-    monkeypatch.setattr("facewright.data.pixel_rows.MOST_ROWS", 10)
-    monkeypatch.setattr("facewright.data.pixel_rows.MOST_LINE", 64)
+    monkeypatch.setattr("facewright.data.layout_reading.MOST_ROWS", 10)
+    monkeypatch.setattr("facewright.data.layout_reading.MOST_LINE", 64)
     with pytest.raises(DataError, match="line 2"):
         open_dataset(as_folder(tmp_path, {"fer2013.csv": f"emotion,pixels\n0,{pixels(8)}\n"}))
 

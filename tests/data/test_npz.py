@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from facewright.data import npz, packed
+from facewright.data import arrays, packed
 from facewright.errors import BadArchive, DataError, FacewrightError
 
 SAVERS = pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -33,7 +33,7 @@ VALUES = {
 @SAVERS
 def test_every_array_is_read(tmp_path, save):
     save(tmp_path / "x.npz", **VALUES)
-    found = npz.arrays(tmp_path / "x.npz")
+    found = arrays.stored_arrays(tmp_path / "x.npz")
     assert set(found) == set(VALUES)
     for name, values in VALUES.items():
         assert (found[name].shape, found[name].dtype) == (values.shape, values.dtype)
@@ -43,7 +43,7 @@ def test_every_array_is_read(tmp_path, save):
 @SAVERS
 def test_values_are_spread_out_in_a_file(tmp_path, save, cache_of_this_test):
     save(tmp_path / "x.npz", first=np.zeros(1000), values=VALUES["bytes"])
-    array = npz.arrays(tmp_path / "x.npz")["values"]
+    array = arrays.stored_arrays(tmp_path / "x.npz")["values"]
     file, start = array.spread()
     with file:
         file.seek(start)
@@ -104,7 +104,7 @@ def test_what_is_hostile_is_refused(tmp_path, monkeypatch, case):
     (tmp_path / "x.npz").write_bytes(content)
     tracemalloc.start()
     with pytest.raises(DataError, match=message):
-        npz.arrays(tmp_path / "x.npz")
+        arrays.stored_arrays(tmp_path / "x.npz")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**22
@@ -123,7 +123,7 @@ def test_no_canary_is_executed(tmp_path, monkeypatch, save):
     monkeypatch.chdir(tmp_path)
     save("x.npz", input=np.array([Canary()], dtype=object), target=np.zeros(1))
     with pytest.raises(DataError, match="never unpickled"):
-        npz.arrays(Path("x.npz"))
+        arrays.stored_arrays(Path("x.npz"))
     assert not Path("executed").exists()
     pickle.loads(pickle.dumps(Canary()))  # noqa: S301 - it would have been seen
     assert Path("executed").exists()
@@ -142,7 +142,7 @@ def test_mutated_files_are_errors_at_worst(tmp_path, save):
             data[at] = rng.integers(256)
         path.write_bytes(data)
         try:
-            for found in npz.arrays(path).values():
+            for found in arrays.stored_arrays(path).values():
                 found.load()
                 found.spread()[0].close()
         except DataError:
@@ -154,7 +154,7 @@ def test_mutated_files_are_errors_at_worst(tmp_path, save):
 def test_changed_values_are_found(tmp_path, save):
     path = tmp_path / "x.npz"
     save(path, input=VALUES["bytes"])
-    array = npz.arrays(path)["input"]
+    array = arrays.stored_arrays(path)["input"]
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo("input.npy")
@@ -171,7 +171,7 @@ def test_changed_values_are_found(tmp_path, save):
 
 def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", input=VALUES["bytes"])
-    array = npz.arrays(tmp_path / "x.npz")["input"]
+    array = arrays.stored_arrays(tmp_path / "x.npz")["input"]
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -183,18 +183,18 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
 
 def test_what_is_loaded_whole_has_a_limit(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", target=np.zeros(100))
-    monkeypatch.setattr(npz, "_MOST_LOADED", 799)
+    monkeypatch.setattr(arrays, "_MOST_LOADED", 799)
     with pytest.raises(DataError, match="has 800 bytes; the limit"):
-        npz.arrays(tmp_path / "x.npz")["target"].load()
+        arrays.stored_arrays(tmp_path / "x.npz")["target"].load()
 
 
 def test_the_second_version_of_the_format_is_read(tmp_path):
     buffer = io.BytesIO()
     npy.write_array(buffer, VALUES["bytes"], version=(2, 0), allow_pickle=False)
     (tmp_path / "x.npz").write_bytes(entry(buffer.getvalue()))
-    assert (npz.arrays(tmp_path / "x.npz")["input"].load() == VALUES["bytes"]).all()
+    assert (arrays.stored_arrays(tmp_path / "x.npz")["input"].load() == VALUES["bytes"]).all()
 
 
 def test_what_is_no_archive_is_a_bad_archive(tmp_path):
     with pytest.raises(BadArchive, match="cannot be opened"):
-        npz.arrays(tmp_path / "absent.npz")
+        arrays.stored_arrays(tmp_path / "absent.npz")

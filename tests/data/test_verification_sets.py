@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.data import verification_sets
+from facewright.data import packed
 from facewright.data.pairs import read_pairs
 from facewright.errors import DataError, FacewrightError, UsageError
 from fixtures.trees import image
@@ -90,7 +90,7 @@ def test_damaged_operations_are_one_clear_error(tmp_path, content):
 
 
 def test_operations_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(verification_sets, "_MOST", 1_000)
+    monkeypatch.setattr(packed, "_MOST_OPERATIONS", 1_000)
     (tmp_path / "x.bin").write_bytes(b"\x80\x04](" + b"\x88" * 2_000 + b"e.")
     with pytest.raises(DataError, match="1,000"):
         read_pairs(tmp_path / "x.bin", None)

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import GalleryDamaged, GalleryError
-from facewright.gallery import open_store, postgres_connection, postgres_erasing, sqlite_file
+from facewright.gallery import open_store, postgres_connection, sqlite_file
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import GalleryStore
 from fixtures import hostile
@@ -235,7 +235,7 @@ def test_of_a_deleted_person_no_byte_is_left(place: Place, rounds: int) -> None:
 def test_without_rewriting_the_files_bytes_would_be_left(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "erase", lambda connection, path: None)
     monkeypatch.setattr(sqlite_file, "empty_log", lambda connection: True)
-    monkeypatch.setattr(postgres_erasing, "rewrite", lambda connection: None)
+    monkeypatch.setattr(postgres_connection, "rewrite", lambda connection: None)
     store = open_store(place.where, SIGNATURE)
     store.add([entry(place.first, photo) for photo in range(2)])
     store.delete([f"person {place.first}"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.data.number_tables import FUNCTIONS
+from facewright.data.text_tables import FUNCTIONS
 from facewright.errors import DataError, FacewrightError, UnknownName, UsageError
 from facewright.regression.points import open_points, read_inputs
 

@@ -7,27 +7,38 @@ Else as scikit-learn calls them (Olivetti, LFW): `images`, `target`, `target_nam
     target  N or N×1: whole numbers (also as floating point), or text; the classes are the distinct ones as text, sorted
     classes optional, C names: a target k is then the class names[k]
 
-What the numbers mean is never guessed. An image's path is its row, "00017". All is read without unpickling (npz.py);
-images are read one by one, so the arrays may be larger than memory.
+What the numbers mean is never guessed. An image's path is its row, "00017". Images are read one by one, so the arrays
+may be larger than memory.
+
+Nothing is unpickled or trusted: the zip is checked as every archive is (archives.py), an array's header is parsed as a
+literal, and what it declares must be exactly the bytes that its entry has. Source: NEP 1 (.npy 1.0 and 2.0).
 """
 
 from __future__ import annotations
 
+import io
+import math
+import struct
 import threading
 import weakref
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Literal, get_args
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from facewright.data import npz
 from facewright.data.addresses import join_address
+from facewright.data.archives import ArchiveLimits, checked_entries
+from facewright.data.packed import unpacked_copy
 from facewright.data.pixel_sources import HasPath, stamp_of
 from facewright.data.records import Dataset, Record
-from facewright.errors import BadImage, DataError, UnknownName, UsageError
+from facewright.errors import BadArchive, BadImage, DataError, UnknownName, UsageError
 from facewright.images import Limits, pixel_digest
 from facewright.input_spec import ColourOrder
 from facewright.platforms import read_at
@@ -38,6 +49,14 @@ _OPTIONS: dict[str, tuple[str, ...]] = {"colour-order": get_args(ColourOrder), "
 _MOST_ROWS = 1_000_000  # as many as an archive may have entries
 _INPUTS, _TARGETS, _CLASSES = ("input", "X"), ("target", "y"), ("classes", "target_names")
 _SKLEARN = "images"  # its `data` are the same, flat
+# Labels and synthetic images pack far better than photos, so what counts here is what would be filled, not the ratio.
+_LIMITS = ArchiveLimits(entries=1_000, directory=2**20, bytes=64 * 2**30, ratio=200.0, ratio_from=64 * 2**20)
+_MOST_LOADED = 256 * 2**20  # bytes of an array that is read into memory whole
+_MOST_HEADER = 2**14  # bytes; the parser would read as many as the header itself declares
+_READERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[Any, ...]]] = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+}
 
 
 def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -> Dataset:
@@ -45,12 +64,12 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
 
     Raises:
         UnknownName, UsageError: an option.
-        BadArchive, DataError: the file; see npz.py and the top of this file.
+        BadArchive, DataError: the file; see py and the top of this file.
     """
     for key, value in options.items():
         if value not in _OPTIONS[key]:
             raise UnknownName(key, value, _OPTIONS[key])
-    found = npz.arrays(path)
+    found = stored_arrays(path)
     images = _one_of(path, found, _INPUTS if set(_INPUTS) & set(found) else (_SKLEARN,))
     _check_images(path, images, options.get("range"))
     labels = _labels(path, _one_of(path, found, _TARGETS), next((found[n] for n in _CLASSES if n in found), None))
@@ -69,7 +88,7 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
 class ArraySource:
     """Pixels of the rows of an array. Safe to share between threads, to fork and to pickle."""
 
-    def __init__(self, array: npz.Array, colour_order: str, scale: str) -> None:
+    def __init__(self, array: StoredArray, colour_order: str, scale: str) -> None:
         """
         Args:
             array: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or floating point.
@@ -141,7 +160,7 @@ class ArraySource:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) -> npz.Array:
+def _one_of(path: Path, found: Mapping[str, StoredArray], names: tuple[str, ...]) -> StoredArray:
     there = [name for name in names if name in found]
     if len(there) != 1:
         listed = ", ".join(sorted(found)) or "nothing"
@@ -150,7 +169,7 @@ def _one_of(path: Path, found: Mapping[str, npz.Array], names: tuple[str, ...]) 
     return found[there[0]]
 
 
-def _check_images(path: Path, array: npz.Array, scale: str | None) -> None:
+def _check_images(path: Path, array: StoredArray, scale: str | None) -> None:
     shape, dtype = array.shape, array.dtype
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:
         hint = "; its channels come first: move them to the end" if len(shape) == 4 and shape[1] in (1, 3) else ""
@@ -171,7 +190,7 @@ def _check_images(path: Path, array: npz.Array, scale: str | None) -> None:
         )
 
 
-def _labels(path: Path, array: npz.Array, classes: npz.Array | None) -> list[str]:
+def _labels(path: Path, array: StoredArray, classes: StoredArray | None) -> list[str]:
     """The class of each row, by name."""
     if array.shape[1:] not in ((), (1,)) or not array.shape or array.shape[0] > _MOST_ROWS:
         hint = "; of one-hot rows take numpy.argmax(…, axis=1)" if len(array.shape) == 2 else ""
@@ -206,7 +225,7 @@ def _whole(path: Path, name: str, values: NDArray[Any]) -> list[int]:
     return [int(value) for value in values]
 
 
-def _names(path: Path, classes: npz.Array) -> list[str]:
+def _names(path: Path, classes: StoredArray) -> list[str]:
     values = classes.load() if len(classes.shape) == 1 and classes.dtype.kind == "U" else np.empty(0, "U1")
     names = [str(value).strip() for value in values]
     if not names or "" in names or len(set(names)) != len(names):
@@ -216,3 +235,96 @@ def _names(path: Path, classes: npz.Array) -> list[str]:
 
 def _by(shape: tuple[int, ...]) -> str:
     return "×".join(str(side) for side in shape)
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """One array of an .npz: where it lies and what it holds."""
+
+    path: str  # of the .npz
+    entry: str  # "input.npy"
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    header: int  # bytes before the values
+
+    @property
+    def name(self) -> str:
+        return self.entry.removesuffix(".npy")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the values at one place of the first axis."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def load(self) -> NDArray[Any]:
+        """All values, in memory. Raises DataError: too large for that, or damaged."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        if size > _MOST_LOADED:
+            raise DataError(f"{self.path}: {self.name} has {size:,} bytes; the limit for it is {_MOST_LOADED:,}")
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                content = archive.read(self.entry)
+        except (OSError, KeyError, *_DAMAGE) as error:
+            raise DataError(f"{self.path}: {self.name} is damaged ({error})") from error
+        return np.frombuffer(content, self.dtype, offset=self.header).reshape(self.shape)
+
+    def spread(self) -> tuple[IO[bytes], int]:
+        """A file in which the values lie packed no more, and the position of the first one; its checksum is right.
+
+        Where they are stored as they are, that is the .npz itself; else an unpacked copy without a name in the cache
+        folder, which is gone when the file is closed. Raises DataError: damaged, or gone. FacewrightError: no room.
+        """
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self.entry) as packed:
+                info = archive.getinfo(self.entry)
+                if info.compress_type != zipfile.ZIP_STORED:
+                    return unpacked_copy(iter(lambda: packed.read(2**20), b""), self.path), self.header
+                while packed.read(2**20):  # only to compare the checksum
+                    pass
+        except (OSError, KeyError, *_DAMAGE) as error:
+            raise DataError(f"{self.path}: {self.name} is damaged ({error})") from error
+        file = Path(self.path).open("rb")  # noqa: SIM115 - the caller's to close
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))  # their lengths; APPNOTE 6.3.10, 4.3.7
+        return file, info.header_offset + 30 + name + extra + self.header
+
+
+_DAMAGE = (ValueError, RuntimeError, EOFError, struct.error, zlib.error, zipfile.BadZipFile)
+
+
+def stored_arrays(path: Path) -> dict[str, StoredArray]:
+    """The arrays of an .npz by name; only headers are read.
+
+    Raises:
+        BadArchive: the zip is dangerous or none. DataError: an entry is no array, or other than its header declares.
+    """
+    entries = [entry for entry in checked_entries(path, _LIMITS).values() if not entry.is_dir()]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [_stored_array(archive, path, entry) for entry in entries]
+    except (OSError, *_DAMAGE) as error:
+        raise BadArchive(f"{path}: expected an .npz; it is damaged ({error})") from error
+    return {array.name: array for array in found}
+
+
+def _stored_array(archive: zipfile.ZipFile, path: Path, entry: zipfile.ZipInfo) -> StoredArray:
+    called = f"{path}: {entry.filename[:80]!r}"
+    with archive.open(entry) as file:
+        start = io.BytesIO(file.read(_MOST_HEADER))
+    try:
+        shape, columns_first, dtype = _READERS[npy.read_magic(start)](start)
+    except Exception as error:  # parsing a hostile literal fails in many ways; each means that this is no header
+        raise DataError(f"{called}: expected an array (.npy 1.0 or 2.0); its header cannot be read") from error
+    header = start.tell()
+    if dtype.hasobject:
+        raise DataError(f"{called} holds Python objects, which are never unpickled; save it as numbers or text")
+    if dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
+        raise DataError(f"{called}: expected an array of plain numbers or text, got {dtype}")
+    if columns_first and len(shape) > 1:
+        raise DataError(f"{called} is stored column by column; save numpy.ascontiguousarray of it")
+    declared = header + math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or declared != entry.file_size:
+        raise DataError(
+            f"{called}: its header declares {declared:,} bytes ({shape} {dtype}); it has {entry.file_size:,}"
+        )
+    return StoredArray(str(path), entry.filename, dtype, tuple(int(side) for side in shape), header)

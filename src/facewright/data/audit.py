@@ -15,9 +15,8 @@ from facewright import records
 from facewright.data.duplicates import NearPairs, near_pairs
 from facewright.data.records import SPLITS as PARTS
 from facewright.data.records import Broken, Dataset, Record
-from facewright.data.splits import Split, largest_unit
+from facewright.data.splits import Split, largest_unit, units_by_class
 from facewright.data.store import PixelStore, Statistics
-from facewright.data.units import units_by_class
 from facewright.errors import DataError
 
 FEW_IMAGES = 10  # a class with fewer cannot be tested: at 20 % for test, two images decide its score

@@ -16,10 +16,10 @@ from facewright.data.layout_reading import (
     described,
     header_of,
     numbered_names,
+    open_pixel_rows,
     rows_of,
     text_called,
 )
-from facewright.data.pixel_rows import open_pixel_rows
 from facewright.data.records import Dataset
 from facewright.data.text_tables import decode
 from facewright.data.trees import Tree, folder_of

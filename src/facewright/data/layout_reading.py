@@ -1,22 +1,29 @@
-"""Shared parts of the readers of known data sets: lists, and images with several facts each."""
+"""Shared parts of the readers of known data sets: lists, images with several facts each, pixels in the rows of a text.
+
+A text of pixels (FER-2013) is listed once, to note where each row's numbers lie; they are read and checked when an
+image is asked for. So the file may be larger than memory.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from facewright.data.label_files import chosen_columns, class_names
-from facewright.data.pixel_rows import pixel_header
-from facewright.data.pixel_sources import FileSource
-from facewright.data.records import Broken, Dataset, Labelled
-from facewright.data.text_tables import decode, parse, text_of
+import numpy as np
+from numpy.typing import NDArray
+
+from facewright.data.label_files import ROLES, chosen_columns, class_names
+from facewright.data.pixel_sources import FileSource, HasPath, digest, reason_of, stamp_of
+from facewright.data.records import Broken, Dataset, Labelled, split_of
+from facewright.data.text_tables import MOST_ROWS, decode, parse, text_of
 from facewright.data.trees import Tree, unlisted
 from facewright.errors import BadImage, DataError, UnknownName
 
 Options = Mapping[str, str]
 _HEAD = 2**14  # bytes of a text that are looked at
+MOST_LINE = 2**22  # bytes of one row: 1,000 x 1,000 pixels
 
 
 @dataclass(frozen=True)
@@ -121,3 +128,158 @@ def described(
     left = unlisted(tree, (row.path for row in rows), "its lists") if tree.whole else []
     data = Dataset.of(tree.name, tree.where, rows, tree.source, columns=tuple(others), notes=notes)
     return replace(data, label_column=label).without([*broken, *left])
+
+
+@dataclass(frozen=True)
+class PixelRows:
+    """Grey pixels written as numbers in the rows of a text file, as FER-2013 has them; read row by row.
+
+    A record's path is the number of its row.
+    """
+
+    file: str
+    starts: NDArray[np.int64] = field(repr=False)  # (N,) where each row's numbers begin
+    lengths: NDArray[np.int64] = field(repr=False)  # (N,) bytes of the numbers
+
+    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+        """As `PixelSource.read`; `at_least` makes nothing cheaper here."""
+        words = self._text(record).split()
+        side = int(len(words) ** 0.5)
+        if side * side != len(words) or not words:
+            raise BadImage(record.path, f"has {len(words):,} pixels, which make no square")
+        try:
+            values = np.array(words).astype(np.int64)
+        except (ValueError, OverflowError):
+            raise BadImage(record.path, "holds a pixel that is no whole number") from None
+        if values.min() < 0 or values.max() > 255:
+            raise BadImage(record.path, f"has pixels from {values.min()} to {values.max()}; expected 0 to 255")
+        grey = values.astype(np.uint8).reshape(side, side, 1)
+        return np.repeat(grey, 3, axis=2)
+
+    def content_key(self, record: HasPath) -> str:
+        """As `PixelSource.content_key`: a digest of the numbers."""
+        return digest(self._text(record))
+
+    def stamp(self, record: HasPath) -> str:
+        """As `PixelSource.stamp`, of the text file."""
+        return stamp_of(Path(self.file), record.path)
+
+    def _text(self, record: HasPath) -> bytes:
+        row = int(record.path)
+        try:
+            with Path(self.file).open("rb") as file:
+                file.seek(int(self.starts[row]))
+                return file.read(int(self.lengths[row]))
+        except OSError as error:
+            raise BadImage(record.path, f"cannot be read ({reason_of(error)})") from error
+
+
+def pixel_header(file: Path) -> list[str]:
+    """Return the names in the first line of a table, in lower case; none where it cannot be read."""
+    try:
+        with file.open("rb") as lines:
+            first = lines.readline(2**14).decode("utf-8-sig", "replace")
+    except OSError:
+        return []
+    return [value.strip().strip('"').casefold() for value in first.split(_mark(first))]
+
+
+def open_pixel_rows(
+    tree: Tree,
+    text: str,
+    names: Mapping[str, str],
+    options: Mapping[str, str],
+    votes: Sequence[tuple[str, Mapping[str, str]]] | None = None,
+) -> Dataset:
+    """List the images of a table of pixels.
+
+    Args:
+        tree: a folder, or the table itself. text: path of the table in it. names: label → class name.
+        votes: a label and facts of each row, in place of the table's label; one without a label is left out.
+    Raises:
+        DataError: the table cannot be understood; names the line.
+    """
+    if not isinstance(tree.source, FileSource):
+        raise DataError(f"{tree.where}: {text} holds pixels; unpack the archive first, they are read from the file")
+    file = Path(tree.source.root, text)
+    places = _places(file, pixel_header(file), options)
+    rows: list[Labelled] = []
+    spans: list[tuple[int, int]] = []
+    for row in _rows(file, places):
+        facts = dict(votes[len(rows)][1]) if votes is not None and len(rows) < len(votes) else {}
+        label = facts.pop("expression", "") if votes is not None else names.get(row.label, row.label)
+        facts.pop("split", None)
+        split = split_of(row.split, f"{file}: line {row.line}")
+        rows.append(Labelled(f"{len(rows):07d}", label, row.identity, split, tuple(facts.values())))
+        spans.append((row.start, row.length))
+    if not rows:
+        raise DataError(f"{file}: expected a row an image below the header; found none")
+    if votes is not None and len(votes) != len(rows):
+        raise DataError(f"{file}: expected as many rows as there are votes ({len(votes):,}), got {len(rows):,}")
+    broken = [Broken(row.path, "has no label, or no majority of votes") for row in rows if not row.label]
+    columns = tuple(key for key in votes[0][1] if key not in ("expression", "split")) if votes else ()
+    starts, lengths = np.array(spans, np.int64).T
+    source = PixelRows(str(file), starts, lengths)
+    label = "expression" if votes is not None else pixel_header(file)[places["label"]]
+    data = Dataset.of(file.stem, tree.where, rows, source, columns=columns)
+    return replace(data, label_column=label).without(broken)
+
+
+def _places(file: Path, header: list[str], options: Mapping[str, str]) -> dict[str, int]:
+    """Role → number of its column; "width" → how many there are."""
+    if "pixels" not in header:
+        raise DataError(f"{file}: expected a table in UTF-8 with a column pixels; save it as UTF-8")
+    chosen = chosen_columns(options["columns"]) if "columns" in options else {}
+    found = {"pixels": header.index("pixels"), "width": len(header)}
+    for role in ("label", "split", "identity"):
+        wanted = (chosen[role].casefold(),) if role in chosen else ROLES[role]
+        fitting = [number for number, name in enumerate(header) if name in wanted]
+        if len(fitting) > 1 or (not fitting and (role == "label" or role in chosen)):
+            got = ",".join(header)
+            raise DataError(f"{file}: expected one column for the {role}, got {got}; say --columns {role}=COLUMN")
+        if fitting:
+            found[role] = fitting[0]
+    return found
+
+
+@dataclass(frozen=True)
+class _PixelRow:
+    line: int
+    start: int  # of the numbers, in the file
+    length: int  # bytes
+    label: str
+    split: str
+    identity: str
+
+
+def _rows(file: Path, places: Mapping[str, int]) -> Iterator[_PixelRow]:
+    with file.open("rb") as lines:
+        first = lines.readline(MOST_LINE)
+        mark = _mark(first.decode("utf-8-sig", "replace")).encode()
+        start, number = len(first), 1
+        while line := lines.readline(MOST_LINE):
+            number += 1
+            if number > MOST_ROWS + 1:
+                raise DataError(f"{file}: has more than {MOST_ROWS:,} rows, which is the limit")
+            if len(line) == MOST_LINE:
+                raise DataError(f"{file}: line {number}: is longer than {MOST_LINE:,} bytes, which is the limit")
+            if line.strip():
+                yield _row(f"{file}: line {number}", number, start, line.rstrip(b"\r\n").split(mark), places)
+            start += len(line)
+
+
+def _row(where: str, number: int, start: int, cells: list[bytes], places: Mapping[str, int]) -> _PixelRow:
+    if len(cells) != places["width"]:
+        raise DataError(f"{where}: expected {places['width']} values, got {len(cells)}")
+    pixels = places["pixels"]
+    start += sum(len(cell) + 1 for cell in cells[:pixels])
+    label, split, identity = (
+        cells[places[role]].decode("utf-8", "replace").strip(' "') if role in places else ""
+        for role in ("label", "split", "identity")
+    )
+    quoted = cells[pixels].startswith(b'"')
+    return _PixelRow(number, start + quoted, len(cells[pixels]) - 2 * quoted, label, split, identity)
+
+
+def _mark(line: str) -> str:
+    return max(",;\t", key=line.count)

@@ -1,18 +1,25 @@
-"""Images packed into larger files: runs of bytes in a .tar or a .rec, and what is common to all such files.
+"""Images packed into larger files: runs of bytes in a .tar, a .rec or a .bin, and what is common to all such files.
 
 Nothing is extracted to a place where a name in an archive could matter. A .tar.gz cannot be read from the middle: it is
 unpacked once, within the limits, into a file of the cache folder that all processes read until the archive changes;
 `facewright cache clear` removes it. What is packed inside tables goes into a file without a name.
+
+InsightFace's verification sets (`lfw.bin`, `cfp_fp.bin`, `agedb_30.bin`) are pickles of (images, truths), pair k of
+images 2k and 2k + 1. They are never unpickled: their operations are walked, and only those that build lists and tuples
+of bytes and booleans are known. Source: Python's `pickletools`; https://github.com/deepinsight/insightface,
+recognition/arcface_torch/eval/verification.py.
 """
 
 from __future__ import annotations
 
 import gzip
+import mmap
+import pickletools
 import tempfile
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,13 +30,19 @@ from facewright import images
 from facewright.data.archives import ArchiveLimits
 from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of, stamp_of
 from facewright.data.record_table import PackedText
-from facewright.errors import BadArchive, BadImage, FacewrightError
+from facewright.errors import BadArchive, BadImage, DataError, FacewrightError
 from facewright.files import cache_folder, replacing
 from facewright.platforms import read_at
 
 LIMITS = ArchiveLimits(entries=10_000_000, bytes=2**42)  # of all files of a set together
 DAMAGE = (OSError, ValueError, EOFError, zlib.error)
 _BLOCK = 2**20
+_MOST_OPERATIONS = 8_000_000  # operations: two million images take three each, at most
+_IGNORED = ("PROTO", "FRAME", "STOP")
+# Operation → bytes before the content: its own code and the length.
+_BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "SHORT_BINSTRING": 2, "BINSTRING": 5}
+_MARK = object()
+Run = tuple[int, int]  # start and length in the file
 
 
 class PackedSource(ContentSource):
@@ -156,3 +169,98 @@ def _no_room(path: str, folder: Path, error: OSError) -> FacewrightError:
         f"{path}: cannot be unpacked into {folder} ({error.strerror or error}); free some space, set FACEWRIGHT_CACHE "
         "to a larger disk, or save the file unpacked"
     )
+
+
+def read_verification_set(path: Path) -> tuple[PackedSource, list[bool]]:
+    """Read a .bin file: the source of its images, called 0000000, 0000001 …, and whether each pair shows one person.
+
+    Raises:
+        DataError: damaged, cut short, or holding anything but lists of bytes and booleans.
+    """
+    images, truths = _lists(path)
+    if len(images) != 2 * len(truths):
+        raise DataError(f"{path}: expected two images a pair, got {len(images):,} images and {len(truths):,} pairs")
+    return PackedSource([str(path)], {f"{number:07d}": (0, *run) for number, run in enumerate(images)}), truths
+
+
+def _lists(path: Path) -> tuple[list[Run], list[bool]]:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            value = _built(path, pickletools.genops(mapped))  # type: ignore[arg-type]
+    except DataError:
+        raise
+    except (OSError, ValueError, LookupError) as error:  # an empty file cannot be mapped
+        raise DataError(
+            f"{path}: expected a verification set (.bin); it cannot be read ({reason_of(error)})"
+        ) from error
+    both = value if isinstance(value, (list, tuple)) else ()
+    if len(both) == 2 and all(isinstance(part, list) and part for part in both):
+        images, truths = both
+        if all(type(run) is tuple and len(run) == 2 for run in images) and all(type(one) is bool for one in truths):
+            return images, truths
+    raise DataError(f"{path}: expected a list of encoded images and a list of booleans, each with an entry")
+
+
+def _built(path: Path, operations: Iterator[tuple[Any, Any, int | None]]) -> Any:
+    """Build the one value, with the places of bytes in their stead."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    for number, (operation, argument, place) in enumerate(operations):
+        name = operation.name
+        if number == _MOST_OPERATIONS:
+            raise DataError(f"{path}: has more than {_MOST_OPERATIONS:,} operations, which is the limit")
+        if name in _BYTES:
+            stack.append((int(place or 0) + _BYTES[name], len(argument)))
+        elif name in ("NEWTRUE", "NEWFALSE") or (name == "INT" and isinstance(argument, bool)):
+            stack.append(argument if name == "INT" else name == "NEWTRUE")
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
+        elif name not in _IGNORED:
+            _collect(path, name, stack, place)
+    if len(stack) != 1:
+        raise DataError(f"{path}: expected one value, got {len(stack):,}")
+    return stack[0]
+
+
+def _collect(path: Path, name: str, stack: list[Any], place: int | None) -> None:
+    """Take an operation on lists and tuples."""
+    if name == "MARK":
+        stack.append(_MARK)
+    elif name == "EMPTY_LIST":
+        stack.append([])
+    elif name in ("APPEND", "TUPLE2"):
+        last = stack.pop()
+        if name == "TUPLE2":
+            stack[-1] = [stack[-1], last]
+        else:
+            _list(path, stack[-1]).append(last)
+    elif name in ("APPENDS", "LIST", "TUPLE"):
+        start = _last_mark(stack)
+        values = stack[start + 1 :]
+        del stack[start:]
+        if name == "APPENDS":
+            _list(path, stack[-1]).extend(values)
+        else:
+            stack.append(values)
+    else:
+        raise DataError(
+            f"{path}: byte {place}: expected lists of bytes and booleans only, got the operation {name}, which could "
+            "run code; nothing was run"
+        )
+
+
+def _last_mark(stack: list[Any]) -> int:
+    start = len(stack) - 1
+    while stack[start] is not _MARK:
+        start -= 1
+        if start < 0:
+            raise ValueError("values without a mark")
+    return start
+
+
+def _list(path: Path, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise DataError(f"{path}: expected a list to append to")
+    return value

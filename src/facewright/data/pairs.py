@@ -2,7 +2,7 @@
 
     pairs.txt            LFW View 2: `10<TAB>300`, then ten times 300 pairs of one person and 300 of two
     pairsDevTrain.txt    LFW View 1: `1100`, then 1,100 pairs of one person and 1,100 of two
-    lfw.bin, …           InsightFace's sets, with their images (verification_sets.py)
+    lfw.bin, …           InsightFace's sets, with their images (packed.py)
     pairs.csv, .tsv      a header `a,b,same[,fold]`, then a row a pair; paths are relative to the folder of images
 
 A line of LFW's is `name n1 n2` (images n1 and n2 of one person) or `name1 n1 name2 n2`. Its images are looked for
@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.archives import escapes
+from facewright.data.packed import read_verification_set
 from facewright.data.pixel_sources import FileSource, PixelSource, unusable
 from facewright.data.records import Broken, Dataset, Record
+from facewright.data.splits import groups_of
 from facewright.data.text_tables import read_table, read_text
 from facewright.data.trees import folder_of
-from facewright.data.units import groups_of
-from facewright.data.verification_sets import read_verification_set
 from facewright.errors import DataError, UsageError
 from facewright.images.files import is_hidden
 

@@ -18,7 +18,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from facewright.errors import GalleryError
-from facewright.gallery import postgres_erasing
+from facewright.gallery import postgres_connection
 from facewright.gallery import postgres_tables as tables
 from facewright.gallery.addresses import address_of
 from facewright.gallery.entries import Entry, Match, ModelSignature, RowFields, StoreHeader
@@ -166,10 +166,10 @@ class PostgresStore(GalleryStore):
         """As `GalleryStore._overwrite`; `remains` then names what is out of this role's reach."""
         with self._session() as connection:
             try:
-                postgres_erasing.rewrite(connection)
+                postgres_connection.rewrite(connection)
             except psycopg.errors.LockNotAvailable:
                 raise bytes_remain(self.location, "the tables") from None
-            self.remains = postgres_erasing.empty_log(connection)
+            self.remains = postgres_connection.empty_log(connection)
 
     def _nearest(
         self, header: StoreHeader, vectors: NDArray[np.float32], k: int, where: Mapping[str, str]

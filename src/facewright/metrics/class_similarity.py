@@ -54,7 +54,7 @@ def class_similarity(
     Args:
         embeddings: (N, D) of any length, from a network that never saw these labels.
         labels: (N,) class numbers 0 … classes - 1.
-        groups: (N,) images of one name are copies of each other (`data.units.groups_of`).
+        groups: (N,) images of one name are copies of each other (`data.splits.groups_of`).
         classes: C.
     Returns:
         (N, C) in [-1, 1]; NaN where a class has no image to compare with.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facewright.data.number_tables import FUNCTION, draw_points, read_numbers
 from facewright.data.splits import Split, stratified
+from facewright.data.text_tables import FUNCTION, draw_points, read_numbers
 from facewright.errors import DataError, UnknownName, UsageError
 from facewright.regression.network import Array
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from facewright.data.cache import cache_folder
 from facewright.data.sampling import derive
-from facewright.data.units import people_of
+from facewright.data.splits import people_of
 from facewright.events import EpochFinished, EpochRow, Message, Progress
 from facewright.files import write_atomic
 from facewright.training import history, validation

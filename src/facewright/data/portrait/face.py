@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from . import features, hair, wear
-from .canvas import Canvas
-from .head import HeadPose
+from .head import Canvas, HeadPose
 from .identity import Attributes, Identity, Moment, RandomStream, attributes_of, moment_of
 
 FloatImage = NDArray[np.float32]  # (H, W, 3), sRGB in [0, 255]

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
-from .head import HeadPose
+from .head import Canvas, HeadPose, Points, closed_curve, disc, open_curve, ribbon
 from .identity import Colour, RandomStream
 
 _DARK = Colour(38, 24, 24)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas, Points, closed_curve, disc, open_curve
-from .head import HeadPose
+from .head import Canvas, HeadPose, Points, closed_curve, disc, open_curve
 from .identity import Colour, HairStyle
 
 _LIGHT = Colour(255, 244, 224)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from facewright.errors import UsageError
 
-from .canvas import Canvas, Points, closed_curve, disc
 from .face import backdrop, draw_person, photograph
-from .head import HeadPose
+from .head import Canvas, HeadPose, Points, closed_curve, disc
 from .identity import Moment, RandomStream, attributes_of, identity_of, moment_of
 
 _TRIES = 400

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, Points, closed_curve, disc, open_curve, ribbon
 from .hair import COVERS_EARS
-from .head import HeadPose
+from .head import Canvas, HeadPose, Points, closed_curve, disc, open_curve, ribbon
 from .identity import Colour, RandomStream, palette
 
 _CLOTH = palette(

@@ -60,7 +60,7 @@ def comparisons(
 
     def features(place: torch.device) -> object:
         inputs = FeatureInputs(store, spec, rows, None, spec.height, 0)
-        return features_of(bundle.model().to(place), inputs, 1, torch.float32, folder / f"of-{place.type}").values
+        return features_of(bundle.model().to(place), inputs, torch.float32, folder / f"of-{place.type}").values
 
     def cosines() -> float:
         here, there = (Embedder(bundle, device=str(place)).embed(pixels) for place in places)

@@ -266,7 +266,7 @@ def _load_exported(path: Path) -> Bundle:
 
 
 def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle:
-    """Return what a checked header says; BundleError where its input, head or task is none."""
+    """Return what a checked header says; BundleError where its input, names, head or task are not usable."""
     try:
         spec = InputSpec.from_dict(header.input)
     except (FacewrightError, TypeError, ValueError) as error:
@@ -279,36 +279,33 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         wrong = next((name for name in names if not name.strip() or names.count(name) > 1), "")
         raise BundleError(f"{path}: expected different, non-empty class names, got {wrong!r}")
-    head = task = None
+    head, task = _head_and_task(path, header)
+    return Bundle(
+        header.architecture, header.stem, tuple(names), spec, weights, header.provenance, header.thresholds, head,
+        template=header.template, task=task,
+    )  # fmt: skip
+
+
+def _head_and_task(path: Path, header: Header) -> tuple[HeadSpec | None, TaskSpec | None]:
+    if header.head is None and header.task is None:
+        return None, None
+    from facewright.specs import HeadSpec  # few commands open a model with a head of its own
+    from facewright.specs.tasks import TaskSpec
+
     part = "head"
     try:
-        if header.head is not None or header.task is not None:
-            from facewright.specs import HeadSpec  # few commands open a model with a head of its own
-            from facewright.specs.tasks import TaskSpec
-
-            head = None if header.head is None else HeadSpec.from_dict(header.head)
-            part = "task"
-            task = None if header.task is None else TaskSpec.from_dict(header.task)
+        head = None if header.head is None else HeadSpec.from_dict(header.head)
+        part = "task"
+        task = None if header.task is None else TaskSpec.from_dict(header.task)
     except FacewrightError as error:
         raise BundleError(f"{path}: its {part} is not usable ({error})") from None
-    if task is not None and task.scores != tuple(names):
+    if task is not None and task.scores != tuple(header.classes):
         raise BundleError(f"{path}: expected the scores {', '.join(task.scores)[:200]} of its task")
     for target in () if task is None else task.targets:
         known = target.number
         if known is not None and None in (known.low, known.high, known.median):
             raise BundleError(f"{path}: the range and the median of {target.name} are missing")
-    return Bundle(
-        header.architecture,
-        header.stem,
-        tuple(header.classes),
-        spec,
-        weights,
-        header.provenance,
-        header.thresholds,
-        head,
-        template=header.template,
-        task=task,
-    )
+    return head, task
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> Header:

@@ -145,11 +145,11 @@ def test_equal_seeds_give_equal_images_whatever_the_block(monkeypatch: pytest.Mo
     networks = [diffusion.fit(bright(4), 0.5, SMALL, seed, CPU, silent) for seed in (0, 0, 1)]
     first, again, other = ([weights.detach() for weights in network.parameters()] for network in networks)
     assert all(map(torch.equal, first, again)) and not all(map(torch.equal, first, other))
-    whole = diffusion.sample(networks[0], 5, 16, 2, 0, CPU, silent)
+    whole = diffusion.sample(networks[0], 5, 16, 2, 0, silent)
     monkeypatch.setattr(diffusion, "BLOCK", 2)
-    parts = diffusion.sample(networks[0], 5, 16, 2, 0, CPU, silent)
+    parts = diffusion.sample(networks[0], 5, 16, 2, 0, silent)
     assert (whole.int() - parts.int()).abs().max() <= 1
-    assert not torch.equal(diffusion.sample(networks[0], 5, 16, 2, 1, CPU, silent), parts)
+    assert not torch.equal(diffusion.sample(networks[0], 5, 16, 2, 1, silent), parts)
 
 
 def test_fitting_leaves_the_global_generator_alone() -> None:

@@ -35,7 +35,7 @@ def body() -> torch.nn.Module:
 
 
 def test_each_draw_is_what_that_epoch_would_see(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
-    found = features_of(body, pictures, 3, torch.float32, tmp_path)
+    found = features_of(body, replace(pictures, draws=3), torch.float32, tmp_path)
     assert found.values.shape == (3, 5, 512)
     body.eval()
     for draw in range(3):
@@ -48,9 +48,9 @@ def test_each_draw_is_what_that_epoch_would_see(pictures: FeatureInputs, body: t
 
 
 def test_the_second_time_nothing_is_computed(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
-    first = features_of(body, pictures, 2, torch.float32, tmp_path)
+    first = features_of(body, replace(pictures, draws=2), torch.float32, tmp_path)
     body.forward_features = lambda x: pytest.fail("the body ran again")  # type: ignore[assignment]
-    again = features_of(body, pictures, 2, torch.float32, tmp_path)
+    again = features_of(body, replace(pictures, draws=2), torch.float32, tmp_path)
     assert np.array_equal(first.values, again.values)
     assert [path.suffix for path in (tmp_path / "features").iterdir()] == [".npy"]
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "features").iterdir()), "faces are private"
@@ -58,7 +58,7 @@ def test_the_second_time_nothing_is_computed(pictures: FeatureInputs, body: torc
 
 def test_what_features_depend_on_names_them(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
     def count(network: torch.nn.Module, changed: FeatureInputs, draws: int = 1, dtype=torch.float32) -> int:
-        features_of(network, changed, draws, dtype, tmp_path)
+        features_of(network, replace(changed, draws=draws), dtype, tmp_path)
         return len(list((tmp_path / "features").iterdir()))
 
     assert count(body, pictures) == 1
@@ -78,13 +78,13 @@ def test_what_features_depend_on_names_them(pictures: FeatureInputs, body: torch
 
 
 def test_a_damaged_file_is_computed_anew(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
-    first = np.array(features_of(body, pictures, 1, torch.float32, tmp_path).values)
+    first = np.array(features_of(body, pictures, torch.float32, tmp_path).values)
     (path,) = (tmp_path / "features").iterdir()
     path.write_bytes(path.read_bytes()[:200])
-    assert np.array_equal(features_of(body, pictures, 1, torch.float32, tmp_path).values, first)
+    assert np.array_equal(features_of(body, pictures, torch.float32, tmp_path).values, first)
 
 
 def test_a_place_that_cannot_be_written(pictures: FeatureInputs, body: torch.nn.Module, tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where the folder should be")
     with pytest.raises(FacewrightError, match="FACEWRIGHT_CACHE"):
-        features_of(body, pictures, 1, torch.float32, tmp_path)
+        features_of(body, pictures, torch.float32, tmp_path)

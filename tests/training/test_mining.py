@@ -18,9 +18,8 @@ from facewright.data.store import PixelStore
 from facewright.errors import DataError, UsageError
 from facewright.events import ignore_event
 from facewright.input_spec import InputSpec
-from facewright.training.distributed import World
 from facewright.training.loading import Data
-from facewright.training.mining import mine_hard_negatives
+from facewright.training.mining import mine_hard_negatives, with_hard_negatives
 from facewright.training.recipe import Recipe
 from facewright.workflows import train
 
@@ -58,7 +57,9 @@ def photos(folder: Path) -> Path:
 def with_negatives(data: Data, kept: Path, photos: Path, limit: int = 5, on_event=ignore_event, **mining) -> Data:  # type: ignore[no-untyped-def]
     mining = {"photos": str(photos), "threshold": 0.6, "face": data.store.dataset.classes[1], **mining}
     recipe = Recipe.model_validate({"name": "a", "description": "b", "mining": mining})
-    return mine_hard_negatives(Bright(), data, recipe, limit, kept, on_event, World())
+    if not kept.is_file():
+        mine_hard_negatives(Bright(), data, recipe, limit, kept, on_event)
+    return with_hard_negatives(data, recipe, kept, on_event)
 
 
 def test_false_alarms_join_the_training_part_as_what_they_are(data: Data, tmp_path: Path) -> None:

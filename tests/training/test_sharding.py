@@ -141,10 +141,10 @@ def uneven(world: World, folder: Path) -> tuple[float, ...]:
 def frozen(world: World, folder: Path) -> torch.Tensor:
     """Features of ten images in blocks of four: three blocks for two processes."""
     data = data_for(recipe_of(TABLES, {}))
-    inputs = features.FeatureInputs(data.store, data.spec, np.arange(10), data.augment, 32, 0)
+    inputs = features.FeatureInputs(data.store, data.spec, np.arange(10), data.augment, 32, 0, 2)
     torch.manual_seed(0)
     network = create_model("plain_cnn", 3, input_size=32)
-    found = features.features_of(network, inputs, 2, torch.float32, folder / "features", world=world)
+    found = features.features_of(network, inputs, torch.float32, folder / "features", world=world)
     return torch.from_numpy(np.array(found.values))
 
 

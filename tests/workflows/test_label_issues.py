@@ -197,7 +197,7 @@ def test_a_second_woman_in_a_real_class_is_found_and_only_there() -> None:
     chosen = [row for row, label in enumerate(dataset.labels) if dataset.classes[label] in names]
     store = PixelStore.open(dataset.subset(chosen), loaded.spec)
     pictures = FeatureInputs(store, loaded.spec, np.arange(len(chosen)), None, loaded.spec.height, 0)
-    found = features_of(network, pictures, 1, torch.float32, cache_folder()).values[0]
+    found = features_of(network, pictures, torch.float32, cache_folder()).values[0]
     labels = np.unique(store.dataset.labels, return_inverse=True)[1]
     paths = [record.path for record in store.dataset.records]
     said = compare_with_classes(paths, labels, names, np.array(found), store.digests)

@@ -138,22 +138,11 @@ app.add_typer(weights.app, name="weights")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on the words after the program's name; None: those of this process. Return the status."""
-    platforms.calm_threads()
-    words, notes = replace_old_options(list(sys.argv[1:] if arguments is None else arguments))
-    for note in notes:
-        say(f"warning: {note}")
-    show_log("facewright.devices")
-    words, level = without_verbosity(words)
-    log_to_stderr(level)
-    debug = "--debug" in words
-    download_handler.set(Plain())
-    if sys.stdin.isatty() and sys.stderr.isatty() and "--json" not in words:
-        licence_question.set(lambda terms: typer.confirm(f"{harmless(terms, sys.stderr)}; accept?", err=True))
-    if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):
-        words[:2] = [" ".join(words[:2])]
+    words = _started(sys.argv[1:] if arguments is None else arguments)
+    debug, found = "--debug" in words, dict[str, Any]()
     try:
         words = [word for word in words if word != "--debug"]
-        found = typed_defaults() if defaults.wanted() else {}
+        found |= typed_defaults() if defaults.wanted() else {}
         command = next((word for word in words if word in _command().commands), "facewright")
         quiet = not {"--json", "--quiet", "-q"}.isdisjoint(words)
         with nullcontext() if quiet else slow_imports_shown(command):
@@ -182,6 +171,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return 1
     return 0
+
+
+def _started(arguments: Sequence[str]) -> list[str]:
+    """Make the logs, the progress and the question of licences ready; return the words with new names for old ones."""
+    platforms.calm_threads()
+    words, notes = replace_old_options(arguments)
+    for note in notes:
+        say(f"warning: {note}")
+    show_log("facewright.devices")
+    words, level = without_verbosity(words)
+    log_to_stderr(level)
+    download_handler.set(Plain())
+    if sys.stdin.isatty() and sys.stderr.isatty() and "--json" not in words:
+        licence_question.set(lambda terms: typer.confirm(f"{harmless(terms, sys.stderr)}; accept?", err=True))
+    if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):
+        words[:2] = [" ".join(words[:2])]
+    return words
 
 
 @cache

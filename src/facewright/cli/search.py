@@ -54,7 +54,7 @@ def search(
     """
     from facewright.workflows.recipe_search import search as search_recipes
 
-    changed = opt.overrides(changes, epochs, size, precision, detector)
+    changed = opt.overrides(changes, epochs, size, precision, detector=detector)
     chosen = [name.strip() for name in models.split(",") if name.strip()]
     with event_printer(quiet) as on_event:
         found = search_recipes(

@@ -39,8 +39,8 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
     scores = None if predictions.probabilities is None else predictions.probabilities.astype(np.float64, copy=False)
     counts = intervals.tally(labels, guessed, count)
     rows = tuple(_class_row(classes, number, labels, scores, counts) for number in _listed(counts))
-    macro = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
-    macro_precision, macro_recall, macro_f1 = intervals.bootstraps(macro, labels, guessed, count)
+    means = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
+    macro = intervals.bootstraps(means, labels, guessed, count)
     return ClassificationResult(
         split=split,
         n=labels.size,
@@ -48,9 +48,9 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
         accuracy=metrics.accuracy(labels, guessed),
         top5=wilson(int((ranked.rank <= TOP).sum()), labels.size) if count >= TOP5_FROM else None,
         log_loss=float(metrics.losses(ranked.of_truth).mean()),
-        macro_precision=macro_precision,
-        macro_recall=macro_recall,
-        macro_f1=macro_f1,
+        macro_precision=macro[0],
+        macro_recall=macro[1],
+        macro_f1=macro[2],
         weighted_precision=metrics.weighted(metrics.precision(counts), counts),
         weighted_recall=metrics.weighted(metrics.recall(counts), counts),
         weighted_f1=metrics.weighted(metrics.f1(counts), counts),
@@ -58,9 +58,7 @@ def classify(predictions: Predictions, classes: tuple[str, ...], split: str) -> 
         micro_auc=None if scores is None else _auc((labels[:, None] == np.arange(count)).ravel(), scores.ravel()),
         macro_average_precision=metrics.defined_mean([row.average_precision for row in rows]),
         calibration_error=calibration.expected_calibration_error(ranked.probabilities[:, 0], guessed == labels),
-        confusion=tuple(tuple(row) for row in metrics.confusion_matrix(labels, guessed, count).tolist())
-        if count <= MATRIX
-        else None,
+        confusion=_confusion(labels, guessed, count) if count <= MATRIX else None,
         mistakes=_mistakes(classes, labels, guessed) if count > MATRIX else None,
         scores_kept=scores is not None,
         classes_with_images=int((counts.labelled > 0).sum()) if len(rows) < count else None,
@@ -124,6 +122,10 @@ def _class_row(
         auc=None if own is None or scores is None else _auc(own, scores[:, number]),
         average_precision=None if own is None or scores is None else _average_precision(own, scores[:, number]),
     )
+
+
+def _confusion(labels: NDArray[np.int64], guessed: NDArray[np.int64], count: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(tuple, metrics.confusion_matrix(labels, guessed, count).tolist()))
 
 
 def _mistakes(classes: tuple[str, ...], labels: NDArray[np.int64], guessed: NDArray[np.int64]) -> tuple[Mistake, ...]:

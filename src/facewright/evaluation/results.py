@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
@@ -158,37 +158,36 @@ class ClassificationResult(Record):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader must know before trusting the numbers."""
+        return tuple(self._notes())
+
+    def _notes(self) -> Iterator[str]:
         absent = [row.name for row in self.per_class if row.n == 0] if self.classes_with_images is None else []
-        sentences = []
         if self.seen:
             parts = " and ".join(f"{count:,} are in its {part} part" for part, count in self.seen.items())
-            sentences.append(
-                f"Of these {self.n:,} images {parts}: the model was made with them, this is no test of it."
-            )
+            yield f"Of these {self.n:,} images {parts}: the model was made with them, this is no test of it."
         if absent:
             rest = len(self.classes) - len(absent)
-            sentences.append(
+            yield (
                 f"{len(absent)} of {len(self.classes)} classes have no image here ({_some(absent)}): accuracy and "
                 f"means are over the images of the {rest} others."
             )
         if self.classes_with_images is not None:
-            sentences.append(
+            yield (
                 f"{self.classes_with_images:,} of {len(self.classes):,} classes have an image here; the table of "
                 f"classes holds the {len(self.per_class):,} with the most mistakes."
             )
         if not self.scores_kept:
-            sentences.append(
+            yield (
                 f"AUC and average precision are not measured: {self.n:,} images x {len(self.classes):,} classes are "
                 f"more than {SCORES:,} probabilities. All else is exact."
             )
         if self.unknown_classes:
             count, how = sum(self.unknown_classes.values()), "count as errors in the accuracy"
             how = how if self.unknown_as_errors else "are left out"
-            sentences.append(
+            yield (
                 f"{count:,} images {how}, for the model does not know their classes: "
                 f"{_some(list(self.unknown_classes))}."
             )
-        return tuple(sentences)
 
 
 def _some(names: Sequence[str]) -> str:

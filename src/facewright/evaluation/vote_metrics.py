@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.intervals import Rate, wilson
 from facewright.metrics.regression import mean_with_interval
 from facewright.records import Record
+
+Floats = NDArray[np.float64]
 
 
 class VotedClass(Record):
@@ -60,17 +62,7 @@ def measure_votes(probabilities: ArrayLike, votes: ArrayLike, names: Sequence[st
     >>> result.accuracy.value, round(result.annotators_agree.value, 4), round(result.model_agrees.value, 4)
     (1.0, 0.7222, 0.85)
     """
-    scores, counts = np.asarray(probabilities, np.float64), np.asarray(votes, np.float64)
-    if scores.ndim != 2 or scores.shape != counts.shape or scores.shape[1] != len(names):
-        raise UsageError(f"expected (images, classes), got {scores.shape}, {counts.shape} and {len(names)} names")
-    if not np.isfinite(scores).all():
-        raise DataError("expected finite probabilities: the model's output is broken")
-    known = counts.sum(axis=1) > 0  # NaN is above nothing
-    scores, counts = scores[known], counts[known]
-    if (counts < 0).any() or (counts != counts.round()).any():
-        raise UsageError("expected votes as whole numbers of at least 0")
-    if not len(counts):
-        raise Undefined("no image has a vote: nothing to measure")
+    scores, counts, unknown = _checked(probabilities, votes, names)
     totals, guessed = counts.sum(axis=1), scores.argmax(axis=1)
     shares = counts / totals[:, None]
     clear = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) == 1
@@ -80,7 +72,7 @@ def measure_votes(probabilities: ArrayLike, votes: ArrayLike, names: Sequence[st
     return VotesResult(
         split=split,
         n=len(counts),
-        unknown=int((~known).sum()),
+        unknown=unknown,
         tied=int((~clear).sum()),
         accuracy=wilson(int((guessed == truth)[clear].sum()), int(clear.sum())) if clear.any() else None,
         annotators_agree=mean_with_interval(agreement) if several.any() else None,
@@ -97,3 +89,19 @@ def measure_votes(probabilities: ArrayLike, votes: ArrayLike, names: Sequence[st
             for k, name in enumerate(names)
         ),
     )
+
+
+def _checked(probabilities: ArrayLike, votes: ArrayLike, names: Sequence[str]) -> tuple[Floats, Floats, int]:
+    """Return probabilities and votes of the images with votes, and the number of the others."""
+    scores, counts = np.asarray(probabilities, np.float64), np.asarray(votes, np.float64)
+    if scores.ndim != 2 or scores.shape != counts.shape or scores.shape[1] != len(names):
+        raise UsageError(f"expected (images, classes), got {scores.shape}, {counts.shape} and {len(names)} names")
+    if not np.isfinite(scores).all():
+        raise DataError("expected finite probabilities: the model's output is broken")
+    known = counts.sum(axis=1) > 0  # NaN is above nothing
+    scores, counts = scores[known], counts[known]
+    if (counts < 0).any() or (counts != counts.round()).any():
+        raise UsageError("expected votes as whole numbers of at least 0")
+    if not len(counts):
+        raise Undefined("no image has a vote: nothing to measure")
+    return scores, counts, int((~known).sum())

@@ -159,20 +159,7 @@ def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThres
             is used that a thousandth of these pairs reaches.
     """
     counts = _DecisionCounts()
-    logits = probabilities = None
-    if ours.probabilities is not None and theirs.probabilities is not None:
-        logits = _furthest(ours.logits, theirs.logits)
-        probabilities = _furthest(ours.probabilities, theirs.probabilities)
-        for columns, line in lines.targets or ():
-            one, other = ours.probabilities[:, columns], theirs.probabilities[:, columns]
-            counts.classes(one, other) if line is None else counts.line(one[:, 0], other[:, 0], line)
-        if lines.targets is None:
-            counts.classes(ours.probabilities, theirs.probabilities)
-        if lines.binary is not None:
-            column, line = lines.binary
-            counts.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)
-        for line in lines.unknown:
-            counts.line(ours.similarities, theirs.similarities, line)
+    counts.scores(ours, theirs, lines)
     cosines, pairs = 0.0, 0
     for one, other in _cosines(ours.vectors, theirs.vectors):
         cosines, pairs = float(np.fmax(cosines, _furthest(one, other))), pairs + one.size
@@ -181,8 +168,8 @@ def compare_outputs(ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThres
     return Agreement(
         pictures=len(ours.vectors),
         pairs=pairs,
-        logits=logits,
-        probabilities=probabilities,
+        logits=None if ours.logits is None else _furthest(ours.logits, theirs.logits),
+        probabilities=None if ours.probabilities is None else _furthest(ours.probabilities, theirs.probabilities),
         vectors=_furthest(ours.vectors, theirs.vectors),
         cosines=cosines,
         norms=_furthest(1, theirs.norms / ours.norms),
@@ -197,6 +184,21 @@ class _DecisionCounts:
 
     def __init__(self) -> None:
         self.decisions = self.changed = self.ties = 0
+
+    def scores(self, ours: ModelOutputs, theirs: ModelOutputs, lines: StoredThresholds) -> None:
+        """Count the decisions of a model with classes or targets."""
+        if ours.probabilities is None or theirs.probabilities is None:
+            return
+        for columns, line in lines.targets or ():
+            one, other = ours.probabilities[:, columns], theirs.probabilities[:, columns]
+            self.classes(one, other) if line is None else self.line(one[:, 0], other[:, 0], line)
+        if lines.targets is None:
+            self.classes(ours.probabilities, theirs.probabilities)
+        if lines.binary is not None:
+            column, line = lines.binary
+            self.line(ours.probabilities[:, column], theirs.probabilities[:, column], line)
+        for line in lines.unknown:
+            self.line(ours.similarities, theirs.similarities, line)
 
     def line(self, ours: Any, theirs: Any, line: float) -> None:
         """Count the decisions of scores (N,) by a threshold."""

@@ -43,16 +43,6 @@ def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
     import onnx
     from onnxruntime import quantization
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """The calibration batches, as the library reads them."""
-
-        def __init__(self) -> None:
-            self.batches = iter(batches)
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {PIXELS: batch}
-
     model = onnx.load_model_from_string(graph.content)
     with tempfile.TemporaryDirectory(prefix="facewright-") as folder, _quiet():
         target = Path(folder) / "int8.onnx"
@@ -60,7 +50,7 @@ def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
             quantization.quantize_static(
                 model,
                 target,
-                Reader(),
+                _Reader(batches),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=[*WEIGHED, *BETWEEN],
                 nodes_to_exclude=_outside(model),
@@ -77,6 +67,17 @@ def to_int8(graph: Graph, batches: Iterable[NDArray[np.uint8]]) -> ModelProto:
         made.opset_import.remove(unused)
     del made.graph.value_info[:]
     return made
+
+
+class _Reader:
+    """The calibration batches, as the library reads them."""
+
+    def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {PIXELS: batch}
 
 
 def _outside(model: ModelProto) -> list[str]:

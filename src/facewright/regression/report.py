@@ -33,11 +33,7 @@ def fit_page(
     predicted = regressor.predict(points.inputs)
     widths = (len(regressor.inputs), *regressor.header.hidden, len(regressor.targets))
     shape = " → ".join(map(str, widths))
-    sizes = np.linalg.norm(predicted - points.targets, axis=1)
-    worst = split.test[np.argsort(-sizes[split.test], kind="stable")][:_WORST]
     names = points.target_names
-    columns = [*points.input_names, *(f"{name}, true" for name in names), *(f"{name}, predicted" for name in names)]
-    table = np.c_[points.inputs, points.targets, predicted, sizes]
     context = {
         "title": f"{', '.join(names)} of {points.name}",
         "points": points,
@@ -56,12 +52,23 @@ def fit_page(
         ],
         "parts_of": [("train", test.train), ("validation", test.validation), ("test", test),
                      ("test, predicting the mean", test.always_the_mean)],
-        "worst_header": [*columns, "error"],
-        "worst": [[int(row) + 1, *table[row].tolist()] for row in worst],
+        **_worst(points, split, predicted),
         "recipe": recipe,
     }  # fmt: skip
     filters = {"quantity": quantity, "duration": words.duration}
     return pages.render("regression.html", context, origin(facts["versions"]), filters)
+
+
+def _worst(points: Points, split: Split, predicted: Array) -> dict[str, Any]:
+    """Return the table of the test rows with the largest errors."""
+    names, sizes = points.target_names, np.linalg.norm(predicted - points.targets, axis=1)
+    rows = split.test[np.argsort(-sizes[split.test], kind="stable")][:_WORST]
+    columns = [*points.input_names, *(f"{name}, true" for name in names), *(f"{name}, predicted" for name in names)]
+    table = np.c_[points.inputs, points.targets, predicted, sizes]
+    return {
+        "worst_header": [*columns, "error"],
+        "worst": [[int(row) + 1, *table[row].tolist()] for row in rows],
+    }
 
 
 def _sentences(test: FitEvaluation, history: Sequence[FitRow], facts: Mapping[str, Any]) -> list[str]:

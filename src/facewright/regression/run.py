@@ -59,7 +59,7 @@ class FitFacts(Record):
     train_seconds: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fit:
     """A fit on disk; everything is read when it is first asked for."""
 
@@ -151,12 +151,35 @@ def fit(
                 "take another --seed or more rows"
             )
     number = next(n for n in range(1, 10**9) if not Path(f"runs/{points.name}-fit-{n}").exists())
-    folder = Path(out or f"runs/{points.name}-fit-{number}")
-    with owned(folder):
-        if (folder / "run.json").is_file():
-            raise RunError(f"{folder}: a run is already there; choose another --out")
-        _fit_in(folder, points, split, (inputs, outputs), chosen, seed, on_event)
-    return Fit(folder)
+    run = Fit(Path(out or f"runs/{points.name}-fit-{number}"))
+    with owned(run.folder):
+        if (run.folder / "run.json").is_file():
+            raise RunError(f"{run.folder}: a run is already there; choose another --out")
+        network = Perceptron(len(inputs), chosen.network.hidden, len(outputs), chosen.network.activation)
+        chosen = fitting.resolved(chosen, network, len(split.train))
+        run.facts = _facts(points, split, inputs, chosen, seed, network.size)
+        origin = {"recipe": chosen.name, "seed": seed, "data": points.fingerprint, "versions": run.facts.versions}
+        header = Header(
+            hidden=chosen.network.hidden, activation=chosen.network.activation, inputs=inputs, targets=outputs,
+            provenance=origin,
+        )  # fmt: skip
+        _write_start(run, chosen, split)
+        fitted = _fitted(points, split, header, chosen, seed, on_event)
+        run.regressor = Regressor(header, fitted.weights)
+        save(run.folder / "model.safetensors", run.regressor)
+        write_atomic(run.folder / "metrics.csv", fitting.to_csv(fitted.history))
+        _evaluate(run, points, split)
+        last = fitted.history[-1] if fitted.history else None
+        run.facts = run.facts.replace(
+            finished=provenance.now(), epochs=last.epoch if last else 0, stopped_early=fitted.stopped_early,
+            train_seconds=last.seconds if last else 0.0,
+        )  # fmt: skip
+        write_json(run.folder / "run.json", run.facts.to_dict())
+        page = fit_page(
+            points, split, run.regressor, run.evaluation, fitted.history, run.facts.to_dict(), chosen.to_toml()
+        )
+        write_atomic(run.folder / "report.html", page)
+    return run
 
 
 def predict_rows(model: Path, files: Sequence[Path]) -> list[RowPredictions]:
@@ -187,52 +210,39 @@ def _columns(source: str, names: Sequence[str], values: Array) -> tuple[Column, 
     return tuple(Column(name=n, mean=m, scale=s or 1.0, low=low, high=high) for n, m, s, low, high in rows)
 
 
-def _fit_in(
-    folder: Path, points: Points, split: Split, columns: tuple[tuple[Column, ...], ...], recipe: recipes.FitRecipe,
-    seed: int, on_event: EventHandler,
-) -> None:  # fmt: skip
-    """Take the steps of a fit in order."""
-    inputs, targets = columns
-    network = Perceptron(len(inputs), recipe.network.hidden, len(targets), recipe.network.activation)
-    recipe = fitting.resolved(recipe, network, len(split.train))
-    facts = _facts(points, split, inputs, recipe, seed, network.size)
-    write_atomic(folder / "recipe.toml", recipe.to_toml())
+def _write_start(run: Fit, recipe: recipes.FitRecipe, split: Split) -> None:
+    """Write down what is known before the first step."""
+    write_atomic(run.folder / "recipe.toml", recipe.to_toml())
+    part_of = sorted((int(row) + 1, part) for part in PARTS for row in getattr(split, part))
+    write_atomic(run.folder / "split.csv", csv_text(["row", "part"], part_of))
+    write_json(run.folder / "run.json", run.facts.to_dict())
+
+
+def _fitted(
+    points: Points, split: Split, header: Header, recipe: recipes.FitRecipe, seed: int, on_event: EventHandler
+) -> fitting.Fitted:
+    """Fit the network to the standardized rows."""
+    network = Regressor(header, np.zeros(0)).network
+    standard = standardize(points.inputs, header.inputs), standardize(points.targets, header.targets)
+    train, validation = ((standard[0][rows], standard[1][rows]) for rows in (split.train, split.validation))
+    return fitting.fit(network, train, validation, recipe, seed, on_event)
+
+
+def _evaluate(run: Fit, points: Points, split: Split) -> None:
+    """Measure the function on every part; write evaluation.json and predictions.csv."""
+    predicted, names = run.regressor.predict(points.inputs), points.target_names
     rows = {part: getattr(split, part) for part in PARTS}
-    part_of = sorted((int(row) + 1, part) for part in PARTS for row in rows[part])
-    write_atomic(folder / "split.csv", csv_text(["row", "part"], part_of))
-    write_json(folder / "run.json", facts.to_dict())
-
-    standard = standardize(points.inputs, inputs), standardize(points.targets, targets)
-    train, validation = (tuple(values[rows[part]] for values in standard) for part in ("train", "validation"))
-    fitted = fitting.fit(network, train, validation, recipe, seed, on_event)
-    header = Header(
-        hidden=recipe.network.hidden, activation=recipe.network.activation, inputs=inputs, targets=targets,
-        provenance={"recipe": recipe.name, "seed": seed, "data": points.fingerprint, "versions": facts.versions},
-    )  # fmt: skip
-    regressor = Regressor(header, fitted.weights)
-    save(folder / "model.safetensors", regressor)
-    write_atomic(folder / "metrics.csv", fitting.to_csv(fitted.history))
-
-    predicted, names = regressor.predict(points.inputs), points.target_names
     results = {part: measure_rows(points.targets[at], predicted[at], names, part) for part, at in rows.items()}
     constant = np.broadcast_to(points.targets[split.train].mean(axis=0), (len(split.test), len(names)))
-    evaluation = FitEvaluation(
+    run.evaluation = FitEvaluation(
         **dict(results["test"]), validation=results["validation"], train=results["train"],
         always_the_mean=measure_rows(points.targets[split.test], constant, names, "test"),
     )  # fmt: skip
-    write_json(folder / "evaluation.json", evaluation.to_dict())
+    write_json(run.folder / "evaluation.json", run.evaluation.to_dict())
     table = np.hstack([points.inputs, points.targets, predicted])[split.test].tolist()
     head = ["row", *points.input_names, *names, *(f"predicted_{name}" for name in names)]
     tested = ([int(at) + 1, *row] for at, row in zip(split.test, table, strict=True))
-    write_atomic(folder / "predictions.csv", csv_text(head, tested))
-    last = fitted.history[-1] if fitted.history else None
-    facts = facts.replace(
-        finished=provenance.now(), epochs=last.epoch if last else 0, stopped_early=fitted.stopped_early,
-        train_seconds=last.seconds if last else 0.0,
-    )  # fmt: skip
-    write_json(folder / "run.json", facts.to_dict())
-    page = fit_page(points, split, regressor, evaluation, fitted.history, facts.to_dict(), recipe.to_toml())
-    write_atomic(folder / "report.html", page)
+    write_atomic(run.folder / "predictions.csv", csv_text(head, tested))
 
 
 def _facts(

@@ -118,13 +118,7 @@ def _drawn(images: Tensor, flip: float, batch: int, seed: int, step: int) -> tup
 
 @torch.inference_mode()
 def sample(
-    network: nn.Module,
-    count: int,
-    size: int,
-    steps: int,
-    seed: int,
-    device: torch.device,
-    report: Callable[[int, int], None],
+    network: nn.Module, count: int, size: int, steps: int, seed: int, report: Callable[[int, int], None]
 ) -> Tensor:
     """Make images from noise: (count, 3, size, size) uint8.
 
@@ -132,6 +126,7 @@ def sample(
         steps: how many times of the schedule are visited, evenly spaced.
         report: called with the images done and all of them.
     """
+    device = next(network.parameters()).device
     times = torch.linspace(STEPS - 1, 0, steps).round().long().tolist()
     shares = kept_shares().tolist()
     made = []

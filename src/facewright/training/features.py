@@ -46,6 +46,7 @@ class FeatureInputs:
     augment: Augment | None  # None: only resized
     size: int  # side, px
     seed: int
+    draws: int = 1  # of the augmentation; draw d is what epoch d of a training on images would see
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class Features:
 def features_of(
     backbone: nn.Module,
     inputs: FeatureInputs,
-    draws: int,
     dtype: torch.dtype,
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -76,7 +76,6 @@ def features_of(
 
     Args:
         backbone: has `forward_features`; put into inference mode. Its classifier has no part in this.
-        draws: augmentation draws; draw d is what epoch d of a training on images would see.
         dtype: what the backbone computes in; features are kept as float32.
         cache: the folder of `data.cache.cache_folder`.
         progress: called with the images done and all of them, draws counted.
@@ -86,13 +85,13 @@ def features_of(
     """
     rows = np.sort(inputs.rows)
     folder = cache / "features"
-    path = folder / f"{_name(backbone, inputs, draws, dtype)}.npy"
-    known = _opened(path, (draws, len(rows)))
+    path, shape = folder / f"{_name(backbone, inputs, dtype)}.npy", (inputs.draws, len(rows))
+    known = _opened(path, shape)
     if world.all_reduce_sum([float(known is None)])[0]:
         make_private(folder)
-        _compute(path, draws, rows, _passes(backbone, inputs, draws, dtype, world), progress, world)
+        _compute(path, shape, _passes(backbone, inputs, dtype, world), progress, world)
         world.barrier()
-        known = _opened(path, (draws, len(rows)))
+        known = _opened(path, shape)
     if known is None:
         raise FacewrightError(f"{path}: cannot be read back; free some space or set FACEWRIGHT_CACHE to another disk")
     with suppress(OSError):  # a cache that may only be read is still a cache
@@ -102,22 +101,21 @@ def features_of(
 
 def _compute(
     path: Path,
-    draws: int,
-    rows: NDArray[np.int64],
+    leading: tuple[int, int],
     passes: Iterator[tuple[int, int, NDArray[np.float32]]],
     progress: Callable[[int, int], None],
     world: World,
 ) -> None:
-    """Fill the file under another name, then give it its own, in one process of each machine."""
+    """Fill the file under another name, then give it its own, in one process of each machine; leading: draws, rows."""
     partial = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
-    total, done = draws * len(rows), 0
+    total, done = leading[0] * leading[1], 0
     target: NDArray[np.float32] | None = None
     try:
         for draw, start, part in passes:
             if not world.writes_cache:
                 continue
             if target is None:
-                shape = (draws, len(rows), part.shape[1])
+                shape = (*leading, part.shape[1])
                 target = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
                 partial.chmod(0o600)
             target[draw, start : start + len(part)] = part
@@ -139,7 +137,7 @@ def _compute(
 
 @torch.inference_mode()
 def _passes(
-    backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.dtype, world: World
+    backbone: nn.Module, inputs: FeatureInputs, dtype: torch.dtype, world: World
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Yield draw, first place among the sorted rows, and features (B, F) of each batch, of all processes."""
     backbone.eval()
@@ -147,7 +145,7 @@ def _passes(
     rows = np.sort(inputs.rows)
     blocks = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     loader = Loader(inputs.store, inputs.spec, inputs.augment, inputs.size, inputs.seed, device=device)
-    for draw in range(draws):
+    for draw in range(inputs.draws):
         batches = loader.epoch(blocks[world.rank :: world.size], draw)
         for first in range(0, len(blocks), world.size):  # a block for each process, the last time perhaps not for all
             together = blocks[first : first + world.size]
@@ -178,7 +176,7 @@ def _opened(path: Path, leading: tuple[int, int]) -> NDArray[np.float32] | None:
     return found if whole else None
 
 
-def _name(backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.dtype) -> str:
+def _name(backbone: nn.Module, inputs: FeatureInputs, dtype: torch.dtype) -> str:
     """Compute a digest of the backbone's structure and weights, the pixels, their preparation and the draws."""
     classifier = f"{backbone.classifier_name}."
     digest = hashlib.blake2b(digest_size=16)
@@ -192,8 +190,8 @@ def _name(backbone: nn.Module, inputs: FeatureInputs, draws: int, dtype: torch.d
     digest.update("\n".join(layers).encode())
     rows = np.sort(inputs.rows)
     augment = None if inputs.augment is None else inputs.augment.model_dump()
-    facts = (FORMAT, inputs.spec.to_dict(), augment, inputs.size, inputs.seed if augment else 0, draws, str(dtype))
-    digest.update(repr(facts).encode())
+    facts = (FORMAT, inputs.spec.to_dict(), augment, inputs.size, inputs.seed if augment else 0)
+    digest.update(repr((*facts, inputs.draws, str(dtype))).encode())
     for row in rows:  # which row it is matters too: the draws are made for it
         digest.update(f"{row} {inputs.store.digests[row]}\n".encode())
     return digest.hexdigest()

@@ -30,7 +30,6 @@ from facewright.training import diffusion
 from facewright.training.distributed import World
 from facewright.training.loading import Data
 from facewright.training.recipe import Recipe
-from facewright.training.recipe_parts import Generation
 
 FORMAT = 1  # of what is made from the same data; raised when an equal request gives other images
 KEPT = "generated.npy"  # in the run directory
@@ -75,7 +74,12 @@ def with_generated(data: Data, recipe: Recipe, folder: Path, on_event: EventHand
     if world.is_main_process and _opened(folder / KEPT, missing, size) is None:
         if size < height:
             on_event(Message(f"note: images are generated at {size} px and enlarged to {height} px"))
-        _fill(folder / KEPT, data, rows, real, missing, recipe, world.device, on_event)
+        digests = [data.store.digests[row] for row in rows]
+        cached = _cache_file(recipe, size, missing, data.seed, world.device, digests)
+        if _opened(cached, missing, size) is None:
+            generated = _generated(real, missing, recipe, data.seed, world.device, on_event)
+            _write(cached, generated)
+        write_atomic(folder / KEPT, cached.read_bytes(), mode=0o600)
     world.barrier()
     made = _opened(folder / KEPT, missing, size)
     if made is None:
@@ -84,10 +88,8 @@ def with_generated(data: Data, recipe: Recipe, folder: Path, on_event: EventHand
     found = nearness(pixels, real).in_words()
     on_event(Message(f"{missing:,} generated images of {name} join the {len(rows):,} of the training part; {found}"))
     large = resize(pixels, height, width).permute(0, 2, 3, 1).contiguous().numpy()
-    store = ExtendedStore(data.store, large, label, "generated")
-    train = np.concatenate([data.train, np.arange(store.first, len(store.dataset.records))])
-    plan = recipe.sampling.batches(train, store.dataset.labels[train], data.batch, data.seed)
-    return replace(data, store=store, train=train, plan=plan, steps=len(plan(0)))
+    joined = data.joined(ExtendedStore(data.store, large, label, "generated"), recipe.sampling)
+    return replace(joined, steps=len(joined.plan(0)))
 
 
 def check_smaller_class(dataset: Dataset, train: NDArray[np.int64], recipe: Recipe) -> int:
@@ -132,29 +134,6 @@ def nearness(generated: Tensor, real: Tensor) -> Nearness:
     return Nearness(places.numpy(), (best / scale).numpy(), (own.min(1).values / scale).numpy())
 
 
-def _fill(
-    path: Path,
-    data: Data,
-    rows: NDArray[np.int64],
-    real: Tensor,
-    count: int,
-    recipe: Recipe,
-    device: torch.device,
-    on_event: EventHandler,
-) -> None:
-    """Write `count` images like the real ones into a file, from the cache where they are there."""
-    chosen, flip, size = recipe.generation, recipe.augment.flip, int(real.shape[-1])
-    digests = [data.store.digests[row] for row in rows]
-    cached = cache_folder() / "generated" / f"{_name(chosen, flip, size, data.seed, device, digests)}-{count}.npy"
-    if _opened(cached, count, size) is None:
-        made = _generated(real, count, recipe, data.seed, device, on_event)
-        packed = io.BytesIO()
-        np.save(packed, made.permute(0, 2, 3, 1).contiguous().numpy(), allow_pickle=False)
-        make_private(cached.parent)
-        write_atomic(cached, packed.getvalue(), mode=0o600)
-    write_atomic(path, cached.read_bytes(), mode=0o600)
-
-
 def _generated(
     real: Tensor, count: int, recipe: Recipe, seed: int, device: torch.device, on_event: EventHandler
 ) -> Tensor:
@@ -170,12 +149,20 @@ def _generated(
     reports = [lambda done, total, task=task: on_event(Progress(task, done, total)) for task in tasks]
     network = diffusion.fit(real, recipe.augment.flip, chosen, seed, device, reports[0])
     trained = time.monotonic()
-    made = diffusion.sample(network.eval(), count, size, chosen.sampling_steps, seed, device, reports[1])
+    made = diffusion.sample(network.eval(), count, size, chosen.sampling_steps, seed, reports[1])
     weights, ended = sum(one.numel() for one in network.parameters()), time.monotonic()
     on_event(
         Message(f"diffusion model of {weights:,} parameters: {trained - began:.0f} s; images: {ended - trained:.0f} s")
     )
     return made
+
+
+def _write(path: Path, images: Tensor) -> None:
+    """Write images (N, 3, S, S) uint8 as `_opened` reads them."""
+    packed = io.BytesIO()
+    np.save(packed, images.permute(0, 2, 3, 1).contiguous().numpy(), allow_pickle=False)
+    make_private(path.parent)
+    write_atomic(path, packed.getvalue(), mode=0o600)
 
 
 def _opened(path: Path, count: int | None, size: int | None) -> NDArray[np.uint8] | None:
@@ -189,8 +176,10 @@ def _opened(path: Path, count: int | None, size: int | None) -> NDArray[np.uint8
     return found if count is None or found.shape[:2] == (count, size) else None
 
 
-def _name(chosen: Generation, flip: float, size: int, seed: int, device: torch.device, digests: list[str]) -> str:
-    """Compute a digest of all that the images follow from."""
+def _cache_file(recipe: Recipe, size: int, count: int, seed: int, device: torch.device, digests: list[str]) -> Path:
+    """Return where the images are kept for other runs, named by a digest of all that they follow from."""
+    chosen, flip = recipe.generation, recipe.augment.flip
     settings = chosen.model_dump(exclude={"least", "size"})
     facts = repr((FORMAT, settings, flip, size, seed, device.type, digests))
-    return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
+    return cache_folder() / "generated" / f"{name}-{count}.npy"

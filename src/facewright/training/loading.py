@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from facewright.data.loaders import ImageStore, Loader, resident
+from facewright.data.loaders import ExtendedStore, ImageStore, Loader, resident
 from facewright.data.sampling import shard
 from facewright.devices import moved
 from facewright.events import EventHandler, Message, Progress
@@ -20,7 +19,8 @@ from facewright.input_spec import InputSpec
 from facewright.specs import Augment
 from facewright.training.distributed import World
 from facewright.training.features import FeatureInputs, Features, features_of
-from facewright.training.recipe_parts import Plan
+from facewright.training.recipe_parts import Plan, Sampling
+from facewright.training.training_module import TrainingModule
 from facewright.training.verification import VerificationSet
 
 VALIDATED = 64  # images a batch
@@ -50,6 +50,12 @@ class Data:
     def classes(self) -> int:
         """The number of scores: of classes, or of a task."""
         return len(self.store.dataset.classes)
+
+    def joined(self, store: ExtendedStore, sampling: Sampling) -> Data:
+        """Return the data with what the store adds in the training part too."""
+        train = np.concatenate([self.train, np.arange(store.first, len(store.dataset.records))])
+        plan = sampling.batches(train, store.dataset.labels[train], self.batch, self.seed)
+        return replace(self, store=store, train=train, plan=plan)
 
 
 class ImageLoader:
@@ -90,7 +96,7 @@ class FeatureLoader:
     Made by running the backbone once over everything, each process over its share.
 
     Args:
-        network: the backbone with its head.
+        module: its network is the backbone with its head.
         draws: augmentation draws to compute.
         size: side in pixels.
     Raises:
@@ -98,14 +104,7 @@ class FeatureLoader:
     """
 
     def __init__(
-        self,
-        data: Data,
-        network: nn.Module,
-        draws: int,
-        size: int,
-        dtype: torch.dtype,
-        on_event: EventHandler,
-        world: World,
+        self, data: Data, module: TrainingModule, draws: int, size: int, on_event: EventHandler, world: World
     ) -> None:
         self.data, self.world = data, world
         parts: list[Features] = []
@@ -114,8 +113,8 @@ class FeatureLoader:
             on_event(Progress("features of the frozen backbone", done, total))
 
         for rows, augment, number in ((data.train, data.augment, draws), (data.validation, None, 1)):
-            inputs = FeatureInputs(data.store, data.spec, rows, augment, size, data.seed)
-            parts.append(features_of(network, inputs, number, dtype, cache_folder(), report, world))
+            inputs = FeatureInputs(data.store, data.spec, rows, augment, size, data.seed, number)
+            parts.append(features_of(module.network, inputs, module.dtype, cache_folder(), report, world))
         self.training_part, self.validation_part = parts
 
     def training(

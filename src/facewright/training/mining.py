@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -27,47 +26,48 @@ from facewright.faces.mining import false_alarms
 from facewright.faces.scan import Scanner, Search
 from facewright.files import write_atomic
 from facewright.images.files import images_below
-from facewright.training.distributed import World
 from facewright.training.loading import Data
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import HardNegativeMining
 
 
 def mine_hard_negatives(
-    network: nn.Module, data: Data, recipe: Recipe, limit: int, kept: Path, on_event: EventHandler, world: World
-) -> Data:
-    """Add the network's false alarms to the training part.
+    network: nn.Module, data: Data, recipe: Recipe, limit: int, kept: Path, on_event: EventHandler
+) -> None:
+    """Find the network's false alarms in photos, and keep their patches.
 
     Args:
         network: images to the scores of two classes.
-        recipe: its `mining` says where to look, its `sampling` how batches are made.
-        limit: most false alarms to add.
-        kept: a .npy file of patches; where it exists it holds what was found before, so that a resumed run trains on
-            the same.
+        recipe: its `mining` says where to look.
+        limit: most false alarms to keep.
+        kept: the .npy file of patches to write.
     Raises:
         DataError: no readable photo is there. UsageError: there are not two classes, one of them `mining.face`.
     """
     mining, face = recipe.mining, face_class(recipe, data.store.dataset.classes)
-    if not kept.is_file() and world.is_main_process:
-        photos, boxes = _photos(mining)
-        if not photos:
-            raise DataError(f"{mining.photos}: expected photos to find false alarms in, found none that can be read")
-        on_event(Message(f"looking for false alarms in {len(photos)} photos"))
-        scanner = Scanner(copy.deepcopy(network).eval(), data.spec, face, Search(threshold=mining.threshold))
-        with torch.inference_mode():
-            patches = false_alarms(scanner, _LazyPhotos(photos), limit, data.seed, boxes)
-        packed = io.BytesIO()
-        np.save(packed, patches, allow_pickle=False)
-        write_atomic(kept, packed.getvalue(), mode=0o600)
-    world.barrier()
-    patches = np.load(kept, allow_pickle=False)
-    on_event(Message(f"hard negatives: {len(patches)} false alarms in {mining.photos} join the training part"))
+    photos, boxes = _photos(mining)
+    if not photos:
+        raise DataError(f"{mining.photos}: expected photos to find false alarms in, found none that can be read")
+    on_event(Message(f"looking for false alarms in {len(photos)} photos"))
+    scanner = Scanner(copy.deepcopy(network).eval(), data.spec, face, Search(threshold=mining.threshold))
+    with torch.inference_mode():
+        patches = false_alarms(scanner, _LazyPhotos(photos), limit, data.seed, boxes)
+    packed = io.BytesIO()
+    np.save(packed, patches, allow_pickle=False)
+    write_atomic(kept, packed.getvalue(), mode=0o600)
+
+
+def with_hard_negatives(data: Data, recipe: Recipe, kept: Path, on_event: EventHandler) -> Data:
+    """Add the patches in a file of `mine_hard_negatives` to the training part; the recipe's `sampling` plans batches.
+
+    Raises:
+        UsageError: there are not two classes, one of them `mining.face`.
+    """
+    face, patches = face_class(recipe, data.store.dataset.classes), np.load(kept, allow_pickle=False)
+    on_event(Message(f"hard negatives: {len(patches)} false alarms in {recipe.mining.photos} join the training part"))
     if not len(patches):
         return data
-    store = ExtendedStore(data.store, patches, 1 - face)
-    rows = np.concatenate([data.train, np.arange(store.first, len(store.dataset.records))])
-    plan = recipe.sampling.batches(rows, store.dataset.labels[rows], data.batch, data.seed)
-    return replace(data, store=store, train=rows, plan=plan)
+    return data.joined(ExtendedStore(data.store, patches, 1 - face), recipe.sampling)
 
 
 def face_class(recipe: Recipe, classes: Sequence[str]) -> int:

@@ -76,11 +76,19 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        for wrong, message in (*self._conflicts_of_head(), *self._conflicts_of_training()):
+            if wrong:
+                raise ValueError(message)
+        if self.task is not None:
+            self._fits_targets()
+        return self
+
+    def _conflicts_of_head(self) -> tuple[tuple[bool, str], ...]:
+        """Return what the head and the objective exclude, each with the message."""
         kind, head, training = self.objective.kind, self.head.kind, self.training
         mixed = bool(training.mixup or training.cutmix)
         computed_once = any(phase.draws for phase in self.phases.values())
-        plain = " or ".join(SHARED)
-        for wrong, message in (
+        return (
             (self.probe is not None and self.head != HeadSpec(), "a probe fits a linear head: set head.kind to linear"),
             (bool(self.phases and training.stages), "choose training.stages or phases, not both"),
             (kind in ON_COSINES and head != "cosine", f"objective.kind = {kind} wants head.kind = cosine, got {head}"),
@@ -90,10 +98,20 @@ class Recipe(Spec):
                 f"objective.kind = {kind} reads class capsules: set head.kind to native, not {head}",
             ),
             (head == "native" and computed_once, "features computed once want a head of their own: head.kind = linear"),
-            (mixed and kind not in SHARED, f"objective.kind = {kind} wants one label an image: no mixup, or {plain}"),
-            (mixed and computed_once, "images cannot be mixed where features are computed once: set draws to 0"),
             (
-                training.shard_classes and (kind not in SHARDABLE or self.objective.class_weights != "none"),
+                mixed and kind not in SHARED,
+                f"objective.kind = {kind} wants one label an image: no mixup, or {' or '.join(SHARED)}",
+            ),
+            (mixed and computed_once, "images cannot be mixed where features are computed once: set draws to 0"),
+        )
+
+    def _conflicts_of_training(self) -> tuple[tuple[bool, str], ...]:
+        """Return what the tables training, sampling and phases exclude, each with the message."""
+        kind, training, generated = self.objective.kind, self.training, self.sampling.plan == "generate"
+        weighted, parts = self.objective.class_weights != "none", training.accumulate > 1
+        return (
+            (
+                training.shard_classes and (kind not in SHARDABLE or weighted),
                 f"training.shard_classes is for objective.kind = {', '.join(SHARDABLE)} without class_weights",
             ),
             (training.negatives < 1 and not training.shard_classes, "training.negatives wants training.shard_classes"),
@@ -101,32 +119,18 @@ class Recipe(Spec):
                 bool(training.label_smoothing) and kind not in SMOOTHED,
                 f"objective.kind = {kind} takes no training.label_smoothing: set it to 0, or choose {SMOOTHED}",
             ),
+            (parts and training.shard_classes, "sharded classes see whole batches: set training.accumulate to 1"),
             (
-                training.accumulate > 1 and training.shard_classes,
-                "sharded classes see whole batches: set training.accumulate to 1",
-            ),
-            (
-                training.accumulate > 1 and (kind in (*ON_PAIRS, "centre", "adaface") or self.task is not None),
+                parts and (kind in (*ON_PAIRS, "centre", "adaface") or self.task is not None),
                 f"{kind if self.task is None else 'a task'} is no mean over images: set training.accumulate to 1",
             ),
-            (
-                self.sampling.plan == "generate" and self.objective.class_weights != "none",
-                "generated images make the classes equal: set objective.class_weights to none",
-            ),
-            (
-                self.sampling.plan == "generate" and self.probe is not None,
-                "a probe reads each image once: set sampling.plan to shuffle",
-            ),
+            (generated and weighted, "generated images make the classes equal: set objective.class_weights to none"),
+            (generated and self.probe is not None, "a probe reads each image once: set sampling.plan to shuffle"),
             (
                 sum(phase.epochs for phase in self.phases.values()) > MOST_EPOCHS,
                 f"the phases have more than {MOST_EPOCHS:,} epochs",
             ),
-        ):
-            if wrong:
-                raise ValueError(message)
-        if self.task is not None:
-            self._fits_targets()
-        return self
+        )
 
     def _fits_targets(self) -> None:
         """Refuse what needs one class an image. Raises ValueError."""

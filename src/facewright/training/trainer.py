@@ -29,7 +29,7 @@ from facewright.training import checkpoints, freezing, optimizers, validation
 from facewright.training.distributed import World, stop_requests
 from facewright.training.history import Position
 from facewright.training.loading import Data, FeatureLoader, ImageLoader
-from facewright.training.mining import mine_hard_negatives
+from facewright.training.mining import mine_hard_negatives, with_hard_negatives
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
@@ -122,15 +122,16 @@ class Trainer:
         phase, data = self.phase, self.data
         for name, so_far in self.phases[: self.position.phase + 1]:  # what earlier phases added stays
             if so_far.hard_negatives:
-                data = mine_hard_negatives(
-                    self.validated_network, data, self.recipe, so_far.hard_negatives,
-                    self.folder / f"mined-{name}.npy", self.on_event, self.world,
-                )  # fmt: skip
+                kept, limit = self.folder / f"mined-{name}.npy", so_far.hard_negatives
+                if not kept.is_file() and self.world.is_main_process:  # a resumed run trains on the same
+                    mine_hard_negatives(self.validated_network, data, self.recipe, limit, kept, self.on_event)
+                self.world.barrier()
+                data = with_hard_negatives(data, self.recipe, kept, self.on_event)
         self.inputs_data = data
         self.truth = moved(torch.from_numpy(data.store.dataset.truth), self.world.device)  # (N,), or (N, T) targets
         if phase.draws and self.module.head is not None:
-            size, dtype = self.recipe.image_size(self.position.epoch), self.module.dtype
-            self.loader = FeatureLoader(data, self.network, phase.draws, size, dtype, self.on_event, self.world)
+            size = self.recipe.image_size(self.position.epoch)
+            self.loader = FeatureLoader(data, self.module, phase.draws, size, self.on_event, self.world)
         else:
             self.loader = ImageLoader(data, self.world, self.on_event)
         return self.loader

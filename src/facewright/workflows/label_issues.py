@@ -221,7 +221,7 @@ def _embeddings(run: Run, evaluated: _Evaluated, model: str, on_event: EventHand
     store = PixelStore.open(evaluated.store.dataset, spec, on_event=on_event)
     inputs = FeatureInputs(store, spec, evaluated.rows, None, size, run.facts.seed)
     features = features_of(
-        network, inputs, 1, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
+        network, inputs, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
     )
     return np.array(features.values[0])
 

@@ -55,7 +55,6 @@ def _features(job: Job, task: str, rows: np.ndarray) -> Features:
     return features_of(
         job.network,
         inputs,
-        1,
         torch.float32,
         cache_folder(),
         lambda d, t: job.on_event(Progress(task, d, t)),

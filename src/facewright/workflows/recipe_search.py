@@ -265,8 +265,7 @@ def _run(job: _Search, trial: optuna.Trial, model: str, changes: dict[str, str],
     except BaseException:  # it is stopped, and resumes
         watcher.keep_time()
         raise
-    table = folder / "metrics.csv"
-    rows = history.read_csv(table) if table.is_file() else ()
+    rows = history.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else ()
     kept = [row for row in rows if row.best and error is None]  # the last is the epoch whose weights are saved
     return Trial(
         number=trial.number,

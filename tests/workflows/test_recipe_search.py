@@ -260,3 +260,16 @@ def test_the_table_of_two_models_fits_eighty_columns() -> None:
     lines = describe_search(found).splitlines()
     assert max(map(len, lines[:4])) <= 80
     assert lines[1].split()[:3] == ["2", "75.0", "%"] and "12, pruned" in lines[3]
+
+
+def test_the_options_of_the_recipe_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def fake(data: str, **options: Any) -> SearchResult:
+        asked.append(options)
+        raise UsageError("seen")
+
+    monkeypatch.setattr(recipe_search, "search", fake)
+    assert main(["search", "photos", "--detector", "dlib", "--size", "64", "--precision", "float32"]) == 1
+    expected = {"input.size": "64", "training.precision": "float32", "input.detector": "dlib"}
+    assert asked[0]["overrides"] == expected

@@ -147,7 +147,7 @@ __all__ = [
     "write_faces",
 ]
 
-__getattr__ = lazy_names(
+_load = lazy_names(
     __name__,
     {
         "facewright.data.cache": "cache_entries clear_cache=cache_clear verify_cache=cache_verify",
@@ -187,6 +187,14 @@ __getattr__ = lazy_names(
         "facewright.workflows.watching": "watch",
     },
 )
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from facewright.platforms import calm_threads
+
+        calm_threads()  # before one of the names loads PyTorch; importing the package changes nothing
+    return _load(name)
 
 
 def __dir__() -> list[str]:

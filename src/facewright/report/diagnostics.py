@@ -52,7 +52,7 @@ def confusion_figure(result: ClassificationResult, key: str) -> str:
     """
     counts = np.array(result.confusion, dtype=np.int64)  # (C, C), of at most 1,000 classes
     classes = len(result.classes)
-    cell = max(10, min(80, max(40, 240 // classes), 480 // classes)) if classes <= _NAMED else 0  # 6 fit on a phone
+    cell = max(10, min(80, max(18, 240 // classes), 480 // classes)) if classes <= _NAMED else 0  # 20 fit on a phone
     names = [plain(name, limit=18) for name in result.classes]
     size = 11 if cell >= 16 else 9
     margin = round(30 + max(text_width(name, size) for name in names)) if cell else 50

@@ -298,7 +298,11 @@ def _with_test(job: _Search, done: Sequence[Trial], seconds: float) -> SearchRes
         raise UsageError(f"all {len(done)} trials failed; the last: {done[-1].error if done else 'none was run'}")
     best = max(tried, key=lambda one: score(one.accuracy or 0.0, one.loss or 0.0))
     folder = Path(best.run)
-    job.on_event(Message(f"best of {len(done)} trials: number {best.number}; evaluating its test part"))
+    job.on_event(
+        Message(
+            f"best of {len(done)} trial{'s' if len(done) > 1 else ''}: number {best.number}; evaluating its test part"
+        )
+    )
     with owned(folder):
         asked = requested(job.data, best.model, job.recipe, best.changes)
         made = prepared(folder, asked, job.seed, job.world, job.on_event)

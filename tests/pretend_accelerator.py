@@ -6,6 +6,7 @@ before PyTorch's autograd engine starts.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from facewright import devices
 from facewright.bundle import Bundle, save
@@ -28,6 +30,7 @@ from facewright.explanation.class_maps import Explainer
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
+from facewright.runs import Run
 from facewright.serve.engine import Engine, Kind
 from facewright.serve.http_errors import error_of
 from facewright.specs import Augment
@@ -36,6 +39,7 @@ from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
 from facewright.workflows import evaluate, pairs, predict, train
 from facewright.workflows.face_scan import scan
+from facewright.workflows.label_issues import find_label_issues
 from fixtures.pretend import WAITS, install
 from fixtures.trainers import bits, make_phased_trainer, make_trainer
 
@@ -260,6 +264,23 @@ def bundle_of(architecture: str, *classes: str, size: int = 32) -> Bundle:
     network = create_model(architecture, len(classes), input_size=size)
     spec = InputSpec(size, size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     return Bundle(architecture, "imagenet", classes, spec, network.state_dict())
+
+
+def test_label_issues_of_a_device_are_the_cpus(
+    pretend: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(WHERE, model="plain_cnn", out=tmp_path / "run", overrides=ONE_EPOCH, report=False, device="cpu")
+    save_file(bundle_of("plain_cnn", "a", "b").weights, tmp_path / "public.safetensors")
+    for weights in (f"plain_cnn@{tmp_path / 'public.safetensors'}", "none"):
+        found = []
+        for kind in (str(pretend), "cpu"):
+            monkeypatch.setenv("FACEWRIGHT_CACHE", str(tmp_path / kind))  # features of the other are not read
+            found.append(find_label_issues(run.folder, folds=2, weights=weights, device=kind))
+            devices_of_folds = [Run(one).facts.device for one in (run.folder / "folds").glob("*")]
+            shutil.rmtree(run.folder / "folds", ignore_errors=True)
+            assert set(devices_of_folds) <= {torch.device(kind).type} and len(devices_of_folds) == 2 * (weights == "none")
+        assert found[0].accuracy.value == found[1].accuracy.value
+        assert [row.path for row in found[0].suspects] == [row.path for row in found[1].suspects]
 
 
 def test_embeddings_of_a_device_are_the_cpus(pretend: torch.device) -> None:

@@ -20,6 +20,24 @@ from fixtures.faces import draw_people, saved
 
 FUNCTIONS = [name for name in fw.__all__ if inspect.isfunction(getattr(fw, name))]
 
+CALLABLES = [
+    getattr(owner, name)
+    for owner in (fw, fw.Classifier, fw.Embedder, fw.Recognizer, fw.Gallery, fw.FaceVerifier)
+    for name in (fw.__all__ if owner is fw else ("load", "open", "for_enrolling"))
+    if callable(one := getattr(owner, name, None)) and not (inspect.isclass(one) and issubclass(one, Exception))
+]
+
+
+def test_without_a_device_the_variable_counts_everywhere() -> None:
+    """FACEWRIGHT_DEVICE, else auto, is what None means; a default of "cpu" would not ask for it."""
+    defaults = [
+        (one.__qualname__, inspect.signature(one).parameters["device"].default)
+        for one in CALLABLES
+        if "device" in inspect.signature(one).parameters
+    ]
+    assert len(defaults) > 30 and {default for _, default in defaults} == {None}, defaults
+
+
 PROCESSES = ("serve",)  # commands that run until they are stopped
 # Commands whose function has another name.
 NAMES = {

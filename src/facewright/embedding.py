@@ -65,7 +65,7 @@ class Embedder:
         device: what computes, as for `devices.choose`.
     """
 
-    def __init__(self, bundle: Bundle, name: str = "", device: str | None = "cpu") -> None:
+    def __init__(self, bundle: Bundle, name: str = "", device: str | None = None) -> None:
         self.bundle = bundle
         self.name = name or bundle.architecture
         self.spec = bundle.spec
@@ -76,7 +76,7 @@ class Embedder:
 
     @classmethod
     def load(
-        cls, model: str | Path, *, crop: float | None = None, flip: bool | None = None, device: str | None = "cpu"
+        cls, model: str | Path, *, crop: float | None = None, flip: bool | None = None, device: str | None = None
     ) -> Embedder:
         """From a run directory, a bundle file, an .onnx file, or architecture@weights (see `models.weights`).
 

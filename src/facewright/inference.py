@@ -128,7 +128,7 @@ class Classifier:
         BundleError: it has no classes, or its threshold between them is damaged; or the graph cannot be run.
     """
 
-    def __init__(self, bundle: Bundle, device: str | None = "cpu", *, detector: str | None = None) -> None:
+    def __init__(self, bundle: Bundle, device: str | None = None, *, detector: str | None = None) -> None:
         if not bundle.classes:
             raise BundleError("the model has no classes: it compares faces (verify, pairs, embed), it names none")
         self.bundle = bundle
@@ -153,7 +153,7 @@ class Classifier:
             self.model  # noqa: B018 - built now, so that weights that do not fit are named here
 
     @classmethod
-    def load(cls, path: str | Path, device: str | None = "cpu", *, detector: str | None = None) -> Classifier:
+    def load(cls, path: str | Path, device: str | None = None, *, detector: str | None = None) -> Classifier:
         """From a run directory, a bundle file, or an .onnx file of `facewright export`.
 
         Raises:

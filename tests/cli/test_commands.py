@@ -205,6 +205,7 @@ UNSAID = {  # what is asked for with None where no option is given
     "evaluate": ("device", "by", "attributes", "out"),
     "predict": ("device",),
     "verify": ("device",),
+    "demo": ("device",),
 }
 
 

@@ -55,6 +55,23 @@ def test_every_command_speaks_json(name: str) -> None:
     assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
 
+# Commands in which no network computes on a device: they move records and files, or say what is there. `fit` computes in
+# NumPy and SciPy, `data export` cuts its face crops on the CPU as a training does, `card` reads results.
+WITHOUT_DEVICE = {
+    "cache", "card", "data export", "doctor", "fit", "gallery delete", "gallery expire", "gallery export",
+    "gallery import", "gallery list", "gallery log", "gallery merge", "gallery rename", "gallery stats", "models",
+    "models default", "pull", "push", "recipes", "weights convert", "weights get", "weights list",
+}  # fmt: skip
+
+
+def test_every_command_in_which_a_network_computes_has_a_device() -> None:
+    devices = {
+        name: [one for one in command.params if "--device" in one.opts and one.envvar == "FACEWRIGHT_DEVICE"]
+        for name, command in COMMANDS.items()
+    }
+    assert {name for name, found in devices.items() if not found} == WITHOUT_DEVICE
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -46,6 +46,7 @@ def inspect(
     names: opt.Names = None,
     layout: opt.Layout = None,
     label_from: opt.LabelFrom = None,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -62,7 +63,7 @@ def inspect(
     if labels is not None:
         if data is not None or sheet is not None or order is not None or columns or names or layout or label_from:
             raise UsageError("--labels inspects the data of a run: remove DATA and what describes it")
-        _inspect_labels(labels, folds, weights, out, quiet, as_json)
+        _inspect_labels(labels, folds, weights, out, device, quiet, as_json)
         return
     if data is None:
         raise UsageError("nothing to inspect: give DATA, or --labels RUN")
@@ -81,14 +82,16 @@ def inspect(
     report(audit.to_dict(), describe(audit), as_json)
 
 
-def _inspect_labels(run: Path, folds: int, weights: str | None, out: Path | None, quiet: bool, as_json: bool) -> None:
+def _inspect_labels(
+    run: Path, folds: int, weights: str | None, out: Path | None, device: str | None, quiet: bool, as_json: bool
+) -> None:
     """Find label issues in a run's data; suspicious.json and report.html are written to the run."""
     check_writable(out)
 
     from facewright.workflows import label_issues
 
     with event_printer(quiet) as on_event:
-        result = label_issues.find_label_issues(run, folds=folds, weights=weights, on_event=on_event)
+        result = label_issues.find_label_issues(run, folds=folds, weights=weights, device=device, on_event=on_event)
     report(result.to_dict(), describe_label_issues(result), as_json)
     say(f"wrote {run / 'suspicious.json'}")
     say(f"report: {run / 'report.html'}")

@@ -242,6 +242,7 @@ def calibrate(
         float | None,
         opt.bounded("--confidence", low=0.5, high=0.9999, help="Confidence that the FPIR is met. Default: on average."),
     ] = None,
+    device: opt.Device = None,
     as_json: opt.Json = False,
 ) -> None:
     """Choose the gallery's threshold for a match, from its own and impostor scores.
@@ -253,7 +254,7 @@ def calibrate(
     Example:
       facewright gallery calibrate -g people.gallery --fpir 0.01 --confidence 0.9
     """
-    with opened(gallery_at) as gallery:
+    with opened(gallery_at, device=device) as gallery:
         chosen = gallery.calibrate(fpir, confidence)
     counts = {"people": chosen.people, "entries": chosen.entries}
     facts = {"task": "calibrate", "gallery": gallery.store.location, **counts, "threshold": chosen.to_dict()}

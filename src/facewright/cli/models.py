@@ -76,6 +76,7 @@ def import_(
     ] = None,
     photos: Annotated[Path | None, typer.Option("--images", help="Folder of the pairs' photos.")] = None,
     detector: Annotated[str, typer.Option(help="Face detector for those photos.")] = "dlib",
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -104,6 +105,7 @@ def import_(
             pairs=pairs,
             photos=photos,
             detector=detector,
+            device=device,
             on_event=on_event,
         )
     if as_json:

@@ -186,6 +186,7 @@ def compare(
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Under 90 seconds: smaller data, fewer epochs.")] = False,
+    device: opt.Device = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -200,7 +201,7 @@ def demo(
     from facewright import workflows
 
     with event_printer(quiet) as on_event:
-        result = workflows.demo(out, quick=quick, on_event=on_event)
+        result = workflows.demo(out, quick=quick, device=device, on_event=on_event)
     text = [describe_comparison(result.compared.comparison), "", *map(prediction_line, result.predictions)]
     report(result.to_dict(), "\n".join(text), as_json)
     say(f"report: {result.report}")

@@ -60,7 +60,7 @@ class Gallery:
         OtherModel: the recognizer is not the one that the gallery was enrolled with.
     """
 
-    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None, device: str | None = "cpu") -> None:
+    def __init__(self, store: GalleryStore, recognizer: Recognizer | None = None, device: str | None = None) -> None:
         self.store = store
         self._device = device
         self._recognizer = recognizer
@@ -77,7 +77,7 @@ class Gallery:
         detector: str | None = None,
         crop: float | None = None,
         flip: bool | None = None,
-        device: str | None = "cpu",
+        device: str | None = None,
     ) -> Gallery:
         """Open a gallery, or create one if there is none and a model is named.
 
@@ -114,7 +114,7 @@ class Gallery:
         crop: float | None = None,
         flip: bool | None = None,
         select_face: SelectFace | None = None,
-        device: str | None = "cpu",
+        device: str | None = None,
     ) -> Gallery:
         """Open a gallery, or create one: with the built-in networks if no model is named.
 

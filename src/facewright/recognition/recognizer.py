@@ -71,7 +71,7 @@ class Recognizer:
         *,
         detector: str | None = None,
         cache: Path | None = None,
-        device: str | None = "cpu",
+        device: str | None = None,
     ) -> None:
         chosen = detector if detector is not None else default_detector(embedder)
         self.embedder = embedder
@@ -91,7 +91,7 @@ class Recognizer:
         crop: float | None = None,
         flip: bool | None = None,
         cache: Path | None = None,
-        device: str | None = "cpu",
+        device: str | None = None,
     ) -> Recognizer:
         """Create a recognizer by the name of a model.
 

@@ -46,7 +46,9 @@ class Demonstration:
         }
 
 
-def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignore_event) -> Demonstration:
+def demo(
+    out: str | Path, *, quick: bool = False, device: str | None = None, on_event: EventHandler = ignore_event
+) -> Demonstration:
     """Run the main job on synthetic faces; everything lies in `out` afterwards, the page is `out`/report.html."""
     people, images, side, epochs, budget = (8, 40, 48, 3, None) if quick else (16, 60, 64, 20, BUDGET)
     where = f"synthetic:faces?identities={people}&images={images}&size={side}&seed=0"
@@ -60,11 +62,11 @@ def demo(out: str | Path, *, quick: bool = False, on_event: EventHandler = ignor
     changes += [] if budget is None else [f"--budget {budget:g}s"]
     command = f"facewright compare '{where}' --models {','.join(MODELS)} {' '.join(changes)}"
     on_event(Message(f"2. train and compare: {command}"))
-    compared = train_all(where, MODELS, out=folder, overrides=overrides, budget=budget, on_event=on_event)
+    compared = train_all(where, MODELS, out=folder, overrides=overrides, budget=budget, device=device, on_event=on_event)
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
     shown = _test_images(best, folder / "photos")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'photos'}"))
-    predictions = predict(best.folder, shown, top_k=3)
+    predictions = predict(best.folder, shown, top_k=3, device=device)
     return Demonstration(found, compared, tuple(predictions), folder, folder / "report.html")
 
 

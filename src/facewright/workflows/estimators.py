@@ -135,7 +135,7 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
     Args:
         model: as of `Recognizer.load`; None: the built-in networks.
         far: the false-accept rate that the threshold is chosen for; it takes 1 / far pairs of two people or more.
-        detector: as of `Recognizer`. select_face: which of several faces, as of `Recognizer.pick`.
+        detector, device: as of `Recognizer`. select_face: which of several faces, as of `Recognizer.pick`.
 
     Attributes:
         threshold_: a match iff the cosine is at least its value; with rates and intervals. calibration_: the map from a
@@ -150,8 +150,10 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         far: float = 0.01,
         detector: str | None = None,
         select_face: SelectFace | None = None,
+        device: str | None = None,
     ) -> None:
         self.model = model
+        self.device = device
         self.far = far
         self.detector = detector
         self.select_face = select_face
@@ -168,7 +170,7 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
         if len(pairs) != len(truth) or not set(truth.tolist()) <= {0, 1}:
             raise UsageError(f"expected 0 or 1 for each of {len(pairs)} pairs, got {len(truth)} values")
         same = truth.astype(bool)
-        self.recognizer_ = Recognizer.load(self.model, detector=self.detector)
+        self.recognizer_ = Recognizer.load(self.model, detector=self.detector, device=self.device)
         scores = self._scores(pairs)
         scored = scores > NO_FACE
         threshold = choose_threshold(scores[same & scored], scores[~same & scored], self.far, f"{len(pairs)} pairs")

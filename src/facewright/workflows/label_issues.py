@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facewright import devices
 from facewright.data.cache import cache_folder
 from facewright.data.duplicates import near_pairs
 from facewright.data.sampling import derive
@@ -34,6 +35,7 @@ from facewright.runs import SUSPICIOUS, Run
 from facewright.training import probe
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
+from facewright.training.distributed import World
 from facewright.training.features import FeatureInputs, features_of
 from facewright.training.recipe_parts import Probe
 from facewright.workflows.comparison import compare, thumbnails
@@ -75,7 +77,12 @@ class _Evaluated:
 
 
 def find_label_issues(
-    folder: str | Path, *, folds: int = 5, weights: str | None = None, on_event: EventHandler = ignore_event
+    folder: str | Path,
+    *,
+    folds: int = 5,
+    weights: str | None = None,
+    device: str | None = None,
+    on_event: EventHandler = ignore_event,
 ) -> LabelIssues:
     """Look for wrong labels in the dataset of a run; writes suspicious.json and the run's report.
 
@@ -85,6 +92,7 @@ def find_label_issues(
         weights: use the features of these public weights, whatever the run began with: of the run's architecture a
             released name or a file, or ARCHITECTURE@WEIGHTS; "none": retrain the run on each fold. None: features
             where the run began with public weights, trainings where not.
+        device: what computes, as for `train`.
         on_event: hears what it will cost before it starts, and how far it is.
     Raises:
         RunError: this is no finished run.
@@ -100,10 +108,10 @@ def find_label_issues(
     labelled, likeness = (evaluated.paths, evaluated.labels, evaluated.names), None
     if model is None:
         source = f"{folds} trainings of {run.facts.title} with recipe {run.facts.recipe}, each without a fold"
-        probabilities = _retrained(run, evaluated, folds, on_event)
+        probabilities = _retrained(run, evaluated, folds, device, on_event)
     else:
         source = f"logistic regression on the features of {_short(model)}, {folds} folds"
-        embeddings = _embeddings(run, evaluated, model, on_event)
+        embeddings = _embeddings(run, evaluated, model, device, on_event)
         probabilities = _regressed(evaluated, embeddings, folds, run.facts.seed, on_event)
         likeness = compare_with_classes(*labelled, embeddings, evaluated.units)
     accuracy, errors, found = estimate_label_issues(*labelled, probabilities)
@@ -202,7 +210,9 @@ def _can_be_evaluated(members: NDArray[np.bool_], groups: Sequence[str], folds: 
     return all(len({units[row] for row in part.train}) >= 2 for part in parts)
 
 
-def _embeddings(run: Run, evaluated: _Evaluated, model: str, on_event: EventHandler) -> NDArray[np.float32]:
+def _embeddings(
+    run: Run, evaluated: _Evaluated, model: str, device: str | None, on_event: EventHandler
+) -> NDArray[np.float32]:
     """Compute the frozen public backbone's features of the evaluated images, (N, F)."""
     architecture, which = parse_model(model)
     loaded = open_weights(
@@ -220,9 +230,11 @@ def _embeddings(run: Run, evaluated: _Evaluated, model: str, on_event: EventHand
         on_event(Message(line))
     store = PixelStore.open(evaluated.store.dataset, spec, on_event=on_event)
     inputs = FeatureInputs(store, spec, evaluated.rows, None, size, run.facts.seed)
+    world = World(device=devices.choose(device))
     features = features_of(
-        network, inputs, torch.float32, cache_folder(), lambda d, t: on_event(Progress("features", d, t))
-    )
+        network.to(world.device), inputs, torch.float32, cache_folder(),
+        lambda d, t: on_event(Progress("features", d, t)), world,
+    )  # fmt: skip
     return np.array(features.values[0])
 
 
@@ -245,7 +257,9 @@ def _regressed(
     return probabilities
 
 
-def _retrained(run: Run, evaluated: _Evaluated, folds: int, on_event: EventHandler) -> NDArray[np.float64]:
+def _retrained(
+    run: Run, evaluated: _Evaluated, folds: int, device: str | None, on_event: EventHandler
+) -> NDArray[np.float64]:
     """Probabilities (N, C) of the run's recipe, retrained on the images outside of each fold."""
     facts, store = run.facts, evaluated.store
     splits = k_fold(store.dataset.labels, evaluated.groups, facts.seed, folds, run.recipe.shares.validation)
@@ -261,7 +275,7 @@ def _retrained(run: Run, evaluated: _Evaluated, folds: int, on_event: EventHandl
         recipe = run.folder / "recipe.toml"
         fold = train(
             facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
-            resume=True, report=False, on_event=on_event,
+            resume=True, report=False, device=device, on_event=on_event,
         )  # fmt: skip
         predictions = fold.class_predictions
         assert predictions.probabilities is not None

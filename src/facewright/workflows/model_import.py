@@ -82,6 +82,7 @@ def import_model(
     pairs: str | Path | None = None,
     photos: str | Path | None = None,
     detector: str = "dlib",
+    device: str | None = None,
     on_event: EventHandler = ignore_event,
 ) -> ImportedModel:
     """Convert an ONNX face recognizer to a model file.
@@ -101,6 +102,7 @@ def import_model(
             are tried on at most 200 photos.
         photos: the folder of the list's photos.
         detector: finds their faces.
+        device: what embeds them, as for `devices.choose`.
     Raises:
         BundleError: the file cannot be read, or is no plain recognizer graph. UsageError: an option does not fit.
         Undefined: no preprocessing is clearly the best.
@@ -120,12 +122,12 @@ def import_model(
     if mean is not None and std is not None and colour is not None:
         spec = _spec(size, mean, std, colour, bool(flip))
     elif pairs is not None:
-        photographed = _Pairs(made, size, pairs, photos, detector, on_event)
+        photographed = _Pairs(made, size, pairs, photos, detector, device, on_event)
         trials, spec = photographed.best(["rgb", "bgr"] if colour is None else [colour], size, flip)
     else:
         raise UsageError("say --mean, --std and --colour; or --pairs (and --images), to find them out")
     bundle = made(spec)
-    if photographed is not None and (norm := photographed.norm(Embedder(bundle))) is not None:
+    if photographed is not None and (norm := photographed.norm(Embedder(bundle, device=device))) is not None:
         bundle = replace(bundle, provenance={**bundle.provenance, NORM: norm.to_dict()})
     bundles.save(target, bundle)
     return ImportedModel(
@@ -178,13 +180,14 @@ class _Pairs:
         pairs: str | Path,
         photos: str | Path | None,
         detector: str,
+        device: str | None,
         on_event: EventHandler,
     ) -> None:
         folder = Path(pairs) if Path(pairs).is_dir() else Path(photos or Path(pairs).parent)
         if folder == Path(pairs) and photos is not None:
             raise UsageError(f"{pairs}: a folder of people has its images in it; leave out --images")
         listed = pairs_among(open_dataset(pairs), MOST_IMAGES) if folder == Path(pairs) else read_pairs(pairs, folder)
-        self.made, self._on_event, self.data = made, on_event, listed.name
+        self.made, self._on_event, self.data, self._device = made, on_event, listed.name, device
         order = [index for both in zip(*(np.flatnonzero(listed.same == kind) for kind in (True, False)), strict=False)
                  for index in both]  # fmt: skip
         spec = _spec(size, (127.5,) * 3, (127.5,) * 3, "rgb", False)
@@ -210,7 +213,7 @@ class _Pairs:
 
     def _crop(self, path: Path, spec: InputSpec, detector: str) -> int | None:
         if self._recognizer is None:
-            self._recognizer = Recognizer(Embedder(self.made(spec)), detector=detector)
+            self._recognizer = Recognizer(Embedder(self.made(spec), device=self._device), detector=detector, device=self._device)
         try:
             face = self._recognizer.pick(images.read(path)).face
         except (BadImage, OSError):
@@ -227,7 +230,7 @@ class _Pairs:
         """
         tried: list[_Tried] = []
         for colour, (name, (mean, std)) in product(colours, PREPROCESSINGS.items()):
-            embedder = Embedder(self.made(_spec(size, mean, std, colour, False)))
+            embedder = Embedder(self.made(_spec(size, mean, std, colour, False)), device=self._device)
             plain = embedder.embed(np.stack(self.crops))
             for mirrored in (False, True) if flip is None else (flip,):
                 vectors = _unit(plain + embedder.embed(np.stack(self.crops)[:, :, ::-1])) if mirrored else plain

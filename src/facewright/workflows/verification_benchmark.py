@@ -91,7 +91,7 @@ def benchmark(
             for where, images in places
         ),
         templates=tuple(
-            _template_row(model, one, own, detector, on_event)
+            _template_row(model, one, own, detector, device, on_event)
             for model, own in zip(models, flips, strict=True)
             for one in template_sets
         ),
@@ -101,11 +101,11 @@ def benchmark(
 def _flip(model: str | Path, flip: bool | None, detector: str | None, on_event: EventHandler) -> bool | None:
     """Return the setting that a model takes: its own where it cannot add the mirrored image, which is told."""
     try:
-        Recognizer.load(model, detector=detector, flip=flip)
+        Recognizer.load(model, detector=detector, flip=flip, device="cpu")
     except UsageError:
         if not flip:
             raise
-        name = Recognizer.load(model, detector=detector).name
+        name = Recognizer.load(model, detector=detector, device="cpu").name
         on_event(Message(f"note: {name} cannot add the mirrored image; it is measured without"))
         return None
     return flip
@@ -124,9 +124,10 @@ def split_sets(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _template_row(
-    model: str | Path, templates: TemplateSet, flip: bool | None, detector: str | None, on_event: EventHandler
-) -> TemplateRow:
-    recognizer = Recognizer.load(model, detector=detector, flip=flip)
+    model: str | Path, templates: TemplateSet, flip: bool | None, detector: str | None, device: str | None,
+    on_event: EventHandler,
+) -> TemplateRow:  # fmt: skip
+    recognizer = Recognizer.load(model, detector=detector, flip=flip, device=device)
     points = None
     if templates.points is not None and detector is None:
         if recognizer.takes_points:

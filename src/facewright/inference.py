@@ -342,7 +342,7 @@ class Classifier:
             if every_face and self.cropper is not None:
                 found: list[tuple[Box | None, NDArray[np.uint8]]]
                 found = [(face.box, self.spec.fit(face.chip)) for face in self.cropper.every(pixels)]
-                return found or self.cropper.missing(pixels)
+                return found
             return [(None, self.fit(pixels, str(path)))]
         except BadImage as error:
             return error.reason

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import find_objects, label
 
 from facewright.errors import UnknownName, WeightsError
 from facewright.faces import onnx_detectors
-from facewright.faces.detectors import detector_of
+from facewright.faces.detectors import Searching, detector_of
 from facewright.faces.onnx_detectors import FAMILIES, dlib_squares
 from facewright.recognition import Recognizer
 
@@ -58,11 +59,37 @@ def test_a_photo_without_a_face_and_one_that_is_too_small(fake: FakeYuNet) -> No
 def test_a_large_photo_is_searched_for_larger_faces(fake: FakeYuNet) -> None:
     large = np.zeros((3000, 4000, 3), np.uint8)
     recognizer = Recognizer(detector="yunet.onnx")
-    assert recognizer.searchable(large, 40) == 56 and recognizer.searchable(BLANK, 40) == 40
+    assert recognizer.searchable(large, 20) == 23 and recognizer.searchable(BLANK, 40) == 40
     assert Recognizer(detector="none").searchable(large, 40) == 40  # nothing is searched
     detector_of("yunet.onnx").locate(large, (20,))
     detector_of("yunet.onnx").locate(BLANK, (None,))  # as small as the photo's size allows
     assert fake.asked == [56, 10]
+
+
+def squares_in(photo: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the white squares of at least `smallest` px on black; of one at the border what is to be seen."""
+    places = [(x.start, y.start, x.stop - x.start, y.stop - y.start) for y, x in find_objects(label(photo[..., 0])[0])]
+    found = np.array([box for box in places if max(box[2:]) >= smallest], float).reshape(-1, 4)
+    points = found[:, None, :2] + np.arange(5)[None, :, None]
+    return found, 0.8 + found[:, 2] / 10_000, points
+
+
+def test_a_large_photo_is_searched_in_parts_and_each_face_found_once() -> None:
+    """Squares of 30 to 90 px on a grid, so that seams of the parts go through some of them."""
+    photo, expected = np.zeros((2400, 3600, 3), np.uint8), set()
+    for row, y in enumerate(range(3, 2300, 131)):
+        for column, x in enumerate(range(2, 3500, 131)):
+            side = 30 + (row + column) % 7 * 10
+            photo[y : y + side, x : x + side] = 255
+            expected.add((x, y, side, side))
+    detector = Searching("seams", lambda: squares_in, lambda: "0" * 32, 80, 1_000_000)
+    vars(detector).update(_reach=10**9)
+    found = detector.every(photo, 30)
+    assert found.searched == 30 and found.points is not None
+    whole = {box for box in map(tuple, found.boxes.astype(int).tolist()) if box in expected}
+    assert whole == expected and len(found.boxes) == len(expected)
+    np.testing.assert_array_equal(found.points[:, 0], found.boxes[:, :2])
+    assert list(found.scores) == sorted(found.scores, reverse=True)
 
 
 @pytest.mark.parametrize(

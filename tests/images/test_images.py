@@ -396,12 +396,14 @@ def test_a_progressive_jpeg_that_lacks_a_scan_is_refused():
         (600, 900, 50, (75, 113)),  # the caller asks for less than the limit does
     ],
 )
-def test_a_jpeg_over_the_limit_is_decoded_reduced_and_its_true_size_told(height, width, at_least, size):
+def test_a_jpeg_over_the_limit_is_decoded_reduced_and_its_true_size_told(height, width, at_least, size, caplog):
     data = encoded(Image.fromarray(photo(height, width)), "JPEG")
     limits = Limits(pixels=120_000, reducible=10)
     pixels, true_size = images.read_sized(data, limits=limits, at_least=at_least)
     assert pixels.shape == (*size, 3)
     assert true_size == (height, width)
+    asked_in_full = at_least is None and size[0] < height
+    assert [f"of its {width} x {height}" in line for line in caplog.messages] == [True] * asked_in_full
     turned = Image.Exif()
     turned[274] = 6
     data = encoded(Image.fromarray(photo(height, width)), "JPEG", exif=turned)

@@ -42,6 +42,9 @@ class FakeDetector:
         box = np.array([BOX])
         return Located(box, (0.9,), box, self.points)
 
+    def every(self, photo: np.ndarray, smallest: float | None, turned: bool) -> Located:
+        return self.locate(photo, (smallest,))
+
 
 @pytest.fixture
 def cutting(monkeypatch: pytest.MonkeyPatch) -> Recognizer:

@@ -116,9 +116,11 @@ def test_a_large_photo_is_searched_as_far_as_memory_allows() -> None:
     recognizer, finder = with_faces()
     asked = [(large, 40), (large, 200), (BLANK, 40)]
     assert [recognizer.searchable(photo, size) for photo, size in asked] == [139, 200, 40]
-    assert recognizer.faces(large) == () and finder.asked == 4 * [139]
+    assert recognizer.search(large) == ((), 57)  # where nothing is found at once, parts are searched
+    assert finder.asked[:2] == 2 * [139] and finder.asked[-3:] == 3 * [139] and set(finder.asked[2:-3]) == {57}
+    assert recognizer.search(large, smallest=150) == ((), None) and recognizer.search(BLANK) == ((), None)
     reasons = {photo.shape[0]: recognizer.pick(photo).reason or "" for photo in (large, BLANK)}
-    assert "139 px" in reasons[3000] and "px" not in reasons[400]
+    assert "57 px" in reasons[3000] and "px" not in reasons[400]
 
 
 def test_cropped_photos_are_their_own_face() -> None:

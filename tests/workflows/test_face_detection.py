@@ -108,13 +108,13 @@ def test_faces_are_numbered_from_left_to_right_or_one_is_kept(
 ) -> None:
     boxes = [(50.0, 0.0, 20.0, 20.0), (5.0, 50.0, 40.0, 30.0), (30.0, 30.0, 22.0, 26.0)]
 
-    def found(*_: object, **options: object) -> tuple[Face, ...]:
+    def found(*_: object, **options: object) -> tuple[tuple[Face, ...], None]:
         side = options["template"].side  # type: ignore[attr-defined]
         grey = np.zeros((side, side, 3), np.uint8)
         points = np.arange(10.0).reshape(5, 2)
-        return tuple(Face(box, 0.9 - n / 10, points, grey) for n, box in enumerate(boxes))
+        return tuple(Face(box, 0.9 - n / 10, points, grey) for n, box in enumerate(boxes)), None
 
-    monkeypatch.setattr(Recognizer, "faces", found)
+    monkeypatch.setattr(Recognizer, "search", found)
     out = tmp_path / "out"
     photo = faces([photos], out=out, detector="none", size=64).photos[0]
     assert [face.box for face in photo.faces] == sorted(boxes)

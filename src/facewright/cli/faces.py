@@ -200,11 +200,13 @@ def scan(
 
 def describe_faces(found: FoundFaces) -> str:
     """Return a line for each photo and for each face in it, from left to right."""
+    from facewright.faces.scaling import of_at_least
+
     lines = []
     for photo in found.photos:
         if photo.error is not None:
             continue
-        larger = "" if photo.searched is None else f" of at least {photo.searched:g} px (the photo is large)"
+        larger = "" if photo.searched is None else f" {of_at_least(photo.searched)}"
         lines.append(f"{photo.path}: {number_of(len(photo.faces), 'face')}{larger}")
         lines += [face_line(dict(zip("xywh", face.box, strict=True)) | {"score": face.score}) for face in photo.faces]
     return "\n".join(lines)

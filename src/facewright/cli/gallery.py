@@ -217,6 +217,7 @@ app.add_typer(records.app)
 
 def describe_identified(found: Identification | PhotoIdentification) -> list[str]:
     """Return one photo's answers: the decision with the score behind it, for the chosen face or for every face."""
+    from facewright.faces.scaling import of_at_least
     from facewright.gallery.results import PhotoIdentification
 
     if found.error is not None:
@@ -224,7 +225,8 @@ def describe_identified(found: Identification | PhotoIdentification) -> list[str
     if not isinstance(found, PhotoIdentification):
         line = f"{found.photo}: {decision(found.person, found.matches, found.threshold)}"
         return [line] if found.message is None else [line, f"  {found.message}"]
-    lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}"]
+    larger = "" if found.searched is None else f" {of_at_least(found.searched)}"
+    lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}{larger}"]
     for face in found.faces:
         x, y, width, height = (round(value) for value in face.box)
         threshold = found.threshold if face.threshold is None else face.threshold

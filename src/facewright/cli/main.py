@@ -180,6 +180,7 @@ def _started(arguments: Sequence[str]) -> list[str]:
     for note in notes:
         say(f"warning: {note}")
     show_log("facewright.devices")
+    show_log("facewright.images")
     words, level = without_verbosity(words)
     log_to_stderr(level)
     download_handler.set(Plain())

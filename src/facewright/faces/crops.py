@@ -25,7 +25,7 @@ from facewright.data.records import Dataset
 from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
 from facewright.faces.alignment import similarity as turn_and_shift
-from facewright.faces.detectors import EVERY, LARGE, Located, Whole, detector_of, missing
+from facewright.faces.detectors import LARGE, Located, Whole, detector_of, missing
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.selection import Face, Picked, find_turned, one_of, select_turned
 from facewright.images import Pixels
@@ -93,32 +93,33 @@ class FaceCropper:
         return picked.face.chip
 
     def every(self, image: Pixels) -> list[Face]:
-        """Return every face found in an image, from left to right, with its aligned crop; there may be none.
+        """Return every face found in an image, from left to right, with its aligned crop.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
         Raises:
-            BadImage: more than `MOST_FACES`.
+            BadImage: none, or more than `MOST_FACES`.
         """
+        reasons = []
 
         def find(photo: Pixels, turned: bool) -> tuple[Face, ...]:
-            located = self._detector.locate(photo, EVERY[:1] if turned else EVERY)
+            located = self._detector.every(photo, None, turned)
+            reasons.append(missing(located))
             faces = _uncut(located)
             if len(faces) > MOST_FACES:
                 raise BadImage("image", f"expected at most {MOST_FACES} faces, found {len(faces):,}: give parts of it")
             return tuple(self._cut(photo, located, row, face) for row, face in enumerate(faces))
 
-        return sorted(find_turned(image, self._detector.limits, find), key=lambda face: face.box[:2])
-
-    def missing(self, image: Pixels) -> str:
-        """Say that no face was found in an image."""
-        return missing(self._detector, image)
+        found = sorted(find_turned(image, self._detector.limits, find), key=lambda face: face.box[:2])
+        if not found:
+            raise BadImage("image", reasons[0])
+        return found
 
     def _pick(self, image: Pixels, sizes: Sequence[float | None]) -> Picked:
         """Select a face; with its points, its roll and its crop."""
         located = self._detector.locate(image, sizes)
         faces = _uncut(located)
-        picked = one_of(faces, image.shape[:2], self._select_face, self.missing(image))
+        picked = one_of(faces, image.shape[:2], self._select_face, missing(located))
         if picked.face is None:
             return picked
         row = next(k for k, face in enumerate(faces) if face is picked.face)

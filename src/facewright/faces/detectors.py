@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,8 @@ from facewright.errors import UnknownName, UsageError
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
-from facewright.faces.scaling import LARGEST_DEFAULT, default_smallest, searchable
+from facewright.faces.boxes import keep_best
+from facewright.faces.scaling import LARGEST_DEFAULT, MAX_PIXELS, default_smallest, of_at_least, parts_of, searchable
 from facewright.faces.selection import NO_LIMITS, ScoreLimits
 from facewright.images import Pixels
 from facewright.models.face_weights import face_weights, file_of
@@ -32,6 +34,8 @@ SMALLEST_FACE = 8  # px: a face of a shorter side cannot be looked for
 EVERY = (None, 20)  # px: the smallest face that is looked for; the second only where the first finds nothing
 ALONE = (40, 20)  # where one person alone is expected
 LARGE = (80, *ALONE)  # where one person is selected; looking for small faces at once takes four times as long
+REACH = 24_000_000  # px of a photo scaled for its smallest face that are searched in parts: dlib takes 20 s of CPU, YuNet 2 s
+ALIKE = 0.4  # boxes of two parts whose union is shared by this much are one face
 BUDGETS = {"dlib": 1_000_000, "onnx": 500_000}  # px of a photo scaled for its smallest face; benchmarks/finding.py
 
 # Scores of the selected face in photos of LFW. dlib: upright 1.04 to 1.08 (250 photos: from 1.00, 95 % from 1.03);
@@ -58,6 +62,7 @@ class Located:
     scores: tuple[float | None, ...]  # N
     squares: NDArray[np.float64]  # (N, 4) likewise: the boxes as dlib's detector draws them, for `FivePoints`
     points: NDArray[np.float64] | None = None  # (N, 5, 2) in the order of `alignment.ARCFACE`, where it finds any
+    searched: float = 0.0  # px: side of the smallest face that was looked for
 
 
 class Detector(Protocol):
@@ -83,11 +88,17 @@ class Detector(Protocol):
         """
         ...
 
-    def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        """Return the smallest face that is looked for in a photo for `smallest`: larger in very large ones.
+    def every(self, photo: Pixels, smallest: float | None, turned: bool = False) -> Located:
+        """Find all faces of a photo; a very large one is also searched in parts.
 
-        None: as small as can be looked for in the default time.
+        Args:
+            photo: likewise. smallest: px; None: the default, and 20 where none is found.
+            turned: it is a photo turned for a second look, with the default size alone.
         """
+        ...
+
+    def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        """Return the smallest face that `every` looks for first: larger than `smallest` in very large photos."""
         ...
 
 
@@ -103,6 +114,7 @@ class Searching:
         window: px: side of the smallest faces that the network knows.
         budget: px that a photo may have once it is scaled for the usual smallest face.
         squares: from the network's boxes to dlib's.
+        reach: px of the scaled photo that `every` searches, in parts; where it finds nothing `REACH`.
     """
 
     def __init__(
@@ -113,9 +125,10 @@ class Searching:
         window: float,
         budget: int,
         squares: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.asarray,
+        reach: int = MAX_PIXELS,
     ) -> None:
         self.name, self._load, self._digest, self._squares = name, load, digest, squares
-        self._window, self._budget = window, budget
+        self._window, self._budget, self._reach = window, budget, reach
         self.limits = SCORE_LIMITS.get(name, NO_LIMITS)
 
     @cached_property
@@ -127,23 +140,55 @@ class Searching:
         return self._digest()
 
     def locate(self, photo: Pixels, sizes: Sequence[float | None]) -> Located:
-        if min(photo.shape[:2]) >= SMALLEST_PHOTO:
-            for size in dict.fromkeys(self.searchable(photo, size) for size in sizes):
-                boxes, scores, points = self.find(photo, size)
-                if len(boxes):
-                    return Located(boxes, tuple(scores.tolist()), self._squares(boxes), points)
-        return _nowhere()
+        return self._first(photo, [self._within(photo, size, MAX_PIXELS) for size in sizes])
+
+    def every(self, photo: Pixels, smallest: float | None, turned: bool = False) -> Located:
+        sizes = [self.searchable(photo, smallest)]
+        if smallest is None and not turned:
+            sizes += [self._within(photo, EVERY[1], MAX_PIXELS), self._within(photo, None, REACH)]
+        return self._first(photo, [size for n, size in enumerate(sizes) if size < min(sizes[:n], default=math.inf)])
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
+        return self._within(photo, smallest, self._reach)
+
+    def _within(self, photo: Pixels, smallest: float | None, most: int) -> float:
+        """Return the smallest face that can be looked for within so many px of the scaled photo."""
         wanted = default_smallest(photo, self._window, self._budget) if smallest is None else smallest
-        return searchable(photo, wanted, self._window)
+        return searchable(photo, wanted, self._window, most)
+
+    def _first(self, photo: Pixels, sizes: Sequence[float]) -> Located:
+        """Find the faces at the first size at which there are any."""
+        if min(photo.shape[:2]) >= SMALLEST_PHOTO:
+            for size in dict.fromkeys(sizes):
+                boxes, scores, points = self._at(photo, size)
+                if len(boxes):
+                    return Located(boxes, tuple(scores.tolist()), self._squares(boxes), points, size)
+        return replace(_nowhere(), searched=min(sizes))
+
+    def _at(self, photo: Pixels, size: float) -> tuple[Any, Any, Any]:
+        """Find the faces from one size on; what is too much for one search is also searched in parts."""
+        whole = searchable(photo, size, self._window)
+        found = [self.find(photo, whole)]
+        if whole <= size:
+            return found[0]
+        for part in parts_of(photo, size, whole, self._window):
+            pixels = photo[part.top : part.bottom, part.left : part.right]
+            boxes, scores, points = self.find(pixels, searchable(pixels, size, self._window))
+            boxes = boxes + [part.left, part.top, 0, 0]
+            middle, low, high = boxes[:, :2] + boxes[:, 2:] / 2, np.array(part.core[:2]), np.array(part.core[2:])
+            inside = ((middle >= low - size / 2) & (middle <= high + size / 2)).all(axis=1)
+            kept = inside & (boxes[:, 2:].max(axis=1, initial=0) <= 1.25 * whole)  # larger ones the first search finds
+            shifted = None if points is None else points[kept] + [part.left, part.top]
+            found.append((boxes[kept], scores[kept], shifted))
+        boxes, scores = (np.concatenate([one[n] for one in found]) for n in (0, 1))
+        best = keep_best(boxes, scores, ALIKE)
+        return boxes[best], scores[best], None if found[0][2] is None else np.concatenate([p for *_, p in found])[best]
 
 
-def missing(detector: Detector, photo: Pixels) -> str:
+def missing(located: Located) -> str:
     """Say that no face was found in a photo, and how large it had to be where the photo is very large."""
-    least = detector.searchable(photo, None)
-    large = f"no face of at least {least:g} px was found: the photo is large, give parts of it to find smaller faces"
-    return large if least > LARGEST_DEFAULT else "no face was found"
+    least = located.searched
+    return "no face was found" if least <= LARGEST_DEFAULT else f"no face {of_at_least(least)} was found"
 
 
 def _dlib(cache: Path | None, device: str | None) -> Searching:
@@ -162,7 +207,7 @@ def _from_file(path: Path, device: str | None) -> Searching:
         return network.find(photo, smallest=smallest)
 
     family = network.family
-    return Searching(family.name, lambda: find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares)
+    return Searching(family.name, lambda: find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares, REACH)
 
 
 class Whole:
@@ -184,6 +229,9 @@ class Whole:
             return _nowhere()
         box = np.array([[0.0, 0.0, width, height]])
         return Located(box, (None,), box)
+
+    def every(self, photo: Pixels, smallest: float | None, turned: bool = False) -> Located:
+        return self.locate(photo, (smallest,))
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
         return SMALLEST_PHOTO if smallest is None else smallest

@@ -275,7 +275,7 @@ class Gallery:
         pixels = photo.read(self.recognizer.at_least)
         if isinstance(pixels, str):
             return PhotoIdentification(photo=photo.name, threshold=value, error=pixels)
-        faces = self.recognizer.faces(pixels)
+        faces, searched = self.recognizer.search(pixels)
         vectors, qualities = self.recognizer.embed_with_quality(faces)
         limits = [threshold_of(quality, value, poor) for quality in qualities]
         results, answers = assign_nearest(
@@ -296,7 +296,8 @@ class Gallery:
             )
         )
         height, width = pixels.shape[:2]
-        return PhotoIdentification(photo=photo.name, width=width, height=height, threshold=value, faces=identified)
+        size = {"width": width, "height": height, "searched": searched}
+        return PhotoIdentification(photo=photo.name, **size, threshold=value, faces=identified)
 
     def decision_threshold(self) -> Threshold:
         """The threshold that `calibrate` has stored; without one a conservative default: see `Decisions.threshold`.

@@ -204,6 +204,7 @@ class PhotoIdentification(Record):
     photo: str
     width: int = 0  # px of the photo, upright; 0: it could not be read
     height: int = 0
+    searched: float | None = None  # px: side of the smallest face that a photo this large was searched for
     threshold: float
     faces: tuple[IdentifiedFace, ...] = ()
     error: str | None = None  # why it cannot be read

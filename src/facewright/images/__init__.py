@@ -24,6 +24,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from facewright.images.decoding import QUIET, UNNAMED, UPRIGHT, decode, orientat
 from facewright.images.decoding import Limits as Limits
 from facewright.images.formats import Pixels as Pixels
 from facewright.images.formats import to_rgb
+
+LOG = logging.getLogger("facewright.images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +132,13 @@ def read_sized(
     try:
         kind, reader = formats.recognize(data)
         with QUIET:
-            return decode(kind, reader, data, limits, at_least)
+            pixels, (height, width) = decode(kind, reader, data, limits, at_least)
+        if at_least is None and pixels.shape[0] < height:
+            LOG.warning(
+                "%s: read at %d x %d px of its %d x %d, in which faces are smaller; FACEWRIGHT_MAX_MEGAPIXELS raises the "
+                "limit of %g megapixels", called, pixels.shape[1], pixels.shape[0], width, height, limits.pixels / 1e6,
+            )  # fmt: skip
+        return pixels, (height, width)
     except BadImage as refusal:  # one of our own rules, which does not know the name
         raise BadImage(called, refusal.reason) from None
     except Image.DecompressionBombError:  # a GIF's frame is checked by Pillow itself, before we can ask

@@ -25,9 +25,10 @@ from facewright.embedding import Embedder, similarity
 from facewright.errors import Undefined, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face, for_centres, for_corners
 from facewright.faces.alignment import similarity as turn_and_shift
-from facewright.faces.detectors import ALONE, EVERY, LARGE, SMALLEST_FACE, Located, Whole, detector_of, missing
+from facewright.faces.detectors import ALONE, LARGE, SMALLEST_FACE, Located, Whole, detector_of, missing
 from facewright.faces.dlib.landmarks import LANDMARKS, FivePoints
 from facewright.faces.quality import Quality, TypicalNorm, quality_of
+from facewright.faces.scaling import LARGEST_DEFAULT
 from facewright.faces.selection import (
     DEFAULT_SELECTION,
     Face,
@@ -181,26 +182,44 @@ class Recognizer:
     ) -> tuple[Face, ...]:
         """Find the faces of a photo, highest score first; there may be none.
 
-        Where even the best scores low, they are also looked for in the photo turned by 90, 180 and 270 degrees.
+        Where even the best scores low, they are also looked for in the photo turned by 90, 180 and 270 degrees. A very
+        large photo is searched in parts, where the detector is fast or finds nothing at once.
 
         Args:
             photo: a path, an (H, W, 3) uint8 array or a PIL image; see `images.as_image`.
             smallest: px: side of the smallest face that is looked for. None: 10 to 40, as small as the photo's size
-                allows in the default time, and 20 where none was found; see `searchable`.
+                allows in the default time, and 20 where none was found.
             template: of the crops, one of `TEMPLATES`; None: as `embed` takes them.
         Raises:
             UsageError: `smallest` is under 8, or a template where photos are taken whole. WeightsError: the package
             of the networks is not installed.
         """
-        sizes = EVERY if smallest is None else (smallest,)
+        return self.search(photo, smallest=smallest, template=template)[0]
+
+    def search(
+        self, photo: ImageLike, *, smallest: float | None = None, template: Template | None = None
+    ) -> tuple[tuple[Face, ...], float | None]:
+        """Find the faces of a photo as `faces`; and the px from which on they were looked for.
+
+        The px are None unless the photo is so large that they are more than was asked for, or than 40.
+        """
+        searched: list[float] = []
 
         def find(photo: Pixels, turned: bool) -> tuple[Face, ...]:
-            return self._found(photo, sizes[:1] if turned else sizes, template)
+            if self.takes_photos_whole:
+                return self._whole(photo, template)
+            located = self._detector.every(photo, smallest, turned)
+            searched.append(located.searched)
+            return self._cut(photo, located, template) if len(located.boxes) else ()
 
-        return find_turned(as_image(photo), self._detector.limits, find)
+        if smallest is not None and smallest < SMALLEST_FACE:
+            raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {smallest:g}")
+        faces = find_turned(as_image(photo), self._detector.limits, find)
+        larger = bool(searched) and searched[0] > (smallest or LARGEST_DEFAULT)
+        return faces, searched[0] if larger else None
 
     def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        """Return the smallest face, px, that is looked for with `smallest`; larger in very large photos."""
+        """Return the smallest face, px, that is first looked for with `smallest`; larger in very large photos."""
         return self._detector.searchable(photo, smallest)
 
     @select_face_was_policy
@@ -222,12 +241,19 @@ class Recognizer:
         pixels = as_image(photo)
         sizes = ALONE if selection == "error" else LARGE
 
-        def select(photo: Pixels, sizes: Sequence[float | None]) -> Picked:
-            return one_of(self._found(photo, sizes, None), photo.shape[:2], selection, missing(self._detector, photo))
+        def select(photo: Pixels, located: Located) -> Picked:
+            faces = self._cut(photo, located, None) if len(located.boxes) else ()
+            return one_of(faces, photo.shape[:2], selection, missing(located))
 
+        if self.takes_photos_whole:
+            return one_of(self._whole(pixels, None), pixels.shape[:2], selection)
+        upright = self._detector.locate(pixels, sizes)
+        if not len(upright.boxes) and upright.searched > LARGEST_DEFAULT:
+            upright = self._detector.every(pixels, None)
         return select_turned(
-            select(pixels, sizes), pixels, self._detector.limits, lambda turned: select(turned, sizes[:-1])
-        )
+            select(pixels, upright), pixels, self._detector.limits,
+            lambda turned: select(turned, self._detector.locate(turned, sizes[:-1])),
+        )  # fmt: skip
 
     def pick_at(self, photo: Pixels, points: NDArray[np.float64]) -> Picked:
         """Return the face at given points, which nothing is searched for.
@@ -351,16 +377,11 @@ class Recognizer:
         elsewhere = [detector for detector in others if detector != self.detector_name]
         return matched(score, threshold, (a[1], b[1]), stack, elsewhere[-1] if elsewhere else None)
 
-    def _found(self, photo: Pixels, sizes: Sequence[float | None], template: Template | None) -> tuple[Face, ...]:
-        if (least := min(size or SMALLEST_FACE for size in sizes)) < SMALLEST_FACE:
-            raise UsageError(f"expected a smallest face of at least {SMALLEST_FACE} px, got {least:g}")
-        if self.takes_photos_whole:
-            if template is not None:
-                raise UsageError("a photo that is taken whole has no points to align a crop by; leave out the template")
-            height, width = photo.shape[:2]
-            return (Face((0.0, 0.0, float(width), float(height)), None, np.zeros((0, 2)), self.spec.fit(photo)),)
-        located = self._detector.locate(photo, sizes)
-        return self._cut(photo, located, template) if len(located.boxes) else ()
+    def _whole(self, photo: Pixels, template: Template | None) -> tuple[Face, ...]:
+        if template is not None:
+            raise UsageError("a photo that is taken whole has no points to align a crop by; leave out the template")
+        height, width = photo.shape[:2]
+        return (Face((0.0, 0.0, float(width), float(height)), None, np.zeros((0, 2)), self.spec.fit(photo)),)
 
     def _cut(self, photo: Pixels, located: Located, template: Template | None) -> tuple[Face, ...]:
         """Return the located faces with their points and aligned crops."""

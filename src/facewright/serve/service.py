@@ -63,8 +63,12 @@ class QueuedRecognizer:
 
     def faces(self, photo: Pixels) -> tuple[Face, ...]:
         """Detect the faces of an image."""
-        (faces,) = self._engine.do("detect", [photo])
-        return cast(tuple[Face, ...], faces)
+        return self.search(photo)[0]
+
+    def search(self, photo: Pixels) -> tuple[tuple[Face, ...], float | None]:
+        """Detect the faces of an image, and tell from which size on they were looked for."""
+        (found,) = self._engine.do("detect", [photo])
+        return cast(tuple[tuple[Face, ...], float | None], found)
 
     def pick(self, photo: Pixels, select_face: SelectFace = DEFAULT_SELECTION) -> Picked:
         """Detect the face that is taken for the person."""
@@ -105,7 +109,7 @@ class Service:
         self._threads = ThreadPoolExecutor(limits.batch, "facewright-request")
         self.engine = Engine(
             {
-                "detect": Kind(lambda photos: [recognizer.faces(photo) for photo in photos]),
+                "detect": Kind(lambda photos: [recognizer.search(photo) for photo in photos]),
                 "pick": Kind(lambda asked: [recognizer.pick(*one) for one in asked]),
                 "embed": Kind(lambda crops: list(recognizer.embed_crops(crops)), limits.batch),
                 "classify": Kind(lambda inputs: list(self._classifier().logits(np.stack(inputs))), limits.batch),

@@ -30,7 +30,8 @@ from safetensors.numpy import load, save
 from facewright import images
 from facewright.clustering.average_linkage import Clusters, Link, cluster
 from facewright.errors import DataError, OtherModel, Undefined, UsageError
-from facewright.events import EventHandler, counted, ignore_event
+from facewright.events import EventHandler, Message, counted, ignore_event
+from facewright.faces.scaling import of_at_least
 from facewright.files import read_json, read_limited, write_atomic, write_json
 from facewright.metrics.impostor_tail import scores_of
 from facewright.names import checked_name
@@ -232,9 +233,10 @@ def _add_photos(
         if isinstance(pixels, str):
             failed[str(path)] = pixels
             continue
-        found = [
-            face for face in recognizer.faces(pixels) if min(face.box[2:]) >= smallest or recognizer.takes_photos_whole
-        ]
+        every, searched = recognizer.search(pixels)
+        found = [face for face in every if min(face.box[2:]) >= smallest or recognizer.takes_photos_whole]
+        if searched is not None:
+            on_event(Message(f"note: {path}: faces {of_at_least(searched)}"))
         known[digest] = str(path)
         if found:
             vectors.append(recognizer.embed(found))

@@ -11,7 +11,6 @@ from facewright import images
 from facewright.errors import UnknownName, UsageError
 from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.alignment import framed
-from facewright.faces.scaling import LARGEST_DEFAULT
 from facewright.faces.selection import one_of, stored_selection
 from facewright.files import csv_text, write_atomic, write_json
 from facewright.images import ImageLike, MemoryImage, Pixels
@@ -94,15 +93,13 @@ class FaceSearch:
         if isinstance(photo, str):
             return PhotoFaces(path, error=photo)
         height, width = photo.shape[:2]
-        least = recognizer.searchable(photo, self.smallest)
-        faces = recognizer.faces(photo, smallest=self.smallest, template=self.frame)
+        faces, searched = recognizer.search(photo, smallest=self.smallest, template=self.frame)
         error = None
         if self.select_face is None:
             faces = tuple(sorted(faces, key=lambda face: face.box[:2]))
         elif faces:
             picked = one_of(faces, photo.shape[:2], stored_selection(self.select_face))
             faces, error = () if picked.face is None else (picked.face,), picked.reason
-        searched = least if least > (self.smallest or LARGEST_DEFAULT) else None
         return PhotoFaces(path, (width, height), searched, faces, error=error)
 
     def crop_names(self, target: Path, faces: int) -> tuple[str, ...]:

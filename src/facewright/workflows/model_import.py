@@ -213,7 +213,8 @@ class _Pairs:
 
     def _crop(self, path: Path, spec: InputSpec, detector: str) -> int | None:
         if self._recognizer is None:
-            self._recognizer = Recognizer(Embedder(self.made(spec), device=self._device), detector=detector, device=self._device)
+            embedder = Embedder(self.made(spec), device=self._device)
+            self._recognizer = Recognizer(embedder, detector=detector, device=self._device)
         try:
             face = self._recognizer.pick(images.read(path)).face
         except (BadImage, OSError):

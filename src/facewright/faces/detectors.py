@@ -207,7 +207,9 @@ def _from_file(path: Path, device: str | None) -> Searching:
         return network.find(photo, smallest=smallest)
 
     family = network.family
-    return Searching(family.name, lambda: find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares, REACH)
+    return Searching(
+        family.name, lambda: find, lambda: network.digest, family.window, BUDGETS["onnx"], dlib_squares, REACH
+    )
 
 
 class Whole:

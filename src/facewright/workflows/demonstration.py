@@ -62,7 +62,9 @@ def demo(
     changes += [] if budget is None else [f"--budget {budget:g}s"]
     command = f"facewright compare '{where}' --models {','.join(MODELS)} {' '.join(changes)}"
     on_event(Message(f"2. train and compare: {command}"))
-    compared = train_all(where, MODELS, out=folder, overrides=overrides, budget=budget, device=device, on_event=on_event)
+    compared = train_all(
+        where, MODELS, out=folder, overrides=overrides, budget=budget, device=device, on_event=on_event
+    )
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
     shown = _test_images(best, folder / "photos")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'photos'}"))

@@ -55,8 +55,8 @@ def test_every_command_speaks_json(name: str) -> None:
     assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
 
-# Commands in which no network computes on a device: they move records and files, or say what is there. `fit` computes in
-# NumPy and SciPy, `data export` cuts its face crops on the CPU as a training does, `card` reads results.
+# Commands in which no network computes on a device: they move records and files, or say what is there. `fit` computes
+# in NumPy and SciPy, `data export` cuts its face crops on the CPU as a training does, `card` reads results.
 WITHOUT_DEVICE = {
     "cache", "card", "data export", "doctor", "fit", "gallery delete", "gallery expire", "gallery export",
     "gallery import", "gallery list", "gallery log", "gallery merge", "gallery rename", "gallery stats", "models",

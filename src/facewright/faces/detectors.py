@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UnknownName, UsageError
+from facewright.faces.boxes import keep_best
 from facewright.faces.dlib.detector import FaceDetector
 from facewright.faces.dlib.graphs import MAX_MARGIN, WINDOW
 from facewright.faces.onnx_detectors import OnnxDetector, dlib_squares
-from facewright.faces.boxes import keep_best
 from facewright.faces.scaling import LARGEST_DEFAULT, MAX_PIXELS, default_smallest, of_at_least, parts_of, searchable
 from facewright.faces.selection import NO_LIMITS, ScoreLimits
 from facewright.images import Pixels
@@ -34,7 +34,7 @@ SMALLEST_FACE = 8  # px: a face of a shorter side cannot be looked for
 EVERY = (None, 20)  # px: the smallest face that is looked for; the second only where the first finds nothing
 ALONE = (40, 20)  # where one person alone is expected
 LARGE = (80, *ALONE)  # where one person is selected; looking for small faces at once takes four times as long
-REACH = 24_000_000  # px of a photo scaled for its smallest face that are searched in parts: dlib takes 20 s of CPU, YuNet 2 s
+REACH = 24_000_000  # px of a photo scaled for its smallest face, searched in parts: 20 s of CPU with dlib, YuNet 2 s
 ALIKE = 0.4  # boxes of two parts whose union is shared by this much are one face
 BUDGETS = {"dlib": 1_000_000, "onnx": 500_000}  # px of a photo scaled for its smallest face; benchmarks/finding.py
 
@@ -174,7 +174,7 @@ class Searching:
         for part in parts_of(photo, size, whole, self._window):
             pixels = photo[part.top : part.bottom, part.left : part.right]
             boxes, scores, points = self.find(pixels, searchable(pixels, size, self._window))
-            boxes = boxes + [part.left, part.top, 0, 0]
+            boxes = boxes + np.array([part.left, part.top, 0, 0])
             middle, low, high = boxes[:, :2] + boxes[:, 2:] / 2, np.array(part.core[:2]), np.array(part.core[2:])
             inside = ((middle >= low - size / 2) & (middle <= high + size / 2)).all(axis=1)
             kept = inside & (boxes[:, 2:].max(axis=1, initial=0) <= 1.25 * whole)  # larger ones the first search finds

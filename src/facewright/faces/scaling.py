@@ -83,7 +83,8 @@ def parts_of(photo: Pixels, smallest: float, largest: float, window: float) -> l
     Their cores cover the photo without a gap; a face of up to `largest` px in a core is whole in its part.
 
     Args:
-        photo: (H, W, 3). smallest, largest: px of it. window: px: side of the smallest faces that the network is to see.
+        photo: (H, W, 3). smallest, largest: px of it.
+        window: px: side of the smallest faces that the network is to see.
     """
     side, margin = int(MAX_PIXELS**0.5 * smallest / window), int(MARGIN * largest) + 1
 
@@ -109,8 +110,8 @@ def of_at_least(searched: float) -> str:
     'of at least 139 px (the photo is large; for smaller ones give parts of it, or a fast --detector such as yunet)'
     """
     return (
-        f"of at least {searched:g} px (the photo is large; for smaller ones give parts of it, or a fast --detector such "
-        "as yunet)"
+        f"of at least {searched:g} px (the photo is large; for smaller ones give parts of it, or a fast --detector "
+        "such as yunet)"
     )
 
 

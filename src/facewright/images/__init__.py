@@ -136,7 +136,8 @@ def read_sized(
         if at_least is None and pixels.shape[0] < height:
             LOG.warning(
                 "%s: read at %d x %d px of its %d x %d, in which faces are smaller; FACEWRIGHT_MAX_MEGAPIXELS raises "
-                "the limit of %g megapixels", called, pixels.shape[1], pixels.shape[0], width, height, limits.pixels / 1e6,
+                "the limit of %g megapixels",
+                called, *pixels.shape[1::-1], width, height, limits.pixels / 1e6,
             )  # fmt: skip
         return pixels, (height, width)
     except BadImage as refusal:  # one of our own rules, which does not know the name

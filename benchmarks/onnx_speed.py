@@ -24,8 +24,7 @@ from facewright.bundle import Bundle
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder, open_model
-from facewright.exportation.network import to_onnx
-from facewright.exportation.quantization import to_int8
+from facewright.exportation.network import to_int8, to_onnx
 from facewright.files import write_json
 from facewright.graphs import EMBEDDING, Graph, plain
 from facewright.input_spec import InputSpec

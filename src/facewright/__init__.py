@@ -70,12 +70,11 @@ if TYPE_CHECKING:
     from facewright.workflows.face_scan import scan
     from facewright.workflows.face_tables import write_faces
     from facewright.workflows.galleries import enroll, export_gallery, identify, import_gallery
-    from facewright.workflows.hub import pull, push
     from facewright.workflows.inspection import export_dataset
     from facewright.workflows.label_issues import find_label_issues
-    from facewright.workflows.model_card import model_card
+    from facewright.workflows.model_card import model_card, pull, push
     from facewright.workflows.model_import import import_model
-    from facewright.workflows.submission import fill_template
+    from facewright.workflows.prediction import fill_template
     from facewright.workflows.watching import watch
 
 __version__ = "0.1.0"
@@ -179,11 +178,10 @@ _load = lazy_names(
         "facewright.workflows.face_scan": "scan",
         "facewright.workflows.face_tables": "write_faces",
         "facewright.workflows.galleries": "enroll export_gallery identify import_gallery",
-        "facewright.workflows.hub": "pull push",
+        "facewright.workflows.model_card": "pull push model_card",
         "facewright.workflows.label_issues": "find_label_issues",
-        "facewright.workflows.model_card": "model_card",
         "facewright.workflows.model_import": "import_model",
-        "facewright.workflows.submission": "fill_template",
+        "facewright.workflows.prediction": "fill_template",
         "facewright.workflows.watching": "watch",
     },
 )

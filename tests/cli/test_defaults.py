@@ -10,7 +10,7 @@ import pytest
 
 from facewright.cli.main import main, typed_defaults
 from facewright.errors import UnknownName, UsageError
-from facewright.workflows import learning_rates
+from facewright.workflows import dry_runs
 
 DATA = "synthetic:faces?identities=2&images=6&size=32"
 
@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(options)
         raise UsageError("enough")
 
-    monkeypatch.setattr(learning_rates, "find_learning_rate", find)
+    monkeypatch.setattr(dry_runs, "find_learning_rate", find)
     return seen
 
 

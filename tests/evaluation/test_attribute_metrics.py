@@ -11,9 +11,9 @@ from sklearn import metrics as reference
 from facewright.errors import DataError, FacewrightError, Undefined, UsageError
 from facewright.evaluation.attribute_metrics import (
     AttributesResult,
-    compare_attributes,
     measure_attributes,
 )
+from facewright.evaluation.compare import compare_attributes
 
 RANDOM = np.random.default_rng(0)
 N = 120

@@ -13,8 +13,17 @@ from torch import Tensor, nn
 
 from facewright.bundle import Bundle
 from facewright.errors import UnknownName, UsageError
-from facewright.explanation.class_maps import METHODS, Explainer, grad_cam, grad_cam_plus_plus, rollout
-from facewright.explanation.layers import attentions, choose_target_layer, layer_gradients, map_shapes
+from facewright.explanation.class_maps import (
+    METHODS,
+    Explainer,
+    attentions,
+    choose_target_layer,
+    grad_cam,
+    grad_cam_plus_plus,
+    layer_gradients,
+    map_shapes,
+    rollout,
+)
 from facewright.heads import put_head
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec

@@ -14,8 +14,8 @@ from facewright.errors import FacewrightError, NonFiniteLoss, UnknownName, Usage
 from facewright.regression import fitting
 from facewright.regression import recipe as recipes
 from facewright.regression.fitting import Rows
-from facewright.regression.network import Activation, Perceptron
 from facewright.regression.recipe import FitRecipe
+from facewright.regression.regressor import Activation, Perceptron
 
 
 def rows_of(count: int, noise: float = 0.0, seed: int = 0) -> Rows:

@@ -12,8 +12,7 @@ import safetensors.numpy
 
 from facewright.errors import BundleError, UsageError
 from facewright.regression import regressor as regressors
-from facewright.regression.network import Perceptron
-from facewright.regression.regressor import Column, Header, Regressor, is_regression
+from facewright.regression.regressor import Column, Header, Perceptron, Regressor, is_regression
 
 INPUTS = (
     Column(name="x", mean=1.0, scale=2.0, low=-3.0, high=5.0),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facewright.errors import NonFiniteLoss
 from facewright.training import diffusion
-from facewright.training.denoiser import Denoiser, embedded_times
+from facewright.training.diffusion import Denoiser, embedded_times
 from facewright.training.recipe_parts import Generation
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from facewright import devices
 from facewright.errors import DeviceFault, FacewrightError, UsageError
 from facewright.events import Message, StepFinished
 from facewright.losses.objective import Objective
-from facewright.training import batch_size
+from facewright.training import precision
 from facewright.training.assembly import assemble, compile_mode, data_of
 from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
@@ -107,7 +107,7 @@ def test_the_largest_batch_is_found_by_doubling(
     fit: int, most: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "memory", lambda device: None)
-    assert batch_size.largest(Small(fit), 8, CPU, torch.float32, most, 0) == expected
+    assert precision.largest_batch(Small(fit), 8, CPU, torch.float32, most, 0) == expected
 
 
 def test_a_run_with_batch_auto_takes_what_fits_and_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_run_with_batch_auto_takes_what_fits_and_keeps_it(monkeypatch: pytest.
 
 def test_no_batch_fits() -> None:
     with pytest.raises(DeviceFault, match="batch of 8"):
-        batch_size.largest(Small(4), 8, CPU, torch.float32, 64, 0)
+        precision.largest_batch(Small(4), 8, CPU, torch.float32, 64, 0)
 
 
 @pytest.mark.parametrize(

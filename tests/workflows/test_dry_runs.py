@@ -14,7 +14,7 @@ from facewright.data.store import PixelStore
 from facewright.errors import UsageError
 from facewright.training.trainer import Trainer
 from facewright.workflows import dry_run, find_learning_rate, train
-from facewright.workflows.learning_rates import RateStep, suggestion
+from facewright.workflows.dry_runs import RateStep, suggestion
 
 DATA = "synthetic:faces?identities=2&images=20&size=32"
 QUICK = {"input.size": "32", "training.precision": "float32", "training.batch": "4"}

@@ -19,8 +19,7 @@ from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.errors import BundleError, FacewrightError, UsageError, WeightsError
 from facewright.report.model_card import markdown
-from facewright.workflows.hub import pull, push
-from facewright.workflows.model_card import CARD, model_card
+from facewright.workflows.model_card import CARD, model_card, pull, push
 from facewright.workflows.pair_evaluation import pairs
 from fixtures.faces import draw_people, write_pairs
 from fixtures.plain_graph import saved

@@ -11,7 +11,7 @@ import pytest
 from facewright.cli.main import main
 from facewright.errors import DataError
 from facewright.inference import Classifier
-from facewright.workflows.submission import fill_template
+from facewright.workflows.prediction import fill_template
 from fixtures.faces import draw_people, saved, small_bundle
 
 NAMES = ("person_01/0.png", "person_00/1.png", "person_00/0.png")

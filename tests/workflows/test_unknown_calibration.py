@@ -22,7 +22,7 @@ from facewright.inference import Classifier, softmax
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.verification import resolvable
 from facewright.specs import HeadSpec
-from facewright.workflows import calibrate_unknown, predict, train, unknown_calibration
+from facewright.workflows import calibrate_unknown, calibration, predict, train
 from fixtures.faces import SPEC, draw_people, saved, small_bundle
 
 KNOWN = "synthetic:faces?identities=5&images=10&size=40&seed=11"
@@ -60,12 +60,12 @@ def test_people_never_seen_are_unknown_at_the_promised_rate(trained: Bundle, tmp
     assert (chosen.score, chosen.impostors, made.threshold.people) == (kind, 120, 30)
     assert chosen.far.value == FAR and chosen.far.low <= FAR <= chosen.far.high
     classifier, store = Classifier(bundle), opened(OTHERS)
-    accepted = unknown_calibration.similarities(classifier, store, np.arange(120), ignore_event) >= chosen.value
+    accepted = calibration.similarities(classifier, store, np.arange(120), ignore_event) >= chosen.value
     people = People(np.stack([store.dataset.labels] * 2, axis=1), 30)
     (rate,) = identity_bootstrap(weighted_share(accepted, np.ones(120, bool)), people)
     assert rate is not None and rate.low <= FAR <= rate.high
     # Random features tell little, but more of the known people pass than of unknown people.
-    known = unknown_calibration.similarities(classifier, opened(KNOWN), np.arange(50), ignore_event) >= chosen.value
+    known = calibration.similarities(classifier, opened(KNOWN), np.arange(50), ignore_event) >= chosen.value
     assert known.mean() > 1.5 * FAR
 
 
@@ -136,7 +136,7 @@ CHOICES = [
 @pytest.mark.parametrize(("scores", "far", "threshold", "achieved"), CHOICES)
 def test_the_threshold_by_hand(scores: list[float], far: float, threshold: float, achieved: float) -> None:
     known = np.array([0.95, 0.6, 0.2])
-    chosen = unknown_calibration.choose(np.array(scores), known, far, "x")
+    chosen = calibration.choose_unknown(np.array(scores), known, far, "x")
     assert (chosen.value, chosen.far.value) == (pytest.approx(threshold), achieved)
     assert chosen.tar is not None and chosen.tar.value == np.mean(known >= chosen.value)
     assert resolvable((far,), len(scores)) == (far,)

@@ -13,8 +13,7 @@ from facewright.cli.progress import event_printer
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
-    from facewright.exportation.cost import TargetCost
-    from facewright.exportation.results import Export, Int8Report
+    from facewright.exportation.cost import Export, Int8Report, TargetCost
 
 
 def export(
@@ -176,9 +175,9 @@ def push(
     Example:
       facewright push mine.onnx me/mine --results measured/
     """
-    from facewright.workflows import hub
+    from facewright.workflows.model_card import push as push_model
 
-    sent = hub.push(model, repo, results=results or (), licence=licence, public=public)
+    sent = push_model(model, repo, results=results or (), licence=licence, public=public)
     report(sent.to_dict(), f"{sent.repo}: {sent.file}, revision {sent.revision}", as_json)
 
 
@@ -197,7 +196,7 @@ def pull(
       facewright pull me/mine --out mine.onnx
     """
     check_writable(out)
-    from facewright.workflows import hub
+    from facewright.workflows.model_card import pull as pull_model
 
-    fetched = hub.pull(repo, out, revision=revision)
+    fetched = pull_model(repo, out, revision=revision)
     report(fetched.to_dict(), f"wrote {fetched.path}, revision {fetched.revision}", as_json)

@@ -75,7 +75,7 @@ def predict(
                 "--template needs a classifier and has no place for unknown people or several faces: remove "
                 "--unknown-at and --every-face"
             )
-        from facewright.workflows.submission import fill_template
+        from facewright.workflows.prediction import fill_template
 
         with event_printer(quiet) as on_event:
             filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)

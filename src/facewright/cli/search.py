@@ -12,8 +12,7 @@ from facewright.cli.output import percent, report, say, table
 from facewright.cli.progress import duration, event_printer
 
 if TYPE_CHECKING:
-    from facewright.workflows.dry_runs import DryRun
-    from facewright.workflows.learning_rates import LearningRates
+    from facewright.workflows.dry_runs import DryRun, LearningRates
     from facewright.workflows.recipe_search import SearchResult
 
 SHOWN = 12  # rows of a table
@@ -119,7 +118,7 @@ def lr_find(
     Example:
       facewright lr-find photos/ --model resnet50 --plot rates.png
     """
-    from facewright.workflows.learning_rates import find_learning_rate
+    from facewright.workflows.dry_runs import find_learning_rate
 
     with event_printer(quiet) as on_event:
         found = find_learning_rate(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facewright.cli import options as opt
+from facewright.cli.evaluation import comparison_lines, describe_result
 from facewright.cli.inference import prediction_line
 from facewright.cli.output import emit, percent, report, say, show, table
 from facewright.cli.progress import event_printer
@@ -15,9 +16,8 @@ from facewright.cli.search import describe_dry_run
 from facewright.errors import UsageError
 
 if TYPE_CHECKING:
-    from facewright.evaluation.results import BinaryResult, ClassificationResult, Comparison
-    from facewright.evaluation.target_comparison import TargetComparison
-    from facewright.evaluation.targets import TaskResult
+    from facewright.evaluation.compare import TargetComparison
+    from facewright.evaluation.results import Comparison
 
 
 def train(
@@ -260,40 +260,11 @@ def with_weights(model: str, weights: str | None) -> str:
     return f"{model}@{weights}"
 
 
-def describe_result(result: ClassificationResult | TaskResult) -> str:
-    """Return the headline numbers of an evaluation in a few lines."""
-    if result.task == "targets":
-        from facewright.cli.targets import target_lines
-
-        return "\n".join(target_lines(result))
-    return "\n".join(
-        (
-            f"{result.split}: {result.n:,} images, {len(result.classes)} classes",
-            f"accuracy  {percent(result.accuracy)}",
-            f"macro F1  {percent(result.macro_f1)}",
-            f"log loss  {result.log_loss:.3f}",
-            *([] if result.binary is None else _binary_lines(result.binary)),
-        )
-    )
-
-
-def _binary_lines(result: BinaryResult) -> list[str]:
-    return [
-        f"HTER      {percent(result.hter)}, accepting {result.accepted} from {result.threshold:.3f}",
-        f"FAR       {percent(result.far)}, {result.rejected} accepted as {result.accepted}",
-        f"FRR       {percent(result.frr)}, {result.accepted} rejected as {result.rejected}",
-        f"at 0.5    HTER {percent(result.hter_at_half)}",
-        f"EER       {100 * result.eer:.1f} % ({100 * result.eer_low:.1f} to {100 * result.eer_high:.1f}), on test",
-    ]
-
-
 def describe_comparison(comparison: Comparison | TargetComparison) -> str:
     """Return the models as a table, and the advice that follows from it."""
-    from facewright.evaluation.target_comparison import TargetComparison
+    from facewright.evaluation.compare import TargetComparison
 
     if isinstance(comparison, TargetComparison):
-        from facewright.cli.targets import comparison_lines
-
         return "\n".join(comparison_lines(comparison))
     binary = any(entry.test.binary is not None for entry in comparison.entries)
     header = ["model", "test accuracy", *(["HTER"] if binary else []), "log loss", "parameters"]

@@ -6,19 +6,17 @@ each attribute and each mean stands beside that majority baseline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.evaluation.compare import SIGNIFICANT, holm
 from facewright.metrics.binary import DEFAULT_THRESHOLD, binary_errors
 from facewright.metrics.classification import defined_mean
 from facewright.metrics.distributions import normal_quantile
-from facewright.metrics.intervals import Rate, complement, mcnemar_exact, not_a_point, wilson
+from facewright.metrics.intervals import Rate, complement, not_a_point, wilson
 from facewright.metrics.ranking import average_precision_rate, roc_auc_rate
 from facewright.records import Record
 
@@ -56,19 +54,6 @@ class AttributesResult(Record):
     mean_average_precision: float | None
     attributes: tuple[AttributeRow, ...]
     undefined: tuple[str, ...]  # attributes that are known of no image; they are in no row
-
-
-class AttributePair(Record):
-    """Two models on one attribute of the same images."""
-
-    attribute: str
-    a: str
-    b: str
-    n: int
-    accuracy_difference: float  # a - b
-    p_value: float  # exact McNemar test
-    holm_p_value: float  # corrected for all attributes and pairs of models
-    within_noise: bool  # holm_p_value >= 0.05
 
 
 def measure_attributes(
@@ -117,46 +102,6 @@ def measure_attributes(
         mean_average_precision=_mean([row.average_precision for row in rows]),
         attributes=rows,
         undefined=tuple(name for k, name in enumerate(names) if k not in used),
-    )
-
-
-def compare_attributes(
-    answers: Mapping[str, ArrayLike], targets: ArrayLike, names: Sequence[str]
-) -> tuple[AttributePair, ...]:
-    """Test for each attribute and each two models whether they differ by more than chance.
-
-    Args:
-        answers: model → (N, A) bool, yes or no at the model's own thresholds, of the same images in the same order.
-        targets: (N, A) 1, 0 or NaN for unknown. names: of the A attributes.
-    Raises:
-        UsageError: shapes or names that do not fit.
-    Source: the exact McNemar test, corrected by Holm's method over all attributes and pairs of models.
-    >>> pair = compare_attributes({"a": [[True]] * 6, "b": [[False]] * 6}, [[1]] * 6, ["hat"])[0]
-    >>> pair.p_value, pair.accuracy_difference
-    (0.03125, 1.0)
-    """
-    models = {name: checked_attributes(given, targets) for name, given in answers.items()}
-    found = []
-    for (a, (first, truth)), (b, (second, _)) in combinations(models.items(), 2):
-        for k, name in enumerate(names):
-            yes = truth[:, k][known := ~np.isnan(truth[:, k])] == 1
-            if not yes.size:
-                continue
-            right_a, right_b = ((given[known, k] != 0) == yes for given in (first, second))
-            found.append((name, a, b, right_a, right_b))
-    p_values = [mcnemar_exact(right_a, right_b) for *_, right_a, right_b in found]
-    return tuple(
-        AttributePair(
-            attribute=name,
-            a=a,
-            b=b,
-            n=right_a.size,
-            accuracy_difference=float(right_a.mean() - right_b.mean()),
-            p_value=p_value,
-            holm_p_value=corrected,
-            within_noise=corrected >= SIGNIFICANT,
-        )
-        for (name, a, b, right_a, right_b), p_value, corrected in zip(found, p_values, holm(p_values), strict=True)
     )
 
 

@@ -10,15 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, SkipValidation
 
 from facewright.errors import UsageError
 from facewright.evaluation import advice, protocols
-from facewright.evaluation.results import ClassificationResult, Comparison, Entry, Pair, Predictions
+from facewright.evaluation.attribute_metrics import checked_attributes
+from facewright.evaluation.results import ClassificationResult, Comparison, Entry, Latency, Pair, Predictions
+from facewright.evaluation.targets import TargetPredictions, TaskResult
+from facewright.events import EpochRow
 from facewright.metrics import classification as metrics
 from facewright.metrics.intervals import mcnemar_exact, paired_bootstrap
+from facewright.records import Record
+from facewright.specs.tasks import TaskSpec
 
 SIGNIFICANT = 0.05
 
@@ -138,3 +145,121 @@ def _first_difference(a: Sequence[str], b: Sequence[str]) -> str:
         if x != y:
             return f"number {i} is {x!r} and {y!r}"
     return f"{len(a)} and {len(b)} of them"
+
+
+class AttributePair(Record):
+    """Two models on one attribute of the same images."""
+
+    attribute: str
+    a: str
+    b: str
+    n: int
+    accuracy_difference: float  # a - b
+    p_value: float  # exact McNemar test
+    holm_p_value: float  # corrected for all attributes and pairs of models
+    within_noise: bool  # holm_p_value >= 0.05
+
+
+class TargetEntry(Record):
+    """One model of a comparison."""
+
+    name: str
+    run: str
+    model: str
+    recipe: str
+    parameters: int
+    file_bytes: int
+    train_seconds: float
+    latency: Latency
+    test: TaskResult
+    predictions: Annotated[TargetPredictions, SkipValidation, Field(exclude=True, repr=False)]
+    history: Annotated[tuple[EpochRow, ...], SkipValidation, Field(exclude=True, repr=False)]
+
+
+class TargetComparison(Record):
+    """Models trained and tested on the same split."""
+
+    frame_rows: ClassVar[str | None] = "pairs"
+    task: Literal["targets"] = "targets"
+    dataset: str
+    fingerprint: str
+    counts: dict[str, int]  # images in train, validation, test
+    targets: tuple[str, ...]
+    models: tuple[TargetEntry, ...]
+    pairs: tuple[AttributePair, ...]  # of each two models and each attribute
+
+
+def compare_attributes(
+    answers: Mapping[str, ArrayLike], targets: ArrayLike, names: Sequence[str]
+) -> tuple[AttributePair, ...]:
+    """Test for each attribute and each two models whether they differ by more than chance.
+
+    Args:
+        answers: model → (N, A) bool, yes or no at the model's own thresholds, of the same images in the same order.
+        targets: (N, A) 1, 0 or NaN for unknown. names: of the A attributes.
+    Raises:
+        UsageError: shapes or names that do not fit.
+    Source: the exact McNemar test, corrected by Holm's method over all attributes and pairs of models.
+    >>> pair = compare_attributes({"a": [[True]] * 6, "b": [[False]] * 6}, [[1]] * 6, ["hat"])[0]
+    >>> pair.p_value, pair.accuracy_difference
+    (0.03125, 1.0)
+    """
+    models = {name: checked_attributes(given, targets) for name, given in answers.items()}
+    found = []
+    for (a, (first, truth)), (b, (second, _)) in combinations(models.items(), 2):
+        for k, name in enumerate(names):
+            yes = truth[:, k][known := ~np.isnan(truth[:, k])] == 1
+            if not yes.size:
+                continue
+            right_a, right_b = ((given[known, k] != 0) == yes for given in (first, second))
+            found.append((name, a, b, right_a, right_b))
+    p_values = [mcnemar_exact(right_a, right_b) for *_, right_a, right_b in found]
+    return tuple(
+        AttributePair(
+            attribute=name,
+            a=a,
+            b=b,
+            n=right_a.size,
+            accuracy_difference=float(right_a.mean() - right_b.mean()),
+            p_value=p_value,
+            holm_p_value=corrected,
+            within_noise=corrected >= SIGNIFICANT,
+        )
+        for (name, a, b, right_a, right_b), p_value, corrected in zip(found, p_values, holm(p_values), strict=True)
+    )
+
+
+def compare_targets(
+    entries: Sequence[TargetEntry], task: TaskSpec, dataset: str, fingerprint: str, counts: Mapping[str, int]
+) -> TargetComparison:
+    """Compare models that were tested on the same images.
+
+    Args:
+        task: that all of them have.
+    Raises:
+        UsageError: they were tested on other images.
+    """
+    first = entries[0].predictions
+    for entry in entries[1:]:
+        if entry.predictions.paths != first.paths:
+            remedy = "compare models that were trained with the same data, split and seed"
+            raise UsageError(f"{entries[0].name} and {entry.name} were tested on different images; {remedy}")
+    parts = task.of_kind("attribute")
+    pairs: tuple[AttributePair, ...] = ()
+    if parts and len(entries) > 1:
+        answers = {}
+        for entry in entries:
+            rows = entry.test.attributes.attributes if entry.test.attributes is not None else ()
+            limits = {row.name: row.threshold for row in rows}
+            values = entry.predictions.values[:, [part.values.start for part in parts]]
+            answers[entry.name] = values >= np.array([limits.get(part.target.name, 0.5) for part in parts])
+        truth = first.truth[:, [part.truth.start for part in parts]]
+        pairs = compare_attributes(answers, truth, [part.target.name for part in parts])
+    return TargetComparison(
+        dataset=dataset,
+        fingerprint=fingerprint,
+        counts=dict(counts),
+        targets=task.names,
+        models=tuple(entries),
+        pairs=pairs,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from facewright.errors import EmptyScores, RunError, Undefined
+from facewright.errors import EmptyScores, RunError, Undefined, UsageError
 from facewright.evaluation import protocols
 from facewright.evaluation.attribute_metrics import AttributesResult, measure_attributes
-from facewright.evaluation.number_metrics import NumberResult, PredictionInterval, fit_interval, measure_number
+from facewright.evaluation.number_metrics import (
+    NumberResult,
+    PredictionInterval,
+    errors_by_group,
+    fit_interval,
+    measure_number,
+)
 from facewright.evaluation.results import ClassificationResult, Predictions
-from facewright.evaluation.subgroups import Subgroups
+from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.vote_metrics import VotesResult, measure_votes
 from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import DEFAULT_THRESHOLD, choose_class_threshold
@@ -199,3 +205,63 @@ def _number_of(cell: str, classes: tuple[str, ...]) -> float:
     if not cell:
         return np.nan
     return float(classes.index(plain_cell(cell))) if classes else float(cell)
+
+
+def with_groups(
+    result: TaskResult,
+    predictions: TargetPredictions,
+    task: TaskSpec,
+    limits: Mapping[str, float],
+    groups: Sequence[str],
+    column: str,
+) -> TaskResult:
+    """Add what each target is worth within each group.
+
+    Of attributes and classes the accuracy (of attributes also false yes and false no), of votes the accuracy against a
+    clear majority, of numbers the errors.
+
+    Args:
+        result: of these predictions.
+        limits: the threshold of each attribute by its name; 0.5 where there is none.
+        groups: of each image; "" is unknown. column: their name.
+    Raises:
+        UsageError: no image has a group, or their number differs.
+    """
+    names = np.array(groups, np.str_)
+    if len(names) != len(predictions.paths) or not (names != "").any():
+        raise UsageError(f"{column}: expected a group for some of {len(predictions.paths)} images, got none")
+    found: dict[str, Subgroups] = {}
+    numbers = {number.name: number for number in result.numbers}
+    for part in task.parts:
+        name, truth = part.target.name, predictions.truth[:, part.truth]
+        known = ~np.isnan(truth).any(axis=1)
+        if name in result.undefined or not (names[known] != "").any():
+            continue
+        if part.target.number is not None:
+            rows = errors_by_group(truth[known, 0], predictions.values[known, part.values.start], names[known])
+            numbers[name] = numbers[name].replace(groups=rows)
+        else:
+            limit = limits.get(name, DEFAULT_THRESHOLD)
+            found[name] = _rates(
+                part, truth[known], predictions.values[known, part.values], limit, names[known], column
+            )
+    return result.replace(by=column, groups=found, numbers=tuple(numbers.values()))
+
+
+def _rates(
+    part: TargetColumns,
+    truth: NDArray[np.float64],
+    values: NDArray[np.float64],
+    limit: float,
+    groups: NDArray[np.str_],
+    column: str,
+) -> Subgroups:
+    """Measure one target in each group: (n, truths) and (n, values) of the images where it is known."""
+    if part.target.kind == "attribute":
+        yes, scores = truth[:, 0] == 1, values[:, 0]
+        chosen = f"yes to {part.target.name}, for all groups"
+        return rates_of_images((scores >= limit) == yes, groups.tolist(), column, (scores, yes, limit, chosen))
+    if part.target.kind == "votes":
+        clear = (truth == truth.max(axis=1, keepdims=True)).sum(axis=1) == 1
+        truth, values, groups = truth[clear].argmax(axis=1)[:, None], values[clear], groups[clear]
+    return rates_of_images(values.argmax(axis=1) == truth[:, 0], groups.tolist(), column)

@@ -1,14 +1,18 @@
-"""The cost of int8: the answers of the float32 model and the int8 one to the same labelled images."""
+"""Results of an export, and the cost of int8: the answers of both models to the same labelled images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from facewright.bundle import Precision
 from facewright.errors import DataError
-from facewright.exportation.agreement import ModelOutputs
+from facewright.exportation.agreement import Agreement, ModelOutputs
+from facewright.input_spec import InputSpec
 from facewright.metrics.intervals import Rate, mcnemar_exact, wilson
 from facewright.metrics.streaming import all_pairs
 from facewright.records import Record
@@ -98,3 +102,32 @@ def nearest(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         part[np.arange(len(part)), np.arange(start, start + len(part))] = -np.inf
         found[start : start + len(part)] = part.argmax(1)
     return found
+
+
+class Int8Report(Record):
+    """The calibration of the int8 file, and its cost."""
+
+    calibration: str  # the data set
+    pictures: int  # calibration images used
+    float32_bytes: int  # size of the float32 file
+    cost: Int8Cost | None  # None: the model has targets in place of classes
+    targets: tuple[TargetCost, ...] = ()
+
+
+class Export(Record):
+    """A model that was written as ONNX."""
+
+    task: Literal["export"] = "export"
+    model: str
+    path: str
+    size: int  # bytes
+    architecture: str
+    spec: InputSpec = Field(serialization_alias="input")
+    outputs: Mapping[str, int]  # name -> numbers per image
+    precision: Precision
+    fingerprints: Mapping[str, str]
+    data: str  # what the float32 graph was compared with PyTorch on
+    agreement: Agreement  # of the float32 graph, also where the file is int8
+    thresholds: int  # in the file
+    dropped: int  # thresholds of the model that do not hold for it
+    quantised: Int8Report | None = None  # None: float32

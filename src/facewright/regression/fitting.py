@@ -21,8 +21,8 @@ from facewright.data.sampling import derive
 from facewright.errors import NonFiniteLoss
 from facewright.events import EventHandler, Progress
 from facewright.files import csv_text
-from facewright.regression.network import Array, Perceptron
 from facewright.regression.recipe import FitRecipe
+from facewright.regression.regressor import Array, Perceptron
 
 Rows = tuple[Array, Array]  # standardized inputs (N, D) and targets (N, K)
 

@@ -19,7 +19,7 @@ import numpy as np
 from facewright.data.splits import Split, stratified
 from facewright.data.text_tables import FUNCTION, draw_points, read_numbers
 from facewright.errors import DataError, UnknownName, UsageError
-from facewright.regression.network import Array
+from facewright.regression.regressor import Array
 
 FEWEST = 20  # rows: 14 for training, 3 for validation, 3 for the test
 

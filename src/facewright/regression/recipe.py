@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from facewright.records import Record
-from facewright.regression.network import Activation
+from facewright.regression.regressor import Activation
 from facewright.specs import checked
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import Shares

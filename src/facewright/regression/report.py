@@ -14,9 +14,8 @@ from facewright.data.splits import Split
 from facewright.evaluation.number_metrics import FitEvaluation
 from facewright.provenance import origin
 from facewright.regression.fitting import FitRow
-from facewright.regression.network import Array
 from facewright.regression.points import Points
-from facewright.regression.regressor import Regressor
+from facewright.regression.regressor import Array, Regressor
 from facewright.report import pages, words
 from facewright.report.canvas import INK, canvas, inline_svg, name_axes, series_colour
 from facewright.report.number_plots import SIZE, error_plots, function_plot, quantity

@@ -27,9 +27,8 @@ from facewright.files import csv_text, read_json, write_atomic, write_json
 from facewright.records import Record, notebook_display
 from facewright.regression import fitting
 from facewright.regression import recipe as recipes
-from facewright.regression.network import Array, Perceptron
 from facewright.regression.points import Points, open_points, read_inputs
-from facewright.regression.regressor import TASK, Column, Header, Regressor, load, save, standardize
+from facewright.regression.regressor import TASK, Array, Column, Header, Perceptron, Regressor, load, save, standardize
 from facewright.regression.report import fit_page
 from facewright.runs import owned
 

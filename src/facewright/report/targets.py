@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup
 
-from facewright.evaluation.target_comparison import TargetComparison, TargetEntry
+from facewright.evaluation.compare import TargetComparison, TargetEntry
 from facewright.evaluation.targets import TaskResult
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin

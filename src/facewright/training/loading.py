@@ -21,12 +21,26 @@ from facewright.training.distributed import World
 from facewright.training.features import FeatureInputs, Features, features_of
 from facewright.training.recipe_parts import Plan, Sampling
 from facewright.training.training_module import TrainingModule
-from facewright.training.verification import VerificationSet
 
 VALIDATED = 64  # images a batch
 
 Inputs = tuple[Tensor, NDArray[np.int64]]
 """Images (B, 3, H, W) or features (B, F), float32, and the rows (B,) of the store they are of."""
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationSet:
+    """Pairs of images that no part of the training data holds.
+
+    name: of the list. store: its images. rows: (P, 2) of the store, -1 for an image that cannot be read.
+    same: (P,) whether both show one person. fold: (P,) from 0, or None.
+    """
+
+    name: str
+    store: ImageStore
+    rows: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    fold: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ from facewright.training.recipe_parts import Phase
 from facewright.training.schedule import Plateau
 from facewright.training.sharding import ShardedObjective, whole_norm
 from facewright.training.step_numbers import StepNumbers, divergence
-from facewright.training.trainer_state import restore, save, state_of
 from facewright.training.training_module import AveragedNetwork, TrainingModule
 from facewright.training.validation import Validation
 
@@ -371,17 +370,17 @@ class Trainer:
         """Return everything that a run needs to resume as if nothing had happened."""
         self._tick()
         self.settle()
-        return state_of(self)
+        return checkpoints.state_of(self)
 
     def restore(self, state: checkpoints.State) -> None:
         """Take up a state that `state` gave. Raises ResumeError: it is of another model or recipe."""
-        restore(self, state)
+        checkpoints.restore_trainer(self, state)
         if self.position.step:  # no step may be left in this epoch, whose row holds the rate of the last one
             optimizers.set_rate(self.optimizer, self.rate_factor(self.position.phase_steps - 1))
 
     def checkpoint(self) -> None:
         """Save the state: the main process all of it, but for class directions that are shared out."""
-        save(self)
+        checkpoints.save_trainer(self)
         self._saved = time.monotonic()
 
     def checkpoint_if_due(self) -> None:

@@ -16,20 +16,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facewright.data.loaders import ImageStore, Loader
 from facewright.devices import moved
-from facewright.errors import UsageError
+from facewright.errors import DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.heads import CosineHead
+from facewright.input_spec import InputSpec
 from facewright.losses import targets
 from facewright.metrics import binary
+from facewright.metrics.folds import accuracy_over_folds
+from facewright.metrics.verification import eer, roc
 from facewright.specs.tasks import TaskSpec
 from facewright.training.distributed import World
-from facewright.training.history import Position
-from facewright.training.loading import Data, Inputs
+from facewright.training.history import Position, SetAccuracy
+from facewright.training.loading import Data, Inputs, VerificationSet
 from facewright.training.recipe import Recipe
 from facewright.training.sharding import Sharding
 from facewright.training.training_module import TrainingModule
-from facewright.training.verification import measure
+from facewright.vectors import unit
+
+EMBEDDED = 64  # images a batch
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def verified(trainer: Validating, result: Validation, network: nn.Module, size: 
     if not data.sets or not result.finite():
         return result
     head = trainer.module.head
-    found = [measure(network, head, one, data.spec, size, epoch, trainer.world) for one in data.sets]
+    found = [measure_set(network, head, one, data.spec, size, epoch, trainer.world) for one in data.sets]
     trainer.position.sets += found
     trainer.on_event(Message(f"epoch {epoch}: verification: {', '.join(map(str, found))}"))
     chosen = trainer.recipe.selection.metric == "verification"
@@ -157,3 +163,55 @@ def _least_hter(scores: Tensor, labels: Tensor) -> float:
     truth = labels.numpy() == 1
     threshold = binary.choose_binary_threshold(accepted[truth], accepted[~truth], "min-hter")
     return binary.half_total_error_rate(accepted[truth], accepted[~truth], threshold)
+
+
+def measure_set(
+    network: nn.Module, head: str | None, one: VerificationSet, spec: InputSpec, size: int, epoch: int, world: World
+) -> SetAccuracy:
+    """Measure one set by the cosines of embeddings, each the sum of an image's and its mirror image's.
+
+    Args:
+        network: in evaluation mode, on the device of the world.
+        head: name of the module of the network whose `embed` gives the embeddings; None: the features are.
+        spec: mean, std and colour order. size: side in pixels.
+        epoch: from 1.
+        world: each process embeds its share.
+    Raises:
+        DataError: an embedding is no finite vector.
+    """
+    vectors = _vectors(network, head, one.store, spec, size, world)
+    failed = np.flatnonzero((one.rows < 0).any(axis=1))
+    first, second = (vectors[moved(torch.from_numpy(one.rows[:, side]), vectors.device)] for side in (0, 1))
+    scores = (first * second).sum(1).cpu().double().numpy()
+    ok = np.ones(len(scores), np.bool_)
+    ok[failed] = False
+    if not np.isfinite(scores[ok]).all():
+        raise DataError(f"{one.name}: an embedding is no finite vector; lower optimizer.learning_rate")
+    rate = eer(roc(scores[ok & one.same], scores[ok & ~one.same])).value
+    if one.fold is None:
+        return SetAccuracy(epoch, one.name, len(scores), len(failed), 1 - rate, None, rate)
+    folds = accuracy_over_folds(scores, one.same, one.fold, failed, number=len(np.unique(one.fold)))
+    return SetAccuracy(epoch, one.name, len(scores), len(failed), folds.mean, folds.standard_error, rate)
+
+
+def _vectors(
+    network: nn.Module, head: str | None, store: ImageStore, spec: InputSpec, size: int, world: World
+) -> Tensor:
+    """(N, D) unit vectors of all images, the same in all processes."""
+    count = len(store.dataset.records)
+    if count < world.size:
+        world = World(device=world.device)  # each embeds all
+    number = max(world.size, -(-count // EMBEDDED))
+    blocks = np.array_split(np.arange(count, dtype=np.int64), number)[world.rank :: world.size]
+    module = None if head is None else network.get_submodule(head)
+    vectors: Tensor | None = None
+    for batch in Loader(store, spec, None, size, seed=0).epoch(blocks, 0):
+        images = moved(batch.images, world.device)
+        both = [network.forward_features(view).float() for view in (images, images.flip(3))]  # type: ignore[operator]
+        both = both if module is None else [module.embed(features) for features in both]  # type: ignore[operator]
+        found = unit(both[0] + both[1])
+        if vectors is None:
+            vectors = torch.zeros(count, found.shape[1], device=world.device)
+        vectors[moved(torch.from_numpy(batch.indices), world.device)] = found
+    assert vectors is not None
+    return world.all_reduce(vectors)

@@ -12,20 +12,18 @@ from facewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from facewright.runs import Run
-    from facewright.workflows.calibration import calibrate
+    from facewright.workflows.calibration import calibrate, calibrate_unknown
     from facewright.workflows.comparison import Compared, compare
     from facewright.workflows.demonstration import demo
-    from facewright.workflows.dry_runs import dry_run
+    from facewright.workflows.dry_runs import dry_run, find_learning_rate
     from facewright.workflows.embeddings import embed
     from facewright.workflows.evaluation import evaluate
     from facewright.workflows.inspection import inspect
-    from facewright.workflows.learning_rates import find_learning_rate
     from facewright.workflows.pair_evaluation import pairs
     from facewright.workflows.prediction import predict
     from facewright.workflows.recipe_search import search
     from facewright.workflows.sweeps import train_all
     from facewright.workflows.training_runs import resume, train
-    from facewright.workflows.unknown_calibration import calibrate_unknown
     from facewright.workflows.verification import verify
     from facewright.workflows.verification_benchmark import Benchmark, benchmark
 
@@ -57,18 +55,16 @@ __getattr__ = lazy_names(
     {
         "facewright.runs": "Run",
         "facewright.workflows.verification_benchmark": "Benchmark benchmark",
-        "facewright.workflows.calibration": "calibrate",
+        "facewright.workflows.calibration": "calibrate calibrate_unknown",
         "facewright.workflows.comparison": "Compared compare",
         "facewright.workflows.demonstration": "demo",
-        "facewright.workflows.dry_runs": "dry_run",
-        "facewright.workflows.learning_rates": "find_learning_rate",
+        "facewright.workflows.dry_runs": "dry_run find_learning_rate",
         "facewright.workflows.inspection": "inspect",
         "facewright.workflows.evaluation": "evaluate",
         "facewright.workflows.pair_evaluation": "pairs",
         "facewright.workflows.recipe_search": "search",
         "facewright.workflows.prediction": "predict",
         "facewright.workflows.training_runs": "resume train",
-        "facewright.workflows.unknown_calibration": "calibrate_unknown",
         "facewright.workflows.sweeps": "train_all",
         "facewright.workflows.embeddings": "embed",
         "facewright.workflows.verification": "verify",

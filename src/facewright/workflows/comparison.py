@@ -15,8 +15,8 @@ from facewright.data.store import PixelStore
 from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
 from facewright.evaluation import speed
+from facewright.evaluation.compare import TargetComparison, TargetEntry, compare_targets
 from facewright.evaluation.results import Comparison
-from facewright.evaluation.target_comparison import TargetComparison, TargetEntry, compare_targets
 from facewright.faces.crops import with_face_crops
 from facewright.files import plain_cell, write_atomic, write_json
 from facewright.images import Pixels

@@ -22,8 +22,7 @@ from facewright.evaluation.binary import (
 )
 from facewright.evaluation.results import SCORES, BinaryResult, ClassificationResult, Predictions, Ranked, keeps_scores
 from facewright.evaluation.subgroups import rates_of_images
-from facewright.evaluation.target_groups import with_groups
-from facewright.evaluation.targets import TargetPredictions, TaskResult
+from facewright.evaluation.targets import TargetPredictions, TaskResult, with_groups
 from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
@@ -134,7 +133,7 @@ def evaluate(
         model = model.folder
     _check_options(task, data, by, out, attack_options=threshold is not None or validation is not None)
     if task == "attack":
-        from facewright.workflows.attack_evaluation import evaluate_scores
+        from facewright.evaluation.attacks import evaluate_scores
 
         return evaluate_scores(Path(model), threshold, None if validation is None else Path(validation))
     grouping = None if by is None else Grouping.read(by, attributes, data)

@@ -28,10 +28,8 @@ from facewright.exportation.agreement import (
     compare_outputs,
     compute_outputs,
 )
-from facewright.exportation.cost import TargetCost, measure_int8_cost
-from facewright.exportation.network import to_onnx
-from facewright.exportation.quantization import to_int8
-from facewright.exportation.results import Export, Int8Report
+from facewright.exportation.cost import Export, Int8Report, TargetCost, measure_int8_cost
+from facewright.exportation.network import to_int8, to_onnx
 from facewright.faces.crops import cropper_for, with_face_crops
 from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier

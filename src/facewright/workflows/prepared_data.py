@@ -20,9 +20,9 @@ from facewright.events import EventHandler, Message, Progress
 from facewright.faces.crops import FaceCropper, advice, sample_share, with_face_crops
 from facewright.input_spec import InputSpec
 from facewright.training.generation import check_smaller_class
+from facewright.training.loading import VerificationSet
 from facewright.training.mining import face_class
 from facewright.training.recipe import Recipe
-from facewright.training.verification import VerificationSet
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of its training part
 

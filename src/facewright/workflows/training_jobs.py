@@ -25,7 +25,7 @@ from facewright.events import EpochRow, EventHandler, Message, Progress, RunEval
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts
-from facewright.training import batch_size, checkpoints, precision
+from facewright.training import checkpoints, precision
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, even_batch, starting_network
 from facewright.training.distributed import World, joined
@@ -332,7 +332,7 @@ def _with_largest_batch(
     if world.is_main_process:
         on_event(Progress("looking for the largest batch", 0, 1))
         most = len(data.split.train) // FEWEST_STEPS // world.size
-        found = batch_size.largest(network, size, world.device, dtype, most, images * size * size * 3)
+        found = precision.largest_batch(network, size, world.device, dtype, most, images * size * size * 3)
     batch = int(world.all_reduce_sum([found])[0]) * world.size
     on_event(Message(f"batch {batch}: the largest that fits by doubling; the learning rate stays as it is"))
     return recipes.override(recipe, {"training.batch": str(batch)})

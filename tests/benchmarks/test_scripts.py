@@ -134,9 +134,7 @@ SLOW = {
     "structure",
     "onnx_speed",
     "face_stack",
-    "all_pairs",
     "scanning",
-    "stack_threshold",
 }
 NEEDS = {"face_stack": ("dlib", "cv2"), "finding": ("face_recognition_models",), "onnx_speed": ("onnxscript",)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,13 +29,38 @@ def build(rule: OptimizerSpec, groups: Sequence[Group], learning_rate: float) ->
         learning_rate: the base rate; times a group's factor it is kept as `base`, scaled by the schedule at every step.
     """
     momentum, beta2 = rule.momentum, rule.beta2
-    fused = groups[0].parameters[0].device.type in FUSED
+    device = groups[0].parameters[0].device.type
+    fused = device in FUSED
     parts = [part for group in groups for part in _parts(rule, group, learning_rate)]
     if rule.name == "adamw":
-        return torch.optim.AdamW(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
+        adamw = _AdamW if device == "cpu" else torch.optim.AdamW
+        return adamw(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
     if rule.name == "adam":
-        return torch.optim.Adam(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
+        adam = _Adam if device == "cpu" else torch.optim.Adam
+        return adam(parts, lr=learning_rate, betas=(0.9, beta2), fused=fused)
     return torch.optim.SGD(parts, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+
+
+class _InMemoryOrder:
+    """Shows the kernel channels-last weights in the order of memory; torch's for CPUs copies others there and back."""
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
+        """Fill the lists as torch does: weights, gradients, their means and mean squares, and two that stay."""
+        found: bool = super()._init_group(group, *lists)  # type: ignore[misc]
+        shown = lists[:4]
+        for index, tensors in enumerate(zip(*shown, strict=True)):
+            if all(one.ndim == 4 and one.is_contiguous(memory_format=torch.channels_last) for one in tensors):
+                for column, one in zip(shown, tensors, strict=True):
+                    column[index] = one.permute(0, 2, 3, 1)
+        return found
+
+
+class _Adam(_InMemoryOrder, torch.optim.Adam):
+    pass
+
+
+class _AdamW(_InMemoryOrder, torch.optim.AdamW):
+    pass
 
 
 def _parts(rule: OptimizerSpec, group: Group, learning_rate: float) -> list[dict[str, object]]:

@@ -128,6 +128,15 @@ def test_a_gallery_that_has_grown_is_told_of(gallery: Path, tmp_path: Path, caps
     assert status == 0 and "Somebody" in out and "6" in err
 
 
+def test_two_people_who_may_be_one_are_told_once(
+    photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("first", "second"):
+        shutil.copytree(photos / "person_00", tmp_path / "twice" / name)
+    _, _, err = run(capsys, "enroll", "-g", tmp_path / "g", "-m", model, tmp_path / "twice", "-q")
+    assert err.count("gallery merge") == 1 and "4 photos" not in err and "8 photos" in err and "first" in err
+
+
 WRONG = [  # words -> a part of the one line that is said
     (("enroll", "-g", "{new}", "{photos}", "--crop", "0.5"), "--crop"),  # built-in
     (("enroll", "-g", "{new}", "-m", "{model}", "{photos}", "--select-face", "largest"), "model.safetensors"),

@@ -96,9 +96,12 @@ def test_an_npz_holds_what_the_table_holds_and_needs_no_pyarrow(
     assert (tmp_path / "v.npz").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_cluster_makes_no_npz(photos: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "on"), [("v.npz", "ray"), ("v.txt", None)])
+def test_a_file_of_another_kind_is_refused(
+    name: str, on: str | None, photos: Path, model: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"\.parquet"):
-        embed(model, photos, tmp_path / "v.npz", on="ray")
+        embed(model, photos, tmp_path / name, on=on)
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(

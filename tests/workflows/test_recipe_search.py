@@ -201,8 +201,9 @@ def test_the_time_of_a_trial_that_was_stopped_counts(
 
     monkeypatch.setattr(recipe_search, "train_job", train_job)
     few = {"models": ["plain_cnn"], "out": tmp_path / "s", "overrides": QUICK}
-    with pytest.raises((Interrupted, KeyboardInterrupt)), monkeypatch.context() as gone:
+    with pytest.raises((Interrupted, KeyboardInterrupt)) as stopped, monkeypatch.context() as gone:
         search(DATA, budget=200, **few)
+    assert fault is None or f"--out {tmp_path / 's'}" in str(stopped.value)
     found = search(DATA, budget=200, **few)  # 100 - kept are left: one trial more, not two
     assert len(found.trials) == 2 and found.seconds == 200 + kept
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.gallery.entries import Match
-    from facewright.gallery.results import Identification, PhotoIdentification, SearchResult
+    from facewright.gallery.results import EnrolledPhoto, Enrollment, Identification, PhotoIdentification, SearchResult
 
 Model = Annotated[
     str | None,
@@ -85,18 +85,12 @@ def enroll(
             gallery, photos, broken=broken, metadata=metadata, keep_crops=keep_crops, select_face=select_face,
             min_quality=min_quality, on_event=on_event,
         )  # fmt: skip
-    for warning in result.warnings:
+    for warning in (*result.warnings, *_perhaps_one_person(result, gallery.store.location)):
         say(f"warning: {warning}")
     say_left_out(result.failed)
     for photo in result.photos:
         if photo.message is not None:
             say(f"{photo.photo}: {photo.message}")
-        if photo.similar is not None:
-            say(
-                f"warning: {photo.photo}: already enrolled as {photo.similar.person} at {photo.similar.score:.2f}? "
-                f"If it is one person: facewright gallery merge -g {shlex.quote(gallery.store.location)} "
-                f"{shlex.quote(photo.person)} --into {shlex.quote(photo.similar.person)}"
-            )
     if as_json:
         emit(result.to_dict())
     else:
@@ -106,6 +100,21 @@ def enroll(
     if not result.photos:
         say("error: no photo could be enrolled")
         raise typer.Exit(1)
+
+
+def _perhaps_one_person(result: Enrollment, gallery: str) -> Iterator[str]:
+    """Yield a warning for each two people whose photos are so similar that they may be one person."""
+    pairs: dict[frozenset[str], list[tuple[EnrolledPhoto, Match]]] = {}
+    for photo in result.photos:
+        if photo.similar is not None:
+            pairs.setdefault(frozenset((photo.person, photo.similar.person)), []).append((photo, photo.similar))
+    for photos in pairs.values():
+        most, other = max(photos, key=lambda one: one[1].score)
+        yield (
+            f"{most.person} may be {other.person}: {number_of(len(photos), 'photo')} with a similarity of up to "
+            f"{other.score:.2f}, such as {most.photo}; if they are one person: facewright gallery merge "
+            f"-g {shlex.quote(gallery)} {shlex.quote(most.person)} --into {shlex.quote(other.person)}"
+        )
 
 
 @app.command("search")

@@ -221,7 +221,10 @@ def without_verbosity(words: Sequence[str]) -> tuple[list[str], int]:
 def _refuse(error: FacewrightError | OSError) -> int:
     """Print an error in one line; of processes that torchrun started, the first that fails."""
     if is_first_failure():
-        line = harmless(f"error: {' '.join(str(error).split())}", sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:  # without Python's "[Errno 2]"
+            text = error.strerror if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
+        line = harmless(f"error: {' '.join(text.split())}", sys.stderr)
         typer.echo(line, err=True)
         _tell_torchrun(line)
     return STOPPED if isinstance(error, Interrupted) else 1

@@ -91,7 +91,7 @@ def dataset_of_folders(tree: Tree, expected: str, names: dict[str, str] | None =
 def _check_folders(tree: Tree, splits: dict[str, str], classes: list[str], expected: str) -> None:
     if not classes:
         found = f"{len(tree.files)} images without class folders" if tree.files else "no folder and no image"
-        raise DataError(f"{tree.where}: {expected}; found {found}")
+        raise DataError(f"{tree.where}: found {found}; {expected}")
     filled = {folder_of(path) for path in tree.files}
     depth = classes[0].count("/")
     nested = sorted(f for f in tree.folders if f.count("/") > depth and f in filled)

@@ -99,7 +99,7 @@ def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Data
     why = "".join(f"; {note}" for note in left)
     if not tables and (chosen == "labels" or "columns" in options or not tree.whole):
         raise DataError(
-            f"{tree.where}: {EXPECTED}; found no label file (a .csv, .tsv or .txt with a row an image){why}"
+            f"{tree.where}: found no label file (a .csv, .tsv or .txt with a row an image){why}; {EXPECTED}"
         )
     if tables and (chosen == "labels" or not _folders_agree(tree, tables, options)):
         note = f"labels are read from {' and '.join(table.name for table in tables)}"
@@ -213,4 +213,4 @@ def _about_names(tree: Tree) -> str:
     pattern = r"(?P<label>.+)_\d+\.\w+"
     fits = all(re.fullmatch(pattern, path.rpartition("/")[2]) for path in tree.files)
     hint = f"; their names fit --label-from '{pattern}'" if fits else ""
-    return f"{tree.where}: {EXPECTED}; found {len(tree.files)} images without class folders{hint}"
+    return f"{tree.where}: found {len(tree.files)} images without class folders{hint}; {EXPECTED}"

@@ -89,7 +89,7 @@ def open_tree(address: str) -> Tree | None:
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, on Python 3.11
         missing = isinstance(error, FileNotFoundError)
         why = "there is no such file or folder" if missing else f"it cannot be opened ({reason_of(error)})"
-        raise DataError(f"{address}: {why}; {EXPECTED}") from error
+        raise DataError(f"{address}: {why}") from error
     suffix = path.suffix.lower() if stat.S_ISREG(mode) else ""
     if suffix == ".npz":
         return None
@@ -105,7 +105,7 @@ def open_tree(address: str) -> Tree | None:
     if suffix in _UNREAD:
         raise DataError(f"{address}: {_UNREAD[suffix]}")
     kind = "a file" if stat.S_ISREG(mode) else "something"
-    raise DataError(f"{address}: {EXPECTED}; got {kind} of another kind")
+    raise DataError(f"{address}: {kind} of an unknown kind; {EXPECTED}")
 
 
 def _listed(path: Path, address: str) -> Tree:

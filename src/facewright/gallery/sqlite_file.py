@@ -181,6 +181,8 @@ def translated(path: Path) -> Iterator[None]:
             raise GalleryError(
                 f"{path}: could not be read or written ({error}); what was enrolled before is unchanged"
             ) from error
+        if code == sqlite3.SQLITE_NOTADB:
+            raise GalleryDamaged(f"{path}: is not a gallery, or its first bytes are damaged") from error
         raise damaged(path, str(error)) from error
     except UnicodeDecodeError as error:  # SQLite's own message quotes a damaged name
         raise damaged(path, "no text") from error

@@ -163,7 +163,7 @@ def read_bytes(path: Path, limits: Limits, name: str) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block or never end
-            raise BadImage(name, "is not a regular file")
+            raise BadImage(name, "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
         if status.st_size > limits.bytes:
             raise BadImage(name, f"has {status.st_size:,} bytes; the limit is {limits.bytes:,}")
         with path.open("rb") as file:

@@ -129,7 +129,8 @@ def open_socket(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=128)
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; choose another --port"
+            f"cannot listen on {settings.host} port {settings.port}: "
+            f"{os.strerror(error.errno) if error.errno else error}; choose another --port"
         ) from None
 
 

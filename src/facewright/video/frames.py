@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from facewright.errors import DataError, UsageError, require_extra
 from facewright.files import replacing
 from facewright.images import Limits, Pixels
+from facewright.images.files import is_image
 
 if TYPE_CHECKING:
     import av
@@ -139,7 +140,8 @@ def read(source: str | Path, reading: Reading, *, every: int = 1, open_: Open | 
     try:
         container = (open_ or opener(source))()
     except (av.error.FFmpegError, OSError) as error:
-        raise DataError(f"{name}: cannot be opened: {_reason(error)}") from None
+        hint = "; for an image: facewright gallery identify" if is_image(name) else ""
+        raise DataError(f"{name}: cannot be opened: {_reason(error)}{hint}") from None
     with closing(container):
         if not container.streams.video:
             raise DataError(f"{name}: has no video stream")

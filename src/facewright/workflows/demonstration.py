@@ -18,6 +18,7 @@ from facewright.workflows.comparison import Compared
 from facewright.workflows.inspection import inspect
 from facewright.workflows.prediction import predict
 from facewright.workflows.sweeps import train_all
+from facewright.workflows.training_jobs import resumed_by
 
 SHOWN = 5  # test images to predict, none of which was trained on
 
@@ -62,9 +63,10 @@ def demo(
     changes += [] if budget is None else [f"--budget {budget:g}s"]
     command = f"facewright compare '{where}' --models {','.join(MODELS)} {' '.join(changes)}"
     on_event(Message(f"2. train and compare: {command}"))
-    compared = train_all(
-        where, MODELS, out=folder, overrides=overrides, budget=budget, device=device, on_event=on_event
-    )
+    with resumed_by("the same command"):
+        compared = train_all(
+            where, MODELS, out=folder, overrides=overrides, budget=budget, device=device, on_event=on_event
+        )
     best = max(compared.runs, key=lambda run: run.classification.accuracy.value)
     shown = _test_images(best, folder / "photos")
     on_event(Message(f"3. predict: facewright predict {best.folder} {folder / 'photos'}"))

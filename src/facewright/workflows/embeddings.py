@@ -83,6 +83,8 @@ def embed(
         FacewrightError: another process writes this file, or it cannot be written.
     """
     as_arrays = str(out).endswith(".npz")
+    if not as_arrays and not str(out).endswith(".parquet"):
+        raise UsageError(f"expected an --out that ends in .parquet or .npz, got {out}")
     if as_arrays and on is not None:
         raise UsageError(f"expected an --out that ends in .parquet with --on {on}, got {out}")
     if not as_arrays:

@@ -40,6 +40,7 @@ from facewright.training.features import FeatureInputs, features_of
 from facewright.training.recipe_parts import Probe
 from facewright.workflows.comparison import compare, thumbnails
 from facewright.workflows.prepared_data import cropper_of, open_store
+from facewright.workflows.training_jobs import resumed_by
 from facewright.workflows.training_runs import train
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest
@@ -273,10 +274,11 @@ def _retrained(
             split.save(folder / "split.csv", store.dataset, store.digests)
         on_event(Message(f"fold {number} of {folds}: {folder}"))
         recipe = run.folder / "recipe.toml"
-        fold = train(
-            facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
-            resume=True, report=False, device=device, on_event=on_event,
-        )  # fmt: skip
+        with resumed_by("the same command"):
+            fold = train(
+                facts.where, model=facts.start, recipe=recipe, out=folder, seed=facts.seed,
+                resume=True, report=False, device=device, on_event=on_event,
+            )  # fmt: skip
         predictions = fold.class_predictions
         assert predictions.probabilities is not None
         for path, row in zip(predictions.paths, predictions.probabilities, strict=True):

@@ -98,12 +98,13 @@ def _data(bundle: Bundle, run: Run | None) -> Iterator[tuple[str, str]]:
         facts = run.facts
         yield "data", f"{facts.dataset}, fingerprint {facts.fingerprint}"
         yield "images", ", ".join(f"{count:,} {part}" for part, count in facts.counts.items())
-        yield "recipe", f"{facts.recipe}, seed {facts.seed}, {facts.epochs or 0:,} epochs"
+        yield "recipe", f"{facts.recipe}, seed {facts.seed}, epochs: {facts.epochs or 0:,}"
         if facts.weights is not None:
-            yield "began with", facts.start
+            yield "began with", facts.title
             yield from _terms(facts.start)
+    told = (CARD, "licence", *(() if run is None else ("recipe", "seed", "data", "dataset")))
     for key, value in bundle.provenance.items():
-        if key not in (CARD, "licence") and isinstance(value, str | int | float) and value not in ("", None):
+        if key not in told and isinstance(value, str | int | float) and value not in ("", None):
             yield key, str(value)
     weights = bundle.provenance.get("weights")
     if isinstance(weights, str) and (run is None or run.facts.weights is None):
@@ -120,7 +121,8 @@ def _terms(title: str) -> Iterator[tuple[str, str]]:
 
 def _input(bundle: Bundle) -> Iterator[tuple[str, str]]:
     spec: InputSpec = bundle.spec
-    mean, std = (" ".join(f"{255 * value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    channels = ([f"{255 * value:.4g}" for value in values] for values in (spec.mean, spec.std))
+    mean, std = (values[0] if len({*values}) == 1 else f"({', '.join(values)})" for values in channels)
     yield "input", f"{spec.height} × {spec.width} px, {spec.colour_order}, (x - {mean}) / {std}, x in 0..255"
     yield "mirror image", "added" if spec.flip else "not added"
     yield "aligned crops", "ArcFace's" if bundle.template is None else bundle.template.name

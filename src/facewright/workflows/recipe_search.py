@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from facewright.training import history
 from facewright.training.distributed import World
 from facewright.workflows.comparison import REPORTING, compare
 from facewright.workflows.search_space import chosen, drawn, in_words
-from facewright.workflows.training_jobs import Outcome, finish_job, prepared, train_job
+from facewright.workflows.training_jobs import Outcome, finish_job, prepared, resumed_by, train_job
 from facewright.workflows.training_requests import (
     Job,
     Request,
@@ -131,7 +132,7 @@ def search(
         if asked.recipe.task is not None or asked.recipe.probe is not None:
             raise UsageError(f"recipe search is for the training of classes, not for recipe {asked.recipe.name}")
     folder = free_folder(f"{dataset.name}-search") if out is None else Path(out)
-    with owned(folder):
+    with owned(folder), resumed_by(f"the same command and --out {shlex.quote(str(folder))}"):
         world = World(device=devices.choose(device))
         job = _Search(dataset, models, recipe, fixed, folder, seed, world, on_event)
         done, spent = _tried(job, budget, trials)

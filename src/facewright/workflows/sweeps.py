@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from facewright.training.recipe import Recipe
 from facewright.training.trackers import chosen_trackers
 from facewright.workflows.comparison import REPORTING, Compared, compare
 from facewright.workflows.dry_runs import DryRun, dry_run
+from facewright.workflows.training_jobs import resumed_by
 from facewright.workflows.training_requests import (
     TrainedModel,
     check_model,
@@ -72,10 +74,11 @@ def train_all(
             share = (deadline - time.monotonic()) / (len(models) - number)
             tried = partial(timed, model=name, overrides=changes)
             changes = {**changes, **_epochs_of(_fitted(name, chosen, place, share, tried, on_event))}
-        run = train(
-            dataset, model=name, recipe=recipe, out=place, seed=seed, overrides=changes, task=task, resume=True,
-            report=False, device=device, track=track, on_event=on_event,
-        )  # fmt: skip
+        with resumed_by(f"the same command and --out {shlex.quote(str(folder))}"):
+            run = train(
+                dataset, model=name, recipe=recipe, out=place, seed=seed, overrides=changes, task=task, resume=True,
+                report=False, device=device, track=track, on_event=on_event,
+            )  # fmt: skip
         runs.append(run)
     on_event(Progress(REPORTING, 0, 1))
     compared = compare(runs)

@@ -19,7 +19,7 @@ from facewright import bundle as bundles
 from facewright import devices, platforms, provenance
 from facewright.data.loaders import Loader
 from facewright.data.targets import with_ranges
-from facewright.errors import ResumeError, UsageError
+from facewright.errors import Interrupted, ResumeError, UsageError
 from facewright.evaluation.results import ClassificationResult
 from facewright.events import EpochRow, EventHandler, Message, Progress, RunEvaluated, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
@@ -115,6 +115,15 @@ def stepwise(recipe: Recipe) -> Recipe:
     if sampling.plan == "generate":  # as many images of each class, and as many steps
         sampling = sampling.model_copy(update={"plan": "over"})
     return recipe.model_copy(update={"phases": phases, "sampling": sampling})
+
+
+@contextmanager
+def resumed_by(command: str) -> Iterator[None]:
+    """Name in the message of a stopped training the command that resumes the work which it is a part of."""
+    try:
+        yield
+    except Interrupted as stopped:
+        raise Interrupted(f"{str(stopped).partition(', ')[0]}, resume with {command}") from None
 
 
 def train_job(job: Job) -> Outcome | None:

@@ -25,7 +25,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from facewright.errors import GalleryError
+from facewright.errors import GalleryDamaged, GalleryError
 from facewright.files import sync_folder
 from facewright.gallery.store import VERSION, absent, bytes_remain, damaged, foreign_schema
 from facewright.platforms import NEW_FILE, publish

@@ -27,7 +27,7 @@ scratch = fw.train(few, model="plain_cnn", overrides={**settings, "training.epoc
 
 # Then fine-tune the network from above in two phases: first a new head alone, then all layers at a low learning rate.
 start = f"plain_cnn@{before.folder / 'model.safetensors'}"
-settings |= {"training.batch": "8", "phases.body.epochs": "5", "phases.body.learning_rate": "1e-4"}
+settings |= {"training.batch": "8", "phases.backbone.epochs": "5", "phases.backbone.learning_rate": "1e-4"}
 tuned = fw.train(few, model=start, recipe="finetune", overrides=settings, report=False)
 
 # Both were trained and tested on the same images.

@@ -37,7 +37,7 @@ SMALLER = {
     'training.epochs": "5"': 'training.epochs": "2"',
     'training.epochs": "150"': 'training.epochs": "10"',
     'phases.patches.epochs": "8"': 'phases.patches.epochs": "3"',
-    'phases.body.epochs": "5"': 'phases.body.epochs": "1"',
+    'phases.backbone.epochs": "5"': 'phases.backbone.epochs": "1"',
 }
 
 

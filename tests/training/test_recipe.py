@@ -179,22 +179,34 @@ def test_stages_scale_the_size_by_share_of_the_run() -> None:
 @pytest.mark.parametrize(("name", "model", "frozen"), [("xception", "xception", 55), ("densenet", "densenet121", 27)])
 def test_the_fine_tuning_notebooks_word_for_word(name: str, model: str, frozen: int) -> None:
     found = recipes.load(f"notebook-finetune-{name}")
-    head, body = found.phases["head"], found.phases["body"]
-    assert (head.epochs, body.epochs, head.train) == (10, 15, "head")
+    head, backbone = found.phases["head"], found.phases["backbone"]
+    assert (head.epochs, backbone.epochs, head.train) == (10, 15, "head")
     assert (found.selection.metric, found.selection.patience) == ("accuracy", 5)
     plateau = found.schedule
     assert (plateau.name, plateau.factor, plateau.least_rate) == ("plateau", 0.2, 1e-6)
     state = Plateau()
-    lowered = [epoch for epoch in range(1, 8) if state.update(0.0, plateau, body.learning_rate)]
+    lowered = [epoch for epoch in range(1, 8) if state.update(0.0, plateau, backbone.learning_rate)]
     assert lowered == [4, 7]  # Keras' patience of 3: at the third epoch without a better one, and again
-    assert state.scale * body.learning_rate == pytest.approx(1e-6)
+    assert state.scale * backbone.learning_rate == pytest.approx(1e-6)
     augment = found.augment
     assert (augment.flip, augment.flip_vertical, augment.brightness_shift) == (0.5, 0.5, 0.2)
     assert augment.contrast_range == augment.saturation_range == (0.5, 2.0)
     assert math.sqrt(augment.area[0]) * 299 == pytest.approx(269, abs=0.1) and augment.area[0] == augment.area[1]
     network = create_model(model, 12, input_size=found.input.size, stem="imagenet")
-    trained = freezing.trained_names(network, body.train)
+    trained = freezing.trained_names(network, backbone.train)
     layers = [part for part in network.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
     still = [part for part in layers if not any(w is p for n, p in network.named_parameters() if n in trained
              for w in part.parameters())]  # fmt: skip
     assert len(still) == frozen
+
+
+def test_the_phase_of_version_0_1_has_a_new_name(caplog: pytest.LogCaptureFixture) -> None:
+    shipped = recipes.load("finetune")
+    with caplog.at_level("WARNING", logger="facewright.training"):
+        found = recipes.override(shipped, {"phases.body.epochs": "3"})
+    assert found.phases["backbone"].epochs == 3
+    assert caplog.messages == ["phases.body.epochs is now phases.backbone.epochs"]
+    old = recipes.parse(shipped.to_toml().replace("[phases.backbone]", "[phases.body]"), "a run of 0.1")
+    assert list(old.phases) == ["head", "body"]
+    assert recipes.override(old, {"phases.body.epochs": "3"}).phases["body"].epochs == 3  # a name of its own
+    assert shipped.with_phase_names_of(old) == old and old.with_phase_names_of(shipped) == old

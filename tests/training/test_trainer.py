@@ -142,7 +142,7 @@ def test_phases_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     trainer.on_event = changed
     rows = trainer.fit()
-    assert [row.phase for row in rows] == ["head"] * 3 + ["body"] * 2
+    assert [row.phase for row in rows] == ["head"] * 3 + ["backbone"] * 2
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]
     assert [moved for _, moved in seen] == [{"fc"}] * 3 + [{"fc", "conv2"}] * 2
     assert rows[3].learning_rate <= 0.005 < rows[0].learning_rate
@@ -167,7 +167,9 @@ def test_a_stalled_phase_gives_way_to_the_next(tmp_path: Path, monkeypatch: pyte
     kept: list[int] = []
     trainer.save_best = lambda model: kept.append(trainer.position.epoch + 1)
     rows = trainer.fit()
-    assert [row.phase for row in rows] == ["head", "head", "body"], "the best of all phases is what a phase must beat"
+    assert [row.phase for row in rows] == ["head", "head", "backbone"], (
+        "the best of all phases is what a phase must beat"
+    )
     assert kept == [1]
 
 

@@ -42,8 +42,8 @@ def test_each_phase_is_tried_without_computing_features_of_all_images(
     )
     weights = start.folder / "model.safetensors"
     found = dry_run(DATA, model=f"plain_cnn@{weights}", recipe="finetune", overrides={"input.size": "32"})
-    assert list(found.seconds_per_step) == ["head", "body"] and found.epochs == 25
-    assert found.trained_parameters["head"] < found.trained_parameters["body"] == found.parameters
+    assert list(found.seconds_per_step) == ["head", "backbone"] and found.epochs == 25
+    assert found.trained_parameters["head"] < found.trained_parameters["backbone"] == found.parameters
 
 
 def test_only_training_and_validation_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

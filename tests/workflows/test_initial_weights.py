@@ -21,7 +21,7 @@ from facewright.workflows import resume, train, train_all
 OLD = "synthetic:faces?identities=4&images=12&size=32&seed=1"
 NEW = "synthetic:faces?identities=3&images=12&size=32&seed=2"
 QUICK = {"input.size": "32", "training.precision": "float32", "training.batch": "8"}
-SHORT = {**QUICK, "phases.head.epochs": "2", "phases.head.draws": "2", "phases.body.epochs": "1"}
+SHORT = {**QUICK, "phases.head.epochs": "2", "phases.head.draws": "2", "phases.backbone.epochs": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("recipe", ["finetune", "finetune-last-stage", "finetune-strong"])
 def test_two_phases(weights: Path, tmp_path: Path, recipe: str) -> None:
     run = train(NEW, model=f"plain_cnn@{weights}", recipe=recipe, out=tmp_path / "r", overrides=SHORT, report=False)
-    assert [row.phase for row in run.history] == ["head", "head", "body"]
+    assert [row.phase for row in run.history] == ["head", "head", "backbone"]
     assert run.facts.title == "plain_cnn@model" and run.facts.weights == str(weights)
     assert run.evaluation.n > 0
     before, after = bundles.load(weights).weights, bundles.load(tmp_path / "r" / "model.safetensors").weights
@@ -136,10 +136,10 @@ def test_weights_that_changed_are_noticed(weights: Path, tmp_path: Path) -> None
         ("plain_cnn@nowhere.safetensors", {}, FacewrightError, "nowhere.safetensors"),
         ("plain_cnm@imagenet", {}, UnknownName, "did you mean 'plain_cnn'"),
         ("plain_cnn@WEIGHTS", {"training.epochs": "3"}, UsageError, "phases.head.epochs"),
-        ("plain_cnn@WEIGHTS", {"phases.body.train": "from layer 9"}, UnknownName, "layer 2"),
+        ("plain_cnn@WEIGHTS", {"phases.backbone.train": "from layer 9"}, UnknownName, "layer 2"),
         ("plain_cnn@WEIGHTS", {"head.kind": "native"}, UsageError, "head.kind"),
         ("plain_cnn@WEIGHTS", {"objective.kind": "arcface", "training.label_smoothing": "0"}, UsageError, "cosine"),
-        ("plain_cnn@WEIGHTS", {"phases.body.draws": "2"}, UsageError, "draws above 0 want"),
+        ("plain_cnn@WEIGHTS", {"phases.backbone.draws": "2"}, UsageError, "draws above 0 want"),
     ],
 )
 def test_what_cannot_be_started(
@@ -160,9 +160,9 @@ def test_the_recipes_are_those_of_the_notebooks() -> None:
     recipe = load("finetune")
     assert {name: (p.epochs, p.learning_rate, p.train) for name, p in recipe.phases.items()} == {
         "head": (10, 1e-3, "head"),
-        "body": (15, 1e-5, "all"),
+        "backbone": (15, 1e-5, "all"),
     }
-    assert load("finetune-last-stage").phases["body"].train == "last-stage"
+    assert load("finetune-last-stage").phases["backbone"].train == "last-stage"
     assert list(load("head-only").phases) == ["head"]
 
 
@@ -187,7 +187,7 @@ def test_the_notebooks_train_what_they_say(tmp_path: Path, model: str, notebook:
         report=False,
     )
     file = start.folder / "model.safetensors"
-    short = {**small, "phases.head.epochs": "2", "phases.body.epochs": "4", "schedule.patience": "0"}
+    short = {**small, "phases.head.epochs": "2", "phases.backbone.epochs": "4", "schedule.patience": "0"}
     run = train(
         NEW,
         model=f"{model}@{file}",
@@ -207,5 +207,5 @@ def test_the_notebooks_train_what_they_say(tmp_path: Path, model: str, notebook:
         name for name in same if name.endswith("running_mean") and name.replace("running_mean", "weight") not in trained
     ]
     assert still and not moved & set(still)
-    rates = [row.learning_rate for row in run.history if row.phase == "body"]
+    rates = [row.learning_rate for row in run.history if row.phase == "backbone"]
     assert rates[0] == pytest.approx(1e-5) and min(rates) >= 1e-6

@@ -131,13 +131,13 @@ def test_fine_tuning_in_two_phases_learns_a_number(runs: dict[str, Run], table: 
     """From the backbone of another run: a new head, then the whole network, which changes."""
     changed = {name: SMALL[name] for name in ("input.size", "training.batch", "training.precision", "number.tolerance")}
     changed |= {"phases.head.epochs": "4", "phases.head.learning_rate": "3e-2", "phases.head.draws": "1"}
-    changed |= {"phases.body.epochs": "1", "phases.body.learning_rate": "1e-4"}
+    changed |= {"phases.backbone.epochs": "1", "phases.backbone.learning_rate": "1e-4"}
     changed |= {f"augment.{name}": "0" for name in ("brightness", "contrast", "saturation")}
     options = {"recipe": "finetune", "task": "number:age", "out": tmp_path / "a", "overrides": changed, "report": False}
     run = train(table, model=str(runs["huber"].folder), **options)
     result = number_of(run.evaluation)
     assert result.mean_absolute_error.high < 0.6 * result.baseline_mean_absolute_error.low
-    assert [row.phase for row in run.history] == ["head"] * 4 + ["body"]
+    assert [row.phase for row in run.history] == ["head"] * 4 + ["backbone"]
     before, after = (bundles.load(one.folder / "model.safetensors").weights for one in (runs["huber"], run))
     assert any((before[name] != after[name]).any() for name in before if "classifier" not in name)
 

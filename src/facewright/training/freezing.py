@@ -22,8 +22,8 @@ def trained_names(network: nn.Module, which: str) -> frozenset[str]:
 
     Args:
         network: of the catalogue, with its head.
-        which: "all"; "head", the classifier alone; "last-stage", that and the last stage of the body; "from NAME", a
-            stage or part of the outline and all behind it; "all but first N", without the first N layers with weights
+        which: "all"; "head", the classifier alone; "last-stage", that and the last stage of the backbone; "from NAME",
+            a stage or part of the outline and all behind it; "all but first N", without the first N layers with weights
             (convolutions and linear layers; a norm belongs to the layer before it).
     Raises:
         UnknownName: no such stage or part.
@@ -94,7 +94,7 @@ def rate_groups(network: nn.Module, layer_decay: float) -> tuple[Group, ...]:
     """Parameters that want gradients, from the input to the head; each part learns slower than the one behind it.
 
     Args:
-        layer_decay: rate of a part over that of the next; 1.0 gives the body one group.
+        layer_decay: rate of a part over that of the next; 1.0 gives the backbone one group.
     Source: layer-wise learning rate decay as in BEiT, arXiv:2106.08254, appendix; a part of the outline is a layer.
     """
     named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
@@ -129,9 +129,8 @@ class _Outline:
         return len(self.paths) if parameter.startswith(self.classifier) else place
 
     def last_stage(self) -> int:
-        """The first part of the last stage of the body."""
-        body = [start for name, start in self.starts if name != "head"]
-        return body[-1]
+        """The first part of the last stage of the backbone."""
+        return [start for name, start in self.starts if name != "head"][-1]
 
     def find(self, name: str) -> int:
         """The first part of what is named so."""

@@ -7,9 +7,11 @@ recipe: loading it again gives an equal object.
 
 from __future__ import annotations
 
+import logging
 import math
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,6 +51,8 @@ from facewright.training.schedule import Schedule
 
 SHELF = toml_recipes.Shelf("recipes", "recipe")
 RENAMED = {"head.l2": "optimizer.head_weight_decay"}  # keys of version 0.1, still read
+OLD_PHASE, NEW_PHASE = "body", "backbone"  # of the shipped recipes: its name in version 0.1, and now
+LOG = logging.getLogger("facewright.training")
 
 
 class Recipe(Spec):
@@ -201,6 +205,13 @@ class Recipe(Spec):
         training = self.training.model_copy(update={"epochs": part(self.training.epochs)})
         return self.model_copy(update={"phases": phases, "training": training})
 
+    def with_phase_names_of(self, begun: Recipe) -> Recipe:
+        """Return the recipe with the phase names of a run of version 0.1, which is resumed as it began."""
+        if OLD_PHASE not in begun.phases or NEW_PHASE not in self.phases:
+            return self
+        phases = {OLD_PHASE if name == NEW_PHASE else name: phase for name, phase in self.phases.items()}
+        return self.model_copy(update={"phases": phases})
+
     def image_size(self, epoch: int) -> int:
         """Return the side in pixels that an epoch, counted from 0, trains at; below the full size a multiple of 16."""
         share = (epoch + 1) / self.epochs
@@ -255,8 +266,22 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     if recipe.phases and "training.epochs" in changes:
         known = ", ".join(f"phases.{name}.epochs" for name in recipe.phases)
         raise UsageError(f"recipe {recipe.name} counts its epochs by phase: set {known}")
-    changes = {RENAMED.get(key, key): text for key, text in changes.items()}
+    changes = {_present_name(key, recipe): text for key, text in changes.items()}
     return _validated(toml_recipes.change(tomllib.loads(recipe.to_toml()), changes, "recipe"), "--set")
+
+
+def _present_name(key: str, recipe: Recipe) -> str:
+    """Return the present name of a key of version 0.1."""
+    table, _, rest = key.removeprefix("phases.").partition(".")
+    if key.startswith("phases.") and table == OLD_PHASE not in recipe.phases and NEW_PHASE in recipe.phases:
+        _tell_new_name(key, key := f"phases.{NEW_PHASE}.{rest}")
+    return RENAMED.get(key, key)
+
+
+@cache
+def _tell_new_name(old: str, new: str) -> None:
+    """Say once in a process that a key has a new name."""
+    LOG.warning("%s is now %s", old, new)
 
 
 def _validated(table: dict[str, Any], origin: str) -> Recipe:

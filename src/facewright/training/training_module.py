@@ -53,10 +53,10 @@ class TrainingModule(nn.Module):
         self.objective = objective
         self.head = head
         self.dtype, self.compiled = dtype, compiled
-        body = network.forward if head is None else network.forward_features
-        self.body: Callable[[Tensor], Tensor] = body  # type: ignore[assignment]
+        backbone = network.forward if head is None else network.forward_features
+        self.backbone: Callable[[Tensor], Tensor] = backbone  # type: ignore[assignment]
         if compiled is not None:
-            self.body = torch.compile(self.body, mode=compiled)
+            self.backbone = torch.compile(self.backbone, mode=compiled)
         self.no_head = NoHead()
 
     def forward(self, inputs: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class TrainingModule(nn.Module):
             if self.compiled == CUDA_GRAPHS:
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             with autocast(inputs.device, self.dtype):
-                features = self.body(inputs)
+                features = self.backbone(inputs)
         head = self.no_head if self.head is None else self.network.get_submodule(self.head)
         loss, scores = self.objective(head, features.float(), targets, step)
         return loss, scores

@@ -1,8 +1,8 @@
 """Label issues of a run's dataset: every image is evaluated by a model that saw neither it nor its copies.
 
-With public weights: features of the frozen public body (never the run's own, which has learned the labels in question),
-and on each fold's other images a logistic regression. Else the run's recipe, retrained on each fold's other images in
-RUN/folds. What is found is kept in RUN/suspicious.json, and the run's report shows it. Nothing is ever dropped.
+With public weights: features of the frozen public backbone (never the run's own, which has learned the labels in
+question), and on each fold's other images a logistic regression. Else the run's recipe, retrained on each fold's other
+images in RUN/folds. What is found is kept in RUN/suspicious.json, and the run's report shows it; nothing is dropped.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from facewright.training.recipe import Recipe
 from facewright.training.trackers import TrackedRun, chosen_trackers, tracking
 from facewright.workflows.comparison import REPORTING, compare
 from facewright.workflows.training_jobs import finish_job, prepared, train_job
-from facewright.workflows.training_requests import Job, check_weights, folder_name, free_folder, requested
+from facewright.workflows.training_requests import Job, Request, check_weights, folder_name, free_folder, requested
 
 
 def train(
@@ -72,16 +72,10 @@ def train(
         raise UsageError(f"{folder}: lies in the dataset {dataset.where}; choose an --out beside it")
     with joined(devices.choose(device)) as world, owned(folder) if world.is_main_process else nullcontext():
         if (folder / "run.json").is_file():
-            if asked.widest:  # it was found when the run began
-                batch = str(Run(folder).recipe.training.batch)
-                found = recipes.override(asked.recipe, {"training.batch": batch})
-                asked = dataclasses.replace(asked, recipe=found, widest=False)
-            if asked.recipe.training.deterministic == "auto":  # as the run began; of an older one that was `false`
-                began = str(Run(folder).recipe.training.deterministic).lower()
-                found = recipes.override(asked.recipe, {"training.deterministic": began})
-                asked = dataclasses.replace(asked, recipe=found)
-            _check_same(folder, asked.model, asked.recipe, seed, resume)
-            asked = dataclasses.replace(asked, dataset=dataset.with_classes_first(RunFacts.read(folder).classes))
+            begun = _as_begun(asked, Run(folder).recipe)
+            _check_same(folder, asked.model, begun, seed, resume)
+            dataset = dataset.with_classes_first(RunFacts.read(folder).classes)
+            asked = dataclasses.replace(asked, recipe=begun, dataset=dataset, widest=False)
         else:
             check_weights(asked.model, asked.recipe)
         world.barrier()
@@ -140,6 +134,16 @@ def _parameters(job: Job) -> dict[str, str | int | float | bool]:
             value = value[part]
         values[f"recipe.{key}"] = value if isinstance(value, str | int | float) else str(value)
     return values
+
+
+def _as_begun(asked: Request, begun: Recipe) -> Recipe:
+    """Return the recipe asked for with what was found when the run began, and the phase names it has."""
+    found: dict[str, str] = {}
+    if asked.widest:
+        found["training.batch"] = str(begun.training.batch)
+    if asked.recipe.training.deterministic == "auto":  # of an older run that was `false`
+        found["training.deterministic"] = str(begun.training.deterministic).lower()
+    return recipes.override(asked.recipe, found).with_phase_names_of(begun)
 
 
 def _check_same(folder: Path, model: str, recipe: Recipe, seed: int, resume: bool) -> None:

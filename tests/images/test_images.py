@@ -434,7 +434,7 @@ def test_a_large_jpeg_of_many_scans_is_refused_before_it_is_decoded(scans, monke
     data = encoded(Image.fromarray(photo(600, 800)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     many = data[:-2] + data[last:-2] * scans + data[-2:]
-    monkeypatch.setattr("facewright.images.jpeg.MOST_SCANNED", 600 * 800 * 12)
+    monkeypatch.setattr("facewright.images.decoding.MOST_SCANNED", 600 * 800 * 12)
     monkeypatch.setattr(formats, "to_rgb", None)
     with pytest.raises(BadImage, match="scans"):
         images.read(many)

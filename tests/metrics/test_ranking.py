@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, FacewrightError, Undefined
-from facewright.metrics.ranking import average_precision_rate, roc_auc_rate
+from facewright.metrics.classification import average_precision_rate, roc_auc_rate
 
 RANDOM = np.random.default_rng(3)
 

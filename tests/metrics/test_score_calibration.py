@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
 from facewright.files import as_record
-from facewright.metrics.score_calibration import ScoreCalibration, calibrate_scores
+from facewright.metrics.calibration import ScoreCalibration, calibrate_scores
 
 
 def drawn(chance, n: int = 4000, seed: int = 0):
@@ -73,11 +73,11 @@ def test_pairs_that_a_threshold_parts_give_a_finite_map() -> None:
 
 
 def test_held_out_pairs_share_nobody_with_those_fitted_to(monkeypatch) -> None:
-    from facewright.metrics import score_calibration
+    from facewright.metrics import calibration
 
     seen = []
-    loss = score_calibration._held_out_loss
-    monkeypatch.setattr(score_calibration, "_held_out_loss", lambda *given: seen.append(given[3]) or loss(*given))
+    loss = calibration._held_out_loss
+    monkeypatch.setattr(calibration, "_held_out_loss", lambda *given: seen.append(given[3]) or loss(*given))
     generator = np.random.default_rng(0)
     people = generator.integers(30, size=(600, 2))
     people[::2, 1] = people[::2, 0]

@@ -9,9 +9,9 @@ from scipy.stats import binom
 from facewright.errors import DataError, EmptyScores, RunError, Undefined, UnknownName, UsageError
 from facewright.files import as_record
 from facewright.metrics.binary import choose_class_threshold
+from facewright.metrics.calibration import calibrate_scores
 from facewright.metrics.distributions import histograms
 from facewright.metrics.intervals import Rate, clopper_pearson
-from facewright.metrics.score_calibration import calibrate_scores
 from facewright.metrics.thresholds import (
     UNKNOWN,
     VERIFICATION,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from facewright.errors import UnknownName
-from facewright.models import catalog, released, renaming
+from facewright.models import catalog, released, weight_matching
 from facewright.models.released import RELEASED, Weights
 
 HOSTS = {"github.com", "huggingface.co", "dl.fbaipublicfiles.com"}
@@ -43,7 +43,7 @@ def test_names_are_unique() -> None:
 def test_timm_rows_have_a_rule_where_the_names_differ() -> None:
     for row in RELEASED:
         family = catalog.describe(row.architecture).family
-        theirs = {naming.name for naming in renaming.namings(family)}
+        theirs = {naming.name for naming in weight_matching.namings(family)}
         same = {"resnet", "resnext", "wide_resnet", "seresnet", "resnest", "densenet", "vit", "xception"}
         assert row.rule in theirs or family in same | {"inception_resnet"}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facewright.errors import WeightsError
-from facewright.models import catalog, renaming, weight_matching
+from facewright.models import catalog, weight_matching
 from facewright.models.weight_matching import match_weights
 
 Public = dict[str, tuple[int, ...]]
@@ -204,7 +204,7 @@ def test_the_classifier_of_timesler_has_the_identities_of_its_data() -> None:
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
 def test_what_a_program_puts_before_every_name_is_taken_off(wrapper: str) -> None:
     public = {f"{wrapper}{key}": shape for key, shape in ours("resnet18").items()}
-    assert match_weights("resnet18", blank(public), "x").naming.name == renaming.OURS
+    assert match_weights("resnet18", blank(public), "x").naming.name == weight_matching.OURS
     public["fc.weight"] = public.pop(f"{wrapper}fc.weight")  # not before every one: then it means something
     with pytest.raises(WeightsError, match="missing"):
         match_weights("resnet18", blank(public), "x")
@@ -224,4 +224,4 @@ def test_two_names_for_one_place_are_refused() -> None:
 
 def test_every_family_with_a_rule_is_a_family() -> None:
     families = {catalog.describe(name).family for name in catalog.names()}
-    assert set(renaming.NAMINGS) <= families
+    assert set(weight_matching.NAMINGS) <= families

@@ -15,10 +15,10 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from facewright.errors import UsageError
-from facewright.serve import bodies, connections
-from facewright.serve.connections import OncePerMinute, capacity
+from facewright.serve import bodies, server
 from facewright.serve.guard import Guard
 from facewright.serve.http_errors import ApiError
+from facewright.serve.server import OncePerMinute, capacity
 from facewright.serve.settings import Limits, Settings
 
 IMPATIENT = Limits(head_seconds=0.5, body_seconds=0.5, write_seconds=0.5, connections=300)
@@ -62,7 +62,7 @@ def port(serving: Serving) -> Iterator[int]:
 @pytest.fixture
 def few(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server for twenty connections, which is never impatient by itself."""
-    monkeypatch.setattr(connections, "PATIENCE", 0.0)
+    monkeypatch.setattr(server, "PATIENCE", 0.0)
     logging.getLogger("facewright.serve").filters.clear()  # of the servers of other tests
     settings = Settings(port=0, limits=FEW)
     with serving(Guard(application(), settings), settings) as port:
@@ -217,7 +217,7 @@ def test_there_are_no_more_connections_than_descriptors() -> None:
         for more in (64, 100, 500):
             resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, hard))
             most, backlog = capacity(512)
-            assert most > 0 and most + backlog + connections.SPARE <= more + 4
+            assert most > 0 and most + backlog + server.SPARE <= more + 4
         assert capacity(5)[0] == 5
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 10, hard))
         with pytest.raises(UsageError, match="ulimit"):

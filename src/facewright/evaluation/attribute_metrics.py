@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.binary import DEFAULT_THRESHOLD, binary_errors
-from facewright.metrics.classification import defined_mean
+from facewright.metrics.classification import average_precision_rate, defined_mean, roc_auc_rate
 from facewright.metrics.distributions import normal_quantile
 from facewright.metrics.intervals import Rate, complement, not_a_point, wilson
-from facewright.metrics.ranking import average_precision_rate, roc_auc_rate
 from facewright.records import Record
 
 Scores = NDArray[np.float64]

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined
-from facewright.metrics import class_parts
-from facewright.metrics.class_similarity import CHANCE, class_similarity, find_outliers
+from facewright.metrics.class_similarity import CHANCE, SEPARATION, class_similarity, find_outliers, parts_of
 from facewright.metrics.intervals import Rate, wilson
 from facewright.metrics.label_noise import confident_joint, estimated_errors, label_errors
 from facewright.records import Record
@@ -160,8 +159,8 @@ def _parted(
     """The mixed-identity classes among `rows`, the clearest first."""
     found = []
     for number, name in enumerate(classes):
-        parts = class_parts.parts_of(embeddings, rows[labels[rows] == number], groups)
-        if parts is not None and parts.separation >= class_parts.SEPARATION:
+        parts = parts_of(embeddings, rows[labels[rows] == number], groups)
+        if parts is not None and parts.separation >= SEPARATION:
             smaller, larger = (tuple(paths[row] for row in side.tolist()) for side in (parts.smaller, parts.larger))
             found.append(
                 PartedClass(

@@ -1,17 +1,32 @@
-"""Does a probability of 0.8 mean right eight times in ten? Reliability diagram and expected calibration error."""
+"""Probabilities that mean what they say: reliability of confidences, and the map from a similarity to a probability.
+
+Two maps are tried, a logistic and an isotonic one; the one with the lower log loss on pairs it was not fitted to is
+fitted again on all pairs and kept. The probability is for pairs mixed like these: among equally many genuine and
+impostor pairs 0.5 means one thing, among one genuine pair in a thousand another. The mix is kept with the map.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
 
-from facewright.errors import DataError, EmptyScores
+from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.metrics.classification import SMALLEST_PROBABILITY
 from facewright.metrics.intervals import Rate, same_length, wilson
+from facewright.metrics.people import people_halves, people_of
+from facewright.metrics.verification import two_sides
+from facewright.records import Record
 
 BINS = 15
+Method = Literal["logistic", "isotonic"]
+METHODS: tuple[Method, ...] = ("logistic", "isotonic")
+FOLDS = 5  # where it is not known who is in the pairs
 
 
 @dataclass(frozen=True)
@@ -70,3 +85,201 @@ def _spans(scores: NDArray[np.float64], bins: int) -> list[tuple[int, int]]:
 def _bin(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> Bin:
     accuracy = wilson(int(right.sum()), right.size)
     return Bin(float(scores[0]), float(scores[-1]), float(scores.mean()), accuracy)
+
+
+class ScoreCalibration(Record):
+    """A rising map from a score to a probability in (0, 1).
+
+    logistic: 1 / (1 + exp(-(slope * score + intercept))). isotonic: straight lines between (scores, probabilities),
+    level beyond the first and the last.
+    """
+
+    method: Method
+    slope: float | None
+    intercept: float | None
+    scores: tuple[float, ...]  # rising; empty for the logistic map
+    probabilities: tuple[float, ...]  # rising, in (0, 1)
+    log_loss: Mapping[str, float]  # held out, nats a pair, of both methods
+    genuine: int  # pairs it was fitted on
+    impostors: int
+    data: str  # what they were
+
+    @model_validator(mode="after")
+    def _rising(self) -> ScoreCalibration:
+        if (self.slope is not None and self.intercept is not None) != (self.method == "logistic"):
+            raise ValueError(f"{self.method!r} with slope {self.slope}, intercept {self.intercept}")
+        if self.slope is not None and self.slope <= 0:
+            raise ValueError(f"expected a slope above 0, got {self.slope}")
+        if self.method == "isotonic":
+            scores, values = self.scores, self.probabilities
+            rising = all(a < b for a, b in pairwise(scores)) and all(a <= b for a, b in pairwise(values))
+            if not (rising and all(0 < p < 1 for p in values) and len(scores) == len(values) > 0):
+                raise ValueError("expected rising scores with as many rising probabilities in (0, 1)")
+        return self
+
+    def probability(self, score: float) -> float:
+        """The probability that a pair with this score is of one person."""
+        return float(self.probabilities_of([score])[0])
+
+    def probabilities_of(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """`probability` of each of (P,) scores.
+
+        Raises:
+            DataError: a score is not finite.
+        """
+        values = np.asarray(scores, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise DataError("expected finite scores, got NaN or infinity: the model's output is broken")
+        if self.slope is not None and self.intercept is not None:
+            return np.asarray(_sigmoid(self.slope * values + self.intercept), dtype=np.float64)
+        return np.interp(values, self.scores, self.probabilities)
+
+
+def calibrate_scores(
+    scores: ArrayLike, same: ArrayLike, data: str, people: ArrayLike | None = None, seed: int = 0
+) -> ScoreCalibration:
+    """Fit the map from score to probability, logistic or isotonic, whichever does better on held-out pairs.
+
+    Held out are, where the people are known, the pairs within one half of the people from a map fitted within the other
+    half, both ways; else each of five folds, stratified, from the other four.
+
+    Args:
+        scores: (P,) finite similarities. same: (P,) bool. data: what the pairs are, for the record.
+        people: (P, 2) names. seed: of the split.
+    Raises:
+        EmptyScores: either kind of pair is absent. Undefined: genuine pairs do not score above impostors, or there are
+        too few to hold any out. DataError: a score is not finite. UsageError: not the same pairs.
+    Source: J. C. Platt, "Probabilistic outputs for support vector machines" (1999), with its smoothed targets;
+    B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002.
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    if values.shape != truth.shape:
+        raise UsageError(f"expected scores and same (P,), got {values.shape} and {truth.shape}")
+    two_sides(values[truth], values[~truth])  # refuses what is empty or not finite
+    parts = _parts(truth, people, seed)
+    losses: dict[str, float] = {method: _held_out_loss(method, values, truth, parts) for method in METHODS}
+    best = min(METHODS, key=lambda method: losses[method])  # the logistic map where they are equal
+    return _fit(best, values, truth, losses, data)
+
+
+def _fit(
+    method: Method, scores: NDArray[np.float64], same: NDArray[np.bool_], losses: Mapping[str, float], data: str
+) -> ScoreCalibration:
+    slope, intercept = _logistic(scores, same) if method == "logistic" else (None, None)
+    knots, values = _isotonic(scores, same) if method == "isotonic" else ((), ())
+    genuine = int(same.sum())
+    return ScoreCalibration(
+        method=method,
+        slope=slope,
+        intercept=intercept,
+        scores=knots,
+        probabilities=values,
+        log_loss=losses,
+        genuine=genuine,
+        impostors=same.size - genuine,
+        data=data,
+    )
+
+
+def _logistic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept of the least log loss against targets (k + 1) / (k + 2) and 1 / (k + 2) of Platt.
+
+    The smoothed targets keep the slope finite where a threshold parts the two kinds of pairs without error.
+    """
+    genuine = int(same.sum())
+    targets = np.where(same, (genuine + 1) / (genuine + 2), 1 / (same.size - genuine + 2))
+    centre, scale = float(scores.mean()), float(scores.std())
+    if scale == 0:
+        raise Undefined(f"all scores are {centre:g}: they tell nothing apart")
+    standard = (scores - centre) / scale
+
+    a, b = _newton(standard, targets)
+    if a <= 0:
+        raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
+    return float(a / scale), float(b - a * centre / scale)
+
+
+def _newton(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of the logistic map with the least log loss, by Newton's method with halved steps.
+
+    Source: Lin, Lin and Weng 2007, "A note on Platt's probabilistic outputs for support vector machines".
+    """
+
+    def loss(at: NDArray[np.float64]) -> float:
+        logits = at[0] * scores + at[1]
+        return float((np.logaddexp(0, logits) - targets * logits).mean())
+
+    features = np.stack([scores, np.ones_like(scores)], axis=1)
+    at = np.zeros(2)
+    for _ in range(100):
+        chance = _sigmoid(features @ at)
+        slope = features.T @ (chance - targets) / len(scores)
+        if np.abs(slope).max() < 1e-12:
+            break
+        curvature = (features.T * (chance * (1 - chance))) @ features / len(scores) + 1e-12 * np.eye(2)
+        step, before = np.linalg.solve(curvature, slope), loss(at)
+        while loss(at - step) > before and np.abs(step).max() > 1e-12:
+            step = step / 2
+        at = at - step
+    return float(at[0]), float(at[1])
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1, small) / (1 + small), np.float64)
+
+
+def _rising(scores: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The least squares rising map: its knots and values there, by pooling adjacent violators."""
+    knots, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    pools: list[list[float]] = []  # sum, weight, knots
+    for total, weight in zip(np.bincount(places, values).tolist(), counts.tolist(), strict=True):
+        pools.append([total, weight, 1])
+        while len(pools) > 1 and pools[-2][0] * pools[-1][1] >= pools[-1][0] * pools[-2][1]:
+            last = pools.pop()
+            pools[-1] = [one + other for one, other in zip(pools[-1], last, strict=True)]
+    levels = np.repeat([total / weight for total, weight, _ in pools], [int(pool[2]) for pool in pools])
+    turns = np.flatnonzero(np.diff(levels))
+    kept = np.unique(np.concatenate([[0], turns, turns + 1, [len(levels) - 1]]))
+    return knots[kept], levels[kept]
+
+
+def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Knots of the least squares rising map, kept 1 / (P + 2) away from 0 and 1: no count shows certainty."""
+    least = 1 / (scores.size + 2)
+    knots, values = _rising(scores, same.astype(np.float64))
+    values = np.clip(values, least, 1 - least)
+    if values[0] == values[-1]:
+        raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
+    return tuple(knots.tolist()), tuple(values.tolist())
+
+
+Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
+
+
+def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list[Fold]:
+    if people is None:
+        folds = np.empty(same.size, dtype=np.int64)
+        generator = np.random.default_rng(seed)
+        for side in (True, False):
+            places = np.flatnonzero(same == side)
+            folds[generator.permutation(places)] = np.arange(places.size) % FOLDS
+        parts = [(folds != k, folds == k) for k in range(FOLDS)]
+    else:
+        half = people_halves(people_of(people, same), seed)
+        parts = [(half == 1 - k, half == k) for k in range(2)]
+    for part in (side for pair in parts for side in pair):
+        if not (part & same).any() or not (part & ~same).any():
+            raise Undefined(
+                f"{int(same.sum())} genuine and {int((~same).sum())} impostor pairs are too few to hold any out"
+            )
+    return parts
+
+
+def _held_out_loss(method: Method, scores: NDArray[np.float64], same: NDArray[np.bool_], parts: list[Fold]) -> float:
+    losses = []
+    for fitted, held in parts:
+        chance = _fit(method, scores[fitted], same[fitted], {}, "").probabilities_of(scores[held])
+        of_truth = np.where(same[held], chance, 1 - chance)
+        losses.append(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)))
+    return float(np.concatenate(losses).mean())

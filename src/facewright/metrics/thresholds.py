@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike
 from pydantic import Field, computed_field, model_validator
 
 from facewright.errors import DataError, Undefined, UsageError
+from facewright.metrics.calibration import ScoreCalibration
 from facewright.metrics.distributions import Histograms
 from facewright.metrics.intervals import Rate, complement, upper_bound
-from facewright.metrics.score_calibration import ScoreCalibration
 from facewright.metrics.verification import OperatingPoint, allowed_impostors, roc, tar_at_far
 from facewright.records import Count, Number, Record
 

@@ -59,7 +59,7 @@ FAMILIES = {
         stems=("imagenet",),
     ),
     "alexnet": Family(
-        network="alexnet:AlexNet",
+        network="vgg:AlexNet",
         paper="Krizhevsky 2014, arXiv:1404.5997",
         source="torchvision",
         counts={"alexnet": (61_100_840, 1_428_376_960)},
@@ -289,7 +289,7 @@ FAMILIES = {
         smallest_side=103,
     ),
     "facenet": Family(
-        network="facenet:SmallFaceNet",
+        network="mobilefacenet:SmallFaceNet",
         paper="after Schroff et al. 2015, arXiv:1503.03832",
         source="counted here; no published figure",
         native_size=96,

@@ -1,11 +1,16 @@
-"""MobileFaceNet: an aligned face of 112 px to a 128-dimensional embedding, with a million parameters.
+"""MobileFaceNet: an aligned face of 112 px to a 128-dimensional embedding; and the small FaceNet.
 
 Source: Chen, Liu, Gao, Han, "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on Mobile
 Devices", CCBR 2018 (arXiv:1804.07573), table 1 and section 3.2. Parameter names are those of the common PyTorch ports;
-`classifier` is ours, a linear layer on the embedding, which public files lack.
-Its features are not of unit length: verification divides by the length itself.
-Deviation: a last map of another size than 7 x 7 is averaged to it, so that every size from 32 px fits. There is one
-stem, the paper's.
+`classifier` is ours, a linear layer on the embedding, which public files lack. Its features are not of unit length:
+verification divides by the length itself. Deviation: a last map of another size than 7 x 7 is averaged to it, so that
+every size from 32 px fits. There is one stem, the paper's.
+
+The small FaceNet: the first layers of FaceNet's NN2, then straight to a 128-dimensional feature. Source: Schroff,
+Kalenichenko, Philbin, "FaceNet", CVPR 2015 (arXiv:1503.03832), table 2, down to the second pool; the rest of the table
+is replaced by a mean over the map, dropout and one linear layer. A network to tell faces with and without something
+(glasses, a mask) when there is little data and no time. Deviations from the table: no local response normalisation
+(arXiv:1409.1556 found no use for it). There is one stem, the paper's; every size from 32 px fits.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from facewright.models.blocks import FixedGrid, Model, Stage, Stem, initialize_c
 
 EMBEDDING = 128
 GRID = 7  # points along a side of the last map, for 112 px
+FACENET_FEATURES = 128
 
 
 class ConvUnit(nn.Module):
@@ -112,3 +118,33 @@ class MobileFaceNet(Model):
             self.stage("stage 3", "conv_45", *fifth),
             self.stage("head", "sep sep_bn prelu", "GDC_dw GDC_bn", "features last_bn", "classifier"),
         )
+
+
+class SmallFaceNet(Model):
+    classifier_name: ClassVar[str] = "classifier"
+    feature_width = FACENET_FEATURES
+
+    def __init__(self, name: str, classes: int, stem: Stem = "imagenet") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3)
+        self.pool1 = nn.MaxPool2d(3, 2, 1)
+        self.conv2 = nn.Conv2d(64, 64, 1)
+        self.conv3 = nn.Conv2d(64, 192, 3, 1, 1)
+        self.pool3 = nn.MaxPool2d(3, 2, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(0.4)
+        self.fc = nn.Linear(192, FACENET_FEATURES)
+        self.classifier = nn.Linear(FACENET_FEATURES, classes)
+        initialize_convolutions(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, feature_width)
+        x = self.pool1(self.relu(self.conv1(x)))
+        x = self.pool3(self.relu(self.conv3(self.relu(self.conv2(x)))))
+        pooled = self.dropout(torch.flatten(self.avgpool(x), 1))
+        features: Tensor = self.relu(self.fc(pooled))
+        return features
+
+    def stages(self) -> tuple[Stage, ...]:
+        body = self.stage("body", "conv2", "conv3", "pool3")
+        return self.stage("stem", "conv1", "pool1"), body, self.stage("head", "avgpool", "fc", "classifier")

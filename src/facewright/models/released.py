@@ -54,7 +54,7 @@ class Weights:
     licence: str  # of the weights
     spec: InputSpec | None  # size that the weights were trained with, mean and std they expect; None: of a detector
     published: str  # score, in the words of a table: what, on what, by whom
-    rule: str = ""  # how their parameters are named; see `renaming`
+    rule: str = ""  # how their parameters are named; see `weight_matching`
     classes: int = 1000
     kind: Kind = "classifier"
     data: str = IMAGENET  # training data, and its terms as far as they were found

@@ -24,12 +24,12 @@ from facewright.models.catalog import describe, is_bridged
 from facewright.models.downloads import Progress, Remote, fetch, pinned, unchanged
 from facewright.models.face_weights import download_reporter, face_weights, file_of
 from facewright.models.released import Weights, cached_file, expected_input
-from facewright.models.renaming import namings
 from facewright.models.weight_files import WeightFile, read_weights
 from facewright.models.weight_matching import (
     MatchedWeights,
     compare,
     match_weights,
+    namings,
     published_stem,
     shapes,
     without_other_head,

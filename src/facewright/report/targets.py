@@ -1,14 +1,16 @@
-"""The page of models with targets in place of classes: one self-contained file in the look of the other reports."""
+"""Pages of models with targets in place of classes, and of an evaluation by group; the figures of rates by group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
 
 from facewright.evaluation.compare import TargetComparison, TargetEntry
+from facewright.evaluation.number_metrics import NumberResult
+from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.targets import TaskResult
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
@@ -16,6 +18,7 @@ from facewright.report import pages, words
 from facewright.report.model_section import Fact
 from facewright.report.number_plots import error_plots, quantity
 from facewright.report.plots import training_curves
+from facewright.report.verification_plots import group_figure
 from facewright.specs.tasks import TaskSpec
 
 
@@ -94,3 +97,43 @@ def _figures(entry: TargetEntry, task: TaskSpec, index: int) -> list[tuple[str, 
 
 def _with_interval(rate: Rate) -> str:
     return f"{quantity(rate.value)} ({quantity(rate.low)} to {quantity(rate.high)})"
+
+
+@dataclass(frozen=True)
+class GroupContext:
+    """The content of the page. Nothing is looked up."""
+
+    title: str
+    model: str
+    column: str
+    lead: Sequence[str]  # of what
+    tiles: Sequence[Fact]  # of all images
+    groups: Mapping[str, Subgroups]  # by target; one without a name where there are no targets
+    numbers: Sequence[NumberResult]  # with groups
+    origin: Origin
+
+
+def group_page(context: GroupContext) -> str:
+    """Return the whole page as HTML."""
+    sections = [
+        (name, groups, group_figures(groups, f"t{place}-"))
+        for place, (name, groups) in enumerate(context.groups.items())
+    ]
+    numbers = []
+    for place, number in enumerate(context.numbers):
+        rates = [(row.name, row.mean_absolute_error) for row in number.groups]
+        title = f"mean absolute error of {number.name}"
+        if rates:
+            numbers.append((number, Markup(group_figure(rates, title, f"n{place}", scale=1, unit=""))))
+    facts = {"context": context, "sections": sections, "numbers": numbers}
+    return pages.render("evaluation.html", facts, context.origin, {"quantity": quantity})
+
+
+def group_figures(subgroups: Subgroups, key: str = "") -> list[tuple[str, Markup]]:
+    """Return a title and a figure for each rate that some group has; `key` is unique in the page."""
+    figures = []
+    for name, title in subgroups.rates.items():
+        rates = [(row.group, rate) for row in subgroups.groups if (rate := getattr(row, name)) is not None]
+        title = title[0].upper() + title[1:]
+        figures.append((title, Markup(group_figure(rates, title, f"{key}group-{name}"))))
+    return figures

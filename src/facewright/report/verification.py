@@ -18,9 +18,9 @@ from facewright.metrics.verification import ErrorRates
 from facewright.provenance import Origin
 from facewright.report import pages, words
 from facewright.report import verification_plots as plots
-from facewright.report.groups import group_figures
 from facewright.report.images import Album
 from facewright.report.model_section import Fact
+from facewright.report.targets import group_figures
 
 _LISTED = 30  # broken images named
 

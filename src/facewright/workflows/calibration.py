@@ -25,7 +25,7 @@ from facewright.inference import Classifier
 from facewright.metrics.distributions import histograms
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, people_of, weighted_share
-from facewright.metrics.score_calibration import calibrate_scores
+from facewright.metrics.calibration import calibrate_scores
 from facewright.metrics.thresholds import (
     UNKNOWN,
     VERIFICATION,

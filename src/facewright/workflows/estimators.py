@@ -23,7 +23,7 @@ from facewright.data.records import Dataset, Labelled
 from facewright.errors import DataError, UsageError
 from facewright.images import ImageLike, as_image
 from facewright.inference import BATCH
-from facewright.metrics.score_calibration import calibrate_scores
+from facewright.metrics.calibration import calibrate_scores
 from facewright.metrics.thresholds import choose_threshold
 from facewright.names import checked_name
 from facewright.recognition import Recognizer, SelectFace

@@ -20,7 +20,7 @@ def write_groups(
     folder: Path, model: str, data: str, column: str, result: ClassificationResult | TaskResult | Recognition
 ) -> None:
     """Leave evaluation.json and report.html of an evaluation by group in a folder."""
-    from facewright.report.groups import GroupContext, group_page
+    from facewright.report.targets import GroupContext, group_page
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evaluation.json", result.to_dict())

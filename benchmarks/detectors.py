@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def evaluate(found: Detections, known: Annotated, *, frame: Frame, choose: bool 
         name: evaluate_detections([framed[i] for i in group], [known.truth[i] for i in group], threshold)
         for name, group in groups.items()
     }
-    return {"frame": frame.to_dict(), **{name: numbers(result) for name, result in results.items()}}
+    return {"frame": asdict(frame), **{name: numbers(result) for name, result in results.items()}}
 
 
 def numbers(result: DetectionResult) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from facewright.data.augment import Augment, affine, apply, draws, mix, normalise, resize
+from facewright.data.augment import Augment, affine, apply, draws, mix, mixing_draws, normalise, resize
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 
@@ -353,7 +353,7 @@ def _labelled(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
 def test_mixing_gives_images_and_targets_the_same_shares(kind: Any) -> None:
     images, targets = _labelled()
     for step in range(20):
-        mixed, shares = mix(images, targets, 0.8, kind, 0, 0, step)
+        mixed, shares = mix(images, targets, 0.8, kind, mixing_draws(0, 0, step))
         assert torch.allclose(shares.sum(1), torch.ones(6))
         # Each image's value is its number: the mean of a mixed one is the mean number under its target.
         assert torch.allclose(mixed.mean((1, 2, 3)), shares @ torch.arange(6.0), atol=1e-4)
@@ -364,7 +364,8 @@ def test_mixing_gives_images_and_targets_the_same_shares(kind: Any) -> None:
 def test_mixing_is_a_function_of_seed_epoch_and_step(kind: Any) -> None:
     images, targets = _labelled()
     first, again, *others = (
-        mix(images, targets, 1.0, kind, *key)[0] for key in [(1, 2, 3), (1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 4)]
+        mix(images, targets, 1.0, kind, mixing_draws(*key))[0]
+        for key in [(1, 2, 3), (1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 4)]
     )
     assert torch.equal(first, again)
     assert not any(torch.equal(first, other) for other in others)
@@ -372,22 +373,22 @@ def test_mixing_is_a_function_of_seed_epoch_and_step(kind: Any) -> None:
 
 def test_share_of_mixup_follows_the_beta_distribution() -> None:
     images, targets = torch.zeros(2, 3, 2, 2), torch.eye(2)
-    shares = [float(mix(images, targets, 0.4, "mixup", 0, 0, step)[1][0, 0]) for step in range(1500)]
+    shares = [float(mix(images, targets, 0.4, "mixup", mixing_draws(0, 0, step))[1][0, 0]) for step in range(1500)]
     mixed = [share for share in shares if share < 1]  # an image can be its own partner
     assert stats.kstest(mixed, stats.beta(0.4, 0.4).cdf).pvalue > 1e-4
 
 
 def test_mixing_keeps_memory_format() -> None:
     images, targets = _labelled()
-    mixed, _ = mix(images.contiguous(memory_format=torch.channels_last), targets, 1.0, "mixup", 0, 0, 0)
+    mixed, _ = mix(images.contiguous(memory_format=torch.channels_last), targets, 1.0, "mixup", mixing_draws(0, 0, 0))
     assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_mixing_refuses() -> None:
     with pytest.raises(UsageError, match="alpha"):
-        mix(*_labelled(), 0.0, "mixup", 0, 0, 0)
+        mix(*_labelled(), 0.0, "mixup", mixing_draws(0, 0, 0))
     with pytest.raises(UsageError, match="mixup"):
-        mix(*_labelled(), 1.0, "blend", 0, 0, 0)  # type: ignore[arg-type]
+        mix(*_labelled(), 1.0, "blend", mixing_draws(0, 0, 0))  # type: ignore[arg-type]
 
 
 def test_turning_upside_down_mirrors_the_rows() -> None:

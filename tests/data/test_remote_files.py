@@ -185,7 +185,7 @@ def test_what_is_not_there_is_one_line(memory: str, address: str, error: type[Ex
 def test_limits_are_those_of_files(memory: str, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
     data = open_dataset(f"{there}/people")
     monkeypatch.setattr("facewright.images.Limits.bytes", 100)
-    monkeypatch.setattr(remote_files.images, "Limits", lambda: type("Small", (), {"bytes": 100}))
+    monkeypatch.setattr("facewright.images.Limits", lambda: type("Small", (), {"bytes": 100}))
     with pytest.raises(BadImage, match="100"):
         data.source.read(data.records[0], None)
     monkeypatch.setattr(remote_files, "LIMITS", remote_files.LIMITS.__class__(entries=3, bytes=10))

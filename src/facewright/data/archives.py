@@ -17,13 +17,12 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from facewright import images
-from facewright.data.pixel_sources import ContentSource, HasPath, stamp_of
+from facewright.data.pixel_sources import ContentSource, HasPath, stamp_of, within_limit
 from facewright.data.trees import Tree, add_name
-from facewright.errors import BadArchive, BadImage
+from facewright.errors import BadArchive, BadImage, DataError
 from facewright.images.files import is_hidden, is_image
 from facewright.names import invisible
 
@@ -59,6 +58,14 @@ def escapes(path: str) -> bool:
     return path.startswith(("/", "\\")) or path[1:2] == ":" or (".." in path and ".." in re.split(r"[/\\]", path))
 
 
+def path_inside(text: str, where: str) -> str:
+    """Return a path of a list, / between its parts. Raises DataError, called `where`: it leads out of the folder."""
+    path = text.replace("\\", "/")
+    if not path or "\0" in path or escapes(path):
+        raise DataError(f"{where}: expected a path inside the folder of images, got {text!r:.200}")
+    return PurePosixPath(path).as_posix()
+
+
 class ArchiveSource(ContentSource):
     """Pixels of a zip's entries. Safe to share between threads, to fork and to pickle."""
 
@@ -82,14 +89,11 @@ class ArchiveSource(ContentSource):
 
     def content(self, name: str) -> bytes:
         """Return the bytes of the entry called `name`. Raises BadImage."""
-        limit = images.Limits().bytes
         try:
             archive = self._open()
             entry = archive.getinfo(self.stored.get(self.inside + name, self.inside + name))
-            if entry.file_size > limit:
-                raise BadImage(name, f"has {entry.file_size:,} bytes; the limit is {limit:,}")
             with archive.open(entry) as file:
-                return file.read(limit + 1)
+                return file.read(within_limit(name, entry.file_size) + 1)
         except KeyError:
             raise BadImage(name, "is not in the archive any more") from None
         except (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:

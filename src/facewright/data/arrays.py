@@ -37,7 +37,7 @@ from facewright.data.addresses import join_address
 from facewright.data.archives import ArchiveLimits, checked_entries
 from facewright.data.packed import unpacked_copy
 from facewright.data.pixel_sources import HasPath, stamp_of
-from facewright.data.records import Dataset, Record
+from facewright.data.records import Dataset, Labelled
 from facewright.errors import BadArchive, BadImage, DataError, UnknownName, UsageError
 from facewright.images import Limits, pixel_digest
 from facewright.input_spec import ColourOrder
@@ -76,13 +76,11 @@ def open_arrays(path: Path, options: Mapping[str, str] = MappingProxyType({})) -
     count = images.shape[0]
     if len(labels) != count:
         raise DataError(f"{path}: expected a target for each of the {count:,} images, got {len(labels):,}")
-    classes = tuple(sorted(set(labels)))
-    number = {name: label for label, name in enumerate(classes)}
     width = max(5, len(str(count - 1)))
-    records = tuple(Record(f"{row:0{width}d}", number[name]) for row, name in enumerate(labels))
+    rows = [Labelled(f"{row:0{width}d}", name) for row, name in enumerate(labels)]
     source = ArraySource(images, options.get("colour-order", "rgb"), options.get("range", "byte"))
     where = join_address(str(path), {key: value for key, value in options.items() if value != "rgb"})
-    return Dataset(path.stem, where, classes, records, source, layout="npz")
+    return Dataset.of(path.stem, where, rows, source, layout="npz")
 
 
 class ArraySource:

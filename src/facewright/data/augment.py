@@ -154,14 +154,14 @@ def normalise(batch: Tensor, spec: InputSpec, out: Tensor | None = None) -> Tens
     return result.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
+def mixing_draws(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """Return what `mix` draws from at a step: the same in every process and after a restart."""
+    words = random_words(Stream.MIX, seed, epoch, np.array([step], np.int64), 1)
+    return np.random.Generator(np.random.PCG64(int(words[0, 0])))
+
+
 def mix(
-    images: Tensor,
-    targets: Tensor,
-    alpha: float,
-    kind: Literal["mixup", "cutmix"],
-    seed: int,
-    epoch: int,
-    step: int,
+    images: Tensor, targets: Tensor, alpha: float, kind: Literal["mixup", "cutmix"], generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Blend each image, and its target, with another one of the batch.
 
@@ -169,6 +169,7 @@ def mix(
         images: (B, C, H, W) float, normalised. targets: (B, K) float, a distribution over classes each.
         alpha: of the Beta(alpha, alpha) distribution of the share; above 0.
         kind: "mixup" weighs whole images; "cutmix" puts a rectangle of the one into the other.
+        generator: `mixing_draws` of the step.
     Raises:
         UsageError: alpha not above 0, or an unknown kind.
     Source: Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019 (targets weighed by the exact area).
@@ -177,8 +178,6 @@ def mix(
         raise UsageError(f"the mixing strength alpha must be above 0, got {alpha}")
     if kind not in ("mixup", "cutmix"):
         raise UsageError(f"mixing is 'mixup' or 'cutmix', got {kind!r}")
-    words = random_words(Stream.MIX, seed, epoch, np.array([step], np.int64), 1)
-    generator = np.random.Generator(np.random.PCG64(int(words[0, 0])))
     share = float(generator.beta(alpha, alpha))
     partners = moved(torch.from_numpy(generator.permutation(len(images))), images.device)
     if kind == "mixup":

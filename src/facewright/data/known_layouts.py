@@ -15,6 +15,7 @@ from facewright.data.layout_reading import (
     choose_label,
     described,
     header_of,
+    noted,
     numbered_names,
     open_pixel_rows,
     rows_of,
@@ -92,7 +93,7 @@ def _read_ferplus(tree: Tree, options: Options) -> Dataset:
             if name:
                 images.append((f"{folder}/{name}" if split else name, facts | ({"split": split} if split else {})))
     note = "images without a majority of votes are left out"
-    return described(tree, options, images, ("expression", *FERPLUS), "expression", note=note)
+    return noted(described(tree, options, images, ("expression", *FERPLUS), "expression"), note)
 
 
 _RAF_LIST = r"list_par?tition_label\.txt"  # "patition" in the original
@@ -214,7 +215,9 @@ def _read_celeba(tree: Tree, options: Options) -> Dataset:
     if usual == "identity" and choose_label(tree, options, [*columns, *landmarks, "identity"], usual) == "identity":
         images = [(name, facts | {"split": ""}) for name, facts in images]
         note = "CelebA's parts have other people each; for telling these people apart they are not used"
-    return described(tree, options, images, [*columns, *landmarks, *(["identity"] if people else [])], usual, note=note)
+    return noted(
+        described(tree, options, images, [*columns, *landmarks, *(["identity"] if people else [])], usual), note
+    )
 
 
 _UTK = r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{8,20}.*"
@@ -257,8 +260,8 @@ def _read_imdb(tree: Tree, options: Options) -> Dataset:
             age = int(facts["taken"]) - int(facts["born"])
             facts["age"] = str(age) if 0 <= age <= 120 else ""
         images.append((path, facts))
-    return described(
-        tree, options, images, ("age", "identity", "born", "taken"), "age", note="ages are years taken - born"
+    return noted(
+        described(tree, options, images, ("age", "identity", "born", "taken"), "age"), "ages are years taken - born"
     )
 
 
@@ -304,7 +307,7 @@ def _read_vggface2(tree: Tree, options: Options) -> Dataset:
         images.append((path, {"identity": names.get(person, person)}))
     note = "the folders train and test have other people each; for telling these people apart they are not used"
     parts = {path.split("/")[-3] for path in tree.files if path.count("/") > 1}
-    return described(tree, options, images, ("identity",), "identity", note=note if len(parts) > 1 else "")
+    return noted(described(tree, options, images, ("identity",), "identity"), note if len(parts) > 1 else "")
 
 
 def _is_casia(tree: Tree) -> str | None:

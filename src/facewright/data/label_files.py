@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from facewright.data.archives import escapes
+from facewright.data.archives import escapes, path_inside
 from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Labelled, split_of
 from facewright.data.text_tables import Row, TextTable, decode, parse
 from facewright.data.trees import Tree, folder_of, unlisted
@@ -215,43 +216,42 @@ def labelled(
     Raises:
         DataError: a line cannot be understood; names it.
     """
-    roles, near = read.roles, folder_of(read.name)
+    roles, word = read.roles, part_of(read.name)
     label = roles.get("label", roles.get("identity"))
     if "image" not in roles or (label is None and not unlabelled):
         raise doubt(read.table, f"no column is the {'image' if 'image' not in roles else 'label'}")
-    word = part_of(read.name)
     rows: list[Labelled] = []
     broken: list[Broken] = []
     width = len(read.table.rows[0][1])
-    seen: set[str | None] = set()
+    seen: set[str] = set()
     for line, values in read.rows:
         where = f"{read.table.name}: line {line}"
         if len(values) != width:
             raise DataError(f"{where}: expected {width} values, got {len(values)}")
-        name = values[roles["image"]].replace("\\", "/")
-        if not name or "\0" in name or escapes(name):
-            raise DataError(f"{where}: expected a path inside the table's folder, got {values[roles['image']]!r}")
-        name = PurePosixPath(name).as_posix()
-        path = tree.find(name, near, word)
+        path, reason = _located(read, tree, path_inside(values[roles["image"]], where))
         if path in seen:
-            raise DataError(f"{where}: {name} is listed twice; keep one row an image")
+            raise DataError(f"{where}: {path} is listed twice; keep one row an image")
+        seen.add(path)
         value = "" if label is None else values[label]
-        if path is None:
-            path = f"{near}/{name}" if near else name
-            broken.append(Broken(path, "no such file"))
-        elif (reason := tree.reason(path)) is not None:
-            broken.append(Broken(path, reason))
         if not value and not (chosen or unlabelled):
-            raise DataError(f"{where}: the label of {name} is empty")
-        if not value and not unlabelled:
-            broken.append(Broken(path, "has no label"))
+            raise DataError(f"{where}: the label of {path} is empty")
+        reason = reason or ("" if value or unlabelled else "has no label")
+        broken += [Broken(path, reason)] * bool(reason)
         split = split_of(values[roles["split"]], where) if "split" in roles else word
         person = values[roles["identity"]] if "identity" in roles else ""
         others = tuple(values[number] for number in read.others.values())
         rows.append(Labelled(path, names.get(value, value), person, split, others))
-        seen.add(path)
     _check_rows(read, rows)
     return rows, broken
+
+
+def _located(read: LabelTable, tree: Tree, name: str) -> tuple[str, str]:
+    """The path of an image that a label file names, and why it cannot be used, or ""."""
+    near = folder_of(read.name)
+    path = tree.find(name, near, part_of(read.name))
+    if path is None:
+        return f"{near}/{name}" if near else name, "no such file"
+    return path, tree.reason(path) or ""
 
 
 def _check_rows(read: LabelTable, rows: Sequence[Labelled]) -> None:
@@ -288,18 +288,26 @@ def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping
         more, lost = labelled(read, tree, names, chosen, UNLABELLED in options)
         rows += more
         broken += lost
-    there = len(rows) - len({b.path for b in broken} & {row.path for row in rows})
-    if not there:
-        raise DataError(
-            f"{tree.where}: not one of the {len(rows):,} images of {tables[0].name} can be used "
-            f"(the first: {broken[-1].path}: {broken[-1].reason})"
-        )
     if len(tables) == 1 and "split" not in tables[0].roles:
         rows = [Labelled(row.path, row.label, row.identity, "", row.values) for row in rows]
-    parts = " and ".join(read.name for read in tables)
-    extra = unlisted(tree, (row.path for row in rows), parts) if tree.whole else []
-    data = Dataset.of(tree.name, tree.where, rows, tree.source, columns=tuple(tables[0].others), **facts)
-    return replace(data, label_column=tables[0].label_column).without([*broken, *extra])
+    parts, columns = " and ".join(read.name for read in tables), tuple(tables[0].others)
+    return dataset_of_rows(tree, rows, broken, parts, label_column=tables[0].label_column, columns=columns, **facts)
+
+
+def dataset_of_rows(
+    tree: Tree, rows: Sequence[Labelled], broken: Sequence[Broken], lists: str, *, label_column: str, **facts: Any
+) -> Dataset:
+    """Build the data set of the rows of lists, called `lists`; images that no row is for are named as broken.
+
+    Raises:
+        DataError: there is no row, or not one of the images can be used.
+    """
+    if len({b.path for b in broken} & {row.path for row in rows}) == len(rows):
+        first = f"the first: {broken[-1].path}: {broken[-1].reason}" if broken else "there is none"
+        raise DataError(f"{tree.where}: not one of the {len(rows):,} images of {lists} can be used ({first})")
+    extra = unlisted(tree, (row.path for row in rows), lists) if tree.whole else []
+    data = Dataset.of(tree.name, tree.where, rows, tree.source, **facts)
+    return replace(data, label_column=label_column).without([*broken, *extra])
 
 
 def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:

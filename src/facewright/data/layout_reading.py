@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.label_files import ROLES, chosen_columns, class_names
+from facewright.data.label_files import ROLES, chosen_columns, class_names, dataset_of_rows
 from facewright.data.pixel_sources import FileSource, HasPath, digest, reason_of, stamp_of
 from facewright.data.records import Broken, Dataset, Labelled, split_of
 from facewright.data.text_tables import MOST_ROWS, decode, parse, text_of
-from facewright.data.trees import Tree, unlisted
+from facewright.data.trees import Tree
 from facewright.errors import BadImage, DataError, UnknownName
 
 Options = Mapping[str, str]
@@ -88,8 +88,6 @@ def described(
     images: Iterable[tuple[str, Mapping[str, str]]],
     columns: Sequence[str],
     default: str,
-    *,
-    note: str = "",
     names: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Dataset:
     """Build a data set of images with several facts each.
@@ -120,14 +118,14 @@ def described(
                 tuple(facts.get(other, "") for other in others),
             )
         )
-    if not rows or len({b.path for b in broken} & {row.path for row in rows}) == len(rows):
-        first = f"the first: {broken[-1].path}: {broken[-1].reason}" if broken else "there is none"
-        raise DataError(f"{tree.where}: not one of its {len(rows):,} images can be used ({first})")
     rest = f"; others: {', '.join(others)} (--columns label=NAME)" if others else ""
-    notes = (f"the label is {label}{rest}", *([note] if note else []))
-    left = unlisted(tree, (row.path for row in rows), "its lists") if tree.whole else []
-    data = Dataset.of(tree.name, tree.where, rows, tree.source, columns=tuple(others), notes=notes)
-    return replace(data, label_column=label).without([*broken, *left])
+    notes = (f"the label is {label}{rest}",)
+    return dataset_of_rows(tree, rows, broken, "its lists", label_column=label, columns=tuple(others), notes=notes)
+
+
+def noted(data: Dataset, note: str) -> Dataset:
+    """Return a data set with one more note, if there is one."""
+    return replace(data, notes=(*data.notes, *([note] if note else [])))
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,8 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
-from facewright import images
 from facewright.data.archives import ArchiveLimits
-from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of, stamp_of
+from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of, stamp_of, within_limit
 from facewright.data.record_table import PackedText
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError
 from facewright.files import cache_folder, replacing
@@ -72,9 +71,8 @@ class PackedSource(ContentSource):
         row = self._row(name)
         number, *runs = self.pieces.get(row) or self.places[row].tolist()
         pairs = list(zip(runs[::2], runs[1::2], strict=True))
-        length, limit = sum(size for _, size in pairs), images.Limits().bytes
-        if length > limit:
-            raise BadImage(name, f"has {length:,} bytes; the limit is {limit:,}")
+        length = sum(size for _, size in pairs)
+        within_limit(name, length)
         try:
             parts = [read_at(self._file(number).fileno(), size, start, self._lock) for start, size in pairs]
         except (BadArchive, *DAMAGE) as error:
@@ -140,7 +138,7 @@ def _shared_copy(blocks: Iterable[bytes], path: Path) -> IO[bytes]:
                         file.write(block)
         return copy.open("rb")
     except OSError as error:
-        raise _no_room(str(path), folder, error) from error
+        raise no_room(str(path), folder, error) from error
 
 
 def unpacked_copy(blocks: Iterable[bytes], path: str) -> IO[bytes]:
@@ -150,13 +148,13 @@ def unpacked_copy(blocks: Iterable[bytes], path: str) -> IO[bytes]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller's to close
     except OSError as error:
-        raise _no_room(path, folder, error) from error
+        raise no_room(path, folder, error) from error
     try:
         for block in blocks:
             try:
                 copy.write(block)
             except OSError as error:
-                raise _no_room(path, folder, error) from error
+                raise no_room(path, folder, error) from error
         copy.flush()
     except BaseException:
         copy.close()
@@ -164,7 +162,8 @@ def unpacked_copy(blocks: Iterable[bytes], path: str) -> IO[bytes]:
     return copy
 
 
-def _no_room(path: str, folder: Path, error: OSError) -> FacewrightError:
+def no_room(path: str, folder: Path, error: OSError) -> FacewrightError:
+    """Return the error that the cache folder takes no more of `path`."""
     return FacewrightError(
         f"{path}: cannot be unpacked into {folder} ({error.strerror or error}); free some space, set FACEWRIGHT_CACHE "
         "to a larger disk, or save the file unpacked"

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.archives import escapes
+from facewright.data.archives import escapes, path_inside
 from facewright.data.packed import read_verification_set
 from facewright.data.pixel_sources import FileSource, PixelSource, unusable
 from facewright.data.records import Broken, Dataset, Record
@@ -325,10 +325,7 @@ def _read_table(path: Path) -> Pairs:
 
 def _row(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
     for column in ("a", "b"):
-        name = row[column].replace("\\", "/")
-        if not name or "\0" in name or escapes(name):
-            raise DataError(f"{path}: line {line}: expected a path inside the folder of images, got {row[column]!r}")
-        row[column] = PurePosixPath(name).as_posix()
+        row[column] = path_inside(row[column], f"{path}: line {line}")
     if row["a"] == row["b"]:
         raise DataError(f"{path}: line {line}: expected two images, got {row['a']} twice")
     row["same"] = row["same"].lower()

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright import images
 from facewright.data.label_files import ROLES, part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import LIMITS
-from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of, stamp_of
+from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of, stamp_of, within_limit
 from facewright.data.records import Dataset
 from facewright.data.trees import Tree
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError, require_extra
@@ -89,11 +88,9 @@ class TableSource(ContentSource):
                 cell = self._groups[table.file, number][row - int(table.ends[number])]
             except _damage() as error:
                 raise BadImage(name, f"cannot be read ({reason_of(error)})") from error
-        limit = images.Limits().bytes
         if not cell.is_valid:
             raise BadImage(name, "holds no bytes, only a path or nothing; save the table with its images embedded")
-        if (size := cell.as_buffer().size) > limit:
-            raise BadImage(name, f"has {size:,} bytes; the limit is {limit:,}")
+        within_limit(name, cell.as_buffer().size)
         return bytes(cell.as_buffer())
 
     def _table(self, name: str) -> tuple[_Table, int]:
@@ -124,15 +121,8 @@ def read_parquet(tree: Tree, options: Options) -> Dataset:
     rows: list[tuple[str, dict[str, str]]] = []
     columns: dict[str, int] = {}
     for name in names:
-        file = Path(tree.source.root, name)
         called = name.rpartition(".")[0] if len(names) > 1 else ""
-        try:
-            table, facts = _open(file)
-        except (BadArchive, DataError):
-            raise
-        except _damage() as error:
-            raise BadArchive(f"{file}: expected a table with images; it cannot be read ({reason_of(error)})") from error
-        tables[called] = table
+        tables[called], facts = _open(Path(tree.source.root, name))
         split = part_of(called.rpartition("/")[2].partition("-of-")[0]) or part_of(called.rpartition("/")[0])
         for number, values in enumerate(facts):
             path = f"{called}/{number:07d}" if called else f"{number:07d}"
@@ -152,7 +142,16 @@ def read_parquet(tree: Tree, options: Options) -> Dataset:
 
 
 def _open(file: Path) -> tuple[_Table, Iterator[dict[str, str]]]:
-    """The table of a file, and the values of its other columns row by row. Raises pyarrow's errors, DataError."""
+    """The table of a file, and the values of its other columns row by row. Raises BadArchive, DataError."""
+    try:
+        return _read(file)
+    except (BadArchive, DataError):
+        raise
+    except _damage() as error:
+        raise BadArchive(f"{file}: expected a table with images; it cannot be read ({reason_of(error)})") from error
+
+
+def _read(file: Path) -> tuple[_Table, Iterator[dict[str, str]]]:
     from pyarrow import parquet
 
     if file.suffix.lower() == ".arrow":

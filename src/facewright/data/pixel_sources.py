@@ -93,6 +93,14 @@ class MemorySource:
         return self.content_key(record)
 
 
+def within_limit(name: str, size: int) -> int:
+    """Return how many bytes an image may have. Raises BadImage, called `name`: `size` is more."""
+    limit = images.Limits().bytes
+    if size > limit:
+        raise BadImage(name, f"has {size:,} bytes; the limit is {limit:,}")
+    return limit
+
+
 def digest(content: bytes | bytearray) -> str:
     """Return 32 hex characters that stand for some bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()

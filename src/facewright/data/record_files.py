@@ -28,7 +28,7 @@ import numpy as np
 
 from facewright.data.archives import ArchiveLimits
 from facewright.data.label_files import part_of
-from facewright.data.layout_reading import Options, described
+from facewright.data.layout_reading import Options, described, noted
 from facewright.data.packed import LIMITS, PackedSource
 from facewright.data.pixel_sources import FileSource, reason_of
 from facewright.data.records import Dataset
@@ -79,7 +79,7 @@ def read_rec(tree: Tree, options: Options) -> Dataset:
     packed = Tree(tree.where, tree.name, PackedSource([str(file) for file in files], runs, _MAGIC), sorted(runs))
     most = max((sum(key.startswith("label") for key in facts) for _, facts in rows), default=1)
     columns = ["label", *(f"label_{number}" for number in range(2, most + 1)), *(["file"] if any(files_of) else [])]
-    return described(packed, options, rows, columns, "label", note="; ".join(notes))
+    return noted(described(packed, options, rows, columns, "label"), "; ".join(notes))
 
 
 _Listed = dict[int, tuple[tuple[float, ...], str]]  # key → labels and file

@@ -23,10 +23,10 @@ from urllib.parse import quote, unquote, urlsplit
 import numpy as np
 from filelock import FileLock
 
-from facewright import images, platforms
+from facewright import platforms
 from facewright.data.archives import danger_of_name
-from facewright.data.packed import LIMITS
-from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of
+from facewright.data.packed import LIMITS, no_room
+from facewright.data.pixel_sources import ContentSource, HasPath, digest, within_limit
 from facewright.data.record_table import PackedText
 from facewright.data.records import Broken
 from facewright.data.trees import DEPTH, Tree, add_name
@@ -72,9 +72,8 @@ class RemoteSource(ContentSource):
 
     def content(self, name: str) -> bytes:
         """Return the bytes of the file called `name`. Raises BadImage."""
-        size, limit = int(self.sizes[self._row(name)]), images.Limits().bytes
-        if size > limit:
-            raise BadImage(name, f"has {size:,} bytes; the limit is {limit:,}")
+        size = int(self.sizes[self._row(name)])
+        limit = within_limit(name, size)
         with _as_bad_image(name), _reached(self.address):
             if size >= 0:
                 content: bytes = filesystem(self.address).cat_file(self._url(name))
@@ -173,10 +172,7 @@ def fetch(address: str, names: Sequence[str] = ("",)) -> Path:
                         opened.get_file(place, str(copy.with_name(f".{copy.name}.part")))
                     platforms.replace(copy.with_name(f".{copy.name}.part"), copy)
     except OSError as error:
-        raise FacewrightError(
-            f"{address}: cannot be copied into {folder.parent} ({reason_of(error)}); free some space, or set "
-            "FACEWRIGHT_CACHE to a larger disk"
-        ) from error
+        raise no_room(address, folder.parent, error) from error
     return copy if tuple(names) == ("",) else folder
 
 

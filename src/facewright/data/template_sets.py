@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.archives import escapes
+from facewright.data.archives import path_inside
 from facewright.data.pixel_sources import FileSource
 from facewright.data.records import Dataset, Record
 from facewright.data.text_tables import parse, read_table, read_text
@@ -185,7 +185,7 @@ def _points(path: Path, names: list[str]) -> tuple[NDArray[np.float64], NDArray[
             values = np.zeros(0)
         if values.shape != (11,) or not (np.abs(values) < _FARTHEST).all() or not np.ptp(values[:10:2]):
             raise DataError(f"{path}: line {line}: expected a filename, five points x y of a face, and a score")
-        if not np.array_equal(known.setdefault(name.replace("\\", "/"), values), values):
+        if not np.array_equal(known.setdefault(path_inside(name, f"{path}: line {line}"), values), values):
             raise DataError(f"{path}: line {line}: {name!r:.200} is listed with other points before")
     missing = [name for name in names if name not in known]
     if missing:
@@ -226,10 +226,8 @@ def _listed(path: Path) -> tuple[list[str], NDArray[np.int64], list[str], list[s
         people = None
     if not names:
         raise DataError(f"{path}: expected templates, got none")
-    for line, name in zip(lines, names, strict=True):
-        if not name or "\0" in name or escapes(name):
-            raise DataError(f"{path}: line {line}: expected a path inside the folder of images, got {name!r:.200}")
-    return [name.replace("\\", "/") for name in names], _numbers(path, ids, lines), media, people
+    names = [path_inside(name, f"{path}: line {line}") for line, name in zip(lines, names, strict=True)]
+    return names, _numbers(path, ids, lines), media, people
 
 
 def _numbers(path: Path, ids: list[str], lines: list[int]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ turns each patch into a face box by a `Frame`, fitted on photos that nothing is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,9 +41,6 @@ class Frame:
         """Compute the face boxes of patches: (K, 4) x, y, width, height -> (K, 4), same units."""
         corner, size = np.hsplit(as_boxes(patches), 2)
         return np.hstack([corner + size * (self.left, self.top), size * (self.width, self.height)])
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def fit_frame(patches: Sequence[ArrayLike], truth: Sequence[ArrayLike]) -> Frame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,13 +83,8 @@ def choose(
         )
     result = search_enrolled(store, searches, seed)
     value, rule = _value(store, result, fpir, confidence, prior, seed)
-    share = weighted_share(result.other >= value, np.ones(result.other.size, bool))
-    names, numbers = np.unique(result.people, return_inverse=True)
-    pairs = People(numbers.reshape(-1, 2).astype(np.int64), names.size)
-    own = ~np.isnan(result.own)
-    right = (result.own >= value) & (result.own > result.other)
-    similar = _similar(result)
-    if own.any() and not right.any():
+    achieved, similar = _achieved(result, value), _similar(result)
+    if achieved["tar"] is not None and achieved["tar"].value == 0:
         raise Undefined(
             f"{store.location}: at the threshold {value:.4f} not one enrolled photo finds its person. The most "
             f"similar people are {similar[0].a} and {similar[0].b} ({similar[0].score:.4f}): if they are one person, "
@@ -101,17 +97,29 @@ def choose(
         rule=rule,
         far_target=float(fpir),
         confidence=confidence,
-        far=clopper_pearson(int((result.other >= value).sum()), result.other.size),
-        far_by_identity=identity_bootstrap(share, pairs)[0],
-        tar=clopper_pearson(int(right[own].sum()), int(own.sum())) if own.any() else None,
-        impostors=result.other.size,
-        genuine=int(own.sum()),
+        **achieved,
         data=f"{store.header().entries:,} enrolled photos of {len(enrolled):,} people"
         + (f"; prior: {prior.data}" if prior is not None else ""),
         people=len(enrolled),
         entries=store.header().entries,
         similar_people=similar,
     )
+
+
+def _achieved(searches: NonmatedSearches, value: float) -> dict[str, Any]:
+    """The rates at a threshold, and what they are over, as `Threshold` calls them."""
+    share = weighted_share(searches.other >= value, np.ones(searches.other.size, bool))
+    names, numbers = np.unique(searches.people, return_inverse=True)
+    pairs = People(numbers.reshape(-1, 2).astype(np.int64), names.size)
+    own = ~np.isnan(searches.own)
+    right = (searches.own >= value) & (searches.own > searches.other)
+    return {
+        "far": clopper_pearson(int((searches.other >= value).sum()), searches.other.size),
+        "far_by_identity": identity_bootstrap(share, pairs)[0],
+        "tar": clopper_pearson(int(right[own].sum()), int(own.sum())) if own.any() else None,
+        "impostors": searches.other.size,
+        "genuine": int(own.sum()),
+    }
 
 
 def search_enrolled(store: GalleryStore, searches: int, seed: int) -> NonmatedSearches:

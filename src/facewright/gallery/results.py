@@ -125,16 +125,16 @@ class Enrollment(Record):
         """The number of photos that were not in the gallery before."""
         return sum(photo.number is not None for photo in self.photos)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As `gallery enroll --json` prints it."""
+    @model_serializer
+    def _as_printed(self) -> dict[str, Any]:
         return {
             "task": "enroll",
             "enrolled": self.new,
             "already": len(self.photos) - self.new,
             "people": len({photo.person for photo in self.photos}),
-            "photos": [photo.to_dict() for photo in self.photos],
+            "photos": self.photos,
             "failed": [{"photo": broken.path, "reason": broken.reason} for broken in self.failed],
-            "warnings": list(self.warnings),
+            "warnings": self.warnings,
         }
 
 
@@ -222,12 +222,11 @@ class GalleryStats(Record):
     threshold: Threshold | None
     advice: tuple[str, ...] = ()  # what would make the answers better
 
-    def to_dict(self) -> dict[str, Any]:
-        """As `gallery stats --json` prints it."""
+    @model_serializer
+    def _as_printed(self) -> dict[str, Any]:
         counts = {"people": self.people, "entries": self.entries, "crops": self.crops, "revision": self.revision}
-        threshold = None if self.threshold is None else self.threshold.to_dict()
-        facts = {"task": "stats", "gallery": self.location, **counts, **self.signature.to_dict()}
-        return facts | {"calibrated": threshold, "advice": list(self.advice)}
+        facts = {"task": "stats", "gallery": self.location, **counts, **dict(self.signature)}
+        return facts | {"calibrated": self.threshold, "advice": self.advice}
 
 
 def person_of(matches: Sequence[Match], threshold: float) -> str | None:

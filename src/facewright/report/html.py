@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -81,7 +81,8 @@ def _section(comparison: Comparison, index: int, context: ReportContext, album: 
     inside = None if drawing is None else Markup(canvas.embedded(drawing, f"m{index}-drawing"))
     entry, recipe, balancing = comparison.entries[index], context.recipes.get(name), context.balancing.get(name)
     baseline = comparison.baseline if len(comparison.entries) == 1 else None  # of many, the table says it
-    return model_section(entry, index, album, drawing=inside, recipe=recipe, balancing=balancing, baseline=baseline)
+    section = model_section(entry, index, album, balancing=balancing, baseline=baseline)
+    return replace(section, drawing=inside, recipe=recipe)
 
 
 def _overview(comparison: Comparison) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from facewright.evaluation.label_issues import LabelIssue, LabelIssues, Outlier, PartedClass
+from facewright.evaluation.label_issues import EmbeddingEvidence, LabelIssue, LabelIssues, Outlier, PartedClass
 from facewright.images import Pixels
 from facewright.provenance import Origin
 from facewright.report import pages, words
@@ -63,25 +63,25 @@ def in_words(issues: LabelIssues) -> list[str]:
             "With so low an accuracy, many of these are mistakes of the model: trust the first of the list more than "
             "the rest, and the estimate little. Public weights for faces (--weights) give better results."
         )
-    evidence = issues.likeness
-    if evidence is None:
-        sentences.append(
-            "Images were not compared with the rest of their class, for lack of public weights (--weights)."
-        )
-    elif evidence.refused is not None:
-        sentences.append(f"Images were not compared with the rest of their class: {evidence.refused}.")
-    else:
-        outliers, mixed = len(evidence.strangers), len(evidence.parted)
-        sentences.append(
-            f"{_count(outliers, 'image')} {_verb(outliers, 'is', 'are')} no more similar to the rest of the class than "
-            f"images of other people; {_count(mixed, 'class looks', 'classes look')} like the photos of two people in "
-            "one folder."
-        )
     return [
         *sentences,
+        _about_likeness(issues.likeness),
         *issues.notes,
         "No label was changed: look at the images, then correct wrong labels.",
     ]
+
+
+def _about_likeness(evidence: EmbeddingEvidence | None) -> str:
+    if evidence is None:
+        return "Images were not compared with the rest of their class, for lack of public weights (--weights)."
+    if evidence.refused is not None:
+        return f"Images were not compared with the rest of their class: {evidence.refused}."
+    outliers, mixed = len(evidence.strangers), len(evidence.parted)
+    return (
+        f"{_count(outliers, 'image')} {_verb(outliers, 'is', 'are')} no more similar to the rest of the class than "
+        f"images of other people; {_count(mixed, 'class looks', 'classes look')} like the photos of two people in "
+        "one folder."
+    )
 
 
 def label_page(issues: LabelIssues, origin: Origin, thumbnail: Callable[[str], Pixels | None] | None = None) -> str:

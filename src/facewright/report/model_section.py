@@ -41,19 +41,12 @@ class ModelSection:
     per_class: tuple[ClassRow, ...]
     confused: tuple[Confusion, ...]
     worst: tuple[ShownImage, ...]
-    drawing: Markup | None
-    recipe: str | None
+    drawing: Markup | None = None
+    recipe: str | None = None
 
 
 def model_section(
-    entry: Entry,
-    index: int,
-    album: Album,
-    *,
-    drawing: Markup | None,
-    recipe: str | None,
-    balancing: Balancing | None,
-    baseline: float | None,
+    entry: Entry, index: int, album: Album, *, balancing: Balancing | None, baseline: float | None
 ) -> ModelSection:
     """Draw the figures and choose the images of one model."""
     key, test, predictions = f"m{index}", entry.test, entry.predictions
@@ -76,8 +69,6 @@ def model_section(
         per_class=_shown(test.per_class),
         confused=confusions(test, predictions, album),
         worst=worst_images(test, predictions, album),
-        drawing=drawing,
-        recipe=recipe,
     )
 
 

@@ -178,30 +178,14 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 def _about(service: Service, limits: Limits) -> dict[str, Any]:
     models = service.models
-    recognizer, classifier = models.recognizer, models.classifier
-    spec = recognizer.spec if classifier is None else classifier.spec
-    has_gallery = models.gallery is not None
-    threshold = recognizer.threshold()
+    has_gallery, classifier, threshold = models.gallery is not None, models.classifier, models.recognizer.threshold()
     return {
         "version": __version__,
-        "model": {
-            "name": models.name,
-            "kind": "embedder" if classifier is None else "classifier",
-            "fingerprint": recognizer.fingerprint,
-            "detector": recognizer.detector_name,
-            "runtime": models.runtime,
-            "classes": [] if classifier is None else list(classifier.classes),
-            "targets": [] if classifier is None or classifier.task is None else list(classifier.task.names),
-            "input": {"height": spec.height, "width": spec.width},
-            "licence": models.recognizer.licence,
-        },
+        "model": _about_model(models),
         "can": {
+            **dict.fromkeys(("verify", "faces", "embed", "explain"), True),
             "predict": classifier is not None,
             "predict_faces": classifier is not None and classifier.cropper is not None,
-            "verify": True,
-            "faces": True,
-            "embed": True,
-            "explain": True,
             "explain_class": service.explains_classes,
             "gallery": has_gallery,
             "write": has_gallery,
@@ -209,4 +193,20 @@ def _about(service: Service, limits: Limits) -> dict[str, Any]:
         "threshold": None if threshold is None else threshold.to_dict(),
         "gallery": routes.gallery_facts(service) if has_gallery else None,
         "limits": {"bytes": limits.bytes, "pixels": limits.pixels, "photos": limits.images},
+    }
+
+
+def _about_model(models: Models) -> dict[str, Any]:
+    recognizer, classifier = models.recognizer, models.classifier
+    spec = recognizer.spec if classifier is None else classifier.spec
+    return {
+        "name": models.name,
+        "kind": "embedder" if classifier is None else "classifier",
+        "fingerprint": recognizer.fingerprint,
+        "detector": recognizer.detector_name,
+        "runtime": models.runtime,
+        "classes": [] if classifier is None else list(classifier.classes),
+        "targets": [] if classifier is None or classifier.task is None else list(classifier.task.names),
+        "input": {"height": spec.height, "width": spec.width},
+        "licence": recognizer.licence,
     }

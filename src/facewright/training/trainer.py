@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facewright.data.augment import mix
+from facewright.data.augment import mix, mixing_draws
 from facewright.data.sampling import derive
 from facewright.devices import moved
 from facewright.errors import Interrupted, NonFiniteLoss
@@ -251,7 +251,8 @@ class Trainer:
             return images, labels
         shares = functional.one_hot(labels, self.data.classes).float()
         kind = "mixup" if training.mixup else "cutmix"
-        return mix(images, shares, alpha, kind, self.data.seed, position.epoch, position.step)  # type: ignore[arg-type]
+        draws = mixing_draws(self.data.seed, position.epoch, position.step)
+        return mix(images, shares, alpha, kind, draws)  # type: ignore[arg-type]
 
     @property
     def validated_network(self) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Scanned:
             "model": self.model,
             "threshold": self.threshold,
             "threshold_from": self.threshold_from,
-            "frame": self.frame.to_dict(),
+            "frame": asdict(self.frame),
             "frame_from": self.frame_from,
             "why_windows": self.why_windows,
             "photos": [photo.to_dict() for photo in self.photos],

@@ -15,9 +15,10 @@ from filelock import FileLock
 from PIL import Image
 
 from facewright.data import encoded_store
+from facewright.data.cache import cache_clear, cache_entries, cache_verify
 from facewright.data.loaders import Loader
 from facewright.data.sources import open_dataset
-from facewright.data.store import PixelStore, cache_clear, cache_entries, cache_verify
+from facewright.data.store import PixelStore
 from facewright.errors import DataError, UsageError
 from facewright.events import Event, Progress, ignore_event
 from facewright.input_spec import InputSpec

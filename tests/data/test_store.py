@@ -17,9 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
+from facewright.data.cache import cache_clear, cache_entries, cache_folder, cache_verify
 from facewright.data.records import Dataset, Record
 from facewright.data.sources import open_dataset
-from facewright.data.store import PixelStore, cache_clear, cache_entries, cache_folder, cache_verify
+from facewright.data.store import PixelStore
 from facewright.errors import BadImage, DataError, EmptyClass, FacewrightError
 from facewright.events import Event, Message, Progress, ignore_event
 from facewright.images import pixel_digest

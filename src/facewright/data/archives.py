@@ -229,7 +229,6 @@ def may_hold_labels(name: str) -> bool:
 
 
 def _checked(path: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> dict[str, zipfile.ZipInfo]:
-    """The entries by path. Raises BadArchive at the first sign of danger."""
     if len(entries) > limits.entries:
         raise BadArchive(f"{path}: has {len(entries):,} entries; the limit is {limits.entries:,}")
     unpacked, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
@@ -271,7 +270,6 @@ def danger_of_name(name: str) -> str | None:
 
 
 def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
-    """The reason why one entry is dangerous, or None."""
     kind = stat.S_IFMT(entry.external_attr >> 16)
     reason = danger_of_name(entry.orig_filename) or danger_of_name(entry.filename)
     if reason is not None:

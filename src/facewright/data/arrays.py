@@ -1,17 +1,14 @@
 """Images in arrays: an .npz with the images as `input` or `X` and their classes as `target` or `y`.
 
-Else as scikit-learn calls them (Olivetti, LFW): `images`, `target`, `target_names`.
-
     input   N×H×W×3 in RGB, or in BGR where that is said (faces.npz?colour-order=bgr); N×H×W×1 and N×H×W are grey
             uint8, or floating point where the range is said: ?range=unit is 0 to 1, ?range=byte is 0 to 255
     target  N or N×1: whole numbers (also as floating point), or text; the classes are the distinct ones as text, sorted
     classes optional, C names: a target k is then the class names[k]
 
-What the numbers mean is never guessed. An image's path is its row, "00017". Images are read one by one, so the arrays
-may be larger than memory.
-
-Nothing is unpickled or trusted: the zip is checked as every archive is (archives.py), an array's header is parsed as a
-literal, and what it declares must be exactly the bytes that its entry has. Source: NEP 1 (.npy 1.0 and 2.0).
+Else as scikit-learn calls them: `images`, `target`, `target_names`. An image's path is its row, "00017". Images are
+read one by one, so the arrays may be larger than memory. Nothing is unpickled or trusted: the zip is checked as every
+archive is, a header is parsed as a literal, and what it declares must be exactly the bytes that its entry has. Source:
+NEP 1.
 """
 
 from __future__ import annotations
@@ -189,7 +186,6 @@ def _check_images(path: Path, array: StoredArray, scale: str | None) -> None:
 
 
 def _labels(path: Path, array: StoredArray, classes: StoredArray | None) -> list[str]:
-    """The class of each row, by name."""
     if array.shape[1:] not in ((), (1,)) or not array.shape or array.shape[0] > _MOST_ROWS:
         hint = "; of one-hot rows take numpy.argmax(…, axis=1)" if len(array.shape) == 2 else ""
         raise DataError(f"{path}: expected {array.name} as N or N×1, got {_by(array.shape)}{hint}")

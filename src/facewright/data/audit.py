@@ -222,7 +222,6 @@ def _about_labels(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate,
 
 
 def _about_leakage(exact: tuple[ExactDuplicates, ...], near: tuple[NearDuplicate, ...]) -> list[str]:
-    """Copies in two of the prescribed parts, said first of exact ones."""
     said = []
     leaks = [
         _joined([f"{image.path} ({image.split})" for image in group.images]) for group in exact if group.across_splits
@@ -321,7 +320,6 @@ def _class_counts(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def _about_absent(classes: Sequence[str], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """Notes on classes without an image in a part, and what its numbers then mean."""
     notes = []
     never = np.flatnonzero((counts["train"] == 0) & (counts["validation"] + counts["test"] > 0))
     if never.size:

@@ -79,7 +79,6 @@ def _heading(draw: ImageDraw.ImageDraw, store: PixelStore, width: int) -> None:
 
 
 def _caption(draw: ImageDraw.ImageDraw, at: tuple[int, int], width: int, name: str, count: int) -> None:
-    """The name on the left, shortened where it must be, and the count on the right."""
     font = ImageFont.load_default(14)
     number = f"{count:,}"
     draw.text((at[0] + width, at[1] + 4), number, FAINT, font, anchor="rt")

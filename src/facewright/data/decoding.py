@@ -116,7 +116,6 @@ def decode_all(
 
 
 def _pool(source: PixelSource, records: int, workers: int) -> Executor | None:
-    """The workers beside the calling thread."""
     if workers <= 1:
         return None
     by_processes = getattr(source, "in_processes", False) and records >= WORTH_PROCESSES
@@ -146,11 +145,7 @@ def _submit(
 
 @contextmanager
 def _nameless_main() -> Iterator[None]:
-    """Keeps worker processes, which start while tasks are submitted, from running the user's script once more.
-
-    A spawned process imports the main module of its parent. A script without `if __name__ == "__main__":` would then
-    train again in every worker; nothing of it is needed here.
-    """
+    """Keep worker processes, which import their parent's main module, from running the user's script once more."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

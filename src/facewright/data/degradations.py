@@ -39,8 +39,6 @@ def degrade(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> N
 
 
 def _steps(row: NDArray[np.float64], augment: Augment, shape: tuple[int, ...]) -> list[Step]:
-    """The degradations that an image's draws choose."""
-
     def between(bounds: tuple[float, float], slot: int) -> float:
         return bounds[0] + (bounds[1] - bounds[0]) * float(row[slot + 1])
 

@@ -1,18 +1,14 @@
-"""Near duplicates: the same photo saved again, smaller or larger, lighter or darker, mirrored.
+"""Near duplicates: the same photo saved again, smaller or larger, lighter or darker, mirrored; not shifted or cropped.
 
-An image becomes a 32 × 32 grey thumbnail and its discrete cosine transform. Two unit vectors are cut from that:
+Two unit vectors are cut from the discrete cosine transform of a 32 × 32 grey thumbnail: `coarse`, the 8 × 8 lowest
+frequencies without the constant, compared for all pairs by matrix products; and `fine`, 24 × 24 frequencies without the
+lowest, each times its frequency (edges), compared for what is left, because aligned faces look alike when they are
+blurred. Mirroring negates the odd horizontal frequencies: a second product finds mirrored copies. Both thresholds leave
+room below what saving as JPEG at quality 30, halving the size or brightening by 15 % does (fine cosine above 0.98), and
+lie above different photos of one sitting (up to 0.951 on ORL).
 
-    coarse   8 × 8 lowest frequencies without the constant: 63 numbers, compared for all pairs by matrix products
-    fine     24 × 24 frequencies without the lowest, each times its frequency: edges, compared for what is left
-
-Aligned faces look alike when they are blurred (cosines of 0.95 between people are common), so the coarse vector only
-picks candidates and the fine one decides. Mirroring negates the odd horizontal frequencies: a second product finds
-mirrored copies. Both thresholds leave room below what saving as JPEG at quality 30, halving the size or brightening by
-15 % does to a photo (fine cosine above 0.98), and lie above different photos of one sitting (up to 0.951 on ORL).
-Shifted or cropped copies are not looked for.
-
-For N images the search costs N² · 126 multiplications and additions, in a matrix library: seconds for 20,000. Of more
-images, only those are compared that meet in a table of hashes (`sketches`): at least 99 % of the same pairs.
+For N images the search costs N² · 126 multiplications and additions: seconds for 20,000. Of more images, only those are
+compared that meet in a table of hashes (`sketches`): at least 99 % of the same pairs.
 """
 
 from __future__ import annotations

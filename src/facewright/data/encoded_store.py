@@ -6,10 +6,8 @@
     entries.i64        (N, 4): shard, start, length, whether the pixels were fitted before they were encoded
 
 An image keeps its own bytes where these are fewer than its pixels at the size of the store; else its fitted pixels
-are stored as lossless WebP. Both give the pixels of the raw form, bit for bit.
-
-Processes, also on several machines that share the cache folder, build one store together: each takes shards that no
-other has. One that is killed loses the shard it was at; what is finished stays and is used by the next build.
+are stored as lossless WebP: the pixels of the raw form, bit for bit. Processes that share the cache folder build one
+store together: each takes shards that no other has; one that is killed loses the shard it was at.
 """
 
 from __future__ import annotations

@@ -85,7 +85,6 @@ def export_npz(
 
 
 def _size_of_the_first(dataset: Dataset) -> tuple[int, int]:
-    """Height and width of the first image that can be read."""
     first = None
     for record in dataset.records:
         try:

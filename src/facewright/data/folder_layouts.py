@@ -4,12 +4,9 @@
     images/1.png …, labels.txt                   one folder of images beside the file
     1.png …, label.txt                           the images and the file in one folder
 
-The label file is a plain text called label… .txt or labels… .txt, one label a line; a label is text as it stands, less
-the space around it ("0", "1", "mask"). An image's number is what its name ends in, counted from 1, or from 0 where some
-image is number 0. Numbers must fit the lines one to one: an image too many, a gap or a number twice would give every
-later image a wrong label, so each is an error that names it.
-
-Several label files (label_train.txt, label_val.txt, label_test.txt, each with its folder) are the parts of a split.
+The label file is a plain text called label… .txt or labels… .txt, one label a line, as it stands. An image's number is
+what its name ends in, from 1, or from 0 where some image is number 0. Numbers must fit the lines one to one: else every
+later image would get a wrong label. Several label files, each with its folder, are the parts of a split.
 """
 
 from __future__ import annotations

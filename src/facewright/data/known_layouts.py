@@ -235,7 +235,6 @@ def _from_names(tree: Tree, pattern: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def _mostly(tree: Tree, pattern: str) -> str | None:
-    """A reason where nearly all file names fit a pattern."""
     names = [path.rpartition("/")[2] for path in tree.files]
     if not any(re.fullmatch(pattern, name) for name in names[:100]):
         return None

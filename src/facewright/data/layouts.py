@@ -122,11 +122,7 @@ def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Data
 
 
 def _label_tables(tree: Tree, options: Mapping[str, str]) -> tuple[list[LabelTable], list[str]]:
-    """The label files of a tree whose images are there, and what is said of the other tables.
-
-    Raises:
-        UsageError: the chosen columns are in none of them.
-    """
+    """The label files of a tree whose images are there, and what is said of the other tables."""
     tables, left, refused = list[LabelTable](), list[str](), list[UsageError]()
     for text in tree.texts:
         if tree.whole and "submission" in text.rpartition("/")[2].casefold():
@@ -181,11 +177,7 @@ def _names_images(tree: Tree, content: bytes) -> bool:
 
 
 def _folders_agree(tree: Tree, tables: list[LabelTable], options: Mapping[str, str]) -> bool:
-    """Tell whether class folders say the same as the label files beside them.
-
-    Raises:
-        DataError: both say what the classes are, and not the same.
-    """
+    """Tell whether class folders say the same as the label files beside them. Raises DataError: something else."""
     try:
         rows, _ = rows_of_folders(tree, EXPECTED)
     except (DataError, EmptyClass):

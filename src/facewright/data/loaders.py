@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import Protocol
 
@@ -62,6 +62,7 @@ class _Job:
     keys: NDArray[np.int64]  # what the random numbers are drawn for
 
 
+@dataclass(eq=False)
 class Loader:
     """Make the batches of a plan.
 
@@ -74,27 +75,20 @@ class Loader:
         UsageError: a size below 1 or a negative number of workers.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        spec: InputSpec,
-        augment: Augment | None,
-        size: int,
-        seed: int,
-        workers: int = 0,
-        device: torch.device = CPU,
-    ) -> None:
-        if size < 1:
-            raise UsageError(f"the size of the images must be at least 1 px, got {size}")
-        if workers < 0:
-            raise UsageError(f"the number of workers must be 0 or more, got {workers}")
-        self.store = store
-        self.spec = spec
-        self.augment = augment
-        self.size = size
-        self.seed = seed
-        self.workers, self.device = workers, device
-        self._buffers = _Buffers()
+    store: ImageStore
+    spec: InputSpec
+    augment: Augment | None
+    size: int
+    seed: int
+    workers: int = 0
+    device: torch.device = CPU
+    _buffers: _Buffers = field(default_factory=lambda: _Buffers(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UsageError(f"the size of the images must be at least 1 px, got {self.size}")
+        if self.workers < 0:
+            raise UsageError(f"the number of workers must be 0 or more, got {self.workers}")
 
     def epoch(self, plan: Sequence[NDArray[np.int64]], epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, in order; closing the iterator stops and joins the workers.

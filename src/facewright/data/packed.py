@@ -1,10 +1,8 @@
 """Images packed into larger files: runs of bytes in a .tar, a .rec or a .bin, and what is common to all such files.
 
-Nothing is extracted to a place where a name in an archive could matter. A .tar.gz cannot be read from the middle: it is
-unpacked once, within the limits, into a file of the cache folder that all processes read until the archive changes;
-`facewright cache clear` removes it. What is packed inside tables goes into a file without a name.
-
-InsightFace's verification sets (`lfw.bin`, `cfp_fp.bin`, `agedb_30.bin`) are pickles of (images, truths), pair k of
+Nothing is extracted to a place where a name in an archive could matter. A .tar.gz is unpacked once, within the limits,
+into a file of the cache folder that all processes read until the archive changes; what is packed inside tables goes
+into a file without a name. InsightFace's verification sets (`lfw.bin` …) are pickles of (images, truths), pair k of
 images 2k and 2k + 1. They are never unpickled: their operations are walked, and only those that build lists and tuples
 of bytes and booleans are known. Source: Python's `pickletools`; https://github.com/deepinsight/insightface,
 recognition/arcface_torch/eval/verification.py.
@@ -201,7 +199,6 @@ def _lists(path: Path) -> tuple[list[Run], list[bool]]:
 
 
 def _built(path: Path, operations: Iterator[tuple[Any, Any, int | None]]) -> Any:
-    """Build the one value, with the places of bytes in their stead."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     for number, (operation, argument, place) in enumerate(operations):
@@ -224,7 +221,6 @@ def _built(path: Path, operations: Iterator[tuple[Any, Any, int | None]]) -> Any
 
 
 def _collect(path: Path, name: str, stack: list[Any], place: int | None) -> None:
-    """Take an operation on lists and tuples."""
     if name == "MARK":
         stack.append(_MARK)
     elif name == "EMPTY_LIST":

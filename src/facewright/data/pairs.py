@@ -5,13 +5,10 @@
     lfw.bin, …           InsightFace's sets, with their images (packed.py)
     pairs.csv, .tsv      a header `a,b,same[,fold]`, then a row a pair; paths are relative to the folder of images
 
-A line of LFW's is `name n1 n2` (images n1 and n2 of one person) or `name1 n1 name2 n2`. Its images are looked for
-as LFW lays them out, `Name/Name_0001.jpg`, then in one flat folder, `Name_0001.jpg`; then with another suffix.
+A line of LFW's is `name n1 n2` (one person) or `name1 n1 name2 n2`; an image is `Name/Name_0001.jpg`, or that in one
+flat folder, or with another suffix. A missing image is a failure to acquire: listed in `Pairs.broken`, its pairs stay.
 
-A image that is missing is a failure to acquire: listed in `Pairs.broken`, and its pairs stay in their folds.
-
-Source: Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces in the Wild", TR 07-49, 2007, section III and the README of
-the pair lists.
+Source: Huang, Ramesh, Berg, Learned-Miller, "Labeled Faces in the Wild", TR 07-49, 2007, section III and its README.
 """
 
 from __future__ import annotations
@@ -165,7 +162,6 @@ def set_of(word: str | Path) -> tuple[Path, Path | None]:
 
 
 def _refuse_contradictions(path: Path, pairs: Pairs) -> None:
-    """Raise DataError where a list says of one pair both that it is a match and that it is none."""
     said: dict[tuple[str, ...], bool] = {}
     keys = [tuple(sorted(pair)) for pair in zip(pairs.a, pairs.b, strict=True)]
     wrong = [key for key, same in zip(keys, pairs.same.tolist(), strict=True) if said.setdefault(key, same) != same]
@@ -235,7 +231,6 @@ def _read_lfw(path: Path, text: str, root: Path) -> Pairs:
 
 
 def _header(path: Path, line: str) -> tuple[int, int]:
-    """Folds, and pairs of each kind a fold."""
     values = line.split()
     if not 1 <= len(values) <= 2 or not all(_is_number(value) for value in values):
         raise DataError(

@@ -1,11 +1,9 @@
 """Tables of images in .parquet and .arrow files, as Hugging Face's `datasets` saves them; read by pyarrow alone.
 
-The column of images holds bytes, or structs with a field `bytes`; it is found by the `_type: Image` that the library
-notes in the schema, else by its name or because it is the only one. A ClassLabel's numbers get their names. Several
-files are one set; names such as train-00000-of-00004.parquet are the parts of a split.
-
-When it is listed only the other columns are read; images are read a group of rows at a time, in the order in which
-they are asked for. Source: huggingface.co/docs/datasets, "Features"; Apache Parquet format 2.11, "File format".
+The column of images holds bytes, or structs with a field `bytes`; it is found by the `_type: Image` in the schema, else
+by its name or because it is the only one. A ClassLabel's numbers get their names. Several files are one set; names such
+as train-00000-of-00004.parquet are the parts of a split. Images are read a group of rows at a time, when they are asked
+for. Source: huggingface.co/docs/datasets, "Features"; Apache Parquet format 2.11, "File format".
 """
 
 from __future__ import annotations
@@ -234,7 +232,6 @@ def _text(value: Any, names: Sequence[str]) -> str:
 
 
 def _columns(file: Path, schema: Any) -> tuple[str, list[str]]:
-    """The column of images, and those of plain values."""
     import pyarrow as pa
 
     def holds_bytes(kind: Any) -> bool:
@@ -277,7 +274,6 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
 
 
 def _names(schema: Any) -> dict[str, list[str]]:
-    """Column → names of its classes."""
     labels = {
         name: facts.get("names") for name, facts in _features(schema).items() if facts.get("_type") == "ClassLabel"
     }

@@ -3,13 +3,10 @@
     record   0xced7230a · length in the low 29 bits, which piece of a record it is in the upper 3 · bytes · padding to 4
     header   flag (uint32) · label (float32) · id, id2 (uint64) · `flag` further labels (float32) · the image
 
-im2rec writes an image a record, with its label. InsightFace's record 0 has flag 2 and no image: its labels are the
-first key after the images and the last of the identity records, each of which has the range of its images. Keys are
-those of the .idx where it is there, else the ids of the headers; each becomes the path of an image.
-
-The .rec itself decides: the .idx must point at its records. A .lst (`key<tab>labels…<tab>file`, from which im2rec made
-the .rec) names the files: they become the column `file`, and where each label is one folder of theirs, it names the
-class.
+InsightFace's record 0 has flag 2 and no image: its labels are the first key after the images and the last of the
+identity records, each of which has the range of its images. Keys are those of the .idx where it is there (it must point
+at records), else the ids of the headers; each becomes the path of an image. A .lst (`key<tab>labels…<tab>file`) names
+the files: they become the column `file`, and where each label is one folder of theirs, it names the class.
 
 Sources: dmlc-core `recordio.h`; MXNet `python/mxnet/recordio.py`; InsightFace `recognition/arcface_torch/dataset.py`.
 """
@@ -146,7 +143,6 @@ def _keys(file: Path) -> dict[int, int]:
 
 
 def _images(file: Path, keys: dict[int, int]) -> tuple[list[_Record], list[str]]:
-    """The records that hold images, and what to say about the others."""
     try:
         with file.open("rb") as opened:
             records = list(_scan(opened, file, keys))

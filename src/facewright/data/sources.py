@@ -185,7 +185,6 @@ def _arranged(tree: Tree, address: str, labels: bool) -> Dataset:
 
 
 def _open_pixels(address: str) -> Dataset:
-    """Synthetic faces, or the arrays of an .npz."""
     if address.startswith("synthetic:"):
         from facewright.data.synthetic import open_synthetic  # needed by nobody else
 

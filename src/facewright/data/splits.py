@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.records import SPLITS, Dataset, Record
-from facewright.data.records import SPLITS as PARTS
 from facewright.errors import DataError, UsageError
 from facewright.files import csv_text, plain_cell, write_atomic
 
-__all__ = ["PARTS", "Split", "by_identity", "given", "groups_of", "k_fold", "stratified"]
+PARTS = SPLITS
 
 
 @dataclass(frozen=True)
@@ -296,7 +295,7 @@ def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> li
         raise DataError(f"{path}: not a split file: expected the columns {','.join(COLUMNS)}")
     for number, (record, row) in enumerate(zip(dataset.records, rows[1:], strict=False)):
         expected = [record.path, _label(dataset, record), None, None if groups is None else groups[number]]
-        if len(row) != len(COLUMNS) or row[2] not in (*SPLITS, ""):
+        if len(row) != len(COLUMNS) or row[2] not in (*PARTS, ""):
             raise DataError(f"{path}: line {number + 2} is not `{','.join(COLUMNS)}`")
         for name, wanted, found in zip(COLUMNS, expected, row, strict=True):
             if wanted is not None and wanted != found:

@@ -21,18 +21,7 @@ from numpy.typing import NDArray
 
 from facewright import platforms
 from facewright.data import encoded_store
-from facewright.data.cache import (
-    CacheEntry,
-    building,
-    cache_clear,
-    cache_entries,
-    cache_folder,
-    cache_verify,
-    content_keys,
-    locked,
-    remove_damaged,
-    store_folder,
-)
+from facewright.data.cache import building, content_keys, locked, remove_damaged, store_folder
 from facewright.data.decoding import Decoded, decode_all
 from facewright.data.pixel_sources import stamp_of
 from facewright.data.records import Broken, Dataset
@@ -46,8 +35,6 @@ if TYPE_CHECKING:
 
 STORE_FORMS = ("auto", "raw", "encoded")
 RAW_BYTES = 64 * 2**30  # pixels beyond this are kept encoded, and beyond half of what is free on the disk
-
-__all__ = ["CacheEntry", "PixelStore", "Statistics", "cache_clear", "cache_entries", "cache_folder", "cache_verify"]
 
 STATISTICS_CHUNK = 2**22  # values counted at a time: bounds memory, large enough to be fast
 

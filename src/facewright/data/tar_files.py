@@ -3,10 +3,8 @@
     faces.tar              what a folder holds: ann/1.jpg, bob/1.jpg …, or any other layout
     shards/train-000.tar   WebDataset: 0001.jpg and 0001.cls (the class), or 0001.json (facts by name)
 
-A tar is refused whole for what a zip is refused for (archives.py). Only its headers are read when it is listed.
-
-Source: POSIX.1-2017, pax, "ustar Interchange Format"; https://github.com/webdataset/webdataset (a sample's name ends at
-the first dot of the file name).
+A tar is refused whole for what a zip is refused for. Source: POSIX.1-2017, pax, "ustar Interchange Format";
+https://github.com/webdataset/webdataset (a sample's name ends at the first dot of the file name).
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 A folder holds templates.csv (template_id, subject_id, media_id, filename), pairs.csv (two template ids, and 1 or 0),
 gallery*.csv and probe*.csv (template_id) and images/, or InsightFace's files of the same content, in it or in `meta/`.
-Pairs or a gallery may be missing, not both; so may points.
-
-Source: Whitelam et al., "IARPA Janus Benchmark-B", CVPR Workshops 2017; Maze et al., "IARPA Janus Benchmark - C", ICB
-2018.
+Pairs or a gallery may be missing, not both; so may points. Source: Whitelam et al., "IARPA Janus Benchmark-B", CVPR
+Workshops 2017; Maze et al., "IARPA Janus Benchmark - C", ICB 2018.
 """
 
 from __future__ import annotations

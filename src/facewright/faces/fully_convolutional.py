@@ -1,19 +1,16 @@
 """A patch classifier turned into one that gives the scores of every patch of a photo in a single pass.
 
-Two neighbouring patches share most of their pixels, and most of the work on them. A network whose convolutions and
-pools pad nothing computes the same for a patch inside a photo as for the patch alone; so its head, which was made for
-the map of one patch, becomes a convolution that is slid over the map of the photo:
+A network whose convolutions and pools pad nothing computes the same for a patch inside a photo as for the patch alone;
+so its head, which was made for the map of one patch, becomes a convolution that is slid over the map of the photo:
 
     mean over the map                   mean over a window of that side, stride 1
     mean down to a grid                 mean over a cell of the grid, stride 1; what follows is dilated by the cell
     flatten, linear                     convolution with a kernel of the map's side
     linear behind it                    1x1 convolution
 
-A network that pads, or that mixes the map's points in another way, is refused with the reason: its answer for a patch
-depends on where the patch was cut. Norms are folded into the convolutions before them.
-
-Source: Sermanet et al. 2014, "OverFeat" (arXiv:1312.6229), section 3.5; Long, Shelhamer and Darrell 2015, "Fully
-convolutional networks for semantic segmentation" (arXiv:1411.4038), section 3.1.
+A network that pads, or that mixes the map's points in another way, is refused with the reason. Norms are folded into
+the convolutions before them. Source: Sermanet et al. 2014, "OverFeat" (arXiv:1312.6229), section 3.5; Long, Shelhamer
+and Darrell 2015, "Fully convolutional networks for semantic segmentation" (arXiv:1411.4038), section 3.1.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
 """Faces in photos with five points each, by public networks run from their ONNX files by ONNX Runtime.
 
 YuNet, SCRFD and RetinaFace say at every eighth, sixteenth and thirty-second pixel whether a face lies there, and where
-its box and points are. A file is recognized by the shapes of what it gives, whatever its outputs are called, and is
-tried once on an empty image. A graph of open height and width is run on the photo; one of fixed size, on tiles of it.
-
-A photo is searched at one scale, at which the smallest face has the size that the network knows best, and at an eighth
-of that where a face could be larger. A margin around it lets faces be found that its border cuts.
+its box and points are. A file is recognized by the shapes of what it gives, and tried once on an empty image. A graph
+of open height and width is run on the photo; one of fixed size, on tiles of it. A photo is searched at one scale, at
+which the smallest face has the size that the network knows best, and at an eighth of that where a face could be larger.
 
 Source: Wu, Peng and Yu 2023, "YuNet: a tiny millisecond-level face detector" (doi:10.1007/s11633-023-1423-y); Guo et
 al. 2021, "Sample and computation redistribution for efficient face detection" (arXiv:2105.04714); Deng et al. 2019,
-"RetinaFace" (arXiv:1905.00641). The decodings are those of OpenCV's `FaceDetectorYN`, of insightface's `scrfd.py`, and
-of biubug6's `Pytorch_Retinaface`.
+"RetinaFace" (arXiv:1905.00641); the decodings of OpenCV's `FaceDetectorYN`, insightface's `scrfd.py`, and biubug6's
+`Pytorch_Retinaface`.
 
 >>> boxes, scores, points = OnnxDetector.load(path).find(photo)                        # doctest: +SKIP
 """

@@ -103,7 +103,6 @@ def one_of(
 
 
 def _taken(found: Sequence[Face], size: tuple[int, ...], select_face: SelectFace) -> Face:
-    """Select one of several faces; of equals the one with the highest score."""
     if select_face == "largest":
         return max(found, key=lambda face: face.box[2] * face.box[3])
     height, width = size

@@ -15,70 +15,75 @@ from facewright.names import checked_name, same_names, similar_names
 FEW_PHOTOS = 3  # of a person; with more, more probes are found
 
 
-def delete(store: GalleryStore, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-    """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`. Returns how many entries.
+class People:
+    """The people of a store, and changes of them."""
 
-    Raises:
-        UsageError: one of them is not enrolled; nothing is deleted.
-    """
-    names = resolve(store, people)
-    existing = {row.number for row in store.rows()} if numbers else set()
-    missing = [str(number) for number in numbers if number not in existing]
-    if missing:
-        raise UsageError(f"{store.location}: not enrolled: {', '.join(missing)}; nothing was deleted")
-    return store.delete(names, numbers)
+    store: GalleryStore
 
+    def people(self) -> dict[str, int]:
+        """The number of entries of each person."""
+        return self.store.people()
 
-def resolve(store: GalleryStore, people: Sequence[str]) -> list[str]:
-    """The enrolled names that names mean, whatever Unicode form they are in.
+    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
+        """Remove people, or single entries, and all their bytes; see `GalleryStore.delete`. Returns how many entries.
 
-    Raises:
-        UsageError: one of them is not enrolled; names those that differ in case only.
-    """
-    enrolled = list(store.people()) if people else []
-    resolved = {name: same_names(name, enrolled) for name in people}
-    missing = [name for name, found in resolved.items() if not found]
-    if missing:
-        close = [other for name in missing for other in similar_names(name, enrolled)]
-        hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise UsageError(f"{store.location}: not enrolled: {', '.join(map(repr, missing))}{hint}")
-    return list(dict.fromkeys(name for found in resolved.values() for name in found))
+        Raises:
+            UsageError: one of them is not enrolled; nothing is deleted.
+        """
+        names = self.resolve(people)
+        existing = {row.number for row in self.store.rows()} if numbers else set()
+        missing = [str(number) for number in numbers if number not in existing]
+        if missing:
+            raise UsageError(f"{self.store.location}: not enrolled: {', '.join(missing)}; nothing was deleted")
+        return self.store.delete(names, numbers)
 
+    def resolve(self, people: Sequence[str]) -> list[str]:
+        """The enrolled names that names mean, whatever Unicode form they are in.
 
-def rename(store: GalleryStore, person: str, name: str) -> int:
-    """Rename a person. Returns the number of entries. Raises UsageError: not enrolled, or the new name is another's."""
-    old, new = resolve(store, [person]), checked_name(name, "a person's name", MAX_TEXT)
-    taken = [other for other in same_names(new, store.people()) if other not in old]
-    if taken:
-        raise UsageError(f"{store.location}: {taken[0]!r} is enrolled; to make two people one, merge them")
-    return store.rename(old, new)
+        Raises:
+            UsageError: one of them is not enrolled; names those that differ in case only.
+        """
+        enrolled = list(self.store.people()) if people else []
+        resolved = {name: same_names(name, enrolled) for name in people}
+        missing = [name for name, found in resolved.items() if not found]
+        if missing:
+            close = [other for name in missing for other in similar_names(name, enrolled)]
+            hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+            raise UsageError(f"{self.store.location}: not enrolled: {', '.join(map(repr, missing))}{hint}")
+        return list(dict.fromkeys(name for found in resolved.values() for name in found))
 
+    def rename(self, person: str, name: str) -> int:
+        """Rename a person, and count the entries. Raises UsageError: not enrolled, or the new name is another's."""
+        old, new = self.resolve([person]), checked_name(name, "a person's name", MAX_TEXT)
+        taken = [other for other in same_names(new, self.store.people()) if other not in old]
+        if taken:
+            raise UsageError(f"{self.store.location}: {taken[0]!r} is enrolled; to make two people one, merge them")
+        return self.store.rename(old, new)
 
-def merge(store: GalleryStore, people: Sequence[str], into: str) -> int:
-    """Give the entries of several people to one. Returns the number of entries that changed their name."""
-    (target, *more), others = resolve(store, [into]), resolve(store, people)
-    return store.rename([name for name in (*more, *others) if name != target], target)
+    def merge(self, people: Sequence[str], into: str) -> int:
+        """Give the entries of several people to one. Returns the number of entries that changed their name."""
+        (target, *more), others = self.resolve([into]), self.resolve(people)
+        return self.store.rename([name for name in (*more, *others) if name != target], target)
 
+    def expire(self, older_than: timedelta, *, at: datetime | None = None) -> Expired:
+        """Delete the entries that were enrolled longer ago than `older_than`, and all their bytes.
 
-def expire(store: GalleryStore, older_than: timedelta, *, at: datetime | None = None) -> Expired:
-    """Delete the entries that were enrolled longer ago than `older_than`, and all their bytes.
-
-    Args:
-        at: the time to count back from, default: now.
-    Returns:
-        The entries deleted, and those whose time of enrolment is not known (enrolled by version 0.1).
-    """
-    limit = (datetime.now(UTC) if at is None else at) - older_than
-    enrolled = [one for one in store.log() if one.action == "enroll" and one.first is not None]
-    spans = [(datetime.fromisoformat(one.time), one.first or 0, one.last or 0) for one in enrolled]
-    old, unknown = list[int](), 0
-    for row in store.rows():
-        time = next((time for time, first, last in spans if first <= row.number <= last), None)
-        unknown += time is None
-        if time is not None and time < limit:
-            old.append(row.number)
-    deleted = store.delete(numbers=old, action="expire") if old else 0
-    return Expired(entries=deleted, unknown=unknown)
+        Args:
+            at: the time to count back from, default: now.
+        Returns:
+            The entries deleted, and those whose time of enrolment is not known (enrolled by version 0.1).
+        """
+        limit = (datetime.now(UTC) if at is None else at) - older_than
+        enrolled = [one for one in self.store.log() if one.action == "enroll" and one.first is not None]
+        spans = [(datetime.fromisoformat(one.time), one.first or 0, one.last or 0) for one in enrolled]
+        old, unknown = list[int](), 0
+        for row in self.store.rows():
+            time = next((time for time, first, last in spans if first <= row.number <= last), None)
+            unknown += time is None
+            if time is not None and time < limit:
+                old.append(row.number)
+        deleted = self.store.delete(numbers=old, action="expire") if old else 0
+        return Expired(entries=deleted, unknown=unknown)
 
 
 def advice_for(people: Mapping[str, int], threshold: Threshold | None) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ face crops, as its InputSpec wants them, unless a detector is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +28,6 @@ from facewright.gallery.results import (
     EmbeddedPhoto,
     EnrolledPhoto,
     Enrollment,
-    Expired,
     GalleryStats,
     Identification,
     IdentifiedFace,
@@ -51,7 +49,7 @@ TOP = 5  # people in a search result
 SAME_PHOTO = 0.999  # similarity of copies, for a model without a threshold
 
 
-class Gallery:
+class Gallery(editing.People):
     """A store, and the recognizer that its vectors are of.
 
     Args:
@@ -315,30 +313,6 @@ class Gallery:
     def calibrate(self, fpir: float, confidence: float | None = None) -> Threshold:
         """Choose the threshold from the enrolled people and store it; see `Decisions.calibrate`."""
         return self._decisions.calibrate(fpir, confidence)
-
-    def people(self) -> dict[str, int]:
-        """The number of entries of each person."""
-        return self.store.people()
-
-    def delete(self, people: Sequence[str] = (), numbers: Sequence[int] = ()) -> int:
-        """Remove people, or single entries, and all their bytes; see `editing.delete`."""
-        return editing.delete(self.store, people, numbers)
-
-    def resolve(self, people: Sequence[str]) -> list[str]:
-        """The enrolled names that names mean, whatever Unicode form they are in; see `editing.resolve`."""
-        return editing.resolve(self.store, people)
-
-    def rename(self, person: str, name: str) -> int:
-        """Rename a person, and return the number of entries; see `editing.rename`."""
-        return editing.rename(self.store, person, name)
-
-    def merge(self, people: Sequence[str], into: str) -> int:
-        """Give the entries of several people to one, and return how many changed; see `editing.merge`."""
-        return editing.merge(self.store, people, into)
-
-    def expire(self, older_than: timedelta, *, at: datetime | None = None) -> Expired:
-        """Delete the entries that were enrolled longer ago than `older_than`; see `editing.expire`."""
-        return editing.expire(self.store, older_than, at=at)
 
     def stats(self) -> GalleryStats:
         """Read and verify everything, and count it."""

@@ -1,23 +1,15 @@
 """A session with PostgreSQL for one gallery; its errors become ours; removing bytes of deleted rows.
 
-Settings of each session, and why:
+Each session has the gallery's schema and pgvector's in its search_path, synchronous_commit on (a commit that returned
+is on the disk), and a lock_timeout.
 
-    search_path             the gallery's schema, then that of pgvector: names in statements need no prefix
-    synchronous_commit      on, if the role or the database has it off: a commit that returned is on the disk
-    lock_timeout            no wait for another process lasts for ever
+DELETE only marks a row. Tables and indexes are rewritten by ALTER TABLE, because VACUUM FULL keeps each row that an
+older transaction might still read; a checkpoint removes the old files. It frees segments of the write-ahead log too,
+but renames them for later use with their contents: so each of them is used now, a switch to the next fills it with
+zeros. There are no statistics (`postgres_tables`).
 
-DELETE only marks a row. Its bytes remain in:
-
-    tables and their indexes    rewritten by ALTER TABLE, because VACUUM FULL keeps each row that an older transaction
-                                of the database might still read
-    files of the old tables     emptied at once, removed by a checkpoint
-    the write-ahead log         A checkpoint frees segments, but renames them for later use with their contents. So
-                                each of them is used now: a switch to the next segment fills the rest with zeros.
-    statistics                  there are none (`postgres_tables`)
-
-The log belongs to the server: a role needs privileges for a checkpoint (pg_checkpoint), to list the log's files
-(pg_monitor) and to switch (EXECUTE ON FUNCTION pg_switch_wal()). Without them, or if the log is kept (an archive, a
-replica), bytes remain there until the server removes them; `empty_log` returns that.
+The log belongs to the server: a role needs pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal(). Without
+them, or if the log is kept (an archive, a replica), bytes remain there; `empty_log` returns that.
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
 """The tables of a gallery on PostgreSQL: their checksums, which the server can verify, and how they are searched.
 
-A row's checksum is made as in a file (`store`), with three differences, so that SQL can compute it: it is the
-first half of SHA-256; the vector's numbers are big-endian, as `vector_send` gives them; the metadata is written as the
-server writes it. So the server verifies a gallery, and no vector is transferred for it.
+A row's checksum is made as in a file, with three differences, so that SQL can compute it: it is the first half of
+SHA-256; the vector's numbers are big-endian, as `vector_send` gives them; the metadata is written as the server writes
+it. The index by person is a hash: it holds no names. Columns with personal data have no statistics: these are copies.
 
-The index by person is a hash: it holds no names and takes names of any length. Columns with personal data have no
-statistics, because statistics are copies. Crops are PNG: compressing them again gains nothing.
-
-The search takes candidates by pgvector in float32 and computes their scores again in float64. The exact one reads all
-rows and returns so many of the nearest that the k best people are among them whatever the rounding; the answer is that
-of a gallery in a file, ties included. The index (HNSW) may miss rows; only the scores are exact then. If the index ends
-before k people are found, under a filter for example, the search is done exactly.
+The search takes candidates by pgvector in float32 and computes their scores again in float64. The exact one returns so
+many of the nearest rows that the k best people are among them whatever the rounding; the answer is that of a gallery in
+a file. The index (HNSW) may miss rows; if it ends before k people are found, the search is done exactly.
 """
 
 from __future__ import annotations

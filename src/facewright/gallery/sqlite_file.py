@@ -1,15 +1,9 @@
 """The file of an SQLite gallery: created atomically, opened strictly, and cleared of deleted bytes.
 
-Settings of SQLite, and why:
-
-    journal_mode WAL       readers and a writer do not wait for each other; kept in the file's header
-    synchronous FULL       a commit that returned is on the disk
-    secure_delete ON       deleted content is overwritten with zeros
-    temp_store MEMORY      VACUUM builds its copy in memory, not in a file of the system's temporary folder
-    cell_size_check ON     a damaged page is noticed when it is read
-
-secure_delete alone is not enough: moving rows between pages leaves copies in the unused part of a page,
-and the write-ahead log holds pages as they were. So `erase` rewrites the file (VACUUM) and empties the log.
+journal_mode WAL lets readers and a writer work at once; with synchronous FULL a commit that returned is on the disk;
+secure_delete ON overwrites deleted content; with temp_store MEMORY no copy gets into a temporary folder; with
+cell_size_check ON a damaged page is noticed. Moving rows between pages leaves copies in unused parts, and the
+write-ahead log holds pages as they were: so `erase` rewrites the file (VACUUM) and empties the log.
 
 After each change the log is moved into the file, where `sqlite` verifies every bit. A log that a killed process left is
 verified by SQLite's checksums alone: if it is damaged before it is read, its last changes are undone.

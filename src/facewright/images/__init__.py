@@ -1,11 +1,9 @@
 """Any image file to upright RGB pixels, safely.
 
 `read` decodes JPEG, PNG, WebP, AVIF, HEIC (extra `heic`), BMP, GIF (first frame), PBM/PGM/PPM and TIFF (first page)
-from hostile bytes: the format is told by the first bytes, never by the file's name; limits on size and work are checked
-on the header, before pixels are decoded; a truncated or damaged file is refused. Every refusal is a `BadImage` that
-gives the reason.
-
-What each kind of pixel becomes (8 bits a channel, RGB):
+from hostile bytes: the format is told by the first bytes; limits on size and work are checked on the header; a
+truncated or damaged file is refused. Every refusal is a `BadImage` that gives the reason. What each kind of pixel
+becomes:
 
     grey, 1-bit           the three channels are equal; 1-bit is 0 and 255
     palette               its colours

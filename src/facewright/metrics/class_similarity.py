@@ -1,24 +1,14 @@
 """Faults that no classifier can see: images unlike the rest of their class, and classes that hold two people.
 
-If every photo of a second person lies in one class, a classifier learns that the class has both looks, out of fold too,
-and its predictions agree with the labels. Embeddings of a network that knows faces but not this dataset still show the
-fault: the second person's photos are no more similar to the class than photos of any other person.
-
 The similarity of an image and a class is the median cosine to the class's images, without the image itself and its
-copies. A median stays stable while less than half of the class is wrong. Non-mated scores come from the dataset itself:
-the scores of an image against every class but its own, if its own class is the most similar one (if not, the image may
-be in the wrong class, and one of those scores would be mated). An image is an outlier of its class if at least 1 % of
-the non-mated scores are as high as its own.
-
-This is the p-value of an outlier test that is calibrated on known non-members. It only assumes that the embedding puts
-images of one class nearer to each other than to other classes. Where it does not (the features are no face embeddings,
-or a class is no person), many images are unlike their class, and `find_outliers` raises instead of naming them.
+copies. Non-mated scores are those of an image against every class but its own, if its own class is the most similar
+one. An image is an outlier if at least 1 % of the non-mated scores are as high as its own: a p-value calibrated on
+known non-members. Where the embedding puts images of one class not nearer to each other, `find_outliers` raises.
 
 A class of two people splits into two clusters: two-means, started at the sign of the first principal direction, cuts
-it, and the cut is accepted if pairs inside a part are almost always more similar than pairs across. Any cloud of points
-can be cut in two, so the required separation was set from classes that hold one person: on random subsets of 40 images
-in a public set of twelve people it stays below 0.91 (embeddings of a MobileFaceNet), with two people mixed in it is
-above 0.97, with a mother and her daughter about 0.94. With fewer than `LEAST` images it says nothing.
+it, and the cut is accepted if pairs inside a part are almost always more similar than pairs across. On random subsets
+of 40 images of one person the separation stays below 0.91 (twelve people, embeddings of a MobileFaceNet); with two
+people it is above 0.97, with a mother and her daughter about 0.94. With fewer than `LEAST` images it says nothing.
 """
 
 from __future__ import annotations
@@ -133,7 +123,6 @@ def find_outliers(similarity: NDArray[np.float64], labels: NDArray[np.int64]) ->
 
 
 def _medians(cosines: NDArray[np.float64], left_out: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Median of each row over what is not left out; NaN where nothing is."""
     medians = np.median(cosines, axis=1)
     touched = np.flatnonzero(left_out.any(axis=1))
     for row in touched.tolist():

@@ -1,15 +1,10 @@
 """Quality of a closed-set classifier: rates per class and over classes, ranking quality, log loss, curves.
 
 Scores are probabilities (N, C); the predicted class is the first of the highest. What does not exist for the given
-labels (the precision of a class that was never predicted, the ROC of one class only) is undefined: pure functions raise
-`Undefined`, tables over classes hold None.
-
-Macro averages are plain means over the classes that have an image among the labels. Among those, a class that is never
-predicted has an undefined precision, which counts as 0 in the macro mean: the same as scikit-learn with
-`labels=unique(y_true), zero_division=0`.
-
-The intervals of the area under the ROC curve and of the average precision are symmetric on the logit scale, so they
-stay inside [0, 1].
+labels is undefined: pure functions raise `Undefined`, tables over classes hold None. Macro averages are means over the
+classes that have an image among the labels; the undefined precision of a class that is never predicted counts as 0, as
+in scikit-learn with `labels=unique(y_true), zero_division=0`. The intervals of the area under the ROC curve and of the
+average precision are symmetric on the logit scale, so they stay inside [0, 1].
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Clusters against the true people: pairwise F and BCubed F.
-
-pairwise  of all pairs of items: precision, the share of pairs in one cluster that are one person; recall, the share
-          of pairs of one person that are in one cluster
-BCubed    the mean over items of the share of an item's cluster that is its person (precision), and of its person that
-          is in its cluster (recall); small people count as large ones do
+"""Clusters against the true people: pairwise F (over all pairs of items) and BCubed F (the mean over items).
 
 Source: A. Bagga and B. Baldwin, Entity-Based Cross-Document Coreferencing Using the Vector Space Model, COLING-ACL
 1998; E. Amigó et al., A comparison of extrinsic clustering evaluation metrics, Information Retrieval 12 (2009).

@@ -1,11 +1,9 @@
 """Labels that are probably wrong, found by a model that never saw the images it scores (confident learning).
 
-An image is listed not where its label has a low probability, but where another class is as probable as it usually is
-for its own images. Each class has its own threshold, so that classes with low probabilities count like those with high
-ones, and an image that is hard for every class is not listed.
-
-Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-arXiv:1911.00068, sections 3.1 (count) and 3.2 (rank; the candidates are the off-diagonal of the confident joint).
+An image is listed where another class is as probable as it usually is for its own images: each class has its own
+threshold, so that an image that is hard for every class is not listed. Source: Northcutt, Jiang and Chuang 2021,
+"Confident Learning: Estimating Uncertainty in Dataset Labels", arXiv:1911.00068, sections 3.1 (count) and 3.2 (rank;
+the candidates are the off-diagonal of the confident joint).
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
 """Errors of predictions in the units of the targets, each with a 95 % interval over rows.
 
-Of N rows with K targets, e the (N, K) errors:
-
-    mean absolute error     mean of |e| over rows and targets
-    root mean square error  square root of the mean of e² over rows and targets
-    average L2 error        mean over rows of the Euclidean norm of the row's errors; of one target the first
-
-Intervals are percentile bootstraps over rows (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter
-13): how much the number would move with other rows of the same kind, not with another seed of the training.
+Of (N, K) errors e: the mean absolute error and the root mean square error are over rows and targets, the average L2
+error is the mean over rows of the Euclidean norm of a row's errors. Intervals are percentile bootstraps over rows
+(Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
 """
 
 from __future__ import annotations
@@ -122,7 +117,6 @@ def mean_with_interval(values: NDArray[np.float64], seed: int = 0) -> Rate:
 
 
 def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
-    """Return predicted − true, (N, K)."""
     true, answers = _matrix(truth, "truth"), _matrix(predicted, "predicted")
     if true.shape != answers.shape:
         raise UsageError(f"expected one prediction a row and target, got {answers.shape} for {true.shape}")

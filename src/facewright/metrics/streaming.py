@@ -1,11 +1,9 @@
 """All pairs of N embeddings: the exact ROC, streamed in memory that does not grow with the number of pairs.
 
-The cosines are computed tile by tile, sorted as float32, and turned into the rows of the ROC from its high end down, a
-stretch at a time. Every row is that of `verification.roc` over all pairs, bit for bit; nothing is binned.
-
-Memory: 4 bytes a score held (at most `held` scores, plus those that tie in one 6e-5 wide bin), 33 MB for a tile, about
-150 MB for a stretch of the curve, and the embeddings. Up to `held` pairs the cosines are computed once; above it they
-are computed once to count and once more for each range of scores that fits.
+The cosines are computed tile by tile, sorted as float32, and turned into the rows of the ROC from its high end down.
+Every row is that of `verification.roc` over all pairs, bit for bit. Memory: 4 bytes a score held (at most `held`, plus
+those that tie in one 6e-5 wide bin), 33 MB for a tile, about 150 MB for a stretch of the curve, and the embeddings.
+Beyond `held` pairs the cosines are computed once to count and once more for each range of scores that fits.
 """
 
 from __future__ import annotations

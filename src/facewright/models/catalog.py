@@ -49,7 +49,6 @@ class Facts:
 
 
 def _facts() -> dict[str, Facts]:
-    """The facts of every architecture of `FAMILIES`, by name."""
     return {
         name: Facts(
             name, family, row.paper, count, row.source, row.native_sizes.get(name, row.native_size), flops, row.stems,

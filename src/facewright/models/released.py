@@ -158,10 +158,14 @@ def _timm(architecture: str, source: str, sha256: str, score: tuple[float, int],
     return replace(row, licence_source=TIMM, published_source=RESULTS, sha256_source=f"the name of {source}")
 
 
-def _hub(architecture: str, card: str, sha256: str, score: tuple[float, int], size: int | None = None) -> Weights:
-    """A safetensors file beside a model card of timm's."""
-    row = _timm(architecture, f"{HUB}/{card}/resolve/main/model.safetensors", sha256, score, size)
-    return replace(row, licence_source=f"{HUB}/{card}", sha256_source=f"{HUB}/{card}/blob/main/model.safetensors")
+def _hub(
+    architecture: str, tag: str, sha256: str, score: tuple[float, int], size: int | None = None, model: str = ""
+) -> Weights:
+    """A safetensors file beside a model card of timm's; `tv_` is torchvision's. `model`: timm's name of it."""
+    card = f"{HUB}/{model or architecture}.{tag}"
+    row = _timm(architecture, f"{card}/resolve/main/model.safetensors", sha256, score, size)
+    licence = "BSD-3-Clause" if tag.startswith("tv_") else row.licence
+    return replace(row, licence=licence, licence_source=card, sha256_source=f"{card}/blob/main/model.safetensors")
 
 
 def _asset(architecture: str, asset: str, score: tuple[float, int], size: int | None = None) -> Weights:
@@ -186,64 +190,37 @@ def _deit(architecture: str, asset: str, score: tuple[float, int], name: str = "
 
 
 RELEASED: tuple[Weights, ...] = (
-    replace(
-        _hub("vgg11", "vgg11.tv_in1k", "682c023808812148d4e60c76d80ad83dbeaf5d50eb1a952a0b836895003151e5", (69.0, 224)),
-        licence="BSD-3-Clause",
-    ),
-    replace(
-        _hub("vgg16", "vgg16.tv_in1k", "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8", (71.6, 224)),
-        licence="BSD-3-Clause",
-    ),
-    _hub(
-        "resnet18", "resnet18.a1_in1k", "80c49dee3da4822c009c5a7fe591e9223c5a2cfcf95a4067ca4dfb5a7b89c612", (73.2, 288)
-    ),
-    _hub(
-        "resnet34", "resnet34.a1_in1k", "829a220f9529d2b1ffdc8719d3273463001e0daf411eaf1916865d9db62c0ed2", (77.9, 288)
-    ),
-    _hub(
-        "resnet50", "resnet50.a1_in1k", "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb", (81.2, 288)
-    ),
+    _hub("vgg11", "tv_in1k", "682c023808812148d4e60c76d80ad83dbeaf5d50eb1a952a0b836895003151e5", (69.0, 224)),
+    _hub("vgg16", "tv_in1k", "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8", (71.6, 224)),
+    _hub("resnet18", "a1_in1k", "80c49dee3da4822c009c5a7fe591e9223c5a2cfcf95a4067ca4dfb5a7b89c612", (73.2, 288)),
+    _hub("resnet34", "a1_in1k", "829a220f9529d2b1ffdc8719d3273463001e0daf411eaf1916865d9db62c0ed2", (77.9, 288)),
+    _hub("resnet50", "a1_in1k", "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb", (81.2, 288)),
     _asset("resnet101", "v0.1-rsb-weights/resnet101_a1h-36d3f2aa.pth", (82.8, 288)),
     _asset("resnet152", "v0.1-rsb-weights/resnet152_a1h-dc400468.pth", (83.5, 288)),
     _asset("resnext50_32x4d", "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", (82.0, 288)),
     _asset("resnext101_64x4d", "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", (83.2, 288)),
     _hub(
-        "wide_resnet50_2",
-        "wide_resnet50_2.racm_in1k",
-        "03b71d65fb2c73bb0de079a1781009f27a782ec481d2f64ab3bde9b1cdec3000",
-        (82.3, 288),
+        "wide_resnet50_2", "racm_in1k", "03b71d65fb2c73bb0de079a1781009f27a782ec481d2f64ab3bde9b1cdec3000", (82.3, 288)
     ),
     _asset("seresnet50", "v0.1-weights/seresnet50_ra_224-8efdb4bb.pth", (81.3, 288)),
     _asset("seresnext50_32x4d", "v0.1-weights/seresnext50_32x4d_racm-a304a460.pth", (82.2, 288)),
     _asset("seresnext101_32x8d", "v0.1-tpu-weights/seresnext101_32x8d_ah-e6bc4c0a.pth", (84.2, 288)),
     _asset("xception", "v0.1-cadene/xception-43020ad28.pth", (79.0, 299)),
-    replace(
-        _hub(
-            "densenet121",
-            "densenet121.tv_in1k",
-            "c894c6d9caa317a8ca1942986dee7a16a86c77734a4d691d2abe05389cfef358",
-            (74.8, 224),
-        ),
-        licence="BSD-3-Clause",
-    ),
+    _hub("densenet121", "tv_in1k", "c894c6d9caa317a8ca1942986dee7a16a86c77734a4d691d2abe05389cfef358", (74.8, 224)),
     _hub(
         "mobilenet_v2",
-        "mobilenetv2_100.ra_in1k",
+        "ra_in1k",
         "55ea4fb3a96010b933710ebf44fc965b070d5cd054d3f35e44f2d1320b4a714e",
         (73.0, 224),
+        model="mobilenetv2_100",
     ),
-    _hub(
-        "efficientnet_b0",
-        "efficientnet_b0.ra_in1k",
-        "d569899762ea9b1384ee07f4af64805cf8caa1c55f9253ebb1080dc40e87a2cd",
-        (77.7, 224),
-    ),
+    _hub("efficientnet_b0", "ra_in1k", "d569899762ea9b1384ee07f4af64805cf8caa1c55f9253ebb1080dc40e87a2cd", (77.7, 224)),
     _asset("efficientnet_b1", "v0.1-weights/efficientnet_b1-533bc792.pth", (78.8, 256), 224),
     _asset("efficientnet_b2", "v0.1-weights/efficientnet_b2_ra-bcdf34b7.pth", (80.6, 288), 256),
     _asset("efficientnet_b3", "v0.1-weights/efficientnet_b3_ra2-cf984f9c.pth", (82.2, 320), 288),
     _hub(
         "efficientnet_b4",
-        "efficientnet_b4.ra2_in1k",
+        "ra2_in1k",
         "8030f9c929ed71a06728db4b61323960e573b463e68f310bd1bfb31ed62cbf91",
         (83.4, 384),
         320,
@@ -267,9 +244,10 @@ RELEASED: tuple[Weights, ...] = (
     _deit("vit_s_16", "deit_small_patch16_224-cd65a155.pth", (79.8, 224)),
     _hub(
         "vit_b_16",
-        "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        "augreg2_in21k_ft_in1k",
         "32aa17d6e17b43500f531d5f6dc9bc93e56ed8841b8a75682e1bb295d722405b",
         (85.1, 224),
+        model="vit_base_patch16_224",
     ),
     _deit("vit_b_16", "deit_base_patch16_224-b5f2ef4d.pth", (82.0, 224), name="deit"),
     Weights(

@@ -2,15 +2,13 @@
 
 Three convolutions of 5x5 that halve the side, three that keep it, and one of 9x9 give a score for a window of 80 px
 at every eighth pixel of every level; scores above 0 are faces, and of windows that overlap, the one with the highest
-score stays. It was trained with the loss of King 2015, "Max-margin object detection" (arXiv:1502.00046), and finds
-faces turned to the side or half covered that detectors of gradients miss.
+score stays. It was trained with the loss of King 2015, "Max-margin object detection" (arXiv:1502.00046).
+
+The pyramid holds a photo in every size, side by side in one image: each level has five sixths of the side of the one
+before, below it; once the small ones fit beside them, the rest goes back up along the right edge, with a margin between
+them. Source: the layout of dlib's `input_rgb_image_pyramid<pyramid_down<6>>`, pixel by pixel.
 
 >>> boxes, scores = FaceDetector.load().find(photo)                                    # doctest: +SKIP
-
-The pyramid holds a photo in every size, side by side in one image, so that one pass sees all of them. Each level has
-five sixths of the side of the one before. The levels stand below each other; once the small ones fit beside them, the
-rest goes back up along the right edge. Between them lies a margin, so that they do not touch. Source: the layout is
-that of dlib's `input_rgb_image_pyramid<pyramid_down<6>>`, pixel by pixel.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 """Numbers out of dlib's serialised files, which hold nothing but numbers and names; and where those files lie.
 
 The files come with the Python package `face_recognition_models` (Davis King's networks, public domain and CC0). They
-are found without importing the package, whose import needs more than it declares. Its landmark file of 68 points is
-not free for every use, and nothing here reads it.
-
-How dlib writes:
+are found without importing it. Its landmark file of 68 points is not free for every use, and nothing here reads it.
 
     integer   a control byte (bit 7: negative; the lowest four bits: how many bytes follow), the magnitude, lowest first
     real      mantissa and exponent as two integers, m * 2**e
@@ -13,7 +10,6 @@ How dlib writes:
     tensor    a 2, four sizes (samples, channels, rows, columns), float32 lowest byte first
     matrix    rows and columns, both negated; its numbers as reals
 
-`dlib_networks` puts networks together from these, `landmarks` a cascade of regression trees.
 Source: the format as dlib 19 writes it (dlib/serialize.h); checked against dlib itself by the tests.
 """
 

@@ -5,13 +5,13 @@ Scores are probabilities of the accepted class; `key` of a figure is unique in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator
+from matplotlib.ticker import FixedLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from facewright.evaluation.binary import two_sides_of
@@ -20,8 +20,8 @@ from facewright.metrics.binary import DEFAULT_THRESHOLD
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import Roc, probit, roc
 from facewright.report import words
-from facewright.report.canvas import ACCENT, INK, MUTED, canvas, inline_svg, name_axes, series_colour
-from facewright.report.verification_plots import det_tick, percent_axis
+from facewright.report.canvas import ACCENT, INK, MUTED, canvas, inline_svg, name_axes, series_colour, ticks
+from facewright.report.verification_plots import percent_axis, probit_axes
 from facewright.training.balancing import Balancing
 
 _SIZE = (350, 300)  # CSS pixels
@@ -114,8 +114,7 @@ def roc_figure(curve: Roc, result: BinaryResult, key: str) -> str:
     _dots(axes, result, lambda far, frr: (far, 1 - frr))
     for axis, setter in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
         setter(-0.02, 1.02)
-        axis.set_major_locator(MultipleLocator(0.25))
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        ticks(axis, MultipleLocator(0.25), lambda x: f"{x:g}")
     name_axes(axes, "false-accept rate", "true-accept rate")
     return inline_svg(figure, key, f"ROC of {result.positives} positives and {result.negatives} negatives")
 
@@ -135,12 +134,7 @@ def det_figure(curve: Roc, result: BinaryResult, key: str) -> str:
         lambda far, frr: (max(far_low, float(probit([far])[0])), max(frr_low, float(probit([frr])[0]))),
     )
     high = float(probit([highest])[0])
-    for axis, low, setter in ((axes.xaxis, far_low, axes.set_xlim), (axes.yaxis, frr_low, axes.set_ylim)):
-        setter(low - 0.05, high)
-        ticks = [tick for tick in _DET_TICKS if low <= float(probit([tick])[0]) <= high]
-        axis.set_major_locator(FixedLocator(probit(_apart(ticks)).tolist()))
-        axis.set_major_formatter(FuncFormatter(det_tick))
-    name_axes(axes, "false-accept rate", "false-reject rate")
+    probit_axes(axes, (far_low, frr_low), high, _DET_TICKS, room=0.05, most=6)
     return inline_svg(figure, key, f"DET curve; equal error rate {100 * result.eer:.1f} %")
 
 
@@ -152,8 +146,7 @@ def epc_figure(result: BinaryResult, key: str) -> str:
     axes.axhline(result.hter_at_half.value, color=MUTED, linewidth=1, linestyle=_DASH)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(0, 1.1 * max(*result.epc.hter, result.hter_at_half.value, 0.01))
-    axes.xaxis.set_major_locator(MultipleLocator(0.25))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ticks(axes.xaxis, MultipleLocator(0.25), lambda x: f"{x:g}")
     percent_axis(axes)
     name_axes(axes, "weight of false accepts on validation", "HTER on test")
     middle = result.epc.hter[len(result.epc.hter) // 2]
@@ -180,11 +173,9 @@ def histogram_figure(
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0.0)), np.square))
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(0, 1.08 * tallest)
-    axes.xaxis.set_major_locator(MultipleLocator(0.1))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    ticks = [tick for tick in (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if tick <= tallest]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
+    ticks(axes.xaxis, MultipleLocator(0.1), lambda x: f"{x:g}")
+    written = [tick for tick in (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if tick <= tallest]
+    ticks(axes.yaxis, FixedLocator(written), lambda y: f"{100 * y:.3g} %")
     name_axes(axes, "probability of the accepted class", "share of its class")
     summary = f"{genuine.size} positives and {impostor.size} negatives, threshold {result.threshold:.3f}"
     return inline_svg(figure, key, f"Histograms of the scores of {summary}")
@@ -200,8 +191,3 @@ def _dots(axes: Axes, result: BinaryResult, place: Callable[[float, float], tupl
 
 def _rates(result: BinaryResult) -> tuple[float, ...]:
     return result.far.value, result.frr.value, result.far_at_half.value, result.frr_at_half.value
-
-
-def _apart(ticks: Sequence[float]) -> list[float]:
-    """Ticks that leave each other room: of more than six every second one, the last included."""
-    return list(ticks) if len(ticks) <= 6 else list(ticks[::-2][::-1])

@@ -12,11 +12,14 @@ import re
 import threading
 import unicodedata
 import warnings
+from collections.abc import Callable
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, Locator
 
 SERIES_COLOURS = 8  # distinct hues; series beyond them repeat the hues dashed
 
@@ -80,6 +83,12 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
     # Fixed places, near the figure's edges: matplotlib would measure every tick label to find them.
     axes.xaxis.set_label_coords(0.5, (15 - axes.bbox.y0) / axes.bbox.height)
     axes.yaxis.set_label_coords((15 - axes.bbox.x0) / axes.bbox.width, 0.5)
+
+
+def ticks(axis: Axis, at: Locator, write: Callable[[float], str]) -> None:
+    """Put the ticks of an axis where a locator says, and write their values."""
+    axis.set_major_locator(at)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
 
 
 def plain(text: str, limit: int = 24) -> str:

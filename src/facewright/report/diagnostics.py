@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MultipleLocator
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined
@@ -32,6 +32,7 @@ from facewright.report.canvas import (
     plain,
     series_colour,
     text_width,
+    ticks,
 )
 
 _SQUARE = (350, 339)  # CSS pixels
@@ -190,6 +191,5 @@ def _unit_square() -> tuple[Figure, Axes]:
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MultipleLocator(0.25))
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        ticks(axis, MultipleLocator(0.25), lambda x: f"{x:g}")
     return figure, axes

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from facewright.report import words
-from facewright.report.canvas import INK, MUTED, PAPER, canvas, inline_svg, name_axes, plain, series_colour
+from facewright.report.canvas import INK, MUTED, PAPER, canvas, inline_svg, name_axes, plain, series_colour, ticks
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -124,6 +124,5 @@ def some(count: int) -> Rows:
 
 def _label(axes: Axes, x: str, y: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: words.tick(value).replace("-", "−")))
+        ticks(axis, MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), lambda value: words.tick(value).replace("-", "−"))
     name_axes(axes, x, y)

@@ -24,6 +24,7 @@ from facewright.report.canvas import (
     plain,
     series_colour,
     series_dash,
+    ticks,
 )
 from facewright.report.words import short_count, tick
 
@@ -204,8 +205,7 @@ def _measure_axis(axes: Axes, over: str) -> None:
     longest = axes.get_xlim()[1]
     axes.set_xlim(-0.03 * longest, 1.02 * longest)
     if over == "images":
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
+        ticks(axes.xaxis, MaxNLocator(5, steps=_STEPS), lambda x: tick(x))
         return
     length, unit = (3600, "h") if longest > 7200 else (60, "min") if longest > 120 else (1, "s")
     steps = MaxNLocator(5, steps=_STEPS).tick_values(0.0, longest / length)

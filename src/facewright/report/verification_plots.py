@@ -17,7 +17,7 @@ from facewright.evaluation.error_reject import ErrorVersusReject
 from facewright.evaluation.verification import VerificationResult
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import probit
-from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, plain, series_colour
+from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, plain, series_colour, ticks
 
 _SIZE = (360, 270)  # CSS pixels
 _WIDE = (720, 260)
@@ -44,8 +44,7 @@ def roc_figure(result: VerificationResult, key: str) -> str:
     low = min([row.tar.value for row in result.tar_at_far], default=0.0)
     bottom = max(0.0, 1 - 1.25 * (1 - low) - 0.02)
     axes.set_ylim(bottom, 1 + 0.04 * (1 - bottom))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}" if value <= 1 else ""))
+    ticks(axes.yaxis, MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), lambda value: f"{value:.4g}" if value <= 1 else "")
     name_axes(axes, "false-accept rate", "true-accept rate")
     summary = "; ".join(f"{100 * row.tar.value:.1f} % at FAR {row.far:g}" for row in result.tar_at_far)
     return inline_svg(figure, key, f"ROC: true-accept rate {summary}")
@@ -63,8 +62,7 @@ def group_figure(rates: Sequence[tuple[str, Rate]], name: str, key: str, scale: 
     axes.set_yticks(range(len(shown)), [plain(group, 14) for group, _ in reversed(shown)])
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlim(0, 1.08 * scale * max(rate.high for _, rate in shown))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
+    ticks(axes.xaxis, MaxNLocator(4), lambda value: f"{value:g}{unit}")
     name_axes(axes, name, "")
     return inline_svg(figure, key, "; ".join(f"{group}: {scale * rate.value:.2f}{unit}" for group, rate in shown))
 
@@ -81,8 +79,7 @@ def reject_figure(curve: ErrorVersusReject, key: str) -> str:
     axes.set_xlim(0, max(rejected[-1], 1))
     axes.set_ylim(0, 1.08 * max(high))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+        ticks(axis, MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]), lambda value: f"{value:g} %")
     name_axes(axes, "genuine pairs rejected", "false non-match rate")
     return inline_svg(figure, key, f"FNMR {value[0]:.2f} %; with {rejected[-1]:.0f} % rejected {value[-1]:.2f} %")
 
@@ -100,12 +97,7 @@ def det_figure(result: VerificationResult, key: str) -> str:
     if result.eer > 0:
         at = probit([result.eer])
         axes.plot(at, at, "o", color=series_colour(1), markersize=7, markeredgewidth=0)
-    for axis, low, setter in ((axes.xaxis, lows[0], axes.set_xlim), (axes.yaxis, lows[1], axes.set_ylim)):
-        setter(float(low), high)
-        ticks = [tick for tick in _DET_TICKS if low <= probit([tick])[0] <= high]
-        axis.set_major_locator(FixedLocator(probit(ticks).tolist()))
-        axis.set_major_formatter(FuncFormatter(det_tick))
-    name_axes(axes, "false-accept rate", "false-reject rate")
+    probit_axes(axes, lows.tolist(), high, _DET_TICKS)
     return inline_svg(figure, key, f"DET curve; equal error rate {100 * result.eer:.2f} %")
 
 
@@ -122,8 +114,7 @@ def histogram_figure(result: VerificationResult, threshold: float, key: str) -> 
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=_DASH)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.12 * max(float((row / row.sum()).max()) for row in counts))
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}".replace("-", "−")))
+    ticks(axes.xaxis, MaxNLocator(10, steps=[1, 2, 5, 10]), lambda value: f"{value:.2g}".replace("-", "−"))
     percent_axis(axes)
     name_axes(axes, "cosine similarity", "share of its kind")
     return inline_svg(figure, key, f"Histograms of the scores of {' and '.join(names)}, threshold {threshold:.3f}")
@@ -142,13 +133,22 @@ def _trimmed(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDA
 
 def percent_axis(axes: Axes) -> None:
     """Write the values of the vertical axis, which are shares, in percent."""
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    ticks(axes.yaxis, MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]), lambda value: f"{100 * value:.3g} %")
 
 
-def det_tick(value: float, _: int) -> str:
-    """Return the rate at a place of a probit axis."""
-    return f"{50 * math.erfc(-value / math.sqrt(2)):.3g} %"
+def probit_axes(
+    axes: Axes, lows: Sequence[float], high: float, rates: Sequence[float], room: float = 0.0, most: int = 99
+) -> None:
+    """Let a DET plot go from `room` below `lows` to `high`, in probits, and write the rates between.
+
+    Of more than `most` rates every second is written, the last one included.
+    """
+    for axis, low, setter in ((axes.xaxis, lows[0], axes.set_xlim), (axes.yaxis, lows[1], axes.set_ylim)):
+        setter(low - room, high)
+        shown = [rate for rate in rates if low <= probit([rate])[0] <= high]
+        at = FixedLocator(probit(shown if len(shown) <= most else shown[::-2][::-1]).tolist())
+        ticks(axis, at, lambda value: f"{50 * math.erfc(-value / math.sqrt(2)):.3g} %")
+    name_axes(axes, "false-accept rate", "false-reject rate")
 
 
 def _share(value: float) -> str:

@@ -22,10 +22,10 @@ from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import with_face_crops
 from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.inference import Classifier
+from facewright.metrics.calibration import calibrate_scores
 from facewright.metrics.distributions import histograms
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, people_of, weighted_share
-from facewright.metrics.calibration import calibrate_scores
 from facewright.metrics.thresholds import (
     UNKNOWN,
     VERIFICATION,

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.faces.scaling import scaled
 from facewright.faces.dlib.graphs import MAX_MARGIN, MEANS, WINDOW
+from facewright.faces.scaling import scaled
 from facewright.graphs import Session
 from facewright.images import Pixels
 from facewright.metrics.detection import Floats

@@ -62,6 +62,21 @@ def test_links_are_kept() -> None:
     assert both[0] == both[6] and both[1] != both[0]
 
 
+@pytest.mark.parametrize("threshold", [0.3, None])
+@pytest.mark.parametrize("seed", range(3))
+def test_faces_of_one_photo_are_as_all_their_pairs_apart(seed: int, threshold: float | None) -> None:
+    vectors, _ = people([30, 24, 16, 3, 1], seed, noise=1.3)
+    photos = np.random.default_rng(seed).integers(-1, 25, len(vectors))
+    must = [(0, 1), (2, 40)]
+    free = [row for row in range(len(vectors)) if photos[row] >= 0 and row not in (0, 1, 2, 40)]
+    pairs = [(a, b) for a in free for b in free if a < b and photos[a] == photos[b]]
+    expected = cluster(vectors, impostors(), threshold=threshold, must=must, cannot=pairs)
+    found = cluster(vectors, impostors(), threshold=threshold, must=must, photos=photos)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert (found.labels != cluster(vectors, impostors(), threshold=threshold, must=must).labels).any()
+    assert all(found.labels[a] != found.labels[b] for a, b in pairs)
+
+
 def test_faces_that_resemble_few_of_their_person_join(monkeypatch: pytest.MonkeyPatch) -> None:
     sharp, who = people([40, 40, 40], noise=0.0)
     rng = np.random.default_rng(1)
@@ -128,7 +143,7 @@ def test_large_clusters_join_as_by_loops(seed: int, value: float, monkeypatch: p
     _, parts = np.unique(20 * who[order] + rng.integers(0, 12, who.size) ** 2 // 12, return_inverse=True)
     pairs = rng.permutation(who.size)[:20].reshape(-1, 2).tolist()
     cannot = [(a, b) for a, b in pairs if parts[a] != parts[b]]
-    found = average_linkage._join_large(vectors, parts, value, cannot)
+    found = average_linkage._join_large(vectors, parts, value, cannot, np.full(who.size, -1))
     expected = joined_by_loops(vectors @ vectors.T >= value, parts, cannot)
     assert sorted(np.flatnonzero(found == number).tolist() for number in np.unique(found)) == expected
     assert len(expected) < np.unique(parts).size

@@ -65,13 +65,15 @@ def cluster(
     threshold: float | None = None,
     must: Sequence[Link] = (),
     cannot: Sequence[Link] = (),
+    photos: Labels | None = None,
 ) -> Clusters:
     """Sort faces by person.
 
     Args:
         vectors: (N, D) unit vectors. impostors: (Q,) scores of different people by the same model, at least 20.
         threshold: of the average cosine; None: found from the impostors. must, cannot: pairs of faces, by their rows,
-            that are one person, and that are not.
+            that are one person, and that are not. photos: (N,) the number of each face's photo: faces of one are
+            different people, but those of a `must`; -1: says nothing.
     Raises:
         UsageError: a link of a face to itself or beyond the faces, or one that is both. Undefined: too few impostors.
     """
@@ -81,23 +83,25 @@ def cluster(
     if len(vectors) == 0:
         return Clusters(np.zeros(0, np.int64), 1.0 if threshold is None else threshold, 0.0)
     must = _within_groups(_groups(len(vectors), must), must)
+    photos = np.full(len(vectors), -1, np.int64) if photos is None else photos.copy()
+    photos[[face for link in must for face in link]] = -1
     people = float(len(vectors))
     for _ in range(ROUNDS):
         rate = min(EXPECTED / people, MOST)
         value = score_at(impostors, rate) if threshold is None else threshold
-        labels = _average_linkage(vectors, value, must, cannot)
+        labels = _average_linkage(vectors, value, must, cannot, photos)
         now = _effective(labels)
         if threshold is not None or abs(now - people) < 0.5:
             break
         people = now
     if threshold is None:
-        labels = _join_large(vectors, labels, score_at(impostors, LINKED * rate), cannot)
+        labels = _join_large(vectors, labels, score_at(impostors, LINKED * rate), cannot, photos)
         now = _effective(labels)
     return Clusters(_by_size(labels), value, now)
 
 
 def _average_linkage(
-    vectors: NDArray[np.float32], value: float, must: Sequence[Link], cannot: Sequence[Link]
+    vectors: NDArray[np.float32], value: float, must: Sequence[Link], cannot: Sequence[Link], photos: Labels
 ) -> Labels:
     """Labels of any order."""
     parts = _components(vectors, value, must)
@@ -110,13 +114,18 @@ def _average_linkage(
             distances = _distances(vectors[rows].astype(np.float64))
             for links, distance in ((must, 0.0), (cannot, APART)):
                 distances[_places(rows, links)] = distance
+            for places in _of_one_photo(photos[rows]):
+                for number, place in enumerate(places, 1):
+                    distances[_place(rows.size, place, places[number:])] = APART
             found = fcluster(linkage(distances, "average"), 1 - value, "distance")
         labels[rows] = found + following
         following += int(found.max())
     return labels
 
 
-def _join_large(vectors: NDArray[np.float32], labels: Labels, value: float, cannot: Sequence[Link]) -> Labels:
+def _join_large(
+    vectors: NDArray[np.float32], labels: Labels, value: float, cannot: Sequence[Link], photos: Labels
+) -> Labels:
     """Join clusters with the large ones, the pair with the largest share of linked faces first."""
     _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     large = np.flatnonzero(sizes >= LARGE)
@@ -127,7 +136,7 @@ def _join_large(vectors: NDArray[np.float32], labels: Labels, value: float, cann
     while large.size:
         for number in changed.tolist():  # the row and the column of a large cluster
             column = _shares(links[:, large == number][:, 0], within, sizes, number, least)
-            column[[number, *_apart(labels, apart, number)]] = 0
+            column[[number, *_apart(labels, apart, photos, number)]] = 0
             shares[:, large == number], shares[number] = column[:, None], column[large]
         joined, place = np.unravel_index(shares.argmax(), shares.shape)
         if shares[joined, place] < SHARE:
@@ -165,10 +174,10 @@ def _shares(links: Labels, within: Labels, sizes: Labels, number: int, least: fl
     return np.asarray(links / (fewer * np.maximum(more, least)) / np.maximum(1, ALIKE * np.minimum(own, own[number])))
 
 
-def _apart(labels: Labels, cannot: NDArray[np.int64], number: int) -> list[int]:
-    """The clusters that must stay apart from one."""
-    pairs = labels[cannot]
-    return [int(other) for other in np.unique(pairs[(pairs == number)[:, ::-1]])]
+def _apart(labels: Labels, cannot: NDArray[np.int64], photos: Labels, number: int) -> Labels:
+    """The clusters that must stay apart from one: by a link, or by faces in one photo."""
+    pairs, own = labels[cannot], photos[(labels == number) & (photos >= 0)]
+    return np.union1d(pairs[(pairs == number)[:, ::-1]], labels[np.isin(photos, own)])
 
 
 def _distances(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -197,7 +206,19 @@ def _places(rows: NDArray[np.int64], links: Sequence[Link]) -> list[int]:
     """Return the places of the distances of linked faces among those of all pairs of `rows`."""
     at = {int(row): place for place, row in enumerate(rows)} if links else {}
     pairs = [sorted((at[a], at[b])) for a, b in links if a in at and b in at]
-    return [len(rows) * i - (i + 2) * (i + 1) // 2 + j for i, j in pairs]
+    return [int(_place(len(rows), i, np.array(j))) for i, j in pairs]
+
+
+def _place(faces: int, i: int, j: Labels) -> Labels:
+    """Return the places of the distances between face i and faces j > i among those of all pairs."""
+    return faces * i - (i + 2) * (i + 1) // 2 + j
+
+
+def _of_one_photo(photos: Labels) -> list[Labels]:
+    """Return the rows of each photo, ascending."""
+    order = np.argsort(photos, kind="stable")
+    order = order[photos[order] >= 0]
+    return np.split(order, np.flatnonzero(np.diff(photos[order])) + 1)
 
 
 def _effective(labels: Labels) -> float:

@@ -17,7 +17,6 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +252,8 @@ def _sort(state: _State, impostors: NDArray[np.float64], threshold: float | None
     row = {face.key: place for place, face in enumerate(record.faces)}
     must = [(row[a], row[b]) for a, b in record.must]
     cannot = [(row[a], row[b]) for a, b in record.cannot]
-    result = cluster(vectors, impostors, threshold=threshold, must=must, cannot=cannot + _in_one_photo(record, must))
+    photos = np.unique([face.photo for face in record.faces], return_inverse=True)[1].astype(np.int64)
+    result = cluster(vectors, impostors, threshold=threshold, must=must, cannot=cannot, photos=photos)
     people = _names(record, result.labels)
     own, other = _similarities(vectors, result.labels)
     margin = MARGIN * (result.threshold - impostors.mean() if impostors.size else 1 - result.threshold)
@@ -267,16 +267,6 @@ def _sort(state: _State, impostors: NDArray[np.float64], threshold: float | None
     state.update(faces=tuple(faces), threshold=result.threshold)
     _write(state, old, result)
     return state.record
-
-
-def _in_one_photo(record: SortedPhotos, must: Sequence[Link]) -> list[Link]:
-    """Pairs of faces of one photo, but those of people that a decision has merged."""
-    merged = {place for link in must for place in link}
-    together: dict[str, list[int]] = {}
-    for place, face in enumerate(record.faces):
-        if place not in merged:
-            together.setdefault(face.photo, []).append(place)
-    return [pair for places in together.values() for pair in combinations(places, 2)]
 
 
 def _names(record: SortedPhotos, labels: NDArray[np.int64]) -> dict[int, str]:

@@ -81,7 +81,7 @@ def cluster(
     doubtful = sum(face.doubtful for face in result.faces)
     rows = [[person, f"{count:,}"] for person, count in result.people.items()]
     text = (
-        f"{number_of(len(result.faces), 'face')} of {number_of(len(result.photos), 'photo')}: {len(rows):,} people, {alone:,} "
-        f"faces like no other, {doubtful:,} doubtful; see {out / 'index.html'}"
+        f"{number_of(len(result.faces), 'face')} of {number_of(len(result.photos), 'photo')}: {len(rows):,} people, "
+        f"{alone:,} faces like no other, {doubtful:,} doubtful; see {out / 'index.html'}"
     )
     report(result.to_dict(), "\n".join([table(["person", "faces"], rows), text]) if rows else text, as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import pickle
 import shutil
 import socket
@@ -12,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from facewright.data.sources import open_dataset, open_images
 from facewright.data.store import PixelStore
 from facewright.errors import BadArchive, BadImage, DataError, UnknownName, UsageError
 from facewright.input_spec import InputSpec
-from facewright.workflows import embed
+from facewright.workflows import embed, embeddings, face_tables
 from facewright.workflows.face_tables import write_faces
 from fixtures.faces import draw_people, saved
 
@@ -72,6 +74,31 @@ def web(here: Path) -> Iterator[str]:
     server.server_close()
 
 
+class Losable(http.server.SimpleHTTPRequestHandler):
+    """Reads files, until `left` of them are read: from then on it answers nothing."""
+
+    left = 10**9
+
+    def log_message(self, *_: object) -> None: ...
+
+    def send_head(self) -> Any:
+        Losable.left -= self.command == "GET" and self.path.endswith(".png")
+        if Losable.left < 0:
+            raise ConnectionResetError  # and so the connection is closed
+        return super().send_head()
+
+
+@pytest.fixture
+def losable(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Losable, "left", 10**9)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Losable, directory=str(here)))
+    monkeypatch.setattr(server, "handle_error", lambda *_: None)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture
 def memory(here: Path) -> Iterator[str]:
     files = fsspec.filesystem("memory")
@@ -113,6 +140,37 @@ def test_a_store_of_it_is_built_once_and_follows_the_bucket(here: Path, memory: 
     np.testing.assert_array_equal(store.pixels, same.pixels)
     fsspec.filesystem("memory").cp_file("/bucket/people/person_01/1.png", "/bucket/people/person_01/2.png")
     assert PixelStore.open(open_dataset(f"{memory}/people"), SPEC).folder != store.folder
+
+
+def test_a_server_that_is_lost_while_images_are_read_ends_each_command(
+    here: Path, losable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    where, model = f"{losable}/people", str(saved(tmp_path))
+    monkeypatch.setattr(embeddings, "ROWS", 2)
+    monkeypatch.setattr(face_tables, "PHOTOS", 2)
+    table, faces = tmp_path / "v.parquet", tmp_path / "f.parquet"
+    training = ["--model", "plain_cnn", "--size", "32", "--epochs", "1", "--batch", "4", "--precision", "float32"]
+    commands = [
+        (["inspect", where], 3),
+        (["train", where, *training, "--out", str(tmp_path / "run")], 3),
+        (["embed", model, where, "--out", str(table)], 3),
+        (["faces", where, "--detector", "none", "--template", "arcface", "--out", str(faces)], 3),
+    ]
+    for words, left in commands:
+        monkeypatch.setattr(Losable, "left", left)
+        assert main([*words, "-q"]) == 1, words
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+        assert where in line and "cannot be reached" in line
+    assert not table.exists() and not faces.exists() and not list(cache.glob("*/pixels.u8"))
+    monkeypatch.setattr(Losable, "left", 10**9)
+    store = PixelStore.open(open_dataset(where), SPEC)
+    assert len(store.dataset) == 6 and not store.dataset.broken
+    for words, _ in commands[2:]:
+        assert main([*words, "-q", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["resumed"] == 2
+    embed(model, here / "people", tmp_path / "here.parquet")
+    assert table.read_bytes() == (tmp_path / "here.parquet").read_bytes()
 
 
 def test_a_copy_is_used_until_the_archive_changes(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,6 +101,29 @@ def test_two_nodes_write_the_faces_of_one_machine_although_a_worker_is_killed(
     write_faces(photos, tmp_path / "here.parquet", detector="none", template="arcface")
     assert (tmp_path / "there/faces.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
     assert len(list((tmp_path / "there").rglob("*.png"))) == 24
+
+
+@pytest.mark.slow
+def test_two_nodes_read_an_address_themselves(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_nodes: str
+) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(embeddings, "ROWS", 3)
+    read: list[str] = []
+
+    class Counting(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            read.extend([self.path] * (self.command == "GET" and self.path.endswith(".png")))
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Counting, directory=str(photos)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    model, address = saved(tmp_path), f"http://127.0.0.1:{server.server_port}"
+    there = embed(model, address, tmp_path / "there.parquet", on="ray")
+    assert (there.rows, there.resumed) == (24, 0) and len(set(read)) == 24
+    embed(model, address, tmp_path / "here.parquet")
+    server.shutdown()
+    server.server_close()
+    assert (tmp_path / "there.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("address", ["spark", "ray://", "ray://here", "ray://here:port", "ray:8000"])

@@ -71,7 +71,11 @@ class RemoteSource(ContentSource):
         return f"{size}:{change}" if change else self.content_key(record)
 
     def content(self, name: str) -> bytes:
-        """Return the bytes of the file called `name`. Raises BadImage."""
+        """Return the bytes of the file called `name`.
+
+        Raises:
+            BadImage: there is none, or it may not be read. DataError: the server is lost: no image is left out for it.
+        """
         size = int(self.sizes[self._row(name)])
         limit = within_limit(name, size)
         with _as_bad_image(name), _reached(self.address):
@@ -263,7 +267,12 @@ def _reached(address: str) -> Iterator[None]:
 
 @contextmanager
 def _as_bad_image(name: str) -> Iterator[None]:
+    """Tell what is wrong with one file from a server that is lost, after which every file would be."""
     try:
         yield
     except DataError as error:
-        raise BadImage(name, str(error)) from error
+        cause = error.__cause__
+        own = isinstance(cause, (FileNotFoundError, PermissionError, IsADirectoryError, ValueError))
+        if own or 400 <= getattr(cause, "status", 0) < 500:  # of aiohttp
+            raise BadImage(name, str(error)) from error
+        raise

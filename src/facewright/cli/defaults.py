@@ -167,5 +167,6 @@ def describe(found: Diagnosis) -> str:
         ("default", f"model {found.defaults['model']}, detector {found.defaults['detector'] or 'of the model'}"),
         ("variables", ", ".join(f"{name}={value}" for name, value in found.variables.items()) or "none set"),
     ]
-    lines = [f"{name.ljust(12)}{value}" for name, value in rows]
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name.ljust(width)}{value}" for name, value in rows]
     return "\n".join([*lines, "", *([f"problem: {one}" for one in found.problems] or ["no problem found"])])

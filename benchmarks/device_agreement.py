@@ -18,7 +18,7 @@ from facewright.faces.scan import Scanner
 from facewright.inference import Classifier
 from facewright.models.catalog import create_model
 from facewright.specs import Augment
-from facewright.training.features import FeatureInputs, features_of
+from facewright.training.loading import FeatureInputs, features_of
 from facewright.workflows import pairs
 
 CPU = torch.device("cpu")

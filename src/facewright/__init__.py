@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from facewright.models.released import released as known_weights
     from facewright.models.weights import get_weights
     from facewright.recognition import Recognizer
-    from facewright.recognition.defaults import read_defaults, set_default
+    from facewright.recognition.networks import read_defaults, set_default
     from facewright.regression.run import fit
     from facewright.training.recipe import load as load_recipe
     from facewright.training.recipe import names as recipe_names
@@ -163,7 +163,7 @@ _load = lazy_names(
         "facewright.models.released": "known_weights=released",
         "facewright.models.weights": "get_weights",
         "facewright.recognition": "Recognizer",
-        "facewright.recognition.defaults": "read_defaults set_default",
+        "facewright.recognition.networks": "read_defaults set_default",
         "facewright.regression.run": "fit",
         "facewright.training.recipe": "load_recipe=load recipe_names=names",
         "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo dry_run embed evaluate "

@@ -9,11 +9,11 @@ import pytest
 from sklearn import metrics as reference
 
 from facewright.errors import DataError, FacewrightError, Undefined, UsageError
-from facewright.evaluation.attribute_metrics import (
+from facewright.evaluation.compare import compare_attributes
+from facewright.evaluation.target_metrics import (
     AttributesResult,
     measure_attributes,
 )
-from facewright.evaluation.compare import compare_attributes
 
 RANDOM = np.random.default_rng(0)
 N = 120

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, FacewrightError, Undefined, UsageError
-from facewright.evaluation.vote_metrics import VotesResult, measure_votes
+from facewright.evaluation.target_metrics import VotesResult, measure_votes
 
 RANDOM = np.random.default_rng(0)
 NAMES = ("neutral", "happy", "sad", "fear")

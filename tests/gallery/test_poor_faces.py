@@ -16,7 +16,7 @@ from facewright.gallery import decisions
 from facewright.gallery.decisions import poor_copy, poor_searches, poor_threshold
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
-from facewright.video.results import TrackEvent
+from facewright.video.tracks import TrackEvent
 from facewright.workflows import galleries
 from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved

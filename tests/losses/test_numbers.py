@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facewright.errors import UsageError
 from facewright.heads import TiedLinear, build, last_layer
-from facewright.losses.numbers import (
+from facewright.losses.targets import (
     UncertaintyWeights,
     absolute_error,
     expected_value_loss,

@@ -29,7 +29,7 @@ from facewright.models.downloads import Remote, pinned
 from facewright.models.face_weights import FACE_WEIGHTS, accept, accepted, file_of
 from facewright.models.released import RELEASED, Weights, cached_file
 from facewright.recognition import Recognizer
-from facewright.recognition.defaults import read_defaults, set_default
+from facewright.recognition.networks import read_defaults, set_default
 from facewright.workflows.model_import import import_model
 from fixtures.plain_recognizer import recognizer
 

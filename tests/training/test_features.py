@@ -15,7 +15,7 @@ from facewright.data.store import PixelStore
 from facewright.errors import FacewrightError
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
-from facewright.training.features import FeatureInputs, features_of
+from facewright.training.loading import FeatureInputs, features_of
 
 SPEC = InputSpec(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 TURNED = Augment(rotation=20.0)

@@ -15,7 +15,7 @@ from facewright.errors import FacewrightError, UsageError
 from facewright.models.catalog import create_model
 from facewright.training import freezing
 from facewright.training import recipe as recipes
-from facewright.training.schedule import Plateau
+from facewright.training.recipe_parts import Plateau
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from facewright.errors import UsageError
-from facewright.training.schedule import Plateau, Schedule
+from facewright.training.recipe_parts import Plateau, Schedule
 
 
 @pytest.mark.parametrize(

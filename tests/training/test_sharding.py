@@ -21,7 +21,7 @@ from facewright.heads import build
 from facewright.losses.objective import Objective
 from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec, ObjectiveSpec
-from facewright.training import checkpoints, distributed, features
+from facewright.training import checkpoints, distributed, loading
 from facewright.training import recipe as recipes
 from facewright.training.assembly import check_shares
 from facewright.training.distributed import World
@@ -141,10 +141,10 @@ def uneven(world: World, folder: Path) -> tuple[float, ...]:
 def frozen(world: World, folder: Path) -> torch.Tensor:
     """Features of ten images in blocks of four: three blocks for two processes."""
     data = data_for(recipe_of(TABLES, {}))
-    inputs = features.FeatureInputs(data.store, data.spec, np.arange(10), data.augment, 32, 0, 2)
+    inputs = loading.FeatureInputs(data.store, data.spec, np.arange(10), data.augment, 32, 0, 2)
     torch.manual_seed(0)
     network = create_model("plain_cnn", 3, input_size=32)
-    found = features.features_of(network, inputs, torch.float32, folder / "features", world=world)
+    found = loading.features_of(network, inputs, torch.float32, folder / "features", world=world)
     return torch.from_numpy(np.array(found.values))
 
 
@@ -159,7 +159,7 @@ def test_batches_that_two_processes_share_unevenly_train_to_the_numbers_of_one(
 def test_features_are_shared_out_and_the_file_is_that_of_one_process(
     both: dict[str, tuple], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "BATCH", 4)
+    monkeypatch.setattr(loading, "BATCH", 4)
     assert torch.equal(both["frozen"], frozen(World(), tmp_path))
 
 
@@ -180,7 +180,7 @@ import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 import torch, torch._dynamo, torch.distributed as dist
 from pathlib import Path
-from test_sharding import KINDS, features, frozen, scored, shared, uneven
+from test_sharding import KINDS, frozen, loading, scored, shared, uneven
 from facewright.training.distributed import World
 
 child = os.fork()
@@ -189,7 +189,7 @@ dist.init_process_group("gloo", init_method=f"file://{{sys.argv[1]}}", rank=rank
 found = {{kind: shared(kind, World(rank, 2)) for kind in KINDS}}
 found["sampled"] = shared("arcface", World(rank, 2), 0.5)
 found["scored"] = scored(World(rank, 2))
-features.BATCH = 4
+loading.BATCH = 4
 folder = Path(sys.argv[1]).with_name(f"of-{{rank}}")
 found["uneven"] = uneven(World(rank, 2), folder)
 found["frozen"] = frozen(World(rank, 2), folder)

@@ -27,7 +27,7 @@ from facewright.models.weights import open_weights
 from facewright.runs import Run
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
-from facewright.training.features import FeatureInputs, features_of
+from facewright.training.loading import FeatureInputs, features_of
 from facewright.workflows import label_issues, train
 from facewright.workflows.label_issues import find_label_issues, write_page
 

@@ -19,8 +19,7 @@ from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
 from facewright.recognition import Recognizer
 from facewright.video.frames import Frame, Reading, read
-from facewright.video.results import TrackEvent
-from facewright.video.tracks import Sighting, Track
+from facewright.video.tracks import Sighting, Track, TrackEvent
 from facewright.workflows import watching
 from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved

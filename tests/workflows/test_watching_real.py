@@ -10,7 +10,7 @@ from PIL import Image
 
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
-from facewright.video.results import TrackEvent
+from facewright.video.tracks import TrackEvent
 from facewright.workflows.watching import watch
 from fixtures.films import write_film
 

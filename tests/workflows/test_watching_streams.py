@@ -18,7 +18,7 @@ from facewright.events import Event, Message
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
 from facewright.video import frames, live
-from facewright.video.results import TrackEvent
+from facewright.video.tracks import TrackEvent
 from facewright.workflows.watching import watch
 from fixtures.faces import draw_people, saved
 from fixtures.rtsp import camera

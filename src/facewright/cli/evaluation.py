@@ -14,15 +14,14 @@ from facewright.cli.progress import event_printer
 
 if TYPE_CHECKING:
     from facewright.evaluation.attacks import AttackResult
-    from facewright.evaluation.attribute_metrics import AttributesResult
     from facewright.evaluation.compare import TargetComparison
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.number_metrics import NumberResult
     from facewright.evaluation.results import BinaryResult, ClassificationResult
     from facewright.evaluation.subgroups import Subgroups
+    from facewright.evaluation.target_metrics import AttributesResult, VotesResult
     from facewright.evaluation.targets import TaskResult
     from facewright.evaluation.verification import VerificationResult
-    from facewright.evaluation.vote_metrics import VotesResult
     from facewright.metrics.intervals import Rate
     from facewright.workflows.recognition import Recognition
 

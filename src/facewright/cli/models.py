@@ -133,7 +133,7 @@ def default(
       facewright models default built-in
     """
     from facewright.models.face_weights import accepted, face_weights
-    from facewright.recognition.defaults import read_defaults, set_default
+    from facewright.recognition.networks import read_defaults, set_default
 
     chosen = read_defaults() if name is None else set_default(name)
     lines = [f"model {chosen.model}; detector {chosen.detector or 'of the model'}"]

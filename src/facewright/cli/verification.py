@@ -56,7 +56,7 @@ def verify(
     elif result.score is not None:
         show("\n".join([describe_verified(result), *(f"{path}: {side.said}" for path, side in sides if side.said)]))
     if result.same is None:
-        from facewright.recognition.defaults import read_defaults
+        from facewright.recognition.networks import read_defaults
 
         reasons = [f"{path}: {side.reason}" for path, side in sides if side.reason is not None]
         say(f"error: no decision: {'; '.join(reasons) or missing_threshold(model or read_defaults().model, result)}")

@@ -18,7 +18,7 @@ from facewright.errors import UsageError
 
 if TYPE_CHECKING:
     from facewright.video.delivery import Delivery, Send
-    from facewright.video.results import TrackEvent, Watched
+    from facewright.video.tracks import TrackEvent, Watched
 
 MAX_EVERY = 1000
 MAX_SECONDS = 366 * 86_400.0

@@ -8,7 +8,7 @@
     <cache>/pixels/<name>.lock         held by the process that builds; the system drops it when that process dies
     <cache>/unpacked/<name>.bin        what is packed in a .tar.gz
     <cache>/fetched/<name>/            copies of files in buckets and on web servers
-    <cache>/features/*.npy             of frozen backbones (training/features.py)
+    <cache>/features/*.npy             of frozen backbones (training/loading.py)
     <cache>/generated/*.npy            images of a diffusion model (training/generation.py)
     <cache>/stamps/<dataset>.json      path → (stamp, content key): spares reading unchanged files again
 

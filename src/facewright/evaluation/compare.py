@@ -18,8 +18,8 @@ from pydantic import Field, SkipValidation
 
 from facewright.errors import UsageError
 from facewright.evaluation import advice, protocols
-from facewright.evaluation.attribute_metrics import checked_attributes
 from facewright.evaluation.results import ClassificationResult, Comparison, Entry, Latency, Pair, Predictions
+from facewright.evaluation.target_metrics import checked_attributes
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import EpochRow
 from facewright.metrics import classification as metrics

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from facewright.errors import EmptyScores, RunError, Undefined, UsageError
 from facewright.evaluation import protocols
-from facewright.evaluation.attribute_metrics import AttributesResult, measure_attributes
 from facewright.evaluation.number_metrics import (
     NumberResult,
     PredictionInterval,
@@ -24,7 +23,7 @@ from facewright.evaluation.number_metrics import (
 )
 from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
-from facewright.evaluation.vote_metrics import VotesResult, measure_votes
+from facewright.evaluation.target_metrics import AttributesResult, VotesResult, measure_attributes, measure_votes
 from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import DEFAULT_THRESHOLD, choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold

@@ -1,16 +1,171 @@
-"""The objective of a network with targets in place of classes; an unknown target counts for nothing."""
+"""The objective of a network with targets in place of classes, and the losses of numbers (age, yaw) and of votes.
+
+A target that is unknown is NaN and counts for nothing. Of K bins over [low, high] the first is centred at low and the
+last at high, so neighbours are (high - low) / (K - 1) apart; a number outside falls into the nearest.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facewright.losses.numbers import UncertaintyWeights, number_bias, number_loss, number_values, vote_loss
+from facewright.errors import UsageError
 from facewright.losses.objective import Head
 from facewright.specs import ObjectiveSpec
-from facewright.specs.tasks import Target, TaskSpec
+from facewright.specs.tasks import NumberSpec, Target, TaskSpec
 from facewright.vectors import precise
+
+
+def absolute_error(scores: Tensor, truth: Tensor, delta: float = 0.0) -> Tensor:
+    """The mean over the known numbers of |score - truth|, or of Huber's loss: squared up to `delta`, then linear.
+
+    Args:
+        scores, truth: (B,), both standardized; truth is NaN where unknown.
+        delta: >= 0; 0 is the absolute error.
+    Returns:
+        A scalar >= 0; 0 where nothing is known.
+    Source: P. J. Huber, "Robust estimation of a location parameter", Ann. Math. Statist. 35 (1964), divided by delta:
+    the absolute error less delta / 2 where it is linear.
+    >>> float(absolute_error(torch.tensor([1.0, 5.0]), torch.tensor([3.0, float("nan")])))
+    2.0
+    """
+    scores = precise(scores)
+    return _over_known(functional.smooth_l1_loss(scores, _filled(truth, scores), reduction="none", beta=delta), truth)
+
+
+def expected_value_loss(scores: Tensor, truth: Tensor, low: float, high: float) -> Tensor:
+    """The mean over the known numbers of the cross-entropy of their bins; the prediction is the expected value.
+
+    Args:
+        scores: (B, K) of the bins, K >= 2. truth: (B,), NaN where unknown. low, high: centres of the outer bins.
+    Returns:
+        A scalar >= 0; 0 where nothing is known.
+    Source: DEX: Rothe, Timofte and Van Gool 2015, "DEX: Deep EXpectation of apparent age from a single image", ICCV
+    workshops.
+    """
+    scores = precise(scores)
+    bins = ranks(truth, scores.shape[1], low, high)
+    return _over_known(functional.cross_entropy(scores, bins, reduction="none"), truth)
+
+
+def ordinal_loss(scores: Tensor, truth: Tensor, low: float, high: float) -> Tensor:
+    """The mean over the known numbers of the sum of K - 1 binary cross-entropies: is the rank above k?
+
+    The scores of one image are to differ by biases alone: then ranks are consistent.
+
+    Args:
+        scores: (B, K - 1), the logits of "above k". truth: (B,), NaN where unknown. low, high: of K ranks.
+    Returns:
+        A scalar >= 0; 0 where nothing is known.
+    Source: CORAL: Cao, Mirjalili and Raschka 2020, "Rank consistent ordinal regression for neural networks with
+    application to age estimation", Pattern Recognition Letters 140, arXiv:1901.07884; all importances are 1.
+    """
+    scores = precise(scores)
+    rank = ranks(truth, scores.shape[1] + 1, low, high)  # (B,)
+    above = (rank[:, None] > torch.arange(scores.shape[1], device=scores.device)).to(scores.dtype)
+    losses = functional.binary_cross_entropy_with_logits(scores, above, reduction="none").sum(1)
+    return _over_known(losses, truth)
+
+
+def number_loss(scores: Tensor, truth: Tensor, spec: NumberSpec) -> Tensor:
+    """The loss of a number by its head, a scalar; args as above, truth in the number's units."""
+    low, high = spec.ends
+    if spec.head == "dex":
+        return expected_value_loss(scores, truth, low, high)
+    if spec.head == "coral":
+        return ordinal_loss(scores, truth, low, high)
+    standard = (truth - (low + high) / 2) * (2 / (high - low))
+    return absolute_error(scores[:, 0], standard, spec.delta if spec.head == "huber" else 0.0)
+
+
+def number_values(scores: Tensor, spec: NumberSpec) -> Tensor:
+    """The numbers (B,) that scores (B, K) mean; `metrics.target_values.number_values` computes the same."""
+    low, high = spec.ends
+    if spec.head == "dex":
+        return precise(scores).softmax(1) @ torch.linspace(low, high, spec.bins).to(scores)
+    if spec.head == "coral":
+        return low + (scores > 0).sum(1) * ((high - low) / (spec.bins - 1))
+    return (low + high) / 2 + precise(scores)[:, 0] * ((high - low) / 2)
+
+
+def number_bias(truth: Tensor, spec: NumberSpec) -> Tensor:
+    """The biases (K,) that predict the distribution of the training part (N,), whatever the image shows."""
+    known, (low, high) = truth[~truth.isnan()], spec.ends
+    if spec.scores == 1:
+        return ((known.median() - (low + high) / 2) * (2 / (high - low))).reshape(1)
+    counts = torch.bincount(ranks(known, spec.bins, low, high), minlength=spec.bins) + 1.0 / spec.bins
+    if spec.head == "dex":
+        return counts.log()
+    above = counts.flip(0).cumsum(0).flip(0)[1:]  # (K,)
+    return (above / (counts.sum() - above)).log()
+
+
+def vote_loss(scores: Tensor, votes: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The mean over the images with votes of the cross-entropy of the shares of votes.
+
+    Args:
+        scores: (B, C). votes: (B, C), counts or shares, each >= 0; a row of zeros or with a NaN is unknown.
+        smoothing: in [0, 1): this much of the shares is spread evenly over all classes.
+    Returns:
+        A scalar >= 0; 0 where nothing is known.
+    Source: Barsoum et al. 2016, "Training deep networks for facial expression recognition with crowd-sourced label
+    distribution", arXiv:1608.01041: the cross-entropy loss.
+    >>> round(float(vote_loss(torch.zeros(1, 2), torch.tensor([[3.0, 1.0]]))), 4)
+    0.6931
+    """
+    scores, totals = precise(scores), votes.sum(1)
+    known = torch.where(totals > 0, totals, torch.nan)  # a NaN is above nothing
+    shares = (votes / known[:, None]).nan_to_num(0.0).to(scores.dtype)
+    return _over_known(functional.cross_entropy(scores, shares, reduction="none", label_smoothing=smoothing), known)
+
+
+class UncertaintyWeights(nn.Module):
+    """Weigh the losses of several targets by learned uncertainties: sum of exp(-s) loss + s / 2, s = log of a variance.
+
+    Of a number the loss counts half, as the logarithm of a Gaussian density has it. All s start at 0.
+
+    Args:
+        numbers: of each target whether it is a number.
+    Raises:
+        UsageError: in use, another number of losses.
+    Source: Kendall, Gal and Cipolla 2018, "Multi-task learning using uncertainty to weigh losses for scene geometry and
+    semantics", CVPR, arXiv:1705.07115, eq. 7 and 10.
+    """
+
+    factors: Tensor  # (T,)
+
+    def __init__(self, numbers: Sequence[bool]) -> None:
+        super().__init__()
+        self.log_variances = nn.Parameter(torch.zeros(len(numbers)))
+        self.register_buffer("factors", torch.tensor([0.5 if one else 1.0 for one in numbers]), persistent=False)
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """(T,) losses -> a scalar."""
+        if losses.shape != self.factors.shape:
+            raise UsageError(f"expected {len(self.factors)} losses, got {tuple(losses.shape)}")
+        return (self.factors * torch.exp(-self.log_variances) * losses + self.log_variances / 2).sum()
+
+
+def ranks(truth: Tensor, bins: int, low: float, high: float) -> Tensor:
+    """Return the number of the nearest of so many bins (B,), 0 where truth is NaN.
+
+    >>> ranks(torch.tensor([0.0, 4.0, 6.0, 99.0]), bins=11, low=0.0, high=100.0).tolist()
+    [0, 0, 1, 10]
+    """
+    places = (truth.double().nan_to_num(low) - low) * ((bins - 1) / (high - low))
+    return places.round().clamp(0, bins - 1).long()
+
+
+def _filled(truth: Tensor, scores: Tensor) -> Tensor:
+    return torch.where(truth.isnan(), scores.detach(), truth.to(scores.dtype))
+
+
+def _over_known(losses: Tensor, truth: Tensor) -> Tensor:  # (B,), (B,) with NaN -> a scalar
+    known = ~truth.isnan()
+    return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
 
 
 def attribute_losses(scores: Tensor, truth: Tensor, gamma: float = 0.0, smoothing: float = 0.0) -> Tensor:

@@ -45,9 +45,8 @@ from facewright.input_spec import InputSpec, Template
 from facewright.metrics.thresholds import Threshold, pick
 from facewright.models.face_weights import face_weights
 from facewright.old_keywords import select_face_was_policy
-from facewright.recognition.defaults import default_detector, read_defaults
 from facewright.recognition.matching import Matched, Stack, matched
-from facewright.recognition.networks import BuiltIn, Network, Own, built_in
+from facewright.recognition.networks import BuiltIn, Network, Own, built_in, default_detector, read_defaults
 
 STEPS = "1"  # of what happens between the networks; a change makes other vectors
 

@@ -42,12 +42,12 @@ from facewright.training.recipe_parts import (
     Phase,
     Probe,
     Sampling,
+    Schedule,
     Selection,
     Shares,
     Threshold,
     Training,
 )
-from facewright.training.schedule import Schedule
 
 SHELF = toml_recipes.Shelf("recipes", "recipe")
 RENAMED = {"head.l2": "optimizer.head_weight_decay"}  # keys of version 0.1, still read

@@ -31,8 +31,7 @@ from facewright.training.history import Position
 from facewright.training.loading import Data, FeatureLoader, ImageLoader
 from facewright.training.mining import mine_hard_negatives, with_hard_negatives
 from facewright.training.recipe import Recipe
-from facewright.training.recipe_parts import Phase
-from facewright.training.schedule import Plateau
+from facewright.training.recipe_parts import Phase, Plateau
 from facewright.training.sharding import ShardedObjective, whole_norm
 from facewright.training.step_numbers import StepNumbers, divergence
 from facewright.training.training_module import AveragedNetwork, TrainingModule

@@ -16,7 +16,7 @@ from facewright.errors import FacewrightError
 from facewright.files import cache_folder
 from facewright.models.face_weights import accepted
 from facewright.provenance import machine
-from facewright.recognition.defaults import read_defaults
+from facewright.recognition.networks import read_defaults
 from facewright.records import Record
 
 PACKAGES = ("numpy", "pillow", "onnxruntime", "torch", "scikit-learn", "fastapi", "pyarrow", "psycopg")

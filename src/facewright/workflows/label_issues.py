@@ -36,7 +36,7 @@ from facewright.training import probe
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.distributed import World
-from facewright.training.features import FeatureInputs, features_of
+from facewright.training.loading import FeatureInputs, features_of
 from facewright.training.recipe_parts import Probe
 from facewright.workflows.comparison import compare, thumbnails
 from facewright.workflows.prepared_data import cropper_of, open_store

@@ -15,7 +15,7 @@ from facewright.data.splits import people_of
 from facewright.events import EpochFinished, EpochRow, Message, Progress
 from facewright.files import write_atomic
 from facewright.training import history, validation
-from facewright.training.features import FeatureInputs, Features, features_of
+from facewright.training.loading import FeatureInputs, Features, features_of
 from facewright.training.probe import FittedProbe, fit, fit_targets
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import Probe

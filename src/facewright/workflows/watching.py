@@ -31,8 +31,7 @@ from facewright.images import png_of
 from facewright.metrics.thresholds import Threshold
 from facewright.video.frames import FilmWriter, Frame, Reading, is_live, opener, read, shown, writing
 from facewright.video.live import Live
-from facewright.video.results import TrackEvent, Watched
-from facewright.video.tracks import Track, Tracker
+from facewright.video.tracks import Track, Tracker, TrackEvent, Watched
 
 SMALLEST = 30.0  # px: side of a face
 LINGER = 2.0  # seconds

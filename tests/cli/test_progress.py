@@ -132,6 +132,18 @@ def test_a_long_step_is_named_though_nothing_happens(capsys: pytest.CaptureFixtu
     assert not timers.waiting
 
 
+def test_a_step_after_a_long_one_is_named_as_soon(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    handler, timers = patient(Plain(clock), clock)
+    with handler:
+        timers.advance(3)  # shown, and again in ten seconds
+        handler(Message("precision float32"))
+        handler(Progress("counting parameters", 0, 1))
+        timers.advance(2.1)
+        handler(Message("done"))
+    assert capsys.readouterr().err.splitlines() == ["loading", "precision float32", "counting parameters", "done"]
+
+
 def test_a_count_that_stands_still_is_shown_again(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     handler, timers = patient(Plain(clock), clock)

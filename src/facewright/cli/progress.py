@@ -230,6 +230,7 @@ class Patient:
         self._timer: threading.Timer | None = None
         self._open: Progress | None = None  # what goes on
         self._since = self._due = 0.0  # when its task began, and when it is shown again
+        self._fires = 0.0  # when the timer ends
 
     def __enter__(self) -> Patient:
         self(Progress("loading", 0, 1))
@@ -249,10 +250,13 @@ class Patient:
             if self._open is not None:
                 self._since = self._since if before is not None and before.task == self._open.task else now
                 self._due = now + (PATIENCE if now - self._since < PATIENCE else REPEAT_EVERY)
-                if self._timer is None:
+                if self._timer is None or self._due < self._fires:  # a timer of a long step would be too late
                     self._wait(self._due - now)
 
     def _wait(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires = self._clock() + seconds
         self._timer = self._new_timer(seconds, self._again)
         self._timer.daemon = True
         self._timer.start()

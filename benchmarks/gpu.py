@@ -46,7 +46,7 @@ from facewright.data.loaders import Loader, ResidentStore
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
-from facewright.errors import DeviceFault
+from facewright.errors import DeviceFault, FacewrightError
 from facewright.events import EpochFinished
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
@@ -251,7 +251,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--limit", type=float, default=1.0, help="times the time that a line may take; 0: any")
     asked = parser.parse_args()
-    asked.device = devices.choose(asked.device)
+    try:
+        device = devices.choose(asked.device)
+    except FacewrightError as error:
+        parser.exit(1, f"error: {error}\n")
+    if device.type == "cpu" and asked.device == "auto":
+        parser.exit(1, f"error: PyTorch {torch.__version__} finds no GPU; to try the script itself, see docs/gpu.md\n")
+    asked.device = device
     return asked
 
 

@@ -167,6 +167,20 @@ def test_a_benchmark_runs_to_its_end(
     assert expected in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_without_a_gpu_its_script_is_one_line(
+    device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr("facewright.devices._count", lambda kind: 0)
+    module = load("gpu", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", device])
+    with pytest.raises(SystemExit) as left:
+        module.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert left.value.code == 1 and line.startswith("error: ") and "finds" in line
+
+
 def test_a_face_cut_by_the_border_is_found_by_its_visible_part(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = load("finding", monkeypatch)
     photo = np.zeros((80, 80, 3), np.uint8)

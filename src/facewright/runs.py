@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -129,12 +130,17 @@ class Run:
         data = open_dataset(self.facts.where, labels=task is None)
         return data.with_classes_first(self.facts.classes) if task is None else data.with_task(task)
 
+    @property
+    def _again(self) -> str:
+        """What resumes the run, for messages."""
+        return f"resume it with facewright train --resume --out {shlex.quote(str(self.folder))}"
+
     @cached_property
     def history(self) -> tuple[EpochRow, ...]:
         """A row an epoch."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
-            raise RunError(f"{self.folder}: no metrics.csv yet; not one epoch is done")
+            raise RunError(f"{self.folder}: no metrics.csv yet: the first epoch is not done; {self._again}")
         return history.read_csv(path)
 
     @cached_property
@@ -184,7 +190,7 @@ class Run:
         """Return what a comparison lists of every run. Raises RunError: it is not finished."""
         facts = self.facts
         if facts.images_seen is None or facts.epochs is None or facts.train_seconds is None:
-            raise RunError(f"{self.folder}: not finished; resume it with --resume")
+            raise RunError(f"{self.folder}: not finished; {self._again}")
         kept = ("model", "recipe", "parameters", "train_seconds")
         return {key: getattr(facts, key) for key in kept} | {
             "name": name,
@@ -215,7 +221,7 @@ class Run:
     def _file(self, name: str) -> Path:
         """Raise RunError where a file of a finished run is not there."""
         if not (self.folder / name).is_file():
-            raise RunError(f"{self.folder}: no {name}; the run is not finished, resume it with --resume")
+            raise RunError(f"{self.folder}: no {name}: the run is not finished; {self._again}")
         return self.folder / name
 
 

@@ -146,6 +146,7 @@ REFUSED = [
     (["1.png", "2.png"], DataError, "2 images"),  # a flat folder
     (["ann/1.png", "bob/"], EmptyClass, "bob/;"),
     (["ann/1.png", "bob/", "cleo/"], EmptyClass, "bob/, cleo/"),
+    (["ann/1.png", *(f"empty{number}/" for number in range(9))], EmptyClass, "empty4/ and 4 more"),
     (["train/ann/1.png", "val/ann/1.png", "val/bob/"], EmptyClass, "val/bob/"),
     (["train/ann/1.png", "val/ann/1.png", "test/"], DataError, "/test:"),
     (["train/ann/1.png", "test/1.png"], DataError, "/test:"),  # images without classes

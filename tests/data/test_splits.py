@@ -256,7 +256,7 @@ def test_by_identity_depends_on_the_seed_and_keeps_shared_images_together():
 
 
 def test_by_identity_needs_people():
-    with pytest.raises(UsageError, match="2 separate people"):
+    with pytest.raises(UsageError, match="found 2"):
         by_identity(["a", "a", "b"], ["1", "2", "3"], 0)
 
 

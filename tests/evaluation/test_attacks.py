@@ -74,7 +74,7 @@ def test_names_of_bona_fide(tmp_path: Path, name: str) -> None:
     [
         ("score,attack\n0.5,print\n", EmptyScores, "bona fide"),
         ("score,attack\n0.5,real\n", EmptyScores, "attack"),
-        ("score,attack\nnan,real\n1,print\n", DataError, "number 1"),
+        ("score,attack\nnan,real\n1,print\n", DataError, "line 2"),
         ("score,attack\n0.5,real\nhigh,print\n", DataError, "line 3"),
         ("score,label\n0.5,real\n", DataError, "score,attack"),
         ("", DataError, "score,attack"),

@@ -162,6 +162,12 @@ def test_deleting_an_unknown_person_is_a_404(client: httpx.Client) -> None:
     assert client.delete(f"/v1/gallery/entries/{2**63 - 1}").status_code == 404
 
 
+@pytest.mark.parametrize("body", ["{", "[" * 100_000])
+def test_a_body_that_is_no_json_is_refused(client: httpx.Client, body: str) -> None:
+    answer = client.post("/v1/gallery/calibrate", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and "JSON" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("fpir", [0, -1, 5e-324, 1e-300, 1, 2, 1e300, "1e400", None, [], "x", 10**400])
 def test_a_rate_that_cannot_be_is_refused(client: httpx.Client, fpir: Any) -> None:
     text = f'{{"fpir": {fpir if fpir == "1e400" else json.dumps(fpir)}}}'

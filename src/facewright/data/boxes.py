@@ -49,7 +49,7 @@ def read_boxes(path: Path) -> TrueBoxes:
             raise DataError(f"{where}: expected the name of a photo, got nothing")
         split = split_of(row.get("split", ""), where)
         if splits.setdefault(file, split) != split:
-            raise DataError(f"{where}: {file} stands in two splits")
+            raise DataError(f"{where}: {file} is in two splits; keep one")
         found = boxes.setdefault(file, [])
         if any(row[name] for name in _NUMBERS):
             found.append(_box(where, row))

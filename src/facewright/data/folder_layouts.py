@@ -22,6 +22,8 @@ from facewright.data.trees import Tree, folder_of, top, unlisted
 from facewright.errors import DataError, EmptyClass
 from facewright.images.files import is_image, unread_reason
 
+_SHOWN = 5  # folders that an error names
+
 
 def split_folders(tree: Tree) -> dict[str, str]:
     """Return top folder → split where a tree is laid out by splits, else nothing.
@@ -101,9 +103,11 @@ def _check_folders(tree: Tree, splits: dict[str, str], classes: list[str], expec
     if empty:
         below = (b for b in tree.broken if b.path == empty[0] or b.path.startswith(f"{empty[0]}/"))
         left_out = next((f" ({b.path} {b.reason})" for b in below), "")
+        shown = ", ".join(f"{PurePosixPath(folder)}/" for folder in empty[:_SHOWN])
+        more = f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else ""
         raise EmptyClass(
-            f"{tree.where}: expected at least one image in each class folder; found none in "
-            f"{', '.join(f'{PurePosixPath(folder)}/' for folder in empty)}{left_out}; add some or remove the folder"
+            f"{tree.where}: expected at least one image in each class folder; found none in {shown}{more}{left_out}; "
+            "add some or remove the folder"
         )
 
 

@@ -222,7 +222,7 @@ def _text(value: Any, names: Sequence[str]) -> str:
         return ""
     if names:
         if not 0 <= int(value) < len(names):
-            raise DataError(f"a label is {value}, and the schema names {len(names)} classes")
+            raise DataError(f"a label is {value}; expected 0 to {len(names) - 1}, the classes of the schema")
         return names[int(value)]
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):  # how tables write what is not known

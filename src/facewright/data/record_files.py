@@ -138,7 +138,7 @@ def _keys(file: Path) -> dict[int, int]:
     except OSError as error:
         raise DataError(f"{index}: cannot be read ({reason_of(error)})") from error
     if len(set(keys.values())) < len(keys):
-        raise DataError(f"{index}: a key is listed twice")
+        raise DataError(f"{index}: a key is listed twice; write the index again with im2rec")
     return keys
 
 

@@ -109,7 +109,10 @@ class TemplateSet:
                 raise DataError(f"{self.pairs}: from line {first}: expected 0 or 1 as the third value")
             return a, b, table[:, 2] == 1
         if self.subjects is None:
-            raise DataError(f"{self.pairs}: says not which pairs show one person, and the templates have no subject_id")
+            raise DataError(
+                f"{self.pairs}: expected 1 (one person) or 0 as the third value of each row, or a column subject_id of "
+                "the templates; found neither"
+            )
         return a, b, self.subjects[a] == self.subjects[b]
 
 

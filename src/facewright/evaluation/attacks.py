@@ -126,7 +126,9 @@ def read_scores(path: Path) -> Scores:
         try:
             scores.append(float(row["score"]))
         except ValueError:
-            raise DataError(f"{path}: line {line}: expected a number as score, got {row['score'][:40]!r}") from None
+            scores.append(math.nan)
+        if not math.isfinite(scores[-1]):
+            raise DataError(f"{path}: line {line}: expected a finite number as score, got {row['score'][:40]!r}")
         plain = "".join(letter for letter in row["attack"].lower() if letter not in " -_")
         attacks.append(None if plain in BONA_FIDE else row["attack"])
     return scores, attacks

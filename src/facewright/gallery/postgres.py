@@ -85,7 +85,7 @@ class PostgresStore(GalleryStore):
         with self._lock, translated(self._address):
             if not self._in_transaction:
                 if self._closed:
-                    raise GalleryError(f"{self.location}: was closed")
+                    raise GalleryError(f"{self.location}: was closed; open it again")
                 try:
                     self._connection.execute("SELECT 1")
                 except psycopg.OperationalError:

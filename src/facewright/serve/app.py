@@ -156,7 +156,9 @@ def _add_error_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers = {"allow": ", ".join(_methods(app, request))}
-        return error_response(error.status_code, str(error.detail), headers=headers)
+        unread = error.status_code == 400 and isinstance(error.__cause__, Exception)  # FastAPI: a body that is no JSON
+        message = "expected a body in JSON" if unread else str(error.detail)
+        return error_response(error.status_code, message, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

@@ -47,7 +47,7 @@ STATUSES: tuple[tuple[type[FacewrightError], int, str | None], ...] = (
 FULL = re.compile(r"disk is full|no space left|disk quota|file too large", re.IGNORECASE)
 # What a message must not tell a client: folders of this machine, and the address of a database.
 DATABASE = re.compile(r"\bpostgres\w*://[^\s'\"]*[^\s'\":;,.]", re.IGNORECASE)
-PATH = re.compile(r"(?<![\w./~-])(?:~|[A-Za-z]:)?[/\\](?:[^\n:;,'\"()<>|?*]*[/\\])?(?=[\w.])")
+PATH = re.compile(r"(?<![\w./~-])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^\n:;,'\"()<>|?*]*[/\\])?(?=[\w.])")
 
 
 class ApiError(Exception):
@@ -106,6 +106,8 @@ def without_places(message: str) -> str:
 
     >>> without_places("/home/me/my people/a.gallery: not enrolled; ~/b/c.pt, postgresql://me:pw@db/people: gone")
     'a.gallery: not enrolled; c.pt, the database: gone'
+    >>> without_places("../my people/a.gallery: not enrolled: '../../x'")
+    "a.gallery: not enrolled: 'x'"
     """
     return PATH.sub("", DATABASE.sub("the database", message))
 

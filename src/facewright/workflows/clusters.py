@@ -208,7 +208,7 @@ def _renamed(record: SortedPhotos, rename: Sequence[tuple[str, str]]) -> SortedP
 def _keys_of(record: SortedPhotos, person: str) -> list[str]:
     keys = [face.key for face in record.faces if face.person == person]
     if not keys or person == UNSORTED:
-        raise UsageError(f"there is no person {person!r} among the sorted faces")
+        raise UsageError(f"there is no person {person!r} among the sorted faces; the contact sheet shows the names")
     return keys
 
 

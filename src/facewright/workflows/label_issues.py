@@ -7,6 +7,7 @@ images in RUN/folds. What is found is kept in RUN/suspicious.json, and the run's
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,7 +144,7 @@ def write_page(folder: Path, page: Path) -> None:
     """
     run = Run(folder)
     if run.label_issues is None:
-        raise RunError(f"{folder}: no {SUSPICIOUS}; inspect its labels first")
+        raise RunError(f"{folder}: no {SUSPICIOUS}; first: facewright inspect --labels {shlex.quote(str(folder))}")
     chosen = run.recipe.input
     dataset = with_face_crops(run.open_dataset(), cropper_of(run.recipe))
     store = open_store(dataset, chosen.size, chosen.resize, ignore_event)

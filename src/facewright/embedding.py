@@ -26,7 +26,7 @@ from facewright.errors import BundleError, DataError, UsageError
 from facewright.faces.alignment import parse_template
 from facewright.faces.onnx_detectors import detector_family
 from facewright.faces.quality import TypicalNorm
-from facewright.files import as_record
+from facewright.files import as_record, model_file
 from facewright.graphs import EMBEDDING, Both, as_rows, fitted
 from facewright.input_spec import InputSpec, Template
 from facewright.models.face_weights import face_weights, file_of
@@ -257,7 +257,7 @@ def open_model(model: str | Path) -> Bundle:
     """
     path = Path(model)
     if path.is_dir() or path.is_file():
-        return _of_file(path / "model.safetensors" if path.is_dir() else path)
+        return _of_file(model_file(path))
     text = str(model)
     if (row := face_weights(text)) is not None:
         return _of_public(row)

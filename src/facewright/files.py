@@ -29,6 +29,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the l
 LOG = logging.getLogger("facewright.files")
 
 
+def model_file(path: Path) -> Path:
+    """Return the model file of a run directory; of a file that file."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
 def cache_folder() -> Path:
     """Return the cache folder of decoded pixels and public weights: $FACEWRIGHT_CACHE, else the system's place."""
     override = os.environ.get("FACEWRIGHT_CACHE", "")

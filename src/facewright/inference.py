@@ -22,6 +22,7 @@ from facewright.data.archives import ArchivedImage
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, BundleError, DataError, UsageError
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper, cropper_for
+from facewright.files import model_file
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
 from facewright.metrics.target_values import softmax, target_values
@@ -160,7 +161,7 @@ class Classifier:
             BundleError: it is neither, or the file is not what it says.
         """
         path = Path(path)
-        return cls(bundles.load(path / "model.safetensors" if path.is_dir() else path), device, detector=detector)
+        return cls(bundles.load(model_file(path)), device, detector=detector)
 
     @cached_property
     def device(self) -> torch.device:

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from facewright.errors import FacewrightError, UnknownName, UsageError, WeightsError
+from facewright.files import model_file
 from facewright.input_spec import InputSpec
 from facewright.models import bridge, conversion, released
 from facewright.models.blocks import Model
@@ -104,7 +105,7 @@ def open_weights(
     path = Path(which).expanduser()
     if isinstance(which, str) and not path.exists() and not path.suffix and path.name == which:
         raise UnknownName(f"weights of {architecture}", which, [*known, "or a .safetensors file"])
-    return _open_file(architecture, path / "model.safetensors" if path.is_dir() else path)
+    return _open_file(architecture, model_file(path))
 
 
 def find_weights(text: str) -> Weights:

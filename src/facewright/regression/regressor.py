@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from facewright.errors import BundleError, UsageError
-from facewright.files import parse_json, write_atomic
+from facewright.files import model_file, parse_json, write_atomic
 from facewright.records import Record
 
 Array = NDArray[np.float64]
@@ -221,7 +221,7 @@ def load(path: Path) -> Regressor:
     Raises:
         BundleError: no such file, not safetensors, or not a fitted function's.
     """
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = model_file(path)
     try:
         with safetensors.safe_open(file, framework="np") as opened:
             metadata = opened.metadata() or {}
@@ -243,7 +243,7 @@ def load(path: Path) -> Regressor:
 
 def is_regression(path: Path) -> bool:
     """Return True if a run directory or a file holds a fitted function; False for whatever cannot be read."""
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = model_file(path)
     if not file.is_file():  # opening a pipe would wait
         return False
     try:

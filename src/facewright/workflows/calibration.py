@@ -21,6 +21,7 @@ from facewright.errors import DataError, FacewrightError, Undefined, UsageError
 from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import with_face_crops
 from facewright.faces.quality import TypicalNorm, typical_norm
+from facewright.files import model_file
 from facewright.inference import Classifier
 from facewright.metrics.calibration import calibrate_scores
 from facewright.metrics.distributions import histograms
@@ -201,7 +202,7 @@ def destination(model: str | Path, out: str | Path | None, *, changed: bool) -> 
         raise UsageError(f"{model}: public weights are not rewritten; say where the new model file goes with --out")
     if changed:
         raise UsageError(f"{model}: another crop or flip makes another model; say where it goes with --out")
-    return path / "model.safetensors" if path.is_dir() else path
+    return model_file(path)
 
 
 def keep(bundle: Bundle, target: Path) -> None:

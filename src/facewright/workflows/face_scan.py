@@ -16,7 +16,7 @@ from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import FaceBoxes, Scanner, Search
-from facewright.files import write_atomic
+from facewright.files import model_file, write_atomic
 from facewright.images import ImageLike, MemoryImage
 from facewright.images.files import images_in
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
@@ -139,7 +139,7 @@ def _candidates(search: Search, threshold: float | None) -> Search:
 
 
 def _scanner(path: Path, search: Search, face: str | None, device: str | None) -> Scanner:
-    bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
+    bundle = bundles.load(model_file(path))
     if bundle.spec.faces is not None:
         raise UsageError(
             f"{path}: expected a model of patches as they are; this one was trained on face crops found by "

@@ -16,7 +16,7 @@ from facewright.errors import DataError, UsageError, WeightsError, require_extra
 from facewright.evaluation.subgroups import Subgroups
 from facewright.evaluation.targets import TaskResult
 from facewright.evaluation.verification import VerificationResult
-from facewright.files import as_record, read_json, write_atomic
+from facewright.files import as_record, model_file, read_json, write_atomic
 from facewright.input_spec import InputSpec
 from facewright.metrics.intervals import Rate
 from facewright.models.downloads import MOST_BYTES
@@ -87,7 +87,7 @@ def model_card(
 
 def _store(path: Path, bundle: Bundle, card: ModelCard) -> None:
     """Keep the card in the model file; the fingerprint of the model stays."""
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = model_file(path)
     if not file.is_file():
         raise UsageError(f"{path}: expected a run or a model file to keep the card in; name a file with --out")
     bundles.save(file, replace(bundle, provenance={**bundle.provenance, CARD: markdown(card)}))
@@ -225,7 +225,7 @@ def push(
     """
     require_extra("hub", "facewright push")
     path = Path(model)
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = model_file(path)
     if not file.is_file() or file.suffix.lower() not in MODELS:
         raise UsageError(f"{model}: expected a run or a model file (.safetensors, .onnx)")
     card = markdown(model_card(model, results=results, licence=licence))

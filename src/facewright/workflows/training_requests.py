@@ -15,6 +15,7 @@ from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
+from facewright.files import model_file
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import names, resolve_stem
 from facewright.models.weights import PretrainedWeights, open_weights, parse_model
@@ -134,7 +135,7 @@ def trained_model(model: str) -> TrainedModel | None:
     path = Path(model).expanduser()
     if "@" in model or model in names() or not path.exists():
         return None
-    bundle = bundles.load(path / "model.safetensors" if path.is_dir() else path)
+    bundle = bundles.load(model_file(path))
     if bundle.exported is not None or not bundle.classes:
         raise UsageError(f"{model}: expected a trained classifier in PyTorch (a run or its model.safetensors)")
     recipe = recipes.override(recipes.load("probe"), {"input.size": str(bundle.spec.height)})

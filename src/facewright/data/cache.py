@@ -174,26 +174,30 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def remove_damaged(folder: Path) -> bool:
-    """Remove a store that was found damaged; returns whether there was one."""
+def remove_damaged(folder: Path, records: int, *, fully: bool) -> bool:
+    """Remove a store unless it is sound (another process may have built it anew); returns whether there was one."""
     with locked(folder):
-        return _remove(folder) > 0
+        return sound_index(folder, records, fully=fully) is None and _remove(folder) > 0
 
 
 @contextmanager
-def building(folder: Path) -> Iterator[Path]:
-    """Make a new folder that takes the place of `folder` when the block ends well, and vanishes when it does not.
+def building(folder: Path) -> Iterator[Path | None]:
+    """Make a new folder that takes the name of `folder` when the block ends well, and vanishes when it does not.
+
+    None: `folder` is there.
 
     Raises:
         FacewrightError: the disk is full or refuses; nothing is left behind.
     """
+    if folder.is_dir():
+        yield None
+        return
     partial = folder.with_suffix(".partial")
     _sweep(folder.parent, ".partial")
     try:
         _remove(partial)
         partial.mkdir(mode=0o700)
         yield partial
-        _remove(folder)
         partial.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:

@@ -106,6 +106,8 @@ def build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_even
         DataError: no image can be read. FacewrightError: the disk is full or refuses.
     """
     partial = folder.with_suffix(".shards")
+    if folder.is_dir():  # another process has built it meanwhile
+        return
     try:
         make_private(partial)
         count = len(dataset.records)

@@ -103,19 +103,12 @@ class PixelStore:
         folder = raw if form == "raw" else encoded
         index = sound_index(folder, len(keys), fully=verify)
         LOG.info("%s store of %s: %s, %s", form, dataset.where, folder, "decoding" if index is None else "complete")
-        if index is None and form == "encoded":
-            if remove_damaged(folder):
-                on_event(Message(f"the stored images of {dataset.where} are damaged; encoding them again"))
-            encoded_store.build(folder, present, spec, workers or platforms.usable_cores(), on_event)
+        if index is None:
+            if remove_damaged(folder, len(keys), fully=verify):
+                on_event(Message(f"the stored images of {dataset.where} are damaged; storing them again"))
+            build = _build if form == "raw" else encoded_store.build
+            build(folder, present, spec, workers or platforms.usable_cores(), on_event)
             index = read_index(folder, len(keys))
-        elif index is None:
-            with locked(folder):
-                index = sound_index(folder, len(keys), fully=verify)  # another process may have built it meanwhile
-                if index is None:
-                    if read_index(folder) is not None:
-                        on_event(Message(f"the stored pixels of {dataset.where} are damaged; decoding them again"))
-                    _build(folder, present, spec, workers or platforms.usable_cores(), on_event)
-                    index = read_index(folder, len(keys))
         if index is None:
             raise DataError(f"{folder}: the store was damaged right after it was built; is the disk healthy?")
         mark_used(folder)
@@ -190,7 +183,9 @@ def _moments(counts: NDArray[np.int64]) -> Statistics:
 
 def _build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_event: EventHandler) -> None:
     """Decode everything into a new store; a killed build leaves nothing that could be mistaken for one."""
-    with building(folder) as partial:
+    with locked(folder), building(folder) as partial:
+        if partial is None:  # another process has built it meanwhile
+            return
         results = decode_all(dataset.source, dataset.records, spec, workers)
         rows, broken, checksum = _write_pixels(partial / "pixels.u8", results, len(dataset.records), on_event)
         index = index_of(dataset, spec, [row.digest for row in rows], [row.size for row in rows], broken)

@@ -24,30 +24,6 @@ from torch import Tensor, nn
 from facewright.models.blocks import MakeBlock, ResidualNetwork, SqueezeExcitation, Stem
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
-
-    last_norm = "bn2"
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.outputs = width
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(inputs, self.outputs, stride)
-        self.join = "identity" if self.downsample is None else "projection"
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
-        branch = self.bn2(self.conv2(out))
-        joined: Tensor = self.relu(branch + identity)
-        return joined
-
-
 class PlainBlock(nn.Module):
     """Two 3x3 convolutions without a shortcut: the paper's plain networks, which are harder to train when deep."""
 
@@ -64,6 +40,24 @@ class PlainBlock(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         deeper: Tensor = self.relu(self.bn2(self.conv2(out)))
         return deeper
+
+
+class BasicBlock(PlainBlock):
+    """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
+
+    last_norm = "bn2"
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__(inputs, width, stride)
+        self.downsample = shortcut(inputs, self.outputs, stride)
+        self.join = "identity" if self.downsample is None else "projection"
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, H, W) -> (B, width, H/stride, W/stride)
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        branch = self.bn2(self.conv2(out))
+        joined: Tensor = self.relu(branch + identity)
+        return joined
 
 
 class Bottleneck(nn.Module):

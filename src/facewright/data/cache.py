@@ -53,11 +53,7 @@ class CacheEntry:
 
 
 def cache_entries(cache: Path | None = None) -> tuple[CacheEntry, ...]:
-    """Return the complete stores, the most recently used first.
-
-    Args:
-        cache: the folder; `cache_folder()` where None.
-    """
+    """Return the complete stores in a folder (None: `cache_folder()`), the most recently used first."""
     entries = []
     for folder in _pixel_folder(cache).glob("*/"):
         index = None if folder.suffix in _UNFINISHED else read_index(folder)

@@ -203,11 +203,7 @@ class Dataset:
 
         Args:
             frame: a pandas DataFrame (or anything with columns by name).
-            image: the name of the column of paths, relative to `root`.
-            label: the name of the column of classes.
-            identity: the name of the column of people, if there is one.
-            split: the name of the column of parts, if there is one.
-            root: the folder of the images.
+            image, label, identity, split: the names of the columns of paths below `root`, classes, people and parts.
         Raises:
             UsageError: a column is not there. DataError: a path outside `root`, a split of another name.
         """

@@ -139,8 +139,7 @@ def read_template_set(where: str | Path) -> TemplateSet:
     subjects = None if people is None else _subject_of(listed, template, people, known)
     probes = _one_of(folder, ("*probe*.csv",))
     galleries = _files(folder, "*gallery*.csv")
-    located = _one_of(folder, ("*name_5pts_score.txt",))
-    points, weights = (None, None) if located is None else _points(located, paths.tolist())
+    points, weights = _points(_one_of(folder, ("*name_5pts_score.txt",)), paths.tolist())
     pairs = _one_of(folder, _PAIRS)
     if pairs is None and not (galleries and probes):
         raise DataError(f"{folder}: expected {' or '.join(_PAIRS)}, or *gallery*.csv and *probe*.csv")
@@ -175,8 +174,10 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return [path for place in (folder, folder / "meta") for path in sorted(place.glob(pattern))]
 
 
-def _points(path: Path, names: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Read the five points (F, 5, 2) and the detector's score (F,) of each image file."""
+def _points(path: Path | None, names: list[str]) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Read the five points (F, 5, 2) and the detector's score (F,) of each image file, where there is such a list."""
+    if path is None:
+        return None, None
     rows = parse(read_text(path, "a list of points"), str(path)).rows
     known: dict[str, NDArray[np.float64]] = {}
     for line, (name, *texts) in rows:

@@ -171,20 +171,12 @@ def draw_person(
     wear.draw_clothes(canvas, head, stream)
     hair.draw_back_hair(canvas, head, shown.hat)
     wear.draw_neck(canvas, head, stream)
-    ears = identity.hair_style not in hair.COVERS_EARS
-    for side in (-1.0, 1.0) if ears else ():
+    ears = () if identity.hair_style in hair.COVERS_EARS else (-1.0, 1.0)
+    for side in ears:
         features.draw_ear(canvas, head, side)
-    features.draw_skin(canvas, head)
-    for side in (-1.0, 1.0):
-        features.draw_eye(canvas, head, side)
-        features.draw_brow(canvas, head, side)
-    features.draw_nose(canvas, head)
-    if shown.beard:
-        hair.draw_beard(canvas, head)
-    features.draw_smile_lines(canvas, head)
-    features.draw_mouth(canvas, head)
+    _draw_features(canvas, head, shown.beard)
     hair.draw_front_hair(canvas, head, shown.hat)
-    for side in (-1.0, 1.0) if ears else ():
+    for side in ears:
         if side * moment.yaw < 0.1:  # the other one has turned away
             features.draw_ear(canvas, head, side)
     if shown.mask:
@@ -196,6 +188,18 @@ def draw_person(
     drawn, cover = canvas.reduced(times)
     light = light_map(head, size)[..., None] * np.array(moment.tint, np.float32)
     return _held(drawn * light), cover
+
+
+def _draw_features(canvas: Canvas, head: HeadPose, beard: bool) -> None:
+    features.draw_skin(canvas, head)
+    for side in (-1.0, 1.0):
+        features.draw_eye(canvas, head, side)
+        features.draw_brow(canvas, head, side)
+    features.draw_nose(canvas, head)
+    if beard:
+        hair.draw_beard(canvas, head)
+    features.draw_smile_lines(canvas, head)
+    features.draw_mouth(canvas, head)
 
 
 def _held(bright: NDArray[np.float32]) -> NDArray[np.float32]:

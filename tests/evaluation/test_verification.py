@@ -8,8 +8,8 @@ import pytest
 from facewright.errors import DataError, EmptyScores, UsageError
 from facewright.evaluation.verification import VerificationResult, verify_all_pairs, verify_pairs
 from facewright.files import as_record
-from facewright.metrics.folds import accuracy_over_folds
 from facewright.metrics.intervals import clopper_pearson
+from facewright.metrics.people import accuracy_over_folds
 from facewright.metrics.verification import auc, eer, roc, tar_at_far
 
 NAN = float("nan")

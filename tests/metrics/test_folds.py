@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
-from facewright.metrics.folds import accuracy_over_folds
+from facewright.metrics.people import accuracy_over_folds
 from facewright.metrics.verification import best_threshold, roc
 
 # Three folds of two pairs. The other folds' best thresholds: 0.5 for each but the last, whose own scores lie lower.

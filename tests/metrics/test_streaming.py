@@ -6,7 +6,7 @@ from sklearn.metrics import roc_curve
 
 from facewright.errors import DataError, EmptyScores, UsageError
 from facewright.metrics import streaming
-from facewright.metrics.streaming import all_pairs, pair_scores, roc_pieces, summarise
+from facewright.metrics.streaming import _Pairs, all_pairs, roc_pieces, summarise
 from facewright.metrics.verification import Roc, auc, eer, operating_points, roc
 
 ALL = 10**9
@@ -29,7 +29,7 @@ def joined(embeddings, labels, held=ALL) -> Roc:
 
 
 def collected(embeddings, labels) -> list[np.ndarray]:
-    return [np.concatenate(side) for side in zip(*pair_scores(embeddings, labels), strict=True)]
+    return [np.concatenate(side) for side in zip(*_Pairs.of(embeddings, labels).rows(), strict=True)]
 
 
 def equal(a: Roc, b: Roc) -> bool:

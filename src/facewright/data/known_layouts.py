@@ -21,7 +21,7 @@ from facewright.data.layout_reading import (
     rows_of,
     text_called,
 )
-from facewright.data.records import Dataset
+from facewright.data.records import SPLIT_NAMES, Dataset
 from facewright.data.text_tables import decode
 from facewright.data.trees import Tree, folder_of
 from facewright.errors import BadImage, DataError
@@ -67,7 +67,7 @@ def _votes(tree: Tree, text: str) -> list[tuple[str, dict[str, str]]]:
         best = max(counts, default=0)
         winners = [number for number, count in enumerate(counts) if count == best]
         label = FERPLUS[winners[0]] if len(winners) == 1 and winners[0] < len(FERPLUS) and best else ""
-        split = {"training": "train", "publictest": "validation", "privatetest": "test"}.get(usage.casefold(), "")
+        split = SPLIT_NAMES.get(usage.casefold(), "")
         votes = {vote: str(count) for vote, count in zip(FERPLUS, counts, strict=False)}
         found.append((name, votes | {"expression": label, "split": split}))
     return found
@@ -137,10 +137,14 @@ def _read_affectnet(tree: Tree, options: Options) -> Dataset:
         folder, _, name = path.rpartition("/")
         base = f"{folder_of(folder)}/annotations/{name.rpartition('.')[0]}".lstrip("/")
         facts = {key: _scalar(tree, f"{base}_{key[:3]}.npy") for key in ("expression", "valence", "arousal")}
-        facts["split"] = "train" if "train" in path.casefold() else ("validation" if "val" in path.casefold() else "")
+        facts["split"] = _part(path)
         images.append((path, facts))
     names = {"expression": numbered_names(AFFECTNET)}
     return described(tree, options, images, ("expression", "valence", "arousal"), "expression", names=names)
+
+
+def _part(path: str) -> str:
+    return "train" if "train" in path.casefold() else "validation" if "val" in path.casefold() else ""
 
 
 def _scalar(tree: Tree, file: str) -> str:
@@ -277,12 +281,11 @@ def _read_fairface(tree: Tree, options: Options) -> Dataset:
     for text in texts:
         rows = rows_of(tree, text)
         header = [value.casefold() for value in rows[0]]
-        split = "train" if "train" in text.casefold() else ("validation" if "val" in text.casefold() else "")
         for values in rows[1:]:
             if len(values) != len(header):
                 raise DataError(f"{tree.where}: {text}: expected {len(header)} values a row, got {values}")
             facts = dict(zip(header, values, strict=True))
-            images.append((facts.pop("file"), facts | {"split": split if len(texts) > 1 else ""}))
+            images.append((facts.pop("file"), facts | {"split": _part(text) if len(texts) > 1 else ""}))
     return described(tree, options, images, ("age", "gender", "race"), "age")
 
 

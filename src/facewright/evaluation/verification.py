@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.metrics.folds import FoldAccuracy, accuracy_over_folds, failure_mask
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import (
+    FoldAccuracy,
     People,
+    accuracy_over_folds,
+    failure_mask,
     identity_bootstrap,
     people_halves,
     people_of,

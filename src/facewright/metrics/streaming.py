@@ -127,14 +127,6 @@ def summarise(pieces: Iterable[Roc], fars: tuple[float, ...] = FARS) -> RocSumma
     return reader.finish()
 
 
-def pair_scores(embeddings: ArrayLike, labels: ArrayLike) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """The cosines of all pairs, (genuine, impostor), a part at a time and in no order.
-
-    Args, Raises: as `all_pairs`.
-    """
-    return _Pairs.of(embeddings, labels).rows()
-
-
 @dataclass(frozen=True, eq=False)
 class _Pairs:
     """Embeddings in the order of their people, so that the impostors of a row are one stretch of columns."""

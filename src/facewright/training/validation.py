@@ -24,7 +24,7 @@ from facewright.heads import CosineHead
 from facewright.input_spec import InputSpec
 from facewright.losses import targets
 from facewright.metrics import binary
-from facewright.metrics.folds import accuracy_over_folds
+from facewright.metrics.people import accuracy_over_folds
 from facewright.metrics.verification import eer, roc
 from facewright.specs.tasks import TaskSpec
 from facewright.training.distributed import World

@@ -85,6 +85,7 @@ class Trainer:
             while not position.finished:
                 speed = self.train_epoch(stop_requested)
                 self.finish_epoch(self.validate(), speed)
+        self.on_event(Progress("saving a checkpoint", 0, 1))
         self.checkpoint()
         return tuple(position.rows)
 

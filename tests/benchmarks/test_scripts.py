@@ -63,7 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         lines += [f"{number}.png,{x},{y},{w},{h}" for x, y, w, h in np.asarray(boxes).tolist()]
     (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
     bundles.save(folder / "embedder.safetensors", small_bundle(()))
-    rng, photos = np.random.default_rng(0), [1] * 110 + [4] * 110
+    rng, photos = np.random.default_rng(0), [1] * 160 + [4] * 230
     middles = np.repeat(rng.normal(size=(len(photos), 16)), photos, axis=0)
     vectors = (middles + 0.5 * rng.normal(size=middles.shape)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -91,7 +91,10 @@ CASES = {
     "all_pairs": ("--faces 500 --dimensions 4 --threads 1", "500"),
     "balancing": ("{two}", "best by validation"),
     "clustering": ("{people} --model {embedder} --unknown {many} --share 0.2", "| average linkage |"),
-    "clustering_development": ("{vectors} --draws 1 --set LARGE=12", "| album |"),
+    "clustering_development": (
+        "{vectors} --draws 1 --others {vectors} --poor {vectors} --set PRIOR=9",
+        "| mean of the sets |",
+    ),
     "embeddings": ("{people} --unseen 2 --losses cross-entropy", "| cross-entropy |"),
     "face_stack": ("--photos {large} --count 6 --rounds 1 --threads 1", "dlib"),
     "finding": ("--photos {scenes} --boxes {boxes} --rounds 0", "dlib"),

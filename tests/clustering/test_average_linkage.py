@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
+from scipy.stats import gamma
 
 from facewright.clustering import average_linkage
 from facewright.clustering.average_linkage import cluster
@@ -42,7 +43,7 @@ def test_people_are_found_without_a_distance(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 0.5, 0.9])
-def test_components_change_nothing(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_threshold_cuts_the_average_linkage_of_scipy(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(average_linkage, "BLOCK", 16)
     vectors, _ = people([10, 8, 5, 3, 1, 1], noise=1.2)
     whole = fcluster(linkage(pdist(vectors.astype(np.float64), "cosine"), "average"), 1 - value, "distance")
@@ -77,77 +78,95 @@ def test_faces_of_one_photo_are_as_all_their_pairs_apart(seed: int, threshold: f
     assert all(found.labels[a] != found.labels[b] for a, b in pairs)
 
 
-def test_faces_that_resemble_few_of_their_person_join(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_groups_need_less_of_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     sharp, who = people([40, 40, 40], noise=0.0)
     rng = np.random.default_rng(1)
     blur = rng.uniform(0.5, 2.2, (who.size, 1)) / WIDTH**0.5
     faces = np.concatenate([unit(sharp + blur * rng.standard_normal(sharp.shape)), people([1] * 6, seed=5)[0]])
     truth = np.concatenate([who, np.arange(3, 9)])
-    found = cluster(faces, impostors())
-    scores = cluster_scores(found.labels, truth)
-    apart = cluster(faces, impostors(), cannot=[(row, 0) for row in range(1, 40)]).labels
-    assert apart[0] not in apart[1:40]
-    monkeypatch.setattr(average_linkage, "LARGE", 1_000)
-    linked = cluster_scores(cluster(faces, impostors()).labels, truth)
-    assert scores.bcubed_recall > linked.bcubed_recall + 0.2
-    assert scores.bcubed_precision > 0.95 and scores.bcubed_f > linked.bcubed_f + 0.1
-    given = cluster(faces, impostors(), threshold=found.threshold)
-    assert cluster_scores(given.labels, truth) == linked
+    found = cluster_scores(cluster(faces, impostors()).labels, truth)
+    monkeypatch.setattr(average_linkage, "GROWTH", 0.0)
+    equal = cluster_scores(cluster(faces, impostors()).labels, truth)
+    assert found.bcubed_precision > 0.95 and found.bcubed_f > equal.bcubed_f + 0.02
 
 
-def joined_by_loops(
-    linked: NDArray[np.bool_], labels: NDArray[np.int64], cannot: list[tuple[int, int]]
-) -> list[list[int]]:
-    """The rule of the module, by counting each pair of faces."""
-    first = labels.copy()
-    groups = {int(number): np.flatnonzero(labels == number).tolist() for number in np.unique(labels)}
-    large = [number for number in groups if len(groups[number]) >= average_linkage.LARGE]
-    least = average_linkage.OTHERS * (len(groups) - len(large))
+def by_loops(
+    vectors: NDArray[np.float32], scores: NDArray[np.float64], apart: list[tuple[int, int]]
+) -> tuple[list[list[int]], float]:
+    """The rule of the module, from each pair of faces and the rate at each cosine."""
+    count = len(vectors)
+    pairs = [float(vectors[a] @ vectors[b]) for a in range(count) for b in range(a + 1, count)]
+    way = np.median(pairs) - np.median(scores)
+    way = min(way, scores.std()) if way > 0 else max(way / 2, -scores.std())
+    moved = scores + way * count / (count + 20)
 
-    initial = np.isin(first, large)
+    def evidence(cosine: float) -> float:
+        low, high = 0.0, 30.0  # of -log of the rate at which impostors reach the cosine
+        for _ in range(45):
+            middle = (low + high) / 2
+            low, high = (middle, high) if score_at(moved, float(np.exp(-middle))) < cosine else (low, middle)
+        return low
 
-    def count_links(some: list[int], others: list[int]) -> int:
-        return sum(bool(linked[a, b]) for a in some for b in others if a != b and (initial[a] or initial[b]))
+    exact = vectors.astype(np.float64)
+    each = [[evidence(float(a @ b)) if a is not b else 0.0 for b in exact] for a in exact]
+    for a, b in apart:
+        each[a][b] = each[b][a] = -1e9
 
-    def own(number: int) -> float:
-        rows = groups[number]
-        return count_links(rows, rows) / (len(rows) * (len(rows) - 1)) if number in large else 0.0
+    def mean(some: list[int], others: list[int]) -> float:
+        return float(np.mean([each[a][b] for a in some for b in others]))
 
+    people = float(count)
     while True:
-        best, found = average_linkage.SHARE, None
-        for a in groups:
-            for b in large:
-                if a == b or any({i, j} <= {*groups[a], *groups[b]} for i, j in cannot):
-                    continue
-                count = count_links(groups[a], groups[b])
-                fewer, more = sorted((len(groups[a]), len(groups[b])))
-                share = count / (fewer * max(more, least)) / max(1, average_linkage.ALIKE * min(own(a), own(b)))
-                if share >= best and (found is None or share > best):
-                    best, found = share, (a, b)
-        if found is None:
-            return sorted(sorted(rows) for rows in groups.values())
-        groups[found[1]] += groups.pop(found[0])
-        large = [number for number in large if number != found[0]]
+        groups, accepted = [[face] for face in range(count)], [[face] for face in range(count)]
+        while len(groups) > 1:
+            places = ((a, b) for a in range(len(groups)) for b in range(a))
+            a, b = max(places, key=lambda pair: mean(groups[pair[0]], groups[pair[1]]))
+            first, second = groups[a], groups[b]
+            joined, size = sorted(first + second), (len(first) + len(second)) / 2
+            least = (
+                gamma(size**average_linkage.GROWTH).isf(average_linkage.EXPECTED / people)
+                / size**average_linkage.GROWTH
+            )
+            if mean(first, second) >= least and first in accepted and second in accepted:
+                accepted = [group for group in accepted if group not in (first, second)] + [joined]
+            groups = [group for group in groups if group not in (first, second)] + [joined]
+        shares = [len(group) / count for group in accepted]
+        before, people = people, float(np.exp(-sum(share * np.log(share) for share in shares)))
+        if abs(people - before) < 0.5:
+            return sorted(accepted), people
 
 
-@pytest.mark.parametrize("value", [0.3, 0.4, 0.45, 0.5])
-@pytest.mark.parametrize("seed", range(3))
-def test_large_clusters_join_as_by_loops(seed: int, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average_linkage, "LARGE", 4)
-    monkeypatch.setattr(average_linkage, "OTHERS", 0.4)
-    monkeypatch.setattr(average_linkage, "BLOCK", 16)
-    rng = np.random.default_rng(seed)
-    vectors, who = people([30, 24, 16, 3, 1, 1, 1, 1], seed, noise=1.3)
-    order = rng.permutation(who.size)
-    vectors = vectors[order]
-    _, parts = np.unique(20 * who[order] + rng.integers(0, 12, who.size) ** 2 // 12, return_inverse=True)
-    pairs = rng.permutation(who.size)[:20].reshape(-1, 2).tolist()
-    cannot = [(a, b) for a, b in pairs if parts[a] != parts[b]]
-    found = average_linkage._join_large(vectors, parts, value, cannot, np.full(who.size, -1))
-    expected = joined_by_loops(vectors @ vectors.T >= value, parts, cannot)
-    assert sorted(np.flatnonzero(found == number).tolist() for number in np.unique(found)) == expected
-    assert len(expected) < np.unique(parts).size
-    assert all(found[a] != found[b] for a, b in cannot)
+@pytest.mark.parametrize(("noise", "way"), [(0.8, -0.1), (1.2, 0.02), (1.6, 0.1)])
+def test_clusters_are_those_of_loops(noise: float, way: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_linkage, "BLOCK", 8)
+    rng = np.random.default_rng(3)
+    vectors, who = people([6, 4, 2, 1, 1], 0, noise)
+    vectors, scores = vectors[rng.permutation(who.size)], impostors()[:200] + way
+    apart = [(0, 1), (2, 9)]
+    found = cluster(vectors, scores, cannot=apart)
+    groups, effective = by_loops(vectors, scores, apart)
+    assert sorted(np.flatnonzero(found.labels == number).tolist() for number in np.unique(found.labels)) == groups
+    assert found.people == pytest.approx(effective) and 1 < len(groups) < who.size
+    assert all(found.labels[a] != found.labels[b] for a, b in apart)
+
+
+def test_impostor_scores_of_another_origin_are_moved_to_the_faces() -> None:
+    vectors, who = people([12, 9, 6, 4, 2, 1, 1, 1])
+    alike = unit(vectors.astype(np.float64) + 0.4 / WIDTH**0.5)  # as photos of one camera
+    way = float(np.median(alike @ alike.T) - np.median(vectors @ vectors.T))
+    scores = impostors()
+    assert 0.1 < way < 0.2 and scores.std() > 0.1
+    moved = average_linkage._shift(alike, scores) - average_linkage._shift(vectors, scores)
+    assert moved == pytest.approx(min(way, scores.std()) * 36 / 56, abs=0.03)
+    assert cluster_scores(cluster(alike, scores).labels, who).bcubed_f > 0.9
+    one = people([40], noise=0.3)[0]
+    assert average_linkage._shift(one, scores) == pytest.approx(scores.std() * 40 / 60)
+    assert not cluster(one, scores).labels.any()
+
+
+def test_too_many_faces_are_refused_before_memory_is_taken() -> None:
+    with pytest.raises(UsageError, match="50,000"):
+        cluster(np.zeros((50_001, 1), np.float32), impostors())
 
 
 REFUSED: list[dict[str, list[tuple[int, int]]]] = [
@@ -193,4 +212,8 @@ def test_distances_are_those_of_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(average_linkage, "BLOCK", 4)
     vectors = np.random.default_rng(0).normal(size=(11, 5))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(average_linkage._distances(vectors), pdist(vectors, "cosine"), atol=1e-12)
+    np.testing.assert_allclose(
+        average_linkage._distances(vectors, (np.array([-1.0, 1.0]),) * 2, np.full(11, -1)),
+        pdist(vectors, "cosine"),
+        atol=1e-12,
+    )

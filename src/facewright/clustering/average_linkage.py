@@ -1,25 +1,25 @@
 """Clusters of faces by average linkage, without knowing how many people there are.
 
-Two clusters are one person if the average cosine between their faces reaches a threshold. It depends on how many people
-there are to be mistaken for: with K of them, a face is expected to meet K * FMR(t) false matches, so
+The cosine s of two faces is evidence of one person, by the rate at which two people reach it (`metrics.impostor_tail`):
 
-    FMR(t) = EXPECTED / K, and MOST at most,
+    e(s) = -log FMR(s)
 
-where FMR comes from impostor scores of the model (`metrics.impostor_tail`), and K, the effective number of people, is
-exp(entropy) of the clusters' sizes. Both are found together: the threshold starts at K = number of faces and falls
-until K no longer changes. So no distance has to be chosen, and none was fitted to the people who are sorted.
+is distributed as Exp(1) for two people, whatever the model. So the average of the pairs of two clusters can be tested.
+The pairs are not independent: if the clusters have m faces on average, they count as n = m^GROWTH pairs, and the sum of
+n such pairs is gamma distributed. Two clusters join if the average reaches
 
-Photos of a person over many years resemble some of each other, not the average. So where people have many photos
-(LARGE), these clusters are compared once more, with each other and with the small ones: two join if a SHARE of their
-pairs reaches a stricter score, the one of LINKED times that rate. Two clusters within which most pairs are linked need
-more: ALIKE times SHARE of their own share. And the more small clusters there are, the likelier each is a person of its
-own: a large cluster counts as if it had OTHERS times as many faces, at least.
+    isf(EXPECTED / K, n) / n
 
-Clusters whose average reaches t have a pair that reaches t. So the faces are first parted into the connected components
-of the graph of such pairs, which gives the same clusters and needs no matrix of all faces.
+where isf is the gamma distribution's inverse survival function, and K the number of people to be mistaken for. The
+bound falls as clusters grow, so people whose photos differ are found by the pairs that are alike. K is exp(entropy) of
+the clusters' sizes, and is found together with them: it starts at the number of faces, and falls until it no longer
+changes.
 
-Compared on `celebrities12` and LFW (docs/clustering.md) with DBSCAN at its best distance in hindsight, and with
-likelihood ratios of a two-covariance model, which split people of many different photos.
+Photos of one origin are more alike, or less, than those the model's impostor scores are of. Most pairs of a pile are
+two people. So the scores are moved by the difference of the medians: by half of it if the pile's is lower, and by less
+where faces are few.
+
+So no distance has to be chosen, and none was fitted to the people who are sorted (docs/clustering.md).
 """
 
 from __future__ import annotations
@@ -33,20 +33,23 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import gamma
 
 from facewright.errors import Undefined, UsageError
 from facewright.metrics.impostor_tail import score_at
 
-# Chosen on LFW, and on people of many photos made of its vectors (benchmarks/clustering_development.py)
-EXPECTED, MOST = 0.1, 0.003  # false matches of a face, and of a pair at most
-LARGE = 10  # faces
-LINKED, SHARE, ALIKE, OTHERS = 0.4, 0.07, 2.0, 0.1
-ROUNDS = 30  # at most, of the search for the threshold
-BLOCK = 2_048  # rows of similarities at a time
+# Chosen on half of LFW's people (benchmarks/clustering_development.py)
+EXPECTED, GROWTH = 0.05, 0.2  # false matches of a face; see above
+PRIOR = 20  # faces that the median of the impostor scores counts for
+ROUNDS = 30  # at most, of the search for K
+SAMPLE, BLOCK = 2_000, 2_048  # faces of the median, at most; rows of similarities at a time
+STRONGEST = 30.0  # evidence of a pair, at most: a rate of 1e-13
+MOST = 50_000  # faces: the distances of their pairs take 10 GB, and scipy copies them
 FEWEST = 20  # impostor scores
 APART = 1e9  # the distance of faces that are not one person: no average with it is small
 Link = tuple[int, int]
 Labels = NDArray[np.int64]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ class Clusters:
     """Faces sorted by person."""
 
     labels: Labels  # (N,) 0 for the largest cluster, and so on
-    threshold: float  # the average cosine within a person
+    threshold: float  # the cosine at which two single faces are one person
     people: float  # K, the effective number of people
 
 
@@ -70,155 +73,95 @@ def cluster(
     """Sort faces by person.
 
     Args:
-        vectors: (N, D) unit vectors. impostors: (Q,) scores of different people by the same model, at least 20.
-        threshold: of the average cosine; None: found from the impostors. must, cannot: pairs of faces, by their rows,
-            that are one person, and that are not. photos: (N,) the number of each face's photo: faces of one are
-            different people, but those of a `must`; -1: says nothing.
+        vectors: (N, D) unit vectors, N at most 50,000; memory: 8 N^2 bytes.
+        impostors: (Q,) scores of different people by the same model, at least 20.
+        threshold: of the average cosine, for all clusters; None: found from the impostors. must, cannot: pairs of
+            faces, by their rows, that are one person, and that are not. photos: (N,) the number of each face's photo:
+            faces of one are different people, but those of a `must`; -1: says nothing.
     Raises:
-        UsageError: a link of a face to itself or beyond the faces, or one that is both. Undefined: too few impostors.
+        UsageError: too many faces, a link of a face to itself or beyond the faces, or one that is both.
+        Undefined: too few impostors.
     """
-    _check(len(vectors), must, cannot)
+    count = len(vectors)
+    if count > MOST:
+        raise UsageError(f"expected at most {MOST:,} faces to sort, got {count:,}; sort the photos in parts")
+    _check(count, must, cannot)
     if threshold is None and impostors.size < FEWEST:
         raise Undefined(f"expected at least {FEWEST} impostor scores of the model, got {impostors.size}")
-    if len(vectors) == 0:
-        return Clusters(np.zeros(0, np.int64), 1.0 if threshold is None else threshold, 0.0)
-    must = _within_groups(_groups(len(vectors), must), must)
-    photos = np.full(len(vectors), -1, np.int64) if photos is None else photos.copy()
-    photos[[face for link in must for face in link]] = -1
-    people = float(len(vectors))
-    for _ in range(ROUNDS):
-        rate = min(EXPECTED / people, MOST)
-        value = score_at(impostors, rate) if threshold is None else threshold
-        labels = _average_linkage(vectors, value, must, cannot, photos)
-        now = _effective(labels)
-        if threshold is not None or abs(now - people) < 0.5:
-            break
-        people = now
+    if count < 2:
+        return Clusters(np.zeros(count, np.int64), 1.0 if threshold is None else threshold, float(count))
+    curve = (np.array([-1.0, 1.0]), np.array([-1.0, 1.0]))
     if threshold is None:
-        labels = _join_large(vectors, labels, score_at(impostors, LINKED * rate), cannot, photos)
-        now = _effective(labels)
-    return Clusters(_by_size(labels), value, now)
-
-
-def _average_linkage(
-    vectors: NDArray[np.float32], value: float, must: Sequence[Link], cannot: Sequence[Link], photos: Labels
-) -> Labels:
-    """Labels of any order."""
-    parts = _components(vectors, value, must)
-    labels = np.zeros(len(vectors), np.int64)
-    following = 0
-    order = np.argsort(parts, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
-        found = np.ones(1, np.int64)
-        if rows.size > 1:
-            distances = _distances(vectors[rows].astype(np.float64))
-            for links, distance in ((must, 0.0), (cannot, APART)):
-                distances[_places(rows, links)] = distance
-            for places in _of_one_photo(photos[rows]):
-                for number, place in enumerate(places, 1):
-                    distances[_place(rows.size, place, places[number:])] = APART
-            found = fcluster(linkage(distances, "average"), 1 - value, "distance")
-        labels[rows] = found + following
-        following += int(found.max())
-    return labels
-
-
-def _join_large(
-    vectors: NDArray[np.float32], labels: Labels, value: float, cannot: Sequence[Link], photos: Labels
-) -> Labels:
-    """Join clusters with the large ones, the pair with the largest share of linked faces first."""
-    _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    large = np.flatnonzero(sizes >= LARGE)
-    links, within = _links(vectors, labels, large, value), np.zeros(sizes.size, np.int64)
-    within[large] = links[large, np.arange(large.size)] - sizes[large]
-    apart, least = np.array(cannot, np.int64).reshape(-1, 2), OTHERS * (sizes.size - large.size)
-    shares, changed = np.zeros(links.shape), large
-    while large.size:
-        for number in changed.tolist():  # the row and the column of a large cluster
-            column = _shares(links[:, large == number][:, 0], within, sizes, number, least)
-            column[[number, *_apart(labels, apart, photos, number)]] = 0
-            shares[:, large == number], shares[number] = column[:, None], column[large]
-        joined, place = np.unravel_index(shares.argmax(), shares.shape)
-        if shares[joined, place] < SHARE:
+        impostors = impostors + _shift(vectors, impostors)
+        curve = _evidence(impostors)
+    tree = _tree(_distances(vectors, curve, _apart(count, photos, must)), float(curve[1][-1]), must, cannot)
+    people, pairs = float(count), (tree[:, 3] / 2) ** GROWTH
+    for _ in range(ROUNDS):
+        rate = EXPECTED / people
+        least = gamma.isf(rate, pairs) / pairs if threshold is None else threshold
+        labels = _cut(tree, tree[:, 2] >= least)
+        before, people = people, _effective(labels)
+        if threshold is not None or abs(people - before) < 0.5:
             break
-        changed, gone = large[[place]], np.flatnonzero(large == joined)
-        labels[labels == joined] = changed
-        within[changed] += within[joined] + 2 * links[joined, place]
-        sizes[changed] += sizes[joined]
-        links[changed] += links[joined]
-        links[:, place] += links[:, gone].sum(axis=1)
-        links[large, place] = links[changed[0]]
-        shares[joined] = links[joined] = shares[:, gone] = links[:, gone] = 0
-    return labels
+    return Clusters(_by_size(labels), score_at(impostors, rate) if threshold is None else threshold, people)
 
 
-def _links(vectors: NDArray[np.float32], labels: Labels, large: Labels, value: float) -> Labels:
-    """Count the pairs of faces of each cluster and each large one that reach a similarity, (C, L).
-
-    Pairs of faces of two small clusters are not counted: there may be too many small ones.
-    """
-    links = np.zeros((labels.max() + 1, large.size), np.int64)
-    rows = np.argsort(labels, kind="stable")
-    rows = rows[np.isin(labels[rows], large)]
-    starts = np.searchsorted(labels[rows], large)
-    for top in range(0, len(vectors), BLOCK):
-        reached = vectors[top : top + BLOCK] @ vectors[rows].T >= value
-        np.add.at(links, labels[top : top + BLOCK], np.add.reduceat(reached, starts, axis=1, dtype=np.int64))
-    return links
+def _shift(vectors: NDArray[np.float32], impostors: Values) -> float:
+    """The way of the impostor scores to those of these faces; one std at most: the rest is pairs of one person."""
+    some = vectors[:: len(vectors) // SAMPLE + 1]
+    way = np.median((some @ some.T)[np.triu_indices(len(some), 1)]) - np.median(impostors)
+    most = impostors.std()
+    return float(np.clip(max(way, way / 2), -most, most)) * len(vectors) / (len(vectors) + PRIOR)
 
 
-def _shares(links: Labels, within: Labels, sizes: Labels, number: int, least: float) -> NDArray[np.float64]:
-    """The share of linked pairs of each cluster with a large one, (C,): less where most pairs of both are linked."""
-    fewer, more = np.minimum(sizes, sizes[number]), np.maximum(sizes, sizes[number])
-    own = within / np.maximum(sizes * (sizes - 1), 1)
-    return np.asarray(links / (fewer * np.maximum(more, least)) / np.maximum(1, ALIKE * np.minimum(own, own[number])))
+def _evidence(impostors: Values) -> tuple[Values, Values]:
+    """Cosines that rise, and -log FMR at each."""
+    evidence = np.linspace(0, STRONGEST, 601)
+    return np.array([score_at(impostors, rate) for rate in np.exp(-evidence)]), evidence
 
 
-def _apart(labels: Labels, cannot: NDArray[np.int64], photos: Labels, number: int) -> Labels:
-    """The clusters that must stay apart from one: by a link, or by faces in one photo."""
-    pairs, own = labels[cannot], photos[(labels == number) & (photos >= 0)]
-    return np.union1d(pairs[(pairs == number)[:, ::-1]], labels[np.isin(photos, own)])
+def _apart(faces: int, photos: Labels | None, must: Sequence[Link]) -> Labels:
+    """The photos whose faces are different people: -1 for a face that a link makes one with others."""
+    photos = np.full(faces, -1, np.int64) if photos is None else photos.copy()
+    photos[[face for link in must for face in link]] = -1
+    return photos
 
 
-def _distances(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 - cosine of all pairs in the order of scipy's `pdist`, by products of blocks, which are faster."""
+def _tree(distances: Values, top: float, must: Sequence[Link], cannot: Sequence[Link]) -> Values:
+    """Merges as scipy's `linkage` gives them, but with top - the average distance."""
+    faces = round((1 + (1 + 8 * distances.size) ** 0.5) / 2)
+    for links, distance in ((_within_groups(_groups(faces, must), must), 0.0), (cannot, APART)):
+        distances[_places(faces, links)] = distance
+    tree = np.asarray(linkage(distances, "average"))
+    tree[:, 2] = top - tree[:, 2]
+    return tree
+
+
+def _distances(vectors: NDArray[np.float32], curve: tuple[Values, Values], photos: Labels) -> Values:
+    """The highest value of a curve over the cosine - that of each pair, in the order of scipy's `pdist`."""
     n, at = len(vectors), 0
     result = np.empty(n * (n - 1) // 2)
+    exact = vectors.astype(np.float64)
     for top in range(0, n, BLOCK):
-        for row, cosines in enumerate(vectors[top : top + BLOCK] @ vectors[top:].T, 1):
-            result[at : at + cosines.size - row] = 1 - cosines[row:]
-            at += cosines.size - row
-    return np.clip(result, 0, None, out=result)
+        for row, cosines in enumerate(exact[top : top + BLOCK] @ exact[top:].T, 1):
+            found = curve[1][-1] - np.interp(cosines[row:], *curve)
+            if photos[top + row - 1] >= 0:
+                found[photos[top + row :] == photos[top + row - 1]] = APART
+            result[at : at + found.size] = found
+            at += found.size
+    return result
 
 
-def _components(vectors: NDArray[np.float32], value: float, must: Sequence[Link]) -> Labels:
-    """The connected components of the graph of pairs that reach a similarity, or are linked."""
-    ends = [np.array(must, np.int64).reshape(-1, 2).T]
-    for start in range(0, len(vectors), BLOCK):
-        rows, columns = np.nonzero(vectors[start : start + BLOCK] @ vectors.T >= value - 1e-6)
-        ends.append(np.stack([rows + start, columns])[:, rows + start < columns])
-    rows, columns = np.concatenate(ends, axis=1)
-    graph = coo_matrix((np.ones(rows.size, bool), (rows, columns)), (len(vectors), len(vectors)))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+def _cut(tree: Values, accepted: NDArray[np.bool_]) -> Labels:
+    """The clusters, of any order, whose merges are all accepted."""
+    heights = tree.copy()
+    heights[:, 2] = ~accepted
+    return np.asarray(fcluster(heights, 0.5, "distance"), np.int64)
 
 
-def _places(rows: NDArray[np.int64], links: Sequence[Link]) -> list[int]:
-    """Return the places of the distances of linked faces among those of all pairs of `rows`."""
-    at = {int(row): place for place, row in enumerate(rows)} if links else {}
-    pairs = [sorted((at[a], at[b])) for a, b in links if a in at and b in at]
-    return [int(_place(len(rows), i, np.array(j))) for i, j in pairs]
-
-
-def _place(faces: int, i: int, j: Labels) -> Labels:
-    """Return the places of the distances between face i and faces j > i among those of all pairs."""
-    return faces * i - (i + 2) * (i + 1) // 2 + j
-
-
-def _of_one_photo(photos: Labels) -> list[Labels]:
-    """Return the rows of each photo, ascending."""
-    order = np.argsort(photos, kind="stable")
-    order = order[photos[order] >= 0]
-    return np.split(order, np.flatnonzero(np.diff(photos[order])) + 1)
+def _places(faces: int, links: Sequence[Link]) -> list[int]:
+    """Return the places of the distances of linked faces among those of all pairs."""
+    return [faces * i - (i + 2) * (i + 1) // 2 + j for i, j in map(sorted, links)]
 
 
 def _effective(labels: Labels) -> float:

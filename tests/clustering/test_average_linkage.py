@@ -122,11 +122,9 @@ def by_loops(
             places = ((a, b) for a in range(len(groups)) for b in range(a))
             a, b = max(places, key=lambda pair: mean(groups[pair[0]], groups[pair[1]]))
             first, second = groups[a], groups[b]
-            joined, size = sorted(first + second), (len(first) + len(second)) / 2
-            least = (
-                gamma(size**average_linkage.GROWTH).isf(average_linkage.EXPECTED / people)
-                / size**average_linkage.GROWTH
-            )
+            joined, size = sorted(first + second), min((len(first) + len(second)) / 2, average_linkage.FULL)
+            pairs = size**average_linkage.GROWTH
+            least = gamma(pairs).isf(average_linkage.EXPECTED / people) / pairs
             if mean(first, second) >= least and first in accepted and second in accepted:
                 accepted = [group for group in accepted if group not in (first, second)] + [joined]
             groups = [group for group in groups if group not in (first, second)] + [joined]
@@ -139,6 +137,7 @@ def by_loops(
 @pytest.mark.parametrize(("noise", "way"), [(0.8, -0.1), (1.2, 0.02), (1.6, 0.1)])
 def test_clusters_are_those_of_loops(noise: float, way: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(average_linkage, "BLOCK", 8)
+    monkeypatch.setattr(average_linkage, "FULL", 3)
     rng = np.random.default_rng(3)
     vectors, who = people([6, 4, 2, 1, 1], 0, noise)
     vectors, scores = vectors[rng.permutation(who.size)], impostors()[:200] + way

@@ -5,8 +5,8 @@ The cosine s of two faces is evidence of one person, by the rate at which two pe
     e(s) = -log FMR(s)
 
 is distributed as Exp(1) for two people, whatever the model. So the average of the pairs of two clusters can be tested.
-The pairs are not independent: if the clusters have m faces on average, they count as n = m^GROWTH pairs, and the sum of
-n such pairs is gamma distributed. Two clusters join if the average reaches
+The pairs are not independent: if the clusters have m faces on average, at most FULL, they count as n = m^GROWTH pairs,
+and the sum of n such pairs is gamma distributed. Two clusters join if the average reaches
 
     isf(EXPECTED / K, n) / n
 
@@ -40,6 +40,7 @@ from facewright.metrics.impostor_tail import score_at
 
 # Chosen on half of LFW's people (benchmarks/clustering_development.py)
 EXPECTED, GROWTH = 0.05, 0.2  # false matches of a face; see above
+FULL = 50  # faces of a cluster on average: further ones say nothing new
 PRIOR = 20  # faces that the median of the impostor scores counts for
 ROUNDS = 30  # at most, of the search for K
 SAMPLE, BLOCK = 2_000, 2_048  # faces of the median, at most; rows of similarities at a time
@@ -95,7 +96,7 @@ def cluster(
         impostors = impostors + _shift(vectors, impostors)
         curve = _evidence(impostors)
     tree = _tree(_distances(vectors, curve, _apart(count, photos, must)), float(curve[1][-1]), must, cannot)
-    people, pairs = float(count), (tree[:, 3] / 2) ** GROWTH
+    people, pairs = float(count), np.minimum(tree[:, 3] / 2, FULL) ** GROWTH
     for _ in range(ROUNDS):
         rate = EXPECTED / people
         least = gamma.isf(rate, pairs) / pairs if threshold is None else threshold

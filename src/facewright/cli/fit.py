@@ -42,7 +42,7 @@ def fit(
       facewright fit "function:monkey-saddle?points=500" --out runs/saddle
       facewright predict runs/saddle rows.csv
     """
-    changed = opt.overrides(changes, epochs)
+    changed = opt.overrides(changes, epochs=epochs)
     targets = [name.strip() for name in target.split(",") if name.strip()]
 
     from facewright.regression import run as regression

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
@@ -142,10 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = [word for word in words if word != "--debug"]
         found |= typed_defaults() if defaults.wanted() else {}
-        command = next((word for word in words if word in _command().commands), "facewright")
-        quiet = not {"--json", "--quiet", "-q"}.isdisjoint(words)
-        with nullcontext() if quiet else slow_imports_shown(command):
-            _command()(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
+        _invoke(words, found)
     except SystemExit as leaving:  # Typer's own end: 0, or 2 for wrong usage
         if leaving.code == 2 and (given := defaults.given(found, words)):
             say(f"note: facewright.toml or FACEWRIGHT_* variables give {given}")
@@ -188,6 +185,14 @@ def _started(arguments: Sequence[str]) -> list[str]:
     if words[:1] == ["models"] and words[1:2] in (["import"], ["default"]):
         words[:2] = [" ".join(words[:2])]
     return words
+
+
+def _invoke(words: Sequence[str], found: Mapping[str, Any]) -> None:
+    """Run a command with the defaults that were found; a slow import is told unless that is not wanted."""
+    command = next((word for word in words if word in _command().commands), "facewright")
+    quiet = not {"--json", "--quiet", "-q"}.isdisjoint(words)
+    with nullcontext() if quiet else slow_imports_shown(command):
+        _command()(args=words, prog_name="facewright", **({"default_map": found} if found else {}))
 
 
 @cache

@@ -15,6 +15,7 @@ from facewright.errors import UsageError
 BUILT_IN = "built-in"  # the model that comes with the package
 MAX_SEED = 2**63 - 1
 MAX_EPOCHS = 100_000
+OF_INPUT = ("size", "detector", "select_face")  # short forms of keys of `input`; the others are of `training`
 MAX_SIDE = 1024  # pixels: of a network's input
 
 
@@ -320,23 +321,13 @@ def key_values(words: Sequence[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
-def overrides(
-    changes: list[str] | None,
-    epochs: int | None,
-    size: int | None = None,
-    precision: str | None = None,
-    store: str | None = None,
-    detector: str | None = None,
-    select_face: str | None = None,
-    **training: object,
-) -> Mapping[str, str]:
-    """Collect the recipe values to change, each once, from `--set` and its short forms; `training`: keys of that table.
+def overrides(changes: list[str] | None, **short: object) -> Mapping[str, str]:
+    """Collect the recipe values to change, each once, from `--set` and its short forms, by the names of their keys.
 
-    >>> overrides(["training.batch=64"], 3)
+    >>> overrides(["training.batch=64"], epochs=3, size=None)
     {'training.batch': '64', 'training.epochs': '3'}
     """
-    short: dict[str, object] = {"training.epochs": epochs, "input.size": size, "training.precision": precision}
-    short |= {"training.store": store, "input.detector": detector, "input.select_face": select_face}
-    short |= {f"training.{key}": value for key, value in training.items() if value is not False}
-    typed = [f"{key}={str(n).lower() if n is True else n}" for key, n in short.items() if n is not None]
+    given = {name: value for name, value in short.items() if value is not None and value is not False}
+    tables = {name: "input" if name in OF_INPUT else "training" for name in given}
+    typed = [f"{tables[name]}.{name}={'true' if value is True else value}" for name, value in given.items()]
     return key_values([*(changes or []), *typed], "--set")

@@ -53,7 +53,7 @@ def search(
     """
     from facewright.workflows.recipe_search import search as search_recipes
 
-    changed = opt.overrides(changes, epochs, size, precision, detector=detector)
+    changed = opt.overrides(changes, epochs=epochs, size=size, precision=precision, detector=detector)
     chosen = [name.strip() for name in models.split(",") if name.strip()]
     with event_printer(quiet) as on_event:
         found = search_recipes(
@@ -122,7 +122,7 @@ def lr_find(
 
     with event_printer(quiet) as on_event:
         found = find_learning_rate(
-            data, model=model, recipe=recipe, seed=seed, overrides=opt.overrides(changes, None, size),
+            data, model=model, recipe=recipe, seed=seed, overrides=opt.overrides(changes, size=size),
             steps=steps, low=low, high=high, device=device, on_event=on_event,
         )  # fmt: skip
     report(found.to_dict(), describe_rates(found), as_json)

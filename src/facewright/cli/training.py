@@ -72,7 +72,7 @@ def train(
       facewright train photos/ --model resnet50 --dry-run
     """
     changed = opt.overrides(
-        changes, epochs, size, precision, store, detector, select_face,
+        changes, epochs=epochs, size=size, precision=precision, store=store, detector=detector, select_face=select_face,
         batch=batch, accumulate=accumulate, compile=compiled,
         deterministic=None if deterministic is None else str(deterministic).lower(),
     )  # fmt: skip
@@ -158,7 +158,9 @@ def compare(
       facewright compare runs/a runs/b
     """
     chosen = [name.strip() for name in models.split(",") if name.strip()]
-    changed = opt.overrides(changes, epochs, size, precision, store, detector, select_face)
+    changed = opt.overrides(
+        changes, epochs=epochs, size=size, precision=precision, store=store, detector=detector, select_face=select_face
+    )
     check_comparison(
         inputs, chosen, training_options=bool(changed or seed or budget or recipe is not None or task is not None)
     )

@@ -45,7 +45,9 @@ FOUND = LabelIssues(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
 
-    def find_label_issues(folder: Path, *, folds: int, weights: str | None, on_event: object) -> LabelIssues:
+    def find_label_issues(
+        folder: Path, *, folds: int, weights: str | None, device: str | None, on_event: object
+    ) -> LabelIssues:
         calls.append((str(folder), folds, weights))
         return FOUND
 

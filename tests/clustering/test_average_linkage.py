@@ -88,6 +88,9 @@ def test_large_groups_need_less_of_their_pairs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(average_linkage, "GROWTH", 0.0)
     equal = cluster_scores(cluster(faces, impostors()).labels, truth)
     assert found.bcubed_precision > 0.95 and found.bcubed_f > equal.bcubed_f + 0.02
+    monkeypatch.setattr(average_linkage, "GROWTH", 0.2)
+    monkeypatch.setattr(average_linkage, "FULL", 1)
+    assert cluster_scores(cluster(faces, impostors()).labels, truth) == equal
 
 
 def by_loops(

@@ -216,7 +216,7 @@ def load(path: Path) -> Bundle:
         UsageError: reading .onnx needs a package that is not installed.
     """
     if not path.is_file():
-        raise BundleError(f"{path}: no such file; expected a bundle (.safetensors) or a run directory that holds one")
+        raise BundleError(f"{path}: no such file; expected a model: a run directory, a .safetensors or an .onnx file")
     if is_exported(path):
         return _load_exported(path)
     check_manifest(path.parent, [path.name], error=BundleError)

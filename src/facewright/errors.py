@@ -25,9 +25,14 @@ class UnknownName(UsageError):
 
     >>> str(UnknownName("model", "resnet51", ["resnet50", "xception"]))
     "unknown model 'resnet51': did you mean 'resnet50'? known: resnet50, xception"
+    >>> str(UnknownName("model", "runs/a", ["resnet50"]))
+    "unknown model 'runs/a': neither a known name nor a file or folder that exists"
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        if "/" in name:  # the nearest names would say nothing
+            super().__init__(f"unknown {kind} {name!r}: neither a known name nor a file or folder that exists")
+            return
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" did you mean {near[0]!r}?" if near else ""

@@ -193,7 +193,7 @@ def test_advice_within_noise_takes_the_faster_and_smaller_one() -> None:
 
 def test_advice_where_the_fastest_equal_is_not_the_smallest() -> None:
     text = sentences(entry("a", range(180), ms=10.0), entry("b", range(180), ms=30.0, parameters=2_000_000))
-    assert "no measurable difference from b (level)" in text
+    assert "no measurable difference from b (equal)" in text
     assert "Among these take a, the fastest (10.0 ms an image), or b, the smallest (2.0 M parameters)" in text
     assert "on these images it is right as often as a" in text
 

@@ -11,7 +11,7 @@ import typer
 
 from facewright.cli import gallery_records as records
 from facewright.cli import options as opt
-from facewright.cli.output import emit, number_of, report, say, say_left_out, show
+from facewright.cli.output import emit, named, number_of, report, say, say_left_out, show
 from facewright.cli.progress import event_printer
 from facewright.errors import UsageError
 
@@ -90,7 +90,7 @@ def enroll(
     say_left_out(result.failed)
     for photo in result.photos:
         if photo.message is not None:
-            say(f"{photo.photo}: {photo.message}")
+            say(f"{named(photo.photo)}: {photo.message}")
     if as_json:
         emit(result.to_dict())
     else:
@@ -112,7 +112,7 @@ def _perhaps_one_person(result: Enrollment, gallery: str) -> Iterator[str]:
         most, other = max(photos, key=lambda one: one[1].score)
         yield (
             f"{most.person} may be {other.person}: {number_of(len(photos), 'photo')} with a similarity of up to "
-            f"{other.score:.2f}, such as {most.photo}; if they are one person: facewright gallery merge "
+            f"{other.score:.2f}, such as {named(most.photo)}; if they are one person: facewright gallery merge "
             f"-g {shlex.quote(gallery)} {shlex.quote(most.person)} --into {shlex.quote(other.person)}"
         )
 

@@ -12,6 +12,7 @@ from facewright.cli import options as opt
 from facewright.cli.output import (
     check_writable,
     emit,
+    named,
     number_of,
     report,
     say,
@@ -173,7 +174,7 @@ def prediction_line(prediction: Prediction) -> str:
     place = ""
     if prediction.box is not None:
         place = " face " + " ".join(f"{name} {value:.0f}" for name, value in zip("xywh", prediction.box, strict=True))
-    return f"{prediction.path}{place}: {_said(prediction)}"
+    return f"{named(prediction.path)}{place}: {_said(prediction)}"
 
 
 def _said(prediction: Prediction) -> str:

@@ -57,17 +57,26 @@ def say(text: str) -> None:
         typer.echo(harmless(text, sys.stderr), err=True)
 
 
+def named(path: object) -> str:
+    r"""Return a file's name on one line; a line end in it, which could pass for a line of ours, is shown as \n.
+
+    >>> named("a\nb.jpg")
+    'a\\nb.jpg'
+    """
+    return str(path).replace("\n", "\\n")
+
+
 def say_left_out(broken: Iterable[Broken]) -> None:
     """Print the files that were left out, and why."""
     for one in broken:
-        say(f"left out: {one.path}: {one.reason}")
+        say(f"left out: {named(one.path)}: {one.reason}")
 
 
 def say_errors(results: Iterable[Any]) -> None:
     """Print of each image that could not be used why."""
     for one in results:
         if one.error is not None:
-            say(f"error: {one.path}: {one.error}")
+            say(f"error: {named(one.path)}: {one.error}")
 
 
 def write_csv(path: Path | None, text: str) -> None:

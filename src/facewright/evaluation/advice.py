@@ -280,7 +280,7 @@ def _corrected(pair: Pair) -> float:
 
 
 def _behind(best: Entry, other: Entry) -> str:
-    return "level" if _gap(best, other) == 0 else f"{_points(_gap(best, other))} behind"
+    return "equal" if _gap(best, other) == 0 else f"{_points(_gap(best, other))} behind"
 
 
 def _gap(best: Entry, other: Entry) -> float:

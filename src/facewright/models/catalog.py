@@ -84,8 +84,6 @@ def describe(name: str) -> Facts:
         library = name.partition(":")[0]
         require_extra(library, name)
         return Facts(name, library, BRIDGED[library], 0, library, 224, 0, ("imagenet",))
-    if name not in _KNOWN and "/" in name:
-        raise UsageError(f"{name}: there is no such run or model file")
     if name not in _KNOWN:
         raise UnknownName("model", name, _KNOWN)
     return _KNOWN[name]

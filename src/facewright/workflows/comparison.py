@@ -84,8 +84,8 @@ def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -
     other = next((run for run in opened if run.facts.fingerprint != first.fingerprint), None)
     if other is not None:
         raise UsageError(
-            f"{opened[0].folder} and {other.folder} were trained on different data "
-            f"({first.where} and {other.facts.where}); only runs on the same images can be compared"
+            f"{opened[0].folder} and {other.folder} were trained on different data ({first.where} and "
+            f"{other.facts.where}, or crops of it by another --detector); only runs on the same images can be compared"
         )
     names = _names(opened)
     if any(run.recipe.task is not None for run in opened):

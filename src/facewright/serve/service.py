@@ -149,7 +149,7 @@ class Service:
                 return computing.result()
             if leaving.done():
                 raise ApiError(499, "the client closed the connection")
-            raise busy(f"no answer within {self._limits.answer_seconds:g} s; try again")
+            raise busy(f"no answer within {self._limits.answer_seconds:g} s; try again, or send a smaller photo")
         finally:
             computing.cancel()
             leaving.cancel()

@@ -11,13 +11,15 @@ and the sum of n such pairs is gamma distributed. Two clusters join if the avera
     isf(EXPECTED / K, n) / n
 
 where isf is the gamma distribution's inverse survival function, and K the number of people to be mistaken for. The
-bound falls as clusters grow, so people whose photos differ are found by the pairs that are alike. K is exp(entropy) of
-the clusters' sizes, and is found together with them: it starts at the number of faces, and falls until it no longer
-changes.
+bound falls as clusters grow, so people whose photos differ are found by the pairs that are alike. The last merge of a
+cluster decides: a person whose single photos differ is not split because two of them alone are no evidence. K is
+exp(entropy) of the clusters' sizes, and is found together with them: it starts at the number of faces, and falls until
+it no longer changes.
 
 Photos of one origin are more alike, or less, than those the model's impostor scores are of. Most pairs of a pile are
 two people. So the scores are moved by the difference of the medians: by half of it if the pile's is lower, and by less
-where faces are few.
+where faces are few. Where it is more than the scores' standard deviation most pairs may be one person's: from there on
+the scores are moved less, and from twice of it not at all.
 
 So no distance has to be chosen, and none was fitted to the people who are sorted (docs/clustering.md).
 """
@@ -40,7 +42,7 @@ from facewright.metrics.impostor_tail import score_at
 
 # Chosen on half of LFW's people (benchmarks/clustering_development.py)
 EXPECTED, GROWTH = 0.05, 0.2  # false matches of a face; see above
-FULL = 50  # faces of a cluster on average: further ones say nothing new
+FULL = 30  # faces of a cluster on average: further ones say nothing new
 PRIOR = 20  # faces that the median of the impostor scores counts for
 ROUNDS = 30  # at most, of the search for K
 SAMPLE, BLOCK = 2_000, 2_048  # faces of the median, at most; rows of similarities at a time
@@ -108,11 +110,12 @@ def cluster(
 
 
 def _shift(vectors: NDArray[np.float32], impostors: Values) -> float:
-    """The way of the impostor scores to those of these faces; one std at most: the rest is pairs of one person."""
+    """The way of the impostor scores to those of these faces, as far as those are pairs of two people."""
     some = vectors[:: len(vectors) // SAMPLE + 1]
     way = np.median((some @ some.T)[np.triu_indices(len(some), 1)]) - np.median(impostors)
     most = impostors.std()
-    return float(np.clip(max(way, way / 2), -most, most)) * len(vectors) / (len(vectors) + PRIOR)
+    likely = max(way / 2, -most) if way < 0 else min(way, max(2 * most - way, 0))
+    return float(likely) * len(vectors) / (len(vectors) + PRIOR)
 
 
 def _evidence(impostors: Values) -> tuple[Values, Values]:
@@ -154,9 +157,15 @@ def _distances(vectors: NDArray[np.float32], curve: tuple[Values, Values], photo
 
 
 def _cut(tree: Values, accepted: NDArray[np.bool_]) -> Labels:
-    """The clusters, of any order, whose merges are all accepted."""
+    """The largest clusters, of any order, whose last merge is accepted."""
+    faces, within = len(tree) + 1, accepted.tolist()
+    for merge, parts in reversed(list(enumerate(tree[:, :2].astype(np.int64).tolist()))):
+        if within[merge]:
+            for part in parts:
+                if part >= faces:
+                    within[part - faces] = True
     heights = tree.copy()
-    heights[:, 2] = ~accepted
+    heights[:, 2] = np.logical_not(within)
     return np.asarray(fcluster(heights, 0.5, "distance"), np.int64)
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from facewright.cli.faces import describe_faces
+from facewright.cli.gallery import describe_identified, describe_search
 from facewright.cli.main import main
+from facewright.gallery.entries import Match
+from facewright.gallery.results import PhotoIdentification, SearchResult
+from facewright.workflows.face_detection import FoundFaces, PhotoFaces
 from fixtures.faces import draw_people, saved, small_bundle
 
 
@@ -183,3 +188,17 @@ def test_no_photo_that_can_be_used(gallery: Path, tmp_path: Path, capsys: pytest
     assert status == 1 and "broken.png" in out
     status, _, err = run(capsys, "enroll", "-g", gallery, "Ann", tmp_path / "broken.png", "-q")
     assert status == 1 and "broken.png" in err
+
+
+def test_a_line_end_in_the_name_of_a_photo_makes_no_line() -> None:
+    """A file can be called anything; what it is called must not pass for an answer."""
+    name = "a\nb.jpg: Ann (0.9900 >= 0.5000)"
+    match = Match(person="Bob", score=0.7, number=1, photo=name, metadata={})
+    found = [
+        *describe_search(SearchResult(photo=name, error="cut off")),
+        *describe_search(SearchResult(photo=name, matches=(match,))),
+        *describe_identified(SearchResult(photo=name, matches=(match,)).identified(0.5)),
+        *describe_identified(PhotoIdentification(photo=name, threshold=0.5)),
+        describe_faces(FoundFaces((PhotoFaces(name),), "none", "square")),
+    ]
+    assert len(found) == 6 and not any("\n" in line for line in found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from facewright.cli import options as opt
-from facewright.cli.output import check_writable, emit, number_of, report, say, say_left_out, show, table
+from facewright.cli.output import check_writable, emit, named, number_of, report, say, say_left_out, show, table
 from facewright.cli.progress import event_printer
 from facewright.errors import UnknownName, UsageError
 from facewright.files import write_atomic
@@ -118,7 +118,7 @@ def describe(audit: Audit) -> str:
         f"near duplicates   {number_of(len(audit.near), 'pair')}",
     ]
     lines += [f"note: {note}" for note in audit.notes]
-    lines += [f"broken: {broken.path}: {broken.reason}" for broken in audit.broken[:SHOWN]]
+    lines += [f"broken: {named(broken.path)}: {broken.reason}" for broken in audit.broken[:SHOWN]]
     lines += [f"exact: {', '.join(image.path for image in group.images)}" for group in audit.exact[:SHOWN]]
     lines += [f"near: {pair.first.path}, {pair.second.path} ({pair.similarity:.3f})" for pair in audit.near[:SHOWN]]
     lines += [f"warning: {warning}" for warning in audit.warnings]
@@ -129,7 +129,7 @@ def describe_label_issues(result: LabelIssues) -> str:
     """Return label issues as text and tables."""
     from facewright.report.label_issues import in_words
 
-    lines = [f"{result.dataset}: {result.n:,} images in {len(result.classes)} classes", *in_words(result)]
+    lines = [f"{result.dataset}: {result.n:,} images in {len(result.classes):,} classes", *in_words(result)]
     if result.suspects:
         rows = [[row.path, row.label, row.suggested, f"{row.margin:+.2f}"] for row in result.suspects[:SHOWN]]
         lines += ["", table(["another class", "label", "suggested", "margin"], rows)]
@@ -229,5 +229,5 @@ def export(
         emit(asdict(written) | {"form": form})
     else:
         size_of = f"{written.height}x{written.width}"
-        show(f"wrote {number_of(written.images, 'image')} of {size_of} in {len(written.classes)} classes")
+        show(f"wrote {number_of(written.images, 'image')} of {size_of} in {len(written.classes):,} classes")
     say(f"data: {written.where}")

@@ -207,7 +207,7 @@ def describe_result(result: ClassificationResult | TaskResult) -> str:
         return "\n".join(target_lines(result))
     return "\n".join(
         (
-            f"{result.split}: {result.n:,} images, {len(result.classes)} classes",
+            f"{result.split}: {result.n:,} images, {len(result.classes):,} classes",
             f"accuracy  {percent(result.accuracy)}",
             f"macro F1  {percent(result.macro_f1)}",
             f"log loss  {result.log_loss:.3f}",
@@ -235,7 +235,7 @@ def target_lines(result: TaskResult) -> Iterator[str]:
         yield from _number_lines(number)
     for name, found in result.classes.items():
         largest = max(row.n for row in found.per_class) / found.n
-        yield f"{name}  {found.n:,} images, {len(found.classes)} classes"
+        yield f"{name}  {found.n:,} images, {len(found.classes):,} classes"
         yield f"  accuracy  {percent(found.accuracy)}; always the largest class {100 * largest:.1f} %"
         yield f"  macro F1  {percent(found.macro_f1)}"
     for name, votes in result.votes.items():

@@ -11,6 +11,7 @@ import typer
 from facewright.cli import options as opt
 from facewright.cli.output import (
     check_writable,
+    named,
     number_of,
     percent,
     report,
@@ -207,7 +208,7 @@ def describe_faces(found: FoundFaces) -> str:
         if photo.error is not None:
             continue
         larger = "" if photo.searched is None else f" {of_at_least(photo.searched)}"
-        lines.append(f"{photo.path}: {number_of(len(photo.faces), 'face')}{larger}")
+        lines.append(f"{named(photo.path)}: {number_of(len(photo.faces), 'face')}{larger}")
         lines += [face_line(dict(zip("xywh", face.box, strict=True)) | {"score": face.score}) for face in photo.faces]
     return "\n".join(lines)
 
@@ -217,7 +218,7 @@ def describe_scan(scanned: Scanned) -> str:
     lines = []
     for photo in scanned.photos:
         if photo.found is not None:
-            lines.append(f"{photo.path}: {number_of(len(photo.found), 'face')}")
+            lines.append(f"{named(photo.path)}: {number_of(len(photo.found), 'face')}")
             lines += [face_line(face) for face in photo.found.to_list()]
     if scanned.detection:
         header = ["photos", "n", "faces", "average precision", "precision", "recall"]

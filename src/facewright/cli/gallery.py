@@ -230,12 +230,12 @@ def describe_identified(found: Identification | PhotoIdentification) -> list[str
     from facewright.gallery.results import PhotoIdentification
 
     if found.error is not None:
-        return [f"{found.photo}: cannot be used: {found.error}"]
+        return [f"{named(found.photo)}: cannot be used: {found.error}"]
     if not isinstance(found, PhotoIdentification):
-        line = f"{found.photo}: {decision(found.person, found.matches, found.threshold)}"
+        line = f"{named(found.photo)}: {decision(found.person, found.matches, found.threshold)}"
         return [line] if found.message is None else [line, f"  {found.message}"]
     larger = "" if found.searched is None else f" {of_at_least(found.searched)}"
-    lines = [f"{found.photo}: {number_of(len(found.faces), 'face')}{larger}"]
+    lines = [f"{named(found.photo)}: {number_of(len(found.faces), 'face')}{larger}"]
     for face in found.faces:
         x, y, width, height = (round(value) for value in face.box)
         threshold = found.threshold if face.threshold is None else face.threshold
@@ -261,11 +261,11 @@ def decision(person: str | None, matches: Sequence[Match], threshold: float) -> 
 def describe_search(found: SearchResult) -> list[str]:
     """Return one photo's matches, a line each."""
     if found.error is not None:
-        return [f"{found.photo}: cannot be used: {found.error}"]
+        return [f"{named(found.photo)}: cannot be used: {found.error}"]
     note = "" if found.message is None else f" {found.message}"
-    lines = [f"{found.photo}:{note}"]
+    lines = [f"{named(found.photo)}:{note}"]
     for one in found.matches:
-        where = f"({one.photo}, entry {one.number}){records.tags(one.metadata)}"
+        where = f"({named(one.photo)}, entry {one.number}){records.tags(one.metadata)}"
         lines.append(f"  {one.score:7.4f}  {one.person}  {where}")
     return lines
 

@@ -323,7 +323,7 @@ def describe_explained(found: Explained) -> str:
         text = f"{photo.name} {100 * photo.probability:.1f} %"
         text += f" (predicted: {photo.predicted})" if photo.predicted != photo.name else ""
         text += "" if photo.peak is not None else "; no region supports it"
-        lines.append(f"{photo.path}: {text} -> {photo.overlay}")
+        lines.append(f"{named(photo.path)}: {text} -> {named(photo.overlay)}")
     return "\n".join(lines)
 
 

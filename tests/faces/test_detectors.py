@@ -59,8 +59,8 @@ def test_a_photo_without_a_face_and_one_that_is_too_small(fake: FakeYuNet) -> No
 def test_a_large_photo_is_searched_for_larger_faces(fake: FakeYuNet) -> None:
     large = np.zeros((3000, 4000, 3), np.uint8)
     recognizer = Recognizer(detector="yunet.onnx")
-    assert recognizer.searchable(large, 20) == 23 and recognizer.searchable(BLANK, 40) == 40
-    assert Recognizer(detector="none").searchable(large, 40) == 40  # nothing is searched
+    assert recognizer._detector.searchable(large, 20) == 23 and recognizer._detector.searchable(BLANK, 40) == 40
+    assert Recognizer(detector="none")._detector.searchable(large, 40) == 40  # nothing is searched
     detector_of("yunet.onnx").locate(large, (20,))
     detector_of("yunet.onnx").locate(BLANK, (None,))  # as small as the photo's size allows
     assert fake.asked == [56, 10]

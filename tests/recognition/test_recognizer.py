@@ -115,7 +115,7 @@ def test_a_large_photo_is_searched_as_far_as_memory_allows() -> None:
     large = np.zeros((3000, 4000, 3), np.uint8)
     recognizer, finder = with_faces()
     asked = [(large, 40), (large, 200), (BLANK, 40)]
-    assert [recognizer.searchable(photo, size) for photo, size in asked] == [139, 200, 40]
+    assert [recognizer._detector.searchable(photo, size) for photo, size in asked] == [139, 200, 40]
     assert recognizer.search(large) == ((), 57)  # where nothing is found at once, parts are searched
     assert finder.asked[:2] == 2 * [139] and finder.asked[-3:] == 3 * [139] and set(finder.asked[2:-3]) == {57}
     assert recognizer.search(large, smallest=150) == ((), None) and recognizer.search(BLANK) == ((), None)

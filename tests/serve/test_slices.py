@@ -33,7 +33,7 @@ class Gated:
     def __init__(self, recognizer: Recognizer) -> None:
         self.begun: queue.Queue[str] = queue.Queue()
         self.gate = threading.Semaphore(0)
-        for name in ("faces", "pick"):
+        for name in ("search", "pick"):
             setattr(recognizer, name, self._gated(name, getattr(recognizer, name)))
 
     def _gated(self, name: str, work: Any) -> Any:
@@ -83,7 +83,7 @@ def test_others_are_answered_between_the_images_of_an_enrolment(slow: tuple[int,
     assert httpx.get(f"{address}/healthz", timeout=None).status_code == 200
     assert httpx.get(f"{address}/v1/gallery/people", timeout=None).status_code == 200
     order = []
-    while "faces" not in order:  # the second request may need a moment to get there
+    while "search" not in order:  # the second request may need a moment to get there
         gated.gate.release()
         order.append(gated.begun.get(timeout=LONG))
         assert len(order) <= 5
@@ -128,7 +128,7 @@ def test_a_request_ends_with_its_client(slow: tuple[int, Gated], way: str) -> No
         target=lambda: answers.append(httpx.post(f"{address}/v1/faces", files={"photo": jpeg(9)}, timeout=None))
     )
     other.start()
-    assert gated.begun.get(timeout=LONG) == "faces"  # and no second image of the enrolment
+    assert gated.begun.get(timeout=LONG) == "search"  # and no second image of the enrolment
     gated.gate.release()
     other.join()
     assert answers[0].status_code == 200

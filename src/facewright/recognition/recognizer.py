@@ -73,11 +73,9 @@ class Recognizer:
         cache: Path | None = None,
         device: str | None = None,
     ) -> None:
-        chosen = detector if detector is not None else default_detector(embedder)
-        self.embedder = embedder
-        self.detector = chosen
-        self._cache = cache
-        self._detector = detector_of(chosen, cache, device)
+        self.embedder, self._cache = embedder, cache
+        self.detector = default_detector(embedder) if detector is None else detector
+        self._detector = detector_of(self.detector, cache, device)
         self._network: Network = BuiltIn(cache, device) if embedder is None else Own(embedder)
         self.name, self.width = self._network.name, self._network.width
         self.spec: InputSpec = self._network.spec  # what the network is fed
@@ -147,14 +145,10 @@ class Recognizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return 32 hex characters for all between photo and vector: thresholds and galleries hold for it alone.
-
-        That of the embedder where it takes photos whole.
-        """
+        """Return 32 hex characters for all between photo and vector: thresholds and galleries hold for it alone."""
         if self.embedder is not None and self.takes_photos_whole:
             return self.embedder.fingerprint
-        landmarks = LANDMARKS.digest()
-        parts = [STEPS, self._detector.name, self._detector.digest, landmarks, self._network.digest]
+        parts = [STEPS, self._detector.name, self._detector.digest, LANDMARKS.digest(), self._network.digest]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
     def face_selection(self, select_face: SelectFace | None) -> SelectFace:
@@ -216,10 +210,6 @@ class Recognizer:
         faces = find_turned(as_image(photo), self._detector.limits, find)
         larger = bool(searched) and searched[0] > (smallest or LARGEST_DEFAULT)
         return faces, searched[0] if larger else None
-
-    def searchable(self, photo: Pixels, smallest: float | None) -> float:
-        """Return the smallest face, px, that is first looked for with `smallest`; larger in very large photos."""
-        return self._detector.searchable(photo, smallest)
 
     @select_face_was_policy
     def pick(self, photo: ImageLike, select_face: SelectFace = DEFAULT_SELECTION) -> Picked:
@@ -304,11 +294,7 @@ class Recognizer:
         return vectors, self.qualities(faces, norms)
 
     def qualities(self, faces: Sequence[Face], norms: NDArray[np.float64] | None = None) -> list[Quality]:
-        """Measure the quality of N faces; where `typical_norm` is known, the norms (N,) of embeddings are part of it.
-
-        Args:
-            norms: None: the faces are embedded where it takes that.
-        """
+        """Measure the quality of N faces, where `typical_norm` is known with the norms (N,); None: embed them."""
         if self.typical_norm is None:
             return [quality_of(face) for face in faces]
         if norms is None:

@@ -63,8 +63,7 @@ class Trainer:
         self.module, self.data, self.recipe, self.folder = module, data, recipe, folder
         self.save_best, self.on_event, self.world = save_best, on_event, world
         self.phases = tuple(recipe.all_phases.items())
-        objective = module.objective
-        self.sharding = objective.sharding if isinstance(objective, ShardedObjective) else None
+        self.sharding = module.objective.sharding if isinstance(module.objective, ShardedObjective) else None
         self.trained = [freezing.trained_names(module.network, phase.train) for _, phase in self.phases]  # none frozen
         self.position = Position()
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=module.dtype is torch.float16)

@@ -341,9 +341,8 @@ class Classifier:
             return pixels
         try:
             if every_face and self.cropper is not None:
-                found: list[tuple[Box | None, NDArray[np.uint8]]]
-                found = [(face.box, self.spec.fit(face.chip)) for face in self.cropper.every(pixels)]
-                return found
+                faces, reason = self.cropper.every(pixels)
+                return reason or [(face.box, self.spec.fit(face.chip)) for face in faces]
             return [(None, self.fit(pixels, str(path)))]
         except BadImage as error:
             return error.reason

@@ -92,13 +92,13 @@ class FaceCropper:
             raise BadImage(name, picked.reason or "no face was found")
         return picked.face.chip
 
-    def every(self, image: Pixels) -> list[Face]:
-        """Return every face found in an image, from left to right, with its aligned crop.
+    def every(self, image: Pixels) -> tuple[list[Face], str]:
+        """Return every face found in an image, from left to right, with its aligned crop; and why there is none.
 
         Args:
             image: (H, W, 3) uint8 RGB, upright.
         Raises:
-            BadImage: none, or more than `MOST_FACES`.
+            BadImage: more than `MOST_FACES`.
         """
         reasons = []
 
@@ -110,10 +110,8 @@ class FaceCropper:
                 raise BadImage("image", f"expected at most {MOST_FACES} faces, found {len(faces):,}: give parts of it")
             return tuple(self._cut(photo, located, row, face) for row, face in enumerate(faces))
 
-        found = sorted(find_turned(image, self._detector.limits, find), key=lambda face: face.box[:2])
-        if not found:
-            raise BadImage("image", reasons[0])
-        return found
+        found = find_turned(image, self._detector.limits, find)
+        return sorted(found, key=lambda face: face.box[:2]), "" if found else reasons[0]
 
     def _pick(self, image: Pixels, sizes: Sequence[float | None]) -> Picked:
         """Select a face; with its points, its roll and its crop."""

@@ -205,7 +205,7 @@ class Service:
             words = "this server's model takes images whole, it finds no faces in them; ask /v1/predict"
             raise ApiError(404, words, code="not_served")
         pixels = decode(image, None, self._limits)
-        (faces,) = self.engine.do("call", [partial(cropper.every, pixels)])
+        ((faces, _),) = self.engine.do("call", [partial(cropper.every, pixels)])
         predicted = self._predicted(image, [self._classifier().spec.fit(face.chip) for face in faces], top_k)
         return _size(pixels) | {"faces": [face.to_dict() | one for face, one in zip(faces, predicted, strict=True)]}
 

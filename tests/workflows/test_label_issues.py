@@ -177,7 +177,7 @@ def test_refusals(public: Run, faces: Path, tmp_path: Path) -> None:
 
 def test_a_page_wants_labels_that_were_inspected(fresh: Run, tmp_path: Path) -> None:
     (fresh.folder / "suspicious.json").unlink(missing_ok=True)
-    with pytest.raises(RunError, match="inspect its labels first"):
+    with pytest.raises(RunError, match="inspect --labels"):
         write_page(fresh.folder, tmp_path / "labels.html")
     (fresh.folder / "suspicious.json").write_text("{}", "utf-8")
     with pytest.raises(RunError, match="damaged"):

@@ -132,7 +132,7 @@ class Run:
 
     @property
     def _again(self) -> str:
-        """What resumes the run, for messages."""
+        """The command that resumes the run, for messages."""
         return f"resume it with facewright train --resume --out {shlex.quote(str(self.folder))}"
 
     @cached_property

@@ -135,7 +135,7 @@ class _Watcher:
 
     @property
     def origin(self) -> str:
-        """Where the threshold comes from."""
+        """The origin of the threshold."""
         return "given" if self.calibrated is None else origin_of(self.calibrated)
 
     def run(self, frames: Iterable[Frame], reading: Reading, duration: float | None, on_event: EventHandler) -> Watched:

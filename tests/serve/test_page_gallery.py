@@ -142,6 +142,8 @@ def test_each_face_has_its_box_and_its_name_and_no_label_covers_a_face(chromium:
     threshold = calibrate(gallery, 0.1)
     with tab(chromium, gallery.address) as shown:
         assert shown.look(photo(GROUP)).startswith("3 faces, ")
+        assert "from 57 px on" in shown.page.locator("#look-caption").inner_text()
+        assert gallery.client.post("v1/faces", files={"photo": photo(GROUP)["buffer"]}).json()["searched"] == 57
         frame = shown.page.locator("#look-stage .frame").bounding_box()
         scale = frame["width"] / GROUP.shape[1]
         seen = [box.bounding_box() for box in shown.page.locator(".box").all()]

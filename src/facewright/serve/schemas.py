@@ -86,7 +86,15 @@ class Sized(Answer):
     height: int
 
 
-class Faces(Sized):
+class Searched(Sized):
+    """An image that was searched for faces."""
+
+    searched: float | None = Field(
+        default=None, description="Side of the smallest face, px, that so large an image was searched for; else null"
+    )
+
+
+class Faces(Searched):
     """The faces of an image, the highest score first."""
 
     model_config = example(width=250, height=250, faces=[FACE])
@@ -230,7 +238,7 @@ class IdentifiedFace(Box):
     quality: FaceQuality | None = None
 
 
-class Identified(Sized):
+class Identified(Searched):
     """Every face of an image, looked up in the gallery."""
 
     model_config = example(width=250, height=250, threshold=0.91, threshold_source="calibrated", faces=[IDENTIFIED])

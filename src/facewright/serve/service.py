@@ -183,7 +183,8 @@ class Service:
     def faces(self, image: Upload) -> dict[str, Any]:
         """Detect the faces of an image."""
         pixels = self._decode(image)
-        return _size(pixels) | {"faces": [face.to_dict() for face in self._recognizer.faces(pixels)]}
+        found, searched = self._recognizer.search(pixels)
+        return _size(pixels) | {"searched": searched, "faces": [face.to_dict() for face in found]}
 
     def embed(self, image: Upload) -> dict[str, Any]:
         """Return the vector of each face."""

@@ -203,7 +203,10 @@ class Dataset:
 
         Args:
             frame: a pandas DataFrame (or anything with columns by name).
-            image, label, identity, split: the names of the columns of paths below `root`, classes, people and parts.
+            image: the column of paths below `root`.
+            label: that of classes.
+            identity: that of people.
+            split: that of parts.
         Raises:
             UsageError: a column is not there. DataError: a path outside `root`, a split of another name.
         """

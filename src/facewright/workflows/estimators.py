@@ -135,7 +135,9 @@ class FaceVerifier(ClassifierMixin, _ImageEstimator):  # type: ignore[misc]
     Args:
         model: as of `Recognizer.load`; None: the built-in networks.
         far: the false-accept rate that the threshold is chosen for; it takes 1 / far pairs of two people or more.
-        detector, device: as of `Recognizer`. select_face: which of several faces, as of `Recognizer.pick`.
+        detector: as of `Recognizer`.
+        device: likewise.
+        select_face: which of several faces, as of `Recognizer.pick`.
 
     Attributes:
         threshold_: a match iff the cosine is at least its value; with rates and intervals. calibration_: the map from a

@@ -64,7 +64,7 @@ def contact_sheet(people: Sequence[Person], threshold: float, out: str = "DIR", 
     """Return the page.
 
     Args:
-        people: in the order to show them; one without faces is left out. threshold: for the first line.
+        people: in the order to show them; one without faces is left out. threshold: of two faces, for the first line.
         out: the folder that the command names. unsorted: the person who is none: there is nothing to decide.
     """
     shown = [person for person in people if person.faces]
@@ -79,9 +79,9 @@ def contact_sheet(people: Sequence[Person], threshold: float, out: str = "DIR", 
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file:; "
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">"
-        f"<title>Sorted faces</title><style>{STYLE}</style><h1>Sorted faces</h1><p>{counts}. Groups whose average "
-        f"similarity is {threshold:.3f} or more are one person. Mark groups that are one person, mark faces of another "
-        f"person, and give names; then run the command below.</p>{sections}<form><label>Command "
+        f"<title>Sorted faces</title><style>{STYLE}</style><h1>Sorted faces</h1><p>{counts}. Two faces with a "
+        f"similarity of {threshold:.3f} or more are one person; groups need less. Mark groups that are one person, mark "
+        f"faces of another person, and give names; then run the command below.</p>{sections}<form><label>Command "
         f'<textarea readonly rows=2 data-start="{start}" placeholder="Nothing changed yet"></textarea>'
         "</label><button>Copy</button></form>"
         f"<script>{SCRIPT}</script></html>\n"

@@ -80,8 +80,8 @@ def contact_sheet(people: Sequence[Person], threshold: float, out: str = "DIR", 
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file:; "
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'\">"
         f"<title>Sorted faces</title><style>{STYLE}</style><h1>Sorted faces</h1><p>{counts}. Two faces with a "
-        f"similarity of {threshold:.3f} or more are one person; groups need less. Mark groups that are one person, mark "
-        f"faces of another person, and give names; then run the command below.</p>{sections}<form><label>Command "
+        f"similarity of {threshold:.3f} or more are one person; groups need less. Mark groups that are one person, "
+        f"mark faces of another person, and give names; then run the command below.</p>{sections}<form><label>Command "
         f'<textarea readonly rows=2 data-start="{start}" placeholder="Nothing changed yet"></textarea>'
         "</label><button>Copy</button></form>"
         f"<script>{SCRIPT}</script></html>\n"

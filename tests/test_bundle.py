@@ -213,9 +213,9 @@ def test_a_head_of_its_own_comes_back_with_the_model(name: str, head: HeadSpec, 
     bundles.save(tmp_path / "m", Bundle(name, "auto", ("a", "b", "c"), SPEC, model.state_dict(), head=head))
     again = bundles.load(tmp_path / "m")
     assert again.head == head
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
-        assert torch.equal(again.model()(pictures), model.eval()(pictures))
+        assert torch.equal(again.model()(images), model.eval()(images))
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def faces() -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
 def test_suspects_carry_names_and_both_probabilities() -> None:
     accuracy, errors, found = estimate_label_issues(PATHS, LABELS, CLASSES, PROBABILITIES)
     assert (accuracy.value, accuracy.n) == (pytest.approx(5 / 6), 6)
-    assert errors == pytest.approx(0.0)  # 0.7 does not reach what ann's own pictures have, 0.85
+    assert errors == pytest.approx(0.0)  # 0.7 does not reach what ann's own images have, 0.85
     assert found == ()
     surer = PROBABILITIES.copy()
     surer[4] = [0.95, 0.05, 0.0]

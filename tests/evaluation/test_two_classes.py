@@ -31,11 +31,11 @@ def test_the_second_class_is_the_one_to_accept() -> None:
 
 
 def test_the_threshold_of_validation_is_scored_on_test() -> None:
-    threshold = class_threshold_of(VALIDATION, CLASSES, "min-hter", "four pictures")
+    threshold = class_threshold_of(VALIDATION, CLASSES, "min-hter", "four images")
     result = evaluate_two_classes(VALIDATION, TEST, CLASSES, "min-hter")
     assert threshold is not None and result is not None
     assert threshold.value == result.threshold == 0.5
-    assert (threshold.accepted, threshold.data, threshold.hter.value) == ("masked", "four pictures", 0.0)
+    assert (threshold.accepted, threshold.data, threshold.hter.value) == ("masked", "four images", 0.0)
     assert (result.accepted, result.rejected) == ("masked", "bare")
     assert (result.far.value, result.frr.value) == (0.5, pytest.approx(1 / 3))
     assert result.validation_hter == 0.0
@@ -56,7 +56,7 @@ def test_what_is_undefined_is_none(validation, test, classes) -> None:
 
 def test_a_rule_that_no_threshold_meets() -> None:
     with pytest.raises(Undefined):
-        class_threshold_of(VALIDATION, CLASSES, "far=0.01", "four pictures")
+        class_threshold_of(VALIDATION, CLASSES, "far=0.01", "four images")
     assert evaluate_two_classes(VALIDATION, TEST, CLASSES, "far=0.01") is None
     with pytest.raises(UnknownName):
         evaluate_two_classes(VALIDATION, TEST, CLASSES, "best")

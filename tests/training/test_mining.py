@@ -67,10 +67,10 @@ def test_false_alarms_join_the_training_part_as_what_they_are(data: Data, tmp_pa
     more = found.train[len(data.train) :]
     assert 1 <= len(more) <= 5
     assert (found.store.dataset.labels[more] == 0).all()
-    pictures = found.store.batch(np.array([more[0], 3, more[-1]]))
-    assert pictures.shape == (3, 3, 32, 32) and pictures.dtype == torch.uint8
-    assert pictures[0].float().mean() > 255 * 0.5, "an alarm is where it is bright"
-    assert torch.equal(pictures[1], data.store.batch(np.array([3]))[0])
+    images = found.store.batch(np.array([more[0], 3, more[-1]]))
+    assert images.shape == (3, 3, 32, 32) and images.dtype == torch.uint8
+    assert images[0].float().mean() > 255 * 0.5, "an alarm is where it is bright"
+    assert torch.equal(images[1], data.store.batch(np.array([3]))[0])
     planned = np.concatenate(found.plan(0))
     assert set(more) & set(planned), "the new ones are planned with the others"
     assert found.validation is data.validation

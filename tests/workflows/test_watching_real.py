@@ -49,7 +49,7 @@ def test_nobody_unknown_is_named_in_a_film_of_four_shots(gallery: Gallery) -> No
     ends = [int(np.searchsorted(CUTS, round(event.end * RATE), side="right")) for event in events]
     assert shots == ends  # no track goes on after a cut
     known = {(event.person, shot) for event, shot in zip(events, shots, strict=True) if event.person is not None}
-    assert ("lin-manuel-miranda", 2) in known  # he alone is in the third shot, before the microphone
+    assert ("lin-manuel-miranda", 2) in known  # alone in the third shot, before the microphone
     assert known <= {("lin-manuel-miranda", 0), ("lin-manuel-miranda", 2), ("alex-lacamoire", 0)}
     assert [shots.count(shot) for shot in (0, 2)] == [2, 1] and 4 <= shots.count(3) <= 6
     assert watched.unknown == len(events) - sum(event.person is not None for event in events)

@@ -171,7 +171,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_damaged(folder: Path, records: int, *, fully: bool) -> bool:
-    """Remove a store unless it is sound (another process may have built it anew); returns whether there was one."""
+    """Remove a store unless it is sound (another process may have built it again); returns whether there was one."""
     with locked(folder):
         return sound_index(folder, records, fully=fully) is None and _remove(folder) > 0
 

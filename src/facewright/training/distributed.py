@@ -91,7 +91,7 @@ def joined(device: torch.device = CPU) -> Iterator[World]:
         device: what to compute on.
     Yields:
         A world whose process group is taken down at the end, also after an error. The other processes see the lost
-        connection when this one ends or joins anew.
+        connection when this one ends or joins again.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(device=device)

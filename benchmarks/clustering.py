@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from facewright.clustering.average_linkage import cluster
+from facewright.clustering import cluster
 from facewright.metrics.clustering import ClusterScores, cluster_scores
 from facewright.metrics.impostor_tail import scores_of
 

@@ -5,7 +5,7 @@
 
 CACHE.npz holds the vectors of LFW, as `benchmarks/clustering.py --cache` writes them. Of its people the second half, by
 name, is drawn from; --held-out: the first. The impostor scores are those of --impostors, or 1,100 pairs of the second
-half. --set gives a constant of `clustering.average_linkage` another value.
+half. --set gives a constant of `facewright.clustering` another value.
 
 all, two   700 people; 70 % of those with 2 photos or more
 piles      2 to 6 people with 4 photos or more, up to 3 people with one
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustering import Labels, Vectors, impostor_scores
-from facewright.clustering import average_linkage
+from facewright import clustering
 from facewright.metrics.clustering import cluster_scores
 
 MANY = {"many": (1.0, 0.3), "many, far": (1.3, 0.3), "many, times": (1.1, 0.6), "many, far, times": (1.3, 0.6)}
@@ -155,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", nargs="*", default=())
     asked = parser.parse_args(words)
     for name, value in (one.split("=") for one in asked.set):
-        setattr(average_linkage, name, float(value))
+        setattr(clustering, name, float(value))
     vectors, names, _ = _read(asked.cache)
     kept = np.unique(names)
     second = np.isin(names, kept[kept.size // 2 :])
@@ -184,7 +184,7 @@ def main(words: Sequence[str] | None = None) -> None:
     means, errors = [], []
     for name, (of_set, count) in sets.items():
         piles = [of_set(np.random.default_rng((asked.seed, draw))) for draw in range(count)]
-        scores = [cluster_scores(average_linkage.cluster(given, impostors).labels, who) for given, who in piles]
+        scores = [cluster_scores(clustering.cluster(given, impostors).labels, who) for given, who in piles]
         rows = np.array([(one.bcubed_precision, one.bcubed_recall, one.bcubed_f) for one in scores])
         means.append(rows.mean(axis=0))
         errors.append(rows[:, 2].std(ddof=1) / count**0.5 if count > 1 else 0.0)

@@ -26,8 +26,7 @@ from facewright.metrics.thresholds import Threshold
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from facewright.specs import HeadSpec
-    from facewright.specs.tasks import TaskSpec
+    from facewright.specs import HeadSpec, TaskSpec
 
 
 FORMAT = 1
@@ -289,8 +288,10 @@ def _bundle(path: Path, header: Header, weights: Mapping[str, Tensor]) -> Bundle
 def _head_and_task(path: Path, header: Header) -> tuple[HeadSpec | None, TaskSpec | None]:
     if header.head is None and header.task is None:
         return None, None
-    from facewright.specs import HeadSpec  # few commands open a model with a head of its own
-    from facewright.specs.tasks import TaskSpec
+    from facewright.specs import (
+        HeadSpec,  # few commands open a model with a head of its own
+        TaskSpec,
+    )
 
     part = "head"
     try:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from facewright.specs.tasks import Target, TaskSpec
+    from facewright.specs import Target, TaskSpec
 
 BATCH = 64
 ImageInput = Path | ArchivedImage | MemoryImage

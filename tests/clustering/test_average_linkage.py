@@ -9,8 +9,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 from scipy.stats import gamma
 
-from facewright.clustering import average_linkage
-from facewright.clustering.average_linkage import cluster
+from facewright import clustering
+from facewright.clustering import cluster
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.clustering import cluster_scores
 from facewright.metrics.impostor_tail import score_at
@@ -44,7 +44,7 @@ def test_people_are_found_without_a_distance(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 0.5, 0.9])
 def test_a_threshold_cuts_the_average_linkage_of_scipy(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average_linkage, "BLOCK", 16)
+    monkeypatch.setattr(clustering, "BLOCK", 16)
     vectors, _ = people([10, 8, 5, 3, 1, 1], noise=1.2)
     whole = fcluster(linkage(pdist(vectors.astype(np.float64), "cosine"), "average"), 1 - value, "distance")
     scores = cluster_scores(cluster(vectors, impostors(), threshold=value).labels, whole)
@@ -85,11 +85,11 @@ def test_large_groups_need_less_of_their_pairs(monkeypatch: pytest.MonkeyPatch) 
     faces = np.concatenate([unit(sharp + blur * rng.standard_normal(sharp.shape)), people([1] * 6, seed=5)[0]])
     truth = np.concatenate([who, np.arange(3, 9)])
     found = cluster_scores(cluster(faces, impostors()).labels, truth)
-    monkeypatch.setattr(average_linkage, "GROWTH", 0.0)
+    monkeypatch.setattr(clustering, "GROWTH", 0.0)
     equal = cluster_scores(cluster(faces, impostors()).labels, truth)
     assert found.bcubed_precision > 0.95 and found.bcubed_f > equal.bcubed_f + 0.02
-    monkeypatch.setattr(average_linkage, "GROWTH", 0.2)
-    monkeypatch.setattr(average_linkage, "FULL", 1)
+    monkeypatch.setattr(clustering, "GROWTH", 0.2)
+    monkeypatch.setattr(clustering, "FULL", 1)
     assert cluster_scores(cluster(faces, impostors()).labels, truth) == equal
 
 
@@ -125,9 +125,9 @@ def by_loops(
             places = ((a, b) for a in range(len(groups)) for b in range(a))
             a, b = max(places, key=lambda pair: mean(groups[pair[0]], groups[pair[1]]))
             first, second = groups[a], groups[b]
-            joined, size = sorted(first + second), min((len(first) + len(second)) / 2, average_linkage.FULL)
-            pairs = size**average_linkage.GROWTH
-            least = gamma(pairs).isf(average_linkage.EXPECTED / people) / pairs
+            joined, size = sorted(first + second), min((len(first) + len(second)) / 2, clustering.FULL)
+            pairs = size**clustering.GROWTH
+            least = gamma(pairs).isf(clustering.EXPECTED / people) / pairs
             if mean(first, second) >= least:
                 accepted = [group for group in accepted if not {*group} <= {*joined}] + [joined]
             groups = [group for group in groups if group not in (first, second)] + [joined]
@@ -139,8 +139,8 @@ def by_loops(
 
 @pytest.mark.parametrize(("noise", "way"), [(0.8, -0.1), (1.2, 0.02), (1.6, 0.1)])
 def test_clusters_are_those_of_loops(noise: float, way: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average_linkage, "BLOCK", 8)
-    monkeypatch.setattr(average_linkage, "FULL", 3)
+    monkeypatch.setattr(clustering, "BLOCK", 8)
+    monkeypatch.setattr(clustering, "FULL", 3)
     rng = np.random.default_rng(3)
     vectors, who = people([6, 4, 2, 1, 1], 0, noise)
     vectors, scores = vectors[rng.permutation(who.size)], impostors()[:200] + way
@@ -158,7 +158,7 @@ def test_impostor_scores_of_another_origin_are_moved_to_the_faces() -> None:
     way = float(np.median(alike @ alike.T) - np.median(vectors @ vectors.T))
     scores = impostors()
     assert 0.1 < way < 0.2 and scores.std() > 0.1
-    moved = average_linkage._shift(alike, scores) - average_linkage._shift(vectors, scores)
+    moved = clustering._shift(alike, scores) - clustering._shift(vectors, scores)
     assert moved == pytest.approx(min(way, scores.std()) * 36 / 56, abs=0.03)
     assert cluster_scores(cluster(alike, scores).labels, who).bcubed_f > 0.9
 
@@ -167,7 +167,7 @@ def test_impostor_scores_of_another_origin_are_moved_to_the_faces() -> None:
 def test_a_pile_of_one_person_does_not_move_the_impostor_scores(noise: float, others: int) -> None:
     faces = np.concatenate([people([150], noise=noise)[0], people([1] * others, 5)[0]])
     scores = impostors()
-    assert average_linkage._shift(faces, scores) < 0.3 * scores.std()
+    assert clustering._shift(faces, scores) < 0.3 * scores.std()
     found = cluster_scores(cluster(faces, scores).labels, [0] * 150 + list(range(1, others + 1)))
     assert found.bcubed_f > 0.9
 
@@ -175,9 +175,9 @@ def test_a_pile_of_one_person_does_not_move_the_impostor_scores(noise: float, ot
 def test_the_last_merge_of_a_cluster_decides() -> None:
     """0 and 1 are joined first; the tree's other merges are those of 2 and 3, of both pairs, and of 4."""
     tree = np.array([[0, 1, 0.0, 2], [2, 3, 0.0, 2], [5, 6, 0.0, 4], [4, 7, 0.0, 5]])
-    labels = average_linkage._cut(tree, np.array([False, True, True, False]))
+    labels = clustering._cut(tree, np.array([False, True, True, False]))
     assert len(set(labels[:4])) == 1 and labels[4] != labels[0]
-    assert len(set(average_linkage._cut(tree, np.array([True, False, False, False])))) == 4
+    assert len(set(clustering._cut(tree, np.array([True, False, False, False])))) == 4
 
 
 def test_too_many_faces_are_refused_before_memory_is_taken() -> None:
@@ -225,11 +225,11 @@ def test_scores_by_hand() -> None:
 
 
 def test_distances_are_those_of_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(average_linkage, "BLOCK", 4)
+    monkeypatch.setattr(clustering, "BLOCK", 4)
     vectors = np.random.default_rng(0).normal(size=(11, 5))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(
-        average_linkage._distances(vectors, (np.array([-1.0, 1.0]),) * 2, np.full(11, -1)),
+        clustering._distances(vectors, (np.array([-1.0, 1.0]),) * 2, np.full(11, -1)),
         pdist(vectors, "cosine"),
         atol=1e-12,
     )

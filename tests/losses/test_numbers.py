@@ -23,8 +23,7 @@ from facewright.losses.targets import (
     vote_loss,
 )
 from facewright.metrics import target_values
-from facewright.specs import HeadSpec
-from facewright.specs.tasks import NumberSpec
+from facewright.specs import HeadSpec, NumberSpec
 
 NAN = float("nan")
 TRUTH = torch.tensor([21.0, NAN, 48.6, 3.0, 120.0], dtype=torch.float64)

@@ -18,8 +18,7 @@ from facewright.losses.targets import (
     target_losses,
 )
 from facewright.metrics.target_values import target_values
-from facewright.specs import ObjectiveSpec
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import ObjectiveSpec, TaskSpec
 
 NAN = float("nan")
 TASK = TaskSpec.from_dict(

@@ -20,7 +20,7 @@ from facewright.events import Event, Message, StepFinished
 from facewright.inference import NumberAnswer
 from facewright.report.model_card import markdown
 from facewright.runs import Run
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 from facewright.workflows import evaluate, predict, train
 from facewright.workflows.model_card import model_card
 from fixtures.targets import SMALL as TINY

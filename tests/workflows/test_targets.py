@@ -21,7 +21,7 @@ from facewright.inference import Classifier
 from facewright.metrics.intervals import mcnemar_exact
 from facewright.report.model_card import markdown
 from facewright.runs import Run
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 from facewright.workflows import compare, evaluate, exportation, predict, sweeps, train, train_all
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export

@@ -23,7 +23,7 @@ from facewright.names import checked_name, lookalikes
 if TYPE_CHECKING:
     import pandas as pd
 
-    from facewright.specs.tasks import TaskSpec
+    from facewright.specs import TaskSpec
 
 SPLITS = ("train", "validation", "test")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facewright.errors import DataError, UsageError
 from facewright.names import checked_name
-from facewright.specs.tasks import NumberSpec, Target, TaskSpec
+from facewright.specs import NumberSpec, Target, TaskSpec
 
 YES = frozenset({"1", "+1", "true", "yes", "y", "t"})
 NO = frozenset({"0", "-1", "false", "no", "n", "f"})  # -1: as CelebA writes it

@@ -25,7 +25,7 @@ from facewright.events import EpochRow
 from facewright.metrics import classification as metrics
 from facewright.metrics.intervals import mcnemar_exact, paired_bootstrap
 from facewright.records import Record
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 
 SIGNIFICANT = 0.05
 

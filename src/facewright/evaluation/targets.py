@@ -28,7 +28,7 @@ from facewright.files import csv_text, plain_cell, write_atomic
 from facewright.metrics.binary import DEFAULT_THRESHOLD, choose_class_threshold
 from facewright.metrics.thresholds import ATTRIBUTE, Threshold
 from facewright.records import Record
-from facewright.specs.tasks import NumberSpec, TargetColumns, TaskSpec
+from facewright.specs import NumberSpec, TargetColumns, TaskSpec
 
 
 @dataclass(frozen=True)

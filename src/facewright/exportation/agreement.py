@@ -23,7 +23,7 @@ from facewright.inference import Classifier
 from facewright.metrics.target_values import softmax, target_values
 from facewright.metrics.thresholds import UNKNOWN, VERIFICATION, thresholds_for
 from facewright.records import Record
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 
 TOLERANCE = 1e-5
 TIE = 1e-6

@@ -14,8 +14,7 @@ from torch.nn import functional
 
 from facewright.errors import UsageError
 from facewright.losses.objective import Head
-from facewright.specs import ObjectiveSpec
-from facewright.specs.tasks import NumberSpec, Target, TaskSpec
+from facewright.specs import NumberSpec, ObjectiveSpec, Target, TaskSpec
 from facewright.vectors import precise
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from facewright.specs.tasks import NumberSpec, Target, TaskSpec
+    from facewright.specs import NumberSpec, Target, TaskSpec
 
 
 def sigmoid(scores: ArrayLike) -> NDArray[np.float64]:
@@ -23,7 +23,7 @@ def sigmoid(scores: ArrayLike) -> NDArray[np.float64]:
 def number_values(scores: NDArray[np.float64], spec: NumberSpec) -> NDArray[np.float64]:
     """Return the numbers (N,) that scores (N, K) mean, in the number's units.
 
-    >>> from facewright.specs.tasks import NumberSpec
+    >>> from facewright.specs import NumberSpec
     >>> spec = NumberSpec(head="dex", bins=3, low=0.0, high=100.0)
     >>> number_values(np.array([[0.0, 0.0, 0.0], [0.0, 50.0, 0.0]]), spec).round(6).tolist()
     [50.0, 50.0]

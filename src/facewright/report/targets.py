@@ -19,7 +19,7 @@ from facewright.report.model_section import Fact
 from facewright.report.number_plots import error_plots, quantity
 from facewright.report.plots import training_curves
 from facewright.report.verification_plots import group_figure
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 from facewright.training.recipe_parts import Probe
 
 

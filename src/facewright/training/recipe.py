@@ -27,11 +27,12 @@ from facewright.specs import (
     SMOOTHED,
     Augment,
     HeadSpec,
+    NumberSpec,
     ObjectiveSpec,
     Spec,
+    TaskSpec,
     checked,
 )
-from facewright.specs.tasks import NumberSpec, TaskSpec
 from facewright.training import toml_recipes
 from facewright.training.recipe_parts import (
     MOST_EPOCHS,

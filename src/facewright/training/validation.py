@@ -26,7 +26,7 @@ from facewright.losses import targets
 from facewright.metrics import binary
 from facewright.metrics.people import accuracy_over_folds
 from facewright.metrics.verification import eer, roc
-from facewright.specs.tasks import TaskSpec
+from facewright.specs import TaskSpec
 from facewright.training.distributed import World
 from facewright.training.history import Position, SetAccuracy
 from facewright.training.loading import Data, Inputs, VerificationSet

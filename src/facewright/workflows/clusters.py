@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from facewright import images
-from facewright.clustering.average_linkage import Clusters, cluster
+from facewright.clustering import Clusters, cluster
 from facewright.errors import DataError, OtherModel, Undefined, UsageError
 from facewright.events import EventHandler, Message, counted, ignore_event
 from facewright.faces.scaling import of_at_least

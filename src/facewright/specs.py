@@ -1,13 +1,12 @@
-"""Settings of a head, an objective and an augmentation: the tables of a recipe that lower layers take as they are.
-
-No torch here: a recipe is read, shown and checked without it.
-"""
+"""Settings that recipes and model files share, read without torch: head, objective, augmentation, targets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +14,7 @@ from facewright.errors import UnknownName, UsageError
 
 HeadKind = Literal["native", "linear", "sigmoid", "two-layer", "hidden-256", "cosine"]
 HEADS = tuple(kind for kind in get_args(HeadKind) if kind != "native")
+NumberHead = Literal["l1", "huber", "dex", "coral"]
 TripletMining = Literal["all", "semi-hard", "batch-hard"]
 ScoreLoss = Literal["cross-entropy", "focal", "capsule-margin", "centre"]
 CosineLoss = Literal["a-softmax", "cosface", "arcface", "adaface"]
@@ -24,13 +24,14 @@ SHARDABLE = ("cosface", "arcface", "adaface")  # whose classes can be shared out
 KINDS = (*ON_SCORES, *ON_COSINES, *ON_PAIRS)
 SHARED = ("cross-entropy", "focal", "capsule-margin")  # take shares of classes, as mixup makes them
 SMOOTHED = ("cross-entropy", "centre", *ON_PAIRS)  # contain a plain cross-entropy, whose labels can be smoothed
+# The papers'.
 MARGINS = {"a-softmax": 4.0, "cosface": 0.35, "arcface": 0.5, "adaface": 0.4, "contrastive": 1.0, "triplet": 0.2}
-"""The papers'."""
 CAPSULE_SCALE = 16.0  # scores of class capsules over the capsules' lengths
 LARGEST_MARGINS = {"a-softmax": 16.0, "cosface": 2.0, "arcface": math.pi / 2, "adaface": math.pi / 2}
 LARGEST_MARGINS |= {"contrastive": 2.0, "triplet": 4.0}
 Share = Annotated[float, Field(ge=0, le=1)]
-_DEGRADED = {"blur_sigma": (0, 0.2), "low_resolution_scale": (0.05, 1), "noise_std": (0, 100), "jpeg_quality": (1, 100)}
+_RANGES = {"blur_sigma": (0, 0.2), "low_resolution_scale": (0.05, 1), "noise_std": (0, 100), "jpeg_quality": (1, 100)}
+_RANGES |= dict.fromkeys(("contrast_range", "saturation_range"), (0, 10))
 Table = TypeVar("Table", bound=BaseModel)
 
 
@@ -103,8 +104,7 @@ class HeadSpec(Spec):
     """The head that turns the backbone's features into class scores.
 
     Linear and cosine heads drop features, before the map to the embedding (ArcFace's order, section 3.1: dropout, map,
-    batch norm), so an embedding itself is never thinned out unless it is the features; the others drop after each
-    hidden layer, as their sources do.
+    batch norm); the others drop after each hidden layer, as their sources do.
 
     >>> HeadSpec(kind="cosine", embedding=128, scale=32.0).to_dict()
     {'kind': 'cosine', 'embedding': 128, 'dropout': 0.0, 'scale': 32.0, 'subcentres': 1}
@@ -177,9 +177,9 @@ class ObjectiveSpec(Spec):
 class Augment(Spec):
     """The augmentation of a training image; the default mirrors every second one.
 
-    Each number is a range: an image gets its own draw from it. Order: crop, rotation, zoom, translation and mirroring
-    in one resampling (what comes in from outside is the image's reflection), then brightness, contrast and
-    saturation, then erasing, then what a bad camera does: blur, low resolution, noise, JPEG.
+    An image gets its own draw from each range. Order: crop, rotation, zoom, translation and mirroring in one resampling
+    (what comes in from outside is the image's reflection), then brightness, contrast and saturation, then erasing, then
+    what a bad camera does: blur, low resolution, noise, JPEG.
 
     `Augment(area=(0.08, 1), aspect=math.log(4 / 3), crop="inside")` is torchvision's RandomResizedCrop with its
     defaults and a flip (the box is not rounded to whole pixels); `Augment(rotation=36, zoom=0.1, translate=0.1)` is
@@ -221,19 +221,12 @@ class Augment(Spec):
             raise ValueError("expected (low, high) with 0 < low <= high <= 4")
         return value
 
-    @field_validator("blur_sigma", "low_resolution_scale", "noise_std", "jpeg_quality")
+    @field_validator(*_RANGES)
     @classmethod
     def _in_range(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
-        least, most = _DEGRADED[str(info.field_name)]
+        least, most = _RANGES[str(info.field_name)]
         if not least <= value[0] <= value[1] <= most:
             raise ValueError(f"expected (low, high) with {least:g} <= low <= high <= {most:g}")
-        return value
-
-    @field_validator("contrast_range", "saturation_range")
-    @classmethod
-    def _factors(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= value[0] <= value[1] <= 10:
-            raise ValueError("expected (low, high) with 0 <= low <= high <= 10")
         return value
 
     @model_validator(mode="after")
@@ -259,3 +252,146 @@ class Augment(Spec):
     def degrades(self) -> bool:
         """Some images are made worse as a bad camera or connection makes them."""
         return any((self.blur, self.low_resolution, self.noise, self.jpeg))
+
+
+class NumberSpec(Spec):
+    """A number to predict (age, yaw, quality). What is None is measured: `error` on validation, others on training."""
+
+    head: NumberHead = "l1"
+    """One score by absolute or Huber's error; the expected value over bins (DEX, Rothe et al. 2015); ordinal (CORAL,
+    Cao et al. 2020)."""
+    bins: int = Field(61, ge=2, le=2000)  # dex, coral: over [low, high], the outer ones centred there
+    delta: float = Field(0.1, gt=0, le=1000)  # huber: where squares end, in halves of the range
+    level: float = Field(0.9, ge=0.01, le=0.999)  # share of images whose prediction interval is to hold the truth
+    tolerance: float = Field(5.0, ge=0, le=1e9)  # of the cumulative score, in the number's units
+    low: float | None = Field(None, ge=-1e9, le=1e9)
+    high: float | None = Field(None, ge=-1e9, le=1e9)
+    median: float | None = None  # the constant prediction to compare with
+    error: float | None = Field(None, ge=0)  # half the width of the prediction intervals
+    calibrated: int | None = Field(None, ge=1)  # validation images that `error` is fitted on
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        return self
+
+    @property
+    def scores(self) -> int:
+        """The number of scores that a network gives for it."""
+        return {"dex": self.bins, "coral": self.bins - 1}.get(self.head, 1)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The values of the first and the last bin."""
+        assert self.low is not None and self.high is not None, "measured before it is used"
+        return self.low, self.high
+
+
+class Target(Spec):
+    """One thing to predict of an image; unknown of some images."""
+
+    name: str = Field(min_length=1, max_length=200)  # of a column of the data; of votes any
+    kind: Literal["attribute", "number", "classes", "votes"]  # attribute: yes or no
+    number: NumberSpec | None = None  # None: no number
+    classes: tuple[str, ...] = Field((), max_length=10_000)  # of votes also the columns of their counts
+    weight: float = Field(1.0, gt=0, le=1e6)  # of its loss beside those of others
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        if (self.number is not None) != (self.kind == "number"):
+            raise ValueError(f"{self.name}: a target of the kind number has a table number, and no other has")
+        return self
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores that a network gives for it; of an attribute the logit of yes."""
+        count = 1 if self.number is None else self.number.scores
+        return self.values if count == 1 else tuple(f"{self.name} {k}" for k in range(1, count + 1))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of what the scores mean: a probability of yes or of each class, or the number."""
+        return tuple(f"{self.name}: {one}" for one in self.classes) or (self.name,)
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """The names of the numbers of its truth: one, or of votes a count for each class."""
+        return self.values if self.kind == "votes" else (self.name,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data that hold it."""
+        return self.classes if self.kind == "votes" else (self.name,)
+
+
+class TargetColumns(NamedTuple):
+    """A target and its columns in the three tables of a task."""
+
+    target: Target
+    scores: slice  # of the network's scores
+    truth: slice
+    values: slice  # of probabilities and numbers
+
+
+class TaskSpec(Spec):
+    """Targets of a network in place of classes, in the order of its scores.
+
+    >>> TaskSpec(targets=({"name": "smiling", "kind": "attribute"},)).scores
+    ('smiling',)
+    """
+
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [target.name for target in self.targets]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each target once, got {', '.join(names)[:200]}")
+        return self
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of all scores."""
+        return tuple(name for target in self.targets for name in target.scores)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of all values: probabilities and numbers."""
+        return tuple(name for target in self.targets for name in target.values)
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """The names of the columns of the truth."""
+        return tuple(name for target in self.targets for name in target.truths)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data that hold the targets."""
+        return tuple(name for target in self.targets for name in target.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the targets."""
+        return tuple(target.name for target in self.targets)
+
+    @cached_property
+    def parts(self) -> tuple[TargetColumns, ...]:
+        """The targets with their columns."""
+        ends, at = [[0, 0, 0]], [0, 0, 0]
+        for one in self.targets:
+            at = [end + len(names) for end, names in zip(at, (one.scores, one.truths, one.values), strict=True)]
+            ends.append(at)
+        return tuple(
+            TargetColumns(target, *(slice(a, b) for a, b in zip(start, end, strict=True)))
+            for target, (start, end) in zip(self.targets, pairwise(ends), strict=True)
+        )
+
+    def of_kind(self, kind: str) -> tuple[TargetColumns, ...]:
+        """Return the targets of a kind with their columns."""
+        return tuple(part for part in self.parts if part.target.kind == kind)
+
+    @property
+    def tied(self) -> tuple[slice, ...]:
+        """The runs of scores that differ by their biases alone: those of ordinal numbers."""
+        return tuple(part.scores for part in self.of_kind("number") if part.target.number.head == "coral")  # type: ignore[union-attr]

@@ -1,28 +1,4 @@
-"""Clusters of faces by average linkage, without knowing how many people there are.
-
-The cosine s of two faces is evidence of one person, by the rate at which two people reach it (`metrics.impostor_tail`):
-
-    e(s) = -log FMR(s)
-
-is distributed as Exp(1) for two people, whatever the model. So the average of the pairs of two clusters can be tested.
-The pairs are not independent: if the clusters have m faces on average, at most FULL, they count as n = m^GROWTH pairs,
-and the sum of n such pairs is gamma distributed. Two clusters join if the average reaches
-
-    isf(EXPECTED / K, n) / n
-
-where isf is the gamma distribution's inverse survival function, and K the number of people to be mistaken for. The
-bound falls as clusters grow, so people whose photos differ are found by the pairs that are alike. The last merge of a
-cluster decides: a person whose single photos differ is not split because two of them alone are no evidence. K is
-exp(entropy) of the clusters' sizes, and is found together with them: it starts at the number of faces, and falls until
-it no longer changes.
-
-Photos of one origin are more alike, or less, than those the model's impostor scores are of. Most pairs of a pile are
-two people. So the scores are moved by the difference of the medians: by half of it if the pile's is lower, and by less
-where faces are few. Where it is more than the scores' standard deviation most pairs may be one person's: from there on
-the scores are moved less, and from twice of it not at all.
-
-So no distance has to be chosen, and none was fitted to the people who are sorted (docs/clustering.md).
-"""
+"""Faces of unknown people, sorted into clusters of one person each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""Faces of unknown people, sorted into clusters of one person each."""

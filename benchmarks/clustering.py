@@ -50,7 +50,7 @@ def embeddings(
         with np.load(cache, allow_pickle=False) as kept:
             return kept["vectors"], kept["names"], kept["impostors"] if "impostors" in kept else np.zeros(0)
     from facewright import images
-    from facewright.images.files import images_below
+    from facewright.images import images_below
     from facewright.recognition import Recognizer
 
     recognizer = Recognizer.load(model, detector=detector)

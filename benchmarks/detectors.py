@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright import images
-from facewright.data.boxes import TrueBoxes, splits_of
+from facewright.data.label_files import TrueBoxes, splits_of
 from facewright.errors import Undefined
 from facewright.faces.frame import Frame, fit_frame
-from facewright.images.files import images_at
+from facewright.images import images_at
 from facewright.metrics.detection import DetectionResult, best_threshold, evaluate_detections
 
 CASCADES = ("frontalface_default", "frontalface_alt", "frontalface_alt2")

@@ -50,7 +50,7 @@ from detectors import (
 from PIL import Image
 
 from facewright import images
-from facewright.data.boxes import TrueBoxes, read_boxes
+from facewright.data.label_files import TrueBoxes, read_boxes
 from facewright.faces import onnx_detectors
 from facewright.faces.detectors import EVERY, Detector, detector_of
 from facewright.faces.frame import Frame

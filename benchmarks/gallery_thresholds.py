@@ -51,7 +51,7 @@ def embeddings(folder: Path, model: str, detector: str | None, cache: Path | Non
         with np.load(cache, allow_pickle=False) as kept:
             return kept["vectors"], kept["names"]
     from facewright import images
-    from facewright.images.files import images_below
+    from facewright.images import images_below
     from facewright.recognition import Recognizer
 
     recognizer = Recognizer.load(model, detector=detector)
@@ -71,7 +71,7 @@ def poor_embeddings(folder: Path, model: str, detector: str | None, cache: Path 
     from facewright import images
     from facewright.faces.quality import LOW, quality_of
     from facewright.gallery.decisions import poor_copy
-    from facewright.images.files import images_below
+    from facewright.images import images_below
     from facewright.recognition import Recognizer
 
     recognizer, drawn = Recognizer.load(model, detector=detector), np.random.default_rng(0)

@@ -32,7 +32,7 @@ from facewright.embedding import similarities
 from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
 from facewright.faces.quality import LOW, Quality, quality_of, typical_norm
 from facewright.faces.selection import Face
-from facewright.images.files import images_below
+from facewright.images import images_below
 from facewright.recognition import Recognizer
 
 MEASURES = ("three", "four", "size", "sharpness", "pose", "norm", "score")

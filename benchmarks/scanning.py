@@ -33,8 +33,8 @@ from torch import nn
 from facewright import bundle as bundles
 from facewright import images
 from facewright.data.augment import normalise
-from facewright.data.boxes import TrueBoxes, read_boxes
-from facewright.data.portrait.scene import scene
+from facewright.data.label_files import TrueBoxes, read_boxes
+from facewright.data.portrait import scene
 from facewright.faces.scan import BATCH, Scanner, Search, levels
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model

@@ -35,7 +35,7 @@ from PIL import Image
 from facewright import bundle as bundles
 from facewright.bundle import Bundle
 from facewright.data.sources import open_dataset
-from facewright.images.files import SUFFIXES
+from facewright.images import SUFFIXES
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from facewright import bundle as bundles
-from facewright.data.portrait.scene import scene
+from facewright.data.portrait import scene
 from facewright.runs import Run
 from facewright.training.precision import Precision
 from facewright.workflows.training_runs import train

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from facewright.data.audit import Audit, audit
-from facewright.data.contact_sheet import contact_sheet
 from facewright.data.duplicates import near_pairs
+from facewright.data.exporting import contact_sheet
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.images import pixel_digest

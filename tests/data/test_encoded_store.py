@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from facewright.data import encoded_store
+from facewright.data import store as pixel_store
 from facewright.data.cache import cache_clear, cache_entries, cache_verify
 from facewright.data.loaders import Loader
 from facewright.data.sources import open_dataset
@@ -48,7 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoded_store, "SHARD", 5)
+    monkeypatch.setattr(pixel_store, "SHARD", 5)
 
 
 def opened(photos: Path, cache: Path, form: str = "encoded", on_event=ignore_event, **options) -> PixelStore:
@@ -97,7 +97,7 @@ def test_the_environment_decides_where_nothing_else_does(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEWRIGHT_STORE", "encoded")
-    assert isinstance(opened(photos, tmp_path, "auto").pixels, encoded_store.EncodedPixels)
+    assert isinstance(opened(photos, tmp_path, "auto").pixels, pixel_store.EncodedPixels)
     assert isinstance(opened(photos, tmp_path, "raw").pixels, np.memmap)
     monkeypatch.setenv("FACEWRIGHT_STORE", "packed")
     with pytest.raises(UsageError, match="raw, encoded"):
@@ -135,13 +135,13 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 BUILD = """
 import os, signal, sys
 from pathlib import Path
-from facewright.data import encoded_store
+from facewright.data import store as pixel_store
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.input_spec import InputSpec
 
-encoded_store.SHARD = 2
-whole, kill_at = encoded_store._write, int(sys.argv[3])
+pixel_store.SHARD = 2
+whole, kill_at = pixel_store._write, int(sys.argv[3])
 written = []
 
 def write(path, *rest):
@@ -150,7 +150,7 @@ def write(path, *rest):
     written.append(path.name)
     return whole(path, *rest)
 
-encoded_store._write = write
+pixel_store._write = write
 spec = InputSpec(24, 20, (0.5,) * 3, (0.5,) * 3)
 store = PixelStore.open(open_dataset(sys.argv[1]), spec, Path(sys.argv[2]), 1, form="encoded")
 print(*written, len(store.digests))
@@ -169,7 +169,7 @@ def test_a_killed_build_goes_on_where_it_was(photos: Path, tmp_path: Path, monke
     said, _ = building(photos, tmp_path, 99).communicate()
     *again, count = said.split()
     assert again == [f"shard-{number:05d}.bin" for number in (3, 4, 5, 6)] and count == "12"
-    monkeypatch.setattr(encoded_store, "SHARD", 2)
+    monkeypatch.setattr(pixel_store, "SHARD", 2)
     assert np.array_equal(opened(photos, tmp_path).pixels[:], opened(photos, tmp_path, "raw").pixels[:])
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facewright.data import identity_sampling
-from facewright.data.identity_sampling import identities, pair_plan, triplet_plan
+from facewright.data import sampling
+from facewright.data.sampling import identities, pair_plan, triplet_plan
 from facewright.errors import UsageError
 
 COUNTS = st.lists(st.integers(1, 12), min_size=2, max_size=12)
@@ -204,4 +204,4 @@ def test_plans_stay_as_they_are():
 
 
 def test_examples_in_the_docstrings():
-    assert doctest.testmod(identity_sampling).failed == 0
+    assert doctest.testmod(sampling).failed == 0

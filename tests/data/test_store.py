@@ -232,7 +232,7 @@ def test_a_copied_cache_is_checked_once_and_kept(tmp_path, monkeypatch):
     data = drawn()
     PixelStore.open(data, SPEC, tmp_path / "two")
     assert data.source.reads == []
-    monkeypatch.setattr("facewright.data.store_index.checksum_of", lambda file: pytest.fail("read again"))
+    monkeypatch.setattr("facewright.data.cache.checksum_of", lambda file: pytest.fail("read again"))
     again = PixelStore.open(drawn(), SPEC, tmp_path / "two")
     np.testing.assert_array_equal(again.pixels, store.pixels)
 
@@ -242,7 +242,7 @@ def test_a_disk_that_changes_bytes_is_found_when_asked(tmp_path, monkeypatch):
     store = PixelStore.open(drawn(), SPEC, tmp_path)
     expected = np.array(store.pixels)
     flip_half(store.folder)
-    monkeypatch.setattr("facewright.data.store_index.stamp_of", lambda file, name: "as before")
+    monkeypatch.setattr("facewright.data.cache.stamp_of", lambda file, name: "as before")
     index = json.loads((store.folder / "index.json").read_text())
     (store.folder / "index.json").write_text(json.dumps(index | {"stamp": "as before"}))
     data = drawn()

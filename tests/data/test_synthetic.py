@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facewright.data.portrait.face import draw_face
+from facewright.data.portrait import draw_face, scene
 from facewright.data.portrait.head import HeadPose
 from facewright.data.portrait.identity import Attributes, Moment, RandomStream, attributes_of, identity_of, moment_of
-from facewright.data.portrait.scene import scene
 from facewright.data.records import Record
 from facewright.data.synthetic import TASKS, FacesSpec, open_synthetic
 from facewright.errors import DataError, UnknownName, UsageError
@@ -141,9 +140,9 @@ def test_a_record_of_another_data_set_is_refused(path: str) -> None:
 
 _DIGESTS = """
 import hashlib, sys
-from facewright.data.portrait.face import draw_face
+from facewright.data.portrait import draw_face
 from facewright.data.portrait.identity import identity_of
-from facewright.data.portrait.scene import scene
+from facewright.data.portrait import scene
 order = [(k, i) for k in range(4) for i in range(3)]
 if sys.argv[1] == "backwards":
     order.reverse()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facewright.data.boxes import read_boxes, splits_of
+from facewright.data.label_files import read_boxes, splits_of
 from facewright.errors import DataError
 
 

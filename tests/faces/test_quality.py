@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
-from facewright.data.portrait.scene import scene
+from facewright.data.portrait import scene
 from facewright.faces.alignment import ARCFACE, DLIB
 from facewright.faces.quality import quality_of, relative_sharpness, typical_norm
 from facewright.faces.selection import Face

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from facewright.images.files import images_below, is_hidden, none_found
+from facewright.images import images_below, is_hidden, none_found
 
 
 @pytest.mark.parametrize(

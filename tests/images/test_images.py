@@ -19,7 +19,7 @@ from PIL import Image
 
 from facewright import images
 from facewright.errors import BadImage, UsageError
-from facewright.images import Limits, formats
+from facewright.images import Limits, decoding
 
 pillow_heif.register_heif_opener()  # to write such files; reading needs no registration
 
@@ -434,8 +434,8 @@ def test_a_large_jpeg_of_many_scans_is_refused_before_it_is_decoded(scans, monke
     data = encoded(Image.fromarray(photo(600, 800)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     many = data[:-2] + data[last:-2] * scans + data[-2:]
-    monkeypatch.setattr("facewright.images.decoding.MOST_SCANNED", 600 * 800 * 12)
-    monkeypatch.setattr(formats, "to_rgb", None)
+    monkeypatch.setattr(decoding, "MOST_SCANNED", 600 * 800 * 12)
+    monkeypatch.setattr(decoding, "to_rgb", None)
     with pytest.raises(BadImage, match="scans"):
         images.read(many)
 
@@ -449,7 +449,7 @@ def test_a_long_pnm_in_text_is_refused_before_it_is_decoded():
 
 def test_a_heic_without_its_extra_names_the_extra(monkeypatch):
     data = encoded(Image.fromarray(photo()), "HEIF")
-    monkeypatch.setattr(formats, "_heif_reader", lambda: None)
+    monkeypatch.setattr(decoding, "_heif_reader", lambda: None)
     with pytest.raises(BadImage, match=r"facewright\[heic\]"):
         images.read(data)
 

@@ -23,7 +23,7 @@ from typing import Any
 from facewright.data.pixel_sources import ContentSource, HasPath, stamp_of, within_limit
 from facewright.data.trees import Tree, add_name
 from facewright.errors import BadArchive, BadImage, DataError
-from facewright.images.files import is_hidden, is_image
+from facewright.images import is_hidden, is_image
 from facewright.names import invisible
 
 

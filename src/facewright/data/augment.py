@@ -7,24 +7,28 @@ random numbers are the same and the rounding is not: results are within `TOLERAN
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from torch import Tensor
 
-from facewright.data.degradations import SLOTS as DEGRADATION_SLOTS
-from facewright.data.degradations import degrade
 from facewright.data.sampling import Stream, random_words
 from facewright.devices import moved
 from facewright.errors import UsageError
 from facewright.input_spec import InputSpec
 from facewright.specs import Augment
 
+_DEGRADATION_SLOTS = (
+    10  # random numbers an image: for each degradation whether and how much, and two for the seed of the noise
+)
+_BLUR, _LOW, _NOISE, _JPEG, _SEED = 0, 2, 4, 6, 8
 # Where each random number of an image lies in its row of draws.
 _FLIP, _AREA, _ASPECT, _ROTATION, _ZOOM, _MOVE_X, _MOVE_Y = range(7)
 _BRIGHTNESS, _CONTRAST, _SATURATION, _GREY = range(7, 11)
@@ -33,13 +37,14 @@ _BOX_X, _BOX_Y = 16, 17
 _TRIES = 18  # from here on: area and aspect of the further attempts at a box inside the image
 _ATTEMPTS = 10  # torchvision's number
 _DEGRADATIONS = _TRIES + 2 * (_ATTEMPTS - 1)  # from here on: those of `degrade`
-_TURN = _DEGRADATIONS + DEGRADATION_SLOTS  # what came later stands behind, so that the draws before it stay
+_TURN = _DEGRADATIONS + _DEGRADATION_SLOTS  # what came later stands behind, so that the draws before it stay
 _SHIFT, _CONTRAST_FACTOR, _SATURATION_FACTOR = range(_TURN + 1, _TURN + 4)
 _SLOTS = _TURN + 4
 _ERASE_LOG_ASPECT = math.log(1 / 0.3)  # Zhong et al., "Random Erasing Data Augmentation", AAAI 2020: 0.3 to 1/0.3
 _CHUNK = 100_000  # pixels worked on at once (eight images of 112 px): their float planes stay in a core's cache
 TOLERANCE = 4  # of 255 levels, by which the same augmentation on another device may differ; 2 by resizing alone
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+Step = Callable[[Image.Image], Image.Image]
 
 
 def draws(seed: int, epoch: int, images: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -75,7 +80,7 @@ def apply(batch: Tensor, draws: NDArray[np.float32], augment: Augment, size: int
         part = slice(start, start + chunk)
         result[part] = _augmented(batch[part], uniforms[:, part], augment, size)
     if augment.degrades:
-        degrade(result, uniforms[_DEGRADATIONS:_TURN], augment)
+        _degrade(result, uniforms[_DEGRADATIONS:_TURN], augment)
     return result
 
 
@@ -304,3 +309,55 @@ def _erased(uniforms: NDArray[np.float64], augment: Augment, pixels: Tensor) -> 
 
 def _column(values: NDArray[Any], device: torch.device) -> Tensor:
     return moved(torch.from_numpy(values.astype(np.float32)), device)[:, None, None, None]
+
+
+def _degrade(batch: Tensor, uniforms: NDArray[np.float64], augment: Augment) -> None:
+    """Degrade some images of a batch (B, 3, H, W) uint8 in place, in the order of a camera.
+
+    Args:
+        uniforms: (10, B) in [0, 1).
+    """
+    for image, row in zip(batch, uniforms.T, strict=True):
+        steps = _steps(row, augment, image.shape[1:])
+        if not steps:
+            continue
+        changed = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+        for step in steps:
+            changed = step(changed)
+        image.copy_(torch.from_numpy(np.array(changed)).permute(2, 0, 1))
+
+
+def _steps(row: NDArray[np.float64], augment: Augment, shape: tuple[int, ...]) -> list[Step]:
+    def between(bounds: tuple[float, float], slot: int) -> float:
+        return bounds[0] + (bounds[1] - bounds[0]) * float(row[slot + 1])
+
+    height, width = shape
+    steps: list[Step] = []
+    if row[_BLUR] < augment.blur:
+        blur = ImageFilter.GaussianBlur(between(augment.blur_sigma, _BLUR) * min(height, width))
+        steps.append(lambda image: image.filter(blur))
+    if row[_LOW] < augment.low_resolution:
+        scale = between(augment.low_resolution_scale, _LOW)
+        small = (max(1, round(width * scale)), max(1, round(height * scale)))
+        steps.append(
+            lambda image: image.resize(small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BICUBIC)
+        )
+    if row[_NOISE] < augment.noise:
+        std = between(augment.noise_std, _NOISE)
+        steps.append(lambda image: _noisy(image, std, int(row[_SEED] * 2**24) << 24 | int(row[_SEED + 1] * 2**24)))
+    if row[_JPEG] < augment.jpeg:
+        quality = round(between(augment.jpeg_quality, _JPEG))
+        steps.append(lambda image: _compressed(image, quality))
+    return steps
+
+
+def _noisy(image: Image.Image, std: float, seed: int) -> Image.Image:
+    pixels = np.asarray(image, np.float32)
+    noise = np.random.Generator(np.random.PCG64(seed)).standard_normal(pixels.shape, np.float32)
+    return Image.fromarray(np.clip(np.rint(pixels + np.float32(std) * noise), 0, 255).astype(np.uint8))
+
+
+def _compressed(image: Image.Image, quality: int) -> Image.Image:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=quality)
+    return Image.open(content).convert("RGB")

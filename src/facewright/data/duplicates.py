@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.encoded_store import EncodedPixels
+from facewright.data.store import EncodedPixels
 from facewright.platforms import usable_cores
 
 ALL_PAIRS = 20_000  # images up to which every pair is compared

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Labelled
+from facewright.data.label_files import UNLABELLED, class_names
+from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Labelled, split_of
 from facewright.data.text_tables import decode
 from facewright.data.trees import Tree, folder_of, top, unlisted
-from facewright.errors import DataError, EmptyClass
-from facewright.images.files import is_image, unread_reason
+from facewright.errors import DataError, EmptyClass, UsageError
+from facewright.images import is_image, unread_reason
 
 _SHOWN = 5  # folders that an error names
 
@@ -230,3 +231,38 @@ def _numbered(tree: Tree, file: LabelFile, count: int) -> list[str]:
             f"{first}, got {len(images):,}: {what}"
         )
     return [images[number] for number in sorted(images)]
+
+
+def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:
+    """Build the data set of images whose paths hold the labels, as named groups of a regular expression.
+
+    Its groups are `label`, `identity` and `split`; any other becomes a column.
+
+    Raises:
+        UsageError: no regular expression, or one without `label` or `identity`. DataError: it fits no path.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--label-from {pattern}: not a regular expression ({error})") from None
+    groups = tuple(expression.groupindex)
+    if not {"label", "identity"} & set(groups) and UNLABELLED not in options:
+        raise UsageError(f"--label-from {pattern}: expected a group (?P<label>…) or (?P<identity>…)")
+    names = class_names(options["names"]) if "names" in options else {}
+    others = tuple(group for group in groups if group not in ("label", "identity", "split"))
+    rows: list[Labelled] = []
+    broken = list(tree.broken)
+    for path in tree.files:
+        match = expression.search(path)
+        found = {} if match is None else {group: value or "" for group, value in match.groupdict().items()}
+        label = found.get("label", found.get("identity", ""))
+        if match is None or not (label or UNLABELLED in options):
+            broken.append(Broken(path, f"its path does not fit {pattern}"))
+            continue
+        split = split_of(found.get("split", ""), path)
+        rows.append(
+            Labelled(path, names.get(label, label), found.get("identity", ""), split, tuple(found[o] for o in others))
+        )
+    if not rows:
+        raise DataError(f"{tree.where}: --label-from {pattern} fits none of its {len(tree.files):,} images")
+    return Dataset.of(tree.name, tree.where, rows, tree.source, columns=others, **facts).without(broken)

@@ -7,18 +7,22 @@ Columns without a role are kept as `Dataset.columns`. In doubt the error shows t
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facewright.data.archives import escapes, path_inside
 from facewright.data.records import SPLIT_NAMES, Broken, Dataset, Labelled, split_of
-from facewright.data.text_tables import Row, TextTable, decode, parse
+from facewright.data.text_tables import Row, TextTable, decode, parse, read_table
 from facewright.data.trees import Tree, folder_of, unlisted
 from facewright.errors import DataError, UnknownName, UsageError
-from facewright.images.files import is_image
+from facewright.images import is_image
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "image": (
@@ -32,6 +36,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 UNLABELLED = "unlabelled"  # in the options of a reader: a label file needs no column of labels
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 _LIKE = 0.8  # a column that is nearly called like a role is a slip
+_BOX = ("x", "y", "w", "h")
 
 
 @dataclass(frozen=True)
@@ -310,36 +315,57 @@ def dataset_of_rows(
     return replace(data, label_column=label_column).without([*broken, *extra])
 
 
-def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **facts: object) -> Dataset:
-    """Build the data set of images whose paths hold the labels, as named groups of a regular expression.
+@dataclass(frozen=True)
+class TrueBoxes:
+    """The boxes of each photo of a table."""
 
-    Its groups are `label`, `identity` and `split`; any other becomes a column.
+    boxes: Mapping[str, NDArray[np.float64]]  # file -> (T, 4) x, y, width, height
+    splits: Mapping[str, str]  # file -> train, validation or test; "" where the table has no splits
 
-    Raises:
-        UsageError: no regular expression, or one without `label` or `identity`. DataError: it fits no path.
-    """
+    def entry_of(self, photo: Path) -> str | None:
+        """The file of the table that a photo is, or None. Raises DataError: its name alone would fit several."""
+        parts = photo.resolve().parts
+        fitting = [file for file in self.boxes if PurePath(file).parts == parts[-len(PurePath(file).parts) :]]
+        if len(fitting) > 1:
+            raise DataError(f"{photo}: fits {len(fitting)} files of the boxes ({', '.join(fitting[:3])}); rename one")
+        return fitting[0] if fitting else None
+
+
+def read_boxes(path: Path) -> TrueBoxes:
+    """Read a table of boxes. Raises DataError: not understood, or a photo stands in two splits; names the line."""
+    boxes: dict[str, list[list[float]]] = {}
+    splits: dict[str, str] = {}
+    needs = {"file", *_BOX}
+    rows = read_table(path, "a table of boxes", lambda header: {*header} - {"split"} == needs, "file[,split],x,y,w,h")
+    for line, row in rows:
+        where, file = f"{path}: line {line}", row["file"].replace("\\", "/")
+        if not file:
+            raise DataError(f"{where}: expected the name of a photo, got nothing")
+        split = split_of(row.get("split", ""), where)
+        if splits.setdefault(file, split) != split:
+            raise DataError(f"{where}: {file} is in two splits; keep one")
+        found = boxes.setdefault(file, [])
+        if any(row[name] for name in _BOX):
+            found.append(_box(where, row))
+    return TrueBoxes({file: np.array(found).reshape(-1, 4) for file, found in boxes.items()}, splits)
+
+
+def _box(where: str, row: Mapping[str, str]) -> list[float]:
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--label-from {pattern}: not a regular expression ({error})") from None
-    groups = tuple(expression.groupindex)
-    if not {"label", "identity"} & set(groups) and UNLABELLED not in options:
-        raise UsageError(f"--label-from {pattern}: expected a group (?P<label>…) or (?P<identity>…)")
-    names = class_names(options["names"]) if "names" in options else {}
-    others = tuple(group for group in groups if group not in ("label", "identity", "split"))
-    rows: list[Labelled] = []
-    broken = list(tree.broken)
-    for path in tree.files:
-        match = expression.search(path)
-        found = {} if match is None else {group: value or "" for group, value in match.groupdict().items()}
-        label = found.get("label", found.get("identity", ""))
-        if match is None or not (label or UNLABELLED in options):
-            broken.append(Broken(path, f"its path does not fit {pattern}"))
-            continue
-        split = split_of(found.get("split", ""), path)
-        rows.append(
-            Labelled(path, names.get(label, label), found.get("identity", ""), split, tuple(found[o] for o in others))
-        )
-    if not rows:
-        raise DataError(f"{tree.where}: --label-from {pattern} fits none of its {len(tree.files):,} images")
-    return Dataset.of(tree.name, tree.where, rows, tree.source, columns=others, **facts).without(broken)
+        box = [float(row[name]) for name in _BOX]
+    except ValueError:
+        box = []
+    if not box or not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+        given = ",".join(row[name] for name in _BOX)
+        raise DataError(f"{where}: expected x, y and a width and height above 0, all in pixels, got {given!r}")
+    return box
+
+
+def splits_of(files: Sequence[str], table: TrueBoxes) -> dict[str, list[int]]:
+    """Positions of the files of each split that occurs, in the order train, validation, test; {} without splits."""
+    named = [table.splits[file] for file in files]
+    return {
+        split: [index for index, name in enumerate(named) if name == split]
+        for split in ("train", "validation", "test")
+        if split in named
+    }

@@ -15,6 +15,7 @@ from functools import partial
 from facewright.data import archives
 from facewright.data.folder_layouts import (
     dataset_of_folders,
+    dataset_of_names,
     dataset_of_numbered,
     label_files,
     looks_like_splits_only,
@@ -26,14 +27,12 @@ from facewright.data.label_files import (
     LabelTable,
     class_names,
     dataset_of_labels,
-    dataset_of_names,
     read_label_table,
 )
 from facewright.data.layout_reading import Layout, packed_alone
 from facewright.data.parquet_files import KINDS, read_parquet
-from facewright.data.record_files import read_rec
+from facewright.data.record_files import is_webdataset, read_rec, read_webdataset
 from facewright.data.records import SPLIT_NAMES, Dataset
-from facewright.data.tar_files import is_webdataset, read_webdataset
 from facewright.data.text_tables import text_of
 from facewright.data.trees import Tree, folder_of
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError

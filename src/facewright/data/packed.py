@@ -1,18 +1,19 @@
-"""Images packed into larger files: runs of bytes in a .tar, a .rec or a .bin, and what is common to all such files.
+"""Images packed into larger files: runs of bytes in a .tar, a .rec or a .bin; read where they are, never extracted.
 
-Nothing is extracted to a place where a name in an archive could matter. A .tar.gz is unpacked once, within the limits,
-into a file of the cache folder that all processes read until the archive changes; what is packed inside tables goes
-into a file without a name. InsightFace's verification sets (`lfw.bin` …) are pickles of (images, truths), pair k of
-images 2k and 2k + 1. They are never unpickled: their operations are walked, and only those that build lists and tuples
-of bytes and booleans are known. Source: Python's `pickletools`; https://github.com/deepinsight/insightface,
-recognition/arcface_torch/eval/verification.py.
+A tar is refused whole for what a zip is refused for. A .tar.gz is unpacked once, within the limits, into a file of the
+cache folder. InsightFace's verification sets (`lfw.bin` …) are pickles of (images, truths), pair k of images 2k and
+2k + 1; never unpickled: their operations are walked, and only those that build lists and tuples of bytes and booleans
+are known. Sources: POSIX.1-2017, pax, "ustar Interchange Format"; Python's `pickletools`;
+https://github.com/deepinsight/insightface, recognition/arcface_torch/eval/verification.py.
 """
 
 from __future__ import annotations
 
 import gzip
 import mmap
+import os
 import pickletools
+import tarfile
 import tempfile
 import threading
 import weakref
@@ -24,9 +25,11 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
-from facewright.data.archives import ArchiveLimits
+from facewright.data import archives
+from facewright.data.archives import ArchiveLimits, danger_of_name, plain_path
 from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of, stamp_of, within_limit
 from facewright.data.record_table import PackedText
+from facewright.data.trees import Tree
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError
 from facewright.files import cache_folder, replacing
 from facewright.platforms import read_at
@@ -40,6 +43,8 @@ _IGNORED = ("PROTO", "FRAME", "STOP")
 _BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "SHORT_BINSTRING": 2, "BINSTRING": 5}
 _MARK = object()
 Run = tuple[int, int]  # start and length in the file
+TAR = (".tar", ".tar.gz", ".tgz")
+_MOST_HEADER = 2**20  # bytes of one extended header
 
 
 class PackedSource(ContentSource):
@@ -166,6 +171,119 @@ def no_room(path: str, folder: Path, error: OSError) -> FacewrightError:
         f"{path}: cannot be unpacked into {folder} ({error.strerror or error}); free some space, set FACEWRIGHT_CACHE "
         "to a larger disk, or save the file unpacked"
     )
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether a file is a zip or a tar by its name."""
+    return path.name.lower().endswith((".zip", *TAR))
+
+
+def open_archive(path: Path) -> tuple[Tree, ContentSource]:
+    """Return the tree in a zip or a tar and the source of its pixels. Raises BadArchive."""
+    if path.name.lower().endswith(".zip"):
+        return archives.open_archive(path)
+    tree = open_tars([path])
+    return tree, tree.source
+
+
+def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLimits = LIMITS) -> Tree:
+    """Return the tree in one tar, or in several that are parts of one set.
+
+    Args:
+        root: the folder of several; each one's images are then below its name without suffix.
+    Raises:
+        BadArchive: see the top of this file; names the entry and says why.
+    """
+    names: dict[str, bool] = {}
+    runs: dict[str, tuple[int, ...]] = {}
+    size = 0
+    for number, path in enumerate(paths):
+        below = "" if root is None else _stem(path.relative_to(root).as_posix())
+        if below:
+            names[below] = True
+        for name, start, length in _members(path, limits):
+            full = f"{below}/{name}" if below else name
+            if full in names:
+                raise _refused(path, name, "comes twice")
+            names[full] = start == 0
+            size += length
+            if start:
+                runs[full] = (number, start, length)
+            if len(names) > limits.entries or size > limits.bytes:
+                raise BadArchive(
+                    f"{path}: {len(names):,} entries of {size:,} bytes; the limits are {limits.entries:,} and "
+                    f"{limits.bytes:,}"
+                )
+    inside, tree = archives.tree_of(root or paths[0], names)
+    kept = {name.removeprefix(inside): run for name, run in runs.items() if name.startswith(inside)}
+    tree.source = PackedSource([str(path) for path in paths], kept)
+    return tree
+
+
+def _stem(name: str) -> str:
+    return next(name[: -len(suffix)] for suffix in TAR if name.lower().endswith(suffix))
+
+
+def _members(path: Path, limits: ArchiveLimits) -> Iterator[tuple[str, int, int]]:
+    """Path, start (0: a folder) and bytes of each entry, each found harmless."""
+    with opened(path, limits) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        headers: Any = _Headers(file)
+        try:
+            with tarfile.TarFile(fileobj=headers, encoding="utf-8", errors="surrogateescape") as archive:
+                while (entry := archive.next()) is not None:
+                    archive.members = []  # type: ignore[attr-defined]  # a tarfile keeps a kilobyte an entry otherwise
+                    reason = _danger(entry, end)
+                    if reason is not None:
+                        raise _refused(path, entry.name, reason)
+                    if name := plain_path(entry.name):
+                        yield name, 0 if entry.isdir() else entry.offset_data, entry.size
+                last = archive.offset
+            file.seek(last)  # tarfile takes a damaged header for the end
+            if file.read(512) != b"\0" * 512:
+                raise BadArchive(f"{path}: is cut short or damaged at byte {last:,}; expected an entry or the end")
+        except (tarfile.TarError, OverflowError, *DAMAGE) as error:
+            raise BadArchive(f"{path}: expected a tar; it cannot be read ({error})") from error
+
+
+def _danger(entry: tarfile.TarInfo, end: int) -> str | None:
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8"
+    reason = danger_of_name(entry.name)
+    if reason is not None:
+        return reason
+    if entry.issym() or entry.islnk():
+        return "is a link"
+    if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or entry.sparse is not None:
+        return "is neither a file nor a folder"
+    if entry.size < 0 or entry.offset_data + entry.size > end:
+        return f"declares {entry.size:,} bytes; the file ends before them"
+    return None
+
+
+def _refused(path: Path, name: str, reason: str) -> BadArchive:
+    return BadArchive(f"{path}: entry {name[:200]!r} {reason}; the archive is refused whole")
+
+
+class _Headers:
+    """A file of which only headers are read: one that declares a gigabyte is refused before it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.name, self.mode = file, "", "rb"
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes; the limit is {_MOST_HEADER:,}")
+        return self.file.read(size)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self.file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
 
 
 def read_verification_set(path: Path) -> tuple[PackedSource, list[bool]]:

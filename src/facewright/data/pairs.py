@@ -31,7 +31,7 @@ from facewright.data.splits import groups_of
 from facewright.data.text_tables import read_table, read_text
 from facewright.data.trees import folder_of
 from facewright.errors import DataError, UsageError
-from facewright.images.files import is_hidden
+from facewright.images import is_hidden
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif")
 _FOLDS = 10  # of a .bin

@@ -16,27 +16,29 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from facewright.data.archives import ArchiveLimits
-from facewright.data.label_files import part_of
+from facewright.data.label_files import ROLES, part_of
 from facewright.data.layout_reading import Options, described, noted
 from facewright.data.packed import LIMITS, PackedSource
 from facewright.data.pixel_sources import FileSource, reason_of
-from facewright.data.records import Dataset
-from facewright.data.trees import Tree
-from facewright.errors import BadArchive, DataError
-from facewright.files import read_text
+from facewright.data.records import Broken, Dataset
+from facewright.data.trees import Tree, folder_of
+from facewright.errors import BadArchive, BadImage, DataError
+from facewright.files import parse_json, read_text
 
 _MAGIC = struct.pack("<I", 0xCED7230A)
 _HEADER = struct.Struct("<IfQQ")
 _MOST_LABELS = 64
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_MOST_LABEL_BYTES = 2**16  # bytes of a .cls or .json
+_SAMPLE = (".cls", ".json")
 
 
 @dataclass(frozen=True)
@@ -239,3 +241,72 @@ def _record(opened: IO[bytes], file: Path, place: int, pieces: list[int], keys: 
     if keys and place not in keys:
         raise DataError(f"{file.with_suffix('.idx')}: lacks the record at byte {place:,}; remove the .idx to read all")
     return _Record(place, keys.get(place, key), labels, runs, sum(runs[1::2]))
+
+
+def is_webdataset(tree: Tree) -> str | None:
+    """Tell why a tree is a set of WebDataset shards, or None."""
+    found = _samples(tree)
+    if not found:
+        return None
+    lacking = sum(_key(path) not in found for path in tree.files)
+    return f"{len(tree.files) - lacking:,} of {len(tree.files):,} images have a .cls or .json of their name"
+
+
+def read_webdataset(tree: Tree, options: Options) -> Dataset:
+    """Read WebDataset shards: the class is the `.cls`, else what the `.json` calls label, class, identity …"""
+    found = _samples(tree)
+    images: list[tuple[str, dict[str, str]]] = []
+    lost: list[Broken] = []
+    known = {"cls": 0}
+    for path in tree.files:
+        facts: dict[str, str] = {}
+        for name in found.get(_key(path), ()):
+            try:
+                facts |= _sample_facts(tree, name)
+            except (DataError, UnicodeDecodeError) as error:
+                lost.append(Broken(path, f"the label {name} cannot be read ({error})"))
+        known |= dict.fromkeys(facts, 0)
+        split = facts.pop("split", "") or part_of(folder_of(path).replace("/", "-"))
+        images.append((path, facts | ({"split": split} if split else {})))
+    usual = next((name for name in ("cls", *ROLES["label"], *ROLES["identity"]) if _fills(name, images)), "cls")
+    columns = [name for name in known if name != "split" and (name != "cls" or _fills("cls", images))]
+    if usual not in columns:
+        raise DataError(
+            f"{tree.where}: expected a .cls beside each image, or a .json with {', '.join(ROLES['label'][:3])} …; "
+            f"found {', '.join(columns) or 'nothing'}; choose one with --columns label=NAME"
+        )
+    return described(tree, options, images, columns, usual).without(lost)
+
+
+def _samples(tree: Tree) -> dict[str, list[str]]:
+    """Sample → its .cls and .json; none where the tree is no tar."""
+    found: dict[str, list[str]] = {}
+    if isinstance(tree.source, PackedSource) and tree.files:
+        for row in range(len(tree.source.names)):
+            name = tree.source.names[row]
+            if name.endswith(_SAMPLE):
+                found.setdefault(_key(name), []).append(name)
+    return found
+
+
+def _key(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.partition('.')[0]}"
+
+
+def _fills(name: str, images: Sequence[tuple[str, Mapping[str, str]]]) -> bool:
+    return any(facts.get(name) for _, facts in images)
+
+
+def _sample_facts(tree: Tree, name: str) -> dict[str, str]:
+    """Name → value as text of a sample's .cls or .json; what is no plain value is left out."""
+    try:
+        content = tree.source.content(name)
+    except BadImage as error:
+        raise DataError(error.reason) from None
+    if len(content) > _MOST_LABEL_BYTES:
+        raise DataError(f"has {len(content):,} bytes; the limit is {_MOST_LABEL_BYTES:,}")
+    if name.endswith(".cls"):
+        return {"cls": content.decode().strip()}
+    values: dict[str, Any] = parse_json(content, dict[str, Any], name, error=DataError)
+    return {key: str(value).strip() for key, value in values.items() if isinstance(value, (str, int, float))}

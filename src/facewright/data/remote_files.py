@@ -32,7 +32,7 @@ from facewright.data.records import Broken
 from facewright.data.trees import DEPTH, Tree, add_name
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError, UnknownName, UsageError, require_extra
 from facewright.files import cache_folder
-from facewright.images.files import is_hidden
+from facewright.images import is_hidden
 
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "memory": "fsspec", "http": "aiohttp", "https": "aiohttp"}
 _CONNECT, _WAIT = 10, 60  # seconds

@@ -15,10 +15,10 @@ from facewright.data import arrays
 from facewright.data.addresses import join_address, refuse_options, split_address, with_options
 from facewright.data.label_files import UNLABELLED
 from facewright.data.layouts import EXPECTED, arrange
+from facewright.data.packed import TAR, is_archive, open_archive, open_tars
 from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of
 from facewright.data.records import Dataset, Record, merge_broken
 from facewright.data.remote_files import RemoteSource, exists, fetch, is_remote, list_remote
-from facewright.data.tar_files import TAR, is_archive, open_archive, open_tars
 from facewright.data.trees import PACKED, Tree, list_folder
 from facewright.errors import DataError
 from facewright.input_spec import ColourOrder

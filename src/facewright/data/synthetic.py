@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from facewright.data.addresses import parse_query
 from facewright.data.pixel_sources import HasPath
-from facewright.data.portrait.face import draw_face
+from facewright.data.portrait import draw_face
+from facewright.data.portrait import scene as scene  # groups of faces, as the examples draw them
 from facewright.data.portrait.identity import Attributes, Identity, RandomStream, attributes_of, identity_of, moment_of
-from facewright.data.portrait.scene import scene as scene  # groups of faces, as the examples draw them
 from facewright.data.records import Dataset, Record
 from facewright.errors import DataError, UnknownName, UsageError
 

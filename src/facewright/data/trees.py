@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from facewright.data.pixel_sources import LINK, ContentSource, FileSource, reason_of, unusable
 from facewright.data.records import Broken
 from facewright.errors import DataError
-from facewright.images.files import is_hidden, is_image, unread_reason
+from facewright.images import is_hidden, is_image, unread_reason
 
 _TEXTS = (".txt", ".csv", ".tsv", ".lst")
 PACKED = (".rec", ".parquet", ".arrow", ".tar", ".tar.gz", ".tgz")

@@ -23,7 +23,10 @@ import base64
 import hashlib
 import io
 import logging
+import os
+import re
 import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +35,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright.errors import BadImage, UsageError
-from facewright.images import formats
-from facewright.images.decoding import QUIET, UNNAMED, UPRIGHT, decode, orientation_of
+from facewright.images.decoding import QUIET, UNNAMED, decode, reason_of, recognize, upright
 from facewright.images.decoding import Limits as Limits
-from facewright.images.formats import Pixels as Pixels
-from facewright.images.formats import to_rgb
+from facewright.images.decoding import Pixels as Pixels
 
 LOG = logging.getLogger("facewright.images")
 
@@ -81,11 +82,9 @@ def as_image(source: ImageLike) -> Pixels:
     if isinstance(source, Image.Image):
         try:
             source.load()
-            upright = UPRIGHT.get(orientation_of(source))
-            pixels = to_rgb(source)
+            return upright(source)
         except (OSError, ValueError) as error:
             raise BadImage(UNNAMED, f"the PIL image cannot be read ({error})") from None
-        return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
     is_array = isinstance(source, np.ndarray)
     if is_array and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3 and source.size:
         return np.ascontiguousarray(source)
@@ -128,7 +127,7 @@ def read_sized(
     if len(data) > limits.bytes:
         raise BadImage(called, f"has {len(data):,} bytes; the limit is {limits.bytes:,}")
     try:
-        kind, reader = formats.recognize(data)
+        kind, reader = recognize(data)
         with QUIET:
             pixels, (height, width) = decode(kind, reader, data, limits, at_least)
         if at_least is None and pixels.shape[0] < height:
@@ -143,7 +142,7 @@ def read_sized(
     except Image.DecompressionBombError:  # a GIF's frame is checked by Pillow itself, before we can ask
         raise BadImage(called, f"declares far too many pixels; the limit is {limits.pixels:,}") from None
     except Exception as error:  # Pillow raises a dozen types on damaged data; each means that this file is unusable
-        raise BadImage(called, formats.reason_of(kind, error)) from error
+        raise BadImage(called, reason_of(kind, error)) from error
 
 
 def try_read(
@@ -172,6 +171,110 @@ def read_bytes(path: Path, limits: Limits, name: str) -> bytes:
         raise BadImage(name, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
+SUFFIXES: frozenset[str] = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif"}
+)
+# Images by their names that nothing here decodes; who lists files can say so instead of passing over them.
+UNREAD_SUFFIXES: frozenset[str] = frozenset(
+    {".jxl", ".jp2", ".j2k", ".psd", ".tga", ".svg", ".eps", ".ico", ".pcx"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+)
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file name ends like an image's.
+
+    >>> is_image("ann/1.JPG"), is_image("notes.txt")
+    (True, False)
+    """
+    return _suffix(name) in SUFFIXES
+
+
+ADDED_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+
+
+def is_hidden(path: str) -> bool:
+    """Tell whether a part of a path is hidden, or is what systems, NAS devices and notebooks add.
+
+    >>> [is_hidden(path) for path in ("._1.jpg", "__MACOSX/1.jpg", "ann/@eaDir/1.jpg", "ann/1.jpg")]
+    [True, True, True, False]
+    """
+    return any(part.startswith(".") or part in ADDED_FOLDERS for part in path.split("/"))
+
+
+def unread_reason(name: str) -> str | None:
+    """Return why a file that is an image by its name is not read, or None."""
+    suffix = _suffix(name)
+    return f"is a {suffix} file, which is not read; save it as JPEG or PNG" if suffix in UNREAD_SUFFIXES else None
+
+
+def _suffix(name: str) -> str:
+    """The suffix in lower case. An archive may have 300,000 names, so no path object is made of each."""
+    file = name.rpartition("/")[2]
+    dot = file.rfind(".")
+    return file[dot:].lower() if dot > 0 else ""
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Return the images below a folder at any depth, sorted; hidden files and links are left out."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        found += [Path(parent, name) for name in names if is_image(name) and not is_hidden(name)]
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def none_found(paths: Iterable[Path | str]) -> str:
+    """Say that no image is below some paths, and what is there instead."""
+    folders = [Path(path) for path in paths]
+    below = (file for folder in folders for file in folder.rglob("*") if not is_hidden(file.name))
+    bare = sum(file.is_file() and not file.suffix for file in below)
+    there = f"; {bare} files have no suffix, add it (.jpg)" if bare else ""
+    return f"{', '.join(map(str, folders))}: found no image{there}; expected {', '.join(sorted(SUFFIXES))}"
+
+
+def images_in(paths: ImageLike | Sequence[ImageLike]) -> list[Path | MemoryImage]:
+    """List images: files as they are, the images below folders in order (links are not followed), images in memory.
+
+    Raises:
+        UsageError: a path does not exist, an array is no image, or there is no image at all.
+    """
+    listed = as_list(paths)
+    found = [image for one in listed for image in images_at(one)]
+    if not found:
+        raise UsageError(none_found(str(one) for one in listed))
+    return found
+
+
+def as_list(paths: ImageLike | Sequence[ImageLike]) -> list[Path | MemoryImage]:
+    """Return one image or several as a list; those in memory are named by their place in it."""
+    several: Sequence[ImageLike] = [paths] if isinstance(paths, IMAGE_TYPES) else paths
+    return [
+        Path(one) if isinstance(one, (str, Path)) else MemoryImage(f"image-{number}", as_image(one))
+        for number, one in enumerate(several, start=1)
+    ]
+
+
+def images_at(one: Path | MemoryImage) -> list[Path | MemoryImage]:
+    """Return an image, or those below a folder, in order. Raises UsageError: there is no such path."""
+    if isinstance(one, Path) and one.is_dir():
+        return sorted(images_below(one), key=in_order)
+    if isinstance(one, Path) and not one.exists():
+        raise UsageError(f"{one}: no such file or folder")
+    return [one]
+
+
+def in_order(image: object) -> list[str | int]:
+    """Return a key that sorts by name, and numbers in names by their value.
+
+    >>> [str(path) for path in sorted([Path("10.png"), Path("9.png")], key=in_order)]
+    ['9.png', '10.png']
+    """
+    parts = re.split(r"([0-9]+)", str(image))
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
 def pixel_digest(image: Pixels) -> str:
     """Return 32 hex characters that stand for the pixels and the shape of an image, whatever file they came from.
 
@@ -188,14 +291,16 @@ def pixel_digest(image: Pixels) -> str:
 
 def png_of(image: Pixels) -> bytes:
     """Return an image (H, W, 3) as a PNG file."""
+    return _encoded(image, "PNG")
+
+
+def _encoded(image: Pixels, kind: str, **options: int) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
+    Image.fromarray(image).save(out, kind, **options)
     return out.getvalue()
 
 
 def data_uri(image: Pixels, quality: int | None = None) -> str:
     """Return an image (H, W, 3) as an address that holds it: a PNG, or a JPEG of a quality from 1 to 95."""
     kind, options = ("png", {}) if quality is None else ("jpeg", {"quality": quality, "optimize": True})
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(_encoded(image, kind, **options)).decode()}"

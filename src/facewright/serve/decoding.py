@@ -14,7 +14,8 @@ from PIL import Image
 
 from facewright import images
 from facewright.errors import BadImage
-from facewright.images import Pixels, formats
+from facewright.images import Pixels
+from facewright.images.decoding import recognize, webp_size
 from facewright.serve.forms import Upload
 from facewright.serve.http_errors import ApiError
 from facewright.serve.settings import Limits
@@ -63,9 +64,9 @@ class Header:
 def read_header(upload: Upload) -> Header | None:
     """Return what an image says of itself; None where it cannot be read: decoding will refuse it."""
     try:
-        kind, reader = formats.recognize(upload.content)
+        kind, reader = recognize(upload.content)
         if kind == "WebP":  # its reader makes room for the whole image when it opens
-            return Header(kind, *formats.webp_size(upload.content))
+            return Header(kind, *webp_size(upload.content))
         with reader(io.BytesIO(upload.content)) as image:
             return Header(kind, *image.size, progressive=bool(image.info.get("progressive")))
     except Exception:  # Pillow raises a dozen types on damaged data

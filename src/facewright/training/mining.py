@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from facewright import images
-from facewright.data.boxes import read_boxes
+from facewright.data.label_files import read_boxes
 from facewright.data.loaders import ExtendedStore
 from facewright.errors import BadImage, DataError, UsageError
 from facewright.events import EventHandler, Message
 from facewright.faces.mining import false_alarms
 from facewright.faces.scan import Scanner, Search
 from facewright.files import write_atomic
-from facewright.images.files import images_below
+from facewright.images import images_below
 from facewright.training.loading import Data
 from facewright.training.recipe import Recipe
 from facewright.training.recipe_parts import HardNegativeMining

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from facewright.data import sampling
-from facewright.data.identity_sampling import identities, pair_plan, triplet_plan
+from facewright.data.sampling import identities, pair_plan, triplet_plan
 from facewright.errors import FacewrightError
 from facewright.specs import Spec
 

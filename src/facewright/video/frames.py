@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from facewright.errors import DataError, UsageError, require_extra
 from facewright.files import replacing
-from facewright.images import Limits, Pixels
-from facewright.images.files import is_image
+from facewright.images import Limits, Pixels, is_image
 
 if TYPE_CHECKING:
     import av

@@ -21,8 +21,7 @@ from facewright.explanation.occlusion import occlude
 from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper
 from facewright.files import write_atomic
-from facewright.images import ImageLike, MemoryImage, Pixels
-from facewright.images.files import images_in
+from facewright.images import ImageLike, MemoryImage, Pixels, images_in
 from facewright.input_spec import InputSpec
 from facewright.provenance import Origin, origin, versions
 from facewright.recognition import Recognizer

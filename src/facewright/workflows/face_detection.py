@@ -13,8 +13,7 @@ from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.alignment import framed
 from facewright.faces.selection import one_of, stored_selection
 from facewright.files import csv_text, write_atomic, write_json
-from facewright.images import ImageLike, MemoryImage, Pixels
-from facewright.images.files import as_list, images_at, none_found
+from facewright.images import ImageLike, MemoryImage, Pixels, as_list, images_at, none_found
 from facewright.input_spec import Template
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import SMALLEST_FACE, TEMPLATES, Face, Recognizer, SelectFace

@@ -11,14 +11,13 @@ import numpy as np
 
 from facewright import bundle as bundles
 from facewright import devices, images
-from facewright.data.boxes import TrueBoxes, read_boxes, splits_of
+from facewright.data.label_files import TrueBoxes, read_boxes, splits_of
 from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.events import EventHandler, counted, ignore_event
 from facewright.faces.frame import Frame, fit_frame
 from facewright.faces.scan import FaceBoxes, Scanner, Search
 from facewright.files import model_file, write_atomic
-from facewright.images import ImageLike, MemoryImage
-from facewright.images.files import images_in
+from facewright.images import ImageLike, MemoryImage, images_in
 from facewright.metrics.detection import DetectionResult, Floats, best_threshold, evaluate_detections
 from facewright.records import notebook_display
 from facewright.report.boxes import draw_boxes

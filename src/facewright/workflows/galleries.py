@@ -18,8 +18,7 @@ from facewright.gallery import exists, open_store
 from facewright.gallery.entries import MAX_TEXT
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Enrollment, Identification, Photo, PhotoIdentification
-from facewright.images import Pixels
-from facewright.images.files import images_below, none_found
+from facewright.images import Pixels, images_below, none_found
 from facewright.names import checked_name
 from facewright.old_keywords import select_face_was_policy
 from facewright.recognition import Face, Recognizer, SelectFace

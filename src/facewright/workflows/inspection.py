@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facewright.data.audit import Audit, audit
-from facewright.data.contact_sheet import contact_sheet
-from facewright.data.exporting import Exported, export_npz
+from facewright.data.exporting import Exported, contact_sheet, export_npz
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import UsageError

@@ -12,13 +12,12 @@ from pathlib import Path
 from facewright import images
 from facewright.data.archives import ArchivedImage
 from facewright.data.label_files import ROLES
-from facewright.data.tar_files import is_archive, open_archive
+from facewright.data.packed import is_archive, open_archive
 from facewright.data.text_tables import TextTable, parse, read_text
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.faces.crops import SIDE, model_advice, share_in_sample
-from facewright.images import ImageLike, Pixels
-from facewright.images.files import as_list, images_at, in_order, is_image, none_found
+from facewright.images import ImageLike, Pixels, as_list, images_at, in_order, is_image, none_found
 from facewright.inference import Classifier, ImageInput, Prediction
 from facewright.metrics.thresholds import UNKNOWN, pick, thresholds_for
 from facewright.records import Record

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from facewright.clustering import cluster
-from facewright.metrics.clustering import ClusterScores, cluster_scores
+from facewright.metrics.identification import ClusterScores, cluster_scores
 from facewright.metrics.impostor_tail import scores_of
 
 HINDSIGHT = 30  # distances

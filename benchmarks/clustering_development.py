@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from clustering import Labels, Vectors, impostor_scores
 from facewright import clustering
-from facewright.metrics.clustering import cluster_scores
+from facewright.metrics.identification import cluster_scores
 
 MANY = {"many": (1.0, 0.3), "many, far": (1.3, 0.3), "many, times": (1.1, 0.6), "many, far, times": (1.3, 0.6)}
 Pile = tuple[Vectors, Labels]

@@ -35,8 +35,7 @@ from PIL import Image, ImageFilter
 
 from facewright.errors import Undefined
 from facewright.images import Pixels
-from facewright.metrics.distributions import histograms
-from facewright.metrics.impostor_tail import Comparisons, compare_people, fit, scores_of, threshold_for
+from facewright.metrics.impostor_tail import Comparisons, compare_people, fit, histograms, scores_of, threshold_for
 from facewright.metrics.thresholds import accepting_at_most, allowed_at
 
 FACTORS, RADII = (1.0, 5.0), (0.5, 4.0)  # of reductions, and of Gaussian blur in px

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.data.splits import Split
-from facewright.metrics.regression import mean_absolute_error
+from facewright.evaluation.number_metrics import mean_absolute_error
 from facewright.regression.points import Points, open_points
 from facewright.regression.run import fit
 from facewright.report.number_plots import quantity

@@ -25,7 +25,7 @@ from facewright.faces.crops import READ_AT_LEAST, FaceCropper, cropper_for
 from facewright.files import model_file
 from facewright.graphs import LOGITS, as_rows, fitted
 from facewright.images import MemoryImage
-from facewright.metrics.target_values import softmax, target_values
+from facewright.metrics.calibration import softmax, target_values
 from facewright.metrics.thresholds import ATTRIBUTE, class_threshold, thresholds_for
 from facewright.records import Record
 

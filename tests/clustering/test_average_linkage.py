@@ -12,7 +12,7 @@ from scipy.stats import gamma
 from facewright import clustering
 from facewright.clustering import cluster
 from facewright.errors import DataError, Undefined, UsageError
-from facewright.metrics.clustering import cluster_scores
+from facewright.metrics.identification import cluster_scores
 from facewright.metrics.impostor_tail import score_at
 
 WIDTH = 64

@@ -11,7 +11,7 @@ import pytest
 from facewright.errors import UsageError
 from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
 from facewright.files import as_record
-from facewright.metrics.class_similarity import SEPARATION
+from facewright.metrics.label_issues import SEPARATION
 
 CLASSES = ("ann", "bo", "cy")
 PROBABILITIES = np.array(

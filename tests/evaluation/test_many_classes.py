@@ -92,7 +92,7 @@ def test_resamples_drawn_in_blocks_are_of_the_same_distribution(monkeypatch: pyt
     labels, guessed = said(400).labels, said(400).predicted
     macro = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
     whole = intervals.bootstraps(macro, labels, guessed, CLASSES)
-    assert whole == tuple(intervals.bootstrap(one, labels, guessed, CLASSES) for one in macro)
+    assert whole == tuple(intervals.bootstraps((one,), labels, guessed, CLASSES)[0] for one in macro)
     other = np.where(np.arange(400) % 7, guessed, labels)
     paired = intervals.paired_bootstrap(metrics.macro_f1, labels, (guessed, other), CLASSES)
     monkeypatch.setattr(intervals, "CELLS", 40_000)

@@ -13,11 +13,12 @@ from facewright.errors import FacewrightError, Undefined, UsageError
 from facewright.evaluation.number_metrics import (
     NumberResult,
     RegressionResult,
+    conformal_half_width,
+    cumulative_score,
     fit_interval,
     measure_number,
     measure_rows,
 )
-from facewright.metrics.regression import conformal_half_width, cumulative_score
 
 RANDOM = np.random.default_rng(0)
 AGES = RANDOM.uniform(3, 62, 90)

@@ -18,8 +18,7 @@ from facewright.gallery.calibration import choose, search_enrolled
 from facewright.gallery.decisions import DEFAULT_FPIR, Decisions
 from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.sqlite import SqliteStore
-from facewright.metrics.distributions import histograms
-from facewright.metrics.impostor_tail import _moments, compare_people, fit, scores_of, threshold_for
+from facewright.metrics.impostor_tail import _moments, compare_people, fit, histograms, scores_of, threshold_for
 from facewright.metrics.intervals import clopper_pearson
 from facewright.metrics.thresholds import Threshold
 from facewright.recognition import Recognizer

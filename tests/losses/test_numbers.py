@@ -22,7 +22,7 @@ from facewright.losses.targets import (
     ranks,
     vote_loss,
 )
-from facewright.metrics import target_values
+from facewright.metrics import calibration
 from facewright.specs import HeadSpec, NumberSpec
 
 NAN = float("nan")
@@ -136,7 +136,7 @@ SPECS = {
 def test_a_number_is_what_its_head_means(head: str) -> None:
     spec, given = SPECS[head], scores(7, SPECS[head].scores, seed=3)
     values = number_values(given, spec)
-    assert torch.allclose(values.double(), torch.from_numpy(target_values.number_values(np.asarray(given), spec)))
+    assert torch.allclose(values.double(), torch.from_numpy(calibration.number_values(np.asarray(given), spec)))
     for row, value in zip(given.tolist(), values.tolist(), strict=True):
         if head == "dex":
             total = sum(math.exp(one) for one in row)

@@ -17,7 +17,7 @@ from facewright.losses.targets import (
     starting_bias,
     target_losses,
 )
-from facewright.metrics.target_values import target_values
+from facewright.metrics.calibration import target_values
 from facewright.specs import ObjectiveSpec, TaskSpec
 
 NAN = float("nan")

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facewright.errors import UsageError
-from facewright.metrics import class_similarity
-from facewright.metrics.class_similarity import LEAST, SEPARATION, SMALLEST, parts_of
+from facewright.metrics import label_issues
+from facewright.metrics.label_issues import LEAST, SEPARATION, SMALLEST, parts_of
 
 
 def cloud(sizes: list[int], seed: int, apart: float) -> NDArray[np.float32]:
@@ -56,7 +56,7 @@ def test_the_first_of_a_part_is_the_nearest_to_its_middle() -> None:
 def test_the_separation_is_the_share_of_right_comparisons() -> None:
     within, across = np.array([0.5, 0.7, 0.7, 0.9]), np.array([0.1, 0.7, 0.8])
     expected = np.mean([1.0 if w > a else 0.5 if w == a else 0.0 for w in within for a in across])
-    assert class_similarity._separation(within, across) == pytest.approx(expected)
+    assert label_issues._separation(within, across) == pytest.approx(expected)
 
 
 def test_copies_count_once() -> None:
@@ -89,7 +89,7 @@ def test_only_the_rows_of_the_class_are_cut() -> None:
 def test_large_classes_are_measured_on_some_of_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     points = cloud([150, 60], 4, apart=1.0)
     whole = parts_of(points, np.arange(210), names(210))
-    monkeypatch.setattr(class_similarity, "IMAGES", 70)
+    monkeypatch.setattr(label_issues, "IMAGES", 70)
     some = parts_of(points, np.arange(210), names(210))
     assert whole is not None and some is not None
     assert some.smaller.tolist() == whole.smaller.tolist()

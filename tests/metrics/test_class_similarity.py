@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined, UsageError
-from facewright.metrics.class_similarity import CHANCE, class_similarity, find_outliers
+from facewright.metrics.label_issues import CHANCE, class_similarity, find_outliers
 
 
 def people(sizes: list[int], seed: int, spread: float = 0.6) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from facewright.metrics.distributions import beta_cdf, beta_quantile, normal_quantile
+from facewright.metrics.intervals import beta_cdf, beta_quantile, normal_quantile
 
 SHARES = (1e-9, 0.001, 0.025, 0.3, 0.5, 0.975, 0.999999)
 SHAPES = [(1, 1), (1, 7), (0.5, 3), (3, 1100), (250, 251), (999_000, 1_001), (2, 15_600_000), (5e8, 5e8)]

@@ -7,7 +7,7 @@ import pytest
 
 from facewright.errors import DataError, EmptyScores, FacewrightError, UsageError
 from facewright.files import as_record
-from facewright.metrics.distributions import Histograms, histograms
+from facewright.metrics.impostor_tail import Histograms, histograms
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from facewright.metrics.classification import macro_f1, macro_recall
 from facewright.metrics.intervals import (
     Rate,
     Tally,
-    bootstrap,
+    bootstraps,
     clopper_pearson,
     mcnemar_exact,
     paired_bootstrap,
@@ -122,7 +122,7 @@ def two_models():
 def test_the_bootstrap_is_that_of_drawing_images(two_models) -> None:
     labels, a, b = two_models
     plain = drawn_one_by_one(macro_f1, labels, (a, b), 4, resamples=3000)
-    one = bootstrap(macro_f1, labels, a, 4, resamples=20_000)
+    one = bootstraps((macro_f1,), labels, a, 4, resamples=20_000)[0]
     both = paired_bootstrap(macro_f1, labels, (a, b), 4, resamples=20_000)
     # Two Monte Carlo runs: percentiles of 3,000 draws are good to about 0.005 here.
     assert (one.low, one.high) == pytest.approx(np.percentile(plain[:, 0], [2.5, 97.5]), abs=0.012)
@@ -134,7 +134,7 @@ def test_the_bootstrap_is_that_of_drawing_images(two_models) -> None:
 def test_pairing_cancels_what_both_models_find_hard(two_models) -> None:
     labels, a, b = two_models
     paired = paired_bootstrap(macro_f1, labels, (a, b), 4)
-    apart = [bootstrap(macro_f1, labels, guess, 4, seed=seed) for seed, guess in enumerate((a, b))]
+    apart = [bootstraps((macro_f1,), labels, guess, 4, seed=seed)[0] for seed, guess in enumerate((a, b))]
     unpaired = sum((rate.high - rate.low) ** 2 for rate in apart) ** 0.5
     assert paired.high - paired.low < unpaired
 
@@ -171,7 +171,7 @@ def singles(classes: int, images: int, seed: int) -> tuple[np.ndarray, np.ndarra
 def test_intervals_of_classes_with_few_images_hold_the_expected_macro_f1(images) -> None:
     classes = 200
     values = [float(macro_f1(tally(*singles(classes, images, seed), classes))) for seed in range(300)]
-    found = [bootstrap(macro_f1, *singles(classes, images, seed), classes, resamples=200) for seed in range(100)]
+    found = [bootstraps((macro_f1,), *singles(classes, images, seed), classes, resamples=200)[0] for seed in range(100)]
     assert np.mean([rate.low <= np.mean(values) <= rate.high for rate in found]) >= 0.85  # over images 73, 80 %
 
 
@@ -179,7 +179,7 @@ def test_an_interval_of_very_many_classes_holds_its_value() -> None:
     labels, guessed = singles(1000, 2, 0)
     kept = np.arange(2000) % 2 < (np.arange(2000) < 400)  # most classes keep no image, 200 one of theirs
     kept |= np.arange(2000) > 1400  # and 300 both
-    rate = bootstrap(macro_f1, labels[kept], guessed[kept], 1000, resamples=200)
+    rate = bootstraps((macro_f1,), labels[kept], guessed[kept], 1000, resamples=200)[0]
     assert rate.low < rate.value < rate.high
 
 
@@ -187,7 +187,7 @@ def test_classes_are_drawn_in_blocks_with_those_without_an_image_left_out(monkey
     labels, a = singles(60, 2, 0)
     b = np.where(np.arange(labels.size) % 5, a, labels)
     f1 = 2 * (counts := tally(labels * 3, a * 3, 180)).hits[::3] / (2 + counts.predicted[::3])
-    one = bootstrap(macro_f1, labels * 3, a * 3, 180)
+    one = bootstraps((macro_f1,), labels * 3, a * 3, 180)[0]
     error = 1.96 * f1.std() / 60**0.5
     assert (one.low, one.high) == pytest.approx((f1.mean() - error, f1.mean() + error), abs=0.006)
     paired = paired_bootstrap(macro_f1, labels, (b, a), 60)
@@ -199,7 +199,7 @@ def test_classes_are_drawn_in_blocks_with_those_without_an_image_left_out(monkey
 
 def test_a_bootstrap_of_no_images_is_undefined() -> None:
     with pytest.raises(Undefined):
-        bootstrap(lambda counts: counts.hits.sum(-1) * 1.0, [], [], classes=2)
+        bootstraps((lambda counts: counts.hits.sum(-1) * 1.0,), [], [], classes=2)[0]
 
 
 def test_statistics_work_on_one_and_on_many_counts() -> None:

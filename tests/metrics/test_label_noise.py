@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewright.errors import EmptyScores, FacewrightError, UsageError
-from facewright.metrics.label_noise import confident_joint, estimated_errors, label_errors, normalised_margin
+from facewright.metrics.label_issues import confident_joint, estimated_errors, label_errors, normalised_margin
 
 
 def made_up(images: int, classes: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -7,9 +7,9 @@ import pytest
 from sklearn import metrics as reference
 
 from facewright.errors import FacewrightError, Undefined, UsageError
-from facewright.metrics import regression
-from facewright.metrics.regression import average_l2_error, mean_absolute_error, r2
-from facewright.metrics.regression import root_mean_square_error as rmse
+from facewright.evaluation import number_metrics
+from facewright.evaluation.number_metrics import average_l2_error, mean_absolute_error, r2
+from facewright.evaluation.number_metrics import root_mean_square_error as rmse
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.normal(size=(40, 3))
@@ -56,7 +56,7 @@ def test_the_interval_covers_the_true_error_about_as_often_as_it_says() -> None:
 
 def test_blocks_do_not_change_what_is_resampled_into_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mean_absolute_error(TRUTH, SAID)
-    monkeypatch.setattr(regression, "_BLOCK", 400)  # ten resamples at once
+    monkeypatch.setattr(number_metrics, "_BLOCK", 400)  # ten resamples at once
     assert mean_absolute_error(TRUTH, SAID) == whole
 
 

@@ -10,7 +10,7 @@ from facewright.errors import DataError, EmptyScores, RunError, Undefined, Unkno
 from facewright.files import as_record
 from facewright.metrics.binary import choose_class_threshold
 from facewright.metrics.calibration import calibrate_scores
-from facewright.metrics.distributions import histograms
+from facewright.metrics.impostor_tail import histograms
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.thresholds import (
     UNKNOWN,

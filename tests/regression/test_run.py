@@ -13,7 +13,7 @@ import pytest
 
 from facewright.cli.main import main
 from facewright.errors import DataError, RunError, UsageError
-from facewright.metrics.regression import mean_absolute_error
+from facewright.evaluation.number_metrics import mean_absolute_error
 from facewright.regression import recipe as recipes
 from facewright.regression.points import open_points
 from facewright.regression.regressor import load

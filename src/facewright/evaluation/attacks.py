@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from facewright.data.text_tables import read_table
 from facewright.errors import DataError, EmptyScores, UsageError
-from facewright.metrics.binary import choose_binary_threshold
-from facewright.metrics.intervals import Rate, mean_of, wilson
+from facewright.metrics.binary import choose_binary_threshold, mean_of
+from facewright.metrics.intervals import Rate, wilson
 from facewright.records import Record
 
 BONA_FIDE = ("", "bonafide", "genuine", "live", "real")  # without space, - and _

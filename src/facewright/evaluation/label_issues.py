@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined
-from facewright.metrics.class_similarity import CHANCE, SEPARATION, class_similarity, find_outliers, parts_of
 from facewright.metrics.intervals import Rate, wilson
-from facewright.metrics.label_noise import confident_joint, estimated_errors, label_errors
+from facewright.metrics.label_issues import (
+    CHANCE,
+    SEPARATION,
+    class_similarity,
+    confident_joint,
+    estimated_errors,
+    find_outliers,
+    label_errors,
+    parts_of,
+)
 from facewright.records import Record
 
 

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, Undefined, UsageError
+from facewright.evaluation.number_metrics import mean_with_interval
 from facewright.metrics.binary import DEFAULT_THRESHOLD, binary_errors
 from facewright.metrics.classification import average_precision_rate, defined_mean, roc_auc_rate
-from facewright.metrics.distributions import normal_quantile
-from facewright.metrics.intervals import Rate, complement, not_a_point, wilson
-from facewright.metrics.regression import mean_with_interval
+from facewright.metrics.intervals import Rate, complement, normal_quantile, not_a_point, wilson
 from facewright.records import Record
 
 Scores = NDArray[np.float64]

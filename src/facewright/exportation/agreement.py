@@ -20,7 +20,7 @@ from facewright.bundle import Bundle
 from facewright.data.store import PixelStore
 from facewright.embedding import Embedder
 from facewright.inference import Classifier
-from facewright.metrics.target_values import softmax, target_values
+from facewright.metrics.calibration import softmax, target_values
 from facewright.metrics.thresholds import UNKNOWN, VERIFICATION, thresholds_for
 from facewright.records import Record
 from facewright.specs import TaskSpec

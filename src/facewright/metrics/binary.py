@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import UnknownName, UsageError
-from facewright.metrics.intervals import Rate, complement, mean_of, wilson
+from facewright.metrics.intervals import Rate, complement, wilson
 from facewright.metrics.thresholds import BINARY, Threshold, refuse_accepting_none
 from facewright.metrics.verification import Roc, eer, roc, tar_at_far, two_sides
 from facewright.records import Record
@@ -70,6 +70,21 @@ def binary_errors(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> 
     far = wilson(int((negative >= threshold).sum()), negative.size)
     frr = wilson(int((positive < threshold).sum()), positive.size)
     return BinaryErrors(far, frr, mean_of(far, frr))
+
+
+def mean_of(a: Rate, b: Rate) -> Rate:
+    """Return the mean of two rates of different samples, such as the HTER of FAR and FRR.
+
+    Its lower half-width is half the root of the sum of their squared lower half-widths, the upper likewise. So it has a
+    width where no error was seen.
+
+    Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
+    Statistics in Medicine 27 (2008), for the sum of two rates.
+    """
+    value = (a.value + b.value) / 2
+    down = math.hypot(a.value - a.low, b.value - b.low) / 2
+    up = math.hypot(a.high - a.value, b.high - b.value) / 2
+    return Rate(value=value, low=max(0.0, value - down), high=min(1.0, value + up), n=a.n + b.n)
 
 
 def choose_binary_threshold(genuine: ArrayLike, impostor: ArrayLike, rule: str) -> float:

@@ -1,8 +1,8 @@
-"""Probabilities that mean what they say: reliability of confidences, and the map from a similarity to a probability.
+"""From scores to what they stand for: values of a task, reliability of confidences, probability of a similarity.
 
-Two maps are tried, a logistic and an isotonic one; the one with the lower log loss on pairs it was not fitted to is
-fitted again on all pairs and kept. The probability is for pairs mixed like these: among equally many genuine and
-impostor pairs 0.5 means one thing, among one genuine pair in a thousand another. The mix is kept with the map.
+Two maps from a similarity to a probability are tried, a logistic and an isotonic one; the one with the lower log loss
+on pairs it was not fitted to is fitted again on all pairs and kept. The probability is for pairs mixed like these:
+among equally many genuine and impostor pairs 0.5 means one thing, among one genuine pair in a thousand another.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from facewright.metrics.intervals import Rate, same_length, wilson
 from facewright.metrics.people import people_halves, people_of
 from facewright.metrics.verification import two_sides
 from facewright.records import Record
+
+if TYPE_CHECKING:
+    from facewright.specs import NumberSpec, Target, TaskSpec
 
 BINS = 15
 Method = Literal["logistic", "isotonic"]
@@ -283,3 +286,47 @@ def _held_out_loss(method: Method, scores: NDArray[np.float64], same: NDArray[np
         of_truth = np.where(same[held], chance, 1 - chance)
         losses.append(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)))
     return float(np.concatenate(losses).mean())
+
+
+def sigmoid(scores: ArrayLike) -> NDArray[np.float64]:
+    """Return the probability that a logit means, of any size.
+
+    >>> sigmoid([0.0, -1000.0]).tolist()
+    [0.5, 0.0]
+    """
+    return np.asarray(0.5 * (1.0 + np.tanh(np.asarray(scores, np.float64) / 2)), np.float64)
+
+
+def number_values(scores: NDArray[np.float64], spec: NumberSpec) -> NDArray[np.float64]:
+    """Return the numbers (N,) that scores (N, K) mean, in the number's units.
+
+    >>> from facewright.specs import NumberSpec
+    >>> spec = NumberSpec(head="dex", bins=3, low=0.0, high=100.0)
+    >>> number_values(np.array([[0.0, 0.0, 0.0], [0.0, 50.0, 0.0]]), spec).round(6).tolist()
+    [50.0, 50.0]
+    """
+    low, high = spec.ends
+    if spec.head == "dex":
+        return np.asarray(softmax(scores) @ np.linspace(low, high, spec.bins), np.float64)
+    if spec.head == "coral":
+        return np.asarray(low + (scores > 0).sum(axis=1) * ((high - low) / (spec.bins - 1)), np.float64)
+    return np.asarray((low + high) / 2 + scores[:, 0] * ((high - low) / 2), np.float64)
+
+
+def target_values(scores: NDArray[np.float64], task: TaskSpec) -> NDArray[np.float64]:
+    """Return the values (N, V) that scores (N, S) mean: probabilities, of yes or of each class, and numbers."""
+    return np.concatenate([_values(scores[:, part.scores], part.target) for part in task.parts], axis=1)
+
+
+def _values(scores: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    if target.kind == "attribute":
+        return sigmoid(scores)
+    return softmax(scores) if target.number is None else number_values(scores, target.number)[:, None]
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities from scores, (B, C) -> (B, C)."""
+    powers = np.asarray(logits - logits.max(axis=1, keepdims=True, initial=-np.inf), np.float64)
+    np.exp(powers, out=powers)  # in place: of a million classes each array is large
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
-from facewright.metrics.distributions import normal_quantile
-from facewright.metrics.intervals import Rate, Tally, class_numbers, not_a_point, same_length, wilson
+from facewright.metrics.intervals import Rate, Tally, class_numbers, normal_quantile, not_a_point, same_length, wilson
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)  # log loss clips to this: one impossible answer costs 36 nats
 _Z = -normal_quantile(0.025)

@@ -1,4 +1,4 @@
-"""Closed-set CMC and open-set identification rates of probes searched in a gallery.
+"""Who is who: identification rates of probes searched in a gallery, and clusters against the true people.
 
 An identity's score is the best of its gallery images. A probe is *mated* if its person is in the gallery, else it is
 *non-mated*. Ties count against the mate: a probe whose mate shares the best score is not identified at rank 1. False
@@ -219,3 +219,53 @@ def open_set_at(found: Search, fpir: float) -> OpenSetPoint:
     accepted = scores[scores > refused]
     threshold = float(accepted.min()) if accepted.size else float(np.nextafter(refused, np.inf))
     return open_set_rates(found, threshold, float(fpir))
+
+
+class ClusterScores(Record):
+    """Precision, recall and F of clusters; None: undefined."""
+
+    bcubed_precision: float
+    bcubed_recall: float
+    bcubed_f: float
+    pairwise_precision: float | None  # no pair in a cluster
+    pairwise_recall: float | None  # no person with two items
+    pairwise_f: float | None
+    clusters: int
+    people: int
+    n: int
+
+
+def cluster_scores(labels: ArrayLike, people: ArrayLike) -> ClusterScores:
+    """Compare clusters with the true people.
+
+    Args:
+        labels: (N,) the cluster of each item. people: (N,) its person.
+    Raises:
+        DataError: no items, or not as many of both.
+
+    >>> scores = cluster_scores([0, 0, 1], ["a", "a", "a"])
+    >>> scores.bcubed_precision, round(scores.bcubed_recall, 3), round(scores.pairwise_recall, 3)
+    (1.0, 0.556, 0.333)
+    """
+    found, truth = np.asarray(labels), np.asarray(people)
+    if found.ndim != 1 or found.shape != truth.shape or not found.size:
+        raise DataError(f"expected a cluster and a person for each of N items, got {found.shape} and {truth.shape}")
+    rows, columns = (np.unique(side, return_inverse=True)[1] for side in (found, truth))
+    sizes, members = np.bincount(rows).astype(np.float64), np.bincount(columns).astype(np.float64)
+    cells, counts = np.unique(np.stack([rows, columns]), axis=1, return_counts=True)
+    both = counts.astype(np.float64)
+    precision = float((both**2 / sizes[cells[0]]).sum() / found.size)
+    recall = float((both**2 / members[cells[1]]).sum() / found.size)
+    right, joined, true = (float((side * (side - 1) / 2).sum()) for side in (both, sizes, members))
+    pair_precision, pair_recall = right / joined if joined else None, right / true if true else None
+    return ClusterScores(
+        bcubed_precision=precision,
+        bcubed_recall=recall,
+        bcubed_f=2 * precision * recall / (precision + recall),
+        pairwise_precision=pair_precision,
+        pairwise_recall=pair_recall,
+        pairwise_f=2 * right / (joined + true) if joined + true else None,
+        clusters=sizes.size,
+        people=members.size,
+        n=found.size,
+    )

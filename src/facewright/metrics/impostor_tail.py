@@ -15,13 +15,15 @@ Technometrics 29 (1987), probability-weighted moments; ISO/IEC 19795-1 for FPIR 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
 
-from facewright.errors import Undefined, UsageError
-from facewright.metrics.distributions import Histograms
+from facewright.errors import DataError, EmptyScores, Undefined, UsageError
+from facewright.records import Record
 
 TAIL = 0.1  # share of the scores that the distribution is fitted to, at most
 MOST = 4_000  # scores that it is fitted to
@@ -29,8 +31,51 @@ REPETITIONS = 200
 MOST_PRIOR = 2_000  # comparisons that a prior counts for
 SHAPE = (-0.25, -1e-6)  # bounds of the shape parameter
 STEPS = 50  # of the bisection, to a precision of 2^-50
+BINS = 50
+HUNDREDTHS = 100  # ranges begin and end at hundredths
 
 Scores = NDArray[np.float64]
+
+
+class Histograms(Record):
+    """Scores in K equal bins from `low` to `high`; a bin has its lower end, the last one both."""
+
+    low: float
+    high: float
+    genuine: tuple[int, ...]  # K
+    impostor: tuple[int, ...]  # K
+
+    @model_validator(mode="after")
+    def _equal_bins(self) -> Histograms:
+        if not self.low < self.high or not self.genuine or len(self.genuine) != len(self.impostor):
+            raise ValueError(f"expected equal bins from low to high, got {self.low:g} to {self.high:g}")
+        if min(*self.genuine, *self.impostor) < 0:
+            raise ValueError("expected counts of at least 0")
+        return self
+
+
+def histograms(genuine: ArrayLike, impostor: ArrayLike, bins: int = BINS) -> Histograms:
+    """Count scores in equal bins over their common range, widened to hundredths.
+
+    Args:
+        genuine, impostor: (P,) and (Q,) finite scores. bins: how many, at least 1.
+    Raises:
+        EmptyScores: a side has none. UsageError: no bins. DataError: a score is not finite.
+    >>> histograms([0.75, 1.0], [0.0, 0.3, 0.5], bins=4)
+    Histograms(low=0.0, high=1.0, genuine=(0, 0, 0, 2), impostor=(1, 1, 1, 0))
+    """
+    sides = np.asarray(genuine, np.float64).ravel(), np.asarray(impostor, np.float64).ravel()
+    if bins < 1:
+        raise UsageError(f"expected at least one bin, got {bins}")
+    if not all(side.size for side in sides):
+        raise EmptyScores("histograms need scores of genuine and of impostor pairs")
+    every = np.concatenate(sides)
+    if not np.isfinite(every).all():
+        raise DataError("expected finite scores, got NaN or infinity: the model's output is broken")
+    low, high = math.floor(round(every.min() * HUNDREDTHS, 9)), math.ceil(round(every.max() * HUNDREDTHS, 9))
+    ends = low / HUNDREDTHS, max(high, low + 1) / HUNDREDTHS
+    counts = [np.histogram(side, bins, ends)[0].tolist() for side in sides]
+    return Histograms(low=ends[0], high=ends[1], genuine=tuple(counts[0]), impostor=tuple(counts[1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,8 @@
 
 Wilson's interval is for reported shares, Clopper and Pearson's for error rates near zero that must hold at least as
 often as they say, the bootstrap for statistics that are no plain share (macro-F1): over images, or over classes where
-these have too few images each (`resamples_classes`). All of them describe one thing: how
-much the number would move with *other test images of the same kind*. They say nothing of another training seed.
+these have too few images each (`resamples_classes`). All of them describe how much the number would move with *other
+test images of the same kind*. They say nothing of another training seed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import Undefined, UsageError
-from facewright.metrics.distributions import beta_cdf, beta_quantile, normal_quantile
 from facewright.records import Count, Number, Record
 
 RESAMPLES = 2_000
 CELLS = 10_000_000  # counts of all resamples and classes that are held at once: more are drawn in blocks
+
+_TINY = 1e-300
+_TERMS = 100_000  # of the continued fraction; it takes about the square root of a + b
+_STEPS = 200  # of halving: to the last bit of a double
 
 
 class Rate(Record):
@@ -56,9 +60,7 @@ def tally(labels: ArrayLike, predicted: ArrayLike, classes: int) -> Tally:
     """Count hits, labels and predictions of each class.
 
     Args:
-        labels: (N,) class numbers in [0, classes).
-        predicted: (N,) likewise.
-        classes: C.
+        labels, predicted: (N,) class numbers in [0, classes).
     Raises:
         UsageError: the two differ in length, or a number is no class.
     >>> tally([0, 0, 1], [0, 1, 1], classes=2).hits.tolist()
@@ -77,11 +79,9 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> Rate:
     """The share k/n with Wilson's score interval.
 
     Args:
-        k: how many of the n, in [0, n].
-        n: at least 1.
-        confidence: in (0, 1).
+        k: in [0, n]. confidence: in (0, 1).
     Raises:
-        Undefined: n is 0. UsageError: k is not in [0, n].
+        Undefined: n is 0. UsageError: k or the confidence is out of range.
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927);
     without continuity correction.
     >>> rate = wilson(0, 10)
@@ -115,21 +115,6 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Rate:
     return Rate(value=k / n, low=low, high=high, n=n)
 
 
-def mean_of(a: Rate, b: Rate) -> Rate:
-    """Return the mean of two rates of different samples, such as the HTER of FAR and FRR.
-
-    Its lower half-width is half the root of the sum of their squared lower half-widths, the upper likewise. So it has a
-    width where no error was seen.
-
-    Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
-    Statistics in Medicine 27 (2008), for the sum of two rates.
-    """
-    value = (a.value + b.value) / 2
-    down = math.hypot(a.value - a.low, b.value - b.low) / 2
-    up = math.hypot(a.high - a.value, b.high - b.value) / 2
-    return Rate(value=value, low=max(0.0, value - down), high=min(1.0, value + up), n=a.n + b.n)
-
-
 def complement(rate: Rate) -> Rate:
     """Return the rate of the opposite: of errors, from an accuracy."""
     return Rate(value=1 - rate.value, low=1 - rate.high, high=1 - rate.low, n=rate.n)
@@ -148,23 +133,11 @@ def not_a_point(rate: Rate) -> Rate:
     return rate.replace(low=min(exact.low, rate.value), high=max(exact.high, rate.value))
 
 
-def upper_bound(rate: Rate, confidence: float) -> float:
-    """The one-sided upper bound of Clopper and Pearson of an observed rate.
-
-    >>> rate = clopper_pearson(0, 1100)
-    >>> round(upper_bound(rate, 0.95), 5)
-    0.00272
-    """
-    k = round(rate.value * rate.n)
-    return 1.0 if k == rate.n else beta_quantile(k + 1, rate.n - k, confidence)
-
-
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """The chance of a split at least this uneven of the images that exactly one of two models got right.
 
     Args:
-        correct_a: (N,) bool, whether model a was right on each image.
-        correct_b: (N,) bool, the same images in the same order.
+        correct_a, correct_b: (N,) bool, whether each model was right on the same images.
     Returns:
         The two-sided exact p-value in (0, 1]; 1.0 where the models are right on the same images.
     Raises:
@@ -179,32 +152,6 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     return min(1.0, 2.0 * _coin(min(only_a, only_b), only_a + only_b))
 
 
-def bootstrap(
-    statistic: Statistic,
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    classes: int,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Rate:
-    """A statistic of one model with its percentile bootstrap interval over images of each class, or over classes.
-
-    Over classes where `resamples_classes` says so: the statistic must then be a mean over classes.
-
-    Args:
-        statistic: from counts (R, C) to values (R,); works on (C,) too.
-        labels: (N,) class numbers. predicted: (N,) likewise. classes: C.
-        seed: of the resampling. resamples: R.
-    Returns:
-        The value on all images, the 2.5 and 97.5 percentiles over the resamples, N. Where every resample is equal
-        (all images right, say), the interval of Clopper and Pearson.
-    Raises:
-        Undefined: no image. UsageError: not the same images, or a number that is no class.
-    Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
-    """
-    return bootstraps((statistic,), labels, predicted, classes, seed, resamples)[0]
-
-
 def bootstraps(
     statistics: Sequence[Statistic],
     labels: ArrayLike,
@@ -213,7 +160,21 @@ def bootstraps(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[Rate, ...]:
-    """Several statistics over the same resamples; each is what `bootstrap` gives, and they are drawn once."""
+    """Statistics of one model, over the same resamples, with their percentile bootstrap intervals.
+
+    Resampled are the images of each class, or where `resamples_classes` says so the classes: then each statistic must
+    be a mean over classes.
+
+    Args:
+        statistics: from counts (R, C) to values (R,); each works on (C,) too.
+        labels, predicted: (N,) class numbers. classes: C. resamples: R.
+    Returns:
+        Of each the value on all images, the 2.5 and 97.5 percentiles over the resamples, N. Where every resample is
+        equal (all images right, say), the interval of Clopper and Pearson.
+    Raises:
+        Undefined: no image. UsageError: not the same images, or a number that is no class.
+    Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    """
     observed = tally(labels, predicted, classes)
     blocks = _resampled(np.asarray(labels), [np.asarray(predicted)], classes, seed, resamples)
     drawn = [[statistic(counts) for statistic in statistics] for (counts,) in blocks]
@@ -233,8 +194,6 @@ def resamples_classes(images: int, classes: int) -> bool:
     5, 10 and 20 images a class, those over classes in 91 to 100 %; 80 and 86 % of 200 equally hard classes with 4.
     Below 20 classes neither holds.
 
-    Args:
-        images: in all. classes: those that have an image.
     >>> [resamples_classes(images, classes) for images, classes in ((4, 4), (40, 20), (500, 100), (10_000, 1_000))]
     [False, True, False, True]
     """
@@ -253,15 +212,9 @@ def paired_bootstrap(
 
     Both models are scored on the same resampled images, so what makes an image hard for both cancels.
 
-    Args:
-        statistic: from counts (R, C) to values (R,); works on (C,) too.
-        labels: (N,) class numbers. predicted: model a's and model b's (N,). classes: C.
-        seed: of the resampling. resamples: R.
+    Args, Raises, Source: as `bootstraps`; predicted: model a's and model b's (N,).
     Returns:
         The difference on all images in [-1, 1] for a share, its 2.5 and 97.5 percentiles, N.
-    Raises:
-        Undefined: no image. UsageError: not the same images, or a number that is no class.
-    Source: as `bootstrap`.
     >>> hit_rate = lambda counts: counts.hits.sum(-1) / counts.labelled.sum(-1)
     >>> paired_bootstrap(hit_rate, [0, 0, 1, 1], ([0, 0, 1, 1], [0, 0, 0, 0]), classes=2).value
     0.5
@@ -324,9 +277,7 @@ def _resample(
 ) -> list[Tally]:
     """The counts of each model in each resample, (R, C); the labelled counts are (C,), the same in all.
 
-    Images of one class with the same predictions are interchangeable, so instead of drawing images with replacement one
-    draws how often each such group occurs: a multinomial, the same distribution at a fraction of the work. Of very many
-    classes, whose images are few each, `_resampled` draws the images.
+    Images of one class with the same predictions are interchangeable: drawn is how often each such group occurs.
     """
     generator = np.random.default_rng(seed)
     labelled = np.bincount(labels, minlength=classes)
@@ -382,3 +333,57 @@ def _coin(heads: int, throws: int) -> float:
     if throws <= 1000:
         return float(sum(math.comb(throws, count) for count in range(heads + 1)) / 2**throws)
     return float(beta_cdf(0.5, throws - heads, heads + 1))
+
+
+def normal_quantile(share: float) -> float:
+    """Return where the standard normal distribution reaches a share, in [0, 1]; infinite at both ends.
+
+    >>> round(normal_quantile(0.975), 6)
+    1.959964
+    """
+    if share in (0, 1):
+        return math.inf if share else -math.inf
+    return NormalDist().inv_cdf(share)
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """Return the share of the beta distribution (a, b above 0) below x, the regularized incomplete beta function.
+
+    Source: the continued fraction of DLMF 8.17.22, by Lentz's method.
+    >>> beta_cdf(0.5, 2, 2)
+    0.5
+    """
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_cdf(1 - x, b, a)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    c, d = 1.0, 1 / _not_zero(1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, _TERMS):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for factor in (even, odd):
+            d, c = 1 / _not_zero(1 + factor * d), _not_zero(1 + factor / c)
+            value *= d * c
+        if abs(d * c - 1) < 1e-15:
+            break
+    return math.exp(front) * value / a
+
+
+def beta_quantile(a: float, b: float, share: float) -> float:
+    """Return where the beta distribution reaches a share in [0, 1]: the inverse of `beta_cdf`, by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if beta_cdf(middle, a, b) < share:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _not_zero(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY

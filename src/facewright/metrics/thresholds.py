@@ -21,8 +21,8 @@ from pydantic import Field, computed_field, model_validator
 
 from facewright.errors import DataError, Undefined, UsageError
 from facewright.metrics.calibration import ScoreCalibration
-from facewright.metrics.distributions import Histograms
-from facewright.metrics.intervals import Rate, complement, upper_bound
+from facewright.metrics.impostor_tail import Histograms
+from facewright.metrics.intervals import Rate, beta_quantile, complement
 from facewright.metrics.verification import OperatingPoint, allowed_impostors, roc, tar_at_far
 from facewright.records import Count, Number, Record
 
@@ -187,6 +187,17 @@ def allowed_at(far: float, impostors: int, confidence: float | None) -> int:
         rate = Rate(value=middle / impostors, low=0, high=1, n=impostors)
         low, high = (middle, high) if upper_bound(rate, confidence) <= far else (low, middle - 1)
     return low
+
+
+def upper_bound(rate: Rate, confidence: float) -> float:
+    """The one-sided upper bound of Clopper and Pearson of an observed rate.
+
+    >>> rate = clopper_pearson(0, 1100)
+    >>> round(upper_bound(rate, 0.95), 5)
+    0.00272
+    """
+    k = round(rate.value * rate.n)
+    return 1.0 if k == rate.n else beta_quantile(k + 1, rate.n - k, confidence)
 
 
 def rule_of(method: str, confidence: float | None) -> str:

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facewright.errors import DataError, EmptyScores, Undefined, UsageError
-from facewright.metrics.distributions import normal_quantile
-from facewright.metrics.intervals import Rate, clopper_pearson
+from facewright.metrics.intervals import Rate, clopper_pearson, normal_quantile
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # what is reported, as far down as the impostors resolve it
 

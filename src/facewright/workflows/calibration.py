@@ -24,7 +24,7 @@ from facewright.faces.quality import TypicalNorm, typical_norm
 from facewright.files import model_file
 from facewright.inference import Classifier
 from facewright.metrics.calibration import calibrate_scores
-from facewright.metrics.distributions import histograms
+from facewright.metrics.impostor_tail import histograms
 from facewright.metrics.intervals import Rate, clopper_pearson
 from facewright.metrics.people import People, identity_bootstrap, people_of, weighted_share
 from facewright.metrics.thresholds import (

@@ -26,8 +26,8 @@ from facewright.exportation.cost import TargetCost
 from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
+from facewright.metrics.calibration import target_values
 from facewright.metrics.intervals import Rate, wilson
-from facewright.metrics.target_values import target_values
 from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.runs import Run
 from facewright.workflows.prepared_data import PreparedData

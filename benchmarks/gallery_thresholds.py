@@ -69,7 +69,7 @@ def poor_embeddings(folder: Path, model: str, detector: str | None, cache: Path 
             return dict(kept)
     from facewright import images
     from facewright.faces.quality import LOW, quality_of
-    from facewright.gallery.decisions import poor_copy
+    from facewright.gallery.calibration import poor_copy
     from facewright.images import images_below
     from facewright.recognition import Recognizer
 

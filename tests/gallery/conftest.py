@@ -37,7 +37,7 @@ def plain(server: Server) -> str:
     if not server.say("SELECT 1 FROM pg_roles WHERE rolname = 'plain'"):
         server.say("CREATE ROLE plain LOGIN")
     server.say("CREATE EXTENSION IF NOT EXISTS vector")
-    from facewright.gallery.addresses import address_of
+    from facewright.gallery.postgres_connection import address_of
 
     server.say(f"CREATE SCHEMA {address_of(address).gallery} AUTHORIZATION plain")
     return address

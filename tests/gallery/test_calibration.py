@@ -14,8 +14,7 @@ from scipy.stats import genpareto
 
 from facewright.errors import BundleError, Undefined, UsageError
 from facewright.files import as_record
-from facewright.gallery.calibration import choose, search_enrolled
-from facewright.gallery.decisions import DEFAULT_FPIR, Decisions
+from facewright.gallery.calibration import DEFAULT_FPIR, Decisions, choose, search_enrolled
 from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.sqlite import SqliteStore
 from facewright.metrics.impostor_tail import _moments, compare_people, fit, histograms, scores_of, threshold_for

@@ -12,8 +12,8 @@ from PIL import Image
 from facewright import images
 from facewright.cli.main import main
 from facewright.faces.quality import LOW, SHARP, relative_sharpness
-from facewright.gallery import decisions
-from facewright.gallery.decisions import poor_copy, poor_searches, poor_threshold
+from facewright.gallery import calibration
+from facewright.gallery.calibration import poor_copy, poor_searches, poor_threshold
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
 from facewright.video.tracks import TrackEvent
@@ -46,7 +46,7 @@ def test_a_poor_copy_is_poor_and_keeps_the_size(gallery: Gallery) -> None:
 def test_the_threshold_is_counted_by_searching_among_the_others(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "poor_copy", lambda crop, factor: crop)  # so that scores can be recomputed
+    monkeypatch.setattr(calibration, "poor_copy", lambda crop, factor: crop)  # so that scores can be recomputed
     best = poor_searches(gallery.store, gallery.recognizer)
     rows = list(gallery.store.rows())
     vectors = {row.number: row.entry.vector.astype(float) for row in rows}
@@ -61,7 +61,7 @@ def test_the_threshold_is_counted_by_searching_among_the_others(
     assert strict is not None and (best >= strict[0]).sum() == 0
     high = poor_threshold(gallery.store, gallery.recognizer, 0.5, None, 0.99999)
     assert high is not None and high[0] == 0.99999
-    monkeypatch.setattr(decisions, "FEWEST", 25)
+    monkeypatch.setattr(calibration, "FEWEST", 25)
     assert poor_threshold(gallery.store, gallery.recognizer, 0.25, None, -1.0) is None
     gallery.close()
 

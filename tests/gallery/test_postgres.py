@@ -14,9 +14,9 @@ from facewright import gallery as opening
 from facewright.cli.main import main
 from facewright.errors import GalleryDamaged, GalleryError, UsageError
 from facewright.gallery import exists, open_store
-from facewright.gallery.addresses import address_of
 from facewright.gallery.entries import Entry, ModelSignature
 from facewright.gallery.postgres import PostgresStore
+from facewright.gallery.postgres_connection import address_of
 from facewright.gallery.sqlite import SqliteStore
 from facewright.gallery.store import GalleryStore
 from fixtures.faces import draw_people, saved, small_bundle

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from facewright.errors import GalleryDamaged, GalleryError
-from facewright.gallery.addresses import address_of
 from facewright.gallery.postgres import PostgresStore
+from facewright.gallery.postgres_connection import address_of
 from fixtures.hostile import entry, everything, filled, pieces, traces
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from PIL import Image
 from facewright.cli.main import main
 from facewright.errors import Undefined, UsageError
 from facewright.gallery import store
-from facewright.gallery.decisions import DEFAULT_FPIR
+from facewright.gallery.calibration import DEFAULT_FPIR
 from facewright.gallery.entries import Match
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo, assign, assign_nearest

@@ -210,7 +210,7 @@ def import_(
     Example:
       facewright gallery import -g other.gallery people.jsonl
     """
-    from facewright.gallery.addresses import shown
+    from facewright.gallery import shown
     from facewright.workflows import galleries
 
     result = galleries.import_gallery(gallery_at, source)

@@ -22,7 +22,7 @@ import numpy as np
 from facewright.data.records import Broken
 from facewright.errors import UsageError
 from facewright.gallery import editing, exists, open_store, signatures
-from facewright.gallery.decisions import Decisions
+from facewright.gallery.calibration import Decisions
 from facewright.gallery.entries import Entry, Match
 from facewright.gallery.results import (
     EmbeddedPhoto,

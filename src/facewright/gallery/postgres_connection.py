@@ -1,30 +1,36 @@
-"""A session with PostgreSQL for one gallery; its errors become ours; removing bytes of deleted rows.
+"""A session with PostgreSQL for one gallery: address, tables, errors as ours, and removing bytes of deleted rows.
+
+postgresql://user@host:5432/database?gallery=staff&index=hnsw: `gallery` names the schema that holds it, `index` is
+`exact` or `hnsw`. Everything else is libpq's: its options, its environment (PGPASSWORD), its password file.
 
 Each session has the gallery's schema and pgvector's in its search_path, synchronous_commit on (a commit that returned
-is on the disk), and a lock_timeout.
+is on the disk), and a lock_timeout. The index by person is a hash: it holds no names. Columns with personal data have
+no statistics: these are copies.
 
 DELETE only marks a row. Tables and indexes are rewritten by ALTER TABLE, because VACUUM FULL keeps each row that an
 older transaction might still read; a checkpoint removes the old files. It frees segments of the write-ahead log too,
 but renames them for later use with their contents: so each of them is used now, a switch to the next fills it with
-zeros. There are no statistics (`postgres_tables`).
-
-The log belongs to the server: a role needs pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal(). Without
-them, or if the log is kept (an archive, a replica), bytes remain there; `empty_log` returns that.
+zeros. The log belongs to the server: a role needs pg_checkpoint, pg_monitor and EXECUTE ON FUNCTION pg_switch_wal().
+Without them, or if the log is kept (an archive, a replica), bytes remain there; `empty_log` returns that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import errors
 
 from facewright.errors import GalleryError, UsageError
-from facewright.gallery.addresses import Address
-from facewright.gallery.store import damaged
+from facewright.gallery.entries import StoreHeader
+from facewright.gallery.store import VERSION, damaged, foreign_schema
 
 PATIENCE = 60.0  # seconds to wait for another process
 CONNECT_TIMEOUT = 10  # seconds to wait for a connection
@@ -52,6 +58,106 @@ NOT_ALLOWED = (
     "the server's write-ahead log, which this role may not empty (a superuser can let it: GRANT pg_checkpoint, "
     "pg_monitor TO it; GRANT EXECUTE ON FUNCTION pg_switch_wal() TO it)"
 )
+DEFAULT_GALLERY = "facewright"
+NAME = re.compile(r"(?!pg_|public$|information_schema$)[a-z_][a-z0-9_-]{0,62}")  # of a schema, quoted or not
+INDEXES = ("exact", "hnsw")
+INLINE = 1_400  # D up to which a vector fits in its row's page (8 KB); a wider one is stored apart: slower
+INDEXABLE = 2_000  # D up to which pgvector has an index
+INDEX = "entries_by_likeness"
+TABLES = """
+CREATE TABLE book (
+    one integer PRIMARY KEY CHECK (one = 1), version integer NOT NULL, body text NOT NULL, checksum bytea NOT NULL
+);
+CREATE TABLE entries (
+    number bigint PRIMARY KEY, person text COLLATE "C" NOT NULL, photo text NOT NULL, metadata jsonb NOT NULL,
+    digest text NOT NULL, vector vector NOT NULL, crop_digest bytea NOT NULL, checksum bytea NOT NULL
+);
+CREATE INDEX entries_by_person ON entries USING hash (person);
+CREATE TABLE crops (number bigint PRIMARY KEY, png bytea NOT NULL);
+ALTER TABLE crops ALTER png SET STORAGE EXTERNAL;
+ALTER TABLE entries ALTER person SET STATISTICS 0, ALTER photo SET STATISTICS 0, ALTER metadata SET STATISTICS 0,
+    ALTER digest SET STATISTICS 0, ALTER vector SET STATISTICS 0, ALTER crop_digest SET STATISTICS 0,
+    ALTER checksum SET STATISTICS 0;
+ALTER TABLE crops ALTER png SET STATISTICS 0;
+ALTER TABLE book ALTER body SET STATISTICS 0, ALTER checksum SET STATISTICS 0;
+"""
+LOG = """
+CREATE TABLE log (
+    id bigint PRIMARY KEY, time text NOT NULL, action text NOT NULL, entries bigint NOT NULL, first bigint, last bigint
+)"""
+OBJECTS = """
+SELECT relkind::text, relname::text FROM pg_class WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'rule', rulename::text FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
+    WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'policy', polname::text FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
+    WHERE relnamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'function', proname::text FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace
+UNION ALL SELECT 'column ' || relname, attname || ' ' || format_type(atttypid, NULL) ||
+    CASE WHEN atthasdef THEN ' default' ELSE '' END || CASE WHEN attgenerated <> '' THEN ' generated' ELSE '' END
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = %(schema)s::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+"""  # kind and name of everything in the schema
+_COLUMNS = {
+    "book": "one integer, version integer, body text, checksum bytea",
+    "crops": "number bigint, png bytea",
+    "entries": "number bigint, person text, photo text, metadata jsonb, digest text, vector vector, crop_digest bytea, "
+    "checksum bytea",
+    "log": "id bigint, time text, action text, entries bigint, first bigint, last bigint",
+}
+
+
+@dataclass(frozen=True, repr=False)  # a password must not get into a traceback
+class Address:
+    """A gallery on a server."""
+
+    server: str  # the address as libpq takes it, password and all
+    gallery: str  # the schema
+    hnsw: bool  # search by the approximate index
+    shown: str  # without the password
+
+    def hidden(self, text: str) -> str:
+        """Remove the password from another program's message."""
+        secret = urlsplit(self.server).netloc.rpartition("@")[0].partition(":")[2]
+        for form in {secret, unquote(secret)} - {""}:
+            text = text.replace(form, "***")
+        return text
+
+
+def address_of(url: str) -> Address:
+    """Parse an address.
+
+    Raises:
+        UsageError: it is none, or its gallery or index is invalid. The message never quotes the address.
+    >>> address_of("postgresql://ann:secret@db:5433/faces?sslmode=require&gallery=staff").shown
+    'postgresql://ann@db:5433/faces?gallery=staff'
+    """
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    options = [piece.partition("=") for piece in parts.query.split("&") if piece]
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts.split(",")]
+    unclear = "@" in parts.path or parts.fragment or not all(sign for _, sign, _ in options)
+    if unclear or not all(port.isdecimal() or not port for port in ports):  # could be a part of a password
+        raise UsageError(
+            "expected postgresql://user@host:5432/database?gallery=name, special characters of a name or a password "
+            "as %XX; got another form (not shown: it may hold a password)"
+        )
+    own = {name: unquote(value) for name, _, value in options if name in ("gallery", "index")}
+    gallery, index = own.get("gallery", DEFAULT_GALLERY), own.get("index", INDEXES[0])
+    if not NAME.fullmatch(gallery):
+        raise UsageError(
+            f"expected gallery=NAME of lower-case letters, digits, _ and -, at most 63, no schema of PostgreSQL's own; "
+            f"got {gallery!r}"
+        )
+    if index not in INDEXES:
+        raise UsageError(f"expected index={' or index='.join(INDEXES)}, got {index!r}")
+    rest = "&".join(name + sign + value for name, sign, value in options if name not in own)
+    kept = [f"host={quote(unquote(value), safe='/')}" for name, _, value in options if name == "host"]
+    kept += [f"{name}={value}" for name, value in own.items() if value not in (DEFAULT_GALLERY, INDEXES[0])]
+    shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    server = f"postgresql://{parts.netloc}{parts.path}" + (f"?{rest}" if rest else "")
+    return Address(server, gallery, index == "hnsw", shown + (f"?{'&'.join(kept)}" if kept else ""))
 
 
 def connect(address: Address, *, make: bool = False) -> Connection:
@@ -138,6 +244,71 @@ def has_gallery(connection: Connection, address: Address) -> bool:
     """Tell if the schema holds a gallery, from the catalogue's tables: a session's cache may be old."""
     with translated(address):
         return bool(connection.execute(BOOKS, (address.gallery,)).fetchall())
+
+
+def set_width(width: int) -> str:
+    """The statement that sets the vectors' width in the empty table `entries`, and their storage."""
+    storage = "PLAIN" if width <= INLINE else "EXTERNAL"
+    return f"ALTER TABLE entries ALTER vector TYPE vector({width}), ALTER vector SET STORAGE {storage}"
+
+
+def digest_of(content: bytes) -> bytes:
+    """The first half of SHA-256, 16 bytes."""
+    return hashlib.sha256(content).digest()[:16]
+
+
+def create(connection: Connection, address: Address, header: StoreHeader) -> None:
+    """Create a gallery atomically, unless there is one. Raises GalleryError: this role may not use the schema."""
+    name, body = address.gallery, header.to_json()
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"facewright {name}",))
+        if has_gallery(connection, address):  # another process was first: its gallery counts
+            return
+        if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchall():
+            connection.execute(f'CREATE SCHEMA "{name}"')
+        if connection.execute("SELECT current_schema()").fetchall() != [(name,)]:  # or the tables would be elsewhere
+            raise GalleryError(f"{address.shown}: this role may not use the schema {name}; GRANT ALL ON SCHEMA to it")
+        connection.execute(TABLES)
+        connection.execute(LOG)
+        connection.execute(set_width(header.signature.width))
+        values = (VERSION, body, digest_of(body.encode()))
+        connection.execute("INSERT INTO book VALUES (1, %s, %s, %s)", values)
+
+
+def check_schema(connection: Connection, address: Address) -> None:
+    """Refuse what `foreign_schema` describes."""
+    objects = set(connection.execute(OBJECTS, {"schema": f'"{address.gallery}"'}).fetchall())
+    ours = _objects("book", "entries", "crops", *["log"] * (("r", "log") in objects))
+    different = sorted((objects - {("i", INDEX)}) ^ ours ^ {("i", "entries_by_person")})
+    if different:
+        raise foreign_schema(address.shown, [" ".join(one) for one in different])
+
+
+def is_owner(connection: Connection) -> bool:
+    """Tell if this role may rewrite the tables; others may only read."""
+    query = (
+        "SELECT pg_has_role(relowner, 'USAGE') AND NOT pg_is_in_recovery() FROM pg_class WHERE oid = 'book'::regclass"
+    )
+    return connection.execute(query).fetchall() == [(True,)]
+
+
+def has_index(connection: Connection) -> bool:
+    """Tell if there is an approximate index."""
+    return connection.execute("SELECT to_regclass(%s) IS NULL", (INDEX,)).fetchall() == [(False,)]
+
+
+def make_index(connection: Connection, width: int) -> None:
+    """Create the approximate index if it is missing; the caller holds the lock of `book`."""
+    if width > INDEXABLE:
+        raise UsageError(f"pgvector's index takes vectors of up to {INDEXABLE:,} numbers, not {width:,}; use exact")
+    if not has_index(connection):  # of unit vectors the inner product is the cosine
+        connection.execute(f"CREATE INDEX {INDEX} ON entries USING hnsw (vector vector_ip_ops)")
+
+
+def _objects(*tables: str) -> set[tuple[str, str]]:
+    """Kind and name of tables, their keys and columns, as `OBJECTS` gives them."""
+    columns = {(f"column {name}", column) for name in tables for column in _COLUMNS[name].split(", ")}
+    return columns | {("r", name) for name in tables} | {("i", f"{name}_pkey") for name in tables}
 
 
 @contextlib.contextmanager

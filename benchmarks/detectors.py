@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facewright import images
 from facewright.data.label_files import TrueBoxes, splits_of
 from facewright.errors import Undefined
-from facewright.faces.frame import Frame, fit_frame
+from facewright.faces.boxes import Frame, fit_frame
 from facewright.images import images_at
 from facewright.metrics.detection import DetectionResult, best_threshold, evaluate_detections
 

@@ -52,8 +52,8 @@ from PIL import Image
 from facewright import images
 from facewright.data.label_files import TrueBoxes, read_boxes
 from facewright.faces import onnx_detectors
+from facewright.faces.boxes import Frame
 from facewright.faces.detectors import EVERY, Detector, detector_of
-from facewright.faces.frame import Frame
 from facewright.metrics.detection import OVERLAP, iou
 from facewright.report.boxes import draw_boxes
 

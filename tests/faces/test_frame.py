@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import Undefined, UsageError
-from facewright.faces import frame
-from facewright.faces.frame import Frame, fit_frame
+from facewright.faces import boxes as frame
+from facewright.faces.boxes import Frame, fit_frame
 
 
 def test_the_example_holds() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facewright.errors import UnknownName, UsageError
 from facewright.faces import scan
-from facewright.faces.frame import Frame
+from facewright.faces.boxes import Frame
 from facewright.faces.mining import cut, false_alarms
 from facewright.faces.scan import Scanner, Search, levels
 from facewright.graphs import plain

@@ -15,7 +15,7 @@ from facewright.bundle import Bundle, save
 from facewright.cli.faces import four_numbers
 from facewright.cli.main import main
 from facewright.errors import DataError, FacewrightError, UnknownName, UsageError
-from facewright.faces.frame import Frame
+from facewright.faces.boxes import Frame
 from facewright.faces.scan import Search
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model

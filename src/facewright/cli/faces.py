@@ -173,7 +173,7 @@ def scan(
     """
     check_writable(csv_file)
 
-    from facewright.faces.frame import Frame
+    from facewright.faces.boxes import Frame
     from facewright.faces.scan import Search
     from facewright.workflows import face_scan
 

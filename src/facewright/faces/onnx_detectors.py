@@ -234,7 +234,7 @@ class OnnxDetector:
 
 
 def dlib_squares(boxes: ArrayLike) -> Floats:
-    """Return the boxes that dlib's detector would have given, for `landmarks.FivePoints`.
+    """Return the boxes that dlib's detector would have given, for `dlib_faces.FivePoints`.
 
     Args:
         boxes: (N, 4) x, y, width, height, as `OnnxDetector.find` gives them.

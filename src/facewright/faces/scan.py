@@ -20,8 +20,7 @@ from PIL import Image
 
 from facewright.devices import moved
 from facewright.errors import Unconvertible, UnknownName, UsageError
-from facewright.faces.boxes import OVERLAP, average, keep_best, soften
-from facewright.faces.frame import Frame
+from facewright.faces.boxes import OVERLAP, Frame, average, keep_best, soften
 from facewright.graphs import LOGITS, Graph, Run
 from facewright.input_spec import InputSpec
 from facewright.metrics.detection import Floats

@@ -17,7 +17,7 @@ from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, DLIB, for_corners
 from facewright.faces.detectors import Whole
-from facewright.faces.dlib.graphs import MEANS, RESNET, SIDE, WIDTH, FaceVectors
+from facewright.faces.dlib_graphs import MEANS, RESNET, SIDE, WIDTH, FaceVectors
 from facewright.faces.onnx_detectors import detector_family
 from facewright.files import as_record, cache_folder, parse_json, read_json, write_json
 from facewright.images import Pixels
@@ -28,7 +28,7 @@ from facewright.records import Record
 
 BUILT_IN = "built-in"
 SHIPPED = "threshold.json"
-TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `landmarks.FivePoints`
+TEMPLATES = {"dlib": DLIB, "arcface": ARCFACE_CORNERS}  # for the points of `dlib_faces.FivePoints`
 
 
 def built_in(model: str | Path | None) -> bool:
@@ -42,7 +42,7 @@ class Network(Protocol):
     name: str
     width: int  # D
     spec: InputSpec  # what it is fed
-    template: Template  # of its crops, for the points of `landmarks.FivePoints`
+    template: Template  # of its crops, for the points of `dlib_faces.FivePoints`
     own_template: Template | None  # the same for the points of `alignment.ARCFACE`; None: there is none
 
     @property

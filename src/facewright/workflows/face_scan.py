@@ -14,7 +14,7 @@ from facewright import devices, images
 from facewright.data.label_files import TrueBoxes, read_boxes, splits_of
 from facewright.errors import DataError, Undefined, UnknownName, UsageError
 from facewright.events import EventHandler, counted, ignore_event
-from facewright.faces.frame import Frame, fit_frame
+from facewright.faces.boxes import Frame, fit_frame
 from facewright.faces.scan import FaceBoxes, Scanner, Search
 from facewright.files import model_file, write_atomic
 from facewright.images import ImageLike, MemoryImage, images_in

@@ -18,8 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from facewright.data.duplicates import near_pairs
-from facewright.data.pixel_sources import MemorySource
-from facewright.data.record_table import RecordTable
+from facewright.data.image_records import MemorySource, RecordTable
 from facewright.data.records import Dataset, Labelled
 from facewright.data.sampling import Stream, plan, random_words
 from facewright.data.splits import groups_of, stratified

@@ -7,9 +7,8 @@ import copy
 import numpy as np
 import pytest
 
-from facewright.data import record_table
-from facewright.data.pixel_sources import MemorySource
-from facewright.data.record_table import Record, RecordTable
+from facewright.data import image_records
+from facewright.data.image_records import MemorySource, Record, RecordTable
 from facewright.data.records import Broken, Dataset, Labelled
 from facewright.errors import DataError
 
@@ -46,7 +45,7 @@ def rows(count: int) -> list[Labelled]:
 def test_a_large_data_set_behaves_as_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     source = MemorySource((np.zeros((2, 2, 3), np.uint8),) * 12)
     small = Dataset.of("x", "x", rows(12), source, columns=("k",))
-    monkeypatch.setattr(record_table, "LAZY", 5)
+    monkeypatch.setattr(image_records, "LAZY", 5)
     large = Dataset.of("x", "x", rows(12), source, columns=("k",))
     assert isinstance(large.records, RecordTable) and isinstance(small.records, tuple)
     digests = [str(number) for number in range(12)]

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from facewright.data.pixel_sources import FileSource
+from facewright.data.image_records import FileSource
 from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.errors import DataError, EmptyClass, UsageError
 from fixtures.trees import as_folder, images

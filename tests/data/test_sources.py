@@ -504,9 +504,9 @@ def test_overlapping_entries_are_refused(tmp_path):
 )
 def test_every_limit_of_an_archive_holds(tmp_path, limits, message):
     path = zipped(tmp_path / "x.zip", "ann/1.png", "bob/1.png")
-    archives.open_archive(path)
+    archives.open_zip(path)
     with pytest.raises(BadArchive, match=message):
-        archives.open_archive(path, limits)
+        archives.open_zip(path, limits)
 
 
 def test_what_is_no_archive_is_refused(tmp_path):

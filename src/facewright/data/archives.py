@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from facewright.data.pixel_sources import ContentSource, HasPath, stamp_of, within_limit
+from facewright.data.image_records import ContentSource, Record, stamp_of, within_limit
 from facewright.data.trees import Tree, add_name
 from facewright.errors import BadArchive, BadImage, DataError
 from facewright.images import is_hidden, is_image
@@ -29,19 +29,12 @@ from facewright.names import invisible
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """The largest archive that is opened, all by what it declares.
+    """The largest archive that is opened, all by what it declares."""
 
-    entries: files and folders in it.
-    directory: bytes of its table of contents, checked before that is read.
-    bytes: all entries together, unpacked.
-    ratio: unpacked to packed bytes of one entry, where it unpacks to more than `ratio_from` bytes (photos hardly pack,
-        and a few kilobytes of one colour do no harm).
-    """
-
-    entries: int = 1_000_000
-    directory: int = 128 * 2**20
-    bytes: int = 256 * 2**30
-    ratio: float = 200.0
+    entries: int = 1_000_000  # files and folders
+    directory: int = 128 * 2**20  # bytes of its table of contents, checked before that is read
+    bytes: int = 256 * 2**30  # of all entries, unpacked
+    ratio: float = 200.0  # unpacked to packed bytes of one entry that unpacks to more than `ratio_from`
     ratio_from: int = 2**20
 
 
@@ -83,7 +76,7 @@ class ArchiveSource(ContentSource):
         self._zip: zipfile.ZipFile | None = None
         self._owner = 0
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`, of the archive."""
         return stamp_of(Path(self.path), record.path)
 
@@ -129,8 +122,8 @@ class ArchivedImage:
         return self.source.content(self.name)
 
 
-def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[Tree, ArchiveSource]:
-    """Return the tree in a zip and the source of its pixels, after every entry has been found harmless.
+def open_zip(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> Tree:
+    """Return the tree in a zip, after every entry has been found harmless.
 
     A single folder around everything (faces/ann/1.jpg in faces.zip) is looked through.
 
@@ -140,15 +133,12 @@ def open_archive(path: Path, limits: ArchiveLimits = _DEFAULT_LIMITS) -> tuple[T
     stored = checked_entries(path, limits)
     inside, tree = tree_of(path, {name: entry.is_dir() for name, entry in stored.items()})
     written = {name: entry.filename for name, entry in stored.items() if entry.filename.rstrip("/") != name}
-    tree.source = source = ArchiveSource(str(path), inside, written)
-    return tree, source
+    tree.source = ArchiveSource(str(path), inside, written)
+    return tree
 
 
 def tree_of(path: Path, names: Mapping[str, bool]) -> tuple[str, Tree]:
-    """Return the tree of an archive's names (name → is it a folder), and the folders around everything ("faces/").
-
-    The tree lacks these folders.
-    """
+    """Return the folders around everything ("faces/"), and the tree, without them, of names (name → is it a folder)."""
     shown = [name for name in names if not is_hidden(name)]
     folders = {name for name in shown if names[name]}
     files = [name for name in shown if not names[name]]
@@ -271,8 +261,7 @@ def danger_of_name(name: str) -> str | None:
 
 def _danger(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    reason = danger_of_name(entry.orig_filename) or danger_of_name(entry.filename)
-    if reason is not None:
+    if reason := danger_of_name(entry.orig_filename) or danger_of_name(entry.filename):
         return reason
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link" if kind == stat.S_IFLNK else "is neither a file nor a folder"

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from facewright.data.addresses import join_address
 from facewright.data.archives import ArchiveLimits, checked_entries
+from facewright.data.image_records import Record, stamp_of
 from facewright.data.packed import unpacked_copy
-from facewright.data.pixel_sources import HasPath, stamp_of
 from facewright.data.records import Dataset, Labelled
 from facewright.errors import BadArchive, BadImage, DataError, UnknownName, UsageError
 from facewright.images import Limits, pixel_digest
@@ -98,7 +98,7 @@ class ArraySource:
         self._start = 0
         self._failure: str | None = None
 
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`; `at_least` makes nothing cheaper here."""
         shape = (*self.array.shape[1:3], -1)
         values = np.frombuffer(self._row(record), self.array.dtype).reshape(shape)  # (H, W, 1 or 3)
@@ -108,15 +108,15 @@ class ArraySource:
             return np.repeat(values, 3, axis=2)
         return np.ascontiguousarray(values[..., ::-1] if self.colour_order == "bgr" else values)
 
-    def content_key(self, record: HasPath) -> str:
+    def content_key(self, record: Record) -> str:
         """As `PixelSource.content_key`: a digest of the pixels."""
         return pixel_digest(self.read(record, None))
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`: size, time of change and inode of the .npz, and how it is read."""
         return f"{stamp_of(Path(self.array.path), record.path)}:{self.colour_order}:{self.scale}"
 
-    def _bytes(self, record: HasPath, values: NDArray[Any]) -> NDArray[np.uint8]:
+    def _bytes(self, record: Record, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Floating point to 0..255, rounded to nearest."""
         most = 1.0 if self.scale == "unit" else 255.0
         low, high = float(values.min()), float(values.max())
@@ -124,7 +124,7 @@ class ArraySource:
             raise BadImage(record.path, f"has values from {low:g} to {high:g}; range={self.scale} is 0 to {most:g}")
         return np.rint(values.astype(np.float64) * (255.0 / most)).astype(np.uint8)
 
-    def _row(self, record: HasPath) -> bytes:
+    def _row(self, record: Record) -> bytes:
         file, start = self._open(record)
         size = self.array.row_bytes
         try:
@@ -135,7 +135,7 @@ class ArraySource:
             raise BadImage(record.path, "is cut short: the .npz changed while it was read")
         return content
 
-    def _open(self, record: HasPath) -> tuple[IO[bytes], int]:
+    def _open(self, record: Record) -> tuple[IO[bytes], int]:
         with self._lock:
             if self._failure is not None:
                 raise BadImage(record.path, self._failure)

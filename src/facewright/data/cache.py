@@ -30,7 +30,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from facewright.data.pixel_sources import reason_of, stamp_of
+from facewright.data.image_records import reason_of, stamp_of
 from facewright.data.records import Broken, Dataset, Record
 from facewright.errors import BadImage, DataError, FacewrightError
 from facewright.files import cache_folder as cache_folder  # its users look for it here

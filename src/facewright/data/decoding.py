@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright import images
-from facewright.data.pixel_sources import PixelSource, reason_of
+from facewright.data.image_records import PixelSource, reason_of
 from facewright.data.records import Record
 from facewright.errors import BadImage
 from facewright.images import pixel_digest

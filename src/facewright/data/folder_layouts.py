@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from facewright.data.label_files import UNLABELLED, class_names
@@ -50,13 +50,8 @@ def split_folders(tree: Tree) -> dict[str, str]:
 
 def looks_like_splits_only(tree: Tree) -> bool:
     """Tell whether the top folders are called train, test, … and hold images, not class folders."""
-    tops = {folder for folder in tree.folders if "/" not in folder}
-    return (
-        len(tops) > 1
-        and len(tops) == len(tree.folders)
-        and all(folder.casefold() in SPLIT_NAMES for folder in tops)
-        and any(SPLIT_NAMES[folder.casefold()] == "train" for folder in tops)
-    )
+    parts = [SPLIT_NAMES.get(folder.casefold(), "") for folder in tree.folders]
+    return len(parts) > 1 and "train" in parts and "" not in parts
 
 
 def rows_of_folders(tree: Tree, expected: str) -> tuple[list[Labelled], list[Broken]]:
@@ -84,7 +79,7 @@ def dataset_of_folders(tree: Tree, expected: str, names: dict[str, str] | None =
     """Build the data set of class folders. Raises: as `rows_of_folders`."""
     rows, broken = rows_of_folders(tree, expected)
     if names:
-        rows = [Labelled(row.path, names.get(row.label, row.label), "", row.split) for row in rows]
+        rows = [replace(row, label=names.get(row.label, row.label)) for row in rows]
     return Dataset.of(tree.name, tree.where, rows, tree.source, **facts).without(broken)
 
 
@@ -248,7 +243,7 @@ def dataset_of_names(tree: Tree, pattern: str, options: Mapping[str, str], **fac
     groups = tuple(expression.groupindex)
     if not {"label", "identity"} & set(groups) and UNLABELLED not in options:
         raise UsageError(f"--label-from {pattern}: expected a group (?P<label>…) or (?P<identity>…)")
-    names = class_names(options["names"]) if "names" in options else {}
+    names = class_names(options.get("names"))
     others = tuple(group for group in groups if group not in ("label", "identity", "split"))
     rows: list[Labelled] = []
     broken = list(tree.broken)

@@ -28,15 +28,14 @@ from facewright.errors import BadImage, DataError
 
 FER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+_FERPLUS_FOLDERS = {"fer2013train": "train", "fer2013valid": "validation", "fer2013test": "test"}
 RAF = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
 
 
 def _is_fer(tree: Tree) -> str | None:
-    for text in tree.texts:
-        if text.lower().endswith(".csv") and {"pixels"} < set(header_of(tree, text)):
-            return f"{text} holds pixels"
-    return None
+    tables = (text for text in tree.texts if text.lower().endswith(".csv"))
+    return next((f"{text} holds pixels" for text in tables if {"pixels"} < set(header_of(tree, text))), None)
 
 
 def _read_fer(tree: Tree, options: Options) -> Dataset:
@@ -46,7 +45,7 @@ def _read_fer(tree: Tree, options: Options) -> Dataset:
     header = header_of(tree, text)
     votes = text_called(tree, r"fer2013new\.csv")
     known = set(header) <= {"emotion", "pixels", "usage"}
-    names = class_names(options["names"]) if "names" in options else (numbered_names(FER) if known else {})
+    names = class_names(options.get("names")) or (numbered_names(FER) if known else {})
     return open_pixel_rows(tree, text, names, options, votes=None if votes is None else _votes(tree, votes))
 
 
@@ -74,7 +73,7 @@ def _votes(tree: Tree, text: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def _is_ferplus(tree: Tree) -> str | None:
-    folders = {"fer2013train", "fer2013valid", "fer2013test"} & {folder.casefold() for folder in tree.folders}
+    folders = set(_FERPLUS_FOLDERS) & {folder.casefold() for folder in tree.folders}
     text = text_called(tree, r"fer2013new\.csv")
     if text is not None and _is_fer(tree) is None:
         return f"{text} holds the votes of FER+"
@@ -86,9 +85,7 @@ def _read_ferplus(tree: Tree, options: Options) -> Dataset:
     images = []
     for text in texts:
         folder = folder_of(text)
-        split = {"fer2013train": "train", "fer2013valid": "validation", "fer2013test": "test"}.get(
-            folder.casefold(), ""
-        )
+        split = _FERPLUS_FOLDERS.get(folder.casefold(), "")
         for name, facts in _votes(tree, text):
             if name:
                 images.append((f"{folder}/{name}" if split else name, facts | ({"split": split} if split else {})))
@@ -243,7 +240,7 @@ def _mostly(tree: Tree, pattern: str) -> str | None:
     if not any(re.fullmatch(pattern, name) for name in names[:100]):
         return None
     fits = sum(re.fullmatch(pattern, name) is not None for name in names)
-    return f"{fits:,} of {len(tree.files):,} file names" if tree.files and fits >= 0.9 * len(tree.files) else None
+    return f"{fits:,} of {len(names):,} file names" if fits >= 0.9 * len(names) else None
 
 
 def _read_utkface(tree: Tree, options: Options) -> Dataset:
@@ -268,16 +265,17 @@ def _read_imdb(tree: Tree, options: Options) -> Dataset:
     )
 
 
+def _fairface(tree: Tree) -> list[str]:
+    return [text for text in tree.texts if {"file", "age", "gender", "race"} <= set(header_of(tree, text))]
+
+
 def _is_fairface(tree: Tree) -> str | None:
-    for text in tree.texts:
-        if {"file", "age", "gender", "race"} <= set(header_of(tree, text)):
-            return f"{text} has the columns file, age, gender, race"
-    return None
+    texts = _fairface(tree)
+    return f"{texts[0]} has the columns file, age, gender, race" if texts else None
 
 
 def _read_fairface(tree: Tree, options: Options) -> Dataset:
-    texts = [text for text in tree.texts if {"file", "age", "gender", "race"} <= set(header_of(tree, text))]
-    images = []
+    texts, images = _fairface(tree), []
     for text in texts:
         rows = rows_of(tree, text)
         header = [value.casefold() for value in rows[0]]
@@ -292,11 +290,8 @@ def _read_fairface(tree: Tree, options: Options) -> Dataset:
 def _is_vggface2(tree: Tree) -> str | None:
     text = text_called(tree, r"identity_meta\.csv|(train|test)_list\.txt")
     people = [folder for folder in tree.folders if re.fullmatch(r"(?:.*/)?n\d{6}", folder)]
-    return (
-        f"folders as {people[0]}"
-        if people and (text or len(people) == len({folder_of(p) for p in tree.files}))
-        else None
-    )
+    alone = len(people) == len({folder_of(path) for path in tree.files})
+    return f"folders as {people[0]}" if people and (text or alone) else None
 
 
 def _read_vggface2(tree: Tree, options: Options) -> Dataset:

@@ -56,10 +56,10 @@ class LabelTable:
         return "" if place is None or self.rows is self.table.rows else self.table.rows[0][1][place]
 
 
-def chosen_columns(text: str) -> dict[str, str]:
+def chosen_columns(text: str | None) -> dict[str, str]:
     """Return role → column of `image=filename,label=class`. Raises UsageError, UnknownName."""
-    chosen = {}
-    for part in text.split(","):
+    chosen: dict[str, str] = {}
+    for part in text.split(",") if text else ():
         role, mark, column = part.partition("=")
         if not mark or not column.strip() or role.strip() in chosen:
             raise UsageError(f"--columns {text}: expected ROLE=COLUMN, joined by commas, as image=filename,label=class")
@@ -69,8 +69,10 @@ def chosen_columns(text: str) -> dict[str, str]:
     return chosen
 
 
-def class_names(text: str) -> dict[str, str]:
+def class_names(text: str | None) -> dict[str, str]:
     """Return label → class name of `0=angry,1=disgust`, or of a file of such lines (or one name a line, from 0)."""
+    if text is None:
+        return {}
     pairs = text.split(",") if "=" in text else _name_lines(text)
     names: dict[str, str] = {}
     for pair in pairs:
@@ -113,7 +115,7 @@ def read_label_table(
     first = [_folded(value) for value in table.rows[0][1]]
     if {"a", "b", "same"} <= set(first):  # a list of pairs, which `pairs` and `calibrate` read
         return None
-    chosen = chosen_columns(columns) if columns else {}
+    chosen = chosen_columns(columns)
     if len(set(first)) < len(first) and len(set(first) & set(_ROLE_OF)) > 1:
         raise doubt(table, "two columns have one name")
     if len(set(first)) == len(first) and (
@@ -176,13 +178,14 @@ def _without_header(name: str, table: TextTable, chosen: Mapping[str, str], tree
 def _are_images(rows: Sequence[Row], column: int, name: str, tree: Tree | None) -> bool:
     """Tell whether most of the first values of a column name images."""
     values = [values[column] for _, values in rows[:50] if column < len(values)]
-    named = [bool(value) and (is_image(value) or _is_listed(value, name, tree)) for value in values]
+    named = [value != "" and (is_image(value) or is_listed(value, name, tree)) for value in values]
     return bool(named) and 2 * sum(named) > len(named)
 
 
-def _is_listed(value: str, name: str, tree: Tree | None) -> bool:
+def is_listed(value: str, name: str, tree: Tree | None) -> bool:
+    """Tell whether a value of the text called `name` is an image of the tree."""
     try:
-        return tree is not None and not escapes(value) and tree.find(value, folder_of(name)) is not None
+        return tree is not None and bool(value) and not escapes(value) and tree.find(value, folder_of(name)) is not None
     except DataError:  # several fit
         return True
 
@@ -283,8 +286,7 @@ def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping
     Raises:
         DataError: as `labelled`; or label files of other columns, or no image that is there.
     """
-    names = class_names(options["names"]) if "names" in options else {}
-    chosen = "label" in chosen_columns(options["columns"]) if "columns" in options else False
+    names, chosen = class_names(options.get("names")), "label" in chosen_columns(options.get("columns"))
     rows: list[Labelled] = []
     broken = list(tree.broken)
     for read in tables:
@@ -294,7 +296,7 @@ def dataset_of_labels(tree: Tree, tables: Sequence[LabelTable], options: Mapping
         rows += more
         broken += lost
     if len(tables) == 1 and "split" not in tables[0].roles:
-        rows = [Labelled(row.path, row.label, row.identity, "", row.values) for row in rows]
+        rows = [replace(row, split="") for row in rows]
     parts, columns = " and ".join(read.name for read in tables), tuple(tables[0].others)
     return dataset_of_rows(tree, rows, broken, parts, label_column=tables[0].label_column, columns=columns, **facts)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.image_records import FileSource, Record, digest, reason_of, stamp_of
 from facewright.data.label_files import ROLES, chosen_columns, class_names, dataset_of_rows
-from facewright.data.pixel_sources import FileSource, HasPath, digest, reason_of, stamp_of
 from facewright.data.records import Broken, Dataset, Labelled, split_of
 from facewright.data.text_tables import MOST_ROWS, decode, parse, text_of
 from facewright.data.trees import Tree
@@ -51,12 +52,19 @@ def text_called(tree: Tree, pattern: str) -> str | None:
 
 def header_of(tree: Tree, text: str) -> list[str]:
     """Return the values of a text's first line, in lower case; none where it cannot be read."""
+    file = Path(tree.source.root, text) if isinstance(tree.source, FileSource) else None
+    if file is not None and not file.is_file():
+        return []
     try:
-        content = tree.source.content(text)[:_HEAD]
-    except BadImage:  # of a text that is larger than an image may be
-        return pixel_header(Path(tree.source.root, text)) if isinstance(tree.source, FileSource) else []
-    lines = text_of(content, "replace").splitlines()
-    return [value.strip(' "').casefold() for value in re.split(r"[,;\t]", lines[0])] if lines else []
+        if file is None:
+            head = tree.source.content(text)[:_HEAD]
+        else:  # a table may be larger than an image may
+            with file.open("rb") as opened:
+                head = opened.read(_HEAD)
+    except (OSError, BadImage):
+        return []
+    lines = text_of(head, "replace").splitlines()
+    return [value.strip(' "').casefold() for value in lines[0].split(_mark(lines[0]))] if lines else []
 
 
 def rows_of(tree: Tree, text: str, width: int | None = None) -> list[list[str]]:
@@ -75,7 +83,7 @@ def numbered_names(names: Sequence[str], first: int = 0) -> dict[str, str]:
 
 def choose_label(tree: Tree, options: Options, columns: Sequence[str], default: str) -> str:
     """The column that is the label: the chosen one, else the default."""
-    chosen = chosen_columns(options["columns"]).get("label", default) if "columns" in options else default
+    chosen = chosen_columns(options.get("columns")).get("label", default)
     known = {column.casefold(): column for column in columns}
     if chosen.casefold() not in known:
         raise UnknownName(f"column of {tree.where}", chosen, columns)
@@ -100,7 +108,7 @@ def described(
     """
     label = choose_label(tree, options, columns, default)
     others = [column for column in columns if column != label]
-    named = class_names(options["names"]) if "names" in options else dict((names or {}).get(label, {}))
+    named = class_names(options.get("names")) or (names or {}).get(label, {})
     rows: list[Labelled] = []
     broken = list(tree.broken)
     for name, facts in images:
@@ -109,17 +117,10 @@ def described(
         value = facts.get(label, "")
         if reason is not None or not value:
             broken.append(Broken(path, reason or f"has no {label}"))
-        rows.append(
-            Labelled(
-                path,
-                named.get(value, value),
-                facts.get("identity", ""),
-                facts.get("split", ""),
-                tuple(facts.get(other, "") for other in others),
-            )
-        )
-    rest = f"; others: {', '.join(others)} (--columns label=NAME)" if others else ""
-    notes = (f"the label is {label}{rest}",)
+        rest = tuple(facts.get(other, "") for other in others)
+        rows.append(Labelled(path, named.get(value, value), facts.get("identity", ""), facts.get("split", ""), rest))
+    more = f"; others: {', '.join(others)} (--columns label=NAME)" if others else ""
+    notes = (f"the label is {label}{more}",)
     return dataset_of_rows(tree, rows, broken, "its lists", label_column=label, columns=tuple(others), notes=notes)
 
 
@@ -139,7 +140,7 @@ class PixelRows:
     starts: NDArray[np.int64] = field(repr=False)  # (N,) where each row's numbers begin
     lengths: NDArray[np.int64] = field(repr=False)  # (N,) bytes of the numbers
 
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`; `at_least` makes nothing cheaper here."""
         words = self._text(record).split()
         side = int(len(words) ** 0.5)
@@ -154,15 +155,15 @@ class PixelRows:
         grey = values.astype(np.uint8).reshape(side, side, 1)
         return np.repeat(grey, 3, axis=2)
 
-    def content_key(self, record: HasPath) -> str:
+    def content_key(self, record: Record) -> str:
         """As `PixelSource.content_key`: a digest of the numbers."""
         return digest(self._text(record))
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`, of the text file."""
         return stamp_of(Path(self.file), record.path)
 
-    def _text(self, record: HasPath) -> bytes:
+    def _text(self, record: Record) -> bytes:
         row = int(record.path)
         try:
             with Path(self.file).open("rb") as file:
@@ -172,21 +173,11 @@ class PixelRows:
             raise BadImage(record.path, f"cannot be read ({reason_of(error)})") from error
 
 
-def pixel_header(file: Path) -> list[str]:
-    """Return the names in the first line of a table, in lower case; none where it cannot be read."""
-    try:
-        with file.open("rb") as lines:
-            first = lines.readline(2**14).decode("utf-8-sig", "replace")
-    except OSError:
-        return []
-    return [value.strip().strip('"').casefold() for value in first.split(_mark(first))]
-
-
 def open_pixel_rows(
     tree: Tree,
     text: str,
     names: Mapping[str, str],
-    options: Mapping[str, str],
+    options: Options,
     votes: Sequence[tuple[str, Mapping[str, str]]] | None = None,
 ) -> Dataset:
     """List the images of a table of pixels.
@@ -200,16 +191,17 @@ def open_pixel_rows(
     if not isinstance(tree.source, FileSource):
         raise DataError(f"{tree.where}: {text} holds pixels; unpack the archive first, they are read from the file")
     file = Path(tree.source.root, text)
-    places = _places(file, pixel_header(file), options)
+    header = header_of(tree, text)
+    places = _places(file, header, options)
     rows: list[Labelled] = []
     spans: list[tuple[int, int]] = []
-    for row in _rows(file, places):
+    for where, span, said in _rows(file, places):
         facts = dict(votes[len(rows)][1]) if votes is not None and len(rows) < len(votes) else {}
-        label = facts.pop("expression", "") if votes is not None else names.get(row.label, row.label)
+        label = facts.pop("expression", "") if votes is not None else names.get(said["label"], said["label"])
         facts.pop("split", None)
-        split = split_of(row.split, f"{file}: line {row.line}")
-        rows.append(Labelled(f"{len(rows):07d}", label, row.identity, split, tuple(facts.values())))
-        spans.append((row.start, row.length))
+        split = split_of(said.get("split", ""), where)
+        rows.append(Labelled(f"{len(rows):07d}", label, said.get("identity", ""), split, tuple(facts.values())))
+        spans.append(span)
     if not rows:
         raise DataError(f"{file}: expected a row an image below the header; found none")
     if votes is not None and len(votes) != len(rows):
@@ -218,16 +210,16 @@ def open_pixel_rows(
     columns = tuple(key for key in votes[0][1] if key not in ("expression", "split")) if votes else ()
     starts, lengths = np.array(spans, np.int64).T
     source = PixelRows(str(file), starts, lengths)
-    label = "expression" if votes is not None else pixel_header(file)[places["label"]]
+    label = "expression" if votes is not None else header[places["label"]]
     data = Dataset.of(file.stem, tree.where, rows, source, columns=columns)
     return replace(data, label_column=label).without(broken)
 
 
-def _places(file: Path, header: list[str], options: Mapping[str, str]) -> dict[str, int]:
+def _places(file: Path, header: list[str], options: Options) -> dict[str, int]:
     """Role → number of its column; "width" → how many there are."""
     if "pixels" not in header:
         raise DataError(f"{file}: expected a table in UTF-8 with a column pixels; save it as UTF-8")
-    chosen = chosen_columns(options["columns"]) if "columns" in options else {}
+    chosen = chosen_columns(options.get("columns"))
     found = {"pixels": header.index("pixels"), "width": len(header)}
     for role in ("label", "split", "identity"):
         wanted = (chosen[role].casefold(),) if role in chosen else ROLES[role]
@@ -240,43 +232,36 @@ def _places(file: Path, header: list[str], options: Mapping[str, str]) -> dict[s
     return found
 
 
-@dataclass(frozen=True)
-class _PixelRow:
-    line: int
-    start: int  # of the numbers, in the file
-    length: int  # bytes
-    label: str
-    split: str
-    identity: str
-
-
-def _rows(file: Path, places: Mapping[str, int]) -> Iterator[_PixelRow]:
+def _rows(file: Path, places: Mapping[str, int]) -> Iterator[tuple[str, tuple[int, int], dict[str, str]]]:
+    """What errors call each row, where its numbers begin in the file and their bytes, and role → value."""
     with file.open("rb") as lines:
         first = lines.readline(MOST_LINE)
         mark = _mark(first.decode("utf-8-sig", "replace")).encode()
-        start, number = len(first), 1
-        while line := lines.readline(MOST_LINE):
-            number += 1
+        start = len(first)
+        for number in count(2):
+            line, where = lines.readline(MOST_LINE), f"{file}: line {number}"
+            if not line:
+                return
             if number > MOST_ROWS + 1:
                 raise DataError(f"{file}: has more than {MOST_ROWS:,} rows, which is the limit")
             if len(line) == MOST_LINE:
-                raise DataError(f"{file}: line {number}: is longer than {MOST_LINE:,} bytes, which is the limit")
+                raise DataError(f"{where}: is longer than {MOST_LINE:,} bytes, which is the limit")
+            cells = line.rstrip(b"\r\n").split(mark)
+            if line.strip() and len(cells) != places["width"]:
+                raise DataError(f"{where}: expected {places['width']} values, got {len(cells)}")
             if line.strip():
-                yield _row(f"{file}: line {number}", number, start, line.rstrip(b"\r\n").split(mark), places)
+                yield where, *_row(start, cells, places)
             start += len(line)
 
 
-def _row(where: str, number: int, start: int, cells: list[bytes], places: Mapping[str, int]) -> _PixelRow:
-    if len(cells) != places["width"]:
-        raise DataError(f"{where}: expected {places['width']} values, got {len(cells)}")
+def _row(start: int, cells: list[bytes], places: Mapping[str, int]) -> tuple[tuple[int, int], dict[str, str]]:
     pixels = places["pixels"]
-    start += sum(len(cell) + 1 for cell in cells[:pixels])
-    label, split, identity = (
-        cells[places[role]].decode("utf-8", "replace").strip(' "') if role in places else ""
-        for role in ("label", "split", "identity")
-    )
     quoted = cells[pixels].startswith(b'"')
-    return _PixelRow(number, start + quoted, len(cells[pixels]) - 2 * quoted, label, split, identity)
+    start += sum(len(cell) + 1 for cell in cells[:pixels]) + quoted
+    said = {
+        role: cells[place].decode("utf-8", "replace").strip(' "') for role, place in places.items() if role in ROLES
+    }
+    return (start, len(cells[pixels]) - 2 * quoted), said
 
 
 def _mark(line: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from facewright.data import archives
+from facewright.data.archives import may_hold_labels
 from facewright.data.folder_layouts import (
     dataset_of_folders,
     dataset_of_names,
@@ -27,6 +27,7 @@ from facewright.data.label_files import (
     LabelTable,
     class_names,
     dataset_of_labels,
+    is_listed,
     read_label_table,
 )
 from facewright.data.layout_reading import Layout, packed_alone
@@ -34,7 +35,7 @@ from facewright.data.parquet_files import KINDS, read_parquet
 from facewright.data.record_files import is_webdataset, read_rec, read_webdataset
 from facewright.data.records import SPLIT_NAMES, Dataset
 from facewright.data.text_tables import text_of
-from facewright.data.trees import Tree, folder_of
+from facewright.data.trees import Tree
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 
 EXPECTED = (
@@ -86,14 +87,14 @@ def arrange(tree: Tree, options: Mapping[str, str]) -> Dataset:
 def _leave_out_captions(tree: Tree) -> None:
     """Of more texts than a data set has label files, keep those that may be one; the others are captions."""
     if len(tree.texts) > _MOST_TEXTS:
-        tree.texts = [text for text in tree.texts if archives.may_hold_labels(text)]
+        tree.texts = [text for text in tree.texts if may_hold_labels(text)]
     if len(tree.texts) > _MOST_TEXTS:
         raise DataError(f"{tree.where}: {len(tree.texts):,} files may be label files; expected up to {_MOST_TEXTS:,}")
 
 
 def _generic(tree: Tree, options: Mapping[str, str], chosen: str | None) -> Dataset:
     """A label file, numbered images or class folders: the one that fits, or the one that is chosen."""
-    names = class_names(options["names"]) if "names" in options else {}
+    names = class_names(options.get("names"))
     tables, left = _label_tables(tree, options) if chosen in (None, "labels") else ([], [])
     why = "".join(f"; {note}" for note in left)
     if not tables and (chosen == "labels" or "columns" in options or not tree.whole):
@@ -158,14 +159,7 @@ def _label_table(tree: Tree, text: str, options: Mapping[str, str]) -> LabelTabl
     if "image" not in table.roles or not ({"label", "identity"} & set(table.roles) or UNLABELLED in options):
         return None
     listed = (values[table.roles["image"]] for _, values in table.rows[:200] if table.roles["image"] < len(values))
-    return table if any(_is_there(tree, name, text) for name in listed) else None
-
-
-def _is_there(tree: Tree, name: str, text: str) -> bool:
-    try:
-        return bool(name) and not archives.escapes(name) and tree.find(name, folder_of(text)) is not None
-    except DataError:
-        return True
+    return table if any(is_listed(name, text, tree) for name in listed) else None
 
 
 def _names_images(tree: Tree, content: bytes) -> bool:

@@ -25,10 +25,8 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
-from facewright.data import archives
-from facewright.data.archives import ArchiveLimits, danger_of_name, plain_path
-from facewright.data.pixel_sources import ContentSource, HasPath, digest, reason_of, stamp_of, within_limit
-from facewright.data.record_table import PackedText
+from facewright.data.archives import ArchiveLimits, danger_of_name, open_zip, plain_path, tree_of
+from facewright.data.image_records import ContentSource, PackedText, Record, digest, reason_of, stamp_of, within_limit
 from facewright.data.trees import Tree
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError
 from facewright.files import cache_folder, replacing
@@ -64,7 +62,7 @@ class PackedSource(ContentSource):
         self._lock = threading.Lock()
         self._open: dict[int, IO[bytes]] = {}
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`, of the larger file and the place in it."""
         number, start, _ = self.places[self._row(record.path)].tolist()
         return f"{stamp_of(Path(self.files[number]), record.path)}:{start}"
@@ -178,12 +176,9 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *TAR))
 
 
-def open_archive(path: Path) -> tuple[Tree, ContentSource]:
-    """Return the tree in a zip or a tar and the source of its pixels. Raises BadArchive."""
-    if path.name.lower().endswith(".zip"):
-        return archives.open_archive(path)
-    tree = open_tars([path])
-    return tree, tree.source
+def open_archive(path: Path) -> Tree:
+    """Return the tree in a zip or a tar. Raises BadArchive."""
+    return open_zip(path) if path.name.lower().endswith(".zip") else open_tars([path])
 
 
 def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLimits = LIMITS) -> Tree:
@@ -214,7 +209,7 @@ def open_tars(paths: Sequence[Path], root: Path | None = None, limits: ArchiveLi
                     f"{path}: {len(names):,} entries of {size:,} bytes; the limits are {limits.entries:,} and "
                     f"{limits.bytes:,}"
                 )
-    inside, tree = archives.tree_of(root or paths[0], names)
+    inside, tree = tree_of(root or paths[0], names)
     kept = {name.removeprefix(inside): run for name, run in runs.items() if name.startswith(inside)}
     tree.source = PackedSource([str(path) for path in paths], kept)
     return tree
@@ -234,8 +229,7 @@ def _members(path: Path, limits: ArchiveLimits) -> Iterator[tuple[str, int, int]
             with tarfile.TarFile(fileobj=headers, encoding="utf-8", errors="surrogateescape") as archive:
                 while (entry := archive.next()) is not None:
                     archive.members = []  # type: ignore[attr-defined]  # a tarfile keeps a kilobyte an entry otherwise
-                    reason = _danger(entry, end)
-                    if reason is not None:
+                    if reason := _danger(entry, end):
                         raise _refused(path, entry.name, reason)
                     if name := plain_path(entry.name):
                         yield name, 0 if entry.isdir() else entry.offset_data, entry.size
@@ -252,8 +246,7 @@ def _danger(entry: tarfile.TarInfo, end: int) -> str | None:
         entry.name.encode()
     except UnicodeEncodeError:
         return "has a name that is not UTF-8"
-    reason = danger_of_name(entry.name)
-    if reason is not None:
+    if reason := danger_of_name(entry.name):
         return reason
     if entry.issym() or entry.islnk():
         return "is a link"

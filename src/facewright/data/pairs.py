@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.archives import escapes, path_inside
+from facewright.data.image_records import FileSource, PixelSource, unusable
 from facewright.data.packed import read_verification_set
-from facewright.data.pixel_sources import FileSource, PixelSource, unusable
 from facewright.data.records import Broken, Dataset, Record
 from facewright.data.splits import groups_of
 from facewright.data.text_tables import read_table, read_text

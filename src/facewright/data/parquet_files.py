@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.image_records import ContentSource, FileSource, Record, reason_of, stamp_of, within_limit
 from facewright.data.label_files import ROLES, part_of
 from facewright.data.layout_reading import Options, described
 from facewright.data.packed import LIMITS
-from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of, stamp_of, within_limit
 from facewright.data.records import Dataset
 from facewright.data.trees import Tree
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError, require_extra
@@ -68,7 +68,7 @@ class TableSource(ContentSource):
         self._lock = threading.Lock()
         self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`, of the file."""
         return stamp_of(Path(self._table(record.path)[0].file), record.path)
 

@@ -24,10 +24,10 @@ from typing import IO, Any
 import numpy as np
 
 from facewright.data.archives import ArchiveLimits
+from facewright.data.image_records import FileSource, reason_of
 from facewright.data.label_files import ROLES, part_of
 from facewright.data.layout_reading import Options, described, noted
 from facewright.data.packed import LIMITS, PackedSource
-from facewright.data.pixel_sources import FileSource, reason_of
 from facewright.data.records import Broken, Dataset
 from facewright.data.trees import Tree, folder_of
 from facewright.errors import BadArchive, BadImage, DataError

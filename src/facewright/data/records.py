@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.pixel_sources import FileSource, MemorySource, PixelSource, checked_pixels, path_below, unusable
-from facewright.data.record_table import Record as Record
-from facewright.data.record_table import RecordTable, packed
+from facewright.data.image_records import (
+    FileSource,
+    MemorySource,
+    PixelSource,
+    RecordTable,
+    checked_pixels,
+    packed,
+    path_below,
+    unusable,
+)
+from facewright.data.image_records import Record as Record
 from facewright.errors import DataError, EmptyClass, UnknownName, UsageError
 from facewright.names import checked_name, lookalikes
 

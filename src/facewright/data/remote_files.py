@@ -25,9 +25,8 @@ from filelock import FileLock
 
 from facewright import platforms
 from facewright.data.archives import danger_of_name
+from facewright.data.image_records import ContentSource, PackedText, Record, digest, within_limit
 from facewright.data.packed import LIMITS, no_room
-from facewright.data.pixel_sources import ContentSource, HasPath, digest, within_limit
-from facewright.data.record_table import PackedText
 from facewright.data.records import Broken
 from facewright.data.trees import DEPTH, Tree, add_name
 from facewright.errors import BadArchive, BadImage, DataError, FacewrightError, UnknownName, UsageError, require_extra
@@ -61,7 +60,7 @@ class RemoteSource(ContentSource):
         self.sizes = np.array([found[name][0] for name in names], np.int64)
         self.changes = np.array([int(digest(found[name][1].encode())[:15], 16) for name in names], np.int64)
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`: what the bucket says of the file; a web server is asked."""
         row = self._row(record.path)
         if self.sizes[row] >= 0:

@@ -13,11 +13,11 @@ from typing import Any
 
 from facewright.data import arrays
 from facewright.data.addresses import join_address, refuse_options, split_address, with_options
+from facewright.data.image_records import ContentSource, FileSource, Record, reason_of
 from facewright.data.label_files import UNLABELLED
 from facewright.data.layouts import EXPECTED, arrange
 from facewright.data.packed import TAR, is_archive, open_archive, open_tars
-from facewright.data.pixel_sources import ContentSource, FileSource, HasPath, reason_of
-from facewright.data.records import Dataset, Record, merge_broken
+from facewright.data.records import Dataset, merge_broken
 from facewright.data.remote_files import RemoteSource, exists, fetch, is_remote, list_remote
 from facewright.data.trees import PACKED, Tree, list_folder
 from facewright.errors import DataError
@@ -97,7 +97,7 @@ def open_tree(address: str) -> Tree | None:
     if stat.S_ISDIR(mode):
         return _with_tars(_listed(path, address))
     if stat.S_ISREG(mode) and is_archive(path):
-        return open_archive(path)[0]
+        return open_archive(path)
     if suffix in PACKED:
         return Tree(str(path), path.stem, FileSource(str(path.parent)), packed=[path.name])
     if suffix in (".csv", ".tsv") or (suffix == ".txt" and options):
@@ -159,7 +159,7 @@ class FetchedSource(ContentSource):
             self._source = data.source.source
         return self._source
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`."""
         return str(self.source.stamp(record))
 

@@ -23,6 +23,7 @@ from facewright.errors import DataError, UsageError
 from facewright.files import csv_text, plain_cell, write_atomic
 
 PARTS = SPLITS
+COLUMNS = ["path", "label", "part", "group"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path, dataset: Dataset, digests: Sequence[str]) -> None:
-        """Write `path,label,part,group`, one line a record in the dataset's order; atomic.
+        """Write `path,label,part,group`, one line a record in the dataset's order, whole or not at all.
 
         Args:
             digests: (N,) pixel digests, or any other group names; they become the column `group`.
@@ -46,12 +47,16 @@ class Split:
             DataError: an index is outside of the dataset. FacewrightError: the file cannot be written.
         """
         parts = [""] * len(dataset.records)  # "": in no part
+        if len(digests) != len(parts):
+            raise DataError(f"{path}: {len(parts)} records, {len(digests)} groups")
         for name, indices in zip(PARTS, (self.train, self.validation, self.test), strict=True):
             if indices.size and (indices.min() < 0 or indices.max() >= len(parts)):
                 raise DataError(f"{path}: the split counts record {indices.max()}, the dataset has {len(parts)}")
             for index in indices.tolist():
                 parts[index] = name
-        write_parts(path, dataset, parts, digests)
+        rows = zip(dataset.records, parts, digests, strict=True)
+        lines = ([record.path, _label(dataset, record), part, group] for record, part, group in rows)
+        write_atomic(path, csv_text(COLUMNS, lines))
 
     @classmethod
     def load(cls, path: Path, dataset: Dataset, digests: Sequence[str] | None = None) -> Split:
@@ -60,8 +65,17 @@ class Split:
         Raises:
             DataError: no such file, not a split file, or other records (the first that differs is named).
         """
-        parts = read_parts(path, dataset, digests)
-        return _split({name: [i for i, part in enumerate(parts) if part == name] for name in PARTS})
+        rows = _read(path)
+        for number, (record, row) in enumerate(zip(dataset.records, rows, strict=False)):
+            expected = [record.path, _label(dataset, record), None, None if digests is None else digests[number]]
+            if len(row) != len(COLUMNS) or row[2] not in (*PARTS, ""):
+                raise DataError(f"{path}: line {number + 2} is not `{','.join(COLUMNS)}`")
+            for name, wanted, found in zip(COLUMNS, expected, row, strict=True):
+                if wanted is not None and wanted != found:
+                    what = "image has changed" if name == "group" else f"{name} is {found!r} in the split file"
+                    raise DataError(f"{path} is about other data: {record.path!r}: {what}")
+        _check_length(path, dataset, rows)
+        return _split({name: [i for i, row in enumerate(rows) if row[2] == name] for name in PARTS})
 
 
 def stratified(
@@ -69,10 +83,10 @@ def stratified(
 ) -> Split:
     """Split every class by the same shares, whole units at a time.
 
-    Per class the units stand in the order of a hash of seed and group. With n records in the class and k placed so far,
-    a unit goes to test while k < round(test·n), then to validation while k < round(test·n) + round(validation·n), then
-    to train. A unit larger than the test share (copies of one photo, frames of one film) stays in train. A class of
-    three units or more has at least one in each part whose share is above zero, as far as the others reach.
+    Units stand in the order of a hash of seed and group. With n records in the class and k placed so far, a unit goes
+    to test while k < round(test·n), then to validation while k < round(test·n) + round(validation·n), then to train.
+    A unit larger than the test share (copies of one photo) stays in train. A class of three units or more has at least
+    one in each part whose share is above zero, as far as the others reach.
 
     Args:
         labels: (N,) class numbers. A unit belongs to the class of its first record.
@@ -265,30 +279,8 @@ def _split(parts: Mapping[str, Sequence[int]], notes: tuple[str, ...] = ()) -> S
     return Split(train, validation, test, notes)
 
 
-COLUMNS = ["path", "label", "part", "group"]
-
-
-def write_parts(path: Path, dataset: Dataset, parts: Sequence[str], groups: Sequence[str]) -> None:
-    """Write the file whole or not at all.
-
-    Args:
-        parts: (N,) "train", "validation", "test", or "" for a record that is in none.
-        groups: (N,) what must stay together; usually pixel digests.
-    """
-    if not len(parts) == len(groups) == len(dataset.records):
-        raise DataError(f"{path}: {len(dataset.records)} records, {len(parts)} parts, {len(groups)} groups")
-    rows = zip(dataset.records, parts, groups, strict=True)
-    write_atomic(
-        path, csv_text(COLUMNS, ([record.path, _label(dataset, record), part, group] for record, part, group in rows))
-    )
-
-
-def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> list[str]:
-    """Read the part of each record, (N,) names in the dataset's order, and check that the file is about these records.
-
-    Raises:
-        DataError: no such file, not a split file, or other records; the first that differs is named.
-    """
+def _read(path: Path) -> list[list[str]]:
+    """The rows of a split file. Raises DataError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [[plain_cell(cell) for cell in row] for row in csv.reader(file)]
@@ -296,16 +288,7 @@ def read_parts(path: Path, dataset: Dataset, groups: Sequence[str] | None) -> li
         raise DataError(f"{path}: not a readable split file: {error}") from error
     if not rows or rows[0] != COLUMNS:
         raise DataError(f"{path}: not a split file: expected the columns {','.join(COLUMNS)}")
-    for number, (record, row) in enumerate(zip(dataset.records, rows[1:], strict=False)):
-        expected = [record.path, _label(dataset, record), None, None if groups is None else groups[number]]
-        if len(row) != len(COLUMNS) or row[2] not in (*PARTS, ""):
-            raise DataError(f"{path}: line {number + 2} is not `{','.join(COLUMNS)}`")
-        for name, wanted, found in zip(COLUMNS, expected, row, strict=True):
-            if wanted is not None and wanted != found:
-                what = "image has changed" if name == "group" else f"{name} is {found!r} in the split file"
-                raise DataError(f"{path} is about other data: {record.path!r}: {what}")
-    _check_length(path, dataset, rows[1:])
-    return [row[2] for row in rows[1:]]
+    return rows[1:]
 
 
 def _check_length(path: Path, dataset: Dataset, rows: list[list[str]]) -> None:

@@ -41,7 +41,7 @@ from facewright.data.cache import (
     write_index,
 )
 from facewright.data.decoding import Chunk, Decoded, decode_all, read_record, smallest_side
-from facewright.data.pixel_sources import PixelSource, digest, reason_of, stamp_of
+from facewright.data.image_records import PixelSource, digest, reason_of, stamp_of
 from facewright.data.records import Broken, Dataset
 from facewright.errors import BadImage, DataError, FacewrightError, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
@@ -191,14 +191,12 @@ def _form(raw: Path, encoded: Path, images: int, spec: InputSpec) -> str:
 
 def _moments(counts: NDArray[np.int64]) -> Statistics:
     """Mean and std from counts of values (3, 256); whole numbers until the last division."""
-    means, stds = [], []
-    for row in counts.tolist():
-        n = sum(row)
-        total = sum(value * count for value, count in enumerate(row))
-        squares = sum(value * value * count for value, count in enumerate(row))
-        means.append(total / n / 255)
-        stds.append(math.sqrt((n * squares - total * total) / (n * n)) / 255)
-    return Statistics((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
+    levels, n = np.arange(256), int(counts[0].sum())
+    red, green, blue = (
+        (total / n / 255, math.sqrt((n * squares - total * total) / (n * n)) / 255)
+        for total, squares in np.stack([counts @ levels, counts @ levels**2], axis=1).tolist()
+    )
+    return Statistics((red[0], green[0], blue[0]), (red[1], green[1], blue[1]))
 
 
 def _build(folder: Path, dataset: Dataset, spec: InputSpec, workers: int, on_event: EventHandler) -> None:

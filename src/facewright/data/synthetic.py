@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.addresses import parse_query
-from facewright.data.pixel_sources import HasPath
+from facewright.data.image_records import Record
 from facewright.data.portrait import draw_face
 from facewright.data.portrait import scene as scene  # groups of faces, as the examples draw them
 from facewright.data.portrait.identity import Attributes, Identity, RandomStream, attributes_of, identity_of, moment_of
-from facewright.data.records import Dataset, Record
+from facewright.data.records import Dataset
 from facewright.errors import DataError, UnknownName, UsageError
 
 DRAWING = 2  # the version of the drawing: raise it with each change that shows, and stored pixels are drawn again
@@ -100,7 +100,7 @@ class SyntheticFaces:
 
     spec: FacesSpec
 
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
         """Draw a record's image: (size, size, 3) uint8 RGB. `at_least` makes no drawing cheaper."""
         person, index = self._place(record)
         identity = identity_of(self.spec.seed, person)
@@ -125,17 +125,17 @@ class SyntheticFaces:
         brightness = moment.ambient + 0.62 * moment.diffuse  # the exposure that `moment_of` drew
         return (*answers.values(), f"{math.degrees(moment.yaw):.2f}", f"{brightness:.4f}")
 
-    def content_key(self, record: HasPath) -> str:
+    def content_key(self, record: Record) -> str:
         """As `PixelSource.content_key`: the drawing's version and all that it depends on."""
         person, index = self._place(record)
         spec = self.spec
         return f"synthetic:faces/{DRAWING}/{spec.seed}/{spec.size}/{spec.task}/{person}/{index}"
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`: constant but for the drawing's version: nothing on disk can change."""
         return f"synthetic:{DRAWING}"
 
-    def _place(self, record: HasPath) -> tuple[int, int]:
+    def _place(self, record: Record) -> tuple[int, int]:
         match = _PATH.fullmatch(record.path)
         if match is None or int(match[1]) >= self.spec.identities or int(match[2]) >= self.spec.images:
             raise DataError(f"{record.path}: not an image of {self.spec.where()}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.archives import path_inside
-from facewright.data.pixel_sources import FileSource
+from facewright.data.image_records import FileSource
 from facewright.data.records import Dataset, Record
 from facewright.data.text_tables import parse, read_table, read_text
 from facewright.errors import DataError

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewright.data.addresses import parse_query
-from facewright.data.pixel_sources import reason_of
+from facewright.data.image_records import reason_of
 from facewright.errors import DataError, UnknownName, UsageError
 from facewright.files import read_limited
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from facewright.data.pixel_sources import LINK, ContentSource, FileSource, reason_of, unusable
+from facewright.data.image_records import LINK, ContentSource, FileSource, reason_of, unusable
 from facewright.data.records import Broken
 from facewright.errors import DataError
 from facewright.images import is_hidden, is_image, unread_reason

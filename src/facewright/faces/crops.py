@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.data.pixel_sources import HasPath, PixelSource
+from facewright.data.image_records import PixelSource, Record
 from facewright.data.records import Dataset
 from facewright.errors import BadImage, FacewrightError, UsageError
 from facewright.faces.alignment import ARCFACE, ARCFACE_CORNERS, align_face
@@ -150,15 +150,15 @@ class CropSource:
     source: PixelSource
     cropper: FaceCropper
 
-    def read(self, record: HasPath, at_least: int | None) -> NDArray[np.uint8]:
+    def read(self, record: Record, at_least: int | None) -> NDArray[np.uint8]:
         """As `PixelSource.read`; an image without a face is a BadImage."""
         return self.cropper.crop(self.source.read(record, READ_AT_LEAST), record.path)
 
-    def content_key(self, record: HasPath) -> str:
+    def content_key(self, record: Record) -> str:
         """As `PixelSource.content_key`."""
         return f"{self.source.content_key(record)}-{self.cropper.key}"
 
-    def stamp(self, record: HasPath) -> str:
+    def stamp(self, record: Record) -> str:
         """As `PixelSource.stamp`."""
         return f"{self.source.stamp(record)}-{self.cropper.key}"
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from facewright.data.pixel_sources import FileSource
+from facewright.data.image_records import FileSource
 from facewright.data.records import Dataset, Labelled
 from facewright.errors import DataError, UsageError
 from facewright.images import ImageLike, as_image

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facewright.data.pixel_sources import reason_of
+from facewright.data.image_records import reason_of
 from facewright.data.records import Broken, Dataset
 from facewright.data.remote_files import is_remote, writable
 from facewright.data.sources import open_dataset, open_tree, unlabelled

@@ -104,8 +104,8 @@ def images_of(paths: ImageLike | Sequence[ImageLike]) -> list[ImageInput]:
     found: list[ImageInput] = []
     for one in (listed := as_list(paths)):
         if isinstance(one, Path) and is_archive(one) and one.is_file():
-            listing, source = open_archive(one)
-            found += sorted((ArchivedImage(str(one), source, name) for name in listing.files), key=in_order)
+            tree = open_archive(one)
+            found += sorted((ArchivedImage(str(one), tree.source, name) for name in tree.files), key=in_order)
         else:
             found += images_at(one)
     if not found:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright.data.image_records import reason_of
 from facewright.data.pairs import Pairs, read_pairs
-from facewright.data.pixel_sources import reason_of
 from facewright.data.records import Broken, Dataset, Record, merge_broken
 from facewright.data.store import PixelStore
 from facewright.embedding import similarities

@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facewright.evaluation.results import BinaryResult
+from facewright.evaluation.classification import BinaryResult
 from facewright.events import EpochFinished, Event
 from facewright.runs import Run
 from facewright.workflows import train

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright.evaluation import speed
 from facewright.evaluation.binary import labelled_scores
+from facewright.evaluation.results import latency
 from facewright.metrics.classification import roc_auc
 from facewright.runs import Run
 from facewright.workflows import train
@@ -47,7 +47,7 @@ def _row(run: Run, seed: int) -> str:
     binary = run.classification.binary
     if binary is None:
         raise SystemExit(f"{run.folder}: expected two classes")
-    taken = speed.latency(run.classifier.model, run.facts.image_size, batch=256)
+    taken = latency(run.classifier.model, run.facts.image_size, batch=256)
     scores, positive = labelled_scores(run.class_predictions)
     area, low, high = _area(scores, positive, seed)
     hter = binary.hter

@@ -29,7 +29,7 @@ from PIL import Image, ImageFilter
 
 from facewright import images
 from facewright.embedding import similarities
-from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
+from facewright.evaluation.verification import ErrorVersusReject, error_versus_reject
 from facewright.faces.quality import LOW, Quality, quality_of, typical_norm
 from facewright.faces.selection import Face
 from facewright.images import images_below

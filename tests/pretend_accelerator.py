@@ -24,7 +24,7 @@ from facewright.data.loaders import Loader, ResidentStore, resident
 from facewright.data.sources import open_dataset
 from facewright.embedding import Embedder
 from facewright.errors import DeviceFault, NonFiniteLoss
-from facewright.evaluation.speed import latency
+from facewright.evaluation.results import latency
 from facewright.events import EpochFinished, EpochRow, StepFinished
 from facewright.explanation.class_maps import Explainer
 from facewright.inference import Classifier

@@ -19,8 +19,9 @@ from facewright import platforms
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import RunError, RunLocked
+from facewright.evaluation.classification import ClassificationResult, Predictions, Ranked
 from facewright.evaluation.label_issues import LabelIssues
-from facewright.evaluation.results import ClassificationResult, Entry, Latency, Predictions, Ranked
+from facewright.evaluation.results import Entry, Latency
 from facewright.evaluation.targets import TargetPredictions, TaskResult, read_target_predictions
 from facewright.events import EpochRow
 from facewright.files import check_manifest, csv_text, plain_cell, read_json, read_text, write_atomic, write_json

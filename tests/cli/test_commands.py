@@ -20,7 +20,8 @@ from facewright.cli.main import main
 from facewright.data.audit import Audit, AuditedImage, ExactDuplicates, NearDuplicate, SizeTable
 from facewright.data.records import Broken
 from facewright.data.store import Statistics
-from facewright.evaluation.results import ClassificationResult, ClassRow, Comparison, Entry, Latency, Predictions
+from facewright.evaluation.classification import ClassificationResult, ClassRow, Predictions
+from facewright.evaluation.results import Comparison, Entry, Latency
 from facewright.events import Message
 from facewright.inference import Prediction
 from facewright.metrics.intervals import Rate

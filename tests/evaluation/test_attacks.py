@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from facewright.cli.main import main
 from facewright.errors import DataError, EmptyScores, FacewrightError, UsageError
-from facewright.evaluation.attacks import AttackResult, evaluate_attacks
+from facewright.evaluation.binary import AttackResult, evaluate_attacks
 from facewright.workflows import evaluate
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from facewright.errors import DataError, EmptyScores, UnknownName, UsageError
 from facewright.evaluation.binary import evaluate_binary
-from facewright.evaluation.results import BinaryResult
+from facewright.evaluation.classification import BinaryResult
 from facewright.files import as_record
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
 

@@ -9,9 +9,9 @@ from scipy.stats import binomtest
 
 from facewright.errors import DataError, UsageError
 from facewright.evaluation.advice import advise, converged, reached, validation_volatility
+from facewright.evaluation.classification import BinaryResult, Predictions, classify
 from facewright.evaluation.compare import compare, hardest, holm, most_confused
-from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import BinaryResult, Comparison, Entry, Latency, Predictions
+from facewright.evaluation.results import Comparison, Entry, Latency
 from facewright.events import EpochRow
 from facewright.metrics.binary import Epc
 from facewright.metrics.intervals import Rate

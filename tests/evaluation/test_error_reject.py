@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import EmptyScores, UsageError
-from facewright.evaluation.error_reject import error_versus_reject
+from facewright.evaluation.verification import error_versus_reject
 
 
 def test_the_curve_is_that_of_a_loop() -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, RunError
-from facewright.evaluation import protocols
+from facewright.evaluation import classification
+from facewright.evaluation.classification import ClassificationResult, Predictions, Ranked, classify, keeps_scores
 from facewright.evaluation.compare import hardest, most_confused
-from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import ClassificationResult, Predictions, Ranked, keeps_scores
 from facewright.metrics import classification as metrics
 from facewright.metrics import intervals
 from facewright.runs import read_predictions, write_predictions
@@ -63,7 +62,7 @@ def test_every_number_but_the_areas_is_the_same_without_the_scores() -> None:
 
 def test_mistakes_stand_in_for_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = classify(said(), NAMES, "test")
-    monkeypatch.setattr(protocols, "MATRIX", 10)
+    monkeypatch.setattr(classification, "MATRIX", 10)
     found = classify(said(), NAMES, "test")
     assert whole.confusion is not None and found.confusion is None and found.mistakes is not None
     counts = {(one.true, one.predicted): one.count for one in found.mistakes}
@@ -77,7 +76,7 @@ def test_mistakes_stand_in_for_the_matrix(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_table_of_very_many_classes_holds_those_with_the_most_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = classify(said(), NAMES, "test")
     assert whole.classes_with_images is None
-    monkeypatch.setattr(protocols, "ROWS", 4)
+    monkeypatch.setattr(classification, "ROWS", 4)
     found = classify(said(), NAMES, "test")
     labels, guessed = said().labels, said().predicted
     wrong = [((labels == c) ^ (guessed == c)).sum() for c in range(CLASSES)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError, EmptyScores, UsageError
-from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import ClassificationResult, Latency, Predictions
+from facewright.evaluation.classification import ClassificationResult, Predictions, classify
+from facewright.evaluation.results import Latency
 from facewright.files import as_record
 
 ABC = ("ann", "bob", "cyd")

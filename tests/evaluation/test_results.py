@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from facewright.errors import RunError
+from facewright.evaluation.classification import ClassificationResult
 from facewright.evaluation.identification import IdentificationResult
 from facewright.evaluation.label_issues import LabelIssues
-from facewright.evaluation.results import ClassificationResult, Pair
+from facewright.evaluation.results import Pair
 from facewright.evaluation.verification import VerificationResult
 from facewright.files import as_record
 

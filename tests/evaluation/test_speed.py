@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from facewright.errors import UsageError
-from facewright.evaluation.speed import FEWEST, latency
+from facewright.evaluation.results import FEWEST, latency
 from facewright.platforms import peak_memory_bytes, reset_peak_memory
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from facewright.errors import RunError, Undefined, UnknownName
 from facewright.evaluation.binary import class_threshold_of, evaluate_two_classes, two_sides_of
-from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.classification import ClassificationResult, Predictions, classify
 from facewright.files import as_record
 
 CLASSES = ("bare", "masked")

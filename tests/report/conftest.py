@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facewright.evaluation.classification import Predictions, classify
 from facewright.evaluation.compare import compare
-from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import Comparison, Entry, Latency, Predictions
+from facewright.evaluation.results import Comparison, Entry, Latency
 from facewright.events import EpochRow
 
 Build = Callable[..., Comparison]

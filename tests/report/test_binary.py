@@ -7,8 +7,9 @@ import pytest
 
 from facewright.evaluation.advice import advise
 from facewright.evaluation.binary import evaluate_two_classes as judge
+from facewright.evaluation.classification import Predictions
 from facewright.evaluation.compare import compare
-from facewright.evaluation.results import Comparison, Entry, Predictions
+from facewright.evaluation.results import Comparison, Entry
 from facewright.provenance import Origin
 from facewright.report.binary_section import binary_section
 from facewright.report.html import ReportContext, comparison_page

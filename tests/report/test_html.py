@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewright.evaluation import protocols
+from facewright.evaluation import classification
+from facewright.evaluation.classification import Predictions
 from facewright.evaluation.compare import most_confused
-from facewright.evaluation.results import Comparison, Pair, Predictions
+from facewright.evaluation.results import Comparison, Pair
 from facewright.metrics.intervals import Rate
 from facewright.provenance import Origin
 from facewright.report import diagnostics, model_section, paper, words
@@ -390,11 +391,11 @@ def test_a_page_of_very_many_classes_says_what_is_not_drawn(build: Build, monkey
     page = comparison_page(few, context())
     assert "m0-confusion" in page and "m0-roc" in page and ">a class<" not in page  # of 2 images has no line
     assert ">a class<" in comparison_page(build(["ann", "bob"], ["only"], per_class=10), context())
-    monkeypatch.setattr(protocols, "MATRIX", 20)
+    monkeypatch.setattr(classification, "MATRIX", 20)
     monkeypatch.setattr(model_section, "SHOWN", 10)
     said = few.entries[0].predictions
     kept = Predictions(said.paths, said.labels, None, said.ranked)
-    test = protocols.classify(kept, few.classes, "test")
+    test = classification.classify(kept, few.classes, "test")
     many = comparison_page(few.replace(entries=(few.entries[0].replace(test=test, predictions=kept),)), context())
     assert "m0-confusion" not in many and "m0-roc" not in many and "m0-reliability" in many
     assert "25 classes are too many for a confusion matrix" in many and "too many for a confusion matrix" not in page

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from facewright.evaluation.results import Comparison, Predictions
+from facewright.evaluation.classification import Predictions
+from facewright.evaluation.results import Comparison
 from facewright.report import canvas, diagnostics, plots
 
 Build = Callable[..., Comparison]

@@ -9,8 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from facewright.evaluation.error_reject import error_versus_reject
-from facewright.evaluation.verification import VerificationResult, verify_pairs
+from facewright.evaluation.verification import VerificationResult, error_versus_reject, verify_pairs
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold
 from facewright.metrics.verification import ErrorRates

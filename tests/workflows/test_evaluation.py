@@ -11,9 +11,8 @@ import pytest
 from facewright import events
 from facewright.cli.main import main
 from facewright.errors import DataError, OtherClasses, UsageError
-from facewright.evaluation import protocols, results
-from facewright.evaluation.protocols import classify
-from facewright.evaluation.results import ClassificationResult
+from facewright.evaluation import classification
+from facewright.evaluation.classification import ClassificationResult, classify
 from facewright.events import Event, Message
 from facewright.runs import Run
 from facewright.workflows import calibrate, evaluate, train
@@ -154,11 +153,11 @@ def test_scores_that_are_too_many_to_keep_change_no_other_number(
     run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = measured(run, data)
-    monkeypatch.setattr(results, "SCORES", 10)
-    monkeypatch.setattr(results, "FEW", 1)
+    monkeypatch.setattr(classification, "SCORES", 10)
+    monkeypatch.setattr(classification, "FEW", 1)
     monkeypatch.setattr(events, "BLOCK", 7)  # the images come in several blocks
     predicted = []
-    monkeypatch.setattr(protocols, "classify", lambda said, *rest: predicted.append(said) or classify(said, *rest))
+    monkeypatch.setattr(classification, "classify", lambda said, *rest: predicted.append(said) or classify(said, *rest))
     found = measured(run, data)
     assert [said.probabilities for said in predicted] == [None]
     assert not found.scores_kept and any("AUC" in note for note in found.notes)

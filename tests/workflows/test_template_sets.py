@@ -10,7 +10,7 @@ import pytest
 
 from facewright.cli.main import main
 from facewright.embedding import Embedder
-from facewright.evaluation import templates as evaluated
+from facewright.evaluation import identification as evaluated
 from facewright.faces.alignment import ARCFACE, align_face
 from facewright.images import read
 from facewright.metrics.verification import roc, tar_at_far

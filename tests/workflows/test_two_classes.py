@@ -18,7 +18,7 @@ from facewright import bundle as bundles
 from facewright.cli.main import main
 from facewright.errors import BundleError, FacewrightError, Undefined, UsageError
 from facewright.evaluation.binary import labelled_scores
-from facewright.evaluation.results import ClassificationResult
+from facewright.evaluation.classification import ClassificationResult
 from facewright.inference import Classifier
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
 from facewright.metrics.thresholds import class_threshold

@@ -13,11 +13,11 @@ from facewright.cli.output import number_of, percent, precise, report, say, tabl
 from facewright.cli.progress import event_printer
 
 if TYPE_CHECKING:
-    from facewright.evaluation.attacks import AttackResult
+    from facewright.evaluation.binary import AttackResult
+    from facewright.evaluation.classification import BinaryResult, ClassificationResult
     from facewright.evaluation.compare import TargetComparison
     from facewright.evaluation.identification import IdentificationResult
     from facewright.evaluation.number_metrics import NumberResult
-    from facewright.evaluation.results import BinaryResult, ClassificationResult
     from facewright.evaluation.subgroups import Subgroups
     from facewright.evaluation.target_metrics import AttributesResult, VotesResult
     from facewright.evaluation.targets import TaskResult
@@ -120,9 +120,9 @@ def say_notes(result: ClassificationResult | TaskResult | Recognition | AttackRe
 
 def describe(result: ClassificationResult | TaskResult | Recognition | AttackResult) -> str:
     """Return the headline numbers of an evaluation of any task."""
-    from facewright.evaluation.attacks import AttackResult
+    from facewright.evaluation.binary import AttackResult
+    from facewright.evaluation.classification import ClassificationResult
     from facewright.evaluation.identification import IdentificationResult
-    from facewright.evaluation.results import ClassificationResult
     from facewright.evaluation.targets import TaskResult
 
     if isinstance(result, AttackResult):

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, SkipValidation
 
 from facewright.errors import UsageError
-from facewright.evaluation import advice, protocols
-from facewright.evaluation.results import ClassificationResult, Comparison, Entry, Latency, Pair, Predictions
+from facewright.evaluation import advice
+from facewright.evaluation.classification import ClassificationResult, Predictions, check
+from facewright.evaluation.results import Comparison, Entry, Latency, Pair
 from facewright.evaluation.target_metrics import checked_attributes
 from facewright.evaluation.targets import TargetPredictions, TaskResult
 from facewright.events import EpochRow
@@ -122,7 +123,7 @@ def _same_ground(entries: Sequence[Entry], classes: tuple[str, ...]) -> None:
             raise UsageError(
                 f"{entry.name} was tested on other classes: {_first_difference(entry.test.classes, classes)}"
             )
-        protocols.check(entry.predictions, classes)
+        check(entry.predictions, classes)
         _same_images(entries[0], entry)
 
 

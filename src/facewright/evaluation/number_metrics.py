@@ -24,6 +24,9 @@ RANGES = 6  # at most, of the table of errors by range
 Array = NDArray[np.float64]
 
 
+_BLOCK = 4_000_000  # resampled rows held at once
+
+
 class TargetErrors(Record):
     """Errors of one target, in its units."""
 
@@ -234,9 +237,6 @@ def _known(truth: ArrayLike, predicted: ArrayLike) -> tuple[Array, Array, NDArra
         raise UsageError("expected finite numbers and predictions; NaN only for an unknown number")
     known = ~np.isnan(true)
     return true[known], said[known], known
-
-
-_BLOCK = 4_000_000  # resampled rows held at once
 
 
 def mean_absolute_error(truth: ArrayLike, predicted: ArrayLike, seed: int = 0) -> Rate:

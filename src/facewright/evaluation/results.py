@@ -1,197 +1,26 @@
-"""The results of an evaluation and of a comparison: what `--json` prints and `evaluation.json` holds."""
+"""The models of a comparison side by side: what `compare --json` prints; and the latency of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+import time
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, SkipValidation, computed_field
 
-from facewright.evaluation.subgroups import Subgroups
+from facewright.errors import UsageError
+from facewright.evaluation.classification import ClassificationResult, Predictions
 from facewright.events import EpochRow
-from facewright.metrics import classification as metrics
-from facewright.metrics.binary import Epc
 from facewright.metrics.intervals import Rate
 from facewright.records import Record
 
-TOP = 5  # classes of an image that are kept where there are too many for all
-SCORES = 20_000_000  # probabilities of a part that are kept: 160 MB
-FEW = 20  # classes, of which all are kept of any number of images
-MATRIX = 1_000  # classes: of more, the confusion matrix is a list of mistakes
-ROWS = 10_000  # rows of the table of classes
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """The most probable classes of each image and the rank of its own, however many classes there are."""
-
-    top: NDArray[np.int64]  # (N, min(5, C)) the most probable classes, best first; of equals the first
-    probabilities: NDArray[np.float64]  # (N, min(5, C)) of these
-    of_truth: NDArray[np.float64]  # (N,) the probability of the image's class
-    rank: NDArray[np.int64]  # (N,) of the image's class, from 1; equals stand before it
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Ranked:
-        """Rank all probabilities, (N, C), of images of classes (N,)."""
-        exact = probabilities.astype(np.float64, copy=False)
-        rows, top = np.arange(len(exact)), metrics.highest(exact, TOP)
-        return cls(top, exact[rows[:, None], top], exact[rows, labels], metrics.ranks(labels, exact))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Ranked]) -> Ranked:
-        """Put parts of the images together."""
-        names = ("top", "probabilities", "of_truth", "rank")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The predictions for each image of one part; row i of every field is one image."""
-
-    paths: tuple[str, ...]  # as in the dataset, relative to its root
-    labels: NDArray[np.int64]  # (N,) class numbers
-    probabilities: NDArray[np.float64] | None  # (N, C), rows sum to one; None: too many to keep, see `keeps_scores`
-    kept: Ranked | None = None  # given where `probabilities` are not
-
-    @cached_property
-    def ranked(self) -> Ranked:
-        """The most probable classes of each image, and where its own stands."""
-        if self.kept is not None:
-            return self.kept
-        assert self.probabilities is not None
-        return Ranked.of(self.labels, self.probabilities)
-
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image, (N,)."""
-        return self.ranked.top[:, 0]
-
-
-def keeps_scores(images: int, classes: int) -> bool:
-    """Return whether all probabilities of a part are kept, which curves need: unless they are more than 20 million."""
-    return classes <= FEW or images * classes <= SCORES
-
-
-class Mistake(Record):
-    """Images of one class that were taken for another."""
-
-    true: str
-    predicted: str
-    count: int
-
-
-class ClassRow(Record):
-    """One class against the rest. None: undefined (no such image, or none predicted)."""
-
-    name: str
-    n: int
-    precision: Rate | None
-    recall: Rate | None
-    f1: float | None
-    auc: float | None
-    average_precision: float | None
-
-
-class BinaryResult(Record):
-    """A binary task. Rates are Wilson's, each over its own class; the HTER's interval is made of the two."""
-
-    task: Literal["binary"] = "binary"
-    accepted: str  # the positive class: the second in order
-    rejected: str
-    positives: int  # in the test part
-    negatives: int
-    rule: str  # how the threshold was chosen on the validation part
-    threshold: float
-    validation_hter: float | None  # at that threshold, on the part it was chosen on: too good; None: not at hand
-    far: Rate  # negatives accepted
-    frr: Rate  # positives rejected
-    hter: Rate  # n is of all images of the test part
-    hter_at_half: Rate  # at 0.5, what a script without a validation part would report
-    far_at_half: Rate
-    frr_at_half: Rate
-    eer: float  # of the test part
-    eer_low: float
-    eer_high: float
-    auc: float
-    epc: Epc | None  # None: the validation part is not at hand
-
-
-_where_many = Field(default=None, exclude_if=lambda value: value is None)
-
-
-class ClassificationResult(Record):
-    """Closed-set classification of one part of a dataset."""
-
-    frame_rows: ClassVar[str | None] = "per_class"
-    task: Literal["classification"] = "classification"
-    split: str
-    n: int
-    classes: tuple[str, ...]
-    accuracy: Rate
-    top5: Rate | None  # only where there are more than 20 classes
-    log_loss: float
-    macro_precision: Rate
-    macro_recall: Rate
-    macro_f1: Rate
-    weighted_precision: float
-    weighted_recall: float
-    weighted_f1: float
-    macro_auc: float | None
-    micro_auc: float | None
-    macro_average_precision: float | None
-    calibration_error: float  # expected calibration error, 15 equal-mass bins
-    confusion: tuple[tuple[int, ...], ...] | None  # [true][predicted] counts; None: of more than 1,000 classes
-    mistakes: tuple[Mistake, ...] | None = _where_many  # in place of `confusion`, most frequent first
-    scores_kept: bool = Field(default=True, exclude_if=lambda value: value)  # False: too many for AUC and its like
-    classes_with_images: int | None = _where_many  # where `per_class` lists not all
-    per_class: tuple[ClassRow, ...]  # of more than 10,000 classes those with the most mistakes
-    binary: BinaryResult | None = None  # of two classes, where the validation part and this one have both
-    unknown_classes: dict[str, int] = Field(default_factory=dict)  # of the data, not of the model: images of each
-    unknown_as_errors: bool = True  # in the accuracy; False: they are left out of it
-    seen: dict[str, int] = Field(default_factory=dict)  # images that are also in the run's "train" and "validation"
-    subgroups: Subgroups | None = Field(default=None, exclude_if=lambda value: value is None)  # where asked for
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences that a reader must know before trusting the numbers."""
-        return tuple(self._notes())
-
-    def _notes(self) -> Iterator[str]:
-        absent = [row.name for row in self.per_class if row.n == 0] if self.classes_with_images is None else []
-        if self.seen:
-            parts = " and ".join(f"{count:,} are in its {part} part" for part, count in self.seen.items())
-            yield f"Of these {self.n:,} images {parts}: the model was made with them, this is no test of it."
-        if absent:
-            rest = len(self.classes) - len(absent)
-            yield (
-                f"{len(absent)} of {len(self.classes)} classes have no image here ({_some(absent)}): accuracy and "
-                f"means are over the images of the {rest} others."
-            )
-        if self.classes_with_images is not None:
-            yield (
-                f"{self.classes_with_images:,} of {len(self.classes):,} classes have an image here; the table of "
-                f"classes holds the {len(self.per_class):,} with the most mistakes."
-            )
-        if not self.scores_kept:
-            yield (
-                f"AUC and average precision are not measured: {self.n:,} images x {len(self.classes):,} classes are "
-                f"more than {SCORES:,} probabilities. All else is exact."
-            )
-        if self.unknown_classes:
-            count, how = sum(self.unknown_classes.values()), "count as errors in the accuracy"
-            how = how if self.unknown_as_errors else "are left out"
-            yield (
-                f"{count:,} images {how}, for the model does not know their classes: "
-                f"{_some(list(self.unknown_classes))}."
-            )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+FEWEST = 10  # timed single images, however slow the model
+MOST = 1_000
 
 
 class Latency(Record):
@@ -257,3 +86,70 @@ class Comparison(Record):
     baseline: float  # accuracy of always naming the class with the most test images
     not_converged: tuple[str, ...]  # their validation loss still fell, or one epoch: no part in the advice
     advice: tuple[str, ...]  # sentences: which to take for accuracy, for speed, for size; and what is noise
+
+
+def latency(model: nn.Module, size: int, batch: int = 32, seconds: float = 2.0) -> Latency:
+    """Time single images and batches through a model, on the device its weights are on.
+
+    Warmed up, in inference mode, channels last, evaluation behaviour (restored afterwards); images are noise that
+    already lies in memory, so decoding is not in it. Repeats until about half of `seconds` is spent on single images
+    and half on batches, but at least ten images and one batch. Other load on the machine shows in p95 first.
+
+    Args:
+        model: from (B, 3, size, size) float32; its weights are laid out channels last in place (no value changes).
+        size: pixels. batch: images in a batch, at least 1. seconds: the budget, warm-up included.
+    Returns:
+        Milliseconds of one image (median, 95th percentile), images a second in batches, and PyTorch's thread count.
+    Raises:
+        UsageError: batch, size or seconds is not positive.
+    """
+    if batch < 1 or size < 1 or seconds <= 0:
+        raise UsageError(f"expected batch, size, seconds above 0, got {batch}, {size}, {seconds}")
+    import torch
+
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    was_training = model.training
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        with torch.inference_mode():
+            single = _timed(model, _noise(1, size, device), seconds / 2, FEWEST)
+            batched = _timed(model, _noise(batch, size, device), seconds / 2, 1)
+    finally:
+        model.train(was_training)
+    return Latency(
+        median_ms=1000 * float(np.median(single)),
+        p95_ms=1000 * float(np.percentile(single, 95)),
+        images_per_second=batch / float(np.median(batched)),
+        batch=batch,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _noise(batch: int, size: int, device: torch.device) -> torch.Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, 3, size, size, generator=generator)
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _timed(model: nn.Module, images: torch.Tensor, seconds: float, fewest: int) -> list[float]:
+    """Wall seconds of each repeat. A fifth of the time, at least one run, warms up and does not count."""
+    import torch
+
+    begin = time.perf_counter()
+
+    def run() -> float:
+        start = time.perf_counter()
+        model(images)
+        if images.device.type != "cpu":  # an accelerator returns before it is done
+            torch.accelerator.synchronize(images.device)
+        return time.perf_counter() - start
+
+    run()
+    while time.perf_counter() - begin < seconds / 5:
+        run()
+    times: list[float] = []
+    while len(times) < fewest or (time.perf_counter() - begin < seconds and len(times) < MOST):
+        times.append(run())
+    return times

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from facewright.errors import EmptyScores, RunError, Undefined, UsageError
-from facewright.evaluation import protocols
+from facewright.evaluation.classification import ClassificationResult, Predictions, classify
 from facewright.evaluation.number_metrics import (
     NumberResult,
     PredictionInterval,
@@ -21,7 +21,6 @@ from facewright.evaluation.number_metrics import (
     fit_interval,
     measure_number,
 )
-from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.evaluation.subgroups import Subgroups, rates_of_images
 from facewright.evaluation.target_metrics import AttributesResult, VotesResult, measure_attributes, measure_votes
 from facewright.files import csv_text, plain_cell, write_atomic
@@ -104,7 +103,7 @@ def measure_targets(
         limits: the threshold of each attribute by its name; 0.5 where there is none.
         split: the part's name.
     Raises:
-        As `measure_attributes`, `measure_number`, `protocols.classify` and `measure_votes`.
+        As `measure_attributes`, `measure_number`, `classify` and `measure_votes`.
     """
     found: dict[str, dict[str, object]] = {"number": {}, "classes": {}, "votes": {}}
     undefined = []
@@ -120,7 +119,7 @@ def measure_targets(
             known = ~np.isnan(truth[:, 0])
             paths = tuple(path for path, kept in zip(predictions.paths, known, strict=True) if kept)
             rows = Predictions(paths, truth[known, 0].astype(np.int64), values[known])
-            found["classes"][target.name] = protocols.classify(rows, target.classes, split)
+            found["classes"][target.name] = classify(rows, target.classes, split)
         elif target.kind == "votes":
             found["votes"][target.name] = measure_votes(values, truth, target.classes, split)
     return TaskResult(

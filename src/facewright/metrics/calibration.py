@@ -32,6 +32,9 @@ METHODS: tuple[Method, ...] = ("logistic", "isotonic")
 FOLDS = 5  # where it is not known who is in the pairs
 
 
+Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
+
+
 @dataclass(frozen=True)
 class Bin:
     """Images of neighbouring confidence."""
@@ -255,9 +258,6 @@ def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[tup
     if values[0] == values[-1]:
         raise Undefined("genuine pairs do not score above impostor pairs: there is nothing to calibrate")
     return tuple(knots.tolist()), tuple(values.tolist())
-
-
-Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # fitted on, scored on: masks (P,)
 
 
 def _parts(same: NDArray[np.bool_], people: ArrayLike | None, seed: int) -> list[Fold]:

@@ -27,6 +27,16 @@ from facewright.errors import EmptyScores, Undefined, UsageError
 ROUNDING = 1e-12  # the mean of equal numbers may exceed them by the last bit
 
 
+CHANCE = 0.01  # of a non-mated score this high
+LEAST_AT_HOME = 0.5  # share of images most similar to their own class; with fewer, the features are at fault
+MOST = 1 / 3  # share of images unlike their class; likewise with more
+LEAST = 30  # different images in a class
+SMALLEST = 5  # different images in a part; fewer are no second person but odd ones out
+SEPARATION = 0.9
+ROUNDS = 100  # of two-means; it settles in about ten
+IMAGES = 2_000  # of a class, for the pairs: at most two million of them
+
+
 @dataclass(frozen=True)
 class ConfidentJoint:
     """Given labels against the classes that the model is confident of.
@@ -156,16 +166,6 @@ def _check(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Non
     fair = (probabilities >= 0).all() and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-3)
     if not fair:  # not a number fails here, too
         raise UsageError("expected rows of probabilities, each number at least 0 and every row summing to one")
-
-
-CHANCE = 0.01  # of a non-mated score this high
-LEAST_AT_HOME = 0.5  # share of images most similar to their own class; with fewer, the features are at fault
-MOST = 1 / 3  # share of images unlike their class; likewise with more
-LEAST = 30  # different images in a class
-SMALLEST = 5  # different images in a part; fewer are no second person but odd ones out
-SEPARATION = 0.9
-ROUNDS = 100  # of two-means; it settles in about ten
-IMAGES = 2_000  # of a class, for the pairs: at most two million of them
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from matplotlib.ticker import FixedLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from facewright.evaluation.binary import two_sides_of
-from facewright.evaluation.results import BinaryResult, Entry
+from facewright.evaluation.classification import BinaryResult
+from facewright.evaluation.results import Entry
 from facewright.metrics.binary import DEFAULT_THRESHOLD
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import Roc, probit, roc

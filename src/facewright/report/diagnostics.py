@@ -14,7 +14,7 @@ from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from facewright.errors import Undefined
-from facewright.evaluation.results import ClassificationResult, Predictions
+from facewright.evaluation.classification import ClassificationResult, Predictions
 from facewright.metrics.calibration import reliability
 from facewright.metrics.classification import Curve, pr_curve, roc_curve
 from facewright.report.canvas import (

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facewright.evaluation.classification import ClassificationResult, Predictions
 from facewright.evaluation.compare import hardest, most_confused
-from facewright.evaluation.results import ClassificationResult, Predictions
 from facewright.images import Pixels, data_uri
 
 SIDE = 96  # pixels of a thumbnail's longer side

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from facewright.evaluation.results import ClassRow, Entry
+from facewright.evaluation.classification import ClassRow
+from facewright.evaluation.results import Entry
 from facewright.metrics.intervals import Rate
 from facewright.report import diagnostics, plots, words
 from facewright.report.binary_section import BinarySection, binary_section

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from facewright.evaluation.error_reject import ErrorVersusReject
 from facewright.evaluation.subgroups import Subgroups
-from facewright.evaluation.verification import VerificationResult
+from facewright.evaluation.verification import ErrorVersusReject, VerificationResult
 from facewright.images import Pixels
 from facewright.metrics.intervals import Rate
 from facewright.metrics.thresholds import Threshold

@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from facewright.evaluation.error_reject import ErrorVersusReject
-from facewright.evaluation.verification import VerificationResult
+from facewright.evaluation.verification import ErrorVersusReject, VerificationResult
 from facewright.metrics.intervals import Rate
 from facewright.metrics.verification import probit
 from facewright.report.canvas import INK, MUTED, canvas, inline_svg, name_axes, plain, series_colour, ticks

@@ -14,9 +14,8 @@ import numpy as np
 from facewright.data.store import PixelStore
 from facewright.errors import FacewrightError, UsageError
 from facewright.evaluation import compare as comparing
-from facewright.evaluation import speed
 from facewright.evaluation.compare import TargetComparison, TargetEntry, compare_targets
-from facewright.evaluation.results import Comparison
+from facewright.evaluation.results import Comparison, latency
 from facewright.faces.crops import with_face_crops
 from facewright.files import plain_cell, write_atomic, write_json
 from facewright.images import Pixels
@@ -91,7 +90,7 @@ def compare(runs: Sequence[Run | str | Path], store: PixelStore | None = None) -
     if any(run.recipe.task is not None for run in opened):
         return Compared(tuple(opened), _compared_targets(opened, names))
     entries = [
-        run.entry(name, speed.latency(run.classifier.model, run.facts.image_size))
+        run.entry(name, latency(run.classifier.model, run.facts.image_size))
         for run, name in zip(opened, names, strict=True)
     ]
     comparison = comparing.compare(entries, first.dataset, first.fingerprint, first.classes, first.counts)
@@ -121,7 +120,7 @@ def _compared_targets(runs: Sequence[Run], names: Sequence[str]) -> TargetCompar
         raise UsageError(f"{runs[0].folder} and {other.folder} have other targets; compare runs of the same")
     entries = []
     for run, name in zip(runs, names, strict=True):
-        listed = run.compared(name, speed.latency(run.classifier.model, run.facts.image_size))
+        listed = run.compared(name, latency(run.classifier.model, run.facts.image_size))
         entries.append(TargetEntry(**listed, test=run.evaluation, predictions=run.predictions))
     facts = runs[0].facts
     return compare_targets(entries, task, facts.dataset, facts.fingerprint, facts.counts)

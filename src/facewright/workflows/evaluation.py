@@ -13,14 +13,21 @@ from facewright import bundle as bundles
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
 from facewright.errors import OtherClasses, Undefined, UsageError
-from facewright.evaluation import protocols
+from facewright.evaluation import classification
 from facewright.evaluation.binary import (
     class_threshold_of,
     evaluate_stored_threshold,
     evaluate_two_classes,
     labelled_scores,
 )
-from facewright.evaluation.results import SCORES, BinaryResult, ClassificationResult, Predictions, Ranked, keeps_scores
+from facewright.evaluation.classification import (
+    SCORES,
+    BinaryResult,
+    ClassificationResult,
+    Predictions,
+    Ranked,
+    keeps_scores,
+)
 from facewright.evaluation.subgroups import rates_of_images
 from facewright.evaluation.targets import TargetPredictions, TaskResult, with_groups
 from facewright.events import EventHandler, Message, ignore_event, in_blocks
@@ -38,7 +45,7 @@ from facewright.workflows.prepared_data import PreparedData
 from facewright.workflows.task_evaluation import evaluate_targets_on
 
 if TYPE_CHECKING:
-    from facewright.evaluation.attacks import AttackResult
+    from facewright.evaluation.binary import AttackResult
     from facewright.workflows.recognition import Recognition
 
 UnknownClasses = Literal["errors", "leave-out"]
@@ -70,7 +77,7 @@ def evaluate_test_part(run: Run, data: PreparedData, device: str, on_event: Even
     run.classifier = classifier = Classifier(bundle, device)
     classes, rule = classifier.classes, run.recipe.threshold.rule
     run.predictions = predictions_of(classifier, data.store, data.split.test, on_event)
-    result = protocols.classify(run.predictions, classes, "test")
+    result = classification.classify(run.predictions, classes, "test")
     if len(classes) == 2:
         validation = predictions_of(classifier, data.store, data.split.validation, on_event)
         write_predictions(run.folder / VALIDATION, validation, classes)
@@ -133,7 +140,7 @@ def evaluate(
         model = model.folder
     _check_options(task, data, by, out, attack_options=threshold is not None or validation is not None)
     if task == "attack":
-        from facewright.evaluation.attacks import evaluate_scores
+        from facewright.evaluation.binary import evaluate_scores
 
         return evaluate_scores(Path(model), threshold, None if validation is None else Path(validation))
     grouping = None if by is None else Grouping.read(by, attributes, data)
@@ -232,7 +239,7 @@ def _classify(
     store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
     rows, labels, unknown = _known(store, classifier.classes, data)
     predictions = predictions_of(classifier, store, rows, on_event, labels)
-    result = protocols.classify(predictions, classifier.classes, str(data))
+    result = classification.classify(predictions, classifier.classes, str(data))
     if unknown:
         errors = unknown_classes == "errors"
         right, n = round(result.accuracy.value * result.n), result.n + (sum(unknown.values()) if errors else 0)

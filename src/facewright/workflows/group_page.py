@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facewright.evaluation.results import ClassificationResult
+from facewright.evaluation.classification import ClassificationResult
 from facewright.evaluation.targets import TaskResult
 from facewright.evaluation.verification import VerificationResult
 from facewright.files import write_atomic, write_json

@@ -23,8 +23,8 @@ from facewright.data.sampling import derive
 from facewright.data.splits import groups_of, k_fold
 from facewright.data.store import PixelStore
 from facewright.errors import DataError, RunError, UsageError
+from facewright.evaluation.classification import SCORES, keeps_scores
 from facewright.evaluation.label_issues import LabelIssues, compare_with_classes, estimate_label_issues
-from facewright.evaluation.results import SCORES, keeps_scores
 from facewright.events import EventHandler, Message, Progress, counted, ignore_event
 from facewright.faces.crops import with_face_crops
 from facewright.files import write_atomic, write_json

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facewright.evaluation.error_reject import ErrorVersusReject, error_versus_reject
 from facewright.evaluation.subgroups import Subgroups, rates_by_group
-from facewright.evaluation.verification import VerificationResult, verify_pairs
+from facewright.evaluation.verification import ErrorVersusReject, VerificationResult, error_versus_reject, verify_pairs
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.files import csv_text, write_atomic, write_json
 from facewright.images import Pixels

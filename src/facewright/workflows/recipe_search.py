@@ -23,7 +23,7 @@ from facewright import devices
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.errors import NonFiniteLoss, RunError, UsageError, require_extra
-from facewright.evaluation.results import ClassificationResult
+from facewright.evaluation.classification import ClassificationResult
 from facewright.events import EpochFinished, Event, EventHandler, Message, Progress, StepFinished, ignore_event
 from facewright.files import write_json
 from facewright.metrics.intervals import Rate

@@ -20,7 +20,7 @@ from facewright import devices, platforms, provenance
 from facewright.data.loaders import Loader
 from facewright.data.targets import with_ranges
 from facewright.errors import Interrupted, ResumeError, UsageError
-from facewright.evaluation.results import ClassificationResult
+from facewright.evaluation.classification import ClassificationResult
 from facewright.events import EpochRow, EventHandler, Message, Progress, RunEvaluated, RunStarted, ignore_event
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize

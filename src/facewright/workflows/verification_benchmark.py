@@ -11,7 +11,7 @@ import numpy as np
 from facewright.data.pairs import LISTED_SET, read_pairs, set_of
 from facewright.data.template_sets import TemplateSet, is_template_set, read_template_set
 from facewright.errors import UsageError
-from facewright.evaluation.templates import TemplateResult, evaluate_templates, template_vectors
+from facewright.evaluation.identification import TemplateResult, evaluate_templates, template_vectors
 from facewright.events import EventHandler, Message, ignore_event
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer

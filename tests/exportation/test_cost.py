@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from facewright.errors import DataError
-from facewright.exportation.agreement import ModelOutputs
-from facewright.exportation.cost import measure_int8_cost
+from facewright.exportation.agreement import ModelOutputs, measure_int8_cost
 
 ANGLES = np.deg2rad([0.0, 10.0, 90.0, 100.0, 200.0])
 PEOPLE = np.array(["ann", "ann", "bob", "bob", "cid"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from facewright.errors import UsageError
-from facewright.losses.margins import NormQuality, a_softmax, a_softmax_blend, adaface, arcface, cosface
+from facewright.losses.classification import NormQuality, a_softmax, a_softmax_blend, adaface, arcface, cosface
 
 B, C = 12, 5
 

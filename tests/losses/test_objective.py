@@ -10,10 +10,18 @@ from torch import Tensor, nn
 
 from facewright.errors import UnknownName, UsageError
 from facewright.heads import HeadSpec, build
-from facewright.losses.classification import CentreLoss, capsule_margin, cross_entropy, focal
-from facewright.losses.margins import NormQuality, a_softmax, adaface, arcface, cosface
-from facewright.losses.objective import Objective
-from facewright.losses.pairs import contrastive, score_distributions, triplet
+from facewright.losses.classification import (
+    CentreLoss,
+    NormQuality,
+    a_softmax,
+    adaface,
+    arcface,
+    capsule_margin,
+    cosface,
+    cross_entropy,
+    focal,
+)
+from facewright.losses.objective import Objective, contrastive, score_distributions, triplet
 from facewright.specs import KINDS, ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec
 
 CLASSES, WIDTH = 4, 6

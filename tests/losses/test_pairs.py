@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facewright.errors import UnknownName, UsageError
-from facewright.losses.pairs import contrastive, score_distributions, triplet
+from facewright.losses.objective import contrastive, score_distributions, triplet
 
 MININGS = ["all", "semi-hard", "batch-hard"]
 LABELS = torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 0])

@@ -12,9 +12,7 @@ from torch import nn
 
 from facewright.errors import FacewrightError, NonFiniteLoss, UnknownName, UsageError
 from facewright.regression import fitting
-from facewright.regression import recipe as recipes
-from facewright.regression.fitting import Rows
-from facewright.regression.recipe import FitRecipe
+from facewright.regression.fitting import FitRecipe, Rows
 from facewright.regression.regressor import Activation, Perceptron
 
 
@@ -31,10 +29,10 @@ def network_of(recipe: FitRecipe) -> Perceptron:
 
 
 def changed(recipe: FitRecipe | None = None, **changes: str) -> FitRecipe:
-    table = (recipe or recipes.load("function")).to_dict()
+    table = (recipe or fitting.load("function")).to_dict()
     for key, value in changes.items():
         part, name = key.split("__")
-        table[part][name] = recipes.toml_recipes._value(value)
+        table[part][name] = fitting.toml_recipes._value(value)
     return FitRecipe.model_validate(table)
 
 
@@ -153,18 +151,18 @@ def test_auto_takes_adam_where_a_second_order_step_is_dear() -> None:
 
 
 def test_shipped_recipes_and_their_toml_are_equal(tmp_path: Path) -> None:
-    assert recipes.SHELF.names() == ["adam", "function"]
-    for name in recipes.SHELF.names():
-        recipe = recipes.load(name)
+    assert fitting.SHELF.names() == ["adam", "function"]
+    for name in fitting.SHELF.names():
+        recipe = fitting.load(name)
         assert recipe.name == name
         (tmp_path / "again.toml").write_text(recipe.to_toml())
-        assert recipes.load(tmp_path / "again.toml") == recipe
+        assert fitting.load(tmp_path / "again.toml") == recipe
 
 
 def test_a_recipe_of_version_0_1_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.toml"
     path.write_text('name = "a"\ndescription = ""\n[optimizer]\nname = "auto"\ndamping = 1e-3\n')
-    assert recipes.load(path).optimizer.name == "auto"
+    assert fitting.load(path).optimizer.name == "auto"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_a_recipe_of_version_0_1_is_read(tmp_path: Path) -> None:
 )
 def test_wrong_changes(changes: dict[str, str], error: type[FacewrightError], said: str) -> None:
     with pytest.raises(error) as caught:
-        recipes.load("function", changes)
+        fitting.load("function", changes)
     assert said in str(caught.value)
 
 
@@ -190,11 +188,11 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('name = "a"\ndescription = ""\n[netwrk]\n')
     with pytest.raises(UnknownName, match="did you mean 'network'"):
-        recipes.load(path)
+        fitting.load(path)
     path.write_text("name = ")
     with pytest.raises(UsageError, match="not TOML"):
-        recipes.load(path)
+        fitting.load(path)
     with pytest.raises(UsageError, match=r"b\.toml"):
-        recipes.load(tmp_path / "b.toml")
+        fitting.load(tmp_path / "b.toml")
     with pytest.raises(UnknownName, match="did you mean 'function'"):
-        recipes.load("functoin")
+        fitting.load("functoin")

@@ -28,7 +28,7 @@ def regressor() -> Regressor:
 
 
 def named(regressor: Regressor) -> dict[str, np.ndarray]:
-    return regressor.network.named(regressor.weights)
+    return regressor.header.network.named(regressor.weights)
 
 
 def test_it_standardises_by_itself(regressor: Regressor) -> None:
@@ -64,7 +64,7 @@ def test_saved_and_read_it_says_the_same(regressor: Regressor, tmp_path: Path) -
     for where in (path, tmp_path):  # the file, or its folder
         back = regressors.load(where)
         assert is_regression(where)
-        assert (back.inputs, back.targets, back.header.provenance) == (INPUTS, TARGETS, {"seed": 0})
+        assert (back.header.inputs, back.header.targets, back.header.provenance) == (INPUTS, TARGETS, {"seed": 0})
         np.testing.assert_array_equal(back.predict(rows), regressor.predict(rows))
 
 

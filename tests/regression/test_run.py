@@ -14,7 +14,7 @@ import pytest
 from facewright.cli.main import main
 from facewright.errors import DataError, RunError, UsageError
 from facewright.evaluation.number_metrics import mean_absolute_error
-from facewright.regression import recipe as recipes
+from facewright.regression import fitting
 from facewright.regression.points import open_points
 from facewright.regression.regressor import load
 from facewright.regression.run import Fit, fit, predict_rows
@@ -39,7 +39,7 @@ def test_a_run_holds_everything(run: Fit) -> None:
         "recipe.toml", "split.csv", "metrics.csv", "model.safetensors", "evaluation.json", "predictions.csv",
         "report.html", "run.json",
     }  # fmt: skip
-    recipe = recipes.load(run.folder / "recipe.toml")
+    recipe = fitting.load(run.folder / "recipe.toml")
     assert (recipe.optimizer.name, recipe.network.hidden) == ("levenberg-marquardt", (6,))  # auto is resolved
     parts = [row["part"] for row in rows_of(run.folder / "split.csv")]
     assert {part: parts.count(part) for part in set(parts)} == run.facts.counts == {
@@ -65,7 +65,7 @@ def test_the_numbers_are_those_of_the_predictions_of_the_file(run: Fit) -> None:
 def test_only_training_rows_are_standardised_by(run: Fit) -> None:
     points = open_points(WHERE)
     train = points.inputs[points.split(0, 0.15, 0.15).train]
-    for column, values in zip(run.regressor.inputs, train.T, strict=True):
+    for column, values in zip(run.regressor.header.inputs, train.T, strict=True):
         assert (column.mean, column.scale) == pytest.approx((values.mean(), values.std()))
         assert (column.low, column.high) == (values.min(), values.max())
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from facewright.errors import UsageError
-from facewright.explanation.occlusion import Occlusion
-from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
+from facewright.explanation.class_maps import Explained, ExplainedPhoto
+from facewright.explanation.occlusion import ExplainedPair, Occlusion
 from facewright.provenance import Origin
 from facewright.report.explanations import (
     GAP,

@@ -13,7 +13,7 @@ from facewright.cli.progress import event_printer
 from facewright.errors import require_extra
 
 if TYPE_CHECKING:
-    from facewright.exportation.cost import Export, Int8Report, TargetCost
+    from facewright.exportation.agreement import Export, Int8Report, TargetCost
 
 
 def export(

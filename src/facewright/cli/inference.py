@@ -26,7 +26,8 @@ from facewright.errors import UsageError, require_extra
 from facewright.files import csv_text
 
 if TYPE_CHECKING:
-    from facewright.explanation.results import Explained, ExplainedPair
+    from facewright.explanation.class_maps import Explained
+    from facewright.explanation.occlusion import ExplainedPair
     from facewright.inference import Prediction, TargetAnswer
 
 Method = Literal["grad-cam", "grad-cam++", "rollout"]
@@ -285,7 +286,7 @@ def explain(
     if pair and (name is not None or method is not None):
         raise UsageError("--pair has no class and one method: remove --class and --method")
 
-    from facewright.explanation.results import Explained
+    from facewright.explanation.class_maps import Explained
     from facewright.workflows import explanation
     from facewright.workflows.training_requests import free_folder
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,9 +30,11 @@ from facewright.data.augment import normalise, resize
 from facewright.devices import moved
 from facewright.errors import UnknownName, UsageError
 from facewright.heads import SigmoidHead
+from facewright.images import Pixels
 from facewright.inference import Classifier
 from facewright.models.blocks import FixedGrid, Model
 from facewright.models.vit import PATCH, Attention, Block, VisionTransformer
+from facewright.records import notebook_display
 
 FEWEST = 4  # points along the shorter side of a usable map
 
@@ -41,6 +44,70 @@ Shapes = dict[str, tuple[int, int]]
 METHODS = ("grad-cam", "grad-cam++", "rollout")
 
 Heat = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedPhoto:
+    """The heat map of a class in one photo, or the reason why there is none."""
+
+    path: str
+    name: str = ""  # the class that was asked about
+    probability: float = 0.0  # of that class
+    predicted: str = ""  # the class that the model predicts
+    heat: Heat | None = None  # (H, W) in [0, 1], at the size of the network's input; None: the photo cannot be used
+    photo: Pixels | None = None  # (k H, k W, 3): the part of the photo that the network sees, finer
+    overlay: str | None = None  # the image that was written
+    error: str | None = None
+
+    @property
+    def peak(self) -> tuple[int, int] | None:
+        """Column and row of the hottest point, px of the network's input; None where nothing is hot."""
+        if self.heat is None or not self.heat.any():
+            return None
+        row, column = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
+        return int(column), int(row)
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.heat is None:
+            return {"path": self.path, "error": self.error}
+        return {
+            "path": self.path,
+            "class": self.name,
+            "probability": self.probability,
+            "predicted": self.predicted,
+            "peak": None if self.peak is None else dict(zip("xy", self.peak, strict=True)),
+            "hot": float((self.heat >= 0.5).mean()),  # share of the input with half of the greatest heat or more
+            "overlay": self.overlay,
+            "error": None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The result of `facewright explain` for photos."""
+
+    model: str
+    method: str
+    layer: str  # whose map was read
+    points: tuple[int, int]  # rows and columns of that map
+    input_size: tuple[int, int]  # height and width, px
+    photos: tuple[ExplainedPhoto, ...]
+    page: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `explain --json` prints it."""
+        return {
+            "task": "explain",
+            "model": self.model,
+            "method": self.method,
+            "layer": self.layer,
+            "points": list(self.points),
+            "input_size": list(self.input_size),
+            "photos": [photo.to_dict() for photo in self.photos],
+            "page": self.page,
+        }
+
+    _repr_html_ = notebook_display
 
 
 def map_shapes(model: Model, height: int, width: int, layer: str | None = None) -> Shapes:

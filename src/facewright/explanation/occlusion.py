@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewright.embedding import BATCH, similarities, similarity
 from facewright.errors import UsageError
+from facewright.images import Pixels
 from facewright.input_spec import InputSpec
+from facewright.records import notebook_display
 
 COVER = 0.2  # share of an image's sides that the cover takes
 PLACES = 13  # of the cover along each side: it moves by a third of its own side
@@ -23,7 +25,6 @@ PLACES = 13  # of the cover along each side: it moves by a third of its own side
 TINY = 1e-9  # a smaller fall of the similarity counts as none
 
 Heat = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 Box = tuple[slice, slice]
 Progress = Callable[[int, int], None]
 """Called with the number of covers tried so far and their total."""
@@ -52,6 +53,44 @@ class Occlusion:
     heat_a: Heat
     heat_b: Heat
     drop: float  # the largest mean fall at a point of either, at least 0; what heat 1 stands for
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedPair:
+    """The result of `facewright explain --pair` for two photos."""
+
+    model: str
+    paths: tuple[str, str]
+    occlusion: Occlusion
+    photos: tuple[Pixels, Pixels]  # the parts that the network sees, finer
+    threshold: float | None  # stored in the model; None: none
+    overlays: tuple[str, ...] = ()
+    page: str | None = None
+
+    @property
+    def same(self) -> bool | None:
+        """True if the similarity reaches the threshold; None without a threshold."""
+        return None if self.threshold is None else self.occlusion.score >= self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `explain --pair --json` prints it."""
+        heats = (self.occlusion.heat_a, self.occlusion.heat_b)
+        return {
+            "task": "explain-pair",
+            "model": self.model,
+            "score": self.occlusion.score,
+            "threshold": self.threshold,
+            "same": self.same,
+            "drop": self.occlusion.drop,
+            "photos": [
+                {"path": path, "greatest_drop": float(heat.max()) * self.occlusion.drop}
+                for path, heat in zip(self.paths, heats, strict=True)
+            ],
+            "overlays": list(self.overlays),
+            "page": self.page,
+        }
+
+    _repr_html_ = notebook_display
 
 
 def occlude(network: CropEmbedder, a: Pixels, b: Pixels, progress: Progress | None = None) -> Occlusion:

@@ -1,6 +1,13 @@
-"""Losses on class scores: cross-entropy, focal, that of class capsules, and the centre loss beside cross-entropy."""
+"""Losses of images with a class: on scores, with the centre loss beside them, and with a margin on the sphere.
+
+The margin losses take the cosines between embeddings and class directions, as a cosine head gives them; of sub-centre
+ArcFace (Deng et al. 2020, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web Faces", ECCV) the
+head is the whole difference: its cosine is that of the nearest of K directions, and the loss is `arcface`.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -127,11 +134,8 @@ class CentreLoss(nn.Module):
         members = functional.one_hot(labels, len(self.centres)).to(self.centres.dtype)  # (B, C)
         with exactly(embeddings):
             sums = members.T @ embeddings.to(self.centres.dtype)
-        counts = members.sum(0).unsqueeze(1)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)  # or each process would move its own copy of the centres elsewhere
-            torch.distributed.all_reduce(counts)
-        return sums, counts
+        # Over all: or each process would move its own copy of the centres elsewhere.
+        return _over_processes(sums), _over_processes(members.sum(0).unsqueeze(1))
 
     def _start(self, sums: Tensor, counts: Tensor) -> None:
         fresh = (counts.squeeze(1) > 0) & ~self.met
@@ -158,3 +162,198 @@ def check_labels(x: Tensor, labels: Tensor) -> None:
             f"expected (B, D) rows and (B,) whole numbers as labels, got {tuple(x.shape)} and "
             f"{tuple(labels.shape)} of {labels.dtype}"
         )
+
+
+def cosface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of s cos(theta), where the image's own class counts as s (cos(theta) - m).
+
+    Args:
+        cosines: (B, C) in [-1, 1].
+        labels: (B,) class numbers.
+        scale: s > 0; 64 in the paper, less for few classes.
+        margin: m >= 0; 0.35 in the paper.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Source: Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", arXiv:1801.09414, eq. 4.
+    """
+    cosines = precise(cosines)
+    own = margined("cosface", _own(cosines, labels), margin)
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+
+
+def arcface(cosines: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of s cos(theta), where the image's own class counts as s cos(theta + m).
+
+    Beyond theta = pi - m that would rise again and reward a worse embedding; there it is s (cos(theta) - m sin(m)),
+    which goes on falling.
+
+    Args:
+        cosines: (B, C) in [-1, 1]; of a cosine head with K > 1 this is sub-centre ArcFace.
+        labels: (B,) class numbers.
+        scale: s > 0; 64 in the paper, less for few classes.
+        margin: m in [0, pi), radians; 0.5 in the paper.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Source: Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", arXiv:1801.07698,
+    eq. 3; the case beyond pi - m is that of the authors' code.
+    """
+    cosines = precise(cosines)
+    own = margined("arcface", _own(cosines, labels), margin)
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+
+
+def adaface(
+    cosines: Tensor, quality: Tensor, labels: Tensor, scale: float, margin: float, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of s cos(theta), where the image's own class counts as s (cos(theta + g_angle) - g_add).
+
+    g_angle = -m q and g_add = m q + m, with the quality q of the image: at q = -1 it is ArcFace with the margin m, at
+    q = 0 CosFace, and at q = 1 images far from their class are pulled less. theta + g_angle is clipped to [0, pi], as
+    in the authors' code: beyond, there is no gradient through the angle.
+
+    Args:
+        cosines: (B, C) in [-1, 1].
+        quality: (B,) in [-1, 1], from `NormQuality`.
+        labels: (B,) class numbers.
+        scale: s > 0; 64 in the paper.
+        margin: m in [0, pi / 2], radians; 0.4 in the paper.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Source: Kim, Jain, Liu 2022, "AdaFace: Quality Adaptive Margin for Face Recognition", arXiv:2204.00964, eq. 14, 15.
+    """
+    cosines = precise(cosines)
+    own = margined("adaface", _own(cosines, labels), margin, precise(quality).unsqueeze(1))
+    return cross_entropy(scale * _replaced(cosines, labels, own), labels, weights=weights)
+
+
+def margined(kind: str, own: Tensor, margin: float, quality: Tensor | None = None) -> Tensor:
+    """Return the cosines of images with their own classes as `cosface`, `arcface` or `adaface` counts them.
+
+    Args:
+        kind: one of these.
+        own: cosines, of any shape.
+        margin: m.
+        quality: of the same shape; adaface alone.
+    """
+    if kind == "cosface":
+        return own - margin
+    # Clipped where the sine's slope is infinite: an embedding exactly on its class's direction gets no gradient.
+    short = 1 - torch.finfo(own.dtype).eps
+    inside = own.clamp(-short, short)
+    sine = (1 - inside.square()).sqrt()
+    if quality is None:
+        further = inside * math.cos(margin) - sine * math.sin(margin)
+        return torch.where(own > math.cos(math.pi - margin), further, own - margin * math.sin(margin))
+    angle = -margin * quality
+    turned, total = inside * angle.cos() - sine * angle.sin(), inside.detach().arccos() + angle
+    turned = torch.where(total < 0, 1.0, torch.where(total > math.pi, -1.0, turned))
+    return turned - (margin * quality + margin)
+
+
+class NormQuality(nn.Module):
+    """The quality of images by the norms of their embeddings, against a moving mean and standard deviation.
+
+    q = clip((|x| - mean) / (std / h), -1, 1), without gradient. Mean and std are of the batches over all processes.
+    Deviations: they start as those of the first batch, where the authors' code starts at 20 and 100; `rate` is the
+    share of the newest batch, 0.01 as in their code (the paper's eq. 13 has the momentum 0.99).
+
+    Args:
+        concentration: h; 1/3 in the paper.
+        rate: in (0, 1].
+    Source: Kim, Jain, Liu 2022, arXiv:2204.00964, eq. 12 and 13.
+    """
+
+    mean: Tensor
+    std: Tensor
+    batches: Tensor
+
+    def __init__(self, concentration: float = 1 / 3, rate: float = 0.01) -> None:
+        super().__init__()
+        self.concentration, self.rate = concentration, rate
+        for name in ("mean", "std", "batches"):
+            self.register_buffer(name, torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, norms: Tensor) -> Tensor:
+        """(B,) norms of embeddings -> (B,) in [-1, 1]; moves mean and std in training mode only."""
+        norms = norms.detach().to(self.mean.dtype).clamp(1e-3, 100)  # the authors' bounds
+        if self.training:
+            count, total = _over_processes(torch.stack([torch.ones_like(norms).sum(), norms.sum()]))
+            mean = total / count
+            squares = _over_processes((norms - mean).square().sum().reshape(1))[0]
+            std = (squares / (count - 1).clamp_min(1)).sqrt()
+            rate = torch.where(self.batches == 0, 1.0, self.rate)
+            self.mean.lerp_(mean, rate)
+            self.std.lerp_(std, rate)
+            self.batches.clamp_(max=0).add_(1)
+        return ((norms - self.mean) / (self.std + 1e-3) * self.concentration).clamp(-1, 1)
+
+
+def a_softmax(
+    cosines: Tensor, lengths: Tensor, labels: Tensor, margin: int, blend: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of |x| cos(theta), where the image's own class counts as |x| psi(theta).
+
+    psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m] falls all the way from 1 to 1 - 2m.
+    It is too hard at the start of a training, so (blend cos(theta) + psi(theta)) / (1 + blend) stands in its place.
+
+    Args:
+        cosines: (B, C) in [-1, 1].
+        lengths: (B,) of the embeddings, |x| >= 0.
+        labels: (B,) class numbers.
+        margin: m, a whole number >= 1; 4 in the paper; 1 is no margin.
+        blend: lambda >= 0, from `a_softmax_blend`.
+        weights: (C,) of the classes; see `cross_entropy`.
+    Returns:
+        A scalar >= 0.
+    Raises:
+        UsageError: the margin is no whole number >= 1.
+    Source: Liu et al. 2017, "SphereFace: Deep Hypersphere Embedding for Face Recognition", arXiv:1704.08063, eq. 7
+    and the definition of psi after it; the blend is that of Liu et al. 2016, "Large-Margin Softmax Loss",
+    arXiv:1612.02295.
+    """
+    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 1:
+        raise UsageError(f"the margin of A-Softmax multiplies an angle: a whole number of at least 1, not {margin!r}")
+    cosines, lengths = precise(cosines), precise(lengths)
+    own = _own(cosines, labels)
+    mixed = (blend * own + _psi(own, margin)) / (1 + blend)
+    return cross_entropy(lengths.unsqueeze(1) * _replaced(cosines, labels, mixed), labels, weights=weights)
+
+
+def a_softmax_blend(step: int, start: float = 1000.0, fall: float = 0.12, least: float = 5.0) -> float:
+    """The blend at a step of the training, counted from 0: max(least, start / (1 + fall * step)).
+
+    Source: the training files of SphereFace's authors (base 1000, gamma 0.12, power 1, lambda_min 5).
+    >>> a_softmax_blend(0), round(a_softmax_blend(100), 2), a_softmax_blend(10_000)
+    (1000.0, 76.92, 5.0)
+    """
+    return max(least, start / (1 + fall * step))
+
+
+def _psi(cosines: Tensor, margin: int) -> Tensor:
+    # cos(m theta) as Chebyshev's polynomial of cos(theta): smooth, with no arc cosine whose slope is infinite at 1.
+    before, multiple = torch.ones_like(cosines), cosines
+    for _ in range(margin - 1):
+        before, multiple = multiple, 2 * cosines * multiple - before
+    angles = torch.arccos(cosines.detach().clamp(-1, 1))
+    k = torch.floor(angles * (margin / math.pi)).clamp(0, margin - 1)
+    return (1 - 2 * (k % 2)) * multiple - 2 * k
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums
+
+
+def _own(cosines: Tensor, labels: Tensor) -> Tensor:  # (B, C), (B,) -> (B, 1)
+    check_labels(cosines, labels)
+    return cosines.gather(1, labels.unsqueeze(1))
+
+
+def _replaced(cosines: Tensor, labels: Tensor, own: Tensor) -> Tensor:
+    """The cosines (B, C) with other values (B, 1) for the images' own classes."""
+    return cosines.scatter(1, labels.unsqueeze(1), own)

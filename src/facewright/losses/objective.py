@@ -7,16 +7,27 @@ backbone.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
+import torch
 from torch import Tensor, linalg, nn
 
-from facewright.errors import UsageError
-from facewright.losses.classification import CentreLoss, capsule_margin, cross_entropy, focal
-from facewright.losses.margins import NormQuality, a_softmax, a_softmax_blend, adaface, arcface, cosface
-from facewright.losses.pairs import contrastive, score_distributions, triplet
-from facewright.specs import CAPSULE_SCALE, ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec
-from facewright.vectors import precise
+from facewright.errors import UnknownName, UsageError
+from facewright.losses.classification import (
+    CentreLoss,
+    NormQuality,
+    a_softmax,
+    a_softmax_blend,
+    adaface,
+    arcface,
+    capsule_margin,
+    check_labels,
+    cosface,
+    cross_entropy,
+    focal,
+)
+from facewright.specs import CAPSULE_SCALE, ON_COSINES, ON_PAIRS, SHARED, ObjectiveSpec, TripletMining
+from facewright.vectors import cosines_within, precise, square_root
 
 
 class Head(Protocol):
@@ -133,3 +144,106 @@ class Objective(nn.Module):
         if self.spec.kind == "pairwise":
             return score_distributions(embeddings, labels)
         return triplet(embeddings, labels, margin, self.spec.mining)
+
+
+def contrastive(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
+    """The mean over all pairs of the batch of d^2 / 2 for one person, and max(0, margin - d)^2 / 2 for two.
+
+    Args:
+        embeddings: (B, D), of any length.
+        labels: (B,) class numbers.
+        margin: of the Euclidean distance d of unit vectors, in (0, 2].
+    Returns:
+        A scalar >= 0; 0 where the batch holds fewer than two images.
+    Source: Hadsell, Chopra, LeCun 2006, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR, eq. 4.
+    """
+    cosines, same = _pairs(embeddings, labels)
+    squared = 2 - 2 * cosines
+    apart = (margin - square_root(squared)).relu().square()
+    return _mean(torch.where(same, squared, apart) / 2, torch.ones_like(same))
+
+
+def score_distributions(embeddings: Tensor, labels: Tensor, nodes: int = 101) -> Tensor:
+    """The chance that a random impostor pair of the batch scores at least as high as a random genuine pair.
+
+    Both distributions of cosines are histograms with soft edges: a score gives to its two neighbouring nodes what it is
+    near to each. The loss is sum_r h-_r sum_{q <= r} h+_q. It knows no margin.
+
+    Args:
+        embeddings: (B, D), of any length.
+        labels: (B,) class numbers.
+        nodes: R >= 2, evenly over [-1, 1]; the authors find that it matters little.
+    Returns:
+        A scalar in [0, 1]; 0 where the batch has no genuine or no impostor pair.
+    Raises:
+        UsageError: fewer than two nodes.
+    Source: Ustinova and Lempitsky 2016, "Learning Deep Embeddings with Histogram Loss", NIPS (arXiv:1611.00822),
+    section 3.
+    """
+    if nodes < 2:
+        raise UsageError(f"a histogram over [-1, 1] needs at least two nodes, got {nodes}")
+    cosines, same = _pairs(embeddings, labels)
+    genuine, impostor = _histogram(cosines, same, nodes), _histogram(cosines, ~same, nodes)
+    below = torch.ones(nodes, nodes, device=genuine.device).tril()  # no cumsum: CUDA has no deterministic one
+    return (impostor * (below * genuine).sum(1)).sum()
+
+
+def triplet(embeddings: Tensor, labels: Tensor, margin: float = 0.2, mining: TripletMining = "batch-hard") -> Tensor:
+    """The mean over triplets of max(0, d^2(anchor, positive) - d^2(anchor, negative) + margin).
+
+    Args:
+        embeddings: (B, D), of any length.
+        labels: (B,) class numbers; P identities with K images each suit it.
+        margin: of squared distances of unit vectors, in (0, 4]; 0.2 in FaceNet.
+        mining: which triplets count.
+            "all": every valid one.
+            "semi-hard": for each anchor and positive the nearest negative that is farther away than the positive, but
+                by less than the margin; none, where there is no such negative.
+            "batch-hard": for each anchor its farthest positive and nearest negative.
+    Returns:
+        A scalar >= 0; 0 where there is no such triplet.
+    Raises:
+        UnknownName: no such mining.
+    Source: Schroff et al. 2015, "FaceNet", arXiv:1503.03832, eq. 3 and 4; batch-hard: Hermans et al. 2017, "In Defense
+    of the Triplet Loss", arXiv:1703.07737, eq. 5, who take d of free vectors where this takes FaceNet's d^2 on the
+    sphere: the same triplets for unit vectors, one scale of margins, and no infinite slope at d = 0.
+    """
+    if mining not in get_args(TripletMining):
+        raise UnknownName("mining", mining, get_args(TripletMining))
+    check_labels(embeddings, labels)
+    distances = 2 - 2 * cosines_within(embeddings)  # (B, B)
+    same = labels.unsqueeze(1) == labels  # (B, B)
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=same.device)
+    if mining == "batch-hard":
+        far = distances.masked_fill(~positive, -torch.inf).amax(1)  # (B,)
+        near = distances.masked_fill(same, torch.inf).amin(1)
+        return _mean((far - near + margin).relu(), positive.any(1))  # without a negative: relu(-inf) is 0
+    gaps = distances.unsqueeze(1) - distances.unsqueeze(2)  # (B, B, B): [a, p, n] = d^2(a, n) - d^2(a, p)
+    valid = positive.unsqueeze(2) & ~same.unsqueeze(1)
+    if mining == "all":
+        return _mean((margin - gaps).relu(), valid)
+    smallest = gaps.masked_fill(~valid | (gaps <= 0), torch.inf).amin(2)  # (B, B)
+    return _mean((margin - smallest).relu(), smallest < margin)
+
+
+def _pairs(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each pair of the batch the cosine, and whether it shows one person: (B (B - 1) / 2,) both."""
+    check_labels(embeddings, labels)
+    first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
+    return cosines_within(embeddings)[first, second], labels[first] == labels[second]
+
+
+def _histogram(cosines: Tensor, chosen: Tensor, nodes: int) -> Tensor:
+    """Shares of the chosen scores at each node, (R,); all 0 where none is chosen."""
+    places = (cosines + 1) * ((nodes - 1) / 2)  # in [0, R - 1]
+    lower = places.detach().floor().long().clamp(0, nodes - 2)
+    upper_share = places - lower
+    empty = cosines.new_zeros(nodes)
+    counted = chosen.to(places.dtype)  # a product, not an index: the CPU need not wait for how many there are
+    counts = empty.index_add(0, lower, (1 - upper_share) * counted).index_add(0, lower + 1, upper_share * counted)
+    return counts / counted.sum().clamp_min(1)
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of those that count; 0 with a zero gradient where none does."""
+    return torch.where(counted, values, 0.0).sum() / counted.sum().clamp_min(1)

@@ -1,7 +1,8 @@
-"""Fitting: least squares to second order, or Adam; the weights with the lowest validation loss are kept.
+"""The settings of `facewright fit`, kept as TOML (shipped ones in `recipes/`), and the fit by them.
 
-An epoch is a pass over the training rows, of whatever kind, so that 500 epochs mean as much reading of the points for
-both. Equal settings, seed, machine, versions and thread count give equal weights.
+Least squares to second order, or Adam; the weights with the lowest validation loss are kept. An epoch is a pass over
+the training rows, so that 500 epochs mean as much reading of the points for both. Equal settings, seed, machine,
+versions and thread count give equal weights.
 Source: the second-order method is SciPy's trust region (Branch, Coleman, Li, SIAM J. Sci. Comput. 21, 1999), without
 bounds a Levenberg-Marquardt method; Adam is Kingma and Ba, arXiv:1412.6980, algorithm 1.
 """
@@ -11,22 +12,98 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import tomli_w
+from pydantic import Field, model_validator
 from scipy.optimize import least_squares
 
 from facewright.data.sampling import derive
 from facewright.errors import NonFiniteLoss
 from facewright.events import EventHandler, Progress
 from facewright.files import csv_text
-from facewright.regression.recipe import FitRecipe
-from facewright.regression.regressor import Array, Perceptron
+from facewright.records import Record
+from facewright.regression.regressor import Activation, Array, Perceptron
+from facewright.specs import checked
+from facewright.training import toml_recipes
+from facewright.training.recipe_parts import Shares
 
-Rows = tuple[Array, Array]  # standardized inputs (N, D) and targets (N, K)
-
+DEFAULT = "function"
 CHEAP = 5e8  # rows × weights × the smaller of both: one second-order step below about half a second
+Rows = tuple[Array, Array]  # standardized inputs (N, D) and targets (N, K)
+SHELF = toml_recipes.Shelf("recipes", "recipe of fit", "facewright.regression")
+
+
+class HiddenLayers(Record):
+    """The multilayer perceptron between standardized inputs and targets."""
+
+    hidden: tuple[int, ...] = Field((20, 20), max_length=64)  # width of each hidden layer; none: a linear map
+    activation: Activation = "silu"
+
+
+class Optimizer(Record):
+    """The update rule. auto: least squares to second order if a step of it is cheap, else Adam."""
+
+    name: Literal["auto", "levenberg-marquardt", "adam"] = "auto"
+    learning_rate: float = Field(3e-3, gt=0)  # adam
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_damping(cls, table: Any) -> Any:  # written by version 0.1; the trust region replaced it
+        return {key: table[key] for key in table if key != "damping"} if isinstance(table, dict) else table
+
+
+class Training(Record):
+    """The loop."""
+
+    epochs: int = Field(500, ge=1)  # passes over the training rows: a Jacobian is one, a trial of a step is one
+    batch: int = Field(16, ge=1)  # adam
+    schedule: Literal["constant", "cosine"] = "cosine"  # adam
+
+
+class Selection(Record):
+    """Early stopping; the weights with the lowest validation loss are kept."""
+
+    patience: int = Field(100, ge=0)  # passes without a better one before stopping; 0: never stop early
+
+
+class FitRecipe(Record):
+    """Everything but the points and the seed."""
+
+    name: str
+    description: str
+    network: HiddenLayers = HiddenLayers()
+    shares: Shares = Shares(validation=0.15, test=0.15)
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+    selection: Selection = Selection()
+
+    def to_toml(self) -> str:
+        """Return the complete recipe; `load` of such a file gives an equal one."""
+        return tomli_w.dumps(self.to_dict())
+
+
+def load(name: str | Path, changes: Mapping[str, str] | None = None) -> FitRecipe:
+    """Load a shipped recipe or a TOML file, and change some values.
+
+    Args:
+        changes: dotted key to text as TOML would read it: {"network.hidden": "[64, 64]"}; bare words are strings.
+    Raises:
+        UnknownName: no such recipe or key; names the nearest. UsageError: unreadable, or a value out of range.
+    >>> load("function", {"training.epochs": "50"}).training.epochs
+    50
+    """
+    text, origin = SHELF.text(name)
+    recipe = _validated(toml_recipes.table_of(text, origin), origin)
+    return _validated(toml_recipes.change(recipe.to_dict(), changes, "fit recipe"), "--set") if changes else recipe
+
+
+def _validated(table: dict[str, Any], origin: str) -> FitRecipe:
+    return checked(FitRecipe, table, origin, FitRecipe(name="", description="").to_dict())
 
 
 class _Ended(Exception):

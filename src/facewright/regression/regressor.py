@@ -155,28 +155,18 @@ class Header(Record):
     targets: tuple[Column, ...] = Field(min_length=1)
     provenance: dict[str, Any]  # recipe, seed, data fingerprint, versions
 
+    @property
+    def network(self) -> Perceptron:
+        """The network between standardized inputs and targets."""
+        return Perceptron(len(self.inputs), self.hidden, len(self.targets), self.activation)
+
 
 @dataclass(frozen=True)
 class Regressor:
     """A fitted function that can be used without the run that made it."""
 
     header: Header
-    weights: Array  # (P,), of `network`
-
-    @property
-    def inputs(self) -> tuple[Column, ...]:
-        """The input columns, in the order that `predict` expects."""
-        return self.header.inputs
-
-    @property
-    def targets(self) -> tuple[Column, ...]:
-        """The target columns."""
-        return self.header.targets
-
-    @cached_property
-    def network(self) -> Perceptron:
-        """The network between standardized inputs and targets."""
-        return Perceptron(len(self.inputs), self.header.hidden, len(self.targets), self.header.activation)
+    weights: Array  # (P,), of the header's network
 
     def predict(self, rows: Array) -> Array:
         """Predict targets (N, K) of inputs (N, D), both in their own units.
@@ -184,20 +174,20 @@ class Regressor:
         Raises:
             UsageError: another number of columns.
         """
-        if rows.ndim != 2 or rows.shape[1] != len(self.inputs):
-            names = ", ".join(column.name for column in self.inputs)
-            raise UsageError(f"expected rows of {len(self.inputs)} inputs ({names}), got shape {rows.shape}")
-        answers = [np.zeros((0, len(self.targets)))]
-        mean, scale = np.array([[column.mean, column.scale] for column in self.targets]).T
+        inputs, targets = self.header.inputs, self.header.targets
+        if rows.ndim != 2 or rows.shape[1] != len(inputs):
+            names = ", ".join(column.name for column in inputs)
+            raise UsageError(f"expected rows of {len(inputs)} inputs ({names}), got shape {rows.shape}")
+        network, answers = self.header.network, [np.zeros((0, len(targets)))]
+        mean, scale = np.array([[column.mean, column.scale] for column in targets]).T
         for start in range(0, len(rows), _CHUNK):
-            chunk = standardize(rows[start : start + _CHUNK], self.inputs)
-            answers.append(self.network(self.weights, chunk) * scale + mean)
+            chunk = standardize(rows[start : start + _CHUNK], inputs)
+            answers.append(network(self.weights, chunk) * scale + mean)
         return np.concatenate(answers)
 
     def beyond(self, rows: Array) -> NDArray[np.bool_]:
         """Return (N,) True for a row outside the box of the training rows, where a fit promises nothing."""
-        low = np.array([column.low for column in self.inputs])
-        high = np.array([column.high for column in self.inputs])
+        low, high = np.array([[column.low, column.high] for column in self.header.inputs]).T
         outside: NDArray[np.bool_] = np.any((rows < low) | (rows > high), axis=1)
         return outside
 
@@ -211,7 +201,7 @@ def standardize(values: Array, columns: tuple[Column, ...]) -> Array:
 
 def save(path: Path, regressor: Regressor) -> None:
     """Write a fitted function, atomically. Raises FacewrightError: it could not be written whole."""
-    tensors = regressor.network.named(regressor.weights)
+    tensors = regressor.header.network.named(regressor.weights)
     write_atomic(path, safetensors.numpy.save(tensors, {"facewright": regressor.header.model_dump_json()}))
 
 
@@ -235,7 +225,7 @@ def load(path: Path) -> Regressor:
     )
     if header.format != FORMAT:
         raise BundleError(f"{file}: format {header.format}, this version reads {FORMAT}; use a newer Facewright")
-    network = Perceptron(len(header.inputs), header.hidden, len(header.targets), header.activation)
+    network = header.network
     if min((1, *header.hidden)) < 1 or network.shapes != {name: array.shape for name, array in weights.items()}:
         raise BundleError(f"{file}: the weights are not those of a network with hidden layers {list(header.hidden)}")
     return Regressor(header, network.flat(weights))

@@ -8,6 +8,7 @@ report.html         the page                        run.json           points, r
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from facewright import provenance
@@ -26,11 +29,16 @@ from facewright.events import EventHandler, ignore_event
 from facewright.files import csv_text, read_json, write_atomic, write_json
 from facewright.records import Record, notebook_display
 from facewright.regression import fitting
-from facewright.regression import recipe as recipes
+from facewright.regression.fitting import FitRow
 from facewright.regression.points import Points, open_points, read_inputs
 from facewright.regression.regressor import TASK, Array, Column, Header, Perceptron, Regressor, load, save, standardize
-from facewright.regression.report import fit_page
+from facewright.report import pages, words
+from facewright.report.canvas import INK, canvas, inline_svg, name_axes, series_colour
+from facewright.report.number_plots import SIZE, error_plots, function_plot, quantity
 from facewright.runs import owned
+
+_WORST = 8  # rows in the table of the largest errors
+_DRAWN = 4  # targets whose surface is drawn
 
 
 class FitFacts(Record):
@@ -119,7 +127,7 @@ def fit(
     source: str | Path | Points,
     *,
     targets: Sequence[str] = (),
-    recipe: str | Path = recipes.DEFAULT,
+    recipe: str | Path = fitting.DEFAULT,
     out: str | Path | None = None,
     seed: int = 0,
     overrides: Mapping[str, str] | None = None,
@@ -138,7 +146,7 @@ def fit(
         DataError, UsageError: the points or settings cannot be used; found before fitting starts.
         RunError: there is a run in `out` already. NonFiniteLoss: the fit diverged.
     """
-    chosen = recipes.load(recipe, overrides)
+    chosen = fitting.load(recipe, overrides)
     points = source if isinstance(source, Points) else open_points(source, targets)
     split = points.split(seed, chosen.shares.validation, chosen.shares.test)
     inputs = _columns(points.source, points.input_names, points.inputs[split.train])
@@ -174,10 +182,7 @@ def fit(
             train_seconds=last.seconds if last else 0.0,
         )  # fmt: skip
         write_json(run.folder / "run.json", run.facts.to_dict())
-        page = fit_page(
-            points, split, run.regressor, run.evaluation, fitted.history, run.facts.to_dict(), chosen.to_toml()
-        )
-        write_atomic(run.folder / "report.html", page)
+        write_atomic(run.folder / "report.html", _page(run, points, split, fitted.history, chosen))
     return run
 
 
@@ -191,7 +196,9 @@ def predict_rows(model: Path, files: Sequence[Path]) -> list[RowPredictions]:
         BundleError: no fitted function. DataError: a table cannot be used.
     """
     regressor = load(model)
-    inputs, targets = (tuple(column.name for column in kind) for kind in (regressor.inputs, regressor.targets))
+    inputs, targets = (
+        tuple(column.name for column in kind) for kind in (regressor.header.inputs, regressor.header.targets)
+    )
     tables = [(path, read_inputs(path, inputs)) for path in files]
     return [
         RowPredictions(str(path), inputs, targets, rows, regressor.predict(rows), regressor.beyond(rows))
@@ -209,7 +216,7 @@ def _columns(source: str, names: Sequence[str], values: Array) -> tuple[Column, 
     return tuple(Column(name=n, mean=m, scale=s or 1.0, low=low, high=high) for n, m, s, low, high in rows)
 
 
-def _write_start(run: Fit, recipe: recipes.FitRecipe, split: Split) -> None:
+def _write_start(run: Fit, recipe: fitting.FitRecipe, split: Split) -> None:
     """Write down what is known before the first step."""
     write_atomic(run.folder / "recipe.toml", recipe.to_toml())
     part_of = sorted((int(row) + 1, part) for part in PARTS for row in getattr(split, part))
@@ -218,13 +225,12 @@ def _write_start(run: Fit, recipe: recipes.FitRecipe, split: Split) -> None:
 
 
 def _fitted(
-    points: Points, split: Split, header: Header, recipe: recipes.FitRecipe, seed: int, on_event: EventHandler
+    points: Points, split: Split, header: Header, recipe: fitting.FitRecipe, seed: int, on_event: EventHandler
 ) -> fitting.Fitted:
     """Fit the network to the standardized rows."""
-    network = Regressor(header, np.zeros(0)).network
     standard = standardize(points.inputs, header.inputs), standardize(points.targets, header.targets)
     train, validation = ((standard[0][rows], standard[1][rows]) for rows in (split.train, split.validation))
-    return fitting.fit(network, train, validation, recipe, seed, on_event)
+    return fitting.fit(header.network, train, validation, recipe, seed, on_event)
 
 
 def _evaluate(run: Fit, points: Points, split: Split) -> None:
@@ -245,7 +251,7 @@ def _evaluate(run: Fit, points: Points, split: Split) -> None:
 
 
 def _facts(
-    points: Points, split: Split, inputs: Sequence[Column], recipe: recipes.FitRecipe, seed: int, parameters: int
+    points: Points, split: Split, inputs: Sequence[Column], recipe: fitting.FitRecipe, seed: int, parameters: int
 ) -> FitFacts:
     constant = [column.name for column in inputs if column.low == column.high]
     return FitFacts(
@@ -257,3 +263,94 @@ def _facts(
         started=provenance.now(),
         notes=tuple(f"the input {name} is the same in every training row" for name in constant),
     )  # fmt: skip
+
+
+def _page(run: Fit, points: Points, split: Split, history: Sequence[FitRow], recipe: fitting.FitRecipe) -> str:
+    """Return the report: one self-contained page in the look of the others."""
+    facts, regressor, test = run.facts.to_dict(), run.regressor, run.evaluation
+    predicted, header = regressor.predict(points.inputs), regressor.header
+    names, widths = points.target_names, (len(header.inputs), *header.hidden, len(header.targets))
+    context = {
+        "title": f"{', '.join(names)} of {points.name}",
+        "points": points,
+        "facts": facts,
+        "targets": ", ".join(names),
+        "test": test,
+        "sentences": _sentences(test, history, facts),
+        "shape": " → ".join(map(str, widths)),
+        "activation": header.activation,
+        "columns": [*header.inputs, *header.targets][:24],
+        "large": _large(points, split, regressor),
+        "curves": Markup(_learning_curves(history)),
+        "errors": [
+            (name, error_plots(points.targets[:, k], predicted[:, k], split.test, split.train, str(k)))
+            for k, name in enumerate(names)
+        ],
+        "parts_of": [("train", test.train), ("validation", test.validation), ("test", test),
+                     ("test, predicting the mean", test.always_the_mean)],
+        **_worst(points, split, predicted),
+        "recipe": recipe.to_toml(),
+    }  # fmt: skip
+    filters = {"quantity": quantity, "duration": words.duration}
+    return pages.render("regression.html", context, provenance.origin(facts["versions"]), filters)
+
+
+def _worst(points: Points, split: Split, predicted: Array) -> dict[str, Any]:
+    """Return the table of the test rows with the largest errors."""
+    names, sizes = points.target_names, np.linalg.norm(predicted - points.targets, axis=1)
+    rows = split.test[np.argsort(-sizes[split.test], kind="stable")][:_WORST]
+    columns = [*points.input_names, *(f"{name}, true" for name in names), *(f"{name}, predicted" for name in names)]
+    table = np.c_[points.inputs, points.targets, predicted, sizes]
+    return {
+        "worst_header": [*columns, "error"],
+        "worst": [[int(row) + 1, *table[row].tolist()] for row in rows],
+    }
+
+
+def _sentences(test: FitEvaluation, history: Sequence[FitRow], facts: Mapping[str, Any]) -> list[str]:
+    """Say what to take away, and how the fit ended."""
+    error, constant = test.average_l2_error, test.always_the_mean.average_l2_error.value
+    share = error.value / constant if constant > 0 else math.inf
+    verdict = f"the fit leaves {100 * share:.2g}\N{NO-BREAK SPACE}% of that" if share < 1 else "the fit is no better"
+    kept = max((row.epoch for row in history if row.best), default=0)
+    ended = "stopped early, after" if facts["stopped_early"] else "ended after"
+    return [
+        f"The mean error on the {test.n:,} test rows is {quantity(error.value)} (95 % interval "
+        f"{quantity(error.low)} to {quantity(error.high)}). "
+        f"Predicting the mean of the training rows would be off by {quantity(constant)}: {verdict}.",
+        f"The weights are those with the lowest validation loss, of pass {kept} over the training rows; "
+        f"the fit {ended} {facts['epochs']} passes.",
+    ]
+
+
+def _large(points: Points, split: Split, regressor: Regressor) -> list[tuple[str, Markup]]:
+    """Draw the function itself, if it has one or two inputs, and the points."""
+    if len(points.input_names) > 2:
+        return []
+    is_test = np.isin(np.arange(len(points)), split.test)
+    drawn = []
+    for k, name in enumerate(points.target_names[:_DRAWN]):
+
+        def predict(rows: Array, k: int = k) -> Array:
+            return regressor.predict(rows)[:, k]
+
+        names = (*points.input_names, name)
+        drawn.append((name, function_plot(predict, points.inputs, points.targets[:, k], is_test, names, str(k))))
+    return drawn
+
+
+def _learning_curves(history: Sequence[FitRow]) -> str:
+    """Draw training and validation loss over the passes, with a ring around the kept weights."""
+    figure, axes = canvas(*SIZE)
+    passes = [row.epoch for row in history]
+    for colour, losses in ((1, [row.train_loss for row in history]), (0, [row.validation_loss for row in history])):
+        axes.plot(passes, losses, color=series_colour(colour), linewidth=2, marker="o" if len(history) < 4 else "")
+    for row in [row for row in history if row.best][-1:]:
+        axes.plot(row.epoch, row.validation_loss, "o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
+    if any(row.train_loss > 0 for row in history):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=7))
+        axes.minorticks_off()
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    name_axes(axes, "passes over the training rows", "")
+    return inline_svg(figure, "learning", f"training and validation loss over {len(history)} steps")

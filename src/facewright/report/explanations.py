@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facewright.errors import UsageError
-from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
+from facewright.explanation.class_maps import Explained, ExplainedPhoto
+from facewright.explanation.occlusion import ExplainedPair
 from facewright.images import Pixels, data_uri, png_of
 from facewright.provenance import Origin
 from facewright.report import pages, words

@@ -28,7 +28,7 @@ from facewright.data.sampling import derive
 from facewright.devices import moved
 from facewright.errors import UsageError
 from facewright.heads import CosineHead
-from facewright.losses.margins import NormQuality, margined
+from facewright.losses.classification import NormQuality, margined
 from facewright.specs import ObjectiveSpec
 from facewright.training.distributed import World
 from facewright.vectors import precise

@@ -16,9 +16,8 @@ from facewright import images
 from facewright.data.decoding import smallest_side
 from facewright.errors import BadImage, DataError, UnknownName, UsageError
 from facewright.events import EventHandler, Progress, counted, ignore_event
-from facewright.explanation.class_maps import Explainer
-from facewright.explanation.occlusion import occlude
-from facewright.explanation.results import Explained, ExplainedPair, ExplainedPhoto
+from facewright.explanation.class_maps import Explained, ExplainedPhoto, Explainer
+from facewright.explanation.occlusion import ExplainedPair, occlude
 from facewright.faces.crops import READ_AT_LEAST, FaceCropper
 from facewright.files import write_atomic
 from facewright.images import ImageLike, MemoryImage, Pixels, images_in

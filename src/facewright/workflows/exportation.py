@@ -22,13 +22,16 @@ from facewright.errors import DataError, ExportDrift, UnknownName, UsageError, r
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.exportation.agreement import (
     Agreement,
+    Export,
     ImageSubset,
+    Int8Report,
     ModelOutputs,
     StoredThresholds,
+    TargetCost,
     compare_outputs,
     compute_outputs,
+    measure_int8_cost,
 )
-from facewright.exportation.cost import Export, Int8Report, TargetCost, measure_int8_cost
 from facewright.exportation.network import to_int8, to_onnx
 from facewright.faces.crops import cropper_for, with_face_crops
 from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain

@@ -22,7 +22,7 @@ from facewright.evaluation.targets import (
     write_target_predictions,
 )
 from facewright.events import EventHandler, Message, in_blocks
-from facewright.exportation.cost import TargetCost
+from facewright.exportation.agreement import TargetCost
 from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier

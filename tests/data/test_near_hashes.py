@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facewright.data import duplicates
+from facewright.data import duplicates, near_hashes
 from facewright.data.duplicates import FINE_LEAST, NearPairs, near_pairs
+from facewright.data.splits import groups_of
 
 SIDE = 32
 COUNT = 1500
@@ -80,12 +81,71 @@ def test_a_large_cluster_is_found_whole(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(found(pixels).pairs) == 120 * 119 // 2
 
 
+def shots(count: int, noise: float) -> NDArray[np.uint8]:
+    """(count, 32, 32, 3) shots of one scene; what tells them apart has a standard deviation of so many levels."""
+    generator = np.random.default_rng(0)
+    scene = generator.normal(size=(SIDE, SIDE)).cumsum(0).cumsum(1)
+    grey = 128 + 60 * scene / np.abs(scene).max() + generator.normal(0, noise, (count, SIDE, SIDE))
+    return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None], 3, axis=3)
+
+
+@pytest.mark.parametrize("all_pairs", [10, 10_000])
+def test_copies_by_the_hundred_are_joined_by_few_pairs(all_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "ALL_PAIRS", all_pairs)
+    monkeypatch.setattr(duplicates, "ROWS", 64)
+    monkeypatch.setattr(duplicates, "COLUMNS", 128)
+    monkeypatch.setattr(near_hashes, "LISTED", 1000)
+    pixels = np.concatenate([shots(400, 0.5), shots(400, 0.5)[:, ::-1]])  # two scenes
+    pairs = found(pixels).pairs
+    groups = groups_of([str(row) for row in range(len(pixels))], pairs.tolist())
+    assert [len(set(groups[:400])), len(set(groups))] == [1, 2]
+    assert len(pairs) < 12_000  # of 159,600
+
+
+@pytest.mark.parametrize(("noise", "met"), [(4, 300_000), (2, 0)])  # by tables of few meetings, and by all pairs
+def test_shots_of_one_scene_are_not_compared_again_and_again(
+    noise: float, met: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are near each other, but no copies: hashes tell them apart badly."""
+    compared = described = 0
+
+    def counted(of: near_hashes.Sketches, pairs: NDArray[np.uint64], *rest: object) -> NDArray[np.uint64]:
+        nonlocal compared
+        compared += pairs.shape[1]
+        return near(of, pairs, *rest)  # type: ignore[arg-type]
+
+    def told(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> object:
+        nonlocal described
+        described += len(rows)
+        return describe(pixels, rows)
+
+    near, describe = near_hashes._near, duplicates._describe
+    pixels = shots(1500, noise)
+    copied = np.minimum(pixels[:300].astype(np.int64) + 9, 255).astype(np.uint8)
+    pixels = np.concatenate([pixels, copied])
+    coarse, fine, _ = describe(pixels, np.arange(300))
+    assert np.median(coarse @ coarse.T) > 0.99 and 0.6 < np.median(fine @ fine.T) < FINE_LEAST
+    monkeypatch.setattr(near_hashes, "_near", counted)
+    monkeypatch.setattr(duplicates, "_describe", told)
+    monkeypatch.setattr(duplicates, "ALL_PAIRS", 10)
+    pairs = {(int(first), int(second)) for first, second in found(pixels).pairs}
+    assert len(pairs & {(row, row + 1500) for row in range(300)}) >= 297
+    assert compared <= met and described <= 4 * len(pixels)
+
+
+def test_where_all_are_alike_all_pairs_are_compared() -> None:
+    alike, apart = np.full((2, 1), 0.95), np.full((2, 1), 0.5)
+    assert near_hashes.tables_for(3000, -0.5, alike) is None
+    assert near_hashes.tables_for(3000, 0.9, alike) is None
+    assert near_hashes.tables_for(3000, 0.95, apart) is not None
+
+
 def test_the_chance_to_miss_a_pair_at_the_least_cosine() -> None:
-    for count in (1_000, 50_000, 2_000_000, 10_000_000):
-        signs, tables = duplicates.tables_for(count, 0.954)
+    for count in (50_000, 2_000_000, 10_000_000):
+        signs, tables = near_hashes.tables_for(count, 0.954, np.full((2, 1), 0.5)) or (0, 0)
         meet = (1 - np.arccos(0.954) / np.pi) ** signs
-        assert (1 - meet) ** (2 * tables) <= 0.003
-        assert count**2 / 2**signs < 2 * count  # unrelated images: less than one a table
+        assert (1 - meet) ** tables <= 0.003
+        assert count**2 / 2**signs < 8 * count  # unrelated images: few a table
 
 
 def _rows(of: NearPairs) -> list[tuple[tuple[int, int], bool, float]]:

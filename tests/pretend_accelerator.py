@@ -32,7 +32,7 @@ from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
 from facewright.runs import Run
 from facewright.serve.engine import Engine, Kind
-from facewright.serve.http_errors import error_of
+from facewright.serve.responses import error_of
 from facewright.specs import Augment
 from facewright.training import checkpoints, optimizers, precision
 from facewright.training.distributed import World

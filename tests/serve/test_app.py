@@ -89,7 +89,8 @@ def test_a_large_photo_gives_the_vector_that_its_file_gives(client: httpx.Client
     found = client.post("/v1/embed", files={"photo": large.read_bytes()}).json()
     (expected,) = Embedder(small_bundle()).of_files([large])
     np.testing.assert_allclose(found["faces"][0]["vector"], expected.vector, atol=1e-6)
-    assert found["width"] == 550
+    assert (found["width"], found["reduced"]) == (550, 2)
+    assert client.post("/v1/embed", files={"photo": A}).json()["reduced"] == 1
 
 
 def test_why(client: httpx.Client) -> None:

@@ -15,9 +15,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from facewright.errors import UsageError
-from facewright.serve import bodies, server
+from facewright.serve import guard, server
 from facewright.serve.guard import Guard
-from facewright.serve.http_errors import ApiError
+from facewright.serve.responses import ApiError
 from facewright.serve.server import OncePerMinute, capacity
 from facewright.serve.settings import Limits, Settings
 
@@ -134,7 +134,7 @@ def test_the_second_head_on_a_connection_gets_no_more_time(port: int) -> None:
 
 
 def test_a_body_that_trickles_is_answered_408_and_cut(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(guard, "DRAIN_SECONDS", 0.1)
     answer = b""
     while not answer:  # the head must have come in time
         with connected(port) as slow:
@@ -144,7 +144,7 @@ def test_a_body_that_trickles_is_answered_408_and_cut(port: int, monkeypatch: py
 
 
 def test_a_client_that_still_sends_can_read_the_refusal(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "DRAIN_SECONDS", NEVER)
+    monkeypatch.setattr(guard, "DRAIN_SECONDS", NEVER)
     assert b" 405 " in ask(port, HEAD.replace(b"POST /", b"POST /healthz") + b"x" * 1000)
 
 

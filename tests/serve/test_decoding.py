@@ -11,9 +11,9 @@ import pytest
 
 from facewright import images
 from facewright.errors import BadImage
-from facewright.serve.decoding import Budget, bytes_to_decode, decode, read_header
+from facewright.serve.engine import Budget, bytes_to_decode, decode, read_header
 from facewright.serve.forms import Upload
-from facewright.serve.http_errors import ApiError
+from facewright.serve.responses import ApiError
 from facewright.serve.settings import Limits
 from fixtures.large_images import large, peaks
 from fixtures.photos import jpeg

@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from facewright.serve import bodies
+from facewright.serve import guard
 from facewright.serve.guard import COOKIE, Guard
-from facewright.serve.http_errors import ApiError
+from facewright.serve.responses import ApiError
 from facewright.serve.settings import Limits, Settings
 
 TOKEN = "secret-token-of-a-test"
@@ -227,7 +227,7 @@ def test_bodies_in_pieces(body: Callable[[], AsyncIterator[bytes]], status: int)
 
 
 def test_a_body_that_does_not_come_is_answered_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(guard, "DRAIN_SECONDS", 0.05)
 
     async def once() -> int:
         async with asking(Settings(limits=replace(SMALL, body_seconds=0.05))) as client:

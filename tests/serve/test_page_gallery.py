@@ -194,11 +194,11 @@ def test_the_threshold_is_chosen_and_its_state_told(chromium: Any, gallery: Serv
         page.get_by_role("tab", name="Gallery").click()
         page.get_by_text("No threshold is set").wait_for()
         shown.refusals |= {"400", "409"}
-        page.get_by_label("Max. false-positive rate").select_option("0.001")
+        page.get_by_label("Max. FPIR").select_option("0.001")
         page.get_by_role("button", name="Choose a threshold").click()
         page.locator(".told .error").wait_for()  # so few photos cannot bear that out: in the server's words
         assert page.locator(".told .error").inner_text().strip()
-        page.get_by_label("Max. false-positive rate").select_option("0.1")
+        page.get_by_label("Max. FPIR").select_option("0.1")
         page.get_by_role("button", name="Choose a threshold").click()
         page.get_by_text("identification rate: 10 %").wait_for()
         assert "Chosen on 6 people: too few to know that rate well." in page.locator(".known").inner_text()

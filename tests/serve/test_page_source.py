@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facewright.serve.pages import page_files
+from facewright.serve.responses import page_files
 
 
 class Markup(HTMLParser):

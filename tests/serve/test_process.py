@@ -176,6 +176,7 @@ def test_two_thousand_hostile_images_take_no_more_memory_than_the_budget(tmp_pat
         (["built-in", "--detector", "haar"], "haar"),
         (["--proxy", "10.0.0"], "10.0.0"),
         (["--root-path", "faces"], "faces"),
+        (["--gallery", "nowhere/typo/people.gallery"], "nowhere/typo"),
         (["--root-path", "/a//b"], "/a//b"),
         (["--cors", "*"], "*"),
         (["--cors", "https://app.example/x"], "app.example"),

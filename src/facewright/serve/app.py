@@ -21,8 +21,7 @@ from facewright import __version__
 from facewright.errors import FacewrightError
 from facewright.serve import routes, schemas
 from facewright.serve.guard import Guard
-from facewright.serve.http_errors import ApiError, documented, error_of, error_response
-from facewright.serve.pages import api_page, page_file
+from facewright.serve.responses import ApiError, api_page, documented, error_of, error_response, page_file
 from facewright.serve.service import Models, Service
 from facewright.serve.settings import Limits, Settings
 

@@ -1,24 +1,40 @@
-"""One thread that runs the networks; the images of requests that came together are one batch.
+"""What the requests of a server share: decoding within a budget of memory, and one thread that runs the networks.
 
-Nothing waits for a batch to fill: while one batch is computed the next ones gather, so that a single request is as fast
+What an image takes is known from its header, before decoding. The images of requests that came together are one batch,
+and nothing waits for a batch to fill: while one is computed the next ones gather, so that a single request is as fast
 as it can be and many are batched by themselves. A request has one image, or one batch, in the queue at a time, so that
 a long request does not keep others waiting, and ends between two of its jobs when it is cancelled.
 """
 
 from __future__ import annotations
 
+import asyncio
+import io
 import logging
+import math
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from facewright import devices
-from facewright.errors import DeviceFault
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facewright import devices, images
+from facewright.errors import BadImage, DeviceFault
+from facewright.faces.quality import Quality
+from facewright.images import Pixels
+from facewright.images.decoding import recognize, webp_size
+from facewright.recognition import DEFAULT_SELECTION, Face, Picked, Recognizer, SelectFace
+from facewright.serve.forms import Upload
+from facewright.serve.responses import ApiError
+from facewright.serve.settings import Limits
 
 LOG = logging.getLogger("facewright.serve")
 
@@ -176,3 +192,178 @@ class Engine:
                 wanted = [job for job in batch if job.future.set_running_or_notify_cancel()]
                 if wanted:
                     return wanted
+
+
+class QueuedRecognizer:
+    """A `Recognizer` whose detector and networks run in the engine, so that requests share batches and take turns."""
+
+    def __init__(self, recognizer: Recognizer, engine: Engine) -> None:
+        self._recognizer = recognizer
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recognizer, name)
+
+    def faces(self, photo: Pixels) -> tuple[Face, ...]:
+        """Detect the faces of an image."""
+        return self.search(photo)[0]
+
+    def search(self, photo: Pixels) -> tuple[tuple[Face, ...], float | None]:
+        """Detect the faces of an image, and tell from which size on they were looked for."""
+        (found,) = self._engine.do("detect", [photo])
+        return cast(tuple[tuple[Face, ...], float | None], found)
+
+    def pick(self, photo: Pixels, select_face: SelectFace = DEFAULT_SELECTION) -> Picked:
+        """Detect the face that is taken for the person."""
+        (picked,) = self._engine.do("pick", [(photo, select_face)])
+        return cast(Picked, picked)
+
+    def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """Return the unit vectors of N faces: (N, D)."""
+        return self.embed_crops([face.chip for face in faces])
+
+    def embed_crops(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Return the unit vectors of N aligned face crops: (N, D)."""
+        rows = self._engine.do("embed", crops)
+        return np.stack(rows) if rows else np.zeros((0, self._recognizer.width), np.float32)
+
+    def embed_with_quality(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], list[Quality]]:
+        """Return the unit vectors of N faces, and measure their quality; as a gallery does."""
+        if self._recognizer.typical_norm is None:
+            return self.embed(faces), self._recognizer.qualities(faces)
+        (both,) = self._engine.do("call", [partial(self._recognizer.embed_with_quality, faces)])
+        return cast(tuple[NDArray[np.float32], list[Quality]], both)
+
+
+# Images are decoded two at a time, always by the same threads: the allocator keeps what a thread has freed for that
+# thread, so that thirty threads in turn would hold thirty times as much.
+DECODERS = ThreadPoolExecutor(2, "facewright-decoder")
+# The most bytes that a pixel takes while it is decoded: decoder, Pillow and the array together, rounded up from what
+# `tests/serve/test_decoding.py` measures.
+PIXEL_BYTES = {"WebP": 26, "AVIF": 26, "HEIC": 26}
+OTHER_PIXEL_BYTES = 18
+PROGRESSIVE_BYTES = 8  # of a pixel at full size: a progressive JPEG is held whole, however small it is decoded
+
+
+@dataclass(frozen=True)
+class Header:
+    """The facts in the header of an image file."""
+
+    kind: str
+    width: int  # px, as stored
+    height: int
+    progressive: bool = False
+
+    def reduction(self, at_least: int | None, kept: int) -> int:
+        """Return how many times smaller a JPEG is decoded: 1, 2, 4 or 8.
+
+        Args:
+            at_least: px that the shorter side keeps; None: all, up to `kept` pixels in all.
+        """
+        if self.kind != "JPEG":
+            return 1
+        times = 1
+        while times < 8 and self.width * self.height > kept * times * times:
+            times *= 2
+        by_side = min(self.width, self.height) // at_least if at_least else 1
+        return max(times, *(power for power in (1, 2, 4, 8) if power <= max(1, by_side)))
+
+    def bytes(self, at_least: int | None, kept: int) -> int:
+        """Return the most bytes that decoding takes."""
+        pixels = self.width * self.height
+        whole = pixels * PROGRESSIVE_BYTES if self.progressive else 0
+        times = self.reduction(at_least, kept)
+        return whole + pixels // (times * times) * PIXEL_BYTES.get(self.kind, OTHER_PIXEL_BYTES)
+
+
+def read_header(upload: Upload) -> Header | None:
+    """Return what an image says of itself; None where it cannot be read: decoding will refuse it."""
+    try:
+        kind, reader = recognize(upload.content)
+        if kind == "WebP":  # its reader makes room for the whole image when it opens
+            return Header(kind, *webp_size(upload.content))
+        with reader(io.BytesIO(upload.content)) as image:
+            return Header(kind, *image.size, progressive=bool(image.info.get("progressive")))
+    except Exception:  # Pillow raises a dozen types on damaged data
+        return None
+
+
+def reduction_of(upload: Upload, longest: int) -> int:
+    """Return how many times an image was reduced while it was decoded to a longer side of so many px; 1: not."""
+    header = read_header(upload)
+    return 1 if header is None or not longest else max(1, round(max(header.width, header.height) / longest))
+
+
+def bytes_to_decode(upload: Upload, at_least: int | None, limits: Limits) -> int:
+    """Return the most bytes that decoding an image takes; 0 for one that will be refused. Raises BadImage."""
+    header = read_header(upload)
+    if header is None:
+        return 0
+    pixels = header.width * header.height
+    if pixels > limits.pixels and header.kind != "JPEG":
+        size = f"{header.width} x {header.height} = {pixels:,} pixels"
+        raise BadImage(upload.name, f"declares {size}; the limit is {limits.pixels:,}. Send it smaller")
+    return header.bytes(at_least, limits.kept_pixels)
+
+
+def decode(upload: Upload, at_least: int | None, limits: Limits) -> Pixels:
+    """Return the pixels (H, W, 3) of an image, upright.
+
+    Args:
+        at_least: px that the shorter side of a big JPEG keeps, as the same model reads it from a file; None: all.
+            An image of more than `limits.kept_pixels` is reduced.
+    """
+    return DECODERS.submit(_decode, upload, at_least, limits).result()
+
+
+def _decode(upload: Upload, at_least: int | None, limits: Limits) -> Pixels:
+    header = read_header(upload)
+    if header is not None and (times := header.reduction(at_least, limits.kept_pixels)) > 1:
+        at_least = min(header.width, header.height) // times
+    within = images.Limits(pixels=limits.pixels, bytes=limits.bytes)
+    pixels = images.read(upload.content, limits=within, name=upload.name, at_least=at_least)
+    height, width = pixels.shape[:2]
+    times = math.ceil(math.sqrt(height * width / limits.kept_pixels))
+    return pixels if times < 2 else np.asarray(Image.fromarray(pixels).reduce(times))
+
+
+class Budget:
+    """Bytes that requests share; who asks first gets them first."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._free = total
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> None:
+        """Wait until there is room. Raises ApiError: there never will be."""
+        if size > self._total:
+            raise ApiError(
+                413, f"decoding the image takes {size:,} bytes; the limit is {self._total:,}. Send it smaller"
+            )
+        if not self._queue and size <= self._free:
+            self._free -= size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free += size
+            elif (size, turn) in self._queue:  # else a request that gave bytes back has passed it over
+                self._queue.remove((size, turn))
+            self._wake()
+            raise
+
+    def give(self, size: int) -> None:
+        """Give bytes back."""
+        self._free += size
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._queue and (self._queue[0][1].done() or self._queue[0][0] <= self._free):
+            size, turn = self._queue.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from facewright.serve.http_errors import ApiError
+from facewright.serve.responses import ApiError
 from facewright.serve.settings import Limits
 
 LONGEST_NAME = 200  # of an image

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -15,118 +17,95 @@ from facewright.metrics.thresholds import Threshold
 from facewright.serve import forms, schemas
 from facewright.serve.forms import (
     EntryNumber,
-    FieldsT,
     Form,
     NamePart,
     PageSize,
     PersonName,
-    Upload,
     form_of,
     read_form,
 )
-from facewright.serve.http_errors import ApiError, documented, without_places
+from facewright.serve.responses import ApiError, documented, without_places
 from facewright.serve.service import Service
 from facewright.serve.settings import Settings
 
-ERRORS = documented((400, 401, 403, 408, 409, 413, 415, 503))
 TAGS: list[str | Enum] = ["images"]
 READ = documented((400, 401, 403, 404, 409, 503))
 FORM = documented((400, 401, 403, 408, 409, 413, 415, 503, 507))
 WRITE = documented((400, 401, 403, 404, 409, 503, 507))
 
 
+@dataclass(frozen=True)
+class FormRoute:
+    """A route for a form of images, one of each name, and fields."""
+
+    path: str  # below /v1/
+    work: Callable[..., dict[str, Any]]  # images and fields -> the answer; its name and description are the route's
+    answer: type[schemas.Answer]
+    fields: type[forms.Fields]
+    images: tuple[str, ...] = ("photo",)
+    described: bool = True  # else the model cannot answer it: it says so, and is not part of the description
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)  # values of a field that only this server knows
+
+
 def add(app: FastAPI, service: Service, settings: Settings) -> None:
-    """Add them; a route that the model cannot answer says so, and is not part of the description."""
-    _add_one_image(app, service, settings)
-    _add_classes(app, service, settings)
-    _add_two_images(app, service, settings)
+    """Add all routes to an application."""
+    classifier = service.models.classifier
+    faces, classes = classifier is not None and classifier.cropper is not None, classifier is not None
+    known = {"class": () if classifier is None else classifier.explained}
+    pair, predict = ("a", "b"), forms.PredictFields
+    for row in (
+        FormRoute("faces", service.faces, schemas.Faces, forms.Fields),
+        FormRoute("embed", service.embed, schemas.Embedded, forms.Fields),
+        FormRoute("predict", service.predict, schemas.Predicted, predict, described=classes),
+        FormRoute("predict/faces", service.predict_faces, schemas.PredictedFaces, predict, described=faces),
+        FormRoute("explain/class", service.explain_class, schemas.ExplainedClass, forms.ExplainFields,
+                  described=service.explains_classes, choices=known),
+        FormRoute("verify", service.verify, schemas.Verified, forms.VerifyFields, pair),
+    ):  # fmt: skip
+        _add_form(app, service, settings, row)
+    _add_explain(app, service, settings)
     if service.models.gallery is not None:
-        _add_identify(app, service, settings)
+        row = FormRoute("gallery/identify", service.identify, schemas.Identified, forms.IdentifyFields)
+        _add_form(app, service, settings, row)
         _add_enroll(app, service, settings)
+        _add_calibrate(app, service)
         _add_browse(app, service)
         _add_delete(app, service)
 
 
-async def _asked(
-    request: Request, settings: Settings, model: type[FieldsT], *names: str
-) -> tuple[FieldsT, list[Upload]]:
-    """Read the fields of a request, and its images, one of each name."""
-    given = await read_form(request, settings.limits)
-    return given.read(model, *names), [given.one(name) for name in names]
+def _add_form(app: FastAPI, service: Service, settings: Settings, row: FormRoute) -> None:
+    async def ask(request: Request) -> dict[str, Any]:
+        return await _answer(request, await read_form(request, settings.limits), service, row)
+
+    app.add_api_route(
+        f"/v1/{row.path}",
+        ask,
+        methods=["POST"],
+        name=row.work.__name__,
+        description=row.work.__doc__,
+        tags=["gallery"] if row.path.startswith("gallery/") else TAGS,
+        response_model=row.answer,
+        responses=FORM,
+        include_in_schema=row.described,
+        openapi_extra=form_of(row.fields, *row.images, choices=row.choices),
+    )
 
 
-def _add_one_image(app: FastAPI, service: Service, settings: Settings) -> None:
-    form = form_of(forms.Fields, "photo")
-
-    @app.post("/v1/faces", response_model=schemas.Faces, responses=ERRORS, tags=TAGS, openapi_extra=form)
-    async def faces(request: Request) -> dict[str, Any]:
-        """Detect the faces of an image."""
-        _, (image,) = await _asked(request, settings, forms.Fields, "photo")
-        return await service.answer(request, partial(service.faces, image), [image])
-
-    @app.post("/v1/embed", response_model=schemas.Embedded, responses=ERRORS, tags=TAGS, openapi_extra=form)
-    async def embed(request: Request) -> dict[str, Any]:
-        """Return the vector of each face of an image."""
-        _, (image,) = await _asked(request, settings, forms.Fields, "photo")
-        return await service.answer(request, partial(service.embed, image), [image])
+async def _answer(request: Request, given: Form, service: Service, row: FormRoute) -> dict[str, Any]:
+    fields, images = given.read(row.fields, *row.images), [given.one(name) for name in row.images]
+    return await service.answer(request, partial(row.work, *images, **fields.model_dump()), images)
 
 
-def _add_classes(app: FastAPI, service: Service, settings: Settings) -> None:
-    form, served = form_of(forms.PredictFields, "photo"), service.models.classifier is not None
+def _add_explain(app: FastAPI, service: Service, settings: Settings) -> None:
+    form, answers = form_of(forms.ExplainPairFields, "a", "b"), schemas.ExplainedPair | schemas.ExplainedClass
+    pair = FormRoute("explain", service.explain_pair, schemas.ExplainedPair, forms.ExplainPairFields, ("a", "b"))
+    one = FormRoute("explain", service.explain_class, schemas.ExplainedClass, forms.ExplainFields)
 
-    @app.post("/v1/predict", response_model=schemas.Predicted, responses=ERRORS, tags=TAGS, openapi_extra=form,
-              include_in_schema=served)  # fmt: skip
-    async def predict(request: Request) -> dict[str, Any]:
-        """Return the most probable classes of an image; of a model trained on face crops, of the selected face."""
-        fields, (image,) = await _asked(request, settings, forms.PredictFields, "photo")
-        return await service.answer(request, partial(service.predict, image, fields.top_k), [image])
-
-    each = served and service.models.classifier.cropper is not None  # type: ignore[union-attr]
-
-    @app.post("/v1/predict/faces", response_model=schemas.PredictedFaces, responses=ERRORS, tags=TAGS,
-              openapi_extra=form, include_in_schema=each)  # fmt: skip
-    async def predict_faces(request: Request) -> dict[str, Any]:
-        """Return the most probable classes of each face of an image, from left to right."""
-        fields, (image,) = await _asked(request, settings, forms.PredictFields, "photo")
-        return await service.answer(request, partial(service.predict_faces, image, fields.top_k), [image])
-
-    classes = () if service.models.classifier is None else service.models.classifier.explained
-    form, served = form_of(forms.ExplainFields, "photo", choices={"class": classes}), service.explains_classes
-
-    @app.post("/v1/explain/class", response_model=schemas.ExplainedClass, responses=ERRORS, tags=TAGS,
-              openapi_extra=form, include_in_schema=served)  # fmt: skip
-    async def explain_class(request: Request) -> dict[str, Any]:
-        """Show where the network saw a class; the most probable one by default."""
-        return await _explain_class(request, await read_form(request, settings.limits), service)
-
-
-def _add_two_images(app: FastAPI, service: Service, settings: Settings) -> None:
-    form = form_of(forms.VerifyFields, "a", "b")
-
-    @app.post("/v1/verify", response_model=schemas.Verified, responses=ERRORS, tags=TAGS, openapi_extra=form)
-    async def verify(request: Request) -> dict[str, Any]:
-        """Decide whether two images show the same person."""
-        fields, (a, b) = await _asked(request, settings, forms.VerifyFields, "a", "b")
-        return await service.answer(request, partial(service.verify, a, b, fields.select_face, fields.far), [a, b])
-
-    form = form_of(forms.ExplainPairFields, "a", "b")
-    answers: Any = schemas.ExplainedPair | schemas.ExplainedClass
-
-    @app.post("/v1/explain", response_model=answers, responses=ERRORS, tags=TAGS, openapi_extra=form)
+    @app.post("/v1/explain", response_model=answers, responses=FORM, tags=TAGS, openapi_extra=form)
     async def explain(request: Request) -> dict[str, Any]:
         """Show which regions made two faces similar."""
-        given = await read_form(request, settings.limits)
-        if "photo" in given.images:  # as in 0.1, before there was /v1/explain/class
-            return await _explain_class(request, given, service)
-        fields = given.read(forms.ExplainPairFields, "a", "b")
-        a, b = given.one("a"), given.one("b")
-        return await service.answer(request, partial(service.explain_pair, a, b, fields.select_face), [a, b])
-
-
-async def _explain_class(request: Request, given: Form, service: Service) -> dict[str, Any]:
-    fields = given.read(forms.ExplainFields, "photo")
-    image = given.one("photo")
-    return await service.answer(request, partial(service.explain_class, image, fields.name), [image])
+        given = await read_form(request, settings.limits)  # `photo`: as in 0.1, before there was /v1/explain/class
+        return await _answer(request, given, service, one if "photo" in given.images else pair)
 
 
 def gallery_facts(service: Service) -> dict[str, Any]:
@@ -142,17 +121,7 @@ def gallery_facts(service: Service) -> dict[str, Any]:
     }
 
 
-def _add_identify(app: FastAPI, service: Service, settings: Settings) -> None:
-    form = form_of(forms.IdentifyFields, "photo")
-
-    @app.post("/v1/gallery/identify", response_model=schemas.Identified, responses=FORM, tags=["gallery"],
-              openapi_extra=form)  # fmt: skip
-    async def identify(request: Request) -> dict[str, Any]:
-        """Look up every face of an image in the gallery."""
-        fields, (image,) = await _asked(request, settings, forms.IdentifyFields, "photo")
-        work = partial(service.identify, image, fields.top_k, fields.threshold)
-        return await service.answer(request, work, [image])
-
+def _add_calibrate(app: FastAPI, service: Service) -> None:
     @app.post("/v1/gallery/calibrate", response_model=schemas.Calibrated, responses=WRITE, tags=["gallery"])
     async def calibrate(request: Request, fields: forms.CalibrateBody) -> dict[str, Any]:
         """Choose from the enrolled people the score from which on a face is known."""

@@ -84,6 +84,7 @@ class Sized(Answer):
 
     width: int
     height: int
+    reduced: int = Field(default=1, description="How many times smaller this is than the image that was sent")
 
 
 class Searched(Sized):

@@ -189,11 +189,14 @@ def load(
 
     Args:
         model: a run directory, a model file, architecture@weights or "built-in"; None: the gallery's, else built-in.
-        gallery: a file or a database; made where there is none. detector: as `Recognizer`, and of a classifier that
-            was trained on face crops. device: what computes, as for `devices.choose`.
+        gallery: a file or a database; made where there is none, in a folder that exists.
+        detector: as `Recognizer`, and of a classifier that was trained on face crops.
+        device: what computes, as for `devices.choose`.
     Raises:
-        OtherModel: the gallery is of another model. As `Embedder.load` and `Gallery.open`.
+        UsageError: no folder for the gallery. OtherModel: it is of another model. As `Embedder.load`, `Gallery.open`.
     """
+    if gallery is not None and "://" not in gallery and not Path(gallery).parent.is_dir():
+        raise UsageError(f"{gallery}: expected a gallery in a folder that exists, {Path(gallery).parent} is none")
     opened = None if gallery is None else Gallery.for_enrolling(gallery, model, detector=detector, device=device)
     recognizer = Recognizer.load(model, detector=detector, device=device) if opened is None else opened.recognizer
     _warm(recognizer)
@@ -263,7 +266,7 @@ def config_of(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,  # it would hold tokens and names
         log_level=logging.WARNING,
         server_header=False,
-        proxy_headers=False,  # `forwarded` reads them
+        proxy_headers=False,  # `guard` reads them
         backlog=backlog,
         timeout_graceful_shutdown=max(1, int(settings.limits.stop_seconds) - 4),
     )

@@ -12,27 +12,38 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from starlette.requests import Request
 
-from facewright.errors import DataError, Undefined
-from facewright.faces.quality import Quality
+from facewright.errors import DataError, Undefined, UnknownName, UsageError, missing_extra
 from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
-from facewright.images import Pixels
+from facewright.images import Pixels, data_uri
 from facewright.inference import Classifier
 from facewright.metrics.thresholds import GALLERY, UNKNOWN, thresholds_for
-from facewright.recognition import DEFAULT_SELECTION, Face, Picked, Recognizer, SelectFace
-from facewright.serve.decoding import Budget, bytes_to_decode, decode
-from facewright.serve.engine import CALL, Call, Engine, Kind
-from facewright.serve.explanations import Explanations
+from facewright.recognition import Picked, Recognizer, SelectFace
+from facewright.serve.engine import (
+    CALL,
+    Budget,
+    Call,
+    Engine,
+    Kind,
+    QueuedRecognizer,
+    bytes_to_decode,
+    decode,
+    reduction_of,
+)
 from facewright.serve.forms import Upload
-from facewright.serve.http_errors import ApiError, busy
+from facewright.serve.responses import ApiError, busy
 from facewright.serve.settings import Limits
+
+if TYPE_CHECKING:
+    from facewright.explanation.class_maps import Explainer
 
 T = TypeVar("T")
 ABOVE_ALL = 2.0  # a threshold that no cosine reaches
@@ -49,47 +60,6 @@ class Models:
     gallery: Gallery | None = None
     keep_crops: bool = True  # of enrolled people
     runtime: Runtime = "pytorch"
-
-
-class QueuedRecognizer:
-    """A `Recognizer` whose detector and networks run in the engine, so that requests share batches and take turns."""
-
-    def __init__(self, recognizer: Recognizer, engine: Engine) -> None:
-        self._recognizer = recognizer
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._recognizer, name)
-
-    def faces(self, photo: Pixels) -> tuple[Face, ...]:
-        """Detect the faces of an image."""
-        return self.search(photo)[0]
-
-    def search(self, photo: Pixels) -> tuple[tuple[Face, ...], float | None]:
-        """Detect the faces of an image, and tell from which size on they were looked for."""
-        (found,) = self._engine.do("detect", [photo])
-        return cast(tuple[tuple[Face, ...], float | None], found)
-
-    def pick(self, photo: Pixels, select_face: SelectFace = DEFAULT_SELECTION) -> Picked:
-        """Detect the face that is taken for the person."""
-        (picked,) = self._engine.do("pick", [(photo, select_face)])
-        return cast(Picked, picked)
-
-    def embed(self, faces: Sequence[Face]) -> NDArray[np.float32]:
-        """Return the unit vectors of N faces: (N, D)."""
-        return self.embed_crops([face.chip for face in faces])
-
-    def embed_crops(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Return the unit vectors of N aligned face crops: (N, D)."""
-        rows = self._engine.do("embed", crops)
-        return np.stack(rows) if rows else np.zeros((0, self._recognizer.width), np.float32)
-
-    def embed_with_quality(self, faces: Sequence[Face]) -> tuple[NDArray[np.float32], list[Quality]]:
-        """Return the unit vectors of N faces, and measure their quality; as a gallery does."""
-        if self._recognizer.typical_norm is None:
-            return self.embed(faces), self._recognizer.qualities(faces)
-        (both,) = self._engine.do("call", [partial(self._recognizer.embed_with_quality, faces)])
-        return cast(tuple[NDArray[np.float32], list[Quality]], both)
 
 
 class Service:
@@ -118,7 +88,6 @@ class Service:
             observe,
         )
         self._recognizer = cast(Recognizer, QueuedRecognizer(recognizer, self.engine))
-        self._explanations = Explanations(self._recognizer, models.classifier)
         self._gallery = None if models.gallery is None else Gallery(models.gallery.store, self._recognizer)
 
     def close(self) -> None:
@@ -184,23 +153,23 @@ class Service:
         """Detect the faces of an image."""
         pixels = self._decode(image)
         found, searched = self._recognizer.search(pixels)
-        return _size(pixels) | {"searched": searched, "faces": [face.to_dict() for face in found]}
+        return _size(image, pixels) | {"searched": searched, "faces": [face.to_dict() for face in found]}
 
     def embed(self, image: Upload) -> dict[str, Any]:
-        """Return the vector of each face."""
+        """Return the vector of each face of an image."""
         pixels = self._decode(image)
         found = self._recognizer.faces(pixels)
         vectors = self._recognizer.embed(found)
         faces = [face.to_dict() | {"vector": vector.tolist()} for face, vector in zip(found, vectors, strict=True)]
-        return _size(pixels) | {"fingerprint": self.models.recognizer.fingerprint, "faces": faces}
+        return _size(image, pixels) | {"fingerprint": self.models.recognizer.fingerprint, "faces": faces}
 
     def predict(self, image: Upload, top_k: int) -> dict[str, Any]:
-        """Return the most probable classes."""
+        """Return the most probable classes of an image; of a model trained on face crops, of the selected face."""
         classifier = self._classifier()
         return self._predicted(image, [classifier.fit(self._decode(image, classifier.at_least), image.name)], top_k)[0]
 
     def predict_faces(self, image: Upload, top_k: int) -> dict[str, Any]:
-        """Return the most probable classes of each face, from left to right."""
+        """Return the most probable classes of each face of an image, from left to right."""
         cropper = self._classifier().cropper
         if cropper is None:
             words = "this server's model takes images whole, it finds no faces in them; ask /v1/predict"
@@ -208,7 +177,9 @@ class Service:
         pixels = decode(image, None, self._limits)
         ((faces, _),) = self.engine.do("call", [partial(cropper.every, pixels)])
         predicted = self._predicted(image, [self._classifier().spec.fit(face.chip) for face in faces], top_k)
-        return _size(pixels) | {"faces": [face.to_dict() | one for face, one in zip(faces, predicted, strict=True)]}
+        return _size(image, pixels) | {
+            "faces": [face.to_dict() | one for face, one in zip(faces, predicted, strict=True)]
+        }
 
     def _predicted(self, image: Upload, inputs: Sequence[Pixels], top_k: int) -> list[dict[str, Any]]:
         """Return the most probable classes of each network's input."""
@@ -223,7 +194,7 @@ class Service:
         return answers
 
     def verify(self, a: Upload, b: Upload, select_face: SelectFace, far: float | None) -> dict[str, Any]:
-        """Say whether two images show the same person."""
+        """Decide whether two images show the same person."""
         self._recognizer.threshold(far)  # which may refuse, before an image is decoded
         sides = [(image, *self._picked(image, select_face)) for image in (a, b)]
         vectors = iter(self._recognizer.embed([picked.face for _, _, picked in sides if picked.face is not None]))
@@ -238,7 +209,8 @@ class Service:
         value, source = (threshold, "request") if threshold is not None else _threshold_of(gallery)
         used = ABOVE_ALL if value is None else threshold  # None: the gallery's, also for faces of low quality
         found = gallery.identify_faces(self._photo(image), threshold=used, k=top_k)
-        return found.to_dict() | {"threshold": value, "threshold_source": source}
+        reduced = reduction_of(image, max(found.width, found.height))
+        return found.to_dict() | {"reduced": reduced, "threshold": value, "threshold_source": source}
 
     def enroll(
         self, images: Sequence[Upload], person: str, metadata: dict[str, str], select_face: SelectFace
@@ -268,15 +240,48 @@ class Service:
             if picked.face is None:
                 raise DataError(f"{image.name}: {picked.reason}")
             faces.append(picked.face)
-        return self._explanations.pair(*faces)
+        from facewright.explanation.occlusion import occlude
+
+        overlay = _overlay()
+        result = occlude(self._recognizer, faces[0].chip, faces[1].chip)
+        sides = zip((_shown(face.chip) for face in faces), (result.heat_a, result.heat_b), strict=True)
+        shown = [{"overlay": data_uri(overlay(photo, heat)), "photo": data_uri(photo)} for photo, heat in sides]
+        return {"kind": "pair", "score": result.score, "drop": result.drop, "a": shown[0], "b": shown[1]}
 
     def explain_class(self, image: Upload, name: str | None) -> dict[str, Any]:
-        """Show where a class was seen."""
+        """Show where the network saw a class; the most probable one by default."""
         if not self.explains_classes:
             raise ApiError(404, "only a PyTorch model with classes shows where one was seen", code="not_served")
-        work = partial(self._explanations.of_class, image.name, self._decode(image), name)
-        (answer,) = self.engine.do("call", [work])
+        (answer,) = self.engine.do("call", [partial(self._class_map, image.name, self._decode(image), name)])
         return dict(answer)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        from facewright.explanation.class_maps import Explainer
+
+        return Explainer(self._classifier())
+
+    def _class_map(self, photo: str, pixels: Pixels, name: str | None) -> dict[str, Any]:
+        import torch
+
+        overlay, explainer = _overlay(), self._explainer
+        classifier = explainer.classifier
+        inputs = classifier.fit(pixels, photo)
+        batch = torch.from_numpy(inputs).permute(2, 0, 1)[None]
+        prediction = classifier.prediction(photo, classifier.logits(batch)[0], len(classifier.classes))
+        found = prediction.by_name
+        wanted = next(iter(found), "") if name is None else name
+        if wanted not in classifier.explained:
+            raise UnknownName("class", wanted, classifier.explained)
+        heat = explainer.maps(batch, [classifier.classes.index(wanted)])[0]
+        return {
+            "kind": "class",
+            "name": wanted,
+            "probability": found[wanted],
+            "predicted": wanted if prediction.targets is not None else prediction.names[0],
+            "overlay": data_uri(overlay(_shown(inputs), heat)),
+            "photo": data_uri(_shown(inputs)),
+        }
 
     @property
     def explains_classes(self) -> bool:
@@ -302,7 +307,7 @@ class Service:
 
     def _picked(self, image: Upload, select_face: SelectFace) -> tuple[dict[str, int], Picked]:
         pixels = self._decode(image)
-        return _size(pixels), self._recognizer.pick(pixels, select_face)
+        return _size(image, pixels), self._recognizer.pick(pixels, select_face)
 
 
 def _threshold_of(gallery: Gallery) -> tuple[float | None, str | None]:
@@ -329,5 +334,26 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _size(pixels: Pixels) -> dict[str, int]:
-    return {"width": pixels.shape[1], "height": pixels.shape[0]}
+def _size(image: Upload, pixels: Pixels) -> dict[str, int]:
+    height, width = pixels.shape[:2]
+    return {"width": width, "height": height, "reduced": reduction_of(image, max(height, width))}
+
+
+SHOWN = 224  # px: least side of the images that are shown
+
+
+def _overlay() -> Callable[[Pixels, NDArray[np.float32]], Pixels]:
+    """Return `report.explanations.overlay`. Raises UsageError: the extra `train` is not installed."""
+    try:
+        from facewright.report.explanations import overlay
+    except ModuleNotFoundError as error:
+        raise UsageError(missing_extra(error) or str(error)) from None
+    return overlay
+
+
+def _shown(pixels: Pixels) -> Pixels:
+    """The image, enlarged where it is small."""
+    height, width = pixels.shape[:2]
+    times = max(1.0, SHOWN / max(height, width))
+    size = round(width * times), round(height * times)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))

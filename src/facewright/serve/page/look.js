@@ -136,6 +136,7 @@ function showBusy({ photo }) {
 function caption(photo, size) {
   const parts = [span("file-name", photo.name)];
   if (size !== null) parts.push(make("span", {}, `${count(size.width)} × ${count(size.height)} px`));
+  if (size?.reduced > 1) parts.push(make("span", {}, `reduced to 1/${size.reduced} of its size`));
   if (size?.searched != null) parts.push(make("span", {}, `searched for faces from ${count(size.searched)} px on`));
   if (photo.note !== null) parts.push(span("sent-note", photo.note));
   byId("look-caption").replaceChildren(...parts);

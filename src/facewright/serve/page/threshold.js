@@ -46,7 +46,7 @@ function chooser(changed) {
   const form = make(
     "form",
     { class: "chooser" },
-    make("label", {}, "Max. false-positive rate ", choice),
+    make("label", {}, "Max. FPIR ", choice),
     submit,
     told,
   );

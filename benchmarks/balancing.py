@@ -18,10 +18,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from facewright import train
 from facewright.evaluation.classification import BinaryResult
 from facewright.events import EpochFinished, Event
 from facewright.runs import Run
-from facewright.workflows import train
 
 SCRIPT = ("plain_cnn", "script-plain")
 PLAIN = {"objective.class_weights": "none"}

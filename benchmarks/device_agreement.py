@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facewright import pairs
 from facewright.bundle import Bundle, save
 from facewright.data.loaders import Loader, ResidentStore
 from facewright.data.store import PixelStore
@@ -19,7 +20,6 @@ from facewright.inference import Classifier
 from facewright.models.catalog import create_model
 from facewright.specs import Augment
 from facewright.training.loading import FeatureInputs, features_of
-from facewright.workflows import pairs
 
 CPU = torch.device("cpu")
 AUGMENT = Augment(flip=0.5, area=(0.9, 1.0), brightness=0.1)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewright import bundle
+from facewright import bundle, train
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
 from facewright.data.splits import Split
@@ -27,7 +27,6 @@ from facewright.embedding import Embedder
 from facewright.files import write_json
 from facewright.metrics import verification
 from facewright.runs import Run
-from facewright.workflows import train
 
 RESAMPLES = 200
 COMMON = {

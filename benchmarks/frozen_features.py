@@ -16,8 +16,8 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+from facewright import train
 from facewright.runs import Run
-from facewright.workflows import train
 from facewright.workflows.training_requests import folder_name
 
 

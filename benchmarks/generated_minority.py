@@ -21,8 +21,8 @@ import numpy as np
 from balancing import OPTIONS, RESULTS, binary_of, show
 from scipy import stats
 
+from facewright import train
 from facewright.runs import Run
-from facewright.workflows import train
 
 OURS = "generated images"
 WAYS = {name: OPTIONS[name] for name in ("none", "under-sampling", "minority x 7, augmented")}

@@ -26,7 +26,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from facewright.events import StepFinished
-from facewright.workflows import train
+from facewright import train
 
 def on_event(event):
     if isinstance(event, StepFinished) and (event.epoch - 1) * event.steps + event.step == int(sys.argv[2]):

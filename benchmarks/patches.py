@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewright import train
 from facewright.evaluation.binary import labelled_scores
 from facewright.evaluation.results import latency
 from facewright.metrics.classification import roc_auc
 from facewright.runs import Run
-from facewright.workflows import train
 
 RESAMPLES = 2000
 

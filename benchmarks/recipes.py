@@ -14,10 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from facewright import train
 from facewright.events import EpochFinished, Event
 from facewright.metrics.intervals import mcnemar_exact
 from facewright.runs import Run
-from facewright.workflows import train
 
 PLAIN, OURS = "notebook-adamw-step", "scratch"
 RESULTS = Path(__file__).parent / "results"

@@ -25,9 +25,9 @@ from pathlib import Path
 import notebook_loop
 import torch
 
+from facewright import train
 from facewright.models.catalog import create_model
 from facewright.runs import Run
-from facewright.workflows import train
 
 RESULTS = Path(__file__).parent / "results"
 

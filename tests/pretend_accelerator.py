@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from facewright import devices
+from facewright import devices, evaluate, pairs, predict, train
 from facewright.bundle import Bundle, save
 from facewright.cli.main import main
 from facewright.data.augment import TOLERANCE
@@ -37,7 +37,6 @@ from facewright.specs import Augment
 from facewright.training import checkpoints, optimizers, precision
 from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
-from facewright.workflows import evaluate, pairs, predict, train
 from facewright.workflows.face_scan import scan
 from facewright.workflows.label_issues import find_label_issues
 from fixtures.pretend import WAITS, install

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from facewright import evaluate, train
 from facewright.bundle import Bundle
 from facewright.embedding import Embedder
 from facewright.events import EpochFinished
 from facewright.input_spec import InputSpec
 from facewright.models.catalog import create_model
-from facewright.workflows import evaluate, train
 
 pytestmark = pytest.mark.gpu
 WHERE = "synthetic:faces?identities=3&images=12&size=32"

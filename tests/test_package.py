@@ -81,7 +81,7 @@ def test_a_public_name_loads(name: str) -> None:
     assert name in dir(facewright)
 
 
-@pytest.mark.parametrize("package", ["", ".recognition", ".workflows"])
+@pytest.mark.parametrize("package", ["", ".recognition"])
 def test_no_module_hides_a_lazy_name(package: str) -> None:
     module = importlib.import_module(f"facewright{package}")
     assert not set(module.__all__) & {found.name for found in pkgutil.iter_modules(module.__path__)}

@@ -38,43 +38,33 @@ if TYPE_CHECKING:
     from facewright.recognition import Recognizer
     from facewright.recognition.networks import read_defaults, set_default
     from facewright.regression.run import fit
+    from facewright.runs import Run
     from facewright.training.recipe import load as load_recipe
     from facewright.training.recipe import names as recipe_names
-    from facewright.workflows import (
-        Run,
-        benchmark,
-        calibrate,
-        calibrate_unknown,
-        compare,
-        demo,
-        dry_run,
-        embed,
-        evaluate,
-        find_learning_rate,
-        inspect,
-        pairs,
-        predict,
-        resume,
-        search,
-        train,
-        train_all,
-        verify,
-    )
+    from facewright.workflows.calibration import calibrate, calibrate_unknown
     from facewright.workflows.clusters import change_clusters
     from facewright.workflows.clusters import cluster_photos as cluster
+    from facewright.workflows.comparison import compare
     from facewright.workflows.diagnosis import doctor
+    from facewright.workflows.dry_runs import dry_run, find_learning_rate
+    from facewright.workflows.embeddings import embed
     from facewright.workflows.estimators import FaceClassifier, FaceVerifier
+    from facewright.workflows.evaluation import evaluate
     from facewright.workflows.explanation import explain, explain_pair
     from facewright.workflows.exportation import export
     from facewright.workflows.face_detection import faces as detect_faces
+    from facewright.workflows.face_detection import write_faces
     from facewright.workflows.face_scan import scan
-    from facewright.workflows.face_tables import write_faces
     from facewright.workflows.galleries import enroll, export_gallery, identify, import_gallery
-    from facewright.workflows.inspection import export_dataset
+    from facewright.workflows.inspection import export_dataset, inspect
     from facewright.workflows.label_issues import find_label_issues
     from facewright.workflows.model_card import model_card, pull, push
     from facewright.workflows.model_import import import_model
-    from facewright.workflows.prediction import fill_template
+    from facewright.workflows.pair_evaluation import benchmark, pairs
+    from facewright.workflows.prediction import fill_template, predict
+    from facewright.workflows.recipe_search import search
+    from facewright.workflows.training_runs import demo, resume, train, train_all
+    from facewright.workflows.verification import verify
     from facewright.workflows.watching import watch
 
 __version__ = "0.1.0"
@@ -166,22 +156,29 @@ _load = lazy_names(
         "facewright.recognition.networks": "read_defaults set_default",
         "facewright.regression.run": "fit",
         "facewright.training.recipe": "load_recipe=load recipe_names=names",
-        "facewright.workflows": "Run benchmark calibrate calibrate_unknown compare demo dry_run embed evaluate "
-        "find_learning_rate inspect pairs predict resume search train train_all verify",
+        "facewright.runs": "Run",
+        "facewright.workflows.calibration": "calibrate calibrate_unknown",
         "facewright.workflows.clusters": "change_clusters cluster=cluster_photos",
-        "facewright.workflows.inspection": "export_dataset",
+        "facewright.workflows.comparison": "compare",
         "facewright.workflows.diagnosis": "doctor",
+        "facewright.workflows.dry_runs": "dry_run find_learning_rate",
+        "facewright.workflows.embeddings": "embed",
         "facewright.workflows.estimators": "FaceClassifier FaceVerifier",
+        "facewright.workflows.evaluation": "evaluate",
         "facewright.workflows.explanation": "explain explain_pair",
         "facewright.workflows.exportation": "export",
-        "facewright.workflows.face_detection": "detect_faces=faces",
+        "facewright.workflows.face_detection": "detect_faces=faces write_faces",
         "facewright.workflows.face_scan": "scan",
-        "facewright.workflows.face_tables": "write_faces",
         "facewright.workflows.galleries": "enroll export_gallery identify import_gallery",
-        "facewright.workflows.model_card": "pull push model_card",
+        "facewright.workflows.inspection": "export_dataset inspect",
         "facewright.workflows.label_issues": "find_label_issues",
+        "facewright.workflows.model_card": "model_card pull push",
         "facewright.workflows.model_import": "import_model",
-        "facewright.workflows.prediction": "fill_template",
+        "facewright.workflows.pair_evaluation": "benchmark pairs",
+        "facewright.workflows.prediction": "fill_template predict",
+        "facewright.workflows.recipe_search": "search",
+        "facewright.workflows.training_runs": "demo resume train train_all",
+        "facewright.workflows.verification": "verify",
         "facewright.workflows.watching": "watch",
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 
 import facewright
-from facewright import workflows as real
 from facewright.cli.main import main
 from facewright.data.audit import Audit, AuditedImage, ExactDuplicates, NearDuplicate, SizeTable
 from facewright.data.records import Broken
@@ -99,14 +99,14 @@ COMPARISON = Comparison(
 
 @dataclass
 class Workflows:
-    """A fake of `facewright.workflows`: keeps the calls, which must fit the real signatures; returns fixed results."""
+    """Fakes of the workflows: keeps the calls, which must fit the real signatures; returns fixed results."""
 
     asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def fake(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def answer(*arguments: Any, **options: Any) -> Any:
-            inspect.signature(getattr(real, name)).bind(*arguments, **options)
+            inspect.signature(real).bind(*arguments, **options)
             on_event = options.pop("on_event", None)
             if on_event is not None:
                 on_event(Message("under way"))
@@ -145,7 +145,9 @@ def workflows(monkeypatch: pytest.MonkeyPatch) -> Workflows:
         ),
     }  # fmt: skip
     stand_in = Workflows(answers=answers)
-    monkeypatch.setattr(facewright, "workflows", stand_in, raising=False)
+    for name in answers:
+        real = getattr(facewright, name)
+        monkeypatch.setattr(sys.modules[real.__module__], name, stand_in.fake(name, real))
     return stand_in
 
 

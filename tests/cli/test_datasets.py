@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_the_colour_order_reaches_the_workflow(arguments, name, monkeypatch) -> 
         asked.extend(given)
         raise Asked
 
-    monkeypatch.setattr(facewright, "workflows", SimpleNamespace(**{name: workflow}), raising=False)
+    monkeypatch.setattr(sys.modules[getattr(facewright, name).__module__], name, workflow)
     with pytest.raises(Asked):
         main([*arguments, "--colour-order", "bgr"])
     assert "x.npz?colour-order=bgr" in asked

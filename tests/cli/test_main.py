@@ -141,14 +141,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Makes `facewright demo` raise."""
 
     def fail(error: BaseException) -> None:
-        import facewright
+        def demo(*arguments: object, **options: object) -> None:
+            raise error
 
-        class Failing:
-            @staticmethod
-            def demo(*arguments: object, **options: object) -> None:
-                raise error
-
-        monkeypatch.setattr(facewright, "workflows", Failing, raising=False)
+        monkeypatch.setattr("facewright.workflows.training_runs.demo", demo)
 
     return fail
 

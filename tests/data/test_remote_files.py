@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facewright import embed
 from facewright.cli.main import main
 from facewright.data import remote_files
 from facewright.data.cache import cache_clear
@@ -26,8 +27,8 @@ from facewright.data.sources import open_dataset, open_images
 from facewright.data.store import PixelStore
 from facewright.errors import BadArchive, BadImage, DataError, UnknownName, UsageError
 from facewright.input_spec import InputSpec
-from facewright.workflows import embed, embeddings, face_tables
-from facewright.workflows.face_tables import write_faces
+from facewright.workflows import embeddings, face_detection
+from facewright.workflows.face_detection import write_faces
 from fixtures.faces import draw_people, saved
 
 fsspec = pytest.importorskip("fsspec")
@@ -148,7 +149,7 @@ def test_a_server_that_is_lost_while_images_are_read_ends_each_command(
 ) -> None:  # fmt: skip
     where, model = f"{losable}/people", str(saved(tmp_path))
     monkeypatch.setattr(embeddings, "ROWS", 2)
-    monkeypatch.setattr(face_tables, "PHOTOS", 2)
+    monkeypatch.setattr(face_detection, "PHOTOS", 2)
     table, faces = tmp_path / "v.parquet", tmp_path / "f.parquet"
     training = ["--model", "plain_cnn", "--size", "32", "--epochs", "1", "--batch", "4", "--precision", "float32"]
     commands = [

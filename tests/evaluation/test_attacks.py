@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from facewright import evaluate
 from facewright.cli.main import main
 from facewright.errors import DataError, EmptyScores, FacewrightError, UsageError
 from facewright.evaluation.binary import AttackResult, evaluate_attacks
-from facewright.workflows import evaluate
 
 
 def written(path: Path, seed: int) -> list[tuple[float, str]]:

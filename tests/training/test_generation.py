@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from facewright import dry_run, train
 from facewright.data.sources import open_dataset
 from facewright.data.splits import Split
 from facewright.data.store import PixelStore
@@ -22,7 +23,6 @@ from facewright.training.assembly import data_of
 from facewright.training.distributed import World
 from facewright.training.generation import KEPT, nearness, with_generated
 from facewright.training.loading import Data
-from facewright.workflows import dry_run, train
 
 SPEC = InputSpec(36, 36, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 TINY = {

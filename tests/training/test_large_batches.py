@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facewright import devices
+from facewright import devices, train
 from facewright.errors import DeviceFault, FacewrightError, UsageError
 from facewright.events import Message, StepFinished
 from facewright.losses.objective import Objective
@@ -20,7 +20,6 @@ from facewright.training.assembly import assemble, compile_mode, data_of
 from facewright.training.distributed import World
 from facewright.training.trainer import Trainer
 from facewright.training.training_module import TrainingModule
-from facewright.workflows import train
 from facewright.workflows.training_jobs import FEWEST_STEPS
 from fixtures.trainers import PHASED, TABLES, data_for, make_trainer, recipe_of, tiny_network
 

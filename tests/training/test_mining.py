@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facewright import train
 from facewright.data.augment import Augment
 from facewright.data.loaders import ExtendedStore
 from facewright.data.sampling import plan
@@ -21,7 +22,6 @@ from facewright.input_spec import InputSpec
 from facewright.training.loading import Data
 from facewright.training.mining import mine_hard_negatives, with_hard_negatives
 from facewright.training.recipe import Recipe
-from facewright.workflows import train
 
 SPEC = InputSpec(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from facewright import train
 from facewright.errors import UnknownName, UsageError
 from facewright.events import EpochFinished, EpochRow, Event, Message, RunEvaluated, RunStarted, ignore_event
 from facewright.runs import Run
 from facewright.training import trackers
 from facewright.training.trackers import TRACKERS, TrackedRun, chosen_trackers, curves, tracking
-from facewright.workflows import train
 
 REAL = [name for name, opened in TRACKERS.items() if opened is not None]
 Points = dict[str, list[tuple[int, float]]]  # curve -> (images seen, value)

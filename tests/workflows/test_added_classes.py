@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from facewright import bundle as bundles
+from facewright import evaluate, resume, train, train_all
 from facewright.cli.main import main
 from facewright.errors import BundleError, UnknownName, UsageError
 from facewright.events import Event, Message
 from facewright.runs import Run
-from facewright.workflows import Compared, evaluate, resume, train, train_all
+from facewright.workflows.comparison import Compared
 from facewright.workflows.label_issues import find_label_issues
 from fixtures.faces import draw_people, saved, small_bundle
 

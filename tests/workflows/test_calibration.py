@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from facewright import bundle as bundles
+from facewright import calibrate, pairs, verify
 from facewright.data.pairs import read_pairs
 from facewright.embedding import Embedder, similarity
 from facewright.errors import BadImage, RunLocked, Undefined, UsageError
 from facewright.evaluation.verification import verify_pairs
 from facewright.metrics.thresholds import choose_threshold
 from facewright.runs import owned
-from facewright.workflows import calibrate, pairs, verify
 from fixtures.faces import draw_people, saved, small_bundle, write_pairs
 
 PEOPLE, PHOTOS, IMPOSTORS = 10, 3, 60

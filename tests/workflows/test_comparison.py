@@ -8,11 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from facewright import compare, train, train_all
 from facewright.errors import ResumeError, RunError, UsageError
 from facewright.events import Event, RunStarted, ignore_event
 from facewright.runs import Run
 from facewright.training.recipe import override
-from facewright.workflows import Compared, compare, sweeps, train, train_all
+from facewright.workflows import training_runs
+from facewright.workflows.comparison import Compared
 from facewright.workflows.dry_runs import DryRun
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
@@ -121,12 +123,14 @@ def test_a_budget_gives_each_model_the_epochs_that_fit(tmp_path: Path, monkeypat
         now[0] += {"resnet18": 20.0, "xception": 50.0, "vgg11": 0.0}[model]
         return model
 
-    monkeypatch.setattr(sweeps.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(sweeps, "train", train)
-    monkeypatch.setattr(sweeps, "compare", lambda runs: SimpleNamespace(write=lambda folder: None))
+    monkeypatch.setattr(training_runs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training_runs, "train", train)
+    monkeypatch.setattr(training_runs, "compare", lambda runs: SimpleNamespace(write=lambda folder: None))
     # 20 epochs of the recipe `scratch` would take so many seconds
     takes = {"resnet18": 100.0, "xception": 40.0, "vgg11": 10_000.0}
-    monkeypatch.setattr(sweeps, "dry_run", lambda data, *, model, **options: SimpleNamespace(seconds=takes[model]))
+    monkeypatch.setattr(
+        training_runs, "dry_run", lambda data, *, model, **options: SimpleNamespace(seconds=takes[model])
+    )
     data = "synthetic:faces?identities=2&images=4&size=32"
     train_all(data, list(takes), out=tmp_path / "x", budget=90)
     # 0.85 * 90 / 3 = 25.5 s of 100 s; then 0.85 * 70 / 2 = 29.75 s of 40 s; then 0.85 * 20 s of 10,000 s
@@ -140,4 +144,4 @@ def test_a_run_that_is_begun_keeps_its_epochs(compared: tuple[Compared, Path]) -
     def never() -> DryRun:
         raise AssertionError("it was timed before")
 
-    assert sweeps._fitted("plain_cnn", asked, run.folder, 10.0, never, ignore_event) == run.recipe
+    assert training_runs._fitted("plain_cnn", asked, run.folder, 10.0, never, ignore_event) == run.recipe

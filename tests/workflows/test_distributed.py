@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from facewright import train
 from facewright.runs import Run
-from facewright.workflows import train
 
 WHERE = "synthetic:faces?identities=3&images=16&size=32"
 SMALL = {"input.size": "32", "training.epochs": "3", "training.batch": "8", "training.precision": "float32"}
@@ -23,7 +23,7 @@ KILLED = f"""
 import os, signal, sys
 from pathlib import Path
 from facewright.events import StepFinished
-from facewright.workflows import train
+from facewright import train
 
 def on_event(event):
     if isinstance(event, StepFinished) and (event.epoch, event.step) == (2, 2):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facewright import dry_run, find_learning_rate, train
 from facewright.cli.main import main
 from facewright.data.store import PixelStore
 from facewright.errors import UsageError
 from facewright.training.trainer import Trainer
-from facewright.workflows import dry_run, find_learning_rate, train
 from facewright.workflows.dry_runs import RateStep, suggestion
 
 DATA = "synthetic:faces?identities=2&images=20&size=32"

@@ -12,10 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from facewright import embed
 from facewright.embedding import Embedder
 from facewright.errors import DataError, FacewrightError, UsageError
 from facewright.recognition import Recognizer
-from facewright.workflows import embed, embeddings, part_tables
+from facewright.workflows import embeddings, part_tables
 from fixtures.faces import SPEC, draw_people, saved
 from fixtures.tiles import beside, blank, stand_in
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from facewright import events
+from facewright import calibrate, evaluate, events, train
+from facewright import pairs as measure_pairs
 from facewright.cli.main import main
 from facewright.errors import DataError, OtherClasses, UsageError
 from facewright.evaluation import classification
 from facewright.evaluation.classification import ClassificationResult, classify
 from facewright.events import Event, Message
 from facewright.runs import Run
-from facewright.workflows import calibrate, evaluate, train
-from facewright.workflows import pairs as measure_pairs
 from fixtures.faces import draw_people, write_pairs
 
 PEOPLE, PHOTOS = 4, 10

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright import calibrate, evaluate, pairs, predict, verify
 from facewright.bundle import Bundle
 from facewright.cli.main import main
 from facewright.data.synthetic import FacesSpec
@@ -31,7 +32,6 @@ from facewright.metrics.binary import choose_class_threshold
 from facewright.metrics.thresholds import VERIFICATION, thresholds_for
 from facewright.models.catalog import create_model
 from facewright.specs import HeadSpec
-from facewright.workflows import calibrate, evaluate, pairs, predict, verify
 from facewright.workflows import exportation as workflow
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import destination, export

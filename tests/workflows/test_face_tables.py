@@ -15,9 +15,8 @@ from facewright.data.sources import open_dataset
 from facewright.errors import DataError, UsageError
 from facewright.events import Event, Progress
 from facewright.recognition import Recognizer
-from facewright.workflows import face_tables
-from facewright.workflows.face_detection import faces
-from facewright.workflows.face_tables import write_faces
+from facewright.workflows import face_detection
+from facewright.workflows.face_detection import faces, write_faces
 from fixtures.faces import draw_people
 from fixtures.tiles import Tiles, beside, blank, stand_in
 
@@ -28,8 +27,8 @@ pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra `data` (pyar
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """2 people with 3 photos: one shows two faces, one nobody, one is broken."""
     stand_in(monkeypatch)
-    monkeypatch.setattr(face_tables, "PHOTOS", 2)  # three parts
-    monkeypatch.setattr(face_tables, "detector_of", lambda name: Tiles())
+    monkeypatch.setattr(face_detection, "PHOTOS", 2)  # three parts
+    monkeypatch.setattr(face_detection, "detector_of", lambda name: Tiles())
     folder = draw_people(tmp_path / "photos", people=2, photos=3)
     beside(folder / "person_00/0.png", folder / "person_00/0.png", folder / "person_01/0.png")
     blank(folder / "person_00/1.png")
@@ -50,7 +49,7 @@ def test_a_row_a_face_and_one_of_a_photo_without(photos: Path, tmp_path: Path) -
     assert {row["label"] for row in rows} == {"person_00", "person_01"}
     recognizer = Recognizer(detector="dlib")
     photo = recognizer.read(photos / "person_01/0.png")
-    (face,) = recognizer.faces(photo, template=face_tables.FaceSearch.of("dlib", None, 0, None, None).frame)
+    (face,) = recognizer.faces(photo, template=face_detection.FaceSearch.of("dlib", None, 0, None, None).frame)
     assert tuple(rows[4][name] for name in "xywh") == face.box
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(rows[4]["crop"]))), face.chip)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from facewright import bundle as bundles
+from facewright import calibrate, pairs, verify
 from facewright.bundle import Exported
 from facewright.cli.main import main
 from facewright.embedding import Embedder
@@ -21,9 +22,8 @@ from facewright.gallery.gallery import Gallery
 from facewright.gallery.results import Photo
 from facewright.graphs import EMBEDDING, LOGITS, plain
 from facewright.recognition import Recognizer
-from facewright.workflows import calibrate, pairs, verify
 from facewright.workflows.exportation import as_exported
-from facewright.workflows.recognition import evaluate_identification, evaluate_verification
+from facewright.workflows.verification import evaluate_identification, evaluate_verification
 from fixtures.faces import draw_people, saved, write_pairs
 from fixtures.tiles import beside, blank, stand_in
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from facewright import bundle as bundles
+from facewright import resume, train, train_all
 from facewright.errors import FacewrightError, ResumeError, UnknownName, UsageError
 from facewright.events import Event, Message, StepFinished
 from facewright.models.catalog import create_model
 from facewright.runs import Run
 from facewright.training.freezing import trained_names
 from facewright.training.recipe import load
-from facewright.workflows import resume, train, train_all
 
 OLD = "synthetic:faces?identities=4&images=12&size=32&seed=1"
 NEW = "synthetic:faces?identities=3&images=12&size=32&seed=2"

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from facewright import train
 from facewright.data.cache import cache_folder
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
@@ -28,7 +29,7 @@ from facewright.runs import Run
 from facewright.training import recipe as recipes
 from facewright.training.assembly import starting_network
 from facewright.training.loading import FeatureInputs, features_of
-from facewright.workflows import label_issues, train
+from facewright.workflows import label_issues
 from facewright.workflows.label_issues import find_label_issues, write_page
 
 SHARED = Path(__file__).parents[2] / "../shared"

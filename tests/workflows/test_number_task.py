@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright import evaluate, predict, train
 from facewright.cli.main import main
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, FacewrightError, UsageError
@@ -21,7 +22,6 @@ from facewright.inference import NumberAnswer
 from facewright.report.model_card import markdown
 from facewright.runs import Run
 from facewright.specs import TaskSpec
-from facewright.workflows import evaluate, predict, train
 from facewright.workflows.model_card import model_card
 from fixtures.targets import SMALL as TINY
 

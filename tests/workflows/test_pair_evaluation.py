@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from facewright import benchmark, pairs
 from facewright.errors import BundleError, DataError, UsageError
 from facewright.metrics.intervals import Rate
 from facewright.recognition import Recognizer
-from facewright.workflows import benchmark, pairs
-from facewright.workflows import groups as group_tables
+from facewright.workflows import verification as group_tables
 from facewright.workflows.pair_evaluation import _about_halves
 from fixtures.faces import draw_people, saved
 

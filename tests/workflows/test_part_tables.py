@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from facewright import embed
 from facewright.errors import FacewrightError, UsageError
 from facewright.events import Event, Progress
-from facewright.workflows import embed, embeddings, face_tables, part_tables
-from facewright.workflows.face_tables import write_faces
+from facewright.workflows import embeddings, face_detection, part_tables
+from facewright.workflows.face_detection import write_faces
 from fixtures.faces import draw_people, saved
 
 pytest.importorskip("pyarrow")
@@ -93,7 +94,7 @@ def test_two_nodes_write_the_vectors_of_one_machine_although_a_worker_is_killed(
 def test_two_nodes_write_the_faces_of_one_machine_although_a_worker_is_killed(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_nodes: str
 ) -> None:
-    monkeypatch.setattr(face_tables, "PHOTOS", 3)
+    monkeypatch.setattr(face_detection, "PHOTOS", 3)
     killed, kill_one = killer()
     (tmp_path / "there").mkdir()
     there = write_faces(photos, tmp_path / "there", detector="none", template="arcface", on="ray", on_event=kill_one)

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from facewright import search
 from facewright.cli.main import main
 from facewright.cli.search import describe_search
 from facewright.data.store import PixelStore
@@ -21,7 +22,7 @@ from facewright.events import EpochFinished, EpochRow, Message, StepFinished
 from facewright.metrics.intervals import Rate
 from facewright.runs import Run
 from facewright.training import history
-from facewright.workflows import recipe_search, search, training_jobs
+from facewright.workflows import recipe_search, training_jobs
 from facewright.workflows.recipe_search import SearchResult, Trial
 from facewright.workflows.training_jobs import Outcome
 from facewright.workflows.training_requests import Job

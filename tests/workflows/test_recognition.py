@@ -12,7 +12,7 @@ from facewright.embedding import Embedder
 from facewright.errors import DataError
 from facewright.evaluation.identification import IdentificationResult, identify
 from facewright.evaluation.verification import verify_all_pairs
-from facewright.workflows.recognition import evaluate_identification, evaluate_verification
+from facewright.workflows.verification import evaluate_identification, evaluate_verification
 from fixtures.faces import draw_people, saved, small_bundle
 
 

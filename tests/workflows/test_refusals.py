@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from facewright import compare, predict, train
 from facewright.data.sources import open_dataset
 from facewright.errors import DataError, RunError, UsageError
 from facewright.events import Event, Message
 from facewright.runs import Run, owned
 from facewright.training import recipe as recipes
-from facewright.workflows import compare, predict, train
-from facewright.workflows.prepared_data import prepare
+from facewright.workflows.inspection import prepare
 
 WHERE = "synthetic:faces?identities=2&images=4&size=32"
 SMALL = {"input.size": "32", "training.epochs": "1"}

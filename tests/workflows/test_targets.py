@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright import compare, evaluate, predict, train, train_all
 from facewright.cli.main import main
 from facewright.data.sources import open_dataset
 from facewright.errors import BundleError, DataError, FacewrightError, ResumeError, UnknownName, UsageError
@@ -22,7 +23,7 @@ from facewright.metrics.intervals import mcnemar_exact
 from facewright.report.model_card import markdown
 from facewright.runs import Run
 from facewright.specs import TaskSpec
-from facewright.workflows import compare, evaluate, exportation, predict, sweeps, train, train_all
+from facewright.workflows import exportation, training_runs
 from facewright.workflows.explanation import explain
 from facewright.workflows.exportation import export
 from facewright.workflows.model_card import model_card
@@ -407,8 +408,8 @@ def test_several_models_are_trained_on_a_table_without_labels_and_compared(tmp_p
 def test_a_budget_gives_targets_the_epochs_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write_images(tmp_path / "data", "path,red,bright")
     told: list[Message] = []
-    own = sweeps.dry_run
-    monkeypatch.setattr(sweeps, "dry_run", lambda *a, **b: own(*a, **b).replace(seconds=1e6))
+    own = training_runs.dry_run
+    monkeypatch.setattr(training_runs, "dry_run", lambda *a, **b: own(*a, **b).replace(seconds=1e6))
     options = {"task": "attributes", "overrides": SMALL, "out": tmp_path / "one", "on_event": told.append}
     compared = train_all(table, ["plain_cnn"], budget=100.0, **options)
     assert compared.runs[0].facts.epochs == 1

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facewright import benchmark
 from facewright.cli.main import main
 from facewright.embedding import Embedder
 from facewright.evaluation import identification as evaluated
 from facewright.faces.alignment import ARCFACE, align_face
 from facewright.images import read
 from facewright.metrics.verification import roc, tar_at_far
-from facewright.workflows import benchmark
 from fixtures.faces import draw_people, saved
 
 PEOPLE, PHOTOS = 8, 6

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright import evaluate, predict, resume, train
 from facewright.data import sampling
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
@@ -27,7 +28,7 @@ from facewright.events import EpochFinished, Event, Message
 from facewright.models import catalog
 from facewright.runs import Run, owned
 from facewright.training import assembly
-from facewright.workflows import evaluate, predict, resume, train, training_requests
+from facewright.workflows import training_requests
 
 WHERE = "synthetic:faces?identities=3&images=12&size=32"
 SMALL = {"input.size": "32", "training.epochs": "2", "training.batch": "8", "training.precision": "float32"}
@@ -185,7 +186,7 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     from facewright.events import StepFinished
-    from facewright.workflows import train
+    from facewright import train
 
     def on_event(event):
         if isinstance(event, StepFinished) and (event.epoch, event.step) == (2, 1):

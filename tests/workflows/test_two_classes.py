@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from facewright import bundle as bundles
+from facewright import evaluate, predict, train
 from facewright.cli.main import main
 from facewright.errors import BundleError, FacewrightError, Undefined, UsageError
 from facewright.evaluation.binary import labelled_scores
@@ -23,7 +24,6 @@ from facewright.inference import Classifier
 from facewright.metrics.binary import binary_errors, choose_binary_threshold
 from facewright.metrics.thresholds import class_threshold
 from facewright.runs import Run, read_predictions
-from facewright.workflows import evaluate, predict, train
 
 SMALL = {"training.epochs": "3", "input.size": "32", "training.batch": "8", "training.precision": "float32"}
 

@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from facewright import bundle as bundles
+from facewright import calibrate_unknown, predict, train
 from facewright.bundle import Bundle
 from facewright.data.sources import open_dataset
 from facewright.data.store import PixelStore
@@ -22,7 +23,7 @@ from facewright.inference import Classifier, softmax
 from facewright.metrics.people import People, identity_bootstrap, weighted_share
 from facewright.metrics.verification import resolvable
 from facewright.specs import HeadSpec
-from facewright.workflows import calibrate_unknown, calibration, predict, train
+from facewright.workflows import calibration
 from fixtures.faces import SPEC, draw_people, saved, small_bundle
 
 KNOWN = "synthetic:faces?identities=5&images=10&size=40&seed=11"

@@ -72,10 +72,10 @@ def inspect(
     check_writable(sheet)
     data = opt.address(data, order, columns, names, layout, label_from)
 
-    from facewright import workflows
+    from facewright.workflows import inspection
 
     with event_printer(quiet) as on_event:
-        audit, image = workflows.inspect(data, detector=detector, form=store, on_event=on_event)
+        audit, image = inspection.inspect(data, detector=detector, form=store, on_event=on_event)
     if sheet is not None:
         write_atomic(sheet, image)
         say(f"wrote {sheet}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from facewright.evaluation.targets import TaskResult
     from facewright.evaluation.verification import VerificationResult
     from facewright.metrics.intervals import Rate
-    from facewright.workflows.recognition import Recognition
+    from facewright.workflows.verification import Recognition
 
 
 def evaluate(
@@ -83,10 +83,10 @@ def evaluate(
     """
     data = opt.optional_address(data, order, columns, names, layout, label_from)
 
-    from facewright import workflows
+    from facewright.workflows import evaluation
 
     with event_printer(quiet) as on_event:
-        result = workflows.evaluate(
+        result = evaluation.evaluate(
             model,
             data,
             task=task,

@@ -124,7 +124,7 @@ def _write_table(where: str, out: str, as_json: bool, quiet: bool, **asked: Any)
     check_writable(Path(out) if out.endswith(".parquet") and "://" not in out else None)
     require_extra("data", "facewright faces --out FILE.parquet")
 
-    from facewright.workflows.face_tables import write_faces
+    from facewright.workflows.face_detection import write_faces
 
     with event_printer(quiet) as on_event:
         written = write_faces(where, out, **asked, on_event=on_event)

@@ -71,8 +71,9 @@ def predict(
     """
     check_writable(csv_file)
 
-    from facewright import workflows
     from facewright.regression.regressor import is_regression
+    from facewright.workflows.prediction import fill_template
+    from facewright.workflows.prediction import predict as predict_images
 
     if template is not None:
         if unknown_at is not None or every_face or is_regression(model):
@@ -80,8 +81,6 @@ def predict(
                 "--template needs a classifier and has no place for unknown people or several faces: remove "
                 "--unknown-at and --every-face"
             )
-        from facewright.workflows.prediction import fill_template
-
         with event_printer(quiet) as on_event:
             filled = fill_template(model, template, files, detector=detector, device=device, on_event=on_event)
         say(f"{number_of(filled.rows, 'row')}, each with {filled.content}")
@@ -95,19 +94,19 @@ def predict(
         predict_tables(model, files, csv_file, as_json)
         return
     with event_printer(quiet) as on_event:
-        predictions = workflows.predict(
+        predictions = predict_images(
             model, files, top_k=top_k, unknown_at=unknown_at, every_face=every_face, detector=detector,
             device=device, on_event=on_event,
         )  # fmt: skip
     say_errors(predictions)
     write_csv(csv_file, prediction_table(predictions))
     if as_json:
-        emit({"model": str(model), "predictions": [prediction.to_dict() for prediction in predictions]})
+        emit({"model": str(model), "predictions": [one.to_dict() for one in predictions]})
     elif csv_file is None:
-        for prediction in predictions:
-            if prediction.error is None:
-                show(prediction_line(prediction))
-    if all(prediction.error is not None for prediction in predictions):
+        for one in predictions:
+            if one.error is None:
+                show(prediction_line(one))
+    if all(one.error is not None for one in predictions):
         raise typer.Exit(1)
 
 
@@ -159,10 +158,10 @@ def embed(
     if not out.endswith(".npz"):
         require_extra("data", "facewright embed to Parquet (an --out that ends in .npz does not)")
 
-    from facewright import workflows
+    from facewright.workflows import embeddings
 
     with event_printer(quiet) as on_event:
-        written = workflows.embed(
+        written = embeddings.embed(
             model, data, out, crop=crop, flip=flip, detector=detector, select_face=select_face,
             device=device, on=on, on_event=on_event,
         )  # fmt: skip

@@ -84,13 +84,13 @@ def train(
     if data is None and task is not None:
         raise UsageError(f"{out} resumes with the task it started with; remove --task")
 
-    from facewright import workflows
+    from facewright.workflows import dry_runs, training_runs
 
     if dry_run:
         if data is None:
             raise UsageError("--dry-run needs DATA")
         with event_printer(quiet) as on_event:
-            tried = workflows.dry_run(
+            tried = dry_runs.dry_run(
                 data, model=with_weights(model, weights), recipe=recipe, seed=seed, overrides=changed, task=task,
                 device=device, on_event=on_event,
             )  # fmt: skip
@@ -98,7 +98,7 @@ def train(
         return
     with event_printer(quiet) as on_event:
         if data is not None:
-            run = workflows.train(
+            run = training_runs.train(
                 data,
                 model=with_weights(model, weights),
                 recipe=recipe,
@@ -112,7 +112,7 @@ def train(
                 on_event=on_event,
             )
         elif out is not None:
-            run = workflows.resume(out, device=device, track=opt.tracked(track), on_event=on_event)
+            run = training_runs.resume(out, device=device, track=opt.tracked(track), on_event=on_event)
     report(run.summary(), describe_result(run.evaluation), as_json)
     say(f"run: {run.folder}")
     say(f"report: {run.folder / 'report.html'}")
@@ -167,18 +167,18 @@ def compare(
     limit = None if budget is None else opt.seconds(budget)
     data = opt.optional_address(inputs[0] if chosen else None, order, columns, names, layout, label_from)
 
-    from facewright import workflows
+    from facewright.workflows import comparison, training_runs
     from facewright.workflows.training_requests import free_folder
 
     with event_printer(quiet) as on_event:
         if data is not None:
-            compared = workflows.train_all(
+            compared = training_runs.train_all(
                 data, chosen, recipe=recipe, out=out, seed=seed, overrides=changed, task=task, device=device,
                 track=opt.tracked(track), budget=limit, on_event=on_event,
             )  # fmt: skip
             folder = compared.runs[0].folder.parent
         else:
-            compared = workflows.compare([Path(run) for run in inputs])
+            compared = comparison.compare([Path(run) for run in inputs])
             folder = out or free_folder("compare")
             compared.write(folder)
     report(compared.to_dict(), describe_comparison(compared.comparison), as_json)
@@ -200,10 +200,10 @@ def demo(
     Example:
       facewright demo --quick
     """
-    from facewright import workflows
+    from facewright.workflows import training_runs
 
     with event_printer(quiet) as on_event:
-        result = workflows.demo(out, quick=quick, device=device, on_event=on_event)
+        result = training_runs.demo(out, quick=quick, device=device, on_event=on_event)
     text = [describe_comparison(result.compared.comparison), "", *map(prediction_line, result.predictions)]
     report(result.to_dict(), "\n".join(text), as_json)
     say(f"report: {result.report}")

@@ -16,7 +16,7 @@ from facewright.errors import UsageError
 if TYPE_CHECKING:
     from facewright.recognition import Matched
     from facewright.workflows.calibration import Calibrated
-    from facewright.workflows.verification_benchmark import Benchmark, TemplateRow
+    from facewright.workflows.pair_evaluation import Benchmark, TemplateRow
 
 
 def verify(
@@ -44,12 +44,14 @@ def verify(
     if not 2 <= len(words) <= 3:
         raise typer.BadParameter(f"expected two photos, or a model and two photos, got {number_of(len(words), 'word')}")
 
-    from facewright import workflows
+    from facewright.workflows import verification
 
     model = words[0] if len(words) == 3 else None
     a, b = (Path(word) for word in words[-2:])
     with event_printer():
-        result = workflows.verify(a, b, model=model, far=far, detector=detector, select_face=select_face, device=device)
+        result = verification.verify(
+            a, b, model=model, far=far, detector=detector, select_face=select_face, device=device
+        )
     sides = list(zip((a, b), result.sides, strict=True))
     if as_json:
         emit(result.to_dict())
@@ -101,11 +103,11 @@ def pairs(
         raise typer.BadParameter(f"expected a list of pairs, or a model and one, got {number_of(len(words), 'word')}")
     folder = required_folder(images, words[-1])
 
-    from facewright import workflows
+    from facewright.workflows import pair_evaluation
 
     model = words[0] if len(words) == 2 else None
     with event_printer(quiet) as on_event:
-        result = workflows.pairs(
+        result = pair_evaluation.pairs(
             model, words[-1], folder, out=out, crop=crop, flip=flip, detector=detector,
             select_face=select_face, by=by, attributes=attributes, device=device, on_event=on_event,
         )  # fmt: skip
@@ -146,11 +148,12 @@ def benchmark(
       facewright benchmark built-in pairs.txt:lfw/
       facewright benchmark built-in IJBC/ --detector yunet.onnx
     """
-    from facewright import workflows
-    from facewright.workflows.verification_benchmark import split_sets
+    from facewright.workflows import pair_evaluation
 
     with event_printer(quiet) as on_event:
-        result = workflows.benchmark(*split_sets(words), flip=flip, detector=detector, device=device, on_event=on_event)
+        result = pair_evaluation.benchmark(
+            *pair_evaluation.split_sets(words), flip=flip, detector=detector, device=device, on_event=on_event
+        )
     report(result.to_dict(), describe_benchmark(result), as_json)
 
 
@@ -232,16 +235,16 @@ def calibrate(
     if pairs is None and any(option is not None for option in (crop, flip, images, select_face)):
         raise UsageError("--images, --crop, --flip and --select-face need --pairs")
 
-    from facewright import workflows
+    from facewright.workflows import calibration
 
     with event_printer(quiet) as on_event:
         if unknown_people is not None:
-            result = workflows.calibrate_unknown(
+            result = calibration.calibrate_unknown(
                 model, unknown_people, far, confidence=confidence, out=out, detector=detector, device=device,
                 on_event=on_event,
             )  # fmt: skip
         elif pairs is not None:
-            result = workflows.calibrate(
+            result = calibration.calibrate(
                 model, pairs, required_folder(images, pairs), far, confidence=confidence, out=out, crop=crop, flip=flip,
                 detector=detector, select_face=select_face, device=device, on_event=on_event,
             )  # fmt: skip

@@ -29,7 +29,7 @@ from facewright.report.targets import TargetContext, target_page
 from facewright.runs import Run
 from facewright.training import generation
 from facewright.training.balancing import balancing_of
-from facewright.workflows.prepared_data import cropper_of
+from facewright.workflows.inspection import cropper_of
 
 REPORTING = "measuring the latency and drawing the report"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import torch
@@ -18,12 +21,12 @@ from facewright.events import EventHandler, Progress, ignore_event
 from facewright.files import csv_text, write_atomic
 from facewright.inference import Classifier
 from facewright.records import Record
+from facewright.training.distributed import joined
 from facewright.training.trainer import Trainer
-from facewright.workflows.training_jobs import stepwise, trainer_of, trial
-from facewright.workflows.training_requests import Job, requested
+from facewright.workflows.training_jobs import prepared, trainer_of
+from facewright.workflows.training_requests import Job, Request, check_weights, requested, stepwise
 
 STEPS = 3  # timed in each phase, after one that is not: the first of a process allocates
-
 SMOOTHING = 0.9  # share of the mean so far in the smoothed loss
 DIVERGED = 4.0  # times the lowest smoothed loss: the test ends
 
@@ -70,8 +73,28 @@ def dry_run(
     Args, Raises: as of `train`; UsageError: a probe has no steps.
     """
     asked = requested(data, model, recipe, overrides or {}, task, on_event)
-    with trial(asked, "there is nothing to time; run it", seed, device, on_event, stepwise) as job:
+    with _trial(asked, "there is nothing to time; run it", seed, device, on_event) as job:
         return _measured(job)
+
+
+@contextmanager
+def _trial(asked: Request, why: str, seed: int, device: str | None, on_event: EventHandler) -> Iterator[Job]:
+    """Give a job of which nothing is kept, in a folder that vanishes.
+
+    Args:
+        why: what a probe, which takes no steps, cannot give.
+    Raises:
+        UsageError: the recipe is a probe, or needs other weights.
+    """
+    if asked.recipe.probe is not None:
+        raise UsageError(f"a probe takes no training steps: {why}")
+    check_weights(asked.model, asked.recipe)
+    with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
+        changed = dataclasses.replace(asked, recipe=stepwise(asked.recipe))
+        try:
+            yield prepared(Path(folder), changed, seed, world, on_event)
+        except RuntimeError as error:
+            raise devices.fault(error, world.device, changed.recipe.training.batch) from error
 
 
 def _measured(job: Job) -> DryRun:
@@ -219,7 +242,7 @@ def find_learning_rate(
     if not (0 < low < high <= 1000 and 5 <= steps <= 10_000):
         raise UsageError(f"expected 0 < low < high <= 1000 and 5 to 10,000 steps, got {low:g}, {high:g}, {steps}")
     asked = requested(data, model, recipe, overrides or {}, None, on_event)
-    with trial(asked, "it has no learning rate", seed, device, on_event, stepwise) as job:
+    with _trial(asked, "it has no learning rate", seed, device, on_event) as job:
         trainer = trainer_of(job)
         trainer.position.phase = len(trainer.phases) - 1
         trainer.start_phase()

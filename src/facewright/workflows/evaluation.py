@@ -1,4 +1,4 @@
-"""Evaluate a run: its best weights on the test part, or any model on other data."""
+"""Evaluate a run: its best weights on the test part, or any model on other data; of classes or of targets."""
 
 from __future__ import annotations
 
@@ -29,24 +29,33 @@ from facewright.evaluation.classification import (
     keeps_scores,
 )
 from facewright.evaluation.subgroups import rates_of_images
-from facewright.evaluation.targets import TargetPredictions, TaskResult, with_groups
+from facewright.evaluation.targets import (
+    TargetPredictions,
+    TaskResult,
+    attribute_thresholds,
+    measure_targets,
+    with_groups,
+    with_intervals,
+    write_target_predictions,
+)
 from facewright.events import EventHandler, Message, ignore_event, in_blocks
 from facewright.faces.crops import model_advice, sample_share, with_face_crops
 from facewright.files import write_json
 from facewright.inference import Classifier
 from facewright.metrics.binary import asked_far
+from facewright.metrics.calibration import target_values
 from facewright.metrics.intervals import wilson
-from facewright.metrics.thresholds import BINARY
+from facewright.metrics.thresholds import ATTRIBUTE, BINARY
 from facewright.metrics.verification import allowed_impostors
 from facewright.runs import Run, load_classifier, read_predictions, seen_images, write_predictions
 from facewright.training.recipe import Recipe
-from facewright.workflows.groups import Grouping
-from facewright.workflows.prepared_data import PreparedData
-from facewright.workflows.task_evaluation import evaluate_targets_on
+from facewright.workflows.inspection import PreparedData
+from facewright.workflows.verification import Grouping, write_groups
 
 if TYPE_CHECKING:
     from facewright.evaluation.binary import AttackResult
-    from facewright.workflows.recognition import Recognition
+    from facewright.workflows.verification import Recognition
+
 
 UnknownClasses = Literal["errors", "leave-out"]
 Task = Literal["classification", "verification", "identification", "attack"]
@@ -157,7 +166,7 @@ def evaluate(
                 raise
             note = f"{data} has other classes than the model: evaluated as verification"
     if found is None and data is not None:
-        from facewright.workflows.recognition import evaluate_identification, evaluate_verification
+        from facewright.workflows.verification import evaluate_identification, evaluate_verification
 
         where = str(model), data
         if task == "identification":
@@ -169,8 +178,6 @@ def evaluate(
             found = replace(verified, note=note)
     assert found is not None
     if out is not None and by is not None:
-        from facewright.workflows.group_page import write_groups
-
         write_groups(Path(out), str(model), str(data or f"test part of {model}"), by, found)
     return found
 
@@ -317,3 +324,61 @@ def predictions_of(
         scores += [part] if keep else []
     paths = tuple(store.dataset.records[row].path for row in rows)
     return Predictions(paths, truth, np.concatenate(scores) if keep else None, Ranked.joined(ranked))
+
+
+def evaluate_targets(run: Run, data: PreparedData, device: str, on_event: EventHandler) -> None:
+    """Evaluate the best weights on the test part, with thresholds and intervals from the validation part.
+
+    Writes predictions.csv, validation_predictions.csv and evaluation.json; thresholds and the prediction intervals of
+    numbers go into model.safetensors.
+    """
+    path = run.folder / "model.safetensors"
+    bundle = bundles.load(path)
+    task, dataset = bundle.task, data.store.dataset
+    assert task is not None
+    classifier = Classifier(bundle, device)
+    validation = target_predictions(classifier, data.store, data.split.validation, on_event)
+    chosen_on = f"validation part of {dataset.name}, {len(validation.paths):,} images"
+    thresholds, notes = attribute_thresholds(validation, task, run.recipe.threshold.rule, chosen_on)
+    for note in notes:
+        on_event(Message(note))
+    others = (one for one in bundle.thresholds if one.purpose != ATTRIBUTE)
+    task = with_intervals(validation, task)
+    bundle = replace(bundle, thresholds=(*others, *thresholds), task=task)
+    bundles.save(path, bundle)
+    run.classifier = classifier = Classifier(bundle, device)
+    run.predictions = target_predictions(classifier, data.store, data.split.test, on_event)
+    run.evaluation = measure_targets(run.predictions, task, classifier.limits, "test")
+    write_target_predictions(run.folder / "validation_predictions.csv", validation, task)
+    write_target_predictions(run.folder / "predictions.csv", run.predictions, task)
+    write_json(run.folder / "evaluation.json", run.evaluation.to_dict())
+
+
+def evaluate_targets_on(
+    classifier: Classifier, data: str | Path, on_event: EventHandler
+) -> tuple[TaskResult, PixelStore, TargetPredictions]:
+    """Evaluate a model with targets on other data, at the thresholds it holds; also return images and predictions.
+
+    Raises:
+        UnknownName: the data lack the column of a target. DataError: a value that cannot be read.
+    """
+    assert classifier.task is not None
+    dataset = open_dataset(data, labels=False).with_task(classifier.task)
+    dataset = with_face_crops(dataset, classifier.cropper)
+    if (share := sample_share(dataset)) is not None:
+        on_event(Message(model_advice(share)))
+    store = PixelStore.open(dataset, classifier.spec, on_event=on_event)
+    predictions = target_predictions(classifier, store, np.arange(len(store.dataset)), on_event)
+    return measure_targets(predictions, classifier.task, classifier.limits, str(data)), store, predictions
+
+
+def target_predictions(
+    classifier: Classifier, store: PixelStore, rows: NDArray[np.int64], on_event: EventHandler
+) -> TargetPredictions:
+    """Predict the targets of some rows of a store."""
+    assert classifier.task is not None
+    blocks = in_blocks("testing", len(rows), on_event)
+    found = [target_values(classifier.logits(store.batch(rows[part])), classifier.task) for part in blocks]
+    predicted = np.concatenate([np.zeros((0, len(classifier.task.values))), *found])
+    paths = tuple(store.dataset.records[row].path for row in rows)
+    return TargetPredictions(paths, store.dataset.truth[rows].astype(np.float64), predicted)

@@ -19,6 +19,7 @@ from facewright.data.store import PixelStore
 from facewright.data.synthetic import FacesSpec
 from facewright.embedding import Embedder, open_model
 from facewright.errors import DataError, ExportDrift, UnknownName, UsageError, require_extra
+from facewright.evaluation.targets import TargetPredictions, TaskResult, measure_targets
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.exportation.agreement import (
     Agreement,
@@ -37,11 +38,12 @@ from facewright.faces.crops import cropper_for, with_face_crops
 from facewright.graphs import EMBEDDING, LOGITS, SUFFIX, plain
 from facewright.inference import Classifier
 from facewright.input_spec import InputSpec
+from facewright.metrics.calibration import target_values
+from facewright.metrics.intervals import Rate, wilson
 from facewright.metrics.thresholds import ATTRIBUTE
 from facewright.models.weights import parse_model
 from facewright.training.recipe import run_detector
 from facewright.workflows.scores import people_on
-from facewright.workflows.task_evaluation import measure_target_costs
 
 PRECISIONS = ("int8",)
 FEWEST = 1_000  # faces that PyTorch and ONNX Runtime answer alike before anything is written
@@ -258,7 +260,7 @@ def _in_int8(
     after = compute_outputs(as_exported(bundle, small), (ImageSubset(tested, np.arange(len(data))),))
     targets: tuple[TargetCost, ...] = ()
     if before.logits is not None and after.logits is not None and bundle.task is not None:
-        targets = measure_target_costs(bundle, data, before.logits, after.logits)
+        targets = _target_costs(bundle, data, before.logits, after.logits)
     cost = None if people is None else measure_int8_cost(before, after, people, bundle.classes, data.name)
     return small, Int8Report(
         calibration=store.dataset.name,
@@ -280,3 +282,52 @@ def _refuse_shared_images(calibration: PixelStore, tested: PixelStore) -> None:
 def _batches(store: PixelStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, rows.size, BATCH):
         yield store.rows(rows[start : start + BATCH])
+
+
+def _target_costs(
+    bundle: Bundle, data: Dataset, before: NDArray[np.float64], after: NDArray[np.float64]
+) -> tuple[TargetCost, ...]:
+    """Measure both models on images with known targets, at the same thresholds.
+
+    Args:
+        bundle: in float32. data: N images with its targets.
+        before, after: (N, S) scores in float32 and in int8.
+    Raises:
+        As `measure_targets`.
+    """
+    task, limits = bundle.task, Classifier(bundle).limits
+    assert task is not None
+    first = TargetPredictions(
+        tuple(one.path for one in data.records), data.truth.astype(np.float64), target_values(before, task)
+    )
+    second = replace(first, values=target_values(after, task))
+    rates = [_rates(measure_targets(predictions, task, limits, data.name)) for predictions in (first, second)]
+    costs = []
+    for part in task.parts:
+        name, kind = part.target.name, part.target.kind
+        one, other = first.values[:, part.values], second.values[:, part.values]
+        changed = None
+        if kind != "number":
+            answers = [rows >= limits[name] if kind == "attribute" else rows.argmax(1) for rows in (one, other)]
+            changed = wilson(int((answers[0] != answers[1]).sum()), len(one))
+        costs.append(
+            TargetCost(
+                name=name,
+                measure="mean absolute error" if kind == "number" else "accuracy",
+                float32=rates[0].get(name),
+                int8=rates[1].get(name),
+                changed=changed,
+                furthest=float(np.abs(one - other).max()),
+            )
+        )
+    return tuple(costs)
+
+
+def _rates(result: TaskResult) -> dict[str, Rate | None]:
+    """Return the accuracy of each target by its name, of a number its mean absolute error."""
+    attributes = () if result.attributes is None else result.attributes.attributes
+    found: dict[str, Rate | None] = {row.name: row.accuracy for row in attributes}
+    found |= {row.name: row.mean_absolute_error for row in result.numbers}
+    return found | {
+        name: getattr(one, "accuracy", None) for name, one in (*result.classes.items(), *result.votes.items())
+    }

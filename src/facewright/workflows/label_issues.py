@@ -40,8 +40,8 @@ from facewright.training.distributed import World
 from facewright.training.loading import FeatureInputs, features_of
 from facewright.training.recipe_parts import Probe
 from facewright.workflows.comparison import compare, thumbnails
-from facewright.workflows.prepared_data import cropper_of, open_store
-from facewright.workflows.training_jobs import resumed_by
+from facewright.workflows.inspection import cropper_of, open_store
+from facewright.workflows.training_requests import resumed_by
 from facewright.workflows.training_runs import train
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic regression, chosen inside each fold's rest

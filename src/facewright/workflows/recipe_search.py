@@ -31,20 +31,23 @@ from facewright.records import Record
 from facewright.runs import Run, owned
 from facewright.training import history
 from facewright.training.distributed import World
+from facewright.training.recipe import Recipe
 from facewright.workflows.comparison import REPORTING, compare
-from facewright.workflows.search_space import chosen, drawn, in_words
-from facewright.workflows.training_jobs import Outcome, finish_job, prepared, resumed_by, train_job
+from facewright.workflows.training_jobs import Outcome, finish_job, prepared, train_job
 from facewright.workflows.training_requests import (
     Job,
     Request,
     check_weights,
     folder_name,
     free_folder,
+    recipe_for,
     requested,
+    resumed_by,
 )
 
 if TYPE_CHECKING:
     import optuna
+
 
 MOST_SECONDS = 30 * 86_400.0
 TIME_KEPT_EVERY = 10.0  # seconds of a trial, so that those of one that is killed count
@@ -323,3 +326,62 @@ def _with_test(job: _Search, done: Sequence[Trial], seconds: float) -> SearchRes
         validation_images=len(made.data.split.validation),
         test=found.accuracy,
     )
+
+
+AUGMENTATIONS: Mapping[str, Mapping[str, str]] = {
+    "recipe": {},
+    "flip": {
+        "augment.area": "[1.0, 1.0]", "augment.aspect": "0.0", "augment.rotation": "0.0", "augment.translate": "0.0",
+        "augment.brightness": "0.0", "augment.contrast": "0.0", "augment.saturation": "0.0", "augment.erase": "0.0",
+    },
+    "strong": {
+        "augment.area": "[0.6, 1.1]", "augment.rotation": "15.0", "augment.translate": "0.1",
+        "augment.brightness": "0.4", "augment.contrast": "0.4", "augment.saturation": "0.4", "augment.erase": "0.3",
+    },
+}  # fmt: skip
+HEADS: Mapping[str, Mapping[str, str]] = {
+    "recipe": {},
+    "dropout": {"head.kind": "linear", "head.dropout": "0.3"},
+    "cosine": {"head.kind": "cosine", "head.scale": "16.0"},
+}
+SIZES: Mapping[str, float] = {"recipe": 1.0, "three quarters": 0.75, "half": 0.5}  # of `input.size`
+RATES = (0.1, 10.0)  # times the learning rates of the recipe
+
+
+def chosen(
+    trial: optuna.Trial, models: Sequence[str], recipe: str | Path | None, fixed: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """Draw a model and the recipe values to change; values that are fixed are not drawn."""
+    model = trial.suggest_categorical("model", list(models))
+    own = recipe_for(model, recipe)
+    factor = trial.suggest_float("learning rate", *RATES, log=True)
+    side = float(fixed.get("input.size", own.input.size))
+    side *= SIZES[trial.suggest_categorical("size", list(SIZES))]
+    changes = {
+        **_rates(own, factor),
+        **AUGMENTATIONS[trial.suggest_categorical("augmentation", list(AUGMENTATIONS))],
+        **HEADS[trial.suggest_categorical("head", list(HEADS))],
+        "input.size": str(max(32, round(side / 16) * 16)),
+    }
+    return model, {**changes, **fixed}
+
+
+def _rates(recipe: Recipe, factor: float) -> dict[str, str]:
+    if not recipe.phases:
+        return {"optimizer.learning_rate": f"{factor * recipe.optimizer.learning_rate:.4g}"}
+    return {f"phases.{name}.learning_rate": f"{factor * one.learning_rate:.4g}" for name, one in recipe.phases.items()}
+
+
+def drawn(trial: optuna.Trial, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return what a trial tries, in words."""
+    rates = [value for key, value in changes.items() if key.endswith("learning_rate")]
+    return {
+        "learning rate": " ".join(rates) or "recipe",
+        "size": changes["input.size"],
+        "augmentation": trial.params["augmentation"],
+        "head": trial.params["head"],
+    }
+
+
+def in_words(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

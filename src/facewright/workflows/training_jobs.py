@@ -6,37 +6,49 @@ import copy
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from torch import nn
 
 from facewright import bundle as bundles
 from facewright import devices, platforms, provenance
 from facewright.data.loaders import Loader
+from facewright.data.sampling import derive
+from facewright.data.splits import people_of
 from facewright.data.targets import with_ranges
-from facewright.errors import Interrupted, ResumeError, UsageError
+from facewright.errors import ResumeError
 from facewright.evaluation.classification import ClassificationResult
-from facewright.events import EpochRow, EventHandler, Message, Progress, RunEvaluated, RunStarted, ignore_event
+from facewright.events import (
+    EpochFinished,
+    EpochRow,
+    EventHandler,
+    Message,
+    Progress,
+    RunEvaluated,
+    RunStarted,
+    ignore_event,
+)
 from facewright.files import cache_folder, write_atomic, write_manifest
 from facewright.models.summary import summarize
 from facewright.runs import LISTED, Run, RunFacts
-from facewright.training import checkpoints, precision
+from facewright.training import checkpoints, history, precision, validation
 from facewright.training import recipe as recipes
 from facewright.training.assembly import assemble, data_of, even_batch, starting_network
-from facewright.training.distributed import World, joined
+from facewright.training.distributed import World
 from facewright.training.generation import with_generated
+from facewright.training.loading import FeatureInputs, Features, features_of
+from facewright.training.probe import FittedProbe, fit, fit_targets
 from facewright.training.recipe import Recipe
+from facewright.training.recipe_parts import Probe
 from facewright.training.trainer import Trainer
-from facewright.workflows.evaluation import check_evaluation, evaluate_test_part
-from facewright.workflows.linear_probe import probe
-from facewright.workflows.prepared_data import PreparedData, prepare
-from facewright.workflows.task_evaluation import evaluate_targets
-from facewright.workflows.training_requests import InitialWeights, Job, Request, check_weights, initial_weights
+from facewright.workflows.evaluation import check_evaluation, evaluate_targets, evaluate_test_part
+from facewright.workflows.inspection import PreparedData, prepare
+from facewright.workflows.training_requests import InitialWeights, Job, Request, initial_weights, stepwise
 
 FirstBatch = Callable[[], tuple[torch.Tensor, str]]  # as of `_first_batch`
 FEWEST_STEPS = 4  # of an epoch, where the batch is chosen
@@ -84,46 +96,6 @@ def prepared(folder: Path, asked: Request, seed: int, world: World, on_event: Ev
     platforms.reset_peak_memory()
     devices.reset_peak_memory(world.device)
     return Job(folder, network, data, facts, recipe, world, on_event, time.process_time())
-
-
-@contextmanager
-def trial(
-    asked: Request, why: str, seed: int, device: str | None, on_event: EventHandler, change: Callable[[Recipe], Recipe]
-) -> Iterator[Job]:
-    """Give a job of which nothing is kept, in a folder that vanishes.
-
-    Args:
-        why: what a probe, which takes no steps, cannot give. change: of the recipe.
-    Raises:
-        UsageError: the recipe is a probe, or needs other weights.
-    """
-    if asked.recipe.probe is not None:
-        raise UsageError(f"a probe takes no training steps: {why}")
-    check_weights(asked.model, asked.recipe)
-    with TemporaryDirectory() as folder, joined(devices.choose(device)) as world:
-        changed = dataclasses.replace(asked, recipe=change(asked.recipe))
-        try:
-            yield prepared(Path(folder), changed, seed, world, on_event)
-        except RuntimeError as error:
-            raise devices.fault(error, world.device, changed.recipe.training.batch) from error
-
-
-def stepwise(recipe: Recipe) -> Recipe:
-    """Return the recipe without what comes before the first step: features, hard negatives, generated images."""
-    phases = {name: phase.model_copy(update={"draws": 0, "hard_negatives": 0}) for name, phase in recipe.phases.items()}
-    sampling = recipe.sampling
-    if sampling.plan == "generate":  # as many images of each class, and as many steps
-        sampling = sampling.model_copy(update={"plan": "over"})
-    return recipe.model_copy(update={"phases": phases, "sampling": sampling})
-
-
-@contextmanager
-def resumed_by(command: str) -> Iterator[None]:
-    """Name in the message of a stopped training the command that resumes the work which it is a part of."""
-    try:
-        yield
-    except Interrupted as stopped:
-        raise Interrupted(f"{str(stopped).partition(', ')[0]}, resume with {command}") from None
 
 
 def train_job(job: Job) -> Outcome | None:
@@ -345,3 +317,85 @@ def _with_largest_batch(
     batch = int(world.all_reduce_sum([found])[0]) * world.size
     on_event(Message(f"batch {batch}: the largest that fits by doubling; the learning rate stays as it is"))
     return recipes.override(recipe, {"training.batch": str(batch)})
+
+
+def probe(job: Job, save_best: Callable[[nn.Module], None]) -> tuple[EpochRow, ...]:
+    """Fit the network's linear head on its own features, keep the weights, and write metrics.csv of one row.
+
+    All processes compute the features; the main one does the rest, and the others return no row.
+
+    Args:
+        job: its recipe has a probe, and its network a linear head, which is overwritten.
+        save_best: called with the network once its head is fitted.
+    """
+    start, recipe, network, split = time.monotonic(), job.recipe, job.network.to(job.world.device), job.data.split
+    training = _features(job, "features for training", split.train)
+    held_out = _features(job, "features for validation", split.validation)
+    if not job.world.is_main_process:
+        return ()
+    fitted = _fitted(job, training)
+    strengths, tried = ", ".join(f"{one.strength:g}" for one in fitted), len((recipe.probe or Probe()).strengths)
+    job.on_event(Message(f"C = {strengths} (best of {tried} by cross-validation)"))
+    head = network.get_submodule(str(network.classifier_name))
+    weight, bias = (np.concatenate([getattr(one, part) for one in fitted]) for part in ("weight", "bias"))
+    head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+    save_best(network.eval())
+    row = _row(head, training, held_out, job.data.store.dataset.truth, recipe, time.monotonic() - start)
+    write_atomic(job.folder / "metrics.csv", history.to_csv([row]))
+    job.on_event(EpochFinished(row))
+    return (row,)
+
+
+def _features(job: Job, task: str, rows: np.ndarray) -> Features:
+    """Compute the features of some images, or read them from the cache."""
+    inputs = FeatureInputs(job.data.store, job.data.spec, rows, None, job.recipe.input.size, job.facts.seed)
+    return features_of(
+        job.network,
+        inputs,
+        torch.float32,
+        cache_folder(),
+        lambda d, t: job.on_event(Progress(task, d, t)),
+        job.world,
+    )
+
+
+def _fitted(job: Job, training: Features) -> list[FittedProbe]:
+    """Fit the classes, or each target; copies of an image, and of a task the images of a person, are in one fold."""
+    task, dataset, chosen = job.recipe.task, job.data.store.dataset, job.recipe.probe or Probe()
+    units: Sequence[str] = job.data.store.digests
+    if task is not None:
+        units = people_of([record.identity or record.path for record in dataset.records], units)
+    groups = np.unique(np.asarray(units)[training.rows], return_inverse=True)[1]
+    features, seed = training.values[0], derive(job.facts.seed, "folds") % 2**32
+    if task is None:
+        return [fit(features, dataset.labels[training.rows], groups, chosen, seed)]
+    return fit_targets(task, features, dataset.targets[training.rows], groups, chosen, seed)
+
+
+@torch.inference_mode()
+def _row(
+    head: nn.Module, training: Features, held_out: Features, truth: np.ndarray, recipe: Recipe, seconds: float
+) -> EpochRow:
+    """Measure both parts at the end; a probe has one row."""
+    device = next(head.parameters()).device
+    inside, outside = (
+        validation.validate(scores, torch.from_numpy(truth[part.rows]), recipe.selection.metric, recipe.task)
+        for part in (training, held_out)
+        for scores in (head(part.batch(part.rows, 0).to(device)),)
+    )
+    return EpochRow(
+        epoch=1,
+        phase="probe",
+        images_seen=len(training.rows),
+        steps=0,
+        image_size=recipe.input.size,
+        learning_rate=0.0,
+        train_loss=inside.loss,
+        train_accuracy=inside.accuracy,
+        validation_loss=outside.loss,
+        validation_accuracy=outside.accuracy,
+        validation_score=outside.score,
+        seconds=seconds,
+        images_per_second=len(training.rows) / max(seconds, 1e-9),
+        best=True,
+    )

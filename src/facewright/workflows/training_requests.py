@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
@@ -13,7 +14,7 @@ from facewright import bundle as bundles
 from facewright.bundle import Bundle
 from facewright.data.records import Dataset
 from facewright.data.sources import open_dataset
-from facewright.errors import UsageError
+from facewright.errors import Interrupted, UsageError
 from facewright.events import EventHandler, Message, Progress, ignore_event
 from facewright.files import model_file
 from facewright.input_spec import InputSpec
@@ -23,7 +24,7 @@ from facewright.runs import RunFacts
 from facewright.training import recipe as recipes
 from facewright.training.distributed import World
 from facewright.training.recipe import Recipe
-from facewright.workflows.prepared_data import PreparedData, check_classes, with_targets
+from facewright.workflows.inspection import PreparedData, check_classes, with_targets
 
 LOG = logging.getLogger("facewright.training")
 AUTO = "auto"  # as `training.batch`: the largest that fits
@@ -243,3 +244,21 @@ def folder_name(text: str) -> str:
     architecture, _, weights = text.partition("@")
     text = f"{architecture}-{Path(weights).name.removesuffix('.safetensors')}" if weights else text
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text).strip("-.") or "run"
+
+
+def stepwise(recipe: Recipe) -> Recipe:
+    """Return the recipe without what comes before the first step: features, hard negatives, generated images."""
+    phases = {name: phase.model_copy(update={"draws": 0, "hard_negatives": 0}) for name, phase in recipe.phases.items()}
+    sampling = recipe.sampling
+    if sampling.plan == "generate":  # as many images of each class, and as many steps
+        sampling = sampling.model_copy(update={"plan": "over"})
+    return recipe.model_copy(update={"phases": phases, "sampling": sampling})
+
+
+@contextmanager
+def resumed_by(command: str) -> Iterator[None]:
+    """Name in the message of a stopped training the command that resumes the work which it is a part of."""
+    try:
+        yield
+    except Interrupted as stopped:
+        raise Interrupted(f"{str(stopped).partition(', ')[0]}, resume with {command}") from None
